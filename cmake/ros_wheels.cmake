@@ -1,0 +1,37 @@
+# Passed as CMAKE_PROJECT_INCLUDE where ROS comes from PyPI wheels; a full installation needs none of it.
+# Deferred to the end of the project's CMakeLists.txt: after every find_package, before CMake checks the folders.
+cmake_language(DEFER CALL mend_include_folders)
+
+function(mend_include_folders)
+  # The wheels' exported targets name include folders of the machine that built them: drop the absent ones.
+  get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+  foreach(target ${imported})
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(folders)
+      set(present ${folders})
+      foreach(folder ${folders})
+        if(IS_ABSOLUTE "${folder}" AND NOT EXISTS "${folder}")
+          list(REMOVE_ITEM present "${folder}")
+        endif()
+      endforeach()
+      set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${present}")
+    endif()
+  endforeach()
+  # A virtual environment inside the checkout puts NumPy's headers under the source folder, which CMake refuses to
+  # export: keep them for this build only.
+  get_property(own DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+  foreach(target ${own})
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    set(kept "")
+    foreach(folder ${folders})
+      string(FIND "${folder}" "${CMAKE_CURRENT_SOURCE_DIR}/" position)
+      if(position EQUAL 0)
+        set(folder "$<BUILD_INTERFACE:${folder}>")
+      endif()
+      list(APPEND kept "${folder}")
+    endforeach()
+    if(folders)
+      set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+    endif()
+  endforeach()
+endfunction()

@@ -1,0 +1,1 @@
+"""The m3et command: one verb per file."""

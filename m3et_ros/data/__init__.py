@@ -1,0 +1,1 @@
+"""Frames, episodes, tokens and the files they live in."""

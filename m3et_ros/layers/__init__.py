@@ -1,0 +1,1 @@
+"""Attention, Mamba mixers, scan order and the hybrid stack that strings them together."""

@@ -1,0 +1,1 @@
+"""Nodes, topics and everything else that knows rclpy."""

@@ -1,0 +1,1 @@
+"""The engine that runs a model on frames, and its memory."""
