@@ -1,0 +1,13 @@
+"""Errors that are somebody's input, not our bug."""
+
+
+class InputError(ValueError):
+    """Input that was refused: one sentence that names what, why and the fix.
+
+    Attributes:
+        reason: a short snake_case word under which diagnostics count the refusal, for example 'step_too_short'.
+    """
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
