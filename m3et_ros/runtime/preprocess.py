@@ -1,0 +1,122 @@
+"""From camera frames to model inputs, and from model outputs back to camera images.
+
+Glossary: H, W camera height and width in pixels; S side of the model's square image; C segmentation classes.
+The whole view is squeezed into the square (no crop): every camera pixel gets an answer, and resizing the outputs
+back to (H, W) leaves them aligned with the camera image and its intrinsics.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from m3et_ros.data.types import UNLABELLED, Frame
+from m3et_ros.models.config import M3ETConfig
+
+# Mean and standard deviation of ImageNet, R G B in 0..1: the standardisation of papers.md 2.5.
+RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+RGB_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+@dataclass(frozen=True)
+class DepthScale:
+    """Standardisation of one depth image: z = standard * std + mean, in metres."""
+
+    mean: float
+    std: float
+
+
+def rgb_input(rgb: np.ndarray, size: int) -> torch.Tensor:
+    """Standardised colours (1, 3, S, S) float32 of an (H, W, 3) uint8 image."""
+    small = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return torch.from_numpy((small / 255 - RGB_MEAN) / RGB_STD).permute(2, 0, 1)[None].contiguous()
+
+
+def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | None:
+    """Scale by which depth is standardised; None when it cannot be known.
+
+    'fixed': the model's own metres. 'image': mean and deviation of the known values between the 10th and the 90th
+    percentile of this image (MultiMAE; papers.md 1), so without measured depth there are no metres to return to.
+    """
+    if config.depth_norm == 'fixed':
+        return DepthScale(config.depth_mean, config.depth_std)
+    known = depth[np.isfinite(depth)] if depth is not None else np.empty(0, np.float32)
+    if known.size == 0:
+        return None
+    low, high = np.percentile(known, (10, 90))
+    middle = known[(known >= low) & (known <= high)]
+    return DepthScale(float(middle.mean()), float(np.sqrt(middle.var() + 1e-6)))
+
+
+def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> torch.Tensor:
+    """Standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean.
+
+    A small pixel is the mean of the known pixels it covers, so that holes do not bleed into their surroundings.
+    """
+    known = np.isfinite(depth)
+    weight = cv2.resize(known.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    total = cv2.resize(np.where(known, depth, 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    covered = weight > 1e-3
+    metres = np.where(covered, total / np.where(covered, weight, 1), scale.mean)
+    return torch.from_numpy(((metres - scale.mean) / scale.std).astype(np.float32))[None, None]
+
+
+def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, torch.Tensor], DepthScale | None]:
+    """Model inputs of a frame without its text, and the scale of its depth.
+
+    Depth without a single known pixel is a missing modality: no tokens rather than zeros.
+    """
+    scale = depth_scale(frame.depth, config)
+    inputs = {'rgb': rgb_input(frame.rgb, config.image_size)}
+    if frame.depth is not None and scale is not None and np.isfinite(frame.depth).any():
+        inputs['depth'] = depth_input(frame.depth, config.image_size, scale)
+    return inputs, scale
+
+
+def depth_output(predicted: torch.Tensor, scale: DepthScale | None, measured: np.ndarray | None,
+                 shape: tuple[int, int], fill: bool) -> np.ndarray:
+    """Completed depth (H, W) float32 in metres, NaN where nothing is known (REP 117, 118).
+
+    Args:
+        predicted: standardised depth (1, 1, S, S).
+        scale: how to return to metres; None means that there are none, so nothing is filled.
+        measured: depth of the camera (H, W) in metres, or None.
+        shape: (H, W).
+        fill: whether holes take the prediction; measured pixels are always kept.
+    """
+    depth = np.full(shape, np.nan, np.float32)
+    if fill and scale is not None:
+        small = predicted[0, 0].float().cpu().numpy() * scale.std + scale.mean
+        depth = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR)
+        depth[depth <= 0] = np.nan
+    if measured is not None:
+        np.copyto(depth, measured, where=np.isfinite(measured))
+    return depth
+
+
+def mask_output(logits: torch.Tensor, size: int, shape: tuple[int, int]) -> np.ndarray:
+    """Class ids (H, W) uint8 from logits (1, C, s, s); UNLABELLED where the logits are not finite."""
+    smooth = torch.nn.functional.interpolate(logits.float(), size=(size, size), mode='bilinear', align_corners=False)
+    best, ids = smooth[0].max(0)
+    ids = torch.where(best.isfinite(), ids, UNLABELLED).to(torch.uint8).cpu().numpy()
+    return cv2.resize(ids, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def rgb_output(predicted: torch.Tensor) -> np.ndarray:
+    """Colours (S, S, 3) uint8 of standardised (1, 3, S, S)."""
+    image = predicted[0].float().permute(1, 2, 0).cpu().numpy() * RGB_STD + RGB_MEAN
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def overlay(rgb: np.ndarray, mask: np.ndarray, colors: np.ndarray, alpha: float) -> np.ndarray:
+    """Class colours laid over the camera image: (H, W, 3) uint8.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        mask: class ids (H, W) uint8; UNLABELLED pixels keep the camera's colour.
+        colors: (256, 3) uint8, the colour of every pixel value.
+        alpha: weight of the class colour in 0..1.
+    """
+    mixed = cv2.addWeighted(rgb, 1 - alpha, colors[mask], alpha, 0)
+    return np.where((mask == UNLABELLED)[..., None], rgb, mixed)

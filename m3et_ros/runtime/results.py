@@ -1,0 +1,67 @@
+"""What the engine says about a frame, in plain Python and NumPy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One candidate of a ranked list."""
+
+    # Class id in the published label set; -1 where the set has no ids.
+    id: int
+    label: str
+    # Probability in 0..1.
+    score: float
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Dense outputs at the camera's resolution."""
+
+    # Metres (H, W) float32, NaN where nothing is known; None when not asked for.
+    depth: np.ndarray | None
+    # Class ids (H, W) uint8, 255 unlabelled; None when not asked for.
+    mask: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and the frames it rests on."""
+
+    question: str
+    text: str
+    # Probability of text in 0..1.
+    confidence: float
+    # Best first, text included.
+    alternatives: tuple[Ranked, ...]
+    # 'frame' or 'episode'.
+    scope: str
+    # Number of frames, and stamps of the oldest and newest in nanoseconds.
+    frames_used: int
+    first_ns: int
+    last_ns: int
+    # Seconds of inference.
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Ranked verbs, nouns and their pairs, best first."""
+
+    verbs: tuple[Ranked, ...]
+    nouns: tuple[Ranked, ...]
+    actions: tuple[Ranked, ...]
+
+
+@dataclass(frozen=True)
+class Anticipation:
+    """What is being done and what comes next."""
+
+    now: Actions
+    next: Actions
+    # The next actions are those within this many seconds after the frame.
+    horizon_s: float
+    # Seconds of inference.
+    latency_s: float
