@@ -1,0 +1,92 @@
+"""The hybrid stack: Transformer and Mamba layers in the order of a schedule string (papers.md 2.2, 2.3).
+
+Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm residual Mamba mixer without MLP.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from m3et_ros.layers.attention import EPS, TransformerBlock
+from m3et_ros.layers.mamba import Mamba1, Mamba2
+
+MIXERS = {'mamba1': Mamba1, 'mamba2': Mamba2}
+DIRECTIONS = ('alternate', 'forward')
+
+
+class MambaLayer(nn.Module):
+    """x += Mamba(LN x), scanned from the last token to the first when `backward`."""
+
+    def __init__(self, mixer: nn.Module, *, d: int, backward: bool = False):
+        super().__init__()
+        self.norm = nn.LayerNorm(d, eps=EPS)
+        self.mixer = mixer
+        self.backward = backward
+
+    def forward(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """(B, L, d) -> (B, L, d); mask (B, L) bool, True = valid."""
+        u = self.norm(x)
+        if not self.backward:
+            return x + self.mixer(u, mask=mask)
+        return x + self.mixer(u.flip(1), mask=None if mask is None else mask.flip(1)).flip(1)
+
+
+class HybridStack(nn.Module):
+    """Layers strung together by a schedule; every stage's output is handed out for multi-scale fusion.
+
+    Args:
+        d: width.
+        schedule: one letter a layer, T or M.
+        heads: attention heads of the T layers.
+        mixer: 'mamba1' or 'mamba2', the mixer of the M layers.
+        mixer_options: further arguments of that mixer, for example {'N': 64}.
+        directions: 'alternate' scans every second M layer backwards, 'forward' none.
+        stages: number of outputs; the layers are divided among them as evenly as they go.
+
+    Raises:
+        ValueError: an unknown letter, mixer or direction, or more stages than layers.
+    """
+
+    def __init__(self, *, d: int, schedule: str = 'TMTMTM', heads: int, mixer: str = 'mamba1',
+                 mixer_options: Mapping | None = None, directions: str = 'alternate', stages: int = 3):
+        super().__init__()
+        _check(schedule, mixer, directions, stages)
+        self.layers = nn.ModuleList()
+        for position, letter in enumerate(schedule):
+            if letter == 'T':
+                self.layers.append(TransformerBlock(d=d, heads=heads))
+                continue
+            backward = directions == 'alternate' and schedule[:position].count('M') % 2 == 1
+            self.layers.append(MambaLayer(MIXERS[mixer](d=d, **(mixer_options or {})), d=d, backward=backward))
+        self.ends = [round((stage + 1) * len(schedule) / stages) for stage in range(stages)]
+        self.norm = nn.LayerNorm(d, eps=EPS)
+
+    def forward(self, x: Tensor, *, mask: Tensor | None = None) -> list[Tensor]:
+        """Encode tokens.
+
+        Args:
+            x: (B, L, d).
+            mask: (B, L) bool, True = valid.
+
+        Returns:
+            One (B, L, d) per stage; only the last, the encoder output, is normalised.
+        """
+        outputs, start = [], 0
+        for end in self.ends:
+            for layer in self.layers[start:end]:
+                x = layer(x, mask=mask)
+            outputs.append(x)
+            start = end
+        outputs[-1] = self.norm(x)
+        return outputs
+
+
+def _check(schedule: str, mixer: str, directions: str, stages: int) -> None:
+    if not schedule or set(schedule) - set('TM'):
+        raise ValueError(f'schedule is {schedule!r} but must be letters T (Transformer) and M (Mamba): try TMTMTM')
+    if mixer not in MIXERS:
+        raise ValueError(f'mixer is {mixer!r} but must be one of {", ".join(MIXERS)}')
+    if directions not in DIRECTIONS:
+        raise ValueError(f'directions is {directions!r} but must be one of {", ".join(DIRECTIONS)}')
+    if not 1 <= stages <= len(schedule):
+        raise ValueError(f'stages is {stages} but must be from 1 to the number of layers, {len(schedule)}')
