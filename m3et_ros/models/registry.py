@@ -1,0 +1,46 @@
+"""Named sizes, and how one is built."""
+
+from dataclasses import replace
+
+import torch
+
+from m3et_ros.models.config import M3ETConfig
+from m3et_ros.models.m3et import M3ET
+
+BASE = M3ETConfig(name='base')
+BASE_SSD = replace(BASE, name='base_ssd', mixer='mamba2', mixer_options={'N': 64, 'P': 64})
+# MultiMAE as released has 97,917,072 parameters, so -66.63 % leaves at most 32,674,926 for the same work: the three
+# image adapters, the encoder and the three image decoders. The widest model with heads of 64 and 32 channels, a gate
+# twice as wide as the decoder and the Mamba-2 of base_ssd below that line has d = 704 and d' = 192: 32,495,592.
+COMPACT = replace(BASE_SSD, name='compact', d=704, heads=11, d_decoder=192, decoder_heads=6, d_gate=384)
+KITCHEN = M3ETConfig(
+    name='kitchen', image_size=112, d=256, heads=4, mixer='mamba2', mixer_options={'N': 64, 'P': 64},
+    d_decoder=128, decoder_heads=4, d_gate=256, vocabulary=1024, classes=24, class_width=16, answers=64,
+    depth_norm='fixed', depth_mean=1.7, depth_std=0.8)
+TINY = M3ETConfig(
+    name='tiny', image_size=32, d=32, heads=2, mixer='mamba2', mixer_options={'N': 8, 'P': 16, 'chunk': 8},
+    d_decoder=16, decoder_heads=2, d_gate=32, vocabulary=64, text_length=12, classes=5, class_width=8, answers=6)
+
+SIZES: dict[str, M3ETConfig] = {config.name: config for config in (BASE, BASE_SSD, COMPACT, KITCHEN, TINY)}
+
+
+def build(name_or_config: str | M3ETConfig, *, seed: int = 0, **overrides) -> M3ET:
+    """Build a model with random weights that depend on the seed alone; the global generator stays as it was.
+
+    Args:
+        name_or_config: a name of SIZES, or a config.
+        seed: of the weights.
+        overrides: fields of the config to replace.
+
+    Raises:
+        ValueError: an unknown name, or a field out of range.
+    """
+    config = name_or_config
+    if isinstance(config, str):
+        if config not in SIZES:
+            raise ValueError(f'model size {config!r} is unknown; give one of {", ".join(SIZES)}')
+        config = SIZES[config]
+    config = replace(config, **overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return M3ET(config)
