@@ -24,6 +24,8 @@ class Frame:
     stamp_ns: int = 0
     # What the robot was asked to attend to when the frame was taken; empty for nothing.
     instruction: str = ''
+    # Optical frame of the camera (REP 105), for example 'camera_color_optical_frame'.
+    frame_id: str = ''
     # Pinhole intrinsics (3, 3) of the colour camera, or None.
     K: np.ndarray | None = field(default=None)
 
