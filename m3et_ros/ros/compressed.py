@@ -51,8 +51,8 @@ def depth_from_compressed(msg) -> np.ndarray:
     """Distances of a compressedDepth message.
 
     Args:
-        msg: sensor_msgs/CompressedImage of rclpy or rosbags, format '16UC1; compressedDepth' or '32FC1; compressedDepth',
-            with or without ' png' at the end.
+        msg: sensor_msgs/CompressedImage of rclpy or rosbags, format '16UC1; compressedDepth' or
+            '32FC1; compressedDepth', with or without ' png' at the end.
 
     Returns:
         (H, W) float32 metres, NaN where nothing is known (0 and 65535 mm, or inverse depth 0).

@@ -150,8 +150,9 @@ def test_encoders_refuse_what_they_cannot_keep(call, words):
 
 
 @settings(max_examples=300, deadline=None)
-@given(source=st.sampled_from([b'', JPEG, PNG, bytes(DEPTH_MSG.data)]), start=st.integers(0, 5000), cut=st.integers(0, 5000),
-       patch=st.binary(max_size=64), form=st.sampled_from(['jpeg', '16UC1; compressedDepth', '32FC1; compressedDepth png']))
+@given(source=st.sampled_from([b'', JPEG, PNG, bytes(DEPTH_MSG.data)]), start=st.integers(0, 5000),
+       cut=st.integers(0, 5000), patch=st.binary(max_size=64),
+       form=st.sampled_from(['jpeg', '16UC1; compressedDepth', '32FC1; compressedDepth png']))
 def test_no_bytes_do_more_than_be_refused(source, start, cut, patch, form):
     data = source[:start] + patch + source[start + len(patch):]
     msg = SimpleNamespace(format=form, data=data[:len(data) - cut % 50] if cut % 2 else data)
