@@ -176,10 +176,10 @@ class M3ET(nn.Module):
         """
         return self._word_logits(self._answer_states(encoded, answer_ids))
 
-    def generate(self, encoded: Encoded, *, bos: int, eos: int, max_tokens: int = 8) -> Iterator[Tensor]:
-        """Yield a greedy answer token by token, (B,) int64 each, computed only when asked for.
+    def generate(self, encoded: Encoded, *, bos: int, eos: int, max_tokens: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a greedy answer token by token, each computed only when asked for: ids (B,) int64, probability (B,).
 
-        A sample that has ended goes on with eos; the iterator ends, without yielding that step, once all have.
+        The probability is that of the token given those before it. A sample that has ended goes on with eos; the iterator ends, without yielding that step, once all have.
 
         Raises:
             ValueError: max_tokens is not in 1..text_length, or the model has no text decoder.
@@ -189,16 +189,19 @@ class M3ET(nn.Module):
         ids = torch.full((len(encoded.context), 1), bos, device=encoded.context.device)
         ended = torch.zeros_like(ids[:, 0], dtype=torch.bool)
         for _ in range(max_tokens):
-            token = torch.where(ended, eos, self._greedy(encoded, ids))
+            token, probability = self._greedy(encoded, ids)
+            token = torch.where(ended, eos, token)
             ended = ended | (token == eos)
             if ended.all():
                 return
-            yield token
+            yield token, probability
             ids = torch.cat([ids, token[:, None]], 1)
 
     @torch.no_grad()
-    def _greedy(self, encoded: Encoded, ids: Tensor) -> Tensor:
-        return self._word_logits(self._answer_states(encoded, ids)[:, -1]).argmax(-1)
+    def _greedy(self, encoded: Encoded, ids: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self._word_logits(self._answer_states(encoded, ids)[:, -1])
+        probability, token = scores.float().softmax(-1).max(-1)
+        return token, probability
 
     def _answer_states(self, encoded: Encoded, ids: Tensor) -> Tensor:
         decoder, length = self._decoder('text'), ids.shape[1]
