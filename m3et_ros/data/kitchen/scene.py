@@ -1,0 +1,60 @@
+"""A seed becomes a kitchen: MJCF text, texture files and the registries of parts.Scene."""
+
+import numpy as np
+
+from m3et_ros.data.kitchen.furniture import add_furniture
+from m3et_ros.data.kitchen.hand import add_hand
+from m3et_ros.data.kitchen.objects import add_objects
+from m3et_ros.data.kitchen.parts import Scene
+from m3et_ros.data.kitchen.room import add_room
+from m3et_ros.data.kitchen.shapes import HIDDEN, body, cylinder, free
+
+NEAR, FAR = .04, 12.
+"""Clipping planes of the camera in metres."""
+
+
+def build_scene(rng: np.random.Generator) -> Scene:
+    """Draw a kitchen."""
+    scene = Scene(rng, (rng.uniform(4.2, 5.2), rng.uniform(3.8, 4.4), 2.6))
+    add_room(scene)
+    add_furniture(scene)
+    add_objects(scene)
+    add_hand(scene)
+    stream = cylinder((0, 0, -.05), .004, .05, (.85, .85, .9), opacity=HIDDEN, name='stream')
+    scene.add('stream', 'water', stream, joint=free('stream'))
+    scene.bodies.append(_lights(scene))
+    return scene
+
+
+def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
+    """The scene as MJCF with a camera 'ego' on a body 'head' (width and height in pixels, fovy in degrees).
+
+    Few slices and a small shadow map: vertices and shadows, not pixels, cost most on a software renderer.
+    """
+    head = body('head', '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>'
+                f'<camera name="ego" fovy="{fovy}"/>', joint=free('head'))
+    return f'''<mujoco>
+<compiler angle="radian" discardvisual="false"/>
+<statistic extent="1" meansize=".1" center="0 0 1"/>
+<option gravity="0 0 0"/>
+<default><geom contype="0" conaffinity="0" density="300"/></default>
+<visual>
+  <global offwidth="{width}" offheight="{height}"/>
+  <map znear="{NEAR}" zfar="{FAR}" shadowscale=".9"/>
+  <quality shadowsize="1024" offsamples="4" numslices="20" numstacks="10" numquads="2"/>
+  <headlight ambient=".40 .40 .41" diffuse=".25 .25 .25" specular="0 0 0"/>
+</visual>
+<asset>{''.join(scene.declarations)}</asset>
+<worldbody>{''.join(scene.bodies)}{head}</worldbody>
+</mujoco>'''
+
+
+def _lights(scene: Scene) -> str:
+    """A lamp on the ceiling that casts shadows and daylight from the window."""
+    rng = scene.rng
+    bright, warm = rng.uniform(.55, .9), rng.uniform(.8, 1)
+    lamp = f'{bright:.3f} {bright * (.9 + .1 * warm):.3f} {bright * warm:.3f}'
+    return (f'<light pos="{rng.uniform(-.8, .8):.3f} {rng.uniform(-.5, .3):.3f} 2.5" dir="0 .15 -1" cutoff="70" '
+            f'exponent="1" attenuation="1 0 0.02" diffuse="{lamp}" specular=".2 .2 .2" castshadow="true"/>'
+            f'<light pos="{.2 - scene.size[0] / 2:.3f} 0 1.8" dir="1 .2 -.3" '
+            f'diffuse="{rng.uniform(.05, .3):.3f} .2 .25" castshadow="false"/>')

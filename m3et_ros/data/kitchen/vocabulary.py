@@ -1,0 +1,94 @@
+"""Names of the simulated kitchen: colours, verbs and nouns with the class ids of EPIC-KITCHENS-100.
+
+Nouns and verbs are written as EPIC-KITCHENS-100 keys ('board:chopping'); `spoken` gives the words used in questions.
+"""
+
+import colorsys
+
+COLOURS = {
+    'red': (.80, .10, .09), 'orange': (.93, .48, .07), 'yellow': (.93, .80, .12), 'green': (.16, .55, .20),
+    'blue': (.10, .28, .75), 'purple': (.42, .16, .55), 'pink': (.93, .52, .63), 'brown': (.42, .25, .13),
+    'white': (.93, .93, .91), 'grey': (.50, .51, .53), 'black': (.08, .08, .09),
+}
+"""Colour words and their linear R G B in 0..1."""
+
+VERBS = {
+    'take': 0, 'put': 1, 'wash': 2, 'open': 3, 'close': 4, 'turn-on': 6, 'cut': 7, 'turn-off': 8, 'pour': 9, 'mix': 10,
+    'throw': 13, 'shake': 15,
+}
+"""Verbs that can be seen and their class ids in EPIC-KITCHENS-100."""
+
+FIRST_RESERVED_ID = 1000
+"""Nouns from this id on have no class of their own in EPIC-KITCHENS-100 (which ends at 299)."""
+
+STRUCTURES = {
+    'wall': 242, 'ceiling': 1000, 'floor': 159, 'window': 263, 'picture': 1001, 'top': 42, 'cupboard': 3, 'drawer': 8,
+    'fridge': 12, 'oven': 46, 'hob': 24, 'sink': 63, 'tap': 0, 'water': 27, 'table': 1002, 'chair': 182, 'bin': 36,
+    'microwave': 90, 'hand': 11, 'clothes': 73,
+}
+"""The room, what stands fast in it and the person; EPIC counts tables as 'top', which here is the counter alone."""
+
+OBJECTS = {
+    'cup': 13, 'glass': 10, 'bowl': 7, 'plate': 2, 'bottle': 15, 'jar': 40, 'can': 61, 'box': 23, 'milk': 64, 'pan': 5,
+    'pot': 29, 'kettle': 44, 'apple': 187, 'orange': 167, 'lemon': 105, 'tomato': 43, 'onion': 16, 'potato': 30,
+    'egg': 53, 'banana': 146, 'carrot': 41, 'cucumber': 72, 'bread': 33, 'spoon': 1, 'knife': 4, 'sponge': 9,
+    'board:chopping': 18,
+}
+"""What can be picked up."""
+
+NOUNS = STRUCTURES | OBJECTS
+"""Every noun and its class id, in the order of the segmentation classes."""
+
+AFFORDS = {
+    'take': tuple(OBJECTS), 'put': tuple(OBJECTS), 'open': ('drawer', 'cupboard', 'fridge'),
+    'close': ('drawer', 'cupboard', 'fridge'), 'turn-on': ('tap',), 'turn-off': ('tap',),
+    'wash': tuple(noun for noun in OBJECTS if noun not in ('bread', 'box', 'milk')),
+    'cut': ('carrot', 'cucumber', 'tomato', 'onion', 'potato', 'bread', 'banana', 'apple', 'lemon', 'orange'),
+    'mix': ('cup', 'glass', 'bowl', 'pan', 'pot'), 'pour': ('bottle', 'milk', 'kettle'),
+    'throw': ('banana', 'egg', 'can', 'box', 'apple', 'onion', 'tomato'), 'shake': ('bottle', 'milk', 'jar'),
+}
+"""What each verb can be done to: the noun of its label."""
+
+PLACES = ('on the counter', 'on the hob', 'on the table', 'in the drawer', 'in the cupboard', 'in the fridge',
+          'in the hand', 'in the bin')
+"""Where a thing can be."""
+
+SPOKEN = {'board:chopping': 'chopping board', 'top': 'counter', 'clothes': 'sleeve'}
+"""Words for the nouns whose key is not how one would say it."""
+
+PLURALS = {'glass': 'glasses', 'box': 'boxes', 'knife': 'knives', 'tomato': 'tomatoes', 'potato': 'potatoes',
+           'milk': 'milk cartons', 'bread': 'loaves of bread'}
+"""Plurals that are not the spoken noun and an s."""
+
+
+def spoken(noun: str) -> str:
+    """The words for a noun key."""
+    return SPOKEN.get(noun, noun)
+
+
+def plural(noun: str) -> str:
+    """The words for several things of one noun key."""
+    return PLURALS.get(noun, spoken(noun) + 's')
+
+
+def with_article(words: str) -> str:
+    """'a cup', 'an onion'."""
+    return f'{"an" if words[0] in "aeiou" else "a"} {words}'
+
+
+def overlay_colours(count: int) -> tuple[tuple[int, int, int], ...]:
+    """Well separated R G B in 0..255, always the same for the same position."""
+    turn = 0.618034  # the golden ratio spreads any number of hues evenly
+    levels = ((.9, .95), (.55, .9), (.9, .6))  # saturation and brightness tell neighbouring hues apart
+    colours = (colorsys.hsv_to_rgb(i * turn % 1, *levels[i % 3]) for i in range(count))
+    return tuple(tuple(round(255 * level) for level in colour) for colour in colours)
+
+
+CLASSES = tuple(spoken(noun) for noun in NOUNS)
+"""Segmentation classes; the position of a name is its value in the mask."""
+
+CLASS_COLOURS = overlay_colours(len(CLASSES))
+"""Overlay colour of each class."""
+
+CLASS_OF = {noun: index for index, noun in enumerate(NOUNS)}
+"""Value in the mask of each noun key."""
