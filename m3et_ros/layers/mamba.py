@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from m3et_ros.ops.precision import work_dtype
 from m3et_ros.ops.selective_scan import selective_scan, selective_step
 from m3et_ros.ops.ssd import ssd, ssd_step
 
@@ -32,7 +33,9 @@ class _Mixer(nn.Module):
     """What both mixers share: masking, the convolution, ownership of A, one-token steps."""
 
     A_log: nn.Parameter | None
+    D: nn.Parameter
     conv1d: nn.Conv1d
+    state_shape: tuple[int, ...]
 
     def forward(self, u: Tensor, *, mask: Tensor | None = None, A_log: Tensor | None = None,
                 state: MambaState | None = None, return_state: bool = False) -> Tensor | tuple[Tensor, MambaState]:
@@ -52,7 +55,6 @@ class _Mixer(nn.Module):
         Raises:
             ValueError: A_log missing where own_A=False, or given where own_A=True.
         """
-        state = self.init_state(u.shape[0], u.device, u.dtype) if state is None else state
         if mask is not None:
             u = u.masked_fill(~mask[..., None], 0)
         y, state = self._mix(u, mask, self._A(A_log), state)
@@ -62,22 +64,29 @@ class _Mixer(nn.Module):
         """Advance one token: u_t (B, d) -> (B, d) and the new state; raises as forward."""
         return self._advance(u_t, self._A(A_log), state)
 
+    def init_state(self, B: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> MambaState:
+        """Empty memory for B sequences, by default where and as the weights are."""
+        like = self.D.new_zeros(0, device=device, dtype=dtype)
+        return MambaState(like.new_zeros(B, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
+                          like.new_zeros(B, *self.state_shape, dtype=work_dtype(like)))
+
     def _A(self, injected: Tensor | None) -> Tensor:
         if (injected is None) == (self.A_log is None):
             raise ValueError('exactly one A: this mixer owns none, pass A_log=...' if injected is None else
                              'exactly one A: this mixer owns one, build it with own_A=False to inject another')
         A_log = self.A_log if injected is None else injected
-        return -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32)))
+        return -torch.exp(A_log.to(work_dtype(A_log)))
 
-    def _convolve(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    def _convolve(self, x: Tensor, state: MambaState | None) -> tuple[Tensor, Tensor]:
         """SiLU of the causal depthwise convolution of x (B, L, width), and its last k - 1 inputs."""
         # k shifted products: no transposition to channels-first and back.
         taps, length = self.conv1d.weight[:, 0].unbind(-1), x.shape[1]
-        padded = torch.cat([before.to(x.dtype), x], 1)
+        before = x.new_zeros(x.shape[0], len(taps) - 1, x.shape[2]) if state is None else state.conv.to(x.dtype)
+        padded = torch.cat([before, x], 1)
         y = torch.addcmul(self.conv1d.bias, padded[:, :length], taps[0])
         for shift, tap in enumerate(taps[1:], start=1):
             y = torch.addcmul(y, padded[:, shift:shift + length], tap)
-        return F.silu(y), padded[:, length:]
+        return F.silu(y), padded[:, length:].clone()  # a view would keep the whole sequence alive
 
 
 class Mamba1(_Mixer):
@@ -96,6 +105,7 @@ class Mamba1(_Mixer):
                  own_A: bool = True):
         super().__init__()
         self.d_in, self.N, self.dt_rank = expand * d, N, dt_rank or math.ceil(d / 16)
+        self.state_shape = (self.d_in, N)
         self.in_proj = nn.Linear(d, 2 * self.d_in, bias=False)
         self.conv1d = nn.Conv1d(self.d_in, self.d_in, d_conv, groups=self.d_in)
         self.x_proj = nn.Linear(self.d_in, self.dt_rank + 2 * N, bias=False)
@@ -106,30 +116,24 @@ class Mamba1(_Mixer):
         self.D = _no_decay(torch.ones(self.d_in))
         self.out_proj = nn.Linear(self.d_in, d, bias=False)
 
-    def init_state(self, B: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> MambaState:
-        """Empty memory for B sequences."""
-        like = self.D.new_zeros(0, device=device, dtype=dtype)
-        work = torch.promote_types(like.dtype, torch.float32)
-        return MambaState(like.new_zeros(B, self.conv1d.kernel_size[0] - 1, self.d_in),
-                          like.new_zeros(B, self.d_in, self.N, dtype=work))
-
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Convolved x (..., d_in) -> dt (..., d_in), B and C (..., N)."""
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.N, self.N], -1)
         return F.softplus(self.dt_proj(dt)), B, C
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor,
+             state: MambaState | None) -> tuple[Tensor, MambaState]:
         x, z = self.in_proj(u).chunk(2, -1)
-        x, conv = self._convolve(x, state.conv)
+        x, conv = self._convolve(x, state)
         dt, B, C = self._project(x)
         if mask is not None:
             dt = dt.masked_fill(~mask[..., None], 0)
-        y, ssm = selective_scan(x, dt, A, B, C, D=self.D, z=z, state=state.ssm)
+        y, ssm = selective_scan(x, dt, A, B, C, D=self.D, z=z, state=state and state.ssm)
         return self.out_proj(y), MambaState(conv, ssm)
 
     def _advance(self, u_t: Tensor, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         x, z = self.in_proj(u_t).chunk(2, -1)
-        x, conv = self._convolve(x[:, None], state.conv)
+        x, conv = self._convolve(x[:, None], state)
         dt, B, C = self._project(x[:, 0])
         y, ssm = selective_step(state.ssm, x[:, 0], dt, A, B, C, D=self.D, z_t=z)
         return self.out_proj(y), MambaState(conv, ssm)
@@ -157,6 +161,7 @@ class Mamba2(_Mixer):
         if self.d_in % P or self.H % G:
             raise ValueError(f'P = {P} must divide the inner width {self.d_in} and G = {G} the heads: '
                              f'choose divisors of {self.d_in} and {self.H}')
+        self.state_shape = (self.H, P, N)
         width = self.d_in + 2 * G * N
         self.in_proj = nn.Linear(d, self.d_in + width + self.H, bias=False)
         self.conv1d = nn.Conv1d(width, width, d_conv, groups=width)
@@ -165,13 +170,6 @@ class Mamba2(_Mixer):
         self.D = _no_decay(torch.ones(self.H))
         self.norm = GatedRMSNorm(d=self.d_in, groups=G)
         self.out_proj = nn.Linear(self.d_in, d, bias=False)
-
-    def init_state(self, B: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> MambaState:
-        """Empty memory for B sequences."""
-        like = self.D.new_zeros(0, device=device, dtype=dtype)
-        work = torch.promote_types(like.dtype, torch.float32)
-        return MambaState(like.new_zeros(B, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
-                          like.new_zeros(B, self.H, self.P, self.N, dtype=work))
 
     def _project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """u (..., d) -> z (..., d_in), convolution input (..., d_in + 2 G N), dt (..., H)."""
@@ -183,18 +181,19 @@ class Mamba2(_Mixer):
         x, B, C = xBC.split([self.d_in, self.G * self.N, self.G * self.N], -1)
         return x.unflatten(-1, (self.H, self.P)), B.unflatten(-1, (self.G, self.N)), C.unflatten(-1, (self.G, self.N))
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor,
+             state: MambaState | None) -> tuple[Tensor, MambaState]:
         z, xBC, dt = self._project(u)
         if mask is not None:
             dt = dt.masked_fill(~mask[..., None], 0)
-        xBC, conv = self._convolve(xBC, state.conv)
+        xBC, conv = self._convolve(xBC, state)
         x, B, C = self._parts(xBC)
-        y, ssm = ssd(x, dt, A, B, C, D=self.D, state=state.ssm, chunk=self.chunk)
+        y, ssm = ssd(x, dt, A, B, C, D=self.D, state=state and state.ssm, chunk=self.chunk)
         return self.out_proj(self.norm(y.flatten(-2), z)), MambaState(conv, ssm)
 
     def _advance(self, u_t: Tensor, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         z, xBC, dt = self._project(u_t)
-        xBC, conv = self._convolve(xBC[:, None], state.conv)
+        xBC, conv = self._convolve(xBC[:, None], state)
         x, B, C = self._parts(xBC[:, 0])
         y, ssm = ssd_step(state.ssm, x, dt, A, B, C, D=self.D)
         return self.out_proj(self.norm(y.flatten(-2), z)), MambaState(conv, ssm)

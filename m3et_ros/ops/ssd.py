@@ -1,10 +1,11 @@
-"""State-space dual, the operator of Mamba-2 (SSD; papers.md section 0).
+"""State-space dual, the operator of Mamba-2 (SSD; Dao and Gu 2024; papers.md section 0).
 
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t (outer) B_t,    y_t = h_t C_t + D x_t
 
-Symbols: Bt batch, L tokens, H heads, P channels of a head, N states, G groups, R = H / G heads of a group, Q chunk.
-    x (Bt, L, H, P); dt (Bt, L, H) positive, after softplus (0 = neither write nor decay); A, D (H,), A negative
-    B, C (Bt, L, G, N), one for the R heads of a group (head h is in group h // R); h or state (Bt, H, P, N)
+Symbols: Bt batch, L tokens (at least 1), H heads, P channels of a head, N states, G groups, R = H / G heads of a group.
+    x (Bt, L, H, P); dt (Bt, L, H) after softplus, not negative (0 = neither write nor decay); A, D (H,), A negative
+    B, C (Bt, L, G, N), one for all heads of a group (head h is in group h // R); h or state (Bt, H, P, N), None = empty
+    c chunks of Q tokens each, in the chunked form
 Arithmetic is float32 (float64 for float64 input); y comes back in the dtype of x, the state as it was computed.
 """
 
@@ -12,78 +13,100 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from m3et_ros.ops import dispatch
+from m3et_ros.ops.fused import load_ssd
+from m3et_ros.ops.precision import no_autocast, work_dtype
+
+
+def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
+        state: Tensor | None = None, chunk: int = 64, kernel: str = 'auto') -> tuple[Tensor, Tensor]:
+    """Scan a sequence with the fastest form that agrees with the reference.
+
+    Args:
+        x, dt, A, B, C, D, state: as at the head of this file.
+        chunk: longest chunk, tokens; 64 or 98 serve best, error and work grow with it.
+        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'tensor' (chunked, plain torch) or 'reference'.
+
+    Returns:
+        y (Bt, L, H, P) and the state after the last token (Bt, H, P, N).
+
+    Raises:
+        ValueError: an empty sequence, G not dividing H, chunk below 1, or an unknown kernel.
+        RuntimeError: kernel='fused' where there is none.
+    """
+    if not x.shape[1] or chunk < 1:
+        raise ValueError(f'{x.shape[1]} tokens in chunks of {chunk}: a scan needs at least one of each')
+    if x.shape[2] % B.shape[2]:
+        raise ValueError(f'{B.shape[2]} groups must divide the {x.shape[2]} heads')
+    function = dispatch.form('ssd', kernel, x.device)
+    options = {} if function is ssd_reference else {'chunk': chunk}
+    return function(x, dt, A, B, C, D=D, state=state, **options)
+
 
 def ssd_step(state: Tensor, x_t: Tensor, dt_t: Tensor, A: Tensor, B_t: Tensor, C_t: Tensor, *,
              D: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Advance one token: state (Bt, H, P, N), x_t (Bt, H, P), dt_t (Bt, H), B_t, C_t (Bt, G, N) -> y_t, new state."""
-    work, groups = state.dtype, B_t.shape[1]
-    x, dt, B, C = (t.to(work) for t in (x_t, dt_t, B_t, C_t))
-    decay = torch.exp(dt * A.to(work))[..., None, None]
-    write = (dt[..., None] * x).unflatten(1, (groups, -1))[..., None] * B[:, :, None, None]
-    state = torch.addcmul(write.flatten(1, 2), decay, state)
-    y = torch.matmul(state.unflatten(1, (groups, -1)).flatten(2, 3), C[..., None]).view_as(x)
-    return _skip(y, x, D).to(x_t.dtype), state
+    groups = B_t.shape[1]
+    with no_autocast(x_t.device):
+        x, dt, A, B, C = (t.to(state.dtype) for t in (x_t, dt_t, A, B_t, C_t))
+        grouped = (dt[..., None] * x).unflatten(1, (groups, -1))
+        write = (grouped[..., None] * B[:, :, None, None]).flatten(1, 2)
+        state = torch.addcmul(write, torch.exp(dt * A)[..., None, None], state)
+        y = torch.matmul(state.unflatten(1, (groups, -1)).flatten(2, 3), C[..., None]).view_as(x)
+    return _finish(y, x_t, D), state
 
 
 def ssd_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
                   state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Scan token by token, as the equations read: the form every other one is compared with.
-
-    Returns:
-        y (Bt, L, H, P) and the state after the last token (Bt, H, P, N).
-    """
-    work = torch.promote_types(x.dtype, torch.float32)
+    """Scan token by token, as the equations read: the form that every other one is compared with."""
     state = _initial(state, x, B)
     outputs = []
-    for x_t, dt_t, B_t, C_t in zip(*(t.to(work).unbind(1) for t in (x, dt, B, C)), strict=True):
+    for x_t, dt_t, B_t, C_t in zip(*(t.to(state.dtype).unbind(1) for t in (x, dt, B, C)), strict=True):
         y_t, state = ssd_step(state, x_t, dt_t, A, B_t, C_t)
         outputs.append(y_t)
-    return _skip(torch.stack(outputs, 1), x.to(work), D).to(x.dtype), state
+    return _finish(torch.stack(outputs, 1), x, D), state
 
 
 def ssd_chunked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
                 state: Tensor | None = None, chunk: int = 64) -> tuple[Tensor, Tensor]:
     """Quadratic form inside chunks, one state from chunk to chunk: matrix products only.
 
-    The sequence is cut into equal chunks of at most `chunk` tokens. What is missing in the last one is filled with
-    dt = 0, which neither writes to nor decays the state.
-
-    Returns:
-        y (Bt, L, H, P) and the state after the last token (Bt, H, P, N).
+    The sequence is cut into the fewest equal chunks of at most `chunk` tokens. The few tokens that then lack at the
+    end are filled in with dt = 0, which neither writes to nor decays the state.
     """
-    work, (length, heads), groups = torch.promote_types(x.dtype, torch.float32), x.shape[1:3], B.shape[2]
-    first = _initial(state, x, B).unflatten(1, (groups, -1)).permute(0, 1, 4, 2, 3)
+    work, length, groups = work_dtype(x), x.shape[1], B.shape[2]
     chunks = -(-length // chunk)
-    span = -(-length // chunks)
-    xs, dts, Bs, Cs = (_cut(t.to(work), chunks, span) for t in (x, dt, B, C))
-    log_decay = torch.cumsum(dts * A.to(work), 2).movedim(2, -1).unflatten(2, (groups, -1))  # (Bt, c, G, R, Q)
-    written = (xs * dts[..., None]).unflatten(3, (groups, -1)).movedim(2, 3)  # (Bt, c, G, Q, R, P)
-    Bs, Cs = Bs.transpose(2, 3), Cs.transpose(2, 3)  # (Bt, c, G, Q, N)
+    Q = -(-length // chunks)
+    with no_autocast(x.device):
+        xs, dts, Bs, Cs = (_cut(t.to(work), chunks, Q) for t in (x, dt, B, C))
+        written = (xs * dts[..., None]).unflatten(3, (groups, -1)).movedim(2, 3)  # (Bt, c, G, Q, R, P)
+        # Logarithm of the decay since the start of the chunk, this token's included: (Bt, c, G, R, Q).
+        log_decay = torch.cumsum(dts * A.to(work), 2).movedim(2, -1).unflatten(2, (groups, -1))
+        Bs, Cs = Bs.transpose(2, 3), Cs.transpose(2, 3)  # (Bt, c, G, Q, N)
+        before, last = _carry(written, log_decay, Bs, _grouped(_initial(state, x, B), groups))
+        earlier = torch.matmul(Cs, before.flatten(4)).view_as(written)
+        y = earlier * _per_token(_exp(log_decay)) + _within(written, log_decay, Bs, Cs)
+    y = y.movedim(3, 2).reshape(x.shape[0], chunks * Q, *x.shape[2:])[:, :length]
+    return _finish(y, x, D), last.permute(0, 1, 3, 4, 2).flatten(1, 2)
 
-    inside = _inside(written, log_decay, Bs, Cs)
-    before, last = _carry(written, log_decay, Bs, first)
-    seen = torch.matmul(Cs, before.flatten(4)).view_as(written)
-    y = torch.addcmul(inside, seen, torch.exp(log_decay).transpose(-1, -2)[..., None])
-    y = y.movedim(3, 2).reshape(x.shape[0], chunks * span, heads, -1)[:, :length]
-    return _skip(y, x.to(work), D).to(x.dtype), last.permute(0, 1, 3, 4, 2).flatten(1, 2)
 
-
-def _inside(written: Tensor, log_decay: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """What each token reads of its own chunk -> (Bt, c, G, Q, R, P)."""
-    span = log_decay.shape[-1]
-    later = torch.ones(span, span, dtype=torch.bool, device=B.device).triu(1)
-    # Masked before exp: above the diagonal the differences are positive and would overflow to inf.
-    gap = (log_decay[..., :, None] - log_decay[..., None, :]).masked_fill(later, -torch.inf)
-    weights = torch.matmul(C, B.transpose(-1, -2))[:, :, :, None] * torch.exp(gap)
+def _within(written: Tensor, log_decay: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """What each token reads of its own chunk: (Bt, c, G, Q, R, P)."""
+    Q = log_decay.shape[-1]
+    later = torch.ones(Q, Q, dtype=torch.bool, device=B.device).triu(1)
+    # Masked before exp, as the differences above the diagonal are positive and may overflow; and the mask goes on the
+    # products of B and C, which all heads share.
+    span = (log_decay[..., :, None] - log_decay[..., None, :]).masked_fill(later, 0)
+    weights = torch.matmul(C, B.transpose(-1, -2)).masked_fill(later, 0)[:, :, :, None] * _exp(span)
     return torch.matmul(weights, written.transpose(3, 4)).transpose(3, 4)
 
 
 def _carry(written: Tensor, log_decay: Tensor, B: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """State before every chunk (Bt, c, G, N, R, P) and after the last (Bt, G, N, R, P)."""
-    to_end = torch.exp(log_decay[..., -1:] - log_decay).transpose(-1, -2)[..., None]
-    # One product for all heads of a group: B is never repeated.
+    """State before every chunk (Bt, c, G, N, R, P) and after the last one (Bt, G, N, R, P)."""
+    to_end = _per_token(_exp(log_decay[..., -1:] - log_decay))
+    # One wide product a chunk for all heads of a group: B is shared, never repeated.
     new = torch.matmul(B.transpose(-1, -2), (written * to_end).flatten(4)).unflatten(4, written.shape[4:])
-    decay = torch.exp(log_decay[..., -1])[:, :, :, None, :, None]
+    decay = _exp(log_decay[..., -1])[:, :, :, None, :, None]
     before = []
     for new_c, decay_c in zip(new.unbind(1), decay.unbind(1), strict=True):
         before.append(state)
@@ -91,26 +114,51 @@ def _carry(written: Tensor, log_decay: Tensor, B: Tensor, state: Tensor) -> tupl
     return torch.stack(before, 1), state
 
 
-def _cut(t: Tensor, chunks: int, span: int) -> Tensor:
-    """(Bt, L, ...) -> (Bt, chunks, span, ...), zeros at the end."""
-    missing = chunks * span - t.shape[1]
+def _exp(log_decay: Tensor) -> Tensor:
+    """exp, but never below 2e-35: denormals are slow, and vanish where a host flushes them."""
+    return torch.exp(log_decay.clamp(min=-80))
+
+
+def _cut(t: Tensor, chunks: int, Q: int) -> Tensor:
+    """(Bt, L, ...) -> (Bt, chunks, Q, ...), zeros at the end."""
+    missing = chunks * Q - t.shape[1]
     if missing:
         t = F.pad(t, (0, 0) * (t.dim() - 2) + (0, missing))
-    return t.unflatten(1, (chunks, span))
+    return t.unflatten(1, (chunks, Q))
+
+
+def _grouped(state: Tensor, groups: int) -> Tensor:
+    """(Bt, H, P, N) -> (Bt, G, N, R, P)."""
+    return state.unflatten(1, (groups, -1)).permute(0, 1, 4, 2, 3)
+
+
+def _per_token(factor: Tensor) -> Tensor:
+    """(..., R, Q) -> (..., Q, R, 1), to scale what was written."""
+    return factor.transpose(-1, -2)[..., None]
 
 
 def _initial(state: Tensor | None, x: Tensor, B: Tensor) -> Tensor:
-    work = torch.promote_types(x.dtype, torch.float32)
     if state is None:
-        return x.new_zeros(x.shape[0], *x.shape[2:], B.shape[-1], dtype=work)
-    return state.to(work)
+        return x.new_zeros(x.shape[0], *x.shape[2:], B.shape[-1], dtype=work_dtype(x))
+    return state.to(work_dtype(x))
 
 
-def _skip(y: Tensor, x: Tensor, D: Tensor | None) -> Tensor:
-    return y if D is None else torch.addcmul(y, x, D.to(y.dtype)[:, None])
+def _finish(y: Tensor, x: Tensor, D: Tensor | None) -> Tensor:
+    """Skip connection; back to the dtype of x."""
+    if D is not None:
+        y = torch.addcmul(y, x.to(y.dtype), D.to(y.dtype)[:, None])
+    return y.to(x.dtype)
 
 
-def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-        state: Tensor | None = None, chunk: int = 64, kernel: str = 'auto') -> tuple[Tensor, Tensor]:
-    """Scan a sequence."""
-    return ssd_chunked(x, dt, A, B, C, D=D, state=state, chunk=chunk)
+def _probe() -> dict[str, Tensor]:
+    """Small fixed input: two groups, a last chunk that is not full, ordinary and extreme step sizes."""
+    rng = torch.Generator().manual_seed(0)
+    x, B, C = (torch.randn(2, 70, *size, generator=rng) for size in ((4, 16), (2, 16), (2, 16)))
+    dt = torch.rand(2, 70, 4, generator=rng) * torch.tensor([0.1, 3.0])[:, None, None]
+    return {'x': x, 'dt': dt, 'A': -torch.linspace(1, 16, 4), 'B': B, 'C': C, 'D': torch.linspace(-1, 1, 4)}
+
+
+# The Triton kernels multiply in TF32, whose steps are 1e-3 of a number.
+dispatch.register(dispatch.Operator(
+    name='ssd', reference=ssd_reference, tensor=ssd_chunked, tensor_name='chunked', load_fused=load_ssd, probe=_probe,
+    tolerance=2e-3))

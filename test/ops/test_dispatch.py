@@ -1,0 +1,87 @@
+"""Dispatch: a kernel serves only after it agreed with the reference, and the choice is explained."""
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+from m3et_ros.ops import dispatch
+from m3et_ros.ops.selective_scan import selective_scan, selective_scan_blocked, selective_scan_reference
+from m3et_ros.ops.ssd import ssd, ssd_reference
+
+CPU = torch.device('cpu')
+
+
+def operator(**changes) -> dispatch.Operator:
+    return dataclasses.replace(dispatch._operators['selective_scan'], **changes)
+
+
+def off_by_a_percent(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y * 1.01, state
+
+
+def wrong_gradient(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y.detach() + 0 * y, state
+
+
+def not_a_number(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y * torch.nan, state
+
+
+def crashes(*args, **kwargs):
+    raise RuntimeError('no kernel image is available')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='speaks of machines without CUDA')
+def test_cpu_is_served_by_the_tensor_forms_and_says_why():
+    choices = dispatch.describe('cpu')
+    assert [(c.op, c.name, c.reason) for c in choices] == [
+        ('selective_scan', 'blocked', 'no CUDA device'), ('ssd', 'chunked', 'no CUDA device')]
+    assert all(0 <= choice.max_error < 1e-4 for choice in choices)
+
+
+def test_choice_is_made_once_per_device():
+    assert dispatch.choose('ssd', 'cpu') is dispatch.choose('ssd', CPU)
+
+
+@pytest.mark.parametrize('broken', [off_by_a_percent, wrong_gradient, not_a_number, crashes])
+def test_a_form_that_disagrees_gives_way_to_the_reference_and_is_logged(broken, caplog):
+    with caplog.at_level(logging.WARNING):
+        choice, function = dispatch.decide(operator(tensor=broken), CPU)
+    assert (choice.name, function) == ('reference', selective_scan_reference)
+    assert 'blocked is off by' in choice.reason and 'using the slow reference' in caplog.text
+
+
+def test_check_works_inside_inference_mode():
+    with torch.inference_mode():
+        choice, function = dispatch.decide(operator(), CPU)
+    assert (choice.name, function) == ('blocked', selective_scan_blocked)
+
+
+def test_asking_for_a_missing_fused_kernel_is_refused_with_the_reason():
+    reason = dispatch.choose('ssd', 'cpu').reason
+    with pytest.raises(RuntimeError, match=reason):
+        dispatch.form('ssd', 'fused', CPU)
+
+
+def test_meta_device_needs_no_comparison():
+    x, B = torch.empty(2, 5, 3, 4, device='meta'), torch.empty(2, 5, 1, 6, device='meta')
+    y, state = ssd(x, x[..., 0], x[0, 0, :, 0], B, B)
+    assert (y.shape, state.shape) == ((2, 5, 3, 4), (2, 3, 4, 6))
+
+
+@pytest.mark.parametrize(('function', 'reference', 'op'), [
+    (selective_scan, selective_scan_reference, 'selective_scan'), (ssd, ssd_reference, 'ssd')])
+def test_reference_can_be_asked_for(function, reference, op):
+    probe = dispatch._operators[op].probe()
+    for found, wanted in zip(function(**probe, kernel='reference'), reference(**probe), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_whatever_serves_cuda_agrees_with_the_reference():
+    for choice in dispatch.describe('cuda'):
+        assert choice.max_error <= dispatch._operators[choice.op].tolerance
