@@ -41,7 +41,8 @@ def test_interface_has_python_type_support_and_source(path):
 
 def test_message_survives_the_wire_format():
     from m3et_ros.msg import ActionAnticipation, ScoredLabel
-    sent = ActionAnticipation(horizon_s=1.0, actions=[ScoredLabel(id=3, label='open fridge', score=0.5)], model_id='tiny')
+    action = ScoredLabel(id=3, label='open fridge', score=0.5)
+    sent = ActionAnticipation(horizon_s=1.0, actions=[action], model_id='tiny')
     assert deserialize_message(serialize_message(sent), ActionAnticipation) == sent
 
 

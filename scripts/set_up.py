@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""Make the virtual environment that `make demo` and `make test` run in; a second start only compares checksums.
+
+    python3 scripts/set_up.py [--tests] [--venv .venv] [--ros jazzy] [--torch-index URL]
+
+Standard library only: it runs before anything is installed. Output of the tools goes to build/set_up.log.
+"""
+
+import argparse
+import ctypes.util
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+LOG = ROOT / 'build' / 'set_up.log'
+CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
+# What ends up in the environment as a copy: a change means that the package is built again.
+BUILT_FROM = ('msg/*', 'srv/*', 'action/*', 'launch/*', 'config/**/*', 'cmake/*', 'CMakeLists.txt', 'package.xml',
+              'setup.py', 'setup.cfg', 'pyproject.toml')
+
+
+class SetUpError(Exception):
+    """Set-up cannot go on; the message says what is wrong and how to mend it."""
+
+
+class Step(NamedTuple):
+    """One command of the set-up; where `otherwise` is given, a failure is only told in that sentence."""
+
+    title: str
+    seconds: float  # what it usually takes
+    command: list[str]
+    otherwise: str = ''
+
+
+class Progress:
+    """Runs steps one after another and says how much time is left, scaled by how long the finished ones really took."""
+
+    def __init__(self, steps):
+        self.steps = steps
+        self.started = time.monotonic()
+        self.on_terminal = sys.stdout.isatty()
+
+    def run(self, environment):
+        """Run every step; raises SetUpError with the end of the log when one fails."""
+        LOG.parent.mkdir(exist_ok=True)
+        with LOG.open('w') as log:
+            for index, step in enumerate(self.steps):
+                print('$', *step.command, file=log, flush=True)
+                process = subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+                self.wait(index, process)
+                if process.returncode and not step.otherwise:
+                    raise SetUpError(self.failure(step))
+                if process.returncode:
+                    self.say(step.otherwise)
+        self.say(f'set-up done in {time.monotonic() - self.started:.0f} s')
+
+    def wait(self, index, process):
+        """Report until the process ends: every second on a terminal, every 15 s in a log."""
+        begun, reported = time.monotonic(), -1e9
+        while process.poll() is None:
+            now = time.monotonic()
+            if now - reported >= (1 if self.on_terminal else 15):
+                reported = now
+                self.say(f'set-up {index + 1}/{len(self.steps)}: {self.steps[index].title}, '
+                         f'about {self.left(index, begun):.0f} s left', end='' if self.on_terminal else '\n')
+            time.sleep(0.2)
+
+    def left(self, index, begun):
+        """Return the seconds left in step `index`, begun at `begun`, and in those after it."""
+        usual = [step.seconds for step in self.steps]
+        scale = min(max((begun - self.started) / sum(usual[:index]), 0.3), 10) if index else 1
+        here = max(usual[index] * scale - (time.monotonic() - begun), 5)
+        return here + scale * sum(usual[index + 1:])
+
+    def say(self, text, end='\n'):
+        """Print over the line that the last report left on a terminal."""
+        start = '\r\033[K' if self.on_terminal else ''
+        print(f'{start}{text}', end=end, flush=True)
+
+    def failure(self, step):
+        """Return the sentence and the end of the log for a failed step."""
+        self.say('', end='')
+        end = LOG.read_text(errors='replace').splitlines()[-20:]
+        return '\n'.join([f'set-up stopped at "{step.title}"; the end of {LOG}:', *end])
+
+
+def missing_packages():
+    """Return (to_build, to_render): the Debian packages that are missing."""
+    to_build = []
+    of_debian = Path(sys.executable).resolve().parent == Path('/usr/bin')
+    if of_debian and not importlib.util.find_spec('ensurepip'):
+        to_build.append('python3-venv')
+    if of_debian and not Path(sysconfig.get_path('include'), 'Python.h').is_file():
+        to_build.append('python3-dev')
+    if not shutil.which('g++'):
+        to_build.append('g++')
+    return to_build, [] if any(map(ctypes.util.find_library, ('OSMesa', 'EGL'))) else ['libosmesa6']
+
+
+def apt_get():
+    """Return the apt-get command where it may be used without asking, or None."""
+    if not shutil.which('apt-get'):
+        return None
+    if os.geteuid() == 0:
+        return ['apt-get']
+    allowed = shutil.which('sudo') and not subprocess.run(['sudo', '-n', 'true'], capture_output=True).returncode
+    return ['sudo', '-n', 'apt-get'] if allowed else None
+
+
+def system_steps():
+    """Return the steps that install missing Debian packages; raises SetUpError when needed ones cannot be installed."""
+    to_build, to_render = missing_packages()
+    apt = apt_get()
+    slower = 'no OSMesa or EGL library: the simulated camera uses its slower ray caster (mend: apt-get install libosmesa6)'
+    if to_build and not apt:
+        raise SetUpError(f'{", ".join(to_build)} missing and no right to install: run `apt-get install '
+                         f'{" ".join(to_build + to_render)}` as root, then start again.')
+    if to_render and not apt:
+        print(slower)
+    if not apt or not to_build + to_render:
+        return []
+    install = [*apt, 'install', '-y', '--no-install-recommends']
+    return [Step('package lists of the system', 10, [*apt, 'update'], 'the package lists could not be refreshed'),
+            *([Step(f'system packages {" ".join(to_build)}', 30, [*install, *to_build])] if to_build else []),
+            *([Step('rendering library', 20, [*install, *to_render], slower)] if to_render else [])]
+
+
+def torch_options(index):
+    """Return pip's options for the build of torch: the given index, or the CPU builds where no NVIDIA driver is."""
+    if index:
+        return ['--index-url', index]
+    if Path('/proc/driver/nvidia/version').exists():
+        return []
+    try:
+        urllib.request.urlopen(urllib.request.Request(CPU_INDEX + '/torch/', method='HEAD'), timeout=5).close()
+    except OSError:
+        return []
+    return ['--extra-index-url', CPU_INDEX]
+
+
+def requirement_lists(options):
+    """Return the files of requirements/ to install, by name."""
+    return ['run', options.ros, f'{options.ros}-build', *(['test'] if options.tests else [])]
+
+
+def checksum(patterns):
+    """Return the sha256 of the names and contents of the files that the patterns match."""
+    total = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}):
+        if '__pycache__' not in path.parts:
+            total.update(f'{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
+    return total.hexdigest()
+
+
+def read_stamp(path):
+    """Return what an earlier set-up left behind, {} where there was none."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def steps_for(options, stamp, wanted):
+    """Return the steps from the state in `stamp` to the state `wanted`."""
+    python = str(options.venv / 'bin' / 'python')
+    pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input']
+    steps = []
+    if not (options.venv / 'bin' / 'pip').exists():
+        title = f'virtual environment {options.venv.name}'
+        steps = [*system_steps(), Step(title, 6, [sys.executable, '-m', 'venv', str(options.venv)])]
+    if any(stamp.get(name) != value for name, value in wanted.items() if name not in ('ros', 'package')):
+        run = (ROOT / 'requirements' / 'run.txt').read_text().split()
+        torch = next(word for word in run if word.startswith('torch'))
+        lists = [part for name in requirement_lists(options) for part in ('-r', f'requirements/{name}.txt')]
+        steps += [Step('torch', 45, [*pip, *torch_options(options.torch_index), torch]),
+                  Step('Python packages and ROS 2 wheels', 75, [*pip, *lists])]
+    if steps or stamp.get('package') != wanted['package']:
+        steps.append(Step('interfaces and package', 40, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
+    return steps
+
+
+def set_up(options):
+    """Bring the environment up to date; raises SetUpError."""
+    if sys.version_info < (3, 11):
+        raise SetUpError(f'Python {sys.version.split()[0]} is too old, 3.11 is needed: name another, as in '
+                         '`make demo PYTHON=python3.11`.')
+    names = requirement_lists(options)
+    if not all((ROOT / 'requirements' / f'{name}.txt').is_file() for name in names):
+        raise SetUpError(f'no wheels are listed for ROS "{options.ros}": take jazzy or kilted.')
+    path = options.venv / 'm3et_set_up.json'
+    stamp = read_stamp(path)
+    wanted = {'ros': options.ros, 'package': checksum(BUILT_FROM),
+              **{name: checksum([f'requirements/{name}.txt']) for name in names}}
+    if stamp.get('ros', options.ros) != options.ros:
+        raise SetUpError(f'{options.venv} holds ROS {stamp["ros"]}, and two distributions do not mix: add '
+                         f'VENV=.venv-{options.ros} to the make command.')
+    steps = steps_for(options, stamp, wanted)
+    if steps:
+        Progress(steps).run(dict(os.environ, ROS_WHEELS=options.ros))
+        path.write_text(json.dumps({**stamp, **wanted}, indent=1))
+
+
+def main():
+    """Read the command line and set up; the exit code is 1 when that cannot be done."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--venv', type=lambda text: Path(text).absolute(), default=ROOT / '.venv')
+    parser.add_argument('--ros', default='jazzy', help='jazzy or kilted')
+    parser.add_argument('--torch-index', default='', help='package index of the wanted build of torch')
+    parser.add_argument('--tests', action='store_true', help='also what the tests need')
+    try:
+        set_up(parser.parse_args())
+    except SetUpError as error:
+        sys.exit(str(error))
+
+
+if __name__ == '__main__':
+    main()
