@@ -111,9 +111,9 @@ class Mamba1(_Mixer):
         self.x_proj = nn.Linear(self.d_in, self.dt_rank + 2 * N, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, self.d_in)
         nn.init.uniform_(self.dt_proj.weight, -self.dt_rank ** -0.5, self.dt_rank ** -0.5)
-        self.dt_proj.bias = _no_decay(initial_dt_bias(self.d_in))
-        self.A_log = _no_decay(initial_A_log(self.d_in, N)) if own_A else None
-        self.D = _no_decay(torch.ones(self.d_in))
+        self.dt_proj.bias = no_decay(initial_dt_bias(self.d_in))
+        self.A_log = no_decay(initial_A_log(self.d_in, N)) if own_A else None
+        self.D = no_decay(torch.ones(self.d_in))
         self.out_proj = nn.Linear(self.d_in, d, bias=False)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,9 +165,9 @@ class Mamba2(_Mixer):
         width = self.d_in + 2 * G * N
         self.in_proj = nn.Linear(d, self.d_in + width + self.H, bias=False)
         self.conv1d = nn.Conv1d(width, width, d_conv, groups=width)
-        self.dt_bias = _no_decay(initial_dt_bias(self.H))
-        self.A_log = _no_decay(torch.empty(self.H).uniform_(1, 16).log()) if own_A else None
-        self.D = _no_decay(torch.ones(self.H))
+        self.dt_bias = no_decay(initial_dt_bias(self.H))
+        self.A_log = no_decay(torch.empty(self.H).uniform_(1, 16).log()) if own_A else None
+        self.D = no_decay(torch.ones(self.H))
         self.norm = GatedRMSNorm(d=self.d_in, groups=G)
         self.out_proj = nn.Linear(self.d_in, d, bias=False)
 
@@ -224,7 +224,7 @@ def initial_dt_bias(width: int) -> Tensor:
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def _no_decay(values: Tensor) -> nn.Parameter:
+def no_decay(values: Tensor) -> nn.Parameter:
     """A parameter that optimisers must not decay."""
     parameter = nn.Parameter(values)
     parameter._no_weight_decay = True

@@ -1,0 +1,79 @@
+"""Hybrid stack: schedule, stages, directions, masks, and the encoder part of the parameter ledger."""
+
+import pytest
+import torch
+from m3et_ros.layers.attention import TransformerBlock
+from m3et_ros.layers.hybrid import HybridStack, MambaLayer
+from m3et_ros.layers.mamba import Mamba1
+
+OPTIONS = {'mamba1': {'N': 4}, 'mamba2': {'N': 8, 'P': 8}}
+
+
+def stack(schedule: str = 'TMTMTM', mixer: str = 'mamba1', **options) -> HybridStack:
+    torch.manual_seed(0)
+    return HybridStack(d=16, heads=2, schedule=schedule, mixer=mixer, mixer_options=OPTIONS[mixer], **options)
+
+
+def test_encoder_ledger():
+    encoder = HybridStack(d=768, heads=12)
+    assert sum(p.numel() for p in encoder.parameters()) == 32_580_864 + 1_536
+
+
+@pytest.mark.parametrize('mixer', ['mamba1', 'mamba2'])
+@pytest.mark.parametrize('schedule', ['TMTMTM', 'MMTT', 'TTT', 'MMM'])
+def test_stages_of_any_schedule(schedule, mixer):
+    encoder = stack(schedule, mixer)
+    assert [isinstance(layer, TransformerBlock) for layer in encoder.layers] == [letter == 'T' for letter in schedule]
+    x = torch.randn(2, 11, 16)
+    stages = encoder(x)
+    assert [stage.shape for stage in stages] == [(2, 11, 16)] * 3
+    for layer in encoder.layers[:encoder.ends[0]]:
+        x = layer(x)
+    assert torch.equal(stages[0], x)
+    # Only the last output is normalised.
+    assert torch.allclose(stages[-1].mean(-1), torch.zeros(2, 11), atol=1e-5)
+    assert not torch.allclose(stages[0].mean(-1), torch.zeros(2, 11), atol=1e-3)
+
+
+def test_every_second_mamba_layer_runs_backwards():
+    layers = stack('MTMMT').layers
+    assert [layer.backward for layer in layers if isinstance(layer, MambaLayer)] == [False, True, False]
+    layers = stack('MTMMT', directions='forward').layers
+    assert not any(layer.backward for layer in layers if isinstance(layer, MambaLayer))
+
+
+def test_backward_layer_is_the_forward_one_on_the_flipped_sequence():
+    torch.manual_seed(0)
+    forward = MambaLayer(Mamba1(d=16, N=4), d=16)
+    backward = MambaLayer(forward.mixer, d=16, backward=True)
+    x, mask = torch.randn(2, 9, 16), torch.rand(2, 9) < 0.7
+    wanted = forward(x.flip(1), mask=mask.flip(1)).flip(1)
+    assert torch.allclose(backward(x, mask=mask), wanted, atol=1e-6)
+    assert torch.allclose(backward(x), forward(x.flip(1)).flip(1), atol=1e-6)
+
+
+def test_direction_decides_who_sees_whom():
+    x = torch.randn(1, 9, 16)
+    changed = x.clone()
+    changed[:, 4] = torch.randn(16)
+    causal, mixed = stack('MM', directions='forward', stages=2), stack('MM', stages=2)
+    moved = [(a - b).abs().amax((0, 2)) > 1e-6 for a, b in zip(causal(changed), causal(x), strict=True)]
+    assert not moved[-1][:4].any() and moved[-1][4:].all()
+    assert ((mixed(changed)[-1] - mixed(x)[-1]).abs().amax((0, 2)) > 1e-6).all()
+
+
+@pytest.mark.parametrize('mixer', ['mamba1', 'mamba2'])
+def test_padding_changes_nothing_for_valid_tokens(mixer):
+    encoder, x = stack(mixer=mixer), torch.randn(2, 8, 16)
+    padded = torch.cat([x, torch.randn(2, 5, 16)], 1)
+    mask = (torch.arange(13) < 8).expand(2, -1)
+    for found, wanted in zip(encoder(padded, mask=mask), encoder(x), strict=True):
+        assert torch.allclose(found[:, :8], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'schedule': 'TMX'}, 'letters T'), ({'schedule': ''}, 'letters T'), ({'mixer': 'mamba3'}, 'mamba1, mamba2'),
+    ({'directions': 'both'}, 'alternate, forward'), ({'schedule': 'TM'}, 'from 1 to the number of layers, 2')])
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        HybridStack(**{'d': 16, 'heads': 2, **changes})
