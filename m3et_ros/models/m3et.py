@@ -179,7 +179,8 @@ class M3ET(nn.Module):
     def generate(self, encoded: Encoded, *, bos: int, eos: int, max_tokens: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a greedy answer token by token, each computed only when asked for: ids (B,) int64, probability (B,).
 
-        The probability is that of the token given those before it. A sample that has ended goes on with eos; the iterator ends, without yielding that step, once all have.
+        The probability is that of the token given those before it. A sample that has ended goes on with eos at
+        probability 1; the iterator ends, without yielding that step, once all have.
 
         Raises:
             ValueError: max_tokens is not in 1..text_length, or the model has no text decoder.
@@ -190,7 +191,7 @@ class M3ET(nn.Module):
         ended = torch.zeros_like(ids[:, 0], dtype=torch.bool)
         for _ in range(max_tokens):
             token, probability = self._greedy(encoded, ids)
-            token = torch.where(ended, eos, token)
+            token, probability = torch.where(ended, eos, token), probability.masked_fill(ended, 1.0)
             ended = ended | (token == eos)
             if ended.all():
                 return
