@@ -95,8 +95,8 @@ class M3ETConfig:
         for name, (low, high) in RANGES.items():
             _check_integer(name, getattr(self, name), low, high)
         self._check_words()
-        self._check_mixer()
         self._check_divisions()
+        self._check_mixer()
         self._check_depth()
 
     def _check_words(self):
