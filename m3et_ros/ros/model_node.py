@@ -1,0 +1,211 @@
+"""The model node: camera topics in; depth, segmentation, answers and anticipation out.
+
+    ros2 run m3et_ros model_node --ros-args --params-file config/robot.yaml -p autostart:=true
+    python -m m3et_ros.ros.model_node --ros-args -p autostart:=true        # without the ros2 command
+
+A lifecycle node: weights are loaded on configure, topics open on activate, device memory is freed on deactivate.
+"""
+
+import torch
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.ros import middleware, parameters
+from m3et_ros.ros.anticipation import Anticipations
+from m3et_ros.ros.diagnostics import Diagnostics
+from m3et_ros.ros.health import Health
+from m3et_ros.ros.inputs import CameraInputs, Sample
+from m3et_ros.ros.messages import age_s
+from m3et_ros.ros.perception import Perception
+from m3et_ros.ros.questions import INACTIVE, Questions, outcome
+from m3et_ros.ros.worker import Worker
+from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.runtime.selftest import self_test
+from m3et_ros.runtime.session import Session
+from m3et_ros.srv import LoadModel
+
+OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class ModelNode(LifecycleNode):
+    """Owns the session (configured), the inference thread and the inputs (active)."""
+
+    def __init__(self, **kwargs):
+        super().__init__('model', **kwargs)
+        self.settings = parameters.declare(self)
+        self.add_post_set_parameters_callback(self._on_parameters)
+        self.session: Session | None = None
+        self.worker: Worker | None = None
+        self.health = Health(self)
+        self._perception = Perception(self)
+        self._anticipations = Anticipations(self)
+        self._questions = Questions(self)
+        self.inputs = CameraInputs(self, self._offer)
+        self.diagnostics = Diagnostics(self, self.health.status)
+        self.create_service(LoadModel, '~/load_model', self._on_load_model)
+        self.create_service(Trigger, '~/reset_memory', self._on_reset_memory)
+        self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
+        for sentence in parameters.unknown_overrides(self):
+            self.get_logger().warning(sentence)
+
+    @property
+    def state_label(self) -> str:
+        """Lifecycle state in a word: unconfigured, inactive, active or finalized."""
+        return self._state_machine.current_state[1]
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model on the host and check it; FAILURE leaves the node unconfigured with the reason in the log."""
+        try:
+            self.session = self._load(self.settings.model)
+        except InputError as error:
+            self.health.refuse(error)
+            return FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Place the model on its device, start the inference thread, open the topics."""
+        outcome = super().on_activate(state)
+        self.session.engine.to(self.settings.device)
+        self.worker = Worker(self._see)
+        self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
+        self.inputs.start()
+        self.get_logger().info(f'Active with {self.session.engine.model_id} on {self.session.engine.device}.')
+        return outcome
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the topics, drain the inference thread, free the device; the memory of the episode stays."""
+        self._halt()
+        if self.session is not None:
+            self.session.engine.to('cpu')
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget model and memory."""
+        self.session = None
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop whatever runs."""
+        self._halt()
+        self.session = None
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an exception in a transition: back to unconfigured, ready to be configured again."""
+        self._halt()
+        self.session = None
+        return OK
+
+    def destroy_node(self) -> None:
+        """Stop the inference thread before the entities it publishes on disappear."""
+        self._halt()
+        super().destroy_node()
+
+    def _halt(self) -> None:
+        self.inputs.stop()
+        if self.worker is not None:
+            # In this order questions that are still queued learn that the node is no longer active.
+            worker, self.worker = self.worker, None
+            worker.close()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _load(self, name: str) -> Session:
+        """Open a checkpoint and check it.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        settings = self.settings
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        engine = Engine(open_checkpoint(name, seed=settings.seed), precision=settings.precision)
+        self.health.kernels = self_test(engine)
+        return Session(engine, memory_frames=settings.memory_frames)
+
+    # Frames, on the inference thread
+
+    def _offer(self, sample: Sample) -> None:
+        if self.worker is not None and self.worker.offer(sample):
+            self.health.counters.count('frame_superseded')
+
+    def _see(self, sample: Sample) -> None:
+        try:
+            frame, problem = sample.decode()
+            if problem is not None:
+                self.health.refuse(problem)
+            self._publish(self.session.see(frame), sample)
+        except InputError as error:
+            self.health.refuse(error)
+        except Exception as error:  # noqa: BLE001 - whatever a model does, the node lives on and says so
+            self.health.broke('a frame', error)
+
+    def _publish(self, view: View, sample: Sample) -> None:
+        settings, session, header = self.settings, self.session, sample.header
+        fill = settings.depth_fill == 'always' or (settings.depth_fill == 'auto' and session.engine.trained)
+        self._perception.publish(view, session.engine, header, sample.info, fill=fill, alpha=settings.overlay_alpha)
+        self._questions.publish_standing(view)
+        actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
+        if actions is not None:
+            self._anticipations.publish(actions, header, session.engine.model_id)
+        self.health.frame_done(age_s(header, self.get_clock().now()), view.latency_s)
+
+    # Services and parameters
+
+    async def _on_load_model(self, request, response):
+        """Swap the model; the old one serves until the new one has passed its self-test."""
+        job = self.worker.submit(lambda: self._swap(request.model)) if self.worker is not None else None
+        if job is None:
+            response.message = INACTIVE
+            return response
+        try:
+            response.model_id = await outcome(self, job)
+            response.success = True
+        except InputError as error:
+            self.health.refuse(error)
+            response.message = str(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            response.message = self.health.broke('loading a model', error)
+        return response
+
+    def _swap(self, name: str) -> str:
+        session = self._load(name)
+        session.engine.to(self.settings.device)
+        self.session = session
+        self._perception.start(session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
+        return session.engine.model_id
+
+    async def _on_reset_memory(self, request, response):
+        """Begin a new episode."""
+        job = self.worker.submit(self.session.reset) if self.worker is not None else None
+        if job is None:
+            response.message = INACTIVE
+            return response
+        await outcome(self, job)
+        response.success, response.message = True, 'A new episode begins.'
+        return response
+
+    def _on_parameters(self, changed) -> None:
+        self.settings = parameters.snapshot(self)
+        if any(parameter.name == 'instruction' for parameter in changed):
+            self.inputs.instructions.add(0, self.settings.instruction)
+
+    def _start(self) -> None:
+        """Come up without a lifecycle manager."""
+        self.destroy_timer(self._start_timer)
+        if self.trigger_configure() == OK:
+            self.trigger_activate()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 1 when its parameters are refused."""
+    return middleware.run(ModelNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

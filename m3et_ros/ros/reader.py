@@ -1,0 +1,68 @@
+"""A subscription to whichever transport of an image is published, which speaks up when nothing comes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rclpy.node import Node
+
+from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.qos import FollowingSubscription, SilentTopicWatch
+
+
+class TopicReader:
+    """Reads one of several transports of the same topic.
+
+    With 'auto' the first transport that somebody publishes is read, in the order given. `follow` is called every half
+    second or so, because publishers come and go.
+    """
+
+    def __init__(self, node: Node, transports: Mapping[str, tuple[str, type]], callback: Callable[[Any], None], *,
+                 counters: Counters, transport: str = 'auto', reliability: str = 'auto', watched: bool = False):
+        """Subscribe to the first transport; `follow` mends the choice.
+
+        Args:
+            node: subscribes.
+            transports: name to (topic, message type), preferred first.
+            callback: called with each message on the executor thread.
+            counters: counts 'incompatible_qos'.
+            transport: 'auto' or one of the names.
+            reliability: 'auto' (as the publishers), 'reliable' or 'best_effort'.
+            watched: whether silence is worth a warning.
+        """
+        self._node, self._callback, self._counters = node, callback, counters
+        self._transports = list(transports.values()) if transport == 'auto' else [transports[transport]]
+        self._reliability, self._watched = reliability, watched
+        self._subscription: FollowingSubscription | None = None
+        self._open(self._transports[0])
+
+    def follow(self, silent_s: float) -> None:
+        """Follow the publishers to another transport or reliability; warn after `silent_s` seconds without a message."""
+        offered = [t for t in self._transports if self._node.count_publishers(t[0])]
+        if offered and self._read not in offered:
+            self.close()
+            self._open(offered[0])
+        self._subscription.refresh()
+        if self._watch is not None:
+            self._watch.seconds = silent_s
+            self._watch.check()
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._subscription.destroy()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last message, or since this transport was chosen; 0 where nobody watches."""
+        return self._watch.silent_s if self._watch is not None else 0.0
+
+    def _open(self, transport: tuple[str, type]) -> None:
+        self._read = topic, kind = transport
+        package, _, _ = kind.__module__.partition('.')
+        self._watch = SilentTopicWatch(self._node, topic, f'{package}/msg/{kind.__name__}') if self._watched else None
+        self._subscription = FollowingSubscription(self._node, kind, topic, self._heard, reliability=self._reliability,
+                                                   counters=self._counters)
+
+    def _heard(self, message: Any) -> None:
+        if self._watch is not None:
+            self._watch.heard()
+        self._callback(message)

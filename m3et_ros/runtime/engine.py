@@ -1,0 +1,160 @@
+"""The model on frames: encode once, then decode, answer and anticipate from what the encoder left behind.
+
+Glossary: S side of the model's square image; T length of the text in tokens; n video tokens of a frame.
+Everything here runs on one thread, the inference thread of whoever owns the engine.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.types import Frame
+from m3et_ros.models.m3et import Encoded, join_frames
+from m3et_ros.runtime import preprocess
+from m3et_ros.runtime.actions import ActionStream, video_tokens
+from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
+
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame as the model sees it."""
+
+    frame: Frame
+    # Standardised image tensors of batch 1, without text.
+    inputs: dict[str, torch.Tensor]
+    # How standardised depth returns to metres; None when it cannot.
+    scale: preprocess.DepthScale | None
+    # Encoder outputs, with the frame's instruction as its text; None in a view kept for later.
+    encoded: Encoded | None = field(default=None, repr=False)
+    # Seconds of preprocessing and encoding.
+    latency_s: float = 0.0
+
+    def kept(self) -> 'View':
+        """The view without its encoder outputs, small enough to remember."""
+        return replace(self, encoded=None)
+
+
+class Engine:
+    """One checkpoint on one device."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = 'cpu', precision: str = 'float32'):
+        """Place the checkpoint.
+
+        Args:
+            checkpoint: model, tokenizer, labels and heads.
+            device: 'auto' (CUDA when there is one), or a torch device.
+            precision: 'float32' or 'bfloat16'; scans keep their state in float32 either way.
+        """
+        self.checkpoint = checkpoint
+        self.config = checkpoint.model.config
+        self.labels = checkpoint.labels
+        self.model_id = checkpoint.model_id
+        self.trained = checkpoint.trained
+        self.dtype = DTYPES[precision]
+        self._model = checkpoint.model.eval()
+        self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
+        self.to(device)
+
+    def to(self, device: str) -> None:
+        """Move weights to a device; 'auto' is CUDA when there is one."""
+        if device == 'auto':
+            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        self.device = torch.device(device)
+        self._model.to(device=self.device, dtype=self.dtype)
+        if self._actions:
+            self._actions.to(self.device)
+
+    def encode(self, frame: Frame) -> View:
+        """Encode a frame together with its instruction."""
+        start = time.perf_counter()
+        inputs, scale = preprocess.image_inputs(frame, self.config)
+        inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
+        with self._inference():
+            encoded = self._model.encode(inputs | self._text(frame.instruction))
+        return View(frame, inputs, scale, encoded, time.perf_counter() - start)
+
+    def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
+        """Dense outputs at the camera's resolution; `fill` lets holes in the depth take the prediction."""
+        shape = view.frame.rgb.shape[:2]
+        with self._inference():
+            # Without a scale or a wish to fill there is nothing to decode: the measured depth is all that is known.
+            decode_depth = depth and fill and view.scale is not None
+            predicted = self._model.decode(view.encoded, 'depth') if decode_depth else None
+            logits = self._model.decode(view.encoded, 'semseg') if mask else None
+        return Reconstruction(
+            preprocess.depth_output(predicted, view.scale, view.frame.depth, shape, decode_depth) if depth else None,
+            preprocess.mask_output(logits, self.config.image_size, shape) if mask else None)
+
+    def reconstruct_rgb(self, view: View):
+        """What the encoder understood of the colours: (S, S, 3) uint8."""
+        with self._inference():
+            return preprocess.rgb_output(self._model.decode(view.encoded, 'rgb'))
+
+    def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
+        """The best candidate answers to a question about one view, or about several (papers.md 2.5, EQA)."""
+        with self._inference():
+            scores = self._model.answer_logits(self._encode_question(question, views)).float().softmax(-1)[0]
+        best = scores.topk(min(top_k, scores.numel()))
+        answers = self.labels.answers
+        return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist()))
+
+    def write(self, question: str, views: Sequence[View], *, max_tokens: int) -> Iterator[tuple[str, float]]:
+        """Answer by the text decoder: (text so far, probability of its newest token), a token at a time."""
+        with self._inference():
+            encoded = self._encode_question(question, views)
+        tokens: list[int] = []
+        steps = self._model.generate(encoded, bos=self._tokenizer.cls, eos=self._tokenizer.sep, max_tokens=max_tokens)
+        while True:
+            # Inference mode is entered for each step: between steps the caller's code runs.
+            with self._inference():
+                step = next(steps, None)
+            if step is None:
+                return
+            ids, probability = step
+            tokens.append(int(ids[0]))
+            yield self._tokenizer.decode(tokens), float(probability[0])
+
+    def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
+        """Feed the view to the action stream and read it; None when the checkpoint has no action head."""
+        if self._actions is None:
+            return None
+        start = time.perf_counter()
+        with self._inference():
+            self._actions.update(video_tokens(view.encoded))
+            now, following = self._actions.read(view.frame.instruction, top_k)
+        return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start)
+
+    def reset_actions(self) -> None:
+        """Forget the actions seen so far."""
+        if self._actions:
+            self._actions.reset()
+
+    @property
+    def _tokenizer(self):
+        return self.checkpoint.tokenizer
+
+    def _encode_question(self, question: str, views: Sequence[View]) -> Encoded:
+        """Encode views with a question as their text; several become one context."""
+        if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
+            return views[0].encoded
+        text = self._text(question)
+        encoded = [self._model.encode(view.inputs | text) for view in views]
+        return encoded[0] if len(encoded) == 1 else join_frames(encoded)
+
+    def _text(self, text: str) -> dict[str, torch.Tensor]:
+        """Text inputs (1, T); none when nothing is said, since a missing modality has no tokens."""
+        if not text:
+            return {}
+        ids, mask = self._tokenizer.encode([text], self.config.text_length)
+        return {'text': ids.to(self.device), 'text_mask': mask.to(self.device)}
+
+    @contextmanager
+    def _inference(self):
+        with torch.inference_mode():
+            yield

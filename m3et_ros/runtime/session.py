@@ -1,0 +1,111 @@
+"""An engine that follows one camera: its newest view, its memory, and the checks on what it is asked."""
+
+import time
+from collections.abc import Iterator
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.types import Frame
+from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.memory import EpisodeMemory
+from m3et_ros.runtime.results import Anticipation, Ranked, Reply
+
+SCOPES = ('frame', 'episode')
+
+
+def checked_question(question: str, limit: int) -> str:
+    """The question without surrounding blanks.
+
+    Raises:
+        InputError: it is empty or longer than `limit` characters.
+    """
+    text = question.strip()
+    if not text:
+        raise InputError('question_empty', 'The question is empty; ask something, such as "What is on the table?".')
+    if len(text) > limit:
+        raise InputError('question_long', f'The question has {len(text)} characters and at most {limit} are read; '
+                         'shorten it or raise max_question_chars.')
+    return text
+
+
+def checked_scope(scope: str) -> str:
+    """'frame' or 'episode'; an empty scope means 'frame'.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if scope not in ('', *SCOPES):
+        raise InputError('scope_unknown', f'The scope {scope[:40]!r} is unknown; use "frame" or "episode".')
+    return scope or 'frame'
+
+
+class Session:
+    """What a node holds between frames. Everything runs on the inference thread."""
+
+    def __init__(self, engine: Engine, *, memory_frames: int = 8):
+        self.engine = engine
+        self.newest: View | None = None
+        self.memory: EpisodeMemory[View] = EpisodeMemory(memory_frames)
+
+    def see(self, frame: Frame) -> View:
+        """Encode the next frame of the episode and remember it."""
+        self.newest = self.engine.encode(frame)
+        self.memory.remember(self.newest.kept())
+        return self.newest
+
+    def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
+        """What is done and what comes next; None when the checkpoint has no action head."""
+        return self.engine.anticipate(view, horizon_s=horizon_s, top_k=top_k)
+
+    def reset(self) -> None:
+        """Begin a new episode."""
+        self.newest = None
+        self.memory.reset()
+        self.engine.reset_actions()
+
+    def views(self, scope: str, frame: Frame | None = None) -> list[View]:
+        """The views that a question rests on, oldest first.
+
+        Args:
+            scope: 'frame' or 'episode'.
+            frame: an image of the asker's own; it stands in for the newest frame and is not remembered.
+
+        Raises:
+            InputError: nothing has been seen yet.
+        """
+        if frame is not None:
+            return [self.engine.encode(frame)]
+        if self.newest is None:
+            raise InputError('no_frame', 'No image has arrived yet; check the camera topic or send an image along.')
+        return list(self.memory) if scope == 'episode' else [self.newest]
+
+    def ask(self, question: str, views: list[View], *, scope: str, top_k: int, mode: str = 'classify',
+            max_tokens: int = 8) -> Reply:
+        """Answer a question about views.
+
+        Args:
+            question: checked text.
+            views: what it is about, oldest first.
+            scope: 'frame' or 'episode', as reported in the reply.
+            top_k: alternatives wanted.
+            mode: 'classify' ranks the candidate answers, 'generate' writes one.
+            max_tokens: longest written answer.
+        """
+        start = time.perf_counter()
+        if mode == 'generate':
+            *_, reply = self.write(question, views, scope=scope, max_tokens=max_tokens)
+            return reply
+        return self._reply(question, views, scope, self.engine.classify(question, views, top_k=top_k), start)
+
+    def write(self, question: str, views: list[View], *, scope: str, max_tokens: int = 8) -> Iterator[Reply]:
+        """Write an answer, a token at a time; the last reply is the whole answer."""
+        start = time.perf_counter()
+        text, confidence = '', 1.0
+        for text, probability in self.engine.write(question, views, max_tokens=max_tokens):
+            confidence *= probability
+            yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
+        yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
+
+    @staticmethod
+    def _reply(question: str, views: list[View], scope: str, ranked: tuple[Ranked, ...], start: float) -> Reply:
+        return Reply(question, ranked[0].label, ranked[0].score, ranked, scope, len(views), views[0].frame.stamp_ns,
+                     views[-1].frame.stamp_ns, time.perf_counter() - start)
