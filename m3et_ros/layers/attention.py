@@ -113,7 +113,7 @@ class GatedCrossAttention(nn.Module):
         """Read the context.
 
         Args:
-            x: queries (B, n, d_context).
+            x: queries (B, n, d_context), or (1, n, d_context) where all samples ask the same.
             context: encoder outputs (B, L, d_context).
             summary: text summary or global token (B, d_context).
             gate: the shared gate; needed when this module was built with gate=True.
@@ -137,6 +137,7 @@ class GatedCrossAttention(nn.Module):
         normed = self.norm_context(context)
         k = self.w_k(normed)
         bias = self._bias(k, summary, mask)
+        q = q.expand(len(context), -1, -1)
         q, k, v = (_split(t, self.heads) for t in (q, k, self.w_v(normed)))
         if bias is not None:
             bias = bias.expand(*q.shape[:3], -1)

@@ -131,6 +131,12 @@ def test_masked_context_is_as_if_absent(cross, gate):
     assert torch.allclose(found, cross(x, context[:, :4], summary, gate=gate), atol=1e-6)
 
 
+def test_queries_common_to_the_batch_may_be_given_once(cross, gate):
+    x, context, summary = inputs()
+    wanted = cross(x[:1].expand(2, -1, -1), context, summary, gate=gate)
+    assert torch.allclose(cross(x[:1], context, summary, gate=gate), wanted, atol=1e-6)
+
+
 def test_text_steers_the_attention_only_through_beta(cross):
     x, context, summary = inputs()
     cross.gated = False
