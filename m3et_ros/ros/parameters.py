@@ -1,0 +1,230 @@
+"""Parameters of a node from one table: declaration, checks, a typed snapshot, the YAML file and the documentation.
+
+    python -m m3et_ros.ros.parameters > config/robot.yaml    # after a change to the table
+"""
+
+import dataclasses
+import difflib
+import functools
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from m3et_ros.data.errors import InputError
+
+KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
+MAX_TEXT = 100_000
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter.
+
+    Raises:
+        ValueError: a number without a range, a default out of range or choice, or no description.
+    """
+
+    # Name as in the YAML file.
+    name: str
+    # Value when nobody sets it; its type is the type of the parameter.
+    default: bool | int | float | str
+    # One or two sentences for `ros2 param describe`, the YAML file and the documentation.
+    description: str
+    # Smallest value of a number.
+    low: float | None = None
+    # Largest value of a number.
+    high: float | None = None
+    # What a string may be; empty for anything.
+    choices: tuple[str, ...] = ()
+    # Whether it may be changed while the node runs.
+    live: bool = False
+
+    def __post_init__(self):
+        number = self.kind in (int, float)
+        if self.kind not in KINDS or not self.description:
+            raise ValueError(f'{self.name}: default is {self.default!r}; give bool, int, float or str and a description')
+        if number and (self.low is None or self.high is None):
+            raise ValueError(f'{self.name}: range is {self.low}..{self.high}; a number needs both ends')
+        if reason := self.why_not(self.default):
+            raise ValueError(f'default: {reason}')
+
+    @property
+    def kind(self) -> type:
+        """Type of the value."""
+        return type(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words: '0..64', 'auto, raw or compressed', or '' for anything."""
+        if self.low is not None:
+            return f'{self.low:g}..{self.high:g}' if self.kind is float else f'{self.low}..{self.high}'
+        return f'{", ".join(self.choices[:-1])} or {self.choices[-1]}' if self.choices else ''
+
+    def why_not(self, value: Any) -> str:
+        """Why the value is refused, one sentence with the fix; '' when it is fine."""
+        if type(value) is not self.kind:
+            hint = f'; write {float(value)}' if self.kind is float and type(value) is int else ''
+            return f'{self.name} is {value!r} but must be a {KINDS[self.kind]}{hint}'
+        if self.low is not None and not self.low <= value <= self.high:
+            return f'{self.name} is {value}; give {self.allowed}'
+        if self.choices and value not in self.choices:
+            return f'{self.name} is {value[:60]!r}; give {self.allowed}'
+        if self.kind is str and len(value) > MAX_TEXT:
+            return f'{self.name} has {len(value)} characters; give at most {MAX_TEXT}'
+        return ''
+
+    def descriptor(self) -> ParameterDescriptor:
+        """The descriptor that rqt and `ros2 param describe` show."""
+        descriptor = ParameterDescriptor(description=self.description, read_only=not self.live)
+        if self.choices:
+            descriptor.additional_constraints = f'One of {self.allowed}.'
+        if self.kind is int:
+            descriptor.integer_range = [IntegerRange(from_value=self.low, to_value=self.high, step=0)]
+        if self.kind is float:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(self.low), to_value=float(self.high), step=0.0)]
+        return descriptor
+
+
+Table = tuple[ParameterSpec, ...]
+P = ParameterSpec
+
+PARAMETERS: Table = (
+    P('model', 'kitchen', 'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the node '
+      'runs with the service ~/load_model.'),
+    P('device', 'auto', 'Where the model runs: auto (CUDA where there is one), cpu, cuda or cuda:N.'),
+    P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
+    P('threads', 0, 'CPU threads of the model; 0 leaves the choice to torch.', 0, 64),
+    P('rgb_transport', 'auto', 'How colour arrives; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed '
+      'is published.', choices=('auto', 'raw', 'compressed')),
+    P('depth_transport', 'auto', 'How depth arrives; auto takes whichever is published, none runs on colour alone.',
+      choices=('auto', 'raw', 'compressedDepth', 'none')),
+    P('reliability', 'auto', 'Reliability of image subscriptions; auto follows the publishers.',
+      choices=('auto', 'reliable', 'best_effort')),
+    P('sync_slop_s', 0.02, 'Largest difference in seconds between the stamps of colour and depth of a pair.', 0, 1),
+    P('depth_wait_s', 0.1, 'Longest wait in seconds of a colour image for its depth.', 0, 10),
+    P('depth_stall', 'leave_out', 'What happens to colour when depth stops: leave depth out, wait for it, or reuse the '
+      'last depth image.', choices=('leave_out', 'wait', 'reuse')),
+    P('depth_fill', 'auto', 'Whether the model fills holes of measured depth; auto does so with trained weights only.',
+      choices=('auto', 'never', 'always')),
+    P('instruction', '', 'What the robot is asked to attend to until an instruction arrives by topic.', live=True),
+    P('answer_mode', 'classify', 'How questions are answered: classify picks among the known answers, generate writes '
+      'word by word.', choices=('classify', 'generate'), live=True),
+    P('top_k', 5, 'Candidates listed in answers and anticipations.', 1, 50, live=True),
+    P('horizon_s', 1.0, 'How many seconds ahead actions are anticipated.', 0.1, 10, live=True),
+    P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),
+    P('max_question_chars', 1000, 'Longest question in characters that is not refused.', 1, 100_000, live=True),
+    P('memory_frames', 8, 'Frames per update of the episode memory.', 1, 64),
+    P('silent_topic_s', 5.0, 'Seconds without a message after which a topic is reported as silent; 0 never reports.',
+      0, 3600, live=True),
+    P('overlay_alpha', 0.5, 'Opacity of the segmentation overlay.', 0, 1, live=True),
+    P('autostart', False, 'Configure and activate the node by itself, without a lifecycle manager.'),
+    P('seed', 0, 'Seed of random weights, where a model has no trained ones.', 0, 2 ** 31 - 1),
+)
+"""Parameters of the model node."""
+
+
+@functools.cache
+def settings_type(table: Table) -> type:
+    """A frozen dataclass with one field per parameter of the table."""
+    fields = [(spec.name, spec.kind, dataclasses.field(default=spec.default)) for spec in table]
+    return dataclasses.make_dataclass('Settings', fields, frozen=True)
+
+
+Settings = settings_type(PARAMETERS)
+"""Snapshot of the model node's parameters: settings.top_k, settings.device, ..."""
+
+
+def declare(node: Node, table: Table = PARAMETERS) -> Any:
+    """Declare every parameter of the table on a node and check what the user gave.
+
+    Returns:
+        A snapshot, as from `snapshot`.
+
+    Raises:
+        InputError: 'parameter', a value from the YAML file or the command line is of the wrong type or out of range.
+    """
+    node.add_on_set_parameters_callback(functools.partial(validate, table))
+    for spec in table:
+        try:
+            node.declare_parameter(spec.name, spec.default, spec.descriptor())
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            given = node._parameter_overrides[spec.name].value
+            raise InputError('parameter', f'parameter {spec.why_not(given) or error}') from None
+    return snapshot(node, table)
+
+
+def validate(table: Table, parameters: Sequence[Parameter]) -> SetParametersResult:
+    """The on-set callback of a table: refuses with one sentence that names parameter, value and what is allowed.
+
+    Numbers out of range and read-only parameters are refused by rclpy itself before it asks.
+    """
+    specs = {spec.name: spec for spec in table}
+    for parameter in parameters:
+        spec = specs.get(parameter.name)
+        reason = spec.why_not(parameter.value) if spec else ''
+        if reason:
+            return SetParametersResult(successful=False, reason=reason)
+    return SetParametersResult(successful=True)
+
+
+def snapshot(node: Node, table: Table = PARAMETERS) -> Any:
+    """The values of now, as a frozen dataclass with one field per parameter (Settings for the model node)."""
+    return settings_type(table)(**{spec.name: node.get_parameter(spec.name).value for spec in table})
+
+
+def unknown_overrides(node: Node, table: Table = PARAMETERS) -> list[str]:
+    """One sentence per parameter that the user gave and nobody declared; rclpy ignores those silently.
+
+    Call it when the node has declared everything.
+    """
+    # rclpy has no public way to ask for the overrides a node was started with.
+    given = [name for name in node._parameter_overrides if not name.startswith('qos_overrides.')]
+    known = [spec.name for spec in table]
+    sentences = []
+    for name in sorted(given):
+        if node.has_parameter(name):
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f'did you mean {near[0]}?' if near else 'remove it from the parameter file or the command line.'
+        sentences.append(f'Parameter {name} does not exist in {node.get_fully_qualified_name()} and is ignored; {hint}')
+    return sentences
+
+
+def as_yaml(table: Table = PARAMETERS) -> str:
+    """The parameter file that sets every parameter of the table to its default."""
+    lines = ['# ros2 launch m3et_ros robot.launch.py    # or, without a ROS installation: m3et robot',
+             '# Every parameter of the model node at its default; written by `python -m m3et_ros.ros.parameters`.',
+             "# '/**' matches the node in every namespace. [live] may be changed while the node runs (ros2 param set).",
+             '/**:', '  ros__parameters:']
+    for spec in table:
+        notes = [spec.description, f'[{spec.allowed}]' if spec.allowed else '', '[live]' if spec.live else '']
+        lines += textwrap.wrap(' '.join(note for note in notes if note), 110, initial_indent='    # ',
+                               subsequent_indent='    # ', break_long_words=False)
+        lines.append(f'    {spec.name}: {_literal(spec.default)}')
+    return '\n'.join(lines) + '\n'
+
+
+def as_markdown(table: Table = PARAMETERS) -> str:
+    """The table for the documentation."""
+    lines = ['| Parameter | Type | Default | Allowed | Live | What it does |', '|---|---|---|---|---|---|']
+    for spec in table:
+        lines.append(f'| `{spec.name}` | {KINDS[spec.kind]} | `{_literal(spec.default)}` | {spec.allowed or "any"} | '
+                     f'{"yes" if spec.live else "no"} | {spec.description} |')
+    return '\n'.join(lines) + '\n'
+
+
+def _literal(value: bool | int | float | str) -> str:
+    if isinstance(value, str):
+        return f"'{value}'"
+    return str(value).lower()
+
+
+if __name__ == '__main__':
+    print(as_yaml(), end='')

@@ -1,0 +1,163 @@
+"""What every test with a node needs: one context, one executor thread, a fixed order of tear-down."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from m3et_ros.ros.images import to_image_msg
+from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.srv import AskQuestion
+
+
+class Ros:
+    """A context of its own with an executor thread; nodes of one context find each other at once.
+
+    Discovery across processes takes 0.1 s mostly and 3 s at times: wait for that with `until`, which gives 20 s.
+    """
+
+    def __init__(self):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, args=[])
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.nodes = []
+        self.errors = []
+        self.stopping = False
+        self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
+
+    def _spin(self):
+        while not self.stopping:
+            try:
+                self.executor.spin_once(timeout_sec=0.05)
+            except ExternalShutdownException:
+                return
+            except Exception as error:
+                self.errors.append(error)
+
+    def node(self, name, **options):
+        """A plain node on the executor."""
+        return self.add(rclpy.create_node(name, context=self.context, **options))
+
+    def add(self, node):
+        """Put a node made with context=ros.context on the executor; it is destroyed at the end."""
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def until(self, condition, timeout=20):
+        """Wait until condition() is true; its value. Fails after timeout seconds."""
+        end = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < end, 'waited in vain'
+            time.sleep(0.01)
+        return value
+
+    def close(self):
+        """Thread, executor, nodes, context: in this order."""
+        self.stopping = True
+        self.thread.join(10)
+        assert not self.thread.is_alive(), 'a callback hangs'
+        self.executor.shutdown(timeout_sec=5)
+        for node in self.nodes:
+            node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+@pytest.fixture
+def ros():
+    """A running Ros; errors raised in callbacks fail the test."""
+    running = Ros()
+    yield running
+    running.close()
+    assert not running.errors, running.errors
+
+
+class Robot:
+    """A model node in a process of its own, and what a robot around it would hold: camera, listener, asker."""
+
+    def __init__(self, ros, name, *parameters, command=('-m', 'm3et_ros.ros.model_node'), model='tiny', autostart=True):
+        self.ros, self.name = ros, name
+        self.received = {}
+        self.node = ros.node(f'{name}_tester')
+        values = [f'model:={model}', f'autostart:={str(autostart).lower()}', *parameters]
+        self.process = subprocess.Popen(
+            [sys.executable, *command, '--ros-args', '-r', f'__ns:=/{name}', *(w for v in values for w in ('-p', v))],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.rgb = self.node.create_publisher(Image, f'/{name}/rgb/image_raw', 1)
+        self.depth = self.node.create_publisher(Image, f'/{name}/depth/image_raw', 1)
+        self.listen(DiagnosticArray, '/diagnostics')
+        self.asker = self.node.create_client(AskQuestion, f'/{name}/model/ask')
+
+    def listen(self, kind, topic, profile=1):
+        """Keep every message of a topic; relative names are results of the model node."""
+        name = topic if topic.startswith('/') else f'/{self.name}/model/{topic}'
+        messages = self.received.setdefault(topic, [])
+        self.node.create_subscription(kind, name, messages.append, profile)
+        return messages
+
+    def ready(self):
+        """Wait until the node is active and hears the camera."""
+        self.ros.until(lambda: self.rgb.get_subscription_count() and self.depth.get_subscription_count()
+                       and self.asker.service_is_ready(), 60)
+        return self
+
+    def diagnosis(self):
+        """The newest diagnostics of this node: key to value."""
+        for array in reversed(self.received['/diagnostics']):
+            for status in array.status:
+                if status.name == f'/{self.name}/model':
+                    return {'message': status.message, **{kv.key: kv.value for kv in status.values}}
+        return {}
+
+    def count(self, reason):
+        """How often the node says it has refused something for this reason."""
+        return int(self.diagnosis().get(f'dropped/{reason}', 0))
+
+    def look(self, stamp, rgb=None, depth=None, frame_id='camera_color_optical_frame'):
+        """Publish a colour image, and depth where given, with a stamp in seconds; the header."""
+        header = Header(stamp=stamp_msg(round(stamp * 1e9)), frame_id=frame_id)
+        rgb = np.full((48, 64, 3), 90, np.uint8) if rgb is None else rgb
+        if depth is not None:
+            encoding = '16UC1' if depth.dtype == np.uint16 else '32FC1'
+            self.depth.publish(to_image_msg(depth, encoding, header))
+        self.rgb.publish(to_image_msg(rgb, 'rgb8', header))
+        return header
+
+    def ask(self, question, **fields):
+        """Answer of the service."""
+        return self.ros.until(self.asker.call_async(AskQuestion.Request(question=question, **fields)).result, 30)
+
+    def stop(self, signum=signal.SIGTERM):
+        """Stop the node: exit code and everything it printed."""
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        try:
+            output, _ = self.process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            output, _ = self.process.communicate()
+        return self.process.returncode, output
+
+
+@pytest.fixture
+def robot(ros):
+    """Starts model nodes in their own processes and stops them all at the end."""
+    robots = []
+
+    def start(name='robot', *parameters, **options):
+        robots.append(Robot(ros, name, *parameters, **options))
+        return robots[-1]
+
+    yield start
+    for running in robots:
+        running.stop()
