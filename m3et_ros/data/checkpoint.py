@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
 from m3et_ros.models.config import M3ETConfig
 from m3et_ros.models.m3et import M3ET
+from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES, build
 
 FORMAT = 1
@@ -32,7 +34,7 @@ CONFIG, MODEL, TOKENIZER, LABELS, CARD = (
 MAX_JSON_BYTES = 4 * 2 ** 20
 FLOATS = {'F32', 'F16', 'BF16'}
 AGAIN = 'copy or download the checkpoint again'
-HEADS: dict[str, tuple[type, type[nn.Module]]] = {}
+HEADS: dict[str, tuple[type, type[nn.Module]]] = {'mambavl': (MambaVLConfig, MambaVL)}
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
 
@@ -73,9 +75,9 @@ def random_checkpoint(size: str | M3ETConfig, tokenizer: Tokenizer, labels: Labe
         config = replace(size, classes=len(labels.classes), answers=len(labels.answers))
     except ValueError as error:
         raise InputError('model_config', f'The label set does not fit the model: {error}.') from error
-    _check_fit(config, tokenizer, labels)
-    model = build(config, seed=seed)
-    return Checkpoint(model, tokenizer, labels, f'{config.name}-random-{seed}', False, dict(heads or {}))
+    heads = dict(heads or {})
+    _check_fit(config, tokenizer, labels, {name: head.config for name, head in heads.items()})
+    return Checkpoint(build(config, seed=seed), tokenizer, labels, f'{config.name}-random-{seed}', False, heads)
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, *, card: str,
@@ -96,9 +98,8 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, *, card: str,
     """
     folder = Path(folder)
     config = checkpoint.model.config
-    _check_fit(config, checkpoint.tokenizer, checkpoint.labels)
-    for name in checkpoint.heads:
-        _head_kind(name)
+    head_configs = {name: head.config for name, head in checkpoint.heads.items()}
+    _check_fit(config, checkpoint.tokenizer, checkpoint.labels, head_configs)
     folder.mkdir(parents=True, exist_ok=True)
     sums = {MODEL: _write_weights(folder / MODEL, checkpoint.model, dtype)}
     for name, head in checkpoint.heads.items():
@@ -109,7 +110,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, *, card: str,
     model_id = f'{config.name}@{sums[MODEL][:8]}' if checkpoint.trained else checkpoint.model_id
     _write_json(folder / CONFIG, {
         'format': FORMAT, 'model_id': model_id, 'trained': checkpoint.trained, 'model': config.to_dict(),
-        'heads': {name: asdict(head.config) for name, head in checkpoint.heads.items()}, 'sha256': sums})
+        'heads': {name: asdict(head_config) for name, head_config in head_configs.items()}, 'sha256': sums})
     return model_id
 
 
@@ -132,14 +133,12 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except InputError as error:
         raise InputError('model_config', str(error)) from error
-    _check_fit(config, tokenizer, labels)
+    head_configs = {name: _config_from(_head_kind(name)[0], values) for name, values in stored['heads'].items()}
+    _check_fit(config, tokenizer, labels, head_configs)
     sums = stored['sha256']
-    model = _read_weights(folder / MODEL, lambda: M3ET(config), sums)
-    heads = {}
-    for name, values in stored['heads'].items():
-        config_type, module_type = _head_kind(name)
-        head_config = _config_from(config_type, values)
-        heads[name] = _read_weights(folder / f'{name}.safetensors', lambda: module_type(head_config), sums)
+    model = _read_weights(folder / MODEL, partial(M3ET, config), sums)
+    heads = {name: _read_weights(folder / f'{name}.safetensors', partial(_head_kind(name)[1], head_config), sums)
+             for name, head_config in head_configs.items()}
     model_id = f'{config.name}@{sums[MODEL][:8]}' if stored['trained'] else stored['model_id']
     return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
 
@@ -191,7 +190,8 @@ class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0
         save_checkpoint(save_directory, self.checkpoint, card=self.card)
 
 
-def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels) -> None:
+def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels, heads: Mapping[str, Any]) -> None:
+    """Refuse parts that were not made for each other; heads are given by their configs."""
     for what, given, wanted in (('classes', len(labels.classes), config.classes),
                                 ('answers', len(labels.answers), config.answers)):
         if given != wanted:
@@ -200,6 +200,15 @@ def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels) -> None
     if tokenizer.vocabulary > config.vocabulary:
         raise InputError('model_config', f'The tokenizer has {tokenizer.vocabulary} pieces and the model room for '
                          f'{config.vocabulary}; use the tokenizer that the model was made with.')
+    for name, head in heads.items():
+        _head_kind(name)
+        for what, wanted in (('d_in', config.d), ('verbs', len(labels.verbs)), ('nouns', len(labels.nouns))):
+            if getattr(head, what, wanted) != wanted:
+                raise InputError('model_config', f'The head {name} has {what} {getattr(head, what)} where model and '
+                                 f'labels have {wanted}; use the head that was made with them.')
+        if getattr(head, 'vocabulary', tokenizer.vocabulary) < tokenizer.vocabulary:
+            raise InputError('model_config', f'The head {name} has room for {head.vocabulary} pieces and the tokenizer '
+                             f'has {tokenizer.vocabulary}; use the head that was made with it.')
 
 
 def _head_kind(name: str) -> tuple[type, type[nn.Module]]:

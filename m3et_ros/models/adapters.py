@@ -7,6 +7,7 @@ Adapters give bare tokens; position and modality type are added where tokens of 
 import torch
 from torch import Tensor, nn
 
+from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.config import M3ETConfig
 
 
@@ -66,10 +67,8 @@ class TextAdapter(nn.Module):
     def __init__(self, *, vocabulary: int, length: int, d: int):
         super().__init__()
         self.table = nn.Embedding(vocabulary, d)
-        self.positions = nn.Parameter(torch.empty(length, d))
+        self.positions = no_decay(torch.randn(length, d) * 0.02)
         nn.init.normal_(self.table.weight, std=0.02)
-        nn.init.normal_(self.positions, std=0.02)
-        self.positions._no_weight_decay = True
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return tokens (B, T, d) of word pieces (B, T) int64."""

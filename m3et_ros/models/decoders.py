@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.layers.attention import EPS, GatedCrossAttention, SemanticGate, TransformerBlock
+from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.config import M3ETConfig
 
 
@@ -19,15 +20,13 @@ class Decoder(nn.Module):
     def __init__(self, *, config: M3ETConfig, outputs: int):
         super().__init__()
         width = config.d_decoder
-        self.mask_token = nn.Parameter(torch.empty(config.d))
+        self.mask_token = no_decay(torch.randn(config.d) * 0.02)
         self.attention = GatedCrossAttention(
             d_context=config.d, d=width, heads=config.decoder_heads, semantic_bias=config.semantic_bias,
             gate=config.gate, cross_attention=config.cross_attention)
         self.block = TransformerBlock(d=width, heads=config.decoder_heads)
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.output = nn.Linear(width, outputs)
-        nn.init.normal_(self.mask_token, std=0.02)
-        self.mask_token._no_weight_decay = True
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 

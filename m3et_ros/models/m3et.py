@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from m3et_ros.layers.attention import SemanticGate
 from m3et_ros.layers.hybrid import HybridStack
+from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.adapters import build_adapters, check_inputs, unpatchify
 from m3et_ros.models.config import MODALITIES, M3ETConfig
 from m3et_ros.models.decoders import AnswerHead, build_decoders
@@ -62,11 +63,8 @@ class M3ET(nn.Module):
         super().__init__()
         self.config = config
         self.adapters = build_adapters(config)
-        self.types = nn.Parameter(torch.empty(len(MODALITIES), config.d))
-        self.global_embedding = nn.Parameter(torch.empty(config.d))
-        for parameter in (self.types, self.global_embedding):
-            nn.init.normal_(parameter, std=0.02)
-            parameter._no_weight_decay = True
+        self.types = no_decay(torch.randn(len(MODALITIES), config.d) * 0.02)
+        self.global_embedding = no_decay(torch.randn(config.d) * 0.02)
         self.encoder = HybridStack(d=config.d, schedule=config.schedule, heads=config.heads, mixer=config.mixer,
                                    mixer_options=config.mixer_options, directions=config.directions,
                                    stages=config.stages)

@@ -1,12 +1,11 @@
 """Checkpoint folders: there and back, and every way in which one may be damaged."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from m3et_ros.data import checkpoint as module
 from m3et_ros.data.checkpoint import (
@@ -18,6 +17,7 @@ from m3et_ros.data.checkpoint import (
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
+from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES, build
 
 LABELS = Labels(classes=('wall', 'table', 'cup'), colors=((0, 0, 0), (90, 60, 30), (255, 0, 0)),
@@ -202,50 +202,42 @@ def test_parts_that_do_not_fit_are_neither_made_nor_saved(made, tokenizer, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@dataclass(frozen=True)
-class CounterConfig:
-    """Config of a small head."""
-
-    d: int = 32
-    widths: tuple[int, ...] = (4, 2)
-
-
-class Counter(nn.Module):
-    """A small head."""
-
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
-        self.layers = nn.Sequential(*(nn.Linear(config.d, width) for width in config.widths))
+HEAD = MambaVLConfig(d_in=32, d=16, d_word=8, vocabulary=64, verbs=2, nouns=1)
 
 
 @pytest.fixture
-def with_head(made, tmp_path, monkeypatch):
-    monkeypatch.setitem(module.HEADS, 'counter', (CounterConfig, Counter))
-    head = Counter(CounterConfig(widths=(3, 1)))
-    save_checkpoint(tmp_path / 'headed', replace(made, heads={'counter': head}), card='')
+def headed(made, tmp_path):
+    head = MambaVL(HEAD)
+    save_checkpoint(tmp_path / 'headed', replace(made, heads={'mambavl': head}), card='')
     return tmp_path / 'headed', head
 
 
-def test_heads_travel_with_the_model(with_head):
-    folder, head = with_head
-    again = load_checkpoint(folder).heads['counter']
-    assert again.config == head.config and same_weights(again, head)
+def test_heads_travel_with_the_model(headed):
+    folder, head = headed
+    again = load_checkpoint(folder).heads['mambavl']
+    assert again.config == head.config and same_weights(again, head) and not again.training
 
 
-def test_heads_are_checked_as_the_model_is(with_head):
-    folder, _ = with_head
-    edit(folder, lambda stored: stored['heads']['counter'].update(depth=3))
+def test_heads_are_checked_as_the_model_is(headed):
+    folder, _ = headed
+    edit(folder, lambda stored: stored['heads']['mambavl'].update(depth=3))
     assert "'depth'" in refused(folder, 'model_config')
-    edit(folder, lambda stored: (stored['heads']['counter'].pop('depth'), stored['heads']['counter'].update(d=9)))
-    assert 'counter.safetensors has layers.0.weight' in refused(folder, 'model_tensor')
-    (folder / 'counter.safetensors').unlink()
+    edit(folder, lambda stored: (stored['heads']['mambavl'].pop('depth'), stored['heads']['mambavl'].update(d=9)))
+    assert 'mambavl.safetensors has A_log' in refused(folder, 'model_tensor')
+    (folder / 'mambavl.safetensors').unlink()
     refused(folder, 'model_missing')
+
+
+@pytest.mark.parametrize('change', [{'d_in': 16}, {'verbs': 3}, {'nouns': 2}, {'vocabulary': 6}])
+def test_heads_made_for_something_else_are_refused(tokenizer, change):
+    with pytest.raises(InputError, match='The head mambavl') as error:
+        random_checkpoint('tiny', tokenizer, LABELS, heads={'mambavl': MambaVL(replace(HEAD, **change))})
+    assert error.value.reason == 'model_config'
 
 
 def test_a_head_of_no_known_kind_is_not_saved(made, tmp_path):
     with pytest.raises(InputError, match="'psychic' is of no known kind"):
-        save_checkpoint(tmp_path, replace(made, heads={'psychic': nn.Linear(1, 1)}), card='')
+        save_checkpoint(tmp_path, replace(made, heads={'psychic': MambaVL(HEAD)}), card='')
 
 
 def test_the_hub_class_loads_and_saves_folders(folder, made, tmp_path):

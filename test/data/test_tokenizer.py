@@ -62,9 +62,8 @@ def test_training_is_the_same_in_every_process(tokenizer, tmp_path):
     code = ('import sys; from m3et_ros.data.tokenizer import Tokenizer; '
             f'Tokenizer.train({CORPUS!r}, vocabulary=120).save(sys.argv[1])')
     tokenizer.save(tmp_path / 'here.json')
-    for run in range(2):
-        subprocess.run([sys.executable, '-c', code, str(tmp_path / f'{run}.json')], check=True)
-        assert (tmp_path / f'{run}.json').read_bytes() == (tmp_path / 'here.json').read_bytes()
+    subprocess.run([sys.executable, '-c', code, str(tmp_path / 'there.json')], check=True)
+    assert (tmp_path / 'there.json').read_bytes() == (tmp_path / 'here.json').read_bytes()
 
 
 def test_common_pairs_are_merged_first():
