@@ -69,7 +69,8 @@ def put(world: World, slot: Slot):
     """Lay what is held into a slot."""
     foot = slot.position + world.shift(slot.inside)
     yield from approach(world, foot)
-    world.begin('put', noun_of(world, world.held), instance=world.held, container=slot.inside or '', rest=f' {slot.place}')
+    world.begin('put', noun_of(world, world.held), instance=world.held, container=slot.inside or '',
+                rest=f' {slot.place}')
     yaw = world.yaw + .25
     yield from reach(world, hand_for(world, foot + (0, 0, .06), yaw), .9, yaw=yaw)
     yield from reach(world, hand_for(world, foot, yaw), .4, yaw=yaw)

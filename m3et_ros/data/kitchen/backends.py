@@ -37,12 +37,18 @@ def environment(platform: str) -> dict[str, str]:
     return {'MUJOCO_GL': platform, 'PYOPENGL_PLATFORM': platform}
 
 
-@functools.lru_cache
 def obstacle(platform: str) -> str:
-    """Why an OpenGL platform cannot be used in this process, or '' when it can. Tried once per process."""
-    spoken = os.environ.get('PYOPENGL_PLATFORM', platform) if 'OpenGL.platform' in sys.modules else platform
-    if spoken != platform:
-        return f'this process already uses {spoken}, and a process can use one OpenGL platform'
+    """Why an OpenGL platform cannot be used in this process, or '' when it can."""
+    loaded = sys.modules.get('OpenGL.platform')
+    name = type(loaded.PLATFORM).__name__.removesuffix('Platform').lower() if loaded else platform
+    if name != platform:
+        return f'this process already uses {name}, and a process can use one OpenGL platform'
+    return _try_in_child(platform)
+
+
+@functools.lru_cache
+def _try_in_child(platform: str) -> str:
+    """Why a child process could not open a context, or ''; tried once per process."""
     try:
         probe = subprocess.run([sys.executable, '-c', PROBE, platform], env=os.environ | environment(platform),
                                capture_output=True, text=True, timeout=60, check=False)
@@ -51,7 +57,7 @@ def obstacle(platform: str) -> str:
     if probe.returncode == 0:
         return ''
     last = (probe.stderr.strip().splitlines() or [f'exit status {probe.returncode}'])[-1]
-    return f'{last} (Debian: apt install {REMEDY[platform]})'
+    return f'{last} (on Debian, apt install {REMEDY[platform]})'
 
 
 def choose_backend(preferred: str = 'auto') -> str:

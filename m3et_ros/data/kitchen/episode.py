@@ -47,8 +47,8 @@ class Episode:
     """
 
     def __init__(self, seed: int, *, width: int = 640, height: int = 480, fovy: float = 72., fps: float = 10.):
-        for name, value, low, high in (('width', width, 16, 4096), ('height', height, 16, 4096), ('fovy', fovy, 20, 150),
-                                       ('fps', fps, 1, 240), ('seed', seed, 0, 2**63)):
+        for name, value, low, high in (('seed', seed, 0, 2**63), ('width', width, 16, 4096),
+                                       ('height', height, 16, 4096), ('fovy', fovy, 20, 150), ('fps', fps, 1, 240)):
             if not low <= value <= high:
                 raise ValueError(f'{name} is {value}; give {low} to {high}')
         mujoco = import_mujoco()

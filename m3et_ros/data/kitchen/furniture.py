@@ -63,9 +63,10 @@ def _sink(scene: Scene, x: float):
     scene.add('sink_base', 'cupboard', box((x, back - .3, .34), (.3, .3, .34), 'front')
               + box((x, front + .012, .775), (.3, .012, .095), 'front')
               + box((x + .03, front - .012, .5), (.01, .01, .07), DARK))
-    rim = [((0, .58), (.3, .05)), ((0, .06), (.3, .06)), ((-.25, .32), (.05, .21)), ((.25, .32), (.05, .21))]
+    rim = (((0, .58), (.3, .05)), ((0, .06), (.3, .06)), ((-.25, .32), (.05, .21)), ((.25, .32), (.05, .21)))
     scene.add('sink_top', 'top', ''.join(box((x + dx, back - dy, .89), (*half, .02), 'top') for (dx, dy), half in rim))
-    sides = [((0, .535), (.21, .006)), ((0, .115), (.21, .006)), ((-.205, .32), (.006, .21)), ((.205, .32), (.006, .21))]
+    sides = (((0, .535), (.21, .006)), ((0, .115), (.21, .006)),
+             ((-.205, .32), (.006, .21)), ((.205, .32), (.006, .21)))
     basin = box((x, back - .32, .70), (.21, .21, .01), 'steel') + cylinder((x, back - .32, .712), .025, .003, DARK)
     basin += ''.join(box((x + dx, back - dy, .80), (*half, .1), 'steel') for (dx, dy), half in sides)
     scene.add('sink', 'sink', basin)
@@ -75,10 +76,10 @@ def _sink(scene: Scene, x: float):
 
 def _tap(scene: Scene, x: float, back: float):
     """A spout with a lever on its right, and the water that runs when it is up."""
-    spout = chain([(x, back - .08, .9), (x, back - .08, 1.16), (x, back - .27, 1.16), (x, back - .27, 1.12)], .014, CHROME)
+    bends = [(x, back - .08, .9), (x, back - .08, 1.16), (x, back - .27, 1.16), (x, back - .27, 1.12)]
     lever = body('lever', capsule((0, 0, 0), (.09, 0, .02), .010, CHROME), pos=(x + .02, back - .08, 1.02),
                  joint=hinge('tap', (0, 1, 0)))
-    scene.add('tap', 'tap', spout + lever)
+    scene.add('tap', 'tap', chain(bends, .014, CHROME) + lever)
     scene.containers['tap'] = Container('tap', 'tap', -.9, np.array([x + .11, back - .08, 1.04]))
     scene.add('water', 'water', cylinder((x, back - .27, .915), .009, .205, (.6, .8, 1), opacity=HIDDEN, name='water'))
 
@@ -130,7 +131,8 @@ def _wall_cupboard(scene: Scene, name: str, x: float):
     shell += ''.join(box((x + dx, back - .16, z), (.01, .15, .33), 'front') for dx in (-.285, .285))
     scene.add(f'{name}_shell', 'cupboard', shell)
     pivot = np.array([x - side * .29, back - .315, z])
-    door = box((side * .29, -.01, 0), (.285, .01, .325), 'front') + box((side * .52, -.035, -.2), (.008, .012, .06), DARK)
+    door = box((side * .29, -.01, 0), (.285, .01, .325), 'front')
+    door += box((side * .52, -.035, -.2), (.008, .012, .06), DARK)
     scene.add(name, 'cupboard', door, pos=pivot, joint=hinge(name))
     handle = np.array([x + side * .23, back - .36, z - .2])
     scene.containers[name] = Container('cupboard', name, -side * 1.75, handle, pivot=pivot, step_back=(0., -.22))
@@ -143,7 +145,8 @@ def _fridge(scene: Scene):
     back, x, z = scene.size[1] / 2, scene.size[0] / 2 - .38, .9
     shell = box((x, back - .02, z), (.33, .02, .9), 'fridge')
     shell += ''.join(box((x + dx, back - .33, z), (.02, .31, .9), 'fridge') for dx in (-.31, .31))
-    shell += box((x, back - .33, 1.78), (.33, .31, .02), 'fridge') + box((x, back - .33, .06), (.33, .31, .06), 'fridge')
+    shell += box((x, back - .33, 1.78), (.33, .31, .02), 'fridge')
+    shell += box((x, back - .33, .06), (.33, .31, .06), 'fridge')
     shell += ''.join(box((x, back - .33, level), (.29, .28, .008), LINING) for level in (.5, .85, 1.2, 1.5))
     scene.add('fridge_shell', 'fridge', shell + box((x, back - .045, z), (.29, .005, .88), LINING))
     pivot = np.array([x + .33, back - .65, z])
@@ -160,7 +163,8 @@ def _table(scene: Scene):
     rng = scene.rng
     x, y, half_x, half_y = rng.uniform(-.5, .3), -.62, rng.uniform(.6, .85), .42
     corners = [(a, b) for a in (-1, 1) for b in (-1, 1)]
-    legs = ''.join(box((x + a * (half_x - .05), y + b * (half_y - .05), .35), (.03, .03, .35), 'table') for a, b in corners)
+    legs = ''.join(box((x + a * (half_x - .05), y + b * (half_y - .05), .35), (.03, .03, .35), 'table')
+                   for a, b in corners)
     scene.add('table', 'table', box((x, y, .72), (half_x, half_y, .02), 'table') + legs)
     scene.landmarks['table'] = np.array([x, y, .74])
     scene.slots += [Slot(np.array([x + a * half_x, y + dy, .741]), 'on the table', ON_THE_TABLE)
@@ -175,7 +179,7 @@ def _table(scene: Scene):
 def _bin(scene: Scene):
     """An open bin on the floor at the left end."""
     spot = np.array([-scene.size[0] / 2 + .3, scene.front - .35, 0])
-    profile = [(0, 0), (.12, 0), (.16, .5), (.15, .5), (.11, .02), (0, .02)]
+    profile = [(0, 0), (.12, 0), (.16, .5), (.14, .5), (.10, .03), (0, .03)]
     colour = scene.pick('grey', 'black', 'blue', 'green')
     scene.add('bin', 'bin', scene.turned(profile, COLOURS[colour]), pos=spot, colour=colour)
     scene.landmarks['bin'] = spot
@@ -188,6 +192,7 @@ def _microwave(scene: Scene):
     slot = scene.pick(*[slot for slot in scene.slots if slot.distant])
     slot.occupant = 'microwave'
     x, y, z = slot.position + (0, .02, .13)
-    shell = box((x, y, z), (.23, .14, .13), (.75, .75, .76)) + box((x - .04, y - .145, z), (.16, .006, .1), (.05, .05, .06))
+    shell = box((x, y, z), (.23, .14, .13), (.75, .75, .76))
     knob = cylinder((x + .19, y - .145, z - .04), .02, .012, DARK, axis=1)
+    knob += box((x - .04, y - .145, z), (.16, .006, .1), (.05, .05, .06))
     scene.add('microwave', 'microwave', shell + knob)

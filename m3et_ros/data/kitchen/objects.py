@@ -68,8 +68,8 @@ def _add(scene: Scene, noun: str) -> str:
 
 def _cup(scene, noun, colour, k) -> Made:
     handle = [(0, -.04 * k, .07 * k), (0, -.065 * k, .06 * k), (0, -.065 * k, .035 * k), (0, -.037 * k, .02 * k)]
-    geoms = scene.turned(hollow(.032 * k, .04 * k, .09 * k), colour) + chain(handle, .005, colour)
-    return geoms, Thing(noun, .09 * k, .04 * k, .054 * k, inner=(.030 * k, .065 * k))
+    geoms = scene.turned(hollow(.032 * k, .04 * k, .09 * k, .008), colour) + chain(handle, .005, colour)
+    return geoms, Thing(noun, .09 * k, .04 * k, .054 * k, inner=(.026 * k, .065 * k))
 
 
 def _glass(scene, noun, colour, k) -> Made:
@@ -78,9 +78,9 @@ def _glass(scene, noun, colour, k) -> Made:
 
 
 def _bowl(scene, noun, colour, k) -> Made:
-    profile = [(0, 0), (.035 * k, 0), (.062 * k, .02 * k), (.078 * k, .065 * k), (.072 * k, .065 * k),
-               (.056 * k, .024 * k), (.03 * k, .008), (0, .008)]
-    return scene.turned(profile, colour), Thing(noun, .065 * k, .078 * k, .05 * k, inner=(.055 * k, .04 * k))
+    profile = [(0, 0), (.035 * k, 0), (.062 * k, .02 * k), (.078 * k, .065 * k), (.068 * k, .065 * k),
+               (.052 * k, .03 * k), (.03 * k, .012), (0, .012)]
+    return scene.turned(profile, colour), Thing(noun, .065 * k, .078 * k, .05 * k, inner=(.052 * k, .04 * k))
 
 
 def _plate(scene, noun, colour, k) -> Made:
@@ -119,7 +119,8 @@ def _box(scene, noun, colour, k) -> Made:
 
 def _milk(scene, noun, colour, k) -> Made:
     wide, half = .035, .1 * k
-    geoms = box((0, 0, half), (wide, wide, half), colour) + box((0, 0, 2 * half + .015), (.5 * wide, .98 * wide, .018), colour)
+    geoms = box((0, 0, half), (wide, wide, half), colour)
+    geoms += box((0, 0, 2 * half + .015), (.5 * wide, .98 * wide, .018), colour)
     geoms += box((0, 0, .9 * half), (1.01 * wide, 1.01 * wide, .3 * half), COLOURS['blue'])
     return geoms, Thing(noun, 2 * half + .03, wide, half, mouth=(0, 0, 2 * half + .03))
 
@@ -127,16 +128,16 @@ def _milk(scene, noun, colour, k) -> Made:
 def _pan(scene, noun, colour, k) -> Made:
     radius, height = .115 * k, .05
     handle = capsule((0, -radius, height * .8), (0, -radius - .15, height + .02), .011, (.1, .1, .1))
-    geoms = scene.turned(hollow(.92 * radius, radius, height), colour) + handle
-    return geoms, Thing(noun, height, radius, .04, inner=(.86 * radius, .02))
+    geoms = scene.turned(hollow(.92 * radius, radius, height, .012), colour) + handle
+    return geoms, Thing(noun, height, radius, .04, inner=(.8 * radius, .02))
 
 
 def _pot(scene, noun, colour, k) -> Made:
     radius, height = .095 * k, .12
     ears = ''.join(chain([(a * radius, -.025, .1), (a * (radius + .025), -.02, .1), (a * (radius + .025), .02, .1),
                           (a * radius, .025, .1)], .006, colour) for a in (-1, 1))
-    geoms = scene.turned(hollow(.92 * radius, radius, height), colour) + ears
-    return geoms, Thing(noun, height, radius, .09, inner=(.86 * radius, .05))
+    geoms = scene.turned(hollow(.92 * radius, radius, height, .012), colour) + ears
+    return geoms, Thing(noun, height, radius, .09, inner=(.8 * radius, .05))
 
 
 def _kettle(scene, noun, colour, k) -> Made:
@@ -173,7 +174,8 @@ def _bread(scene, noun, colour, k) -> Made:
 
 
 def _spoon(scene, noun, colour, k) -> Made:
-    geoms = capsule((0, -.09, .008), (0, .03, .008), .006, STEEL) + ellipsoid((0, .055, .008), (.018, .028, .006), STEEL)
+    geoms = capsule((0, -.09, .008), (0, .03, .008), .006, STEEL)
+    geoms += ellipsoid((0, .055, .008), (.018, .028, .006), STEEL)
     return geoms, Thing(noun, .015, .015, .02)
 
 

@@ -37,7 +37,7 @@ class OpenGLRenderer:
         self._far = model.vis.map.zfar * model.stat.extent
 
     def render(self, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) uint8, depth (H, W) float32 metres with NaN for nothing, geom ids (H, W) with -1 for none.
+        """Colour (H, W, 3) uint8, depth (H, W) float32 metres (NaN: nothing), geom ids (H, W) int32 (-1: none).
 
         Raises:
             RuntimeError: the renderer has been closed.

@@ -5,19 +5,20 @@ from m3et_ros.data.kitchen.state import OPEN, World
 from m3et_ros.data.kitchen.vocabulary import AFFORDS
 
 WEIGHTS = {
-    'take': 4., 'put': 1.5, 'open': 3., 'close': 12., 'turn-on': 4., 'turn-off': 2., 'wash': 12., 'cut': 6., 'mix': 6.,
-    'pour': 6., 'throw': 2., 'shake': 1.2,
+    'take': 4., 'put': 1.5, 'open': 5., 'close': 30., 'turn-on': 3.5, 'turn-off': 6., 'wash': 18., 'cut': 10.,
+    'mix': 7., 'pour': 9., 'throw': 2., 'shake': 3.5,
 }
 """Weight of a verb whenever it can be done; the targets of a verb share it by `interest`."""
 
 FOLLOWS = {
-    ('open', 'take'): 4., ('turn-on', 'take'): 20., ('take', 'put'): .3, ('wash', 'wash'): 0., ('shake', 'shake'): 0.,
-    ('cut', 'cut'): .2, ('mix', 'mix'): .2, ('turn-on', 'turn-off'): 0., ('turn-off', 'turn-on'): .1,
-    ('close', 'open'): .5, ('wash', 'put'): 3., ('cut', 'put'): 2., ('mix', 'put'): 2., ('pour', 'put'): 2.,
+    ('open', 'take'): 15., ('turn-on', 'take'): 20., ('turn-on', 'turn-off'): 0., ('turn-off', 'turn-on'): .1,
+    ('take', 'put'): .3, ('wash', 'wash'): 0., ('shake', 'shake'): 0., ('cut', 'cut'): .4, ('mix', 'mix'): .3,
+    ('pour', 'pour'): .25, ('wash', 'put'): 3., ('cut', 'put'): 2., ('mix', 'put'): 2., ('pour', 'put'): 3.,
+    ('shake', 'put'): 3., ('put', 'turn-off'): 3., ('throw', 'turn-off'): 3., ('close', 'open'): .5,
 }
 """Factor on the weight of a verb after another one; 1 where not listed."""
 
-USEFUL = {'knife': 5., 'spoon': 5., 'bottle': 4., 'milk': 4., 'kettle': 4.}
+USEFUL = {'knife': 8., 'spoon': 6., 'bottle': 3., 'milk': 3., 'kettle': 3., 'jar': 2.}
 """Interest in taking a thing, because more can be done with it; 1 where not listed."""
 
 NEVER_TAKEN = ('board:chopping',)
@@ -61,7 +62,7 @@ def _with_free_hand(world: World) -> dict[str, dict[Target, float]]:
         'open': {} if ajar else {name: 1. if name in filled else .05 for name in doors},
         'close': dict.fromkeys(ajar, 1.),
         'turn-on': {} if world.running else {None: 1.},
-        'turn-off': {None: 20. if _recently(world, 'wash') else 1.} if world.running else {},
+        'turn-off': {None: 1.} if world.running else {},
         'take': {name: USEFUL.get(world.scene.things[name].noun, 1.) for name in _in_reach(world)
                  if world.scene.things[name].noun not in NEVER_TAKEN and not _just_laid_down(world, name)},
     }
@@ -75,7 +76,7 @@ def _with_full_hand(world: World) -> dict[str, dict[Target, float]]:
     free = [slot for slot in world.scene.slots if slot.takes(held.noun) and world.reachable(slot)]
     can = {verb: held.noun in AFFORDS[verb] for verb in ('pour', 'wash', 'shake', 'throw')}
     return {
-        'put': {slot: 4. if slot.inside else 2. if slot.accepts else 1. for slot in free},
+        'put': {slot: _appeal(world, slot) for slot in free},
         'pour': {name: 1. for name in vessels if world.fill[name] < .5} if can['pour'] else {},
         'mix': {name: 1. for name in vessels} if held.noun == 'spoon' else {},
         'cut': {name: 1. for name in on_view if world.scene.things[name].noun in AFFORDS['cut']}
@@ -86,14 +87,15 @@ def _with_full_hand(world: World) -> dict[str, dict[Target, float]]:
     }
 
 
+def _appeal(world: World, slot: Slot) -> float:
+    """Interest in laying what is held into a slot: where it belongs, but seldom straight back."""
+    back = .04 if slot is world.taken_from and world.labels[-1].verb == 'take' else 1.
+    return back * (4. if slot.inside else 2. if slot.accepts else 1.)
+
+
 def _in_reach(world: World) -> list[str]:
     """Things that lie where the hand can get at them."""
     return [name for name, slot in world.slot.items() if slot and world.reachable(slot)]
-
-
-def _recently(world: World, verb: str) -> bool:
-    """Whether the verb is among the last three actions."""
-    return any(label.verb == verb for label in world.labels[-3:])
 
 
 def _just_laid_down(world: World, name: str) -> bool:

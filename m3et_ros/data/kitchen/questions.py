@@ -94,7 +94,7 @@ def _yes(fact: bool) -> str:
 
 def _existence(scenery: Scenery) -> Iterator[Draft]:
     for noun, count in scenery.counts.items():
-        yield 'existence', _yes(count > 0), {'article': with_article(spoken(noun))}
+        yield 'existence', _yes(count > 0), {'article': with_article(noun)}
 
 
 def _count(scenery: Scenery) -> Iterator[Draft]:
@@ -168,7 +168,7 @@ def _state(scenery: Scenery) -> Iterator[Draft]:
         if noun == 'tap':
             yield 'is_on', _yes(any(are_open)), {}
         else:
-            yield 'is_open', _yes(any(are_open)), {'a': spoken(noun), 'article': with_article(spoken(noun))}
+            yield 'is_open', _yes(any(are_open)), {'a': spoken(noun), 'article': with_article(noun)}
     for seen in scenery.single_things:
         if seen.name in scenery.state.fill:
             yield 'is_filled', _yes(scenery.state.fill[seen.name] > 0), {'a': spoken(seen.noun)}

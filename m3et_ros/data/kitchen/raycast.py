@@ -4,7 +4,7 @@ import numpy as np
 
 from m3et_ros.data.kitchen.simulator import import_mujoco
 
-AMBIENT, HEADLIGHT, LAMP = .45, .25, .5
+AMBIENT, HEADLIGHT, LAMP = .36, .22, .40
 """Light from everywhere, from the camera and from the first light of the model."""
 
 
@@ -24,15 +24,15 @@ class RayCaster:
         self._far = model.vis.map.zfar * model.stat.extent
 
     def render(self, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) uint8, depth (H, W) float32 metres with NaN for nothing, geom ids (H, W) with -1 for none."""
+        """Colour (H, W, 3) uint8, depth (H, W) float32 metres (NaN: nothing), geom ids (H, W) int32 (-1: none)."""
         eye = data.cam_xpos[self._camera]
         turn = data.cam_xmat[self._camera].reshape(3, 3) * (1, -1, -1)
         rays = self._rays @ turn.T
         count = len(rays)
         geoms, depth = np.empty((count, 1), np.int32), np.empty((count, 1))
         normals = np.zeros((3 * count, 1))
-        self.mujoco.mj_multiRay(self._model, data, eye[:, None], rays.reshape(-1, 1), None, True, -1, geoms, depth, normals,
-                                count, self._far)
+        self.mujoco.mj_multiRay(self._model, data, eye[:, None], rays.reshape(-1, 1), None, True, -1, geoms, depth,
+                                normals, count, self._far)
         geoms, depth, normals = geoms[:, 0], depth[:, 0], normals.reshape(-1, 3)
         rgb = self._shade(data, geoms, eye + rays * depth[:, None], rays, normals)
         seen = np.where((geoms >= 0) & (depth < self._far), depth, np.nan).astype(np.float32)

@@ -28,7 +28,8 @@ def _paint(scene: Scene):
     scene.material('floor', floor, repeat=.7)
     colour = COLOURS[scene.pick('white', 'grey', 'yellow', 'pink', 'green', 'blue')]
     pale = [.55 * level + .42 for level in colour]
-    scene.material('wall', textures.texture(rng, scene.pick('plain', 'plain', 'tiles'), pale), repeat=.8)
+    pattern = scene.pick('plain', 'plain', 'tiles')
+    scene.material('wall', textures.texture(rng, pattern, pale), repeat=1.5 if pattern == 'tiles' else .8)
 
 
 def _window(scene: Scene, wall: float):

@@ -41,7 +41,7 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
 <visual>
   <global offwidth="{width}" offheight="{height}"/>
   <map znear="{NEAR}" zfar="{FAR}" shadowscale=".9"/>
-  <quality shadowsize="1024" offsamples="4" numslices="20" numstacks="10" numquads="2"/>
+  <quality shadowsize="1024" offsamples="4" numslices="16" numstacks="8" numquads="2"/>
   <headlight ambient=".40 .40 .41" diffuse=".25 .25 .25" specular="0 0 0"/>
 </visual>
 <asset>{''.join(scene.declarations)}</asset>

@@ -36,7 +36,8 @@ def box(pos, half, paint: Paint) -> str:
     return _geom('box', size, paint, pos=pos, quat=LIES_ALONG[thin])
 
 
-def cylinder(pos, radius: float, half: float, paint: Paint, *, axis: int = 2, opacity: float = 1., name: str = '') -> str:
+def cylinder(pos, radius: float, half: float, paint: Paint, *, axis: int = 2, opacity: float = 1.,
+             name: str = '') -> str:
     """A cylinder by centre, radius and half height, along world x, y or z."""
     return _geom('cylinder', (radius, half), paint, pos=pos, quat=LIES_ALONG[axis], opacity=opacity, name=name)
 
@@ -104,6 +105,9 @@ def revolve(profile, sides: int = 20) -> tuple[np.ndarray, np.ndarray]:
     return np.array(vertices), np.array(triangles)
 
 
-def hollow(base: float, rim: float, height: float, wall: float = .005) -> list[tuple[float, float]]:
-    """The profile of an open vessel, from the middle of its base round to the middle of its floor."""
+def hollow(base: float, rim: float, height: float, wall: float) -> list[tuple[float, float]]:
+    """The profile of an open vessel, from the middle of its base round to the middle of its floor.
+
+    Walls thinner than a centimetre let specks of light through the shadow map where they are steep.
+    """
     return [(0, 0), (base, 0), (rim, height), (rim - wall, height), (base - wall, wall), (0, wall)]

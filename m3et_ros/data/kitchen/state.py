@@ -21,18 +21,23 @@ ELBOW = (.32, -.02, -.58)
 class ActionLabel:
     """One action of the person, in the terms of EPIC-KITCHENS-100 annotations."""
 
-    # Seconds from the start of the episode; an action under way has no stop.
+    # Seconds from the start of the episode.
     start_s: float
+    # The same, or None while the action is under way.
     stop_s: float | None
-    # Keys and class ids of vocabulary.VERBS and vocabulary.NOUNS.
+    # Key of vocabulary.VERBS.
     verb: str
+    # Key of vocabulary.NOUNS.
     noun: str
+    # Class id of the verb.
     verb_class: int
+    # Class id of the noun.
     noun_class: int
     # What an annotator would say: 'pour milk into cup'.
     narration: str
-    # Name of the instance acted on, and of the container or slot's container it concerns (or '').
+    # Name of the instance acted on.
     instance: str = ''
+    # Name of the container it is opened, taken from or put into, or ''.
     container: str = ''
 
 
@@ -53,8 +58,9 @@ class State:
     fill: dict[str, float]
     # Where each thing is, in words.
     places: dict[str, str]
-    # The action under way, and those done in order.
+    # The action under way.
     current: ActionLabel | None
+    # The actions done, in order.
     finished: tuple[ActionLabel, ...]
 
 
@@ -70,6 +76,7 @@ class World:
         self.fill = {name: 0. for name, thing in scene.things.items() if thing.inner}
         self.binned: set[str] = set()
         self.held: str | None = None
+        self.taken_from: Slot | None = None
         self.grasp = (np.zeros(3), np.eye(3))
         self.stream: np.ndarray | None = None
         self.labels: list[ActionLabel] = []
@@ -148,7 +155,8 @@ class World:
     def pick_up(self, name: str):
         """Fix a thing to the hand as it is now."""
         back, foot = self.hand_rotation.T, self.where(name)
-        self.slot[name].occupant, self.slot[name] = None, None
+        self.taken_from, self.slot[name] = self.slot[name], None
+        self.taken_from.occupant = None
         self.grasp, self.held = (back @ (foot - self.hand), back @ self.rotation[name]), name
 
     def lay_down(self, slot: Slot):
@@ -185,5 +193,6 @@ class World:
 
     def snapshot(self) -> State:
         """What is the case now."""
-        return State(self.tick, self.tick / self.fps, self.camera_pose(), self.held, dict(self.openness), dict(self.fill),
-                     {name: self.place(name) for name in self.slot}, self.current, tuple(self.labels))
+        places = {name: self.place(name) for name in self.slot}
+        return State(self.tick, self.tick / self.fps, self.camera_pose(), self.held, dict(self.openness),
+                     dict(self.fill), places, self.current, tuple(self.labels))

@@ -42,7 +42,8 @@ PHRASINGS = {
 FAMILIES = {
     'existence': ('existence',), 'count': ('count', 'count_colour'), 'colour': ('colour', 'is_colour'),
     'location': ('location', 'is_located'), 'distance': ('distance', 'in_reach', 'closer'), 'region': ('region',),
-    'relation': ('left_of', 'right_of'), 'nearest': ('nearest', 'is_nearest'), 'state': ('is_open', 'is_on', 'is_filled'),
+    'relation': ('left_of', 'right_of'), 'nearest': ('nearest', 'is_nearest'),
+    'state': ('is_open', 'is_on', 'is_filled'),
     'hand': ('holding', 'empty_handed', 'held'), 'action_now': ('now', 'now_verb', 'now_noun'),
     'action_done': ('last', 'before_last', 'first', 'how_many_done', 'used'),
     'action_next': ('next', 'next_verb', 'next_noun'),

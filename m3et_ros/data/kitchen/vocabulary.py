@@ -60,6 +60,9 @@ PLURALS = {'glass': 'glasses', 'box': 'boxes', 'knife': 'knives', 'tomato': 'tom
            'milk': 'milk cartons', 'bread': 'loaves of bread'}
 """Plurals that are not the spoken noun and an s."""
 
+PARTITIVES = {'water': 'running water', 'bread': 'a loaf of bread', 'milk': 'a milk carton'}
+"""One of what is not counted."""
+
 
 def spoken(noun: str) -> str:
     """The words for a noun key."""
@@ -71,9 +74,10 @@ def plural(noun: str) -> str:
     return PLURALS.get(noun, spoken(noun) + 's')
 
 
-def with_article(words: str) -> str:
-    """'a cup', 'an onion'."""
-    return f'{"an" if words[0] in "aeiou" else "a"} {words}'
+def with_article(noun: str) -> str:
+    """The words for one thing of a noun key: 'a cup', 'an onion'."""
+    words = spoken(noun)
+    return PARTITIVES.get(noun, f'{"an" if words[0] in "aeiou" else "a"} {words}')
 
 
 def overlay_colours(count: int) -> tuple[tuple[int, int, int], ...]:
