@@ -1,0 +1,109 @@
+"""Nodes as child processes: started with the same interpreter, watched, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from m3et_ros.cli.output import Refused, note
+
+STOP_S = 5.0
+"""How long a child may take to end after SIGTERM before it is killed."""
+POLL_S = 0.1
+KEPT_LINES = 40
+LOG_FORMAT = '{severity}: {message}'
+"""Of the log lines of a child, unless the user has chosen one: our mark says already whose they are."""
+SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
+
+
+class Child:
+    """A node in a process of its own. Its last lines are kept; each is shown on stderr when wished.
+
+    Args:
+        name: how its lines are marked.
+        module: what is run, as `python -m module`.
+        arguments: command line behind the module.
+        show: whether its lines go to stderr as they come.
+    """
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str] = (), *, show: bool = True):
+        self.name = name
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        # A session of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', module, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True,
+            env={'RCUTILS_CONSOLE_OUTPUT_FORMAT': LOG_FORMAT} | os.environ | {'PYTHONUNBUFFERED': '1'})
+        self._reader = threading.Thread(target=self._read, args=(show,), daemon=True)
+        self._reader.start()
+
+    @property
+    def code(self) -> int | None:
+        """Exit code, 128 + n after signal n as a shell has it; None while it runs."""
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait for its end, and kill it and what it started when the time is up."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._reader.join(1.0)
+
+    def failure(self) -> Refused:
+        """The end of this process as an error, with its last lines."""
+        self._reader.join(1.0)
+        last = '\n'.join(f'  {line}' for line in list(self.lines)[-12:])
+        words = f'; its last lines:\n{last}' if last else ' without a word'
+        return Refused(f'{self.name} ended with exit code {self.code}{words}', self.code or 1)
+
+    def _read(self, show: bool) -> None:
+        with self._process.stdout as stream:
+            for line in stream:
+                self.lines.append(line.rstrip())
+                if show:
+                    note(f'[{self.name}] {line.rstrip()}')
+
+
+@contextmanager
+def running(*children: Child) -> Iterator[None]:
+    """See to it that the children have ended when the block is left, however it is left."""
+    try:
+        yield
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.finish(STOP_S)
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that is set by SIGINT, SIGTERM or SIGHUP while the block lasts, instead of ending the process."""
+    stopped = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in SIGNALS}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def watch(children: Sequence[Child], stopped: threading.Event) -> Child | None:
+    """Wait until one of the children ends, and return it; None when a signal came first."""
+    while not stopped.wait(POLL_S):
+        ended = next((child for child in children if child.code is not None), None)
+        if ended is not None:
+            return ended
+    return None

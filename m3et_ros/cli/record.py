@@ -1,0 +1,68 @@
+"""`m3et record`: an episode of the simulated kitchen as a rosbag2 recording, without ROS."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from m3et_ros.cli.output import Json, emit, say
+from m3et_ros.cli.processes import stop_signals
+from m3et_ros.cli.progress import track
+
+START_NS = 1_700_000_000 * 10**9
+"""Stamp of the first frame: fixed, so that the same seed writes the same messages."""
+
+
+def record(
+    out: Annotated[Path, typer.Argument(help='Folder to create.')],
+    seed: Annotated[int, typer.Option(min=0, help='Same seed, same kitchen, same actions.')] = 0,
+    frames: Annotated[int, typer.Option(min=1, help='How many.')] = 300,
+    fps: Annotated[float, typer.Option(min=1, max=240, help='Frames per second of simulated time.')] = 10.0,
+    width: Annotated[int, typer.Option(min=16, max=4096, help='Pixels.')] = 640,
+    height: Annotated[int, typer.Option(min=16, max=4096, help='Pixels.')] = 480,
+    storage: Annotated[Literal['mcap', 'sqlite3'], typer.Option(help='Storage plug-in.')] = 'mcap',
+    compressed: Annotated[bool, typer.Option('--compressed', help='JPEG colour and PNG depth instead of raw.')] = False,
+    backend: Annotated[Literal['auto', 'egl', 'osmesa', 'raycast'], typer.Option(help='Renderer.')] = 'auto',
+    as_json: Json = False,
+) -> None:
+    """Record an episode of the simulated kitchen: colour, depth, intrinsics, pose, segmentation and actions."""
+    from m3et_ros.data.bag_writer import BagWriter
+    from m3et_ros.data.kitchen.camera import Camera
+    from m3et_ros.data.kitchen.episode import Episode
+
+    episode = Episode(seed, width=width, height=height, fps=fps)
+    start = time.monotonic()
+    with (BagWriter(out, storage, images='compressed' if compressed else 'raw') as bag,
+          Camera(episode, backend=backend) as camera, stop_signals() as stopped):
+        written, told = 0, None
+        for state in track(episode.run(frames), frames, f'recording {out}'):
+            stamp_ns = START_NS + round(state.stamp_s * 1e9)
+            _write_frame(bag, camera.observe(state), stamp_ns)
+            if told != (state.current, len(state.finished)):
+                bag.write_labels(stamp_ns, truth(state))
+                told = state.current, len(state.finished)
+            written += 1
+            if stopped.is_set():
+                break
+    seconds, size = time.monotonic() - start, sum(file.stat().st_size for file in out.iterdir())
+    if as_json:
+        emit({'path': str(out), 'frames': written, 'complete': written == frames, 'bytes': size, 'seed': seed,
+              'seconds': seconds, 'backend': camera.backend, 'actions': [dataclasses.asdict(a) for a in episode.labels]})
+        return
+    ended = '' if written == frames else f' (stopped early: {frames} were asked for)'
+    say(f'{out}: {written} frames of {width}x{height}{ended}, {len(episode.labels)} actions, {size / 1e6:.1f} MB, '
+        f'{seconds:.0f} s, rendered with {camera.backend}.\nPlay it: m3et replay {out}')
+
+
+def truth(state) -> dict:
+    """What is true from a moment on, in the words of camera_sim: the action under way and the last ones done."""
+    return {'source': 'ground truth of the simulator', 'current': state.current and dataclasses.asdict(state.current),
+            'finished': [dataclasses.asdict(action) for action in state.finished[-5:]]}
+
+
+def _write_frame(bag, seen, stamp_ns: int) -> None:
+    from m3et_ros.data.types import Frame
+
+    bag.write_frame(Frame(seen.rgb, seen.depth, stamp_ns, K=seen.K), pose=seen.pose, mask=seen.semantic)

@@ -1,0 +1,82 @@
+"""`m3et replay`: a rosbag2 recording in the place of a camera, with or without the robot on it."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3et_ros.cli.names import ros_arguments
+from m3et_ros.cli.output import Json, Refused, emit, note
+from m3et_ros.cli.processes import Child, running, stop_signals, watch
+from m3et_ros.cli.robot import MODEL_NODE, CameraPrefix, Device, Model, Namespace, ParamsFile, model_arguments
+
+REPLAY_NODE = 'm3et_ros.ros.replay_node'
+
+
+def replay(
+    bag: Annotated[Path, typer.Argument(help='rosbag2 folder, .mcap or .db3 file.')],
+    rate: Annotated[float, typer.Option(min=0.1, max=100, help='2 plays twice as fast as recorded.')] = 1.0,
+    loop: Annotated[bool, typer.Option('--loop', help='Start over at the end, until Ctrl-C.')] = False,
+    start: Annotated[float, typer.Option(min=0, help='Seconds after the first message to begin at.')] = 0.0,
+    topics: Annotated[list[str] | None, typer.Option(help='Play this topic only; may be repeated.',
+                                                     show_default=False)] = None,
+    remaps: Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', show_default=False,
+                                                     help='Publish a topic under another name.')] = None,
+    restamp: Annotated[bool, typer.Option('--restamp', help='Move stamps to now, as if the camera ran.')] = False,
+    robot: Annotated[bool, typer.Option('--robot', help='Run the robot on it, in the time of the recording.')] = False,
+    below: Namespace = '/m3et',
+    camera: CameraPrefix = '/camera/camera',
+    model: Model = '',
+    device: Device = '',
+    params_file: ParamsFile = None,
+    as_json: Json = False,
+) -> int:
+    """Play a recording onto its topics, with /clock."""
+    facts = contents(bag)
+    chosen = [f'topics:=[{", ".join(map(repr, topics))}]'] if topics else []
+    player = ros_arguments(remaps=remaps or (), parameters=[
+        f'path:={str(bag)!r}', f'rate:={rate}', f'loop:={_word(loop)}', f'start_s:={start}', f'restamp:={_word(restamp)}',
+        f'wait_for_subscribers:={_word(robot)}', *chosen])
+    robot_arguments = model_arguments(below, camera, model=model, device=device, params_file=params_file,
+                                      sim_time=not restamp) if robot else None
+    begin = time.monotonic()
+    code = _play(player, robot_arguments)
+    if as_json:
+        emit(facts | {'played_s': time.monotonic() - begin, 'exit_code': code})
+    return code
+
+
+def contents(bag: Path) -> dict:
+    """What a recording holds: path, seconds, and per topic its type and number of messages.
+
+    Raises:
+        InputError: there is no such bag, or it cannot be read at all.
+    """
+    from m3et_ros.data.bags import BagReader
+
+    with BagReader(bag) as reader:
+        return {'bag': str(bag), 'seconds': reader.duration_s,
+                'topics': {topic.name: {'type': topic.type, 'messages': topic.count} for topic in reader.topics.values()}}
+
+
+def _play(player: list[str], robot_arguments: list[str] | None) -> int:
+    """Run the nodes until the recording has ended, one of them fails, or a signal comes."""
+    with stop_signals() as stopped:
+        nodes = [Child('replay', REPLAY_NODE, player)]
+        with running(*nodes):
+            if robot_arguments is not None:
+                nodes.append(Child('model', MODEL_NODE, robot_arguments))
+                with running(nodes[1]):
+                    ended = watch(nodes, stopped)
+            else:
+                ended = watch(nodes, stopped)
+    if ended is None or ended.code == 0:
+        if ended is not None and ended.name == 'model':
+            note('m3et: the model node has ended, and with it the replay.')
+        return 0
+    raise Refused(f'{ended.name} ended by itself with exit code {ended.code}; its last words stand above.', ended.code)
+
+
+def _word(value: bool) -> str:
+    return 'true' if value else 'false'

@@ -1,0 +1,117 @@
+"""What the demo sees of a robot: every image and result on its topics, put together by stamp, and the time it took."""
+
+import json
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from m3et_ros.cli.client import Client
+from m3et_ros.msg import ActionAnticipation, LabelMap
+from m3et_ros.ros.messages import stamp_ns
+
+KEPT_FRAMES = 24
+"""Stamps whose messages are kept: enough for a slow model to catch up, some 100 MB at 640x480."""
+PICTURES = ('rgb', 'measured', 'completed', 'overlay', 'mask')
+
+
+class Watch:
+    """Listens to a model node and its simulated camera.
+
+    Attributes:
+        frames: messages by stamp in ns and by name: those of PICTURES, 'anticipation', 'truth'.
+        arrivals: stamps and ages in seconds of the completed depth images, in the order of arrival.
+        truths: the simulator's word by stamp, all of them.
+        labels: the latched label map, or None.
+        diagnostics: newest values of the model node by key.
+    """
+
+    def __init__(self, node: Client, below: str, camera: str):
+        """Subscribe.
+
+        Args:
+            node: listens.
+            below: namespace of the model node.
+            camera: prefix of the camera's topics.
+        """
+        self.frames: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self.received: Counter[str] = Counter()
+        self.arrivals: list[tuple[int, float]] = []
+        self.truths: dict[int, dict] = {}
+        self.labels: LabelMap | None = None
+        self.diagnostics: dict[str, str] = {}
+        self._model = f'{below}/model'
+        topics = {'rgb': f'{camera}/color/image_raw', 'measured': f'{camera}/aligned_depth_to_color/image_raw',
+                  'completed': f'{self._model}/depth/image', 'overlay': f'{self._model}/segmentation/overlay',
+                  'mask': f'{self._model}/segmentation/mask'}
+        for name, topic in topics.items():
+            node.create_subscription(Image, topic, lambda message, name=name: self._keep(name, message), 5)
+        node.create_subscription(ActionAnticipation, f'{self._model}/anticipation',
+                                 lambda message: self._keep('anticipation', message), 5)
+        node.create_subscription(String, f'{camera}/camera_sim/action', self._on_truth, 10)
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        node.create_subscription(LabelMap, f'{self._model}/segmentation/labels', self._on_labels,
+                                 QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+
+    def complete(self, stamp: int) -> bool:
+        """Whether all pictures of a stamp have come."""
+        return all(name in self.frames.get(stamp, {}) for name in PICTURES)
+
+    def newest_complete(self) -> int | None:
+        """The newest stamp all pictures of which have come, or None."""
+        return next((stamp for stamp in reversed(self.frames) if self.complete(stamp)), None)
+
+    def ages(self) -> list[float]:
+        """Seconds from the stamp of a frame to the arrival of its completed depth, here."""
+        return [age for _, age in self.arrivals]
+
+    def next_action(self, stamp: int) -> dict | None:
+        """The first action to begin after a stamp, as far as the simulator went on; None when there was none."""
+        known = self.truths.get(stamp)
+        if known is None:
+            return None
+        begun = (known['current'] or {}).get('start_s', -1.0)
+        done = {action['start_s'] for action in known['finished']}
+        later = (truth['current'] for at, truth in sorted(self.truths.items()) if at > stamp)
+        return next((a for a in later if a and a['start_s'] > begun and a['start_s'] not in done), None)
+
+    def drops(self) -> dict[str, int]:
+        """Frames that the model node dropped or refused, by reason, as its diagnostics count them."""
+        counted = ((key.partition('/'), value) for key, value in self.diagnostics.items())
+        return {reason: int(value) for (group, _, reason), value in counted
+                if group in ('dropped', 'synchroniser') and int(value)}
+
+    def _keep(self, name: str, message) -> None:
+        stamp = stamp_ns(message.header.stamp)
+        self.frames.setdefault(stamp, {})[name] = message
+        self.received[name] += 1
+        if name == 'completed':
+            self.arrivals.append((stamp, (time.time_ns() - stamp) / 1e9))
+        while len(self.frames) > KEPT_FRAMES:
+            self.frames.popitem(last=False)
+
+    def _on_truth(self, message: String) -> None:
+        truth = json.loads(message.data)
+        self.truths[truth['stamp_ns']] = truth
+
+    def _on_labels(self, message: LabelMap) -> None:
+        self.labels = message
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._model:
+                self.diagnostics = {pair.key: pair.value for pair in status.values}
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float | None]:
+    """Median and 95th percentile, None without values."""
+    import numpy as np
+
+    if not values:
+        return {'p50': None, 'p95': None}
+    return {'p50': float(np.percentile(values, 50)), 'p95': float(np.percentile(values, 95))}
