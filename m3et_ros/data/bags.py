@@ -1,8 +1,8 @@
 """Reading rosbag2 recordings without a ROS installation: MCAP or sqlite3, raw or compressed, a folder or one file.
 
     with BagReader('recording') as bag:
-        for topic, stamp_ns, raw, type in bag.messages(topics=['/camera/camera/color/camera_info']):
-            info = typestore().deserialize_cdr(raw, type)
+        for message in bag.messages(topics=['/camera/camera/color/camera_info']):
+            print(message.stamp_ns, decode(message).k)
 """
 
 import os
@@ -67,6 +67,23 @@ def typestore() -> Typestore:
         types.update(get_types_from_msg(path.read_text(), f'm3et_ros/msg/{path.stem}'))
     store.register(types)
     return store
+
+
+def decode(message: BagMessage) -> object:
+    """Return a recorded message as an object with the fields of its type; arrays are NumPy views of its bytes.
+
+    Raises:
+        InputError: 'bag_type' for a type that neither Jazzy nor this package has, 'bag_message' for damaged bytes.
+    """
+    if message.type not in typestore().fielddefs:
+        raise InputError('bag_type', f'{message.topic} holds {message.type}, which is no type of ROS 2 Jazzy or of '
+                         'm3et_ros; leave this topic out')
+    try:
+        return typestore().deserialize_cdr(message.raw, message.type)
+    except Exception as error:  # rosbags raises whatever the damaged byte leads it to
+        raise InputError('bag_message', f'the message of {message.topic} at {message.stamp_ns} ns does not read as '
+                         f'{message.type} ({type(error).__name__}: {error}); the bag is damaged, record it again'
+                         ) from error
 
 
 def _msg_folder() -> Path:
@@ -157,8 +174,8 @@ class BagReader:
         if name not in self.topics:
             images = [topic.name for topic in self.topics.values() if topic.type in (IMAGE, COMPRESSED_IMAGE)]
             raise InputError('bag_topic', f'{self.path} has no topic {name}; its image topics are '
-                             f'{", ".join(images) or "none"}: ask for one of these, and if a node wants it under another '
-                             'name start the replay with --ros-args -r <name in the bag>:=<name wanted>')
+                             f'{", ".join(images) or "none"}: ask for one of these, and if a node wants it under '
+                             'another name start the replay with --ros-args -r <name in the bag>:=<name wanted>')
         if types and self.topics[name].type not in types:
             raise InputError('bag_type', f'{name} in {self.path} holds {self.topics[name].type} where '
                              f'{" or ".join(types)} is needed; name another topic')
@@ -167,12 +184,11 @@ class BagReader:
     def _parts(self) -> list[Path | CutMcap]:
         """Return what to hand to rosbags: the folder, the file, or the parts of a folder whose metadata is missing."""
         if not self.path.exists():
-            raise InputError('bag_missing', f'there is no bag at {self.path}; give a rosbag2 folder, .mcap or .db3 file')
+            raise InputError('bag_missing', f'there is no bag at {self.path}; '
+                             'give a rosbag2 folder, .mcap or .db3 file')
         if not self.path.is_dir():
             return [self._part(self.path)]
-        # rosbag2 numbers the files of a split bag: name_2 comes before name_10.
-        files = sorted((file for file in self.path.iterdir() if file.suffix in SUFFIXES),
-                       key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)])
+        files = sorted((file for file in self.path.iterdir() if file.suffix in SUFFIXES), key=_numbered)
         if not (self.path / 'metadata.yaml').exists():
             if not files:
                 raise InputError('bag_format', f'{self.path} has neither metadata.yaml nor .mcap or .db3 files; give a '
@@ -187,12 +203,12 @@ class BagReader:
         if file.suffix == '.bag':
             raise InputError('bag_format', f'{file} is a ROS 1 bag; convert it with `rosbags-convert`')
         if file.suffix not in SUFFIXES:
-            raise InputError('bag_format', f'{file} is not a bag: its name ends in {file.suffix or "nothing"!r}; give a '
-                             'rosbag2 folder, .mcap or .db3 file')
+            raise InputError('bag_format', f'{file} is not a bag: its name ends in {file.suffix or "nothing"!r}; '
+                             'give a rosbag2 folder, .mcap or .db3 file')
         log = file.with_name(f'{file.name}-wal')
         if file.suffix == '.db3' and log.exists() and log.stat().st_size:
-            raise InputError('bag_truncated', f'{file} was not closed: its last messages are still in {log.name}; finish it '
-                             f'with `sqlite3 {file.name} "PRAGMA wal_checkpoint(TRUNCATE)"`')
+            raise InputError('bag_truncated', f'{file} was not closed: its last messages are still in {log.name}; '
+                             f'finish it with `sqlite3 {file.name} "PRAGMA wal_checkpoint(TRUNCATE)"`')
         return CutMcap(file) if file.suffix == '.mcap' and is_cut(file) else file
 
     def _open(self, part: Path | CutMcap) -> Reader:
@@ -204,15 +220,16 @@ class BagReader:
             raise self._damaged(part, error) from error
         if isinstance(part, CutMcap):
             self.damage = InputError(
-                'bag_truncated', f'{part} is cut off or its index is damaged: {reader.message_count} messages can be read, '
-                f'the last {part.size - part.kept} of {part.size} bytes cannot; record it again, or keep the readable '
-                'part with `mcap recover`')
+                'bag_truncated', f'{part} is cut off or its index is damaged: {reader.message_count} messages can be '
+                f'read, the last {part.size - part.kept} of {part.size} bytes cannot; record it again, or keep the '
+                'readable part with `mcap recover`')
         return reader
 
     def _damaged(self, part: Path | CutMcap, error: Exception) -> InputError:
         """Return the error for a part that cannot be read at all, or not any further."""
         if 'Profile is not ros2' in str(error):
-            return InputError('bag_format', f'{part} is an MCAP file of another system than ROS 2; record it with ROS 2')
+            return InputError('bag_format', f'{part} is an MCAP file of another system than ROS 2; '
+                              'record it with ROS 2')
         return InputError('bag_truncated', f'{part} is damaged or cut off ({type(error).__name__}: {error}); record it '
                           'again, or repair it with `mcap recover` (.mcap) or `sqlite3 bag.db3 .recover` (.db3)')
 
@@ -252,6 +269,11 @@ class BagReader:
             raise self.damage
 
 
+def _numbered(file: Path) -> list[str | int]:
+    """Return the order of a file in a split bag: rosbag2 numbers the parts, and name_2 comes before name_10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
+
+
 def _topic(connection: Connection) -> Topic:
     """Return what rosbags knows of a topic."""
     offered = connection.ext.offered_qos_profiles
@@ -268,6 +290,6 @@ def _cdr(raw: bytes, path: object) -> bytes:
         InputError: 'bag_format': each message was compressed, which only the folder's metadata.yaml tells.
     """
     if raw[:1] != b'\0':
-        raise InputError('bag_format', f'the messages of {path} are compressed one by one, which only an undamaged folder '
-                         'with metadata.yaml describes; open that folder')
+        raise InputError('bag_format', f'the messages of {path} are compressed one by one, which only an undamaged '
+                         'folder with metadata.yaml describes; open that folder')
     return raw
