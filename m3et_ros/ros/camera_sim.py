@@ -1,0 +1,206 @@
+"""The simulated kitchen as a RealSense camera: colour, depth aligned to it, camera_info.
+
+    ros2 run m3et_ros camera_sim --ros-args -p seed:=7 -p rate_hz:=10.0
+    python -m m3et_ros.ros.camera_sim --ros-args -r __ns:=/robot2/camera -p backend:=raycast
+
+Topics are relative to the namespace, /camera/camera unless another is given. Renders on a thread of its own. What the
+person in the kitchen truly does is published beside the pictures on ~/action, as ground truth to compare with.
+"""
+
+import json
+import sys
+import threading
+import time
+from dataclasses import asdict
+
+import numpy as np
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header, String
+
+from m3et_ros.data.bag_writer import OPTICAL_FRAME, depth_to_mm
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.kitchen.backends import BACKENDS, choose_backend
+from m3et_ros.data.kitchen.camera import Camera, Observation
+from m3et_ros.data.kitchen.episode import Episode
+from m3et_ros.data.kitchen.simulator import import_mujoco
+from m3et_ros.ros.images import to_image_msg
+from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.parameters import ParameterSpec as P
+from m3et_ros.ros.parameters import declare, unknown_overrides
+from m3et_ros.ros.qos import newest, overrides
+from m3et_ros.ros.sources import run
+
+NAMESPACE = '/camera/camera'
+ENDLESS = sys.maxsize
+SPIN_PERIOD_S = 0.1
+JOIN_S = 1.5
+"""How long the frame being rendered may take when the node stops."""
+
+NEAREST_M, FURTHEST_M = 0.3, 6.0
+"""Range of the simulated depth sensor, about that of a RealSense D435."""
+DISPARITY_PX, BASELINE_M = 0.125, 0.05
+"""Smallest step of disparity in pixels, and the distance of the two eyes."""
+EDGE = 0.05
+"""Relative jump in depth that leaves a hole."""
+SLOW_PICTURES = 10
+"""So many late pictures in a row are worth a warning; the first ones of an episode always take longer."""
+
+
+PARAMETERS = (
+    P('seed', 0, 'Kitchen and person; the same seed gives the same pictures.', 0, 2 ** 53),
+    P('rate_hz', 10.0, 'Pictures per second, simulated and published.', 1, 60),
+    P('width', 640, 'Width of a picture in pixels.', 16, 1920),
+    P('height', 480, 'Height of a picture in pixels.', 16, 1200),
+    P('backend', 'auto', 'Renderer; auto takes the first of the others that works.', choices=('auto', *BACKENDS)),
+    P('depth_encoding', '16UC1', 'Depth in millimetres (16UC1, 0 unknown) or metres (32FC1, NaN unknown).',
+      choices=('16UC1', '32FC1')),
+    P('depth_noise', False, 'Whether depth has holes at edges, steps that grow with distance and a limited range.'),
+    P('episode_frames', 0, "Pictures after which the next seed's kitchen follows; 0 stays in one.", 0, 10 ** 9),
+    P('frame_id', OPTICAL_FRAME, 'Optical frame in the headers (REP 103: z forward, x right, y down).'),
+)
+"""Parameters of the node."""
+
+
+def sensed(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """Return depth as an active stereo sensor would give it.
+
+    Args:
+        depth: metres (H, W) float32, NaN where unknown.
+        K: intrinsics (3, 3) in pixels.
+
+    Returns:
+        Metres (H, W) float32 in steps of z^2 * DISPARITY_PX / (f * BASELINE_M), as disparity comes in steps; NaN out of
+        range and beside edges, which only one of the two eyes sees.
+    """
+    scale = K[0, 0] * BASELINE_M / DISPARITY_PX
+    with np.errstate(invalid='ignore', divide='ignore'):
+        noisy = (scale / np.rint(scale / depth)).astype(np.float32)
+        jump = np.abs(np.diff(depth, axis=1, prepend=depth[:, :1])) > EDGE * depth
+        noisy[jump | ~((depth >= NEAREST_M) & (depth <= FURTHEST_M))] = np.nan
+    return noisy
+
+
+def info_msg(K: np.ndarray, width: int, height: int, header: Header) -> CameraInfo:
+    """Return the camera_info of a pinhole camera without distortion; K (3, 3) in pixels."""
+    return CameraInfo(header=header, width=width, height=height, distortion_model='plumb_bob', d=[0.0] * 5,
+                      k=K.ravel(), r=np.eye(3).ravel(), p=np.hstack([K, np.zeros((3, 1))]).ravel())
+
+
+class CameraSim(Node):
+    """Publishes what the person in the simulated kitchen sees.
+
+    Raises:
+        InputError: MuJoCo is missing, the renderer asked for does not work here, or a parameter is refused.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__('camera_sim', namespace=NAMESPACE, **kwargs)
+        self.options = declare(self, PARAMETERS)
+        for sentence in unknown_overrides(self, PARAMETERS):
+            self.get_logger().warning(sentence)
+        try:
+            import_mujoco()
+            self.backend = choose_backend(self.options.backend)
+        except (ImportError, RuntimeError) as error:
+            raise InputError('renderer_missing', str(error)) from error
+        self._color = self._camera_publisher(Image, 'color/image_raw')
+        self._depth = self._camera_publisher(Image, 'aligned_depth_to_color/image_raw')
+        self._info = self._camera_publisher(CameraInfo, 'color/camera_info')
+        self._action = self.create_publisher(String, '~/action', 10)
+        self._failure: Exception | None = None
+        self._late = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._render, name='kitchen', daemon=True)
+
+    def play(self) -> int:
+        """Publish until the context is shut down; return the exit code."""
+        executor = SingleThreadedExecutor(context=self.context)
+        executor.add_node(self)
+        self._thread.start()
+        try:
+            while self.context.ok() and self._thread.is_alive():
+                executor.spin_once(timeout_sec=SPIN_PERIOD_S)
+        finally:
+            self.stop()
+            executor.shutdown(timeout_sec=0)
+        if self._failure:
+            raise self._failure
+        return 0
+
+    def stop(self) -> None:
+        """End the thread after the picture it works on."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+
+    def destroy_node(self):
+        """Stop rendering and leave the graph."""
+        self.stop()
+        super().destroy_node()
+
+    def _camera_publisher(self, kind: type, topic: str) -> Publisher:
+        """Create a publisher with the QoS of a RealSense driver; parameters qos_overrides.<topic> change it."""
+        return self.create_publisher(kind, topic, newest(), qos_overriding_options=overrides())
+
+    def _render(self) -> None:
+        """Body of the thread: one episode after another. The renderer belongs to the thread that made it."""
+        try:
+            seed = self.options.seed
+            while not self._stopping.is_set():
+                self._episode(seed)
+                seed += 1
+        except Exception as error:
+            # After the context is gone a publisher fails; any other failure is raised by play().
+            self._failure = error if self.context.ok() else None
+
+    def _episode(self, seed: int) -> None:
+        options = self.options
+        episode = Episode(seed, width=options.width, height=options.height, fps=options.rate_hz)
+        with Camera(episode, backend=self.backend) as camera:
+            self.get_logger().info(f'kitchen {seed}, {options.width}x{options.height} at {options.rate_hz:g} Hz, '
+                                   f'rendered with {self.backend}')
+            due = time.monotonic()
+            for state in episode.run(options.episode_frames or ENDLESS):
+                observation = camera.observe(state)
+                due = self._pace(due)
+                if self._stopping.is_set():
+                    return
+                self._publish(observation)
+
+    def _pace(self, due: float) -> float:
+        """Wait for the moment of a picture and return that of the next; a late picture delays all that follow."""
+        late = time.monotonic() - due
+        self._late = self._late + 1 if late > 0 else 0
+        if self._late == SLOW_PICTURES:
+            self.get_logger().warning(f'{self.backend} is too slow for {self.options.rate_hz:g} Hz here, pictures come '
+                                      'as they are ready; ask for a smaller picture or a lower rate_hz', once=True)
+        if late < 0:
+            self._stopping.wait(-late)
+        return due + max(0.0, late) + 1 / self.options.rate_hz
+
+    def _publish(self, observation: Observation) -> None:
+        """Publish one picture; the stamp is the moment at which it is complete, as if exposed then."""
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.options.frame_id)
+        depth = sensed(observation.depth, observation.K) if self.options.depth_noise else observation.depth
+        if self.options.depth_encoding == '16UC1':
+            depth = depth_to_mm(depth)
+        height, width = observation.depth.shape
+        self._info.publish(info_msg(observation.K, width, height, header))
+        self._depth.publish(to_image_msg(depth, self.options.depth_encoding, header))
+        self._color.publish(to_image_msg(observation.rgb, 'rgb8', header))
+        action = observation.current
+        self._action.publish(String(data=json.dumps({
+            'source': 'ground truth of the simulator', 'stamp_ns': stamp_ns(header.stamp),
+            'current': action and asdict(action), 'finished': [asdict(done) for done in observation.finished[-5:]]})))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the camera and return the exit code."""
+    return run('camera_sim', CameraSim, CameraSim.play, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""Plays a rosbag2 recording onto the topics it was recorded from.
+
+    ros2 run m3et_ros replay_node --ros-args -p path:=recording -r /camera/camera/color/image_raw:=/rgb
+    python -m m3et_ros.ros.replay_node --ros-args -p path:=recording.mcap -p rate:=2.0 -p loop:=true
+
+Messages go out as recorded: the CDR bytes are not decoded, header stamps are not touched. When the bag starts over,
+stamps and /clock therefore go back; with restamp they follow the wall clock instead. Exit code 1 means that something
+asked for could not be played, and the log says what.
+"""
+
+import importlib
+import re
+import sys
+import time
+from collections import Counter
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+
+from m3et_ros.data.bags import BagMessage, BagReader, Topic
+from m3et_ros.data.errors import InputError
+from m3et_ros.ros.clock import Timeline, restamped
+from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.ros.parameters import ParameterSpec as P
+from m3et_ros.ros.parameters import declare, unknown_overrides
+from m3et_ros.ros.sources import run
+
+CLOCK_TOPIC = '/clock'
+CLOCK_PERIOD_S = 0.02
+"""Longest time between two /clock messages, in wall time."""
+SPIN_PERIOD_S = 0.1
+"""Parameter services are answered this often even when the bag is too fast to leave a pause."""
+LATE_S = 1.0
+"""Falling this far behind the asked rate is worth a warning."""
+SETTLE_S = 0.5
+"""Subscribers must have stopped arriving for this long: a node subscribes to its topics one after the other."""
+ACK_S = 5.0
+"""How long the last messages may take to be acknowledged; Fast DDS asks readers every 3 s."""
+HISTORY = 100
+"""Messages kept for a reliable subscriber that lags; a burst at a high rate must fit."""
+MESSAGE_TYPE = re.compile(r'([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)')
+
+
+PARAMETERS = (
+    P('path', '', 'Folder of a rosbag2 recording, or its .mcap or .db3 file.'),
+    P('rate', 1.0, 'Speed; 2.0 plays twice as fast as recorded.', 0.1, 100),
+    P('loop', False, 'Whether to start over at the end, for ever.'),
+    P('start_s', 0.0, 'Seconds after the first message at which to begin.', 0, 1e9),
+    P('publish_clock', True, 'Whether the time of the recording goes out on /clock, for nodes with use_sim_time.'),
+    P('wait_for_subscribers', False, 'Whether the first message is held back until somebody subscribes.'),
+    P('reliability', 'auto', 'Reliability of the publishers; auto offers what was recorded, or else reliable.',
+      choices=('auto', 'reliable', 'best_effort')),
+    P('restamp', False, 'Whether header stamps and /clock are moved to the wall clock, as if the camera ran now.'),
+)
+"""Parameters of the node beside the list `topics`."""
+
+TOPICS = "Topics to play, by their names in the bag; ['all'] plays every one."
+
+
+def message_class(name: str) -> type | None:
+    """Return the Python class of 'package/msg/Name', or None where that package is not installed."""
+    match = MESSAGE_TYPE.fullmatch(name)
+    if not match:
+        return None
+    try:
+        return getattr(importlib.import_module(f'{match[1]}.msg'), match[2], None)
+    except ImportError:
+        return None
+
+
+class ReplayNode(Node):
+    """Publishes the messages of a bag at the pace of their recording.
+
+    Raises:
+        InputError: the bag or a topic asked for is not there, or an option is out of range.
+        ParameterException: a parameter has the wrong type or is out of range.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__('replay_node', **kwargs)
+        self.options = declare(self, PARAMETERS)
+        self.topics = self.declare_parameter(
+            'topics', ['all'], ParameterDescriptor(description=TOPICS, read_only=True)).value
+        for sentence in unknown_overrides(self, PARAMETERS):
+            self.get_logger().warning(sentence)
+        if not self.options.path:
+            raise InputError('parameter', 'parameter path is empty; name a bag with -p path:=<folder or file>')
+        self.bag = BagReader(self.options.path)
+        if self.bag.damage:
+            self.get_logger().error(str(self.bag.damage))
+        self.sent: Counter[str] = Counter()
+        self._clock_publisher = self.create_publisher(Clock, CLOCK_TOPIC, 10) if self.options.publish_clock else None
+        self._clock_ns = 0
+        # The topics' publishers by name in the bag; ordinary remapping gives them other names on the graph.
+        self._players = self._create_players()
+        self._headed = {name for name, player in self._players.items() if _begins_with_header(player.msg_type)}
+        self._late = False
+        self._spun = time.monotonic()
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self)
+
+    def destroy_node(self):
+        """Close the bag and leave the graph."""
+        if hasattr(self, '_executor'):
+            self._executor.shutdown(timeout_sec=1)
+            self.bag.close()
+        super().destroy_node()
+
+    def play(self) -> int:
+        """Play the bag once, or for ever, and return the exit code: 0, or 1 when a part of it could not be read."""
+        if self.options.wait_for_subscribers:
+            self._await_subscribers()
+        code = 0
+        while self.context.ok():
+            try:
+                self._play_once()
+            except InputError as damage:
+                code = 1
+                if damage is not self.bag.damage:  # which was told when the bag was opened
+                    self.get_logger().error(str(damage))
+            if not self.options.loop or not self.sent:
+                break
+        if self.context.ok():
+            self._finish()
+        return code
+
+    def _create_players(self) -> dict[str, Publisher]:
+        """Create a publisher for every topic asked for whose type is installed; the others are named once."""
+        names = self.bag.topics if 'all' in self.topics else self.topics
+        wanted = [self.bag.topics[self.bag.topic_name(name)] for name in names]
+        players, unknown = {}, []
+        for topic in wanted:
+            if topic.name == CLOCK_TOPIC and self._clock_publisher:
+                self.get_logger().info('the /clock in the bag is left out; publish_clock makes one at this rate')
+                continue
+            kind = message_class(topic.type)
+            if kind is None:
+                unknown.append(f'{topic.name} ({topic.type})')
+            else:
+                players[topic.name] = self.create_publisher(kind, topic.name, self._qos(topic))
+        if unknown:
+            self.get_logger().warning(f'not played, since their message packages are missing: {", ".join(unknown)}')
+        if not any(self.bag.topics[name].count for name in players):
+            raise InputError('bag_empty', f'{self.bag.path} holds no message that can be played; it has the topics '
+                             f'{", ".join(self.bag.topics) or "none"}')
+        return players
+
+    def _qos(self, topic: Topic) -> QoSProfile:
+        asked = self.options.reliability
+        reliable = topic.reliable is not False if asked == 'auto' else asked == 'reliable'
+        return QoSProfile(
+            depth=HISTORY, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE)
+
+    def _await_subscribers(self) -> None:
+        """Wait until somebody listens and no further subscriber has come for a moment."""
+        self.get_logger().info('waiting for subscribers')
+        seen, since = 0, time.monotonic()
+        while self.context.ok() and (seen == 0 or time.monotonic() - since < SETTLE_S):
+            self._executor.spin_once(timeout_sec=0.05)
+            count = sum(player.get_subscription_count() for player in self._players.values())
+            if count != seen:
+                seen, since = count, time.monotonic()
+
+    def _play_once(self) -> None:
+        """Play from start_s to the end."""
+        first_ns = self.bag.start_ns + round(self.options.start_s * 1e9)
+        # Opened before the clock starts: finding the place in a large bag takes a moment.
+        messages = self.bag.messages(self._players, self.options.start_s)
+        epoch_ns = time.time_ns() if self.options.restamp else None
+        timeline = Timeline(first_ns, self.options.rate, time.monotonic(), epoch_ns)
+        self._clock_ns = 0
+        for message in messages:
+            self._wait(timeline, message.stamp_ns)
+            if not self.context.ok():
+                return
+            self._publish(timeline, message)
+
+    def _wait(self, timeline: Timeline, recorded_ns: int) -> None:
+        """Serve parameters and tick the clock until a message is due."""
+        due = timeline.due(recorded_ns)
+        while self.context.ok():
+            now = time.monotonic()
+            if now >= due and now - self._spun < SPIN_PERIOD_S:
+                break
+            self._tick(timeline.published(min(timeline.recorded(now), recorded_ns)))
+            self._executor.spin_once(timeout_sec=max(0.0, min(due - now, CLOCK_PERIOD_S)))
+            self._spun = time.monotonic()
+        if not self._late and time.monotonic() - due > LATE_S:
+            self._late = True
+            self.get_logger().warning(f'this machine cannot play the bag at rate {self.options.rate:g}; messages go '
+                                      'out late, but none is left out: choose a lower rate or fewer topics')
+
+    def _tick(self, stamp_ns: int) -> None:
+        """Publish the time, unless it was published already."""
+        if self._clock_publisher and stamp_ns > self._clock_ns:
+            self._clock_ns = stamp_ns
+            self._clock_publisher.publish(Clock(clock=stamp_msg(stamp_ns)))
+
+    def _publish(self, timeline: Timeline, message: BagMessage) -> None:
+        # The clock comes first: to a subscriber on simulated time no message is from the future.
+        self._tick(timeline.published(message.stamp_ns))
+        raw = message.raw
+        if timeline.epoch_ns is not None and message.topic in self._headed:
+            raw = restamped(raw, timeline.published)
+        self._players[message.topic].publish(raw)
+        self.sent[message.topic] += 1
+
+    def _finish(self) -> None:
+        """See the last messages delivered and say how many went out."""
+        deadline = time.monotonic() + ACK_S
+        lagging = [player.topic_name for player in self._players.values() if not self._acknowledged(player, deadline)]
+        if not self.context.ok():
+            return
+        if lagging:
+            self.get_logger().warning(f'not acknowledged within {ACK_S:g} s: {", ".join(lagging)}')
+        counts = ', '.join(f'{self.sent[name]} on {player.topic_name}' for name, player in self._players.items())
+        self.get_logger().info(f'end of {self.bag.path}, messages sent: {counts}')
+
+    def _acknowledged(self, player: Publisher, deadline: float) -> bool:
+        """Wait until every subscriber has what was sent, in short steps because a signal must end this too."""
+        while self.context.ok():
+            if player.wait_for_all_acked(Duration(seconds=0.1)):
+                return True
+            if time.monotonic() > deadline:
+                return False
+        return False
+
+
+def _begins_with_header(message: type) -> bool:
+    """Say whether the first field of a message class is a std_msgs/Header."""
+    return next(iter(message.get_fields_and_field_types().items()), None) == ('header', 'std_msgs/Header')
+
+
+def main(args: list[str] | None = None) -> int:
+    """Play a bag and return the exit code."""
+    return run('replay_node', ReplayNode, ReplayNode.play, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
