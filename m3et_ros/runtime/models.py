@@ -3,9 +3,12 @@
 import logging
 from pathlib import Path
 
+import torch
+
 from m3et_ros.data.checkpoint import Checkpoint, M3ETCheckpoint, load_checkpoint, random_checkpoint
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +29,8 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
         InputError: the folder is missing or damaged.
     """
     if name not in SIZES:
-        return load_checkpoint(name)
+        on_hub = name.count('/') == 1 and name[0] not in './~' and not Path(name).exists()
+        return M3ETCheckpoint.from_pretrained(name, download=True).checkpoint if on_hub else load_checkpoint(name)
     folder = SHIPPED / f'm3et_{name}'
     if folder.is_dir():
         return load_checkpoint(folder)
@@ -38,7 +42,10 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
 
 def untrained(size: str, seed: int) -> Checkpoint:
     """A named size with random weights, the kitchen's labels and an action head."""
-    labels = kitchen_labels()
-    tokenizer = Tokenizer.train(corpus(), vocabulary=SIZES[size].vocabulary)
-    checkpoint = random_checkpoint(size, tokenizer, labels, seed)
-    return checkpoint
+    labels, config = kitchen_labels(), SIZES[size]
+    tokenizer = Tokenizer.train(corpus(), vocabulary=config.vocabulary)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        actions = MambaVL(MambaVLConfig(d_in=config.d, d=config.d, d_word=config.d, vocabulary=config.vocabulary,
+                                        verbs=len(labels.verbs), nouns=len(labels.nouns)))
+    return random_checkpoint(size, tokenizer, labels, seed, heads={'mambavl': actions})

@@ -1,0 +1,225 @@
+"""The model node as a robot meets it: a process of its own, real DDS, real messages."""
+
+import signal
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from m3et_ros.data.kitchen.labels import kitchen_labels
+from m3et_ros.msg import ActionAnticipation, Answer, Instruction, LabelMap
+from m3et_ros.ros.messages import stamp_msg, stamp_ns
+from m3et_ros.srv import LoadModel
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def metres(message):
+    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+
+
+def feed(robot, messages, stamp=100.0, **images):
+    """Publish frames until a new result comes; the stamps that were sent."""
+    sent, before = [], len(messages)
+
+    def more():
+        sent.append(stamp_ns(robot.look(stamp + len(sent) / 10, **images).stamp))
+        robot.ros.until(lambda: len(messages) > before or robot.process.poll() is not None, 20)
+        return len(messages) > before
+
+    robot.ros.until(more)
+    return sent
+
+
+def test_every_result_carries_the_header_of_its_image(robot):
+    robot = robot()
+    kinds = {'depth/image': Image, 'segmentation/mask': Image, 'segmentation/overlay': Image,
+             'anticipation': ActionAnticipation}
+    results = {topic: robot.listen(kind, topic) for topic, kind in kinds.items()}
+    labels = robot.listen(LabelMap, 'segmentation/labels', LATCHED)
+    robot.ready()
+    depth = np.full((48, 64), 1500, np.uint16)
+    depth[:8], depth[8:16] = 0, 65535
+    sent = feed(robot, results['anticipation'], depth=depth)
+    for topic, messages in results.items():
+        message = robot.ros.until(lambda: messages and messages[-1], 20)
+        assert stamp_ns(message.header.stamp) in sent, topic
+        assert message.header.frame_id == 'camera_color_optical_frame', topic
+    image = metres(robot.ros.until(lambda: results['depth/image'][-1]))
+    assert np.isnan(image[:16]).all() and (image[16:] == 1.5).all()
+    mask = results['segmentation/mask'][-1]
+    assert (mask.encoding, mask.height, mask.width) == ('mono8', 48, 64)
+    assert tuple(robot.ros.until(lambda: labels)[-1].names) == kitchen_labels().classes
+    anticipation = results['anticipation'][-1]
+    assert anticipation.model_id == 'tiny-random-0' and anticipation.horizon_s == 1.0
+    assert len(anticipation.actions) == len(anticipation.current_verbs) == 5
+    assert 0 < anticipation.latency_s and len(results['segmentation/overlay'][-1].data) == 48 * 64 * 3
+
+
+def test_depth_is_optional_and_holes_are_filled_when_asked(robot):
+    robot = robot('filled', 'depth_fill:=always')
+    depth = robot.listen(Image, 'depth/image')
+    robot.ready()
+    robot.ros.until(lambda: feed(robot, depth))
+    assert np.isfinite(metres(depth[-1])).any()
+
+
+def test_camera_info_goes_out_beside_the_depth(robot):
+    robot = robot()
+    infos, depth = robot.listen(CameraInfo, 'depth/camera_info'), robot.listen(Image, 'depth/image')
+    camera = robot.node.create_publisher(CameraInfo, '/robot/rgb/camera_info', 1)
+    robot.ready()
+    robot.ros.until(camera.get_subscription_count)
+    camera.publish(CameraInfo(height=48, width=64, k=[50., 0., 32., 0., 50., 24., 0., 0., 1.]))
+
+    def republished():
+        feed(robot, depth)
+        return infos
+
+    info = robot.ros.until(republished)[-1]
+    assert info.k[0] == 50 and info.header == depth[-1].header
+
+
+def test_questions_are_answered_while_frames_stream(robot):
+    robot = robot()
+    answers = robot.listen(Answer, 'answer')
+    robot.ready()
+    assert 'No image has arrived yet' in robot.ask('what is this?').message
+    feed(robot, robot.listen(ActionAnticipation, 'anticipation'))
+    reply = robot.ask('Is there a cup in view?', top_k=3)
+    assert reply.success and reply.message == ''
+    answer = reply.answer
+    assert answer.question == 'Is there a cup in view?' and answer.text in kitchen_labels().answers
+    assert answer.text == answer.alternatives[0].label and len(answer.alternatives) == 3
+    assert answer.confidence == answer.alternatives[0].score
+    assert (answer.scope, answer.frames_used, answer.model_id) == ('frame', 1, 'tiny-random-0')
+    assert robot.ros.until(lambda: answers)[-1] == answer
+
+
+def test_episode_questions_rest_on_the_memory_until_it_is_reset(robot):
+    robot = robot('walker', 'memory_frames:=4')
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    robot.ready()
+    stamps = [feed(robot, served, 200.0 + n)[-1] for n in range(6)]
+    answer = robot.ask('What was done?', scope='episode').answer
+    assert 2 <= answer.frames_used <= 4
+    assert stamp_ns(answer.span_start) <= stamps[0] and stamp_ns(answer.header.stamp) == stamps[-1]
+    reset = robot.node.create_client(Trigger, '/walker/model/reset_memory')
+    assert robot.ros.until(reset.call_async(Trigger.Request()).result).success
+    assert not robot.ask('What was done?', scope='episode').success
+
+
+def test_an_image_of_ones_own_is_answered_without_a_stream(robot):
+    robot = robot().ready()
+    image = Image(height=2, width=2, encoding='bgr8', step=6, data=bytes(12))
+    image.header.frame_id = 'hand'
+    reply = robot.ask('what is this?', image=image)
+    assert reply.success and reply.answer.header.frame_id == 'hand'
+    image.step = 3
+    reply = robot.ask('what is this?', image=image)
+    assert not reply.success and 'step' in reply.message
+
+
+def test_a_standing_instruction_is_answered_for_every_frame(robot):
+    robot = robot()
+    answers, served = robot.listen(Answer, 'answer'), robot.listen(ActionAnticipation, 'anticipation')
+    text = robot.node.create_publisher(String, '/robot/instruction/text', 1)
+    stamped = robot.node.create_publisher(Instruction, '/robot/instruction', 1)
+    robot.ready()
+    robot.ros.until(lambda: text.get_subscription_count() and stamped.get_subscription_count())
+    text.publish(String(data='what is in the hand?'))
+    robot.ros.until(lambda: feed(robot, served) and answers)
+    assert answers[-1].question == 'what is in the hand?'
+    instruction = Instruction(text='where is the cup?')
+    instruction.header.stamp = stamp_msg(300 * 10 ** 9)
+    stamped.publish(instruction)
+    robot.ros.until(lambda: feed(robot, served, 300.0) and answers[-1].question == 'where is the cup?')
+    assert stamp_ns(answers[-1].header.stamp) >= 300 * 10 ** 9
+
+
+def test_lifecycle_by_hand(robot):
+    robot = robot('slow_starter', autostart=False)
+    change = robot.node.create_client(ChangeState, '/slow_starter/model/change_state')
+    state = robot.node.create_client(GetState, '/slow_starter/model/get_state')
+
+    def go(transition):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert robot.ros.until(change.call_async(request).result, 30).success
+        return robot.ros.until(state.call_async(GetState.Request()).result).current_state.label
+
+    robot.ros.until(lambda: change.service_is_ready() and state.service_is_ready() and robot.asker.service_is_ready(), 60)
+    assert 'not active' in robot.ask('anybody there?').message
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    assert go(Transition.TRANSITION_CONFIGURE) == 'inactive'
+    for _ in range(2):
+        assert go(Transition.TRANSITION_ACTIVATE) == 'active'
+        robot.ready()
+        feed(robot, served)
+        assert go(Transition.TRANSITION_DEACTIVATE) == 'inactive'
+    assert 'not active' in robot.ask('anybody there?').message
+    assert go(Transition.TRANSITION_CLEANUP) == 'unconfigured'
+    assert robot.stop()[0] == 0
+
+
+def test_two_robots_side_by_side_do_not_hear_each_other(robot):
+    left, right = robot('left'), robot('right')
+    of_left, of_right = (r.listen(ActionAnticipation, 'anticipation') for r in (left, right))
+    left.ready(), right.ready()
+    feed(left, of_left, 10.0)
+    assert not of_right
+    feed(right, of_right, 50.0)
+    assert all(m.header.stamp.sec < 50 for m in of_left) and all(m.header.stamp.sec >= 50 for m in of_right)
+
+
+def test_another_model_is_loaded_while_the_old_one_serves(robot):
+    robot = robot().ready()
+    load = robot.node.create_client(LoadModel, '/robot/model/load_model')
+    refused = robot.ros.until(load.call_async(LoadModel.Request(model='/no/such/folder')).result, 30)
+    assert not refused.success and '/no/such/folder' in refused.message
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    feed(robot, served)
+    assert served[-1].model_id == 'tiny-random-0'
+    loaded = robot.ros.until(load.call_async(LoadModel.Request(model='kitchen')).result, 30)
+    assert loaded.success and loaded.model_id.startswith('kitchen')
+    feed(robot, served)
+    assert served[-1].model_id == loaded.model_id
+
+
+def test_best_effort_cameras_are_heard(robot):
+    robot = robot()
+    camera = robot.node.create_publisher(Image, '/robot/rgb/image_raw', qos_profile_sensor_data)
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    robot.ros.until(camera.get_subscription_count, 60)
+    robot.rgb = camera
+    feed(robot, served)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_node_in_order(robot, signum):
+    robot = robot().ready()
+    feed(robot, robot.listen(ActionAnticipation, 'anticipation'))
+    code, output = robot.stop(signum)
+    assert code == 0, output
+    assert 'Traceback' not in output
+
+
+def test_a_refused_parameter_ends_with_a_sentence(robot):
+    robot = robot('wrong', 'top_k:=0')
+    robot.process.wait(30)
+    code, output = robot.stop()
+    assert code == 2 and 'top_k is 0; give 1..50' in output and 'Traceback' not in output
+
+
+def test_diagnostics_tell_what_runs(robot):
+    robot = robot().ready()
+    feed(robot, robot.listen(ActionAnticipation, 'anticipation'))
+    told = robot.ros.until(lambda: robot.diagnosis().get('frames_out', '0') != '0' and robot.diagnosis())
+    assert told['model_id'] == 'tiny-random-0' and told['state'] == 'active'
+    assert told['kernel/ssd'].startswith('chunked') and float(told['age_s/p50']) != 0
+    assert DiagnosticStatus.OK in {s.level for a in robot.received['/diagnostics'] for s in a.status}
