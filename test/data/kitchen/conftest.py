@@ -1,0 +1,35 @@
+"""What the kitchen's tests share: worlds without a renderer, and one ray-cast look round."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from m3et_ros.data.kitchen.camera import Camera
+from m3et_ros.data.kitchen.episode import Episode, perform
+from m3et_ros.data.kitchen.scene import build_scene
+from m3et_ros.data.kitchen.state import World
+
+
+@pytest.fixture(scope='session')
+def worlds():
+    """Twenty seeds after 60 simulated seconds each, at 5 ticks a second."""
+    done = []
+    for seed in range(20):
+        for_scene, for_person = np.random.default_rng(seed).spawn(2)
+        world = World(build_scene(for_scene), for_person, 5.)
+        for _ in islice(perform(world), 300):
+            world.carry()
+            world.tick += 1
+        done.append(world)
+    return done
+
+
+@pytest.fixture(scope='session')
+def looked_round():
+    """An episode of 300 ticks and every thirtieth observation of it, without OpenGL."""
+    pytest.importorskip('mujoco')
+    episode = Episode(5, width=160, height=120)
+    with Camera(episode, backend='raycast') as camera:
+        observations = [camera.observe(state) for state in episode.run(300) if state.tick % 30 == 5]
+    return episode, observations

@@ -1,0 +1,44 @@
+"""Label sets and text, without a simulator."""
+
+import subprocess
+import sys
+
+from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
+from m3et_ros.data.kitchen.templates import ANSWERS
+
+WITHOUT_MUJOCO = '''
+import sys
+sys.modules['mujoco'] = None
+from m3et_ros.data.kitchen import Episode
+from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
+print(len(kitchen_labels().classes), len(corpus()))
+try:
+    Episode(0)
+except ImportError as error:
+    print(error)
+'''
+
+
+def test_labels_need_no_simulator_and_episodes_say_how_to_get_it():
+    done = subprocess.run([sys.executable, '-c', WITHOUT_MUJOCO], capture_output=True, text=True, check=True)
+    numbers, refusal = done.stdout.splitlines()
+    assert numbers == f'{len(kitchen_labels().classes)} {len(corpus())}'
+    assert 'pip install m3et_ros[sim]' in refusal
+
+
+def test_answers_are_distinct_and_short():
+    assert len(set(ANSWERS)) == len(ANSWERS)
+    assert max(len(answer.split()) for answer in ANSWERS) <= 4
+
+
+def test_ids_go_with_names():
+    labels = kitchen_labels()
+    assert dict(zip(labels.nouns, labels.noun_ids))['board:chopping'] == 18
+    assert dict(zip(labels.verbs, labels.verb_ids))['turn-on'] == 6
+
+
+def test_corpus_has_every_word_of_narrations_and_questions(worlds):
+    words = set(' '.join(corpus()).split())
+    narrated = {word for world in worlds for label in world.labels for word in label.narration.split()}
+    assert narrated <= words
+    assert {'within', "arm's", 'loaf', 'nearest'} <= words
