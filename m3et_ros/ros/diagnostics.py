@@ -1,4 +1,4 @@
-"""Counters, rates and quantiles, and the node's entry on /diagnostics; diagnostic_updater is not to be had from PyPI."""
+"""Counters, rates and quantiles, and the node's entry on /diagnostics; diagnostic_updater is not on PyPI."""
 
 import time
 from collections import Counter, deque

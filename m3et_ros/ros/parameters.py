@@ -48,7 +48,7 @@ class ParameterSpec:
     def __post_init__(self):
         number = self.kind in (int, float)
         if self.kind not in KINDS or not self.description:
-            raise ValueError(f'{self.name}: default is {self.default!r}; give bool, int, float or str and a description')
+            raise ValueError(f'{self.name}: default is {self.default!r}; give bool, int, float or str, and describe it')
         if number and (self.low is None or self.high is None):
             raise ValueError(f'{self.name}: range is {self.low}..{self.high}; a number needs both ends')
         if reason := self.why_not(self.default):
@@ -96,8 +96,8 @@ Table = tuple[ParameterSpec, ...]
 P = ParameterSpec
 
 PARAMETERS: Table = (
-    P('model', 'kitchen', 'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the node '
-      'runs with the service ~/load_model.'),
+    P('model', 'kitchen', 'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the '
+      'node runs with the service ~/load_model.'),
     P('device', 'auto', 'Where the model runs: auto (CUDA where there is one), cpu, cuda or cuda:N.'),
     P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
     P('threads', 0, 'CPU threads of the model; 0 leaves the choice to torch.', 0, 64),

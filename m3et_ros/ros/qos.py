@@ -1,8 +1,8 @@
 """Quality of service: reliability that follows the publisher, and one sentence when nothing can arrive.
 
-Best effort loses most raw images above half a megabyte with Fast DDS defaults, and a reliable subscription hears nothing
-of a best-effort camera. So 'auto' looks at what is offered (as rosbag2 and ros2 topic echo do), keep-last 1 keeps
-reliability from building a backlog, and every mismatch is said aloud.
+Best effort loses most raw images above half a megabyte with Fast DDS defaults, and a reliable subscription hears
+nothing of a best-effort camera. So 'auto' looks at what is offered (as rosbag2 and ros2 topic echo do), keep-last 1
+keeps reliability from building a backlog, and every mismatch is said aloud.
 """
 
 import time
@@ -69,22 +69,33 @@ def reliability_of_publishers(node: Node, topic: str) -> ReliabilityPolicy:
     return ReliabilityPolicy.RELIABLE if offered <= {ReliabilityPolicy.RELIABLE} else ReliabilityPolicy.BEST_EFFORT
 
 
-def subscription_events(node: Node, topic: str, counters: Counters) -> SubscriptionEventCallbacks:
-    """Event callbacks that count publishers we cannot hear as 'incompatible_qos' and name topic, policy and fix once."""
-    return SubscriptionEventCallbacks(incompatible_qos=_incompatible(node, topic, counters, 'Nothing can be received'))
+def subscription_events(node: Node, topic: str, counters: Counters, *,
+                        followed: bool = False) -> SubscriptionEventCallbacks:
+    """Event callbacks that count publishers we cannot hear as 'incompatible_qos' and name topic, policy and fix once.
+
+    Args:
+        node: logs.
+        topic: relative, private or absolute.
+        counters: counts.
+        followed: whether reliability is about to follow the publisher; then a mismatch of it is no event.
+    """
+    return SubscriptionEventCallbacks(incompatible_qos=_incompatible(
+        node, topic, counters, 'Nothing can be received', ignored='RELIABILITY' if followed else ''))
 
 
 def publisher_events(node: Node, topic: str, counters: Counters) -> PublisherEventCallbacks:
-    """Event callbacks that count subscribers who cannot hear us as 'incompatible_qos' and name topic, policy and fix."""
+    """Event callbacks that count subscribers who cannot hear us as 'incompatible_qos' and name topic, policy, fix."""
     return PublisherEventCallbacks(incompatible_qos=_incompatible(node, topic, counters, 'A subscriber gets nothing'))
 
 
-def _incompatible(node: Node, topic: str, counters: Counters, what: str) -> Callable[[Any], None]:
+def _incompatible(node: Node, topic: str, counters: Counters, what: str, ignored: str = '') -> Callable[[Any], None]:
     said: set[str] = set()
 
     def callback(event) -> None:
-        counters.count('incompatible_qos', event.total_count_change)
         policy = qos_policy_name_from_kind(event.last_policy_kind)
+        if policy == ignored:
+            return
+        counters.count('incompatible_qos', event.total_count_change)
         if policy not in said:
             said.add(policy)
             node.get_logger().warning(f'{what} on {node.resolve_topic_name(topic)} from an endpoint whose '
@@ -130,8 +141,8 @@ class FollowingSubscription:
         wanted = self._wanted()
         if wanted == self._policy:
             return False
-        self._node.get_logger().info(f'{self._node.resolve_topic_name(self._topic)}: reliability follows its publishers '
-                                     f'and is now {wanted.name.lower()}.')
+        name = self._node.resolve_topic_name(self._topic)
+        self._node.get_logger().info(f'Reliability of {name} follows its publishers: now {wanted.name.lower()}.')
         self._policy = wanted
         self._node.destroy_subscription(self.subscription)
         self.subscription = self._create()
@@ -151,7 +162,8 @@ class FollowingSubscription:
     def _create(self) -> Subscription:
         return self._node.create_subscription(
             self._kind, self._topic, self._callback, newest(self._policy),
-            event_callbacks=subscription_events(self._node, self._topic, self._counters),
+            event_callbacks=subscription_events(self._node, self._topic, self._counters,
+                                                followed=self._reliability == 'auto'),
             # A declared override would hold the reliability of the first subscription for ever.
             qos_overriding_options=overrides(reliability=False))
 
@@ -171,7 +183,7 @@ def _reliability_override(node: Node, topic: str, reliability: str) -> str:
 
 
 class SilentTopicWatch:
-    """Says once, with the reason where the graph shows one, that nothing arrives on a topic; again after a new silence."""
+    """Says that nothing arrives on a topic, and why where the graph shows it; once per silence."""
 
     def __init__(self, node: Node, topic: str, kind: str, *, seconds: float = 5.0,
                  clock: Callable[[], float] = time.monotonic):
