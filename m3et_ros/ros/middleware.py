@@ -66,7 +66,8 @@ def prepare() -> str:
             why = '' if name == PROFILES[0][0] else f', because only {free // MIB} MiB of {SHARED_MEMORY} are free'
             return f'Fast DDS uses the profile {path}{why}.'
     return (f'Fast DDS keeps its defaults, because only {free // MIB} MiB of {SHARED_MEMORY} are free: large images '
-            'are slow and best-effort ones get lost; give the container more shared memory (docker run --shm-size=512m).')
+            'are slow and best-effort ones get lost; give the container more shared memory '
+            '(docker run --shm-size=512m).')
 
 
 class Stop:
