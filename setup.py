@@ -75,8 +75,10 @@ class BuildInterfaces(Command):
 
     def compile(self, stage):
         """Run CMake in a temporary folder: under build isolation a lasting one would name deleted folders."""
+        from cmake import CMAKE_BIN_DIR  # the wheel: without an active environment it is not on PATH
         prefix = wheels_prefix()
-        env = dict(os.environ, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix)
+        env = dict(os.environ, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix,
+                   PATH=f'{CMAKE_BIN_DIR}:{os.environ["PATH"]}')
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(
                 ['cmake', '-S', ROOT, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',

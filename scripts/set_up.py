@@ -78,7 +78,8 @@ class Progress:
     def left(self, index, begun):
         """Return the seconds left in step `index`, begun at `begun`, and in those after it."""
         usual = [step.seconds for step in self.steps]
-        scale = min(max((begun - self.started) / sum(usual[:index]), 0.3), 10) if index else 1
+        # The first, short steps say little about this machine: a minute as usual is counted in.
+        scale = (60 + begun - self.started) / (60 + sum(usual[:index]))
         here = max(usual[index] * scale - (time.monotonic() - begun), 5)
         return here + scale * sum(usual[index + 1:])
 
