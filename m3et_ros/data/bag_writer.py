@@ -31,6 +31,7 @@ from m3et_ros.data.types import Frame
 
 if TYPE_CHECKING:
     from m3et_ros.data.kitchen.camera import Observation
+    from m3et_ros.data.kitchen.state import State
 
 COLOR_TOPIC = '/camera/camera/color/image_raw'
 DEPTH_TOPIC = '/camera/camera/aligned_depth_to_color/image_raw'
@@ -44,6 +45,7 @@ OPTICAL_FRAME = 'camera_color_optical_frame'
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 IMAGES = ('raw', 'compressed', 'both')
 JPEG_QUALITY = 92
+TOLD = 5  # actions done that `truth` lists
 # compressed_depth_image_transport puts its quantisation before the PNG; for 16UC1 there is none.
 DEPTH_HEADER = bytes(12)
 FURTHEST_MM = 65534  # 65535 marks unknown depth in some drivers
@@ -66,6 +68,12 @@ def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
                   [zy - yz, xz - zx, yx - xy, xx + yy + zz]])
     vector = np.linalg.eigh(K)[1][:, -1]  # eigh reads the lower triangle only
     return tuple(float(value) for value in math.copysign(1.0, vector[3]) * vector)
+
+
+def truth(state: 'State') -> dict:
+    """Return what the person in the simulated kitchen truly does: the action under way and the last ones done."""
+    return {'source': 'ground truth of the simulator', 'current': state.current and asdict(state.current),
+            'finished': [asdict(action) for action in state.finished[-TOLD:]]}
 
 
 class BagWriter:
@@ -124,8 +132,7 @@ class BagWriter:
         stamp_ns = start_ns + round(observation.stamp_s * 1e9)
         frame = Frame(observation.rgb, observation.depth, stamp_ns, frame_id=OPTICAL_FRAME, K=observation.K)
         self.write_frame(frame, pose=observation.pose, mask=observation.semantic)
-        labels = {'current': observation.current and asdict(observation.current),
-                  'finished': [asdict(action) for action in observation.finished]}
+        labels = truth(observation.state)
         if labels != self._labels:
             self._labels = labels
             self.write_labels(stamp_ns, labels)

@@ -11,7 +11,6 @@ import json
 import sys
 import threading
 import time
-from dataclasses import asdict
 
 import numpy as np
 from rclpy.executors import SingleThreadedExecutor
@@ -20,7 +19,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
-from m3et_ros.data.bag_writer import OPTICAL_FRAME, depth_to_mm
+from m3et_ros.data.bag_writer import OPTICAL_FRAME, depth_to_mm, truth
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.backends import BACKENDS, choose_backend
 from m3et_ros.data.kitchen.camera import Camera, Observation
@@ -191,10 +190,8 @@ class CameraSim(Node):
         self._info.publish(info_msg(observation.K, width, height, header))
         self._depth.publish(to_image_msg(depth, self.options.depth_encoding, header))
         self._color.publish(to_image_msg(observation.rgb, 'rgb8', header))
-        action = observation.current
-        self._action.publish(String(data=json.dumps({
-            'source': 'ground truth of the simulator', 'stamp_ns': stamp_ns(header.stamp),
-            'current': action and asdict(action), 'finished': [asdict(done) for done in observation.finished[-5:]]})))
+        told = {'stamp_ns': stamp_ns(header.stamp), **truth(observation.state)}
+        self._action.publish(String(data=json.dumps(told)))
 
 
 def main(args: list[str] | None = None) -> int:

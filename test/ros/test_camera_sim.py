@@ -1,12 +1,10 @@
+import functools
 import json
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
@@ -50,59 +48,36 @@ class Camera:
         return self.process.returncode, log
 
 
-class Listener:
-    """Keeps the messages of some topics by stamp."""
-
-    def __init__(self, *topics):
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.node = rclpy.create_node('listener', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.heard = {topic: {} for topic, _ in topics}
-        self.news = threading.Condition()
-        for topic, kind in topics:
-            self.node.create_subscription(kind, topic, lambda message, topic=topic: self._keep(topic, message), 10)
-        self.thread = threading.Thread(target=self._spin, daemon=True)
-        self.thread.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.executor.shutdown(timeout_sec=5)
-        self.thread.join(5)
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
-
-    def _spin(self):
-        try:
-            self.executor.spin()
-        except ExternalShutdownException:
-            pass
-
-    def _keep(self, topic, message):
-        stamp = json.loads(message.data)['stamp_ns'] if isinstance(message, String) else stamp_ns(message.header.stamp)
-        with self.news:
-            self.heard[topic][stamp] = message
-            self.news.notify_all()
-
-    def complete(self, count):
-        """So many sets of messages with the same stamp, oldest first."""
-        def common():
-            return sorted(set.intersection(*(set(messages) for messages in self.heard.values())))
-        with self.news:
-            assert self.news.wait_for(lambda: len(common()) >= count, 60)
-            return [[messages[stamp] for messages in self.heard.values()] for stamp in common()]
-
-
 def topics(namespace):
     return ((f'{namespace}/color/image_raw', Image), (f'{namespace}/aligned_depth_to_color/image_raw', Image),
             (f'{namespace}/color/camera_info', CameraInfo), (f'{namespace}/camera_sim/action', String))
 
 
-def test_it_publishes_what_a_realsense_would():
-    with Listener(*topics('/camera/camera')) as listener, Camera('seed:=3', *SMALL) as camera:
+class Listener:
+    """Keeps the messages of a camera by stamp."""
+
+    def __init__(self, ros, namespace):
+        self.ros, self.node, self.heard = ros, ros.node('listener'), []
+        for topic, kind in topics(namespace):
+            self.heard.append({})
+            self.node.create_subscription(kind, topic, functools.partial(self._keep, self.heard[-1]), 10)
+
+    def _keep(self, messages, message):
+        stamp = json.loads(message.data)['stamp_ns'] if isinstance(message, String) else stamp_ns(message.header.stamp)
+        messages[stamp] = message
+
+    def complete(self, count):
+        """Wait for so many sets of messages with the same stamp; the sets, oldest first."""
+        def sets():
+            common = sorted(set.intersection(*(set(messages) for messages in self.heard)))
+            return [[messages[stamp] for messages in self.heard] for stamp in common]
+        self.ros.until(lambda: len(sets()) >= count, 60)
+        return sets()
+
+
+def test_it_publishes_what_a_realsense_would(ros):
+    listener = Listener(ros, '/camera/camera')
+    with Camera('seed:=3', *SMALL) as camera:
         sets = listener.complete(5)
         code, log = camera.stop()
     assert code == 0
@@ -121,10 +96,10 @@ def test_it_publishes_what_a_realsense_would():
     assert any(not np.array_equal(pictures[0], picture) for picture in pictures[1:])
 
 
-def test_another_namespace_metres_noise_and_a_new_kitchen_after_each_episode():
-    with Listener(*topics('/robot2/eye')) as listener, \
-            Camera('depth_encoding:=32FC1', 'depth_noise:=true', 'episode_frames:=3', 'frame_id:=eye', *SMALL,
-                   remap=['__ns:=/robot2/eye']) as camera:
+def test_another_namespace_metres_noise_and_a_new_kitchen_after_each_episode(ros):
+    listener = Listener(ros, '/robot2/eye')
+    with Camera('depth_encoding:=32FC1', 'depth_noise:=true', 'episode_frames:=3', 'frame_id:=eye', *SMALL,
+                remap=['__ns:=/robot2/eye']) as camera:
         color, depth, _, _ = listener.complete(8)[-1]
         code, log = camera.stop()
     assert code == 0
@@ -134,15 +109,11 @@ def test_another_namespace_metres_noise_and_a_new_kitchen_after_each_episode():
     assert np.isnan(metres).any() and np.nanmin(metres) > NEAREST_M * 0.9
 
 
-@pytest.mark.parametrize('parameter, part', [
-    ('backend:=crayons', "backend is 'crayons'; give auto, egl, osmesa or raycast"),
-    ('rate_hz:=500.0', 'rate_hz is 500.0; give 1..60'),
-])
-def test_wrong_parameters_are_one_sentence_and_exit_code_1(parameter, part):
-    with Camera(parameter) as camera:
+def test_wrong_parameter_is_one_sentence_and_exit_code_1():
+    with Camera('backend:=crayons') as camera:
         code, log = camera.finish()
     assert code == 1
-    assert part in log
+    assert "backend is 'crayons'; give auto, egl, osmesa or raycast" in log
 
 
 def test_sensed_depth_has_steps_holes_and_a_range():

@@ -2,13 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
@@ -17,8 +15,10 @@ from std_msgs.msg import String
 
 from m3et_ros.data.bag_writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.bags import BagReader, typestore
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
-from m3et_ros.ros.replay_node import message_class
+from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.replay_node import ReplayNode, message_class
 
 START = 1_700_000_000_000_000_000
 STEP = 50_000_000
@@ -42,55 +42,26 @@ def recording(tmp_path_factory):
 
 
 class Listener:
-    """A node that keeps what it hears, on a thread and a context of its own."""
+    """Keeps what a node hears, by topic."""
 
-    def __init__(self):
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.node = rclpy.create_node('listener', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.heard = {}
-        self.news = threading.Condition()
-        self.thread = threading.Thread(target=self._spin, daemon=True)
+    def __init__(self, ros):
+        self.ros, self.node, self.heard = ros, ros.node('listener'), {}
 
     def listen(self, kind, topic, **qos):
-        self.heard[topic] = []
-
-        def keep(message):
-            with self.news:
-                self.heard[topic].append(message)
-                self.news.notify_all()
-        self.node.create_subscription(kind, topic, keep, QoSProfile(depth=1000, **qos))
-
-    def _spin(self):
-        try:
-            self.executor.spin()
-        except ExternalShutdownException:
-            pass
-
-    def start(self):
-        self.thread.start()
-
-    def wait(self, done, seconds=30):
-        with self.news:
-            return self.news.wait_for(lambda: done(self.heard), seconds)
+        messages = self.heard.setdefault(topic, [])
+        self.node.create_subscription(kind, topic, messages.append, QoSProfile(depth=1000, **qos))
 
     def stamps(self, topic):
-        return [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in self.heard[topic]]
+        return [stamp_ns(message.header.stamp) for message in self.heard[topic]]
 
-    def close(self):
-        self.executor.shutdown(timeout_sec=5)
-        self.thread.join(5)
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
+    def hears(self, count, *topics):
+        """Wait until so many messages have come on each topic."""
+        self.ros.until(lambda: all(len(self.heard[topic]) >= count for topic in topics))
 
 
 @pytest.fixture
-def listener():
-    made = Listener()
-    yield made
-    made.close()
+def listener(ros):
+    return Listener(ros)
 
 
 class Player:
@@ -129,16 +100,15 @@ def test_every_message_arrives_as_recorded_with_its_clock(listener, recording):
     for kind, topic in ((Image, COLOR_TOPIC), (Image, DEPTH_TOPIC), (CameraInfo, INFO_TOPIC), (Clock, '/clock')):
         listener.listen(kind, topic)
     listener.listen(String, LABELS_TOPIC, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    listener.start()
     with Player(f'path:={recording}', 'wait_for_subscribers:=true', 'rate:=2.0') as player:
         code, log = player.finish()
     assert code == 0
     assert f'{COUNT} on {COLOR_TOPIC}' in log
-    assert listener.wait(lambda heard: len(heard[COLOR_TOPIC]) == len(heard[DEPTH_TOPIC]) == COUNT), log
+    listener.hears(COUNT, COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC)
     assert listener.stamps(COLOR_TOPIC) == listener.stamps(DEPTH_TOPIC) == listener.stamps(INFO_TOPIC) == recorded()
     assert [image.data[0] for image in listener.heard[COLOR_TOPIC]] == list(range(COUNT))
     assert listener.heard[LABELS_TOPIC][0].data == '{"verb": "take"}'
-    clock = [message.clock.sec * 10**9 + message.clock.nanosec for message in listener.heard['/clock']]
+    clock = [stamp_ns(message.clock) for message in listener.heard['/clock']]
     assert clock == sorted(set(clock))
     assert clock[0] >= START and clock[-1] == recorded()[-1]
     # Between the messages the clock ticks too, and every message comes with its own time.
@@ -149,21 +119,19 @@ def test_sqlite_remapped_selected_later_and_without_clock(listener, tmp_path):
     path = write(tmp_path / 'bag', storage='sqlite3')
     for kind, topic in ((Image, '/rgb'), (Image, COLOR_TOPIC), (Image, DEPTH_TOPIC), (Clock, '/clock')):
         listener.listen(kind, topic)
-    listener.start()
     with Player(f'path:={path}', 'wait_for_subscribers:=true', 'start_s:=0.5', 'publish_clock:=false',
                 f"topics:=['{COLOR_TOPIC}']", 'rate:=10.0', remap=[f'{COLOR_TOPIC}:=/rgb']) as player:
         code, log = player.finish()
     assert code == 0 and '10 on /rgb' in log
-    assert listener.wait(lambda heard: len(heard['/rgb']) == 10)
+    listener.hears(10, '/rgb')
     assert listener.stamps('/rgb') == recorded()[10:]
     assert not listener.heard[COLOR_TOPIC] and not listener.heard[DEPTH_TOPIC] and not listener.heard['/clock']
 
 
 def test_loop_goes_back_in_time_and_a_signal_ends_it(listener, recording):
     listener.listen(CameraInfo, INFO_TOPIC)
-    listener.start()
     with Player(f'path:={recording}', 'wait_for_subscribers:=true', 'loop:=true', 'rate:=20.0') as player:
-        assert listener.wait(lambda heard: len(heard[INFO_TOPIC]) >= 3 * COUNT)
+        listener.hears(3 * COUNT, INFO_TOPIC)
         player.process.send_signal(signal.SIGINT)
         code, _ = player.finish()
     assert code == 0
@@ -173,11 +141,10 @@ def test_loop_goes_back_in_time_and_a_signal_ends_it(listener, recording):
 def test_restamped_messages_never_go_back_and_pairs_stay_pairs(listener, recording):
     for kind, topic in ((Image, COLOR_TOPIC), (Image, DEPTH_TOPIC)):
         listener.listen(kind, topic)
-    listener.start()
     before = listener.node.get_clock().now().nanoseconds
     options = ('wait_for_subscribers:=true', 'loop:=true', 'rate:=20.0', 'restamp:=true')
     with Player(f'path:={recording}', *options) as player:
-        assert listener.wait(lambda heard: min(map(len, heard.values())) >= 2 * COUNT)
+        listener.hears(2 * COUNT, COLOR_TOPIC, DEPTH_TOPIC)
         player.process.terminate()
         assert player.finish()[0] == 0
     stamps = listener.stamps(COLOR_TOPIC)[:2 * COUNT]
@@ -186,18 +153,32 @@ def test_restamped_messages_never_go_back_and_pairs_stay_pairs(listener, recordi
 
 
 @pytest.mark.parametrize('parameters, part', [
-    (['path:={missing}'], 'there is no bag'),
-    (['path:={bag}', "topics:=['/camera/rgb']"], COLOR_TOPIC),
-    (['path:={bag}', 'rate:=1000.0'], 'rate is 1000.0; give 0.1..100'),
-    (['path:={bag}', 'start_s:=50.0'], 'start_s is 50'),
-    ([], 'parameter path is empty'),
-], ids=['no bag', 'no topic', 'rate', 'start', 'no path'])
-def test_what_cannot_be_played_is_one_sentence_and_exit_code_1(recording, tmp_path, parameters, part):
-    given = [parameter.format(missing=tmp_path / 'missing', bag=recording) for parameter in parameters]
-    with Player(*given) as player:
+    ({'path': '{folder}/missing'}, 'there is no bag'),
+    ({'path': '{bag}', 'rate': 1000.0}, 'rate is 1000.0; give 0.1..100'),
+    ({'path': '{bag}', 'rate': 2}, 'write 2.0'),
+    ({'path': '{bag}', 'reliability': 'perfect'}, 'give auto, reliable or best_effort'),
+    ({}, 'parameter path is empty'),
+], ids=['no bag', 'rate', 'whole number', 'reliability', 'no path'])
+def test_what_cannot_be_played_is_refused(ros, recording, tmp_path, parameters, part):
+    given = [Parameter(name, value=value.format(folder=tmp_path, bag=recording) if isinstance(value, str) else value)
+             for name, value in parameters.items()]
+    with pytest.raises(InputError) as refused:
+        ReplayNode(context=ros.context, parameter_overrides=given)
+    assert part in str(refused.value)
+
+
+def test_missing_topic_is_one_sentence_and_exit_code_1(recording):
+    with Player(f'path:={recording}', "topics:=['/camera/rgb']") as player:
         code, log = player.finish()
     assert code == 1
-    assert part in log
+    assert 'no topic /camera/rgb' in log and COLOR_TOPIC in log
+
+
+def test_start_behind_the_end_is_one_sentence_and_exit_code_1(recording):
+    with Player(f'path:={recording}', 'start_s:=50.0') as player:
+        code, log = player.finish()
+    assert code == 1
+    assert log.count('start_s is 50') == 1
 
 
 def test_cut_bag_plays_as_far_as_it_goes_and_says_so(tmp_path):
@@ -241,9 +222,8 @@ def test_real_kitchen_plays(listener):
     color = f'{COLOR_TOPIC}/compressed'
     listener.listen(CompressedImage, color)
     listener.listen(CompressedImage, f'{DEPTH_TOPIC}/compressedDepth')
-    listener.start()
     with Player(f'path:={REAL}', 'wait_for_subscribers:=true', 'rate:=4.0') as player:
         code, log = player.finish()
     assert code == 0, log
-    assert listener.wait(lambda heard: all(len(messages) == 150 for messages in heard.values()))
+    listener.hears(150, *listener.heard)
     assert len(set(listener.stamps(color))) == 150
