@@ -35,7 +35,7 @@ from m3et_ros.ros.sources import run
 NAMESPACE = '/camera/camera'
 ENDLESS = sys.maxsize
 SPIN_PERIOD_S = 0.1
-JOIN_S = 1.5
+JOIN_S = 1.0
 """How long the frame being rendered may take when the node stops."""
 
 NEAREST_M, FURTHEST_M = 0.3, 6.0
