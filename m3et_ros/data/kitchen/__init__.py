@@ -13,6 +13,8 @@ from m3et_ros.data.kitchen.episode import Episode
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.kitchen.questions import Question, all_questions, sample_questions
 from m3et_ros.data.kitchen.state import ActionLabel, State
+from m3et_ros.data.kitchen.templates import ANSWERS
+from m3et_ros.data.kitchen.vocabulary import CLASSES, NOUNS, VERBS
 
-__all__ = ['ActionLabel', 'Camera', 'Episode', 'Observation', 'Question', 'State', 'all_questions', 'choose_backend',
-           'corpus', 'kitchen_labels', 'sample_questions']
+__all__ = ['ANSWERS', 'ActionLabel', 'CLASSES', 'Camera', 'Episode', 'NOUNS', 'Observation', 'Question', 'State',
+           'VERBS', 'all_questions', 'choose_backend', 'corpus', 'kitchen_labels', 'sample_questions']

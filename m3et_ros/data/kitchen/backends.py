@@ -75,13 +75,14 @@ def choose_backend(preferred: str = 'auto') -> str:
     for name in BACKENDS if preferred == 'auto' else (preferred,):
         reason = obstacle(name) if name in OPENGL else ''
         if not reason:
-            _tell(name, failed)
+            _tell(name, tuple(failed.items()))
             return name
         failed[name] = reason
     raise RuntimeError(f'backend {preferred} does not work here: {failed[preferred]}; use auto or raycast')
 
 
-def _tell(name: str, failed: dict[str, str]):
-    """One sentence about what renders and what was tried before; a second best is a warning."""
-    tried = ''.join(f'; {other} does not work: {reason}' for other, reason in failed.items())
+@functools.lru_cache
+def _tell(name: str, failed: tuple[tuple[str, str], ...]):
+    """Say once what renders and what was tried before; a second best is a warning."""
+    tried = ''.join(f'; {other} does not work: {reason}' for other, reason in failed)
     log.log(logging.WARNING if failed else logging.INFO, 'the simulated kitchen is rendered with %s%s', name, tried)

@@ -1,7 +1,6 @@
 """A person at work in a seeded kitchen, tick by tick."""
 
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 
@@ -74,11 +73,10 @@ class Episode:
 
     def run(self, count: int) -> Iterator[State]:
         """Go on for so many ticks; the model stands as yielded until the next one is asked for."""
-        for _ in islice(self._script, count):
-            self.world.carry()
+        for _ in range(count):
+            self.world.advance(self._script)
             self._figure.pose(self.world)
             yield self.world.snapshot()
-            self.world.tick += 1
 
 
 class Figure:

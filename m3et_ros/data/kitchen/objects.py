@@ -6,7 +6,7 @@ import numpy as np
 
 from m3et_ros.data.kitchen import textures
 from m3et_ros.data.kitchen.parts import Scene, Thing
-from m3et_ros.data.kitchen.shapes import HIDDEN, body, box, capsule, chain, cylinder, ellipsoid, free, hollow
+from m3et_ros.data.kitchen.shapes import HIDDEN, box, capsule, chain, cylinder, ellipsoid, free, hollow
 from m3et_ros.data.kitchen.vocabulary import COLOURS
 
 BLACK, WHITE, STEEL, STALK = COLOURS['black'], COLOURS['white'], (.72, .73, .75), (.2, .3, .1)

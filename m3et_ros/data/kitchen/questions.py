@@ -9,8 +9,7 @@ import numpy as np
 from m3et_ros.data.kitchen.camera import Observation
 from m3et_ros.data.kitchen.episode import Episode
 from m3et_ros.data.kitchen.state import OPEN
-from m3et_ros.data.kitchen.templates import (FAMILIES, FARTHEST, MOST, PHRASINGS, REGIONS, STEP, action, coloured,
-                                             metres)
+from m3et_ros.data.kitchen.templates import FARTHEST, MOST, PHRASINGS, REGIONS, STEP, action, coloured, metres
 from m3et_ros.data.kitchen.vocabulary import COLOURS, NOUNS, OBJECTS, PLACES, plural, spoken, with_article
 
 LEAST_SHARE = .0006
@@ -33,7 +32,7 @@ Draft = tuple[str, str, dict[str, str]]
 class Question:
     """One question and its answer."""
 
-    # Key of templates.FAMILIES.
+    # One of FAMILIES.
     family: str
     text: str
     # One of templates.ANSWERS.
@@ -218,6 +217,9 @@ ASK = {
     'action_now': _action_now, 'action_done': _action_done, 'action_next': _action_next,
 }
 """Family -> everything it can ask about a scenery."""
+
+FAMILIES = tuple(ASK)
+"""Names of the families."""
 
 
 def all_questions(episode: Episode, observation: Observation) -> list[Question]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from m3et_ros.data.kitchen.simulator import import_mujoco
 
-AMBIENT, HEADLIGHT, LAMP = .36, .22, .40
+AMBIENT, HEADLIGHT, LAMP = .46, .26, .24
 """Light from everywhere, from the camera and from the first light of the model."""
 
 

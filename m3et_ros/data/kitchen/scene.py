@@ -9,7 +9,7 @@ from m3et_ros.data.kitchen.parts import Scene
 from m3et_ros.data.kitchen.room import add_room
 from m3et_ros.data.kitchen.shapes import HIDDEN, body, cylinder, free
 
-NEAR, FAR = .04, 12.
+NEAR, FAR = .1, 12.
 """Clipping planes of the camera in metres."""
 
 
@@ -29,7 +29,8 @@ def build_scene(rng: np.random.Generator) -> Scene:
 def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
     """The scene as MJCF with a camera 'ego' on a body 'head' (width and height in pixels, fovy in degrees).
 
-    Few slices and a small shadow map: vertices and shadows, not pixels, cost most on a software renderer.
+    Few slices and a small shadow map: vertices and shadows, not pixels, cost most on a software renderer. Much ambient
+    light and a near plane not too near keep the specks faint that a small shadow map leaves on thin rods.
     """
     head = body('head', '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>'
                 f'<camera name="ego" fovy="{fovy}"/>', joint=free('head'))
@@ -42,7 +43,7 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
   <global offwidth="{width}" offheight="{height}"/>
   <map znear="{NEAR}" zfar="{FAR}" shadowscale=".9"/>
   <quality shadowsize="1024" offsamples="4" numslices="16" numstacks="8" numquads="2"/>
-  <headlight ambient=".40 .40 .41" diffuse=".25 .25 .25" specular="0 0 0"/>
+  <headlight ambient=".48 .48 .49" diffuse=".30 .30 .30" specular="0 0 0"/>
 </visual>
 <asset>{''.join(scene.declarations)}</asset>
 <worldbody>{''.join(scene.bodies)}{head}</worldbody>
@@ -52,7 +53,7 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
 def _lights(scene: Scene) -> str:
     """A lamp on the ceiling that casts shadows and daylight from the window."""
     rng = scene.rng
-    bright, warm = rng.uniform(.55, .9), rng.uniform(.8, 1)
+    bright, warm = rng.uniform(.33, .54), rng.uniform(.8, 1)
     lamp = f'{bright:.3f} {bright * (.9 + .1 * warm):.3f} {bright * warm:.3f}'
     return (f'<light pos="{rng.uniform(-.8, .8):.3f} {rng.uniform(-.5, .3):.3f} 2.5" dir="0 .15 -1" cutoff="70" '
             f'exponent="1" attenuation="1 0 0.02" diffuse="{lamp}" specular=".2 .2 .2" castshadow="true"/>'

@@ -1,5 +1,6 @@
 """The kitchen at work: where everything is, what the person does, what has been done. Kinematic, without a renderer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,7 +69,8 @@ class World:
     """The moving state of one episode. Angles in radians, lengths in metres."""
 
     def __init__(self, scene: Scene, rng: np.random.Generator, fps: float):
-        self.scene, self.rng, self.fps, self.tick = scene, rng, fps, 0
+        self.scene, self.rng, self.fps = scene, rng, fps
+        self.tick = -1  # the tick that is shown; none yet
         self.slot: dict[str, Slot | None] = {s.occupant: s for s in scene.slots if s.occupant in scene.things}
         self.position = {name: slot.position.copy() for name, slot in self.slot.items()}
         self.rotation = {name: rotation_z(rng.uniform(-.5, .5)) for name in self.slot}
@@ -145,9 +147,15 @@ class World:
         """Whether water runs from the tap."""
         return self.openness['tap'] > OPEN
 
-    def carry(self):
-        """Let the thing in the hand follow the hand."""
-        if self.held:
+    def advance(self, script: Iterator[None]):
+        """Let one tick pass.
+
+        Raises:
+            StopIteration: the script is over.
+        """
+        self.tick += 1
+        next(script)
+        if self.held:  # what is held follows the hand
             offset, turn = self.grasp
             self.position[self.held] = self.hand + self.hand_rotation @ offset
             self.rotation[self.held] = self.hand_rotation @ turn
@@ -181,13 +189,13 @@ class World:
     # Labels
 
     def begin(self, verb: str, noun: str, *, instance: str, container: str = '', rest: str = ''):
-        """The action starts with the next tick."""
+        """The action starts with the tick that is being made."""
         words = f'{verb.replace("-", " ")} {spoken(noun)}{rest}'
         self.current = ActionLabel(self.tick / self.fps, None, verb, noun, VERBS[verb], NOUNS[noun], words, instance,
                                    container)
 
     def finish(self):
-        """The action ended with the tick before."""
+        """The action ended with the tick before the one that is being made."""
         self.labels.append(replace(self.current, stop_s=(self.tick - 1) / self.fps))
         self.current = None
 

@@ -39,17 +39,6 @@ PHRASINGS = {
 }
 """Kind of question -> its wordings; the fields are spoken nouns, colour words and places."""
 
-FAMILIES = {
-    'existence': ('existence',), 'count': ('count', 'count_colour'), 'colour': ('colour', 'is_colour'),
-    'location': ('location', 'is_located'), 'distance': ('distance', 'in_reach', 'closer'), 'region': ('region',),
-    'relation': ('left_of', 'right_of'), 'nearest': ('nearest', 'is_nearest'),
-    'state': ('is_open', 'is_on', 'is_filled'),
-    'hand': ('holding', 'empty_handed', 'held'), 'action_now': ('now', 'now_verb', 'now_noun'),
-    'action_done': ('last', 'before_last', 'first', 'how_many_done', 'used'),
-    'action_next': ('next', 'next_verb', 'next_noun'),
-}
-"""Family -> the kinds of question in it."""
-
 MOST = 10
 """The largest number that is asked for."""
 

@@ -22,9 +22,9 @@ FIRST_RESERVED_ID = 1000
 """Nouns from this id on have no class of their own in EPIC-KITCHENS-100 (which ends at 299)."""
 
 STRUCTURES = {
-    'wall': 242, 'ceiling': 1000, 'floor': 159, 'window': 263, 'picture': 1001, 'top': 42, 'cupboard': 3, 'drawer': 8,
-    'fridge': 12, 'oven': 46, 'hob': 24, 'sink': 63, 'tap': 0, 'water': 27, 'table': 1002, 'chair': 182, 'bin': 36,
-    'microwave': 90, 'hand': 11, 'clothes': 73,
+    'wall': 242, 'ceiling': FIRST_RESERVED_ID, 'floor': 159, 'window': 263, 'picture': FIRST_RESERVED_ID + 1, 'top': 42,
+    'cupboard': 3, 'drawer': 8, 'fridge': 12, 'oven': 46, 'hob': 24, 'sink': 63, 'tap': 0, 'water': 27,
+    'table': FIRST_RESERVED_ID + 2, 'chair': 182, 'bin': 36, 'microwave': 90, 'hand': 11, 'clothes': 73,
 }
 """The room, what stands fast in it and the person; EPIC counts tables as 'top', which here is the counter alone."""
 

@@ -1,7 +1,5 @@
 """What the kitchen's tests share: worlds without a renderer, and one ray-cast look round."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
 
@@ -18,9 +16,9 @@ def worlds():
     for seed in range(20):
         for_scene, for_person = np.random.default_rng(seed).spawn(2)
         world = World(build_scene(for_scene), for_person, 5.)
-        for _ in islice(perform(world), 300):
-            world.carry()
-            world.tick += 1
+        script = perform(world)
+        for _ in range(300):
+            world.advance(script)
         done.append(world)
     return done
 

@@ -36,6 +36,11 @@ def test_an_episode_goes_on_where_it_stopped():
     assert np.array_equal(poses, halves)
 
 
+def test_an_interrupted_run_goes_on_with_the_next_tick():
+    episode = Episode(6, width=64, height=48)
+    assert [next(episode.run(5)).tick for _ in range(3)] == [0, 1, 2]
+
+
 def test_states_tell_the_time_and_the_action_under_way():
     episode = Episode(0, width=64, height=48, fps=5.)
     states = list(episode.run(200))

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from m3et_ros.data.kitchen.questions import LEAST_SHARE, all_questions, sample_questions
-from m3et_ros.data.kitchen.templates import ANSWERS, FAMILIES
+from m3et_ros.data.kitchen.questions import FAMILIES, LEAST_SHARE, all_questions, sample_questions
+from m3et_ros.data.kitchen.templates import ANSWERS
 from m3et_ros.data.kitchen.vocabulary import CLASSES, COLOURS, NOUNS, OBJECTS, plural, spoken, with_article
 
 
