@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -108,8 +109,10 @@ class CameraInputs:
         self._read({'raw': ('rgb/camera_info', CameraInfo)}, self._on_info, 'raw')
         self._read({'raw': ('instruction', Instruction)}, self._on_instruction, 'raw')
         self._read({'raw': ('instruction/text', String)}, self._on_text, 'raw')
-        self._timers = [self._node.create_timer(POLL_S, lambda: self._pass(self.sync.poll())),
-                        self._node.create_timer(FOLLOW_S, self._follow)]
+        # On the steady clock: waiting must end also when simulated time stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [self._node.create_timer(POLL_S, lambda: self._pass(self.sync.poll()), clock=steady),
+                        self._node.create_timer(FOLLOW_S, self._follow, clock=steady)]
 
     def stop(self) -> None:
         """Close the topics."""

@@ -6,6 +6,7 @@ from concurrent.futures import Future as Job
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -17,6 +18,7 @@ from m3et_ros.msg import Answer
 from m3et_ros.ros.images import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.ros.messages import answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.publishers import publisher
+from m3et_ros.ros.worker import MAX_QUESTIONS
 from m3et_ros.runtime.engine import View
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import checked_question, checked_scope
@@ -68,7 +70,8 @@ class Questions:
         # A question that waits for the inference thread must not keep the next one from being taken.
         group = ReentrantCallbackGroup()
         self._publisher = publisher(node, Answer, '~/answer')
-        self._service = node.create_service(AskQuestion, '~/ask', self._on_ask, callback_group=group)
+        self._service = node.create_service(
+            AskQuestion, '~/ask', self._on_ask, callback_group=group, qos_profile=QoSProfile(depth=2 * MAX_QUESTIONS))
         self._action = ActionServer(
             node, AskStreaming, '~/ask_streaming', execute_callback=self._on_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT, callback_group=group)

@@ -5,6 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
+MAX_QUESTIONS = 100
+"""How many questions may wait before the next is refused."""
+
 
 class Worker:
     """The inference thread of a node.
@@ -14,7 +17,7 @@ class Worker:
     question waits for at most one frame and the questions before it.
     """
 
-    def __init__(self, on_frame: Callable[[Any], None], *, name: str = 'inference', max_questions: int = 100):
+    def __init__(self, on_frame: Callable[[Any], None], *, name: str = 'inference', max_questions: int = MAX_QUESTIONS):
         """Start the thread.
 
         Args:

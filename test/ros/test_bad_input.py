@@ -1,0 +1,189 @@
+"""Bad input is refused with a sentence, counted, and followed by business as usual, in a node of its own process."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from m3et_ros.data.checkpoint import save_checkpoint
+from m3et_ros.msg import ActionAnticipation
+from m3et_ros.ros.images import to_image_msg
+from m3et_ros.ros.messages import stamp_msg, stamp_ns
+from m3et_ros.runtime.models import untrained
+from m3et_ros.srv import AskQuestion
+
+
+def image(**fields):
+    """A good image message but for the fields given."""
+    message = to_image_msg(np.full((48, 64, 3), 90, np.uint8), 'rgb8', Header())
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+BAD_COLOUR = {
+    'empty_image': dict(height=0, width=0, step=0, data=[]),
+    'step_too_short': dict(step=100),
+    'data_too_short': dict(data=[0] * 500),
+    'unknown_encoding': dict(encoding='bayer_rggb17'),
+    'too_large': dict(height=2 ** 31, width=2 ** 31, step=2 ** 31),
+}
+
+
+class Stream:
+    """A camera whose stamps go on from one part of a test to the next."""
+
+    def __init__(self, robot):
+        self.robot, self.now = robot, 100.0
+        self.served = robot.listen(ActionAnticipation, 'anticipation')
+        robot.ready()
+
+    def stamp(self):
+        self.now += 0.1
+        return stamp_msg(round(self.now * 1e9))
+
+    def send(self, message, publisher=None):
+        message.header.stamp = self.stamp()
+        (publisher or self.robot.rgb).publish(message)
+        return stamp_ns(message.header.stamp)
+
+    def serves(self):
+        """Wait until an image sent now is served."""
+        sent = set()
+
+        def answered():
+            sent.add(self.send(image()))
+            time.sleep(0.1)
+            return any(stamp_ns(m.header.stamp) in sent for m in list(self.served))
+
+        self.robot.ros.until(answered, 30)
+
+    def refused(self, reason, send):
+        """Send until the node counts a refusal for this reason; the sentence it gives."""
+        before = self.robot.count(reason)
+
+        def counted():
+            send()
+            time.sleep(0.2)
+            return self.robot.count(reason) > before
+
+        self.robot.ros.until(counted, 30)
+        sentence = self.robot.diagnosis()['last_error']
+        assert '; ' in sentence or ', so' in sentence, f'no fix in {sentence!r}'
+        return sentence
+
+
+def test_bad_images_are_refused_counted_and_survived(robot):
+    stream = Stream(robot())
+    stream.serves()
+    for reason, fields in BAD_COLOUR.items():
+        stream.refused(reason, lambda fields=fields: stream.send(image(**fields)))
+        stream.serves()
+    assert stream.robot.process.poll() is None
+
+
+def test_bad_depth_is_left_out_and_colour_goes_on(robot):
+    robot = robot()
+    stream = Stream(robot)
+    stream.serves()
+
+    def both(depth, encoding):
+        message = to_image_msg(depth, encoding, Header())
+        message.header.stamp = stamp_msg(stream.send(image()))
+        robot.depth.publish(message)
+        return True
+
+    small = np.full((24, 32), 1000, np.uint16)
+    sentence = stream.refused('depth_size', lambda: both(small, '16UC1'))
+    assert '32x24' in sentence and '64x48' in sentence and 'align' in sentence
+    stream.serves()
+    stream.refused('unknown_encoding', lambda: both(np.zeros((48, 64), np.uint8), 'mono8'))
+    both(np.full((48, 64), np.nan, np.float32), '32FC1')
+    stream.serves()
+
+
+def test_time_that_goes_back_and_encodings_that_change(robot):
+    robot = robot()
+    stream = Stream(robot)
+    stream.serves()
+    stream.now = 10.0
+    stream.serves()
+    assert robot.ros.until(lambda: int(robot.diagnosis().get('synchroniser/stamp_back', 0)))
+    for encoding, channels in (('bgr8', 3), ('mono8', 1), ('rgba8', 4)):
+        sent = stream.send(Image(height=4, width=4, encoding=encoding, step=4 * channels, data=bytes(16 * channels)))
+        robot.ros.until(lambda sent=sent: any(stamp_ns(m.header.stamp) == sent for m in stream.served))
+
+
+def test_bad_questions_are_refused(robot):
+    stream = Stream(robot())
+    stream.serves()
+    ask = stream.robot.ask
+    for question, words in (('', 'is empty'), ('  \n', 'is empty'), ('why ' * 262_144, 'at most 1000')):
+        reply = ask(question)
+        assert not reply.success and words in reply.message and len(reply.message) < 300
+    reply = ask('what?', scope='universe')
+    assert not reply.success and 'universe' in reply.message and '"frame" or "episode"' in reply.message
+    assert not ask('what?', max_age_s=0.001).success
+    assert ask('what is this?').success
+    told = stream.robot.ros.until(lambda: stream.robot.count('too_old') and stream.robot.diagnosis())
+    assert told['dropped/question_empty'] == '2' and told['dropped/question_long'] == '1'
+
+
+def test_a_hundred_questions_at_once(robot):
+    stream = Stream(robot())
+    stream.serves()
+    client = stream.robot.node.create_client(AskQuestion, '/robot/model/ask', qos_profile=QoSProfile(depth=200))
+    stream.robot.ros.until(client.service_is_ready)
+    futures = [client.call_async(AskQuestion.Request(question=f'question {n}?')) for n in range(100)]
+    replies = [stream.robot.ros.until(future.result, 60) for future in futures]
+    assert all(r.success or 'waiting' in r.message for r in replies)
+    assert sum(r.success for r in replies) > 50
+    stream.serves()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_checkpoint(tmp_path / 'model', untrained('tiny', 0), card='# tiny')
+    return tmp_path / 'model'
+
+
+def remove(folder):
+    shutil.rmtree(folder)
+
+
+def truncate(folder):
+    weights = folder / 'model.safetensors'
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def change(folder):
+    weights = folder / 'model.safetensors'
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+
+def empty_config(folder):
+    (folder / 'config.json').write_text(json.dumps({}))
+
+
+@pytest.mark.parametrize('damage, words', [
+    (remove, 'There is no'), (truncate, 'cut short'), (change, 'SHA-256'), (empty_config, 'config.json')])
+def test_a_bad_model_folder_leaves_the_node_unconfigured_with_the_reason(robot, folder, damage, words):
+    damage(folder)
+    robot = robot('bad', model=str(folder))
+    told = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
+    assert words in told['last_error'] and told['state'] == 'unconfigured'
+    code, output = robot.stop()
+    assert code == 0 and words in output and 'Traceback' not in output
+
+
+def test_a_good_model_folder_serves_under_its_checksum(robot, folder):
+    stream = Stream(robot(model=str(folder)))
+    stream.serves()
+    assert stream.served[-1].model_id == 'tiny-random-0'
