@@ -37,12 +37,16 @@ def environment(platform: str) -> dict[str, str]:
     return {'MUJOCO_GL': platform, 'PYOPENGL_PLATFORM': platform}
 
 
+def _in_use() -> str:
+    """The platform PyOpenGL has bound this process to, or ''."""
+    loaded = sys.modules.get('OpenGL.platform')
+    return type(loaded.PLATFORM).__name__.removesuffix('Platform').lower() if loaded else ''
+
+
 def obstacle(platform: str) -> str:
     """Why an OpenGL platform cannot be used in this process, or '' when it can."""
-    loaded = sys.modules.get('OpenGL.platform')
-    name = type(loaded.PLATFORM).__name__.removesuffix('Platform').lower() if loaded else platform
-    if name != platform:
-        return f'this process already uses {name}, and a process can use one OpenGL platform'
+    if _in_use() not in ('', platform):
+        return f'this process already uses {_in_use()}, and a process can use one OpenGL platform'
     return _try_in_child(platform)
 
 
@@ -72,7 +76,8 @@ def choose_backend(preferred: str = 'auto') -> str:
     if preferred not in ('auto', *BACKENDS):
         raise ValueError(f'backend is {preferred!r}; give auto, {", ".join(BACKENDS)}')
     failed = {}
-    for name in BACKENDS if preferred == 'auto' else (preferred,):
+    by_use = sorted(BACKENDS, key=lambda name: name != _in_use())  # stay with what the process already uses
+    for name in by_use if preferred == 'auto' else (preferred,):
         reason = obstacle(name) if name in OPENGL else ''
         if not reason:
             _tell(name, tuple(failed.items()))
