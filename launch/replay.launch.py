@@ -23,6 +23,11 @@ ARGUMENTS = [
 ]
 
 
+def end_with_player(event, context):
+    """End everything when the recording has ended; a second Shutdown in the middle of one would be an error."""
+    return None if context.is_shutdown else [Shutdown(reason='the recording has ended')]
+
+
 def generate_launch_description():
     """Return the player, which waits until the robot listens, and the robot on the clock of the recording."""
     player = Node(
@@ -32,6 +37,6 @@ def generate_launch_description():
                      'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
                      'start_s': ParameterValue(LaunchConfiguration('start'), value_type=float),
                      'wait_for_subscribers': True}],
-        on_exit=Shutdown(reason='the recording has ended'))
+        on_exit=end_with_player)
     robot = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(Path(__file__).with_name('robot.launch.py'))))
     return LaunchDescription([*ARGUMENTS, player, SetParameter(name='use_sim_time', value=True), robot])
