@@ -18,9 +18,10 @@ class OpenGLRenderer:
         model: mujoco.MjModel.
         platform: 'egl' or 'osmesa', found to work by backends.choose_backend.
         width, height: pixels, at most the model's offscreen buffer.
+        shadows: whether the lamp casts any.
     """
 
-    def __init__(self, model, *, platform: str, width: int, height: int):
+    def __init__(self, model, *, platform: str, width: int, height: int, shadows: bool = True):
         self.mujoco = mujoco = import_mujoco()
         os.environ.update(environment(platform))
         self._window = importlib.import_module(f'mujoco.{platform}').GLContext(width, height)
@@ -29,6 +30,7 @@ class OpenGLRenderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         self._option, self._rect = mujoco.MjvOption(), mujoco.MjrRect(0, 0, width, height)
         self._view = mujoco.MjvCamera()
         self._view.type, self._view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera('ego').id

@@ -53,7 +53,8 @@ def test_one_process_keeps_to_one_platform():
 
 def test_a_fallback_says_what_was_tried_and_why():
     no_such_device = os.environ | {'MUJOCO_EGL_DEVICE_ID': '99'}
-    done = subprocess.run([sys.executable, '-c', CHOOSE], env=no_such_device, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, '-c', CHOOSE], env=no_such_device, capture_output=True, text=True,
+                          check=True)
     chosen, refusal = done.stdout.splitlines()
     assert chosen in ('osmesa', 'raycast')
     assert done.stderr.startswith(f'WARNING the simulated kitchen is rendered with {chosen}; egl does not work: ')

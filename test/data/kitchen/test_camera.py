@@ -66,6 +66,14 @@ def test_opengl_frames_repeat_bit_for_bit(opengl):
         assert np.array_equal(one.instance, other.instance)
 
 
+def test_shadows_darken_and_change_nothing_else(opengl):
+    episode = Episode(2, width=96, height=64)
+    with Camera(episode, backend=opengl) as shaded, Camera(episode, backend=opengl, shadows=False) as plain:
+        (one, other), = [(shaded.observe(state), plain.observe(state)) for state in episode.run(1)]
+    assert one.rgb.mean() < other.rgb.mean()
+    assert np.array_equal(one.depth, other.depth, equal_nan=True) and np.array_equal(one.instance, other.instance)
+
+
 def test_a_closed_opengl_camera_says_so(opengl):
     episode = Episode(0, width=64, height=48)
     camera = Camera(episode, backend=opengl)
