@@ -16,6 +16,8 @@ from m3et_ros.cli.robot import MODEL_NODE, model_arguments
 CAMERA_SIM = 'm3et_ros.ros.camera_sim'
 START_S = 120.0
 """How long the nodes may take to come up: loading torch and training the word pieces of an untrained model."""
+SLOW = 0.8
+"""Share of the pictures asked for below which the camera is said to be slow."""
 
 
 def demo(
@@ -45,8 +47,8 @@ def demo(
         with running(*children):
             show = DemoOutput(as_json)
             observed = _observe(children, stopped, below, camera, seconds, rows, show)
-    summary = observed.summary(seconds)
-    if sheet:
+    summary = observed.summary() | {'seed': seed, 'fps_asked': rate}
+    if sheet and summary['moments']:
         summary['sheet'] = str(out / 'sheet.png')
         observed.draw(out / 'sheet.png', summary)
     show.end(summary)
@@ -69,7 +71,9 @@ class DemoOutput:
             return
         age, drops = summary['age_s'], summary['drops']
         dropped = ', '.join(f'{count} {reason}' for reason, count in drops.items()) or 'none'
-        say(f'\n{summary["fps_in"]:.1f} frames/s in, {summary["fps_out"]:.1f} frames/s out; age of a result '
+        slow = summary['fps_in'] < SLOW * summary['fps_asked']
+        asked = f' ({summary["fps_asked"]:g} asked for, this machine renders no faster beside the model)' if slow else ''
+        say(f'\n{summary["fps_in"]:.1f} frames/s in{asked}, {summary["fps_out"]:.1f} frames/s out; age of a result '
             f'{_ms(age["p50"])} (p95 {_ms(age["p95"])}); dropped by the model node: {dropped}.')
         if 'sheet' in summary:
             say(f'Picture: {summary["sheet"]}')
@@ -84,7 +88,7 @@ def _observe(children, stopped, below: str, camera: str, seconds: float, rows: i
         scene = Scene(node, below, camera, lambda: _all_alive(children))
         _await_first(scene, stopped)
         show.line(scene.weights())
-        show.line('')
+        show.line(f'It looks for {seconds:g} s; ask along with: m3et ask "..." --namespace {below}\n')
         start = time.monotonic()
         for row in range(rows):
             scene.look(start + (row + 0.5) * seconds / rows - time.monotonic())
@@ -107,6 +111,8 @@ def _await_first(scene, stopped) -> None:
             if time.monotonic() > deadline:
                 raise Refused(f'No result came within {START_S:.0f} s ({scene.missing()}); try a smaller picture, '
                               '--model tiny, or see m3et doctor.')
+            if scene.trouble():
+                raise Refused(f'The model node cannot start: {scene.trouble()}')
             waiting.show(f'waiting for {scene.missing()}')
             scene.look(0.2)
 

@@ -22,7 +22,7 @@ def doctor(as_json: Json = False) -> int:
     for finding in findings:
         say(f'{finding.level.upper()}: {finding.what}. Fix: {finding.fix}.')
     errors = sum(finding.level == 'error' for finding in findings)
-    say('Everything needed works.' if healthy else f'{errors} thing{"s" * (errors > 1)} needed do not work.')
+    say('Everything needed works.' if healthy else f'Broken and needed: {errors}.')
     return 0 if healthy else 1
 
 

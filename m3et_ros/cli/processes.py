@@ -14,7 +14,8 @@ from m3et_ros.cli.output import Refused, note
 STOP_S = 5.0
 """How long a child may take to end after SIGTERM before it is killed."""
 POLL_S = 0.1
-KEPT_LINES = 40
+QUOTED_LINES = 12
+LAUNCHER = 'm3et_ros.cli.child'
 LOG_FORMAT = '{severity}: {message}'
 """Of the log lines of a child, unless the user has chosen one: our mark says already whose they are."""
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -32,13 +33,14 @@ class Child:
 
     def __init__(self, name: str, module: str, arguments: Sequence[str] = (), *, show: bool = True):
         self.name = name
-        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.lines: deque[str] = deque(maxlen=QUOTED_LINES)
+        self._shown = show
         # A session of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
         self._process = subprocess.Popen(
-            [sys.executable, '-m', module, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [sys.executable, '-m', LAUNCHER, module, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True,
             env={'RCUTILS_CONSOLE_OUTPUT_FORMAT': LOG_FORMAT} | os.environ | {'PYTHONUNBUFFERED': '1'})
-        self._reader = threading.Thread(target=self._read, args=(show,), daemon=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     @property
@@ -62,17 +64,23 @@ class Child:
         self._reader.join(1.0)
 
     def failure(self) -> Refused:
-        """The end of this process as an error, with its last lines."""
+        """The end of this process as an error, with its last lines where they were not shown."""
         self._reader.join(1.0)
-        last = '\n'.join(f'  {line}' for line in list(self.lines)[-12:])
-        words = f'; its last lines:\n{last}' if last else ' without a word'
-        return Refused(f'{self.name} ended with exit code {self.code}{words}', self.code or 1)
+        if self._shown:
+            words = '; its last words stand above.'
+        elif self.lines:
+            words = '\n'.join(('; its last lines:', *(f'  {line}' for line in list(self.lines)[-QUOTED_LINES:])))
+        else:
+            words = ' without a word.'
+        # 2 is reserved for results below a threshold.
+        code = 1 if self.code in (0, 2) else self.code
+        return Refused(f'{self.name} ended by itself with exit code {self.code}{words}', code)
 
-    def _read(self, show: bool) -> None:
+    def _read(self) -> None:
         with self._process.stdout as stream:
             for line in stream:
                 self.lines.append(line.rstrip())
-                if show:
+                if self._shown:
                     note(f'[{self.name}] {line.rstrip()}')
 
 

@@ -1,17 +1,23 @@
 """`m3et replay`: a rosbag2 recording in the place of a camera, with or without the robot on it."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from m3et_ros.cli.names import ros_arguments
+from m3et_ros.cli.names import namespace, ros_arguments
 from m3et_ros.cli.output import Json, Refused, emit, note
 from m3et_ros.cli.processes import Child, running, stop_signals, watch
 from m3et_ros.cli.robot import MODEL_NODE, CameraPrefix, Device, Model, Namespace, ParamsFile, model_arguments
 
 REPLAY_NODE = 'm3et_ros.ros.replay_node'
+TRANSPORTS = {
+    'rgb_transport': ('color/image_raw', {'raw': '', 'compressed': '/compressed'}),
+    'depth_transport': ('aligned_depth_to_color/image_raw', {'raw': '', 'compressedDepth': '/compressedDepth'}),
+}
+"""Parameters of the model node, the topic below the camera's prefix, and what a transport puts behind its name."""
 
 
 def replay(
@@ -39,7 +45,8 @@ def replay(
         f'path:={str(bag)!r}', f'rate:={rate}', f'loop:={_word(loop)}', f'start_s:={start}', f'restamp:={_word(restamp)}',
         f'wait_for_subscribers:={_word(robot)}', *chosen])
     robot_arguments = model_arguments(below, camera, model=model, device=device, params_file=params_file,
-                                      sim_time=not restamp) if robot else None
+                                      sim_time=not restamp,
+                                      parameters=transports(facts, camera, remaps or ())) if robot else None
     begin = time.monotonic()
     code = _play(player, robot_arguments)
     if as_json:
@@ -60,6 +67,29 @@ def contents(bag: Path) -> dict:
                 'topics': {topic.name: {'type': topic.type, 'messages': topic.count} for topic in reader.topics.values()}}
 
 
+def transports(facts: dict, camera: str, remaps: Sequence[str]) -> list[str]:
+    """Parameters that tell the model node how the recorded images come, so that it need not wait and see.
+
+    Args:
+        facts: as from `contents`.
+        camera: prefix of the camera's topics.
+        remaps: 'from:=to' of the replay.
+
+    Raises:
+        Refused: the recording has no colour images below that prefix.
+    """
+    renamed = dict(rule.split(':=', 1) for rule in remaps if ':=' in rule)
+    published = {renamed.get(topic, topic) for topic in facts['topics']}
+    prefix, found = namespace(camera, '--camera'), []
+    for parameter, (topic, kinds) in TRANSPORTS.items():
+        kind = next((kind for kind, suffix in kinds.items() if f'{prefix}/{topic}{suffix}' in published), None)
+        if kind is None and parameter == 'rgb_transport':
+            raise Refused(f'{facts["bag"]} has no colour images on {prefix}/{topic} or {prefix}/{topic}/compressed; it has '
+                          f'{", ".join(sorted(published)) or "no topics"}: give --camera, or --remap one of them.')
+        found.append(f'{parameter}:={kind or "none"}')
+    return found
+
+
 def _play(player: list[str], robot_arguments: list[str] | None) -> int:
     """Run the nodes until the recording has ended, one of them fails, or a signal comes."""
     with stop_signals() as stopped:
@@ -75,7 +105,7 @@ def _play(player: list[str], robot_arguments: list[str] | None) -> int:
         if ended is not None and ended.name == 'model':
             note('m3et: the model node has ended, and with it the replay.')
         return 0
-    raise Refused(f'{ended.name} ended by itself with exit code {ended.code}; its last words stand above.', ended.code)
+    raise ended.failure()
 
 
 def _word(value: bool) -> str:

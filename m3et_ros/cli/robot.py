@@ -66,6 +66,6 @@ def robot(
     if ended is None:
         return 0
     if ended.code:
-        raise Refused(f'{ended.name} ended by itself with exit code {ended.code}; its last words stand above.', ended.code)
+        raise ended.failure()
     note('m3et: the model node has ended.')
     return 0

@@ -17,6 +17,8 @@ QUESTIONS = (
     ('How many cups can you see?', 'frame'), ('What was the first action?', 'episode'))
 """Questions with their scope, in the words of the kitchen's templates."""
 PER_ROW = 2
+IDLE = 3
+"""A node that starts by itself and is still not configured after so many seconds has failed to."""
 ANSWER_S = 30.0
 PICTURES_S = 5.0
 """How long a frame's pictures may lag behind an answer about it."""
@@ -65,6 +67,13 @@ class Scene:
             return 'the model node'
         return 'the first result of the model'
 
+    def trouble(self) -> str:
+        """Why the model node will not become active by itself; '' while it may."""
+        if self._watch.idle < IDLE:
+            return ''
+        error = self._watch.diagnostics['last_error']
+        return 'it stays unconfigured; try m3et robot with the same options.' if error == 'none' else error
+
     def weights(self) -> str:
         """One sentence about the model and whether it was trained."""
         model_id = self._watch.diagnostics['model_id']
@@ -91,12 +100,12 @@ class Scene:
         if now.anticipated:
             say(f'  {now.anticipated}  ({now.truth}), {following.anticipated}')
 
-    def summary(self, seconds: float) -> dict:
+    def summary(self) -> dict:
         """What was measured, and all answers, as plain Python."""
         watch, lasted = self._watch, self._end - self._start
         return {
             'model_id': watch.diagnostics['model_id'], 'trained': RANDOM not in watch.diagnostics['model_id'],
-            'device': watch.diagnostics.get('device'), 'seconds': lasted, 'asked_seconds': seconds,
+            'device': watch.diagnostics.get('device'), 'seconds': lasted,
             'frames_in': watch.received['rgb'], 'frames_out': watch.received['completed'],
             'fps_in': watch.received['rgb'] / lasted, 'fps_out': watch.received['completed'] / lasted,
             'age_s': quantiles(watch.ages()), 'drops': watch.drops(), 'diagnostics': watch.diagnostics,
@@ -105,13 +114,13 @@ class Scene:
                         for row in self._rows]}
 
     def draw(self, path: Path, summary: dict) -> None:
-        """Write the picture."""
+        """Write the picture; there must have been a moment to show."""
         age = summary['age_s']
         facts = [summary['model_id'], f'{summary["fps_in"]:.1f} frames/s in, {summary["fps_out"]:.1f} frames/s out']
         if age['p50'] is not None:
             facts.append(f'age of a result {1e3 * age["p50"]:.0f} ms (p95 {1e3 * age["p95"]:.0f} ms)')
         if not summary['trained']:
-            facts.insert(1, 'random weights: the outputs mean nothing yet')
+            facts.insert(1, 'random weights: the outputs mean nothing, and holes in the depth stay open')
         labels = self._watch.labels
         classes = {} if labels is None else {
             i: (name, (c.r, c.g, c.b)) for i, name, c in zip(labels.ids, labels.names, labels.colors)}

@@ -29,6 +29,7 @@ class Watch:
         truths: the simulator's word by stamp, all of them.
         labels: the latched label map, or None.
         diagnostics: newest values of the model node by key.
+        idle: how often in a row it has said that it is not configured.
     """
 
     def __init__(self, node: Client, below: str, camera: str):
@@ -45,6 +46,7 @@ class Watch:
         self.truths: dict[int, dict] = {}
         self.labels: LabelMap | None = None
         self.diagnostics: dict[str, str] = {}
+        self.idle = 0
         self._model = f'{below}/model'
         topics = {'rgb': f'{camera}/color/image_raw', 'measured': f'{camera}/aligned_depth_to_color/image_raw',
                   'completed': f'{self._model}/depth/image', 'overlay': f'{self._model}/segmentation/overlay',
@@ -106,6 +108,7 @@ class Watch:
         for status in message.status:
             if status.name == self._model:
                 self.diagnostics = {pair.key: pair.value for pair in status.values}
+                self.idle = self.idle + 1 if self.diagnostics['state'] == 'unconfigured' else 0
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float | None]:

@@ -1,0 +1,89 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from m3et_ros.cli import processes
+from m3et_ros.cli.processes import Child, running, stop_signals, watch
+
+STUBBORN = '''
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+print('ready', child.pid)
+time.sleep(600)
+'''
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Make a module that can be run as a child."""
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+
+    def write(text):
+        (tmp_path / 'played.py').write_text(text)
+        return 'played'
+    return write
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_child_ends_by_itself_and_its_lines_are_kept(module):
+    child = Child('one', module('print("hello"); raise SystemExit(3)'), show=False)
+    with stop_signals() as stopped, running(child):
+        assert watch([child], stopped) is child
+    failure = child.failure()
+    assert failure.code == 3 and 'one ended by itself with exit code 3' in str(failure) and 'hello' in str(failure)
+
+
+def test_lines_are_shown_with_their_mark(module, capfd):
+    child = Child('one', module('print("hello")'))
+    with running(child):
+        wait_for(lambda: child.code is not None)
+    assert capfd.readouterr().err == '[one] hello\n'
+
+
+def test_leaving_the_block_ends_children_even_after_an_error(module):
+    with pytest.raises(ZeroDivisionError):
+        child = Child('one', module('import time; print("up", flush=True); time.sleep(600)'), show=False)
+        with running(child):
+            wait_for(lambda: child.lines)
+            1 / 0
+    assert child.code == 128 + signal.SIGTERM
+
+
+def test_a_child_that_ignores_its_end_is_killed_with_its_own_children(module, monkeypatch):
+    monkeypatch.setattr(processes, 'STOP_S', 0.2)
+    child = Child('one', module(STUBBORN), show=False)
+    with running(child):
+        wait_for(lambda: child.lines)
+    grandchild = int(child.lines[0].split()[1])
+    assert child.code == 128 + signal.SIGKILL
+    wait_for(lambda: not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_children_of_a_killed_parent_end_too(module):
+    code = 'import sys; from m3et_ros.cli.processes import Child; child = Child("one", sys.argv[1]); sys.stdin.read()'
+    sleeper = module('import os, time; print(os.getpid(), flush=True); time.sleep(600)')
+    with subprocess.Popen([sys.executable, '-c', code, sleeper], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        child = psutil.Process(int(parent.stderr.readline().split()[1]))
+        parent.kill()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_watch_and_leaves_no_trace(number):
+    before = signal.getsignal(number)
+    with stop_signals() as stopped:
+        os.kill(os.getpid(), number)
+        assert watch([], stopped) is None
+    assert signal.getsignal(number) is before
