@@ -137,6 +137,12 @@ class Robot:
         """Answer of the service."""
         return self.ros.until(self.asker.call_async(AskQuestion.Request(question=question, **fields)).result, 30)
 
+    @staticmethod
+    def pause(seconds=0.2):
+        """Wait a little, for a condition that acts again and again; False."""
+        time.sleep(seconds)
+        return False
+
     def stop(self, signum=signal.SIGTERM):
         """Stop the node: exit code and everything it printed."""
         if self.process.poll() is None:

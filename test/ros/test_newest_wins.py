@@ -1,0 +1,40 @@
+"""A slow model behind a fast camera: what is served is the newest frame there was, and every other one is counted."""
+
+import time
+
+from m3et_ros.msg import ActionAnticipation
+from m3et_ros.ros.messages import stamp_ns
+
+DELAY_S, PERIOD_S = 1.0, 0.1
+SLOW = f"""
+import time
+from m3et_ros.runtime.engine import Engine
+encode = Engine.encode
+def slowly(self, frame):
+    time.sleep({DELAY_S})
+    return encode(self, frame)
+Engine.encode = slowly
+from m3et_ros.ros.model_node import main
+raise SystemExit(main())
+"""
+
+
+def test_the_newest_frame_wins(robot):
+    robot = robot('slow', command=('-c', SLOW))
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    robot.ready()
+
+    def stream():
+        robot.look(time.time())
+        time.sleep(PERIOD_S)
+        return len(served) >= 4
+
+    robot.ros.until(stream, 60)
+    # Frames that came between the one served and the beginning of its inference: a queue of ten would make it ten.
+    missed = sorted((m.age_s - m.latency_s - DELAY_S) / PERIOD_S for m in served[1:])
+    assert missed[len(missed) // 2] < 5
+    told = robot.ros.until(lambda: robot.count('frame_superseded') and robot.diagnosis())
+    stamps = [stamp_ns(m.header.stamp) for m in served]
+    assert stamps == sorted(set(stamps))
+    assert int(told['frames_out']) + int(told['dropped/frame_superseded']) <= int(told['frames_in'])
+    assert robot.ask('what is this?').success

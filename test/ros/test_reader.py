@@ -1,0 +1,47 @@
+"""A reader takes the transport that is published and says when nothing comes."""
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.qos import newest
+from m3et_ros.ros.reader import TopicReader
+
+TRANSPORTS = {'raw': ('eye', Image), 'compressed': ('eye/compressed', CompressedImage)}
+
+
+def reader(node, got, **options):
+    return TopicReader(node, TRANSPORTS, got.append, counters=Counters(), watched=True, **options)
+
+
+def test_it_follows_the_publisher_to_another_transport(ros):
+    node, got = ros.node('listener'), []
+    reading = reader(node, got)
+    camera = ros.node('camera').create_publisher(CompressedImage, 'eye/compressed', newest())
+    ros.until(lambda: node.count_publishers('eye/compressed'))
+    reading.follow(0.0)
+    ros.until(camera.get_subscription_count)
+    camera.publish(CompressedImage(format='jpeg'))
+    assert ros.until(lambda: got)[0].format == 'jpeg'
+    assert node.count_subscribers('eye') == 0
+
+
+def test_raw_is_preferred_where_both_are_published(ros):
+    node, other = ros.node('listener'), ros.node('camera')
+    for topic, kind in TRANSPORTS.values():
+        other.create_publisher(kind, topic, newest())
+    ros.until(lambda: node.count_publishers('eye') and node.count_publishers('eye/compressed'))
+    reading = reader(node, [])
+    reading.follow(0.0)
+    assert node.count_subscribers('eye') == 1 and node.count_subscribers('eye/compressed') == 0
+    reading.close()
+    ros.until(lambda: node.count_subscribers('eye') == 0)
+
+
+def test_a_chosen_transport_is_kept(ros):
+    node = ros.node('listener')
+    ros.node('camera').create_publisher(Image, 'eye', newest())
+    ros.until(lambda: node.count_publishers('eye'))
+    reading = reader(node, [], transport='compressed')
+    reading.follow(0.0)
+    assert node.count_subscribers('eye/compressed') == 1 and node.count_subscribers('eye') == 0
+    assert reading.silent_s >= 0

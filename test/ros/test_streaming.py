@@ -1,0 +1,81 @@
+"""~/ask_streaming: pieces as feedback, the whole answer as result, cancelling works."""
+
+import pytest
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+
+from m3et_ros.action import AskQuestion
+from m3et_ros.msg import ActionAnticipation
+
+# A text decoder that takes its time, so that there is something to cancel.
+SLOW = """
+import time
+from m3et_ros.models.m3et import M3ET
+generate = M3ET.generate
+def slowly(*args, **options):
+    for step in generate(*args, **options):
+        time.sleep(0.5)
+        yield step
+M3ET.generate = slowly
+from m3et_ros.ros.model_node import main
+raise SystemExit(main())
+"""
+
+
+@pytest.fixture
+def streaming(robot):
+    def start(*parameters, **options):
+        running = robot('talker', *parameters, **options)
+        client = ActionClient(running.node, AskQuestion, '/talker/model/ask_streaming')
+        running.ready()
+        running.ros.until(client.server_is_ready)
+        return running, client
+    return start
+
+
+def see(robot):
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    stamps = iter(range(100, 200))
+    robot.ros.until(lambda: robot.look(next(stamps)) and robot.pause() or served, 30)
+
+
+def send(robot, client, question):
+    pieces = []
+    goal = robot.ros.until(client.send_goal_async(
+        AskQuestion.Goal(question=question), feedback_callback=lambda m: pieces.append(m.feedback)).result)
+    assert goal.accepted
+    return goal, pieces
+
+
+def test_tokens_stream_and_the_result_is_the_whole(streaming):
+    robot, client = streaming()
+    see(robot)
+    goal, pieces = send(robot, client, 'where is the cup?')
+    outcome = robot.ros.until(goal.get_result_async().result)
+    assert outcome.status == GoalStatus.STATUS_SUCCEEDED and outcome.result.success
+    answer = outcome.result.answer
+    assert answer.question == 'where is the cup?' and answer.model_id == 'tiny-random-0'
+    assert ''.join(p.token for p in pieces) == answer.text == pieces[-1].text
+
+
+def test_bad_goals_are_aborted_with_a_sentence(streaming):
+    robot, client = streaming()
+    goal, _ = send(robot, client, 'where?')
+    outcome = robot.ros.until(goal.get_result_async().result)
+    assert outcome.status == GoalStatus.STATUS_ABORTED and 'No image has arrived' in outcome.result.message
+    see(robot)
+    goal, _ = send(robot, client, '')
+    outcome = robot.ros.until(goal.get_result_async().result)
+    assert outcome.status == GoalStatus.STATUS_ABORTED and 'empty' in outcome.result.message
+
+
+def test_a_cancelled_goal_stops_and_the_node_goes_on(streaming):
+    robot, client = streaming(command=('-c', SLOW))
+    see(robot)
+    goal, pieces = send(robot, client, 'where is the cup?')
+    robot.ros.until(lambda: pieces)
+    robot.ros.until(goal.cancel_goal_async().result)
+    outcome = robot.ros.until(goal.get_result_async().result)
+    assert outcome.status == GoalStatus.STATUS_CANCELED and not outcome.result.success
+    assert robot.ask('where is the cup?').success
+    assert robot.process.poll() is None
