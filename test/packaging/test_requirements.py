@@ -1,0 +1,61 @@
+"""Everything that is imported is declared: Python packages in requirements/, ROS packages in package.xml.
+
+Run: python -m pytest test/packaging/test_requirements.py
+"""
+
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
+# Found at run time where installed, and done without elsewhere.
+OPTIONAL = {'mamba_ssm'}
+
+
+def imported(folder: Path) -> set[str]:
+    """Return the top-level names that the hand-written files below a folder import."""
+    names = set()
+    for path in folder.rglob('*.py'):
+        if not GENERATED & set(path.parents):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split('.')[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names.add(node.module.split('.')[0])
+    return names - set(sys.stdlib_module_names) - OPTIONAL - {'m3et_ros'}
+
+
+def listed(name: str) -> set[str]:
+    """Return the distributions of requirements/<name>.txt, in lower case with dashes."""
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    names = (re.match(r'[A-Za-z0-9_.-]+', line) for line in lines)
+    return {normal(match[0]) for match in names if match}
+
+
+def normal(name: str) -> str:
+    """Return the name of a distribution as PyPI compares it."""
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def depends(kinds: tuple[str, ...]) -> set[str]:
+    """Return the packages that package.xml names under the given tags."""
+    return {element.text for element in ElementTree.parse(ROOT / 'package.xml').getroot() if element.tag in kinds}
+
+
+@pytest.mark.parametrize(('folder', 'lists', 'tags'), [
+    ('m3et_ros', ('run',), ('depend', 'exec_depend')),
+    ('launch', (), ('exec_depend',)),
+    ('test', ('run', 'test'), ('depend', 'exec_depend', 'test_depend')),
+])
+def test_imports_are_declared(folder, lists, tags):
+    wanted = set().union(*(listed(name) for name in lists))
+    distributions = packages_distributions()
+    undeclared = {name for name in imported(ROOT / folder) - depends(tags)
+                  if not wanted & {normal(distribution) for distribution in distributions.get(name, [])}}
+    assert undeclared == set()
