@@ -15,12 +15,12 @@ RANDOM = '-random-'
 
 def ask(
     question: Annotated[str, typer.Argument(help='What to ask.')],
-    scope: Annotated[Literal['frame', 'episode'], typer.Option(help='The newest frame, or all that was seen.')] = 'frame',
+    scope: Annotated[Literal['frame', 'episode'], typer.Option(help='Newest frame, or all that was seen.')] = 'frame',
     top_k: Annotated[int, typer.Option(min=0, max=100, help='Alternatives wanted; 0 leaves it to the node.')] = 0,
     max_age: Annotated[float, typer.Option(min=0, help='Oldest frame to speak of, in s; 0 means any.')] = 0.0,
     below: Annotated[str, typer.Option('--namespace', help='Where the model node lives.')] = '/m3et',
     timeout: Annotated[float, typer.Option(min=0.1, help='Longest wait in s.')] = 10.0,
-    stream: Annotated[bool, typer.Option('--stream', help='Print the answer while it is written; Ctrl-C stops it.')] = False,
+    stream: Annotated[bool, typer.Option('--stream', help='Print it as it is written; Ctrl-C stops it.')] = False,
     image: Annotated[Path | None, typer.Option(help='Ask about this picture; no ROS is used.')] = None,
     depth: Annotated[Path | None, typer.Option(help='Depth of that picture: 16-bit PNG in mm, or .npy in m.')] = None,
     model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen',
@@ -53,9 +53,10 @@ def show(answer: dict, *, told: bool = False) -> None:
     if not told:
         say(answer['text'] or '(no words)')
     age = '' if answer['age_s'] is None else f', image {answer["age_s"]:.2f} s old'
-    say(f'  confidence {probability(answer["confidence"])}, {frames(answer)}{age}, took {1e3 * answer["latency_s"]:.0f} ms, '
-        f'model {answer["model_id"]}')
-    others = [f'{other["label"]} {probability(other["score"])}' for other in answer['alternatives'] if other['label'] != answer['text']]
+    say(f'  confidence {probability(answer["confidence"])}, {frames(answer)}{age}, '
+        f'took {1e3 * answer["latency_s"]:.0f} ms, model {answer["model_id"]}')
+    others = [f'{other["label"]} {probability(other["score"])}' for other in answer['alternatives']
+              if other['label'] != answer['text']]
     if others:
         say(f'  or: {", ".join(others)}')
 

@@ -160,4 +160,5 @@ def _absent(node: Client, below: str) -> Refused:
                     if ASK_TYPE in kinds and name.endswith('/model/ask') and not name.startswith(f'{below}/'))
     there = f'; one answers in {", ".join(others)}, so give --namespace {others[0]}' if others else \
         f'; start one with "m3et robot --namespace {below}", or check ROS_DOMAIN_ID and --namespace'
-    return Refused(f'No model node answers in namespace {below} on ROS domain {os.environ.get("ROS_DOMAIN_ID") or 0}{there}.')
+    domain = os.environ.get('ROS_DOMAIN_ID') or 0
+    return Refused(f'No model node answers in namespace {below} on ROS domain {domain}{there}.')

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from m3et_ros.cli.names import ros_arguments
+from m3et_ros.cli.names import assignments, ros_arguments
 from m3et_ros.cli.output import Json, Refused, emit, note, say
 from m3et_ros.cli.processes import Child, running, stop_signals
 from m3et_ros.cli.progress import Waiting
@@ -39,11 +39,10 @@ def demo(
     camera = f'{below}/camera'
     with stop_signals() as stopped:
         children = [
-            Child('camera', CAMERA_SIM, ros_arguments(below=camera, parameters=[
-                f'seed:={seed}', f'rate_hz:={rate}', f'width:={width}', f'height:={height}', 'depth_noise:=true']),
-                  show=False),
+            Child('camera', CAMERA_SIM, ros_arguments(below=camera, parameters=assignments(
+                seed=seed, rate_hz=rate, width=width, height=height, depth_noise=True)), show=False),
             Child('model', MODEL_NODE, model_arguments(below, camera, model=model, device=device,
-                                                       parameters=[f'seed:={seed}']), show=False)]
+                                                       parameters=assignments(seed=seed)), show=False)]
         with running(*children):
             show = DemoOutput(as_json)
             observed = _observe(children, stopped, below, camera, seconds, rows, show)
@@ -72,7 +71,7 @@ class DemoOutput:
         age, drops = summary['age_s'], summary['drops']
         dropped = ', '.join(f'{count} {reason}' for reason, count in drops.items()) or 'none'
         slow = summary['fps_in'] < SLOW * summary['fps_asked']
-        asked = f' ({summary["fps_asked"]:g} asked for, this machine renders no faster beside the model)' if slow else ''
+        asked = f' ({summary["fps_asked"]:g} were asked for; the kitchen renders no faster here)' if slow else ''
         say(f'\n{summary["fps_in"]:.1f} frames/s in{asked}, {summary["fps_out"]:.1f} frames/s out; age of a result '
             f'{_ms(age["p50"])} (p95 {_ms(age["p95"])}); dropped by the model node: {dropped}.')
         if 'sheet' in summary:

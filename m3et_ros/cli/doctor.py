@@ -6,7 +6,7 @@ from m3et_ros.cli.output import Json, emit, say
 
 
 def doctor(as_json: Json = False) -> int:
-    """Say what is installed and would be used, what is wrong, and how to mend it; exit code 1 if something needed is."""
+    """Say what is installed, what is wrong and how to mend it; exit code 1 if something needed is broken."""
     from m3et_ros.cli.probes import examine
 
     found, findings = examine()

@@ -1,5 +1,6 @@
 """Namespaces and remappings as text, so that a slip of the pen is refused before a node meets it."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -32,6 +33,11 @@ def camera_remaps(prefix: str) -> list[str]:
     """Remappings of the model node's inputs onto the topics of a camera."""
     below = namespace(prefix, '--camera')
     return [f'{topic}:={below}/{source}' for topic, source in CAMERA_INPUTS.items()]
+
+
+def assignments(**values: bool | float | str | Sequence[str]) -> list[str]:
+    """Parameters as 'name:=value', texts in quotes so that a folder called 2024 or no stays a text."""
+    return [f'{name}:={json.dumps(value)}' for name, value in values.items()]
 
 
 def ros_arguments(*, parameters: Sequence[str] = (), remaps: Sequence[str] = (), files: Sequence[str] = (),

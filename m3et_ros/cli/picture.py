@@ -29,7 +29,8 @@ def ask_picture(question: str, image: Path, depth: Path | None, *, model: str, d
     reply = session.ask(question, session.views('frame', frame), scope='frame', top_k=top_k)
     fields = dataclasses.asdict(reply)
     first, last = fields.pop('first_ns'), fields.pop('last_ns')
-    return fields | {'stamp_ns': last, 'span_start_ns': first, 'frame_id': '', 'model_id': engine.model_id, 'age_s': None}
+    return fields | {'stamp_ns': last, 'span_start_ns': first, 'frame_id': '', 'model_id': engine.model_id,
+                     'age_s': None}
 
 
 def read_frame(image: Path, depth: Path | None = None) -> Frame:
@@ -73,8 +74,8 @@ def read_depth(path: Path) -> np.ndarray:
         return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
     stored = _decoded(path, cv2.IMREAD_UNCHANGED, 'a 16-bit PNG of millimetres')
     if stored.dtype != np.uint16 or stored.ndim != 2:
-        raise Refused(f'{path} holds {stored.dtype} {stored.shape}; give a grey 16-bit PNG of millimetres, or a .npy of '
-                      'metres.')
+        raise Refused(f'{path} holds {stored.dtype} {stored.shape}; give a grey 16-bit PNG of millimetres, or a .npy '
+                      'of metres.')
     return np.where((stored == 0) | (stored == 65535), np.nan, stored / 1000).astype(np.float32)
 
 

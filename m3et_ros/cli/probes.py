@@ -112,9 +112,11 @@ def ros(findings: Findings) -> dict:
     wheels = _wheel_distributions(findings)
     sourced = os.environ.get('ROS_DISTRO')
     if sourced and wheels:
-        findings.warning(f'ROS {sourced} is sourced beside the PyPI wheels of {", ".join(wheels)}; two client libraries '
-                         'in one process break', 'open a shell without setup.bash, or use a venv without the wheels')
-    found = {'distribution': sourced or ', '.join(wheels) or None, 'from': 'wheels' if wheels else 'installation' if sourced else None,
+        findings.warning(f'ROS {sourced} is sourced beside the PyPI wheels of {", ".join(wheels)}; two client '
+                         'libraries in one process break',
+                         'open a shell without setup.bash, or use a venv without the wheels')
+    found = {'distribution': sourced or ', '.join(wheels) or None,
+             'from': 'wheels' if wheels else 'installation' if sourced else None,
              'domain_id': os.environ.get('ROS_DOMAIN_ID') or '0',
              'discovery_range': os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'SUBNET',
              'rmw': None, 'rclpy': None, 'profile': None}
@@ -136,7 +138,8 @@ def graphics(findings: Findings) -> dict:
         from m3et_ros.data.kitchen.simulator import import_mujoco
         import_mujoco()
     except Exception as error:  # noqa: BLE001 - a GL library may break the import itself
-        findings.warning(f'the simulated kitchen is not available ({_words(error)})', 'pip install mujoco-core PyOpenGL')
+        findings.warning(f'the simulated kitchen is not available ({_words(error)})',
+                         'pip install mujoco-core PyOpenGL')
         return {'backend': None}
     why_not = {}
     for name in BACKENDS:
@@ -184,7 +187,8 @@ def _wheel_distributions(findings: Findings) -> list[str]:
         if match := META_PACKAGE.fullmatch(name):
             found.setdefault(match[1], []).append((f'ros-{match[2]}', distribution.version))
     if len(found) > 1:
-        findings.error(f'wheels of {" and ".join(sorted(found))} are mixed', 'make a fresh venv and install m3et_ros alone')
+        findings.error(f'wheels of {" and ".join(sorted(found))} are mixed',
+                       'make a fresh venv and install m3et_ros alone')
     for distro, pins in found.items():
         for name, version in pins:
             other = versions[name].version if name in versions else version

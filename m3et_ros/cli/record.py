@@ -49,7 +49,8 @@ def record(
     seconds, size = time.monotonic() - start, sum(file.stat().st_size for file in out.iterdir())
     if as_json:
         emit({'path': str(out), 'frames': written, 'complete': written == frames, 'bytes': size, 'seed': seed,
-              'seconds': seconds, 'backend': camera.backend, 'actions': [dataclasses.asdict(a) for a in episode.labels]})
+              'seconds': seconds, 'backend': camera.backend,
+              'actions': [dataclasses.asdict(action) for action in episode.labels]})
         return
     ended = '' if written == frames else f' (stopped early: {frames} were asked for)'
     say(f'{out}: {written} frames of {width}x{height}{ended}, {len(episode.labels)} actions, {size / 1e6:.1f} MB, '

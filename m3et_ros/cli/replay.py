@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from m3et_ros.cli.names import namespace, ros_arguments
+from m3et_ros.cli.names import assignments, namespace, ros_arguments
 from m3et_ros.cli.output import Json, Refused, emit, note
 from m3et_ros.cli.processes import Child, running, stop_signals, watch
 from m3et_ros.cli.robot import MODEL_NODE, CameraPrefix, Device, Model, Namespace, ParamsFile, model_arguments
@@ -40,10 +40,9 @@ def replay(
 ) -> int:
     """Play a recording onto its topics, with /clock."""
     facts = contents(bag)
-    chosen = [f'topics:=[{", ".join(map(repr, topics))}]'] if topics else []
-    player = ros_arguments(remaps=remaps or (), parameters=[
-        f'path:={str(bag)!r}', f'rate:={rate}', f'loop:={_word(loop)}', f'start_s:={start}', f'restamp:={_word(restamp)}',
-        f'wait_for_subscribers:={_word(robot)}', *chosen])
+    chosen = {'topics': topics} if topics else {}
+    player = ros_arguments(remaps=remaps or (), parameters=assignments(
+        path=str(bag), rate=rate, loop=loop, start_s=start, restamp=restamp, wait_for_subscribers=robot, **chosen))
     robot_arguments = model_arguments(below, camera, model=model, device=device, params_file=params_file,
                                       sim_time=not restamp,
                                       parameters=transports(facts, camera, remaps or ())) if robot else None
@@ -64,7 +63,8 @@ def contents(bag: Path) -> dict:
 
     with BagReader(bag) as reader:
         return {'bag': str(bag), 'seconds': reader.duration_s,
-                'topics': {topic.name: {'type': topic.type, 'messages': topic.count} for topic in reader.topics.values()}}
+                'topics': {name: {'type': topic.type, 'messages': topic.count}
+                           for name, topic in reader.topics.items()}}
 
 
 def transports(facts: dict, camera: str, remaps: Sequence[str]) -> list[str]:
@@ -80,14 +80,14 @@ def transports(facts: dict, camera: str, remaps: Sequence[str]) -> list[str]:
     """
     renamed = dict(rule.split(':=', 1) for rule in remaps if ':=' in rule)
     published = {renamed.get(topic, topic) for topic in facts['topics']}
-    prefix, found = namespace(camera, '--camera'), []
+    prefix, found = namespace(camera, '--camera'), {}
     for parameter, (topic, kinds) in TRANSPORTS.items():
         kind = next((kind for kind, suffix in kinds.items() if f'{prefix}/{topic}{suffix}' in published), None)
         if kind is None and parameter == 'rgb_transport':
-            raise Refused(f'{facts["bag"]} has no colour images on {prefix}/{topic} or {prefix}/{topic}/compressed; it has '
-                          f'{", ".join(sorted(published)) or "no topics"}: give --camera, or --remap one of them.')
-        found.append(f'{parameter}:={kind or "none"}')
-    return found
+            raise Refused(f'{facts["bag"]} has no colour images on {prefix}/{topic} or {prefix}/{topic}/compressed; it '
+                          f'has {", ".join(sorted(published)) or "no topics"}: give --camera, or --remap one of them.')
+        found[parameter] = kind or 'none'
+    return assignments(**found)
 
 
 def _play(player: list[str], robot_arguments: list[str] | None) -> int:
@@ -106,7 +106,3 @@ def _play(player: list[str], robot_arguments: list[str] | None) -> int:
             note('m3et: the model node has ended, and with it the replay.')
         return 0
     raise ended.failure()
-
-
-def _word(value: bool) -> str:
-    return 'true' if value else 'false'

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from m3et_ros.cli.names import camera_remaps, namespace, ros_arguments
+from m3et_ros.cli.names import assignments, camera_remaps, namespace, ros_arguments
 from m3et_ros.cli.output import Refused, note
 from m3et_ros.cli.processes import Child, running, stop_signals, watch
 
@@ -17,8 +17,8 @@ Model = Annotated[str, typer.Option('--model', help='Named size, checkpoint fold
                                                     'given.', show_default=False)]
 Device = Annotated[str, typer.Option('--device', help='auto, cpu, cuda or cuda:N; as in the file if not given.',
                                      show_default=False)]
-ParamsFile = Annotated[Path | None, typer.Option('--params-file', help='Parameters of the model node; config/robot.yaml '
-                                                                       'if not given.', show_default=False)]
+ParamsFile = Annotated[Path | None, typer.Option('--params-file', show_default=False,
+                                                     help='Parameters of the model node; else config/robot.yaml.')]
 Parameters = Annotated[list[str] | None, typer.Option('--param', '-p', metavar='NAME:=VALUE', show_default=False,
                                                       help='One more parameter of the model node.')]
 Remaps = Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', show_default=False,
@@ -38,10 +38,11 @@ def model_arguments(below: str, camera: str, *, model: str = '', device: str = '
     file = params_file or middleware.share('config', 'robot.yaml')
     if not file.is_file():
         raise Refused(f'{file} is not a file; give the parameter file of the model node with --params-file.')
-    given = {'model': model, 'device': device, 'autostart': 'true', 'use_sim_time': 'true' if sim_time else ''}
+    given = {name: value for name, value in (('model', model), ('device', device)) if value}
+    clock = {'use_sim_time': True} if sim_time else {}
     return ros_arguments(
         below=namespace(below), files=[str(file)],
-        parameters=[*(f'{name}:={value}' for name, value in given.items() if value), *(parameters or ())],
+        parameters=[*assignments(autostart=True, **given, **clock), *(parameters or ())],
         # Of two rules for one topic ROS takes the first.
         remaps=[*(remaps or ()), *camera_remaps(camera)])
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
-from m3et_ros.cli.ask import RANDOM, answer_dict, probability, untrained
+from m3et_ros.cli.ask import RANDOM, answer_dict, frames, probability, untrained
 from m3et_ros.cli.client import Client, ask_together
 from m3et_ros.cli.sheet import Moment, Said, Sheet, draw
 from m3et_ros.cli.watch import Watch, quantiles
@@ -94,8 +94,9 @@ class Scene:
         self._rows.append(row)
         say(f'{row["seconds"]:5.1f} s')
         for answer in answers:
-            say(f'  {answer["question"]}  {answer["text"]}  (confidence {probability(answer["confidence"])}, {_basis(answer)}, '
-                f'{1e3 * answer["latency_s"]:.0f} ms, image {1e3 * answer["age_s"]:.0f} ms old, {answer["model_id"]})')
+            say(f'  {answer["question"]}  {answer["text"]}  (confidence {probability(answer["confidence"])}, '
+                f'{frames(answer)}, {1e3 * answer["latency_s"]:.0f} ms, image {1e3 * answer["age_s"]:.0f} ms old, '
+                f'{answer["model_id"]})')
         now, following = self._actions(row)
         if now.anticipated:
             say(f'  {now.anticipated}  ({now.truth}), {following.anticipated}')
@@ -160,13 +161,9 @@ class Scene:
             best = (row['anticipation'] or {}).get(when)
             anticipated = f'{when}: {best[0]["label"]}  {probability(best[0]["score"])}' if best else ''
             truth = self._truth(row['stamp_ns'])[when]
-            lines.append(Said(anticipated=anticipated, truth=f'in truth: {truth or "nothing"}' if when == 'now' or truth
+            lines.append(Said(anticipated=anticipated, truth=f'in truth: {truth or "no action"}' if when == 'now' or truth
                               else 'in truth: not seen yet'))
         return lines
-
-
-def _basis(answer: dict) -> str:
-    return '1 frame' if answer['frames_used'] == 1 else f'{answer["frames_used"]} frames'
 
 
 def _narration(action: dict | None) -> str | None:

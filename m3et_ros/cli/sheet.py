@@ -190,7 +190,7 @@ def _legend(figure, layout: Layout, sheet: Sheet) -> None:
 
 
 def _span(moments: Sequence[Moment]) -> tuple[float, float]:
-    """Ends of the depth scale in metres: all but a hundredth of the known pixels at either end, in quarters of a metre."""
+    """Ends of the depth scale in quarters of a metre; a hundredth of the known pixels at either end may lie outside."""
     known = np.concatenate([depth[np.isfinite(depth)] for moment in moments
                             for depth in (moment.measured, moment.completed)])
     if not known.size:

@@ -14,6 +14,7 @@ from m3et_ros.cli.main import main
 from m3et_ros.ros.images import to_image_msg
 from m3et_ros.ros.messages import stamp_msg
 
+PATIENT = ('--timeout', '30')
 STAMP = 1_700_000_000_123_456_789
 
 
@@ -51,7 +52,7 @@ def test_without_a_robot_the_command_says_how_to_start_one(capsys):
 
 
 def test_a_robot_answers(robot, capsys):
-    assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--json', '--top-k', '2', '--timeout', '30']) == 0
+    assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--json', '--top-k', '2', *PATIENT]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer['stamp_ns'] == STAMP and answer['frame_id'] == 'eye' and answer['question'] == 'What is in the hand?'
     assert answer['model_id'] == 'tiny-random-0' and answer['text'] == answer['alternatives'][0]['label']
@@ -59,19 +60,19 @@ def test_a_robot_answers(robot, capsys):
 
 
 def test_an_answer_for_people_says_when_it_means_nothing(robot, capsys):
-    assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--scope', 'episode', '--timeout', '30']) == 0
+    assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--scope', 'episode', *PATIENT]) == 0
     shown = capsys.readouterr()
     assert 'confidence' in shown.out and 'no trained weights' in shown.err
 
 
 def test_an_answer_streams(robot, capsys):
-    assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--stream', '--timeout', '30']) == 0
+    assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--stream', *PATIENT]) == 0
     streamed, details = capsys.readouterr().out.split('\n', 1)
     assert streamed and 'tiny-random-0' in details
 
 
 def test_what_the_node_refuses_is_said(robot, capsys):
-    assert main(['ask', 'What?', '--namespace', 'left', '--max-age', '1', '--timeout', '30']) == 1
+    assert main(['ask', 'What?', '--namespace', 'left', '--max-age', '1', *PATIENT]) == 1
     assert 'old' in capsys.readouterr().err
 
 
@@ -89,7 +90,8 @@ def test_a_signal_stops_the_robot_and_its_nodes(robot):
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    (['-p', 'top_k:=99999'], 'top_k'), (['--params-file', '/none.yaml'], '/none.yaml'), (['--camera', 'a b'], '--camera')])
+    (['-p', 'top_k:=99999'], 'top_k'), (['--params-file', '/none.yaml'], '/none.yaml'),
+    (['--camera', 'a b'], '--camera')])
 def test_a_robot_that_cannot_start_says_why(m3et, arguments, words):
     result = m3et('robot', '--model', 'tiny', *arguments)
     assert result.returncode not in (0, -signal.SIGTERM)

@@ -1,3 +1,5 @@
+"""The whole robot for a few seconds: real processes on real DDS."""
+
 import json
 
 import cv2

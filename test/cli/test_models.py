@@ -1,8 +1,11 @@
+import json
+
 from m3et_ros.cli.main import main
 
 
-def test_base_has_the_parameters_of_its_ledger(m3et_json):
-    models = {model['name']: model for model in m3et_json('models')['models']}
+def test_base_has_the_parameters_of_its_ledger(capsys):
+    assert main(['models', '--json']) == 0
+    models = {model['name']: model for model in json.loads(capsys.readouterr().out)['models']}
     assert {'base', 'base_ssd', 'compact', 'kitchen', 'tiny'} <= set(models)
     base = models['base']
     assert base['parameters'] == sum(base['parts'].values()) == 65_393_642

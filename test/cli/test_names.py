@@ -1,6 +1,6 @@
 import pytest
 
-from m3et_ros.cli.names import camera_remaps, namespace, ros_arguments
+from m3et_ros.cli.names import assignments, camera_remaps, namespace, ros_arguments
 from m3et_ros.cli.output import Refused
 
 
@@ -31,3 +31,8 @@ def test_arguments_stand_in_the_order_in_which_ros_weighs_them():
 def test_a_rule_without_two_sides_is_refused(options):
     with pytest.raises(Refused, match='name:=value'):
         ros_arguments(**options)
+
+
+def test_texts_are_quoted_so_that_yaml_keeps_them():
+    assert assignments(model='2024', loop=True, rate=0.5, topics=['/a', '/b']) == [
+        'model:="2024"', 'loop:=true', 'rate:=0.5', 'topics:=["/a", "/b"]']

@@ -74,7 +74,8 @@ def test_a_child_that_ignores_its_end_is_killed_with_its_own_children(module, mo
 def test_children_of_a_killed_parent_end_too(module):
     code = 'import sys; from m3et_ros.cli.processes import Child; child = Child("one", sys.argv[1]); sys.stdin.read()'
     sleeper = module('import os, time; print(os.getpid(), flush=True); time.sleep(600)')
-    with subprocess.Popen([sys.executable, '-c', code, sleeper], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+    command = [sys.executable, '-c', code, sleeper]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
         child = psutil.Process(int(parent.stderr.readline().split()[1]))
         parent.kill()
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)

@@ -80,9 +80,9 @@ def test_the_node_is_told_how_the_images_come():
     def facts(*topics):
         return {'bag': 'b', 'topics': dict.fromkeys(topics)}
 
-    assert transports(facts('/c/color/image_raw'), 'c', ()) == ['rgb_transport:=raw', 'depth_transport:=none']
+    assert transports(facts('/c/color/image_raw'), 'c', ()) == ['rgb_transport:="raw"', 'depth_transport:="none"']
     depth = '/c/aligned_depth_to_color/image_raw/compressedDepth'
     assert transports(facts('/x', depth), 'c', ['/x:=/c/color/image_raw/compressed']) == [
-        'rgb_transport:=compressed', 'depth_transport:=compressedDepth']
+        'rgb_transport:="compressed"', 'depth_transport:="compressedDepth"']
     with pytest.raises(Refused, match='it has /x'):
         transports(facts('/x'), 'c', ())
