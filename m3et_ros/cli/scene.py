@@ -130,7 +130,7 @@ class Scene:
 
     def _moment(self, row: dict) -> Moment:
         """Decode the images of a row."""
-        from m3et_ros.ros.images import depth_from_msg, rgb_from_msg
+        from m3et_ros.data.images import depth_from_msg, rgb_from_msg
 
         messages, asked = row['messages'], row['answers']
         actions = self._actions(row)

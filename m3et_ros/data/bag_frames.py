@@ -1,31 +1,20 @@
 """Frames out of a bag for offline use: decoded, colour paired with depth by header stamp; same bag, same frames."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from m3et_ros.data.bag_writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC
 from m3et_ros.data.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, decode
+from m3et_ros.data.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import depth_from_msg, rgb_from_msg
 from m3et_ros.data.types import Frame
 
 # A colour image waits this long (in bag time) for depth before it goes out without.
 PATIENCE_NS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How image messages become arrays; the functions belong to a higher floor and are handed in."""
-
-    # sensor_msgs/Image -> colours (H, W, 3) uint8, R G B.
-    rgb: Callable[[object], np.ndarray]
-    # sensor_msgs/Image -> metres (H, W) float32, NaN where unknown.
-    depth: Callable[[object], np.ndarray]
-    # The same two for sensor_msgs/CompressedImage.
-    compressed_rgb: Callable[[object], np.ndarray]
-    compressed_depth: Callable[[object], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,13 +27,12 @@ class _Look:
     type: str
 
 
-def frames(bag: BagReader, codec: Codec, *, rgb_topic: str = COLOR_TOPIC, depth_topic: str | None = DEPTH_TOPIC,
+def frames(bag: BagReader, *, rgb_topic: str = COLOR_TOPIC, depth_topic: str | None = DEPTH_TOPIC,
            info_topic: str | None = None, slop_s: float = 0.02) -> Iterator[Frame]:
     """Yield a frame for every colour image, in the order of recording.
 
     Args:
         bag: the recording.
-        codec: decoders of the image messages.
         rgb_topic: raw or compressed images; for a topic that is not there, its '/compressed' form is taken.
         depth_topic: likewise with '/compressedDepth'; None leaves depth out.
         info_topic: intrinsics; None takes the RealSense topic where the bag has it.
@@ -52,7 +40,7 @@ def frames(bag: BagReader, codec: Codec, *, rgb_topic: str = COLOR_TOPIC, depth_
 
     Raises:
         InputError: 'bag_topic' or 'bag_type' for a topic that is missing or not an image, 'depth_size' when depth and
-            colour differ in size, 'bag_truncated' after the last readable frame, and what the codec refuses.
+            colour differ in size, 'bag_truncated' after the last readable frame, and the refusals of the image codec.
     """
     if slop_s < 0:
         raise ValueError(f'slop_s is {slop_s}; give 0 or more seconds')
@@ -62,7 +50,7 @@ def frames(bag: BagReader, codec: Codec, *, rgb_topic: str = COLOR_TOPIC, depth_
         info_topic = INFO_TOPIC if INFO_TOPIC in bag.topics else None
     else:
         bag.topic_name(info_topic, CAMERA_INFO)
-    return _pairs(bag, codec, rgb_topic, depth_topic, info_topic, round(slop_s * 1e9))
+    return _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * 1e9))
 
 
 def image_topic(bag: BagReader, name: str, suffix: str) -> str:
@@ -72,7 +60,7 @@ def image_topic(bag: BagReader, name: str, suffix: str) -> str:
                           IMAGE, COMPRESSED_IMAGE)
 
 
-def _pairs(bag: BagReader, codec: Codec, rgb_topic: str, depth_topic: str | None, info_topic: str | None,
+def _pairs(bag: BagReader, rgb_topic: str, depth_topic: str | None, info_topic: str | None,
            slop_ns: int) -> Iterator[Frame]:
     """Walk the bag once; a colour image leaves when a depth at least as new has come, or when it waited too long."""
     waiting: deque[_Look] = deque()
@@ -96,23 +84,23 @@ def _pairs(bag: BagReader, codec: Codec, rgb_topic: str, depth_topic: str | None
         (waiting if item.topic == rgb_topic else depths).append(look)
         while waiting and (depth_topic is None or depths and depths[-1].stamp_ns >= waiting[0].stamp_ns
                            or item.stamp_ns - waiting[0].recorded_ns > PATIENCE_NS):
-            yield _frame(codec, waiting.popleft(), depths, K, slop_ns)
+            yield _frame(waiting.popleft(), depths, K, slop_ns)
     # The images that still wait were readable: they go out before the damage is told.
     while waiting:
-        yield _frame(codec, waiting.popleft(), depths, K, slop_ns)
+        yield _frame(waiting.popleft(), depths, K, slop_ns)
     if damage:
         raise damage
 
 
-def _frame(codec: Codec, look: _Look, depths: deque[_Look], K: np.ndarray | None, slop_ns: int) -> Frame:
+def _frame(look: _Look, depths: deque[_Look], K: np.ndarray | None, slop_ns: int) -> Frame:
     """Decode one colour image with the nearest depth; depths that no later image can want are dropped."""
     while depths and depths[0].stamp_ns < look.stamp_ns - slop_ns:
         depths.popleft()
     near = min(depths, key=lambda depth: abs(depth.stamp_ns - look.stamp_ns), default=None)
-    rgb = (codec.rgb if look.type == IMAGE else codec.compressed_rgb)(look.message)
+    rgb = (rgb_from_msg if look.type == IMAGE else rgb_from_compressed)(look.message)
     depth = None
     if near is not None and abs(near.stamp_ns - look.stamp_ns) <= slop_ns:
-        depth = (codec.depth if near.type == IMAGE else codec.compressed_depth)(near.message)
+        depth = (depth_from_msg if near.type == IMAGE else depth_from_compressed)(near.message)
         if depth.shape != rgb.shape[:2]:
             raise InputError('depth_size', f'depth is {depth.shape[1]}x{depth.shape[0]} beside colour of '
                              f'{rgb.shape[1]}x{rgb.shape[0]}; record the depth that is aligned to colour')

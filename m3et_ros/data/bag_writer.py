@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from rosbags.interfaces import (
     Connection,
@@ -26,7 +25,9 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from m3et_ros.data.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, typestore
+from m3et_ros.data.compressed import encode_depth, encode_rgb
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import depth_to_mm
 from m3et_ros.data.types import Frame
 
 if TYPE_CHECKING:
@@ -46,16 +47,7 @@ STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 IMAGES = ('raw', 'compressed', 'both')
 JPEG_QUALITY = 92
 TOLD = 5  # actions done that `truth` lists
-# compressed_depth_image_transport puts its quantisation before the PNG; for 16UC1 there is none.
-DEPTH_HEADER = bytes(12)
-FURTHEST_MM = 65534  # 65535 marks unknown depth in some drivers
 FOREVER = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE: no deadline
-
-
-def depth_to_mm(depth: np.ndarray) -> np.ndarray:
-    """Turn metres (H, W) float, NaN where unknown, into millimetres (H, W) uint16, 0 where unknown (REP 118)."""
-    known = np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.clip(np.rint(known * 1000), 0, FURTHEST_MM).astype(np.uint16)
 
 
 def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
@@ -158,12 +150,11 @@ class BagWriter:
 
     def write_depth(self, depth: np.ndarray, stamp_ns: int, frame_id: str = OPTICAL_FRAME) -> None:
         """Write a depth image of its own; depth in metres (H, W), NaN where unknown."""
-        header, millimetres = self._header(stamp_ns, frame_id), depth_to_mm(depth)
+        header = self._header(stamp_ns, frame_id)
         if self._raw:
-            self._put(DEPTH_TOPIC, IMAGE, self._image(millimetres, '16UC1', header), stamp_ns)
+            self._put(DEPTH_TOPIC, IMAGE, self._image(depth_to_mm(depth), '16UC1', header), stamp_ns)
         if self._compressed:
-            data = np.frombuffer(DEPTH_HEADER + cv2.imencode('.png', millimetres)[1].tobytes(), np.uint8)
-            message = self._new(COMPRESSED_IMAGE, header=header, format='16UC1; compressedDepth png', data=data)
+            message = self._packed(header, *encode_depth(depth))
             self._put(f'{DEPTH_TOPIC}/compressedDepth', COMPRESSED_IMAGE, message, stamp_ns)
 
     def write_labels(self, stamp_ns: int, labels: Mapping) -> None:
@@ -174,9 +165,7 @@ class BagWriter:
         if self._raw:
             self._put(COLOR_TOPIC, IMAGE, self._image(frame.rgb, 'rgb8', header), frame.stamp_ns)
         if self._compressed:
-            bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
-            jpeg = cv2.imencode('.jpg', bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
-            message = self._new(COMPRESSED_IMAGE, header=header, format='rgb8; jpeg compressed bgr8', data=jpeg.ravel())
+            message = self._packed(header, *encode_rgb(frame.rgb, quality=JPEG_QUALITY))
             self._put(f'{COLOR_TOPIC}/compressed', COMPRESSED_IMAGE, message, frame.stamp_ns)
 
     def _put(self, topic: str, type: str, message: object, stamp_ns: int, latched: bool = False) -> None:
@@ -198,6 +187,9 @@ class BagWriter:
         pixels = np.ascontiguousarray(pixels)
         return self._new(IMAGE, header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
                          is_bigendian=0, step=pixels.strides[0], data=pixels.view(np.uint8).ravel())
+
+    def _packed(self, header: object, form: str, data: bytes) -> object:
+        return self._new(COMPRESSED_IMAGE, header=header, format=form, data=np.frombuffer(data, np.uint8))
 
     def _info(self, frame: Frame, header: object) -> object:
         K = np.asarray(frame.K, np.float64)

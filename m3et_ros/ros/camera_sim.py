@@ -19,8 +19,9 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
-from m3et_ros.data.bag_writer import OPTICAL_FRAME, depth_to_mm, truth
+from m3et_ros.data.bag_writer import OPTICAL_FRAME, truth
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import depth_to_mm
 from m3et_ros.data.kitchen.backends import BACKENDS, choose_backend
 from m3et_ros.data.kitchen.camera import Camera, Observation
 from m3et_ros.data.kitchen.episode import Episode

@@ -9,11 +9,11 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
+from m3et_ros.data.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import depth_from_msg, rgb_from_msg
 from m3et_ros.data.types import Frame
 from m3et_ros.msg import Instruction
-from m3et_ros.ros.compressed import depth_from_compressed, rgb_from_compressed
-from m3et_ros.ros.images import depth_from_msg, rgb_from_msg
 from m3et_ros.ros.messages import stamp_ns
 from m3et_ros.ros.reader import TopicReader
 from m3et_ros.ros.sync import Pair, Synchroniser, require_same_size

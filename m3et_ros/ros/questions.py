@@ -13,9 +13,9 @@ from std_msgs.msg import Header
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.data.types import Frame
 from m3et_ros.msg import Answer
-from m3et_ros.ros.images import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.ros.messages import answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.publishers import publisher
 from m3et_ros.ros.worker import MAX_QUESTIONS

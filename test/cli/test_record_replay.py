@@ -11,7 +11,7 @@ from m3et_ros.cli.output import Refused
 from m3et_ros.cli.record import START_NS
 from m3et_ros.cli.replay import contents, transports
 from m3et_ros.data.bags import BagReader, decode
-from m3et_ros.ros.images import rgb_from_msg
+from m3et_ros.data.images import rgb_from_msg
 from m3et_ros.ros.messages import stamp_ns
 
 SMALL = ('--width', '64', '--height', '48', '--frames', '4')

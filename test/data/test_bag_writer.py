@@ -16,11 +16,11 @@ from m3et_ros.data.bag_writer import (
     OPTICAL_FRAME,
     POSE_TOPIC,
     BagWriter,
-    depth_to_mm,
     quaternion,
 )
 from m3et_ros.data.bags import BagReader, decode
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import depth_to_mm
 from m3et_ros.data.types import Frame
 
 STAMP = 1_700_000_000_123_456_789
@@ -44,7 +44,7 @@ def test_every_part_of_a_frame_comes_back(tmp_path):
     color, depth, info = topics[COLOR_TOPIC], topics[DEPTH_TOPIC], topics[INFO_TOPIC]
     assert (color.encoding, color.step, depth.encoding, depth.step) == ('rgb8', 6, '16UC1', 4)
     assert color.data.tolist() == list(range(12))
-    assert depth.data.view(np.uint16).tolist() == [1500, 0, 0, 65534]
+    assert depth.data.view(np.uint16).tolist() == [1500, 0, 0, 0]
     assert (color.header.stamp.sec, color.header.stamp.nanosec) == (1_700_000_000, 123_456_789)
     images = (COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, MASK_TOPIC)
     assert {topics[name].header.frame_id for name in images} == {OPTICAL_FRAME}

@@ -8,8 +8,8 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
+from m3et_ros.data.images import depth_from_msg, rgb_from_msg
 from m3et_ros.ros.camera_sim import EDGE, NEAREST_M, info_msg, sensed
-from m3et_ros.ros.images import depth_from_msg, rgb_from_msg
 from m3et_ros.ros.messages import stamp_ns
 
 pytest.importorskip('mujoco', reason='the simulated kitchen needs MuJoCo')
