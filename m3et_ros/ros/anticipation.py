@@ -3,7 +3,7 @@
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from m3et_ros.msg import ActionAnticipation
+from m3et_ros.ros.interfaces import ANTICIPATION
 from m3et_ros.ros.messages import anticipation_msg
 from m3et_ros.ros.publishers import publisher
 from m3et_ros.runtime.results import Anticipation
@@ -14,7 +14,7 @@ class Anticipations:
 
     def __init__(self, node: LifecycleNode):
         self._node = node
-        self._publisher = publisher(node, ActionAnticipation, '~/anticipation')
+        self._publisher = publisher(node, ANTICIPATION)
 
     def publish(self, result: Anticipation, header: Header, model_id: str) -> None:
         """Publish a result under the header of its input image."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header, String
 
 from m3et_ros.data.compressed import depth_from_compressed, rgb_from_compressed
@@ -14,12 +14,13 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.images import depth_from_msg, rgb_from_msg
 from m3et_ros.data.types import Frame
 from m3et_ros.msg import Instruction
+from m3et_ros.ros import interfaces
 from m3et_ros.ros.messages import stamp_ns
 from m3et_ros.ros.reader import TopicReader
 from m3et_ros.ros.sync import Pair, Synchroniser, require_same_size
 
-RGB = {'raw': ('rgb/image_raw', Image), 'compressed': ('rgb/image_raw/compressed', CompressedImage)}
-DEPTH = {'raw': ('depth/image_raw', Image), 'compressedDepth': ('depth/image_raw/compressedDepth', CompressedImage)}
+RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
+DEPTH = {'raw': interfaces.DEPTH, 'compressedDepth': interfaces.DEPTH_COMPRESSED}
 # How often waiting colour images are looked at, and how often publishers are, in seconds.
 POLL_S, FOLLOW_S = 0.05, 0.5
 
@@ -106,9 +107,9 @@ class CameraInputs:
         self._read(RGB, self._on_rgb, settings.rgb_transport)
         if settings.depth_transport != 'none':
             self._read(DEPTH, self._on_depth, settings.depth_transport)
-        self._read({'raw': ('rgb/camera_info', CameraInfo)}, self._on_info, 'raw')
-        self._read({'raw': ('instruction', Instruction)}, self._on_instruction, 'raw')
-        self._read({'raw': ('instruction/text', String)}, self._on_text, 'raw')
+        self._read({'raw': interfaces.RGB_INFO}, self._on_info, 'raw')
+        self._read({'raw': interfaces.INSTRUCTION}, self._on_instruction, 'raw')
+        self._read({'raw': interfaces.INSTRUCTION_TEXT}, self._on_text, 'raw')
         # On the steady clock: waiting must end also when simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [self._node.create_timer(POLL_S, lambda: self._pass(self.sync.poll()), clock=steady),

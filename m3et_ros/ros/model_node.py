@@ -9,10 +9,9 @@ A lifecycle node: weights are loaded on configure, topics open on activate, devi
 import torch
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros import middleware, parameters
+from m3et_ros.ros import interfaces, middleware, parameters
 from m3et_ros.ros.anticipation import Anticipations
 from m3et_ros.ros.diagnostics import Diagnostics
 from m3et_ros.ros.health import Health
@@ -25,7 +24,6 @@ from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.models import open_checkpoint
 from m3et_ros.runtime.selftest import self_test
 from m3et_ros.runtime.session import Session
-from m3et_ros.srv import LoadModel
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -45,8 +43,8 @@ class ModelNode(LifecycleNode):
         self._questions = Questions(self)
         self.inputs = CameraInputs(self, self._offer)
         self.diagnostics = Diagnostics(self, self.health.status)
-        self.create_service(LoadModel, '~/load_model', self._on_load_model)
-        self.create_service(Trigger, '~/reset_memory', self._on_reset_memory)
+        self.create_service(interfaces.LOAD_MODEL.kind, interfaces.LOAD_MODEL.name, self._on_load_model)
+        self.create_service(interfaces.RESET_MEMORY.kind, interfaces.RESET_MEMORY.name, self._on_reset_memory)
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
         for sentence in parameters.unknown_overrides(self):
             self.get_logger().warning(sentence)

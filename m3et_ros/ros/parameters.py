@@ -120,7 +120,7 @@ PARAMETERS: Table = (
     P('horizon_s', 1.0, 'How many seconds ahead actions are anticipated.', 0.1, 10, live=True),
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),
     P('max_question_chars', 1000, 'Longest question in characters that is not refused.', 1, 100_000, live=True),
-    P('memory_frames', 8, 'Frames per update of the episode memory.', 1, 64),
+    P('memory_frames', 8, 'Frames kept of an episode, spread evenly over all of it.', 2, 64),
     P('silent_topic_s', 5.0, 'Seconds without a message after which a topic is reported as silent; 0 never reports.',
       0, 3600, live=True),
     P('overlay_alpha', 0.5, 'Opacity of the segmentation overlay.', 0, 1, live=True),

@@ -2,11 +2,11 @@
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from m3et_ros.data.types import Labels
-from m3et_ros.msg import LabelMap
+from m3et_ros.ros import interfaces
 from m3et_ros.ros.images import to_image_msg
 from m3et_ros.ros.messages import label_map_msg
 from m3et_ros.ros.publishers import publisher
@@ -19,11 +19,11 @@ class Perception:
     """Publishes what the decoders reconstruct; nothing is computed that nobody listens to."""
 
     def __init__(self, node: LifecycleNode):
-        self._depth = publisher(node, Image, '~/depth/image')
-        self._info = publisher(node, CameraInfo, '~/depth/camera_info')
-        self._mask = publisher(node, Image, '~/segmentation/mask')
-        self._overlay = publisher(node, Image, '~/segmentation/overlay')
-        self._labels = publisher(node, LabelMap, '~/segmentation/labels', latched())
+        self._depth = publisher(node, interfaces.DEPTH_COMPLETED)
+        self._info = publisher(node, interfaces.DEPTH_INFO)
+        self._mask = publisher(node, interfaces.MASK)
+        self._overlay = publisher(node, interfaces.OVERLAY)
+        self._labels = publisher(node, interfaces.LABELS, latched())
         self._colors = np.zeros((256, 3), np.uint8)
 
     def start(self, labels: Labels, header: Header) -> None:

@@ -4,14 +4,15 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.qos import QoSProfile
 
+from m3et_ros.ros.interfaces import Interface
 from m3et_ros.ros.qos import newest, overrides, publisher_events
 
 
-def publisher(node: LifecycleNode, kind: type, topic: str, profile: QoSProfile | None = None) -> LifecyclePublisher:
-    """A lifecycle publisher of results; keep-last 1 and reliable unless `profile` says otherwise.
+def publisher(node: LifecycleNode, output: Interface, profile: QoSProfile | None = None) -> LifecyclePublisher:
+    """A lifecycle publisher of one of the OUTPUTS; keep-last 1 and reliable unless `profile` says otherwise.
 
     The node needs `health.counters`, which count subscribers whose quality of service does not match.
     """
     return node.create_lifecycle_publisher(
-        kind, topic, profile or newest(), event_callbacks=publisher_events(node, topic, node.health.counters),
-        qos_overriding_options=overrides())
+        output.kind, output.name, profile or newest(), qos_overriding_options=overrides(),
+        event_callbacks=publisher_events(node, output.name, node.health.counters))

@@ -16,13 +16,13 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.images import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.data.types import Frame
 from m3et_ros.msg import Answer
+from m3et_ros.ros import interfaces
 from m3et_ros.ros.messages import answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.publishers import publisher
 from m3et_ros.ros.worker import MAX_QUESTIONS
 from m3et_ros.runtime.engine import View
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import checked_question, checked_scope
-from m3et_ros.srv import AskQuestion
 
 INACTIVE = 'The model node is not active; activate it first (ros2 lifecycle set <node> activate).'
 BUSY = 'Too many questions are waiting; ask again later.'
@@ -69,11 +69,11 @@ class Questions:
         self._node = node
         # A question that waits for the inference thread must not keep the next one from being taken.
         group = ReentrantCallbackGroup()
-        self._publisher = publisher(node, Answer, '~/answer')
+        self._publisher = publisher(node, interfaces.ANSWER)
         self._service = node.create_service(
-            AskQuestion, '~/ask', self._on_ask, callback_group=group, qos_profile=QoSProfile(depth=2 * MAX_QUESTIONS))
+            interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group, qos_profile=QoSProfile(depth=2 * MAX_QUESTIONS))
         self._action = ActionServer(
-            node, AskStreaming, '~/ask_streaming', execute_callback=self._on_goal,
+            node, AskStreaming, interfaces.ASK_STREAMING.name, execute_callback=self._on_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT, callback_group=group)
 
     def publish_standing(self, view: View) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from rclpy.node import Node
 
 from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.interfaces import Interface
 from m3et_ros.ros.qos import FollowingSubscription, SilentTopicWatch
 
 
@@ -16,13 +17,13 @@ class TopicReader:
     second or so, because publishers come and go.
     """
 
-    def __init__(self, node: Node, transports: Mapping[str, tuple[str, type]], callback: Callable[[Any], None], *,
+    def __init__(self, node: Node, transports: Mapping[str, Interface], callback: Callable[[Any], None], *,
                  counters: Counters, transport: str = 'auto', reliability: str = 'auto', watched: bool = False):
         """Subscribe to the first transport; `follow` mends the choice.
 
         Args:
             node: subscribes.
-            transports: name to (topic, message type), preferred first.
+            transports: name to topic, preferred first.
             callback: called with each message on the executor thread.
             counters: counts 'incompatible_qos'.
             transport: 'auto' or one of the names.
@@ -37,7 +38,7 @@ class TopicReader:
 
     def follow(self, silent_s: float) -> None:
         """Follow the publishers to another transport or reliability; warn after `silent_s` seconds without a message."""
-        offered = [t for t in self._transports if self._node.count_publishers(t[0])]
+        offered = [t for t in self._transports if self._node.count_publishers(t.name)]
         if offered and self._read not in offered:
             self.close()
             self._open(offered[0])
@@ -55,11 +56,11 @@ class TopicReader:
         """Seconds since the last message, or since this transport was chosen; 0 where nobody watches."""
         return self._watch.silent_s if self._watch is not None else 0.0
 
-    def _open(self, transport: tuple[str, type]) -> None:
-        self._read = topic, kind = transport
-        package, _, _ = kind.__module__.partition('.')
-        self._watch = SilentTopicWatch(self._node, topic, f'{package}/msg/{kind.__name__}') if self._watched else None
-        self._subscription = FollowingSubscription(self._node, kind, topic, self._heard, reliability=self._reliability,
+    def _open(self, transport: Interface) -> None:
+        self._read = transport
+        watched = SilentTopicWatch(self._node, transport.name, transport.type_name)
+        self._watch = watched if self._watched else None
+        self._subscription = FollowingSubscription(self._node, transport.kind, transport.name, self._heard, reliability=self._reliability,
                                                    counters=self._counters)
 
     def _heard(self, message: Any) -> None:

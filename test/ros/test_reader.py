@@ -3,10 +3,11 @@
 from sensor_msgs.msg import CompressedImage, Image
 
 from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.interfaces import Interface
 from m3et_ros.ros.qos import newest
 from m3et_ros.ros.reader import TopicReader
 
-TRANSPORTS = {'raw': ('eye', Image), 'compressed': ('eye/compressed', CompressedImage)}
+TRANSPORTS = {'raw': Interface('eye', Image, 'raw'), 'compressed': Interface('eye/compressed', CompressedImage, 'JPEG')}
 
 
 def reader(node, got, **options):
@@ -27,8 +28,8 @@ def test_it_follows_the_publisher_to_another_transport(ros):
 
 def test_raw_is_preferred_where_both_are_published(ros):
     node, other = ros.node('listener'), ros.node('camera')
-    for topic, kind in TRANSPORTS.values():
-        other.create_publisher(kind, topic, newest())
+    for transport in TRANSPORTS.values():
+        other.create_publisher(transport.kind, transport.name, newest())
     ros.until(lambda: node.count_publishers('eye') and node.count_publishers('eye/compressed'))
     reading = reader(node, [])
     reading.follow(0.0)
