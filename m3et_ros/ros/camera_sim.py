@@ -11,9 +11,9 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
@@ -26,16 +26,15 @@ from m3et_ros.data.kitchen.backends import BACKENDS, choose_backend
 from m3et_ros.data.kitchen.camera import Camera, Observation
 from m3et_ros.data.kitchen.episode import Episode
 from m3et_ros.data.kitchen.simulator import import_mujoco
+from m3et_ros.ros import middleware
 from m3et_ros.ros.images import to_image_msg
 from m3et_ros.ros.messages import stamp_ns
 from m3et_ros.ros.parameters import ParameterSpec as P
 from m3et_ros.ros.parameters import declare, unknown_overrides
 from m3et_ros.ros.qos import newest, overrides
-from m3et_ros.ros.sources import run
 
 NAMESPACE = '/camera/camera'
 ENDLESS = sys.maxsize
-SPIN_PERIOD_S = 0.1
 JOIN_S = 1.0
 """How long the frame being rendered may take when the node stops."""
 
@@ -115,20 +114,12 @@ class CameraSim(Node):
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._render, name='kitchen', daemon=True)
 
-    def play(self) -> int:
-        """Publish until the context is shut down; return the exit code."""
-        executor = SingleThreadedExecutor(context=self.context)
-        executor.add_node(self)
+    def play(self, stop: Callable[[], bool]) -> None:
+        """Publish until stop() is true; what fails while rendering is raised here."""
         self._thread.start()
-        try:
-            while self.context.ok() and self._thread.is_alive():
-                executor.spin_once(timeout_sec=SPIN_PERIOD_S)
-        finally:
-            self.stop()
-            executor.shutdown(timeout_sec=0)
+        middleware.spin(self, lambda: stop() or not self._thread.is_alive())
         if self._failure:
             raise self._failure
-        return 0
 
     def stop(self) -> None:
         """End the thread after the picture it works on."""
@@ -197,7 +188,7 @@ class CameraSim(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the camera and return the exit code."""
-    return run('camera_sim', CameraSim, CameraSim.play, args)
+    return middleware.run(CameraSim, args, serve=CameraSim.play)
 
 
 if __name__ == '__main__':

@@ -6,24 +6,29 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.signals import SignalHandlerOptions
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.ros.logs import PACKAGE, forwarded
 
 RCLError, UnknownROSArgsError = rclpy_implementation.RCLError, rclpy_implementation.UnknownROSArgsError
-PACKAGE = 'm3et_ros'
+REFUSALS = (InputError, ParameterException, InvalidQosOverridesError)
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')  # Jazzy and before; Kilted on
 SHARED_MEMORY = Path('/dev/shm')
 MIB = 1 << 20
 # Profiles from the largest, with the room that some four processes of a robot need; each reserves its segment at once.
 PROFILES = (('fastdds.xml', 256 * MIB), ('fastdds_small.xml', 20 * MIB))
 WAIT_S = 0.2
+N = TypeVar('N', bound=Node)
 
 
 def share(*parts: str) -> Path:
@@ -128,32 +133,37 @@ def spin(target: Node | Executor, stop: Callable[[], bool] = bool) -> None:
             executor.shutdown(timeout_sec=0)
 
 
-def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
-    """Main function of an executable with one node: prepare, init, make the node, spin, end in order.
+def run(make: Callable[[], N], args: Sequence[str] | None = None, *,
+        serve: Callable[[N, Callable[[], bool]], int | None] = spin) -> int:
+    """Main function of an executable with one node: prepare, init, make the node, serve, end in order.
 
     Args:
         make: makes the node, in less than a second; longer work belongs into callbacks and threads.
         args: as for rclpy.init; None takes sys.argv.
+        serve: called with the node and whether to stop, to be asked several times a second; returns the exit code,
+            None for 0.
 
     Returns:
-        Exit code: 0 after SIGINT, SIGTERM or shutdown, 2 when the command line, the parameter file or a parameter is
-        refused (one sentence says why).
+        Exit code: 0 at the end and after SIGINT, SIGTERM or shutdown; 1 when the command line, a parameter or other
+        input is refused (one sentence says why).
     """
     stop, node, code = Stop(), None, 0
-    try:
-        _init(prepare(), args)
-        node = make()
-        spin(node, stop)
-    except InputError as error:
-        get_logger(PACKAGE).fatal(str(error))
-        code = 2
-    except KeyboardInterrupt:
-        get_logger(PACKAGE).info(f'A callback still ran {stop.GRACE_S:g} s after the signal and was interrupted.')
-    finally:
-        stop.settle()
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+    with forwarded() as python_log:
+        try:
+            _init(prepare(), args)
+            node = make()
+            python_log.node_logger = node.get_logger().name
+            code = serve(node, stop) or 0
+        except REFUSALS as error:
+            get_logger(PACKAGE).fatal(str(error))
+            code = 1
+        except KeyboardInterrupt:
+            get_logger(PACKAGE).info(f'Work still ran {stop.GRACE_S:g} s after the signal and was interrupted.')
+        finally:
+            stop.settle()
+            if node is not None:
+                node.destroy_node()
+            rclpy.try_shutdown()
     return code
 
 

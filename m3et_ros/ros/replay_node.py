@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
@@ -24,11 +25,11 @@ from rosgraph_msgs.msg import Clock
 
 from m3et_ros.data.bags import BagMessage, BagReader, Topic
 from m3et_ros.data.errors import InputError
+from m3et_ros.ros import middleware
 from m3et_ros.ros.clock import Timeline, restamped
 from m3et_ros.ros.messages import stamp_msg
 from m3et_ros.ros.parameters import ParameterSpec as P
 from m3et_ros.ros.parameters import declare, unknown_overrides
-from m3et_ros.ros.sources import run
 
 CLOCK_TOPIC = '/clock'
 CLOCK_PERIOD_S = 0.02
@@ -100,6 +101,7 @@ class ReplayNode(Node):
         self._players = self._create_players()
         self._headed = {name for name, player in self._players.items() if _begins_with_header(player.msg_type)}
         self._late = False
+        self._stop: Callable[[], bool] = bool
         self._spun = time.monotonic()
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
@@ -111,12 +113,13 @@ class ReplayNode(Node):
             self.bag.close()
         super().destroy_node()
 
-    def play(self) -> int:
-        """Play the bag once, or for ever, and return the exit code: 0, or 1 when a part of it could not be read."""
+    def play(self, stop: Callable[[], bool]) -> int:
+        """Play the bag once, or for ever until stop(); the exit code: 0, or 1 when a part of it could not be read."""
+        self._stop = stop
         if self.options.wait_for_subscribers:
             self._await_subscribers()
         code = 0
-        while self.context.ok():
+        while not self._stop():
             try:
                 self._play_once()
             except InputError as damage:
@@ -125,7 +128,7 @@ class ReplayNode(Node):
                     self.get_logger().error(str(damage))
             if not self.options.loop or not self.sent:
                 break
-        if self.context.ok():
+        if not self._stop():
             self._finish()
         return code
 
@@ -161,7 +164,7 @@ class ReplayNode(Node):
         """Wait until somebody listens and no further subscriber has come for a moment."""
         self.get_logger().info('waiting for subscribers')
         seen, since = 0, time.monotonic()
-        while self.context.ok() and (seen == 0 or time.monotonic() - since < SETTLE_S):
+        while not self._stop() and (seen == 0 or time.monotonic() - since < SETTLE_S):
             self._executor.spin_once(timeout_sec=0.05)
             count = sum(player.get_subscription_count() for player in self._players.values())
             if count != seen:
@@ -177,14 +180,14 @@ class ReplayNode(Node):
         self._clock_ns = 0
         for message in messages:
             self._wait(timeline, message.stamp_ns)
-            if not self.context.ok():
+            if self._stop():
                 return
             self._publish(timeline, message)
 
     def _wait(self, timeline: Timeline, recorded_ns: int) -> None:
         """Serve parameters and tick the clock until a message is due."""
         due = timeline.due(recorded_ns)
-        while self.context.ok():
+        while not self._stop():
             now = time.monotonic()
             if now >= due and now - self._spun < SPIN_PERIOD_S:
                 break
@@ -215,7 +218,7 @@ class ReplayNode(Node):
         """See the last messages delivered and say how many went out."""
         deadline = time.monotonic() + ACK_S
         lagging = [player.topic_name for player in self._players.values() if not self._acknowledged(player, deadline)]
-        if not self.context.ok():
+        if self._stop():
             return
         if lagging:
             self.get_logger().warning(f'not acknowledged within {ACK_S:g} s: {", ".join(lagging)}')
@@ -224,7 +227,7 @@ class ReplayNode(Node):
 
     def _acknowledged(self, player: Publisher, deadline: float) -> bool:
         """Wait until every subscriber has what was sent, in short steps because a signal must end this too."""
-        while self.context.ok():
+        while not self._stop():
             if player.wait_for_all_acked(Duration(seconds=0.1)):
                 return True
             if time.monotonic() > deadline:
@@ -239,7 +242,7 @@ def _begins_with_header(message: type) -> bool:
 
 def main(args: list[str] | None = None) -> int:
     """Play a bag and return the exit code."""
-    return run('replay_node', ReplayNode, ReplayNode.play, args)
+    return middleware.run(ReplayNode, args, serve=ReplayNode.play)
 
 
 if __name__ == '__main__':

@@ -11,11 +11,20 @@ import pytest
 from m3et_ros.ros import middleware
 
 NODE = """
-import sys, time, rclpy
+import logging, sys, time, rclpy
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.middleware import run
 from rcl_interfaces.msg import ParameterEvent
 from rclpy.executors import SingleThreadedExecutor
+
+def serve(node, stop):
+    logging.getLogger('m3et_ros.runtime.part').warning('the weights are random')
+    print('ready', flush=True)
+    if 'damaged' in sys.argv:
+        raise InputError('bag', 'the bag is cut off; record it again')
+    while 'wait' in sys.argv and not stop():
+        time.sleep(0.01)
+    return 7
 
 def make():
     if 'refuse' in sys.argv:
@@ -24,6 +33,8 @@ def make():
         node = rclpy.create_node('slow')
         node.create_timer(0.01, lambda: (print('ready', flush=True), time.sleep(600)))
         return node
+    if 'type' in sys.argv:
+        return rclpy.create_node('typed').declare_parameter('', 1)
     if 'break' in sys.argv:
         raise RuntimeError('our own bug')
     node = rclpy.create_node('idle')
@@ -34,7 +45,7 @@ def make():
             SingleThreadedExecutor().shutdown()
     return node
 
-sys.exit(run(make))
+sys.exit(run(make, serve=serve) if 'serve' in sys.argv else run(make))
 """
 
 
@@ -56,18 +67,38 @@ def test_a_signal_ends_the_process_whatever_it_is_at(number, word):
     assert 'Traceback' not in errors and 'Error' not in errors
 
 
-def test_a_refused_parameter_is_one_sentence_and_exit_code_2():
-    process = start('refuse')
+@pytest.mark.parametrize('words,sentence', [
+    (['refuse'], 'top_k is 0; give 1..50'), (['type'], 'Invalid parameter name'),
+    (['serve', 'damaged'], 'the bag is cut off; record it again'),
+], ids=' '.join)
+def test_refused_input_is_one_sentence_and_exit_code_1(words, sentence):
+    process = start(*words)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert 'top_k is 0; give 1..50' in output + errors and 'Traceback' not in errors
+    assert process.returncode == 1
+    assert sentence in output + errors and 'Traceback' not in errors
+
+
+def test_a_node_may_serve_in_its_own_way_and_choose_the_exit_code():
+    process = start('serve')
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert (output + errors).count('the weights are random') == 1 and '[WARN]' in output + errors
+
+
+def test_a_node_that_serves_in_its_own_way_is_told_of_a_signal():
+    process = start('serve', 'wait')
+    while process.stdout.readline() != 'ready\n':
+        assert process.poll() is None
+    process.terminate()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 7 and 'interrupted' not in errors
 
 
 @pytest.mark.parametrize('words', [['--params-file', '/nowhere.yaml'], ['--nonsense']])
-def test_a_wrong_command_line_is_one_sentence_and_exit_code_2(words):
+def test_a_wrong_command_line_is_one_sentence_and_exit_code_1(words):
     process = start('--ros-args', *words)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 1
     assert words[-1] in output + errors and 'Traceback' not in errors
 
 

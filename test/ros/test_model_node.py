@@ -226,7 +226,7 @@ def test_a_refused_parameter_ends_with_a_sentence(robot):
     robot = robot('wrong', 'top_k:=0')
     robot.process.wait(30)
     code, output = robot.stop()
-    assert code == 2 and 'top_k is 0; give 1..50' in output and 'Traceback' not in output
+    assert code == 1 and 'top_k is 0; give 1..50' in output and 'Traceback' not in output
 
 
 def test_diagnostics_tell_what_runs(robot):
