@@ -238,11 +238,16 @@ class SilentTopicWatch:
     def _remapping(self) -> str:
         own = {self._node.resolve_topic_name(self._topic)}
         topics = sorted({name for name, kinds in self._node.get_topic_names_and_types() if self._kind in kinds} - own)
-        published = [name for name in topics if self._node.count_publishers(name)]
+        published = [name for name in topics if self._others_publish(name)]
         if not published:
             return 'start the camera, the replay or the simulator'
         return (f'{self._kind} is published on {", ".join(published[:4])}: remap with '
                 f'--ros-args -r {self._topic}:={published[0]}')
+
+    def _others_publish(self, topic: str) -> bool:
+        own = self._node.get_name(), self._node.get_namespace()
+        return any((publisher.node_name, publisher.node_namespace) != own
+                   for publisher in self._node.get_publishers_info_by_topic(topic))
 
 
 def _described(info) -> str:

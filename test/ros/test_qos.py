@@ -167,6 +167,16 @@ def test_silence_names_the_topic_to_remap(ros):
     assert '-r x:=/camera/image' in sentence and '/camera/other' not in sentence
 
 
+def test_what_only_the_silent_node_publishes_is_no_topic_to_remap(ros):
+    node = ros.node('model', namespace='robot')
+    node.create_publisher(String, '~/result', 1)
+    watch = qos.SilentTopicWatch(node, 'x', 'std_msgs/msg/String')
+    ros.until(lambda: node.count_publishers('~/result'))
+    assert watch.explain().endswith('start the camera, the replay or the simulator.')
+    ros.node('camera', namespace='robot').create_publisher(String, 'model/result', 1)
+    assert '-r x:=/robot/model/result' in ros.until(lambda: '-r' in watch.explain() and watch.explain())
+
+
 def test_silence_names_publishers_and_their_type(ros):
     watch, _ = silent(ros)
     camera = ros.node('camera', namespace='robot')
