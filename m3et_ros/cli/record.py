@@ -36,13 +36,9 @@ def record(
     start = time.monotonic()
     with (BagWriter(out, storage, images='compressed' if compressed else 'raw') as bag,
           Camera(episode, backend=backend) as camera, stop_signals() as stopped):
-        written, told = 0, None
+        written = 0
         for state in track(episode.run(frames), frames, f'recording {out}'):
-            stamp_ns = START_NS + round(state.stamp_s * 1e9)
-            _write_frame(bag, camera.observe(state), stamp_ns)
-            if told != (state.current, len(state.finished)):
-                bag.write_labels(stamp_ns, truth(state))
-                told = state.current, len(state.finished)
+            bag.write_observation(camera.observe(state), START_NS)
             written += 1
             if stopped.is_set():
                 break
@@ -55,15 +51,3 @@ def record(
     ended = '' if written == frames else f' (stopped early: {frames} were asked for)'
     say(f'{out}: {written} frames of {width}x{height}{ended}, {len(episode.labels)} actions, {size / 1e6:.1f} MB, '
         f'{seconds:.0f} s, rendered with {camera.backend}.\nPlay it: m3et replay {out}')
-
-
-def truth(state) -> dict:
-    """What is true from a moment on, in the words of camera_sim: the action under way and the last ones done."""
-    return {'source': 'ground truth of the simulator', 'current': state.current and dataclasses.asdict(state.current),
-            'finished': [dataclasses.asdict(action) for action in state.finished[-5:]]}
-
-
-def _write_frame(bag, seen, stamp_ns: int) -> None:
-    from m3et_ros.data.types import Frame
-
-    bag.write_frame(Frame(seen.rgb, seen.depth, stamp_ns, K=seen.K), pose=seen.pose, mask=seen.semantic)
