@@ -2,6 +2,7 @@
 
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the robot in the simulated kitchen, ask it a few questions, measure it, and write a picture."""
+    if sheet and find_spec('matplotlib') is None:
+        raise Refused('The picture needs matplotlib; pip install matplotlib, or give --no-sheet.')
     # A namespace of its own keeps the demo apart from robots and other demos on the same domain.
     below = f'/m3et_demo_{os.getpid()}'
     camera = f'{below}/camera'

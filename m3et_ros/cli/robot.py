@@ -61,6 +61,7 @@ def robot(
     arguments = model_arguments(below, camera, model=model, device=device, params_file=params_file, sim_time=sim_time,
                                 parameters=parameters, remaps=remaps)
     with stop_signals() as stopped:
+        note(f'm3et: robot in {namespace(below)} on the camera {namespace(camera, "--camera")}; Ctrl-C ends it.')
         node = Child('model', MODEL_NODE, arguments)
         with running(node):
             ended = watch([node], stopped)

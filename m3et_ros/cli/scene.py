@@ -56,7 +56,7 @@ class Scene:
         if self._start is None and self._watch.newest_complete() and self._watch.diagnostics:
             self._start = time.monotonic()
             self._watch.received.clear()
-            self._watch.arrivals.clear()
+            self._watch.ages.clear()
         return self._start is not None
 
     def missing(self) -> str:
@@ -109,7 +109,7 @@ class Scene:
             'device': watch.diagnostics.get('device'), 'seconds': lasted,
             'frames_in': watch.received['rgb'], 'frames_out': watch.received['completed'],
             'fps_in': watch.received['rgb'] / lasted, 'fps_out': watch.received['completed'] / lasted,
-            'age_s': quantiles(watch.ages()), 'drops': watch.drops(), 'diagnostics': watch.diagnostics,
+            'age_s': quantiles(watch.ages), 'drops': watch.drops(), 'diagnostics': watch.diagnostics,
             'moments': [{'stamp_ns': row['stamp_ns'], 'seconds': row['seconds'], 'answers': row['answers'],
                          'anticipation': row['anticipation'], 'truth': self._truth(row['stamp_ns'])}
                         for row in self._rows]}
@@ -151,8 +151,7 @@ class Scene:
 
     def _truth(self, stamp: int) -> dict:
         """What the simulator knows of now and next."""
-        known = self._watch.truths.get(stamp) or {}
-        return {'now': _narration(known.get('current')), 'next': _narration(self._watch.next_action(stamp))}
+        return {'now': _narration(self._watch.truths.get(stamp)), 'next': _narration(self._watch.next_action(stamp))}
 
     def _actions(self, row: dict) -> list[Said]:
         """Lines about now and next: what was anticipated, and what was the case."""

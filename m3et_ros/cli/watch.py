@@ -24,9 +24,10 @@ class Watch:
     """Listens to a model node and its simulated camera.
 
     Attributes:
-        frames: messages by stamp in ns and by name: those of PICTURES, 'anticipation', 'truth'.
-        arrivals: stamps and ages in seconds of the completed depth images, in the order of arrival.
-        truths: the simulator's word by stamp, all of them.
+        frames: the newest messages by stamp in ns and by name: those of PICTURES, and 'anticipation'.
+        received: how many have come, by the same names.
+        ages: seconds from the stamp of a frame to the arrival of its completed depth, here.
+        truths: by stamp, what the person really does; None for nothing in particular.
         labels: the latched label map, or None.
         diagnostics: newest values of the model node by key.
         idle: how often in a row it has said that it is not configured.
@@ -42,8 +43,8 @@ class Watch:
         """
         self.frames: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self.received: Counter[str] = Counter()
-        self.arrivals: list[tuple[int, float]] = []
-        self.truths: dict[int, dict] = {}
+        self.ages: list[float] = []
+        self.truths: dict[int, dict | None] = {}
         self.labels: LabelMap | None = None
         self.diagnostics: dict[str, str] = {}
         self.idle = 0
@@ -68,19 +69,11 @@ class Watch:
         """The newest stamp all pictures of which have come, or None."""
         return next((stamp for stamp in reversed(self.frames) if self.complete(stamp)), None)
 
-    def ages(self) -> list[float]:
-        """Seconds from the stamp of a frame to the arrival of its completed depth, here."""
-        return [age for _, age in self.arrivals]
-
     def next_action(self, stamp: int) -> dict | None:
         """The first action to begin after a stamp, as far as the simulator went on; None when there was none."""
-        known = self.truths.get(stamp)
-        if known is None:
-            return None
-        begun = (known['current'] or {}).get('start_s', -1.0)
-        done = {action['start_s'] for action in known['finished']}
-        later = (truth['current'] for at, truth in sorted(self.truths.items()) if at > stamp)
-        return next((a for a in later if a and a['start_s'] > begun and a['start_s'] not in done), None)
+        now = self.truths.get(stamp)
+        later = (action for at, action in sorted(self.truths.items()) if at > stamp)
+        return next((action for action in later if action and (now is None or action['start_s'] > now['start_s'])), None)
 
     def drops(self) -> dict[str, int]:
         """Frames that the model node dropped or refused, by reason, as its diagnostics count them."""
@@ -93,13 +86,13 @@ class Watch:
         self.frames.setdefault(stamp, {})[name] = message
         self.received[name] += 1
         if name == 'completed':
-            self.arrivals.append((stamp, (time.time_ns() - stamp) / 1e9))
+            self.ages.append((time.time_ns() - stamp) / 1e9)
         while len(self.frames) > KEPT_FRAMES:
             self.frames.popitem(last=False)
 
     def _on_truth(self, message: String) -> None:
         truth = json.loads(message.data)
-        self.truths[truth['stamp_ns']] = truth
+        self.truths[truth['stamp_ns']] = truth['current']
 
     def _on_labels(self, message: LabelMap) -> None:
         self.labels = message

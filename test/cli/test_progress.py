@@ -1,3 +1,6 @@
+import io
+import sys
+
 from m3et_ros.cli.progress import Waiting, track
 
 
@@ -12,3 +15,25 @@ def test_off_a_terminal_waiting_is_silent(capsys):
     with Waiting() as waiting:
         waiting.show('for nothing')
     assert capsys.readouterr().err == ''
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers what was written to it."""
+
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_there_is_a_bar_that_goes_away(monkeypatch):
+    monkeypatch.setattr('sys.stderr', Terminal())
+    assert list(track([1, 2], 2, 'counting')) == [1, 2]
+    shown = sys.stderr.getvalue()
+    assert 'counting' in shown and shown.rsplit('\r', 1)[1].strip() == ''
+
+
+def test_on_a_terminal_waiting_is_one_line_that_goes_away(monkeypatch):
+    monkeypatch.setattr('sys.stderr', Terminal())
+    with Waiting() as waiting:
+        waiting.show('for the kettle')
+    shown = sys.stderr.getvalue()
+    assert 'for the kettle (0 s)' in shown and shown.endswith('\r\x1b[K') and '\n' not in shown
