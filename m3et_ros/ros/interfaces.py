@@ -1,6 +1,6 @@
-"""Every topic, service and action of the model node in one table: the node opens them from it, the manual prints it.
+"""Every topic, service and action of the model node in one table: the node opens them from it, the README prints it.
 
-    python -m m3et_ros.ros.interfaces            # prints the tables of docs/interfaces.md
+    python scripts/readme_tables.py            # after a change to the table
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Interface(NamedTuple):
 
     name: str
     kind: type
-    # What it carries, for the manual.
+    # What it carries, for the README.
     about: str
 
     @property
@@ -62,13 +62,10 @@ ACTIONS = (ASK_STREAMING,)
 
 
 def as_markdown() -> str:
-    """The tables for the manual."""
+    """The tables for the README."""
     parts = []
     for title, rows in (('Topics in', INPUTS), ('Topics out', OUTPUTS), ('Services', SERVICES), ('Actions', ACTIONS)):
         parts += [f'| {title} | Type | |', '|---|---|---|',
                   *(f'| `{row.name}` | `{row.type_name}` | {row.about} |' for row in rows), '']
     return '\n'.join(parts)
 
-
-if __name__ == '__main__':
-    print(as_markdown(), end='')

@@ -6,6 +6,8 @@
 A lifecycle node: weights are loaded on configure, topics open on activate, device memory is freed on deactivate.
 """
 
+from collections.abc import Callable
+
 import torch
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
@@ -58,20 +60,17 @@ class ModelNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model on the host and check it; FAILURE leaves the node unconfigured with the reason in the log."""
-        try:
-            self.session = self._load(self.settings.model)
-        except InputError as error:
-            self.health.refuse(error)
+        if not self._tried('configuring', self._configure):
             return FAILURE
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Place the model on its device, start the inference thread, open the topics."""
         outcome = super().on_activate(state)
-        self.session.engine.to(self.settings.device)
-        self.worker = Worker(self._see)
-        self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
-        self.inputs.start()
+        if not self._tried('activating', self._activate):
+            self._halt()
+            super().on_deactivate(state)
+            return FAILURE
         self.get_logger().info(f'Active with {self.session.engine.model_id} on {self.session.engine.device}.')
         return outcome
 
@@ -103,6 +102,27 @@ class ModelNode(LifecycleNode):
         """Stop the inference thread before the entities it publishes on disappear."""
         self._halt()
         super().destroy_node()
+
+    def _tried(self, doing: str, step: Callable[[], None]) -> bool:
+        """Whether a step of a transition succeeded; rclpy would swallow its exception without a word."""
+        try:
+            step()
+        except InputError as error:
+            self.health.refuse(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever a model or a driver does, the node lives on and says so
+            self.health.broke(doing, error)
+            return False
+        return True
+
+    def _configure(self) -> None:
+        self.session = self._load(self.settings.model)
+
+    def _activate(self) -> None:
+        self.session.engine.to(self.settings.device)
+        self.worker = Worker(self._see)
+        self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
+        self.inputs.start()
 
     def _halt(self) -> None:
         self.inputs.stop()

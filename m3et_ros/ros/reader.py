@@ -38,7 +38,8 @@ class TopicReader:
 
     def follow(self, silent_s: float) -> None:
         """Follow the publishers to another transport or reliability; warn after `silent_s` seconds without a message."""
-        offered = [t for t in self._transports if self._node.count_publishers(t.name)]
+        # count_publishers does not apply remappings by itself.
+        offered = [t for t in self._transports if self._node.count_publishers(self._node.resolve_topic_name(t.name))]
         if offered and self._read not in offered:
             self.close()
             self._open(offered[0])

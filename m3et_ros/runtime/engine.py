@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 from m3et_ros.models.m3et import Encoded, join_frames
 from m3et_ros.runtime import preprocess
@@ -50,6 +51,9 @@ class Engine:
             checkpoint: model, tokenizer, labels and heads.
             device: 'auto' (CUDA when there is one), or a torch device.
             precision: 'float32' or 'bfloat16'; scans keep their state in float32 either way.
+
+        Raises:
+            InputError: there is no such device.
         """
         self.checkpoint = checkpoint
         self.config = checkpoint.model.config
@@ -62,10 +66,20 @@ class Engine:
         self.to(device)
 
     def to(self, device: str) -> None:
-        """Move weights to a device; 'auto' is CUDA when there is one."""
+        """Move weights to a device; 'auto' is CUDA when there is one.
+
+        Raises:
+            InputError: there is no such device.
+        """
         if device == 'auto':
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device)
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError('device', f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or '
+                             'cuda:N, and see m3et doctor.') from error
         self._model.to(device=self.device, dtype=self.dtype)
         if self._actions:
             self._actions.to(self.device)

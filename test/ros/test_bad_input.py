@@ -187,3 +187,11 @@ def test_a_good_model_folder_serves_under_its_checksum(robot, folder):
     stream = Stream(robot(model=str(folder)))
     stream.serves()
     assert stream.served[-1].model_id == 'tiny-random-0'
+
+
+@pytest.mark.parametrize('device', ['abacus', 'cuda:99'])
+def test_a_device_that_is_not_there_leaves_the_node_inactive_with_the_reason(robot, device):
+    robot = robot('adrift', f'device:={device}')
+    told = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
+    assert device in told['last_error'] and 'm3et doctor' in told['last_error'] and told['state'] == 'inactive'
+    assert 'not active' in robot.ask('anybody there?').message

@@ -1,4 +1,4 @@
-"""The table of interfaces is what the node really opens, and what the manual says."""
+"""The table of interfaces is what the node really opens, and what the README says."""
 
 import pathlib
 
@@ -33,7 +33,7 @@ def test_the_node_opens_what_the_table_says(ros):
     node.trigger_deactivate()
 
 
-def test_the_manual_is_printed_from_the_tables():
-    manual = (ROOT / 'docs' / 'interfaces.md').read_text()
-    assert interfaces.as_markdown().strip() in manual
-    assert parameters.as_markdown().strip() in manual
+def test_the_readme_is_printed_from_the_tables():
+    readme = (ROOT / 'README.md').read_text()
+    assert interfaces.as_markdown().strip() in readme
+    assert parameters.as_markdown().strip() in readme

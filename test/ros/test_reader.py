@@ -26,6 +26,16 @@ def test_it_follows_the_publisher_to_another_transport(ros):
     assert node.count_subscribers('eye') == 0
 
 
+def test_it_finds_the_transport_behind_a_remapping(ros):
+    node = ros.node('listener', cli_args=['--ros-args', '-r', 'eye/compressed:=/camera/eye/compressed'])
+    ros.node('camera').create_publisher(CompressedImage, '/camera/eye/compressed', newest())
+    ros.until(lambda: node.count_publishers('/camera/eye/compressed'))
+    reading = reader(node, [])
+    reading.follow(0.0)
+    assert node.count_subscribers('/camera/eye/compressed') == 1
+    reading.close()
+
+
 def test_raw_is_preferred_where_both_are_published(ros):
     node, other = ros.node('listener'), ros.node('camera')
     for transport in TRANSPORTS.values():
