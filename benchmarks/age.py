@@ -2,8 +2,8 @@
 
     python benchmarks/age.py                      # writes benchmarks/results/age.json
 
-Both sides run in one process on real DDS, one after the other, several rounds: (a) this package's hand-over (keep-last 1,
-inference on its own thread, newest wins), (b) inference inside the image callback with a queue of ten, as most nodes do.
+Both sides run in one process on real DDS, one after the other, several rounds: (a) this package's hand-over
+(keep-last 1, inference on its own thread, newest wins), (b) inference inside the image callback with a queue of ten.
 The model is a sleep of the given length, so that the two differ in nothing but the hand-over.
 """
 

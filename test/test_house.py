@@ -7,7 +7,8 @@ import re
 import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / 'm3et_ros'
-FLOORS = {'ops': 0, 'layers': 1, 'models': 2, 'data': 3, 'training': 3, 'evaluation': 3, 'runtime': 3, 'ros': 4, 'cli': 5}
+FLOORS = {'ops': 0, 'layers': 1, 'models': 2, 'data': 3, 'training': 3, 'evaluation': 3, 'runtime': 3, 'ros': 4,
+          'cli': 5}
 GENERATED = {'msg', 'srv', 'action'}
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'lifecycle_msgs', 'rosgraph_msgs', 'launch'}
 SOURCES = [p for p in sorted(PACKAGE.rglob('*.py')) if p.relative_to(PACKAGE).parts[0] not in GENERATED]

@@ -50,8 +50,6 @@ class Findings(list):
 
 def machine(findings: Findings) -> dict:
     """Interpreter, platform, processors and memory."""
-    if sys.version_info < (3, 10):
-        findings.error(f'Python {platform.python_version()} is too old', 'use Python 3.10 or newer')
     return {'python': platform.python_version(), 'executable': sys.executable, 'platform': platform.platform(),
             'processors': os.cpu_count(), 'usable_processors': len(os.sched_getaffinity(0)),
             'shared_memory': _shared_memory(findings)}

@@ -160,8 +160,8 @@ class Scene:
             best = (row['anticipation'] or {}).get(when)
             anticipated = f'{when}: {best[0]["label"]}  {probability(best[0]["score"])}' if best else ''
             truth = self._truth(row['stamp_ns'])[when]
-            lines.append(Said(anticipated=anticipated, truth=f'in truth: {truth or "no action"}' if when == 'now' or truth
-                              else 'in truth: not seen yet'))
+            known = truth or ('no action' if when == 'now' else 'not seen yet')
+            lines.append(Said(anticipated=anticipated, truth=f'in truth: {known}'))
         return lines
 
 

@@ -141,16 +141,15 @@ def _images(figure, layout: Layout, row: int, moment: Moment, span: tuple[float,
     """Draw the four images of a row; returns a depth image, for the colour bar."""
     from matplotlib import colormaps
 
-    colours = colormaps[DEPTH_COLOURS].with_extremes(bad=UNKNOWN_GREY)
+    colours, depth = colormaps[DEPTH_COLOURS].with_extremes(bad=UNKNOWN_GREY), None
     for column, pixels in enumerate((moment.rgb, moment.measured, moment.completed, moment.overlay)):
         axes = _axes(figure, layout, layout.left(column), layout.top(row) - layout.image, layout.column, layout.image)
-        depth = pixels.ndim == 2
-        drawn = axes.imshow(pixels, aspect='auto', interpolation='antialiased',
-                            **({'cmap': colours, 'vmin': span[0], 'vmax': span[1]} if depth else {}))
-        shown = drawn if depth else None if column == 0 else shown
+        scale = {'cmap': colours, 'vmin': span[0], 'vmax': span[1]} if pixels.ndim == 2 else {}
+        drawn = axes.imshow(pixels, aspect='auto', interpolation='antialiased', **scale)
+        depth = drawn if scale else depth
     axes.text(0.99, 0.02, f'{moment.seconds:.1f} s', transform=axes.transAxes, ha='right', va='bottom', fontsize=8,
               color='white', bbox={'facecolor': 'black', 'alpha': 0.55, 'linewidth': 0, 'pad': 2})
-    return shown
+    return depth
 
 
 def _words(figure, layout: Layout, row: int, moment: Moment) -> None:

@@ -73,7 +73,7 @@ class Watch:
         """The first action to begin after a stamp, as far as the simulator went on; None when there was none."""
         now = self.truths.get(stamp)
         later = (action for at, action in sorted(self.truths.items()) if at > stamp)
-        return next((action for action in later if action and (now is None or action['start_s'] > now['start_s'])), None)
+        return next((a for a in later if a and (now is None or a['start_s'] > now['start_s'])), None)
 
     def drops(self) -> dict[str, int]:
         """Frames that the model node dropped or refused, by reason, as its diagnostics count them."""

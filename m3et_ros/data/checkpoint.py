@@ -6,7 +6,6 @@ the SHA-256 of every weight file; nothing in the folder is executed, and nothing
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial

@@ -61,7 +61,7 @@ def depth_from_compressed(msg) -> np.ndarray:
     """
     encoding, _, transport = (part.strip() for part in msg.format.partition(';'))
     if 'rvl' in transport.lower():
-        raise InputError('rvl_depth', 'compressed depth is RVL, which is not read; set the publisher\'s parameter '
+        raise InputError('rvl_depth', "compressed depth is RVL, which is not read; set the publisher's parameter "
                          'compressedDepth.format (or ...compressed_depth.format) to png')
     if encoding not in ('16UC1', 'mono16', '32FC1'):
         raise InputError('unknown_encoding', f'compressed depth has format {msg.format[:60]!r}; publish "16UC1; '

@@ -33,7 +33,7 @@ class Frame:
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
             raise ValueError(f'rgb is {self.rgb.dtype} {self.rgb.shape}; give uint8 (H, W, 3)')
         if self.depth is not None and self.depth.shape != self.rgb.shape[:2]:
-            raise ValueError(f'depth is {self.depth.shape} beside rgb {self.rgb.shape[:2]}; give the same height and width')
+            raise ValueError(f'depth is {self.depth.shape} beside rgb {self.rgb.shape[:2]}; give the same size')
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def form(op: str, kernel: str, device: torch.device) -> Form:
         return operator.tensor
     choice, function = _serve(op, device)
     if kernel == 'fused' and choice.name != FUSED:
-        raise RuntimeError(f'no fused kernel for {op} on {device}: {choice.reason}; use kernel=\'auto\'')
+        raise RuntimeError(f"no fused kernel for {op} on {device}: {choice.reason}; use kernel='auto'")
     return function
 
 

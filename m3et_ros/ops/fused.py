@@ -13,7 +13,7 @@ def load_selective_scan():
     def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
                        z: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if state is not None:
-            raise ValueError('the fused selective scan cannot start from a state: use kernel=\'auto\'')
+            raise ValueError("the fused selective scan cannot start from a state: use kernel='auto'")
         x_, dt_, B_, C_ = (t.to(x.dtype).transpose(1, 2).contiguous() for t in (x, dt, B, C))
         z_ = None if z is None else z.to(x.dtype).transpose(1, 2).contiguous()
         D_ = None if D is None else D.float()

@@ -33,31 +33,34 @@ RGB = Interface('rgb/image_raw', Image, 'Colour: rgb8, bgr8, rgba8, bgra8, mono8
 RGB_COMPRESSED = Interface('rgb/image_raw/compressed', CompressedImage, 'Colour as JPEG or PNG, where nobody publishes '
                            'it raw.')
 RGB_INFO = Interface('rgb/camera_info', CameraInfo, 'Optional; goes out again beside the completed depth.')
-DEPTH = Interface('depth/image_raw', Image, 'Optional, aligned to colour: 16UC1 in mm (0 and 65535 unknown) or 32FC1 in '
-                  'm. Without it depth is a missing modality.')
+DEPTH = Interface('depth/image_raw', Image, 'Optional, aligned to colour: 16UC1 in mm (0 and 65535 unknown) or 32FC1 '
+                  'in m. Without it depth is a missing modality.')
 DEPTH_COMPRESSED = Interface('depth/image_raw/compressedDepth', CompressedImage, 'Depth as PNG of the compressedDepth '
                              'transport, where nobody publishes it raw.')
 INSTRUCTION = Interface('instruction', Instruction, 'Holds from its stamp until the next one.')
-INSTRUCTION_TEXT = Interface('instruction/text', String, 'The same without a stamp: holds from now on; empty clears it.')
+INSTRUCTION_TEXT = Interface('instruction/text', String, 'The same without a stamp: holds from now on; empty '
+                             'clears it.')
 INPUTS = (RGB, RGB_COMPRESSED, RGB_INFO, DEPTH, DEPTH_COMPRESSED, INSTRUCTION, INSTRUCTION_TEXT)
 
-DEPTH_COMPLETED = Interface('~/depth/image', Image, '32FC1 in m, NaN unknown: measured pixels as they came, holes filled '
-                            'by the model (parameter depth_fill).')
+DEPTH_COMPLETED = Interface('~/depth/image', Image, '32FC1 in m, NaN unknown: measured pixels as they came, holes '
+                            'filled by the model (parameter depth_fill).')
 DEPTH_INFO = Interface('~/depth/camera_info', CameraInfo, 'Intrinsics for it.')
 MASK = Interface('~/segmentation/mask', Image, 'mono8 class ids, 255 unlabelled.')
 OVERLAY = Interface('~/segmentation/overlay', Image, 'rgb8, drawn only when somebody listens.')
 LABELS = Interface('~/segmentation/labels', LabelMap, 'Names and colours of the classes; latched.')
 ANSWER = Interface('~/answer', Answer, 'Every answer given, and the answer to the standing instruction for each image.')
-ANTICIPATION = Interface('~/anticipation', ActionAnticipation, 'What is being done and what comes next, for each image.')
+ANTICIPATION = Interface('~/anticipation', ActionAnticipation, 'What is being done and what comes next, for each '
+                         'image.')
 OUTPUTS = (DEPTH_COMPLETED, DEPTH_INFO, MASK, OVERLAY, LABELS, ANSWER, ANTICIPATION)
 
 ASK = Interface('~/ask', AskQuestion, 'Answers a question about the newest image, the episode or an image sent along.')
-LOAD_MODEL = Interface('~/load_model', LoadModel, 'Replaces the model; the old one serves until the new one has passed its '
-                       'self-test.')
+LOAD_MODEL = Interface('~/load_model', LoadModel, 'Replaces the model; the old one serves until the new one has passed '
+                       'its self-test.')
 RESET_MEMORY = Interface('~/reset_memory', Trigger, 'Begins a new episode.')
 SERVICES = (ASK, LOAD_MODEL, RESET_MEMORY)
 
-ASK_STREAMING = Interface('~/ask_streaming', AskStreaming, 'Writes an answer; tokens come as feedback, cancelling works.')
+ASK_STREAMING = Interface('~/ask_streaming', AskStreaming, 'Writes an answer; tokens come as feedback, cancelling '
+                          'works.')
 ACTIONS = (ASK_STREAMING,)
 
 

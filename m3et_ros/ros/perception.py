@@ -54,7 +54,8 @@ class Perception:
         if mask:
             self._mask.publish(to_image_msg(result.mask, 'mono8', header))
         if drawn:
-            self._overlay.publish(to_image_msg(overlay(view.frame.rgb, result.mask, self._colors, alpha), 'rgb8', header))
+            mixed = overlay(view.frame.rgb, result.mask, self._colors, alpha)
+            self._overlay.publish(to_image_msg(mixed, 'rgb8', header))
         return True
 
     def _publish_depth(self, depth: np.ndarray, header: Header, info: CameraInfo | None) -> None:

@@ -1,4 +1,4 @@
-"""Publishers of results: silent while the node is inactive, tunable by qos_overrides, loud when nobody can hear them."""
+"""Publishers of results: silent while the node is inactive, tunable by qos_overrides, loud when nobody can hear."""
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher

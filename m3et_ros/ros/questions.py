@@ -71,7 +71,8 @@ class Questions:
         group = ReentrantCallbackGroup()
         self._publisher = publisher(node, interfaces.ANSWER)
         self._service = node.create_service(
-            interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group, qos_profile=QoSProfile(depth=2 * MAX_QUESTIONS))
+            interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group,
+            qos_profile=QoSProfile(depth=2 * MAX_QUESTIONS))
         self._action = ActionServer(
             node, AskStreaming, interfaces.ASK_STREAMING.name, execute_callback=self._on_goal,
             cancel_callback=lambda _: CancelResponse.ACCEPT, callback_group=group)

@@ -37,7 +37,7 @@ class TopicReader:
         self._open(self._transports[0])
 
     def follow(self, silent_s: float) -> None:
-        """Follow the publishers to another transport or reliability; warn after `silent_s` seconds without a message."""
+        """Follow the publishers to another transport or reliability; warn after `silent_s` seconds of silence."""
         # count_publishers does not apply remappings by itself.
         offered = [t for t in self._transports if self._node.count_publishers(self._node.resolve_topic_name(t.name))]
         if offered and self._read not in offered:
@@ -61,8 +61,9 @@ class TopicReader:
         self._read = transport
         watched = SilentTopicWatch(self._node, transport.name, transport.type_name)
         self._watch = watched if self._watched else None
-        self._subscription = FollowingSubscription(self._node, transport.kind, transport.name, self._heard, reliability=self._reliability,
-                                                   counters=self._counters)
+        self._subscription = FollowingSubscription(
+            self._node, transport.kind, transport.name, self._heard, reliability=self._reliability,
+            counters=self._counters)
 
     def _heard(self, message: Any) -> None:
         if self._watch is not None:

@@ -10,13 +10,13 @@ import pytest
 from m3et_ros.cli import processes
 from m3et_ros.cli.processes import Child, running, stop_signals, watch
 
-STUBBORN = '''
+STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
 print('ready', child.pid)
 time.sleep(600)
-'''
+"""
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ def test_a_text_decoder_needs_text():
 
 
 @pytest.mark.parametrize('values, word', [
-    ({'depht_norm': 'image'}, 'depht_norm'), ({'modalities': 'rgb'}, 'modalities'), ({'mixer_options': [1]}, 'mixer_options'),
+    ({'depht_norm': 'image'}, 'depht_norm'), ({'modalities': 'rgb'}, 'modalities'),
+    ({'mixer_options': [1]}, 'mixer_options'),
     ({'schedule': ['T']}, 'schedule'), ([], 'list'),
 ])
 def test_a_bad_mapping_is_refused_by_name(values, word):

@@ -103,7 +103,7 @@ def test_linear_layers_cost_what_the_formula_says(size):
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
             module.register_forward_hook(count)
-    model(({'rgb': torch.zeros(1, 3, 32, 32)}))
+    model({'rgb': torch.zeros(1, 3, 32, 32)})
     n, length, d, width, inner, N = 4, 5, 64, 32, 128, 8
     channels = inner if size == 'base' else inner + 2 * N
     attention = 2 * length ** 2 * d + 2 * n * length * width + 2 * n ** 2 * width

@@ -26,7 +26,8 @@ def fresh_shell() -> dict[str, str]:
     """Return the environment of a new terminal in which the underlay is set."""
     # The start-up hook of the wheels leaves its library path and a mark that it has run.
     inherited = ('PYTHONPATH', 'LD_LIBRARY_PATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE')
-    env = {name: value for name, value in os.environ.items() if not name.startswith('PYTEST_') and name not in inherited}
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith('PYTEST_') and name not in inherited}
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     return env | {'AMENT_PREFIX_PATH': UNDERLAY, 'CMAKE_PREFIX_PATH': UNDERLAY, 'PATH': path}
 

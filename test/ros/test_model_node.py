@@ -166,7 +166,7 @@ def test_lifecycle_by_hand(robot):
         assert robot.ros.until(change.call_async(request).result, 30).success
         return robot.ros.until(state.call_async(GetState.Request()).result).current_state.label
 
-    robot.ros.until(lambda: change.service_is_ready() and state.service_is_ready() and robot.asker.service_is_ready(), 60)
+    robot.ros.until(lambda: all(c.service_is_ready() for c in (change, state, robot.asker)), 60)
     assert 'not active' in robot.ask('anybody there?').message
     served = robot.listen(ActionAnticipation, 'anticipation')
     assert go(Transition.TRANSITION_CONFIGURE) == 'inactive'

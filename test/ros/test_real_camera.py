@@ -18,7 +18,8 @@ BAG = DATA / 'real_kitchen' / 'bag'
 COLOUR = '/camera/camera/color/image_raw'
 DEPTH = '/camera/camera/aligned_depth_to_color/image_raw'
 
-pytestmark = pytest.mark.skipif(not BAG.exists(), reason='the real kitchen bag is not there; set M3ET_DATA to its folder')
+pytestmark = pytest.mark.skipif(
+    not BAG.exists(), reason='the real kitchen bag is not there; set M3ET_DATA to its folder')
 
 
 @pytest.fixture(scope='module')

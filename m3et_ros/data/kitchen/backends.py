@@ -18,7 +18,7 @@ BACKENDS = (*OPENGL, 'raycast')
 REMEDY = {'egl': 'libegl1 libgl1-mesa-dri libopengl0', 'osmesa': 'libosmesa6'}
 """Debian packages that bring a platform."""
 
-PROBE = '''
+PROBE = """
 import importlib, mujoco, sys
 model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size="1"/></worldbody></mujoco>')
 window = importlib.import_module('mujoco.' + sys.argv[1]).GLContext(64, 64)
@@ -29,7 +29,7 @@ works = context.offFBO != 0
 context.free()
 window.free()
 sys.exit(0 if works else 'no offscreen framebuffer')
-'''
+"""
 
 
 def environment(platform: str) -> dict[str, str]:

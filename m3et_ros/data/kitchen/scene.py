@@ -34,7 +34,7 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
     """
     head = body('head', '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>'
                 f'<camera name="ego" fovy="{fovy}"/>', joint=free('head'))
-    return f'''<mujoco>
+    return f"""<mujoco>
 <compiler angle="radian" discardvisual="false"/>
 <statistic extent="1" meansize=".1" center="0 0 1"/>
 <option gravity="0 0 0"/>
@@ -47,7 +47,7 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
 </visual>
 <asset>{''.join(scene.declarations)}</asset>
 <worldbody>{''.join(scene.bodies)}{head}</worldbody>
-</mujoco>'''
+</mujoco>"""
 
 
 def _lights(scene: Scene) -> str:

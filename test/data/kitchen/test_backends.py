@@ -11,7 +11,7 @@ from m3et_ros.data.kitchen import Camera, Episode, backends
 
 pytest.importorskip('mujoco')
 
-CHOOSE = '''
+CHOOSE = """
 import logging
 logging.basicConfig(format='%(levelname)s %(message)s')
 from m3et_ros.data.kitchen import choose_backend
@@ -20,7 +20,7 @@ try:
     choose_backend('egl')
 except RuntimeError as error:
     print(error)
-'''
+"""
 
 
 def test_unknown_names_are_refused():

@@ -6,7 +6,7 @@ import sys
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.kitchen.templates import ANSWERS
 
-WITHOUT_MUJOCO = '''
+WITHOUT_MUJOCO = """
 import sys
 sys.modules['mujoco'] = None
 from m3et_ros.data.kitchen import Episode
@@ -16,7 +16,7 @@ try:
     Episode(0)
 except ImportError as error:
     print(error)
-'''
+"""
 
 
 def test_labels_need_no_simulator_and_episodes_say_how_to_get_it():
