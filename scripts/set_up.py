@@ -56,7 +56,8 @@ class Progress:
         with LOG.open('w') as log:
             for index, step in enumerate(self.steps):
                 print('$', *step.command, file=log, flush=True)
-                process = subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+                process = subprocess.Popen(step.command, cwd=ROOT, env=environment, stdout=log,
+                                           stderr=subprocess.STDOUT)
                 self.wait(index, process)
                 if process.returncode and not step.otherwise:
                     raise SetUpError(self.failure(step))
@@ -122,7 +123,8 @@ def system_steps():
     """Return the steps that install missing Debian packages; raises SetUpError when needed ones cannot be installed."""
     to_build, to_render = missing_packages()
     apt = apt_get()
-    slower = 'no OSMesa or EGL library: the simulated camera uses its slower ray caster (mend: apt-get install libosmesa6)'
+    slower = ('no OSMesa or EGL library: the simulated camera uses its slower ray caster (mend: apt-get install '
+              'libosmesa6)')
     if to_build and not apt:
         raise SetUpError(f'{", ".join(to_build)} missing and no right to install: run `apt-get install '
                          f'{" ".join(to_build + to_render)}` as root, then start again.')

@@ -1,0 +1,99 @@
+"""What the set-up of `make demo` and `make test` decides to do; the set-up itself has run when this runs under make.
+
+Run: python -m pytest test/packaging/test_set_up.py
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location('set_up_script', ROOT / 'scripts' / 'set_up.py')
+script = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = script
+spec.loader.exec_module(script)
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    """Options for a virtual environment that is there and empty; the log goes elsewhere."""
+    (tmp_path / 'venv' / 'bin').mkdir(parents=True)
+    (tmp_path / 'venv' / 'bin' / 'pip').touch()
+    monkeypatch.setattr(script, 'LOG', tmp_path / 'build' / 'log')
+    return argparse.Namespace(venv=tmp_path / 'venv', ros='jazzy', tests=False, torch_index='https://index.invalid/cpu')
+
+
+def titles(options, stamp, **changed):
+    """Return what is left to do from `stamp` to a wanted state in which the parts `changed` differ."""
+    wanted = {'ros': 'jazzy', 'package': 'a', 'run': 'b', **changed}
+    return [step.title for step in script.steps_for(options, stamp, wanted)]
+
+
+def test_second_start_has_nothing_to_do(options):
+    assert titles(options, {'ros': 'jazzy', 'package': 'a', 'run': 'b'}) == []
+
+
+def test_changed_interface_builds_the_package_only(options):
+    assert titles(options, {'ros': 'jazzy', 'package': 'old', 'run': 'b'}) == ['interfaces and package']
+
+
+def test_changed_pins_install_torch_from_the_given_index_first(options):
+    steps = script.steps_for(options, {'package': 'a', 'run': 'old'}, {'ros': 'jazzy', 'package': 'a', 'run': 'b'})
+    assert [step.title for step in steps] == ['torch', 'Python packages and ROS 2 wheels', 'interfaces and package']
+    assert steps[0].command[-3:] == ['--index-url', options.torch_index, 'torch>=2.6,<=2.13.0']
+
+
+def test_missing_environment_is_made_before_anything_is_installed(options):
+    (options.venv / 'bin' / 'pip').unlink()
+    left = titles(options, {})
+    assert left.index('virtual environment venv') < left.index('torch')
+
+
+def test_another_distribution_in_the_environment_is_refused(options):
+    (options.venv / 'm3et_set_up.json').write_text('{"ros": "kilted"}')
+    with pytest.raises(script.SetUpError, match='holds ROS kilted.*VENV=.venv-jazzy'):
+        script.set_up(options)
+
+
+def test_unknown_distribution_is_refused(options):
+    options.ros = 'humble'
+    with pytest.raises(script.SetUpError, match='no wheels are listed for ROS "humble": take jazzy or kilted'):
+        script.set_up(options)
+
+
+def test_missing_right_to_install_names_the_packages(monkeypatch):
+    monkeypatch.setattr(script, 'missing_packages', lambda: (['python3-venv'], ['libosmesa6']))
+    monkeypatch.setattr(script, 'apt_get', lambda: None)
+    with pytest.raises(script.SetUpError, match='run `apt-get install python3-venv libosmesa6` as root'):
+        script.system_steps()
+
+
+def test_missing_renderer_only_is_named_and_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(script, 'missing_packages', lambda: ([], ['libosmesa6']))
+    monkeypatch.setattr(script, 'apt_get', lambda: None)
+    assert script.system_steps() == []
+    assert 'ray caster' in capsys.readouterr().out
+
+
+def test_failed_step_stops_with_the_end_of_its_output(options, capsys):
+    steps = [script.Step('optional', 1, [sys.executable, '-c', 'raise SystemExit(3)'], 'done without it'),
+             script.Step('needed', 1, [sys.executable, '-c', 'print("the reason"); raise SystemExit(3)']),
+             script.Step('never', 1, [sys.executable, '-c', 'pass'])]
+    with pytest.raises(script.SetUpError, match='set-up stopped at "needed"(.|\n)*the reason'):
+        script.Progress(steps).run(dict(os.environ))
+    printed = capsys.readouterr().out
+    assert 'done without it' in printed and 's left' in printed and 'never' not in printed
+
+
+def test_checksum_follows_contents_and_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(script, 'ROOT', tmp_path)
+    (tmp_path / 'a.txt').write_text('1')
+    first = script.checksum(['*.txt'])
+    (tmp_path / 'b.txt').write_text('')
+    second = script.checksum(['*.txt'])
+    (tmp_path / 'a.txt').write_text('2')
+    assert len({first, second, script.checksum(['*.txt'])}) == 3
