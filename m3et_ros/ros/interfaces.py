@@ -47,7 +47,8 @@ DEPTH_COMPLETED = Interface('~/depth/image', Image, '32FC1 in m, NaN unknown: me
 DEPTH_INFO = Interface('~/depth/camera_info', CameraInfo, 'Intrinsics for it.')
 MASK = Interface('~/segmentation/mask', Image, 'mono8 class ids, 255 unlabelled.')
 OVERLAY = Interface('~/segmentation/overlay', Image, 'rgb8, drawn only when somebody listens.')
-LABELS = Interface('~/segmentation/labels', LabelMap, 'Names and colours of the classes; latched.')
+LABELS = Interface('~/segmentation/labels', LabelMap, 'Names and colours of the classes; latched. Where '
+                   'vision_msgs is installed, ~/segmentation/label_info has them as LabelInfo.')
 ANSWER = Interface('~/answer', Answer, 'Every answer given, and the answer to the standing instruction for each image.')
 ANTICIPATION = Interface('~/anticipation', ActionAnticipation, 'What is being done and what comes next, for each '
                          'image.')

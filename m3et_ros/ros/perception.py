@@ -8,6 +8,7 @@ from std_msgs.msg import Header
 from m3et_ros.data.types import Labels
 from m3et_ros.ros import interfaces
 from m3et_ros.ros.images import to_image_msg
+from m3et_ros.ros.label_info import label_info_publisher
 from m3et_ros.ros.messages import label_map_msg
 from m3et_ros.ros.publishers import publisher
 from m3et_ros.ros.qos import latched
@@ -24,12 +25,15 @@ class Perception:
         self._mask = publisher(node, interfaces.MASK)
         self._overlay = publisher(node, interfaces.OVERLAY)
         self._labels = publisher(node, interfaces.LABELS, latched())
+        self._label_info = label_info_publisher(node)
         self._colors = np.zeros((256, 3), np.uint8)
 
     def start(self, labels: Labels, header: Header) -> None:
         """Publish the label map and take its colours for the overlay."""
         self._colors[:len(labels.colors)] = labels.colors
         self._labels.publish(label_map_msg(labels, header))
+        if self._label_info is not None:
+            self._label_info(labels, header)
 
     def publish(self, view: View, engine: Engine, header: Header, info: CameraInfo | None, *, fill: bool,
                 alpha: float) -> bool:

@@ -210,7 +210,8 @@ def test_best_effort_cameras_are_heard(robot):
     served = robot.listen(ActionAnticipation, 'anticipation')
     robot.ros.until(camera.get_subscription_count, 60)
     robot.rgb = camera
-    feed(robot, served)
+    sent = feed(robot, served)
+    assert stamp_ns(served[-1].header.stamp) in sent
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
