@@ -185,7 +185,7 @@ def steps_for(options, stamp, wanted):
         steps += [Step('torch', 45, [*pip, *torch_options(options.torch_index), torch]),
                   Step('Python packages and ROS 2 wheels', 75, [*pip, *lists])]
     if steps or stamp.get('package') != wanted['package']:
-        steps.append(Step('interfaces and package', 40, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
+        steps.append(Step('interfaces and package', 60, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
     return steps
 
 
