@@ -17,13 +17,11 @@ import subprocess
 import sys
 import sysconfig
 import time
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / 'build' / 'set_up.log'
-CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 # What ends up in the environment as a copy: a change means that the package is built again.
 BUILT_FROM = ('msg/*', 'srv/*', 'action/*', 'launch/*', 'config/**/*', 'cmake/*', 'CMakeLists.txt', 'package.xml',
               'setup.py', 'setup.cfg', 'pyproject.toml')
@@ -138,19 +136,6 @@ def system_steps():
             *([Step('rendering library', 20, [*install, *to_render], slower)] if to_render else [])]
 
 
-def torch_options(index):
-    """Return pip's options for the build of torch: the given index, or the CPU builds where no NVIDIA driver is."""
-    if index:
-        return ['--index-url', index]
-    if Path('/proc/driver/nvidia/version').exists():
-        return []
-    try:
-        urllib.request.urlopen(urllib.request.Request(CPU_INDEX + '/torch/', method='HEAD'), timeout=5).close()
-    except OSError:
-        return []
-    return ['--extra-index-url', CPU_INDEX]
-
-
 def requirement_lists(options):
     """Return the files of requirements/ to install, by name."""
     return ['run', options.ros, f'{options.ros}-build', *(['test'] if options.tests else [])]
@@ -182,7 +167,9 @@ def steps_for(options, stamp, wanted):
         run = (ROOT / 'requirements' / 'run.txt').read_text().split()
         torch = next(word for word in run if word.startswith('torch'))
         lists = [part for name in requirement_lists(options) for part in ('-r', f'requirements/{name}.txt')]
-        steps += [Step('torch', 45, [*pip, *torch_options(options.torch_index), torch]),
+        # Without an index pip's own settings decide which build of torch comes.
+        index = ['--index-url', options.torch_index] if options.torch_index else []
+        steps += [Step('torch', 45, [*pip, *index, torch]),
                   Step('Python packages and ROS 2 wheels', 75, [*pip, *lists])]
     if steps or stamp.get('package') != wanted['package']:
         steps.append(Step('interfaces and package', 60, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
