@@ -4,10 +4,13 @@ import signal
 import time
 
 import numpy as np
+import psutil
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -16,6 +19,7 @@ from std_srvs.srv import Trigger
 from m3et_ros.data.kitchen.labels import kitchen_labels
 from m3et_ros.msg import ActionAnticipation, Answer, Instruction, LabelMap
 from m3et_ros.ros.messages import stamp_msg, stamp_ns
+from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.srv import LoadModel
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -237,3 +241,19 @@ def test_diagnostics_tell_what_runs(robot):
     assert told['model_id'] == 'tiny-random-0' and told['state'] == 'active'
     assert told['kernel/ssd'].startswith('chunked') and float(told['age_s/p50']) != 0
     assert DiagnosticStatus.OK in {s.level for a in robot.received['/diagnostics'] for s in a.status}
+
+
+def test_coming_up_and_going_down_leaves_nothing_behind(ros):
+    node = ros.add(ModelNode(context=ros.context, namespace='yoyo', parameter_overrides=[
+        Parameter('model', value='tiny')]))
+    process = psutil.Process()
+
+    def cycle():
+        steps = (node.trigger_configure, node.trigger_activate, node.trigger_deactivate, node.trigger_cleanup)
+        assert [step() for step in steps] == [TransitionCallbackReturn.SUCCESS] * 4
+        return process.num_threads(), process.num_fds()
+
+    cycle()
+    first = cycle()
+    assert [cycle() for _ in range(8)] == [first] * 8
+    assert node.session is None and node.worker is None
