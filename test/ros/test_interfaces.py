@@ -17,8 +17,8 @@ def names(node, rows):
 
 
 def test_the_node_opens_what_the_table_says(ros):
-    node = ros.add(ModelNode(context=ros.context, namespace='table', parameter_overrides=[
-        Parameter('model', value='tiny'), Parameter('rgb_transport', value='raw')]))
+    node = ModelNode(context=ros.context, namespace='table', parameter_overrides=[
+        Parameter('model', value='tiny'), Parameter('rgb_transport', value='raw')])
     node.trigger_configure()
     node.trigger_activate()
     out = dict(node.get_publisher_names_and_types_by_node('model', '/table'))
@@ -31,6 +31,7 @@ def test_the_node_opens_what_the_table_says(ros):
     assert names(node, interfaces.SERVICES).items() <= offered.items()
     assert any('ask_streaming/_action/send_goal' in name for name in offered)
     node.trigger_deactivate()
+    node.destroy_node()
 
 
 def test_the_readme_is_printed_from_the_tables():

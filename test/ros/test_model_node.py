@@ -244,8 +244,8 @@ def test_diagnostics_tell_what_runs(robot):
 
 
 def test_coming_up_and_going_down_leaves_nothing_behind(ros):
-    node = ros.add(ModelNode(context=ros.context, namespace='yoyo', parameter_overrides=[
-        Parameter('model', value='tiny')]))
+    # Not on the executor: this test is about what the transitions leave, and they run on this thread.
+    node = ModelNode(context=ros.context, namespace='yoyo', parameter_overrides=[Parameter('model', value='tiny')])
     process = psutil.Process()
 
     def cycle():
@@ -257,3 +257,4 @@ def test_coming_up_and_going_down_leaves_nothing_behind(ros):
     first = cycle()
     assert [cycle() for _ in range(8)] == [first] * 8
     assert node.session is None and node.worker is None
+    node.destroy_node()
