@@ -98,6 +98,10 @@ class Stop:
 
     def settle(self) -> None:
         """From now on interrupt nothing: the orderly end has begun."""
+        if self._came:
+            # Python puts the default handlers back as it ends, so a second Ctrl-C would still kill; ignored stays ignored.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
         self._came = True
         signal.setitimer(signal.ITIMER_REAL, 0)
 

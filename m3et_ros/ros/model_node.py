@@ -33,12 +33,15 @@ OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 class ModelNode(LifecycleNode):
     """Owns the session (configured), the inference thread and the inputs (active)."""
 
+    # A node whose parameters are refused is destroyed before it has any of these.
+    session: Session | None = None
+    worker: Worker | None = None
+    inputs: CameraInputs | None = None
+
     def __init__(self, **kwargs):
         super().__init__('model', **kwargs)
         self.settings = parameters.declare(self)
         self.add_post_set_parameters_callback(self._on_parameters)
-        self.session: Session | None = None
-        self.worker: Worker | None = None
         self.health = Health(self)
         self._perception = Perception(self)
         self._anticipations = Anticipations(self)
@@ -125,7 +128,8 @@ class ModelNode(LifecycleNode):
         self.inputs.start()
 
     def _halt(self) -> None:
-        self.inputs.stop()
+        if self.inputs is not None:
+            self.inputs.stop()
         if self.worker is not None:
             # In this order questions that are still queued learn that the node is no longer active.
             worker, self.worker = self.worker, None

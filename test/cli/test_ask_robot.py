@@ -66,9 +66,10 @@ def test_an_answer_for_people_says_when_it_means_nothing(robot, capsys):
 
 
 def test_an_answer_streams(robot, capsys):
+    # Random weights may well write nothing; what follows the line says by whom and about what.
     assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--stream', *PATIENT]) == 0
-    streamed, details = capsys.readouterr().out.split('\n', 1)
-    assert streamed and 'tiny-random-0' in details
+    _, details = capsys.readouterr().out.split('\n', 1)
+    assert 'confidence' in details and 'tiny-random-0' in details
 
 
 def test_what_the_node_refuses_is_said(robot, capsys):

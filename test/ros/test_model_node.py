@@ -258,3 +258,11 @@ def test_coming_up_and_going_down_leaves_nothing_behind(ros):
     assert [cycle() for _ in range(8)] == [first] * 8
     assert node.session is None and node.worker is None
     node.destroy_node()
+
+
+def test_an_impatient_second_signal_changes_nothing(robot):
+    robot = robot().ready()
+    robot.process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    code, output = robot.stop(signal.SIGINT)
+    assert code == 0 and 'Traceback' not in output, output
