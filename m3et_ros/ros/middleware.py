@@ -99,7 +99,7 @@ class Stop:
     def settle(self) -> None:
         """From now on interrupt nothing: the orderly end has begun."""
         if self._came:
-            # Python puts the default handlers back as it ends, so a second Ctrl-C would still kill; ignored stays ignored.
+            # As it ends Python puts the default handlers back and a second Ctrl-C would kill; ignored stays ignored.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
         self._came = True
