@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from m3et_ros.data.squeeze import squeeze_depth, squeeze_rgb
 from m3et_ros.data.types import UNLABELLED, Frame
 from m3et_ros.models.config import M3ETConfig
 
@@ -29,7 +30,7 @@ class DepthScale:
 
 def rgb_input(rgb: np.ndarray, size: int) -> torch.Tensor:
     """Standardised colours (1, 3, S, S) float32 of an (H, W, 3) uint8 image."""
-    small = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = squeeze_rgb(rgb, size).astype(np.float32)
     return torch.from_numpy((small / 255 - RGB_MEAN) / RGB_STD).permute(2, 0, 1)[None].contiguous()
 
 
@@ -50,15 +51,8 @@ def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | No
 
 
 def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> torch.Tensor:
-    """Standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean.
-
-    A small pixel is the mean of the known pixels it covers, so that holes do not bleed into their surroundings.
-    """
-    known = np.isfinite(depth)
-    weight = cv2.resize(known.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    total = cv2.resize(np.where(known, depth, 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    covered = weight > 1e-3
-    metres = np.where(covered, total / np.where(covered, weight, 1), scale.mean)
+    """Standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean."""
+    metres = np.nan_to_num(squeeze_depth(depth, size), nan=scale.mean)
     return torch.from_numpy(((metres - scale.mean) / scale.std).astype(np.float32))[None, None]
 
 
