@@ -156,7 +156,7 @@ def test_fast_dds_accepts_the_profile_and_reserves_its_segment():
     script = ('from m3et_ros.ros import middleware\n'
               "middleware.PROFILES = (('fastdds_small.xml', 0),)\n"
               'middleware.prepare(); import rclpy; rclpy.init(); node = rclpy.create_node("a")\n'
-              'ranges = [line.split()[0].split("-") for line in open("/proc/self/maps") if "/fastrtps_" in line]\n'
+              'ranges = [line.split()[0].split("-") for line in open("/proc/self/maps") if "/dev/shm/fast" in line]\n'
               'print(max(int(end, 16) - int(start, 16) for start, end in ranges))\n'
               'node.destroy_node(); rclpy.shutdown()')
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=60)
