@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from m3et_ros.evaluation.ranking import both_in_topk, label_ranks, listed_ranks, mean_topk_recall, topk_accuracy
@@ -62,3 +63,10 @@ def test_against_scikit_learn(seed):
     scores, labels = rng.random((30, 12)), rng.integers(0, 12, 30)
     expected = metrics.top_k_accuracy_score(labels, scores, k=5, labels=np.arange(12))
     assert topk_accuracy(label_ranks(scores, labels), 5) == pytest.approx(expected)
+
+
+def test_against_torchmetrics():
+    metric = pytest.importorskip('torchmetrics.classification').MulticlassRecall(12, average='macro', top_k=5)
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = torch.rand(200, 12, generator=generator), torch.randint(0, 12, (200,), generator=generator)
+    assert mean_topk_recall(label_ranks(scores, labels), labels) == pytest.approx(float(metric(scores, labels)))

@@ -59,3 +59,10 @@ def test_less_error_is_better_and_no_error_best(seed, scale):
     assert (near > far).all() and (psnr(target, target) == CEILING).all()
     assert psnr(noise[::-1], target[::-1]) == pytest.approx(far[::-1])
     assert (psnr(noise, target, np.ones((2, 8, 8))) == pytest.approx(far))
+
+
+def test_against_torchmetrics():
+    image = pytest.importorskip('torchmetrics').image
+    prediction, target = torch.from_numpy(pictures(1)), torch.from_numpy(pictures(2))
+    metric = image.PeakSignalNoiseRatio(data_range=(0., 1.), dim=(1, 2, 3))
+    assert psnr(prediction, target).mean() == pytest.approx(float(metric(prediction, target)), rel=1e-5)
