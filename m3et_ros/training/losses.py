@@ -1,0 +1,79 @@
+"""Losses of both training stages (papers.md, sections 1 and 2.5): pure functions, float32 whatever autocast made.
+
+Symbols: B batch, n patches, S image side, s segmentation side, T text tokens, V vocabulary, A candidate answers.
+Averages are MultiMAE's: over what counts within a sample first, then over the samples that have something to count.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from m3et_ros.models.config import UNLABELLED
+
+
+def sample_mean(errors: Tensor, counted: Tensor) -> Tensor:
+    """Mean of (B, ...) errors where `counted` of the same shape is True: per sample, then over samples.
+
+    Samples without anything counted are left out; with no such sample at all the result is 0, with zero gradients.
+    """
+    counted = counted.expand_as(errors).flatten(1)
+    # Selected rather than multiplied: what does not count may be NaN.
+    total = torch.where(counted, errors.float().flatten(1), 0.0).sum(1)
+    number = counted.sum(1)
+    means = total / number.clamp(min=1)
+    return means.sum() / (number > 0).sum().clamp(min=1)
+
+
+def patch_pixels(tokens: Tensor, patch: int) -> Tensor:
+    """Spread what is said of square-grid patches, (B, n) bool, over their pixels: (B, side * patch, side * patch)."""
+    side = round(tokens.shape[1] ** 0.5)
+    grid = tokens.unflatten(1, (side, side))
+    return grid.repeat_interleave(patch, 1).repeat_interleave(patch, 2)
+
+
+def rgb_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Mean squared error of standardised colours (B, 3, S, S) on the pixels counted, (B, S, S) bool."""
+    return sample_mean((predicted.float() - target.float()).square(), counted[:, None])
+
+
+def depth_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Mean absolute error of standardised depth (B, 1, S, S) on the pixels counted, (B, S, S) bool.
+
+    The depth of pixels that do not count may be anything, NaN included.
+    """
+    target = torch.where(counted[:, None], target, 0.0)  # a NaN here would come back in the gradient
+    return sample_mean((predicted.float() - target.float()).abs(), counted[:, None])
+
+
+def semseg_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Cross-entropy of classes (B, C, s, s) against ids (B, s, s) on the pixels counted, (B, s, s) bool.
+
+    Unlabelled pixels (255) never count.
+    """
+    errors = F.cross_entropy(logits.float(), target, ignore_index=UNLABELLED, reduction='none')
+    return sample_mean(errors, counted & (target != UNLABELLED))
+
+
+def text_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Cross-entropy of word pieces (B, T, V) against ids (B, T) on the tokens counted, (B, T) bool."""
+    return sample_mean(F.cross_entropy(logits.float().transpose(1, 2), target, reduction='none'), counted)
+
+
+def answer_loss(logits: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
+    """Binary cross-entropy of (B, A) logits against soft scores in 0..1, summed over answers.
+
+    The mean is over the samples counted, (B,) bool: those that ask a question; 0 if none does.
+    """
+    errors = F.binary_cross_entropy_with_logits(logits.float(), scores.float(), reduction='none').sum(1)
+    return sample_mean(errors[:, None], counted[:, None])
+
+
+def generation_loss(logits: Tensor, answer: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of an answer written under teacher forcing.
+
+    Args:
+        logits: M3ET.text_logits of answer[:, :-1], (B, T - 1, V).
+        answer: [CLS] pieces [SEP] pads, (B, T) int64; [SEP] is to be predicted like any piece.
+        mask: (B, T) bool, False for pads; a row of pads only is a sample without an answer.
+    """
+    return text_loss(logits, answer[:, 1:], mask[:, 1:])

@@ -1,0 +1,226 @@
+"""The loop on a real model: learning, resuming to the bit, refusing; two processes over gloo."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.training.loop import LOG, Sitting
+from m3et_ros.training.plan import Order
+from m3et_ros.training.recipes import Answer, Pretrain, run
+from m3et_ros.training.state import STATE
+
+SIX = Pretrain(samples=6 * 8, batch=8, lr=1e-3, average=0.5)
+OFTEN = Sitting(save_minutes=0.0, log_steps=1)
+TWO_PROCESSES = """
+import sys
+import pytest
+from accelerate import PartialState
+from pathlib import Path
+from safetensors.torch import save_file
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.registry import build
+from m3et_ros.training.recipes import Pretrain, run
+sys.path.insert(0, sys.argv[1])
+from conftest import ANSWERS, QUESTION, sample
+import torch
+torch.set_num_threads(1)
+folder = Path(sys.argv[2])
+outcome, model, main = run(
+    Pretrain(samples=32 * 8, batch=8, accumulate=2, lr=2e-3), build('tiny', answers=len(ANSWERS)),
+    [sample(i) for i in range(24)], tokenizer=Tokenizer.train([QUESTION, *ANSWERS]), answers=ANSWERS, folder=folder)
+rank = PartialState().process_index
+assert PartialState().num_processes == 2 and main == (rank == 0)
+save_file(model.state_dict(), folder / f'rank{rank}.safetensors')
+"""
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from conftest import ANSWERS, QUESTION, sample
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.registry import build
+from m3et_ros.training.loop import Sitting
+from m3et_ros.training.recipes import Pretrain, run
+import torch
+torch.set_num_threads(1)
+
+def tell(entry):
+    if entry['step'] == 4:  # the state on disk is that of step 3
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run(Pretrain(samples=48, batch=8, lr=1e-3, average=0.5), build('tiny', answers=len(ANSWERS)),
+    [sample(i) for i in range(24)], tokenizer=Tokenizer.train([QUESTION, *ANSWERS], vocabulary=64), answers=ANSWERS,
+    folder=sys.argv[2], sitting=Sitting(save_minutes=0, log_steps=1), tell=tell)
+"""
+
+
+@dataclass
+class Spoilt:
+    """The toys, one of them with depth beyond all bounds; they note in which epoch they are read."""
+
+    toys: list
+    bad: int | None = None
+    epoch: int = -1
+
+    def __len__(self):
+        return len(self.toys)
+
+    def __getitem__(self, i):
+        self.met = getattr(self, 'met', []) + [(self.epoch, i)]
+        if i != self.bad:
+            return self.toys[i]
+        depth = self.toys[i].depth.copy()
+        depth[4::8, 4::8] = 1e30  # what LayerNorm cannot square
+        return replace(self.toys[i], depth=depth)
+
+
+@pytest.fixture
+def train(tiny, toys, tokenizer, answers):
+    """Run a recipe on the toys; returns outcome and delivered model."""
+    def go(recipe, folder, *, data=None, model=None, **options):
+        outcome, delivered, _ = run(recipe, tiny() if model is None else model, toys if data is None else data,
+                                    tokenizer=tokenizer, answers=answers, folder=folder, **options)
+        return outcome, delivered
+    return go
+
+
+def state(folder):
+    with safe_open(folder / STATE, framework='pt') as file:
+        header = json.loads(file.metadata()['state'])
+    return load_file(folder / STATE), header
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def losses(folder):
+    return [{k: v for k, v in json.loads(line).items() if k in ('step', 'lr', 'losses')}
+            for line in (folder / LOG).read_text().splitlines()]
+
+
+def test_every_epoch_is_shuffled_anew_and_shares_are_disjoint():
+    order = Order(count=10, batch=4, seed=1)
+    epochs = [order.step(0) + order.step(1), order.step(2) + order.step(3)]
+    assert all(len(set(ids)) == 8 for ids in epochs) and epochs[0] != epochs[1]
+    assert order.step(3) == Order(count=10, batch=4, seed=1).step(3) != Order(count=10, batch=4, seed=2).step(3)
+    shares = [list(order.shares(range(1, 3), rank=rank, world=2, accumulate=2)) for rank in (0, 1)]
+    assert [len(share) for share in shares] == [4, 4]
+    assert shares[0][0] + shares[1][0] + shares[0][1] + shares[1][1] == order.step(1)
+
+
+def test_a_run_in_two_sittings_is_the_run_in_one_to_the_bit(tmp_path, train):
+    done, whole = train(SIX, tmp_path / 'whole', sitting=OFTEN, seed=5)
+    told = []
+    first, _ = train(SIX, tmp_path / 'parts', sitting=OFTEN, seed=5, tell=told.append, stop=lambda: len(told) == 3)
+    second, parts = train(SIX, tmp_path / 'parts', sitting=replace(OFTEN, resume=True), seed=5)
+    assert (first.step, second.step, done.step, done.samples) == (3, 6, 6, 48)
+    assert same(state(tmp_path / 'whole')[0], state(tmp_path / 'parts')[0])
+    assert same(whole.state_dict(), parts.state_dict())
+    assert losses(tmp_path / 'whole') == losses(tmp_path / 'parts')
+    other, _ = train(SIX, tmp_path / 'other', sitting=OFTEN, seed=6)
+    assert other.losses != done.losses
+
+
+def test_a_killed_run_goes_on_to_the_bit(tmp_path, train):
+    train(SIX, tmp_path / 'whole', sitting=OFTEN)
+    killed = subprocess.run([sys.executable, '-c', KILLED, str(Path(__file__).parent), str(tmp_path / 'killed')],
+                            capture_output=True, text=True, timeout=100)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert state(tmp_path / 'killed')[1]['step'] == 3 and len(losses(tmp_path / 'killed')) == 4
+    train(SIX, tmp_path / 'killed', sitting=replace(OFTEN, resume=True))
+    assert same(state(tmp_path / 'whole')[0], state(tmp_path / 'killed')[0])
+    assert losses(tmp_path / 'whole') == losses(tmp_path / 'killed')
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples_and_keeps_the_state(tmp_path, train, toys):
+    bad = Order(len(toys), 8, seed=0).step(2)[3]  # first met in step 3
+    with pytest.raises(InputError, match=rf'Step 3 gave no finite gradient .*depth.*toy {bad}\b') as caught:
+        train(SIX, tmp_path / 'run', data=Spoilt(toys, bad), sitting=OFTEN)
+    assert caught.value.reason == 'loss_not_finite'
+    assert state(tmp_path / 'run')[1]['step'] == 2
+    train(SIX, tmp_path / 'run', sitting=replace(OFTEN, resume=True))
+    train(SIX, tmp_path / 'good', sitting=OFTEN)
+    assert same(state(tmp_path / 'run')[0], state(tmp_path / 'good')[0])
+
+
+def test_data_sets_learn_of_the_epoch(tmp_path, train, toys):
+    data = Spoilt(toys)
+    train(SIX, tmp_path, data=data, sitting=OFTEN)
+    assert [epoch for epoch, _ in data.met] == [0] * 24 + [1] * 24
+    assert sorted(i for epoch, i in data.met if epoch == 1) == list(range(24))
+
+
+def test_micro_batches_add_up_to_the_batch(tmp_path, tiny, train):
+    """Masks differ, so it is the questions' loss, which draws nothing, that must agree."""
+    quiet = Answer(samples=24, batch=8, lr=1e-3, rehearse=0.0, drop_depth=0.0)
+    whole, one = train(quiet, tmp_path / 'whole')
+    parts, four = train(replace(quiet, accumulate=4), tmp_path / 'parts')
+    assert whole.losses['answer'] == pytest.approx(parts.losses['answer'], rel=1e-4)
+    torch.testing.assert_close(one.global_embedding, four.global_embedding, atol=1e-4, rtol=0)
+
+
+def test_minutes_end_a_sitting_with_the_state_saved(tmp_path, train):
+    outcome, _ = train(SIX, tmp_path, sitting=Sitting(minutes=0.0))
+    assert (outcome.step, outcome.steps) == (1, 6) and state(tmp_path)[1]['step'] == 1
+
+
+def test_bfloat16_learns_the_same_within_its_precision(tmp_path, train, caplog):
+    full, _ = train(SIX, tmp_path / 'f32')
+    half, model = train(SIX, tmp_path / 'bf16', sitting=Sitting(bf16=True))
+    assert full.losses != half.losses
+    assert all(half.losses[name] == pytest.approx(full.losses[name], rel=0.05) for name in ('rgb', 'depth', 'semseg'))
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert 'slow reference' not in caplog.text  # the scans keep their fast form inside autocast
+
+
+def test_loading_processes_change_nothing(tmp_path, train):
+    train(SIX, tmp_path / 'none', sitting=OFTEN)
+    train(SIX, tmp_path / 'one', sitting=replace(OFTEN, workers=1))
+    assert same(state(tmp_path / 'none')[0], state(tmp_path / 'one')[0])
+
+
+@pytest.mark.parametrize(('changes', 'words'), [
+    ({'recipe': replace(SIX, lr=2e-3)}, 'lr 0.001, not 0.002'), ({'seed': 3}, 'seed 0, not 3'),
+    ({'recipe': Answer(samples=48, batch=8)}, 'recipe')])
+def test_going_on_with_other_options_is_refused(tmp_path, train, changes, words):
+    train(replace(SIX, average=0.0), tmp_path, sitting=Sitting(minutes=0.0))
+    with pytest.raises(InputError, match=words) as caught:
+        recipe = replace(changes.get('recipe', SIX), average=0.0)
+        train(recipe, tmp_path, seed=changes.get('seed', 0), sitting=Sitting(resume=True))
+    assert caught.value.reason == 'resume_state'
+
+
+def test_a_folder_that_holds_a_run_and_bad_sizes_are_refused(tmp_path, train, toys):
+    train(SIX, tmp_path / 'run', sitting=Sitting(minutes=0.0))
+    for recipe, folder, data, words in (
+            (SIX, 'run', toys, 'already holds a run'), (SIX, 'new', toys[:7], '7 samples and a batch 8'),
+            (replace(SIX, accumulate=3), 'new', toys, 'cannot be cut into 3')):
+        with pytest.raises(InputError, match=words):
+            train(recipe, tmp_path / folder, data=data)
+
+
+def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path):
+    """Real processes over gloo, as `torchrun` starts them."""
+    script = tmp_path / 'two.py'
+    script.write_text(TWO_PROCESSES)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
+                           str(script), str(Path(__file__).parent), str(tmp_path)],
+                          capture_output=True, text=True, timeout=110, env=environment)
+    assert done.returncode == 0, done.stderr
+    ranks = [load_file(tmp_path / f'rank{rank}.safetensors') for rank in (0, 1)]
+    assert same(*ranks)
+    log = losses(tmp_path)
+    assert [entry['step'] for entry in log] == [20, 32]
+    assert sum(log[1]['losses'].values()) < 0.9 * sum(log[0]['losses'].values())
+    assert state(tmp_path)[1]['processes'] == 2

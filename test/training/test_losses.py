@@ -1,0 +1,91 @@
+"""Every loss against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from m3et_ros.training import losses
+
+YES = torch.ones(1, 2, 2, dtype=torch.bool)
+
+
+def test_means_are_per_sample_first_and_leave_empty_samples_out():
+    errors = torch.tensor([[1.0, 3.0, math.nan], [10.0, 0.0, 0.0], [math.nan] * 3], requires_grad=True)
+    counted = torch.tensor([[True, True, False], [True, False, False], [False] * 3])
+    mean = losses.sample_mean(errors, counted)
+    assert mean.item() == (2 + 10) / 2  # over all counted numbers it would be 14 / 3
+    mean.backward()
+    assert torch.equal(errors.grad, torch.tensor([[.25, .25, 0], [.5, 0, 0], [0, 0, 0]]))
+
+
+def test_nothing_counted_is_zero_with_zero_gradients():
+    errors = torch.ones(2, 3, requires_grad=True)
+    mean = losses.sample_mean(errors, torch.zeros(2, 3, dtype=torch.bool))
+    mean.backward()
+    assert mean.item() == 0 and not errors.grad.any()
+
+
+def test_patches_cover_their_pixels():
+    pixels = losses.patch_pixels(torch.tensor([[True, False, False, True]]), 2)
+    assert pixels.int().tolist() == [[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]]
+
+
+def test_colours():
+    target = torch.zeros(1, 3, 2, 2)
+    predicted = torch.zeros(1, 3, 2, 2)
+    predicted[0, :, 0, 0] = torch.tensor([1.0, 2.0, 0.0])
+    predicted[0, :, 1, 1] = 100.0
+    counted = torch.tensor([[[True, True], [False, False]]])
+    assert losses.rgb_loss(predicted, target, counted).item() == pytest.approx((1 + 4) / 6)
+
+
+def test_unknown_depth_does_not_count_and_leaves_gradients_finite():
+    target = torch.tensor([[[[1.0, math.nan], [3.0, 5.0]]]])
+    predicted = torch.tensor([[[[2.0, 7.0], [3.5, 9.0]]]], requires_grad=True)
+    counted = target[:, 0].isfinite() & torch.tensor([[[True, True], [True, False]]])
+    loss = losses.depth_loss(predicted, target, counted)
+    assert loss.item() == pytest.approx((1 + 0.5) / 2)
+    loss.backward()
+    assert predicted.grad.flatten().tolist() == [.5, 0, .5, 0]
+
+
+def test_segmentation_ignores_what_is_not_labelled():
+    logits = torch.zeros(1, 4, 2, 2)
+    logits[0, 2, 0, 0] = math.log(5.0)
+    target = torch.tensor([[[2, 255], [1, 3]]])
+    counted = torch.tensor([[[True, True], [True, False]]])
+    assert losses.semseg_loss(logits, target, counted).item() == pytest.approx((math.log(8 / 5) + math.log(4)) / 2)
+    assert losses.semseg_loss(logits, torch.full((1, 2, 2), 255), YES).item() == 0
+
+
+def test_hidden_words():
+    logits = torch.zeros(1, 3, 5)
+    logits[0, 1, 4] = math.log(6.0)
+    loss = losses.text_loss(logits, torch.tensor([[1, 4, 2]]), torch.tensor([[True, True, False]]))
+    assert loss.item() == pytest.approx((math.log(5) + math.log(10 / 6)) / 2)
+
+
+def test_answers_sum_over_candidates_and_average_over_who_asked():
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0], [50.0, -50.0]])
+    scores = torch.tensor([[0.3, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    asked = torch.tensor([True, True, False])
+    one = math.log(2) + math.log(4 / 3)  # at logit 0 the loss is log 2 whatever the target
+    assert losses.answer_loss(logits, scores, asked).item() == pytest.approx((one + 2 * math.log(2)) / 2)
+    assert losses.answer_loss(logits, scores, ~asked).item() == pytest.approx(100)
+
+
+def test_a_written_answer_must_end():
+    # [CLS] 5 [SEP] pad: the piece and [SEP] are predicted, the pad is not.
+    answer, mask = torch.tensor([[2, 5, 3, 0]]), torch.tensor([[True, True, True, False]])
+    logits = torch.zeros(1, 3, 6)
+    logits[0, 1, 3] = math.log(15.0)
+    assert losses.generation_loss(logits, answer, mask).item() == pytest.approx(
+        (math.log(6) + math.log(20 / 15)) / 2)
+    assert losses.generation_loss(logits, answer, mask & False).item() == 0
+
+
+def test_half_precision_is_summed_in_full():
+    predicted = torch.full((1, 1, 64, 64), 1.0, dtype=torch.bfloat16)
+    loss = losses.depth_loss(predicted, torch.zeros(1, 1, 64, 64), torch.ones(1, 64, 64, dtype=torch.bool))
+    assert loss.dtype == torch.float32 and loss.item() == 1.0

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from m3et_ros.models.registry import build
+from m3et_ros.training.optim import adamw, decays, layer_scale, set_rate
+
+
+@pytest.fixture(scope='module', params=['mamba1', 'mamba2'])
+def model(request):
+    options = {'N': 4} if request.param == 'mamba1' else {'N': 8, 'P': 16, 'chunk': 8}
+    return build('tiny', mixer=request.param, mixer_options=options)
+
+
+def test_what_decays(model):
+    bare = {name for name, parameter in model.named_parameters() if not decays(name, parameter)}
+    decayed = {name for name, _ in model.named_parameters()} - bare
+    for word in ('bias', 'norm', 'A_log', '.D', 'beta', 'mask_token', 'types', 'global_embedding', 'text.positions'):
+        assert not [name for name in decayed if word in name], word
+        assert [name for name in bare if word in name], word
+    assert {'adapters.text.table.weight', 'adapters.rgb.project.weight', 'encoder.layers.1.mixer.in_proj.weight',
+            'encoder.layers.0.attention.qkv.weight', 'decoders.text.output.weight'} <= decayed
+
+
+@pytest.mark.parametrize(('name', 'scale'), [
+    ('encoder.layers.5.norm.weight', 1.0), ('encoder.layers.4.norm1.weight', 0.5), ('encoder.layers.0.x', 0.5 ** 5),
+    ('adapters.rgb.project.weight', 0.5 ** 6), ('types', 0.5 ** 6), ('adapters.text.table.weight', 1.0),
+    ('encoder.norm.weight', 1.0), ('answer_head.layers.0.weight', 1.0), ('decoders.rgb.output.bias', 1.0)])
+def test_lower_layers_learn_more_slowly(name, scale):
+    assert layer_scale(name, layers=6, decay=0.5) == scale
+
+
+def test_every_parameter_once_and_rates_scaled(model):
+    optimizer = adamw(model, weight_decay=0.05, layer_decay=0.5, encoder_scale=0.1)
+    members = [id(p) for group in optimizer.param_groups for p in group['params']]
+    assert sorted(members) == sorted(id(p) for p in model.parameters())
+    set_rate(optimizer.param_groups, 2e-3)
+    rate = {id(p): group['lr'] for group in optimizer.param_groups for p in group['params']}
+    assert rate[id(model.text_bias)] == 2e-3
+    assert rate[id(model.encoder.norm.weight)] == pytest.approx(2e-4)
+    assert rate[id(model.encoder.layers[4].norm1.weight)] == pytest.approx(1e-4)
+    assert rate[id(model.types)] == pytest.approx(2e-4 * 0.5 ** 6)
+
+
+def test_a_step_is_that_of_adamw(model):
+    weight = model.decoders['rgb'].output.weight
+    before, start = weight.detach().clone(), weight.detach().clone()
+    optimizer = adamw(model, weight_decay=0.1)
+    weight.grad = torch.full_like(weight, 3.0)
+    set_rate(optimizer.param_groups, 0.01)
+    optimizer.step()
+    optimizer.zero_grad()
+    # The first step of Adam has length lr whatever the gradient's size.
+    torch.testing.assert_close(weight.detach(), before * (1 - 0.01 * 0.1) - 0.01)
+    with torch.no_grad():
+        weight.copy_(start)
+
+
+@pytest.mark.parametrize('options', [{'layer_decay': 0.0}, {'layer_decay': 1.1}, {'encoder_scale': -1}])
+def test_factors_out_of_range_are_refused(model, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        adamw(model, weight_decay=0.05, **options)
