@@ -8,7 +8,7 @@ from m3et_ros.models.registry import SIZES, build
 
 
 def test_names_are_those_of_the_configs():
-    assert list(SIZES) == ['base', 'base_ssd', 'compact', 'kitchen', 'tiny']
+    assert list(SIZES) == ['base', 'base_ssd', 'compact', 'kitchen', 'kitchen_twin', 'tiny']
     assert all(config.name == name for name, config in SIZES.items())
 
 
@@ -29,6 +29,12 @@ def test_the_global_generator_is_left_alone():
 def test_overrides():
     assert build('tiny', answers=3).config.answers == 3
     assert build(SIZES['tiny'], schedule='TT', stages=1).config.schedule == 'TT'
+
+
+def test_the_twin_differs_by_blocks_and_plain_attention_alone():
+    kitchen, twin = SIZES['kitchen'].to_dict(), SIZES['kitchen_twin'].to_dict()
+    assert {name for name in kitchen if kitchen[name] != twin[name]} == {'name', 'schedule', 'semantic_bias', 'gate'}
+    assert twin['schedule'] == 'T' * 12 and kitchen['schedule'] == 'TMTMTM'
 
 
 def test_an_unknown_name_is_refused():
