@@ -8,7 +8,9 @@ import numpy as np
 
 
 def squeeze_rgb(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Colours (S, S, 3) uint8 of an (H, W, 3) uint8 view: means over areas."""
+    """Colours (S, S, 3) uint8 of an (H, W, 3) uint8 view: means over areas. A view of that size stays as it is."""
+    if rgb.shape[:2] == (size, size):
+        return rgb
     return cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
 
 
@@ -17,6 +19,8 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
 
     A small pixel is the mean of the known pixels it covers, so that holes do not bleed into their surroundings.
     """
+    if depth.shape == (size, size):
+        return depth
     known = np.isfinite(depth)
     weight = cv2.resize(known.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     total = cv2.resize(np.where(known, depth, 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)

@@ -5,6 +5,7 @@ import pytest
 
 from m3et_ros.data.kitchen.camera import Camera
 from m3et_ros.data.kitchen.episode import Episode, perform
+from m3et_ros.data.kitchen.generate import generate
 from m3et_ros.data.kitchen.scene import build_scene
 from m3et_ros.data.kitchen.state import World
 
@@ -31,3 +32,13 @@ def looked_round():
     with Camera(episode, backend='raycast') as camera:
         observations = [camera.observe(state) for state in episode.run(300) if state.tick % 30 == 5]
     return episode, observations
+
+
+@pytest.fixture(scope='session')
+def caches(tmp_path_factory):
+    """Small ray-cast caches: four training seeds, of which two are skipped and one is cut, and four test seeds."""
+    pytest.importorskip('mujoco')
+    root = tmp_path_factory.mktemp('caches')
+    return {name: generate(root, seeds=seeds, size=32, stride=25, frames=11, block=3, backend='raycast', workers=0,
+                           progress=False)
+            for name, seeds in (('train', range(0, 4)), ('test', range(20_003, 20_007)))}

@@ -1,0 +1,167 @@
+"""The cached kitchen as a data set of samples.
+
+Symbols: F frames of all shards, R rows: questions of all frames, W wordings (a kind of question with its fields).
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.kitchen.balance import Balance
+from m3et_ros.data.kitchen.cache import read_recipe, read_shards
+from m3et_ros.data.kitchen.splits import GENERATOR_VERSION, HELD_OUT
+from m3et_ros.data.kitchen.templates import ANSWERS, PHRASINGS
+from m3et_ros.data.noise import Noise, disturb
+from m3et_ros.data.samples import Sample
+from m3et_ros.data.shards import open_shard
+
+SUBSETS = ('all', 'seen', 'held_out', 'textures')
+"""Everything; nothing held out in question, answer or kitchen; questions about a held-out combination (without
+questions: kitchens that hold one); kitchens with held-out textures."""
+
+_mapped = functools.lru_cache(maxsize=256)(open_shard)  # every map holds an open file
+
+
+class KitchenSamples(Dataset[Sample]):
+    """Samples of caches that `generate` has made; the same seed, epoch and index always give the same sample.
+
+    With questions, index stands for a draw: balanced by family and answer (balance.Balance). Without, it is a frame.
+
+    Args:
+        folders: caches of one split.
+        questions: whether samples ask.
+        subset: one of SUBSETS.
+        noise: how the camera disturbs; None leaves pictures clean, as evaluation by hidden pixels wants them.
+        length: samples of an epoch; None for as many as there are frames. Only with questions.
+        seed: of the draws.
+
+    Attributes:
+        split: 'train', 'validation' or 'test'.
+        balance: the odds of the questions, or None.
+
+    Raises:
+        ValueError: an argument is out of its range, or nothing is left of the subset.
+        InputError: a folder is no cache, is empty, or was made by another version.
+    """
+
+    def __init__(self, folders: Path | Sequence[Path], *, questions: bool = True, subset: str = 'all',
+                 noise: Noise | None = None, length: int | None = None, seed: int = 0):
+        folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
+        if subset not in SUBSETS:
+            raise ValueError(f'subset is {subset!r}; give one of {", ".join(SUBSETS)}')
+        if length is not None and (length < 1 or not questions):
+            raise ValueError(f'length is {length}; give at least 1, and only with questions')
+        self.split = _common_split(folders)
+        self.noise, self.seed = noise, seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loaders' workers see it change
+        self._paths = [path for folder in folders for path in read_shards(folder)]
+        shards = [open_shard(path) for path in self._paths]
+        if any(tuple(shard.header['answers']) != ANSWERS for shard in shards):
+            raise InputError('foreign_cache', f'{folders[0]} has other answers than this version; generate it again.')
+        self._ends = np.cumsum([len(shard.frames) for shard in shards])
+        chosen = np.concatenate([_chosen_frames(shard, subset, questions) for shard in shards])
+        self.balance = None
+        if questions:
+            self._index_questions(shards, chosen, subset)
+        self._frames = np.flatnonzero(chosen)
+        if not len(self._frames):
+            raise ValueError(f'no frame is left of subset {subset!r}; give more seeds')
+        self._length = length or len(self._frames)
+
+    def _index_questions(self, shards, chosen: np.ndarray, subset: str) -> None:
+        """Make the table of R rows and its balance."""
+        numbers: dict[tuple, int] = {}
+        wording, frame, start = [], [], 0
+        for shard in shards:
+            wordings = [(family, kind, tuple(sorted(fields.items()))) for family, (kind, fields)
+                        in zip(shard.header['families'], shard.header['questions'])]
+            local = np.array([numbers.setdefault(key, len(numbers)) for key in wordings], np.uint32)
+            wording.append(local[shard.questions['question']])
+            frame.append(np.repeat(np.arange(start, start + len(shard.frames), dtype=np.uint32),
+                                   shard.frames['asked']))
+            start += len(shard.frames)
+        self._wordings = list(numbers)
+        self._wording, self._frame = np.concatenate(wording), np.concatenate(frame)
+        self._answer = np.concatenate([shard.questions['answer'] for shard in shards])
+        held = np.concatenate([shard.questions['held_out'] for shard in shards]).astype(bool)
+        rows = {'all': np.ones_like(held), 'seen': ~held, 'held_out': held, 'textures': ~held}[subset]
+        self.balance = Balance(self._wording, self._answer, [key[:2] for key in numbers],
+                               chosen=rows & chosen[self._frame])
+
+    @property
+    def epoch(self) -> int:
+        """Which epoch the draws and the noise belong to; set it before a loader starts on it."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch.fill_(value)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample.
+
+        Raises:
+            IndexError: index is not in 0..len - 1.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f'index is {index}; give 0 to {len(self) - 1}')
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        if self.balance is None:
+            sample = self._view(self._frames[index])
+        else:
+            row = self.balance.draw(rng)
+            family, kind, fields = self._wordings[self._wording[row]]
+            phrasings = PHRASINGS[kind]
+            question = phrasings[rng.integers(len(phrasings))].format(**dict(fields))
+            sample = replace(self._view(self._frame[row]), question=question, family=family,
+                             answers={ANSWERS[self._answer[row]]: 1.})
+        return disturb(sample, self.noise, rng, swap_sides=True) if self.noise else sample
+
+    def _view(self, frame: int) -> Sample:
+        """A frame without a question."""
+        shard = int(np.searchsorted(self._ends, frame, side='right'))
+        record = _mapped(self._paths[shard]).frames[frame - self._ends[shard]]  # counted from its end
+        metres = record['depth'].astype(np.float32) / 1000
+        metres[record['depth'] == 0] = np.nan
+        now, following = (tuple(map(int, record[name])) for name in ('now', 'next'))
+        return Sample(np.array(record['rgb']), metres, np.array(record['semseg']), now=now, next=following,
+                      key=f'seed {record["seed"]} tick {record["tick"]}')
+
+    def seeds(self) -> set[int]:
+        """The kitchens that samples can come from."""
+        return {int(seed) for path in self._paths for seed in np.unique(_mapped(path).frames['seed'])}
+
+
+def _common_split(folders: Sequence[Path]) -> str:
+    """The split that all caches belong to."""
+    if not folders:
+        raise ValueError('folders is empty; give at least one cache')
+    recipes = [read_recipe(folder) for folder in folders]
+    for folder, recipe in zip(folders, recipes):
+        if recipe.version != GENERATOR_VERSION:
+            raise InputError('foreign_cache', f'{folder} was made by version {recipe.version} of the generator and '
+                             f'this is version {GENERATOR_VERSION}; generate it again.')
+    splits = {recipe.split for recipe in recipes}
+    if len(splits) > 1:
+        raise ValueError(f'the caches are of the splits {", ".join(sorted(splits))}; give caches of one')
+    return splits.pop()
+
+
+def _chosen_frames(shard, subset: str, questions: bool) -> np.ndarray:
+    """Which frames of a shard belong to a subset, (frames,) bool."""
+    surfaces = {f'{colour} {pattern} {material}' for material, pattern, colour in HELD_OUT.textures}
+    chosen = {}
+    for seed, sights in shard.header['sights'].items():
+        textured = bool(surfaces & set(sights))
+        chosen[int(seed)] = {'all': True, 'seen': not sights, 'textures': textured,
+                             'held_out': questions or bool(set(sights) - surfaces)}[subset]
+    return np.array([chosen[seed] for seed in shard.frames['seed'].tolist()], bool)

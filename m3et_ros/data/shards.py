@@ -1,0 +1,127 @@
+"""Blocks of frames on disk: two memory-mapped arrays and a header, written as a whole or not at all.
+
+A shard is a folder: frames.npy (one record per frame), questions.npy (one record per question) and header.json. It is
+written under a temporary name and renamed, so a shard that can be seen is complete, whenever the writer was killed.
+"""
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m3et_ros.data.errors import InputError
+
+FORMAT = 'm3et-shard-1'
+PART = '.part-'
+"""How the name of a shard that is being written starts."""
+
+QUESTION = np.dtype([('question', '<u2'), ('answer', '<i2'), ('held_out', 'u1')])
+"""Place in the header's questions, place in its answers, and whether it is about a held-out combination."""
+
+
+def frame_type(size: int, stride: int = 4) -> np.dtype:
+    """Record of one frame with an image of size S and labels of size S / stride.
+
+    depth is in millimetres, 0 unknown; semseg 255 unlabelled; actions are verb and noun, -1 none; the questions of the
+    frame are [first, first + asked) of questions.npy.
+
+    Raises:
+        ValueError: size is not a multiple of stride from stride to 1024.
+    """
+    if size % stride or not stride <= size <= 1024:
+        raise ValueError(f'size is {size}; give a multiple of {stride} from {stride} to 1024')
+    small = size // stride
+    return np.dtype([('rgb', 'u1', (size, size, 3)), ('depth', '<u2', (size, size)), ('semseg', 'u1', (small, small)),
+                     ('seed', '<i8'), ('tick', '<i4'), ('now', '<i2', 2), ('next', '<i2', 2), ('first', '<u4'),
+                     ('asked', '<u4')])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One block, open for reading."""
+
+    # Records of frame_type, (frames,), memory-mapped.
+    frames: np.ndarray
+    # Records of QUESTION, (questions,), memory-mapped.
+    questions: np.ndarray
+    # What the writer noted; `questions` and `answers` hold the words that the records point at.
+    header: dict
+
+
+def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header: dict) -> None:
+    """Write a shard, all of it or nothing; one that is there already stays.
+
+    Raises:
+        InputError: the disk is full or cannot be written.
+    """
+    part = folder.with_name(f'{PART}{folder.name}-{os.getpid()}')
+    try:
+        part.mkdir(parents=True)
+        for name, values in (('frames', frames), ('questions', questions)):
+            with (part / f'{name}.npy').open('wb') as file:
+                np.save(file, values, allow_pickle=False)
+                _settle(file)
+        with (part / 'header.json').open('w', encoding='utf-8') as file:
+            json.dump({'format': FORMAT, **header}, file)
+            _settle(file)
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody else wrote the same shard first
+            return
+        remedy = 'free some space' if error.errno in (errno.ENOSPC, errno.EDQUOT) else 'give a folder to write in'
+        raise InputError('cache_unwritable', f'{folder.name} could not be written to {folder.parent} '
+                         f'({error.strerror}); {remedy} and run it again: what was done before is kept.') from error
+
+
+def _settle(file) -> None:
+    """Bring a file to the disk before its folder gets its name."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read_header(folder: Path) -> dict:
+    """The header of a shard.
+
+    Raises:
+        InputError: the folder is no shard.
+    """
+    try:
+        header = json.loads((folder / 'header.json').read_text(encoding='utf-8'))
+        if header['format'] == FORMAT:
+            return header
+        found = f'its format is {header["format"]!r}'
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f'{type(error).__name__}: {error}'
+    raise InputError('foreign_cache', f'{folder} is no shard of format {FORMAT} ({found}); delete it and generate it '
+                     'again.')
+
+
+def open_shard(folder: Path) -> Shard:
+    """Map a shard into memory.
+
+    Raises:
+        InputError: the folder is no shard, or its arrays are damaged.
+    """
+    header = read_header(folder)
+    try:
+        frames, questions = (np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
+                             for name in ('frames', 'questions'))
+        whole = (frames.dtype == frame_type(frames.dtype['rgb'].shape[0]) and questions.dtype == QUESTION
+                 and frames['asked'].sum() == len(questions))
+    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+        raise InputError('foreign_cache', f'{folder} is damaged ({error}); delete it and generate it again.') from error
+    if not whole:
+        raise InputError('foreign_cache', f'{folder} holds other arrays than {FORMAT} does; delete it and generate it '
+                         'again.')
+    return Shard(frames, questions, header)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what killed writers left; only for who holds the folder alone."""
+    for part in folder.glob(f'{PART}*'):
+        shutil.rmtree(part)

@@ -1,0 +1,102 @@
+"""Disturbances: what they may do and what they must not."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3et_ros.data.noise import Noise, disturb, mirrored_words, noisy_depth, noisy_rgb, speaks_of_sides
+from m3et_ros.data.samples import Sample
+
+NONE = Noise(min_range=0, max_range=(99, 99), disparity=0, quantum=0, edge=0, blobs=(0, 0), specks=0, gain=1, gamma=1,
+             balance=1, grain=0, blur=0, jpeg=0, mirror=0)
+NOISE = Noise()
+
+
+def sample(seed=0, **fields):
+    rng = np.random.default_rng(seed)
+    depth = rng.uniform(.2, 9, (24, 32)).astype(np.float32)
+    depth[rng.random(depth.shape) < .2] = np.nan
+    values = {'rgb': rng.integers(0, 256, (24, 32, 3), np.uint8), 'depth': depth,
+              'semseg': rng.integers(0, 9, (6, 8), np.uint8)}
+    return Sample(**values | fields)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_depth_is_never_invented(seed):
+    before = sample(seed).depth
+    after = noisy_depth(before, NOISE, np.random.default_rng(seed))
+    assert after.dtype == np.float32 and not (np.isfinite(after) & ~np.isfinite(before)).any()
+    assert not np.isfinite(after[before < NOISE.min_range]).any()
+    assert (after[np.isfinite(after)] > 0).all()
+
+
+def test_depth_keeps_its_metres_and_errs_more_far_away():
+    flat = [np.full((64, 64), metres, np.float32) for metres in (1, 4)]
+    rng = np.random.default_rng(1)
+    error = [np.nanmean(np.abs(noisy_depth(depth, Noise(max_range=(9, 9)), rng) - depth)) for depth in flat]
+    assert .0005 < error[0] < .01 and 8 < error[1] / error[0] < 32  # the square of four, roughly
+
+
+def test_depth_comes_in_steps_of_disparity():
+    depth = np.linspace(1, 3, 64 * 64, dtype=np.float32).reshape(64, 64)
+    inverse = 1 / noisy_depth(depth, Noise(max_range=(9, 9)), np.random.default_rng(0)) / NOISE.quantum
+    known = inverse[np.isfinite(inverse)]
+    np.testing.assert_allclose(known, known.round(), atol=1e-3)
+
+
+def test_holes_open_behind_near_edges():
+    depth = np.full((32, 64), 3, np.float32)
+    depth[:, 32:] = 1
+    edges = Noise(blobs=(0, 0), specks=0, edge=.1, max_range=(9, 9))
+    holes = sum(np.isnan(noisy_depth(depth, edges, np.random.default_rng(seed))) for seed in range(20))
+    assert holes[:, 26:32].any() and not holes[:, 32:].any() and not holes[:, :20].any()
+
+
+def test_without_noise_nothing_changes():
+    before = sample()
+    after = disturb(before, NONE, np.random.default_rng(0))
+    np.testing.assert_array_equal(after.rgb, before.rgb)
+    np.testing.assert_allclose(after.depth, before.depth, rtol=1e-6)
+    assert after.clean_depth is before.depth
+
+
+def test_the_generator_decides_everything():
+    one, same, other = (disturb(sample(), NOISE, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert (one.rgb == same.rgb).all() and np.array_equal(one.depth, same.depth, equal_nan=True)
+    assert (one.rgb != other.rgb).any()
+
+
+def test_a_mirror_turns_everything_and_the_words():
+    before = sample(question='Is the cup left of the bowl?', answers={'right': 1.})
+    after = disturb(before, Noise(mirror=1.), np.random.default_rng(0), swap_sides=True)
+    np.testing.assert_array_equal(after.clean_depth, before.depth[:, ::-1])
+    np.testing.assert_array_equal(after.semseg, before.semseg[:, ::-1])
+    assert after.question == 'Is the cup right of the bowl?' and dict(after.answers) == {'left': 1.}
+
+
+@pytest.mark.parametrize('fields', [
+    {'question': 'What is left to eat?'}, {'question': 'Where?', 'answers': {'Left': 1}}])
+def test_who_speaks_of_sides_is_not_mirrored(fields):
+    before = sample(**fields)
+    after = disturb(before, Noise(mirror=1.), np.random.default_rng(0))
+    assert speaks_of_sides(before) and after.question == before.question
+    np.testing.assert_array_equal(after.semseg, before.semseg)
+
+
+def test_words_are_swapped_whole():
+    assert mirrored_words('on the left, right of it, leftover') == 'on the right, left of it, leftover'
+
+
+def test_colours_stay_near():
+    grey = np.full((32, 32, 3), 120, np.uint8)
+    means = [noisy_rgb(grey, NOISE, np.random.default_rng(seed)).mean() for seed in range(30)]
+    assert 80 < min(means) < 112 and 128 < max(means) < 180
+
+
+@pytest.mark.parametrize(('field', 'value'), [
+    ('min_range', -1), ('max_range', (5, 2)), ('blobs', (-1, .1)), ('gain', .5), ('quality', 0), ('mirror', 2)])
+def test_fields_out_of_range_are_named(field, value):
+    with pytest.raises(ValueError, match=field):
+        Noise(**{field: value})
