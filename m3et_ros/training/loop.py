@@ -154,8 +154,8 @@ class Trainer:
                 total, parts = self.objective(batch, self._draw(micro))
                 self.accelerator.backward(total / plan.accumulate)
             found.append(parts)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
-        if not torch.isfinite(norm):
+        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
+        if not torch.isfinite(self.norm):
             self._refuse_loss(found, keys)
         set_rate(self.optimizer.param_groups, plan.rate(self.step))
         self.optimizer.step()
@@ -163,7 +163,7 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
-        return _joined(found) | {'gradient_norm': norm}
+        return _joined(found)
 
     def _refuse_loss(self, found: list[dict[str, Tensor]], keys: list[str]) -> None:
         values = ', '.join(f'{name} {float(value):.3g}' for name, value in _joined(found).items())
@@ -197,7 +197,8 @@ class Trainer:
         losses = _means(window)
         if self.accelerator.is_main_process:
             entry = {'step': self.step, 'steps': self.plan.steps, 'samples': self.step * self.plan.batch,
-                     'lr': self.plan.rate(self.step - 1), 'losses': losses, 'seconds': round(self.seconds, 1),
+                     'lr': self.plan.rate(self.step - 1), 'losses': losses,
+                     'gradient_norm': round(float(self.norm), 6), 'seconds': round(self.seconds, 1),
                      'samples_per_second': round(self.plan.batch / pace, 1),
                      'seconds_left': round((self.plan.steps - self.step) * pace, 1)}
             with (self.folder / LOG).open('a', encoding='utf-8') as file:

@@ -8,6 +8,7 @@ where the samples have it; depth_target (B, 1, S, S), NaN unknown; scores (B, an
 (B, words + 2), asked (B,) bool.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,9 @@ class Answer(Plan):
     rehearse: float = 0.25
     # Share of the micro-batches without depth, so that a camera without it is served too.
     drop_depth: float = 0.15
+    # Let the answer head start by giving each of A answers a chance of 1 in A: from 1 in 2 the sum over answers, and
+    # with it the clipped gradient, would speak of nothing else for long. False keeps a head that was trained before.
+    fresh_answers: bool = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -166,6 +170,8 @@ def run(recipe: Plan, model: nn.Module, data: Any, *, tokenizer: Tokenizer, answ
     if isinstance(recipe, Answer) and (model.answer_head is None or 'text' not in model.config.tasks):
         raise InputError('training', f'{model.config.name} lacks the answer head or the text decoder that stage 2 '
                          'trains; build it with both.')
+    if isinstance(recipe, Answer) and recipe.fresh_answers:
+        nn.init.constant_(model.answer_head.layers[-1].bias, -math.log(max(1, len(answers) - 1)))
     trainer = Trainer(recipe, model, data, Collate(model.config, tokenizer, tuple(answers)), Path(folder), seed=seed,
                       sitting=sitting)
     outcome = trainer.run(tell, stop)

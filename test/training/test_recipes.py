@@ -1,5 +1,6 @@
 """What the two stages learn from."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +117,17 @@ def test_dense_losses_count_everything_when_nothing_is_hidden(batch, tiny):
     error = model.decode(encoded, 'rgb') - batch['rgb']
     torch.testing.assert_close(found['rgb'], error.square().mean())
     assert dense_losses(tiny(tasks=('rgb',)), encoded, batch, ('depth',)) == {}
+
+
+def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_path, tiny, toys, tokenizer, answers):
+    fresh, trained = Answer(samples=8, batch=8), Answer(samples=8, batch=8, fresh_answers=False)
+    found = {}
+    for recipe in (fresh, trained):
+        outcome, _, _ = run(recipe, tiny(), toys, tokenizer=tokenizer, answers=answers,
+                            folder=tmp_path / str(recipe.fresh_answers))
+        found[recipe] = outcome.losses['answer']
+    assert found[trained] == pytest.approx(6 * math.log(2), rel=0.2)
+    assert found[fresh] == pytest.approx(math.log(6) - 5 * math.log(5 / 6), rel=0.2)
 
 
 def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys, tokenizer, answers):

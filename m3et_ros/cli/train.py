@@ -1,0 +1,162 @@
+"""`m3et train`: one of the paper's two stages on a cache of the simulated kitchen.
+
+    m3et train pretrain --data cache/kitchen --out runs/one --minutes 60
+    m3et train pretrain --data cache/kitchen --out runs/one --minutes 60 --resume
+    m3et train vqa --data cache/kitchen --from runs/one/checkpoint --out runs/two
+    torchrun --nproc-per-node 2 -m m3et_ros.cli.main train pretrain --data cache/kitchen --out runs/one
+"""
+
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from m3et_ros.cli.output import Json, Refused, emit, note, say
+
+Stage = Enum('Stage', {'pretrain': 'pretrain', 'vqa': 'vqa'}, type=str)
+CHECKPOINT = 'checkpoint'
+QUIET = 10.0
+"""Seconds between lines of progress, at least."""
+
+
+def train(
+        context: typer.Context,
+        stage: Annotated[Stage, typer.Argument(help='pretrain: predict hidden patches; vqa: answer questions.')],
+        data: Annotated[list[Path], typer.Option(help='Cache of training kitchens; may be given several times.')],
+        out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
+        model: Annotated[str, typer.Option(help='Named size to start from random weights; see m3et models.')] = 'kitchen',
+        start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None,
+        samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None,
+        batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None,
+        lr: Annotated[float | None, typer.Option(help='Highest learning rate.')] = None,
+        minutes: Annotated[float | None, typer.Option(min=0, help='Stop after so long; --resume goes on.')] = None,
+        seed: Annotated[int, typer.Option(min=0, help='Of weights, order, noise and masks.')] = 0,
+        workers: Annotated[int, typer.Option(min=0, help='Processes that load samples.')] = 0,
+        bf16: Annotated[bool, typer.Option('--bf16', help='Matrix products in bfloat16, for GPUs and AMX.')] = False,
+        resume: Annotated[bool, typer.Option('--resume', help='Go on with the run in --out.')] = False,
+        as_json: Json = False) -> None:
+    """Train a model on a cache of the simulated kitchen, on this machine or under torchrun."""
+    from m3et_ros.data.checkpoint import save_checkpoint
+    from m3et_ros.training.loop import Sitting
+    from m3et_ros.training.recipes import STAGES, run
+
+    given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
+    checkpoint = _start(model, start, seed)
+    kitchens = _kitchens(data, questions=stage is Stage.vqa, seed=seed)
+    try:
+        recipe = STAGES[stage.value](**given)
+    except ValueError as error:
+        raise Refused(f'{error}.') from error
+    with _asked_to_stop() as stop:
+        outcome, trained, main = run(
+            recipe, checkpoint.model, kitchens, tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers,
+            folder=out, seed=seed, sitting=Sitting(minutes=minutes, workers=workers, bf16=bf16, resume=resume),
+            tell=_teller(), stop=stop)
+    if not main:
+        return
+    card = _card(checkpoint.model_id, recipe, outcome, data, len(kitchens), seed, _command(context))
+    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, model=trained, trained=True), card=card)
+    if as_json:
+        emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
+        return
+    say(f'{model_id} in {out / CHECKPOINT}: {outcome.samples:,} samples in {outcome.step:,} of {outcome.steps:,} steps.')
+    if outcome.step < outcome.steps:
+        say('The run has not ended: the same command with --resume goes on.')
+
+
+def _start(model: str, start: Path | None, seed: int) -> Any:
+    """The checkpoint whose model is trained; without further heads, which would no longer fit its tokens."""
+    from m3et_ros.data.checkpoint import load_checkpoint
+    from m3et_ros.models.registry import SIZES
+    from m3et_ros.runtime.models import untrained
+
+    if start is not None:
+        return replace(load_checkpoint(start), heads={})
+    if model not in SIZES:
+        raise Refused(f'There is no model size {model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.')
+    return replace(untrained(model, seed), heads={})
+
+
+def _kitchens(folders: list[Path], *, questions: bool, seed: int) -> Any:
+    """The data set; only training kitchens are let in."""
+    from m3et_ros.data.kitchen.dataset import KitchenSamples
+    from m3et_ros.data.noise import Noise
+
+    try:
+        kitchens = KitchenSamples(folders, questions=questions, noise=Noise(), seed=seed)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if kitchens.split != 'train':
+        raise Refused(f'The cache {folders[0]} holds {kitchens.split} kitchens, which no model may learn from; give one '
+                      'of the train split.')
+    return kitchens
+
+
+def _teller() -> Callable[[dict], None]:
+    """Say now and then how far along the run is."""
+    last = -QUIET
+
+    def tell(entry: dict) -> None:
+        nonlocal last
+        if time.monotonic() - last < QUIET and entry['step'] < entry['steps']:
+            return
+        last = time.monotonic()
+        losses = ', '.join(f'{name} {value:.3f}' for name, value in entry['losses'].items())
+        note(f'step {entry["step"]:,} of {entry["steps"]:,}: {losses}; {entry["samples_per_second"]:.0f} samples/s, '
+             f'{entry["seconds_left"] / 60:.0f} min left')
+    return tell
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C or SIGTERM once ends the run after the step, its state saved; twice ends it at once."""
+    asked = False
+
+    def ask(number: int, _frame: Any) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, before[number])
+        note('stopping after this step; the state is saved')
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command(context: typer.Context) -> str:
+    """The command that was given, options at their defaults left out."""
+    words = ['m3et', 'train']
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if value in (None, False) or parameter.param_type_name == 'option' and value == parameter.default:
+            continue
+        flag = [] if parameter.param_type_name == 'argument' else [parameter.opts[0]]
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            words += flag if item is True else [*flag, str(getattr(item, 'value', item))]
+    return shlex.join(words)
+
+
+def _card(before: str, recipe: Any, outcome: Any, folders: list[Path], count: int, seed: int, command: str) -> str:
+    """The model card: what was done and measured, nothing else."""
+    from m3et_ros.data.kitchen.generate import read_recipe
+
+    caches = [f'- {", ".join(f"{k} {v}" for k, v in asdict(read_recipe(folder)).items())}' for folder in folders]
+    losses = [f'- {name}: {value:.4f}' for name, value in outcome.losses.items()]
+    return '\n'.join([
+        '# M3ET trained in the simulated kitchen', '', f'Started from `{before}`. Made by:', '', f'    {command}', '',
+        '## Training', '', f'- steps: {outcome.step:,} of {outcome.steps:,}', f'- samples seen: {outcome.samples:,}',
+        f'- minutes: {outcome.seconds / 60:.1f}', f'- seed: {seed}',
+        f'- recipe {type(recipe).__name__}: {", ".join(f"{k} {v}" for k, v in asdict(recipe).items())}', '',
+        '## Data', '', f'{count:,} samples an epoch from the kitchen caches', '', *caches, '',
+        '## Losses', '', 'Means of the last steps on training data, weighted as in the recipe; not a test result.', '',
+        *losses, ''])
