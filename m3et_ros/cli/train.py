@@ -31,7 +31,7 @@ def train(
         stage: Annotated[Stage, typer.Argument(help='pretrain: predict hidden patches; vqa: answer questions.')],
         data: Annotated[list[Path], typer.Option(help='Cache of training kitchens; may be given several times.')],
         out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
-        model: Annotated[str, typer.Option(help='Named size to start from random weights; see m3et models.')] = 'kitchen',
+        model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen',
         start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None,
         samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None,
         batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None,
@@ -66,7 +66,8 @@ def train(
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
         return
-    say(f'{model_id} in {out / CHECKPOINT}: {outcome.samples:,} samples in {outcome.step:,} of {outcome.steps:,} steps.')
+    say(f'{model_id} in {out / CHECKPOINT}: {outcome.samples:,} samples, '
+        f'{outcome.step:,} of {outcome.steps:,} steps.')
     if outcome.step < outcome.steps:
         say('The run has not ended: the same command with --resume goes on.')
 
@@ -94,8 +95,8 @@ def _kitchens(folders: list[Path], *, questions: bool, seed: int) -> Any:
     except ValueError as error:
         raise Refused(str(error)) from error
     if kitchens.split != 'train':
-        raise Refused(f'The cache {folders[0]} holds {kitchens.split} kitchens, which no model may learn from; give one '
-                      'of the train split.')
+        raise Refused(f'The cache {folders[0]} holds {kitchens.split} kitchens, which no model may learn from; give '
+                      'one of the train split.')
     return kitchens
 
 

@@ -21,9 +21,9 @@ def caches(tmp_path_factory):
     """Ray-cast caches of few training and test kitchens."""
     pytest.importorskip('mujoco')
     root = tmp_path_factory.mktemp('caches')
-    return {name: generate(root, seeds=seeds, size=32, stride=10, frames=8, backend='raycast', workers=0,
+    return {name: generate(root, seeds=seeds, size=32, stride=10, frames=6, backend='raycast', workers=0,
                            progress=False)
-            for name, seeds in (('train', range(0, 6)), ('test', range(20_003, 20_005)))}
+            for name, seeds in (('train', range(0, 4)), ('test', range(20_003, 20_004)))}
 
 
 @pytest.fixture(scope='module')
@@ -45,8 +45,8 @@ def test_stage_one_leaves_a_checkpoint_with_its_card(pretrained, caches):
     card = (out / 'checkpoint' / 'README.md').read_text()
     told = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
     assert told[-1]['step'] == told[-1]['steps'] == 5
-    for words in (f'm3et train pretrain --data {caches["train"]} --out {out} --model tiny --samples 40 --batch 8 --seed 3',
-                  'tiny-random-3', 'steps: 5 of 5', 'samples seen: 40', 'seed: 3', 'version 1', 'first 0, last 6',
+    said = f'm3et train pretrain --data {caches["train"]} --out {out} --model tiny --samples 40 --batch 8 --seed 3'
+    for words in (said, 'tiny-random-3', 'steps: 5 of 5', 'samples seen: 40', 'seed: 3', 'version 1', 'first 0, last 4',
                   f'rgb: {told[-1]["losses"]["rgb"]:.4f}'):
         assert words in card, words
 
