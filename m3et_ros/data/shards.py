@@ -48,7 +48,8 @@ class Shard:
     frames: np.ndarray
     # Records of QUESTION, (questions,), memory-mapped.
     questions: np.ndarray
-    # What the writer noted; `questions` and `answers` hold the words that the records point at.
+    # What the writer noted; `questions` and `answers` hold the words that the records point at, `seed` and `asked`
+    # those fields of the frames once more, so that a cache is indexed without reading its pictures.
     header: dict
 
 
@@ -66,7 +67,8 @@ def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header:
                 np.save(file, values, allow_pickle=False)
                 _settle(file)
         with (part / 'header.json').open('w', encoding='utf-8') as file:
-            json.dump({'format': FORMAT, **header}, file)
+            json.dump({'format': FORMAT, **header, 'seed': frames['seed'].tolist(), 'asked': frames['asked'].tolist()},
+                      file)
             _settle(file)
         part.rename(folder)
     except OSError as error:
@@ -112,8 +114,9 @@ def open_shard(folder: Path) -> Shard:
         frames, questions = (np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
                              for name in ('frames', 'questions'))
         whole = (frames.dtype == frame_type(frames.dtype['rgb'].shape[0]) and questions.dtype == QUESTION
-                 and frames['asked'].sum() == len(questions))
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+                 and len(header['asked']) == len(header['seed']) == len(frames)
+                 and sum(header['asked']) == len(questions))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError) as error:
         raise InputError('foreign_cache', f'{folder} is damaged ({error}); delete it and generate it again.') from error
     if not whole:
         raise InputError('foreign_cache', f'{folder} holds other arrays than {FORMAT} does; delete it and generate it '

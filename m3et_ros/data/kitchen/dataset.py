@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.balance import Balance
 from m3et_ros.data.kitchen.cache import read_recipe, read_shards
+from m3et_ros.data.kitchen.questions import FAMILIES
 from m3et_ros.data.kitchen.splits import GENERATOR_VERSION, HELD_OUT
 from m3et_ros.data.kitchen.templates import ANSWERS, PHRASINGS
 from m3et_ros.data.noise import Noise, disturb
@@ -25,7 +26,12 @@ SUBSETS = ('all', 'seen', 'held_out', 'textures')
 """Everything; nothing held out in question, answer or kitchen; questions about a held-out combination (without
 questions: kitchens that hold one); kitchens with held-out textures."""
 
-_mapped = functools.lru_cache(maxsize=256)(open_shard)  # every map holds an open file
+
+@functools.lru_cache(maxsize=512)  # every map holds an open file, of which 1024 is a common limit
+def _mapped(path: Path) -> np.ndarray:
+    """The frames of a shard that was checked when it was indexed."""
+    return np.load(path / 'frames.npy', mmap_mode='r', allow_pickle=False)
+
 
 
 class KitchenSamples(Dataset[Sample]):
@@ -36,6 +42,8 @@ class KitchenSamples(Dataset[Sample]):
     Args:
         folders: caches of one split.
         questions: whether samples ask.
+        families: the families of questions to ask (questions.FAMILIES); None for all. What was done and what comes
+            next cannot be seen in one frame: leave action_done and action_next out where there is no memory.
         subset: one of SUBSETS.
         noise: how the camera disturbs; None leaves pictures clean, as evaluation by hidden pixels wants them.
         length: samples of an epoch; None for as many as there are frames. Only with questions.
@@ -50,49 +58,60 @@ class KitchenSamples(Dataset[Sample]):
         InputError: a folder is no cache, is empty, or was made by another version.
     """
 
-    def __init__(self, folders: Path | Sequence[Path], *, questions: bool = True, subset: str = 'all',
-                 noise: Noise | None = None, length: int | None = None, seed: int = 0):
+    def __init__(self, folders: Path | Sequence[Path], *, questions: bool = True, families: Sequence[str] | None = None,
+                 subset: str = 'all', noise: Noise | None = None, length: int | None = None, seed: int = 0):
         folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
         if subset not in SUBSETS:
             raise ValueError(f'subset is {subset!r}; give one of {", ".join(SUBSETS)}')
         if length is not None and (length < 1 or not questions):
             raise ValueError(f'length is {length}; give at least 1, and only with questions')
+        unknown = sorted(set(families or ()) - set(FAMILIES))
+        if unknown:
+            raise ValueError(f'families hold {unknown[0]!r}; give some of {", ".join(FAMILIES)}')
         self.split = _common_split(folders)
         self.noise, self.seed = noise, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loaders' workers see it change
         self._paths = [path for folder in folders for path in read_shards(folder)]
-        shards = [open_shard(path) for path in self._paths]
-        if any(tuple(shard.header['answers']) != ANSWERS for shard in shards):
-            raise InputError('foreign_cache', f'{folders[0]} has other answers than this version; generate it again.')
-        self._ends = np.cumsum([len(shard.frames) for shard in shards])
-        chosen = np.concatenate([_chosen_frames(shard, subset, questions) for shard in shards])
+        self._seeds: set[int] = set()
+        self._ends, chosen = self._index(subset, questions)
         self.balance = None
         if questions:
-            self._index_questions(shards, chosen, subset)
+            rows = self._rows_of(subset, set(FAMILIES if families is None else families))
+            self.balance = Balance(self._wording, self._answer, [key[:2] for key in self._wordings],
+                                   chosen=rows & chosen[self._frame])
         self._frames = np.flatnonzero(chosen)
         if not len(self._frames):
             raise ValueError(f'no frame is left of subset {subset!r}; give more seeds')
         self._length = length or len(self._frames)
 
-    def _index_questions(self, shards, chosen: np.ndarray, subset: str) -> None:
-        """Make the table of R rows and its balance."""
+    def _index(self, subset: str, questions: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Read the shards one by one, for each is an open file: where their frames end, and which are chosen, (F,)."""
         numbers: dict[tuple, int] = {}
-        wording, frame, start = [], [], 0
-        for shard in shards:
-            wordings = [(family, kind, tuple(sorted(fields.items()))) for family, (kind, fields)
-                        in zip(shard.header['families'], shard.header['questions'])]
-            local = np.array([numbers.setdefault(key, len(numbers)) for key in wordings], np.uint32)
-            wording.append(local[shard.questions['question']])
-            frame.append(np.repeat(np.arange(start, start + len(shard.frames), dtype=np.uint32),
-                                   shard.frames['asked']))
-            start += len(shard.frames)
-        self._wordings = list(numbers)
-        self._wording, self._frame = np.concatenate(wording), np.concatenate(frame)
-        self._answer = np.concatenate([shard.questions['answer'] for shard in shards])
-        held = np.concatenate([shard.questions['held_out'] for shard in shards]).astype(bool)
-        rows = {'all': np.ones_like(held), 'seen': ~held, 'held_out': held, 'textures': ~held}[subset]
-        self.balance = Balance(self._wording, self._answer, [key[:2] for key in numbers],
-                               chosen=rows & chosen[self._frame])
+        ends, chosen, rows = [0], [], []
+        for path in self._paths:
+            shard = open_shard(path)
+            header = shard.header
+            if tuple(header['answers']) != ANSWERS:
+                raise InputError('foreign_cache', f'{path} has other answers than this version; generate it again.')
+            chosen.append(_chosen_frames(header, subset, questions))
+            if questions:
+                keys = [(family, kind, tuple(sorted(fields.items())))
+                        for family, (kind, fields) in zip(header['families'], header['questions'])]
+                local = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.uint32)
+                frame = np.repeat(np.arange(len(header['asked']), dtype=np.uint32), header['asked']) + ends[-1]
+                rows.append((local[shard.questions['question']], np.array(shard.questions['answer']), frame,
+                             shard.questions['held_out'].astype(bool)))
+            ends.append(ends[-1] + len(header['asked']))
+            self._seeds.update(header['seed'])
+        if questions:
+            self._wording, self._answer, self._frame, self._held = map(np.concatenate, zip(*rows))
+            self._wordings = list(numbers)
+        return np.array(ends[1:]), np.concatenate(chosen)
+
+    def _rows_of(self, subset: str, families: set[str]) -> np.ndarray:
+        """Which rows belong to a subset and to families, (R,) bool."""
+        of_family = np.array([family in families for family, _, _ in self._wordings], bool)[self._wording]
+        return of_family if subset == 'all' else of_family & (self._held == (subset == 'held_out'))
 
     @property
     def epoch(self) -> int:
@@ -129,7 +148,7 @@ class KitchenSamples(Dataset[Sample]):
     def _view(self, frame: int) -> Sample:
         """A frame without a question."""
         shard = int(np.searchsorted(self._ends, frame, side='right'))
-        record = _mapped(self._paths[shard]).frames[frame - self._ends[shard]]  # counted from its end
+        record = _mapped(self._paths[shard])[frame - self._ends[shard]]  # counted from its end
         metres = record['depth'].astype(np.float32) / 1000
         metres[record['depth'] == 0] = np.nan
         now, following = (tuple(map(int, record[name])) for name in ('now', 'next'))
@@ -137,8 +156,8 @@ class KitchenSamples(Dataset[Sample]):
                       key=f'seed {record["seed"]} tick {record["tick"]}')
 
     def seeds(self) -> set[int]:
-        """The kitchens that samples can come from."""
-        return {int(seed) for path in self._paths for seed in np.unique(_mapped(path).frames['seed'])}
+        """The kitchens of the caches."""
+        return set(self._seeds)
 
 
 def _common_split(folders: Sequence[Path]) -> str:
@@ -156,12 +175,12 @@ def _common_split(folders: Sequence[Path]) -> str:
     return splits.pop()
 
 
-def _chosen_frames(shard, subset: str, questions: bool) -> np.ndarray:
+def _chosen_frames(header: dict, subset: str, questions: bool) -> np.ndarray:
     """Which frames of a shard belong to a subset, (frames,) bool."""
     surfaces = {f'{colour} {pattern} {material}' for material, pattern, colour in HELD_OUT.textures}
     chosen = {}
-    for seed, sights in shard.header['sights'].items():
+    for seed, sights in header['sights'].items():
         textured = bool(surfaces & set(sights))
         chosen[int(seed)] = {'all': True, 'seen': not sights, 'textures': textured,
                              'held_out': questions or bool(set(sights) - surfaces)}[subset]
-    return np.array([chosen[seed] for seed in shard.frames['seed'].tolist()], bool)
+    return np.array([chosen[seed] for seed in header['seed']], bool)

@@ -102,6 +102,11 @@ def test_families_come_evenly_and_guessing_gains_little(caches):
     assert all(accuracy < .75 for accuracy in samples.balance.best_blind().values())
 
 
+def test_only_the_families_asked_for_are_asked(caches):
+    samples = KitchenSamples(caches['train'], families=('count', 'region'), length=100)
+    assert {samples[i].family for i in range(100)} == {'count', 'region'} == set(samples.balance.families)
+
+
 def test_frames_without_questions_come_once_each(caches):
     samples = KitchenSamples(caches['train'], questions=False)
     keys = [samples[i].key for i in range(len(samples))]
@@ -145,7 +150,8 @@ def test_a_cache_of_another_version_is_refused(caches, tmp_path):
         KitchenSamples(tmp_path)
 
 
-@pytest.mark.parametrize('arguments', [{'subset': 'none'}, {'length': 0}, {'length': 5, 'questions': False}])
+@pytest.mark.parametrize('arguments', [{'subset': 'none'}, {'families': ('weather',)}, {'length': 0}, {
+    'length': 5, 'questions': False}])
 def test_arguments_out_of_range_are_refused(caches, arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         KitchenSamples(caches['train'], **arguments)
