@@ -33,7 +33,6 @@ def _mapped(path: Path) -> np.ndarray:
     return np.load(path / 'frames.npy', mmap_mode='r', allow_pickle=False)
 
 
-
 class KitchenSamples(Dataset[Sample]):
     """Samples of caches that `generate` has made; the same seed, epoch and index always give the same sample.
 
