@@ -61,7 +61,7 @@ class Outcome:
     samples: int
     # Seconds of training, earlier sittings included.
     seconds: float
-    # Mean of each loss since the last line of the log but one.
+    # Mean of each loss as the last line of the log has it.
     losses: dict[str, float]
 
 
@@ -127,19 +127,18 @@ class Trainer:
             window.append(self._advance(batches))
             now = time.monotonic()
             self.seconds = before + now - started
-            if len(window) >= self.sitting.log_steps or self.step == self.plan.steps:
-                pace = (now - started) / (self.step - first)
-                losses, window = self._note(window, pace, tell), []
             limit = self.sitting.minutes
             due, end = self._agree(now - saved >= 60 * self.sitting.save_minutes,
                                    stop() or limit is not None and now - started >= 60 * limit)
-            if due or end or self.step == self.plan.steps:
+            end = end or self.step == self.plan.steps
+            if end or len(window) >= self.sitting.log_steps:
+                losses, window = self._note(window, (now - started) / (self.step - first), tell), []
+            if end or due:
                 self._save()
                 saved = now
             if end:
                 break
         self.accelerator.wait_for_everyone()
-        losses = _means(window) if window else losses
         return Outcome(self.step, self.plan.steps, self.step * self.plan.batch, self.seconds, losses)
 
     def _advance(self, batches: Iterator) -> dict[str, Tensor]:

@@ -121,7 +121,7 @@ def test_every_epoch_is_shuffled_anew_and_shares_are_disjoint():
 def test_a_run_in_two_sittings_is_the_run_in_one_to_the_bit(tmp_path, train):
     done, whole = train(SIX, tmp_path / 'whole', sitting=OFTEN, seed=5)
     told = []
-    first, _ = train(SIX, tmp_path / 'parts', sitting=OFTEN, seed=5, tell=told.append, stop=lambda: len(told) == 3)
+    first, _ = train(SIX, tmp_path / 'parts', sitting=OFTEN, seed=5, tell=told.append, stop=lambda: len(told) == 2)
     second, parts = train(SIX, tmp_path / 'parts', sitting=replace(OFTEN, resume=True), seed=5)
     assert (first.step, second.step, done.step, done.samples) == (3, 6, 6, 48)
     assert same(state(tmp_path / 'whole')[0], state(tmp_path / 'parts')[0])
