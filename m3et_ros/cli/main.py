@@ -17,15 +17,15 @@ from typing import Annotated
 import typer
 
 from m3et_ros import __version__
-from m3et_ros.cli import ask, demo, doctor, models, record, replay, robot, train
+from m3et_ros.cli import ask, demo, doctor, generate, models, record, replay, robot, train
 from m3et_ros.cli.output import report, say
 
 app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=False,
                   context_settings={'help_option_names': ['-h', '--help']},
                   help='Embodied vision-language on ROS 2: camera topics in; depth, segmentation, answers and '
                        'anticipation out.')
-for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, models.models, train.train,
-             doctor.doctor):
+for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, models.models,
+             generate.generate, train.train, doctor.doctor):
     app.command(verb.__name__)(verb)
 
 

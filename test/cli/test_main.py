@@ -13,7 +13,7 @@ def test_help_names_every_verb(capsys):
     assert main(['--help']) == 0
     shown = capsys.readouterr().out
     assert {command.name for command in app.registered_commands} == {
-        'demo', 'robot', 'ask', 'record', 'replay', 'models', 'train', 'doctor'}
+        'demo', 'robot', 'ask', 'record', 'replay', 'models', 'generate', 'train', 'doctor'}
     assert all(f' {command.name} ' in shown for command in app.registered_commands)
 
 

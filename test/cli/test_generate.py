@@ -1,0 +1,26 @@
+"""m3et generate: a small real cache, gone on with, and what is refused."""
+
+import json
+
+import pytest
+
+from m3et_ros.cli.main import main
+from m3et_ros.data.kitchen.dataset import KitchenSamples
+
+SMALL = ('--size', '32', '--frames', '3', '--stride', '10', '--backend', 'raycast', '--workers', '0')
+
+
+def test_a_cache_is_made_gone_on_with_and_read(tmp_path, capsys):
+    pytest.importorskip('mujoco')
+    assert main(['generate', str(tmp_path), '--seeds', '20003:20005', *SMALL, '--json']) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made['frames'] > 0 and made['failed'] == {}
+    assert len(KitchenSamples([made['path']], questions=False)) == made['frames']
+    assert main(['generate', str(tmp_path), '--seeds', '20003:20005', *SMALL]) == 0
+    assert f'{made["frames"]} pictures of kitchens 20003 to 20004' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('seeds, words', [('12', 'as in 0:2000'), ('9:3', 'as in 0:2000'), ('9990:10020', 'split')])
+def test_seeds_that_make_no_sense_are_refused(tmp_path, capsys, seeds, words):
+    assert main(['generate', str(tmp_path), '--seeds', seeds, *SMALL]) == 1
+    assert words in capsys.readouterr().err
