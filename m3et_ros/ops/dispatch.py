@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from m3et_ros.ops.precision import no_autocast
+
 Form = Callable[..., tuple[Tensor, Tensor]]
 KERNELS = ('auto', 'fused', 'tensor', 'reference')
 FUSED = 'mamba-ssm'
@@ -145,7 +147,9 @@ def _outputs_and_gradients(function: Form, operator: Operator, device: torch.dev
     with torch.device('cpu'):  # whatever default device the caller has set
         probe = operator.probe()
     inputs = {name: value.to(device).requires_grad_() for name, value in probe.items()}
-    y, state = function(**inputs)
-    # The state is left out: mamba-ssm's selective scan gives it no gradient.
-    gradients = torch.autograd.grad(y.square().sum(), list(inputs.values()))
+    # The caller may stand in an autocast region, where the backward of the probe would lose digits and trust be lost.
+    with no_autocast(device):
+        y, state = function(**inputs)
+        # The state is left out: mamba-ssm's selective scan gives it no gradient.
+        gradients = torch.autograd.grad(y.square().sum(), list(inputs.values()))
     return [t.detach().float() for t in (y, state, *gradients)]

@@ -55,6 +55,13 @@ def test_a_form_that_disagrees_gives_way_to_the_reference_and_is_logged(broken, 
     assert 'blocked is off by' in choice.reason and 'using the slow reference' in caplog.text
 
 
+@pytest.mark.parametrize('op', ['selective_scan', 'ssd'])
+def test_an_autocast_region_costs_no_trust(op):
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        choice, _ = dispatch.decide(dispatch._operators[op], CPU)
+    assert choice.name != 'reference' and choice.max_error < 1e-4
+
+
 def test_check_works_inside_inference_mode():
     with torch.inference_mode():
         choice, function = dispatch.decide(operator(), CPU)
