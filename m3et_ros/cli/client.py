@@ -106,17 +106,25 @@ def ask_streaming(node: Client, below: str, goal: AskStreaming.Goal, timeout_s: 
         below: namespace of the model node.
         goal: the question.
         timeout_s: longest time for the whole.
-        piece: called with every token as it comes.
+        piece: called with every part of the answer as it comes; together they are the whole answer.
 
     Raises:
         Refused: as `ask`, or the question was cancelled.
     """
     deadline = time.monotonic() + timeout_s
     caller = ActionClient(node, AskStreaming, f'{below}/model/ask_streaming')
+    told = ''
+
+    def tell(text: str) -> None:
+        nonlocal told
+        if len(text) > len(told):
+            piece(text[len(told):])
+            told = text
+
     try:
         if not node.wait(caller.server_is_ready, timeout_s):
             raise _absent(node, below)
-        sent = caller.send_goal_async(goal, feedback_callback=lambda message: piece(message.feedback.token))
+        sent = caller.send_goal_async(goal, feedback_callback=lambda message: tell(message.feedback.text))
         if not node.wait(sent.done, deadline - time.monotonic()):
             raise _silent(node, below, timeout_s)
         if not sent.result().accepted:
@@ -125,7 +133,10 @@ def ask_streaming(node: Client, below: str, goal: AskStreaming.Goal, timeout_s: 
         if not node.wait(result.done, deadline - time.monotonic()):
             _cancel(node, sent.result())
             raise _silent(node, below, timeout_s)
-        return _answer(result.result().result)
+        answer = _answer(result.result().result)
+        # Feedback and result travel apart: the last words may not have come, and no longer will.
+        tell(answer.text)
+        return answer
     finally:
         caller.destroy()
 

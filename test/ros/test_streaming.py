@@ -7,14 +7,14 @@ from rclpy.action import ActionClient
 from m3et_ros.action import AskQuestion
 from m3et_ros.msg import ActionAnticipation
 
-# A text decoder that takes its time, so that there is something to cancel.
+# A text decoder that takes its time, so that pieces come before the result and there is something to cancel.
 SLOW = """
 import time
 from m3et_ros.models.m3et import M3ET
 generate = M3ET.generate
 def slowly(*args, **options):
     for step in generate(*args, **options):
-        time.sleep(0.5)
+        time.sleep(0.3)
         yield step
 M3ET.generate = slowly
 from m3et_ros.ros.model_node import main
@@ -48,14 +48,16 @@ def send(robot, client, question):
 
 
 def test_tokens_stream_and_the_result_is_the_whole(streaming):
-    robot, client = streaming()
+    robot, client = streaming(command=('-c', SLOW))
     see(robot)
     goal, pieces = send(robot, client, 'where is the cup?')
     outcome = robot.ros.until(goal.get_result_async().result)
     assert outcome.status == GoalStatus.STATUS_SUCCEEDED and outcome.result.success
     answer = outcome.result.answer
     assert answer.question == 'where is the cup?' and answer.model_id == 'tiny-random-0'
-    assert ''.join(p.token for p in pieces) == answer.text == pieces[-1].text
+    # Feedback and result travel apart, so the last pieces may be missing when the result is there.
+    assert pieces and ''.join(p.token for p in pieces) == pieces[-1].text
+    assert answer.text.startswith(pieces[-1].text)
 
 
 def test_bad_goals_are_aborted_with_a_sentence(streaming):
