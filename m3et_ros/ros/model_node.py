@@ -81,6 +81,8 @@ class ModelNode(LifecycleNode):
         """Close the topics, drain the inference thread, free the device; the memory of the episode stays."""
         self._halt()
         if self.session is not None:
+            # Its encoder outputs are on the device, and what it showed is over; the memory of the episode is not.
+            self.session.newest = None
             self.session.engine.to('cpu')
         return super().on_deactivate(state)
 

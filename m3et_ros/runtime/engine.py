@@ -37,8 +37,8 @@ class View:
     latency_s: float = 0.0
 
     def kept(self) -> 'View':
-        """The view without its encoder outputs, small enough to remember."""
-        return replace(self, encoded=None)
+        """The view without its encoder outputs and off the device, small enough to remember."""
+        return replace(self, encoded=None, inputs={name: tensor.cpu() for name, tensor in self.inputs.items()})
 
 
 class Engine:
@@ -158,7 +158,7 @@ class Engine:
         if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
             return views[0].encoded
         text = self._text(question)
-        encoded = [self._model.encode(view.inputs | text) for view in views]
+        encoded = [self._model.encode({n: t.to(self.device) for n, t in view.inputs.items()} | text) for view in views]
         return encoded[0] if len(encoded) == 1 else join_frames(encoded)
 
     def _text(self, text: str) -> dict[str, torch.Tensor]:
