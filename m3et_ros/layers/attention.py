@@ -4,11 +4,33 @@ Symbols: B batch, L tokens, n queries, d width, H heads.
 A mask is (B, L) bool over keys, True = may be looked at. A query that may look at nothing gets zeros, never NaN.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 EPS = 1e-6  # of every LayerNorm in the Transformer parts (MultiMAE, ViT)
+
+
+class AttentionState(NamedTuple):
+    """What later tokens attend to of those before them; it grows with their number, unlike a Mamba mixer's.
+
+    k, v: (B, H, L, d / H).
+    mask: (B, L) bool, True = may be looked at; None = all.
+    """
+
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+
+    def extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> 'AttentionState':
+        """Add the next tokens."""
+        if self.mask is None and mask is None:
+            return AttentionState(torch.cat([self.k, k], 2), torch.cat([self.v, v], 2), None)
+        masks = [keys.new_ones(len(keys), keys.shape[2], dtype=torch.bool) if known is None else known
+                 for keys, known in ((self.k, self.mask), (k, mask))]
+        return AttentionState(torch.cat([self.k, k], 2), torch.cat([self.v, v], 2), torch.cat(masks, 1))
 
 
 class SelfAttention(nn.Module):
@@ -27,17 +49,22 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.proj.bias)
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Attend within x (B, L, d); `causal` hides later tokens, `mask` (B, L) hides invalid keys."""
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False,
+                state: AttentionState | None = None) -> tuple[Tensor, AttentionState]:
+        """Attend within x and to what went before.
+
+        Args:
+            x: (B, L, d).
+            mask: (B, L) bool, hides invalid keys of x.
+            causal: hides later tokens of x.
+            state: of the tokens before x; None = nothing went before.
+
+        Returns:
+            (B, L, d), and the state with x in it.
+        """
         q, k, v = (_split(t, self.heads) for t in self.qkv(x).chunk(3, -1))
-        allowed = None if mask is None else mask[:, None, None]
-        if causal and allowed is not None:
-            allowed = allowed & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-        if allowed is None:
-            return self.proj(_merge(F.scaled_dot_product_attention(q, k, v, is_causal=causal)))
-        sees = allowed.any(-1, keepdim=True)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed | ~sees) * sees
-        return self.proj(_merge(attended))
+        state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
+        return self.proj(_merge(_attend(q, state, causal))), state
 
 
 class TransformerBlock(nn.Module):
@@ -51,10 +78,13 @@ class TransformerBlock(nn.Module):
         hidden = int(d * mlp_ratio)
         self.mlp = nn.Sequential(_linear(d, hidden), nn.GELU(), _linear(hidden, d))
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """(B, L, d) -> (B, L, d); arguments as SelfAttention."""
-        x = x + self.attention(self.norm1(x), mask=mask, causal=causal)
-        return x + self.mlp(self.norm2(x))
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False,
+                state: AttentionState | None = None, return_state: bool = False) -> Tensor | tuple:
+        """(B, L, d) -> (B, L, d), with return_state also the state; arguments as SelfAttention."""
+        attended, state = self.attention(self.norm1(x), mask=mask, causal=causal, state=state)
+        x = x + attended
+        x = x + self.mlp(self.norm2(x))
+        return (x, state) if return_state else x
 
 
 class SemanticGate(nn.Module):
@@ -156,6 +186,18 @@ class GatedCrossAttention(nn.Module):
             return bias
         hidden = ~(mask | ~mask.any(1, keepdim=True))[:, None, None]
         return torch.zeros_like(hidden, dtype=k.dtype).masked_fill(hidden, -torch.inf) + (0 if bias is None else bias)
+
+
+def _attend(q: Tensor, state: AttentionState, causal: bool) -> Tensor:
+    """Read the state with queries (B, H, L, d/H), which belong to its last L tokens: (B, H, L, d/H)."""
+    length, keys = q.shape[2], state.k.shape[2]
+    if state.mask is None and (not causal or length == keys):
+        return F.scaled_dot_product_attention(q, state.k, state.v, is_causal=causal)
+    allowed = q.new_ones(1, 1, 1, keys, dtype=torch.bool) if state.mask is None else state.mask[:, None, None]
+    if causal:
+        allowed = allowed & torch.ones(length, keys, dtype=torch.bool, device=q.device).tril(keys - length)
+    sees = allowed.any(-1, keepdim=True)
+    return F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=allowed | ~sees) * sees
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

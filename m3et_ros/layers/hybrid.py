@@ -3,11 +3,11 @@
 Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm residual Mamba mixer without MLP.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from m3et_ros.layers.attention import EPS, TransformerBlock
+from m3et_ros.layers.attention import EPS, AttentionState, TransformerBlock
 from m3et_ros.layers.mamba import Mamba1, Mamba2
 
 MIXERS = {'mamba1': Mamba1, 'mamba2': Mamba2}
@@ -23,12 +23,30 @@ class MambaLayer(nn.Module):
         self.mixer = mixer
         self.backward = backward
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """(B, L, d) -> (B, L, d); mask (B, L) bool, True = valid."""
-        u = self.norm(x)
-        if not self.backward:
-            return x + self.mixer(u, mask=mask)
-        return x + self.mixer(u.flip(1), mask=None if mask is None else mask.flip(1)).flip(1)
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: Tensor | None = None,
+                return_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Mix a sequence, or its second part.
+
+        Args:
+            x: (B, L, d).
+            mask: (B, L) bool, True = valid.
+            state: where the scan of the tokens before x ended; x is then scanned forward whatever the direction of
+                those was. The convolution starts anew, so that pads in front of x change nothing.
+            return_state: also return the state after the last token scanned.
+        """
+        u, flipped = self.norm(x), self.backward and state is None
+        if flipped:
+            u, mask = u.flip(1), None if mask is None else mask.flip(1)
+        before = None if state is None else self.mixer.init_state(len(x), dtype=u.dtype)._replace(ssm=state)
+        # Without a wish for states a fused kernel may serve.
+        y = self.mixer(u, mask=mask, state=before, return_state=return_state)
+        y, after = y if return_state else (y, None)
+        x = x + (y.flip(1) if flipped else y)
+        return (x, after.ssm) if return_state else x
+
+
+LayerState = AttentionState | Tensor
+"""What a layer keeps of a sequence for what follows it."""
 
 
 class HybridStack(nn.Module):
@@ -61,24 +79,29 @@ class HybridStack(nn.Module):
         self.ends = [round((stage + 1) * len(schedule) / stages) for stage in range(stages)]
         self.norm = nn.LayerNorm(d, eps=EPS)
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None) -> list[Tensor]:
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, states: Sequence[LayerState] | None = None,
+                return_states: bool = False) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
         """Encode tokens.
 
         Args:
             x: (B, L, d).
             mask: (B, L) bool, True = valid.
+            states: of the tokens before x, one a layer; None = nothing went before.
+            return_states: also return the states with x in them.
 
         Returns:
-            One (B, L, d) per stage; only the last, the encoder output, is normalised.
+            One (B, L, d) per stage; only the last, the encoder output, is normalised. With return_states also one
+            state per layer.
         """
-        outputs, start = [], 0
-        for end in self.ends:
-            for layer in self.layers[start:end]:
-                x = layer(x, mask=mask)
-            outputs.append(x)
-            start = end
+        outputs, kept = [], []
+        for place, layer in enumerate(self.layers):
+            x = layer(x, mask=mask, state=None if states is None else states[place], return_state=return_states)
+            if return_states:
+                x, state = x
+                kept.append(state)
+            outputs += [x] * (place + 1 in self.ends)
         outputs[-1] = self.norm(x)
-        return outputs
+        return (outputs, kept) if return_states else outputs
 
 
 def _check(schedule: str, mixer: str, directions: str, stages: int) -> None:

@@ -41,6 +41,29 @@ class ImageAdapter(nn.Module):
         return self.project(patchify(images, self.patch))
 
 
+class DeepImageAdapter(nn.Module):
+    """Two maps per patch with a bend between, each cutting its side to a quarter: (B, C, S, S) float -> (B, n, d).
+
+    What is small is found within cells of p/4 pixels first. A token still knows its own patch alone, so that hidden
+    patches stay hidden.
+    """
+
+    def __init__(self, *, channels: int, patch: int, d: int, width: int):
+        super().__init__()
+        self.cells = ImageAdapter(channels=channels, patch=patch // 4, d=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.project = nn.Linear(16 * width, d)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens (B, n, d) of standardised images (B, C, S, S)."""
+        cells = nn.functional.gelu(self.norm(self.cells(images)))
+        side = int(cells.shape[1] ** 0.5)
+        grid = cells.reshape(len(cells), side // 4, 4, side // 4, 4, -1)
+        return self.project(grid.transpose(2, 3).flatten(3).flatten(1, 2))
+
+
 class SemsegAdapter(nn.Module):
     """Learned class embedding per pixel, then one linear map per patch: (B, s, s) int64 -> (B, n, d).
 
@@ -78,13 +101,19 @@ class TextAdapter(nn.Module):
 def build_adapters(config: M3ETConfig) -> nn.ModuleDict:
     """Return one adapter per modality of the config."""
     made = {
-        'rgb': lambda: ImageAdapter(channels=3, patch=config.patch, d=config.d),
-        'depth': lambda: ImageAdapter(channels=1, patch=config.patch, d=config.d),
+        'rgb': lambda: _image_adapter(config, channels=3, width=config.adapter_width),
+        'depth': lambda: _image_adapter(config, channels=1, width=config.adapter_width // 2),
         'semseg': lambda: SemsegAdapter(classes=config.classes, class_width=config.class_width,
                                         patch=config.semseg_patch, d=config.d),
         'text': lambda: TextAdapter(vocabulary=config.vocabulary, length=config.text_length, d=config.d),
     }
     return nn.ModuleDict({modality: made[modality]() for modality in config.modalities})
+
+
+def _image_adapter(config: M3ETConfig, *, channels: int, width: int) -> nn.Module:
+    if not width:
+        return ImageAdapter(channels=channels, patch=config.patch, d=config.d)
+    return DeepImageAdapter(channels=channels, patch=config.patch, d=config.d, width=width)
 
 
 def check_inputs(inputs: dict[str, Tensor], config: M3ETConfig) -> None:

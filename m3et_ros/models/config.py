@@ -20,7 +20,7 @@ MIXER_OPTIONS = {
 RANGES = {
     'image_size': (8, 1024), 'patch': (2, 64), 'd': (8, 8192), 'heads': (1, 128), 'd_decoder': (8, 4096),
     'decoder_heads': (1, 128), 'd_gate': (1, 8192), 'vocabulary': (6, 1_000_000), 'text_length': (3, 512),
-    'classes': (1, UNLABELLED), 'class_width': (1, 1024), 'semseg_stride': (1, 32), 'answers': (0, 100_000),
+    'adapter_width': (0, 4096), 'decoder_blocks': (1, 16), 'classes': (1, UNLABELLED), 'class_width': (1, 1024), 'semseg_stride': (1, 32), 'answers': (0, 100_000),
     'stages': (1, 64),
 }
 
@@ -41,6 +41,9 @@ class M3ETConfig:
     patch: int = 16
     # Width of the encoder; a multiple of 4 (sin-cos positions) and of heads.
     d: int = 768
+    # Channels between the two steps of the colour adapter, a quarter of the patch each (depth has half of them): fewer
+    # images suffice to learn what is small. 0 is one linear map, as published.
+    adapter_width: int = 0
     # One letter per layer: T a Transformer block, M a Mamba layer.
     schedule: str = 'TMTMTM'
     # Attention heads of the T layers.
@@ -57,6 +60,8 @@ class M3ETConfig:
     d_decoder: int = 256
     # Attention heads of the decoders.
     decoder_heads: int = 8
+    # Transformer blocks of a decoder, behind its cross-attention.
+    decoder_blocks: int = 1
     # Hidden width of the semantic gate.
     d_gate: int = 512
     # Word pieces in the text table.
@@ -137,6 +142,9 @@ class M3ETConfig:
             value, by = getattr(self, name), getattr(self, divisor)
             if value % by:
                 raise ValueError(f'{name} is {value}; give a multiple of {divisor} = {by}')
+        if self.adapter_width and self.patch % 4 or self.adapter_width % 2:
+            raise ValueError(f'adapter_width is {self.adapter_width} and patch {self.patch}; give an even number, and '
+                             'a patch that is a multiple of 4')
         if self.d % 4:
             raise ValueError(f'd is {self.d}; give a multiple of 4, which the sin-cos positions need')
         if self.stages > len(self.schedule):

@@ -12,7 +12,7 @@ from m3et_ros.models.config import M3ETConfig
 
 
 class Decoder(nn.Module):
-    """Gated cross-attention from own tokens to the encoder's, one Transformer block, one linear output.
+    """Gated cross-attention from own tokens to the encoder's, Transformer blocks, one linear output.
 
     One instance serves one task; the text instance puts out vectors of width d for the tied word table.
     """
@@ -24,7 +24,8 @@ class Decoder(nn.Module):
         self.attention = GatedCrossAttention(
             d_context=config.d, d=width, heads=config.decoder_heads, semantic_bias=config.semantic_bias,
             gate=config.gate, cross_attention=config.cross_attention)
-        self.block = TransformerBlock(d=width, heads=config.decoder_heads)
+        self.blocks = nn.ModuleList(TransformerBlock(d=width, heads=config.decoder_heads)
+                                    for _ in range(config.decoder_blocks))
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.output = nn.Linear(width, outputs)
         nn.init.xavier_uniform_(self.output.weight)
@@ -60,7 +61,8 @@ class Decoder(nn.Module):
             (B, n, outputs).
         """
         y = self.attention(queries, context, summary, gate=gate, mask=context_mask)
-        y = self.block(y, mask=query_mask, causal=causal)
+        for block in self.blocks:
+            y = block(y, mask=query_mask, causal=causal)
         return self.output(self.norm(y))
 
 

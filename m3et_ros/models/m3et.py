@@ -1,12 +1,14 @@
 """M3ET: any subset of rgb, depth, segmentation and text in; any of them, and answers, out (papers.md, section 2).
 
-Symbols: B batch, S image side, s segmentation side, n patches of an image, T text tokens, V vocabulary,
-    K visible tokens, L = K + 1 tokens of the encoder (the global token is the last), d width.
+Symbols: B batch, Q questions, S image side, s segmentation side, n patches of an image, T text tokens, V vocabulary,
+    K visible tokens, I of them in images, L = K + 1 tokens of the encoder (the global token is the last), d width.
 Order of tokens: rgb raster, depth raster, segmentation raster, text, global. A missing modality has no tokens.
+
+Images come first and never see the words: words attend to them, and go on from where their scans ended. So one pass
+over a frame, a Sight, serves any number of questions, and each question costs its own words and one global token.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,45 +18,10 @@ from m3et_ros.layers.attention import SemanticGate
 from m3et_ros.layers.hybrid import HybridStack
 from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.adapters import build_adapters, check_inputs, unpatchify
-from m3et_ros.models.config import MODALITIES, M3ETConfig
+from m3et_ros.models.config import IMAGE_MODALITIES, MODALITIES, M3ETConfig
 from m3et_ros.models.decoders import AnswerHead, build_decoders
+from m3et_ros.models.encoded import GLOBAL, TEXT, Encoded, Sight, both_of, joined, select, sources
 from m3et_ros.models.positions import sincos_2d
-
-TEXT = MODALITIES.index('text')
-GLOBAL = len(MODALITIES)
-"""Source of the global token, beside the modalities' places in MODALITIES."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What the encoder leaves behind; decoders, answers and memories all read this."""
-
-    # Outputs of the stages, each (B, L, d); the last one is normalised and is what decoders attend to.
-    stages: list[Tensor]
-    # Where each token came from, (B, L) int64: place in MODALITIES, or GLOBAL.
-    source: Tensor
-    # (B, L) bool, False for pads of text, which stand first; None where there is no pad.
-    valid: Tensor | None
-    # Bare tokens of every present modality, (B, n, d): the decoders' queries.
-    tokens: Mapping[str, Tensor]
-    # Which of them the encoder saw, (B, n) bool.
-    visible: Mapping[str, Tensor]
-    # (B, T) bool, False for pads; None where there is no text or no pad.
-    text_mask: Tensor | None = None
-
-    @property
-    def context(self) -> Tensor:
-        """Encoder output (B, L, d)."""
-        return self.stages[-1]
-
-    def summary(self) -> Tensor:
-        """Mean of the encoder's text tokens (B, d); the global token of samples without text."""
-        spoken = self.source == TEXT
-        spoken = (spoken if self.valid is None else spoken & self.valid)[..., None].to(self.context.dtype)
-        count = spoken.sum(1)
-        mean = (self.context * spoken).sum(1) / count.clamp(min=1)
-        return torch.where(count > 0, mean, self.context[:, -1])
-
 
 class M3ET(nn.Module):
     """Adapters, hybrid encoder, task decoders, text decoder and answer head of one config."""
@@ -106,26 +73,59 @@ class M3ET(nn.Module):
             ValueError: an input does not fit the config; the message names it.
         """
         check_inputs(dict(inputs), self.config)
-        present = [m for m in self.config.modalities if m in inputs]
-        tokens = {m: self.adapters[m](inputs[m]) for m in present}
-        text_mask = inputs.get('text_mask') if 'text' in present else None
-        x = torch.cat([self._place(m, tokens[m]) for m in present], 1)
-        source = torch.cat([torch.full(tokens[m].shape[:2], MODALITIES.index(m), device=x.device)
-                            for m in present], 1)
-        valid = None if text_mask is None else torch.cat([
-            text_mask if m == 'text' else torch.ones(tokens[m].shape[:2], dtype=torch.bool, device=x.device)
-            for m in present], 1)
-        seen = self._seen(source.shape, visible, x.device)
+        images = {m: inputs[m] for m in IMAGE_MODALITIES if m in inputs}
+        visible_words = None
         if visible is not None:
-            x, source, valid = _select(visible.sort(1).values, x, source, valid)
-        if valid is not None:
-            # Pads go first: zeros before a causal scan are what it starts from, so their number changes nothing.
-            x, source, valid = _select(valid.int().argsort(stable=True, dim=1), x, source, valid)
-        x, source, valid = self._append_global(x, source, valid)
-        shown = dict(zip(present, seen.split([t.shape[1] for t in tokens.values()], 1)))
-        if text_mask is not None:
-            shown['text'] = shown['text'] & text_mask
-        return Encoded(self.encoder(x, mask=valid), source, valid, tokens, shown, text_mask)
+            seen = self._seen(visible, images, inputs.get('text'))
+            seen, visible_words = seen.split([len(images) * self.config.image_tokens, seen.shape[1] - len(images)
+                                              * self.config.image_tokens], 1)
+            # Without words every sample shows as many image tokens as were asked for; no need to count them.
+            shown = visible.shape[1] if 'text' not in inputs else int(seen.sum(1).max())
+            sight = self._see(images, seen, shown) if shown else None
+        else:
+            sight = self._see(images) if images else None
+        return self.listen(sight, inputs.get('text'), inputs.get('text_mask'), visible=visible_words,
+                           batch=len(next(iter(inputs.values()))))
+
+    def see(self, images: Mapping[str, Tensor]) -> Sight:
+        """Encode images, once for all that will be asked of them.
+
+        Args:
+            images: any of rgb, depth and semseg, as encode takes them; at least one.
+
+        Raises:
+            ValueError: an input does not fit the config; the message names it.
+        """
+        check_inputs(dict(images), self.config)
+        return self._see({m: images[m] for m in IMAGE_MODALITIES if m in images})
+
+    def listen(self, sight: Sight | None, text: Tensor | None = None, text_mask: Tensor | None = None, *,
+               visible: Tensor | None = None, batch: int = 1) -> Encoded:
+        """Go on from images with words, or with the global token alone.
+
+        Args:
+            sight: of B samples; None = no images.
+            text: word pieces (B, T) int64; None = nothing is said.
+            text_mask: (B, T) bool, False for pads; None = no pads.
+            visible: (B, T) bool, the words that the encoder may see; None = all.
+            batch: B where there is neither sight nor text.
+        """
+        B = len(sight.source) if sight else batch if text is None else len(text)
+        x = self.global_embedding.to(self.positions.dtype).expand(B, 1, -1)
+        source, valid, tokens, shown = sources(x, GLOBAL), None, {}, {}
+        if text is not None:
+            tokens['text'] = self.adapters['text'](text)
+            heard = both_of(text_mask, visible)
+            words, kinds = self._place('text', tokens['text']), sources(tokens['text'], TEXT)
+            shown['text'] = torch.ones_like(kinds, dtype=torch.bool) if heard is None else heard
+            if heard is not None:
+                # Pads go before the words, where zeros are what convolution and scan start from anyway.
+                words, heard = select(heard.int().argsort(stable=True, dim=1), words, heard)
+                valid = F.pad(heard, (0, 1), value=True)
+            x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
+        stages = self.encoder(x, mask=valid, states=sight.states if sight else None)
+        encoded = Encoded(stages, source, valid, tokens, shown, text_mask)
+        return joined(sight, encoded) if sight else encoded
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Reconstruct one modality, whether it was present or not.
@@ -226,56 +226,26 @@ class M3ET(nn.Module):
         places = self.adapters['text'].positions[:tokens.shape[1]] if modality == 'text' else self.positions
         return tokens + places + self.types[MODALITIES.index(modality)]
 
-    def _append_global(self, x: Tensor, source: Tensor, valid: Tensor | None):
-        x = torch.cat([x, self.global_embedding.to(x.dtype).expand(len(x), 1, -1)], 1)
-        valid = None if valid is None else F.pad(valid, (0, 1), value=True)
-        return x, F.pad(source, (0, 1), value=GLOBAL), valid
+    def _see(self, images: Mapping[str, Tensor], seen: Tensor | None = None, shown: int = 0) -> Sight:
+        """Encode images of which (B, tokens) bool are seen, None = all; `shown` is the most that a sample shows."""
+        tokens = {m: self.adapters[m](values) for m, values in images.items()}
+        x = torch.cat([self._place(m, t) for m, t in tokens.items()], 1)
+        source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
+        visible = torch.ones_like(source, dtype=torch.bool) if seen is None else seen
+        valid = None
+        if seen is not None:
+            # Fillers go first: zeros before a causal scan are what it starts from, so their number changes nothing.
+            order = seen.int().argsort(stable=True, dim=1)[:, -shown:]
+            x, source, valid = select(order, x, source, seen)
+            valid = None if bool(valid.all()) else valid
+        stages, states = self.encoder(x, mask=valid, return_states=True)
+        counts = [t.shape[1] for t in tokens.values()]
+        return Sight(stages, states, source, valid, tokens, dict(zip(tokens, visible.split(counts, 1))))
 
-    @staticmethod
-    def _seen(shape: torch.Size, visible: Tensor | None, device: torch.device) -> Tensor:
+    def _seen(self, visible: Tensor, images: Mapping[str, Tensor], text: Tensor | None) -> Tensor:
         """Return visible ids as a mask (B, tokens) bool."""
-        if visible is None:
-            return torch.ones(shape, dtype=torch.bool, device=device)
-        if visible.dim() != 2 or len(visible) != shape[0] or not 1 <= visible.shape[1] <= shape[1]:
-            raise ValueError(f'visible is {tuple(visible.shape)}; give ({shape[0]}, 1 to {shape[1]}) token ids')
-        return torch.zeros(shape, dtype=torch.bool, device=device).scatter_(1, visible, True)
-
-
-def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
-    """Make one context of several frames encoded with the same question (papers.md, section 2.5, EQA).
-
-    Every `every`-th patch token of each modality and frame, the text tokens of the last frame and the mean of the
-    global tokens: 8 frames of 196 patches leave 392 + text + 1 tokens. There is no temporal model in it.
-
-    Raises:
-        ValueError: no frames, or every below 1.
-    """
-    if not frames or every < 1:
-        raise ValueError(f'{len(frames)} frames and every = {every}; give at least one of each')
-    keep = torch.cat([_thinned(frame, every, last=frame is frames[-1]) for frame in frames], 1)
-    source = torch.cat([frame.source[:, :-1] for frame in frames], 1)
-    order = (~keep).int().argsort(stable=True, dim=1)[:, :int(keep.sum(1).max())]
-    stages = []
-    for outputs in zip(*(frame.stages for frame in frames)):
-        kept, = _select(order, torch.cat([z[:, :-1] for z in outputs], 1))
-        centre = torch.stack([z[:, -1:] for z in outputs]).mean(0)
-        stages.append(torch.cat([kept, centre], 1))
-    source, valid = _select(order, source, keep)
-    return Encoded(stages, F.pad(source, (0, 1), value=GLOBAL), F.pad(valid, (0, 1), value=True), {}, {})
-
-
-def _thinned(frame: Encoded, every: int, *, last: bool) -> Tensor:
-    """Which tokens of a frame, global one left out, a joined context keeps: (B, L - 1) bool."""
-    source = frame.source[:, :-1]
-    valid = torch.ones_like(source, dtype=torch.bool) if frame.valid is None else frame.valid[:, :-1]
-    keep = valid & (source == TEXT) & last
-    for modality in range(TEXT):
-        own = valid & (source == modality)
-        keep = keep | own & ((own.cumsum(1) - 1) % every == 0)
-    return keep
-
-
-def _select(ids: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
-    """Take the tokens ids (B, K) of (B, L) and (B, L, d) tensors."""
-    return [None if t is None else t.gather(1, ids if t.dim() == 2 else ids[..., None].expand(-1, -1, t.shape[-1]))
-            for t in tensors]
+        B = len(next(iter(images.values()))) if images else len(text)
+        total = len(images) * self.config.image_tokens + (0 if text is None else text.shape[1])
+        if visible.dim() != 2 or len(visible) != B or not 1 <= visible.shape[1] <= total:
+            raise ValueError(f'visible is {tuple(visible.shape)}; give ({B}, 1 to {total}) token ids')
+        return torch.zeros(B, total, dtype=torch.bool, device=visible.device).scatter_(1, visible, True)

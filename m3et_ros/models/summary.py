@@ -26,7 +26,7 @@ PARTS = {
     'decoder q, k, v': r'decoders\.\w+\.attention\.w_[qkv]\.',
     'decoder o': r'decoders\.\w+\.attention\.w_o\.',
     'decoder input norms': r'decoders\.\w+\.attention\.norm_',
-    'decoder blocks': r'decoders\.\w+\.block\.',
+    'decoder blocks': r'decoders\.\w+\.blocks\.',
     'decoder output norms': r'decoders\.\w+\.norm\.',
     'mask tokens': r'decoders\.\w+\.mask_token$',
     'semantic bias': r'decoders\.\w+\.attention\.beta$',
@@ -81,7 +81,7 @@ def mac_parts(config: M3ETConfig, tokens: int, *, modalities: tuple[str, ...] | 
                  for letter in config.schedule)
     gated = config.gate and config.cross_attention
     return {
-        'adapters': sum(config.image_tokens * values['adapter'][m] * config.d for m in modalities if m in images),
+        'adapters': sum(_adapter(config, m, values['adapter'][m]) for m in modalities if m in images),
         'encoder': layers,
         'decoders': sum(_decoder(config, length, values['decoder'][task], config.token_count(task)) for task in tasks),
         'gate': sum(_gate(config, config.token_count(task)) for task in tasks) if gated else 0,
@@ -119,6 +119,12 @@ def _patch_values(config: M3ETConfig) -> dict[str, dict[str, int]]:
                         'text': config.d + config.d * config.vocabulary // config.d_decoder}}
 
 
+def _adapter(config: M3ETConfig, modality: str, values: int) -> int:
+    """Return multiply-accumulates of an image adapter; the deep one has two steps (adapters.DeepImageAdapter)."""
+    width = {'rgb': config.adapter_width, 'depth': config.adapter_width // 2}.get(modality, 0)
+    return config.image_tokens * (values * width + 16 * width * config.d if width else values * config.d)
+
+
 def _transformer(length: int, d: int) -> int:
     return 12 * length * d ** 2 + 2 * length ** 2 * d
 
@@ -138,7 +144,7 @@ def _mixer(config: M3ETConfig) -> int:
 def _decoder(config: M3ETConfig, length: int, outputs: int, n: int) -> int:
     d, width = config.d, config.d_decoder
     cross = length * 2 * d * width + 2 * n * length * width + n * width ** 2 if config.cross_attention else 0
-    return n * d * width + cross + _transformer(n, width) + n * width * outputs
+    return n * d * width + cross + config.decoder_blocks * _transformer(n, width) + n * width * outputs
 
 
 def _gate(config: M3ETConfig, n: int) -> int:

@@ -45,7 +45,7 @@ def test_self_attention_is_the_textbook_formula():
     module, x = SelfAttention(d=8, heads=2), torch.randn(2, 5, 8)
     q, k, v = (t.view(2, 5, 2, 4).transpose(1, 2) for t in module.qkv(x).split(8, -1))
     weights = (q @ k.transpose(-1, -2) / 2).softmax(-1)
-    assert torch.allclose(module(x), module.proj((weights @ v).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
+    assert torch.allclose(module(x)[0], module.proj((weights @ v).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
 
 
 @pytest.mark.parametrize('causal', [False, True])
@@ -58,6 +58,17 @@ def test_masked_keys_are_not_looked_at(causal):
     found, wanted = block(changed, mask=mask, causal=causal), block(x, mask=mask, causal=causal)
     assert torch.allclose(found[0, :4], wanted[0, :4], atol=1e-6)
     assert torch.allclose(wanted[0, :4], block(x[:1, :4], causal=causal)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize('masked', [False, True])
+def test_a_sequence_in_two_parts_is_the_sequence(masked):
+    block, x = TransformerBlock(d=8, heads=2), torch.randn(2, 7, 8)
+    mask = torch.tensor([[0, 1, 1, 1, 1, 0, 1], [1, 1, 1, 0, 1, 1, 1]], dtype=torch.bool) if masked else None
+    whole = block(x, mask=mask, causal=True)
+    first, state = block(x[:, :4], mask=mask[:, :4] if masked else None, causal=True, return_state=True)
+    second, state = block(x[:, 4:], mask=mask[:, 4:] if masked else None, causal=True, state=state, return_state=True)
+    assert torch.allclose(torch.cat([first, second], 1), whole, atol=1e-6)
+    assert state.k.shape[2] == 7
 
 
 @pytest.mark.parametrize('masked', [False, True])

@@ -52,6 +52,24 @@ def test_backward_layer_is_the_forward_one_on_the_flipped_sequence():
     assert torch.allclose(backward(x), forward(x.flip(1)).flip(1), atol=1e-6)
 
 
+@pytest.mark.parametrize('mixer', ['mamba1', 'mamba2'])
+def test_what_follows_goes_on_from_the_states(mixer):
+    encoder, x, later = stack('MTMT', mixer, stages=2), torch.randn(2, 9, 16), torch.randn(2, 6, 16)
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6], dtype=torch.bool)
+    before, states = encoder(x, return_states=True)
+    after, _ = encoder(later, mask=mask, states=states, return_states=True)
+    # Pads in front change nothing, and what went before does not change either.
+    assert torch.allclose(after[-1][:1, 2:], encoder(later[:1, 2:], states=[
+        type(s)(*(None if t is None else t[:1] for t in s)) if isinstance(s, tuple) else s[:1] for s in states])[-1],
+        atol=1e-5)
+    assert torch.allclose(before[-1], encoder(x)[-1], atol=1e-6)
+    # All of what went before is heard: even its first token, by a scan that ended there or by attention.
+    other = x.clone()
+    other[:, 0] = torch.randn(2, 16)
+    assert not torch.allclose(encoder(later, mask=mask, states=encoder(other, return_states=True)[1])[-1], after[-1],
+                              atol=1e-4)
+
+
 def test_direction_decides_who_sees_whom():
     x = torch.randn(1, 9, 16)
     changed = x.clone()

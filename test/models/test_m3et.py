@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 import torch
 
-from m3et_ros.models.config import MODALITIES
-from m3et_ros.models.m3et import GLOBAL, TEXT, join_frames
+from m3et_ros.models.config import IMAGE_MODALITIES, MODALITIES
+from m3et_ros.models.encoded import GLOBAL, TEXT, join_frames
 from m3et_ros.models.registry import SIZES, build
 
 NARROW = {'image_size': 32, 'd': 64, 'heads': 4, 'd_decoder': 32, 'decoder_heads': 4, 'd_gate': 32, 'vocabulary': 64,
@@ -54,7 +54,7 @@ def test_any_subset_of_modalities(model, subset):
         encoded = model.encode(inputs)
         outputs = model(inputs)
     tokens = sum(config.token_count(m) for m in subset)
-    assert [z.shape for z in encoded.stages] == [(2, tokens + 1, config.d)] * 3
+    assert [z.shape for z in encoded.stages] == [(2, tokens + 1, config.d)] * config.stages
     assert set(encoded.source.unique().tolist()) == {MODALITIES.index(m) for m in subset} | {GLOBAL}
     assert (encoded.source[:, -1] == GLOBAL).all()
     assert {task: tuple(out.shape) for task, out in outputs.items()} == {
@@ -152,8 +152,40 @@ def test_the_summary_is_the_mean_of_the_text_or_else_the_global_token(tiny):
     close(encoded.summary()[0], text.mean(0))
     visible = torch.tensor([[0, 1, 12], [0, 1, 2]])  # the second sample sees no text
     encoded = tiny.encode(example(), visible=visible)
-    close(encoded.summary()[0], encoded.context[0, 2])
+    close(encoded.summary()[0], encoded.context[0, -2])
     close(encoded.summary()[1], tiny.global_token(encoded)[1])
+
+
+@torch.no_grad()
+def test_one_sight_serves_many_questions(model):
+    images, (first, second) = only(example(), IMAGE_MODALITIES), (example(seed=s, words=(5, 12)) for s in (0, 1))
+    sight = model.see(images)
+    both = {name: torch.stack([first[name], second[name]], 1).flatten(0, 1) for name in ('text', 'text_mask')}
+    together = model.listen(sight.repeated(2), both['text'], both['text_mask'])
+    for place, words in enumerate((first, second)):
+        alone = model.encode(images | {name: words[name] for name in ('text', 'text_mask')})
+        close(model.answer_logits(together)[place::2], model.answer_logits(alone))
+        close(model.decode(together, 'semseg')[place::2], model.decode(alone, 'semseg'))
+
+
+@torch.no_grad()
+def test_images_never_see_the_words(model):
+    images = only(example(), IMAGE_MODALITIES)
+    bare, asked = model.encode(images), model.encode(images | only(example(), ('text', 'text_mask')))
+    count = bare.context.shape[1] - 1
+    close(bare.context[:, :count], asked.context[:, :count])
+    assert not torch.allclose(model.global_token(bare), model.global_token(asked), atol=1e-4)
+
+
+@torch.no_grad()
+def test_fillers_of_samples_that_show_fewer_image_tokens_change_nothing(model):
+    inputs = example()
+    last = model.config.image_tokens * 3
+    visible = torch.tensor([[0, 3, 8, 11], [2, last, last + 1, last + 2]])  # the second shows one image token
+    together = model.encode(inputs, visible=visible)
+    for row in range(2):
+        alone = model.encode({name: value[row:row + 1] for name, value in inputs.items()}, visible=visible[row:row + 1])
+        close(model.global_token(together)[row], model.global_token(alone)[0])
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import torch
 
 from m3et_ros.models.m3et import M3ET
 from m3et_ros.models.registry import SIZES, build
+from m3et_ros.models.summary import parameters_of
 
 
 def test_names_are_those_of_the_configs():
@@ -33,8 +34,15 @@ def test_overrides():
 
 def test_the_twin_differs_by_blocks_and_plain_attention_alone():
     kitchen, twin = SIZES['kitchen'].to_dict(), SIZES['kitchen_twin'].to_dict()
-    assert {name for name in kitchen if kitchen[name] != twin[name]} == {'name', 'schedule', 'semantic_bias', 'gate'}
-    assert twin['schedule'] == 'T' * 12 and kitchen['schedule'] == 'TMTMTM'
+    assert {name for name in kitchen if kitchen[name] != twin[name]} == {
+        'name', 'schedule', 'decoder_blocks', 'semantic_bias', 'gate'}
+    assert twin['schedule'] == 'T' * 12 and kitchen['schedule'] == 'MTMT'
+    assert (twin['decoder_blocks'], kitchen['decoder_blocks']) == (2, 1)
+
+
+def test_kitchen_is_a_third_of_its_twin():
+    small, large = (sum(parameters_of(SIZES[name]).values()) for name in ('kitchen', 'kitchen_twin'))
+    assert 1 - small / large >= .66
 
 
 def test_an_unknown_name_is_refused():
