@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from m3et_ros import __version__
-from m3et_ros.cli import ask, demo, doctor, generate, models, record, replay, robot, train
+from m3et_ros.cli import ask, demo, doctor, evaluate, generate, models, record, replay, robot, train
 from m3et_ros.cli.output import report, say
 
 app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=False,
@@ -27,6 +27,7 @@ app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=Fa
 for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, models.models,
              generate.generate, train.train, doctor.doctor):
     app.command(verb.__name__)(verb)
+app.add_typer(evaluate.app, name='evaluate')
 
 
 def _show_version(wanted: bool) -> None:
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the arguments are those of the process unless given. Returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ['--help']
     logging.basicConfig(level=logging.WARNING, format='m3et: %(message)s')
-    verb = next((word for word in arguments if word in {command.name for command in app.registered_commands}), '')
+    verbs = {known.name for known in (*app.registered_commands, *app.registered_groups)}
+    verb = next((word for word in arguments if word in verbs), '')
     try:
         return app(args=arguments, prog_name='m3et', standalone_mode=False) or 0
     except typer.Abort:
