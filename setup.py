@@ -131,5 +131,6 @@ setup(
     data_files=[],
     setup_requires=requirements(f'{chosen_ros()}-build'),
     install_requires=requirements('run') + requirements(chosen_ros()),
-    extras_require={'test': requirements('test') + requirements(f'{chosen_ros()}-build')},
+    extras_require={'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
+                    'nyu': requirements('nyu')},
 )

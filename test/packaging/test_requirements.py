@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
 # Found at run time where installed, and done without elsewhere.
-OPTIONAL = {'mamba_ssm', 'vision_msgs'}
+OPTIONAL = {'mamba_ssm', 'vision_msgs', 'h5py'}
 
 
 def imported(folder: Path) -> set[str]:
