@@ -1,7 +1,8 @@
 """Frames out of a bag for offline use: decoded, colour paired with depth by header stamp; same bag, same frames."""
 
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,8 @@ class _Look:
 
 
 def frames(bag: BagReader, *, rgb_topic: str = COLOR_TOPIC, depth_topic: str | None = DEPTH_TOPIC,
-           info_topic: str | None = None, slop_s: float = 0.02) -> Iterator[Frame]:
+           info_topic: str | None = None, slop_s: float = 0.02, every: int = 1,
+           spoiled: Callable[[InputError], None] | None = None) -> Iterator[Frame]:
     """Yield a frame for every colour image, in the order of recording.
 
     Args:
@@ -37,6 +39,8 @@ def frames(bag: BagReader, *, rgb_topic: str = COLOR_TOPIC, depth_topic: str | N
         depth_topic: likewise with '/compressedDepth'; None leaves depth out.
         info_topic: intrinsics; None takes the RealSense topic where the bag has it.
         slop_s: largest distance of the two stamps in seconds; the nearest depth within it is used, otherwise none.
+        every: n for only every n-th colour image, beginning with the first; the others are not decoded.
+        spoiled: called for each frame whose images cannot be decoded or differ in size, which is left out; None raises.
 
     Raises:
         InputError: 'bag_topic' or 'bag_type' for a topic that is missing or not an image, 'depth_size' when depth and
@@ -44,13 +48,16 @@ def frames(bag: BagReader, *, rgb_topic: str = COLOR_TOPIC, depth_topic: str | N
     """
     if slop_s < 0:
         raise ValueError(f'slop_s is {slop_s}; give 0 or more seconds')
+    if every < 1:
+        raise ValueError(f'every is {every}; give 1 or more')
     rgb_topic = image_topic(bag, rgb_topic, 'compressed')
     depth_topic = depth_topic and image_topic(bag, depth_topic, 'compressedDepth')
     if info_topic is None:
         info_topic = INFO_TOPIC if INFO_TOPIC in bag.topics else None
     else:
         bag.topic_name(info_topic, CAMERA_INFO)
-    return _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * 1e9))
+    looks = _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * 1e9))
+    return _decoded(itertools.islice(looks, 0, None, every), spoiled)
 
 
 def image_topic(bag: BagReader, name: str, suffix: str) -> str:
@@ -61,7 +68,7 @@ def image_topic(bag: BagReader, name: str, suffix: str) -> str:
 
 
 def _pairs(bag: BagReader, rgb_topic: str, depth_topic: str | None, info_topic: str | None,
-           slop_ns: int) -> Iterator[Frame]:
+           slop_ns: int) -> Iterator[tuple[_Look, _Look | None, np.ndarray | None]]:
     """Walk the bag once; a colour image leaves when a depth at least as new has come, or when it waited too long."""
     waiting: deque[_Look] = deque()
     depths: deque[_Look] = deque()
@@ -84,22 +91,41 @@ def _pairs(bag: BagReader, rgb_topic: str, depth_topic: str | None, info_topic: 
         (waiting if item.topic == rgb_topic else depths).append(look)
         while waiting and (depth_topic is None or depths and depths[-1].stamp_ns >= waiting[0].stamp_ns
                            or item.stamp_ns - waiting[0].recorded_ns > PATIENCE_NS):
-            yield _frame(waiting.popleft(), depths, K, slop_ns)
+            yield _pair(waiting.popleft(), depths, K, slop_ns)
     # The images that still wait were readable: they go out before the damage is told.
     while waiting:
-        yield _frame(waiting.popleft(), depths, K, slop_ns)
+        yield _pair(waiting.popleft(), depths, K, slop_ns)
     if damage:
         raise damage
 
 
-def _frame(look: _Look, depths: deque[_Look], K: np.ndarray | None, slop_ns: int) -> Frame:
-    """Decode one colour image with the nearest depth; depths that no later image can want are dropped."""
+def _pair(look: _Look, depths: deque[_Look], K: np.ndarray | None,
+          slop_ns: int) -> tuple[_Look, _Look | None, np.ndarray | None]:
+    """One colour image with the nearest depth; depths that no later image can want are dropped."""
     while depths and depths[0].stamp_ns < look.stamp_ns - slop_ns:
         depths.popleft()
     near = min(depths, key=lambda depth: abs(depth.stamp_ns - look.stamp_ns), default=None)
+    return look, near if near is not None and abs(near.stamp_ns - look.stamp_ns) <= slop_ns else None, K
+
+
+def _decoded(pairs: Iterator[tuple], spoiled: Callable[[InputError], None] | None) -> Iterator[Frame]:
+    """Decode one pair after the other."""
+    for pair in pairs:
+        try:
+            frame = _frame(*pair)
+        except InputError as error:
+            if spoiled is None:
+                raise
+            spoiled(error)
+            continue
+        yield frame
+
+
+def _frame(look: _Look, near: _Look | None, K: np.ndarray | None) -> Frame:
+    """Decode one colour image and its depth."""
     rgb = (rgb_from_msg if look.type == IMAGE else rgb_from_compressed)(look.message)
     depth = None
-    if near is not None and abs(near.stamp_ns - look.stamp_ns) <= slop_ns:
+    if near is not None:
         depth = (depth_from_msg if near.type == IMAGE else depth_from_compressed)(near.message)
         if depth.shape != rgb.shape[:2]:
             raise InputError('depth_size', f'depth is {depth.shape[1]}x{depth.shape[0]} beside colour of '

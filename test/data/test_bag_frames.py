@@ -81,3 +81,17 @@ def test_damage_is_told_after_the_last_readable_frame(tmp_path):
             numbers.append(frame.rgb[0, 0, 0])
     assert damage.value.reason == 'bag_truncated'
     assert numbers == list(range(bag.count)) and numbers
+
+
+def test_every_nth_colour_image(tmp_path):
+    with write(tmp_path / 'bag', colors=range(0, 700, 100), depths=range(0, 700, 100)) as bag:
+        assert pairs(bag, every=3) == [(0, 1), (3, 4), (6, 7)]
+        with pytest.raises(ValueError, match='every is 0'):
+            frames(bag, every=0)
+
+
+def test_spoiled_frames_can_be_left_out(tmp_path):
+    told = []
+    with write(tmp_path / 'bag', colors=[0, 100], depths=[0], size=(2, 3)) as bag:
+        assert pairs(bag, spoiled=told.append) == [(1, None)]
+    assert [error.reason for error in told] == ['depth_size']
