@@ -55,9 +55,13 @@ def check_fit(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """See that a checkpoint speaks of the kitchen and does not see more than a cache stores.
 
     Raises:
-        InputError: other answers or classes, or larger pictures.
+        InputError: other answers or classes, larger pictures, or weights that are not finite.
     """
     config = checkpoint.model.config
+    broken = next((name for name, values in checkpoint.model.state_dict().items() if not values.isfinite().all()), None)
+    if broken:
+        raise InputError('model_tensor', f'{checkpoint.model_id} has values in {broken} that are not finite, so '
+                         'nothing it says means anything; give a checkpoint from before its training failed.')
     for what, found, wanted in (('answers', checkpoint.labels.answers, ANSWERS),
                                 ('classes', checkpoint.labels.classes, CLASSES)):
         if tuple(found) != wanted:
