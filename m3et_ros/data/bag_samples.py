@@ -9,12 +9,13 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from m3et_ros.data.bag_frames import frames
 from m3et_ros.data.bag_topics import Camera, find_camera
@@ -114,7 +115,9 @@ def _decode(bag: Path, folder: Path, wish: dict) -> None:
         camera = find_camera(reader, rgb=wish['rgb'], depth=wish['depth'])
         pick = _Picked(reader, camera, wish['every'])
         log.info('the frames of %s are decoded into %s', bag, folder)
-        shards = list(_shards(pick, folder, wish['size']))
+        count = reader.topics[camera.rgb].count // wish['every']
+        seen = tqdm(pick, f'frames of {bag.name}', count, unit='frame', delay=3, disable=None)
+        shards = list(_shards(seen, folder, wish['size']))
         damage = pick.damage
     if not shards:
         raise damage or pick.spoiled or InputError(
@@ -155,7 +158,7 @@ class _Picked:
             self.damage = error
 
 
-def _shards(picked: _Picked, folder: Path, size: int) -> Iterator[str]:
+def _shards(picked: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
     """Write shard by shard and yield the names."""
     block = np.zeros(BLOCK, frame_type(size))
     number = filled = 0

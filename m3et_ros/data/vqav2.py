@@ -4,7 +4,7 @@ Answers carry the soft scores of the official metric (papers.md, section 7.1). S
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,43 +87,32 @@ class VQAv2Samples(SampleSet):
     def __init__(self, questions: str | Path, annotations: str | Path, images: str | Path, *,
                  noise: Noise | None = None, seed: int = 0):
         questions, annotations, self.images = Path(questions), Path(annotations), Path(images)
-        # Q questions take few objects: one dictionary of words, and numbers beside it.
-        self._words: dict[str, int] = {}
         asked = {_field(questions, item, 'question_id', int): (_field(questions, item, 'question', str),
                                                                _field(questions, item, 'image_id', int))
                  for item in _items(questions, 'questions')}
-        self._scores, self._families = self._answers(annotations, asked)
+        self._keep(_answers(annotations, asked))
         self._ids = np.fromiter(asked, np.int64, len(asked))
         self._questions = [question.strip() for question, _ in asked.values()]
         self._pictures = np.array([picture for _, picture in asked.values()], np.int64)
-        self._spoken = list(self._words)
         self._pattern = self._naming()
         super().__init__(len(asked), str(questions), noise=noise, seed=seed)
 
     def view(self, index: int) -> Sample:
         """See SampleSet."""
+        own = slice(self._ends[index], self._ends[index + 1])
         return Sample(read_rgb(self.images / self._pattern.format(int(self._pictures[index]))),
                       question=self._questions[index], family=self._families[index],
-                      answers={self._spoken[place]: score for place, score in self._scores[index]},
+                      answers={self._words[place]: float(score) for place, score in zip(self._places[own],
+                                                                                       self._scores[own])},
                       key=f'question {self._ids[index]}')
 
-    def _answers(self, path: Path, asked: Mapping[int, Any]) -> tuple[list[tuple], list[str]]:
-        """Places of the answers with their scores, and the answer types, in the order of the questions."""
-        scores, families = {}, {}
-        for item in _items(path, 'annotations'):
-            number = _field(path, item, 'question_id', int)
-            said = [clean(_field(path, answer, 'answer', str)) for answer in _field(path, item, 'answers', list)]
-            if len(said) < FEWEST:
-                raise InputError('data_format', f'question {number} in {path} has {len(said)} answers; soft scores '
-                                 f'need at least {FEWEST}, and VQAv2 has ten')
-            scores[number] = tuple((self._words.setdefault(answer, len(self._words)), score)
-                                   for answer, score in soft_scores(said).items() if score > 0)
-            families[number] = str(item.get('answer_type', ''))
-        missing = [number for number in asked if number not in scores]
-        if missing:
-            raise InputError('data_missing', f'{path} lacks the answers of {len(missing)} questions, the first is '
-                             f'{missing[0]}; give the annotations that belong to the questions')
-        return [scores[number] for number in asked], [families[number] for number in asked]
+    def _keep(self, answered: list[tuple[dict[str, float], str]]) -> None:
+        """Lay the answers of all questions side by side as numbers: millions of objects would fill the memory."""
+        known: dict[str, int] = {}
+        self._places = np.array([known.setdefault(answer, len(known)) for scores, _ in answered for answer in scores])
+        self._scores = np.array([score for scores, _ in answered for score in scores.values()])
+        self._ends = np.cumsum([0, *(len(scores) for scores, _ in answered)])
+        self._words, self._families = list(known), [family for _, family in answered]
 
     def _naming(self) -> str:
         """How the pictures are named; all of them are there."""
@@ -140,6 +129,24 @@ class VQAv2Samples(SampleSet):
         missing = lacking.get(pattern, numbers)
         raise InputError('data_missing', f'{self.images} lacks {len(missing)} of {len(numbers)} pictures, the first is '
                          f'{pattern.format(missing[0])}; put the pictures of these questions there')
+
+
+def _answers(path: Path, asked: Collection[int]) -> list[tuple[dict[str, float], str]]:
+    """Answers with their scores, and the answer type, of the questions in their order."""
+    found = {}
+    for item in _items(path, 'annotations'):
+        number = _field(path, item, 'question_id', int)
+        said = [clean(_field(path, answer, 'answer', str)) for answer in _field(path, item, 'answers', list)]
+        if len(said) < FEWEST:
+            raise InputError('data_format', f'question {number} in {path} has {len(said)} answers; soft scores need '
+                             f'at least {FEWEST}, and VQAv2 has ten')
+        scores = {answer: score for answer, score in soft_scores(said).items() if score > 0}
+        found[number] = scores, str(item.get('answer_type', ''))
+    missing = [number for number in asked if number not in found]
+    if missing:
+        raise InputError('data_missing', f'{path} lacks the answers of {len(missing)} questions, the first is '
+                         f'{missing[0]}; give the annotations that belong to the questions')
+    return [found[number] for number in asked]
 
 
 def _items(path: Path, name: str) -> list[dict]:
