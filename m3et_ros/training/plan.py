@@ -76,7 +76,11 @@ class Plan(ABC):
 
 @dataclass(frozen=True)
 class Order:
-    """Which samples each step takes: a new shuffle every epoch, the last incomplete step of an epoch left out."""
+    """Which samples each step takes: a new shuffle every epoch, the last incomplete step of an epoch left out.
+
+    Where the data set is made of several, each step takes samples of one of them: what one has (labels, depth,
+    questions) another may lack, and a batch shows one set of modalities. The steps of all come in a shuffled order.
+    """
 
     # Samples of the data set.
     count: int
@@ -84,19 +88,26 @@ class Order:
     batch: int
     # Of the shuffles.
     seed: int
+    # Samples of each of the data sets that stand one after the other in this one; empty for a single one.
+    parts: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if self.count < self.batch:
-            raise ValueError(f'count is {self.count}; give at least one batch of {self.batch} samples')
+        if self.parts and sum(self.parts) != self.count:
+            raise ValueError(f'parts is {self.parts}; give numbers whose sum is count, {self.count}')
+        if min((self.count, *self.parts)) < self.batch:
+            raise ValueError(f'count is {self.count} and parts {self.parts}; give at least one batch of {self.batch} '
+                             'samples each')
 
     @property
     def length(self) -> int:
         """Steps of an epoch."""
-        return self.count // self.batch
+        return sum(count // self.batch for count in self.parts or (self.count,))
 
     def step(self, step: int) -> list[int]:
         """Return the sample numbers of a step, counted from 0 over the whole run."""
         epoch, place = divmod(step, self.length)
+        if len(self.parts) > 1:
+            return _mixed(self.parts, self.batch, self.seed, epoch)[place]
         return _shuffled(self.count, self.seed, epoch)[place * self.batch:(place + 1) * self.batch]
 
     def epochs(self, start: int, end: int) -> Iterator[tuple[int, range]]:
@@ -121,3 +132,15 @@ class Order:
 def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(count, generator=generator).tolist()
+
+
+@functools.lru_cache(maxsize=2)
+def _mixed(parts: tuple[int, ...], batch: int, seed: int, epoch: int) -> list[list[int]]:
+    """The steps of an epoch, each from one part."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    steps, start = [], 0
+    for count in parts:
+        order = torch.randperm(count, generator=generator)[:count // batch * batch] + start
+        steps += order.view(-1, batch).tolist()
+        start += count
+    return [steps[place] for place in torch.randperm(len(steps), generator=generator).tolist()]
