@@ -6,6 +6,7 @@
     torchrun --nproc-per-node 2 -m m3et_ros.cli.main train pretrain --data cache/kitchen --out runs/one
 """
 
+import os
 import shlex
 import signal
 import time
@@ -35,6 +36,7 @@ def train(
         start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None,
         samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None,
         batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None,
+        questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of a picture, stage vqa.')] = 8,
         lr: Annotated[float | None, typer.Option(help='Highest learning rate.')] = None,
         minutes: Annotated[float | None, typer.Option(min=0, help='Stop after so long; --resume goes on.')] = None,
         seed: Annotated[int, typer.Option(min=0, help='Of weights, order, noise and masks.')] = 0,
@@ -47,9 +49,11 @@ def train(
     from m3et_ros.training.loop import Sitting
     from m3et_ros.training.recipes import STAGES, run
 
+    # Waiting threads that spin are worse than one thread as soon as another process works; read when torch is loaded.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
     checkpoint = _start(model, start, seed)
-    kitchens = _kitchens(data, questions=stage is Stage.vqa, seed=seed)
+    kitchens = _kitchens(data, each=questions if stage is Stage.vqa else 0, seed=seed)
     try:
         recipe = STAGES[stage.value](**given)
     except ValueError as error:
@@ -85,13 +89,13 @@ def _start(model: str, start: Path | None, seed: int) -> Any:
     return replace(untrained(model, seed), heads={})
 
 
-def _kitchens(folders: list[Path], *, questions: bool, seed: int) -> Any:
-    """The data set; only training kitchens are let in."""
+def _kitchens(folders: list[Path], *, each: int, seed: int) -> Any:
+    """The data set, `each` questions a picture, 0 for none; only training kitchens are let in."""
     from m3et_ros.data.kitchen.dataset import KitchenSamples
     from m3et_ros.data.noise import Noise
 
     try:
-        kitchens = KitchenSamples(folders, questions=questions, noise=Noise(), seed=seed)
+        kitchens = KitchenSamples(folders, questions=each > 0, each=max(each, 1), noise=Noise(), seed=seed)
     except ValueError as error:
         raise Refused(str(error)) from error
     if kitchens.split != 'train':

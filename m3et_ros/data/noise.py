@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from m3et_ros.data.samples import Sample
+from m3et_ros.data.samples import Asked, Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2 ** 18, np.float32)
 """Normal deviates to cut noise out of at random places: drawing them anew would cost more than all the rest."""
@@ -141,9 +141,14 @@ def mirrored_words(text: str) -> str:
     return SIDE.sub(lambda found: SIDES[found[0]], text)
 
 
+def _mirrored_asked(one: Asked) -> Asked:
+    return replace(one, question=mirrored_words(one.question),
+                   answers={mirrored_words(answer): score for answer, score in one.answers.items()})
+
+
 def speaks_of_sides(sample: Sample) -> bool:
     """Whether a mirror would make the question or an answer of a sample wrong."""
-    return any(SIDE.search(text.lower()) for text in (sample.question, *sample.answers))
+    return any(SIDE.search(text.lower()) for one in sample.asked for text in (one.question, *one.answers))
 
 
 def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_sides: bool = False) -> Sample:
@@ -159,8 +164,8 @@ def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_side
     if rng.random() < noise.mirror and (swap_sides or not speaks_of_sides(sample)):
         images = {name: mirrored(image) for name in ('rgb', 'depth', 'semseg', 'clean_depth')
                   if (image := getattr(sample, name)) is not None}
-        sample = replace(sample, **images, question=mirrored_words(sample.question),
-                         answers={mirrored_words(answer): score for answer, score in sample.answers.items()})
+        own, *further = map(_mirrored_asked, sample.asked)
+        sample = replace(sample, **images, question=own.question, answers=own.answers, further=tuple(further))
     truth = sample.depth if sample.clean_depth is None else sample.clean_depth
     depth = None if sample.depth is None else noisy_depth(sample.depth, noise, rng)
     return replace(sample, rgb=noisy_rgb(sample.rgb, noise, rng), depth=depth, clean_depth=truth)

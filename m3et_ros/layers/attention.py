@@ -171,7 +171,7 @@ class GatedCrossAttention(nn.Module):
         q, k, v = (_split(t, self.heads) for t in (q, k, self.w_v(normed)))
         if bias is not None:
             bias = bias.expand(*q.shape[:3], -1)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        attended = scaled_attention(q, k, v, mask=bias)
         if mask is not None:
             attended = attended * mask.any(1)[:, None, None, None]
         return self.w_o(_merge(attended))
@@ -192,12 +192,28 @@ def _attend(q: Tensor, state: AttentionState, causal: bool) -> Tensor:
     """Read the state with queries (B, H, L, d/H), which belong to its last L tokens: (B, H, L, d/H)."""
     length, keys = q.shape[2], state.k.shape[2]
     if state.mask is None and (not causal or length == keys):
-        return F.scaled_dot_product_attention(q, state.k, state.v, is_causal=causal)
+        return scaled_attention(q, state.k, state.v, causal=causal)
     allowed = q.new_ones(1, 1, 1, keys, dtype=torch.bool) if state.mask is None else state.mask[:, None, None]
     if causal:
         allowed = allowed & torch.ones(length, keys, dtype=torch.bool, device=q.device).tril(keys - length)
     sees = allowed.any(-1, keepdim=True)
-    return F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=allowed | ~sees) * sees
+    return scaled_attention(q, state.k, state.v, mask=allowed | ~sees) * sees
+
+
+def scaled_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """softmax(q k^T / sqrt(d/H) + mask) v of (B, H, L, d/H) tensors; mask is bool, True = look, or added to the logits.
+
+    On the CPU in bfloat16 the backward of torch's kernel takes two to five times as long as that of plain products
+    (benchmarks/attention.py), so training there writes them out.
+    """
+    if not (q.is_cpu and q.dtype == torch.bfloat16 and torch.is_grad_enabled()):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if causal:
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    return logits.softmax(-1).to(v.dtype) @ v
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

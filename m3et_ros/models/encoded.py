@@ -73,6 +73,15 @@ class Encoded:
         """Encoder output (B, L, d)."""
         return self.stages[-1]
 
+    def sampled(self, every: int) -> 'Encoded':
+        """Every `every`-th sample, from the first on: of Sight.repeated, one for each view."""
+        def thin(value):
+            return None if value is None else value[::every]
+
+        return Encoded([thin(z) for z in self.stages], thin(self.source), thin(self.valid),
+                       {name: thin(t) for name, t in self.tokens.items()},
+                       {name: thin(t) for name, t in self.visible.items()}, thin(self.text_mask))
+
     def summary(self) -> Tensor:
         """Mean of the encoder's text tokens (B, d); the global token of samples without text."""
         spoken = self.source == TEXT

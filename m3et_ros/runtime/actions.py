@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.models.config import MODALITIES
-from m3et_ros.models.m3et import Encoded
+from m3et_ros.models.encoded import Encoded
 from m3et_ros.runtime.results import Actions, Ranked
 
 NOW = ('Which object is the person using now?', 'What is the person doing now?')

@@ -14,7 +14,7 @@ import torch
 from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
-from m3et_ros.models.m3et import Encoded, join_frames
+from m3et_ros.models.encoded import Encoded, Sight, join_frames
 from m3et_ros.runtime import preprocess
 from m3et_ros.runtime.actions import ActionStream, video_tokens
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
@@ -31,6 +31,8 @@ class View:
     inputs: dict[str, torch.Tensor]
     # How standardised depth returns to metres; None when it cannot.
     scale: preprocess.DepthScale | None
+    # What the encoder keeps of the images, for any question; None in a view kept for later.
+    sight: Sight | None = field(default=None, repr=False)
     # Encoder outputs, with the frame's instruction as its text; None in a view kept for later.
     encoded: Encoded | None = field(default=None, repr=False)
     # Seconds of preprocessing and encoding.
@@ -38,7 +40,7 @@ class View:
 
     def kept(self) -> 'View':
         """The view without its encoder outputs and off the device, small enough to remember."""
-        return replace(self, encoded=None, inputs={name: tensor.cpu() for name, tensor in self.inputs.items()})
+        return replace(self, sight=None, encoded=None, inputs={name: tensor.cpu() for name, tensor in self.inputs.items()})
 
 
 class Engine:
@@ -90,8 +92,9 @@ class Engine:
         inputs, scale = preprocess.image_inputs(frame, self.config)
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
         with self._inference():
-            encoded = self._model.encode(inputs | self._text(frame.instruction))
-        return View(frame, inputs, scale, encoded, time.perf_counter() - start)
+            sight = self._model.see(inputs)
+            encoded = self._model.listen(sight, **self._text(frame.instruction))
+        return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start)
 
     def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
         """Dense outputs at the camera's resolution; `fill` lets holes in the depth take the prediction."""
@@ -154,12 +157,18 @@ class Engine:
         return self.checkpoint.tokenizer
 
     def _encode_question(self, question: str, views: Sequence[View]) -> Encoded:
-        """Encode views with a question as their text; several become one context."""
+        """Let views be followed by a question; several become one context."""
         if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
             return views[0].encoded
         text = self._text(question)
-        encoded = [self._model.encode({n: t.to(self.device) for n, t in view.inputs.items()} | text) for view in views]
+        encoded = [self._model.listen(self._sight(view), **text) for view in views]
         return encoded[0] if len(encoded) == 1 else join_frames(encoded)
+
+    def _sight(self, view: View) -> Sight:
+        """What was seen of a view; a remembered one is looked at again."""
+        if view.sight is not None:
+            return view.sight
+        return self._model.see({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
 
     def _text(self, text: str) -> dict[str, torch.Tensor]:
         """Text inputs (1, T); none when nothing is said, since a missing modality has no tokens."""

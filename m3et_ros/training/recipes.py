@@ -2,10 +2,10 @@
 
 Defaults are for the size `kitchen` at 112 pixels on a few cores (perf.md, sections 1.7 and 2.4), not for ImageNet.
 
-Symbols: B batch, S image side, s segmentation side, n patches of an image, T text tokens.
-A batch is what Collate makes: rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B, T), each
-where the samples have it; depth_target (B, 1, S, S), NaN unknown; scores (B, answers), answer and answer_mask
-(B, words + 2), asked (B,) bool.
+Symbols: B batch, Q questions of a sample, S image side, s segmentation side, n patches of an image, T text tokens.
+A batch is what Collate makes: rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T),
+each where the samples have it; depth_target (B, 1, S, S), NaN unknown; scores (B * Q, answers), answer and answer_mask
+(B * Q, words + 2), asked (B * Q,) bool.
 """
 
 import math
@@ -110,6 +110,8 @@ class Answer(Plan):
     dense: float = 1.0
     # Share of the micro-batches that rehearse stage 1 besides, so that hidden patches stay predictable.
     rehearse: float = 0.25
+    # Share of the micro-batches whose depth and segmentation are predicted while nothing is asked, as on a robot at rest.
+    silent: float = 0.5
     # Share of the micro-batches without depth, so that a camera without it is served too.
     drop_depth: float = 0.15
     # Let the answer head start by giving each of A answers a chance of 1 in A: from 1 in 2 the sum over answers, and
@@ -118,7 +120,7 @@ class Answer(Plan):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('rehearse', 'drop_depth'):
+        for name in ('rehearse', 'silent', 'drop_depth'):
             _check_share(name, getattr(self, name))
         for name in ('answer', 'words', 'dense'):
             if not 0 <= getattr(self, name) < 1000:
@@ -126,15 +128,19 @@ class Answer(Plan):
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return answer, words, depth and semseg; now and then also hidden_rgb, hidden_depth and hidden_semseg."""
-        drop, rehearse = (torch.rand(2, generator=generator) < torch.tensor([self.drop_depth, self.rehearse])).tolist()
-        shown = ('rgb', 'text', 'text_mask') if drop else ('rgb', 'depth', 'text', 'text_mask')
-        encoded = model.encode({name: batch[name] for name in shown if name in batch})
+        drop, silent, rehearse = (torch.rand(3, generator=generator) < torch.tensor(
+            [self.drop_depth, self.silent, self.rehearse])).tolist()
+        shown = ('rgb',) if drop else ('rgb', 'depth')
+        sight = model.see({name: batch[name] for name in shown if name in batch})
+        each = len(batch['asked']) // len(batch['rgb'])
+        encoded = model.listen(sight.repeated(each), batch.get('text'), batch.get('text_mask'))
         found = {'answer': self.answer * answer_loss(model.answer_logits(encoded), batch['scores'], batch['asked'])}
         if self.words:
             logits = model.text_logits(encoded, batch['answer'][:, :-1])
             found['words'] = self.words * generation_loss(logits, batch['answer'], batch['answer_mask'])
         if self.dense:
-            dense = dense_losses(model, encoded, batch, ('depth', 'semseg'))
+            one = model.listen(sight) if silent else encoded.sampled(each)
+            dense = dense_losses(model, one, batch, ('depth', 'semseg'))
             found |= {name: self.dense * loss for name, loss in dense.items()}
         if rehearse:
             hidden = Pretrain().losses(model, batch, generator)

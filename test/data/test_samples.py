@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.samples import Sample, collate
+from m3et_ros.data.samples import Asked, Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Frame
 from m3et_ros.models.registry import SIZES, build
@@ -80,6 +80,17 @@ def test_label_maps_of_the_right_size_stay():
 def test_wrong_fields_are_named(fields, word):
     with pytest.raises(ValueError, match=word):
         sample(**fields)
+
+
+def test_questions_of_a_view_stand_side_by_side():
+    more = (Asked('is it red', {'is': 1.}, 'colour'),)
+    batch = collate([sample(0, further=more), sample(1, further=more)], CONFIG, TOKENIZER, answers=('cup', 'is', 'red'))
+    assert batch.inputs['rgb'].shape[0] == len(batch) == 2
+    assert batch.inputs['text'].shape[0] == len(batch.scores) == 4
+    assert batch.questions == ('where is the cup', 'is it red') * 2 and batch.families == ('', 'colour') * 2
+    assert batch.scores[1].tolist() == [0, 1, 0] and batch.answers[1] == 'is'
+    with pytest.raises(ValueError, match='uneven'):
+        collate([sample(0, further=more), sample(1)], CONFIG, TOKENIZER)
 
 
 def test_an_empty_batch_is_refused():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from m3et_ros.layers.attention import GatedCrossAttention, SelfAttention, SemanticGate, TransformerBlock
+from m3et_ros.layers.attention import GatedCrossAttention, SelfAttention, scaled_attention, SemanticGate, TransformerBlock
 from torch.nn import functional as F
 
 
@@ -46,6 +46,18 @@ def test_self_attention_is_the_textbook_formula():
     q, k, v = (t.view(2, 5, 2, 4).transpose(1, 2) for t in module.qkv(x).split(8, -1))
     weights = (q @ k.transpose(-1, -2) / 2).softmax(-1)
     assert torch.allclose(module(x)[0], module.proj((weights @ v).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
+
+
+@pytest.mark.parametrize('options', [{}, {'causal': True}, {'mask': torch.rand(5, 5) < .7}, {'mask': torch.randn(5, 5)}])
+def test_written_out_attention_is_the_kernel(options):
+    q, k, v = torch.randn(3, 2, 2, 5, 8).bfloat16()
+    options = {n: o.bfloat16() if torch.is_tensor(o) and o.is_floating_point() else o for n, o in options.items()}
+    with torch.no_grad():
+        wanted = scaled_attention(q, k, v, **options)
+    found = scaled_attention(q.requires_grad_(), k, v, **options)
+    assert found.dtype == wanted.dtype and (found - wanted).abs().max() < .05
+    found.sum().backward()
+    assert q.grad.isfinite().all()
 
 
 @pytest.mark.parametrize('causal', [False, True])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from m3et_ros.data.types import Labels
-from m3et_ros.models.m3et import Encoded
+from m3et_ros.models.encoded import Encoded
 from m3et_ros.runtime.actions import REGIONS, ActionStream, ranked_actions, video_tokens
 from m3et_ros.runtime.models import untrained
 

@@ -162,7 +162,7 @@ def test_data_sets_learn_of_the_epoch(tmp_path, train, toys):
 
 def test_micro_batches_add_up_to_the_batch(tmp_path, tiny, train):
     """Masks differ, so it is the questions' loss, which draws nothing, that must agree."""
-    quiet = Answer(samples=24, batch=8, lr=1e-3, rehearse=0.0, drop_depth=0.0)
+    quiet = Answer(samples=24, batch=8, lr=1e-3, rehearse=0.0, silent=0.0, drop_depth=0.0)
     whole, one = train(quiet, tmp_path / 'whole')
     parts, four = train(replace(quiet, accumulate=4), tmp_path / 'parts')
     assert whole.losses['answer'] == pytest.approx(parts.losses['answer'], rel=1e-4)

@@ -73,6 +73,15 @@ class Balance:
         pool = self._members[family][place]
         return int(self._rows[rng.integers(self._start[pool], self._start[pool + 1])])
 
+    def row_odds(self, rows: int) -> np.ndarray:
+        """How likely a draw takes each of the first `rows` rows of the table, (rows,) float64, summing to 1."""
+        odds = np.zeros(rows)
+        for members, values in zip(self._members, self._odds):
+            for pool, value in zip(members, values / values.sum() / len(self._members)):
+                first, end = self._start[pool], self._start[pool + 1]
+                odds[self._rows[first:end]] = value / (end - first)
+        return odds
+
     def best_blind(self) -> dict[str, float]:
         """Family -> accuracy of who knows every odd and sees nothing but the question."""
         result = {}

@@ -19,7 +19,7 @@ from m3et_ros.data.kitchen.questions import FAMILIES
 from m3et_ros.data.kitchen.splits import GENERATOR_VERSION, HELD_OUT
 from m3et_ros.data.kitchen.templates import ANSWERS, PHRASINGS
 from m3et_ros.data.noise import Noise, disturb
-from m3et_ros.data.samples import Sample
+from m3et_ros.data.samples import Asked, Sample
 from m3et_ros.data.shards import open_shard
 
 SUBSETS = ('all', 'seen', 'held_out', 'textures')
@@ -46,6 +46,8 @@ class KitchenSamples(Dataset[Sample]):
         subset: one of SUBSETS.
         noise: how the camera disturbs; None leaves pictures clean, as evaluation by hidden pixels wants them.
         length: samples of an epoch; None for as many as there are frames. Only with questions.
+        each: questions of a sample, all about its view. Views are drawn by the odds of all their questions together and
+            then, of those of the view, each question by its own: so each is as balanced as a single one.
         seed: of the draws.
 
     Attributes:
@@ -58,17 +60,20 @@ class KitchenSamples(Dataset[Sample]):
     """
 
     def __init__(self, folders: Path | Sequence[Path], *, questions: bool = True, families: Sequence[str] | None = None,
-                 subset: str = 'all', noise: Noise | None = None, length: int | None = None, seed: int = 0):
+                 subset: str = 'all', noise: Noise | None = None, length: int | None = None, each: int = 1,
+                 seed: int = 0):
         folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
         if subset not in SUBSETS:
             raise ValueError(f'subset is {subset!r}; give one of {", ".join(SUBSETS)}')
         if length is not None and (length < 1 or not questions):
             raise ValueError(f'length is {length}; give at least 1, and only with questions')
+        if not 1 <= each <= 64 or each > 1 and not questions:
+            raise ValueError(f'each is {each}; give 1 to 64 questions, and more than 1 only with questions')
         unknown = sorted(set(families or ()) - set(FAMILIES))
         if unknown:
             raise ValueError(f'families hold {unknown[0]!r}; give some of {", ".join(FAMILIES)}')
         self.split = _common_split(folders)
-        self.noise, self.seed = noise, seed
+        self.noise, self.seed, self.each = noise, seed, each
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loaders' workers see it change
         self._paths = [path for folder in folders for path in read_shards(folder)]
         self._seeds: set[int] = set()
@@ -78,6 +83,8 @@ class KitchenSamples(Dataset[Sample]):
             rows = self._rows_of(subset, set(FAMILIES if families is None else families))
             self.balance = Balance(self._wording, self._answer, [key[:2] for key in self._wordings],
                                    chosen=rows & chosen[self._frame])
+            if each > 1:
+                self._steps = np.concatenate([[0.], np.cumsum(self.balance.row_odds(len(self._answer)))])
         self._frames = np.flatnonzero(chosen)
         if not len(self._frames):
             raise ValueError(f'no frame is left of subset {subset!r}; give more seeds')
@@ -136,13 +143,28 @@ class KitchenSamples(Dataset[Sample]):
         if self.balance is None:
             sample = self._view(self._frames[index])
         else:
-            row = self.balance.draw(rng)
-            family, kind, fields = self._wordings[self._wording[row]]
-            phrasings = PHRASINGS[kind]
-            question = phrasings[rng.integers(len(phrasings))].format(**dict(fields))
-            sample = replace(self._view(self._frame[row]), question=question, family=family,
-                             answers={ANSWERS[self._answer[row]]: 1.})
+            own, *further = self._draw(rng)
+            asked = [self._asked(row, rng) for row in (own, *further)]
+            sample = replace(self._view(self._frame[own]), **vars(asked[0]), further=tuple(asked[1:]))
         return disturb(sample, self.noise, rng, swap_sides=True) if self.noise else sample
+
+    def _draw(self, rng: np.random.Generator) -> list[int]:
+        """Rows of one view, `each` of them."""
+        first = self.balance.draw(rng)
+        if self.each == 1:
+            return [first]
+        # The rows of a frame lie side by side. The view of one balanced draw comes as often as its questions' odds.
+        start, end = np.searchsorted(self._frame, (self._frame[first], self._frame[first] + 1))
+        places = rng.uniform(self._steps[start], self._steps[end], self.each - 1)
+        found = np.searchsorted(self._steps[start:end + 1], places, side='right') - 1 + start
+        return [first, *np.minimum(found, end - 1).tolist()]
+
+    def _asked(self, row: int, rng: np.random.Generator) -> Asked:
+        """The question of a row in one of its wordings."""
+        family, kind, fields = self._wordings[self._wording[row]]
+        phrasings = PHRASINGS[kind]
+        question = phrasings[rng.integers(len(phrasings))].format(**dict(fields))
+        return Asked(question, {ANSWERS[self._answer[row]]: 1.}, family)
 
     def _view(self, frame: int) -> Sample:
         """A frame without a question."""

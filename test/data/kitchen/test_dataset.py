@@ -48,6 +48,32 @@ def test_training_neither_shows_nor_asks_what_is_held_out(caches):
         assert not any({colour, noun} <= words for colour, noun in pairs), (one.question, one.answer)
 
 
+def test_several_questions_of_a_view_are_as_balanced_as_one(caches):
+    """Each draw, the first and the further ones, takes a row as often as the odds say."""
+    samples = KitchenSamples(caches['train'], each=4, length=3000)
+    odds = samples.balance.row_odds(len(samples._answer))
+    assert odds.sum() == pytest.approx(1)
+    rows = np.array([samples._draw(np.random.default_rng(i)) for i in range(len(samples))])
+    assert (samples._frame[rows] == samples._frame[rows[:, :1]]).all()  # about one view
+    families = np.array([family for family, _, _ in samples._wordings])[samples._wording]
+    for name in samples.balance.families:
+        expected = odds[families == name].sum()
+        assert expected == pytest.approx(1 / len(samples.balance.families))
+        for drawn in (rows[:, 0], rows[:, 1:].ravel()):
+            assert (families[drawn] == name).mean() == pytest.approx(expected, abs=.03)
+    one = samples[0]
+    assert len(one.further) == 3 and all(asked.question and asked.answer for asked in one.asked)
+
+
+def test_the_mirror_turns_all_questions(caches):
+    plain, turned = (KitchenSamples(caches['train'], families=['relation'], each=3, length=20, noise=Noise(mirror=mirror))
+                     for mirror in (0, 1))
+    for i in range(20):
+        for one, other in zip(plain[i].asked, turned[i].asked):
+            assert one.question != other.question and one.answers == other.answers
+            assert sorted(one.question.replace('left', 'right')) == sorted(other.question.replace('left', 'right'))
+
+
 def test_test_kitchens_hold_it(caches):
     held = KitchenSamples(caches['test'], subset='held_out', length=200)
     for i in range(len(held)):
