@@ -1,7 +1,8 @@
-"""`m3et train`: one of the paper's two stages on a cache of the simulated kitchen.
+"""`m3et train`: one of the paper's two stages on the simulated kitchen, on recordings and on public data sets.
 
     m3et train pretrain --data cache/kitchen --out runs/one --minutes 60
     m3et train pretrain --data cache/kitchen --out runs/one --minutes 60 --resume
+    m3et train pretrain --data cache/kitchen --bag my_bag --every 3 --out runs/mine
     m3et train vqa --data cache/kitchen --from runs/one/checkpoint --out runs/two
     torchrun --nproc-per-node 2 -m m3et_ros.cli.main train pretrain --data cache/kitchen --out runs/one
 """
@@ -23,6 +24,8 @@ from m3et_ros.cli.output import Json, Refused, emit, note, say
 
 Stage = Enum('Stage', {'pretrain': 'pretrain', 'vqa': 'vqa'}, type=str)
 CHECKPOINT = 'checkpoint'
+BAGS = 'bags'
+"""Where in the folder of the run the frames of recordings are laid down."""
 QUIET = 10.0
 """Seconds between lines of progress, at least."""
 
@@ -30,8 +33,15 @@ QUIET = 10.0
 def train(
         context: typer.Context,
         stage: Annotated[Stage, typer.Argument(help='pretrain: predict hidden patches; vqa: answer questions.')],
-        data: Annotated[list[Path], typer.Option(help='Cache of training kitchens; may be given several times.')],
+        *,
+        data: Annotated[list[str] | None, typer.Option(
+            help='Cache of training kitchens, or nyu:PATH, vqav2:QUESTIONS,ANNOTATIONS,IMAGES, imagenet:ROOT or '
+                 'bag:PATH; may be given several times.', show_default=False)] = None,
+        bag: Annotated[list[Path] | None, typer.Option(
+            help='Recording to pretrain on, with or without depth; may be given several times.',
+            show_default=False)] = None,
         out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
+        every: Annotated[int, typer.Option(min=1, help='Only every n-th frame of a recording.')] = 1,
         model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen',
         start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None,
         samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None,
@@ -44,28 +54,29 @@ def train(
         bf16: Annotated[bool, typer.Option('--bf16', help='Matrix products in bfloat16, for GPUs and AMX.')] = False,
         resume: Annotated[bool, typer.Option('--resume', help='Go on with the run in --out.')] = False,
         as_json: Json = False) -> None:
-    """Train a model on a cache of the simulated kitchen, on this machine or under torchrun."""
+    """Train a model on the simulated kitchen, on recordings or public data sets, here or under torchrun."""
+    # Waiting threads that spin are worse than one thread as soon as another process works; read when torch is loaded.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.checkpoint import save_checkpoint
     from m3et_ros.training.loop import Sitting
     from m3et_ros.training.recipes import STAGES, run
 
-    # Waiting threads that spin are worse than one thread as soon as another process works; read when torch is loaded.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
     checkpoint = _start(model, start, seed)
-    kitchens = _kitchens(data, each=questions if stage is Stage.vqa else 0, seed=seed)
     try:
         recipe = STAGES[stage.value](**given)
     except ValueError as error:
         raise Refused(f'{error}.') from error
+    sources = _sources([*(data or []), *(f'bag:{path}' for path in bag or [])], checkpoint, out / BAGS, every=every,
+                       each=questions if stage is Stage.vqa else 0, seed=seed)
     with _asked_to_stop() as stop:
         outcome, trained, main = run(
-            recipe, checkpoint.model, kitchens, tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers,
+            recipe, checkpoint.model, sources, tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers,
             folder=out, seed=seed, sitting=Sitting(minutes=minutes, workers=workers, bf16=bf16, resume=resume),
             tell=_teller(), stop=stop)
     if not main:
         return
-    card = _card(checkpoint.model_id, recipe, outcome, data, len(kitchens), seed, _command(context))
+    card = _card(checkpoint.model_id, recipe, outcome, sources, seed, _command(context))
     model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, model=trained, trained=True), card=card)
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
@@ -87,6 +98,22 @@ def _start(model: str, start: Path | None, seed: int) -> Any:
     if model not in SIZES:
         raise Refused(f'There is no model size {model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.')
     return replace(untrained(model, seed), heads={})
+
+
+def _sources(words: list[str], checkpoint: Any, cache: Path, *, every: int, each: int, seed: int) -> Any:
+    """All that is learnt from, as one data set; `each` questions a picture of the kitchen, 0 for none."""
+    from m3et_ros.data.sources import Opening, open_sources
+
+    if not words:
+        raise Refused('There is nothing to learn from; give --data or --bag.')
+    config = checkpoint.model.config
+    opening = Opening(checkpoint.labels.classes, config.image_size, cache, metric=config.depth_norm == 'fixed',
+                      every=every, seed=seed)
+    try:
+        return open_sources(words, opening, kitchen=lambda folders: _kitchens(folders, each=each, seed=seed),
+                            questions=each > 0)
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def _kitchens(folders: list[Path], *, each: int, seed: int) -> Any:
@@ -151,17 +178,21 @@ def _command(context: typer.Context) -> str:
     return shlex.join(words)
 
 
-def _card(before: str, recipe: Any, outcome: Any, folders: list[Path], count: int, seed: int, command: str) -> str:
+def _card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, command: str) -> str:
     """The model card: what was done and measured, nothing else."""
-    from m3et_ros.data.kitchen.generate import read_recipe
+    from m3et_ros.data.kitchen.cache import read_recipe
 
-    caches = [f'- {", ".join(f"{k} {v}" for k, v in asdict(read_recipe(folder)).items())}' for folder in folders]
+    caches = [f'- kitchen: {", ".join(f"{k} {v}" for k, v in asdict(read_recipe(folder)).items())}'
+              for folder in sources.caches]
+    parts = [f'- {name}: {count:,} samples an epoch' for name, count in zip(sources.names, sources.parts)]
+    others = len(sources.names) > bool(sources.caches)
+    place = ' and '.join(['in the simulated kitchen'] * bool(sources.caches) + ['on other data'] * others)
     losses = [f'- {name}: {value:.4f}' for name, value in outcome.losses.items()]
     return '\n'.join([
-        '# M3ET trained in the simulated kitchen', '', f'Started from `{before}`. Made by:', '', f'    {command}', '',
+        f'# M3ET trained {place}', '', f'Started from `{before}`. Made by:', '', f'    {command}', '',
         '## Training', '', f'- steps: {outcome.step:,} of {outcome.steps:,}', f'- samples seen: {outcome.samples:,}',
         f'- minutes: {outcome.seconds / 60:.1f}', f'- seed: {seed}',
         f'- recipe {type(recipe).__name__}: {", ".join(f"{k} {v}" for k, v in asdict(recipe).items())}', '',
-        '## Data', '', f'{count:,} samples an epoch from the kitchen caches', '', *caches, '',
+        '## Data', '', *parts, *caches, '',
         '## Losses', '', 'Means of the last steps on training data, weighted as in the recipe; not a test result.', '',
         *losses, ''])

@@ -69,8 +69,10 @@ class Sources(Dataset[Sample]):
     Args:
         sets: at least one, none of them empty.
         names: what they are called in messages and on the model card.
+        caches: folders of the kitchen caches among them.
 
     Attributes:
+        sets, names, caches: as given.
         parts: number of samples of each set. A batch should come from one of them: what one set has (labels, depth,
             questions) another may lack, and a batch has one set of modalities (samples.collate).
 
@@ -78,11 +80,11 @@ class Sources(Dataset[Sample]):
         ValueError: there is no set, or a name too few or too many.
     """
 
-    def __init__(self, sets: Sequence[Dataset[Sample]], names: Sequence[str]):
+    def __init__(self, sets: Sequence[Dataset[Sample]], names: Sequence[str], caches: Sequence[Path] = ()):
         if not sets or len(sets) != len(names):
             raise ValueError(f'there are {len(sets)} sets and {len(names)} names; give at least one set, and a name '
                              'for each')
-        self.sets, self.names = tuple(sets), tuple(names)
+        self.sets, self.names, self.caches = tuple(sets), tuple(names), tuple(caches)
         self.parts = tuple(len(data) for data in sets)
         self._ends = list(accumulate(self.parts))
 
@@ -129,13 +131,13 @@ def open_sources(words: Sequence[str], opening: Opening, *, kitchen: Callable[[l
     """
     if not words:
         raise ValueError('words is empty; give at least one source')
-    caches = [word for word in words if _kind(word) is None]
+    caches = [Path(word) for word in words if _kind(word) is None]
     others = [word for word in words if _kind(word) is not None]
     for word in others:
         _check(word, questions)
-    sets = [kitchen([Path(word) for word in caches])] if caches else []
+    sets = [kitchen(caches)] if caches else []
     sets += [_open(word, opening) for word in others]
-    return Sources(sets, [*([' '.join(caches)] if caches else []), *others])
+    return Sources(sets, [*([' '.join(map(str, caches))] if caches else []), *others], caches)
 
 
 def _kind(word: str) -> str | None:

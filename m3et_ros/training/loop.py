@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,16 @@ class Objective(nn.Module):
         return sum(parts.values()), {name: part.detach() for name, part in parts.items()}
 
 
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Denormal numbers count as zero: decays that have all but ended cost ten times as much as others."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 class Trainer:
     """One sitting at a run."""
 
@@ -90,7 +100,7 @@ class Trainer:
         self.plan, self.data, self.collate, self.folder, self.seed = plan, data, collate, Path(folder), seed
         self.sitting = sitting
         self._check()
-        self.order = Order(len(data), plan.batch, seed)
+        self.order = Order(len(data), plan.batch, seed, self._parts)
         device = self.accelerator.device
         self.model = model.to(device).train()
         self.objective = self.accelerator.prepare_model(Objective(self.model, plan, bf16=sitting.bf16))
@@ -109,6 +119,7 @@ class Trainer:
         """The model with the weights that the run delivers."""
         return self.model if self.average is None else self.average.module
 
+    @_flushed()
     def run(self, tell: Callable[[dict[str, Any]], None] = lambda entry: None,
             stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train until the run, the minutes or the user's patience ends, and save the state.
@@ -220,8 +231,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             _cut_log(self.folder / LOG, self.step)
 
+    @property
+    def _parts(self) -> tuple[int, ...]:
+        """Samples of each data set that this one is made of (data.sources.Sources); empty for a single one."""
+        parts = tuple(getattr(self.data, 'parts', ()))
+        return parts if len(parts) > 1 else ()
+
     def _header(self) -> dict[str, Any]:
-        return {'seed': self.seed, 'recipe': type(self.plan).__name__, **asdict(self.plan), 'data': len(self.data),
+        return {'seed': self.seed, 'recipe': type(self.plan).__name__, **asdict(self.plan),
+                'data': self._parts or len(self.data),
                 'processes': self.accelerator.num_processes, 'model': self.model.config.to_dict()}
 
     def _check(self) -> None:
@@ -229,9 +247,11 @@ class Trainer:
         if self.plan.batch % parts:
             raise InputError('training', f'A batch of {self.plan.batch} cannot be cut into {parts} equal parts '
                              '(processes times accumulate); choose a multiple.')
-        if len(self.data) < self.plan.batch:
-            raise InputError('training', f'The data set has {len(self.data)} samples and a batch {self.plan.batch}; '
-                             'give more samples or a smaller batch.')
+        for which, count in enumerate(self._parts or (len(self.data),)):
+            if count < self.plan.batch:
+                name = f'The source {self.data.names[which]}' if self._parts else 'The data set'
+                raise InputError('training', f'{name} has {count} samples and a batch {self.plan.batch}; give more '
+                                 'samples or a smaller batch.')
         if (self.folder / STATE).exists() and not self.sitting.resume:
             raise InputError('training', f'{self.folder} already holds a run; go on with --resume or choose another '
                              'folder.')

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from m3et_ros.cli.main import main
+from m3et_ros.data.bag_writer import BagWriter
 from m3et_ros.data.checkpoint import load_checkpoint
 from m3et_ros.data.kitchen.generate import generate
+from m3et_ros.data.types import Frame
 
 SMALL = ('--model', 'tiny', '--batch', 8)
 
@@ -80,6 +83,48 @@ def test_ctrl_c_saves_and_says_so(caches, tmp_path):
     assert process.returncode == 0 and 'stopping after this step' in noted
     assert '--resume goes on' in said
     assert load_checkpoint(tmp_path / 'run' / 'checkpoint').trained
+
+
+def record(path, depth):
+    """A recording of 16 frames, with or without depth."""
+    rng = np.random.default_rng(0)
+    with BagWriter(path) as bag:
+        for i in range(16):
+            bag.write_frame(Frame(rng.integers(0, 256, (24, 32, 3), np.uint8),
+                                  np.full((24, 32), 1.5, np.float32) if depth else None, 10**9 + i * 10**8))
+    return path
+
+
+def test_recordings_join_the_kitchen(caches, tmp_path, capsys, caplog):
+    options = ('pretrain', '--data', caches['train'], '--bag', record(tmp_path / 'seen', depth=True), '--data',
+               f'bag:{record(tmp_path / "blind", depth=False)}', '--out', tmp_path / 'run', *SMALL)
+    assert command(*options, '--samples', 48, '--minutes', 0) == 0
+    assert command(*options, '--samples', 48, '--resume', '--json') == 0
+    shown = json.loads('{' + capsys.readouterr().out.partition('{')[2])
+    assert shown['step'] == shown['steps'] == 6 and {'rgb', 'depth', 'semseg'} == shown['losses'].keys()
+    assert 'depth is absent' in caplog.text and len(list((tmp_path / 'run/bags').iterdir())) == 2
+    card = (tmp_path / 'run/checkpoint/README.md').read_text()
+    for words in ('trained in the simulated kitchen and on other data', f'bag:{tmp_path / "seen"}: 16 samples', 'kitchen: first 0, last 4',
+                  f'--bag {tmp_path / "seen"}'):
+        assert words in card, words
+
+
+def test_a_recording_alone_is_learnt_from(tmp_path, capsys, caplog):
+    bag = record(tmp_path / 'bag', depth=False)
+    assert command('pretrain', '--bag', bag, '--every', 2, '--out', tmp_path / 'run', *SMALL, '--samples', 16,
+                   '--json') == 0
+    assert json.loads(capsys.readouterr().out)['losses'].keys() == {'rgb'} and 'depth is absent' in caplog.text
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    (('pretrain',), 'give --data or --bag'), (('pretrain', '--bag', 'nowhere'), 'no bag at nowhere'),
+    (('vqa', '--bag', 'nowhere'), 'asks no questions'), (('pretrain', '--data', 'vqav2:one'), 'vqav2:QUESTIONS'),
+    (('pretrain', '--data', 'nyu:nowhere'), 'nowhere')])
+def test_sources_that_do_not_serve_are_one_sentence(tmp_path, capsys, options, words):
+    assert command(*options, '--out', tmp_path / 'run', *SMALL) == 1
+    shown = capsys.readouterr()
+    assert not shown.out and shown.err.count('\n') == 1 and words in shown.err
+    assert 'M3ET_TRACEBACK' not in shown.err and not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize(('cache', 'options', 'words'), [
