@@ -96,7 +96,8 @@ class Trainer:
     def __init__(self, plan: Plan, model: nn.Module, data: Sized, collate: Callable[[Sequence], tuple], folder: Path, *,
                  seed: int, sitting: Sitting):
         kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-        self.accelerator = Accelerator(kwargs_handlers=kinds)
+        # Told of a CPU in so many words: otherwise processes under torchrun on a machine without a GPU stay alone.
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=kinds)
         self.plan, self.data, self.collate, self.folder, self.seed = plan, data, collate, Path(folder), seed
         self.sitting = sitting
         self._check()

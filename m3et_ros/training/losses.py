@@ -45,13 +45,20 @@ def depth_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     return sample_mean((predicted.float() - target.float()).abs(), counted[:, None])
 
 
-def semseg_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+def semseg_loss(logits: Tensor, target: Tensor, counted: Tensor, *, rarity: float = 0.0) -> Tensor:
     """Cross-entropy of classes (B, C, s, s) against ids (B, s, s) on the pixels counted, (B, s, s) bool.
 
-    Unlabelled pixels (255) never count.
+    Unlabelled pixels (255) never count. With rarity r a class that fills the share f of the batch weighs f^-r, the mean
+    weight of a pixel being 1: small things would else hardly be learnt beside walls.
     """
     errors = F.cross_entropy(logits.float(), target, ignore_index=UNLABELLED, reduction='none')
-    return sample_mean(errors, counted & (target != UNLABELLED))
+    counted = counted & (target != UNLABELLED)
+    if rarity:
+        number = torch.bincount(target[counted], minlength=logits.shape[1]).to(errors.dtype)
+        weight = number.clamp(min=1) ** -rarity
+        weight = weight * number.sum() / (weight * number).sum().clamp(min=1e-12)
+        errors = errors * weight[target.clamp(max=logits.shape[1] - 1)]
+    return sample_mean(errors, counted)
 
 
 def text_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path):
     """Real processes over gloo, as `torchrun` starts them."""
     script = tmp_path / 'two.py'
     script.write_text(TWO_PROCESSES)
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'ACCELERATE_USE_CPU': 'true', 'CUDA_VISIBLE_DEVICES': ''}
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
                            str(script), str(Path(__file__).parent), str(tmp_path)],
                           capture_output=True, text=True, timeout=110, env=environment)

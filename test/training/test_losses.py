@@ -89,3 +89,20 @@ def test_half_precision_is_summed_in_full():
     predicted = torch.full((1, 1, 64, 64), 1.0, dtype=torch.bfloat16)
     loss = losses.depth_loss(predicted, torch.zeros(1, 1, 64, 64), torch.ones(1, 64, 64, dtype=torch.bool))
     assert loss.dtype == torch.float32 and loss.item() == 1.0
+
+
+def test_rare_classes_weigh_more_and_the_mean_pixel_one():
+    target = torch.zeros(1, 4, 4, dtype=torch.int64)
+    target[0, 0, 0], target[0, 3, 3] = 1, 255
+    counted = torch.ones(1, 4, 4, dtype=torch.bool)
+    logits = torch.zeros(1, 3, 4, 4)
+    # Equal errors everywhere: weights whose mean is one change nothing.
+    for rarity in (0.0, 0.5):
+        assert losses.semseg_loss(logits, target, counted, rarity=rarity).item() == pytest.approx(math.log(3))
+    logits[:, 1] = -5.0  # the single pixel of class 1 is wrong: of 15 it weighs 1 / 15, or more
+    plain, balanced = (semseg_loss(logits, target, counted, rarity=rarity).item() for rarity in (0.0, 0.5))
+    wrong, right = math.log(2 + math.exp(-5)) + 5, math.log(2 + math.exp(-5))
+    rare, common = 1.0, 14 ** -0.5
+    total = rare + 14 * common
+    assert plain == pytest.approx((wrong + 14 * right) / 15, rel=1e-4)
+    assert balanced == pytest.approx((rare * wrong + 14 * common * right) / total, rel=1e-4)
