@@ -100,7 +100,7 @@ def test_rare_classes_weigh_more_and_the_mean_pixel_one():
     for rarity in (0.0, 0.5):
         assert losses.semseg_loss(logits, target, counted, rarity=rarity).item() == pytest.approx(math.log(3))
     logits[:, 1] = -5.0  # the single pixel of class 1 is wrong: of 15 it weighs 1 / 15, or more
-    plain, balanced = (semseg_loss(logits, target, counted, rarity=rarity).item() for rarity in (0.0, 0.5))
+    plain, balanced = (losses.semseg_loss(logits, target, counted, rarity=rarity).item() for rarity in (0.0, 0.5))
     wrong, right = math.log(2 + math.exp(-5)) + 5, math.log(2 + math.exp(-5))
     rare, common = 1.0, 14 ** -0.5
     total = rare + 14 * common
