@@ -1,5 +1,6 @@
 # make demo      set up, then the simulated kitchen with the robot looking at it
 # make test      set up, then all tests
+# make train     set up, then train the shipped weights from nothing (hours; goes on where it was stopped)
 # make doctor    set up, then what this machine has and what is wrong
 # make lint      ruff, as in pyproject.toml
 # make clean     remove the environment and everything built
@@ -17,7 +18,7 @@ unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
 
 set_up = $(PYTHON) scripts/set_up.py --venv '$(VENV)' --ros '$(ROS_WHEELS)' --torch-index '$(TORCH_INDEX)'
 
-.PHONY: demo test doctor lint clean
+.PHONY: demo test train doctor lint clean
 
 demo:
 	@$(set_up)
@@ -29,6 +30,10 @@ test: export OMP_WAIT_POLICY = PASSIVE
 test:
 	@$(set_up) --tests
 	@$(VENV)/bin/python -m pytest test -n 2 --dist loadfile $(ARGS)
+
+train:
+	@$(set_up)
+	@$(VENV)/bin/python scripts/train_kitchen.py $(ARGS)
 
 doctor:
 	@$(set_up)

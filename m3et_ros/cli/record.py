@@ -35,7 +35,7 @@ def record(
     episode = Episode(seed, width=width, height=height, fps=fps)
     start = time.monotonic()
     with (BagWriter(out, storage, images='compressed' if compressed else 'raw') as bag,
-          Camera(episode, backend=backend) as camera, stop_signals() as stopped):
+          Camera(episode, backend=backend, shadows=False) as camera, stop_signals() as stopped):
         written = 0
         for state in track(episode.run(frames), frames, f'recording {out}'):
             bag.write_observation(camera.observe(state), START_NS)

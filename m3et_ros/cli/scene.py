@@ -12,9 +12,9 @@ from m3et_ros.cli.watch import Watch, quantiles
 
 QUESTIONS = (
     ('What is in the hand?', 'frame'), ('What is the person doing?', 'frame'),
-    ('Which object is nearest to the camera?', 'frame'), ('What was done last?', 'episode'),
-    ('Is the tap on?', 'frame'), ('What will be done next?', 'episode'),
-    ('How many cups can you see?', 'frame'), ('What was the first action?', 'episode'))
+    ('Which object is nearest to the camera?', 'frame'), ('Is the tap on?', 'frame'),
+    ('What is being used?', 'frame'), ('How many cups can you see?', 'frame'),
+    ('Can the person reach the table without walking?', 'frame'), ('What was done last?', 'episode'))
 """Questions with their scope, in the words of the kitchen's templates."""
 PER_ROW = 2
 IDLE = 3

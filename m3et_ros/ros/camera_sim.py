@@ -150,7 +150,7 @@ class CameraSim(Node):
     def _episode(self, seed: int) -> None:
         options = self.options
         episode = Episode(seed, width=options.width, height=options.height, fps=options.rate_hz)
-        with Camera(episode, backend=self.backend) as camera:
+        with Camera(episode, backend=self.backend, shadows=False) as camera:
             self.get_logger().info(f'kitchen {seed}, {options.width}x{options.height} at {options.rate_hz:g} Hz, '
                                    f'rendered with {self.backend}')
             due = time.monotonic()

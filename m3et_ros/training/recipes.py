@@ -101,7 +101,7 @@ class Answer(Plan):
     alike.
     """
 
-    samples: int = 160_000
+    samples: int = 104_000
     batch: int = 32
     lr: float = 8e-4
     # Weight of the binary cross-entropy over the candidate answers.
