@@ -4,7 +4,7 @@
     make train                                                  # about 2 h 15 min on two cores with bfloat16
     .venv/bin/python scripts/train_kitchen.py --out build/train --to build/m3et_kitchen
 
-Killed at any moment, the same command goes on: finished steps are not done again, trainings resume from their last state.
+Killed at any moment, the same command goes on: finished steps are not done again, trainings resume where they stopped.
 A GPU is used where there is one (rendering too, through EGL); without one every core trains as a process of its own.
 """
 

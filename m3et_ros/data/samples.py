@@ -1,7 +1,7 @@
 """What training and evaluation read, whatever it came from: samples, and how a batch of them meets a model.
 
-Symbols: B batch, Q questions of a sample, H, W height and width of a view, S image side of the model, s side of its label map, T text tokens,
-    A candidate answers.
+Symbols: B batch, Q questions of a sample, H, W height and width of a view, S image side of the model, s side of its
+    label map, T text tokens, A candidate answers.
 """
 
 import functools
@@ -137,7 +137,8 @@ def collate(samples: Sequence[Sample], config: M3ETConfig, tokenizer: Tokenizer 
         ValueError: there is no sample, or one has more questions than another.
     """
     if not samples or len({len(sample.further) for sample in samples}) > 1:
-        raise ValueError(f'samples is empty or uneven ({len(samples)}); give at least one, and all with equally many questions')
+        raise ValueError(f'samples is empty or uneven ({len(samples)}); give at least one, and all with equally many '
+                         'questions')
     asked = [one for sample in samples for one in sample.asked]
     scales = [_scale(sample, config) for sample in samples]
     inputs = {'rgb': torch.cat([rgb_input(sample.rgb, config.image_size) for sample in samples])}

@@ -20,7 +20,8 @@ MIXER_OPTIONS = {
 RANGES = {
     'image_size': (8, 1024), 'patch': (2, 64), 'd': (8, 8192), 'heads': (1, 128), 'd_decoder': (8, 4096),
     'decoder_heads': (1, 128), 'd_gate': (1, 8192), 'vocabulary': (6, 1_000_000), 'text_length': (3, 512),
-    'adapter_width': (0, 4096), 'decoder_blocks': (1, 16), 'classes': (1, UNLABELLED), 'class_width': (1, 1024), 'semseg_stride': (1, 32), 'answers': (0, 100_000),
+    'adapter_width': (0, 4096), 'decoder_blocks': (1, 16),
+    'classes': (1, UNLABELLED), 'class_width': (1, 1024), 'semseg_stride': (1, 32), 'answers': (0, 100_000),
     'stages': (1, 64),
 }
 

@@ -40,7 +40,8 @@ class View:
 
     def kept(self) -> 'View':
         """The view without its encoder outputs and off the device, small enough to remember."""
-        return replace(self, sight=None, encoded=None, inputs={name: tensor.cpu() for name, tensor in self.inputs.items()})
+        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
+        return replace(self, sight=None, encoded=None, inputs=inputs)
 
 
 class Engine:

@@ -55,12 +55,18 @@ def plain(value: float | None) -> str:
 
 def share(found: Mapping[str, Any]) -> str:
     """A share with its 95 % interval: '71.2 % (69.8 to 72.6)'."""
-    value, low, high = (100 * found[name] for name in ('value', 'low', 'high'))
-    return f'{value:.1f} % ({low:.1f} to {high:.1f})'
+    return _told(found, 1, 100, ' %')
 
 
 def number(found: Mapping[str, Any], unit: str) -> str:
     """A number with its 95 % interval: '0.142 m (0.131 to 0.155)'."""
-    digits = 1 if unit == 'dB' else 3
-    value, low, high = (f'{found[name]:.{digits}f}' for name in ('value', 'low', 'high'))
-    return f'{value} {unit} ({low} to {high})'
+    return _told(found, 1 if unit == 'dB' else 3, 1, f' {unit}')
+
+
+def _told(found: Mapping[str, Any], digits: int, factor: float, unit: str) -> str:
+    """A value with its interval where it has one: too few kitchens have none."""
+    value, low, high = (None if found[name] is None else f'{factor * found[name]:.{digits}f}'
+                        for name in ('value', 'low', 'high'))
+    if value is None:
+        return 'none'
+    return f'{value}{unit}' + ('' if low is None else f' ({low} to {high})')
