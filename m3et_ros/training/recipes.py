@@ -115,7 +115,7 @@ class Answer(Plan):
     rarity: float = 0.25
     # Share of the micro-batches that rehearse stage 1 besides, so that hidden patches stay predictable.
     rehearse: float = 0.25
-    # Share of the micro-batches whose depth and segmentation are predicted while nothing is asked, as mostly on a robot.
+    # Share of the micro-batches whose depth and segmentation are predicted while nothing is asked.
     silent: float = 0.5
     # Share of the micro-batches without depth, so that a camera without it is served too.
     drop_depth: float = 0.15

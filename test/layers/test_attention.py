@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from m3et_ros.layers.attention import GatedCrossAttention, SelfAttention, scaled_attention, SemanticGate, TransformerBlock
+from m3et_ros.layers.attention import (GatedCrossAttention, SelfAttention, SemanticGate, TransformerBlock,
+                                       scaled_attention)
 from torch.nn import functional as F
 
 
@@ -48,7 +49,8 @@ def test_self_attention_is_the_textbook_formula():
     assert torch.allclose(module(x)[0], module.proj((weights @ v).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
 
 
-@pytest.mark.parametrize('options', [{}, {'causal': True}, {'mask': torch.rand(5, 5) < .7}, {'mask': torch.randn(5, 5)}])
+@pytest.mark.parametrize('options', [{}, {'causal': True}, {'mask': torch.rand(5, 5) < .7},
+                                     {'mask': torch.randn(5, 5)}])
 def test_written_out_attention_is_the_kernel(options):
     q, k, v = torch.randn(3, 2, 2, 5, 8).bfloat16()
     options = {n: o.bfloat16() if torch.is_tensor(o) and o.is_floating_point() else o for n, o in options.items()}

@@ -66,8 +66,8 @@ def test_several_questions_of_a_view_are_as_balanced_as_one(caches):
 
 
 def test_the_mirror_turns_all_questions(caches):
-    plain, turned = (KitchenSamples(caches['train'], families=['relation'], each=3, length=20, noise=Noise(mirror=mirror))
-                     for mirror in (0, 1))
+    plain, turned = (KitchenSamples(caches['train'], families=['relation'], each=3, length=20,
+                                    noise=Noise(mirror=mirror)) for mirror in (0, 1))
     for i in range(20):
         for one, other in zip(plain[i].asked, turned[i].asked):
             assert one.question != other.question and one.answers == other.answers
