@@ -1,0 +1,209 @@
+"""Holes in the depth of a real kitchen: filled by the model, as the robot does it, and by fillers that see depth alone.
+
+    python benchmarks/real_kitchen.py BAG --out out/real_kitchen  # writes benchmarks/results/real_kitchen.json
+
+About half a second a frame on one CPU core, most of it for the fillers. BAG is any recording with colour and aligned
+depth; it is read, never copied. Of each frame 30 % of the valid depth is hidden, nearly all of it in blobs and the same
+ones every time. Errors are those on the hidden pixels at the camera's resolution against what the sensor said there,
+which is itself only nearly right. The intervals draw frames; those of one walk resemble each other, so they are too
+narrow for kitchens at large. A hole that the model leaves open counts as 0 m.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from runs import RESULTS, told_to_end, write
+
+from m3et_ros.cli.progress import track
+from m3et_ros.data.bag_frames import frames
+from m3et_ros.data.bag_topics import find_camera
+from m3et_ros.data.bags import BagReader
+from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.types import Frame, Labels
+from m3et_ros.evaluation.depth import depth_rates, depth_sums
+from m3et_ros.evaluation.runs.dense_scores import RATES
+from m3et_ros.evaluation.holes import FILLERS, known_mask
+from m3et_ros.evaluation.intervals import bootstrap
+from m3et_ros.evaluation.runs.feed import rounded
+from m3et_ros.evaluation.runs.pictures import spread
+from m3et_ros.evaluation.runs.report import made_by
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.models import open_checkpoint
+
+SHARE, LARGEST = .30, .08
+"""Share of the valid depth that is hidden, and the largest half axis of a blob as a share of the width, as in Noise."""
+
+COLUMNS = {'rgb': 'colour', 'holed': 'depth, holes made', 'filled': 'depth, filled', 'truth': 'depth, from the sensor',
+           'error': 'error where hidden', 'overlay': 'segmentation'}
+WORST = .5
+"""Metres at which the colours of the error end."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a result depends on besides model and settings."""
+
+    name: str
+    # Topics of colour and depth.
+    rgb: str
+    depth: str
+
+
+@dataclass
+class Found:
+    """Sums of depth.depth_sums on hidden pixels by way of filling, a row for each frame; and frames to look at."""
+
+    sums: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    # Share of the hidden pixels that the model left open, by frame.
+    left_open: list[float] = field(default_factory=list)
+    pictures: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+
+def hide(depth: np.ndarray, rng: np.random.Generator, share: float = SHARE) -> np.ndarray:
+    """Which known pixels of depth (H, W) are hidden, (H, W) bool: exactly this share of them, in blobs, rest in specks.
+
+    Blobs are drawn while they fit, then smaller ones, so that the last few pixels alone are specks.
+    """
+    known = known_mask(depth)
+    hidden, missing, reach = np.zeros_like(known), round(share * known.sum()), LARGEST * depth.shape[1]
+    while missing and reach >= 1:
+        blob = np.zeros(depth.shape, np.uint8)
+        centre = (rng.random(2) * depth.shape[::-1]).astype(int).tolist()
+        axes = np.maximum(rng.uniform(.3, 1, 2) * reach, 1).round().astype(int).tolist()
+        cv2.ellipse(blob, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+        fresh = (blob > 0) & known & ~hidden
+        if fresh.sum() > missing:
+            reach *= .8
+            continue
+        hidden |= fresh
+        missing -= int(fresh.sum())
+    specks = rng.choice(np.flatnonzero(known & ~hidden), missing, replace=False)
+    hidden.reshape(-1)[specks] = True
+    return hidden
+
+
+def measure(engine: Engine, shown: Iterator[Frame], seed: int, kept: Sequence[int] = ()) -> Found:
+    """Hide, fill and score frame by frame; frames without depth are passed over, `kept` are numbers of the others."""
+    found = Found()
+    for frame in shown:
+        number = len(found.left_open)
+        hidden = hide(frame.depth, np.random.default_rng((seed, number)))
+        holed = np.where(hidden | ~known_mask(frame.depth), np.float32(np.nan), frame.depth)
+        said = engine.reconstruct(engine.encode(replace(frame, depth=holed)))
+        filled = {'model': np.nan_to_num(said.depth, nan=0), **{name: fill(holed) for name, fill in FILLERS.items()}}
+        for name, depth in filled.items():
+            found.sums.setdefault(name, []).append(depth_sums(depth[None], frame.depth[None], hidden[None])[0])
+        found.left_open.append(float(np.isnan(said.depth[hidden]).mean()))
+        if number in kept:
+            error = np.where(hidden, np.abs(said.depth - frame.depth), np.nan)
+            found.pictures.append({'rgb': frame.rgb, 'holed': holed, 'filled': said.depth, 'truth': frame.depth,
+                                   'error': error, 'labels': said.mask})
+    return found
+
+
+def scores(found: Found) -> dict[str, Any]:
+    """Errors of each way of filling, and the share by which the model's RMSE is below each filler's."""
+    sums = {name: np.array(rows) for name, rows in found.sums.items()}
+    ways: dict[str, Any] = {}
+    for name, rows in sums.items():
+        ways[name] = {rate: _interval(rows, lambda s, place=place: depth_rates(s)[..., place])
+                      for place, rate in enumerate(RATES)}
+        if name != 'model':
+            ways[name]['model_below'] = _interval(
+                np.concatenate([sums['model'], rows], 1),
+                lambda s: 1 - depth_rates(s[..., :4])[..., 0] / depth_rates(s[..., 4:])[..., 0])
+    return {'frames': len(found.left_open), 'hidden_pixels': int(sums['model'][:, 0].sum()),
+            'left_open_by_model': rounded(np.mean(found.left_open)), 'filled_by': ways}
+
+
+def _interval(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> dict[str, float | None]:
+    interval = bootstrap(rows, statistic)
+    return {'value': rounded(interval.value), 'low': rounded(interval.low), 'high': rounded(interval.high)}
+
+
+def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, title: str) -> None:
+    """Write one row for each frame as PNG, with the scales and the commonest classes below."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[:len(labels.colors)] = labels.colors
+    far = np.nanpercentile(np.concatenate([picture['truth'].ravel() for picture in pictures]), 99)
+    scales = {'holed': ('viridis_r', far), 'filled': ('viridis_r', far), 'truth': ('viridis_r', far),
+              'error': ('magma', WORST)}
+    figure = Figure(figsize=(18, 2.35 * len(pictures) + 1.3), dpi=100, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(pictures), len(COLUMNS), squeeze=False)
+    for row, picture in zip(axes, pictures):
+        overlay = (.45 * picture['rgb'] + .55 * palette[picture['labels']]).astype(np.uint8)
+        for place, name in zip(row, COLUMNS):
+            colours, most = scales.get(name, (None, None))
+            place.imshow(overlay if name == 'overlay' else picture[name], vmin=0, vmax=most,
+                         cmap=colours and colormaps[colours].with_extremes(bad='#8c8c8c'))
+            place.set_axis_off()
+    for place, title_above in zip(axes[0], COLUMNS.values()):
+        place.set_title(title_above, fontsize=10)
+    for column, told in ((4, 'error in metres; grey: not hidden'), (3, 'depth in metres; grey: unknown')):
+        figure.colorbar(axes[0, column].images[0], ax=axes, location='bottom', shrink=.3, aspect=40, pad=.01,
+                        label=told)
+    counts = sum(np.bincount(picture['labels'].ravel(), minlength=256) for picture in pictures)
+    common = [n for n in np.argsort(-counts, kind='stable')[:14] if counts[n] and n < len(labels.classes)]
+    figure.legend(handles=[Patch(color=palette[n] / 255, label=labels.classes[n]) for n in common],
+                  loc='outside lower center', ncols=14, fontsize=8, frameon=False)
+    figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    found.add_argument('bag', type=Path, help='rosbag2 folder, .mcap or .db3 file')
+    found.add_argument('--out', type=Path, required=True, help='folder for the contact sheet')
+    found.add_argument('--results', type=Path, default=RESULTS / 'real_kitchen.json')
+    found.add_argument('--model', default='kitchen', help='checkpoint folder or named size')
+    found.add_argument('--every', type=int, default=5, help='only every n-th frame')
+    found.add_argument('--pictures', type=int, default=6, help='frames on the contact sheet')
+    found.add_argument('--device', default='cpu')
+    found.add_argument('--seed', type=int, default=0, help='of what is hidden')
+    return found.parse_args()
+
+
+def main() -> None:
+    """Measure a bag, draw some of it and write the figures."""
+    asked = options()
+    engine = Engine(open_checkpoint(asked.model), device=asked.device)
+    with BagReader(asked.bag) as bag:
+        camera = find_camera(bag)
+        if camera.depth is None:
+            raise InputError('bag_depth', camera.told)
+        count = -(-bag.topics[camera.rgb].count // asked.every)
+        seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=asked.every)
+        deep = (frame for frame in track(seen, count, 'frames')
+                if frame.depth is not None and known_mask(frame.depth).any())
+        found = measure(engine, deep, asked.seed, spread(count, asked.pictures))
+    if not found.left_open:
+        raise InputError('bag_depth', f'{asked.bag} has no frame with depth near in time; give another recording.')
+    write(asked.results, document(asked, engine.checkpoint, Recording(asked.bag.name, camera.rgb, camera.depth), found))
+    if found.pictures:
+        draw(found.pictures, engine.labels, asked.out / 'real_kitchen.png',
+             f'{engine.model_id} on a recording it never saw: {SHARE:.0%} of the depth hidden and filled')
+
+
+def document(asked: argparse.Namespace, checkpoint: Checkpoint, recording: Recording, found: Found) -> dict[str, Any]:
+    """What was done and found."""
+    result = made_by('python benchmarks/real_kitchen.py', checkpoint, recording, every=asked.every, seed=asked.seed,
+                     share=SHARE, largest=LARGEST)
+    return {**{'recording' if name == 'cache' else name: value for name, value in result.items()}, **scores(found)}
+
+
+if __name__ == '__main__':
+    told_to_end(main)

@@ -1,0 +1,204 @@
+"""What the benchmarks that train have in common: options, one budget for all models, and runs that are not repeated.
+
+The folder of a run holds a folder for each stage: state, log, checkpoint and, at the end, done.json.
+What was broken off goes on where it stopped when the same command is given again.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from m3et_ros.cli.output import note
+from m3et_ros.data.checkpoint import Checkpoint, load_checkpoint, random_checkpoint, save_checkpoint
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.kitchen.cache import Recipe, read_recipe
+from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.noise import Noise
+from m3et_ros.evaluation.runs.kitchen import find_cache, make_cache
+from m3et_ros.evaluation.runs.report import made_by, weights_digest
+from m3et_ros.models.registry import SIZES
+from m3et_ros.runtime.models import untrained
+from m3et_ros.training.loop import Sitting
+from m3et_ros.training.plan import Plan
+from m3et_ros.training.recipes import Answer, Pretrain, run
+from m3et_ros.training.state import STATE, read_header
+
+RESULTS = Path(__file__).parent / 'results'
+CHECKPOINT, DONE = 'checkpoint', 'done.json'
+QUIET = 20.0
+"""Seconds between lines of progress, at least."""
+
+
+class Stopped(Exception):
+    """The minutes are over; what was done is kept."""
+
+
+def parser(doc: str, *, one: int, two: int, seeds: str) -> argparse.ArgumentParser:
+    """The options that all benchmarks with training have; samples of the stages and seeds as given are the defaults."""
+    options = argparse.ArgumentParser(description=doc.splitlines()[0])
+    options.add_argument('--data', type=Path, nargs='+', required=True, help='caches of training kitchens')
+    options.add_argument('--test', default='test', help='cache to measure on; test and validation are standard ones')
+    options.add_argument('--out', type=Path, required=True, help='folder of the runs')
+    options.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
+    options.add_argument('--size', choices=sorted(SIZES), default='kitchen')
+    options.add_argument('--seeds', type=lambda text: [int(word) for word in text.split(',')], default=seeds)
+    options.add_argument('--samples-one', type=int, default=one, help='views of masked pre-training')
+    options.add_argument('--samples-two', type=int, default=two, help='views of question answering')
+    options.add_argument('--lr-one', type=float, default=Pretrain.lr, help='highest learning rate of the first')
+    options.add_argument('--lr-two', type=float, default=Answer.lr, help='highest learning rate of the second')
+    options.add_argument('--batch', type=int, default=64)
+    options.add_argument('--each', type=int, default=8, help='questions of a view')
+    options.add_argument('--bf16', action='store_true', help='matrix products in bfloat16')
+    options.add_argument('--workers', type=int, default=0, help='processes that load samples')
+    options.add_argument('--minutes', type=float, help='stop training after so long; the same command goes on')
+    options.add_argument('--questions', type=int, default=4000, help='questions of the test')
+    options.add_argument('--frames', type=int, default=500, help='frames of the test')
+    return options
+
+
+class Bench:
+    """One budget for several models, and how far along the training is."""
+
+    def __init__(self, options: argparse.Namespace, trainings: int):
+        self.options = options
+        self.train_recipes = [read_recipe(folder) for folder in options.data]
+        if any(recipe.split != 'train' for recipe in self.train_recipes):
+            raise InputError('split', f'{options.data[0]} holds no training kitchens; no model may learn from others.')
+        self.cache, missing = find_cache(options.test)
+        if missing:
+            make_cache(missing, workers=os.cpu_count() or 1)
+        self.recipe: Recipe = read_recipe(self.cache)
+        if self.recipe.split == 'train':
+            raise InputError('split', f'{options.test} holds training kitchens, which measure nothing; give others.')
+        self._base = untrained(options.size, 0)
+        self._start: float | None = None
+        self._total, self._done = trainings * (options.samples_one + options.samples_two), 0
+
+    @property
+    def stages(self) -> tuple[Plan, Plan]:
+        """The recipes of both stages."""
+        o = self.options
+        return (Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one),
+                Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two))
+
+    def start(self, seed: int, **changes: Any) -> Checkpoint:
+        """A model with random weights and those fields of its config changed."""
+        base = self._base
+        return random_checkpoint(replace(base.model.config, **changes), base.tokenizer, base.labels, seed)
+
+    def train(self, checkpoint: Checkpoint, folder: Path, seed: int, *, recipes: Sequence[Plan] = (),
+              samples: type[KitchenSamples] = KitchenSamples) -> tuple[Checkpoint, float]:
+        """Train through all stages, or find what was trained before; also the seconds that it took.
+
+        Raises:
+            InputError: the folder holds a run with other settings, or as training.recipes.run.
+            Stopped: the minutes are over.
+        """
+        seconds = 0.0
+        for place, recipe in enumerate(recipes or self.stages):
+            name = f'{place}_{type(recipe).__name__.lower()}'
+            checkpoint, spent = self._stage(checkpoint, folder / name, seed, recipe, samples)
+            seconds += spent
+        return checkpoint, seconds
+
+    def _stage(self, checkpoint: Checkpoint, folder: Path, seed: int, recipe: Plan,
+               samples: type[KitchenSamples]) -> tuple[Checkpoint, float]:
+        o, each = self.options, self.options.each if isinstance(recipe, Answer) else 0
+        asked = plain({'seed': seed, 'recipe': type(recipe).__name__, **asdict(recipe), 'each': each, 'bf16': o.bf16,
+                       'data': [asdict(cache) for cache in self.train_recipes], 'read_by': samples.__name__,
+                       'model': checkpoint.model.config.to_dict(), 'start': weights_digest(checkpoint.model)})
+        if (folder / DONE).exists():
+            self._total -= recipe.samples
+            return load_checkpoint(folder / CHECKPOINT), _found(folder, asked)
+        resume = (folder / STATE).exists()
+        before = read_header(folder)['step'] * recipe.batch if resume else 0
+        self._total -= before
+        outcome, model, _ = run(
+            recipe, checkpoint.model, samples(o.data, questions=each > 0, each=max(each, 1), noise=Noise(), seed=seed),
+            tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers, folder=folder, seed=seed,
+            sitting=Sitting(minutes=self._minutes_left(), workers=o.workers, bf16=o.bf16, resume=resume),
+            tell=self._teller(f'{folder.parent.name}, {folder.name}', before))
+        if outcome.step < outcome.steps:
+            raise Stopped
+        self._done += recipe.samples - before
+        save_checkpoint(folder / CHECKPOINT, replace(checkpoint, model=model, trained=True),
+                        card=f'# A run of a benchmark\n\n{json.dumps(asked, indent=2)}\n')
+        write(folder / DONE, {'asked': asked, 'seconds': outcome.seconds})
+        (folder / STATE).unlink(missing_ok=True)
+        return load_checkpoint(folder / CHECKPOINT), outcome.seconds
+
+    def _minutes_left(self) -> float | None:
+        """Minutes of this sitting, which begins with its first training."""
+        self._start = self._start or time.monotonic()
+        if self.options.minutes is None:
+            return None
+        left = self.options.minutes - (time.monotonic() - self._start) / 60
+        if left <= 0:
+            raise Stopped
+        return left
+
+    def _teller(self, what: str, before: int) -> Callable[[dict], None]:
+        """Say now and then how far along this stage and all of the training is."""
+        last = -QUIET
+
+        def tell(entry: dict) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < QUIET:
+                return
+            last, done = now, self._done + entry['samples'] - before
+            left = (now - self._start) * (self._total - done) / done
+            note(f'{what}: step {entry["step"]:,} of {entry["steps"]:,}, {entry["samples_per_second"]:.0f} samples/s; '
+                 f'{entry["seconds_left"] / 60:.0f} min left here, about {left / 60:.0f} min for all')
+        return tell
+
+    def made_by(self, script: str, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Command, settings, caches and environment, without a path of this machine."""
+        kept = {name: value for name, value in vars(self.options).items()
+                if name not in ('data', 'test', 'out', 'results', 'minutes', 'workers')}
+        gpu = torch.cuda.is_available()
+        found = made_by(f'python benchmarks/{script}', checkpoint, self.recipe, **plain(kept),
+                        data=[cache.name for cache in self.train_recipes],
+                        training_device=torch.cuda.get_device_name() if gpu else 'cpu')
+        return {name: value for name, value in found.items() if name != 'model'}
+
+
+def _found(folder: Path, asked: dict[str, Any]) -> float:
+    """Seconds of a run that was done before and must be the one that is asked for."""
+    found = json.loads((folder / DONE).read_text(encoding='utf-8'))
+    other = [name for name, value in asked.items() if found['asked'].get(name) != value]
+    if other:
+        raise InputError('other_run', f'The run in {folder} has other {", ".join(other)}; give the options of before '
+                         'or another --out.')
+    return found['seconds']
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def write(path: Path, document: Any) -> None:
+    """Write JSON so that the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + '\n', encoding='utf-8')
+    part.replace(path)
+
+
+def told_to_end(main: Callable[[], None]) -> None:
+    """Run a script; what is wrong comes out as one sentence."""
+    try:
+        main()
+    except Stopped:
+        sys.exit('The minutes are over; the same command goes on.')
+    except (InputError, ValueError, OSError) as error:
+        sys.exit(str(error))

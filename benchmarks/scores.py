@@ -1,0 +1,141 @@
+"""Scores of the models that a benchmark has trained: measured once, told with intervals, compared sample by sample."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from runs import plain, write
+from torch.utils.data import Subset
+
+from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.kitchen.cache import read_recipe
+from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.kitchen.vocabulary import CLASSES
+from m3et_ros.evaluation.depth import depth_rates
+from m3et_ros.evaluation.intervals import bootstrap, paired_difference, ratio
+from m3et_ros.evaluation.runs.dense import measure_frames
+from m3et_ros.evaluation.runs.dense_scores import reconstruction_scores
+from m3et_ros.evaluation.runs.feed import kitchen_of, rounded, told
+from m3et_ros.evaluation.runs.kitchen import check_fit
+from m3et_ros.evaluation.runs.pictures import spread
+from m3et_ros.evaluation.runs.questions import NOISE, SHOWN, ask, scores_of
+from m3et_ros.evaluation.runs.report import weights_digest
+from m3et_ros.evaluation.segmentation import mean_iou
+from m3et_ros.runtime.engine import Engine
+
+Rows = dict[str, np.ndarray]
+"""Rows to be summed of each of MEASURES that an exam has, and the kitchens of its 'questions' and 'frames'."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What models are tested on, and what they are shown of it."""
+
+    # Cache of kitchens.
+    cache: Path
+    # Questions drawn from it, and frames, evenly apart.
+    questions: int
+    frames: int
+    # How the cache is read.
+    samples: type[KitchenSamples] = KitchenSamples
+    # Images that come with a question; () leaves the model blind.
+    shown: Sequence[str] = SHOWN
+    # Whether pictures are rebuilt and labelled, too.
+    dense: bool = True
+
+
+def measure(checkpoint: Checkpoint, path: Path, exam: Exam) -> Rows:
+    """Test a checkpoint, or find its scores of before; the whole report goes to <path>.json.
+
+    Raises:
+        InputError: the checkpoint does not fit the cache.
+    """
+    report, arrays, recipe = path.with_suffix('.json'), path.with_suffix('.npz'), read_recipe(exam.cache)
+    asked = plain({'weights': weights_digest(checkpoint.model), 'cache': recipe.name, 'questions': exam.questions,
+                   'frames': exam.frames, 'samples': exam.samples.__name__, 'shown': exam.shown, 'dense': exam.dense})
+    if report.exists() and json.loads(report.read_text(encoding='utf-8'))['asked'] == asked:
+        with np.load(arrays, allow_pickle=False) as file:
+            return dict(file)
+    check_fit(checkpoint, recipe)
+    subject, what = Engine(checkpoint, device='auto').checkpoint, f'{path.parent.name}, {path.name}'
+    document, found = _answers(subject, exam, what)
+    if exam.dense:
+        document['reconstruction'], rows = _pictures(subject, exam, what)
+        found |= rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(arrays, **found)
+    write(report, {'asked': asked, **document})
+    return found
+
+
+def _answers(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any], Rows]:
+    drawn = exam.samples(exam.cache, noise=NOISE, length=exam.questions)
+    replies = ask(subject.model, subject.tokenizer, drawn, answers=subject.labels.answers, shown=exam.shown,
+                  watch=track, what=f'{what}: questions')
+    return {'vqa': scores_of(replies, drawn.balance)}, {
+        'questions': np.array([kitchen_of(reply.key) for reply in replies]),
+        'vqa_accuracy': _means([reply.score for reply in replies])}
+
+
+def _pictures(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any], Rows]:
+    views = exam.samples(exam.cache, questions=False)
+    frames = measure_frames(subject.model, Subset(views, spread(len(views), exam.frames)),
+                            watch=lambda items, total, _what, unit: track(items, total, f'{what}: frames', unit))
+    rows = {name: frames.columns[column] for name, (column, _) in DENSE.items() if column in frames.columns}
+    if 'psnr_hidden_db' in rows:
+        rows['psnr_hidden_db'] = _means(rows['psnr_hidden_db'])
+    return reconstruction_scores(frames, CLASSES), rows | {'frames': np.array([kitchen_of(key) for key in frames.keys])}
+
+
+def _means(scores: Sequence[float]) -> np.ndarray:
+    """Rows (n, 2) for ratio; a score that does not exist counts for nothing."""
+    scores = np.asarray(scores, float)
+    return np.stack([np.nan_to_num(scores), np.isfinite(scores)], 1)
+
+
+def _miou(sums: np.ndarray) -> np.ndarray:
+    side = round(sums.shape[-1] ** .5)
+    return mean_iou(sums.reshape(*sums.shape[:-1], side, side))
+
+
+DENSE = {'psnr_hidden_db': ('psnr_hidden', ratio), 'miou': ('labels', _miou),
+         'rmse_in_holes_m': ('holes_model', lambda sums: depth_rates(sums)[..., 0])}
+"""Figure -> column of dense.Frames, and the statistic of its summed rows."""
+MEASURES = {'vqa_accuracy': ratio} | {name: statistic for name, (_, statistic) in DENSE.items()}
+"""Figures that are told for every model, with the statistic of their summed rows."""
+
+
+def _rows(tests: Sequence[Rows], name: str) -> tuple[np.ndarray, list[str]]:
+    """Rows (n, k) and kitchens of a figure, those of all seeds one after the other."""
+    kitchens = 'questions' if name == 'vqa_accuracy' else 'frames'
+    return (np.concatenate([found[name].reshape(len(found[name]), -1) for found in tests]),
+            [kitchen for found in tests for kitchen in found[kitchens].tolist()])
+
+
+def figures(tests: Sequence[Rows]) -> dict[str, Any]:
+    """Each figure over the models of all seeds with its 95 % interval over kitchens, and of each seed alone.
+
+    Args:
+        tests: of one model, a seed each. The label maps of all seeds together make the mIoU.
+    """
+    result = {}
+    for name, statistic in MEASURES.items():
+        if all(name in found for found in tests):
+            rows, kitchens = _rows(tests, name)
+            alone = [rounded(float(statistic(_rows([found], name)[0].sum(0)))) for found in tests]
+            result[name] = told(bootstrap(rows, statistic, kitchens)) | {'of_seeds': alone}
+    return result
+
+
+def differences(tests: Sequence[Rows], others: Sequence[Rows]) -> dict[str, Any]:
+    """Figures less those of other models on the same samples, seed by seed, with 95 % intervals over kitchens."""
+    result = {}
+    for name, statistic in MEASURES.items():
+        if all(name in found for found in (*tests, *others)):
+            (rows, kitchens), (other, _) = _rows(tests, name), _rows(others, name)
+            result[name] = told(paired_difference(rows, other, statistic, kitchens))
+    return result

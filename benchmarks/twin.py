@@ -1,0 +1,156 @@
+"""M3ET against its MultiMAE-like twin: equal data, steps and seeds; what each is worth, weighs and costs.
+
+    python benchmarks/twin.py --data CACHE ... --out runs/twin       # writes benchmarks/results/twin.json
+
+At the defaults that is two models, three seeds and 1.4 million views each: days on two CPU cores, a few hours on one
+large GPU with --bf16; every line of progress tells the time left. Fewer --samples-one, --samples-two and --seeds make
+it shorter, --minutes cuts it into sittings. Runs that exist are not repeated. The figures are written after each seed.
+
+The cost is that of the models alone, without camera and preprocessing, which are the same for both: batch 1, float32,
+one thread, CPU time of the process, the two in turn within one process. Three jobs: `question`, a frame with depth and
+one question; `dense`, depth and segmentation of a frame with depth; `masked`, all three pictures from the 30 % of the
+tokens that pre-training shows, the paper's measure of speed (papers.md 2.1).
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from runs import RESULTS, Bench, parser, told_to_end, write
+from scores import Exam, Rows, differences, figures, measure
+
+from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.samples import Sample, collate
+from m3et_ros.evaluation.latency import latency_summary
+from m3et_ros.evaluation.runs.feed import rounded, shown_inputs
+from m3et_ros.models.config import IMAGE_MODALITIES
+from m3et_ros.models.registry import KITCHEN, KITCHEN_TWIN
+from m3et_ros.models.summary import mac_parts, parameters_of
+from m3et_ros.training.masking import draw, visible_total
+
+LIVE = ('depth', 'semseg')
+"""What a robot asks of every frame."""
+WARM_UP = 10
+
+
+def twin_changes() -> dict[str, Any]:
+    """The fields in which the twin differs, its name left out."""
+    own, other = KITCHEN.to_dict(), KITCHEN_TWIN.to_dict()
+    return {name: value for name, value in other.items() if value != own[name] and name != 'name'}
+
+
+def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], dict[str, int]]:
+    """What is timed, by name, and the multiply-accumulates of each."""
+    model, config = checkpoint.model.cpu().eval(), checkpoint.model.config  # the test may have left it on a GPU
+    batch = collate([sample], config, checkpoint.tokenizer, answers=checkpoint.labels.answers)
+    device = torch.device('cpu')
+    seen, all_three = (shown_inputs(batch, names, device) for names in (('rgb', 'depth'), IMAGE_MODALITIES))
+    words, mask = batch.inputs['text'], batch.inputs['text_mask']
+    counts = {name: config.image_tokens for name in all_three}
+    kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).kept
+
+    def dense() -> list[torch.Tensor]:
+        encoded = model.listen(model.see(seen))
+        return [model.decode(encoded, task) for task in LIVE]
+
+    def masked() -> list[torch.Tensor]:
+        encoded = model.encode(all_three, visible=kept)
+        return [model.decode(encoded, task) for task in IMAGE_MODALITIES]
+
+    def macs(tokens: int, images: tuple[str, ...], tasks: tuple[str, ...], answers: bool = False) -> int:
+        parts = mac_parts(config, tokens, modalities=images, tasks=tasks)
+        return sum(count for name, count in parts.items() if answers or name != 'answers')
+    frame = len(seen) * config.image_tokens
+    return ({'question': lambda: model.answer_logits(model.listen(model.see(seen), words, mask)),
+             'dense': dense, 'masked': masked},
+            {'question': macs(frame + words.shape[1], tuple(seen), (), True), 'dense': macs(frame, tuple(seen), LIVE),
+             'masked': macs(visible_total(counts), tuple(all_three), IMAGE_MODALITIES)})
+
+
+def cost(models: Mapping[str, Checkpoint], sample: Sample, rounds: int) -> dict[str, Any]:
+    """MACs and CPU time of each job by model, and how many times the first model's the second's are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            work = {name: jobs(checkpoint, sample) for name, checkpoint in models.items()}
+            times = _times({name: calls for name, (calls, _) in work.items()}, rounds)
+    finally:
+        torch.set_num_threads(threads)
+    first, second = models
+    result: dict[str, Any] = {'threads': 1, 'rounds': rounds}
+    for job in work[first][0]:
+        own, other = times[first, job], times[second, job]
+        low, high = np.quantile(np.divide(other, own), (.25, .75))
+        result[job] = {
+            'macs': {name: counts[job] for name, (_, counts) in work.items()},
+            'macs_ratio': rounded(work[second][1][job] / work[first][1][job]),
+            'cpu_ms': {name: {key: rounded(value) for key, value in asdict(latency_summary(times[name, job])).items()}
+                       for name in models},
+            'cpu_ratio_of_medians': rounded(statistics.median(other) / statistics.median(own)),
+            'cpu_ratio_middle_half': [rounded(low), rounded(high)]}
+    return result
+
+
+def _times(work: Mapping[str, Mapping[str, Callable]], rounds: int) -> dict[tuple[str, str], list[float]]:
+    """Milliseconds of CPU time of each model and job, in every round one of each."""
+    turns = [(name, job) for job in next(iter(work.values())) for name in work]
+    times: dict[tuple[str, str], list[float]] = {turn: [] for turn in turns}
+    for number in track(range(-WARM_UP, rounds), WARM_UP + rounds, 'latency', 'round'):
+        for name, job in turns if number % 2 else reversed(turns):  # who goes first takes turns, too
+            start = time.process_time_ns()
+            work[name][job]()
+            if number >= 0:
+                times[name, job].append((time.process_time_ns() - start) / 1e6)
+    return times
+
+
+def document(bench: Bench, trained: Mapping[str, Checkpoint], tests: Mapping[str, list[Rows]],
+             seconds: Mapping[str, list[float]], costs: dict[str, Any]) -> dict[str, Any]:
+    """All that is known so far."""
+    first, second = trained
+    weights = {name: sum(parameters_of(checkpoint.model.config).values()) for name, checkpoint in trained.items()}
+    return {
+        **bench.made_by('twin.py', trained[first]), 'seeds_done': len(tests[second]), 'twin_differs_in': twin_changes(),
+        'models': {name: {'parameters': weights[name], 'training_seconds': [round(s, 1) for s in seconds[name]],
+                          **figures(tests[name])} for name in trained},
+        'less_twin': differences(tests[first], tests[second]),
+        'parameters_saved': rounded(1 - weights[first] / weights[second]), 'cost': costs}
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    found = parser(__doc__, one=800_000, two=600_000, seeds='0,1,2')
+    found.add_argument('--rounds', type=int, default=200, help='rounds of the timing')
+    return found.parse_args()
+
+
+def main() -> None:
+    """Train both models for each seed, test them and write the figures."""
+    asked = options()
+    pair = {asked.size: {}, f'{asked.size}_twin': {'name': f'{asked.size}_twin', **twin_changes()}}
+    bench = Bench(asked, len(pair) * len(asked.seeds))
+    tests: dict[str, list[Rows]] = {name: [] for name in pair}
+    seconds: dict[str, list[float]] = {name: [] for name in pair}
+    costs: dict[str, Any] = {}
+    for seed in asked.seeds:
+        trained = {}
+        for name, changes in pair.items():
+            folder = asked.out / f'{name}-{seed}'
+            trained[name], spent = bench.train(bench.start(seed, **changes), folder, seed)
+            seconds[name].append(spent)
+            exam = Exam(bench.cache, asked.questions, asked.frames)
+            tests[name].append(measure(trained[name], folder / 'test', exam))
+        costs = costs or cost(trained, KitchenSamples(bench.cache, length=1)[0], asked.rounds)
+        write(asked.results or RESULTS / 'twin.json', document(bench, trained, tests, seconds, costs))
+
+
+if __name__ == '__main__':
+    told_to_end(main)

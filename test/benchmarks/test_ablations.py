@@ -1,0 +1,101 @@
+"""The table of ablations at a budget of seconds: what differs in each row, and what it was trained and tested on."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.noise import Noise
+from m3et_ros.runtime.models import untrained
+from m3et_ros.training.recipes import Collate
+
+CHANGES = {'full': {}, 'no_semantic_bias': {'semantic_bias': False}, 'no_gate': {'gate': False},
+           'no_cross_attention': {'cross_attention': False}, 'all_transformer': {'schedule': 'TTTTTT'},
+           'all_mamba': {'schedule': 'MMMMMM'}, 'rgb_only': {}, 'blind': {}, 'depth_missing': {}, 'rgb_missing': {},
+           'images_missing': {}}
+BORROWED = ['depth_missing', 'rgb_missing', 'images_missing']
+
+
+@pytest.fixture(scope='module')
+def batch(caches):
+    checkpoint = untrained('tiny', 0)
+    kitchens = KitchenSamples(caches[0], each=2)
+    tensors, _ = Collate(checkpoint.model.config, checkpoint.tokenizer, checkpoint.labels.answers)(
+        [kitchens[i] for i in range(4)])
+    return checkpoint, tensors
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('ablations')
+
+
+@pytest.fixture(scope='module')
+def rows(bench, folder):
+    return bench('ablations', folder, '--samples-one', 4, '--samples-two', 4)['rows']
+
+
+def test_every_row_differs_in_what_its_name_says_alone(rows, folder):
+    assert {name: row['changes'] for name, row in rows.items()} == CHANGES
+    assert [name for name, row in rows.items() if row['model_of_full']] == BORROWED
+    assert rows['no_cross_attention']['parameters'] < rows['no_gate']['parameters'] < rows['full']['parameters']
+    assert {path.name for path in (folder / 'runs').iterdir()} == {f'{name}-0' for name in CHANGES.keys() - BORROWED}
+    asked = {name: json.loads((folder / f'runs/{name}-0/1_answer/done.json').read_text())['asked']
+             for name in CHANGES.keys() - {*BORROWED, 'blind'}}
+    for name, one in asked.items():
+        others = {key for key in one if one[key] != asked['full'][key]}
+        assert others <= ({'start', 'read_by'} if name == 'rgb_only' else {'start', 'model'})
+        whole = asked['full']['model']
+        assert {key for key, value in one['model'].items() if value != whole[key]} == CHANGES[name].keys()
+
+
+def test_every_row_has_the_figures_that_it_can_have(rows, folder):
+    for name, row in rows.items():
+        assert 0 <= row['vqa_accuracy']['value'] <= 1 and len(row['training_seconds']) == (name not in BORROWED)
+        assert ('psnr_hidden_db' in row) == (name not in ('blind', 'rgb_missing', 'images_missing'))
+        assert ('rmse_in_holes_m' in row) == ('psnr_hidden_db' in row and name not in ('rgb_only', 'depth_missing'))
+    for row in list(rows.values())[1:]:
+        for figure, less in row['less_full'].items():
+            assert less['value'] == pytest.approx(row[figure]['value'] - rows['full'][figure]['value'], abs=2e-6)
+    assert 'psnr_hidden_db' in rows['no_cross_attention']['less_full']
+    assert str(folder) not in (folder / 'ablations.json').read_text()
+
+
+def test_what_is_missing_is_missed(rows, folder):
+    """The model of full answers each time, but to less."""
+    logs = [json.loads((folder / f'runs/full-0/test_{name}.json').read_text())['asked'] for name in
+            ('full', 'depth_missing', 'rgb_missing', 'images_missing')]
+    assert len({log['weights'] for log in logs}) == 1
+    assert [log['shown'] for log in logs] == [['rgb', 'depth'], ['rgb'], ['depth'], []]
+
+
+def test_some_rows_of_what_is_there(rows, bench, folder):
+    trained = folder / 'runs/full-0/1_answer/checkpoint/model.safetensors'
+    stamp = trained.stat().st_mtime_ns
+    found = bench('ablations', folder, '--samples-one', 4, '--samples-two', 4, '--rows', 'depth_missing', 'blind')
+    assert found['rows'] == {name: rows[name] for name in ('full', 'blind', 'depth_missing')}
+    assert trained.stat().st_mtime_ns == stamp
+
+
+def test_blind_training_never_looks(script, batch):
+    checkpoint, tensors = batch
+    recipe = script('ablations').Blind(samples=8, batch=8)
+    losses = [recipe.losses(checkpoint.model, seen, torch.Generator()) for seen in (
+        tensors, tensors | {name: torch.full_like(tensors[name], torch.nan) for name in ('rgb', 'depth')})]
+    assert losses[0].keys() == {'answer', 'words'}
+    assert all(losses[0][name] == losses[1][name] and losses[0][name] > 0 for name in losses[0])
+    other = tensors | {'text': tensors['text'].flip(0), 'text_mask': tensors['text_mask'].flip(0)}
+    assert recipe.losses(checkpoint.model, other, torch.Generator())['answer'] != losses[0]['answer']
+
+
+def test_without_depth_the_truth_is_still_known(script, caches):
+    for options in ({'questions': False}, {'noise': Noise(), 'length': 4}):
+        kinds = KitchenSamples, script('ablations').WithoutDepth
+        with_depth, without = (kind(caches[1], **options) for kind in kinds)
+        assert len(with_depth) == len(without)
+        seen, bare = with_depth[1], without[1]
+        assert bare.depth is None and np.array_equal(bare.rgb, seen.rgb) and bare.question == seen.question
+        truth = seen.depth if seen.clean_depth is None else seen.clean_depth
+        assert np.array_equal(bare.clean_depth, truth, equal_nan=True)
