@@ -44,6 +44,8 @@ def train(
         every: Annotated[int, typer.Option(min=1, help='Only every n-th frame of a recording.')] = 1,
         model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen',
         start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None,
+        words: Annotated[Path | None, typer.Option('--tokenizer', help='BERT tokenizer.json or vocab.txt for a new '
+                                                   'model; else one learnt from the kitchen.')] = None,
         samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None,
         batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None,
         questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of a picture, stage vqa.')] = 8,
@@ -62,7 +64,7 @@ def train(
     from m3et_ros.training.recipes import STAGES, run
 
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
-    checkpoint = _start(model, start, seed)
+    checkpoint = _start(model, start, words, seed)
     try:
         recipe = STAGES[stage.value](**given)
     except ValueError as error:
@@ -87,17 +89,24 @@ def train(
         say('The run has not ended: the same command with --resume goes on.')
 
 
-def _start(model: str, start: Path | None, seed: int) -> Any:
+def _start(model: str, start: Path | None, words: Path | None, seed: int) -> Any:
     """The checkpoint whose model is trained; without further heads, which would no longer fit its tokens."""
-    from m3et_ros.data.checkpoint import load_checkpoint
+    from m3et_ros.data.checkpoint import load_checkpoint, random_checkpoint
+    from m3et_ros.data.kitchen.labels import kitchen_labels
+    from m3et_ros.data.tokenizer import Tokenizer
     from m3et_ros.models.registry import SIZES
     from m3et_ros.runtime.models import untrained
 
+    if start is not None and words is not None:
+        raise Refused('A checkpoint has its own tokenizer; leave --tokenizer out, or --from.')
     if start is not None:
         return replace(load_checkpoint(start), heads={})
     if model not in SIZES:
         raise Refused(f'There is no model size {model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.')
-    return replace(untrained(model, seed), heads={})
+    if words is None:
+        return replace(untrained(model, seed), heads={})
+    tokenizer = Tokenizer.load(words)
+    return random_checkpoint(replace(SIZES[model], vocabulary=tokenizer.vocabulary), tokenizer, kitchen_labels(), seed)
 
 
 def _sources(words: list[str], checkpoint: Any, cache: Path, *, every: int, each: int, seed: int) -> Any:

@@ -67,6 +67,20 @@ def test_stage_two_in_two_sittings(pretrained, caches, tmp_path, capsys):
     assert load_checkpoint(tmp_path / 'two' / 'checkpoint').model_id == shown['model_id']
 
 
+def test_a_bert_vocabulary_from_disk(pretrained, caches, tmp_path, capsys):
+    words = tmp_path / 'vocab.txt'
+    pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *'abcdefghijklmnopqrstuvwxyz', '##s', 'cup']
+    words.write_text('\n'.join(pieces))
+    options = ('--data', caches['train'], '--batch', 8, '--samples', 8, '--tokenizer', words)
+    assert command('vqa', *options, '--model', 'tiny', '--questions', 2, '--out', tmp_path / 'run') == 0
+    made = load_checkpoint(tmp_path / 'run' / 'checkpoint')
+    assert made.tokenizer.vocabulary == made.model.config.vocabulary == 33
+    assert f'--tokenizer {words}' in (tmp_path / 'run' / 'checkpoint' / 'README.md').read_text()
+    capsys.readouterr()
+    assert command('vqa', *options, '--from', pretrained[0] / 'checkpoint', '--out', tmp_path / 'other') == 1
+    assert 'leave --tokenizer out' in capsys.readouterr().err
+
+
 def test_ctrl_c_saves_and_says_so(caches, tmp_path):
     process = subprocess.Popen(
         [sys.executable, '-m', 'm3et_ros.cli.main', 'train', 'pretrain', '--data', str(caches['train']), '--out',
@@ -104,8 +118,8 @@ def test_recordings_join_the_kitchen(caches, tmp_path, capsys, caplog):
     assert shown['step'] == shown['steps'] == 6 and {'rgb', 'depth', 'semseg'} == shown['losses'].keys()
     assert 'depth is absent' in caplog.text and len(list((tmp_path / 'run/bags').iterdir())) == 2
     card = (tmp_path / 'run/checkpoint/README.md').read_text()
-    for words in ('trained in the simulated kitchen and on other data', f'bag:{tmp_path / "seen"}: 16 samples', 'kitchen: first 0, last 4',
-                  f'--bag {tmp_path / "seen"}'):
+    for words in ('trained in the simulated kitchen and on other data', f'bag:{tmp_path / "seen"}: 16 samples',
+                  'kitchen: first 0, last 4', f'--bag {tmp_path / "seen"}'):
         assert words in card, words
 
 
