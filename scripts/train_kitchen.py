@@ -92,7 +92,9 @@ def measure(name: str, given: argparse.Namespace, model_id: str) -> dict:
     out = given.out / f'{model_id}-{name}'
     if not (out / 'metrics.json').exists():
         m3et('evaluate', name, '--model', str(given.to), '--data', 'test', '--out', str(out), *MEASURES[name])
-    return json.loads((out / 'metrics.json').read_text())
+    document = (out / 'metrics.json').read_text()
+    (ROOT / f'benchmarks/results/kitchen_{name}.json').write_text(document)
+    return json.loads(document)
 
 
 def results(name: str, document: dict) -> str:

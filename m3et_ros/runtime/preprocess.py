@@ -19,6 +19,11 @@ from m3et_ros.models.config import M3ETConfig
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
+RIM = 1.0
+"""Deviation in pixels of the model's image of the weights by which a prediction meets measured depth (met)."""
+FADE = 1e-3
+"""Weight below which what was measured is too far away to count."""
+
 
 @dataclass(frozen=True)
 class DepthScale:
@@ -68,6 +73,24 @@ def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, torch.Tens
     return inputs, scale
 
 
+def met(predicted: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
+    """Predicted depth (S, S) in metres, shifted to meet what was measured at the rims of holes.
+
+    What measurement and prediction differ by is carried a few pixels into the holes, as a weighted mean that fades
+    with distance: far inside, the prediction stands alone.
+
+    Args:
+        predicted: (S, S) in metres.
+        measured: (S, S) in metres, NaN unknown; None leaves the prediction as it is.
+    """
+    if measured is None:
+        return predicted
+    known = np.isfinite(measured)
+    difference = np.where(known, measured - predicted, 0).astype(np.float32)
+    near, weight = (cv2.GaussianBlur(image, (0, 0), RIM) for image in (difference, known.astype(np.float32)))
+    return predicted + near / (weight + FADE)
+
+
 def depth_output(predicted: torch.Tensor, scale: DepthScale | None, measured: np.ndarray | None,
                  shape: tuple[int, int], fill: bool) -> np.ndarray:
     """Completed depth (H, W) float32 in metres, NaN where nothing is known (REP 117, 118).
@@ -82,6 +105,7 @@ def depth_output(predicted: torch.Tensor, scale: DepthScale | None, measured: np
     depth = np.full(shape, np.nan, np.float32)
     if fill and scale is not None:
         small = predicted[0, 0].float().cpu().numpy() * scale.std + scale.mean
+        small = met(small, None if measured is None else squeeze_depth(measured, len(small)))
         depth = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR)
         depth[depth <= 0] = np.nan
     if measured is not None:

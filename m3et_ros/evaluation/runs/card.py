@@ -32,7 +32,8 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
              (f'segmentation mIoU, {full["segmentation"]["classes"]} classes', share(full['segmentation']['miou'])),
              ('segmentation pixel accuracy', share(full['segmentation']['pixel_accuracy'])),
              ('segmentation mIoU without depth', share(alone['segmentation']['miou'])),
-             ('depth RMSE inside holes', number(holes['model']['rmse_m'], 'm'))]
+             ('depth RMSE inside holes', number(holes['model']['rmse_m'], 'm')),
+             ('the same before it meets what was measured around', number(holes['model_alone']['rmse_m'], 'm'))]
     for name, found in holes.items():
         if isinstance(found, Mapping) and 'model_below' in found:
             cells += [(f'depth RMSE inside holes, {name.replace("_", " ")}', number(found['rmse_m'], 'm')),

@@ -26,7 +26,7 @@ from m3et_ros.evaluation.reconstruction import patch_mask, psnr_hidden, psnr_pas
 from m3et_ros.evaluation.runs.feed import BATCH, Watch, in_batches, measured, shown_inputs, unwatched
 from m3et_ros.evaluation.segmentation import IGNORED, confusion
 from m3et_ros.models.config import IMAGE_MODALITIES
-from m3et_ros.runtime.preprocess import RGB_MEAN, RGB_STD
+from m3et_ros.runtime.preprocess import RGB_MEAN, RGB_STD, met
 from m3et_ros.training.masking import draw, visible_total
 
 NOISE = Noise(mirror=0)
@@ -158,8 +158,12 @@ class Passes:
         # Where nothing at all is known no filler has anything to go by.
         holes = ~known & known.any((1, 2), keepdims=True)
         known_sums, more = self._depth('known', encoded, self.noisy, known)
-        columns |= known_sums | self._depth('holes_model', encoded, self.noisy, holes)[0]
-        truth = _metres(self.noisy.depth, self.noisy)
+        truth, said = more['depth'], more['completed']
+        # As the robot fills holes: the prediction meets what was measured around them.
+        completed = np.stack([met(one.astype(np.float32), depth) for one, depth in zip(said, self.measured)])
+        columns |= known_sums | {'holes_model': depth_sums(completed, truth, holes),
+                                 'holes_model_alone': depth_sums(said, truth, holes)}
+        more = more | {'completed': np.where(known, self.measured, completed)}
         for name, fill in FILLERS.items():
             filled = np.stack([fill(depth) if found.any() else depth for depth, found in zip(self.measured, known)])
             columns[f'holes_{name}'] = depth_sums(filled, truth, holes)

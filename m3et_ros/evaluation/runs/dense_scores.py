@@ -81,7 +81,8 @@ def _depth(sums: np.ndarray, kitchens: list[str]) -> dict[str, Any]:
 def _holes(columns: dict[str, np.ndarray], kitchens: list[str]) -> dict[str, Any]:
     """Errors of model and fillers in the holes, and the share by which the model's RMSE is below each filler's."""
     model = columns['holes_model']
-    result: dict[str, Any] = {'frames_with_holes': int((model[:, 0] > 0).sum()), 'model': _depth(model, kitchens)}
+    result: dict[str, Any] = {'frames_with_holes': int((model[:, 0] > 0).sum()), 'model': _depth(model, kitchens),
+                              'model_alone': _depth(columns['holes_model_alone'], kitchens)}
     for name in FILLERS:
         sums = columns[f'holes_{name}']
         both = np.concatenate([model, sums], 1)

@@ -12,7 +12,7 @@ from m3et_ros.data.types import UNLABELLED
 from m3et_ros.evaluation.runs.questions import Reply
 
 COLUMNS = {'rgb': 'colour', 'masked': '70 % of tokens hidden', 'rebuilt': 'colour, rebuilt',
-           'measured': 'depth, noisy', 'completed': 'depth, predicted', 'depth': 'depth, true',
+           'measured': 'depth, noisy', 'completed': 'depth, completed', 'depth': 'depth, true',
            'said': 'segmentation', 'labels': 'segmentation, true'}
 """Images of dense.Frames and what stands above them, from left to right."""
 

@@ -11,7 +11,7 @@ from m3et_ros.evaluation.depth import depth_sums
 from m3et_ros.evaluation.holes import FILLERS
 from m3et_ros.evaluation.runs.dense import NOISE, measure_frames
 from m3et_ros.models.registry import build
-from m3et_ros.runtime.preprocess import RGB_MEAN
+from m3et_ros.runtime.preprocess import RGB_MEAN, met
 
 
 @pytest.fixture(scope='module')
@@ -78,8 +78,10 @@ def test_holes_are_those_of_the_noisy_camera_and_fillers_face_the_same(frames, m
     for place, frame in enumerate(frames):
         noisy = disturb(frame, NOISE, np.random.default_rng((4, place))).depth
         holes = ~np.isfinite(noisy) & np.isfinite(frame.depth)
-        assert found.columns['holes_model'][place] == pytest.approx(
-            depth_sums(np.full_like(noisy, 1.5)[None], frame.depth[None], holes[None])[0])
+        said = np.full_like(noisy, 1.5)
+        for column, filled in (('holes_model_alone', said), ('holes_model', met(said, noisy))):
+            assert found.columns[column][place] == pytest.approx(
+                depth_sums(filled[None], frame.depth[None], holes[None])[0], rel=1e-4)
         for name, fill in FILLERS.items():
             expected = depth_sums(fill(noisy)[None], frame.depth[None], holes[None])[0]
             assert found.columns[f'holes_{name}'][place] == pytest.approx(expected, rel=1e-4)

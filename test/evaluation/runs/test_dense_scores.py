@@ -17,7 +17,7 @@ def frames():
     matrices = np.zeros((4, 3, 3), np.int64)
     matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 1, 2] = 6, 1, 1
     holes = {f'holes_{name}': sums([10, 30, 0, 0], [error, error, 9, 9])
-             for name, error in (('model', .2), ('nearest', .4), ('telea', .8), ('navier_stokes', .1))}
+             for name, error in (('model', .2), ('model_alone', .3), ('nearest', .4), ('telea', .8), ('navier_stokes', .1))}
     return Frames([f'seed {k // 2} tick {k}' for k in range(4)], {
         'psnr_hidden': np.array([10, 20, np.nan, 30]), 'psnr_pasted': np.array([40, 40, 100, 60.]),
         'labels': matrices, 'known': sums([5] * 4, [.3, .3, .3, .5]), **holes})
@@ -38,6 +38,7 @@ def test_the_model_against_the_fillers(frames):
     holes = reconstruction_scores(frames)['full']['depth_in_holes']
     assert holes['frames_with_holes'] == 2 and holes['model']['pixels'] == 40
     assert holes['model']['rmse_m']['value'] == pytest.approx(.2)
+    assert holes['model_alone']['rmse_m']['value'] == pytest.approx(.3)
     below = {name: holes[name]['model_below']['value'] for name in ('nearest', 'telea', 'navier_stokes')}
     assert below == pytest.approx({'nearest': .5, 'telea': .75, 'navier_stokes': -1})
     assert 'iou' not in reconstruction_scores(frames)['full']['segmentation']
