@@ -13,12 +13,13 @@ BASE_SSD = replace(BASE, name='base_ssd', mixer='mamba2', mixer_options={'N': 64
 # image adapters, the encoder and the three image decoders. The widest model with heads of 64 and 32 channels, a gate
 # twice as wide as the decoder and the Mamba-2 of base_ssd below that line has d = 704 and d' = 192: 32,495,592.
 COMPACT = replace(BASE_SSD, name='compact', d=704, heads=11, d_decoder=192, decoder_heads=6, d_gate=384)
-# Four layers, each Mamba before a Transformer block, so that attention compares what a scan has gathered; inner width
-# expand * d = d, for T has the MLP. Classes and answers are the kitchen's.
+# 112 pixels as 14 x 14 patches, the 196 tokens a modality has at 224 pixels and patch 16: what is small in a kitchen fills
+# a patch, not a corner of one. Four layers, each Mamba before a Transformer block, so that attention compares what a scan
+# has gathered; inner width expand * d = d, for T has the MLP. Classes and answers are the kitchen's.
 KITCHEN = M3ETConfig(
-    name='kitchen', image_size=112, d=256, adapter_width=64, schedule='MTMT', stages=2, heads=4, mixer='mamba2',
-    mixer_options={'N': 64, 'P': 64, 'expand': 1}, d_decoder=96, decoder_heads=3, d_gate=96, vocabulary=512,
-    classes=47, class_width=16, answers=353, depth_norm='fixed', depth_mean=1.7, depth_std=0.8)
+    name='kitchen', image_size=112, patch=8, d=192, adapter_width=32, schedule='MTMT', stages=2, heads=3,
+    mixer='mamba2', mixer_options={'N': 64, 'P': 64, 'expand': 1}, d_decoder=80, decoder_heads=4, d_gate=48,
+    vocabulary=512, classes=47, class_width=16, answers=353, depth_norm='fixed', depth_mean=1.7, depth_std=0.8)
 # What KITCHEN is measured against: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks
 # with plain cross-attention for the same tasks. Equal adapters, heads, data and steps.
 KITCHEN_TWIN = replace(KITCHEN, name='kitchen_twin', schedule='T' * 12, decoder_blocks=2, semantic_bias=False,

@@ -10,8 +10,8 @@ from m3et_ros.models.config import IMAGE_MODALITIES, MODALITIES
 from m3et_ros.models.encoded import GLOBAL, TEXT, join_frames
 from m3et_ros.models.registry import SIZES, build
 
-NARROW = {'image_size': 32, 'd': 64, 'heads': 4, 'd_decoder': 32, 'decoder_heads': 4, 'd_gate': 32, 'vocabulary': 64,
-          'text_length': 12, 'classes': 5, 'class_width': 8, 'answers': 6}
+NARROW = {'image_size': 32, 'patch': 16, 'd': 64, 'heads': 4, 'd_decoder': 32, 'decoder_heads': 4, 'd_gate': 32,
+          'vocabulary': 64, 'text_length': 12, 'classes': 5, 'class_width': 8, 'answers': 6}
 SUBSETS = [subset for size in range(1, 5) for subset in combinations(MODALITIES, size)]
 BOS, EOS = 2, 3
 
