@@ -57,12 +57,16 @@ class SelfAttention(nn.Module):
             x: (B, L, d).
             mask: (B, L) bool, hides invalid keys of x.
             causal: hides later tokens of x.
-            state: of the tokens before x; None = nothing went before.
+            state: of the tokens before x, of B samples or of fewer, each for as many rows of x, one after the other;
+                None = nothing went before.
 
         Returns:
-            (B, L, d), and the state with x in it.
+            (B, L, d), and the state with x in it; of x alone where rows share what went before.
         """
         q, k, v = (_split(t, self.heads) for t in self.qkv(x).chunk(3, -1))
+        if state is not None and len(state.k) < len(k):
+            own = AttentionState(k, v, mask)
+            return self.proj(_merge(_attend_shared(q, state, own, causal))), own
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         return self.proj(_merge(_attend(q, state, causal))), state
 
@@ -198,6 +202,42 @@ def _attend(q: Tensor, state: AttentionState, causal: bool) -> Tensor:
         allowed = allowed & torch.ones(length, keys, dtype=torch.bool, device=q.device).tril(keys - length)
     sees = allowed.any(-1, keepdim=True)
     return scaled_attention(q, state.k, state.v, mask=allowed | ~sees) * sees
+
+
+def _attend_shared(q: Tensor, before: AttentionState, own: AttentionState, causal: bool) -> Tensor:
+    """Read own keys and those before, which `each` rows share: keys and values before are not repeated for them.
+
+    Symbols: B samples before, `each` rows of q for each, K keys before.
+    """
+    each, length = len(q) // len(before.k), q.shape[2]
+
+    def fold(rows: Tensor) -> Tensor:  # (B * each, H, L, n) -> (B, H, each * L, n)
+        return rows.unflatten(0, (-1, each)).transpose(1, 2).flatten(2, 3)
+
+    def unfold(rows: Tensor) -> Tensor:
+        return rows.unflatten(2, (each, length)).transpose(1, 2).flatten(0, 1)
+
+    q = q * q.shape[-1] ** -0.5
+    logits = torch.cat([unfold(fold(q) @ before.k.transpose(-1, -2)), q @ own.k.transpose(-1, -2)], -1)
+    allowed = _allowed(before, own, each)
+    if causal:
+        keys = logits.shape[-1]
+        late = torch.ones(length, keys, dtype=torch.bool, device=q.device).tril(keys - length)
+        allowed = late if allowed is None else allowed & late
+    if allowed is not None:
+        # A pad may look at nothing but what went before; where that is nothing too, its values are of no account.
+        logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
+    there, here = logits.softmax(-1).to(own.v.dtype).split([before.k.shape[2], length], -1)
+    return unfold(fold(there) @ before.v) + here @ own.v
+
+
+def _allowed(before: AttentionState, own: AttentionState, each: int) -> Tensor | None:
+    """Which keys may be looked at, (B * each, 1, 1, K + L) bool; None = all."""
+    if before.mask is None and own.mask is None:
+        return None
+    masks = [torch.ones(len(part.k), part.k.shape[2], dtype=torch.bool, device=part.k.device)
+             if part.mask is None else part.mask for part in (before, own)]
+    return torch.cat([masks[0].repeat_interleave(each, 0), masks[1]], 1)[:, None, None]
 
 
 def scaled_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:

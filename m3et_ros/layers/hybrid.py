@@ -30,14 +30,15 @@ class MambaLayer(nn.Module):
         Args:
             x: (B, L, d).
             mask: (B, L) bool, True = valid.
-            state: where the scan of the tokens before x ended; x is then scanned forward whatever the direction of
-                those was. The convolution starts anew, so that pads in front of x change nothing.
+            state: where the scan of the tokens before x ended, of B samples or of fewer, each for as many rows of x, one
+                after the other; x is then scanned forward whatever the direction of those was. The convolution starts anew, so that pads in front of x change nothing.
             return_state: also return the state after the last token scanned.
         """
         u, flipped = self.norm(x), self.backward and state is None
         if flipped:
             u, mask = u.flip(1), None if mask is None else mask.flip(1)
-        before = None if state is None else self.mixer.init_state(len(x), dtype=u.dtype)._replace(ssm=state)
+        before = None if state is None else self.mixer.init_state(len(x), dtype=u.dtype)._replace(
+            ssm=state.repeat_interleave(len(x) // len(state), 0))
         # Without a wish for states a fused kernel may serve.
         y = self.mixer(u, mask=mask, state=before, return_state=return_state)
         y, after = y if return_state else (y, None)
@@ -86,7 +87,8 @@ class HybridStack(nn.Module):
         Args:
             x: (B, L, d).
             mask: (B, L) bool, True = valid.
-            states: of the tokens before x, one a layer; None = nothing went before.
+            states: of the tokens before x, one a layer; None = nothing went before. Several rows of x, one after the
+                other, may follow the same sample; they leave no states then.
             return_states: also return the states with x in them.
 
         Returns:

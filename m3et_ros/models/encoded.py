@@ -74,7 +74,7 @@ class Encoded:
         return self.stages[-1]
 
     def sampled(self, every: int) -> 'Encoded':
-        """Every `every`-th sample, from the first on: of Sight.repeated, one for each view."""
+        """Every `every`-th sample, from the first on: of so many questions about each view, the first."""
         def thin(value):
             return None if value is None else value[::every]
 
@@ -92,7 +92,8 @@ class Encoded:
 
 
 def joined(sight: Sight, heard: Encoded) -> Encoded:
-    """Images and the words that followed them, as one sequence."""
+    """Images and the words that followed them, as one sequence; images stand before each of their questions."""
+    sight = sight.repeated(len(heard.source) // len(sight.source))
     valid = None
     if sight.valid is not None or heard.valid is not None:
         valid = torch.cat([torch.ones_like(part.source, dtype=torch.bool) if part.valid is None else part.valid

@@ -101,16 +101,25 @@ class M3ET(nn.Module):
 
     def listen(self, sight: Sight | None, text: Tensor | None = None, text_mask: Tensor | None = None, *,
                visible: Tensor | None = None, batch: int = 1) -> Encoded:
+        """Go on from images with words, or with the global token alone, and put all in one sequence: see hear."""
+        heard = self.hear(sight, text, text_mask, visible=visible, batch=batch)
+        return joined(sight, heard) if sight else heard
+
+    def hear(self, sight: Sight | None, text: Tensor | None = None, text_mask: Tensor | None = None, *,
+             visible: Tensor | None = None, batch: int = 1) -> Encoded:
         """Go on from images with words, or with the global token alone.
 
         Args:
             sight: of B samples; None = no images.
-            text: word pieces (B, T) int64; None = nothing is said.
-            text_mask: (B, T) bool, False for pads; None = no pads.
-            visible: (B, T) bool, the words that the encoder may see; None = all.
+            text: word pieces (B * Q, T) int64, those of the first sample first; None = nothing is said.
+            text_mask: (B * Q, T) bool, False for pads; None = no pads.
+            visible: (B * Q, T) bool, the words that the encoder may see; None = all.
             batch: B where there is neither sight nor text.
+
+        Returns:
+            The words and the global token alone, enough for answer_logits.
         """
-        B = len(sight.source) if sight else batch if text is None else len(text)
+        B = len(text) if text is not None else len(sight.source) if sight else batch
         x = self.global_embedding.to(self.positions.dtype).expand(B, 1, -1)
         source, valid, tokens, shown = sources(x, GLOBAL), None, {}, {}
         if text is not None:
@@ -124,8 +133,7 @@ class M3ET(nn.Module):
                 valid = F.pad(heard, (0, 1), value=True)
             x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
         stages = self.encoder(x, mask=valid, states=sight.states if sight else None)
-        encoded = Encoded(stages, source, valid, tokens, shown, text_mask)
-        return joined(sight, encoded) if sight else encoded
+        return Encoded(stages, source, valid, tokens, shown, text_mask)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Reconstruct one modality, whether it was present or not.

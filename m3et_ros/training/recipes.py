@@ -22,6 +22,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.samples import Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.config import IMAGE_MODALITIES, M3ETConfig
+from m3et_ros.models.encoded import joined
 from m3et_ros.training.loop import Outcome, Sitting, Trainer
 from m3et_ros.training.losses import answer_loss, depth_loss, generation_loss, patch_pixels, rgb_loss, semseg_loss
 from m3et_ros.training.masking import draw, visible_total
@@ -138,9 +139,9 @@ class Answer(Plan):
         shown = ('rgb',) if drop else ('rgb', 'depth')
         sight = model.see({name: batch[name] for name in shown if name in batch})
         each = len(batch['asked']) // len(batch['rgb'])
-        encoded = model.listen(sight.repeated(each), batch.get('text'), batch.get('text_mask'))
-        found = {'answer': self.answer * answer_loss(model.answer_logits(encoded), batch['scores'], batch['asked'])}
-        first = encoded.sampled(each)
+        heard = model.hear(sight, batch.get('text'), batch.get('text_mask'))
+        found = {'answer': self.answer * answer_loss(model.answer_logits(heard), batch['scores'], batch['asked'])}
+        first = joined(sight, heard.sampled(each))
         if self.words:
             answer, mask = batch['answer'][::each], batch['answer_mask'][::each]
             found['words'] = self.words * generation_loss(model.text_logits(first, answer[:, :-1]), answer, mask)

@@ -49,6 +49,19 @@ def test_self_attention_is_the_textbook_formula():
     assert torch.allclose(module(x)[0], module.proj((weights @ v).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
 
 
+@pytest.mark.parametrize('causal', [False, True])
+@pytest.mark.parametrize('masked', ['', 'before', 'own', 'before own'])
+def test_rows_that_share_what_went_before(masked, causal):
+    block, before, x = TransformerBlock(d=8, heads=2), torch.randn(2, 5, 8), torch.randn(6, 4, 8)
+    early, late = torch.rand(2, 5) < .7, torch.rand(6, 4) < .7
+    early[:, 0], late[:, 0] = True, True
+    early, late = early if 'before' in masked else None, late if 'own' in masked else None
+    _, state = block(before, mask=early, return_state=True)
+    repeated = type(state)(*(None if t is None else t.repeat_interleave(3, 0) for t in state))
+    found, wanted = (block(x, mask=late, causal=causal, state=known) for known in (state, repeated))
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize('options', [{}, {'causal': True}, {'mask': torch.rand(5, 5) < .7},
                                      {'mask': torch.randn(5, 5)}])
 def test_written_out_attention_is_the_kernel(options):
