@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SEEDS = ('0:4000', '4000:8000')
 FRAMES = ('--frames', '22', '--stride', '14')
 STAGES = {
-    'pretrain': ('--samples', '50000', '--batch', '64', '--lr', '1e-3'),
-    'vqa': ('--samples', '104000', '--batch', '32', '--lr', '8e-4', '--questions', '8'),
+    'pretrain': ('--samples', '26000', '--batch', '64', '--lr', '1e-3'),
+    'vqa': ('--samples', '64000', '--batch', '32', '--lr', '8e-4', '--questions', '12'),
 }
 MEASURES = {'vqa': ('--samples', '4000'), 'reconstruction': ('--frames', '1000')}
 

@@ -30,8 +30,9 @@ class MambaLayer(nn.Module):
         Args:
             x: (B, L, d).
             mask: (B, L) bool, True = valid.
-            state: where the scan of the tokens before x ended, of B samples or of fewer, each for as many rows of x, one
-                after the other; x is then scanned forward whatever the direction of those was. The convolution starts anew, so that pads in front of x change nothing.
+            state: where the scan of the tokens before x ended, of B samples or of fewer, each for as many rows of x,
+                one after the other. x is then scanned forward whatever the direction of those was, and the
+                convolution starts anew, so that pads in front of x change nothing.
             return_state: also return the state after the last token scanned.
         """
         u, flipped = self.norm(x), self.backward and state is None

@@ -102,7 +102,7 @@ class Answer(Plan):
     alike.
     """
 
-    samples: int = 104_000
+    samples: int = 64_000
     batch: int = 32
     lr: float = 8e-4
     # Weight of the binary cross-entropy over the candidate answers.
