@@ -13,9 +13,9 @@ BASE_SSD = replace(BASE, name='base_ssd', mixer='mamba2', mixer_options={'N': 64
 # image adapters, the encoder and the three image decoders. The widest model with heads of 64 and 32 channels, a gate
 # twice as wide as the decoder and the Mamba-2 of base_ssd below that line has d = 704 and d' = 192: 32,495,592.
 COMPACT = replace(BASE_SSD, name='compact', d=704, heads=11, d_decoder=192, decoder_heads=6, d_gate=384)
-# 112 pixels as 14 x 14 patches, the 196 tokens that a modality has at 224 pixels and patch 16: what is small in a kitchen
-# fills a patch, not a corner of one. Four layers, each Mamba before a Transformer block, so that attention compares what
-# a scan has gathered; inner width expand * d = d, for T has the MLP. Classes and answers are the kitchen's.
+# 112 pixels as 14 x 14 patches, the 196 tokens that a modality has at 224 pixels and patch 16: what is small in a
+# kitchen fills a patch, not a corner of one. Four layers, each Mamba before a Transformer block, so that attention
+# compares what a scan has gathered; inner width expand * d = d, for T has the MLP. Classes and answers: the kitchen's.
 KITCHEN = M3ETConfig(
     name='kitchen', image_size=112, patch=8, d=192, adapter_width=32, schedule='MTMT', stages=2, heads=3,
     mixer='mamba2', mixer_options={'N': 64, 'P': 64, 'expand': 1}, d_decoder=80, decoder_heads=4, d_gate=48,
