@@ -50,6 +50,7 @@ def train(
         batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None,
         questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of a picture, stage vqa.')] = 8,
         lr: Annotated[float | None, typer.Option(help='Highest learning rate.')] = None,
+        optimiser: Annotated[str | None, typer.Option(help='adamw, or muon beside it for hidden matrices.')] = None,
         minutes: Annotated[float | None, typer.Option(min=0, help='Stop after so long; --resume goes on.')] = None,
         seed: Annotated[int, typer.Option(min=0, help='Of weights, order, noise and masks.')] = 0,
         workers: Annotated[int, typer.Option(min=0, help='Processes that load samples.')] = 0,
@@ -63,7 +64,8 @@ def train(
     from m3et_ros.training.loop import Sitting
     from m3et_ros.training.recipes import STAGES, run
 
-    given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
+    given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr), ('optimiser', optimiser))
+             if value is not None}
     checkpoint = _start(model, start, words, seed)
     try:
         recipe = STAGES[stage.value](**given)

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops import dispatch
-from m3et_ros.training.optim import adamw, set_rate
+from m3et_ros.training.optim import build_optimiser, set_rate
 from m3et_ros.training.plan import Order, Plan
 from m3et_ros.training.state import STATE, load_state, save_state
 
@@ -105,8 +105,8 @@ class Trainer:
         device = self.accelerator.device
         self.model = model.to(device).train()
         self.objective = self.accelerator.prepare_model(Objective(self.model, plan, bf16=sitting.bf16))
-        self.optimizer = adamw(self.model, weight_decay=plan.weight_decay, layer_decay=plan.layer_decay,
-                               encoder_scale=plan.encoder_scale)
+        self.optimizer = build_optimiser(self.model, kind=plan.optimiser, weight_decay=plan.weight_decay,
+                                         layer_decay=plan.layer_decay, encoder_scale=plan.encoder_scale)
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.average)) if plan.average else None
         # Kernels are checked here because inside autocast the check would distrust them.
         for choice in dispatch.describe(device):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from m3et_ros.training.optim import OPTIMISERS
 from m3et_ros.training.schedules import warm_up_cosine
 
 
@@ -28,6 +29,8 @@ class Plan(ABC):
     accumulate: int = 1
     # Highest learning rate. MultiMAE's 1e-4 * batch / 256 is for 1,600 epochs; a short run of a small model needs more.
     lr: float = 6e-4
+    # 'adamw' (the papers), or 'muon' for the matrices between hidden layers beside it (optim.build_optimiser).
+    optimiser: str = 'adamw'
     # Share of the steps in which the rate rises from 1e-6.
     warm_up: float = 0.05
     # Weight decay of AdamW (MultiMAE).
@@ -51,6 +54,8 @@ class Plan(ABC):
         for name in ('warm_up', 'weight_decay', 'average'):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f'{name} is {value!r}; give a number from 0 to less than 1')
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f'optimiser is {self.optimiser!r}; give one of {", ".join(OPTIMISERS)}')
         if self.samples < self.batch:
             raise ValueError(f'samples is {self.samples}; give at least one batch of {self.batch}')
 

@@ -15,24 +15,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.training.optim import Together
 
 STATE = 'state.safetensors'
 FORMAT = 1
-MOMENTS = ('step', 'exp_avg', 'exp_avg_sq')
-"""What AdamW keeps of a parameter."""
+MOMENTS = ({'step', 'exp_avg', 'exp_avg_sq'}, {'momentum_buffer'})
+"""What AdamW and Muon keep of a parameter."""
 
 
-def save_state(folder: Path, *, model: nn.Module, optimizer: Optimizer, average: nn.Module | None,
+def save_state(folder: Path, *, model: nn.Module, optimizer: Together, average: nn.Module | None,
                header: Mapping[str, Any]) -> None:
     """Write the state of a run, replacing the one before.
 
     Args:
         folder: folder of the run, which exists.
         model: what is trained.
-        optimizer: AdamW over its parameters.
+        optimizer: over its parameters.
         average: averaged weights of the same model, or None.
         header: values that JSON can hold.
 
@@ -74,7 +74,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def load_state(folder: Path, *, model: nn.Module, optimizer: Optimizer, average: nn.Module | None) -> dict[str, Any]:
+def load_state(folder: Path, *, model: nn.Module, optimizer: Together, average: nn.Module | None) -> dict[str, Any]:
     """Fill model, optimiser and average from a stored state and return its header.
 
     Raises:
@@ -95,24 +95,31 @@ def load_state(folder: Path, *, model: nn.Module, optimizer: Optimizer, average:
     return header
 
 
-def _tensors(model: nn.Module, optimizer: Optimizer, average: nn.Module | None):
+def _tensors(model: nn.Module, optimizer: Together, average: nn.Module | None):
     yield from ((f'model.{name}', t) for name, t in model.state_dict().items())
     if average is not None:
         yield from ((f'average.{name}', t) for name, t in average.state_dict().items())
     for name, parameter in model.named_parameters():
         # A parameter without gradient so far has no moments yet.
-        for key, value in optimizer.state.get(parameter, {}).items():
-            yield f'moments.{key}.{name}', value
+        for part in optimizer.parts:
+            yield from ((f'moments.{key}.{name}', value) for key, value in part.state.get(parameter, {}).items())
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _fill_moments(model: nn.Module, optimizer: Optimizer, moments: Mapping[str, Tensor]) -> None:
+def _fill_moments(model: nn.Module, optimizer: Together, moments: Mapping[str, Tensor]) -> None:
+    kept: dict[str, dict[str, Tensor]] = {}
+    for full, value in moments.items():
+        key, _, name = full.partition('.')
+        kept.setdefault(name, {})[key] = value
+    homes = {parameter: part for part in optimizer.parts for group in part.param_groups for parameter in group['params']}
     for name, parameter in model.named_parameters():
-        if f'step.{name}' in moments:
-            values = {key: moments[f'{key}.{name}'] for key in MOMENTS}
-            optimizer.state[parameter] = {
+        values = kept.get(name, {})
+        if values and set(values) not in MOMENTS:
+            raise KeyError(f'moments of {name}')
+        if values:
+            homes[parameter].state[parameter] = {
                 key: value.to(parameter.device, torch.float32 if key == 'step' else parameter.dtype)
                 for key, value in values.items()}

@@ -6,29 +6,36 @@ from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.optim import adamw, set_rate
+from m3et_ros.training.optim import build_optimiser, set_rate
 from m3et_ros.training.state import STATE, load_state, read_header, save_state
 
 
-def stepped(model):
-    optimizer = adamw(model, weight_decay=0.05)
+def stepped(model, kind='adamw'):
+    optimizer = build_optimiser(model, kind=kind, weight_decay=0.05)
     set_rate(optimizer.param_groups, 1e-3)
-    model.global_embedding.sum().backward()
+    (model.global_embedding.sum() + model.gate.w1.weight.square().sum()).backward()
     optimizer.step()
     return optimizer
 
 
-def test_there_and_back(tmp_path, tiny):
+def kept(optimizer, parameter):
+    return next((part.state[parameter] for part in optimizer.parts if parameter in part.state), None)
+
+
+@pytest.mark.parametrize('kind', ['adamw', 'muon'])
+def test_there_and_back(tmp_path, tiny, kind):
     model, other = tiny(), tiny(seed=7)
-    optimizer = stepped(model)
+    optimizer = stepped(model, kind)
     save_state(tmp_path, model=model, optimizer=optimizer, average=AveragedModel(model), header={'step': 9})
-    average, fresh = AveragedModel(other), adamw(other, weight_decay=0.05)
+    average, fresh = AveragedModel(other), build_optimiser(other, kind=kind, weight_decay=0.05)
     assert load_state(tmp_path, model=other, optimizer=fresh, average=average)['step'] == 9
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
     assert torch.equal(average.module.types, model.types)
-    wanted, found = optimizer.state[model.global_embedding], fresh.state[other.global_embedding]
-    assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
-    assert other.types not in fresh.state  # it never had a gradient
+    for one, twin in ((model.global_embedding, other.global_embedding), (model.gate.w1.weight, other.gate.w1.weight)):
+        wanted, found = kept(optimizer, one), kept(fresh, twin)
+        assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
+    assert ('momentum_buffer' in found) == (kind == 'muon')
+    assert kept(fresh, other.types) is None  # it never had a gradient
     assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
@@ -65,4 +72,4 @@ def test_the_state_of_another_model_is_refused(tmp_path, tiny):
     save_state(tmp_path, model=model, optimizer=stepped(model), average=None, header={})
     other = tiny(answers=3)
     with pytest.raises(InputError, match='another model'):
-        load_state(tmp_path, model=other, optimizer=adamw(other, weight_decay=0.0), average=None)
+        load_state(tmp_path, model=other, optimizer=build_optimiser(other, weight_decay=0.0), average=None)
