@@ -26,7 +26,7 @@ STAGES = {
     'pretrain': ('--samples', '26000', '--batch', '64', '--lr', '1e-3'),
     'vqa': ('--samples', '48000', '--batch', '32', '--lr', '1e-3', '--optimiser', 'muon', '--questions', '12'),
 }
-MEASURES = {'vqa': ('--samples', '2000'), 'reconstruction': ('--frames', '500')}
+MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 
 
 def main() -> None:
