@@ -41,8 +41,9 @@ def main() -> None:
     second = stage('vqa', given, caches, ('--from', str(first)))
     model_id = halve(second, given.to)
     found = {name: measure(name, given, model_id) for name in MEASURES}
-    card = [(second / 'README.md').read_text(), *(results(name, values) for name, values in found.items())]
-    (given.to / 'README.md').write_text('\n'.join(card), encoding='utf-8')
+    card = [f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
+            (second / 'README.md').read_text().replace('# M3ET', '## M3ET', 1), *(results(name, values) for name, values in found.items())]
+    (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
     print(f'{model_id} is in {given.to}.')
 
 
@@ -92,9 +93,16 @@ def measure(name: str, given: argparse.Namespace, model_id: str) -> dict:
     out = given.out / f'{model_id}-{name}'
     if not (out / 'metrics.json').exists():
         m3et('evaluate', name, '--model', str(given.to), '--data', 'test', '--out', str(out), *MEASURES[name])
-    document = (out / 'metrics.json').read_text()
+    document = portable((out / 'metrics.json').read_text(), given)
     (ROOT / f'benchmarks/results/kitchen_{name}.json').write_text(document)
     return json.loads(document)
+
+
+def portable(text: str, given: argparse.Namespace) -> str:
+    """The text without this machine's paths."""
+    for path, name in ((given.to, 'kitchen'), (given.out, 'build/train'), (ROOT, '.')):
+        text = text.replace(str(path), name)
+    return text
 
 
 def results(name: str, document: dict) -> str:
