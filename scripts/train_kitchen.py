@@ -42,7 +42,8 @@ def main() -> None:
     model_id = halve(second, given.to)
     found = {name: measure(name, given, model_id) for name in MEASURES}
     card = [f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
-            (second / 'README.md').read_text().replace('# M3ET', '## M3ET', 1), *(results(name, values) for name, values in found.items())]
+            (second / 'README.md').read_text().replace('# M3ET', '## M3ET', 1),
+            *(results(name, values) for name, values in found.items())]
     (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
     print(f'{model_id} is in {given.to}.')
 

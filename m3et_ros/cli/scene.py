@@ -161,7 +161,7 @@ class Scene:
             anticipated = f'{when}: {best[0]["label"]}  {probability(best[0]["score"])}' if best else ''
             truth = self._truth(row['stamp_ns'])[when]
             known = truth or ('no action' if when == 'now' else 'not seen yet')
-            lines.append(Said(anticipated=anticipated, truth=f'in truth: {known}'))
+            lines.append(Said(anticipated=anticipated, truth=f'{"" if best else when + ", "}in truth: {known}'))
         return lines
 
 

@@ -64,8 +64,8 @@ def train(
     from m3et_ros.training.loop import Sitting
     from m3et_ros.training.recipes import STAGES, run
 
-    given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr), ('optimiser', optimiser))
-             if value is not None}
+    given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr),
+                                             ('optimiser', optimiser)) if value is not None}
     checkpoint = _start(model, start, words, seed)
     try:
         recipe = STAGES[stage.value](**given)

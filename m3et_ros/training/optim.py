@@ -1,6 +1,6 @@
 """AdamW as the papers use it: what decays, and which layers learn more slowly (papers.md, sections 1 and 2.5).
 
-Beside it Muon for the matrices between hidden layers (Jordan et al. 2024; as torch.optim has it), which needs fewer steps.
+Beside it Muon for the matrices between hidden layers (Jordan et al. 2024; torch.optim has it), which needs fewer steps.
 """
 
 import re

@@ -114,7 +114,8 @@ def _fill_moments(model: nn.Module, optimizer: Together, moments: Mapping[str, T
     for full, value in moments.items():
         key, _, name = full.partition('.')
         kept.setdefault(name, {})[key] = value
-    homes = {parameter: part for part in optimizer.parts for group in part.param_groups for parameter in group['params']}
+    homes = {parameter: part for part in optimizer.parts for group in part.param_groups
+             for parameter in group['params']}
     for name, parameter in model.named_parameters():
         values = kept.get(name, {})
         if values and set(values) not in MOMENTS:

@@ -17,7 +17,8 @@ def frames():
     matrices = np.zeros((4, 3, 3), np.int64)
     matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 1, 2] = 6, 1, 1
     holes = {f'holes_{name}': sums([10, 30, 0, 0], [error, error, 9, 9])
-             for name, error in (('model', .2), ('model_alone', .3), ('nearest', .4), ('telea', .8), ('navier_stokes', .1))}
+             for name, error in (('model', .2), ('model_alone', .3), ('nearest', .4), ('telea', .8),
+                                 ('navier_stokes', .1))}
     return Frames([f'seed {k // 2} tick {k}' for k in range(4)], {
         'psnr_hidden': np.array([10, 20, np.nan, 30]), 'psnr_pasted': np.array([40, 40, 100, 60.]),
         'labels': matrices, 'known': sums([5] * 4, [.3, .3, .3, .5]), **holes})
