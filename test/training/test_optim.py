@@ -76,7 +76,8 @@ def test_muon_takes_the_hidden_matrices_and_nothing_else(model):
         weight.copy_(before)
 
 
-@pytest.mark.parametrize('options', [{'kind': 'sgd'}, {'layer_decay': 0.0}, {'layer_decay': 1.1}, {'encoder_scale': -1}])
+@pytest.mark.parametrize('options', [
+    {'kind': 'sgd'}, {'layer_decay': 0.0}, {'layer_decay': 1.1}, {'encoder_scale': -1}])
 def test_factors_out_of_range_are_refused(model, options):
     with pytest.raises(ValueError, match='sgd' if 'kind' in options else next(iter(options))):
         build_optimiser(model, weight_decay=0.05, **options)
