@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m3et_ros.layers.attention import AttentionState
 from m3et_ros.layers.hybrid import LayerState
 from m3et_ros.models.config import MODALITIES
 
@@ -36,19 +35,6 @@ class Sight:
     tokens: Mapping[str, Tensor]
     # Which of them the encoder saw, (B, n) bool.
     visible: Mapping[str, Tensor]
-
-    def repeated(self, times: int) -> 'Sight':
-        """Every sample `times` times, one after the other, for as many questions about it: (B * times, ...)."""
-        def more(value):
-            if isinstance(value, Tensor):
-                return value.repeat_interleave(times, 0)
-            if isinstance(value, AttentionState):
-                return AttentionState(*map(more, value))
-            if isinstance(value, list):
-                return [more(item) for item in value]
-            return {name: more(item) for name, item in value.items()} if isinstance(value, dict) else value
-
-        return self if times == 1 else Sight(*(more(getattr(self, field)) for field in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -93,14 +79,20 @@ class Encoded:
 
 def joined(sight: Sight, heard: Encoded) -> Encoded:
     """Images and the words that followed them, as one sequence; images stand before each of their questions."""
-    sight = sight.repeated(len(heard.source) // len(sight.source))
+    each = len(heard.source) // len(sight.source)
+
+    def more(value: Tensor) -> Tensor:
+        return value if each == 1 else value.repeat_interleave(each, 0)
+
     valid = None
     if sight.valid is not None or heard.valid is not None:
-        valid = torch.cat([torch.ones_like(part.source, dtype=torch.bool) if part.valid is None else part.valid
-                           for part in (sight, heard)], 1)
-    return replace(heard, stages=[torch.cat(both, 1) for both in zip(sight.stages, heard.stages)], valid=valid,
-                   source=torch.cat([sight.source, heard.source], 1), tokens=sight.tokens | heard.tokens,
-                   visible=sight.visible | heard.visible)
+        masks = [torch.ones_like(part.source, dtype=torch.bool) if part.valid is None else part.valid
+                 for part in (sight, heard)]
+        valid = torch.cat([more(masks[0]), masks[1]], 1)
+    return replace(heard, stages=[torch.cat([more(seen), said], 1) for seen, said in zip(sight.stages, heard.stages)],
+                   source=torch.cat([more(sight.source), heard.source], 1), valid=valid,
+                   tokens={name: more(t) for name, t in sight.tokens.items()} | dict(heard.tokens),
+                   visible={name: more(t) for name, t in sight.visible.items()} | dict(heard.visible))
 
 
 def sources(tokens: Tensor, place: int) -> Tensor:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.balance import Balance
@@ -19,6 +17,7 @@ from m3et_ros.data.kitchen.questions import FAMILIES
 from m3et_ros.data.kitchen.splits import GENERATOR_VERSION, HELD_OUT
 from m3et_ros.data.kitchen.templates import ANSWERS, PHRASINGS
 from m3et_ros.data.noise import Noise, disturb
+from m3et_ros.data.sample_set import SampleSet
 from m3et_ros.data.samples import Asked, Sample
 from m3et_ros.data.shards import open_shard
 
@@ -33,7 +32,7 @@ def _mapped(path: Path) -> np.ndarray:
     return np.load(path / 'frames.npy', mmap_mode='r', allow_pickle=False)
 
 
-class KitchenSamples(Dataset[Sample]):
+class KitchenSamples(SampleSet):
     """Samples of caches that `generate` has made; the same seed, epoch and index always give the same sample.
 
     With questions, index stands for a draw: balanced by family and answer (balance.Balance). Without, it is a frame.
@@ -73,8 +72,7 @@ class KitchenSamples(Dataset[Sample]):
         if unknown:
             raise ValueError(f'families hold {unknown[0]!r}; give some of {", ".join(FAMILIES)}')
         self.split = _common_split(folders)
-        self.noise, self.seed, self.each = noise, seed, each
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loaders' workers see it change
+        self.each = each
         self._paths = [path for folder in folders for path in read_shards(folder)]
         self._seeds: set[int] = set()
         self._ends, chosen = self._index(subset, questions)
@@ -88,7 +86,7 @@ class KitchenSamples(Dataset[Sample]):
         self._frames = np.flatnonzero(chosen)
         if not len(self._frames):
             raise ValueError(f'no frame is left of subset {subset!r}; give more seeds')
-        self._length = length or len(self._frames)
+        super().__init__(length or len(self._frames), str(folders[0]), noise=noise, seed=seed)
 
     def _index(self, subset: str, questions: bool) -> tuple[np.ndarray, np.ndarray]:
         """Read the shards one by one, for each is an open file: where their frames end, and which are chosen, (F,)."""
@@ -118,18 +116,6 @@ class KitchenSamples(Dataset[Sample]):
         """Which rows belong to a subset and to families, (R,) bool."""
         of_family = np.array([family in families for family, _, _ in self._wordings], bool)[self._wording]
         return of_family if subset == 'all' else of_family & (self._held == (subset == 'held_out'))
-
-    @property
-    def epoch(self) -> int:
-        """Which epoch the draws and the noise belong to; set it before a loader starts on it."""
-        return int(self._epoch)
-
-    @epoch.setter
-    def epoch(self, value: int) -> None:
-        self._epoch.fill_(value)
-
-    def __len__(self) -> int:
-        return self._length
 
     def __getitem__(self, index: int) -> Sample:
         """One sample.
