@@ -243,6 +243,7 @@ def _allowed(before: AttentionState, own: AttentionState, each: int) -> Tensor |
 def scaled_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """softmax(q k^T / sqrt(d/H) + mask) v of (B, H, L, d/H) tensors; mask is bool, True = look, or added to the logits.
 
+    Every query has to have a key that it may look at.
     On the CPU in bfloat16 torch's kernel with its backward takes 1.1 to 2.1 times as long as plain products
     (benchmarks/attention.py), so training there writes them out.
     """
