@@ -21,11 +21,11 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / 'm3et_ros/weights/m3et_kitchen'
-SEEDS = ('0:4000', '4000:8000')
+SEEDS = ('0:4000', '4000:8000', '8000:10000')
 FRAMES = ('--frames', '22', '--stride', '14')
 STAGES = {
     'pretrain': ('--samples', '26000', '--batch', '64', '--lr', '1e-3'),
-    'vqa': ('--samples', '48000', '--batch', '32', '--lr', '1e-3', '--optimiser', 'muon', '--questions', '12'),
+    'vqa': ('--samples', '96000', '--batch', '32', '--lr', '1e-3', '--optimiser', 'muon', '--questions', '16'),
 }
 MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 

@@ -76,8 +76,8 @@ def train(
     with _asked_to_stop() as stop:
         outcome, trained, main = run(
             recipe, checkpoint.model, sources, tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers,
-            folder=out, seed=seed, sitting=Sitting(minutes=minutes, workers=workers, bf16=bf16, resume=resume),
-            tell=_teller(), stop=stop)
+            classes=checkpoint.labels.classes, folder=out, seed=seed, tell=_teller(), stop=stop,
+            sitting=Sitting(minutes=minutes, workers=workers, bf16=bf16, resume=resume))
     if not main:
         return
     card = _card(checkpoint.model_id, recipe, outcome, sources, seed, _command(context))

@@ -110,6 +110,10 @@ class Tokenizer:
             mask[row, :len(pieces)] = True
         return ids, mask
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First character and the one after the last of every piece of a text, [CLS] and [SEP] left out."""
+        return self._inner.encode(text, add_special_tokens=False).offsets
+
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """Turn the ids of one text, up to its first [SEP], back into words; special tokens are left out."""
         ids = [int(i) for i in ids]

@@ -33,6 +33,28 @@ class AttentionState(NamedTuple):
         return AttentionState(torch.cat([self.k, k], 2), torch.cat([self.v, v], 2), torch.cat(masks, 1))
 
 
+class Look(NamedTuple):
+    """One head's queries, and the keys before them that they may look at.
+
+    q: (B * each, L, d / H), those that follow one sample one after the other.
+    k: (B, K, d / H).
+    mask: (B, K) bool, True = may be looked at; None = all.
+    """
+
+    q: Tensor
+    k: Tensor
+    mask: Tensor | None
+
+    def weights(self, places: Tensor) -> Tensor:
+        """Attention to K of some of the L queries, places (B * each, P) int64: (B, each * P, K), which sum to 1."""
+        q = self.q.gather(1, places[..., None].expand(-1, -1, self.q.shape[-1]))
+        q = q.unflatten(0, (len(self.k), -1)).flatten(1, 2) * self.q.shape[-1] ** -0.5
+        logits = q @ self.k.transpose(-1, -2)
+        if self.mask is not None:
+            logits = logits.masked_fill(~self.mask[:, None], torch.finfo(logits.dtype).min)
+        return logits.float().softmax(-1)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention (B, L, d) -> (B, L, d) with one biased projection for q, k and v."""
 
@@ -70,6 +92,11 @@ class SelfAttention(nn.Module):
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         return self.proj(_merge(_attend(q, state, causal))), state
 
+    def look(self, x: Tensor, before: AttentionState) -> Look:
+        """Return where the first head of tokens x, (B * each, L, d), looks among the tokens before them."""
+        wide = before.k.shape[-1]
+        return Look(F.linear(x, self.qkv.weight[:wide], self.qkv.bias[:wide]), before.k[:, 0], before.mask)
+
 
 class TransformerBlock(nn.Module):
     """x += Attention(LN x); x += MLP(LN x), pre-norm, GELU (papers.md section 0)."""
@@ -89,6 +116,10 @@ class TransformerBlock(nn.Module):
         x = x + attended
         x = x + self.mlp(self.norm2(x))
         return (x, state) if return_state else x
+
+    def look(self, x: Tensor, before: AttentionState) -> Look:
+        """What SelfAttention.look says of this block's input."""
+        return self.attention.look(self.norm1(x), before)
 
 
 class SemanticGate(nn.Module):

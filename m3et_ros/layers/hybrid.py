@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from m3et_ros.layers.attention import EPS, AttentionState, TransformerBlock
+from m3et_ros.layers.attention import EPS, AttentionState, Look, TransformerBlock
 from m3et_ros.layers.mamba import Mamba1, Mamba2
 
 MIXERS = {'mamba1': Mamba1, 'mamba2': Mamba2}
@@ -82,7 +82,8 @@ class HybridStack(nn.Module):
         self.norm = nn.LayerNorm(d, eps=EPS)
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None, states: Sequence[LayerState] | None = None,
-                return_states: bool = False) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
+                return_states: bool = False, looks: list[Look] | None = None
+                ) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
         """Encode tokens.
 
         Args:
@@ -91,6 +92,7 @@ class HybridStack(nn.Module):
             states: of the tokens before x, one a layer; None = nothing went before. Several rows of x, one after the
                 other, may follow the same sample; they leave no states then.
             return_states: also return the states with x in them.
+            looks: gets a Look for each T layer, in their order: where x looks among what went before; wants states.
 
         Returns:
             One (B, L, d) per stage; only the last, the encoder output, is normalised. With return_states also one
@@ -98,6 +100,8 @@ class HybridStack(nn.Module):
         """
         outputs, kept = [], []
         for place, layer in enumerate(self.layers):
+            if looks is not None and isinstance(layer, TransformerBlock):
+                looks.append(layer.look(x, states[place]))
             x = layer(x, mask=mask, state=None if states is None else states[place], return_state=return_states)
             if return_states:
                 x, state = x

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.attention import SemanticGate
+from m3et_ros.layers.attention import Look, SemanticGate
 from m3et_ros.layers.hybrid import HybridStack
 from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.adapters import build_adapters, check_inputs, unpatchify
@@ -106,7 +106,7 @@ class M3ET(nn.Module):
         return joined(sight, heard) if sight else heard
 
     def hear(self, sight: Sight | None, text: Tensor | None = None, text_mask: Tensor | None = None, *,
-             visible: Tensor | None = None, batch: int = 1) -> Encoded:
+             visible: Tensor | None = None, batch: int = 1, looks: list[Look] | None = None) -> Encoded:
         """Go on from images with words, or with the global token alone.
 
         Args:
@@ -115,6 +115,8 @@ class M3ET(nn.Module):
             text_mask: (B * Q, T) bool, False for pads; None = no pads.
             visible: (B * Q, T) bool, the words that the encoder may see; None = all.
             batch: B where there is neither sight nor text.
+            looks: gets, for every T layer, where in the images T words and the global token look. Pads stand before
+                the words there, the global token last.
 
         Returns:
             The words and the global token alone, enough for answer_logits.
@@ -132,7 +134,7 @@ class M3ET(nn.Module):
                 words, heard = select(heard.int().argsort(stable=True, dim=1), words, heard)
                 valid = F.pad(heard, (0, 1), value=True)
             x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
-        stages = self.encoder(x, mask=valid, states=sight.states if sight else None)
+        stages = self.encoder(x, mask=valid, states=sight.states if sight else None, looks=looks)
         return Encoded(stages, source, valid, tokens, shown, text_mask)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:

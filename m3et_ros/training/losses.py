@@ -1,6 +1,7 @@
 """Losses of both training stages (papers.md, sections 1 and 2.5): pure functions, float32 whatever autocast made.
 
-Symbols: B batch, n patches, S image side, s segmentation side, T text tokens, V vocabulary, A candidate answers.
+Symbols: B batch, n patches, S image side, s segmentation side, T text tokens, V vocabulary, A candidate answers,
+    Q questions of a sample, I image tokens, C classes.
 Averages are MultiMAE's: over what counts within a sample first, then over the samples that have something to count.
 """
 
@@ -8,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from m3et_ros.layers.attention import Look
 from m3et_ros.models.config import UNLABELLED
+
+LEAST_WEIGHT = 1e-4
+"""Added to the weight of what is looked at, so that its logarithm ends."""
 
 
 def sample_mean(errors: Tensor, counted: Tensor) -> Tensor:
@@ -73,6 +78,38 @@ def answer_loss(logits: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
     """
     errors = F.binary_cross_entropy_with_logits(logits.float(), scores.float(), reduction='none').sum(1)
     return sample_mean(errors[:, None], counted[:, None])
+
+
+def class_presence(target: Tensor, classes: int, grid: int) -> Tensor:
+    """How much of each of grid * grid patches a class fills, as a share of the most that it fills of one.
+
+    Args:
+        target: ids (B, s, s), 255 for unlabelled; s is a multiple of grid.
+
+    Returns:
+        (B, grid * grid, classes) float32 in 0..1, patches in raster order.
+    """
+    filled = torch.stack([target == number for number in range(classes)], 1).float()
+    filled = F.avg_pool2d(filled, target.shape[-1] // grid).flatten(2)
+    return (filled / filled.amax(-1, keepdim=True).clamp(min=1e-6)).transpose(1, 2)
+
+
+def pointing_loss(look: Look, presence: Tensor, pointed: Tensor) -> Tensor:
+    """How little tokens look at what they speak of: -log of their weight on patches of a class.
+
+    The mean is over the classes that are there to be looked at; 0 if there are none.
+
+    Args:
+        look: of T tokens of B * Q questions, among I image tokens.
+        presence: how much of each image token a class fills, (B, I, C) in 0..1.
+        pointed: place of a token and the class that it speaks of, (B * Q, P, 2) int64; -1 for none.
+    """
+    places, classes = pointed.unbind(-1)
+    classes = classes.view(len(presence), -1)
+    targets = presence.transpose(1, 2).gather(1, classes.clamp(min=0)[..., None].expand(-1, -1, presence.shape[1]))
+    weight = (look.weights(places.clamp(min=0)) * targets).sum(-1)
+    counted = (classes >= 0) & (targets > 0).any(-1)
+    return -torch.where(counted, (weight + LEAST_WEIGHT).log(), 0.0).sum() / counted.sum().clamp(min=1)
 
 
 def generation_loss(logits: Tensor, answer: Tensor, mask: Tensor) -> Tensor:

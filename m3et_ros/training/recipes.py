@@ -5,7 +5,7 @@ Defaults are for the size `kitchen` at 112 pixels on a few cores (perf.md, secti
 Symbols: B batch, Q questions of a sample, S image side, s segmentation side, n patches of an image, T text tokens.
 A batch is what Collate makes: rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T),
 each where the samples have it; depth_target (B, 1, S, S), NaN unknown; scores (B * Q, answers), answer and answer_mask
-(B * Q, words + 2), asked (B * Q,) bool.
+(B * Q, words + 2), asked (B * Q,) bool; pointed (B * Q, P, 2), tokens and the classes they speak of (Collate).
 """
 
 import math
@@ -19,12 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.naming import Naming
 from m3et_ros.data.samples import Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.layers.attention import Look
 from m3et_ros.models.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.encoded import joined
 from m3et_ros.training.loop import Outcome, Sitting, Trainer
-from m3et_ros.training.losses import answer_loss, depth_loss, generation_loss, patch_pixels, rgb_loss, semseg_loss
+from m3et_ros.training.losses import (answer_loss, class_presence, depth_loss, generation_loss, patch_pixels,
+                                      pointing_loss, rgb_loss, semseg_loss)
 from m3et_ros.training.masking import draw, visible_total
 from m3et_ros.training.plan import Plan
 
@@ -43,6 +46,8 @@ class Collate:
     tokenizer: Tokenizer
     # Candidate answers in the order of the answer head.
     answers: tuple[str, ...]
+    # Finds what questions and answers speak of; None leaves that out.
+    naming: Naming | None = None
 
     def __call__(self, samples: Sequence[Sample]) -> tuple[dict[str, Tensor], list[str]]:
         """Return tensors by name, see the head of this file, and B keys."""
@@ -55,7 +60,26 @@ class Collate:
                    'asked': asked}
         if batch.depth is not None:
             tensors['depth_target'] = batch.depth
+        if self.naming is not None and 'text' in tensors:
+            tensors['pointed'] = self._pointed(batch.questions, batch.answers, tensors['text_mask'])
         return tensors, list(batch.keys)
+
+    def _pointed(self, questions: Sequence[str], answers: Sequence[str], text_mask: Tensor) -> Tensor:
+        """Places of words in M3ET.hear's sequence with the classes they name; the global token speaks of all of them.
+
+        Returns:
+            (B * Q, P, 2) int64, -1 where a question has less than P such pairs.
+        """
+        length, rows = text_mask.shape[1], []
+        for question, answer, words in zip(questions, answers, text_mask.sum(1).tolist()):
+            first = length - words + 1
+            rows.append([(first + place, number) for place, number in self.naming.pieces(question)
+                         if place < words - 2] + [(length, number) for number in
+                                                  self.naming.classes(f'{question} {answer}')])
+        pointed = torch.full((len(rows), max(map(len, rows)), 2), -1)
+        for to, row in zip(pointed, rows):
+            to[:len(row)] = torch.tensor(row, dtype=torch.int64).view(-1, 2)
+        return pointed
 
 
 @dataclass(frozen=True)
@@ -110,37 +134,42 @@ class Answer(Plan):
     # Weight of the cross-entropy of the answer in words, from the text decoder; 0 leaves it out. It costs more than a
     # question does, so only the first one of each view is answered so.
     words: float = 0.5
+    # Weight of looking at what is spoken of: in the last two T layers the first head of a word that names a class, and
+    # of the global token of a question about it, is to look at the patches of that class; 0 leaves it out. Our own: the
+    # paper leaves it to the answers to teach which word means what, for which our pictures are too few.
+    pointing: float = 0.5
     # Weight of depth and segmentation predicted from fully visible colour, depth and question; 0 leaves them out.
     dense: float = 1.0
-    # How much more rare classes weigh in the segmentation (losses.semseg_loss).
-    rarity: float = 0.25
+    # How much more rare classes weigh in the segmentation (losses.semseg_loss): what lies about in a kitchen fills a
+    # thousandth of what walls do.
+    rarity: float = 0.6
     # Share of the micro-batches that rehearse stage 1 besides, so that hidden patches stay predictable.
     rehearse: float = 0.25
     # Share of the micro-batches whose depth and segmentation are predicted while nothing is asked.
     silent: float = 0.5
     # Share of the micro-batches without depth, so that a camera without it is served too.
     drop_depth: float = 0.15
-    # Let the answer head start by giving each of A answers a chance of 1 in A: from 1 in 2 the sum over answers, and
-    # with it the clipped gradient, would speak of nothing else for long. False keeps a head that was trained before.
-    fresh_answers: bool = True
 
     def __post_init__(self):
         super().__post_init__()
         for name in ('rarity', 'rehearse', 'silent', 'drop_depth'):
             _check_share(name, getattr(self, name))
-        for name in ('answer', 'words', 'dense'):
+        for name in ('answer', 'words', 'pointing', 'dense'):
             if not 0 <= getattr(self, name) < 1000:
                 raise ValueError(f'{name} is {getattr(self, name)!r}; give a weight from 0 to less than 1000')
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return answer, words, depth and semseg; now and then also hidden_rgb, hidden_depth and hidden_semseg."""
+        """Return answer, words, pointing, depth and semseg; now and then hidden_rgb, hidden_depth and hidden_semseg."""
         drop, silent, rehearse = (torch.rand(3, generator=generator) < torch.tensor(
             [self.drop_depth, self.silent, self.rehearse])).tolist()
         shown = ('rgb',) if drop else ('rgb', 'depth')
         sight = model.see({name: batch[name] for name in shown if name in batch})
         each = len(batch['asked']) // len(batch['rgb'])
-        heard = model.hear(sight, batch.get('text'), batch.get('text_mask'))
+        looks = [] if self.pointing and {'pointed', 'semseg'} <= batch.keys() else None
+        heard = model.hear(sight, batch.get('text'), batch.get('text_mask'), looks=looks)
         found = {'answer': self.answer * answer_loss(model.answer_logits(heard), batch['scores'], batch['asked'])}
+        if looks:
+            found['pointing'] = self.pointing * _pointing(looks[-2:], batch, len(shown), model.config)
         first = joined(sight, heard.sampled(each))
         if self.words:
             answer, mask = batch['answer'][::each], batch['answer_mask'][::each]
@@ -159,7 +188,8 @@ STAGES: dict[str, type[Plan]] = {'pretrain': Pretrain, 'vqa': Answer}
 
 
 def run(recipe: Plan, model: nn.Module, data: Any, *, tokenizer: Tokenizer, answers: Sequence[str], folder: str | Path,
-        seed: int = 0, sitting: Sitting = Sitting(), tell: Callable[[dict], None] = lambda entry: None,
+        classes: Sequence[str] = (), seed: int = 0, sitting: Sitting = Sitting(),
+        tell: Callable[[dict], None] = lambda entry: None,
         stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, nn.Module, bool]:
     """Train a model in place, for one sitting.
 
@@ -169,6 +199,7 @@ def run(recipe: Plan, model: nn.Module, data: Any, *, tokenizer: Tokenizer, answ
         data: map-style data set of Samples.
         tokenizer: for questions and answers.
         answers: candidates in the order of the answer head.
+        classes: names of the segmentation classes, for questions that speak of them.
         folder: of state and log; made if need be.
         seed: of order, masks and every other choice.
         sitting: how long, how often, how many processes.
@@ -183,10 +214,12 @@ def run(recipe: Plan, model: nn.Module, data: Any, *, tokenizer: Tokenizer, answ
     if isinstance(recipe, Answer) and (model.answer_head is None or 'text' not in model.config.tasks):
         raise InputError('training', f'{model.config.name} lacks the answer head or the text decoder that stage 2 '
                          'trains; build it with both.')
-    if isinstance(recipe, Answer) and recipe.fresh_answers:
-        nn.init.constant_(model.answer_head.layers[-1].bias, -math.log(max(1, len(answers) - 1)))
-    trainer = Trainer(recipe, model, data, Collate(model.config, tokenizer, tuple(answers)), Path(folder), seed=seed,
-                      sitting=sitting)
+    naming = None
+    if isinstance(recipe, Answer):
+        _start_answers(model.answer_head.layers[-1].bias)
+        naming = Naming(tokenizer, classes) if recipe.pointing and classes else None
+    trainer = Trainer(recipe, model, data, Collate(model.config, tokenizer, tuple(answers), naming), Path(folder),
+                      seed=seed, sitting=sitting)
     outcome = trainer.run(tell, stop)
     return outcome, trainer.delivered, trainer.accelerator.is_main_process
 
@@ -215,6 +248,22 @@ def dense_losses(model: nn.Module, encoded: Any, batch: Mapping[str, Tensor], ta
             counted = counted & target[:, 0].isfinite()
         found[task] = measures[task](model.decode(encoded, task), target, counted)
     return found
+
+
+def _pointing(looks: Sequence[Look], batch: Mapping[str, Tensor], modalities: int, config: M3ETConfig) -> Tensor:
+    """Mean pointing_loss of some layers."""
+    presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, modalities, 1)
+    return torch.stack([pointing_loss(look, presence, batch['pointed']) for look in looks]).mean()
+
+
+@torch.no_grad()
+def _start_answers(bias: Tensor) -> None:
+    """Let an untrained answer head start by giving each of A answers a chance of 1 in A.
+
+    From 1 in 2 the sum over answers, and with it the clipped gradient, would speak of nothing else for long.
+    """
+    if bias.mean() > -1:  # a trained one is far below: of many answers few are right
+        bias.fill_(-math.log(max(1, len(bias) - 1)))
 
 
 def _check_share(name: str, value: float, *, above_zero: bool = False) -> None:

@@ -34,6 +34,21 @@ def inputs(n: int = 5, L: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     return torch.randn(2, n, 12), torch.randn(2, L, 12), torch.randn(2, 12)
 
 
+def test_a_look_is_the_first_heads_attention_to_what_went_before():
+    d, K, each = 8, 4, 3
+    attention = SelfAttention(d=d, heads=2)
+    mask = torch.tensor([[True, True, False, True], [True] * 4])
+    _, before = attention(torch.randn(2, K, d), mask=mask)
+    x, places = torch.randn(2 * each, 5, d), torch.tensor([[4, 0]] * 2 * each)
+    weights = attention.look(x, before).weights(places)
+    q = attention.qkv(x)[..., :d // 2].unflatten(0, (2, each))
+    for b in range(2):
+        for row, token in ((0, 4), (5, 0)):
+            logits = (before.k[b, 0] @ q[b, row // 2, token] / 2).masked_fill(~mask[b], -torch.inf)
+            torch.testing.assert_close(weights[b, row], logits.softmax(0))
+    assert weights.shape == (2, 2 * each, K)
+
+
 def test_ledger():
     assert parameters(TransformerBlock(d=768, heads=12)) == 7_087_872
     assert parameters(TransformerBlock(d=256, heads=8)) == 789_760

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from m3et_ros.layers.attention import Look
 from m3et_ros.training import losses
 
 YES = torch.ones(1, 2, 2, dtype=torch.bool)
@@ -106,3 +107,31 @@ def test_rare_classes_weigh_more_and_the_mean_pixel_one():
     total = rare + 14 * common
     assert plain == pytest.approx((wrong + 14 * right) / 15, rel=1e-4)
     assert balanced == pytest.approx((rare * wrong + 14 * common * right) / total, rel=1e-4)
+
+
+def test_presence_is_the_share_of_the_fullest_patch():
+    target = torch.full((1, 4, 4), 255)
+    target[0, :2, :2], target[0, 0, 2] = 1, 1
+    target[0, 3, 3] = 0
+    presence = losses.class_presence(target, 3, 2)
+    assert presence[0].tolist() == [[0, 1, 0], [0, 0.25, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_pointing_counts_the_weight_on_what_is_spoken_of():
+    """Keys 0..3 and a query that prefers key 2 by log 5: weights 1, 1, 5, 1 of 8."""
+    q = torch.zeros(2, 3, 4)  # one sample, two questions of three tokens
+    q[0, 1, 0], q[1, 2, 0] = 2 * math.log(5), 2 * math.log(5)
+    k = torch.zeros(1, 4, 4)
+    k[0, 2, 0] = 1
+    presence = torch.zeros(1, 4, 3)
+    presence[0, 2, 0], presence[0, 3, 0], presence[0, 1, 1] = 1, 0.5, 1
+    look = Look(q, k, None)
+
+    def loss(*pointed):
+        return losses.pointing_loss(look, presence, torch.tensor(pointed).view(2, -1, 2)).item()
+
+    nothing = (-1, -1)
+    assert loss((1, 0), nothing) == pytest.approx(-math.log(5.5 / 8 + 1e-4))
+    assert loss(nothing, (2, 1)) == pytest.approx(-math.log(1 / 8 + 1e-4))
+    assert loss((1, 0), (0, 1)) == pytest.approx(-(math.log(5.5 / 8 + 1e-4) + math.log(1 / 4 + 1e-4)) / 2)
+    assert loss((1, 2), nothing) == 0  # class 2 is not in the picture

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.naming import Naming
 from m3et_ros.training.recipes import STAGES, Answer, Collate, Pretrain, dense_losses, run
 
 
@@ -122,14 +123,33 @@ def test_dense_losses_count_everything_when_nothing_is_hidden(batch, tiny):
 
 
 def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_path, tiny, toys, tokenizer, answers):
-    fresh, trained = Answer(samples=8, batch=8), Answer(samples=8, batch=8, fresh_answers=False)
-    found = {}
-    for recipe in (fresh, trained):
-        outcome, _, _ = run(recipe, tiny(), toys, tokenizer=tokenizer, answers=answers,
-                            folder=tmp_path / str(recipe.fresh_answers))
-        found[recipe] = outcome.losses['answer']
-    assert found[trained] == pytest.approx(6 * math.log(2), rel=0.2)
-    assert found[fresh] == pytest.approx(math.log(6) - 5 * math.log(5 / 6), rel=0.2)
+    def first_loss(model, name):
+        outcome, _, _ = run(Answer(samples=8, batch=8), model, toys, tokenizer=tokenizer, answers=answers,
+                            folder=tmp_path / name)
+        return outcome.losses['answer']
+
+    assert first_loss(tiny(), 'fresh') == pytest.approx(math.log(6) - 5 * math.log(5 / 6), rel=0.2)
+    trained = tiny()
+    torch.nn.init.constant_(trained.answer_head.layers[-1].bias, -4.0)
+    assert first_loss(trained, 'trained') == pytest.approx(4 + 6 * math.log1p(math.exp(-4)), rel=0.2)
+
+
+def test_words_and_the_global_token_learn_to_look_at_what_they_name(tmp_path, tiny, toys, tokenizer, answers):
+    """Of the toys' question the word 'square' names class 1, a square of 4 of the 16 patches; looking evenly is 1.4."""
+    model = tiny(patch=8)
+    collate = Collate(model.config, tokenizer, answers, Naming(tokenizer, ('ground', 'square')))
+    batch, _ = collate(toys[:8])
+    length, classes = batch['text'].shape[1], batch['pointed'][0, :, 1]
+    spelt = [int(place) for place, number in batch['pointed'][0] if number == 1 and place < length]
+    assert tokenizer.decode(batch['text'][0][spelt]) == 'square'  # no pads in this batch
+    assert [length, 1] in batch['pointed'][0].tolist() and classes.tolist() == [1] * (len(spelt) + 1)
+    recipe = Answer(samples=320, batch=8, lr=3e-3, rehearse=0.0)
+    without, _, _ = run(replace(recipe, pointing=0.0, samples=8), tiny(), toys, tokenizer=tokenizer, answers=answers,
+                        folder=tmp_path / 'without', classes=('ground', 'square'))
+    assert 'pointing' not in without.losses
+    outcome, _, _ = run(recipe, model, toys, tokenizer=tokenizer, answers=answers, folder=tmp_path / 'with',
+                        classes=('ground', 'square'))
+    assert outcome.losses['pointing'] < 0.5 * recipe.pointing
 
 
 def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys, tokenizer, answers):
