@@ -27,6 +27,7 @@ from m3et_ros.evaluation.runs.report import made_by, weights_digest
 from m3et_ros.models.registry import SIZES
 from m3et_ros.runtime.models import untrained
 from m3et_ros.training.loop import Sitting
+from m3et_ros.training.optim import OPTIMISERS
 from m3et_ros.training.plan import Plan
 from m3et_ros.training.recipes import Answer, Pretrain, run
 from m3et_ros.training.state import STATE, read_header
@@ -54,6 +55,7 @@ def parser(doc: str, *, one: int, two: int, seeds: str) -> argparse.ArgumentPars
     options.add_argument('--samples-two', type=int, default=two, help='views of question answering')
     options.add_argument('--lr-one', type=float, default=Pretrain.lr, help='highest learning rate of the first')
     options.add_argument('--lr-two', type=float, default=Answer.lr, help='highest learning rate of the second')
+    options.add_argument('--optimiser', choices=sorted(OPTIMISERS), default='adamw', help='of the second')
     options.add_argument('--batch', type=int, default=64)
     options.add_argument('--each', type=int, default=8, help='questions of a view')
     options.add_argument('--bf16', action='store_true', help='matrix products in bfloat16')
@@ -87,7 +89,7 @@ class Bench:
         """The recipes of both stages."""
         o = self.options
         return (Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one),
-                Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two))
+                Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser))
 
     def start(self, seed: int, **changes: Any) -> Checkpoint:
         """A model with random weights and those fields of its config changed."""
@@ -123,7 +125,8 @@ class Bench:
         self._total -= before
         outcome, model, _ = run(
             recipe, checkpoint.model, samples(o.data, questions=each > 0, each=max(each, 1), noise=Noise(), seed=seed),
-            tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers, folder=folder, seed=seed,
+            tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers, classes=checkpoint.labels.classes,
+            folder=folder, seed=seed,
             sitting=Sitting(minutes=self._minutes_left(), workers=o.workers, bf16=o.bf16, resume=resume),
             tell=self._teller(f'{folder.parent.name}, {folder.name}', before))
         if outcome.step < outcome.steps:
