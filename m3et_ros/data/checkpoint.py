@@ -23,6 +23,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
 from m3et_ros.models.config import M3ETConfig
+from m3et_ros.models.frame_token import frame_width
 from m3et_ros.models.m3et import M3ET
 from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES, build
@@ -201,7 +202,7 @@ def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels, heads: 
                          f'{config.vocabulary}; use the tokenizer that the model was made with.')
     for name, head in heads.items():
         _head_kind(name)
-        for what, wanted in (('d_in', config.d), ('verbs', len(labels.verbs)), ('nouns', len(labels.nouns))):
+        for what, wanted in (('d_in', frame_width(config)), ('verbs', len(labels.verbs)), ('nouns', len(labels.nouns))):
             if getattr(head, what, wanted) != wanted:
                 raise InputError('model_config', f'The head {name} has {what} {getattr(head, what)} where model and '
                                  f'labels have {wanted}; use the head that was made with them.')

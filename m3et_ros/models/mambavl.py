@@ -3,9 +3,14 @@
 Two selective scans, one over video tokens and one over question words, share the matrix A that sets how fast their
 states fade; their means are added and classified. The video side is recurrent, so an endless stream costs a constant.
 
-Symbols: B batch, Lv video tokens, Lq question words, d_in width of video tokens, d width, N states of a channel.
+Symbols: B batch, Lv video tokens, Lq question words, d_in width of video tokens, d width, N states of a channel,
+    n places in a video at which is asked.
     z_verb = mean M_v(video) + mean M_t(verb question) -> Linear -> verbs;  z_noun likewise with the noun question
     M_v, M_t Mamba-1 mixers that own no A;  A = -exp(A_log), A_log (expand * d, N), one for both
+
+Two switches go beyond the paper, whose clips are cut around one action and asked about it alone. With `fade` the mean
+over the video forgets, at a rate that every channel learns, for a robot's stream has no cuts. With `hidden` a layer
+stands between the sum and the classes: without it a question could only raise the same classes whatever is seen.
 """
 
 from dataclasses import dataclass
@@ -15,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.layers.mamba import Mamba1, MambaState, initial_A_log, no_decay
+from m3et_ros.ops.selective_scan import selective_scan
 
 RANGES = {'d_in': (1, 8192), 'd': (1, 8192), 'd_word': (1, 8192), 'vocabulary': (1, 1_000_000), 'verbs': (1, 100_000),
-          'nouns': (1, 100_000), 'expand': (1, 16), 'N': (1, 4096), 'd_conv': (1, 64)}
+          'nouns': (1, 100_000), 'expand': (1, 16), 'N': (1, 4096), 'd_conv': (1, 64), 'fade': (0, 1_000_000),
+          'hidden': (0, 8192)}
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,13 @@ class MambaVLConfig:
     N: int = 16
     # Length of the causal convolutions.
     d_conv: int = 4
+    # Tokens after which, at the start of training, a token's weight in the mean over the video has fallen to 1 / e;
+    # 0 = the plain mean, as published.
+    fade: int = 0
+    # Width of the layer between sum and classes; 0 = none, as published.
+    hidden: int = 0
+    # Tokens a second that it was trained with; a live stream is thinned out to that. 0 takes what comes.
+    rate_hz: float = 0.0
     # Ablation: False gives the question a matrix A of its own (the paper's disjoint variant).
     shared_A: bool = True
     # True keeps the word table as it was loaded, as published; it means little with a random table.
@@ -56,6 +70,8 @@ class MambaVLConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
+        if isinstance(self.rate_hz, bool) or not 0 <= self.rate_hz <= 1000:
+            raise ValueError(f'rate_hz is {self.rate_hz!r}; give a number from 0 to 1000')
         for name in ('shared_A', 'freeze_words'):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f'{name} is {getattr(self, name)!r}; give true or false')
@@ -65,8 +81,8 @@ class VideoStream(NamedTuple):
     """What is kept of a video, however long it was.
 
     mixer: memory of the video scan.
-    total: sum of its outputs (B, d), float32.
-    count: valid tokens so far (B, 1), int64.
+    total: weighted sum of its outputs (B, d), float32.
+    count: sum of the weights, (B, 1) or, where every channel fades for itself, (B, d), float32.
     """
 
     mixer: MambaState
@@ -91,8 +107,11 @@ class MambaVL(nn.Module):
         self.text_mixer = Mamba1(**options)
         self.A_log = no_decay(initial_A_log(config.expand * config.d, config.N))
         self.text_A_log = None if config.shared_A else no_decay(self.A_log.detach().clone())
-        self.verb_head = nn.Linear(config.d, config.verbs)
-        self.noun_head = nn.Linear(config.d, config.nouns)
+        self.fade = no_decay(torch.full((config.d,), 1 / config.fade).log()) if config.fade else None
+        self.verb_head, self.noun_head = (_head(config, classes) for classes in (config.verbs, config.nouns))
+        # Logarithms of how often each class was the right one in training: see balanced.
+        self.register_buffer('verb_prior', torch.zeros(config.verbs))
+        self.register_buffer('noun_prior', torch.zeros(config.nouns))
 
     def forward(self, video: Tensor, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
                 verb_mask: Tensor | None = None, *, video_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -109,47 +128,85 @@ class MambaVL(nn.Module):
         Returns:
             Verb logits (B, verbs) and noun logits (B, nouns).
         """
+        seen = self.follow(video, video_mask=video_mask)[:, -1]
+        return self.classify(seen, noun_question, verb_question, noun_mask, verb_mask)
+
+    def follow(self, video: Tensor, *, video_mask: Tensor | None = None) -> Tensor:
+        """What `read` would rest on after each of the video tokens (B, Lv, d_in): (B, Lv, d), float32."""
         # Without a state to start from, so that a fused kernel may serve.
         y = self.video_mixer(self.video_proj(video), mask=video_mask, A_log=self.A_log)
-        return self._classify(_mean(*_sums(y, video_mask)), noun_question, verb_question, noun_mask, verb_mask)
+        return _mean(*self._sums(y, video_mask, None))
 
     def init_stream(self, B: int) -> VideoStream:
         """Begin B streams, where the weights are."""
         total = self.A_log.new_zeros(B, self.config.d, dtype=torch.float32)
-        return VideoStream(self.video_mixer.init_state(B), total, total.new_zeros(B, 1, dtype=torch.int64))
+        return VideoStream(self.video_mixer.init_state(B), total, total.new_zeros(B, total.shape[1] if self.config.fade
+                                                                                  else 1))
 
     def update(self, state: VideoStream, tokens: Tensor, *, mask: Tensor | None = None) -> VideoStream:
         """Take in the next tokens (B, n, d_in), n >= 1; mask (B, n) bool, True = valid."""
         y, mixer = self.video_mixer(self.video_proj(tokens), mask=mask, A_log=self.A_log, state=state.mixer,
                                     return_state=True)
-        total, count = _sums(y, mask)
-        return VideoStream(mixer, state.total + total, state.count + count)
+        total, count = self._sums(y, mask, state)
+        return VideoStream(mixer, total[:, -1].clone(), count[:, -1].clone())  # views would keep all tokens alive
 
     def read(self, state: VideoStream, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
              verb_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Verb logits (B, verbs) and noun logits (B, nouns) of what was seen so far; the state is left as it is."""
-        return self._classify(_mean(state.total, state.count), noun_question, verb_question, noun_mask, verb_mask)
+        return self.classify(_mean(state.total, state.count), noun_question, verb_question, noun_mask, verb_mask)
 
-    def _classify(self, seen: Tensor, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None,
-                  verb_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def classify(self, seen: Tensor, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
+                 verb_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Verb logits (B, verbs) and noun logits (B, nouns) of what `follow` says was seen, (B, d); else as forward."""
         verb = seen + self._question(verb_question, verb_mask)
         noun = seen + self._question(noun_question, noun_mask)
-        dtype = self.verb_head.weight.dtype
-        return self.verb_head(verb.to(dtype)), self.noun_head(noun.to(dtype))
+        return self.verb_head(verb), self.noun_head(noun)
+
+    def balanced(self, verbs: Tensor, nouns: Tensor, tau: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Logits that favour no class for being common: less tau times the logarithm of its share in training.
+
+        Post-hoc logit adjustment (Menon et al., ICLR 2021): it serves class-mean recall and costs top-1 accuracy.
+        """
+        return verbs - tau * self.verb_prior, nouns - tau * self.noun_prior
 
     def _question(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Mean of the text scan over the words of a question (B, Lq) -> (B, d), float32."""
         A_log = self.A_log if self.text_A_log is None else self.text_A_log
-        return _mean(*_sums(self.text_mixer(self.txt_proj(self.words(ids)), mask=mask, A_log=A_log), mask))
+        y = self.text_mixer(self.txt_proj(self.words(ids)), mask=mask, A_log=A_log)
+        return _mean(y.float().sum(1), _valid(y, mask).sum(1))
+
+    def _sums(self, y: Tensor, mask: Tensor | None, state: VideoStream | None) -> tuple[Tensor, Tensor]:
+        """Weighted sums of a mixer's outputs (B, L, d) up to each token, and of the weights, from where state stands.
+
+        Outputs are 0 where masked; there the sums stand still.
+        """
+        y, valid = y.float(), _valid(y, mask)
+        if self.fade is None:
+            total, count = y.cumsum(1), valid.cumsum(1)
+            return (total, count) if state is None else (total + state.total[:, None], count + state.count[:, None])
+        return (self._faded(y, valid, state and state.total),
+                self._faded(valid.expand_as(y), valid, state and state.count))
+
+    def _faded(self, y: Tensor, valid: Tensor, before: Tensor | None) -> Tensor:
+        """s_t = exp(-exp(fade)) s_{t-1} + y_t, (B, L, d); s stands still where a token is not valid."""
+        one = torch.ones_like(valid)
+        sums, _ = selective_scan(y, valid.expand_as(y), -self.fade.float().exp()[:, None], one, one,
+                                 state=None if before is None else before[..., None])
+        return sums
 
 
-def _sums(y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Sum of a mixer's outputs (B, L, d), which are 0 where masked, and number of valid tokens (B, 1)."""
-    if mask is None:
-        mask = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device)
-    return y.float().sum(1), mask.sum(1, keepdim=True)
+def _head(config: MambaVLConfig, classes: int) -> nn.Module:
+    if not config.hidden:
+        return nn.Linear(config.d, classes)
+    return nn.Sequential(nn.LayerNorm(config.d), nn.Linear(config.d, config.hidden), nn.GELU(),
+                         nn.Linear(config.hidden, classes))
+
+
+def _valid(y: Tensor, mask: Tensor | None) -> Tensor:
+    """1 for tokens of y (B, L, d) that count, 0 for others: (B, L, 1), float32."""
+    return y.new_ones(*y.shape[:2], 1, dtype=torch.float32) if mask is None else mask[..., None].float()
 
 
 def _mean(total: Tensor, count: Tensor) -> Tensor:
-    """Mean over tokens; 0 where there are none."""
-    return total / count.clamp(min=1)
+    """Weighted mean; 0 where nothing was weighed."""
+    return total / count.clamp(min=torch.finfo(total.dtype).tiny)

@@ -176,6 +176,8 @@ class ModelNode(LifecycleNode):
         self._questions.publish_standing(view)
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:
+            if actions.broken:
+                self.health.counters.count(actions.broken)
             self._anticipations.publish(actions, header, session.engine.model_id)
         self.health.frame_done(age_s(header, self.get_clock().now()), view.latency_s)
 

@@ -1,31 +1,27 @@
 """The live action stream: MambaVL's recurrent state over the frames, read by questions about now and next.
 
 Which of the two is meant is told by the question, MambaVL's guide (papers.md 3); an instruction replaces the generic
-question about what comes next.
+question about what comes next. The state takes in frames at the rate that the head was trained with, whatever the
+camera's is; what is between two of them is read from a copy of the state, so that the answer is as new as the frame.
 """
 
-import torch
-from torch.nn import functional as F
+import logging
 
+import torch
+
+from m3et_ros.data.action_questions import NEXT, NOW
 from m3et_ros.data.checkpoint import Checkpoint
-from m3et_ros.models.config import MODALITIES
-from m3et_ros.models.encoded import Encoded
+from m3et_ros.models.frame_token import GUIDES, frame_token
+from m3et_ros.models.encoded import Sight
 from m3et_ros.runtime.results import Actions, Ranked
 
-NOW = ('Which object is the person using now?', 'What is the person doing now?')
-NEXT = ('Which object will be used next?', 'What will be done next?')
+LOG = logging.getLogger(__name__)
 
-REGIONS = 3
-"""The colour patches of a frame are pooled to REGIONS x REGIONS video tokens, so that a frame costs ten steps."""
+LONGEST_GAP_S = 5.0
+"""After a longer pause between two frames, or a step back in time, the stream begins anew."""
 
-
-def video_tokens(encoded: Encoded) -> torch.Tensor:
-    """Video tokens (1, REGIONS^2 + 1, d) of a frame: pooled colour patches in raster order, the global token last."""
-    patches = encoded.context[encoded.source == MODALITIES.index('rgb')]
-    side = int(len(patches) ** 0.5)
-    grid = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
-    pooled = F.adaptive_avg_pool2d(grid, REGIONS).flatten(2).transpose(1, 2)
-    return torch.cat([pooled, encoded.context[:, -1:].float()], 1)
+EARLY = 0.1
+"""A frame may come early by this share of the distance between two that are taken in; cameras are not exact."""
 
 
 def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int) -> Actions:
@@ -57,32 +53,72 @@ class ActionStream:
     """State of the video stream of one camera; constant size."""
 
     def __init__(self, checkpoint: Checkpoint):
+        self._model = checkpoint.model
         self._head = checkpoint.heads['mambavl'].eval()
         self._tokenizer = checkpoint.tokenizer
         self._labels = checkpoint.labels
         self._length = checkpoint.model.config.text_length
+        self._period_ns = 1e9 / self._head.config.rate_hz if self._head.config.rate_hz else 0
         self.to(torch.device('cpu'))
 
     def to(self, device: torch.device) -> None:
         """Move to a device; the stream begins anew."""
         self._head.to(device)
         self._device = device
+        self._guides = self._encoded(GUIDES)
+        self._generic = self._encoded(NOW), self._encoded(NEXT)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._state = self._head.init_stream(1)
+        self._state = self._newest = self._head.init_stream(1)
+        self._last_ns: int | None = None
+        self._due_ns = 0.0
 
-    def update(self, tokens: torch.Tensor) -> None:
-        """Take in the video tokens (1, n, d) of the next frame."""
-        self._state = self._head.update(self._state, tokens.float())
+    def update(self, sight: Sight, stamp_ns: int) -> str:
+        """Take in the next frame.
+
+        Args:
+            sight: what the model saw of it.
+            stamp_ns: its time of exposure.
+
+        Returns:
+            Why the stream began anew with it, as it is counted: 'stream_back', 'stream_gap' or '' where it goes on.
+        """
+        why = self._broken(stamp_ns)
+        if why:
+            self.reset()
+        token = frame_token(self._model, sight, *self._guides)
+        self._newest = self._head.update(self._state, token)
+        self._last_ns = stamp_ns
+        if stamp_ns >= self._due_ns - EARLY * self._period_ns:
+            self._state = self._newest
+            # Counted from what was due, so that a camera's rate need be no multiple of the head's.
+            late = stamp_ns - self._due_ns > self._period_ns
+            self._due_ns = (stamp_ns if late else self._due_ns) + self._period_ns
+        return why
+
+    def _broken(self, stamp_ns: int) -> str:
+        """Why a frame of this time cannot go on from those before; '' where it can."""
+        if self._last_ns is None or 0 <= stamp_ns - self._last_ns <= LONGEST_GAP_S * 1e9:
+            return ''
+        step = (stamp_ns - self._last_ns) / 1e9
+        LOG.warning('The action stream begins anew: the clock of the frames went %s by %.1f s.',
+                    'back' if step < 0 else 'on', abs(step))
+        return 'stream_back' if step < 0 else 'stream_gap'
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:
         """What is being done, and what comes next."""
-        return self._ask(NOW, top_k), self._ask((instruction, instruction) if instruction else NEXT, top_k)
+        now, following = self._generic
+        return self._ask(now, top_k), self._ask(self._encoded((instruction,) * 2) if instruction else following, top_k)
 
-    def _ask(self, questions: tuple[str, str], top_k: int) -> Actions:
+    def _encoded(self, questions: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask of questions, without pads that none of them needs."""
         ids, mask = self._tokenizer.encode(questions, self._length)
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        verbs, nouns = self._head.read(self._state, ids[:1], ids[1:], mask[:1], mask[1:])
+        longest = int(mask.sum(1).max())
+        return ids[:, :longest].to(self._device), mask[:, :longest].to(self._device)
+
+    def _ask(self, questions: tuple[torch.Tensor, torch.Tensor], top_k: int) -> Actions:
+        ids, mask = questions
+        verbs, nouns = self._head.read(self._newest, ids[:1], ids[1:], mask[:1], mask[1:])
         return ranked_actions(verbs[0], nouns[0], self._labels, top_k)

@@ -16,7 +16,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 from m3et_ros.models.encoded import Encoded, Sight, join_frames
 from m3et_ros.runtime import preprocess
-from m3et_ros.runtime.actions import ActionStream, video_tokens
+from m3et_ros.runtime.actions import ActionStream
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -144,9 +144,9 @@ class Engine:
             return None
         start = time.perf_counter()
         with self._inference():
-            self._actions.update(video_tokens(view.encoded))
+            broken = self._actions.update(view.sight, view.frame.stamp_ns)
             now, following = self._actions.read(view.frame.instruction, top_k)
-        return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start)
+        return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
 
     def reset_actions(self) -> None:
         """Forget the actions seen so far."""

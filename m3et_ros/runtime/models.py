@@ -1,13 +1,18 @@
 """From the `model` parameter to a checkpoint: a named size, a checkpoint folder or a Hugging Face Hub id."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from m3et_ros.data.checkpoint import Checkpoint, M3ETCheckpoint, load_checkpoint, random_checkpoint
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.data.types import Labels
+from m3et_ros.models.config import M3ETConfig
+from m3et_ros.models.frame_token import frame_width
 from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES
 
@@ -40,12 +45,18 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
     return checkpoint
 
 
+def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVLConfig:
+    """The action head that goes with a model and labels: for streams without cuts, steered by its questions."""
+    return replace(MambaVLConfig(
+        d_in=frame_width(config), d=config.d, d_word=config.d, vocabulary=config.vocabulary, verbs=len(labels.verbs),
+        nouns=len(labels.nouns), fade=15, hidden=2 * config.d, rate_hz=5.0), **changes)
+
+
 def untrained(size: str, seed: int) -> Checkpoint:
     """A named size with random weights, the kitchen's labels and an action head."""
     labels, config = kitchen_labels(), SIZES[size]
     tokenizer = Tokenizer.train(corpus(), vocabulary=config.vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        actions = MambaVL(MambaVLConfig(d_in=config.d, d=config.d, d_word=config.d, vocabulary=config.vocabulary,
-                                        verbs=len(labels.verbs), nouns=len(labels.nouns)))
+        actions = MambaVL(action_config(config, labels))
     return random_checkpoint(size, tokenizer, labels, seed, heads={'mambavl': actions})

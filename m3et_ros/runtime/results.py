@@ -65,3 +65,5 @@ class Anticipation:
     horizon_s: float
     # Seconds of inference.
     latency_s: float
+    # Why the stream began anew with this frame, as it is counted; empty where it went on.
+    broken: str = ''

@@ -241,7 +241,7 @@ class Trainer:
     def _header(self) -> dict[str, Any]:
         return {'seed': self.seed, 'recipe': type(self.plan).__name__, **asdict(self.plan),
                 'data': self._parts or len(self.data),
-                'processes': self.accelerator.num_processes, 'model': self.model.config.to_dict()}
+                'processes': self.accelerator.num_processes, 'model': asdict(self.model.config)}
 
     def _check(self) -> None:
         parts = self.plan.accumulate * self.accelerator.num_processes

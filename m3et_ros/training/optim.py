@@ -67,7 +67,7 @@ def build_optimiser(model: nn.Module, *, kind: str = 'adamw', weight_decay: floa
     """Build an optimiser over the parameters that require gradients; learning rates come from set_rate.
 
     Args:
-        model: an M3ET.
+        model: an M3ET, or a head, all of which learns alike.
         kind: 'adamw' for all, or 'muon' for hidden matrices and AdamW for the rest; Muon's updates are scaled to the
             size of AdamW's, so that rate and decay mean the same.
         weight_decay: of what decays.
@@ -84,7 +84,7 @@ def build_optimiser(model: nn.Module, *, kind: str = 'adamw', weight_decay: floa
     if kind not in OPTIMISERS or kind == 'muon' and not hasattr(torch.optim, 'Muon'):
         raise ValueError(f'the optimiser is {kind!r}; give adamw, or muon with torch 2.9 or newer')
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
-    layers = len(model.encoder.layers)
+    layers = len(model.encoder.layers) if hasattr(model, 'encoder') else 0
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = layer_scale(name, layers=layers, decay=layer_decay)

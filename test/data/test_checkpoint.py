@@ -202,7 +202,7 @@ def test_parts_that_do_not_fit_are_neither_made_nor_saved(made, tokenizer, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-HEAD = MambaVLConfig(d_in=32, d=16, d_word=8, vocabulary=64, verbs=2, nouns=1)
+HEAD = MambaVLConfig(d_in=12 * 32, d=16, d_word=8, vocabulary=64, verbs=2, nouns=1)
 
 
 @pytest.fixture

@@ -63,9 +63,9 @@ def test_disjoint_variant_keeps_the_streams_apart():
 
 
 @settings(max_examples=20, deadline=None)
-@given(cuts=st.lists(st.integers(1, 22), max_size=5, unique=True).map(sorted))
-def test_stream_in_any_pieces_equals_the_whole_clip(cuts):
-    model, (video, noun, verb) = build(), inputs()
+@given(cuts=st.lists(st.integers(1, 22), max_size=5, unique=True).map(sorted), fade=st.sampled_from([0, 7]))
+def test_stream_in_any_pieces_equals_the_whole_clip(cuts, fade):
+    model, (video, noun, verb) = build(fade=fade), inputs()
     with torch.no_grad():
         wanted = model(video, noun, verb)
         state = model.init_stream(2)
@@ -86,8 +86,38 @@ def test_answers_can_be_read_at_any_time():
     assert all(logits.isfinite().all() for logits in model.read(model.init_stream(2), noun, verb))
 
 
-def test_padding_does_not_change_an_answer():
+@pytest.mark.parametrize('fade', [0, 7])
+def test_what_is_followed_is_what_a_stream_would_have_seen(fade):
+    model, (video, noun, verb) = build(fade=fade, hidden=8), inputs()
+    seen = model.follow(video)
+    for places in (0, 8, 22):
+        state = model.update(model.init_stream(2), video[:, :places + 1])
+        assert close(model.classify(seen[:, places], noun, verb), model.read(state, noun, verb))
+
+
+def test_a_fading_mean_weighs_tokens_by_their_age():
+    model, (video, _, _) = build(fade=7), inputs()
+    with torch.no_grad():
+        model.fade[0] = 1e9 ** 0.5  # the first channel forgets at once
+        y = model.video_mixer(model.video_proj(video), A_log=model.A_log)
+        weights = torch.exp(-torch.arange(22, -1, -1) / 7.0)
+        wanted = (y * weights[:, None]).sum(1) / weights.sum()
+        wanted[:, 0] = y[:, -1, 0]
+        torch.testing.assert_close(model.follow(video)[:, -1], wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_balanced_scores_divide_by_how_common_a_class_is():
     model, (video, noun, verb) = build(), inputs()
+    model.verb_prior.copy_(torch.tensor([0.5, 0.2, 0.1, 0.1, 0.1]).log())
+    verbs, nouns = model(video, noun, verb)
+    found, same = model.balanced(verbs, nouns, 0.5)
+    scale = found.exp() / verbs.exp() * model.verb_prior.exp().sqrt()
+    assert torch.allclose(scale, torch.ones_like(scale)) and torch.equal(same, nouns)
+
+
+@pytest.mark.parametrize('fade', [0, 7])
+def test_padding_does_not_change_an_answer(fade):
+    model, (video, noun, verb) = build(fade=fade), inputs()
     wanted = model(video, noun, verb)
     pads = torch.randint(30, (2, 4))
     words = (torch.arange(10) < 6).expand(2, -1)
@@ -127,7 +157,7 @@ def test_same_width_needs_no_video_projection():
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'d': 0}, 'd is 0; give a whole number from 1 to 8192'), ({'N': 1.5}, 'N is 1.5'),
-    ({'verbs': True}, 'verbs is True'), ({'shared_A': 1}, 'shared_A is 1; give true or false')])
+    ({'verbs': True}, 'verbs is True'), ({'shared_A': 1}, 'shared_A is 1; give true or false'), ({'rate_hz': -1.0}, 'rate_hz is -1.0')])
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         MambaVLConfig(**changes)

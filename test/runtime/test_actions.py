@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from m3et_ros.data.types import Labels
-from m3et_ros.models.encoded import Encoded
-from m3et_ros.runtime.actions import REGIONS, ActionStream, ranked_actions, video_tokens
+from m3et_ros.runtime.actions import ActionStream, ranked_actions
 from m3et_ros.runtime.models import untrained
 
 LABELS = Labels((), (), (), ('take', 'wash'), ('cup', 'pan', 'tap'), (0, 2), (13, 5, 1000))
@@ -21,34 +20,62 @@ def test_a_pair_scores_the_product_of_its_parts():
     assert [r.score for r in actions.actions] == pytest.approx([.375, .225, .15, .125])
 
 
-def test_video_tokens_pool_colour_patches_and_end_on_the_global_token():
-    grid = torch.arange(36.).reshape(6, 6)
-    context = torch.cat([torch.full((4,), -5.), grid.flatten(), torch.full((36,), 99.), torch.tensor([7.])])
-    source = torch.tensor([3] * 4 + [0] * 36 + [1] * 36 + [4])
-    tokens = video_tokens(Encoded([context[None, :, None]], source[None], None, {}, {}))
-    assert tokens.shape == (1, REGIONS ** 2 + 1, 1)
-    assert tokens[0, 0, 0] == grid[:2, :2].mean() and tokens[0, 8, 0] == grid[4:, 4:].mean() and tokens[0, -1, 0] == 7
+@pytest.fixture
+def stream():
+    return ActionStream(untrained('tiny', 0))
 
 
-def test_the_state_of_the_stream_does_not_grow():
-    checkpoint = untrained('tiny', 0)
-    stream = ActionStream(checkpoint)
-
-    def size():
-        return sum(t.numel() for t in (*stream._state.mixer, stream._state.total, stream._state.count))
-
-    before = size()
+@pytest.fixture
+def sights():
+    """Frames as a tiny model sees them."""
+    model, random = untrained('tiny', 0).model.eval(), torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        for _ in range(100):
-            stream.update(torch.randn(1, 10, checkpoint.model.config.d))
-    assert size() == before and stream._state.count.item() == 1000
+        return [model.see({'rgb': torch.randn(1, 3, 32, 32, generator=random)}) for _ in range(4)]
 
 
-def test_an_instruction_steers_what_comes_next_and_nothing_else():
-    checkpoint = untrained('tiny', 0)
-    stream = ActionStream(checkpoint)
+def stored(stream):
+    return torch.cat([part.flatten().clone() for part in (*stream._state.mixer, *stream._state[1:])])
+
+
+def milliseconds(count):
+    return count * 1_000_000
+
+
+def test_the_state_of_the_stream_does_not_grow(stream, sights):
+    before = len(stored(stream))
     with torch.inference_mode():
-        stream.update(torch.randn(1, 10, checkpoint.model.config.d))
+        for i in range(50):
+            assert stream.update(sights[i % 4], milliseconds(200 * i)) == ''
+    assert len(stored(stream)) == before
+
+
+def test_the_state_takes_frames_at_its_own_rate_and_answers_at_the_cameras(stream, sights):
+    """At 30 frames a second every sixth is kept: the state is that of a camera of 5 frames a second."""
+    slow = ActionStream(untrained('tiny', 0))
+    with torch.inference_mode():
+        answers = set()
+        for i in range(24):
+            stream.update(sights[i // 6 if i % 6 == 0 else 3 - i // 6], milliseconds(5000 + i * 33.4))
+            answers.add(stream.read('', 1)[0].verbs[0].score)
+            if i % 6 == 0:
+                slow.update(sights[i // 6], milliseconds(5000 + i * 33.4))
+    torch.testing.assert_close(stored(stream), stored(slow))
+    assert len(answers) > 4
+
+
+@pytest.mark.parametrize(('step', 'why'), [(200, ''), (-200, 'stream_back'), (6000, 'stream_gap')])
+def test_a_jump_of_the_clock_begins_a_new_stream(stream, sights, step, why):
+    fresh = ActionStream(untrained('tiny', 0))
+    with torch.inference_mode():
+        stream.update(sights[0], milliseconds(10_000))
+        assert stream.update(sights[1], milliseconds(10_000 + step)) == why
+        fresh.update(sights[1], 0)
+    assert torch.equal(stored(stream), stored(fresh)) == bool(why)
+
+
+def test_an_instruction_steers_what_comes_next_and_nothing_else(stream, sights):
+    with torch.inference_mode():
+        stream.update(sights[0], 0)
         now, following = stream.read('', 3)
         same_now, steered = stream.read('wash the cup', 3)
     assert now == same_now and following != steered

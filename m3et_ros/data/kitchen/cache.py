@@ -8,6 +8,9 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.splits import GENERATOR_VERSION, split_of
 from m3et_ros.data.shards import frame_type, read_header
 
+FPS = 10.
+"""Ticks of a second."""
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.backends import choose_backend
-from m3et_ros.data.kitchen.cache import Recipe, read_recipe, shard_name, troubles
+from m3et_ros.data.kitchen.cache import FPS, Recipe, read_recipe, shard_name, troubles
 from m3et_ros.data.kitchen.camera import Camera, Observation
 from m3et_ros.data.kitchen.episode import Episode
 from m3et_ros.data.kitchen.questions import ASK, Scenery
@@ -49,7 +49,6 @@ ASPECTS = (4 / 3, 16 / 9)
 FOVY = (55., 75.)
 """Shapes of real cameras' pictures and their vertical fields of view in degrees; each seed has one of each."""
 
-FPS = 10.
 AFTER = 80
 """Ticks that go on unseen behind the last frame, so that it knows which action comes next."""
 
@@ -167,18 +166,19 @@ def make_shard(folder: Path, recipe: Recipe, seeds: range) -> None:
         InputError: the disk is full.
     """
     words: dict[tuple, int] = {}
-    frames, questions, header = [], [], {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {}}
+    frames, questions, header = [], [], {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {},
+                                'actions': {}}
     for seed in seeds:
         sights = _sights(seed)
         if sights and split_of(seed) == 'train':
             header['skipped'][seed] = f'holds {", ".join(sights)}'
             continue
         try:
-            seen = list(render(seed, recipe))
+            seen, actions = render(seed, recipe)
         except Exception as error:  # one broken kitchen must not cost the night
             header['failed'][seed] = f'{type(error).__name__}: {error}'
             continue
-        header['sights'][seed] = list(sights)
+        header['sights'][seed], header['actions'][seed] = list(sights), actions
         for frame, asked in seen:
             frame['first'], frame['asked'] = len(questions), len(asked)
             frames.append(frame)
@@ -203,8 +203,12 @@ def view_of(seed: int, size: int) -> dict[str, float]:
             'fovy': float(rng.uniform(*FOVY))}
 
 
-def render(seed: int, recipe: Recipe) -> Iterator[tuple[np.ndarray, list[tuple]]]:
-    """The frames of an episode and what can be asked of each: (wording, answer, held out)."""
+def render(seed: int, recipe: Recipe) -> tuple[list[tuple[np.ndarray, list[tuple]]], list[list]]:
+    """The frames of an episode and what can be asked of each, (wording, answer, held out); and its actions.
+
+    An action is [start and stop in seconds, place of the verb, place of the noun]; the one under way at the end is left
+    out.
+    """
     episode = Episode(seed, fps=FPS, **view_of(seed, recipe.size))
     seen = []
     with Camera(episode, backend=recipe.backend, shadows=recipe.shadows) as camera:
@@ -217,6 +221,7 @@ def render(seed: int, recipe: Recipe) -> Iterator[tuple[np.ndarray, list[tuple]]
     labels = [*episode.labels, *([episode.world.current] if episode.world.current else [])]
     training = split_of(seed) == 'train'
     until = last_safe_stamp(labels) if training else float('inf')
+    found = []
     for frame, scenery in seen:
         now, stamp = scenery.state.current, scenery.state.stamp_s
         following = next((label for label in episode.labels if label.start_s > stamp), None)
@@ -225,7 +230,8 @@ def render(seed: int, recipe: Recipe) -> Iterator[tuple[np.ndarray, list[tuple]]
             held = {family for family, label in (('action_now', now), ('action_next', following))
                     if label and is_held_out(label)}
             rng = np.random.default_rng((seed, 2, int(frame['tick'])))
-            yield frame, _questions(scenery, rng, held, keep_held=not training)
+            found.append((frame, _questions(scenery, rng, held, keep_held=not training)))
+    return found, [[label.start_s, label.stop_s, *_action(label)] for label in episode.labels if label.start_s < until]
 
 
 def _frame(seed: int, observation: Observation, size: int) -> np.ndarray:

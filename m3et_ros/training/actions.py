@@ -1,0 +1,176 @@
+"""Learning what is done and what comes next from episodes that were watched (MambaVL; papers.md, section 3).
+
+An action head reads the tokens of a frozen M3ET, so an episode is encoded once and the head is trained in minutes.
+A sample is a window of an episode; at some of its frames is asked what is being done, and what starts at least GAP_S
+later. The wordings vary (data.action_questions): nothing given away, the other half of the action masked or filled, the
+action before named.
+
+Symbols: B windows, n frames of a window, K frames at which is asked, T text tokens, width of a frame's token.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from m3et_ros.data.action_questions import NEXT, NOW, Pair, after, filled
+from m3et_ros.data.kitchen.episodes import EpisodeFrames
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.data.types import Labels
+from m3et_ros.models.mambavl import MambaVL
+from m3et_ros.training.plan import Plan
+
+TASKS = ('now', 'next')
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of an episode."""
+
+    # (n, width) float16.
+    tokens: np.ndarray
+    # Frames at which is asked, (K,), and verb and noun of what is done there and what comes next, (K, 2), -1 for none.
+    places: np.ndarray
+    now: np.ndarray
+    next: np.ndarray
+    # The pair of questions of each, first all that ask for now, then all that ask for next: 2 * K.
+    questions: tuple[Pair, ...]
+    # Where the window came from.
+    key: str
+
+
+class Windows(Dataset[Window]):
+    """Windows of watched episodes; the same seed, epoch and index always give the same one.
+
+    Args:
+        tokens: of all frames, (F, width).
+        episodes: with their actions.
+        labels: words of verbs and nouns.
+        length: frames of a window, n; shorter episodes are left out.
+        asked: frames of a window at which is asked, K.
+        ask: False asks the same empty question everywhere (the ablation without questions).
+        seed: of the draws.
+
+    Raises:
+        ValueError: no episode is long enough.
+    """
+
+    def __init__(self, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], labels: Labels, *, length: int = 100,
+                 asked: int = 16, ask: bool = True, seed: int = 0):
+        self.tokens, self.labels, self.frames, self.asked, self.ask, self.seed = (
+            tokens, labels, length, asked, ask, seed)
+        self.episodes = [episode for episode in episodes if len(episode.stamps) >= length and episode.actions]
+        if not self.episodes:
+            raise ValueError(f'no episode has {length} frames and an action; give longer ones')
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return sum(len(episode.stamps) // self.frames for episode in self.episodes)
+
+    def __getitem__(self, index: int) -> Window:
+        """One window; an index stands for a draw."""
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        episode = self.episodes[rng.integers(len(self.episodes))]
+        start = int(rng.integers(len(episode.stamps) - self.frames + 1))
+        places = np.sort(rng.choice(self.frames, self.asked, replace=False))
+        now, following = (np.append(table, -1)[start + places] for table in (episode.now(), episode.next()))
+        pairs = np.array([(action.verb, action.noun) for action in episode.actions] + [(-1, -1)])
+        stamps = episode.stamps[start + places]
+        asked = ([self._of_now(episode, number, rng) for number in now]
+                 + [self._of_next(episode, stamp, rng) for stamp in stamps])
+        first = episode.first + start
+        return Window(self.tokens[first:first + self.frames], places, pairs[now], pairs[following],
+                      tuple(asked) if self.ask else (('', ''),) * len(asked), f'seed {episode.seed} frame {start}')
+
+    def _of_now(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
+        """Half of the time the generic pair; else the paper's, one of the halves filled or none."""
+        way = rng.integers(4)
+        if way < 2 or number < 0:
+            return NOW
+        action, key = episode.actions[number], f'{episode.seed} {number}'
+        if way == 2:
+            return filled(key)
+        return filled(key, self.labels.verbs[action.verb], self.labels.nouns[action.noun])
+
+    def _of_next(self, episode: EpisodeFrames, stamp: float, rng: np.random.Generator) -> Pair:
+        """Half of the time the generic pair; else one that names the last action that is over."""
+        over = [action for action in episode.actions if action.stop_s <= stamp]
+        if not over or rng.random() < .5:
+            return NEXT
+        return after((self.labels.verbs[over[-1].verb], self.labels.nouns[over[-1].noun]))
+
+
+@dataclass(frozen=True)
+class CollateWindows:
+    """Windows to tensors: tokens (B, n, width), places (B, K), now and next (B, K, 2), and of the questions
+    noun_ids, noun_mask, verb_ids, verb_mask, (B * 2 * K, T) each."""
+
+    tokenizer: Tokenizer
+    # Most text tokens of a question.
+    length: int
+
+    def __call__(self, windows: Sequence[Window]) -> tuple[dict[str, Tensor], list[str]]:
+        """Return tensors by name, and B keys."""
+        pairs = [pair for window in windows for pair in window.questions]
+        tensors = {'tokens': torch.from_numpy(np.stack([window.tokens for window in windows])).float()}
+        for name in ('places', *TASKS):
+            tensors[name] = torch.from_numpy(np.stack([getattr(window, name) for window in windows])).long()
+        for which, name in enumerate(('noun', 'verb')):
+            ids, mask = self.tokenizer.encode([pair[which] for pair in pairs], self.length)
+            longest = int(mask.sum(1).max())
+            tensors |= {f'{name}_ids': ids[:, :longest], f'{name}_mask': mask[:, :longest]}
+        return tensors, [window.key for window in windows]
+
+
+@dataclass(frozen=True)
+class Act(Plan):
+    """Recognition and anticipation by one head."""
+
+    samples: int = 40_000
+    batch: int = 16
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    # Share of the probability that the targets give to all classes alike.
+    smoothing: float = 0.1
+    # Share of a token's entries that are dropped while training.
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ('smoothing', 'dropout'):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise ValueError(f'{name} is {value!r}; give a number from 0 to less than 1')
+
+    def losses(self, model: MambaVL, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return verb and noun of now and of next, as cross-entropies with smoothed targets."""
+        tokens = batch['tokens']
+        kept = torch.rand(tokens.shape, generator=generator) >= self.dropout
+        seen = model.follow(tokens * kept.to(tokens.device) / (1 - self.dropout))
+        seen = seen.gather(1, batch['places'][..., None].expand(-1, -1, seen.shape[-1]))
+        # As the questions stand: of each window all that ask for now, then all that ask for next.
+        verbs, nouns = model.classify(torch.cat([seen, seen], 1).flatten(0, 1), batch['noun_ids'], batch['verb_ids'],
+                                      batch['noun_mask'], batch['verb_mask'])
+        targets = torch.cat([batch[task] for task in TASKS], 1)
+        found = {}
+        for place, (kind, logits) in enumerate((('verb', verbs), ('noun', nouns))):
+            errors = F.cross_entropy(logits, targets[..., place].flatten(), ignore_index=-1, reduction='none',
+                                     label_smoothing=self.smoothing).view(targets.shape[:2])
+            there = (targets[..., place] >= 0).float()
+            for task, error, counted in zip(TASKS, errors.chunk(2, 1), there.chunk(2, 1)):
+                found[f'{task}_{kind}'] = (error * counted).sum() / counted.sum().clamp(min=1)
+        return found
+
+
+def count_priors(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
+    """Let a head know how common each class is among the actions that it learns from, and start from there."""
+    for name, prior, layer in (('verb', head.verb_prior, head.verb_head), ('noun', head.noun_prior, head.noun_head)):
+        classes = [getattr(action, name) for episode in episodes for action in episode.actions]
+        share = (np.bincount(classes, minlength=len(prior)) + 0.5) / (len(classes) + 0.5 * len(prior))
+        prior.copy_(torch.from_numpy(np.log(share)))
+        last = layer if isinstance(layer, nn.Linear) else layer[-1]
+        with torch.no_grad():
+            last.bias.copy_(prior)
