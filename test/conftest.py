@@ -2,6 +2,9 @@
 
 import os
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for epic_folder, which several rooms share
 
 worker = os.environ.get('PYTEST_XDIST_WORKER')  # 'gw0', 'gw1', ... under pytest -n
 seed = os.getppid() * 7 + int(worker[2:]) if worker else os.getpid()
