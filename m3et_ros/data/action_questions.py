@@ -23,8 +23,8 @@ NOUN_FORMS = ('What object does the person {verb} in this clip?', 'Which item ar
               'Which thing is it that they {verb}?')
 VERB_FORMS = ('What does the person do with the {noun}?', 'Which action is performed on the {noun}?',
               'How do the hands move the {noun}?')
-AFTER: Pair = ('After the person {verb} the {noun}, which object is used next?',
-               'After the person {verb} the {noun}, what is done next?')
+AFTER: Pair = ('After the action {verb} {noun}, which object is used next?',
+               'After the action {verb} {noun}, what is done next?')
 
 
 def spoken_verb(verb: str) -> str:

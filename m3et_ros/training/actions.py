@@ -8,8 +8,9 @@ action before named.
 Symbols: B windows, n frames of a window, K frames at which is asked, T text tokens, width of a frame's token.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from m3et_ros.data.kitchen.episodes import EpisodeFrames
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
 from m3et_ros.models.mambavl import MambaVL
+from m3et_ros.training.loop import Outcome, Sitting, Trainer
 from m3et_ros.training.plan import Plan
 
 TASKS = ('now', 'next')
@@ -174,3 +176,21 @@ def count_priors(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
         last = layer if isinstance(layer, nn.Linear) else layer[-1]
         with torch.no_grad():
             last.bias.copy_(prior)
+
+
+def train_head(head: MambaVL, data: Windows, tokenizer: Tokenizer, length: int, folder: Path, *, recipe: Act = Act(),
+               seed: int = 0, sitting: Sitting = Sitting(), tell: Callable[[dict], None] = lambda entry: None,
+               stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, nn.Module, bool]:
+    """Train an action head in place, for one sitting; arguments and result as of recipes.run.
+
+    Args:
+        length: most text tokens of a question.
+
+    Raises:
+        InputError: as Trainer.run and training.state.
+    """
+    if not sitting.resume:
+        count_priors(head, data.episodes)
+    trainer = Trainer(recipe, head, data, CollateWindows(tokenizer, length), Path(folder), seed=seed, sitting=sitting)
+    outcome = trainer.run(tell, stop)
+    return outcome, trainer.delivered, trainer.accelerator.is_main_process

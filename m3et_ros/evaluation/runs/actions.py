@@ -1,0 +1,261 @@
+"""What an action head says of kitchen episodes: the action under way, and the one that comes next (papers.md 7.7).
+
+Every episode is one stream, read where it is asked: for recognition at the last frame of an action, for anticipation at
+the last frame that lies at least a second before it. Nothing is cut around the actions, as on a robot.
+
+Symbols: N actions asked for, V verbs, M nouns.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from m3et_ros.data.action_questions import NEXT, NOW, Pair, after, filled
+from m3et_ros.data.kitchen.episodes import GAP_S, EpisodeFrames
+from m3et_ros.data.kitchen.splits import HELD_OUT
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.data.types import Labels
+from m3et_ros.evaluation.epic import action_id, rank_actions
+from m3et_ros.evaluation.intervals import bootstrap, mean_rows, ratio
+from m3et_ros.evaluation.ranking import label_ranks, listed_ranks
+from m3et_ros.evaluation.runs.feed import Watch, measured, told, unwatched
+from m3et_ros.models.mambavl import MambaVL
+
+TASKS = ('recognition', 'anticipation')
+WAYS = {'recognition': ('generic', 'masked', 'two_pass', 'oracle'), 'anticipation': ('generic', 'history')}
+"""How may be asked (data.action_questions). `oracle` and `history` are told true labels: upper bounds, not results."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One action that is asked for."""
+
+    episode: int
+    # Frame of the episode at which is asked.
+    place: int
+    # Number of the action in the episode.
+    number: int
+    # Number of the last action that is over there, -1 for none.
+    before: int
+
+
+def targets(episodes: Sequence[EpisodeFrames], task: str) -> tuple[list[Target], Counter[str]]:
+    """All actions of episodes with the frame at which to ask, and how many have no such frame, by reason."""
+    found, missing = [], Counter()
+    for index, episode in enumerate(episodes):
+        stops = np.array([action.stop_s for action in episode.actions])
+        for number, action in enumerate(episode.actions):
+            until = action.stop_s - 1e-6 if task == 'recognition' else action.start_s - GAP_S + 1e-6
+            place = int(np.searchsorted(episode.stamps, until)) - 1
+            if place < 0 or place + 1 == len(episode.stamps) and until > episode.stamps[-1] + 1:
+                missing['outside_the_frames'] += 1
+            elif task == 'recognition' and episode.stamps[place] < action.start_s:
+                missing['shorter_than_a_frame'] += 1
+            else:
+                over = np.flatnonzero(stops <= episode.stamps[place] + 1e-6)
+                found.append(Target(index, place, number, int(over[-1]) if len(over) else -1))
+    return found, missing
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a head said of targets."""
+
+    # Logits (N, V) and (N, M), and the same without preference for what is common (MambaVL.balanced).
+    verbs: np.ndarray
+    nouns: np.ndarray
+    balanced: tuple[np.ndarray, np.ndarray]
+
+
+class Examiner:
+    """Puts questions about episodes to an action head.
+
+    Args:
+        head: on its device.
+        tokens: of all frames (training.watched), (F, width).
+        episodes: of these frames.
+        tokenizer, labels, length: of the model: words, and most text tokens of a question.
+    """
+
+    def __init__(self, head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], tokenizer: Tokenizer,
+                 labels: Labels, length: int, watch: Watch = unwatched):
+        self.head, self.tokens, self.episodes, self.labels = head, tokens, episodes, labels
+        self.tokenizer, self.length = tokenizer, length
+        self.seen = [self._follow(episode) for episode in watch(episodes, len(episodes), 'episodes seen', 'episode')]
+
+    def _follow(self, episode: EpisodeFrames) -> torch.Tensor:
+        with measured(self.head) as device:
+            own = self.tokens[episode.first:episode.first + len(episode.stamps)]
+            return self.head.follow(torch.from_numpy(np.array(own)).float().to(device)[None])[0]
+
+    def ask(self, asked: Sequence[Target], way: str, *, ask: bool = True) -> Answers:
+        """Ask for actions in one of WAYS; with ask=False the question is empty.
+
+        Raises:
+            ValueError: an unknown way.
+        """
+        if way == 'two_pass':
+            first = self._read(asked, [self._masked(target) for target in asked])
+            pairs = [filled(self._key(target), self.labels.verbs[verb], self.labels.nouns[noun]) for target, verb, noun
+                     in zip(asked, first.verbs.argmax(1), first.nouns.argmax(1))]
+            return self._read(asked, pairs)
+        ways = {'generic': lambda target: NOW, 'masked': self._masked, 'oracle': self._oracle, 'history': self._history,
+                'generic_next': lambda target: NEXT}
+        if way not in ways:
+            raise ValueError(f'way is {way!r}; give one of {", ".join((*ways, "two_pass"))}')
+        return self._read(asked, [ways[way](target) if ask else ('', '') for target in asked])
+
+    def _action(self, target: Target, number: int) -> tuple[str, str]:
+        action = self.episodes[target.episode].actions[number]
+        return self.labels.verbs[action.verb], self.labels.nouns[action.noun]
+
+    def _key(self, target: Target) -> str:
+        return f'{self.episodes[target.episode].seed} {target.number}'
+
+    def _masked(self, target: Target) -> Pair:
+        return filled(self._key(target))
+
+    def _oracle(self, target: Target) -> Pair:
+        return filled(self._key(target), *self._action(target, target.number))
+
+    def _history(self, target: Target) -> Pair:
+        return after(self._action(target, target.before) if target.before >= 0 else None)
+
+    def _read(self, asked: Sequence[Target], pairs: Sequence[Pair]) -> Answers:
+        parts = []
+        with measured(self.head) as device:
+            for start in range(0, len(asked), 256):
+                some = asked[start:start + 256]
+                seen = torch.stack([self.seen[target.episode][target.place] for target in some])
+                words = [part.to(device) for which in range(2) for part in self.tokenizer.encode(
+                    [pair[which] for pair in pairs[start:start + 256]], self.length)]
+                verbs, nouns = self.head.classify(seen, words[0], words[2], words[1], words[3])
+                parts.append([part.float().cpu().numpy() for part in
+                              (verbs, nouns, *self.head.balanced(verbs, nouns))])
+        verbs, nouns, *balanced = (np.concatenate(part) for part in zip(*parts))
+        return Answers(verbs, nouns, tuple(balanced))
+
+
+def truth(episodes: Sequence[EpisodeFrames], asked: Sequence[Target]) -> tuple[np.ndarray, list[str]]:
+    """Verb and noun of each target (N, 2), and its kitchen."""
+    actions = [episodes[target.episode].actions[target.number] for target in asked]
+    return (np.array([(action.verb, action.noun) for action in actions]).reshape(-1, 2),
+            [f'seed {episodes[target.episode].seed}' for target in asked])
+
+
+def held_out(pairs: np.ndarray, labels: Labels) -> np.ndarray:
+    """Which verb-noun pairs (N, 2) training never met: (N,) bool."""
+    known = {(labels.verbs.index(verb), labels.nouns.index(noun)) for verb, noun in HELD_OUT.verb_nouns
+             if verb in labels.verbs and noun in labels.nouns}
+    return np.array([tuple(pair) in known for pair in pairs.tolist()], bool)
+
+
+def ranks(answers: Answers, pairs: np.ndarray, *, balanced: bool = False) -> dict[str, np.ndarray]:
+    """Rank of the true verb, noun and action of each target, (N,) each."""
+    verbs, nouns = answers.balanced if balanced else (answers.verbs, answers.nouns)
+    return {'verb': label_ranks(verbs, pairs[:, 0]), 'noun': label_ranks(nouns, pairs[:, 1]),
+            'action': listed_ranks(rank_actions(verbs, nouns)[0], action_id(pairs[:, 0], pairs[:, 1]))}
+
+
+def top1(found: np.ndarray, kitchens: Sequence[str], k: int = 1) -> dict[str, Any]:
+    """Share of ranks (N,) below k with its interval over kitchens."""
+    return told(bootstrap(mean_rows(found < k), ratio, kitchens))
+
+
+def recall5(found: np.ndarray, classes: np.ndarray, kitchens: Sequence[str]) -> dict[str, Any]:
+    """Class-mean top-5 recall of ranks (N,) of classes (N,) with its interval over kitchens."""
+    names, index = np.unique(classes, return_inverse=True)
+    rows = np.zeros((len(found), 2 * len(names)))
+    rows[np.arange(len(found)), index] = found < 5
+    rows[np.arange(len(found)), len(names) + index] = 1
+    return told(bootstrap(rows, _class_mean, kitchens))
+
+
+def _class_mean(sums: np.ndarray) -> np.ndarray:
+    hits, counts = np.split(sums, 2, -1)
+    present = counts > 0
+    recall = np.where(present, hits / np.where(present, counts, 1), 0)
+    return recall.sum(-1) / present.sum(-1)
+
+
+def action_scores(answers: Answers, pairs: np.ndarray, kitchens: Sequence[str]) -> dict[str, Any]:
+    """Top-1, top-5 and mean top-5 recall of verb, noun and action; the recall of balanced scores, see MambaVL."""
+    plain, fair = ranks(answers, pairs), ranks(answers, pairs, balanced=True)
+    classes = {'verb': pairs[:, 0], 'noun': pairs[:, 1], 'action': action_id(pairs[:, 0], pairs[:, 1])}
+    return {'samples': len(pairs)} | {
+        kind: {'top1': top1(plain[kind], kitchens), 'top5': top1(plain[kind], kitchens, 5),
+               'mean_top5_recall': recall5(fair[kind], classes[kind], kitchens),
+               'mean_top5_recall_unbalanced': recall5(plain[kind], classes[kind], kitchens)} for kind in plain}
+
+
+def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
+    """Everything that can be asked: task -> way -> scores of all, seen and held-out pairs; and what had no frame."""
+    found: dict[str, Any] = {}
+    for task in TASKS:
+        asked, missing = targets(examiner.episodes, task)
+        if not asked:
+            raise ValueError(f'no action can be asked for ({dict(missing)}); give longer episodes')
+        pairs, kitchens = truth(examiner.episodes, asked)
+        new = held_out(pairs, examiner.labels)
+        found[task] = {'left_out': dict(missing)}
+        for way in WAYS[task] if ask else ('generic',):
+            answers = examiner.ask(asked, 'generic_next' if (task, way) == ('anticipation', 'generic') else way,
+                                   ask=ask)
+            found[task][way] = {name: action_scores(_some(answers, where), pairs[where],
+                                                    [kitchens[i] for i in np.flatnonzero(where)])
+                                for name, where in (('all', np.ones_like(new)), ('seen', ~new), ('held_out', new))
+                                if where.any()}
+    return found
+
+
+def _some(answers: Answers, where: np.ndarray) -> Answers:
+    return Answers(answers.verbs[where], answers.nouns[where], tuple(part[where] for part in answers.balanced))
+
+
+class References:
+    """Guesses from true labels alone: how common an action is, the last one again, and what mostly follows it.
+
+    Args:
+        episodes: of training.
+    """
+
+    def __init__(self, episodes: Sequence[EpisodeFrames]):
+        self.prior: Counter[tuple[int, int]] = Counter()
+        self.after: dict[tuple[int, int] | None, Counter[tuple[int, int]]] = {}
+        for episode in episodes:
+            names = [(action.verb, action.noun) for action in episode.actions]
+            self.prior.update(names)
+            for before, name in zip([None, *names], names):
+                self.after.setdefault(before, Counter())[name] += 1
+
+    def lines(self, episodes: Sequence[EpisodeFrames], asked: Sequence[Target]) -> dict[str, list[list[int]]]:
+        """Line -> action ids for each target, best first."""
+        common = [name for name, _ in self.prior.most_common()]
+
+        def listed(first: Sequence[tuple[int, int]]) -> list[int]:
+            return [int(action_id(*name)) for name in dict.fromkeys([*first, *common])][:100]
+
+        befores = [[(action.verb, action.noun) for action in episodes[target.episode].actions[:target.before + 1]]
+                   for target in asked]
+        return {'prior': [listed([]) for _ in asked], 'repeat_last': [listed(names[::-1]) for names in befores],
+                'bigram': [listed([name for name, _ in self.after.get(names[-1] if names else None,
+                                                                      Counter()).most_common()]) for names in befores]}
+
+
+def reference_scores(references: References, episodes: Sequence[EpisodeFrames]) -> dict[str, Any]:
+    """Action top-1 and mean top-5 recall of the lines, anticipation."""
+    asked, _ = targets(episodes, 'anticipation')
+    pairs, kitchens = truth(episodes, asked)
+    ids = action_id(pairs[:, 0], pairs[:, 1])
+    found = {}
+    for name, lists in references.lines(episodes, asked).items():
+        width = max(map(len, lists))
+        listed = np.array([row + [-1] * (width - len(row)) for row in lists])
+        position = listed_ranks(listed, ids)
+        found[name] = {'action': {'top1': top1(position, kitchens), 'top5': top1(position, kitchens, 5),
+                                  'mean_top5_recall': recall5(position, ids, kitchens)}}
+    return found

@@ -1,0 +1,115 @@
+"""Learning actions from watched episodes, on a world where a token says what is done."""
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.action_questions import NEXT, NOW
+from m3et_ros.data.kitchen.episodes import Action, EpisodeFrames
+from m3et_ros.data.kitchen.labels import corpus
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.data.types import Labels
+from m3et_ros.evaluation.runs.actions import Examiner, examine
+from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.training.actions import Act, CollateWindows, Windows, count_priors, train_head
+
+LABELS = Labels((), (), (), ('take', 'put', 'wash'), ('cup', 'pan', 'plate'))
+RATE, WIDTH = 5.0, 12
+
+
+def world(count, seed):
+    """Episodes in which wash follows put follows take; tokens show verb and noun while something is done."""
+    rng = np.random.default_rng(seed)
+    episodes, tokens = [], []
+    for number in range(count):
+        start, actions, first = 1.0, [], int(rng.integers(9))
+        for k in range(8):
+            actions.append(Action(start, start + 1.4, (first + k) % 3, (first + k) // 3 % 3))
+            start += 1.4 + float(rng.uniform(0.6, 1.6))
+        stamps = np.arange(100) / RATE
+        episode = EpisodeFrames(number, 100 * number, stamps, tuple(actions))
+        rows = rng.normal(0, 0.3, (100, WIDTH))
+        for place, now in enumerate(episode.now()):
+            if now >= 0:
+                rows[place, actions[now].verb] += 2
+                rows[place, 3 + actions[now].noun] += 2
+        episodes.append(episode)
+        tokens.append(rows)
+    return np.concatenate(tokens).astype(np.float16), episodes
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+    return Tokenizer.train(corpus(), vocabulary=200)
+
+
+def build(tokenizer, **changes):
+    torch.manual_seed(0)
+    return MambaVL(MambaVLConfig(**{'d_in': WIDTH, 'd': 24, 'd_word': 16, 'vocabulary': tokenizer.vocabulary, 'N': 4,
+                                    'verbs': 3, 'nouns': 3, 'fade': 5, 'hidden': 32, **changes}))
+
+
+def test_a_window_asks_for_what_is_done_there_and_what_comes_a_second_later():
+    tokens, episodes = world(4, 0)
+    data = Windows(tokens, episodes, LABELS, length=50, asked=8)
+    assert len(data) == 8
+    windows = [data[i] for i in range(8)]
+    for window in windows:
+        seed, start = int(window.key.split()[1]), int(window.key.split()[3])
+        episode = episodes[seed]
+        np.testing.assert_array_equal(window.tokens, tokens[100 * seed + start:100 * seed + start + 50])
+        for place, now, following in zip(window.places, window.now, window.next):
+            stamp = (start + place) / RATE
+            under_way = [(a.verb, a.noun) for a in episode.actions if a.start_s <= stamp < a.stop_s]
+            later = [(a.verb, a.noun) for a in episode.actions if a.start_s >= stamp + 1 - 1e-9]
+            assert tuple(now) == (under_way or [(-1, -1)])[0] and tuple(following) == (later or [(-1, -1)])[0]
+    pairs = [pair for window in windows for pair in window.questions]
+    assert len(windows[0].questions) == 16 and {NOW, NEXT} < set(pairs)
+    assert any('[MASK]' in noun for noun, _ in pairs) and any('After the action' in noun for noun, _ in pairs)
+    assert (data[3].tokens == windows[3].tokens).all()
+    data.epoch = 1
+    assert any(data[i].key != windows[i].key for i in range(8))
+    assert set(Windows(tokens, episodes, LABELS, length=50, ask=False)[0].questions) == {('', '')}
+    with pytest.raises(ValueError, match='no episode has 200 frames'):
+        Windows(tokens, episodes, LABELS, length=200)
+
+
+def test_a_head_learns_to_tell_and_to_foresee(tmp_path, tokenizer):
+    """The order of the actions is fixed, so what comes next can be known; guessing finds one in nine."""
+    tokens, episodes = world(24, 1)
+    head = build(tokenizer)
+    recipe = Act(samples=1280, batch=8, lr=5e-3, dropout=0.0, smoothing=0.0)
+    outcome, trained, main = train_head(head, Windows(tokens, episodes, LABELS, length=40), tokenizer, 20,
+                                        tmp_path / 'run', recipe=recipe)
+    assert main and outcome.step == 160
+    tested = world(6, 2)
+    found = examine(Examiner(trained.eval(), *tested, tokenizer, LABELS, 20))
+    assert found['recognition']['generic']['all']['action']['top1']['value'] > 0.9
+    assert found['anticipation']['generic']['all']['action']['top1']['value'] > 0.4
+    assert found['anticipation']['generic']['all']['samples'] == 48 - found['anticipation']['left_out'].get(
+        'outside_the_frames', 0)
+    assert set(found['recognition']) == {'left_out', 'generic', 'masked', 'two_pass', 'oracle'}
+
+
+def test_priors_are_shares_of_the_classes_and_where_the_head_starts(tokenizer):
+    _, episodes = world(10, 3)
+    head = build(tokenizer, hidden=0)
+    count_priors(head, episodes)
+    verbs = [action.verb for episode in episodes for action in episode.actions]
+    torch.testing.assert_close(head.verb_prior.exp(), torch.tensor(
+        [(verbs.count(verb) + 0.5) / (len(verbs) + 1.5) for verb in range(3)]))
+    assert torch.equal(head.verb_head.bias, head.verb_prior)
+
+
+def test_frames_without_an_action_count_for_nothing(tokenizer):
+    tokens, episodes = world(4, 0)
+    batch, keys = CollateWindows(tokenizer, 20)([Windows(tokens, episodes, LABELS, length=50, asked=8)[0]])
+    batch['now'][:] = -1
+    found = Act(dropout=0.0).losses(build(tokenizer), batch, torch.Generator().manual_seed(0))
+    assert found['now_verb'] == found['now_noun'] == 0 and found['next_verb'] > 0 and len(keys) == 1
+
+
+@pytest.mark.parametrize('field', ['smoothing', 'dropout'])
+def test_fields_out_of_range_are_refused_by_name(field):
+    with pytest.raises(ValueError, match=field):
+        Act(**{field: 1.0})
