@@ -157,7 +157,8 @@ def test_same_width_needs_no_video_projection():
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'d': 0}, 'd is 0; give a whole number from 1 to 8192'), ({'N': 1.5}, 'N is 1.5'),
-    ({'verbs': True}, 'verbs is True'), ({'shared_A': 1}, 'shared_A is 1; give true or false'), ({'rate_hz': -1.0}, 'rate_hz is -1.0')])
+    ({'verbs': True}, 'verbs is True'), ({'shared_A': 1}, 'shared_A is 1; give true or false'),
+    ({'rate_hz': -1.0}, 'rate_hz is -1.0')])
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         MambaVLConfig(**changes)
