@@ -1,0 +1,138 @@
+"""What MambaVL's parts are good for: shared or disjoint A, with questions or without, Mamba or Transformer.
+
+    python benchmarks/actions.py --model kitchen --data CACHE ... --test CACHE ... --out runs/actions
+                                                                # writes benchmarks/results/actions.json
+
+The caches hold episodes (`m3et generate --stride 2 --frames 200`). Every frame is encoded once by the same frozen
+model; then each variant is trained on the same windows, with the same steps and seeds, and examined on test kitchens
+beside what true labels alone would give: how common an action is, the last one again, and what mostly follows it. The
+Transformer variant has causal attention blocks of the mixers' size in their place. Figures are written after each run.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from runs import RESULTS, told_to_end, write
+from torch import Tensor, nn
+
+from m3et_ros.cli.output import note
+from m3et_ros.cli.progress import track
+from m3et_ros.data.kitchen.cache import read_recipe
+from m3et_ros.data.kitchen.episodes import frame_rate
+from m3et_ros.evaluation.runs.actions import Examiner, References, examine, reference_scores
+from m3et_ros.evaluation.runs.report import made_by
+from m3et_ros.layers.attention import TransformerBlock
+from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.models.positions import sincos_2d
+from m3et_ros.runtime.models import action_config, open_checkpoint
+from m3et_ros.training.actions import Act, Windows, train_head
+from m3et_ros.training.loop import Sitting
+from m3et_ros.training.state import STATE
+from m3et_ros.training.watched import watch_episodes
+
+VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}}
+LONGEST = 1024
+"""Tokens that the Transformer's positions reach."""
+
+
+class Attentive(nn.Module):
+    """A causal Transformer block in the place of a mixer, of about its size."""
+
+    def __init__(self, mixer: nn.Module, d: int, heads: int = 4):
+        super().__init__()
+        size = sum(parameter.numel() for parameter in mixer.parameters())
+        self.block = TransformerBlock(d=d, heads=heads, mlp_ratio=max(0.25, (size / d ** 2 - 4) / 2))
+        self.register_buffer('positions', sincos_2d(LONGEST, 1, d), persistent=False)
+
+    def forward(self, u: Tensor, *, mask: Tensor | None = None, A_log: Tensor | None = None) -> Tensor:
+        """As a mixer that is called on a whole sequence."""
+        y = self.block(u + self.positions[:u.shape[1]], mask=mask, causal=True)
+        return y if mask is None else y.masked_fill(~mask[..., None], 0)
+
+
+def build(variant: str, config: MambaVLConfig, seed: int) -> MambaVL:
+    """The head of a variant with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = MambaVL(replace(config, **VARIANTS[variant]))
+        if variant == 'transformer':
+            head.video_mixer, head.text_mixer = (Attentive(mixer, config.d) for mixer in (head.video_mixer,
+                                                                                         head.text_mixer))
+            head.A_log.requires_grad_(False)  # nobody reads it
+        return head
+
+
+def main() -> None:
+    """Encode, train every variant with every seed, examine and write."""
+    asked = options()
+    checkpoint = open_checkpoint(asked.model)
+    eyes = [watch_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, watch=track)
+            for name, folders in (('train', asked.data), ('test', asked.test))]
+    config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(asked.data))
+    document: dict[str, Any] = {
+        'made_by': made_by(f'python benchmarks/actions.py --model {asked.model}', checkpoint,
+                           read_recipe(asked.test[0]), data=[read_recipe(folder).name for folder in asked.data],
+                           **{name: getattr(asked, name) for name in ('seeds', 'samples', 'length', 'batch')}),
+        'references': reference_scores(References(eyes[0][1]), eyes[1][1]), 'variants': {}}
+    for seed in asked.seeds:
+        for variant in asked.variants:
+            note(f'{variant}, seed {seed}')
+            head, parameters = trained(variant, config, seed, asked, checkpoint, eyes[0])
+            scores = examine(Examiner(head, *eyes[1], checkpoint.tokenizer, checkpoint.labels,
+                                      checkpoint.model.config.text_length), ask=variant != 'without_questions')
+            row = document['variants'].setdefault(variant, {'parameters': parameters, 'seeds': {}})
+            row['seeds'][str(seed)] = scores
+            row['means'] = means(list(row['seeds'].values()))
+            write(asked.results or RESULTS / 'actions.json', document)
+
+
+def trained(variant: str, config: MambaVLConfig, seed: int, asked: argparse.Namespace, checkpoint: Any,
+            eyes: tuple[np.ndarray, Sequence]) -> tuple[MambaVL, int]:
+    """A head after its training, and its number of parameters that learn."""
+    head = build(variant, config, seed)
+    data = Windows(*eyes, checkpoint.labels, length=asked.length, ask=variant != 'without_questions', seed=seed)
+    folder = asked.out / f'{variant}-{seed}'
+    _, head, _ = train_head(head, data, checkpoint.tokenizer, checkpoint.model.config.text_length, folder,
+                            recipe=Act(samples=asked.samples, batch=asked.batch), seed=seed,
+                            sitting=Sitting(resume=(folder / STATE).exists()))
+    return head.eval(), sum(p.numel() for p in head.parameters() if p.requires_grad)
+
+
+def means(scores: Sequence[dict]) -> dict[str, Any]:
+    """Figures of all seeds: task -> way -> action figure -> mean and each seed's."""
+    table: dict[str, Any] = {}
+    for task in ('recognition', 'anticipation'):
+        for way in (name for name in scores[0][task] if name != 'left_out'):
+            for figure in ('top1', 'mean_top5_recall'):
+                values = [score[task][way]['all']['action'][figure]['value'] for score in scores]
+                table.setdefault(task, {}).setdefault(way, {})[figure] = {
+                    'mean': round(float(np.mean(values)), 6), 'seeds': values}
+    return table
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', default='kitchen', help='whose eyes are used')
+    parser.add_argument('--data', type=Path, nargs='+', required=True, help='caches of training episodes')
+    parser.add_argument('--test', type=Path, nargs='+', required=True, help='caches of test episodes')
+    parser.add_argument('--out', type=Path, required=True, help='folder of tokens and runs')
+    parser.add_argument('--results', type=Path, help='JSON file; default in benchmarks/results')
+    parser.add_argument('--seeds', type=lambda text: [int(word) for word in text.split(',')], default='0,1,2')
+    parser.add_argument('--samples', type=int, default=Act.samples, help='windows of each training')
+    parser.add_argument('--length', type=int, default=100, help='frames of a window')
+    parser.add_argument('--batch', type=int, default=Act.batch)
+    parser.add_argument('--variants', nargs='+', choices=sorted(VARIANTS), default=list(VARIANTS))
+    parser.add_argument('--bf16', action='store_true', help='encode frames in bfloat16')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    told_to_end(main)
