@@ -8,7 +8,6 @@ byte for byte.
 """
 
 import os
-import shlex
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
+from m3et_ros.cli import evaluate_actions
 from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
+from m3et_ros.cli.sittings import command_line
 
 app = typer.Typer(help='Measure a model on kitchens that it has never seen.', no_args_is_help=True)
 
@@ -186,23 +187,10 @@ def _write(out: Path, context: typer.Context, subject: Any, recipe: Any, setting
     """Write metrics.json and per_sample.csv; returns the former."""
     from m3et_ros.evaluation.runs.report import made_by, write_metrics, write_samples
 
-    document = {'made_by': made_by(_command(context), subject, recipe, **settings), 'metrics': metrics}
+    document = {'made_by': made_by(command_line(context, UNTOLD), subject, recipe, **settings), 'metrics': metrics}
     write_metrics(out, document)
     write_samples(out, rows)
     return document
-
-
-def _command(context: typer.Context) -> str:
-    """The command that was given; options at their defaults and those without influence are left out."""
-    words = context.command_path.split()
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name)
-        if parameter.name in UNTOLD or value in (None, [], ()) or value == parameter.default:
-            continue
-        flag = parameter.opts[0] if value is not False else parameter.secondary_opts[0]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            words += [flag] if isinstance(item, bool) else [flag, str(getattr(item, 'value', item))]
-    return shlex.join(words)
 
 
 def _draw_replies(out: Path, model_id: str, drawn: Any, replies: list) -> None:
@@ -252,3 +240,6 @@ def _tell_reconstruction(metrics: dict[str, Any], out: Path) -> None:
             add(f'share by which the model is below {name.replace("_", " ")}', scores.get('model_below'))
     say(table(rows, right=(1,)))
     say(f'\n{metrics["frames"]:,} frames; all of it in {out}.')
+
+
+app.command('actions')(evaluate_actions.actions)

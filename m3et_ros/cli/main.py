@@ -25,8 +25,9 @@ app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=Fa
                   help='Embodied vision-language on ROS 2: camera topics in; depth, segmentation, answers and '
                        'anticipation out.')
 for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, models.models,
-             generate.generate, train.train, doctor.doctor):
+             generate.generate, doctor.doctor):
     app.command(verb.__name__)(verb)
+app.add_typer(train.app, name='train')
 app.add_typer(evaluate.app, name='evaluate')
 
 

@@ -8,32 +8,26 @@
 """
 
 import os
-import shlex
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Json, Refused, emit, note, say
+from m3et_ros.cli import train_actions
+from m3et_ros.cli.output import Json, Refused, emit, say
+from m3et_ros.cli.sittings import asked_to_stop, command_line, teller
 
-Stage = Enum('Stage', {'pretrain': 'pretrain', 'vqa': 'vqa'}, type=str)
+app = typer.Typer(help='Train a model, here or under torchrun.', no_args_is_help=True)
 CHECKPOINT = 'checkpoint'
 BAGS = 'bags'
 """Where in the folder of the run the frames of recordings are laid down."""
-QUIET = 10.0
-"""Seconds between lines of progress, at least."""
 
 
+@app.command('pretrain', help='Predict hidden patches of colour, depth and labels.')
+@app.command('vqa', help='Answer questions, and tell depth and labels of what is seen.')
 def train(
-        context: typer.Context,
-        stage: Annotated[Stage, typer.Argument(help='pretrain: predict hidden patches; vqa: answer questions.')],
-        *,
+        context: typer.Context, *,
         data: Annotated[list[str] | None, typer.Option(
             help='Cache of training kitchens, or nyu:PATH, vqav2:QUESTIONS,ANNOTATIONS,IMAGES, imagenet:ROOT or '
                  'bag:PATH; may be given several times.', show_default=False)] = None,
@@ -57,30 +51,31 @@ def train(
         bf16: Annotated[bool, typer.Option('--bf16', help='Matrix products in bfloat16, for GPUs and AMX.')] = False,
         resume: Annotated[bool, typer.Option('--resume', help='Go on with the run in --out.')] = False,
         as_json: Json = False) -> None:
-    """Train a model on the simulated kitchen, on recordings or public data sets, here or under torchrun."""
+    """Do one of the paper's two stages on the simulated kitchen, on recordings or public data sets."""
     # Waiting threads that spin are worse than one thread as soon as another process works; read when torch is loaded.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.checkpoint import save_checkpoint
     from m3et_ros.training.loop import Sitting
     from m3et_ros.training.recipes import STAGES, run
 
+    stage = context.info_name
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr),
                                              ('optimiser', optimiser)) if value is not None}
     checkpoint = _start(model, start, words, seed)
     try:
-        recipe = STAGES[stage.value](**given)
+        recipe = STAGES[stage](**given)
     except ValueError as error:
         raise Refused(f'{error}.') from error
     sources = _sources([*(data or []), *(f'bag:{path}' for path in bag or [])], checkpoint, out / BAGS, every=every,
-                       each=questions if stage is Stage.vqa else 0, seed=seed)
-    with _asked_to_stop() as stop:
+                       each=questions if stage == 'vqa' else 0, seed=seed)
+    with asked_to_stop() as stop:
         outcome, trained, main = run(
             recipe, checkpoint.model, sources, tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers,
-            classes=checkpoint.labels.classes, folder=out, seed=seed, tell=_teller(), stop=stop,
+            classes=checkpoint.labels.classes, folder=out, seed=seed, tell=teller(), stop=stop,
             sitting=Sitting(minutes=minutes, workers=workers, bf16=bf16, resume=resume))
     if not main:
         return
-    card = _card(checkpoint.model_id, recipe, outcome, sources, seed, _command(context))
+    card = _card(checkpoint.model_id, recipe, outcome, sources, seed, command_line(context))
     model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, model=trained, trained=True), card=card)
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
@@ -142,53 +137,6 @@ def _kitchens(folders: list[Path], *, each: int, seed: int) -> Any:
     return kitchens
 
 
-def _teller() -> Callable[[dict], None]:
-    """Say now and then how far along the run is."""
-    last = -QUIET
-
-    def tell(entry: dict) -> None:
-        nonlocal last
-        if time.monotonic() - last < QUIET and entry['step'] < entry['steps']:
-            return
-        last = time.monotonic()
-        losses = ', '.join(f'{name} {value:.3f}' for name, value in entry['losses'].items())
-        note(f'step {entry["step"]:,} of {entry["steps"]:,}: {losses}; {entry["samples_per_second"]:.0f} samples/s, '
-             f'{entry["seconds_left"] / 60:.0f} min left')
-    return tell
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM once ends the run after the step, its state saved; twice ends it at once."""
-    asked = False
-
-    def ask(number: int, _frame: Any) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(number, before[number])
-        note('stopping after this step; the state is saved')
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _command(context: typer.Context) -> str:
-    """The command that was given, options at their defaults left out."""
-    words = ['m3et', 'train']
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name)
-        if value in (None, False) or parameter.param_type_name == 'option' and value == parameter.default:
-            continue
-        flag = [] if parameter.param_type_name == 'argument' else [parameter.opts[0]]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            words += flag if item is True else [*flag, str(getattr(item, 'value', item))]
-    return shlex.join(words)
-
-
 def _card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, command: str) -> str:
     """The model card: what was done and measured, nothing else."""
     from m3et_ros.data.kitchen.cache import read_recipe
@@ -207,3 +155,6 @@ def _card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, comma
         '## Data', '', *parts, *caches, '',
         '## Losses', '', 'Means of the last steps on training data, weighted as in the recipe; not a test result.', '',
         *losses, ''])
+
+
+app.command('actions')(train_actions.actions)
