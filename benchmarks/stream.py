@@ -1,0 +1,85 @@
+"""What a frame costs the action stream after 10, 100, 1,000 and 10,000 frames, against reading the whole clip again.
+
+    python benchmarks/stream.py                      # writes benchmarks/results/stream.json
+
+Both sides get the same random tokens of frames and answer the same two questions, in turn within one process, one
+thread: the stream goes on from its state, the clip is scanned from its beginning. Random weights: the cost does not
+depend on them. The largest difference of their answers is told with the figures.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from m3et_ros.data.action_questions import NEXT, NOW
+from m3et_ros.models.mambavl import VideoStream
+from m3et_ros.runtime.models import untrained
+
+RESULTS = Path(__file__).parent / 'results' / 'stream.json'
+AT = (10, 100, 1_000, 10_000)
+
+
+def bytes_of(state: VideoStream) -> int:
+    """Memory that the state holds on to."""
+    return sum(part.untyped_storage().nbytes() for part in (*state.mixer, state.total, state.count))
+
+
+def timed(call: Callable, rounds: int) -> float:
+    """Median seconds of CPU time of a call."""
+    found = []
+    for _ in range(rounds):
+        start = time.process_time()
+        call()
+        found.append(time.process_time() - start)
+    return statistics.median(found)
+
+
+def main() -> None:
+    """Run one long stream, stop at each mark to measure, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--size', default='kitchen', help='size whose action head is measured')
+    parser.add_argument('--rounds', type=int, default=30, help='measurements at each mark')
+    parser.add_argument('--marks', type=int, nargs='+', default=AT, help='frames after which is measured')
+    parser.add_argument('--results', type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    checkpoint = untrained(asked.size, 0)
+    head, length = checkpoint.heads['mambavl'].eval(), checkpoint.model.config.text_length
+    words = [checkpoint.tokenizer.encode(pair, length) for pair in (NOW, NEXT)]
+    frames = torch.randn(1, max(asked.marks), head.config.d_in, generator=torch.Generator().manual_seed(0))
+
+    def answers(read: Callable) -> list[torch.Tensor]:
+        return [part for ids, mask in words for part in read(ids[:1], ids[1:], mask[:1], mask[1:])]
+
+    state, rows = head.init_stream(1), {}
+    with torch.inference_mode():
+        for count in tqdm(range(1, max(asked.marks) + 1), desc='frames'):
+            frame = frames[:, count - 1:count]
+            before, state = state, head.update(state, frame)
+            if count not in asked.marks:
+                continue
+            clip = frames[:, :count]
+            streamed = answers(lambda *q: head.read(state, *q))
+            whole = answers(lambda *q: head(clip, *q))
+            rows[str(count)] = {
+                'stream_s': timed(lambda: answers(lambda *q: head.read(head.update(before, frame), *q)), asked.rounds),
+                'clip_s': timed(lambda: answers(lambda *q: head.classify(head.follow(clip)[:, -1], *q)),
+                                max(1, min(asked.rounds, 3000 // count))),
+                'state_bytes': bytes_of(state),
+                'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole))}
+    first, last = rows[str(min(asked.marks))], rows[str(max(asked.marks))]
+    result = {'size': asked.size, 'parameters': sum(p.numel() for p in head.parameters()), 'frames': rows,
+              'last_to_first': {name: last[name] / first[name] for name in ('stream_s', 'clip_s', 'state_bytes')}}
+    asked.results.parent.mkdir(exist_ok=True)
+    asked.results.write_text(json.dumps(result, indent=2) + '\n')
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == '__main__':
+    main()
