@@ -268,7 +268,7 @@ def _notes(path: Path, segments: Sequence[Segment], reversed_ids: Sequence[str],
     empty = [s.narration_id for s in segments if s.start_s == s.stop_s and s.narration_id not in set(reversed_ids)]
     for kind, names, why in (
             ('unknown_class', unknown, 'have a verb or noun that is not in the class lists; they count as targets that '
-             'nobody can get right and are left out of histories: give the lists that belong to the file'),
+             'nobody can get right and stand as unknown in histories: give the lists that belong to the file'),
             ('zero_length', empty, 'last no time; they are kept with a duration of 0: mend their stop_timestamp'),
             ('reversed', reversed_ids, 'end before they start; they are kept with a duration of 0: mend their '
              'stop_timestamp')):

@@ -1,0 +1,149 @@
+"""The model of what happens next: nothing of the future, no influence of pads, probabilities, one matrix A."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from m3et_ros.models.history import (
+    COUNTS,
+    TIMES,
+    HistoryConfig,
+    HistoryModel,
+    count_bucket,
+    pause_bucket,
+    time_bucket,
+)
+
+SMALL = HistoryConfig(verbs=5, nouns=7, pairs=6, words=11, d=8, e=6, hidden=10, slots=4, N=4)
+
+
+def batch(config=SMALL, *, windows=2, length=6, targets=5, seed=0):
+    g = torch.Generator().manual_seed(seed)
+
+    def ids(high, *size):
+        return torch.randint(high, size, generator=g)
+
+    def seconds(*size):
+        return 20 * torch.rand(size, generator=g)
+    found = {'verbs': ids(config.verbs + 1, windows, length), 'nouns': ids(config.nouns + 1, windows, length),
+             'pairs': ids(config.pairs + 1, windows, length), 'pauses': ids(2 * TIMES, windows, length),
+             'lengths_s': seconds(windows, length), 'mask': torch.ones(windows, length, dtype=torch.bool),
+             'window': ids(windows, targets), 'place': ids(length + 1, targets), 'cut_s': seconds(targets),
+             'last_verb': ids(config.verbs + 1, targets), 'last_noun': ids(config.nouns + 1, targets),
+             'slot_verb': ids(config.verbs + 1, targets, config.slots),
+             'slot_before': ids(config.verbs + 2, targets, config.slots),
+             'slot_count': 1 + ids(9, targets, config.slots), 'slot_lag_s': seconds(targets, config.slots),
+             'noun_question': 1 + ids(config.words - 1, 3, 5), 'verb_question': 1 + ids(config.words - 1, 3, 4),
+             'asked': ids(3, targets)}
+    # Each noun stands in one slot at most.
+    nouns = torch.stack([torch.randperm(config.nouns, generator=g)[:config.slots] for _ in range(targets)])
+    return found | {'slot_noun': nouns.masked_fill(torch.rand(nouns.shape, generator=g) < .3, -1)}
+
+
+def built(config=SMALL, seed=0):
+    torch.manual_seed(seed)
+    return HistoryModel(config).eval()
+
+
+def answers(model, given):
+    with torch.inference_mode():
+        return model.actions(model.see(given))
+
+
+@pytest.mark.parametrize('changes', [{}, {'question': False}, {'memory': False}, {'layers': 1}])
+def test_actions_are_a_distribution_over_all_pairs(changes):
+    config = replace(SMALL, **changes)
+    found = answers(built(config), batch(config))
+    assert found.shape == (5, 7, 5)
+    torch.testing.assert_close(found.exp().sum((1, 2)), torch.ones(5))
+
+
+def test_the_parts_agree_with_the_whole():
+    model, given = built(), batch()
+    with torch.inference_mode():
+        seen = model.see(given)
+        for noun in range(7):
+            own = model.verbs_of(seen, torch.full((5,), noun)).log_softmax(-1)
+            whole = own + model.nouns(seen).log_softmax(-1)[:, noun:noun + 1]
+            torch.testing.assert_close(model.actions(seen)[:, noun], whole)
+
+
+def test_what_ends_after_the_cut_has_no_influence():
+    model, given = built(), batch(length=8)
+    before = answers(model, given)
+    for target in range(5):
+        window, place = int(given['window'][target]), int(given['place'][target])
+        changed = given | {name: given[name].clone() for name in ('verbs', 'nouns', 'pairs', 'pauses', 'lengths_s')}
+        for name in ('verbs', 'nouns', 'pairs', 'pauses'):
+            changed[name][window, place:] = 0
+        changed['lengths_s'][window, place:] = 99.0
+        torch.testing.assert_close(answers(model, changed)[target], before[target])
+
+
+def test_what_was_seen_has_influence():
+    model, given = built(), batch()
+    given['place'][:] = 6
+    changed = given | {'verbs': given['verbs'].clone()}
+    changed['verbs'][:, 2] = (changed['verbs'][:, 2] + 1) % 5
+    assert (answers(model, changed) - answers(model, given)).abs().amax((1, 2)).min() > 1e-6
+
+
+def test_pads_have_no_influence():
+    model, given = built(), batch()
+    longer = dict(given)
+    for name in ('verbs', 'nouns', 'pairs', 'pauses', 'lengths_s', 'mask'):
+        longer[name] = torch.nn.functional.pad(given[name], (0, 3))
+    for name in ('noun_question', 'verb_question'):
+        longer[name] = torch.nn.functional.pad(given[name], (0, 2))
+    torch.testing.assert_close(answers(model, longer), answers(model, given))
+
+
+def test_a_slot_speaks_for_its_noun_alone():
+    model, given = built(), batch()
+    given['slot_noun'][0] = torch.tensor([2, -1, -1, -1])
+    with torch.inference_mode():
+        seen = model.see(given)
+        with_slot = model.nouns(seen)[0]
+        without = model.nouns(seen._replace(objects=torch.full_like(seen.objects, -1)))[0]
+    changed = (with_slot - without).abs() > 1e-7
+    assert changed.tolist() == [place == 2 for place in range(7)]
+
+
+def test_both_scans_share_one_matrix():
+    model, given = built().train(), batch()
+    assert [name for name, _ in model.named_parameters() if name.endswith('A_log')] == ['A_log']
+    seen = model.see(given)
+    (model.nouns(seen).sum() + model.verbs(seen).sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    grads = []
+    for question in (True, False):
+        torch.manual_seed(0)
+        other = HistoryModel(replace(SMALL, question=question, dropout=0.0))
+        other.load_state_dict(model.state_dict(), strict=False)
+        other.nouns(other.see(given)).sum().backward()
+        grads.append(other.A_log.grad)
+    assert not torch.allclose(*grads)
+
+
+def test_times_and_counts_fall_into_buckets():
+    seconds = torch.tensor([0.0, 0.1, 1.0, 10.0, 100.0, 1e6])
+    found = time_bucket(seconds)
+    assert found[0] == found[1] == 0 and found[-1] == TIMES - 1 and (found[2:].diff() > 0).all()
+    assert count_bucket(torch.tensor([1, 2, 4, 1000])).tolist() == [0, 1, 3, COUNTS - 1]
+    pauses = pause_bucket(torch.tensor([-1e6, -1.0, -0.01, 0.0, 1.0, 1e6]))
+    assert pauses.tolist() == [0, TIMES - 1 - int(time_bucket(torch.tensor(1.0))), TIMES - 1, TIMES,
+                               TIMES + int(time_bucket(torch.tensor(1.0))), 2 * TIMES - 1]
+
+
+@pytest.mark.parametrize('field, value', [('verbs', 0), ('d', 1.5), ('layers', True), ('dropout', 1.0),
+                                          ('question', 1)])
+def test_configs_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match=f'{field} is'):
+        HistoryConfig(**{field: value})
+
+
+def test_configs_survive_json():
+    assert HistoryConfig.from_dict(SMALL.to_dict()) == SMALL
+    with pytest.raises(ValueError, match="holds 'colour'"):
+        HistoryConfig.from_dict({'colour': 3})
