@@ -101,14 +101,14 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, *, card: str,
     head_configs = {name: head.config for name, head in checkpoint.heads.items()}
     _check_fit(config, checkpoint.tokenizer, checkpoint.labels, head_configs)
     folder.mkdir(parents=True, exist_ok=True)
-    sums = {MODEL: _write_weights(folder / MODEL, checkpoint.model, dtype)}
+    sums = {MODEL: write_weights(folder / MODEL, checkpoint.model, dtype)}
     for name, head in checkpoint.heads.items():
-        sums[f'{name}.safetensors'] = _write_weights(folder / f'{name}.safetensors', head, dtype)
+        sums[f'{name}.safetensors'] = write_weights(folder / f'{name}.safetensors', head, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
-    _write_json(folder / LABELS, asdict(checkpoint.labels))
+    write_json(folder / LABELS, asdict(checkpoint.labels))
     (folder / CARD).write_text(card, encoding='utf-8')
     model_id = f'{config.name}@{sums[MODEL][:8]}' if checkpoint.trained else checkpoint.model_id
-    _write_json(folder / CONFIG, {
+    write_json(folder / CONFIG, {
         'format': FORMAT, 'model_id': model_id, 'trained': checkpoint.trained, 'model': config.to_dict(),
         'heads': {name: asdict(head_config) for name, head_config in head_configs.items()}, 'sha256': sums})
     return model_id
@@ -128,7 +128,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
                              f'{TOKENIZER} and {LABELS}, or fetch one with M3ETCheckpoint.from_pretrained.')
     stored = _read_config(folder)
     config = _config_from(M3ETConfig, stored['model'])
-    labels = _labels_from(_read_json(folder / LABELS))
+    labels = _labels_from(read_json(folder / LABELS))
     try:
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except InputError as error:
@@ -136,8 +136,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     head_configs = {name: _config_from(_head_kind(name)[0], values) for name, values in stored['heads'].items()}
     _check_fit(config, tokenizer, labels, head_configs)
     sums = stored['sha256']
-    model = _read_weights(folder / MODEL, partial(M3ET, config), sums)
-    heads = {name: _read_weights(folder / f'{name}.safetensors', partial(_head_kind(name)[1], head_config), sums)
+    model = read_weights(folder / MODEL, partial(M3ET, config), sums)
+    heads = {name: read_weights(folder / f'{name}.safetensors', partial(_head_kind(name)[1], head_config), sums)
              for name, head_config in head_configs.items()}
     model_id = f'{config.name}@{sums[MODEL][:8]}' if stored['trained'] else stored['model_id']
     return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
@@ -218,11 +218,17 @@ def _head_kind(name: str) -> tuple[type, type[nn.Module]]:
     return HEADS[name]
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a document of a checkpoint folder."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a document of a checkpoint folder.
+
+    Raises:
+        InputError: model_config: it is too large or no JSON mapping.
+    """
     if path.stat().st_size > MAX_JSON_BYTES:
         raise InputError('model_config', f'{path.name} is larger than {MAX_JSON_BYTES} bytes; {AGAIN}.')
     try:
@@ -235,7 +241,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    stored = _read_json(folder / CONFIG)
+    stored = read_json(folder / CONFIG)
     kinds = {'format': int, 'model_id': str, 'trained': bool, 'model': dict, 'heads': dict, 'sha256': dict}
     for key, kind in kinds.items():
         if not isinstance(stored.get(key), kind):
@@ -283,7 +289,7 @@ def _labels_from(values: dict[str, Any]) -> Labels:
     return labels
 
 
-def _write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:
+def write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:
     """Write a state dict and return the SHA-256 of the file."""
     state = {name: tensor.detach().cpu().to(dtype if tensor.dim() > 1 else torch.float32).contiguous()
              for name, tensor in module.state_dict().items()}
@@ -299,8 +305,17 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_weights(path: Path, make: Callable[[], nn.Module], sums: Mapping[str, Any]) -> nn.Module:
-    """Build a module and fill it from a file whose header and checksum were checked first."""
+def read_weights(path: Path, make: Callable[[], nn.Module], sums: Mapping[str, Any]) -> nn.Module:
+    """Build a module and fill it from a file whose header and checksum were checked first.
+
+    Args:
+        path: safetensors.
+        make: builds the module.
+        sums: file name to SHA-256.
+
+    Raises:
+        InputError: model_missing, model_truncated, model_tensor or model_checksum, as load_checkpoint.
+    """
     with torch.device('meta'):
         expected = {name: list(tensor.shape) for name, tensor in make().state_dict().items()}
     if not path.is_file():
