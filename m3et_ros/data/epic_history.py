@@ -3,13 +3,14 @@
 Sorted by their end, the segments that are visible to a target are a beginning of its video, so that one causal pass
 over a video serves all its targets. A class that is not in the lists stands as 'unknown', one id too large.
 
-Symbols: N segments, in order of video and end; S slots; L past actions of a window; T targets; Q questions, Lq words.
+Symbols: N segments, in order of video and end; S slots of a memory; L past actions of a window; T targets;
+    Q questions, Lq words.
 """
 
 import bisect
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ class Pasts:
     Args:
         annotations: of the file.
         classes: for the ids that are known.
-        slots: S, objects that are remembered.
+        slots: objects and verbs that are remembered.
         gap_s: see data.epic.visible_counts.
 
     Attributes:
@@ -60,13 +61,13 @@ class Pasts:
         starts: (videos + 1,) where each video begins.
         verb, noun: (N,) class ids as they are, for scoring.
         count: (N,) visible actions of each target.
-        slot_noun, slot_verb, slot_before, slot_count: (N, S) noun, last verb, verb before it (V + 1 for none), how
-            often; -1 as noun where there is no object.
-        slot_lag_s: (N, S) seconds from the end of its last use to the moment of anticipation.
+        objects: memory of the nouns used so far, with the verbs that went with them.
+        deeds: memory of the verbs used so far, with the nouns that went with them.
     """
 
-    def __init__(self, annotations: Annotations, classes: Classes, *, slots: int = 40, gap_s: float = GAP_S):
-        self.classes, self.slots, self.gap_s, self.segments = classes, slots, gap_s, annotations.segments
+    def __init__(self, annotations: Annotations, classes: Classes, *, slots: tuple[int, int] = (40, 24),
+                 gap_s: float = GAP_S):
+        self.classes, self.gap_s, self.segments = classes, gap_s, annotations.segments
         videos = annotations.videos
         self.videos = tuple(videos)
         ordered = [by_stop(self.segments, own) for own in videos.values()]
@@ -79,7 +80,8 @@ class Pasts:
         self.first = np.repeat(self.starts[:-1], np.diff(self.starts))
         self._known = [np.where((ids >= 0) & (ids < size), ids, size) for ids, size in
                        ((self.verb, len(classes.verbs)), (self.noun, len(classes.nouns)))]
-        self._remember()
+        verbs, nouns = ((ids, size) for ids, size in zip(self._known, (len(classes.verbs), len(classes.nouns))))
+        self.objects, self.deeds = self._remember(nouns, verbs, slots[0]), self._remember(verbs, nouns, slots[1])
 
     def __len__(self) -> int:
         return len(self.order)
@@ -144,39 +146,54 @@ class Pasts:
                                         first + np.flatnonzero(own)))
         return found
 
-    def _remember(self) -> None:
-        size = len(self), self.slots
-        self.slot_noun, self.slot_verb = np.full(size, -1, np.int16), np.zeros(size, np.int16)
-        self.slot_before = np.full(size, len(self.classes.verbs) + 1, np.int16)
-        self.slot_count, self.slot_lag_s = np.ones(size, np.int16), np.zeros(size, np.float32)
+    def _remember(self, keys: tuple[np.ndarray, int], others: tuple[np.ndarray, int], slots: int) -> 'Memory':
+        """What was used so far, by the ids and class counts of what is remembered and of what goes with it."""
+        found = Memory.empty(len(self), slots, others[1])
+        cuts = self.start_s - self.gap_s
         for first, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist()):
-            memory: dict[int, tuple[int, int, int, float]] = {}
+            used: dict[int, tuple[int, int, int, float]] = {}
             seen = 0
             for place in sorted(range(first, end), key=lambda i: self.count[i]):
-                for newer in range(first + seen, first + self.count[place]):
-                    self._use(memory, newer)
-                seen = self.count[place]
-                self._lay_down(place, memory)
+                for newer in range(first + seen, first + int(self.count[place])):
+                    key = int(keys[0][newer])
+                    if key < keys[1]:
+                        old = used.pop(key, (others[1] + 1, 0, 0, 0.0))
+                        used[key] = int(others[0][newer]), old[0], old[2] + 1, float(self.stop_s[newer])
+                seen = int(self.count[place])
+                found.lay_down(place, used, float(cuts[place]))
+        return found
 
-    def _use(self, memory: dict[int, tuple[int, int, int, float]], place: int) -> None:
-        """Note an action, as the newest, with its noun: last verb, verb before, how often, end."""
-        noun = int(self.known_noun[place])
-        if noun == len(self.classes.nouns):
-            return
-        old = memory.pop(noun, (len(self.classes.verbs) + 1, 0, 0, 0.0))
-        memory[noun] = int(self.known_verb[place]), old[0], old[2] + 1, float(self.stop_s[place])
 
-    def _lay_down(self, place: int, memory: dict[int, tuple[int, int, int, float]]) -> None:
-        """Write the newest objects of a memory into a target's slots."""
-        newest = [item for _, item in zip(range(self.slots), reversed(memory.items()))]
+@dataclass(frozen=True)
+class Memory:
+    """Slots of N targets, newest first."""
+
+    # Class that is remembered (N, S) int16, -1 for none.
+    key: np.ndarray
+    # Class that went with its last use, and the one before that: two too large for none.
+    last: np.ndarray
+    before: np.ndarray
+    # How often it was used.
+    count: np.ndarray
+    # Seconds (N, S) float32 from the end of its last use to the moment of anticipation.
+    lag_s: np.ndarray
+
+    @classmethod
+    def empty(cls, size: int, slots: int, others: int) -> 'Memory':
+        """Memories in which nothing has been used; `others` classes may go with what is."""
+        key, last, before, count = (np.full((size, slots), value, np.int16) for value in (-1, 0, others + 1, 1))
+        return cls(key, last, before, count, np.zeros((size, slots), np.float32))
+
+    def lay_down(self, place: int, used: Mapping[int, tuple[int, int, int, float]], cut_s: float) -> None:
+        """Write the newest of what was used, oldest first in `used`, into a target's slots."""
+        newest = [item for _, item in zip(range(self.key.shape[1]), reversed(used.items()))]
         if not newest:
             return
         own = slice(0, len(newest))
-        self.slot_noun[place, own] = [noun for noun, _ in newest]
-        verb, before, count, stop_s = zip(*(values for _, values in newest))
-        self.slot_verb[place, own], self.slot_before[place, own], self.slot_count[place, own] = verb, before, count
-        cut = self.start_s[place] - self.gap_s
-        self.slot_lag_s[place, own] = np.maximum(cut - np.array(stop_s), 0)
+        self.key[place, own] = [key for key, _ in newest]
+        self.last[place, own], self.before[place, own], self.count[place, own], stop_s = zip(
+            *(values for _, values in newest))
+        self.lag_s[place, own] = np.maximum(cut_s - np.array(stop_s), 0)
 
 
 class Asking:
@@ -261,10 +278,11 @@ class HistoryWindows(Dataset):
                                 ('noun', pasts.known_noun, len(pasts.classes.nouns))):
             found[f'last_{name}'] = np.where(last >= 0, ids[last], size)
             found[name] = np.where(ids[targets] < size, ids[targets], -1)
-        for name in ('slot_noun', 'slot_verb', 'slot_before', 'slot_count'):
-            found[name] = getattr(pasts, name)[targets].astype(np.int64)
-        found |= {'slot_lag_s': pasts.slot_lag_s[targets], 'cut_s': self._cut[targets].astype(np.float32),
-                  'target': targets} | self._questions(last)
+        for name, memory in (('objects', pasts.objects), ('deeds', pasts.deeds)):
+            found |= {f'{name}_{part}': getattr(memory, part)[targets].astype(np.int64)
+                      for part in ('key', 'last', 'before', 'count')}
+            found[f'{name}_lag_s'] = memory.lag_s[targets]
+        found |= {'cut_s': self._cut[targets].astype(np.float32), 'target': targets} | self._questions(last)
         return ({name: torch.as_tensor(values) for name, values in found.items()},
                 [pasts.segment(place).narration_id for place in targets.tolist()])
 

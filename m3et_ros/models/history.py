@@ -1,16 +1,19 @@
 """What happens next, from the labels of what happened before: MambaVL's scan over past actions (papers.md 3, 9.2).
 
 There are no pixels: a token is a past action. As in MambaVL a second scan reads a question, here one about the last
-action, and both share the matrix A. Beside the scan stands a memory with one slot for every object used so far: what
-was last done to it, how long ago, how often. A slot votes for its object (the copy mechanism) and shapes which verb
-would be done to it, seen or not in training. The probability of an action is that of its noun times that of its verb
-given the noun, so that pairs never seen together are ranked, too.
+action, and both share the matrix A. Beside the scan stand two memories, the copy mechanism: a slot for every object
+used so far (what was last done to it, how long ago, how often) and one for every verb (to what it was last done). A
+slot votes for its own class, and that of an object besides for repeating what was done to it. The probability of an
+action is that of its noun times that of its verb given the noun, so that pairs never seen together are ranked, too.
 
-Symbols: B windows of videos, L past actions, T targets, S slots, Q questions, Lq words, V verbs, M nouns, d, e widths.
+Symbols: B windows of videos, L past actions, T targets, S and R slots of objects and verbs, Q questions, Lq words,
+    V verbs, M nouns, d, e widths.
     x_0 = start, x_l = W [verb + noun + pair + pause + length];  x <- x + Mamba(norm x), twice, A shared
     h = x at the last action that is visible + lag to the cut + last verb + last noun;  h_q = h + W_q mean M_t(question)
-    logit(n) = W_n f(h_noun) + sum over slots of n: w . relu(K s + U h_noun) + s . Q h_noun
-    logit(v | n) = W_v relu(H h_verb + E_n + G s_n), s_n the slot of n or one for 'not used so far'
+    logit(n) = W_n f(h_noun) + vote of the slot of n
+    logit(v | n) = W_v relu(H h_verb + E_n + G s_n) + vote of the slot of v
+                   + votes of s_n for the last verb and the one before;  s_n the slot of n or one for 'not used so far'
+    vote(s, h) = w . relu(K s + U h) + s . Q h
 """
 
 import math
@@ -31,7 +34,8 @@ COUNTS = 8
 """Buckets of how often an object was used."""
 
 RANGES = {'verbs': (1, 10_000), 'nouns': (1, 10_000), 'pairs': (1, 10_000_000), 'words': (1, 1_000_000), 'd': (1, 8192),
-          'e': (1, 8192), 'hidden': (1, 8192), 'layers': (1, 64), 'slots': (1, 1024), 'N': (1, 4096), 'd_conv': (1, 64)}
+          'e': (1, 8192), 'hidden': (1, 8192), 'layers': (1, 64), 'slots': (1, 1024), 'verb_slots': (1, 1024),
+          'N': (1, 4096), 'd_conv': (1, 64)}
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class HistoryConfig:
     layers: int = 2
     # Objects that are remembered, the last used ones.
     slots: int = 40
+    # Verbs that are remembered, the last used ones.
+    verb_slots: int = 24
     # States of a channel.
     N: int = 16
     # Length of the causal convolutions.
@@ -68,7 +74,7 @@ class HistoryConfig:
     dropout: float = 0.3
     # Ablation: False does without the question.
     question: bool = True
-    # Ablation: False does without the slots.
+    # Ablation: False does without the memories.
     memory: bool = True
 
     def __post_init__(self):
@@ -100,18 +106,31 @@ class HistoryConfig:
         return cls(**values)
 
 
+class Slots(NamedTuple):
+    """What is remembered of the objects, or verbs, used so far; S slots, newest first.
+
+    values: (T, S, e).
+    keys: the nouns, or verbs, they are of (T, S) int64, -1 for none.
+    last, before: the verbs, or nouns, that went with the last two uses (T, S) int64, unknown ones too large.
+    """
+
+    values: Tensor
+    keys: Tensor
+    last: Tensor
+    before: Tensor
+
+
 class Seen(NamedTuple):
     """What is known of T targets when they must be anticipated.
 
     noun, verb: context of either question, (T, d).
-    slots: what is remembered of the objects used so far, (T, S, e).
-    objects: their nouns (T, S) int64, -1 for none.
+    objects, deeds: memories of nouns and of verbs; None without.
     """
 
     noun: Tensor
     verb: Tensor
-    slots: Tensor
-    objects: Tensor
+    objects: Slots | None
+    deeds: Slots | None
 
 
 class HistoryModel(nn.Module):
@@ -122,7 +141,8 @@ class HistoryModel(nn.Module):
         window, place (T,) int64: each target's window, and how many of its actions are visible, 0 to L;
         cut_s (T,) float: seconds from the end of the last visible action to the moment of anticipation;
         last_verb, last_noun (T,) int64: the last visible action;
-        slot_noun, slot_verb, slot_before, slot_count (T, S) int64, slot_lag_s (T, S) float: see data.epic_history;
+        objects_key, objects_last, objects_before, objects_count (T, S) int64, objects_lag_s (T, S) float, and the same
+            of deeds (T, R): see data.epic_history;
         noun_question, verb_question (Q, Lq) int64 word ids, 0 = pad; asked (T,) int64: each target's question.
     """
 
@@ -139,7 +159,10 @@ class HistoryModel(nn.Module):
             self.word, self.text_mixer = nn.Embedding(c.words, c.d, padding_idx=0), Mamba1(**options)
             self.ask_noun, self.ask_verb = nn.Linear(c.d, c.d), nn.Linear(c.d, c.d)
         if c.memory:
-            self.memory = _Memory(c)
+            self.objects = _Memory(c, keys=c.nouns, others=c.verbs, slots=c.slots)
+            self.deeds = _Memory(c, keys=c.verbs, others=c.nouns, slots=c.verb_slots)
+            self.noun_votes, self.verb_votes = _Votes(c, 1), _Votes(c, 1)
+            self.again = _Votes(c, 2)
         self.noun_hidden, self.noun_head = nn.Linear(c.d, c.d), nn.Linear(c.d, c.nouns)
         self.verb_context, self.verb_noun = nn.Linear(c.d, c.hidden), nn.Embedding(c.nouns + 1, c.hidden)
         self.verb_slot, self.verb_head = nn.Linear(c.e, c.hidden, bias=False), nn.Linear(c.hidden, c.verbs)
@@ -158,41 +181,70 @@ class HistoryModel(nn.Module):
             asked = batch['asked']
             noun = h + self.ask_noun(self._question(batch['noun_question']))[asked]
             verb = h + self.ask_verb(self._question(batch['verb_question']))[asked]
-        objects = batch['slot_noun']
-        slots = self.memory(batch) if self.config.memory else self.unused.expand(*objects.shape, -1)
-        return Seen(noun, verb, slots, objects if self.config.memory else objects.new_full(objects.shape, -1))
+        memory = self.config.memory
+        return Seen(noun, verb, self.objects(batch, 'objects') if memory else None,
+                    self.deeds(batch, 'deeds') if memory else None)
 
     def nouns(self, seen: Seen) -> Tensor:
         """Logits (T, M) of the next noun."""
         logits = self.noun_head(self.dropout(F.relu(self.noun_hidden(seen.noun))))
-        if not self.config.memory:
+        if seen.objects is None:
             return logits
-        votes = self.memory.votes(seen.slots, seen.noun) * (seen.objects >= 0)
-        return logits.scatter_add(1, seen.objects.clamp(min=0), votes.to(logits.dtype))
+        return _voted(logits, seen.objects.keys, self.noun_votes(seen.objects.values, seen.noun)[..., 0])
 
     def verbs(self, seen: Seen) -> Tensor:
         """Logits (T, V) of the next verb, whatever its noun."""
-        nobody = torch.full_like(seen.objects[:, 0], self.config.nouns)
-        return self._verbs(self.verb_context(seen.verb) + self.verb_noun(nobody) + self.verb_slot(self.unused))
+        nobody = torch.full((len(seen.verb),), self.config.nouns, device=seen.verb.device)
+        hidden = self.verb_context(seen.verb) + self.verb_noun(nobody) + self.verb_slot(self.unused)
+        return self._verbs(hidden) + self._common(seen)
 
     def verbs_of(self, seen: Seen, nouns: Tensor) -> Tensor:
         """Logits (T, V) of the next verb where the noun (T,) is given."""
-        own = seen.objects == nouns[:, None]
-        slot = torch.where(own[..., None], seen.slots, 0).sum(1)
-        slot = torch.where(own.any(1, keepdim=True), slot, self.unused)
-        return self._verbs(self.verb_context(seen.verb) + self.verb_noun(nouns) + self.verb_slot(slot))
+        slot = self.unused
+        if seen.objects is not None:
+            own = (seen.objects.keys == nouns[:, None])[..., None]
+            slot = torch.where(own.any(1), torch.where(own, seen.objects.values, 0).sum(1), slot)
+        logits = self._verbs(self.verb_context(seen.verb) + self.verb_noun(nouns) + self.verb_slot(slot))
+        logits = logits + self._common(seen)
+        if seen.objects is None:
+            return logits
+        again = self.again(seen.objects.values, seen.verb) * own
+        for number, verbs in enumerate((seen.objects.last, seen.objects.before)):
+            logits = _voted(logits, verbs.where(verbs < self.config.verbs, -1), again[..., number])
+        return logits
 
     def actions(self, seen: Seen) -> Tensor:
         """Log probabilities (T, M, V) of all pairs of noun and verb; their exponentials sum to 1."""
-        count = self.config.nouns
-        slots = self.unused.expand(len(seen.objects), count + 1, -1).clone()
-        place = torch.where(seen.objects >= 0, seen.objects, count)[..., None].expand_as(seen.slots)
-        slots = slots.scatter(1, place, seen.slots.to(slots.dtype))[:, :count]
+        count, slots = self.config.nouns, self.unused
+        if seen.objects is not None:
+            slots = slots.expand(len(seen.verb), count + 1, -1).clone()
+            place = torch.where(seen.objects.keys >= 0, seen.objects.keys, count)[..., None]
+            slots = slots.scatter(1, place.expand_as(seen.objects.values), seen.objects.values.to(slots.dtype))
+            slots = slots[:, :count]
         hidden = self.verb_context(seen.verb)[:, None] + self.verb_noun.weight[:count] + self.verb_slot(slots)
-        return self._verbs(hidden).log_softmax(-1).add_(self.nouns(seen).log_softmax(-1)[..., None])
+        logits = self._verbs(hidden) + self._common(seen)[:, None]
+        if seen.objects is not None:
+            logits = self._repeated(logits.flatten(1), seen).view_as(logits)
+        return logits.log_softmax(-1) + self.nouns(seen).log_softmax(-1)[..., None]
+
+    def _repeated(self, logits: Tensor, seen: Seen) -> Tensor:
+        """Logits (T, M V) with the votes for doing again what was done to an object."""
+        objects, again = seen.objects, self.again(seen.objects.values, seen.verb)
+        for number, verbs in enumerate((objects.last, objects.before)):
+            known = (objects.keys >= 0) & (verbs < self.config.verbs)
+            logits = _voted(logits, torch.where(known, objects.keys * self.config.verbs + verbs, -1),
+                            again[..., number])
+        return logits
 
     def _verbs(self, hidden: Tensor) -> Tensor:
         return self.verb_head(self.dropout(F.relu(hidden)))
+
+    def _common(self, seen: Seen) -> Tensor:
+        """What the verbs used so far add to the logits of verbs, (T, V), whatever the noun."""
+        nothing = seen.verb.new_zeros(len(seen.verb), self.config.verbs)
+        if seen.deeds is None:
+            return nothing
+        return _voted(nothing, seen.deeds.keys, self.verb_votes(seen.deeds.values, seen.verb)[..., 0])
 
     def _question(self, ids: Tensor) -> Tensor:
         """Mean of the text scan over the words of a question (Q, Lq) -> (Q, d)."""
@@ -227,30 +279,41 @@ class _Past(nn.Module):
 
 
 class _Memory(nn.Module):
-    """One slot for every object used so far, newest first."""
+    """One slot for every noun, or verb, used so far, newest first."""
 
-    def __init__(self, c: HistoryConfig):
+    def __init__(self, c: HistoryConfig, *, keys: int, others: int, slots: int):
         super().__init__()
-        self.noun, self.verb = nn.Embedding(c.nouns + 1, c.e), nn.Embedding(c.verbs + 1, c.e)
-        self.before = nn.Embedding(c.verbs + 2, c.e)
-        self.lag, self.count = nn.Embedding(TIMES, c.e), nn.Embedding(COUNTS, c.e)
-        self.rank = nn.Embedding(c.slots, c.e)
+        self.key, self.last, self.before = (nn.Embedding(size, c.e) for size in (keys + 1, others + 1, others + 2))
+        self.lag, self.count, self.rank = (nn.Embedding(size, c.e) for size in (TIMES, COUNTS, slots))
         self.dropout = nn.Dropout(c.dropout)
-        self.key, self.context, self.vote = nn.Linear(c.e, c.e), nn.Linear(c.d, c.e), nn.Linear(c.e, 1)
-        self.query = nn.Linear(c.d, c.e)
 
-    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Slots (T, S, e)."""
-        nouns = batch['slot_noun']
-        x = (self.noun(nouns.clamp(min=0)) + self.verb(batch['slot_verb']) + self.before(batch['slot_before'])
-             + self.lag(time_bucket(batch['slot_lag_s'])) + self.count(count_bucket(batch['slot_count']))
-             + self.rank.weight[:nouns.shape[1]])
-        return self.dropout(F.relu(x))
+    def forward(self, batch: Mapping[str, Tensor], name: str) -> Slots:
+        """The slots of a memory by name."""
+        keys, last, before, count, lag_s = (batch[f'{name}_{part}'] for part in ('key', 'last', 'before', 'count',
+                                                                                'lag_s'))
+        x = (self.key(keys.clamp(min=0)) + self.last(last) + self.before(before) + self.lag(time_bucket(lag_s))
+             + self.count(count_bucket(count)) + self.rank.weight[:keys.shape[1]])
+        return Slots(self.dropout(F.relu(x)), keys, last, before)
 
-    def votes(self, slots: Tensor, h: Tensor) -> Tensor:
-        """What each slot adds to the logit of its noun, (T, S); h (T, d)."""
+
+class _Votes(nn.Module):
+    """What slots add to logits, by their contents and the context."""
+
+    def __init__(self, c: HistoryConfig, votes: int):
+        super().__init__()
+        self.key, self.context = nn.Linear(c.e, c.e), nn.Linear(c.d, c.e)
+        self.vote, self.query = nn.Linear(c.e, votes), nn.Linear(c.d, c.e * votes)
+
+    def forward(self, slots: Tensor, h: Tensor) -> Tensor:
+        """Votes (T, S, votes) of slots (T, S, e) in contexts h (T, d)."""
         hidden = F.relu(self.key(slots) + self.context(h)[:, None])
-        return self.vote(hidden)[..., 0] + (slots @ self.query(h)[..., None])[..., 0] / math.sqrt(slots.shape[-1])
+        queries = self.query(h).unflatten(-1, (slots.shape[-1], -1))
+        return self.vote(hidden) + slots @ queries / math.sqrt(slots.shape[-1])
+
+
+def _voted(logits: Tensor, keys: Tensor, votes: Tensor) -> Tensor:
+    """Logits (T, C) with votes (T, S) for the classes keys (T, S); those for -1 are void."""
+    return logits.scatter_add(1, keys.clamp(min=0), (votes * (keys >= 0)).to(logits.dtype))
 
 
 def time_bucket(seconds: Tensor) -> Tensor:

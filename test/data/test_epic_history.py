@@ -22,28 +22,32 @@ def annotations(drawn):
                                    for i, (video, start, length, verb, noun) in enumerate(drawn)), ())
 
 
-def slowly(segments, history, cut, slots):
-    """Slots of a target: noun, last verb, verb before, how often, lag; newest first."""
+def slowly(pairs, sizes, cut, slots):
+    """Slots of a target from (key, other, stop): key, last other, other before, how often, lag; newest first."""
     found = {}
-    for s in (segments[i] for i in history):
-        if s.noun < 4:
-            old = found.pop(s.noun, (4, 0, 0))
-            found[s.noun] = (s.verb, old[0], old[2] + 1, s.stop_s)
-    return [(noun, verb, before, count, pytest.approx(max(cut - stop, 0), abs=1e-3))
-            for noun, (verb, before, count, stop) in list(found.items())[::-1][:slots]]
+    for key, other, stop in pairs:
+        if key < sizes[0]:
+            old = found.pop(key, (sizes[1] + 1, 0, 0))
+            found[key] = (other, old[0], old[2] + 1, stop)
+    return [(key, last, before, count, pytest.approx(max(cut - stop, 0), abs=1e-3))
+            for key, (last, before, count, stop) in list(found.items())[::-1][:slots]]
+
+
+def laid_down(memory, place):
+    own = memory.key[place] >= 0
+    return list(zip(*(getattr(memory, part)[place][own].tolist()
+                      for part in ('key', 'last', 'before', 'count', 'lag_s'))))
 
 
 @settings(deadline=None, max_examples=60)
 @given(spans)
-def test_slots_are_the_last_objects(drawn):
+def test_memories_hold_what_was_used_last(drawn):
     found = annotations(drawn)
-    pasts, wanted = Pasts(found, CLASSES, slots=2), histories(found)
+    pasts, wanted = Pasts(found, CLASSES, slots=(2, 3)), histories(found)
     for place, origin in enumerate(pasts.order):
-        segment = found.segments[origin]
-        own = pasts.slot_noun[place] >= 0
-        rows = zip(*(getattr(pasts, f'slot_{name}')[place][own].tolist()
-                     for name in ('noun', 'verb', 'before', 'count', 'lag_s')))
-        assert list(rows) == slowly(found.segments, wanted[origin], segment.start_s - 1, 2)
+        cut, seen = found.segments[origin].start_s - 1, [found.segments[i] for i in wanted[origin]]
+        assert laid_down(pasts.objects, place) == slowly([(s.noun, s.verb, s.stop_s) for s in seen], (4, 3), cut, 2)
+        assert laid_down(pasts.deeds, place) == slowly([(s.verb, s.noun, s.stop_s) for s in seen], (3, 4), cut, 3)
 
 
 @settings(deadline=None, max_examples=40)

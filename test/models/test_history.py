@@ -15,7 +15,7 @@ from m3et_ros.models.history import (
     time_bucket,
 )
 
-SMALL = HistoryConfig(verbs=5, nouns=7, pairs=6, words=11, d=8, e=6, hidden=10, slots=4, N=4)
+SMALL = HistoryConfig(verbs=5, nouns=7, pairs=6, words=11, d=8, e=6, hidden=10, slots=4, verb_slots=3, N=4)
 
 
 def batch(config=SMALL, *, windows=2, length=6, targets=5, seed=0):
@@ -31,14 +31,17 @@ def batch(config=SMALL, *, windows=2, length=6, targets=5, seed=0):
              'lengths_s': seconds(windows, length), 'mask': torch.ones(windows, length, dtype=torch.bool),
              'window': ids(windows, targets), 'place': ids(length + 1, targets), 'cut_s': seconds(targets),
              'last_verb': ids(config.verbs + 1, targets), 'last_noun': ids(config.nouns + 1, targets),
-             'slot_verb': ids(config.verbs + 1, targets, config.slots),
-             'slot_before': ids(config.verbs + 2, targets, config.slots),
-             'slot_count': 1 + ids(9, targets, config.slots), 'slot_lag_s': seconds(targets, config.slots),
              'noun_question': 1 + ids(config.words - 1, 3, 5), 'verb_question': 1 + ids(config.words - 1, 3, 4),
              'asked': ids(3, targets)}
-    # Each noun stands in one slot at most.
-    nouns = torch.stack([torch.randperm(config.nouns, generator=g)[:config.slots] for _ in range(targets)])
-    return found | {'slot_noun': nouns.masked_fill(torch.rand(nouns.shape, generator=g) < .3, -1)}
+    for name, keys, others, slots in (('objects', config.nouns, config.verbs, config.slots),
+                                      ('deeds', config.verbs, config.nouns, config.verb_slots)):
+        size = targets, slots
+        # Each class stands in one slot at most.
+        own = torch.stack([torch.randperm(keys, generator=g)[:slots] for _ in range(targets)])
+        found |= {f'{name}_key': own.masked_fill(torch.rand(size, generator=g) < .3, -1),
+                  f'{name}_last': ids(others + 1, *size), f'{name}_before': ids(others + 2, *size),
+                  f'{name}_count': 1 + ids(9, *size), f'{name}_lag_s': seconds(*size)}
+    return found
 
 
 def built(config=SMALL, seed=0):
@@ -99,22 +102,40 @@ def test_pads_have_no_influence():
     torch.testing.assert_close(answers(model, longer), answers(model, given))
 
 
-def test_a_slot_speaks_for_its_noun_alone():
+def without(slots):
+    """The same memory with nothing in it."""
+    return slots._replace(keys=torch.full_like(slots.keys, -1))
+
+
+def test_a_slot_speaks_for_its_own_class():
     model, given = built(), batch()
-    given['slot_noun'][0] = torch.tensor([2, -1, -1, -1])
+    given['objects_key'][0] = torch.tensor([2, -1, -1, -1])
+    given['deeds_key'][0] = torch.tensor([-1, 4, -1])
     with torch.inference_mode():
         seen = model.see(given)
-        with_slot = model.nouns(seen)[0]
-        without = model.nouns(seen._replace(objects=torch.full_like(seen.objects, -1)))[0]
-    changed = (with_slot - without).abs() > 1e-7
-    assert changed.tolist() == [place == 2 for place in range(7)]
+        nouns = model.nouns(seen)[0] - model.nouns(seen._replace(objects=without(seen.objects)))[0]
+        verbs = model.verbs(seen)[0] - model.verbs(seen._replace(deeds=without(seen.deeds)))[0]
+    assert (nouns.abs() > 1e-7).tolist() == [place == 2 for place in range(7)]
+    assert (verbs.abs() > 1e-7).tolist() == [place == 4 for place in range(5)]
+
+
+def test_an_object_speaks_for_what_was_done_to_it():
+    model, given = built(), batch()
+    given['objects_key'][0] = torch.tensor([2, 5, -1, -1])
+    given['objects_last'][0], given['objects_before'][0] = torch.tensor([1, 5, 0, 0]), torch.tensor([3, 6, 0, 0])
+    with torch.inference_mode():
+        seen = model.see(given)
+        logits = torch.zeros(5, 7 * 5)
+        votes = model._repeated(logits, seen)[0].view(7, 5)
+    # Of noun 2 verb 1 and before it verb 3; of noun 5 an unknown verb and none.
+    assert (votes.abs() > 1e-7).nonzero().tolist() == [[2, 1], [2, 3]]
 
 
 def test_both_scans_share_one_matrix():
     model, given = built().train(), batch()
     assert [name for name, _ in model.named_parameters() if name.endswith('A_log')] == ['A_log']
     seen = model.see(given)
-    (model.nouns(seen).sum() + model.verbs(seen).sum()).backward()
+    (model.actions(seen).sum() + model.verbs(seen).sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     grads = []
     for question in (True, False):

@@ -1,0 +1,161 @@
+"""Reference lines for anticipation from past labels: prior, repetition, n-grams with back-off, recency cache (9.2).
+
+Every line sees the labels of one task (verbs, nouns or actions) that have ended when it must answer, newest last.
+
+Symbols: N targets, C classes, c a class, a1 the newest label, a2 the one before, n(...) counts over training targets.
+    p0(c) = (n(c) + 1/C) / (n + 1)                          prior
+    p1(c) = (n(a1, c) + m p0(c)) / (n(a1) + m)              bigram, falling back on the prior
+    p2(c) = (n(a2, a1, c) + m p1(c)) / (n(a2, a1) + m)      trigram, falling back on the bigram
+    p(c)  = (1 - s) p2(c) + s sum_j r^j [c = a_j] / sum_j r^j, the cache, j = 1 the newest
+    score = log p(c) - t log p0(c)                          prior-corrected where t > 0, for mean top-5 recall
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from m3et_ros.evaluation.ranking import label_ranks, mean_topk_recall, topk_accuracy
+
+CHUNK = 1024
+"""Targets scored at a time, to bound memory."""
+
+MEMORY = 64
+"""Labels that the cache looks back on."""
+
+TOP1, RECALL = 'top1', 'mean_top5_recall'
+"""What settings are chosen by."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Settings of a reference line.
+
+    Raises:
+        ValueError: a field is out of range; the message names field, value and range.
+    """
+
+    # Labels of context: 0 the prior, 1 bigram, 2 trigram.
+    order: int = 2
+    # m: how many observations the shorter context is worth.
+    backoff: float = 4.0
+    # s: share of the cache.
+    cache: float = 0.0
+    # r: how much a label counts for against the next newer one.
+    decay: float = 0.9
+    # t: power of the prior by which scores are divided.
+    tau: float = 0.0
+
+    def __post_init__(self):
+        if isinstance(self.order, bool) or self.order not in (0, 1, 2):
+            raise ValueError(f'order is {self.order!r}; give 0, 1 or 2')
+        for name, low, high in (('backoff', 0, math.inf), ('cache', -1e-9, 1), ('decay', 0, 1), ('tau', -1e-9, 4)):
+            if not low < (value := getattr(self, name)) <= high:
+                raise ValueError(f'{name} is {value!r}; give a number above {max(low, 0)} and at most {high}')
+
+
+class NGram:
+    """Counts of one task over training targets.
+
+    Args:
+        contexts: for each training target the labels that it can see, newest last.
+        labels: (N,) the targets themselves, 0 to classes - 1; a label outside is left out.
+        classes: C.
+
+    Raises:
+        ValueError: nothing to count, or the lengths differ.
+    """
+
+    def __init__(self, contexts: Sequence[Sequence[int]], labels: Sequence[int], classes: int):
+        if len(contexts) != len(labels) or not len(labels):
+            raise ValueError(f'{len(contexts)} contexts and {len(labels)} labels; give as many, and at least one')
+        self.classes = classes
+        self._counts: tuple[dict[tuple[int, ...], Counter], ...] = (defaultdict(Counter), defaultdict(Counter),
+                                                                    defaultdict(Counter))
+        for context, label in zip(contexts, labels):
+            if 0 <= label < classes:
+                for order in range(min(len(context), 2) + 1):
+                    self._counts[order][tuple(context[len(context) - order:])][label] += 1
+        counts = self._counts[0][()]
+        prior = np.full(classes, 1 / classes)
+        prior[list(counts)] += list(counts.values())
+        self.prior = prior / prior.sum()
+
+    def probabilities(self, context: Sequence[int], line: Line) -> np.ndarray:
+        """p(c) of one target, (C,) float64, before any correction."""
+        p = self.prior
+        for order in range(1, min(line.order, len(context)) + 1):
+            counts = self._counts[order].get(tuple(context[len(context) - order:]))
+            if counts:
+                total = sum(counts.values())
+                p = p * (line.backoff / (total + line.backoff))
+                p[list(counts)] += np.array(list(counts.values())) / (total + line.backoff)
+        if not line.cache or not len(context):
+            return p
+        newest = [label for label in context[:-MEMORY - 1:-1] if 0 <= label < self.classes]
+        weights = line.decay ** np.arange(len(newest))
+        cache = np.bincount(newest, weights / weights.sum(), self.classes) if newest else self.prior
+        return (1 - line.cache) * p + line.cache * cache
+
+    def scores(self, contexts: Sequence[Sequence[int]], line: Line) -> np.ndarray:
+        """Scores (N, C) float32 of targets by what they see; higher is better."""
+        correction = line.tau * np.log(self.prior)
+        found = np.empty((len(contexts), self.classes), np.float32)
+        for row, context in zip(found, contexts):
+            row[:] = np.log(self.probabilities(context, line)) - correction
+        return found
+
+    def repeated(self, contexts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Scores (N, C) that name the labels of the context, newest first, then the commonest classes."""
+        found = np.tile(self.prior.astype(np.float32), (len(contexts), 1))
+        for row, context in zip(found, contexts):
+            for place, label in enumerate(context[-MEMORY:]):
+                if 0 <= label < self.classes:
+                    row[label] = 2.0 + place
+        return found
+
+    def ranks(self, contexts: Sequence[Sequence[int]], labels: np.ndarray, line: Line | None) -> np.ndarray:
+        """Ranks (N,) of the true labels; None repeats the last labels."""
+        parts = [label_ranks(self.repeated(contexts[i:i + CHUNK]) if line is None else
+                             self.scores(contexts[i:i + CHUNK], line), labels[i:i + CHUNK])
+                 for i in range(0, len(contexts), CHUNK)]
+        return np.concatenate(parts)
+
+
+def candidates(kind: str) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Fields of a Line and the values that are tried for it, in the order in which they are settled."""
+    yield 'cache', (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
+    yield 'decay', (0.6, 0.7, 0.8, 0.9, 0.95)
+    yield 'backoff', (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    if kind == RECALL:
+        yield 'tau', (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def tune(model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndarray, kind: str, *, rounds: int = 2) -> Line:
+    """Choose the settings of trigram and cache on targets that the counts have not seen, one field after another.
+
+    Args:
+        model: counts.
+        contexts, labels: of videos that are neither counted nor scored later.
+        kind: TOP1 or RECALL, what is made as high as possible.
+        rounds: how often every field is gone over.
+
+    Raises:
+        ValueError: the kind is unknown.
+    """
+    if kind not in (TOP1, RECALL):
+        raise ValueError(f'kind is {kind!r}; give {TOP1} or {RECALL}')
+
+    def worth(line: Line) -> float:
+        ranks = model.ranks(contexts, labels, line)
+        return topk_accuracy(ranks, 1) if kind == TOP1 else mean_topk_recall(ranks, labels)
+    line, best = Line(cache=0.1, tau=0.4 * (kind == RECALL)), -1.0
+    for _ in range(rounds):
+        for field, values in candidates(kind):
+            for value in values:
+                trial = replace(line, **{field: value})
+                if (found := worth(trial)) > best:
+                    line, best = trial, found
+    return line
