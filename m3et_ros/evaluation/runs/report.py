@@ -29,14 +29,18 @@ def made_by(command: str, checkpoint: Checkpoint, recipe: Recipe, **settings: An
         recipe: of the cache.
         settings: of the evaluation, JSON values.
     """
-    device = next(checkpoint.model.parameters()).device
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
     return {'command': command, 'settings': settings, 'cache': {'name': recipe.name, **asdict(recipe)},
             'model': {'id': checkpoint.model_id, 'trained': checkpoint.trained,
                       'weights_sha256': weights_digest(checkpoint.model)},
-            'environment': {'m3et_ros': __version__, 'python': platform.python_version(), 'torch': torch.__version__,
-                            'numpy': np.__version__, 'opencv': cv2.__version__, 'system': platform.system(),
-                            'device': f'{device.type}, {name}', 'threads': torch.get_num_threads()}}
+            'environment': environment(next(checkpoint.model.parameters()).device)}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions and machine, as far as they may change a result on a device."""
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
+    return {'m3et_ros': __version__, 'python': platform.python_version(), 'torch': torch.__version__,
+            'numpy': np.__version__, 'opencv': cv2.__version__, 'system': platform.system(),
+            'device': f'{device.type}, {name}', 'threads': torch.get_num_threads()}
 
 
 def weights_digest(model: torch.nn.Module) -> str:
