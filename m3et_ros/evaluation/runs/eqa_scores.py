@@ -1,0 +1,114 @@
+"""Scores of answers about episodes: per category, next to what guessing gives (papers.md 7.6, 9.3).
+
+A question left unanswered scores 0, as OpenEQA has it; its share is told, and so is the score of what was answered.
+Intervals are over episodes, since questions about one episode resemble each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from m3et_ros.data.openeqa import EqaQuestion
+from m3et_ros.evaluation.blind import blind_lines, majority, prior_by_key
+from m3et_ros.evaluation.intervals import Interval, bootstrap_mean
+from m3et_ros.evaluation.openeqa import llm_match, mark_scores, unanswered_share
+from m3et_ros.evaluation.runs.feed import rounded
+from m3et_ros.evaluation.text import best_f1, exact_match, token_f1
+
+FIGURES = ('exact_match', 'token_f1', 'best_f1')
+"""Scores of an answer, each from 0 to 1; best_f1 is token F1 against the best of all references."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One question with its answer and scores."""
+
+    question: EqaQuestion
+    # None where it was left unanswered.
+    answer: str | None
+    exact_match: float
+    token_f1: float
+    best_f1: float
+    # What a judge gave, 1 to 5; None where none was asked or nothing was answered.
+    mark: float | None = None
+
+
+def score_answer(question: EqaQuestion, answer: str | None, mark: float | None = None) -> Scored:
+    """Score one answer; a blank one counts as none."""
+    if answer is None or not answer.strip():
+        return Scored(question, None, 0., 0., 0.)
+    return Scored(question, answer, exact_match(answer, question.references), token_f1(answer, question.answer),
+                  best_f1(answer, question.references), mark)
+
+
+def eqa_scores(rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), *, judged: bool = False) -> dict[str, Any]:
+    """Everything that metrics.json says about answers.
+
+    Args:
+        rows: one for each question that was asked.
+        training: questions from which the blind lines are learnt; without any they are those of who knows all answers
+            of these very questions and sees nothing, which no blind model can pass by much.
+        judged: whether a judge gave marks; a question left unanswered then has the worst.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError('no answers to score; give at least one')
+    lines = guesses([row.question for row in rows], training)
+    categories = sorted({row.question.category for row in rows})
+    places = {name: [i for i, row in enumerate(rows) if row.question.category == name] for name in categories}
+    return {'lines_from': 'training questions' if training else 'these questions',
+            'all': _part(rows, lines, range(len(rows)), judged),
+            'categories': {name: _part(rows, lines, places[name], judged) for name in categories}}
+
+
+def guesses(questions: Sequence[EqaQuestion], training: Sequence[EqaQuestion] = ()) -> dict[str, list[str]]:
+    """Answers without looking: line to one answer for each question; see evaluation.blind.
+
+    'majority' is the commonest answer of all, 'category' that of the category, 'question' that of the exact question,
+    backed off to its category, 'nearest' that of the most similar question. The last needs training questions: among
+    the asked ones themselves it would find the question again.
+    """
+    known = training or questions
+    texts, kinds, answers = zip(*((q.question, q.category, q.answer) for q in known))
+    asked, asked_kinds = [q.question for q in questions], [q.category for q in questions]
+    if training:
+        lines = blind_lines(texts, kinds, answers, asked, asked_kinds)
+        return {'category' if name == 'type' else name: line for name, line in lines.items()}
+    by_category = prior_by_key(kinds, answers, asked_kinds)
+    return {'majority': [majority(answers)] * len(questions), 'category': by_category,
+            'question': prior_by_key(texts, answers, asked, by_category)}
+
+
+def _part(rows: Sequence[Scored], lines: Mapping[str, list[str]], places: Sequence[int],
+          judged: bool) -> dict[str, Any]:
+    """Scores of some rows."""
+    chosen = [rows[i] for i in places]
+    episodes = [row.question.episode for row in chosen]
+    answered = [row for row in chosen if row.answer is not None]
+    part: dict[str, Any] = {'questions': len(chosen), 'episodes': len(set(episodes)),
+                            'unanswered': rounded(unanswered_share([row.answer for row in chosen]))}
+    for figure in FIGURES:
+        part[figure] = _told(bootstrap_mean([getattr(row, figure) for row in chosen], episodes))
+    part['exact_match_of_answered'] = rounded(np.mean([row.exact_match for row in answered])) if answered else None
+    part['guessing'] = {name: rounded(np.mean([exact_match(line[i], rows[i].question.references) for i in places]))
+                        for name, line in lines.items()}
+    if judged:
+        part['llm_match'] = _judged(chosen, episodes)
+    return part
+
+
+def _judged(chosen: Sequence[Scored], episodes: Sequence[str]) -> dict[str, Any]:
+    """LLM-match on both scales: 0 to 100 with its interval, and the mean mark of 1 to 5."""
+    marks = [row.mark for row in chosen]
+    found = llm_match(marks)
+    return {'percent': _told(bootstrap_mean(100 * mark_scores(marks), episodes)),
+            'mean_mark': rounded(found.mean_mark)}
+
+
+def _told(interval: Interval) -> dict[str, Any]:
+    """An interval as JSON has it."""
+    return {'value': rounded(interval.value), 'low': rounded(interval.low), 'high': rounded(interval.high)}
