@@ -90,7 +90,7 @@ class SelfAttention(nn.Module):
             own = AttentionState(k, v, mask)
             return self.proj(_merge(_attend_shared(q, state, own, causal))), own
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
-        return self.proj(_merge(_attend(q, state, causal))), state
+        return self.proj(_merge(attend(q, state, causal))), state
 
     def look(self, x: Tensor, before: AttentionState) -> Look:
         """Return where the first head of tokens x, (B * each, L, d), looks among the tokens before them."""
@@ -223,7 +223,7 @@ class GatedCrossAttention(nn.Module):
         return torch.zeros_like(hidden, dtype=k.dtype).masked_fill(hidden, -torch.inf) + (0 if bias is None else bias)
 
 
-def _attend(q: Tensor, state: AttentionState, causal: bool) -> Tensor:
+def attend(q: Tensor, state: AttentionState, causal: bool) -> Tensor:
     """Read the state with queries (B, H, L, d/H), which belong to its last L tokens: (B, H, L, d/H)."""
     length, keys = q.shape[2], state.k.shape[2]
     if state.mask is None and (not causal or length == keys):

@@ -1,0 +1,154 @@
+"""Causal attention with a cache of keys and values, and the two blocks of which language models are made here.
+
+Symbols: B batch, L tokens, d width, H query heads, K key heads (K divides H), P = d / H channels of a head,
+    R rotary channels, the first of each head.
+A mask is (B, L) bool, True = valid. A query that may look at nothing gets zeros, never NaN. Pads in front of a sequence
+change nothing of it: rotary positions count distances only, and Mamba mixers skip pads.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m3et_ros.layers.attention import AttentionState, attend
+from m3et_ros.layers.mamba import Mamba1, Mamba2, MambaState
+
+CausalState = AttentionState | MambaState
+"""What a layer keeps of a sequence: keys and values, one a token, or a state of constant size."""
+
+
+def rotary(first: int, count: int, *, channels: int, base: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the positions first .. first + count - 1, each (count, channels / 2), dtype of `like`.
+
+    Channel pair i turns by position * base^(-2 i / channels) (rotary positions, Su et al. 2021).
+    """
+    turns = base ** -(torch.arange(0, channels, 2, dtype=torch.float32, device=like.device) / channels)
+    angles = torch.arange(first, first + count, dtype=torch.float32, device=like.device)[:, None] * turns
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the first R channels of x (B, H, L, P); channel i of their first half pairs with channel i of the second."""
+    one, two, rest = x.split([cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], -1)
+    return torch.cat([one * cos - two * sin, two * cos + one * sin, rest], -1)
+
+
+class CausalAttention(nn.Module):
+    """Self-attention to the token itself and those before it; parameter names are those of Phi.
+
+    Args:
+        d: width.
+        heads: query heads H; divides d.
+        kv_heads: key heads K, each for H / K query heads; None = H.
+        channels: rotary channels R of a head, even; 0 = no positions.
+        base: of the rotary wavelengths.
+
+    Raises:
+        ValueError: heads that do not divide, or rotary channels that are odd or too many.
+    """
+
+    def __init__(self, *, d: int, heads: int, kv_heads: int | None = None, channels: int = 0, base: float = 10000.0):
+        super().__init__()
+        self.heads, self.kv_heads, self.channels, self.base = heads, kv_heads or heads, channels, base
+        if d % heads or heads % self.kv_heads:
+            raise ValueError(f'heads is {heads} and kv_heads {self.kv_heads}; give heads that divide d = {d} and '
+                             'kv_heads that divide heads')
+        wide = d // heads
+        if channels % 2 or not 0 <= channels <= wide:
+            raise ValueError(f'channels is {channels}; give an even number up to the {wide} channels of a head')
+        self.q_proj = nn.Linear(d, d)
+        self.k_proj = nn.Linear(d, self.kv_heads * wide)
+        self.v_proj = nn.Linear(d, self.kv_heads * wide)
+        self.dense = nn.Linear(d, d)
+
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: AttentionState | None = None,
+                return_state: bool = False) -> Tensor | tuple[Tensor, AttentionState]:
+        """Attend.
+
+        Args:
+            x: (B, L, d).
+            mask: (B, L) bool, hides pads of x.
+            state: of the tokens before x; None = nothing went before.
+            return_state: also return the state with x in it.
+
+        Returns:
+            (B, L, d), or that and the state, whose keys and values have K heads.
+        """
+        q, k, v = (project(x).unflatten(-1, (heads, -1)).transpose(1, 2) for project, heads in (
+            (self.q_proj, self.heads), (self.k_proj, self.kv_heads), (self.v_proj, self.kv_heads)))
+        if self.channels:
+            turn = rotary(0 if state is None else state.k.shape[2], x.shape[1], channels=self.channels, base=self.base,
+                          like=x)
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
+        # One token alone may look at all there is: no triangle to build.
+        read = attend(q, self._shared(state), causal=x.shape[1] > 1)
+        y = self.dense(read.transpose(1, 2).flatten(2))
+        return (y, state) if return_state else y
+
+    def _shared(self, state: AttentionState) -> AttentionState:
+        """The state as every query head reads it."""
+        each = self.heads // self.kv_heads
+        if each == 1:
+            return state
+        return state._replace(k=state.k.repeat_interleave(each, 1), v=state.v.repeat_interleave(each, 1))
+
+
+Mixer = CausalAttention | Mamba1 | Mamba2
+
+
+def mix(mixer: Mixer, u: Tensor, *, mask: Tensor | None, state: CausalState | None,
+        return_state: bool) -> tuple[Tensor, CausalState | None]:
+    """Run a mixer over u (B, L, d); a single token that follows others goes the recurrent way of Mamba."""
+    if isinstance(mixer, (Mamba1, Mamba2)) and state is not None and u.shape[1] == 1 and mask is None:
+        y, state = mixer.step(u[:, 0], state)
+        return y[:, None], state
+    y = mixer(u, mask=mask, state=state, return_state=return_state)
+    return y if return_state else (y, None)
+
+
+class MixerBlock(nn.Module):
+    """x += Mixer(RMSNorm x), the block of a Mamba language model."""
+
+    def __init__(self, mixer: Mixer, *, d: int, eps: float = 1e-5):
+        super().__init__()
+        self.norm = nn.RMSNorm(d, eps=eps)
+        self.mixer = mixer
+
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None,
+                return_state: bool = False) -> Tensor | tuple[Tensor, CausalState]:
+        """(B, L, d) -> (B, L, d), with return_state also the state; arguments as CausalAttention."""
+        y, state = mix(self.mixer, self.norm(x), mask=mask, state=state, return_state=return_state)
+        return (x + y, state) if return_state else x + y
+
+
+class ParallelBlock(nn.Module):
+    """x += Mixer(LN x) + MLP(LN x), both beside each other on one LayerNorm: Phi's block.
+
+    Args:
+        mixer: causal attention, or what MaTVLM puts in its place.
+        d: width.
+        hidden: width inside the MLP (GELU, tanh form).
+        dropout: share of each branch's values dropped in training.
+        eps: of the LayerNorm.
+    """
+
+    def __init__(self, mixer: Mixer, *, d: int, hidden: int, dropout: float = 0.0, eps: float = 1e-5):
+        super().__init__()
+        self.norm = nn.LayerNorm(d, eps=eps)
+        self.mixer = mixer
+        self.fc1 = nn.Linear(d, hidden)
+        self.fc2 = nn.Linear(hidden, d)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None,
+                return_state: bool = False) -> Tensor | tuple[Tensor, CausalState]:
+        """(B, L, d) -> (B, L, d), with return_state also the state; arguments as CausalAttention."""
+        u = self.norm(x)
+        y, state = mix(self.mixer, u, mask=mask, state=state, return_state=return_state)
+        wide = self.fc2(F.gelu(self.fc1(u), approximate='tanh'))
+        x = x + self._dropped(y) + self._dropped(wide)
+        return (x, state) if return_state else x
+
+    def _dropped(self, y: Tensor) -> Tensor:
+        return F.dropout(y, self.dropout, self.training) if self.dropout else y
