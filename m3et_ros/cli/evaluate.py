@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli import evaluate_actions
+from m3et_ros.cli import evaluate_actions, evaluate_epic
 from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
@@ -243,3 +243,4 @@ def _tell_reconstruction(metrics: dict[str, Any], out: Path) -> None:
 
 
 app.command('actions')(evaluate_actions.actions)
+app.command('epic')(evaluate_epic.epic)

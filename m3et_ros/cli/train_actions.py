@@ -1,5 +1,7 @@
 """`m3et train actions`: what is done and what comes next, by a head that reads a trained model's tokens.
 
+With --epic DIR --history instead what comes next from labels of the past alone: see cli/train_history.py.
+
     m3et generate cache --seeds 0:1000 --stride 2 --frames 200
     m3et train actions --data cache/kitchen-... --from kitchen --out runs/actions
 
@@ -17,6 +19,7 @@ import typer
 from m3et_ros.cli.output import Json, Refused, emit, say
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import asked_to_stop, command_line, teller
+from m3et_ros.cli.train_history import Wish, learn_history
 
 TOKENS, CHECKPOINT = 'tokens', 'checkpoint'
 
@@ -27,6 +30,12 @@ def actions(
             help='Cache of training kitchens with many frames a second; may be given several times.',
             show_default=False)] = None,
         out: Annotated[Path, typer.Option(help='Folder of the run: tokens, state, log and, at the end, a checkpoint.')],
+        epic: Annotated[Path | None, typer.Option(help='Folder of the EPIC-KITCHENS-100 annotations, with --history.',
+                                                  show_default=False)] = None,
+        history: Annotated[bool, typer.Option('--history', help='Learn from labels of the past, without '
+                                              'pixels.')] = False,
+        members: Annotated[int, typer.Option(min=1, max=64, help='Models that answer together, --history.')] = 3,
+        held_out: Annotated[int, typer.Option(min=0, help='Videos that are not learnt from, --history.')] = 80,
         start: Annotated[str, typer.Option('--from', help='Model whose tokens are read: checkpoint folder or '
                                            'named size.')] = 'kitchen',
         samples: Annotated[int | None, typer.Option(min=1, help='Windows of the whole run.')] = None,
@@ -48,6 +57,13 @@ def actions(
     from m3et_ros.training.loop import Sitting
 
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
+    if epic or history:
+        if not (epic and history) or data:
+            raise Refused('Give --epic DIR with --history and without --data: of EPIC-KITCHENS-100 only the labels of '
+                          'the past are learnt from.')
+        learn_history(Wish(epic, out, given, members, held_out, seed, minutes, resume, command_line(context)),
+                      as_json=as_json)
+        return
     try:
         recipe, checkpoint = Act(**given), open_checkpoint(start)
         windows, head = _prepare(checkpoint, data or [], out, length, shared, seed, bf16)

@@ -1,0 +1,198 @@
+"""From annotations to a checkpoint of models.history: which videos serve what, one run that chooses, then the members.
+
+Three sets of training videos: those held out (80), on which results are told and nothing is chosen; an inner set, on
+which the corrections for mean top-5 recall are chosen with a model that has not learnt from it; the rest. The members
+then learn from the inner set, too (papers.md 9.2, lesson 3). The official validation split has no part in any of it.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from m3et_ros.data.epic import HELD_OUT, Annotations, held_out_videos
+from m3et_ros.data.epic_history import Asking, HistoryWindows, Pasts
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.history_checkpoint import TASKS, Correction, HistoryCheckpoint
+from m3et_ros.evaluation.anticipation import choose
+from m3et_ros.models.history import HistoryConfig, HistoryModel
+from m3et_ros.training.history import Anticipate, run
+from m3et_ros.training.loop import Sitting
+from m3et_ros.training.state import STATE
+
+INNER = 60
+"""Videos on which corrections are chosen."""
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Which video serves what; none serves twice.
+
+    Raises:
+        ValueError: nothing is left to learn from, or a video stands in two sets.
+    """
+
+    # Learnt from by all.
+    learnt: tuple[str, ...]
+    # Learnt from by the members, not by the model that chooses.
+    inner: tuple[str, ...]
+    # Never learnt from.
+    held_out: tuple[str, ...]
+
+    def __post_init__(self):
+        together = [*self.learnt, *self.inner, *self.held_out]
+        if not self.learnt or not self.inner or len(set(together)) < len(together):
+            raise ValueError(f'{len(self.learnt)} videos to learn from, {len(self.inner)} to choose on and '
+                             f'{len(self.held_out)} held out; give at least one of the first two and none twice')
+
+
+def share_out(videos: Iterable[str], *, held_out: int = HELD_OUT, inner: int | None = None) -> Videos:
+    """Draw the sets by the hash of the videos' names, always the same whatever the seed of the training.
+
+    Args:
+        videos: names.
+        held_out: how many are not learnt from.
+        inner: on how many corrections are chosen; None takes 60, or a quarter of what is left where that is fewer.
+
+    Raises:
+        InputError: there are too few videos.
+    """
+    videos = tuple(videos)
+    inner = min(INNER, (len(set(videos)) - held_out) // 4) if inner is None else inner
+    try:
+        out = held_out_videos(videos, held_out)
+        chosen = held_out_videos(videos, inner, skip=held_out)
+        return Videos(tuple(v for v in videos if v not in {*out, *chosen}), chosen, out)
+    except ValueError as error:
+        raise InputError('training', f'There are {len(videos)} videos with labels, too few to hold out {held_out} and '
+                         f'to choose on {inner}; hold out fewer, or choose on fewer ({error}).') from error
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a checkpoint is made.
+
+    Raises:
+        ValueError: members is below 1.
+    """
+
+    # Of every run.
+    recipe: Anticipate = Anticipate()
+    # Sizes and switches; classes, pairs and words give way to those of the data.
+    config: HistoryConfig = HistoryConfig()
+    # Models whose probabilities are averaged.
+    members: int = 3
+    # Seed of the first member; the others count on.
+    seed: int = 0
+
+    def __post_init__(self):
+        if isinstance(self.members, bool) or not 1 <= self.members <= 64:
+            raise ValueError(f'members is {self.members!r}; give 1 to 64')
+
+
+class Unfinished(Exception):
+    """The minutes are over, or somebody asked to stop; what was done is kept."""
+
+
+def learn(pasts: Pasts, videos: Videos, folder: str | Path, course: Course = Course(), *,
+          sitting: Sitting = Sitting(), tell: Callable[[str, dict], None] = lambda what, entry: None,
+          stop: Callable[[], bool] = lambda: False) -> HistoryCheckpoint:
+    """Train the model that chooses and the members, each in a folder of its own.
+
+    Args:
+        pasts: of the training file, all videos.
+        videos: which serves what.
+        folder: of the runs.
+        course: how.
+        sitting: its minutes count for all runs together.
+        tell: gets the name of the run and every line of its log.
+        stop: as in Trainer.run.
+
+    Raises:
+        Unfinished: go on with sitting.resume.
+        InputError: as training.loop.Trainer.
+    """
+    work = _Work(pasts, Path(folder), course, sitting, tell, stop)
+    model = work.train('choice', videos.learnt, course.seed)
+    pairs = work.pairs(videos.learnt)
+    trial = _checkpoint(work, (model,), videos.learnt, pairs, dict.fromkeys(TASKS, Correction()), ())
+    inner = HistoryWindows(pasts, sorted(pairs), work.asking, work.windows(videos.inner))
+    corrections = choose((model,), inner, {task: trial.counts(task) for task in TASKS})
+    whole = (*videos.learnt, *videos.inner)
+    members = tuple(work.train(f'member_{i}', whole, course.seed + i) for i in range(course.members))
+    return _checkpoint(work, members, whole, work.pairs(whole), corrections, videos.held_out)
+
+
+class _Work:
+    """What the runs share."""
+
+    def __init__(self, pasts: Pasts, folder: Path, course: Course, sitting: Sitting, tell: Callable, stop: Callable):
+        self.pasts, self.folder, self.course, self.sitting = pasts, folder, course, sitting
+        self.tell, self.stop, self.asking = tell, stop, Asking(pasts.classes)
+        self._started = time.monotonic()
+        self._videos = np.repeat(np.array(pasts.videos), np.diff(pasts.starts))
+
+    def windows(self, videos: Iterable[str]) -> list[Any]:
+        """Windows of some videos."""
+        wanted = set(videos)
+        return [window for window in self.pasts.windows() if self._videos[window.start] in wanted]
+
+    def pairs(self, videos: Iterable[str]) -> dict[int, int]:
+        """verb * 1000 + noun of what was done in some videos, to how often; classes that are in the lists only."""
+        classes, own = self.pasts.classes, np.isin(self._videos, list(videos))
+        verb, noun = self.pasts.known_verb[own], self.pasts.known_noun[own]
+        known = (verb < len(classes.verbs)) & (noun < len(classes.nouns))
+        ids, counts = np.unique(1000 * verb[known] + noun[known], return_counts=True)
+        return dict(zip(ids.tolist(), counts.tolist()))
+
+    def train(self, name: str, videos: Iterable[str], seed: int) -> HistoryModel:
+        """A model that has learnt from some videos, or what was broken off and goes on."""
+        pairs = sorted(self.pairs(videos))
+        classes, folder = self.pasts.classes, self.folder / name
+        config = replace(self.course.config, verbs=len(classes.verbs), nouns=len(classes.nouns), pairs=len(pairs),
+                         words=len(self.asking.words))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = HistoryModel(config)
+        data = HistoryWindows(self.pasts, pairs, self.asking, self.windows(videos))
+        sitting = replace(self.sitting, minutes=self._minutes(),
+                          resume=self.sitting.resume and (folder / STATE).exists())
+        outcome, trained, _ = run(self.course.recipe, model, data, folder=folder, seed=seed, sitting=sitting,
+                                  tell=lambda entry: self.tell(name, entry), stop=self.stop)
+        if outcome.step < outcome.steps:
+            raise Unfinished
+        return trained.eval()
+
+    def _minutes(self) -> float | None:
+        """Minutes that are left for the next run."""
+        if self.sitting.minutes is None:
+            return None
+        left = self.sitting.minutes - (time.monotonic() - self._started) / 60
+        if left <= 0:
+            raise Unfinished
+        return left
+
+
+def _checkpoint(work: _Work, members: tuple, videos: Iterable[str], pairs: dict[int, int],
+                corrections: dict[str, Correction], held_out: tuple[str, ...]) -> HistoryCheckpoint:
+    learnt = tuple(sorted(videos))
+    people = sorted({segment.participant for segment in work.pasts.segments if segment.video in set(learnt)})
+    return HistoryCheckpoint(members, work.pasts.classes, work.asking.words, pairs, corrections, work.pasts.gap_s,
+                             tuple(people), learnt, held_out)
+
+
+def held_out_part(annotations: Annotations, held_out: Iterable[str]) -> Annotations:
+    """The segments of the held-out videos of a file.
+
+    Raises:
+        InputError: none of the videos is there.
+    """
+    part = annotations.only(held_out)
+    if not part.segments:
+        raise InputError('data_missing', f'{annotations.path} holds none of the videos that were held out; give the '
+                         'training file that the model was made with')
+    return part
