@@ -1,7 +1,9 @@
 """The causal stack of language models: Mamba-2, attention and attention-shaped Mamba-2 in any order (papers.md 4-6).
 
-Symbols: B batch, L tokens, d width. Letters of a schedule: 'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA),
-    'T' Phi's parallel block with causal attention, 'S' the same block with attention-shaped Mamba-2 in its place (MaTVLM).
+Symbols: B batch, L tokens, d width. Letters of a schedule:
+    'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA)
+    'T' Phi's parallel block with causal attention
+    'S' the same block with attention-shaped Mamba-2 in its place (MaTVLM)
 """
 
 from collections.abc import Collection, Sequence

@@ -26,8 +26,11 @@ def phi(kv_heads: int) -> tuple[PhiDecoderLayer, PhiRotaryEmbedding]:
 def test_a_parallel_block_reproduces_phi_from_its_weights(kv_heads):
     theirs, positions = phi(kv_heads)
     ours = ParallelBlock(CausalAttention(d=32, heads=4, kv_heads=kv_heads, channels=4), d=32, hidden=48)
-    ours.load_state_dict({name.replace('self_attn', 'mixer').replace('mlp.', '').replace('input_layernorm', 'norm'): value
-                          for name, value in theirs.state_dict().items()})
+    names = {'self_attn': 'mixer', 'input_layernorm': 'norm', 'mlp.': ''}
+    weights = theirs.state_dict()
+    for found, wanted in names.items():
+        weights = {name.replace(found, wanted): value for name, value in weights.items()}
+    ours.load_state_dict(weights)
     x = torch.randn(2, 9, 32)
     hidden = torch.full((9, 9), -torch.inf).triu(1)[None, None]
     wanted = theirs(x, attention_mask=hidden, position_embeddings=positions(x, torch.arange(9)[None]))

@@ -1,4 +1,4 @@
-"""Scans over grids: one direction is Mamba-2, directions are symmetric, grids need not be square, sizes of the paper."""
+"""Scans over grids: means of Mamba-2 on reordered tokens, grids that need not be square, sizes of the paper."""
 
 import pytest
 import torch
