@@ -10,6 +10,7 @@ import typer
 from m3et_ros.cli.output import Json, emit, say
 from m3et_ros.cli.processes import stop_signals
 from m3et_ros.cli.progress import track
+from m3et_ros.cli.record_eqa import Wish, record_eqa
 
 START_NS = 1_700_000_000 * 10**9
 """Stamp of the first frame: fixed, so that the same seed writes the same messages."""
@@ -25,6 +26,11 @@ def record(
     storage: Annotated[Literal['mcap', 'sqlite3'], typer.Option(help='Storage plug-in.')] = 'mcap',
     compressed: Annotated[bool, typer.Option('--compressed', help='JPEG colour and PNG depth instead of raw.')] = False,
     backend: Annotated[Literal['auto', 'egl', 'osmesa', 'raycast'], typer.Option(help='Renderer.')] = 'auto',
+    eqa: Annotated[bool, typer.Option('--eqa', help='Also write questions to be asked at the end, as OpenEQA has '
+                                      'them.')] = False,
+    questions: Annotated[int, typer.Option(min=1, help='With --eqa: of each episode.')] = 24,
+    episodes: Annotated[int, typer.Option(min=1, help='With --eqa: of so many seeds from --seed on, each a bag in the '
+                                          'folder.')] = 1,
     as_json: Json = False,
 ) -> None:
     """Record an episode of the simulated kitchen: colour, depth, intrinsics, pose, segmentation and actions."""
@@ -32,9 +38,14 @@ def record(
     from m3et_ros.data.kitchen.camera import Camera
     from m3et_ros.data.kitchen.episode import Episode
 
+    images = 'compressed' if compressed else 'raw'
+    if eqa:
+        record_eqa(Wish(out, seed, episodes, frames, fps, width, height, storage, images, backend, questions, START_NS),
+                   as_json=as_json)
+        return
     episode = Episode(seed, width=width, height=height, fps=fps)
     start = time.monotonic()
-    with (BagWriter(out, storage, images='compressed' if compressed else 'raw') as bag,
+    with (BagWriter(out, storage, images=images) as bag,
           Camera(episode, backend=backend, shadows=False) as camera, stop_signals() as stopped):
         written = 0
         for state in track(episode.run(frames), frames, f'recording {out}'):
