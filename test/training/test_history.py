@@ -1,0 +1,99 @@
+"""The recipe of past actions: it learns a rule, hides what it should, repeats itself to the bit; sets of videos."""
+
+import numpy as np
+import pytest
+import torch
+from epic_folder import make_folder
+
+from m3et_ros.data.epic import find_split, read_segments
+from m3et_ros.data.epic_history import Asking, HistoryWindows, Pasts
+from m3et_ros.data.epic_lists import read_classes
+from m3et_ros.data.errors import InputError
+from m3et_ros.models.history import HistoryConfig
+from m3et_ros.training.history import Anticipate
+from m3et_ros.training.history_run import Course, Unfinished, Videos, learn, share_out
+from m3et_ros.training.loop import Sitting
+
+SMALL = HistoryConfig(d=16, e=16, hidden=32, N=4, layers=1)
+RECIPE = Anticipate(samples=240, batch=4, lr=5e-3)
+
+
+@pytest.fixture(scope='module')
+def pasts(tmp_path_factory):
+    folder = make_folder(tmp_path_factory.mktemp('epic'), videos=14, segments=24)
+    classes = read_classes(folder)
+    return Pasts(read_segments(find_split(folder, 'train'), classes), classes)
+
+
+def test_videos_serve_one_purpose_each(pasts):
+    videos = share_out(pasts.videos, held_out=3, inner=2)
+    assert (len(videos.learnt), len(videos.inner), len(videos.held_out)) == (9, 2, 3)
+    assert share_out(reversed(pasts.videos), held_out=3, inner=2).held_out == videos.held_out
+    assert len(share_out(pasts.videos, held_out=2).inner) == 3
+    with pytest.raises(InputError, match='14 videos with labels, too few to hold out 80'):
+        share_out(pasts.videos)
+    with pytest.raises(ValueError, match='none twice'):
+        Videos(('a',), ('a',), ())
+
+
+def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
+    videos = share_out(pasts.videos, held_out=3, inner=2)
+    told = []
+    checkpoint = learn(pasts, videos, tmp_path, Course(RECIPE, SMALL, members=2),
+                       tell=lambda what, entry: told.append((what, entry['losses'])))
+    assert [what for what, _ in told] == sorted(what for what, _ in told)
+    assert {what for what, _ in told} == {'choice', 'member_0', 'member_1'}
+    first, last = told[0][1], [losses for what, losses in told if what == 'choice'][-1]
+    assert all(last[name] < first[name] for name in ('noun', 'verb_of_noun', 'verb'))
+    # Two of three actions follow from the one before: a third would be right by chance in 1 of 7.
+    assert last['verb'] < 0.75 * np.log(7)
+    assert len(checkpoint.members) == 2 and checkpoint.config.pairs == len(checkpoint.pairs)
+    assert set(checkpoint.learnt) == {*videos.learnt, *videos.inner} and checkpoint.held_out == videos.held_out
+    assert sum(checkpoint.pairs.values()) == 24 * 11
+    one, other = (member.state_dict()['noun_head.weight'] for member in checkpoint.members)
+    assert not torch.equal(one, other)
+
+
+def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
+    videos, course = share_out(pasts.videos, held_out=3, inner=2), Course(Anticipate(samples=48), SMALL, members=1)
+    whole = learn(pasts, videos, tmp_path / 'whole', course)
+    steps = 0
+
+    def stop():
+        nonlocal steps
+        steps += 1
+        return steps == 15
+    with pytest.raises(Unfinished):
+        learn(pasts, videos, tmp_path / 'broken', course, stop=stop)
+    again = learn(pasts, videos, tmp_path / 'broken', course, sitting=Sitting(resume=True))
+    for name, values in whole.members[0].state_dict().items():
+        torch.testing.assert_close(again.members[0].state_dict()[name], values, rtol=0, atol=0)
+
+
+def test_no_minutes_leave_nothing_undone(pasts, tmp_path):
+    with pytest.raises(Unfinished):
+        learn(pasts, share_out(pasts.videos, held_out=3, inner=2), tmp_path, Course(RECIPE, SMALL),
+              sitting=Sitting(minutes=0.0))
+
+
+def test_hiding_and_unknown_targets(pasts):
+    class Model:
+        config = HistoryConfig(verbs=7, nouns=6, pairs=3)
+    asking = Asking(pasts.classes)
+    data = HistoryWindows(pasts, (), asking, pasts.windows())
+    batch, _ = data.collate([data[0]])
+    hidden = Anticipate(hide=0.5, hide_pair=0.0)._hidden(Model, batch, torch.Generator().manual_seed(0))
+    share = (hidden['verbs'] == 7).float().mean()
+    assert 0.2 < share < 0.8 and torch.equal(hidden['verbs'][hidden['verbs'] < 7], batch['verbs'][hidden['verbs'] < 7])
+    assert not (hidden['nouns'] == 6).equal(hidden['verbs'] == 7)
+
+
+@pytest.mark.parametrize('field, value', [('hide', 1.0), ('hide_pair', -0.1), ('smooth_noun', 1.0), ('samples', 0)])
+def test_recipes_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match=f'{field} is'):
+        Anticipate(**{field: value})
+
+
+def test_courses_out_of_range_are_refused():
+    with pytest.raises(ValueError, match='members is 0'):
+        Course(members=0)
