@@ -165,7 +165,9 @@ class LanguageModel(nn.Module):
             if x.dim() != 3 or x.shape[2] != self.config.d:
                 raise ValueError(f'the vectors are {tuple(x.shape)}; give (batch, tokens, {self.config.d})')
             return x
-        if not x.is_meta and (int(x.min()) < 0 or int(x.max()) >= self.config.vocabulary):
+        # A compiler must not trace the comparison, and there is nothing to compare without values.
+        traced = torch.compiler.is_compiling() or x.is_meta
+        if not traced and (int(x.min()) < 0 or int(x.max()) >= self.config.vocabulary):
             raise ValueError(f'the word pieces run from {int(x.min())} to {int(x.max())}; give 0 to '
                              f'{self.config.vocabulary - 1}, which the table holds')
         return self.embedding(x)
