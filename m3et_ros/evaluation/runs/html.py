@@ -1,0 +1,170 @@
+"""The report of a run as one HTML file that needs no network: tables by Jinja2, charts by matplotlib.
+
+    write_report(out, run, rows, document)
+    write_comparison(out, (first_folder, second_folder))
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.evaluation.runs.charts import category_bars, time_histogram
+from m3et_ros.evaluation.runs.eqa_jobs import PARTS
+from m3et_ros.evaluation.runs.eqa_results import (Run, compare, read_document, read_run, sample_rows, scored_answers,
+                                                  times_of)
+from m3et_ros.evaluation.runs.eqa_scores import Scored
+
+REPORT = 'report.html'
+TEMPLATES = Path(__file__).resolve().parents[1] / 'templates'
+SHOWN = 10
+"""Best and worst samples that are shown."""
+
+
+def write_report(out: Path, run: Run, rows: Sequence[Scored], document: Mapping[str, Any], judge_failed: str = '',
+                 pictures: Sequence[Path] = ()) -> Path:
+    """Write report.html.
+
+    Args:
+        out: folder of the run.
+        run: what was done.
+        rows: its answers.
+        document: its metrics.json.
+        judge_failed: why there are no marks though they were wished for.
+        pictures: folders in which strips of frames lie; those of the run's own parts unless given.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    metrics, times = document['metrics'], times_of(run)
+    parts = [('all', metrics['all']), *metrics['categories'].items()]
+    encoded = [value for done in run.done for value in done.times.get('encode_ms', ())]
+    samples = _with_pictures(sample_rows(run, rows), pictures or (out / PARTS,))
+    best, worst = best_and_worst(samples)
+    page = _render('eqa.html', title='Questions about episodes', made_by=document['made_by'], metrics=metrics,
+                   parts=parts, times=times, best=best, worst=worst, facts=facts(document['made_by'], metrics),
+                   judge_failed=judge_failed, categories_plot=_bars(parts),
+                   times_plot=time_histogram(encoded, 'time of a frame') if encoded else '')
+    return _write(out, page)
+
+
+def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
+    """Write report.html over two finished runs and return what was found.
+
+    Raises:
+        InputError: a folder is no finished run, they have no question in common, or 'out_unwritable'.
+    """
+    runs = [read_run(folder) for folder in folders]
+    scored = [scored_answers(run) for run in runs]
+    found = compare(*scored)
+    documents = [read_document(folder) for folder in folders]
+    parts = [('all', found['all']), *found['categories'].items()]
+    better, worse = _changed(scored, [folder / PARTS for folder in folders])
+    names = [f'{number}: {document["made_by"]["model"]["id"]}, {document["made_by"]["settings"]["scope"]}'
+             for number, document in zip(('first', 'second'), documents)]
+    bars = [(name, [{'value': part['exact_match'][which], 'low': None, 'high': None} for which in ('first', 'second')])
+            for name, part in parts]
+    both = [dict(facts(document['made_by'], document['metrics'])) for document in documents]
+    page = _render('compare.html', title='Two runs compared', found=found, parts=parts, better=better, worse=worse,
+                   plot=category_bars(bars, names),
+                   facts=[(name, both[0].get(name, ''), both[1].get(name, '')) for name in both[0] | both[1]])
+    _write(out, page)
+    return found
+
+
+def best_and_worst(samples: Sequence[dict]) -> tuple[list[dict], list[dict]]:
+    """Right answers of which the model was surest, and wrong ones, unanswered ones last; at most SHOWN each."""
+    def sure(sample: Mapping[str, Any]) -> float:
+        return sample['confidence'] or 0.
+    right = [sample for sample in samples if sample['exact_match'] == 1]
+    wrong = [sample for sample in samples if sample['exact_match'] < 1]
+    best = sorted(right, key=lambda sample: (-sure(sample), sample['question_id']))
+    worst = sorted(wrong, key=lambda sample: (sample['answer'] is None, sample['best_f1'], -sure(sample),
+                                              sample['question_id']))
+    return best[:SHOWN], worst[:SHOWN]
+
+
+def facts(made_by: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run depends on, line by line."""
+    model, questions = made_by['model'], made_by['questions']
+    lines = [('model', f'{model["id"]}{"" if model["trained"] else " (random weights)"}'),
+             ('SHA-256 of the weights', model['weights_sha256']),
+             ('questions', f'{questions["asked"]} asked, SHA-256 {questions["sha256"]}')]
+    if 'judge' in made_by:
+        judge = made_by['judge']
+        lines.append(('judge', f'{judge["model"]} at {judge["url"]}, temperature {judge["temperature"]}, seed '
+                               f'{judge["seed"]}'))
+    lines += [(f'setting {name}', str(value)) for name, value in made_by['settings'].items()]
+    lines += [(name, str(value)) for name, value in made_by['environment'].items()]
+    lines += [(f'SHA-256 of {bag}/{file}', digest) for bag, found in metrics['bags'].items()
+              for file, digest in found['files'].items()]
+    return lines
+
+
+def _bars(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    lines = {name: [part['guessing'][name] for _, part in parts] for name in parts[0][1]['guessing']}
+    return category_bars([(name, [part['exact_match']]) for name, part in parts], ['exact match'], lines)
+
+
+def _with_pictures(samples: Sequence[dict], folders: Sequence[Path]) -> list[dict]:
+    """Samples with the frames of their episode as a data URI under 'picture', '' where there are none."""
+    known: dict[str, str] = {}
+    for sample in samples:
+        if sample['episode'] not in known:
+            known[sample['episode']] = next(filter(None, (_picture(folder / f'{sample["episode"]}.jpg')
+                                                          for folder in folders)), '')
+    return [sample | {'picture': known[sample['episode']]} for sample in samples]
+
+
+def _picture(path: Path) -> str:
+    try:
+        return f'data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}'
+    except OSError:
+        return ''
+
+
+def _changed(scored: Sequence[Sequence[Scored]], folders: Sequence[Path]) -> tuple[list[dict], list[dict]]:
+    """Samples whose score the second run bettered, and worsened; the greatest changes first."""
+    others = {row.question.question_id: row for row in scored[1]}
+    pairs = [(row, others[row.question.question_id]) for row in scored[0] if row.question.question_id in others]
+    found = []
+    for sign in (1, -1):
+        changed = [(sign * (other.best_f1 - one.best_f1), one, other) for one, other in pairs]
+        changed = sorted((item for item in changed if item[0] > 0), key=lambda item: (-item[0],
+                                                                                     item[1].question.question_id))
+        found.append(_with_pictures([{
+            'question': one.question.question, 'reference': one.question.answer, 'category': one.question.category,
+            'episode': one.question.episode, 'first': one.answer, 'second': other.answer}
+            for _, one, other in changed[:SHOWN]], folders))
+    return found[0], found[1]
+
+
+def _render(template: str, **values: Any) -> str:
+    """Fill a template; texts of bags, questions and models are escaped."""
+    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)
+    pages.filters['percent'] = _percent
+    return pages.get_template(template).render(**values)
+
+
+def _percent(value: float | None) -> str:
+    return '-' if value is None else f'{100 * value:.1f} %'
+
+
+def _write(out: Path, page: str) -> Path:
+    path = out / REPORT
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix('.unfinished')
+        unfinished.write_text(page, encoding='utf-8')
+        unfinished.replace(path)
+    except OSError as error:
+        raise InputError('out_unwritable', f'{path} cannot be written ({error.strerror}); free some space, or give '
+                         'another --out: the scores are kept where they are') from error
+    return path
