@@ -99,6 +99,8 @@ def _card(checkpoint: Any, course: Any, videos: Any, annotations: Any, command: 
         f'- videos learnt from: {len(checkpoint.learnt)}; held out: {len(checkpoint.held_out)}; corrections chosen on '
         f'{len(videos.inner)} of those learnt from, by a model that had not seen them',
         f'- members: {len(checkpoint.members)}, seeds from {course.seed}',
+        f'- an n-gram over actions has a share of {checkpoint.expert.share:g} in every probability ('
+        f'{", ".join(f"{k} {v}" for k, v in asdict(checkpoint.expert.line).items())})',
         *(f'- score of {task}s for mean top-5 recall: log p - {c.tau:g} log(count + {c.floor:g})'
           for task, c in checkpoint.corrections.items()),
         f'- recipe: {", ".join(f"{k} {v}" for k, v in asdict(course.recipe).items())}',

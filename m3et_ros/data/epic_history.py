@@ -243,12 +243,16 @@ class HistoryWindows(Dataset):
         pairs: verb * 1000 + noun of the pairs that have an embedding, in order.
         asking: words of the questions.
         windows: of pasts.windows.
+
+    Attributes:
+        pairs: how many pairs there are.
+        pair: (N,) place of each segment's pair among them, as many as there are where it is not one.
     """
 
     def __init__(self, pasts: Pasts, pairs: Sequence[int], asking: Asking, windows: Iterable[Window]):
         self.pasts, self.asking, self.windows = pasts, asking, list(windows)
-        self._pairs = list(pairs)
-        self._pair = np.array([self._place(v, n) for v, n in zip(pasts.known_verb.tolist(), pasts.known_noun.tolist())])
+        self._pairs, self.pairs = list(pairs), len(pairs)
+        self.pair = np.array([self._place(v, n) for v, n in zip(pasts.known_verb.tolist(), pasts.known_noun.tolist())])
         self._pause = pause_bucket(torch.as_tensor(pasts.pause_s)).numpy()
         self._last, self._cut = pasts.last, pasts.cut_s
 
@@ -292,7 +296,7 @@ class HistoryWindows(Dataset):
         size = len(windows), max(window.stop - window.start for window in windows)
         found = {name: np.zeros(size, np.int64) for name in ('verbs', 'nouns', 'pairs', 'pauses')}
         found |= {'lengths_s': np.zeros(size, np.float32), 'mask': np.zeros(size, bool)}
-        sources = {'verbs': pasts.known_verb, 'nouns': pasts.known_noun, 'pairs': self._pair, 'pauses': self._pause,
+        sources = {'verbs': pasts.known_verb, 'nouns': pasts.known_noun, 'pairs': self.pair, 'pauses': self._pause,
                    'lengths_s': pasts.stop_s - pasts.start_s, 'mask': np.ones(len(pasts), bool)}
         for row, window in enumerate(windows):
             for name, values in sources.items():

@@ -1,9 +1,11 @@
 """Checkpoints of models.history: a folder with config.json, member_0.safetensors and so on, and README.md.
 
 config.json holds sizes, class keys, words, the counts of training pairs, how scores are corrected, which videos were
-learnt from and which were held out, and the SHA-256 of every weight file.
+learnt from and which were held out, and the SHA-256 of every other file. counts.safetensors holds how often pairs
+followed each other in training, for the n-gram that answers beside the members.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,19 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from m3et_ros.data.checkpoint import AGAIN, CARD, CONFIG, read_json, read_weights, write_json, write_weights
 from m3et_ros.data.epic_history import Asking
 from m3et_ros.data.epic_lists import Classes
 from m3et_ros.data.errors import InputError
+from m3et_ros.evaluation.ngram import Line, NGram
 from m3et_ros.models.history import HistoryConfig, HistoryModel
 
 KIND, FORMAT = 'history', 1
 TASKS = ('verb', 'noun', 'action')
-MEMBER = 'member_{}.safetensors'
+MEMBER, COUNTS = 'member_{}.safetensors', 'counts.safetensors'
 FIELDS = {'kind': str, 'format': int, 'model_id': str, 'model': dict, 'members': int, 'classes': dict, 'words': list,
-          'pairs': list, 'corrections': dict, 'gap_s': float, 'participants': list, 'learnt': list, 'held_out': list,
-          'sha256': dict}
+          'pairs': list, 'corrections': dict, 'expert': dict, 'gap_s': float, 'participants': list, 'learnt': list,
+          'held_out': list, 'sha256': dict}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,26 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class Expert:
+    """The n-gram that answers beside the members: p = (1 - share) p_members + share p_ngram.
+
+    Raises:
+        ValueError: the share is out of range.
+    """
+
+    # Counts over pairs, classes being their places in the sorted list of pairs.
+    counts: NGram
+    # Its settings.
+    line: Line
+    # What it contributes; 0 leaves the members alone.
+    share: float
+
+    def __post_init__(self):
+        if isinstance(self.share, bool) or not 0 <= self.share < 1:
+            raise ValueError(f'share is {self.share!r}; give a number from 0 to less than 1')
+
+
+@dataclass(frozen=True)
 class HistoryCheckpoint:
     """Models that answer together, and all that is needed to use them.
 
@@ -67,6 +93,8 @@ class HistoryCheckpoint:
     words: tuple[str, ...]
     # verb * 1000 + noun to how often it occurs in the videos that were learnt from.
     pairs: Mapping[int, int]
+    # Answers beside the members.
+    expert: Expert
     # By task; chosen for mean top-5 recall on videos that were held out for it.
     corrections: Mapping[str, Correction]
     # Seconds between the end of what was visible in training and the target.
@@ -89,6 +117,9 @@ class HistoryCheckpoint:
         if sizes != (config.verbs, config.nouns, config.pairs, config.words):
             raise ValueError(f'classes, pairs and words are {sizes} and the model has '
                              f'{(config.verbs, config.nouns, config.pairs, config.words)}; give those it was made for')
+        if self.expert.counts.classes != len(self.pairs):
+            raise ValueError(f'the n-gram has {self.expert.counts.classes} classes and there are {len(self.pairs)} '
+                             'pairs; give one over these pairs')
         if set(self.corrections) != set(TASKS):
             raise ValueError(f'corrections are of {sorted(self.corrections)}; give one of each of {", ".join(TASKS)}')
         if not 0 <= self.gap_s < math.inf:
@@ -119,6 +150,9 @@ def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str
     folder.mkdir(parents=True, exist_ok=True)
     sums = {MEMBER.format(i): write_weights(folder / MEMBER.format(i), member, torch.float32)
             for i, member in enumerate(checkpoint.members)}
+    data = save_tensors({'counts': checkpoint.expert.counts.table})
+    (folder / COUNTS).write_bytes(data)
+    sums[COUNTS] = hashlib.sha256(data).hexdigest()
     model_id = f'{KIND}@{sums[MEMBER.format(0)][:8]}'
     (folder / CARD).write_text(card, encoding='utf-8')
     write_json(folder / CONFIG, {
@@ -126,6 +160,7 @@ def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str
         'members': len(checkpoint.members), 'classes': asdict(checkpoint.classes), 'words': list(checkpoint.words),
         'pairs': [[int(pair), int(count)] for pair, count in sorted(checkpoint.pairs.items())],
         'corrections': {task: asdict(correction) for task, correction in checkpoint.corrections.items()},
+        'expert': {'share': checkpoint.expert.share, **asdict(checkpoint.expert.line)},
         'gap_s': float(checkpoint.gap_s), 'participants': list(checkpoint.participants),
         'learnt': list(checkpoint.learnt), 'held_out': list(checkpoint.held_out), 'sha256': sums})
     return model_id
@@ -171,6 +206,25 @@ def _rebuilt(folder: Path, stored: dict[str, Any]) -> HistoryCheckpoint:
     members = tuple(read_weights(folder / MEMBER.format(i), partial(HistoryModel, config), stored['sha256'])
                     for i in range(stored['members']))
     corrections = {task: Correction(**values) for task, values in stored['corrections'].items()}
+    settings = dict(stored['expert'])
+    share = settings.pop('share')
+    expert = Expert(NGram.from_table(_read_counts(folder / COUNTS, stored['sha256']), len(pairs)), Line(**settings),
+                    share)
     people, learnt, held_out = (tuple(map(str, stored[name])) for name in ('participants', 'learnt', 'held_out'))
-    return HistoryCheckpoint(members, classes, words, pairs, corrections, stored['gap_s'], people, learnt, held_out,
-                             stored['model_id'])
+    return HistoryCheckpoint(members, classes, words, pairs, expert, corrections, stored['gap_s'], people, learnt,
+                             held_out, stored['model_id'])
+
+
+def _read_counts(path: Path, sums: Mapping[str, Any]) -> np.ndarray:
+    """Counts (R, 4) of a file whose checksum is looked at first."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError('model_missing', f'There is no {path}; {AGAIN}.') from error
+    if (digest := hashlib.sha256(data).hexdigest()) != sums.get(path.name):
+        raise InputError('model_checksum', f'{path.name} has SHA-256 {digest[:8]}... but {CONFIG} says '
+                         f'{str(sums.get(path.name))[:8]}...; {AGAIN}.')
+    try:
+        return load_tensors(data)['counts']
+    except (SafetensorError, KeyError) as error:
+        raise InputError('model_truncated', f'{path.name} is damaged ({error}); {AGAIN}.') from error

@@ -3,9 +3,13 @@
 Top-1 accuracy wants the likeliest class; class-mean recall wants rare classes named when they are likelier than usual.
 So there are two rankings of the same probabilities, 'plain' and 'corrected', and every table says which.
 
+An n-gram may answer beside the models: p = (1 - share) p_models + share p_ngram, which helps top-1 accuracy as one
+more member of another kind does.
+
 Symbols: N targets, T of a batch, V verbs, M nouns, K listed actions.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +20,9 @@ import torch
 from torch import Tensor
 
 from m3et_ros.data.epic_history import HistoryWindows
-from m3et_ros.data.history_checkpoint import TASKS, Correction, HistoryCheckpoint
+from m3et_ros.data.history_checkpoint import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.evaluation.epic import BEST
+from m3et_ros.evaluation.ngram import MEMORY
 from m3et_ros.evaluation.ranking import mean_topk_recall
 from m3et_ros.evaluation.runs.feed import Watch, measured, unwatched
 from m3et_ros.models.history import HistoryModel
@@ -29,6 +34,9 @@ TOGETHER = 4
 TAUS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FLOORS = (1.0, 3.0, 10.0, 30.0, 100.0)
 """What is tried for a correction."""
+
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
+"""What is tried for the n-gram."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +55,52 @@ class Forecast:
         return getattr(self, task) - correction.penalty(counts)
 
 
-def answers(members: Sequence[HistoryModel], batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean probabilities of the members, as logarithms: verbs (T, V), nouns (T, M), actions (T, M, V), float32.
+class Panel:
+    """Models, and perhaps an n-gram, that answer together.
 
-    The verb's probability is the mean of what the model says when asked for the verb alone and of the sum over nouns.
+    Args:
+        members: models of one config.
+        expert: the n-gram; None leaves the models alone.
+        pairs: verb * 1000 + noun of its classes, in order.
     """
-    verbs, actions = [], []
-    for member in members:
-        seen = member.see(batch)
-        actions.append(member.actions(seen).float())
-        verbs.append(member.verbs(seen).float().log_softmax(-1))
-    action = _mean(actions)
-    return _mean([_mean(verbs), action.logsumexp(1)]), action.logsumexp(2), action
+
+    def __init__(self, members: Sequence[HistoryModel], expert: Expert | None = None, pairs: Sequence[int] = ()):
+        self.members, self.expert, config = tuple(members), expert, members[0].config
+        pairs = np.array(pairs, np.int64)
+        # Places of the pairs in actions (M, V) laid out in a row.
+        self._places = torch.as_tensor(pairs % 1000 * config.verbs + pairs // 1000)
+
+    def answers(self, batch: Mapping[str, Tensor], data: HistoryWindows) -> tuple[Tensor, Tensor, Tensor]:
+        """Log probabilities of verbs (T, V), nouns (T, M) and actions (T, M, V), float32.
+
+        That of a verb is the mean of what the models say when asked for the verb alone and of the sum over nouns.
+
+        Args:
+            batch: of data.collate, on the device of the models.
+            data: which the batch is of.
+        """
+        verbs, actions = [], []
+        for member in self.members:
+            seen = member.see(batch)
+            actions.append(member.actions(seen).float())
+            verbs.append(member.verbs(seen).float().log_softmax(-1))
+        action = _mean(actions)
+        if self.expert is not None and self.expert.share:
+            action = self.blend(action, self.guesses(batch['target'].tolist(), data), self.expert.share)
+        return _mean([_mean(verbs), action.logsumexp(1)]), action.logsumexp(2), action
+
+    def guesses(self, targets: Sequence[int], data: HistoryWindows) -> Tensor:
+        """Probabilities (T, pairs) of the n-gram, float32."""
+        contexts = [data.pasts.context(place, data.pair, MEMORY) for place in targets]
+        found = [self.expert.counts.probabilities(context, self.expert.line) for context in contexts]
+        return torch.as_tensor(np.stack(found), dtype=torch.float32)
+
+    def blend(self, action: Tensor, guesses: Tensor, share: float) -> Tensor:
+        """Log probabilities (T, M, V) with a share of guesses (T, pairs)."""
+        flat, places = action.flatten(1) + math.log(1 - share), self._places.to(action.device)
+        own = torch.logaddexp(flat[:, places], (share * guesses.to(action.device)).log())
+        flat[:, places] = own
+        return flat.view_as(action)
 
 
 def forecast(checkpoint: HistoryCheckpoint, data: HistoryWindows, *, device: str = 'cpu', best: int = BEST,
@@ -81,10 +123,11 @@ def forecast(checkpoint: HistoryCheckpoint, data: HistoryWindows, *, device: str
     verb, noun = np.empty((size, config.verbs), np.float32), np.empty((size, config.nouns), np.float32)
     actions = {kind: (np.empty((size, best), np.int64), np.empty((size, best), np.float32)) for kind in penalties}
     asked = np.zeros(size, int)
+    panel = Panel(checkpoint.members, checkpoint.expert, sorted(checkpoint.pairs))
     for places, batch in _batches(checkpoint.members, data, device, watch):
         rows = data.pasts.order[places]
         asked[rows] += 1
-        verbs, nouns, joint = answers(checkpoint.members, batch)
+        verbs, nouns, joint = panel.answers(batch, data)
         verb[rows], noun[rows] = verbs.cpu().numpy(), nouns.cpu().numpy()
         for kind, penalty in penalties.items():
             scores = joint if penalty is None else joint - torch.as_tensor(penalty, device=joint.device)
@@ -97,12 +140,31 @@ def forecast(checkpoint: HistoryCheckpoint, data: HistoryWindows, *, device: str
     return Forecast(verb, noun, actions)
 
 
-def choose(members: Sequence[HistoryModel], data: HistoryWindows, counts: Mapping[str, np.ndarray], *,
-           device: str = 'cpu', watch: Watch = unwatched) -> dict[str, Correction]:
-    """The corrections with the best mean top-5 recall on videos that the members have not learnt from.
+def choose_share(panel: Panel, data: HistoryWindows, *, device: str = 'cpu', watch: Watch = unwatched) -> float:
+    """The share of the n-gram with the best top-1 accuracy of actions.
 
     Args:
-        members: models.
+        panel: models and n-gram, whose own share does not count.
+        data: windows of videos that neither has learnt from.
+        device, watch: as in forecast.
+    """
+    hits, models = dict.fromkeys(SHARES, 0), Panel(panel.members)
+    for places, batch in _batches(panel.members, data, device, watch):
+        truth = batch['noun'] * panel.members[0].config.verbs + batch['verb']
+        truth[(batch['noun'] < 0) | (batch['verb'] < 0)] = -1
+        action, guesses = models.answers(batch, data)[2], panel.guesses(places.tolist(), data)
+        for share in SHARES:
+            mixed = panel.blend(action, guesses, share) if share else action
+            hits[share] += int((mixed.flatten(1).argmax(1) == truth).sum())
+    return max(SHARES, key=lambda share: hits[share])
+
+
+def choose(panel: Panel, data: HistoryWindows, counts: Mapping[str, np.ndarray], *, device: str = 'cpu',
+           watch: Watch = unwatched) -> dict[str, Correction]:
+    """The corrections with the best mean top-5 recall on videos that the models have not learnt from.
+
+    Args:
+        panel: models and n-gram.
         data: windows of those videos.
         counts: by task, as HistoryCheckpoint.counts.
         device, watch: as in forecast.
@@ -113,11 +175,11 @@ def choose(members: Sequence[HistoryModel], data: HistoryWindows, counts: Mappin
     tried = [Correction(tau, floor) for tau in TAUS for floor in (FLOORS if tau else FLOORS[:1])]
     ranks: dict[tuple[str, Correction], list[np.ndarray]] = {(t, c): [] for t in TASKS for c in tried}
     labels: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
-    for _, batch in _batches(members, data, device, watch):
+    for _, batch in _batches(panel.members, data, device, watch):
         known = (batch['verb'] >= 0) & (batch['noun'] >= 0)
         verb, noun = batch['verb'][known], batch['noun'][known]
         truth = {'verb': verb, 'noun': noun, 'action': noun * counts['action'].shape[1] + verb}
-        for task, scores in zip(TASKS, answers(members, batch)):
+        for task, scores in zip(TASKS, panel.answers(batch, data)):
             own = scores.flatten(1)[known]
             labels[task].append(truth[task].cpu().numpy())
             for correction in tried:
@@ -154,6 +216,6 @@ def _mean(logs: Sequence[Tensor]) -> Tensor:
     """Logarithm of the mean of probabilities given as logarithms."""
     if len(logs) == 1:
         return logs[0]
-    return torch.stack(tuple(logs)).logsumexp(0) - float(np.log(len(logs)))
+    return torch.stack(tuple(logs)).logsumexp(0) - math.log(len(logs))
 
 

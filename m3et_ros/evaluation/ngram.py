@@ -25,8 +25,15 @@ CHUNK = 1024
 MEMORY = 64
 """Labels that the cache looks back on."""
 
+NONE = -2
+"""Stands in tables for a context that is shorter."""
+
 TOP1, RECALL = 'top1', 'mean_top5_recall'
 """What settings are chosen by."""
+
+
+Counts = tuple[dict[tuple[int, ...], Counter], dict[tuple[int, ...], Counter], dict[tuple[int, ...], Counter]]
+"""By number of labels of context: context to how often each class followed."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +78,43 @@ class NGram:
     def __init__(self, contexts: Sequence[Sequence[int]], labels: Sequence[int], classes: int):
         if len(contexts) != len(labels) or not len(labels):
             raise ValueError(f'{len(contexts)} contexts and {len(labels)} labels; give as many, and at least one')
-        self.classes = classes
-        self._counts: tuple[dict[tuple[int, ...], Counter], ...] = (defaultdict(Counter), defaultdict(Counter),
-                                                                    defaultdict(Counter))
+        counts: Counts = (defaultdict(Counter), defaultdict(Counter), defaultdict(Counter))
         for context, label in zip(contexts, labels):
             if 0 <= label < classes:
                 for order in range(min(len(context), 2) + 1):
-                    self._counts[order][tuple(context[len(context) - order:])][label] += 1
-        counts = self._counts[0][()]
-        prior = np.full(classes, 1 / classes)
-        prior[list(counts)] += list(counts.values())
+                    counts[order][tuple(context[len(context) - order:])][label] += 1
+        self._keep(counts, classes)
+
+    @classmethod
+    def from_table(cls, table: np.ndarray, classes: int) -> 'NGram':
+        """Counts as `table` gave them.
+
+        Raises:
+            ValueError: the table is not (R, 4), or names a class that is not there or a count below 1.
+        """
+        if table.ndim != 2 or table.shape[1:] != (4,) or not len(table) or (table[:, 3] < 1).any() \
+                or not ((table[:, 2] >= 0) & (table[:, 2] < classes)).all():
+            raise ValueError(f'the table of counts is {table.shape}; give rows of a2, a1, class (0 to {classes - 1}) '
+                             'and a count from 1')
+        counts: Counts = (defaultdict(Counter), defaultdict(Counter), defaultdict(Counter))
+        for *context, label, count in table.tolist():
+            known = tuple(item for item in context if item != NONE)
+            counts[len(known)][known][label] = count
+        found = cls.__new__(cls)
+        found._keep(counts, classes)
+        return found
+
+    @property
+    def table(self) -> np.ndarray:
+        """All counts: rows (R, 4) int64 of a2, a1, c and n(a2, a1, c); -2 where a context is shorter."""
+        rows = [(*(NONE,) * (2 - len(context)), *context, label, count) for counts in self._counts
+                for context, own in counts.items() for label, count in own.items()]
+        return np.array(sorted(rows), np.int64)
+
+    def _keep(self, counts: Counts, classes: int) -> None:
+        self.classes, self._counts = classes, counts
+        prior, own = np.full(classes, 1 / classes), counts[0][()]
+        prior[list(own)] += list(own.values())
         self.prior = prior / prior.sum()
 
     def probabilities(self, context: Sequence[int], line: Line) -> np.ndarray:

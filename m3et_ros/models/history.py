@@ -72,6 +72,8 @@ class HistoryConfig:
     d_conv: int = 4
     # Share of the values that are dropped in training.
     dropout: float = 0.3
+    # Share of the slots that forget in training which class they are of, so that rare classes are copied like others.
+    forget: float = 0.3
     # Ablation: False does without the question.
     question: bool = True
     # Ablation: False does without the memories.
@@ -82,8 +84,9 @@ class HistoryConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
-        if isinstance(self.dropout, bool) or not 0 <= self.dropout < 1:
-            raise ValueError(f'dropout is {self.dropout!r}; give a number from 0 to less than 1')
+        for name in ('dropout', 'forget'):
+            if isinstance(getattr(self, name), bool) or not 0 <= getattr(self, name) < 1:
+                raise ValueError(f'{name} is {getattr(self, name)!r}; give a number from 0 to less than 1')
         for name in ('question', 'memory'):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f'{name} is {getattr(self, name)!r}; give true or false')
@@ -285,13 +288,17 @@ class _Memory(nn.Module):
         super().__init__()
         self.key, self.last, self.before = (nn.Embedding(size, c.e) for size in (keys + 1, others + 1, others + 2))
         self.lag, self.count, self.rank = (nn.Embedding(size, c.e) for size in (TIMES, COUNTS, slots))
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout, self.forget = nn.Dropout(c.dropout), c.forget
 
     def forward(self, batch: Mapping[str, Tensor], name: str) -> Slots:
         """The slots of a memory by name."""
         keys, last, before, count, lag_s = (batch[f'{name}_{part}'] for part in ('key', 'last', 'before', 'count',
                                                                                 'lag_s'))
-        x = (self.key(keys.clamp(min=0)) + self.last(last) + self.before(before) + self.lag(time_bucket(lag_s))
+        known = keys.clamp(min=0)
+        if self.training and self.forget:
+            known = known.masked_fill(torch.rand(keys.shape, device=keys.device) < self.forget,
+                                      self.key.num_embeddings - 1)
+        x = (self.key(known) + self.last(last) + self.before(before) + self.lag(time_bucket(lag_s))
              + self.count(count_bucket(count)) + self.rank.weight[:keys.shape[1]])
         return Slots(self.dropout(F.relu(x)), keys, last, before)
 

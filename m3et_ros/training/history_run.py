@@ -1,8 +1,9 @@
 """From annotations to a checkpoint of models.history: which videos serve what, one run that chooses, then the members.
 
 Three sets of training videos: those held out (80), on which results are told and nothing is chosen; an inner set, on
-which the corrections for mean top-5 recall are chosen with a model that has not learnt from it; the rest. The members
-then learn from the inner set, too (papers.md 9.2, lesson 3). The official validation split has no part in any of it.
+which the corrections for mean top-5 recall and the n-gram's share are chosen with a model that has not learnt from it;
+the rest. The members then learn from the inner set, too (papers.md 9.2, lesson 3). The official validation split has no
+part in any of it.
 """
 
 import time
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from m3et_ros.data.epic import HELD_OUT, Annotations, held_out_videos
+from m3et_ros.data.epic import HELD_OUT, held_out_videos
 from m3et_ros.data.epic_history import Asking, HistoryWindows, Pasts
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.history_checkpoint import TASKS, Correction, HistoryCheckpoint
-from m3et_ros.evaluation.anticipation import choose
+from m3et_ros.data.history_checkpoint import TASKS, Correction, Expert, HistoryCheckpoint
+from m3et_ros.evaluation.anticipation import Panel, choose, choose_share
+from m3et_ros.evaluation.ngram import MEMORY, TOP1, NGram, tune
 from m3et_ros.models.history import HistoryConfig, HistoryModel
 from m3et_ros.training.history import Anticipate, run
 from m3et_ros.training.loop import Sitting
@@ -118,13 +120,28 @@ def learn(pasts: Pasts, videos: Videos, folder: str | Path, course: Course = Cou
     """
     work = _Work(pasts, Path(folder), course, sitting, tell, stop)
     model = work.train('choice', videos.learnt, course.seed)
-    pairs = work.pairs(videos.learnt)
-    trial = _checkpoint(work, (model,), videos.learnt, pairs, dict.fromkeys(TASKS, Correction()), ())
-    inner = HistoryWindows(pasts, sorted(pairs), work.asking, work.windows(videos.inner))
-    corrections = choose((model,), inner, {task: trial.counts(task) for task in TASKS})
+    expert, corrections = _choices(work, model, videos)
     whole = (*videos.learnt, *videos.inner)
     members = tuple(work.train(f'member_{i}', whole, course.seed + i) for i in range(course.members))
-    return _checkpoint(work, members, whole, work.pairs(whole), corrections, videos.held_out)
+    pairs = work.pairs(whole)
+    expert = replace(expert, counts=work.ngram(whole, work.data(whole, pairs)))
+    people = sorted({segment.participant for segment in pasts.segments if segment.video in set(whole)})
+    return HistoryCheckpoint(members, pasts.classes, work.asking.words, pairs, expert, corrections, pasts.gap_s,
+                             tuple(people), tuple(sorted(whole)), videos.held_out)
+
+
+def _choices(work: '_Work', model: HistoryModel, videos: Videos) -> tuple[Expert, dict[str, Correction]]:
+    """What is chosen on the inner videos: the n-gram's settings and share, and the corrections."""
+    pairs = work.pairs(videos.learnt)
+    inner = work.data(videos.inner, pairs)
+    counts = work.ngram(videos.learnt, inner)
+    places = np.concatenate([window.targets for window in inner.windows])
+    line = tune(counts, [work.pasts.context(place, inner.pair, MEMORY) for place in places], inner.pair[places], TOP1)
+    panel = Panel((model,), Expert(counts, line, 0.0), sorted(pairs))
+    panel.expert = replace(panel.expert, share=choose_share(panel, inner))
+    numbers = HistoryCheckpoint((model,), work.pasts.classes, work.asking.words, pairs, panel.expert,
+                                dict.fromkeys(TASKS, Correction()), work.pasts.gap_s, (), (), ())
+    return panel.expert, choose(panel, inner, {task: numbers.counts(task) for task in TASKS})
 
 
 class _Work:
@@ -149,16 +166,26 @@ class _Work:
         ids, counts = np.unique(1000 * verb[known] + noun[known], return_counts=True)
         return dict(zip(ids.tolist(), counts.tolist()))
 
+    def data(self, videos: Iterable[str], pairs: Iterable[int]) -> HistoryWindows:
+        """Windows of some videos for models that know some pairs."""
+        return HistoryWindows(self.pasts, sorted(pairs), self.asking, self.windows(videos))
+
+    def ngram(self, videos: Iterable[str], data: HistoryWindows) -> NGram:
+        """Counts over the pairs of `data` in some videos."""
+        places = np.flatnonzero(np.isin(self._videos, list(videos)))
+        contexts = [self.pasts.context(place, data.pair, MEMORY) for place in places]
+        return NGram(contexts, data.pair[places], data.pairs)
+
     def train(self, name: str, videos: Iterable[str], seed: int) -> HistoryModel:
         """A model that has learnt from some videos, or what was broken off and goes on."""
-        pairs = sorted(self.pairs(videos))
+        pairs = self.pairs(videos)
         classes, folder = self.pasts.classes, self.folder / name
         config = replace(self.course.config, verbs=len(classes.verbs), nouns=len(classes.nouns), pairs=len(pairs),
                          words=len(self.asking.words))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = HistoryModel(config)
-        data = HistoryWindows(self.pasts, pairs, self.asking, self.windows(videos))
+        data = self.data(videos, pairs)
         sitting = replace(self.sitting, minutes=self._minutes(),
                           resume=self.sitting.resume and (folder / STATE).exists())
         outcome, trained, _ = run(self.course.recipe, model, data, folder=folder, seed=seed, sitting=sitting,
@@ -175,24 +202,3 @@ class _Work:
         if left <= 0:
             raise Unfinished
         return left
-
-
-def _checkpoint(work: _Work, members: tuple, videos: Iterable[str], pairs: dict[int, int],
-                corrections: dict[str, Correction], held_out: tuple[str, ...]) -> HistoryCheckpoint:
-    learnt = tuple(sorted(videos))
-    people = sorted({segment.participant for segment in work.pasts.segments if segment.video in set(learnt)})
-    return HistoryCheckpoint(members, work.pasts.classes, work.asking.words, pairs, corrections, work.pasts.gap_s,
-                             tuple(people), learnt, held_out)
-
-
-def held_out_part(annotations: Annotations, held_out: Iterable[str]) -> Annotations:
-    """The segments of the held-out videos of a file.
-
-    Raises:
-        InputError: none of the videos is there.
-    """
-    part = annotations.only(held_out)
-    if not part.segments:
-        raise InputError('data_missing', f'{annotations.path} holds none of the videos that were held out; give the '
-                         'training file that the model was made with')
-    return part

@@ -10,7 +10,8 @@ import torch
 from m3et_ros.data.epic_history import Asking
 from m3et_ros.data.epic_lists import Classes
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.history_checkpoint import Correction, HistoryCheckpoint, load_history, save_history
+from m3et_ros.data.history_checkpoint import Correction, Expert, HistoryCheckpoint, load_history, save_history
+from m3et_ros.evaluation.ngram import Line, NGram
 from m3et_ros.models.history import HistoryConfig, HistoryModel
 
 CLASSES = Classes(('take', 'put'), ('tap', 'cup', 'board:chopping'), ('a',) * 2, ('b',) * 3)
@@ -25,8 +26,9 @@ def made(members=2):
         torch.manual_seed(seed)
         models.append(HistoryModel(config).eval())
     corrections = {'verb': Correction(), 'noun': Correction(0.5, 3.0), 'action': Correction(0.7, 10.0)}
-    return HistoryCheckpoint(tuple(models), CLASSES, words, PAIRS, corrections, 1.0, ('P01',), ('P01_01', 'P01_02'),
-                             ('P01_03',))
+    expert = Expert(NGram([[], [0], [0, 3]], [0, 1, 2], 3), Line(cache=0.2), 0.25)
+    return HistoryCheckpoint(tuple(models), CLASSES, words, PAIRS, expert, corrections, 1.0, ('P01',),
+                             ('P01_01', 'P01_02'), ('P01_03',))
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -36,6 +38,8 @@ def test_what_is_written_is_read(tmp_path):
     assert after.model_id == model_id and model_id.startswith('history@')
     for name in ('classes', 'words', 'pairs', 'corrections', 'gap_s', 'participants', 'learnt', 'held_out', 'config'):
         assert getattr(after, name) == getattr(before, name), name
+    assert (after.expert.line, after.expert.share) == (before.expert.line, 0.25)
+    np.testing.assert_array_equal(after.expert.counts.table, before.expert.counts.table)
     for one, other in zip(before.members, after.members, strict=True):
         assert not other.training
         for name, values in one.state_dict().items():
@@ -55,8 +59,10 @@ def test_counts_and_corrections():
     ({'kind': 'm3et'}, 'model_config', 'no model of past actions'), ({'format': 2}, 'model_config', 'format 2'),
     ({'members': '2'}, 'model_config', 'no members of type int'), ({'members': 3}, 'model_missing', 'member_2'),
     ({'corrections': {'verb': {'tau': 9}}}, 'model_config', 'tau is 9'),
+    ({'expert': {'share': 0.1, 'order': 9}}, 'model_config', 'order is 9'),
     ({'pairs': [[0, 7], [1, 2], [5000, 1]]}, 'model_config', 'pair 5000'),
     ({'words': ['a']}, 'model_config', 'words start with'),
+    ({'expert': {'share': 1.0}}, 'model_config', 'share is 1.0'),
     ({'model': {'colour': 1}}, 'model_config', "holds 'colour'")])
 def test_damaged_configs_are_refused(tmp_path, changes, reason, said):
     save_history(tmp_path, made(), card='')
@@ -67,13 +73,17 @@ def test_damaged_configs_are_refused(tmp_path, changes, reason, said):
     assert caught.value.reason == reason
 
 
-def test_damaged_weights_are_refused(tmp_path):
+@pytest.mark.parametrize('name', ['member_1.safetensors', 'counts.safetensors'])
+def test_damaged_weights_are_refused(tmp_path, name):
     save_history(tmp_path, made(), card='')
-    path = tmp_path / 'member_1.safetensors'
+    path = tmp_path / name
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match='member_1.safetensors has SHA-256'):
+    with pytest.raises(InputError, match=f'{name} has SHA-256'):
+        load_history(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match=f'There is no .*{name}'):
         load_history(tmp_path)
     with pytest.raises(InputError, match='config.json'):
         load_history(tmp_path / 'nothing')

@@ -8,8 +8,19 @@ from epic_folder import make_folder
 from m3et_ros.data.epic import find_split, read_segments
 from m3et_ros.data.epic_history import Asking, HistoryWindows, Pasts
 from m3et_ros.data.epic_lists import read_classes
-from m3et_ros.data.history_checkpoint import TASKS, Correction, HistoryCheckpoint
-from m3et_ros.evaluation.anticipation import CORRECTED, FLOORS, PLAIN, TAUS, answers, choose, forecast
+from m3et_ros.data.history_checkpoint import TASKS, Correction, Expert, HistoryCheckpoint
+from m3et_ros.evaluation.anticipation import (
+    CORRECTED,
+    FLOORS,
+    PLAIN,
+    SHARES,
+    TAUS,
+    Panel,
+    choose,
+    choose_share,
+    forecast,
+)
+from m3et_ros.evaluation.ngram import Line, NGram
 from m3et_ros.evaluation.ranking import label_ranks, mean_topk_recall
 from m3et_ros.models.history import HistoryConfig, HistoryModel
 
@@ -31,10 +42,15 @@ def models(pasts, count=2):
     return tuple(found), asking
 
 
-def made(pasts, corrections=None):
+def made(pasts, share=0.0):
     members, asking = models(pasts)
-    settings = corrections or dict.fromkeys(TASKS, Correction(0.5, 1.0))
-    return HistoryCheckpoint(members, pasts.classes, asking.words, {0: 30, 2001: 5}, settings, 1.0, (), (), ())
+    expert = Expert(NGram([[], [0], [1]], [0, 1, 0], 2), Line(cache=0.2), share)
+    return HistoryCheckpoint(members, pasts.classes, asking.words, {0: 30, 2001: 5}, expert,
+                             dict.fromkeys(TASKS, Correction(0.5, 1.0)), 1.0, (), (), ())
+
+
+def panel(checkpoint):
+    return Panel(checkpoint.members, checkpoint.expert, sorted(checkpoint.pairs))
 
 
 def windows(pasts, checkpoint, **options):
@@ -43,24 +59,54 @@ def windows(pasts, checkpoint, **options):
 
 def test_members_are_averaged_as_probabilities(pasts):
     checkpoint = made(pasts)
-    batch, _ = windows(pasts, checkpoint).collate(pasts.windows()[:2])
+    data = windows(pasts, checkpoint)
+    batch, _ = data.collate(pasts.windows()[:2])
     with torch.inference_mode():
-        verb, noun, action = answers(checkpoint.members, batch)
-        alone = [answers((member,), batch) for member in checkpoint.members]
+        verb, noun, action = Panel(checkpoint.members).answers(batch, data)
+        alone = [Panel((member,)).answers(batch, data) for member in checkpoint.members]
     for together, one, other in zip((verb, noun, action), *alone):
         torch.testing.assert_close(together.exp(), (one.exp() + other.exp()) / 2)
         torch.testing.assert_close(together.exp().flatten(1).sum(1), torch.ones(len(together)))
     torch.testing.assert_close(noun.exp(), action.exp().sum(2))
 
 
-def test_a_forecast_has_the_order_of_the_file(pasts):
+def test_the_ngram_has_its_share(pasts):
+    checkpoint = made(pasts, share=0.25)
+    data = windows(pasts, checkpoint)
+    batch, _ = data.collate(pasts.windows()[:1])
+    with torch.inference_mode():
+        alone = Panel(checkpoint.members).answers(batch, data)[2].exp()
+        _, noun, mixed = panel(checkpoint).answers(batch, data)
+    wanted = 0.75 * alone
+    for row, place in enumerate(batch['target'].tolist()):
+        context = pasts.context(place, np.where(data.pair < 2, data.pair, 2))
+        p = checkpoint.expert.counts.probabilities(context, checkpoint.expert.line)
+        wanted[row, 0, 0] += 0.25 * p[0]  # take tap
+        wanted[row, 1, 2] += 0.25 * p[1]  # wash spoon
+    torch.testing.assert_close(mixed.exp(), wanted)
+    torch.testing.assert_close(noun.exp(), wanted.sum(2))
+
+
+def test_the_chosen_share_is_right_most_often(pasts):
     checkpoint = made(pasts)
+    data = windows(pasts, checkpoint)
+    truth = 1000 * np.array([s.verb for s in pasts.segments]) + np.array([s.noun for s in pasts.segments])
+
+    def right(share):
+        return (forecast(made(pasts, share), data).actions[PLAIN][0][:, 0] == truth).sum()
+    chosen = choose_share(panel(checkpoint), data)
+    assert right(chosen) == max(right(share) for share in SHARES)
+
+
+def test_a_forecast_has_the_order_of_the_file(pasts):
+    checkpoint = made(pasts, share=0.2)
     found = forecast(checkpoint, windows(pasts, checkpoint))
     short = forecast(checkpoint, windows(pasts, checkpoint, length=3, before=40))
     np.testing.assert_allclose(short.noun, found.noun, atol=1e-5)
-    batch, _ = windows(pasts, checkpoint).collate(pasts.windows())
+    data = windows(pasts, checkpoint)
+    batch, _ = data.collate(pasts.windows())
     with torch.inference_mode():
-        verb, noun, action = answers(checkpoint.members, batch)
+        verb, noun, action = panel(checkpoint).answers(batch, data)
     rows = pasts.order[batch['target'].numpy()]
     np.testing.assert_allclose(found.verb[rows], verb.numpy(), atol=1e-5)
     ids, scores = found.actions[PLAIN]
@@ -93,7 +139,7 @@ def test_each_target_is_asked_for_once(pasts):
 def test_the_chosen_corrections_have_the_best_recall(pasts):
     checkpoint = made(pasts)
     data, counts = windows(pasts, checkpoint), {task: checkpoint.counts(task) for task in TASKS}
-    chosen = choose(checkpoint.members, data, counts)
+    chosen = choose(panel(checkpoint), data, counts)
     found = forecast(checkpoint, data)
     labels = np.array([segment.noun for segment in pasts.segments])
 

@@ -58,6 +58,23 @@ def test_labels_outside_are_left_out():
     assert model.ranks([[]], np.array([9]), Line()).tolist() == [CLASSES]
 
 
+@settings(deadline=None, max_examples=30)
+@given(sequences)
+def test_a_table_gives_the_counts_back(labels):
+    contexts, own = targets([-1, *labels])  # a label that nobody knows in the context
+    model = NGram(contexts, own, CLASSES)
+    again = NGram.from_table(model.table, CLASSES)
+    np.testing.assert_array_equal(model.scores(contexts, Line()), again.scores(contexts, Line()))
+    np.testing.assert_array_equal(model.table, again.table)
+
+
+@pytest.mark.parametrize('table', [np.zeros((0, 4), int), np.zeros((2, 3), int), np.array([[-2, -2, 9, 1]]),
+                                   np.array([[-2, -2, 1, 0]])])
+def test_other_tables_are_refused(table):
+    with pytest.raises(ValueError, match='the table of counts is'):
+        NGram.from_table(table, CLASSES)
+
+
 def test_a_rule_is_found_by_the_order_that_can_see_it():
     labels = [0, 0, 1, 1] * 20  # what follows depends on the last two
     contexts, own = targets(labels)

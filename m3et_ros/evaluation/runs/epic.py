@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from m3et_ros.data.epic import Annotations, histories
-from m3et_ros.data.epic_history import HistoryWindows, Pasts
-from m3et_ros.data.epic_history import Asking
+from m3et_ros.data.epic_history import Asking, HistoryWindows, Pasts
 from m3et_ros.data.epic_lists import Classes
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.history_checkpoint import HistoryCheckpoint

@@ -6,10 +6,11 @@ import pytest
 from m3et_ros.data.epic import Annotations, Segment
 from m3et_ros.data.epic_lists import Classes
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.history_checkpoint import TASKS, Correction, HistoryCheckpoint
 from m3et_ros.data.epic_history import Asking
+from m3et_ros.data.history_checkpoint import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.evaluation.anticipation import CORRECTED, PLAIN
 from m3et_ros.evaluation.epic import anticipation_scores
+from m3et_ros.evaluation.ngram import Line, NGram
 from m3et_ros.evaluation.runs.epic import (
     INPUT,
     anticipate,
@@ -33,8 +34,9 @@ def classes(verbs, nouns):
 def made(verbs=5, nouns=4):
     asking = Asking(classes(verbs, nouns))
     config = HistoryConfig(verbs=verbs, nouns=nouns, pairs=2, words=len(asking.words), d=8, e=8, hidden=8, N=4)
+    expert = Expert(NGram([[], [0]], [0, 1], 2), Line(), 0.1)
     return HistoryCheckpoint((HistoryModel(config).eval(),), classes(verbs, nouns), asking.words, {0: 30, 2001: 5},
-                             dict.fromkeys(TASKS, Correction(0.5, 1.0)), 1.0, ('P01',), (), ())
+                             expert, dict.fromkeys(TASKS, Correction(0.5, 1.0)), 1.0, ('P01',), (), ())
 
 
 @pytest.fixture(scope='module')
