@@ -1,6 +1,7 @@
 """The hybrid stack: Transformer and Mamba layers in the order of a schedule string (papers.md 2.2, 2.3).
 
-Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm residual Mamba mixer without MLP.
+Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm residual Mamba mixer without MLP,
+    'S' a Transformer block with attention-shaped Mamba-2 in the place of attention (MaTVLM; papers.md section 6).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from m3et_ros.layers.attention import EPS, AttentionState, Look, TransformerBlock
+from m3et_ros.layers.attention_mamba import AttentionMamba2
 from m3et_ros.layers.mamba import Mamba1, Mamba2
 
 MIXERS = {'mamba1': Mamba1, 'mamba2': Mamba2}
@@ -47,6 +49,24 @@ class MambaLayer(nn.Module):
         return (x, after.ssm) if return_state else x
 
 
+class MambaBlock(MambaLayer):
+    """x += Mamba(LN x); x += MLP(LN x): a Transformer block whose attention a mixer has replaced."""
+
+    def __init__(self, mixer: nn.Module, *, d: int, backward: bool = False, mlp_ratio: float = 4):
+        super().__init__(mixer, d=d, backward=backward)
+        self.norm2 = nn.LayerNorm(d, eps=EPS)
+        hidden = int(d * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
+
+    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: Tensor | None = None,
+                return_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """As MambaLayer."""
+        x, state = super().forward(x, mask=mask, state=state, return_state=True) if return_state else (
+            super().forward(x, mask=mask, state=state), None)
+        x = x + self.mlp(self.norm2(x))
+        return (x, state) if return_state else x
+
+
 LayerState = AttentionState | Tensor
 """What a layer keeps of a sequence for what follows it."""
 
@@ -56,11 +76,11 @@ class HybridStack(nn.Module):
 
     Args:
         d: width.
-        schedule: one letter a layer, T or M.
-        heads: attention heads of the T layers.
+        schedule: one letter a layer, T, M or S.
+        heads: attention heads of the T layers, and of what stands in their place in S layers.
         mixer: 'mamba1' or 'mamba2', the mixer of the M layers.
         mixer_options: further arguments of that mixer, for example {'N': 64}.
-        directions: 'alternate' scans every second M layer backwards, 'forward' none.
+        directions: 'alternate' scans every second M or S layer backwards, 'forward' none.
         stages: number of outputs; the layers are divided among them as evenly as they go.
 
     Raises:
@@ -76,7 +96,11 @@ class HybridStack(nn.Module):
             if letter == 'T':
                 self.layers.append(TransformerBlock(d=d, heads=heads))
                 continue
-            backward = directions == 'alternate' and schedule[:position].count('M') % 2 == 1
+            scans = len(schedule[:position].replace('T', ''))
+            backward = directions == 'alternate' and scans % 2 == 1
+            if letter == 'S':
+                self.layers.append(MambaBlock(AttentionMamba2(d=d, heads=heads), d=d, backward=backward))
+                continue
             self.layers.append(MambaLayer(MIXERS[mixer](d=d, **(mixer_options or {})), d=d, backward=backward))
         self.ends = [round((stage + 1) * len(schedule) / stages) for stage in range(stages)]
         self.norm = nn.LayerNorm(d, eps=EPS)
@@ -112,8 +136,9 @@ class HybridStack(nn.Module):
 
 
 def _check(schedule: str, mixer: str, directions: str, stages: int) -> None:
-    if not schedule or set(schedule) - set('TM'):
-        raise ValueError(f'schedule is {schedule!r} but must be letters T (Transformer) and M (Mamba): try TMTMTM')
+    if not schedule or set(schedule) - set('TMS'):
+        raise ValueError(f'schedule is {schedule!r} but must be letters T (Transformer), M (Mamba) and S (Mamba in the '
+                         'place of attention): try TMTMTM')
     if mixer not in MIXERS:
         raise ValueError(f'mixer is {mixer!r} but must be one of {", ".join(MIXERS)}')
     if directions not in DIRECTIONS:

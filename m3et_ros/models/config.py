@@ -45,15 +45,15 @@ class M3ETConfig:
     # Channels between the two steps of the colour adapter, a quarter of the patch each (depth has half of them): fewer
     # images suffice to learn what is small. 0 is one linear map, as published.
     adapter_width: int = 0
-    # One letter per layer: T a Transformer block, M a Mamba layer.
+    # One letter per layer: T a Transformer block, M a Mamba layer, S a Transformer block with Mamba-2 for attention.
     schedule: str = 'TMTMTM'
-    # Attention heads of the T layers.
+    # Attention heads of the T layers, and of what replaced them in S layers.
     heads: int = 12
     # Mixer of the M layers: 'mamba1' (S6) or 'mamba2' (state-space dual).
     mixer: str = 'mamba1'
     # Keyword options of the mixer (papers.md, section 0): expand, N, d_conv, and dt_rank or P, G, chunk.
     mixer_options: Mapping[str, int] = field(default_factory=lambda: {'N': 16})
-    # 'alternate' turns every second M layer backward; 'forward' scans all of them forward.
+    # 'alternate' turns every second M or S layer backward; 'forward' scans all of them forward.
     directions: str = 'alternate'
     # Number of parts of the schedule, as equal as they go, whose outputs the encoder shows.
     stages: int = 3
@@ -108,8 +108,8 @@ class M3ETConfig:
     def _check_words(self):
         if not isinstance(self.name, str) or not self.name or set(self.name) & set('/\\@\n'):
             raise ValueError(f'name is {self.name!r}; give a word without slash, @ or line break')
-        if not 1 <= len(self.schedule) <= 128 or set(self.schedule) - set('TM'):
-            raise ValueError(f'schedule is {self.schedule!r}; give 1 to 128 letters out of T and M')
+        if not 1 <= len(self.schedule) <= 128 or set(self.schedule) - set('TMS'):
+            raise ValueError(f'schedule is {self.schedule!r}; give 1 to 128 letters out of T, M and S')
         for name, choices in (('directions', ('alternate', 'forward')), ('depth_norm', ('image', 'fixed')),
                               ('mixer', tuple(MIXER_OPTIONS))):
             if getattr(self, name) not in choices:

@@ -77,8 +77,8 @@ def mac_parts(config: M3ETConfig, tokens: int, *, modalities: tuple[str, ...] | 
     modalities = tuple(m for m in config.modalities if m in images) if modalities is None else modalities
     tasks = tuple(t for t in config.tasks if t in images) if tasks is None else tasks
     length, values = tokens + 1, _patch_values(config)
-    layers = sum(_transformer(length, config.d) if letter == 'T' else length * _mixer(config)
-                 for letter in config.schedule)
+    layers = sum({'T': _transformer(length, config.d), 'M': length * _mixer(config),
+                  'S': length * _replaced(config)}[letter] for letter in config.schedule)
     gated = config.gate and config.cross_attention
     return {
         'adapters': sum(_adapter(config, m, values['adapter'][m]) for m in modalities if m in images),
@@ -139,6 +139,12 @@ def _mixer(config: M3ETConfig) -> int:
     N, heads, groups = options.get('N', 128), inner // options.get('P', 64), options.get('G', 1)
     width = inner + 2 * groups * N
     return d * (inner + width + heads) + conv * width + 3 * inner * N + inner * d
+
+
+def _replaced(config: M3ETConfig) -> int:
+    """Return multiply-accumulates per token of a block with attention-shaped Mamba-2 for attention."""
+    d, heads = config.d, config.heads
+    return d * (4 * d + heads) + 4 * 3 * d + 3 * d * (d // heads) + d ** 2 + 8 * d ** 2
 
 
 def _decoder(config: M3ETConfig, length: int, outputs: int, n: int) -> int:

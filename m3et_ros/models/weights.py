@@ -1,6 +1,6 @@
 """Weights of others by their names: transformers' Mamba-2 and Phi, state-spaces' Mamba-2, TinyLLaVA and MaTVLM.
 
-Tensors come as a mapping of name to tensor, from wherever the caller reads them (safetensors; never pickle). What they
+Tensors come as a mapping of name to tensor, from wherever the caller reads them (safetensors). What they
 are called there is listed in RULES; everything that has no counterpart here is either named in IGNORED or refused.
 """
 

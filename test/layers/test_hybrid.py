@@ -3,7 +3,7 @@
 import pytest
 import torch
 from m3et_ros.layers.attention import TransformerBlock
-from m3et_ros.layers.hybrid import HybridStack, MambaLayer
+from m3et_ros.layers.hybrid import HybridStack, MambaBlock, MambaLayer
 from m3et_ros.layers.mamba import Mamba1
 
 OPTIONS = {'mamba1': {'N': 4}, 'mamba2': {'N': 8, 'P': 8}}
@@ -95,3 +95,20 @@ def test_padding_changes_nothing_for_valid_tokens(mixer):
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         HybridStack(**{'d': 16, 'heads': 2, **changes})
+
+
+def test_blocks_whose_attention_a_mixer_replaced():
+    torch.manual_seed(0)
+    encoder = stack('TSMS', 'mamba2', stages=2)
+    assert [layer.backward for layer in encoder.layers if isinstance(layer, MambaLayer)] == [False, True, False]
+    block, x = encoder.layers[1], torch.randn(2, 9, 16)
+    assert isinstance(block, MambaBlock) and not isinstance(encoder.layers[2], MambaBlock)
+    mixed = x + block.mixer(block.norm(x))
+    assert torch.allclose(block(x), mixed + block.mlp(block.norm2(mixed)), atol=1e-6)
+    # Same norms and MLP as the Transformer block that it stands for.
+    sizes = [sum(p.numel() for name, p in layer.named_parameters() if not name.startswith(mixer))
+             for layer, mixer in ((block, 'mixer'), (encoder.layers[0], 'attention'))]
+    assert sizes[0] == sizes[1]
+    before, states = encoder(x[:, :5], return_states=True)
+    after, _ = encoder(x[:, 5:], states=states, return_states=True)
+    assert after[-1].shape == (2, 4, 16) and states[1].shape == (2, 2, 8, 8)

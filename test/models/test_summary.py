@@ -111,3 +111,12 @@ def test_linear_layers_cost_what_the_formula_says(size):
     # The gate's first matrix is applied in halves, outside the hooks; the semantic bias sends one summary through W_q.
     outside = summary.mac_parts(config, n)['gate'] - n * 48 * width - d * width
     assert sum(summary.mac_parts(config, n).values()) == counted + attention + scan + outside
+
+
+def test_a_block_with_mamba_for_attention_costs_what_the_formula_says():
+    config = replace(SIZES['tiny'], schedule='S', stages=1, modalities=('rgb',), tasks=())
+    length, d, heads = 5, config.d, config.heads
+    layer = M3ET(config).encoder.layers[0]
+    linear = sum(module.weight.numel() for module in layer.modules() if isinstance(module, torch.nn.Linear))
+    convolution, scan = layer.mixer.conv1d.weight.numel(), 3 * d * (d // heads)
+    assert summary.mac_parts(config, length - 1)['encoder'] == length * (linear + convolution + scan)
