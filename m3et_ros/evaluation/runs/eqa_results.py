@@ -7,6 +7,7 @@ evaluation, however many processes did it.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +187,25 @@ def merge_runs(folders: Sequence[Path]) -> Run:
                tuple(sorted((one for run in runs for one in run.done), key=lambda one: one.part['bag'])),
                _left_over(runs, len(questions)),
                tuple(sorted({name for run in runs for name in run.without_questions} - bags.keys())))
+
+
+def keep_parts(target: Path, sources: Sequence[Path], run: Run) -> None:
+    """Lay the parts of merged runs into one folder, so that it can be merged and compared in its turn.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for done in run.done:
+            for source in sources:
+                for suffix in ('.json', '.times.json', '.jpg'):
+                    path = source / f'{done.part["bag"]}{suffix}'
+                    if path.exists() and path.resolve() != (target / path.name).resolve():
+                        shutil.copyfile(path, target / path.name)
+    except OSError as error:
+        raise InputError('out_unwritable', f'{target} cannot be written ({error.strerror}); free some space, or give '
+                         'another --out') from error
 
 
 def _merged_origin(runs: Sequence[Run]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ compare only where model and prompt are the same; both are recorded. OpenEQA's o
 fields are {question}, {answer}, {prediction} and {extra_answers}.
 """
 
+import hashlib
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from typing import Any
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion
 from m3et_ros.evaluation.openeqa import BEST, WORST
+from m3et_ros.evaluation.runs.eqa_scores import Scored
+from m3et_ros.evaluation.runs.feed import Watch, unwatched
 
 PROMPT = """You mark answers to questions about what a robot saw.
 5 means that the answer says the same as the right answer or one of the further right answers; 1 means that it is wrong.
@@ -34,6 +38,7 @@ Reply with one line, and nothing else: "Your mark: " and a whole number from 1 t
 MARK = re.compile(r'your mark:\s*([1-5])(?!\d)', re.IGNORECASE)
 FIELD = re.compile(r'\{(question|answer|prediction|extra_answers)\}')
 LONGEST_REPLY = 1 << 20
+MARKS = 'marks.json'
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -128,6 +133,57 @@ class Judge:
     def _failed(self, why: str) -> InputError:
         return InputError('judge', f'the judge {self.model} at {self.recorded()["url"]} cannot be asked: {why}; check '
                           f"the address, the model's name and the key in {self.key_variable}")
+
+
+def mark_answers(out: Path, rows: Sequence[Scored], judge: Judge, watch: Watch = unwatched) -> dict[str, float | None]:
+    """Let a judge mark every answer; question_id to mark, None where nothing was answered.
+
+    Marks are kept in out/marks.json as they come: a run that was stopped, or is scored again, asks for the rest alone.
+
+    Args:
+        out: folder of the run.
+        rows: answers.
+        judge: who marks.
+        watch: see feed.Watch.
+
+    Raises:
+        InputError: 'judge' as Judge.mark, with the marks so far kept; 'out_unwritable'.
+    """
+    path = out / MARKS
+    known = _read_marks(path)
+    marks: dict[str, float | None] = {}
+    try:
+        for row in watch(rows, len(rows), 'judge', 'answer'):
+            key = _key(judge, row)
+            if key not in known:
+                known[key] = judge.mark(row.question, row.answer)
+            marks[row.question.question_id] = known[key]
+    finally:
+        _write_marks(path, known)
+    return marks
+
+
+def _key(judge: Judge, row: Scored) -> str:
+    """What decides a mark, as a digest."""
+    parts = judge.recorded(), row.question.question, row.question.references, row.answer
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _read_marks(path: Path) -> dict[str, float | None]:
+    """Marks of earlier runs; none where the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_marks(path: Path, marks: dict[str, float | None]) -> None:
+    try:
+        path.write_text(json.dumps(marks, indent=0, sort_keys=True), encoding='utf-8')
+    except OSError as error:
+        raise InputError('out_unwritable', f'{path} cannot be written ({error.strerror}); free some space, or give '
+                         'another --out') from error
 
 
 def read_prompt(path: Path) -> str:

@@ -2,13 +2,15 @@
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion
-from m3et_ros.evaluation.runs.judge import Judge, cut, fill, read_prompt
+from m3et_ros.evaluation.runs.eqa_scores import score_answer
+from m3et_ros.evaluation.runs.judge import Judge, cut, fill, mark_answers, read_prompt
 
 QUESTION = EqaQuestion('Where is {it}?', 'on the hob', 'object localization', 'q1', 'one', ('stove', 'cooker'))
 
@@ -103,3 +105,23 @@ def test_answers_are_cut_and_prompts_read(tmp_path):
     assert read_prompt(tmp_path / 'prompt.txt').startswith('{question}')
     with pytest.raises(InputError, match='none.txt'):
         read_prompt(tmp_path / 'none.txt')
+
+
+def test_marks_are_kept_and_only_the_rest_is_asked(service, tmp_path):
+    rows = [score_answer(replace(QUESTION, question_id=f'q{n}'), answer) for n, answer in
+            enumerate(('on the hob', 'in the sink', None))]
+    service.says('Your mark: 4')
+    judge = Judge(service.url, 'm')
+    marks = mark_answers(tmp_path, rows[:1], judge)
+    assert marks == {'q0': 4.} and len(service.seen) == 1
+    service.reply = 'broken'
+    with pytest.raises(InputError, match='chat protocol'):
+        mark_answers(tmp_path, rows, judge)
+    service.says('Your mark: 2')
+    assert mark_answers(tmp_path, rows, judge) == {'q0': 4., 'q1': 2., 'q2': None}
+    assert len(service.seen) == 3
+    assert mark_answers(tmp_path, rows[:1], replace(judge, model='other')) == {'q0': 2.}
+    (tmp_path / 'marks.json').write_text('[')
+    assert mark_answers(tmp_path, rows[:1], judge) == {'q0': 2.}
+    with pytest.raises(InputError, match='cannot be written'):
+        mark_answers(tmp_path / 'none', rows[:1], judge)

@@ -1,0 +1,200 @@
+"""`m3et evaluate eqa`: questions about recordings, read from the bags themselves; `merge` and `compare` finished runs.
+
+    m3et record kitchens --eqa --seed 20000 --episodes 20
+    m3et evaluate eqa kitchens/*/ --questions kitchens/questions.json --model kitchen --out results/eqa
+    m3et evaluate merge results/one results/two --out results/both
+    m3et evaluate compare results/before results/after --out results/change
+
+--out gets metrics.json, per_sample.csv, results.json in OpenEQA's schema and report.html. The same command on the same
+machine writes the same metrics.json, with any number of workers; a run that was stopped goes on where it was.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from m3et_ros.cli.output import Json, Refused, emit, note, say, table
+from m3et_ros.cli.progress import track
+from m3et_ros.cli.sittings import command_line
+
+BELOW = 2
+"""Exit code of a result below --at-least."""
+
+UNTOLD = {'out', 'as_json', 'at_least', 'workers'}
+
+Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, results.json and report.html.')]
+Questions = Annotated[list[Path], typer.Option(help="Question file in OpenEQA's schema; may be given several times.")]
+Train = Annotated[list[Path] | None, typer.Option(
+    help='Training questions, from which the lines of guessing are learnt; may be given several times.',
+    show_default=False)]
+AtLeast = Annotated[float | None, typer.Option(min=0, max=1, help='End with exit code 2 below this exact match over '
+                                               'all questions.')]
+JudgeUrl = Annotated[str | None, typer.Option(help='Let a model mark the answers: address of any service that speaks '
+                                              "OpenAI's chat protocol, such as http://localhost:8000/v1. Nobody is "
+                                              'asked without it.', show_default=False)]
+JudgeModel = Annotated[str | None, typer.Option(help='Name of that model, as the service knows it.',
+                                                show_default=False)]
+JudgePrompt = Annotated[Path | None, typer.Option(help='File with a prompt of your own, with {question}, {answer}, '
+                                                  '{prediction} and {extra_answers}.', show_default=False)]
+
+
+def eqa(
+        context: typer.Context,
+        bags: Annotated[list[Path], typer.Argument(help='rosbag2 folders, .mcap or .db3 files.')], *,
+        questions: Questions, out: Out,
+        model: Annotated[str, typer.Option(help='Checkpoint folder, named size, or owner/name on the Hub.')],
+        scope: Annotated[Literal['episode', 'frame', 'blind'], typer.Option(
+            help='Answer from the memory of the whole bag, from its last frame, or without looking.')] = 'episode',
+        write: Annotated[bool, typer.Option('--generate', help='Let the text decoder answer.')] = False,
+        every: Annotated[int, typer.Option(min=1, help='Look at every n-th colour image only.')] = 1,
+        memory_frames: Annotated[int, typer.Option(min=2, help='Capacity of the memory.')] = 8,
+        camera: Annotated[str | None, typer.Option(help="Prefix of the camera's topics; the camera is found by itself "
+                                                   'without it.', show_default=False)] = None,
+        remaps: Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', show_default=False,
+                                                         help='Take a topic of the bags for another one.')] = None,
+        train: Train = None, at_least: AtLeast = None, judge_url: JudgeUrl = None, judge_model: JudgeModel = None,
+        judge_prompt: JudgePrompt = None,
+        workers: Annotated[int, typer.Option(min=1, max=256, help='Processes, each with a model of its own.')] = 1,
+        threads: Annotated[int, typer.Option(min=1, max=256, help='Threads of each process; part of the result, in its '
+                                             'last digits.')] = 1,
+        device: Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')] = 'cpu',
+        as_json: Json = False) -> None:
+    """Answer questions about recordings, scored per category; a bag that cannot be read costs no other."""
+    from m3et_ros.data.openeqa import read_question_files
+    from m3et_ros.evaluation.runs.eqa_bag import EqaTask
+    from m3et_ros.evaluation.runs.eqa_jobs import PARTS, Worker, match_bags, run_jobs
+    from m3et_ros.evaluation.runs.eqa_results import Run
+
+    asked, training = read_question_files(questions), read_question_files(train or [])
+    judge = _judge(judge_url, judge_model, judge_prompt)
+    task = EqaTask(scope, write, every, memory_frames, camera, _renamed(remaps or []), threads)
+    jobs, without = match_bags(bags, asked)
+    _make(out)
+    worker = Worker(model, device, task, out / PARTS)
+    done = run_jobs(worker, jobs, workers, model, device, track)
+    for one in done:
+        for trouble in filter(None, (one.part.get('failed'), *one.part['troubles'])):
+            note(f'{one.part["bag"]}: {trouble}')
+    made_by = {'command': command_line(context, UNTOLD), 'settings': task.settings(), 'model': worker.model,
+               'environment': worker.environment}
+    chosen = tuple(question for job in jobs for question in job.questions)
+    run = Run(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
+    if without:
+        note(f'no question is about {", ".join(without)}')
+    _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
+
+
+def merge(
+        folders: Annotated[list[Path], typer.Argument(help='--out of finished runs over other bags.')], *,
+        out: Out, train: Train = None, at_least: AtLeast = None, judge_url: JudgeUrl = None,
+        judge_model: JudgeModel = None, judge_prompt: JudgePrompt = None, as_json: Json = False) -> None:
+    """Put runs of m3et evaluate eqa over other bags together, as if they had been one."""
+    from m3et_ros.data.openeqa import read_question_files
+    from m3et_ros.evaluation.runs.eqa_jobs import PARTS
+    from m3et_ros.evaluation.runs.eqa_results import keep_parts, merge_runs
+
+    run, training = merge_runs(folders), read_question_files(train or [])
+    judge = _judge(judge_url, judge_model, judge_prompt)
+    _make(out)
+    keep_parts(out / PARTS, [folder / PARTS for folder in folders], run)
+    _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
+
+
+def compare(
+        first: Annotated[Path, typer.Argument(help='--out of a finished run.')],
+        second: Annotated[Path, typer.Argument(help='--out of another on the same questions.')], *,
+        out: Annotated[Path, typer.Option(help='Folder for report.html and compare.json.')],
+        at_least: Annotated[float | None, typer.Option(min=-1, max=1, help='End with exit code 2 where exact match of '
+                                                       'the second is not above the first by this.')] = None,
+        as_json: Json = False) -> None:
+    """Compare two runs question by question."""
+    from m3et_ros.evaluation.runs.html import write_comparison
+
+    _make(out)
+    found = write_comparison(out, (first, second))
+    if as_json:
+        emit(found)
+    else:
+        _tell_difference(found, out)
+    gain = found['all']['exact_match']['difference']
+    if at_least is not None and gain < at_least:
+        note(f'exact match changed by {gain:+.4f}, which is below {at_least:+g}')
+        raise typer.Exit(BELOW)
+
+
+def _judge(url: str | None, model: str | None, prompt: Path | None) -> Any:
+    """The judge that was asked for, or None."""
+    from m3et_ros.evaluation.runs.judge import PROMPT, Judge, read_prompt
+
+    if (url is None) != (model is None) or prompt is not None and url is None:
+        raise Refused('a judge needs both --judge-url and --judge-model; give both, or neither.')
+    return None if url is None else Judge(url, model, read_prompt(prompt) if prompt else PROMPT)
+
+
+def _renamed(rules: list[str]) -> dict[str, str]:
+    """Topic in the bag to what it is called here."""
+    wrong = next((rule for rule in rules if not all(rule.partition(':=')[::2])), None)
+    if wrong is not None:
+        raise Refused(f'-r {wrong} has no value; write it as FROM:=TO')
+    return dict(rule.split(':=', 1) for rule in rules)
+
+
+def _make(out: Path) -> None:
+    from m3et_ros.cli.evaluate import _make as make
+
+    make(out)
+
+
+def _finish(out: Path, run: Any, training: list, judge: Any, *, at_least: float | None, as_json: bool) -> None:
+    """Score a run, write everything, say it, and end with 2 below a threshold."""
+    from m3et_ros.data.errors import InputError
+    from m3et_ros.evaluation.runs.eqa_results import document, scored_answers, write_run
+    from m3et_ros.evaluation.runs.html import write_report
+    from m3et_ros.evaluation.runs.judge import mark_answers
+
+    marks, why = None, ''
+    if judge is not None:
+        try:
+            marks = mark_answers(out, scored_answers(run), judge, watch=track)
+        except InputError as error:
+            why = str(error)
+            note(f'm3et: {why}; the rest is scored')
+    rows = scored_answers(run, marks)
+    found = document(run, rows, training, None if marks is None else judge.recorded())
+    write_run(out, run, rows, found)
+    report = write_report(out, run, rows, found, why)
+    emit(found) if as_json else _tell(found['metrics'], report)
+    reached = found['metrics']['all']['exact_match']['value']
+    if at_least is not None and reached < at_least:
+        note(f'exact match {reached:.4f} is below {at_least}')
+        raise typer.Exit(BELOW)
+
+
+def _tell(metrics: dict[str, Any], report: Path) -> None:
+    lines = list(metrics['all']['guessing'])
+    judged = 'llm_match' in metrics['all']
+    rows = [('category', 'exact match', '95 % interval', 'best F1', *(['LLM-match'] if judged else []), 'unanswered',
+             *(f'guess: {line}' for line in lines), 'questions')]
+    for name, part in (('all', metrics['all']), *metrics['categories'].items()):
+        found = part['exact_match']
+        span = '-' if found['low'] is None else f'{found["low"]:.3f} to {found["high"]:.3f}'
+        rows.append((name, f'{found["value"]:.3f}', span, f'{part["best_f1"]["value"]:.3f}',
+                     *([f'{part["llm_match"]["percent"]["value"]:.1f}'] if judged else []),
+                     f'{part["unanswered"]:.3f}', *(f'{part["guessing"][line]:.3f}' for line in lines),
+                     part['questions']))
+    say(table(rows, right=tuple(range(1, len(rows[0])))))
+    failed = [name for name, bag in metrics['bags'].items() if 'failed' in bag]
+    say(f'\n{len(metrics["bags"]) - len(failed)} bags'
+        f'{"; not read: " + ", ".join(failed) if failed else ""}. Read {report}.')
+
+
+def _tell_difference(found: dict[str, Any], out: Path) -> None:
+    rows = [('category', 'first', 'second', 'change', '95 % interval', 'better', 'worse', 'questions')]
+    for name, part in (('all', found['all']), *found['categories'].items()):
+        row = part['exact_match']
+        span = '-' if row['low'] is None else f'{row["low"]:+.3f} to {row["high"]:+.3f}'
+        rows.append((name, f'{row["first"]:.3f}', f'{row["second"]:.3f}', f'{row["difference"]:+.3f}', span,
+                     part['better'], part['worse'], part['questions']))
+    say(table(rows, right=tuple(range(1, 8))))
+    say(f'\nRead {out / "report.html"}.')
