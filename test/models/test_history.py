@@ -131,6 +131,17 @@ def test_an_object_speaks_for_what_was_done_to_it():
     assert (votes.abs() > 1e-7).nonzero().tolist() == [[2, 1], [2, 3]]
 
 
+def test_slots_forget_their_class_in_training_alone():
+    model, given = built(replace(SMALL, forget=1 - 1e-9, dropout=0.0)), batch()
+    other = given | {'objects_key': (given['objects_key'] + 1) % 7}
+    with torch.inference_mode():
+        assert not torch.equal(model.see(given).objects.values, model.see(other).objects.values)
+        model.train()
+        seen, changed = model.see(given).objects, model.see(other).objects
+    torch.testing.assert_close(seen.values, changed.values)
+    assert torch.equal(seen.keys, given['objects_key'])  # the vote still goes to its class
+
+
 def test_both_scans_share_one_matrix():
     model, given = built().train(), batch()
     assert [name for name, _ in model.named_parameters() if name.endswith('A_log')] == ['A_log']
