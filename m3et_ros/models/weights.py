@@ -1,16 +1,19 @@
 """Weights of others by their names: transformers' Mamba-2 and Phi, state-spaces' Mamba-2, TinyLLaVA and MaTVLM.
 
-Tensors come as a mapping of name to tensor, from wherever the caller reads them (safetensors). What they
+Tensors come as a mapping of name to tensor, from wherever the caller reads them (data.released: safetensors). What they
 are called there is listed in RULES; everything that has no counterpart here is either named in IGNORED or refused.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from m3et_ros.models.connectors import ConnectorConfig
 from m3et_ros.models.language import LanguageConfig
+from m3et_ros.models.visual_language import VisualLanguageConfig
 
 Tensors = Mapping[str, Tensor]
 
@@ -33,6 +36,14 @@ WRAPPED = re.compile(r'language_model\.(.+)')
 CONNECTOR = re.compile(r'connector\._connector\.(\d+\.(?:weight|bias))')
 IGNORED = re.compile(r'(?:.*\.)?rotary_emb\.inv_freq|vision_tower\..+')
 """Tables that are computed here, and the image encoder, which stands outside these models."""
+
+# What transformers takes where a config.json says nothing, for it stores only what differs.
+MAMBA2_DEFAULTS = {'num_heads': 128, 'head_dim': 64, 'vocab_size': 32768, 'hidden_size': 4096, 'state_size': 128,
+                   'num_hidden_layers': 64, 'expand': 2, 'conv_kernel': 4, 'n_groups': 8, 'chunk_size': 256,
+                   'tie_word_embeddings': False}
+PHI_DEFAULTS = {'vocab_size': 51200, 'hidden_size': 2048, 'intermediate_size': 8192, 'num_hidden_layers': 24,
+                'num_attention_heads': 32, 'num_key_value_heads': 0, 'resid_pdrop': 0.0, 'layer_norm_eps': 1e-5,
+                'partial_rotary_factor': 0.5, 'rope_theta': 10000.0}
 
 
 def language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[str, Tensor]:
@@ -102,7 +113,9 @@ def schedule_of(names: list[str]) -> str:
 
 
 def fill(model: nn.Module, tensors: Tensors) -> nn.Module:
-    """Load tensors of our names into a model, which keeps its device and dtype; returns the model.
+    """Load tensors of our names into a model and return it.
+
+    A model keeps its device and dtype; one on the meta device takes the tensors as they are.
 
     Raises:
         ValueError: a tensor is missing, extra or of another shape; the message names the first.
@@ -118,7 +131,11 @@ def fill(model: nn.Module, tensors: Tensors) -> nn.Module:
     if extra:
         raise ValueError(f'the checkpoint has a tensor for {extra[0]}, which the config knows nothing of; give the '
                          'config that the checkpoint was made with')
-    model.load_state_dict(tensors)
+    # Assigned parameters are new ones and have to be told again which of them must not decay.
+    spared = [name for name, values in model.named_parameters() if getattr(values, '_no_weight_decay', False)]
+    model.load_state_dict(tensors, assign=any(value.is_meta for value in wanted.values()))
+    for name in spared:
+        model.get_parameter(name)._no_weight_decay = True
     return model
 
 
@@ -130,14 +147,31 @@ def config_from(values: Mapping[str, Any], *, name: str) -> LanguageConfig:
     """
     try:
         if values.get('model_type') == 'mamba2':
-            return _transformers_mamba2(values, name)
+            return _transformers_mamba2(MAMBA2_DEFAULTS | dict(values), name)
         if values.get('model_type') == 'phi':
-            return _transformers_phi(values, name)
+            return _transformers_phi(PHI_DEFAULTS | dict(values), name)
         if 'ssm_cfg' in values:
             return _state_spaces(values, name)
     except KeyError as error:
         raise ValueError(f'the config has no {error.args[0]}; give the whole config.json of the model') from None
     raise ValueError(f'model_type is {values.get("model_type")!r}; give a config of mamba2, phi or state-spaces')
+
+
+def visual_config_from(values: Mapping[str, Any], names: list[str], *, name: str) -> VisualLanguageConfig:
+    """The config of TinyLLaVA or MaTVLM from its config.json; the names of its tensors tell which layers are replaced.
+
+    Raises:
+        ValueError: another kind of connector or language model, or a missing key.
+    """
+    _refuse(values, {'connector_type': 'mlp2x_gelu'})
+    try:
+        text, vision = dict(values['text_config']), values['vision_config']
+        d_vision, side = vision['hidden_size'], vision['image_size'] // vision['patch_size']
+    except KeyError as error:
+        raise ValueError(f'the config has no {error.args[0]}; give the whole config.json of the model') from None
+    text = replace(config_from(text | {'model_type': text.get('model_type', 'phi')}, name=name),
+                   schedule=schedule_of([found for found in names if WRAPPED.fullmatch(found)]))
+    return VisualLanguageConfig(ConnectorConfig(kind='short', d_vision=d_vision, d=text.d, rows=side, cols=side), text)
 
 
 def _rename(name: str) -> str:
@@ -163,8 +197,8 @@ def _transformers_mamba2(values: Mapping[str, Any], name: str) -> LanguageConfig
     return LanguageConfig(
         name=name, vocabulary=values['vocab_size'], d=values['hidden_size'], schedule='M' * values['num_hidden_layers'],
         expand=int(values['expand']), N=values['state_size'], P=values['head_dim'], G=values['n_groups'],
-        d_conv=values['conv_kernel'], chunk=values.get('chunk_size', 64),
-        tied=values.get('tie_word_embeddings', False))
+        d_conv=values['conv_kernel'], chunk=values['chunk_size'],
+        tied=values['tie_word_embeddings'])
 
 
 def _transformers_phi(values: Mapping[str, Any], name: str) -> LanguageConfig:
@@ -172,13 +206,13 @@ def _transformers_phi(values: Mapping[str, Any], name: str) -> LanguageConfig:
                      'embd_pdrop': 0.0, 'attention_dropout': 0.0})
     rope = values.get('rope_parameters') or {}
     _refuse(rope, {'rope_type': 'default'})
-    share = rope.get('partial_rotary_factor', values.get('partial_rotary_factor', 0.5))
+    share = rope.get('partial_rotary_factor', values['partial_rotary_factor'])
     d, heads = values['hidden_size'], values['num_attention_heads']
     return LanguageConfig(
         name=name, vocabulary=values['vocab_size'], d=d, schedule='T' * values['num_hidden_layers'], heads=heads,
-        kv_heads=values.get('num_key_value_heads') or 0, channels=int(d // heads * share),
-        base=float(rope.get('rope_theta', values.get('rope_theta', 10000.0))), hidden=values['intermediate_size'],
-        dropout=values.get('resid_pdrop', 0.0), norm='layer', eps=values['layer_norm_eps'], tied=False, head_bias=True)
+        kv_heads=values['num_key_value_heads'] or 0, channels=int(d // heads * share),
+        base=float(rope.get('rope_theta', values['rope_theta'])), hidden=values['intermediate_size'],
+        dropout=values['resid_pdrop'], norm='layer', eps=values['layer_norm_eps'], tied=False, head_bias=True)
 
 
 def _state_spaces(values: Mapping[str, Any], name: str) -> LanguageConfig:

@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from m3et_ros.models.language import MAMBA2_2B7, PHI2, LanguageConfig, LanguageModel
-from m3et_ros.models.weights import config_from, fill, language_tensors, schedule_of, visual_language_tensors
+from m3et_ros.models.weights import (
+    config_from,
+    fill,
+    language_tensors,
+    schedule_of,
+    visual_config_from,
+    visual_language_tensors,
+)
 from released_names import mamba_tensors, matvlm_tensors
 from transformers import Mamba2Config, PhiConfig
 
@@ -92,10 +99,41 @@ def test_configs_of_the_published_models():
     assert config_from(old, name='phi2') == PHI2
 
 
+@pytest.mark.parametrize('config', [Mamba2Config(), Mamba2Config(n_groups=1, hidden_size=64, num_heads=2), PhiConfig(),
+                                    PhiConfig(hidden_size=64, num_attention_heads=2, resid_pdrop=0.1)])
+def test_a_stored_config_holds_what_differs_from_the_defaults_alone(config):
+    assert config_from(config.to_diff_dict(), name='x') == config_from(config.to_dict(), name='x')
+
+
+def test_the_config_of_a_released_matvlm():
+    tensors = matvlm_tensors(HYBRID, 12)
+    text = {'model_type': 'phi', 'hidden_size': 32, 'num_attention_heads': 4, 'intermediate_size': 48, 'vocab_size': 48,
+            'num_hidden_layers': 3, 'partial_rotary_factor': 0.5, 'resid_pdrop': 0.1}
+    values = {'model_type': 'tinyllava', 'connector_type': 'mlp2x_gelu', 'text_config': text,
+              'vision_config': {'hidden_size': 12, 'image_size': 384, 'patch_size': 14}}
+    config = visual_config_from(values, list(tensors), name='copy')
+    assert config.language == replace(HYBRID, name='copy', dropout=0.1)
+    assert (config.connector.kind, config.connector.rows, config.connector.d_vision) == ('short', 27, 12)
+    with pytest.raises(ValueError, match='connector_type is .resampler.; this package has .mlp2x_gelu. only'):
+        visual_config_from(values | {'connector_type': 'resampler'}, list(tensors), name='copy')
+    with pytest.raises(ValueError, match='the config has no vision_config'):
+        visual_config_from({'text_config': text}, list(tensors), name='copy')
+
+
+def test_a_model_without_memory_takes_the_tensors_themselves():
+    tensors = language_tensors(mamba_tensors(MAMBA), MAMBA)
+    with torch.device('meta'):
+        model = LanguageModel(MAMBA)
+    fill(model, tensors)
+    assert model.layers[0].mixer.in_proj.weight.data_ptr() == tensors['layers.0.mixer.in_proj.weight'].data_ptr()
+    assert model.layers[0].mixer.A_log._no_weight_decay and model.layers[1].mixer.D._no_weight_decay
+    assert torch.isfinite(model(torch.zeros(1, 3, dtype=torch.int64)).logits).all()
+
+
 @pytest.mark.parametrize(('values', 'words'), [
     ({'model_type': 'llama'}, "model_type is 'llama'; give a config of mamba2, phi or state-spaces"),
     ({'model_type': 'phi', 'qk_layernorm': True}, 'qk_layernorm is True; this package has False only'),
-    ({'model_type': 'phi'}, 'the config has no hidden_size; give the whole config.json'),
+    ({'ssm_cfg': {'layer': 'Mamba2'}}, 'the config has no vocab_size; give the whole config.json'),
     (Mamba2Config(time_step_limit=(0.0, 0.5)).to_dict(), r'time_step_limit is \[0.0, 0.5\]'),
     (Mamba2Config(use_bias=True).to_dict(), 'use_bias is True; this package has False only'),
     ({'ssm_cfg': {'layer': 'Mamba1'}}, "layer is 'Mamba1'; this package has 'Mamba2' only")])
