@@ -56,7 +56,9 @@ def command_line(context: typer.Context, untold: Collection[str] = ()) -> str:
         value = context.params.get(parameter.name)
         if parameter.name in untold or value in (None, [], ()) or value == parameter.default:
             continue
+        named = parameter.param_type_name == 'option'
         flag = parameter.opts[0] if value is not False else parameter.secondary_opts[0]
         for item in value if isinstance(value, (list, tuple)) else [value]:
-            words += [flag] if isinstance(item, bool) else [flag, str(getattr(item, 'value', item))]
+            said = [] if isinstance(item, bool) else [str(getattr(item, 'value', item))]
+            words += [flag, *said] if named else said
     return shlex.join(words)

@@ -44,7 +44,9 @@ def test_a_run_leaves_all_of_it(kitchens, run):
     found = json.loads((run / 'metrics.json').read_text())
     asked = read_questions(kitchens / 'questions.json')
     assert found['metrics']['all']['questions'] == len(asked) == found['made_by']['questions']['asked'] > 20
-    assert found['made_by']['command'].startswith('m3et evaluate eqa ') and '--out' not in found['made_by']['command']
+    bags = ' '.join(str(kitchens / name) for name in ('20000', '20001', '20002'))
+    assert found['made_by']['command'] == (f'm3et evaluate eqa {bags} --questions {kitchens / "questions.json"} '
+                                           '--model tiny')
     assert set(found['metrics']['bags']) == {'20000', '20001', '20002'} and found['metrics']['failed_bags'] == 0
     assert set(read_results(run / 'results.json')) == {question.question_id for question in asked}
     assert len((run / 'per_sample.csv').read_text().splitlines()) == 1 + len(asked)
