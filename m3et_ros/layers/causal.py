@@ -78,7 +78,7 @@ class CausalAttention(nn.Module):
             (self.q_proj, self.heads), (self.k_proj, self.kv_heads), (self.v_proj, self.kv_heads)))
         if self.channels:
             turn = rotary(0 if state is None else state.k.shape[2], x.shape[1], channels=self.channels, base=self.base,
-                          like=x)
+                          like=q)
             q, k = rotate(q, *turn), rotate(k, *turn)
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         # One token alone may look at all there is: no triangle to build.

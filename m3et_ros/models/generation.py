@@ -132,4 +132,6 @@ def _generate(model: LanguageModel, x: Tensor, mask: Tensor | None, sampling: Sa
 
 @torch.no_grad()
 def _read(model: LanguageModel, x: Tensor, mask: Tensor | None, states: tuple | None) -> LanguageOutput:
+    if states is not None:
+        x = model.embedding(x)  # the model's own choice needs no look at its range, for which a GPU would have to stop
     return model(x, mask=mask, states=states, return_states=True, last=1)

@@ -98,8 +98,9 @@ class VisualLanguageModel(nn.Module):
                grid: tuple[int, int] | None = None) -> Prompt:
         """Put connected visual tokens before words; arguments as forward."""
         words = self.language.embed(ids)
-        seen = self.connector(features, grid=grid)
-        x = torch.cat([seen, words.to(seen.dtype)], 1)
+        # In the dtype of the weights: under autocast the residual stream stays float32.
+        seen = self.connector(features, grid=grid).to(words.dtype)
+        x = torch.cat([seen, words], 1)
         if mask is None or bool(mask.all()):
             return Prompt(x, None, None)
         valid = torch.cat([mask.new_ones(seen.shape[:2]), mask], 1)

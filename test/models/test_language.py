@@ -88,6 +88,21 @@ def test_every_parameter_learns(config):
     assert not [name for name, values in model.named_parameters() if values.grad is None or not values.grad.any()]
 
 
+def test_bfloat16_is_near_float32_whether_weights_or_products():
+    model, ids = LanguageModel(replace(TINY_PHI, schedule='TSMT')), torch.randint(0, 512, (2, 9))
+    torch.nn.init.normal_(model.embedding.weight)
+    wanted = model(ids).logits
+    with torch.autocast('cpu', torch.bfloat16):
+        output = model(ids, return_states=True)
+        after = model(ids[:, :1], states=output.states).logits
+    output.logits.float().square().sum().backward()
+    assert all(torch.isfinite(values.grad).all() for values in model.parameters())
+    low = model.to(torch.bfloat16)(ids).logits
+    for logits in (output.logits, low):
+        assert logits.dtype == torch.bfloat16 and (logits - wanted).abs().max() < 0.1 * wanted.abs().max()
+    assert after.shape == (2, 1, 512)
+
+
 @pytest.mark.parametrize(('field', 'value', 'words'), [
     ('schedule', 'MX', "schedule is 'MX'; give 1 to 1024 letters"), ('d', 0, 'd is 0; give a whole number from 1'),
     ('norm', 'none', "norm is 'none'; give rms or layer"), ('tied', 1, 'tied is 1; give true or false'),
