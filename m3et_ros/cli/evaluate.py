@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli import evaluate_actions, evaluate_epic, evaluate_eqa
+from m3et_ros.cli import evaluate_actions, evaluate_bags, evaluate_epic, evaluate_eqa
 from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
@@ -84,9 +84,12 @@ def vqa(
 
 @app.command()
 def reconstruction(
-        context: typer.Context, model: Model, out: Out, data: Data = 'test',
-        frames: Annotated[int, typer.Option(min=1, help='Frames, evenly apart in the cache; all if it has '
-                                            'fewer.')] = 500,
+        context: typer.Context, model: Model, out: Out,
+        bags: Annotated[list[Path] | None, typer.Argument(help='Recordings to be measured instead of --data.',
+                                                          show_default=False)] = None,
+        data: Data = 'test',
+        frames: Annotated[int, typer.Option(min=1, help='Frames, evenly apart in the cache or in each bag; all if it '
+                                            'has fewer.')] = 500,
         seed: Seed = 0, batch: Batch = 32, device: Device = 'cpu', workers: Workers = CPUS,
         as_json: Json = False) -> None:
     """Rebuild hidden patches, fill holes in depth, label what is seen: PSNR, depth errors and mIoU."""
@@ -100,6 +103,10 @@ def reconstruction(
     from m3et_ros.evaluation.runs.report import PICTURES
 
     _make(out)
+    if bags:
+        metrics = evaluate_bags.reconstruction_of_bags(context, bags, _open(model, device), out, frames=frames,
+                                                       seed=seed, batch=batch, as_json=as_json)
+        return None if as_json else _tell_reconstruction(metrics, out)
     subject, folder, recipe = _prepare(model, data, device, workers)
     kitchens = _refusing(KitchenSamples, folder, questions=False)
     chosen = spread(len(kitchens), frames)
@@ -150,6 +157,14 @@ def _checkpoint(name: str, recipe: Any, device: str) -> Any:
     checkpoint = open_checkpoint(name)
     check_fit(checkpoint, recipe)
     return Engine(checkpoint, device=device).checkpoint
+
+
+def _open(name: str, device: str) -> Any:
+    """A checkpoint on its device."""
+    from m3et_ros.runtime.engine import Engine
+    from m3et_ros.runtime.models import open_checkpoint
+
+    return Engine(open_checkpoint(name), device=device).checkpoint
 
 
 def _refusing(call: Any, *arguments: Any, **options: Any) -> Any:

@@ -50,9 +50,9 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 
 def command_line(context: typer.Context, untold: Collection[str] = ()) -> str:
-    """The command that was given; options at their defaults, and those whose names are in `untold`, are left out."""
+    """The command that was given, its arguments first; defaults, and options named in `untold`, are left out."""
     words = context.command_path.split()
-    for parameter in context.command.params:
+    for parameter in sorted(context.command.params, key=lambda one: one.param_type_name == 'option'):
         value = context.params.get(parameter.name)
         if parameter.name in untold or value in (None, [], ()) or value == parameter.default:
             continue
