@@ -80,7 +80,7 @@ class HybridStack(nn.Module):
         heads: attention heads of the T layers, and of what stands in their place in S layers.
         mixer: 'mamba1' or 'mamba2', the mixer of the M layers.
         mixer_options: further arguments of that mixer, for example {'N': 64}.
-        directions: 'alternate' scans every second M or S layer backwards, 'forward' none.
+        directions: 'alternate' scans every second M layer and every second S layer backwards, 'forward' none.
         stages: number of outputs; the layers are divided among them as evenly as they go.
 
     Raises:
@@ -96,8 +96,8 @@ class HybridStack(nn.Module):
             if letter == 'T':
                 self.layers.append(TransformerBlock(d=d, heads=heads))
                 continue
-            scans = len(schedule[:position].replace('T', ''))
-            backward = directions == 'alternate' and scans % 2 == 1
+            # S layers are counted apart: the directions of M layers do not depend on what replaced attention.
+            backward = directions == 'alternate' and schedule[:position].count(letter) % 2 == 1
             if letter == 'S':
                 self.layers.append(MambaBlock(AttentionMamba2(d=d, heads=heads), d=d, backward=backward))
                 continue

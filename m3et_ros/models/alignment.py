@@ -19,6 +19,7 @@ from m3et_ros.layers.attention import EPS, scaled_attention
 from m3et_ros.layers.mamba import Mamba2, no_decay
 from m3et_ros.layers.order import blocks
 from m3et_ros.models.adapters import patchify
+from m3et_ros.models.checks import check_choice, check_divides, check_switch, check_whole
 
 TARGETS = ('pixels', 'patch', 'deep')
 RANGES = {'rows': (3, 1024), 'cols': (3, 1024), 'd': (1, 65536), 'd_target': (1, 65536), 'heads': (1, 1024),
@@ -71,10 +72,9 @@ class AlignmentConfig:
 
     def __post_init__(self):
         object.__setattr__(self, 'taps', tuple(self.taps))
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
+        check_whole(self, RANGES)
+        check_choice(self, {'target': TARGETS})
+        check_switch(self, 'standardise', 'released_order')
         if self.rows % 3 or self.cols % 3:
             raise ValueError(f'the grid is {self.rows} x {self.cols}; give rows and columns that are multiples of 3, '
                              'for the blocks of 3 x 3 tokens')
@@ -83,16 +83,11 @@ class AlignmentConfig:
                              f'{self.rows * self.cols} tokens')
         if not self.taps or list(self.taps) != sorted(set(self.taps)) or self.taps[0] < 0:
             raise ValueError(f'taps is {self.taps!r}; give indices of layers, rising from 0')
-        if self.target not in TARGETS:
-            raise ValueError(f'target is {self.target!r}; give one of {", ".join(TARGETS)}')
         if self.target == 'pixels' and self.d_target != 3 * self.patch ** 2:
             raise ValueError(f'd_target is {self.d_target}; give 3 patch^2 = {3 * self.patch ** 2} for pixels')
-        for name in ('standardise', 'released_order'):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give true or false')
-        for name, number, of in (('heads', self.d, 'd'), ('P', self.expand * self.d, 'expand * d')):
-            if number % getattr(self, name):
-                raise ValueError(f'{name} is {getattr(self, name)}; give a divisor of {of} = {number}')
+        check_divides(self, 'heads', self.d, 'd')
+        check_divides(self, 'P', self.expand * self.d, 'expand * d')
+        check_divides(self, 'G', self.expand * self.d // self.P, 'the heads of Mamba-2')
 
 
 class MultiScaleFusion(nn.Module):

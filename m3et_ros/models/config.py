@@ -53,7 +53,7 @@ class M3ETConfig:
     mixer: str = 'mamba1'
     # Keyword options of the mixer (papers.md, section 0): expand, N, d_conv, and dt_rank or P, G, chunk.
     mixer_options: Mapping[str, int] = field(default_factory=lambda: {'N': 16})
-    # 'alternate' turns every second M or S layer backward; 'forward' scans all of them forward.
+    # 'alternate' turns every second M layer and every second S layer backward; 'forward' scans all forward.
     directions: str = 'alternate'
     # Number of parts of the schedule, as equal as they go, whose outputs the encoder shows.
     stages: int = 3

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m3et_ros.layers.scan import SCANS, ScanLayer
+from m3et_ros.models.checks import check_choice, check_divides, check_number, check_whole
 
 KINDS = ('mlp', 'short', 'basic', 'advanced')
 RANGES = {'d_vision': (1, 65536), 'd': (1, 65536), 'rows': (1, 1024), 'cols': (1, 1024), 'layers': (1, 64),
@@ -58,17 +59,12 @@ class ConnectorConfig:
     drop_path: float = 0.1
 
     def __post_init__(self):
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
-        for name, choices in (('kind', KINDS), ('scan', tuple(SCANS))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give one of {", ".join(choices)}')
-        if isinstance(self.drop_path, bool) or not 0 <= self.drop_path <= 0.9:
-            raise ValueError(f'drop_path is {self.drop_path!r}; give a number from 0 to 0.9')
-        if self.scans and (self.expand * self.d) % self.P:
-            raise ValueError(f'P is {self.P}; give a divisor of expand * d = {self.expand * self.d}')
+        check_whole(self, RANGES)
+        check_choice(self, {'kind': KINDS, 'scan': tuple(SCANS)})
+        check_number(self, {'drop_path': (0, 0.9)})
+        if self.scans:
+            check_divides(self, 'P', self.expand * self.d, 'expand * d')
+            check_divides(self, 'G', self.expand * self.d // self.P, 'the heads')
 
     @property
     def scans(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from m3et_ros.models.checks import check_number, check_whole
 from m3et_ros.models.language import LanguageModel, LanguageOutput
 
 
@@ -27,20 +28,15 @@ class Sampling:
     stop: tuple[int, ...] = ()
     # 0 takes the likeliest token; above, logits are divided by it before one is drawn. At most 100.
     temperature: float = 0.0
-    # Draw among the fewest likeliest tokens whose probabilities reach this sum, above 0 and at most 1.
+    # Draw among the fewest likeliest tokens whose probabilities reach this sum, from 1e-6 to 1.
     top_p: float = 1.0
 
     def __post_init__(self):
         object.__setattr__(self, 'stop', tuple(self.stop))
-        if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or not (
-                1 <= self.max_tokens <= 65536):
-            raise ValueError(f'max_tokens is {self.max_tokens!r}; give a whole number from 1 to 65536')
+        check_whole(self, {'max_tokens': (1, 65536)})
+        check_number(self, {'temperature': (0, 100), 'top_p': (1e-6, 1)})
         if not all(isinstance(token, int) and not isinstance(token, bool) and token >= 0 for token in self.stop):
             raise ValueError(f'stop is {self.stop!r}; give ids of word pieces, whole numbers from 0')
-        for name, good, wanted in (('temperature', 0 <= self.temperature <= 100, 'a number from 0 to 100'),
-                                   ('top_p', 0 < self.top_p <= 1, 'a number above 0, at most 1')):
-            if not good:
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give {wanted}')
 
 
 def generate(model: LanguageModel, prompt: Tensor, *, mask: Tensor | None = None, sampling: Sampling | None = None,

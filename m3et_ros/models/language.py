@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from m3et_ros.layers.causal import CausalState
 from m3et_ros.layers.language import LETTERS, LanguageStack, StackSizes
+from m3et_ros.models.checks import check_choice, check_divides, check_number, check_switch, check_whole
 
 RANGES = {'vocabulary': (2, 1_000_000), 'd': (1, 65536), 'heads': (1, 1024), 'kv_heads': (0, 1024),
           'channels': (0, 4096), 'hidden': (1, 262_144), 'expand': (1, 16), 'N': (1, 4096), 'P': (1, 4096),
@@ -44,11 +45,11 @@ class LanguageConfig:
     kv_heads: int = 0
     # Rotary channels of a head in T layers, even; 0 = no positions.
     channels: int = 0
-    # Base of the rotary wavelengths, above 1.
+    # Base of the rotary wavelengths, from 1.001.
     base: float = 10000.0
     # Width inside the MLP of T and S layers.
     hidden: int = 256
-    # Share of a branch's values that T and S layers drop in training, from 0 to below 1.
+    # Share of a branch's values that T and S layers drop in training, from 0 to 0.99.
     dropout: float = 0.0
     # Inner width of M layers as a multiple of d.
     expand: int = 2
@@ -64,7 +65,7 @@ class LanguageConfig:
     chunk: int = 64
     # Norm before the head: 'rms' (Mamba) or 'layer' (Phi).
     norm: str = 'rms'
-    # Added to variances by every norm, above 0 and at most 0.1.
+    # Added to variances by every norm, from 1e-12 to 0.1.
     eps: float = 1e-5
     # True reads words with the very table that writes them.
     tied: bool = True
@@ -72,39 +73,25 @@ class LanguageConfig:
     head_bias: bool = False
 
     def __post_init__(self):
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
+        check_whole(self, RANGES)
+        check_number(self, {'base': (1.001, 1e12), 'dropout': (0, 0.99), 'eps': (1e-12, 0.1)})
+        check_choice(self, {'norm': ('rms', 'layer')})
+        check_switch(self, 'tied', 'head_bias')
         letters = self.schedule
         if not isinstance(letters, str) or not 1 <= len(letters) <= 1024 or set(letters) - set(LETTERS):
             raise ValueError(f'schedule is {letters!r}; give 1 to 1024 letters out of {", ".join(LETTERS)}')
-        if self.norm not in ('rms', 'layer'):
-            raise ValueError(f'norm is {self.norm!r}; give rms or layer')
-        for name in ('tied', 'head_bias'):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give true or false')
-        self._check_numbers()
         self._check_divisions()
-
-    def _check_numbers(self):
-        for name, good, wanted in (('base', lambda v: v > 1, 'a number above 1'),
-                                   ('dropout', lambda v: 0 <= v < 1, 'a number from 0 to below 1'),
-                                   ('eps', lambda v: 0 < v <= 0.1, 'a number above 0, at most 0.1')):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not good(value):
-                raise ValueError(f'{name} is {value!r}; give {wanted}')
 
     def _check_divisions(self):
         if set('TS') & set(self.schedule):
-            _check_divides('heads', self.heads, 'd', self.d)
-            _check_divides('kv_heads', self.kv_heads or self.heads, 'heads', self.heads)
+            check_divides(self, 'heads', self.d, 'd')
+            check_divides(self, 'kv_heads', self.heads, 'heads', value=self.kv_heads or self.heads)
             if self.channels % 2 or self.channels > self.d // self.heads:
                 raise ValueError(f'channels is {self.channels}; give an even number up to the {self.d // self.heads} '
                                  'channels of a head')
         if 'M' in self.schedule:
-            _check_divides('P', self.P, 'expand * d', self.expand * self.d)
-            _check_divides('G', self.G, 'the heads of M layers', self.expand * self.d // self.P)
+            check_divides(self, 'P', self.expand * self.d, 'expand * d')
+            check_divides(self, 'G', self.expand * self.d // self.P, 'the heads of M layers')
 
     @property
     def sizes(self) -> StackSizes:
@@ -175,11 +162,6 @@ class LanguageModel(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Scores (..., V) of the next word piece from layer outputs (..., d)."""
         return F.linear(self.norm(x), self.embedding.weight if self.head is None else self.head.weight, self.head_bias)
-
-
-def _check_divides(name: str, value: int, of: str, number: int) -> None:
-    if number % value:
-        raise ValueError(f'{name} is {value}; give a divisor of {of} = {number}')
 
 
 # state-spaces/mamba2-2.7b; its 50,277 word pieces are filled up to a multiple of 16.

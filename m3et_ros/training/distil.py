@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m3et_ros.layers.attention_mamba import AttentionMamba2
+from m3et_ros.models.checks import check_choice, check_number, check_switch
 from m3et_ros.models.m3et import M3ET
 from m3et_ros.models.visual_language import VisualLanguageModel
 
@@ -41,7 +42,7 @@ class DistilConfig:
     prob: float = 1.0
     # Weight of L_ce, from 0; needs labels.
     ce: float = 0.0
-    # Both sides' logits are divided by it in L_prob, and the loss multiplied by its square; above 0, at most 100.
+    # Both sides' logits are divided by it in L_prob, and the loss multiplied by its square; 0.001 to 100.
     temperature: float = 1.0
     # 'kl' (teacher || student), 'reverse', 'js' (Jensen-Shannon), 'l2' of logits, 'hard' (the teacher's best word).
     prob_kind: str = 'kl'
@@ -53,15 +54,9 @@ class DistilConfig:
     pads: bool = False
 
     def __post_init__(self):
-        for name, low, high in (('layer', 0, 1e6), ('prob', 0, 1e6), ('ce', 0, 1e6), ('temperature', 1e-3, 100)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ValueError(f'{name} is {value!r}; give a number from {low:g} to {high:g}')
-        for name, choices in (('prob_kind', PROB_KINDS), ('layer_kind', LAYER_KINDS), ('reduction', REDUCTIONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give one of {", ".join(choices)}')
-        if not isinstance(self.pads, bool):
-            raise ValueError(f'pads is {self.pads!r}; give true or false')
+        check_number(self, {'layer': (0, 1e6), 'prob': (0, 1e6), 'ce': (0, 1e6), 'temperature': (1e-3, 100)})
+        check_choice(self, {'prob_kind': PROB_KINDS, 'layer_kind': LAYER_KINDS, 'reduction': REDUCTIONS})
+        check_switch(self, 'pads')
         if not self.layer + self.prob + self.ce:
             raise ValueError('layer, prob and ce are all 0; give one of them a weight')
 

@@ -111,7 +111,8 @@ def test_bad_input_is_refused():
     ('rows', 7, 'the grid is 7 x 9; give rows and columns that are multiples of 3'),
     ('segment', 12, 'segment is 12; give a multiple of 9 that divides the 54'), ('taps', (3, 1), r'taps is \(3, 1\)'),
     ('target', 'depth', "target is 'depth'; give one of pixels"), ('target', 'pixels', 'd_target is 5; give 3 patch'),
-    ('heads', 3, 'heads is 3; give a divisor of d = 16'), ('released_order', 1, 'released_order is 1; give true')])
+    ('heads', 3, 'heads is 3; give a divisor of d = 16'), ('G', 3, 'G is 3; give a divisor of the heads'),
+    ('released_order', 1, 'released_order is 1; give true')])
 def test_a_config_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):
         replace(SMALL, **{field: value})

@@ -74,6 +74,7 @@ def test_wrong_visual_tokens_are_refused():
 @pytest.mark.parametrize(('field', 'value', 'words'), [
     ('kind', 'deep', "kind is 'deep'; give one of mlp, short"), ('scan', 'up', "scan is 'up'; give one of bid"),
     ('rows', 0, 'rows is 0; give a whole number from 1'), ('P', 24, 'P is 24; give a divisor of expand'),
+    ('G', 3, 'G is 3; give a divisor of the heads = 4'),
     ('drop_path', 1.0, 'drop_path is 1.0; give a number from 0 to 0.9')])
 def test_a_config_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):

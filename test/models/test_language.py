@@ -105,10 +105,10 @@ def test_bfloat16_is_near_float32_whether_weights_or_products():
 
 @pytest.mark.parametrize(('field', 'value', 'words'), [
     ('schedule', 'MX', "schedule is 'MX'; give 1 to 1024 letters"), ('d', 0, 'd is 0; give a whole number from 1'),
-    ('norm', 'none', "norm is 'none'; give rms or layer"), ('tied', 1, 'tied is 1; give true or false'),
-    ('dropout', 1.0, 'dropout is 1.0; give a number from 0 to below 1'), ('P', 24, 'P is 24; give a divisor'),
+    ('norm', 'none', "norm is 'none'; give one of rms, layer"), ('tied', 1, 'tied is 1; give true or false'),
+    ('dropout', 1.0, 'dropout is 1.0; give a number from 0 to 0.99'), ('P', 24, 'P is 24; give a divisor'),
     ('G', 3, 'G is 3; give a divisor of the heads of M layers = 8'), ('eps', 0, 'eps is 0; give'),
-    ('base', 1.0, 'base is 1.0; give a number above 1')])
+    ('base', 1.0, 'base is 1.0; give a number from 1.001')])
 def test_a_config_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):
         LanguageConfig(**{field: value})

@@ -129,6 +129,15 @@ def test_an_all_transformer_m3et_becomes_a_hybrid():
     assert isinstance(build(student.config).encoder.layers[3].mixer, AttentionMamba2)
 
 
+def test_layers_that_stay_keep_their_direction():
+    teacher = build('tiny', schedule='MTMTMT')
+    student = hybrid_m3et(teacher, (1, 5))
+    assert student.config.schedule == 'MSMTMS'
+    for place in (0, 2, 4):
+        assert student.encoder.layers[place].backward == teacher.encoder.layers[place].backward == (place == 2)
+    assert [student.encoder.layers[place].backward for place in (1, 5)] == [False, True]
+
+
 def test_bad_places_and_layers_are_refused():
     with pytest.raises(ValueError, match=r'layer 0 is S; give indices of attention layers \(T\) of STTT'):
         replaced(replace(TINY_TEACHER.language, schedule='STTT'), (0,))
