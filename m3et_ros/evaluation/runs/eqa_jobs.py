@@ -25,6 +25,7 @@ import torch
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion, episode_name
 from m3et_ros.evaluation.runs.eqa_bag import VERSION, EqaTask, bag_files, examine
+from m3et_ros.evaluation.runs.kitchen import check_finite
 from m3et_ros.evaluation.runs.report import environment, weights_digest
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.models import open_checkpoint
@@ -99,11 +100,13 @@ class Worker:
         model: id, whether it is trained, and SHA-256 of the weights.
 
     Raises:
-        InputError: no such model, or no such device.
+        InputError: no such model, weights that are not finite, or no such device.
     """
 
     def __init__(self, model: str, device: str, task: EqaTask, folder: Path):
-        self.engine = Engine(open_checkpoint(model), device=device)
+        checkpoint = open_checkpoint(model)
+        check_finite(checkpoint)
+        self.engine = Engine(checkpoint, device=device)
         self.task, self.folder = task, folder
         self.environment = environment(self.engine.device) | {'threads': task.threads}
         self.model = {'id': self.engine.model_id, 'trained': self.engine.trained,

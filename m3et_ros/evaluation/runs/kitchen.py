@@ -51,6 +51,18 @@ def make_cache(recipe: Recipe, *, workers: int, progress: bool = True) -> Path:
     return generate(cache_home(), seeds=seeds, workers=workers, progress=progress, **fields)
 
 
+def check_finite(checkpoint: Checkpoint) -> None:
+    """See that weights are numbers.
+
+    Raises:
+        InputError: 'model_tensor', the first that are not finite.
+    """
+    broken = next((name for name, values in checkpoint.model.state_dict().items() if not values.isfinite().all()), None)
+    if broken:
+        raise InputError('model_tensor', f'{checkpoint.model_id} has values in {broken} that are not finite, so that '
+                         'nothing it says means anything; give a checkpoint from before its training failed.')
+
+
 def check_fit(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """See that a checkpoint speaks of the kitchen and does not see more than a cache stores.
 
@@ -58,10 +70,7 @@ def check_fit(checkpoint: Checkpoint, recipe: Recipe) -> None:
         InputError: other answers or classes, larger pictures, or weights that are not finite.
     """
     config = checkpoint.model.config
-    broken = next((name for name, values in checkpoint.model.state_dict().items() if not values.isfinite().all()), None)
-    if broken:
-        raise InputError('model_tensor', f'{checkpoint.model_id} has values in {broken} that are not finite, so '
-                         'nothing it says means anything; give a checkpoint from before its training failed.')
+    check_finite(checkpoint)
     for what, found, wanted in (('answers', checkpoint.labels.answers, ANSWERS),
                                 ('classes', checkpoint.labels.classes, CLASSES)):
         if tuple(found) != wanted:

@@ -1,11 +1,13 @@
 """Many bags: one or two processes give the same parts, what is finished is kept, one bad bag costs no other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from m3et_ros.data.bag_writer import BagWriter
+from m3et_ros.data.checkpoint import save_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion
 from m3et_ros.data.types import Frame
@@ -13,6 +15,7 @@ from m3et_ros.evaluation.runs import eqa_jobs
 from m3et_ros.evaluation.runs.eqa_bag import EqaTask
 from m3et_ros.evaluation.runs.eqa_jobs import Job, Worker, match_bags, run_jobs, stored
 from m3et_ros.evaluation.runs.feed import unwatched
+from m3et_ros.runtime.models import untrained
 
 
 def question(bag, number=0):
@@ -99,3 +102,11 @@ def test_a_part_holds_no_time_of_this_machine(work, jobs, tmp_path):
     part, times = (json.loads((tmp_path / name).read_text()) for name in ('a.json', 'a.times.json'))
     assert set(times) == {'encode_ms', 'answer_ms', 'wall_s'}
     assert not any('ms' in name.split('_') or 'wall' in name for name in part)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    made = untrained('tiny', 0)
+    next(made.model.parameters()).data.fill_(float('nan'))
+    save_checkpoint(tmp_path / 'broken', replace(made, heads={}), card='')
+    with pytest.raises(InputError, match='not finite'):
+        Worker(str(tmp_path / 'broken'), 'cpu', EqaTask(), tmp_path)
