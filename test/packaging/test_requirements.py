@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
 # Found at run time where installed, and done without elsewhere.
 OPTIONAL = {'mamba_ssm', 'vision_msgs', 'h5py'}
+# The package, and what tests of several rooms share (test/conftest.py makes it importable).
+OWN = {'m3et_ros'} | {path.stem for path in (ROOT / 'test').glob('*.py')}
 
 
 def imported(folder: Path) -> set[str]:
@@ -28,7 +30,7 @@ def imported(folder: Path) -> set[str]:
                     names |= {alias.name.split('.')[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     names.add(node.module.split('.')[0])
-    return names - set(sys.stdlib_module_names) - OPTIONAL - {'m3et_ros'}
+    return names - set(sys.stdlib_module_names) - OPTIONAL - OWN
 
 
 def listed(name: str) -> set[str]:
