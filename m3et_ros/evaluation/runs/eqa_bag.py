@@ -37,6 +37,9 @@ WORDS = 8
 STRIP, STRIP_HEIGHT = 4, 96
 """Frames of a bag that are kept to be looked at, and their height in pixels."""
 
+MISSED = 1.75
+"""From so many usual steps on, frames are missing between two others."""
+
 RGB, DEPTH = 'color/image_raw', 'aligned_depth_to_color/image_raw'
 """Topics below the prefix of a camera, as m3et replay has them."""
 
@@ -121,7 +124,7 @@ class _Look:
     def __init__(self, reader: BagReader, camera: Camera, every: int):
         self.frames = self.spoilt = self.back = self.alone = 0
         self.stamps: tuple[int, int] = (0, 0)
-        self.longest_gap_ns = 0
+        self.steps: list[int] = []
         self.troubles: list[str] = []
         self.strip: list[np.ndarray] = []
         self._stride, self._spoiled = 1, None
@@ -143,13 +146,27 @@ class _Look:
                                  f'{self._spoiled}')
         if self.back:
             self.troubles.append(f'{self.back} frames are older than the one before: the clock jumped back')
+        missing, usual = self._missing()
+        if missing:
+            self.troubles.append(f'about {missing} frames are missing: one comes every {usual / 1e9:.3f} s, and the '
+                                 f'longest gap is {max(self.steps) / 1e9:.3f} s')
         if self.alone and self.alone < self.frames:
             self.troubles.append(f'{self.alone} of {self.frames} frames have no depth within 20 ms of their colours')
+
+    def _missing(self) -> tuple[int, float]:
+        """How many frames a steady camera would have sent besides, and its usual step in nanoseconds."""
+        steps = np.array([step for step in self.steps if step > 0])
+        usual = float(np.median(steps)) if steps.size else 0.
+        if not usual:
+            return 0, usual
+        wide = steps[steps >= MISSED * usual]
+        return int((wide / usual).round().sum()) - len(wide), usual
 
     def _note(self, frame: Frame) -> None:
         first, last = self.stamps if self.frames else (frame.stamp_ns, frame.stamp_ns)
         self.back += frame.stamp_ns < last
-        self.longest_gap_ns = max(self.longest_gap_ns, frame.stamp_ns - last)
+        if self.frames:
+            self.steps.append(frame.stamp_ns - last)
         self.stamps = first, frame.stamp_ns
         self.alone += self._depth is not None and frame.depth is None
         if self.frames % self._stride == 0:
@@ -197,7 +214,7 @@ def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQue
     first, last = look.stamps
     part = {'bag': episode_name(bag), 'camera': {'rgb': camera.rgb, 'depth': camera.depth}, 'frames': look.frames,
             'seconds': rounded(max(0, last - first) / 1e9), 'first_ns': first, 'last_ns': last,
-            'spoilt_frames': look.spoilt, 'longest_gap_s': rounded(look.longest_gap_ns / 1e9),
+            'spoilt_frames': look.spoilt, 'longest_gap_s': rounded(max((0, *look.steps)) / 1e9),
             'troubles': [*filter(None, [camera.told.replace('learnt', 'seen')]), *look.troubles], 'answers': answers}
     times = {'encode_ms': encode_ms, 'answer_ms': answer_ms, 'wall_s': time.perf_counter() - start}
     return part, times, np.concatenate(look.strip[:: max(1, len(look.strip) // STRIP)][:STRIP], 1)
