@@ -27,7 +27,7 @@ APART = .35
 """Least difference in metres of positions that are compared."""
 
 AHEAD = 2
-"""How many more times one of yes and no may be the answer of a kind of question than the other."""
+"""How many more times one of yes and no may be the answer of a kind of question, or a category, than the other."""
 
 Ask = Callable[[Account], Iterator[Draft]]
 
@@ -257,25 +257,28 @@ def _choose(drafts: dict[str, list[Draft]], count: int, rng: np.random.Generator
     chosen: list[tuple[str, Draft]] = []
     taken: Counter = Counter()
     while len(chosen) < count:
-        left = {category: {kind: pool for kind, pool in kinds.items() if _allowed(pool, had)}
+        left = {category: {kind: pool for kind, pool in kinds.items() if _allowed(category, pool, had)}
                 for category, kinds in left.items()}
         left = {category: kinds for category, kinds in left.items() if kinds}
         if not left:
             break
         category = min(left, key=lambda name: taken[name])
         kind = min(left[category], key=lambda name: (taken[name], had[name]))
-        draft = _rarest(_allowed(left[category][kind], had), rng, had)
+        draft = _rarest(_allowed(category, left[category][kind], had), rng, had)
         left[category][kind].remove(draft)
         taken.update((category, kind))
-        had.update((kind, (kind, draft[1]), _wording(draft), (_wording(draft), draft[1])))
+        had.update((kind, (kind, draft[1]), (category, draft[1]), _wording(draft), (_wording(draft), draft[1])))
         chosen.append((category, draft))
     return chosen
 
 
-def _allowed(pool: list[Draft], had: Counter) -> list[Draft]:
-    """Those questions by which neither yes nor no gets too far ahead among those of their kind."""
+def _allowed(category: str, pool: list[Draft], had: Counter) -> list[Draft]:
+    """Those questions by which neither yes nor no gets too far ahead among those of their kind and category."""
+    def ahead(among: str, answer: str) -> int:
+        other = 'no' if answer == 'yes' else 'yes'
+        return had[among, answer] - had[among, other]
     return [draft for draft in pool if draft[1] not in ('yes', 'no')
-            or 2 * had[draft[0], draft[1]] - had[draft[0]] < AHEAD]
+            or max(ahead(draft[0], draft[1]), ahead(category, draft[1])) < AHEAD]
 
 
 def _wording(draft: Draft) -> tuple:

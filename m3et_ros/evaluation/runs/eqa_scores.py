@@ -48,8 +48,8 @@ def eqa_scores(rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), *, 
 
     Args:
         rows: one for each question that was asked.
-        training: questions from which the blind lines are learnt; without any they are those of who knows all answers
-            of these very questions and sees nothing, which no blind model can pass by much.
+        training: questions from which the blind lines are learnt; without any they are counted over these very
+            questions, whose answers an honest blind model would not know.
         judged: whether a judge gave marks; a question left unanswered then has the worst.
 
     Raises:
@@ -69,8 +69,8 @@ def guesses(questions: Sequence[EqaQuestion], training: Sequence[EqaQuestion] = 
     """Answers without looking: line to one answer for each question; see evaluation.blind.
 
     'majority' is the commonest answer of all, 'category' that of the category, 'question' that of the exact question,
-    backed off to its category, 'nearest' that of the most similar question. The last needs training questions: among
-    the asked ones themselves it would find the question again.
+    backed off to its category, 'nearest' that of the most similar question. The last two need training questions: among
+    the asked ones themselves they would find the question again.
     """
     known = training or questions
     texts, kinds, answers = zip(*((q.question, q.category, q.answer) for q in known))
@@ -78,9 +78,7 @@ def guesses(questions: Sequence[EqaQuestion], training: Sequence[EqaQuestion] = 
     if training:
         lines = blind_lines(texts, kinds, answers, asked, asked_kinds)
         return {'category' if name == 'type' else name: line for name, line in lines.items()}
-    by_category = prior_by_key(kinds, answers, asked_kinds)
-    return {'majority': [majority(answers)] * len(questions), 'category': by_category,
-            'question': prior_by_key(texts, answers, asked, by_category)}
+    return {'majority': [majority(answers)] * len(questions), 'category': prior_by_key(kinds, answers, asked_kinds)}
 
 
 def _part(rows: Sequence[Scored], lines: Mapping[str, list[str]], places: Sequence[int],

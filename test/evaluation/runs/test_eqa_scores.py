@@ -44,7 +44,7 @@ def test_a_blank_answer_is_none():
 def test_lines_of_guessing_without_and_with_training_questions():
     found = scores(['x'] * 4)
     assert found['lines_from'] == 'these questions'
-    assert found['all']['guessing'] == {'majority': .5, 'category': 1, 'question': 1}
+    assert found['all']['guessing'] == {'majority': .5, 'category': 1}
     training = [question('is it on', 'no', 'state', 'three'), question('is it on', 'no', 'state', 'four'),
                 question('where is it', 'table', 'place', 'three')]
     lines = guesses(ASKED, training)
