@@ -23,7 +23,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion, episode_name
 from m3et_ros.data.types import Frame
 from m3et_ros.evaluation.runs.feed import rounded
-from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.session import Session, checked_question
 
 SCOPES = ('episode', 'frame', 'blind')
@@ -223,7 +223,7 @@ def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQue
 def _answers(engine: Engine, session: Session, task: EqaTask,
              questions: Sequence[EqaQuestion]) -> tuple[list[dict], list[float]]:
     """Ask everything; a question that cannot be asked stays unanswered, and says why."""
-    views = [] if task.scope == 'blind' else session.views(task.scope)
+    views = [] if task.scope == 'blind' else [_seen(engine, view) for view in session.views(task.scope)]
     answers, answer_ms = [], []
     for question in questions:
         start = time.perf_counter()
@@ -242,6 +242,12 @@ def _answers(engine: Engine, session: Session, task: EqaTask,
                             'first_ns': reply.first_ns, 'last_ns': reply.last_ns})
         answer_ms.append(1e3 * (time.perf_counter() - start))
     return answers, answer_ms
+
+
+def _seen(engine: Engine, view: Any) -> Any:
+    """A view with what the encoder keeps of it, so that it is looked at once rather than for every question."""
+    forgotten = isinstance(view, View) and view.sight is None
+    return engine.encode(view.frame) if forgotten else view
 
 
 def _guess(engine: Engine, text: str, *, write: bool) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
+from m3et_ros.data.bag_frames import frames
 from m3et_ros.data.bag_writer import COLOR_TOPIC, BagWriter
-from m3et_ros.data.bags import IMAGE
+from m3et_ros.data.bags import IMAGE, BagReader
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion
 from m3et_ros.data.types import Frame
 from m3et_ros.evaluation.runs.eqa_bag import EqaTask, bag_files, examine
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.session import Session
 
 START, MS = 1_700_000_000_000_000_000, 1_000_000
 QUESTIONS = [EqaQuestion(text, 'yes', 'state', f'q{i}', 'bag') for i, text in
@@ -49,6 +51,18 @@ def test_the_same_bag_gives_the_same_part(engine, bag):
     assert asked[0]['answer'] in engine.labels.answers and 0 < asked[0]['confidence'] <= 1
     assert asked[0]['first_ns'] == START and asked[0]['last_ns'] == START + 1900 * MS
     assert asked[2]['answer'] is None and '3000 characters' in asked[2]['trouble']
+
+
+def test_answers_are_those_of_a_session_that_has_seen_the_frames(engine, bag):
+    session = Session(engine)
+    with BagReader(bag) as reader:
+        for frame in frames(reader):
+            session.see(frame)
+    part, *_ = examine(engine, EqaTask(), bag, QUESTIONS[:2])
+    for question, answer in zip(QUESTIONS, part['answers']):
+        reply = session.ask(question.question, session.views('episode'), scope='episode', top_k=1)
+        assert (reply.text, round(reply.confidence, 6), reply.frames_used) == (
+            answer['answer'], answer['confidence'], answer['frames_used'])
 
 
 def test_scopes_rest_on_what_they_say(engine, bag):
