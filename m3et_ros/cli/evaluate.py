@@ -259,5 +259,5 @@ def _tell_reconstruction(metrics: dict[str, Any], out: Path) -> None:
 
 app.command('actions')(evaluate_actions.actions)
 app.command('epic')(evaluate_epic.epic)
-for verb in (evaluate_eqa.eqa, evaluate_eqa.merge, evaluate_eqa.compare):
+for verb in (evaluate_eqa.eqa, evaluate_eqa.answers, evaluate_eqa.merge, evaluate_eqa.compare):
     app.command(verb.__name__)(verb)

@@ -1,7 +1,8 @@
-"""`m3et evaluate eqa`: questions about recordings, read from the bags themselves; `merge` and `compare` finished runs.
+"""`m3et evaluate eqa`: questions about recordings, read from the bags themselves; and what is done with finished runs.
 
     m3et record kitchens --eqa --seed 20000 --episodes 20
     m3et evaluate eqa kitchens/*/ --questions kitchens/questions.json --model kitchen --out results/eqa
+    m3et evaluate answers results.json --questions open-eqa-v0.json --out results/other
     m3et evaluate merge results/one results/two --out results/both
     m3et evaluate compare results/before results/after --out results/change
 
@@ -82,6 +83,22 @@ def eqa(
     run = Run(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
     if without:
         note(f'no question is about {", ".join(without)}')
+    _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
+
+
+def answers(
+        context: typer.Context,
+        results: Annotated[Path, typer.Argument(help="Answers in OpenEQA's schema: question_id and answer, null for "
+                                                'none.')], *,
+        questions: Questions, out: Out, train: Train = None, at_least: AtLeast = None, judge_url: JudgeUrl = None,
+        judge_model: JudgeModel = None, judge_prompt: JudgePrompt = None, as_json: Json = False) -> None:
+    """Score answers that were given elsewhere, by any model."""
+    from m3et_ros.data.openeqa import read_question_files
+    from m3et_ros.evaluation.runs.eqa_results import given_answers
+
+    run = given_answers(results, read_question_files(questions), command_line(context, UNTOLD))
+    training, judge = read_question_files(train or []), _judge(judge_url, judge_model, judge_prompt)
+    _make(out)
     _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
 
 
@@ -185,7 +202,7 @@ def _tell(metrics: dict[str, Any], report: Path) -> None:
                      part['questions']))
     say(table(rows, right=tuple(range(1, len(rows[0])))))
     failed = [name for name, bag in metrics['bags'].items() if 'failed' in bag]
-    say(f'\n{len(metrics["bags"]) - len(failed)} bags'
+    say(f'\nAnswered from {len(metrics["bags"]) - len(failed)} of {len(metrics["bags"])} bags'
         f'{"; not read: " + ", ".join(failed) if failed else ""}. Read {report}.')
 
 

@@ -9,7 +9,7 @@ import pytest
 from m3et_ros.cli.main import main
 from m3et_ros.data.openeqa import read_questions, read_results, write_questions
 
-SMALL = ('--eqa', '--width', 32, '--height', 32, '--backend', 'raycast', '--fps', 2, '--frames', 60)
+SMALL = ('--eqa', '--width', 32, '--height', 32, '--backend', 'raycast', '--fps', 2, '--frames', 50)
 
 
 @pytest.fixture(scope='module')
@@ -116,6 +116,26 @@ def test_a_judge_is_asked_only_when_named(kitchens, run, tmp_path, capsys):
     assert 'llm_match' not in json.loads(told.out)['metrics']['all'] and 'cannot be asked' in told.err
     assert 'There is no LLM-match' in (tmp_path / 'alone' / 'report.html').read_text()
     assert 'judge' not in json.loads((run / 'metrics.json').read_text())['made_by']
+
+
+def test_answers_from_elsewhere_are_scored(kitchens, run, tmp_path, capsys):
+    given = (kitchens / 'questions.json', run / 'results.json')
+    assert evaluate('answers', given[1], '--questions', given[0], '--out', tmp_path / 'same', '--json') == 0
+    found, whole = json.loads(capsys.readouterr().out), json.loads((run / 'metrics.json').read_text())
+    assert found['metrics']['all'] == whole['metrics']['all'] and found['metrics']['bags'] == {}
+    assert found['made_by']['model']['id'] == 'results' and (tmp_path / 'same' / 'report.html').exists()
+    assert evaluate('compare', tmp_path / 'same', run, '--out', tmp_path / 'both', '--json') == 0
+    change = json.loads(capsys.readouterr().out)['all']
+    assert change['better'] == change['worse'] == 0
+    assert change['exact_match']['first'] == whole['metrics']['all']['exact_match']['value']
+    some = json.loads(given[1].read_text())[2:]
+    (tmp_path / 'some.json').write_text(json.dumps(some))
+    assert evaluate('answers', tmp_path / 'some.json', '--questions', given[0], '--out', tmp_path) == 0
+    assert read_results(tmp_path / 'results.json').keys() == read_results(given[1]).keys()
+    assert list(read_results(tmp_path / 'results.json').values()).count(None) == 2
+    (tmp_path / 'some.json').write_text(json.dumps([*some, {'question_id': 'strange', 'answer': 'x'}]))
+    assert evaluate('answers', tmp_path / 'some.json', '--questions', given[0], '--out', tmp_path) == 1
+    assert "'strange'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('options', 'words'), [

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m3et_ros import __version__
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.openeqa import EqaQuestion, read_questions, write_questions, write_results
+from m3et_ros.data.openeqa import EqaQuestion, read_questions, read_results, write_questions, write_results
 from m3et_ros.evaluation.intervals import mean_rows, paired_difference
 from m3et_ros.evaluation.latency import latency_summary
 from m3et_ros.evaluation.runs.eqa_jobs import PARTS, Done, stored
@@ -50,6 +51,33 @@ def questions_digest(questions: Iterable[EqaQuestion]) -> str:
     return digest.hexdigest()
 
 
+def given_answers(path: Path, questions: Sequence[EqaQuestion], command: str) -> Run:
+    """A run out of a result file, whoever answered: no bags, no times.
+
+    Args:
+        path: of the result file.
+        questions: all of them; those that the file does not answer count as unanswered.
+        command: what is written down.
+
+    Raises:
+        InputError: the file cannot be read, or answers a question that is not among these ('eqa_schema').
+    """
+    said = read_results(path)
+    strange = sorted(said.keys() - {question.question_id for question in questions})
+    if strange:
+        raise InputError('eqa_schema', f'{path} answers question_id {strange[0]!r}, which is in none of the question '
+                         'files; give the questions that were asked')
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    made_by = {'command': command, 'settings': {'results_sha256': digest}, 'environment': {'m3et_ros': __version__},
+               'model': {'id': path.stem, 'trained': True, 'weights_sha256': None}}
+    return Run(made_by, tuple(questions), (_told(path.name, said),))
+
+
+def _told(name: str, said: Mapping[str, str | None]) -> Done:
+    """Answers without a bag."""
+    return Done({'bag': name, 'answers': [{'question_id': key, 'answer': said[key]} for key in sorted(said)]}, {})
+
+
 def scored_answers(run: Run, marks: Mapping[str, float | None] | None = None) -> list[Scored]:
     """Every question of a run with its answer and scores, in the order of the questions."""
     said = {answer['question_id']: answer['answer'] for done in run.done for answer in done.part['answers']}
@@ -67,7 +95,8 @@ def document(run: Run, rows: Sequence[Scored], training: Sequence[EqaQuestion] =
         training: see eqa_scores.
         judge: what decided the marks (Judge.recorded); None where nobody was asked.
     """
-    bags = {done.part['bag']: {name: done.part[name] for name in OF_A_BAG if name in done.part} for done in run.done}
+    bags = {done.part['bag']: {name: done.part[name] for name in OF_A_BAG if name in done.part} for done in run.done
+            if 'files' in done.part}
     made_by = run.made_by | {'questions': {'sha256': questions_digest(run.questions), 'asked': len(run.questions)}}
     if training:
         made_by['training_questions'] = {'sha256': questions_digest(training), 'count': len(training)}
@@ -155,8 +184,8 @@ def read_run(folder: Path) -> Run:
     if missing:
         raise InputError('eqa_run', f'{folder / PARTS} lacks {", ".join(missing)}; run its command again: '
                          f'{made_by.get("command")}')
-    return Run(made_by, tuple(read_questions(folder / QUESTIONS)),
-               tuple(done[name] for name in sorted(metrics['bags'])), metrics['not_asked'],
+    parts = tuple(done[name] for name in sorted(metrics['bags'])) or (_told(RESULTS, read_results(folder / RESULTS)),)
+    return Run(made_by, tuple(read_questions(folder / QUESTIONS)), parts, metrics['not_asked'],
                tuple(metrics['bags_without_questions']))
 
 

@@ -66,8 +66,8 @@ def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
     documents = [read_document(folder) for folder in folders]
     parts = [('all', found['all']), *found['categories'].items()]
     better, worse = _changed(scored, [folder / PARTS for folder in folders])
-    names = [f'{number}: {document["made_by"]["model"]["id"]}, {document["made_by"]["settings"]["scope"]}'
-             for number, document in zip(('first', 'second'), documents)]
+    names = [f'{number}: {origin["model"]["id"]}, {origin["settings"].get("scope", "answers")}'
+             for number, origin in zip(('first', 'second'), (document['made_by'] for document in documents))]
     bars = [(name, [{'value': part['exact_match'][which], 'low': None, 'high': None} for which in ('first', 'second')])
             for name, part in parts]
     both = [dict(facts(document['made_by'], document['metrics'])) for document in documents]
@@ -94,7 +94,7 @@ def facts(made_by: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[
     """What a run depends on, line by line."""
     model, questions = made_by['model'], made_by['questions']
     lines = [('model', f'{model["id"]}{"" if model["trained"] else " (random weights)"}'),
-             ('SHA-256 of the weights', model['weights_sha256']),
+             *([('SHA-256 of the weights', model['weights_sha256'])] if model['weights_sha256'] else []),
              ('questions', f'{questions["asked"]} asked, SHA-256 {questions["sha256"]}')]
     if 'judge' in made_by:
         judge = made_by['judge']
