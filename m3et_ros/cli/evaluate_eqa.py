@@ -201,9 +201,10 @@ def _tell(metrics: dict[str, Any], report: Path) -> None:
                      f'{part["unanswered"]:.3f}', *(f'{part["guessing"][line]:.3f}' for line in lines),
                      part['questions']))
     say(table(rows, right=tuple(range(1, len(rows[0])))))
-    failed = [name for name, bag in metrics['bags'].items() if 'failed' in bag]
-    say(f'\nAnswered from {len(metrics["bags"]) - len(failed)} of {len(metrics["bags"])} bags'
-        f'{"; not read: " + ", ".join(failed) if failed else ""}. Read {report}.')
+    bags = metrics['bags']
+    failed = [name for name, bag in bags.items() if 'failed' in bag]
+    read = f'Answered from {len(bags) - len(failed)} of {len(bags)} bags. ' if bags else ''
+    say(f'\n{read}Read {report}.')
 
 
 def _tell_difference(found: dict[str, Any], out: Path) -> None:
