@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from m3et_ros.cli.output import Json, emit, say
+from m3et_ros.cli.output import Json, Refused, emit, say
 from m3et_ros.cli.processes import stop_signals
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.record_eqa import Wish, record_eqa
@@ -43,6 +43,8 @@ def record(
         record_eqa(Wish(out, seed, episodes, frames, fps, width, height, storage, images, backend, questions, START_NS),
                    as_json=as_json)
         return
+    if episodes > 1:
+        raise Refused('--episodes goes with --eqa; without it one episode is recorded at a time.')
     episode = Episode(seed, width=width, height=height, fps=fps)
     start = time.monotonic()
     with (BagWriter(out, storage, images=images) as bag,

@@ -47,3 +47,8 @@ def test_one_episode_is_the_folder_itself_and_the_same_seed_asks_the_same(tmp_pa
 def test_too_short_to_be_asked_about_is_a_sentence(tmp_path, capsys):
     assert record(tmp_path / 'bag', '--frames', 1) == 1
     assert '--frames is 1' in capsys.readouterr().err and not (tmp_path / 'bag').exists()
+
+
+def test_several_episodes_are_for_questions_only(tmp_path, capsys):
+    assert main(['record', str(tmp_path / 'bag'), '--episodes', '2']) == 1
+    assert '--eqa' in capsys.readouterr().err and not (tmp_path / 'bag').exists()
