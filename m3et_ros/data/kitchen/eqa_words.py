@@ -30,7 +30,7 @@ PHRASINGS = {
     'nearer_to': ('Which is nearer to the {c}, the {a} or the {b}?',),
     'same_place': ('Are the {a} and the {b} in the same place?',),
     'use_seen': ('Was there something to {use}?',),
-    'use_at': ('Is there something to {use} {place}?',),
+    'use_at': ('Is there, {place}, something to {use}?',),
     'use_what': ('What was there to {use}?',),
     'use_where': ('Where is something to {use}?',),
     'fact_seen': ('Was there {fact}?',),
