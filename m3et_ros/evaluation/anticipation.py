@@ -182,9 +182,10 @@ def choose(panel: Panel, data: HistoryWindows, counts: Mapping[str, np.ndarray],
         for task, scores in zip(TASKS, panel.answers(batch, data)):
             own = scores.flatten(1)[known]
             labels[task].append(truth[task].cpu().numpy())
+            corrected = torch.empty_like(own)  # one for all: new ones would cost more than the work
             for correction in tried:
                 penalty = torch.as_tensor(correction.penalty(counts[task]), device=own.device).flatten()
-                ranks[task, correction].append(_ranks(own - penalty, truth[task]))
+                ranks[task, correction].append(_ranks(torch.sub(own, penalty, out=corrected), truth[task]))
     wanted = {task: np.concatenate(found) for task, found in labels.items()}
     return {task: max(tried, key=lambda c: mean_topk_recall(np.concatenate(ranks[task, c]), wanted[task]))
             for task in TASKS}
