@@ -18,7 +18,7 @@ from m3et_ros.training.plan import Plan
 class Anticipate(Plan):
     """Learn what comes next from the labels of what came before. A sample is a window of a video."""
 
-    samples: int = 9_000
+    samples: int = 6_400
     batch: int = 4
     lr: float = 2e-3
     # Label smoothing of nouns: without it the model learns the nouns of the training kitchens by heart.
