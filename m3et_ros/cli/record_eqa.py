@@ -10,8 +10,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from m3et_ros.cli.output import Refused, emit, say
 from m3et_ros.cli.processes import stop_signals
 from m3et_ros.cli.progress import track
@@ -51,6 +49,8 @@ def record_eqa(wish: Wish, *, as_json: bool) -> None:
         Refused: a bag exists already, it was stopped before the first episode was whole, or nothing can be asked about
             what was seen.
     """
+    import numpy as np
+
     from m3et_ros.data.kitchen.eqa import choose, worded
     from m3et_ros.data.openeqa import write_questions
 

@@ -169,7 +169,7 @@ class Answer(Plan):
         heard = model.hear(sight, batch.get('text'), batch.get('text_mask'), looks=looks)
         found = {'answer': self.answer * answer_loss(model.answer_logits(heard), batch['scores'], batch['asked'])}
         if looks:
-            found['pointing'] = self.pointing * _pointing(looks[-2:], batch, len(shown), model.config)
+            found['pointing'] = self.pointing * _pointing(looks[-2:], batch, len(sight.tokens), model.config)
         first = joined(sight, heard.sampled(each))
         if self.words:
             answer, mask = batch['answer'][::each], batch['answer_mask'][::each]

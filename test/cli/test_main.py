@@ -12,9 +12,9 @@ HEAVY = {'torch', 'rclpy', 'cv2', 'numpy', 'matplotlib', 'mujoco'}
 def test_help_names_every_verb(capsys):
     assert main(['--help']) == 0
     shown = capsys.readouterr().out
-    assert {command.name for command in app.registered_commands} == {
-        'demo', 'robot', 'ask', 'record', 'replay', 'models', 'generate', 'train', 'doctor'}
-    assert all(f' {command.name} ' in shown for command in app.registered_commands)
+    verbs = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
+    assert verbs == {'demo', 'robot', 'ask', 'record', 'replay', 'models', 'generate', 'train', 'evaluate', 'doctor'}
+    assert all(f' {verb} ' in shown for verb in verbs)
 
 
 def test_no_arguments_show_the_help(capsys):
