@@ -18,7 +18,7 @@ from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
 
-UNTOLD = {'out', 'as_json', 'epic'}
+UNTOLD = {'out', 'as_json', 'folder'}
 CHALLENGE = 'challenge.json'
 HELD_OUT = 'held_out'
 
