@@ -160,7 +160,7 @@ class NGram:
 
 def candidates(kind: str) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Fields of a Line and the values that are tried for it, in the order in which they are settled."""
-    yield 'cache', (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
+    yield 'cache', (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
     yield 'decay', (0.6, 0.7, 0.8, 0.9, 0.95)
     yield 'backoff', (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     if kind == RECALL:
