@@ -223,14 +223,14 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a document of a checkpoint folder.
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a document of a checkpoint folder, of at most so many bytes.
 
     Raises:
         InputError: model_config: it is too large or no JSON mapping.
     """
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError('model_config', f'{path.name} is larger than {MAX_JSON_BYTES} bytes; {AGAIN}.')
+    if path.stat().st_size > most:
+        raise InputError('model_config', f'{path.name} is larger than {most} bytes; {AGAIN}.')
     try:
         value = json.loads(path.read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as error:

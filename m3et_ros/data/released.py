@@ -4,7 +4,6 @@ Of Mamba-2 (state-spaces, transformers), Phi, TinyLLaVA and MaTVLM. Weights that
 to be brought into safetensors first, for nothing here runs what it reads.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from m3et_ros.data import checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.language import LanguageModel
 from m3et_ros.models.matvlm import MaTVLM
@@ -98,15 +98,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError('model_missing', f'There is no {path}; give a folder with {CONFIG} and {ONE}.')
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError('model_config', f'{path.name} is larger than {MAX_JSON_BYTES} bytes; {AGAIN}.')
-    try:
-        values = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise InputError('model_config', f'{path.name} is not JSON ({error}); {AGAIN}.') from error
-    if not isinstance(values, dict):
-        raise InputError('model_config', f'{path.name} holds no mapping; {AGAIN}.')
-    return values
+    return checkpoint.read_json(path, MAX_JSON_BYTES)
 
 
 def _filled(make: Callable[[], nn.Module], tensors: dict[str, Tensor], dtype: torch.dtype) -> Any:

@@ -136,7 +136,7 @@ class Answer(Plan):
     words: float = 0.5
     # Weight of looking at what is spoken of: in the last two T layers the first head of a word that names a class, and
     # of the global token of a question about it, is to look at the patches of that class; 0 leaves it out. Our own: the
-    # paper leaves it to the answers to teach which word means what, for which our pictures are too few.
+    # paper leaves it to the answers to teach which word means what.
     pointing: float = 0.5
     # Weight of depth and segmentation predicted from fully visible colour, depth and question; 0 leaves them out.
     dense: float = 1.0
