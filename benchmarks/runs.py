@@ -140,10 +140,11 @@ class Bench:
 
     def _minutes_left(self) -> float | None:
         """Minutes of this sitting, which begins with its first training."""
-        self._start = self._start or time.monotonic()
+        now = time.monotonic()
+        self._start = self._start or now
         if self.options.minutes is None:
             return None
-        left = self.options.minutes - (time.monotonic() - self._start) / 60
+        left = self.options.minutes - (now - self._start) / 60
         if left <= 0:
             raise Stopped
         return left
