@@ -12,6 +12,7 @@ import numpy as np
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache import FPS, read_recipe, read_shards
+from m3et_ros.data.kitchen.questions import Draft
 from m3et_ros.data.shards import open_shard
 
 GAP_S = 1.0
@@ -31,6 +32,16 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A frame at which is asked about an episode so far."""
+
+    # Place of the frame among those of its episode.
+    frame: int
+    # (category, (kind, answer, fields)), as data.kitchen.eqa.worded takes them.
+    drafts: tuple[tuple[str, Draft], ...]
+
+
+@dataclass(frozen=True)
 class EpisodeFrames:
     """One episode of a cache."""
 
@@ -40,6 +51,9 @@ class EpisodeFrames:
     stamps: np.ndarray
     # In the order of time; the last ones may begin after the last frame.
     actions: tuple[Action, ...]
+    # Moments at which is asked about all that came before: data.kitchen.moments. Empty in caches with few frames a
+    # second, and in those made before moments were kept.
+    moments: tuple[Moment, ...] = ()
 
     def now(self) -> np.ndarray:
         """Number of the action under way at each frame, -1 for none: (n,) int64."""
@@ -72,9 +86,16 @@ def open_episodes(folders: Sequence[Path]) -> list[EpisodeFrames]:
         for start, end in pairwise(edges):
             seed = int(seeds[start])
             actions = tuple(Action(*values) for values in shard.header['actions'][str(seed)])
-            episodes.append(EpisodeFrames(seed, first + start, ticks[start:end] / FPS, actions))
+            moments = _moments(shard.header.get('moments', {}).get(str(seed), ()), ticks[start:end])
+            episodes.append(EpisodeFrames(seed, first + start, ticks[start:end] / FPS, actions, moments))
         first += len(seeds)
     return episodes
+
+
+def _moments(kept: Sequence, ticks: np.ndarray) -> tuple[Moment, ...]:
+    """What the header of a shard says of an episode."""
+    return tuple(Moment(int(np.searchsorted(ticks, tick)), tuple(
+        (category, (kind, answer, fields)) for category, kind, answer, fields in drafts)) for tick, drafts in kept)
 
 
 def frame_rate(folders: Sequence[Path]) -> float:

@@ -30,6 +30,7 @@ from m3et_ros.data.kitchen.backends import choose_backend
 from m3et_ros.data.kitchen.cache import FPS, Recipe, read_recipe, shard_name, troubles
 from m3et_ros.data.kitchen.camera import Camera, Observation
 from m3et_ros.data.kitchen.episode import Episode
+from m3et_ros.data.kitchen.moments import Drafts, Moments, chosen
 from m3et_ros.data.kitchen.questions import ASK, Scenery
 from m3et_ros.data.kitchen.scene import build_scene
 from m3et_ros.data.kitchen.splits import (concerns_held_out, held_out_sights, is_held_out, last_safe_stamp,
@@ -166,15 +167,15 @@ def make_shard(folder: Path, recipe: Recipe, seeds: range) -> None:
         InputError: the disk is full.
     """
     words: dict[tuple, int] = {}
-    frames, questions, header = [], [], {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {},
-                                'actions': {}}
+    frames, questions, moments = [], [], {}
+    header = {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {}, 'actions': {}}
     for seed in seeds:
         sights = _sights(seed)
         if sights and split_of(seed) == 'train':
             header['skipped'][seed] = f'holds {", ".join(sights)}'
             continue
         try:
-            seen, actions = render(seed, recipe)
+            seen, actions, moments[seed] = render(seed, recipe)
         except Exception as error:  # one broken kitchen must not cost the night
             header['failed'][seed] = f'{type(error).__name__}: {error}'
             continue
@@ -183,6 +184,7 @@ def make_shard(folder: Path, recipe: Recipe, seeds: range) -> None:
             frame['first'], frame['asked'] = len(questions), len(asked)
             frames.append(frame)
             questions += [(words.setdefault(wording, len(words)), answer, held) for wording, answer, held in asked]
+    header['moments'] = chosen(moments, np.random.default_rng((seeds.start, 4)))
     header |= {'questions': [[kind, dict(fields)] for _, kind, fields in words], 'answers': list(ANSWERS),
                'families': [family for family, _, _ in words], 'verbs': list(VERBS), 'nouns': list(NOUNS)}
     stored = np.array(frames, frame_type(recipe.size)) if frames else np.empty(0, frame_type(recipe.size))
@@ -203,18 +205,19 @@ def view_of(seed: int, size: int) -> dict[str, float]:
             'fovy': float(rng.uniform(*FOVY))}
 
 
-def render(seed: int, recipe: Recipe) -> tuple[list[tuple[np.ndarray, list[tuple]]], list[list]]:
-    """The frames of an episode and what can be asked of each, (wording, answer, held out); and its actions.
+def render(seed: int, recipe: Recipe) -> tuple[list[tuple[np.ndarray, list[tuple]]], list[list], dict[int, Drafts]]:
+    """The frames of an episode and what can be asked of each, (wording, answer, held out); its actions; its moments.
 
     An action is [start and stop in seconds, place of the verb, place of the noun]; the one under way at the end is left
     out.
     """
     episode = Episode(seed, fps=FPS, **view_of(seed, recipe.size))
-    seen = []
+    seen, moments = [], Moments(episode, recipe.stride)
     with Camera(episode, backend=recipe.backend, shadows=recipe.shadows) as camera:
         for state in episode.run((recipe.frames - 1) * recipe.stride + 1):
             if state.tick % recipe.stride == 0:
                 observation = camera.observe(state)
+                moments.look(observation)
                 seen.append((_frame(seed, observation, recipe.size), Scenery(episode, observation)))
     for _ in episode.run(AFTER):
         pass
@@ -231,7 +234,8 @@ def render(seed: int, recipe: Recipe) -> tuple[list[tuple[np.ndarray, list[tuple
                     if label and is_held_out(label)}
             rng = np.random.default_rng((seed, 2, int(frame['tick'])))
             found.append((frame, _questions(scenery, rng, held, keep_held=not training)))
-    return found, [[label.start_s, label.stop_s, *_action(label)] for label in episode.labels if label.start_s < until]
+    actions = [[label.start_s, label.stop_s, *_action(label)] for label in episode.labels if label.start_s < until]
+    return found, actions, moments.before(until)
 
 
 def _frame(seed: int, observation: Observation, size: int) -> np.ndarray:
