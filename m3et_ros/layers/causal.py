@@ -17,6 +17,13 @@ CausalState = AttentionState | MambaState
 """What a layer keeps of a sequence: keys and values, one a token, or a state of constant size."""
 
 
+def repeated(state: CausalState, times: int) -> CausalState:
+    """The state of B sequences for B * times that go on from them, those of the first sequence first."""
+    if times == 1:
+        return state
+    return type(state)(*(None if part is None else part.repeat_interleave(times, 0) for part in state))
+
+
 def rotary(first: int, count: int, *, channels: int, base: float, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the positions first .. first + count - 1, each (count, channels / 2), dtype of `like`.
 

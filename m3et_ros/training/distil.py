@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m3et_ros.layers.attention_mamba import AttentionMamba2
+from m3et_ros.layers.causal import repeated
 from m3et_ros.models.checks import check_choice, check_number, check_switch
 from m3et_ros.models.m3et import M3ET
 from m3et_ros.models.visual_language import VisualLanguageModel
@@ -154,12 +155,21 @@ def teacher_fed_loss(layers: Sequence[nn.Module], calls: Mapping[int, Sequence[C
     for place, noted in calls.items():
         states: dict[int, Any] = {}
         for call in noted:
-            before = None if call.state is None else states[id(call.state)]
+            before = None if call.state is None else _before(call, states)
             y = layers[place](call.x, mask=call.mask, state=before, return_state=call.after is not None)
             if call.after is not None:
                 y, states[id(call.after)] = y
             losses.append(layer_loss(y, call.y, counted=None if pads else call.mask, kind=kind, reduction=reduction))
     return torch.stack(losses).sum()
+
+
+def _before(call: Call, states: Mapping[int, Any]) -> Any:
+    """This layer's own state for a call; one that the teacher's caller repeated for several texts is repeated, too."""
+    found = states.get(id(call.state))
+    if found is None:  # of the calls before only the newest can have been repeated
+        found = list(states.values())[-1]
+        found = repeated(found, len(call.x) // len(found[0]))
+    return found
 
 
 def layer_loss(student: Tensor, teacher: Tensor, *, counted: Tensor | None = None, kind: str = 'l2',

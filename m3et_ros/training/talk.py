@@ -1,0 +1,203 @@
+"""Recipes of the generative family: words alone, the connector, all of it, EMMA's alignment, MaTVLM's distillation.
+
+Stages of a run, in this order (papers.md 4 to 6). The papers start from language models that can read; at kitchen scale
+the first stage stands for that.
+    words    the language model alone, on questions, answers and descriptions without images
+    connect  the connector alone, the language model frozen            (ML-Mamba's stage 1; EMMA has none)
+    talk     connector and language model, for EMMA with its alignment  (stage 2)
+    distil   of MaTVLM: mixers in the place of attention, and the connector, from the teacher that the others made
+
+Symbols: B views, Q questions of a view, n visual tokens, T word pieces.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from m3et_ros.data.kitchen.talk import Talk, Turn
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.alignment import AlignmentHead
+from m3et_ros.models.talk import read_texts
+from m3et_ros.models.visual_language import VisualLanguageModel, VisualOutput
+from m3et_ros.runtime.preprocess import rgb_input
+from m3et_ros.training.alignment import alignment_loss
+from m3et_ros.training.distil import IGNORED, DistilConfig, ce_loss, distil
+from m3et_ros.training.plan import Plan
+from m3et_ros.training.seen import Views
+
+LONGEST = 64
+"""Most word pieces of a prompt with its answer; a kitchen's descriptions have fewer."""
+
+class CollateTalk:
+    """Talks as tensors.
+
+    Args:
+        tokenizer: of prompts and answers.
+        views: their visual tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, views: Views):
+        self.tokenizer, self.views = tokenizer, views
+
+    def __call__(self, talks: Sequence[Talk]) -> tuple[dict[str, Tensor], list[str]]:
+        """features (B, n, d_vision), ids and labels (B * Q, T), the same of descriptions (B, T'), perhaps images."""
+        ids, labels = encode_turns([turn for talk in talks for turn in talk.turns], self.tokenizer)
+        told, told_labels = encode_turns([talk.description for talk in talks], self.tokenizer)
+        features = torch.stack([torch.from_numpy(self.views.features[talk.view].copy()) for talk in talks]).float()
+        batch = {'features': features, 'ids': ids, 'labels': labels, 'told': told, 'told_labels': told_labels}
+        if talks[0].rgb is not None:
+            batch['images'] = torch.cat([rgb_input(talk.rgb, len(talk.rgb)) for talk in talks])
+        return batch, [talk.key for talk in talks]
+
+
+def encode_turns(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+    """[CLS] prompt [SEP] answer [SEP], pads at the end: ids and labels (B, T) int64, -100 but for answer and end."""
+    rows = []
+    for (prompt, asked), (reply, said) in zip(*(zip(*tokenizer.encode(texts, LONGEST)) for texts in (
+            [turn.prompt for turn in turns], [turn.reply for turn in turns]))):
+        rows.append((prompt[asked], reply[said][1:]))
+    longest = max(len(prompt) + len(reply) for prompt, reply in rows)
+    ids = torch.full((len(rows), longest), tokenizer.pad)
+    labels = torch.full_like(ids, IGNORED)
+    for row, (prompt, reply) in enumerate(rows):
+        end = len(prompt) + len(reply)
+        ids[row, :end] = torch.cat([prompt, reply])
+        labels[row, len(prompt):end] = reply
+    return ids, labels
+
+
+@dataclass(frozen=True)
+class Words(Plan):
+    """The language model alone learns how questions, answers and descriptions are worded; a sample is a view's talk."""
+
+    samples: int = 3_200
+    batch: int = 16
+    lr: float = 1e-3
+    warm_up: float = 0.1
+    weight_decay: float = 0.1
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return words: cross-entropy of every word of prompts and answers."""
+        found = []
+        for ids, labels in ((batch['ids'], batch['labels']), (batch['told'], batch['told_labels'])):
+            valid = (labels != IGNORED).flip(1).cumsum(1).flip(1) > 0  # up to the end of the answer
+            found.append(ce_loss(model.language(ids).logits, ids.masked_fill(~valid, IGNORED)))
+        return {'words': found[0], 'words_told': found[1]}
+
+
+@dataclass(frozen=True)
+class Connect(Plan):
+    """The connector alone learns from descriptions and answers."""
+
+    samples: int = 4_800
+    batch: int = 16
+    lr: float = 1e-3
+    warm_up: float = 0.1
+    weight_decay: float = 0.0
+    # Share of the steps in which views are described besides.
+    told: float = 0.5
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return answer and, in a share of the steps, told: cross-entropies of answers and of descriptions."""
+        with drawn_from(generator):
+            output = read_texts(model, batch['features'], batch['ids'])
+            return {'answer': ce_loss(output.logits, batch['labels'])} | _told(model, batch, self.told, generator)
+
+
+@dataclass(frozen=True)
+class Chat(Plan):
+    """Connector and language model learn together; EMMA's with the alignment of its hidden states."""
+
+    samples: int = 32_000
+    batch: int = 16
+    lr: float = 1e-3
+    warm_up: float = 0.05
+    weight_decay: float = 0.1
+    # Share of the steps in which views are described besides.
+    told: float = 0.3
+    # Weight of EMMA's alignment with the pixels; 0, or a model without the head, leaves it out.
+    align: float = 0.3
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return answer; now and then told; and of a model with an alignment head pixels."""
+        head = getattr(model, 'alignment', None)
+        aligned = isinstance(head, AlignmentHead) and self.align > 0
+        with drawn_from(generator):
+            output = read_texts(model, batch['features'], batch['ids'], keep=head.config.taps if aligned else ())
+            found = {'answer': ce_loss(output.logits, batch['labels'])} | _told(model, batch, self.told, generator)
+        if aligned:
+            found['pixels'] = self.align * _pixels(head, output, batch['images'])
+        return found
+
+
+@contextmanager
+def drawn_from(generator: torch.Generator) -> Iterator[None]:
+    """Let what layers drop depend on a generator alone, so that a run that goes on repeats what it would have done."""
+    seed = int(torch.randint(2 ** 62, (), generator=generator))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _told(model: nn.Module, batch: Mapping[str, Tensor], share: float, generator: torch.Generator) -> dict[str, Tensor]:
+    if float(torch.rand((), generator=generator)) >= share:
+        return {}
+    return {'told': ce_loss(read_texts(model, batch['features'], batch['told']).logits, batch['told_labels'])}
+
+
+def _pixels(head: AlignmentHead, output: VisualOutput, images: Tensor) -> Tensor:
+    return alignment_loss(head(output.hidden), head.targets(images=images))
+
+
+class Pupil(nn.Module):
+    """A student beside its teacher, who neither learns nor is stored with it.
+
+    Args:
+        student: of MaTVLM.from_teacher.
+        teacher: what it came from.
+    """
+
+    def __init__(self, student: VisualLanguageModel, teacher: VisualLanguageModel):
+        super().__init__()
+        self.student = student
+        # In a tuple: a submodule would be stored, and turned to training, with the student.
+        self._teacher = (teacher.eval().requires_grad_(False),)
+
+    @property
+    def config(self):
+        """That of the student."""
+        return self.student.config
+
+    @property
+    def teacher(self) -> VisualLanguageModel:
+        """The teacher, on the device of the student."""
+        return self._teacher[0].to(next(self.student.parameters()).device)
+
+
+@dataclass(frozen=True)
+class Distil(Plan):
+    """A hybrid learns to do what its Transformer teacher does; AdamW (0.9, 0.95) and weight decay as released."""
+
+    samples: int = 9_600
+    batch: int = 16
+    lr: float = 1e-3
+    warm_up: float = 0.05
+    weight_decay: float = 0.01
+    clip: float = 0.5
+    # Weights of L_layer, L_prob and L_ce.
+    layer: float = 1.0
+    prob: float = 1.0
+    ce: float = 1.0
+
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return layer, prob and ce, weighted."""
+        config = DistilConfig(layer=self.layer, prob=self.prob, ce=self.ce)
+        ids, labels = batch['ids'], batch['labels']
+        # Logits at a word speak of the next one.
+        counted = torch.cat([labels[:, 1:] != IGNORED, torch.zeros_like(labels[:, :1], dtype=torch.bool)], 1)
+        found = distil(model.teacher, model.student, lambda one: read_texts(one, batch['features'], ids).logits,
+                       config=config, labels=labels, counted=counted)
+        return {name: getattr(config, name) * loss for name, loss in found.items() if name != 'total'}
