@@ -49,7 +49,10 @@ def eqa(
             help='Answer from the memory of the whole bag, from its last frame, or without looking.')] = 'episode',
         write: Annotated[bool, typer.Option('--generate', help='Let the text decoder answer.')] = False,
         every: Annotated[int, typer.Option(min=1, help='Look at every n-th colour image only.')] = 1,
-        memory_frames: Annotated[int, typer.Option(min=2, help='Capacity of the memory.')] = 8,
+        memory: Annotated[Literal['trained', 'comb'], typer.Option(
+            help='Answer for the episode from what the model has learnt to remember, if it has, or from a few frames '
+                 'of it.')] = 'trained',
+        memory_frames: Annotated[int, typer.Option(min=2, help='How many these are.')] = 8,
         camera: Annotated[str | None, typer.Option(help="Prefix of the camera's topics; the camera is found by itself "
                                                    'without it.', show_default=False)] = None,
         remaps: Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', show_default=False,
@@ -69,7 +72,7 @@ def eqa(
 
     asked, training = read_question_files(questions), read_question_files(train or [])
     judge = _judge(judge_url, judge_model, judge_prompt)
-    task = EqaTask(scope, write, every, memory_frames, camera, _renamed(remaps or []), threads)
+    task = EqaTask(scope, write, every, memory_frames, camera, _renamed(remaps or []), memory == 'comb', threads)
     jobs, without = match_bags(bags, asked)
     _make(out)
     worker = Worker(model, device, task, out / PARTS)

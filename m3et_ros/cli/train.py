@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli import train_actions, train_talk
+from m3et_ros.cli import train_actions, train_memory, train_talk
 from m3et_ros.cli.output import Json, Refused, emit, say
 from m3et_ros.cli.sittings import asked_to_stop, command_line, teller
 
@@ -158,4 +158,5 @@ def _card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, comma
 
 
 app.command('actions')(train_actions.actions)
+app.command('memory')(train_memory.memory)
 app.command('talk')(train_talk.talk)

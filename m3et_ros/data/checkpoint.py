@@ -1,6 +1,6 @@
 """A checkpoint is a folder: config.json, model.safetensors, tokenizer.json, labels.json and README.md (model card).
 
-Heads beside the model (MambaVL) add one safetensors file each, named after the head. config.json holds the configs and
+Heads beside the model (MambaVL, EpisodeHead) add one safetensors file each, named after the head. config.json holds the configs and
 the SHA-256 of every weight file; nothing in the folder is executed, and nothing is fetched unless asked for.
 """
 
@@ -23,18 +23,19 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
 from m3et_ros.models.config import M3ETConfig
+from m3et_ros.models.episode import EpisodeConfig, EpisodeHead
 from m3et_ros.models.frame_token import frame_width
 from m3et_ros.models.m3et import M3ET
 from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES, build
 
 FORMAT = 1
-CONFIG, MODEL, TOKENIZER, LABELS, CARD = (
-    'config.json', 'model.safetensors', 'tokenizer.json', 'labels.json', 'README.md')
+CONFIG, MODEL, TOKENIZER, LABELS, CARD = 'config.json', 'model.safetensors', 'tokenizer.json', 'labels.json', 'README.md'
 MAX_JSON_BYTES = 4 * 2 ** 20
 FLOATS = {'F32', 'F16', 'BF16'}
 AGAIN = 'copy or download the checkpoint again'
-HEADS: dict[str, tuple[type, type[nn.Module]]] = {'mambavl': (MambaVLConfig, MambaVL)}
+HEADS: dict[str, tuple[type, type[nn.Module]]] = {'mambavl': (MambaVLConfig, MambaVL),
+                                                  'episode': (EpisodeConfig, EpisodeHead)}
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
 
@@ -213,8 +214,7 @@ def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels, heads: 
 
 def _head_kind(name: str) -> tuple[type, type[nn.Module]]:
     if name not in HEADS:
-        raise InputError('model_config', f'The head {name!r} is of no known kind; the kinds are '
-                         f'{", ".join(HEADS) or "none"}.')
+        raise InputError('model_config', f'The head {name!r} is of no known kind; the kinds are {", ".join(HEADS)}.')
     return HEADS[name]
 
 

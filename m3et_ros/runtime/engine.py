@@ -17,6 +17,7 @@ from m3et_ros.data.types import Frame
 from m3et_ros.models.encoded import Encoded, Sight, join_frames
 from m3et_ros.runtime import preprocess
 from m3et_ros.runtime.actions import ActionStream
+from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -66,6 +67,8 @@ class Engine:
         self.dtype = DTYPES[precision]
         self._model = checkpoint.model.eval()
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
+        # What is remembered of the episode; None where the checkpoint has no head for it.
+        self.memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
         self.to(device)
 
     def to(self, device: str) -> None:
@@ -86,6 +89,8 @@ class Engine:
         self._model.to(device=self.device, dtype=self.dtype)
         if self._actions:
             self._actions.to(self.device)
+        if self.memory:
+            self.memory.to(self.device)
 
     def encode(self, frame: Frame) -> View:
         """Encode a frame together with its instruction."""
@@ -147,6 +152,21 @@ class Engine:
             broken = self._actions.update(view.sight, view.frame.stamp_ns)
             now, following = self._actions.read(view.frame.instruction, top_k)
         return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
+
+    def remember(self, view: View) -> None:
+        """Let the memory of the episode take in a view, where there is one and the view is due."""
+        if self.memory is not None:
+            self.memory.update(view.sight, view.inputs, view.frame.stamp_ns)
+
+    def recall(self, question: str, *, top_k: int) -> tuple[Ranked, ...]:
+        """The best answers from the memory of the episode.
+
+        Raises:
+            ValueError: the checkpoint has no head for it.
+        """
+        if self.memory is None:
+            raise ValueError(f'{self.model_id} has no memory; ask about frames')
+        return self.memory.ask(question, top_k)
 
     def reset_actions(self) -> None:
         """Forget the actions seen so far."""

@@ -1,14 +1,16 @@
 """An engine that follows one camera: its newest view, its memory, and the checks on what it is asked."""
 
+import logging
 import time
 from collections.abc import Iterator
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 from m3et_ros.runtime.engine import Engine, View
-from m3et_ros.runtime.memory import EpisodeMemory
+from m3et_ros.runtime.memory import Comb
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
 
+LOG = logging.getLogger(__name__)
 SCOPES = ('frame', 'episode')
 
 
@@ -41,15 +43,33 @@ def checked_scope(scope: str) -> str:
 class Session:
     """What a node holds between frames. Everything runs on the inference thread."""
 
-    def __init__(self, engine: Engine, *, memory_frames: int = 8):
+    def __init__(self, engine: Engine, *, memory_frames: int = 8, comb: bool = False):
+        """Follow a camera.
+
+        Args:
+            engine: the model.
+            memory_frames: frames that are kept of an episode.
+            comb: answer questions about the episode from these frames even where the engine has a memory.
+        """
         self.engine = engine
         self.newest: View | None = None
-        self.memory: EpisodeMemory[View] = EpisodeMemory(memory_frames)
+        self.memory: Comb[View] = Comb(memory_frames)
+        self._comb = comb
+        if engine.memory is None:
+            LOG.info('%s has no memory of episodes: questions about them rest on %d frames.', engine.model_id,
+                     memory_frames)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether questions about the episode are answered from the engine's memory of all frames, not from a few."""
+        return self.engine.memory is not None and not self._comb
 
     def see(self, frame: Frame) -> View:
         """Encode the next frame of the episode and remember it."""
         self.newest = self.engine.encode(frame)
         self.memory.remember(self.newest.kept())
+        if self.remembers:
+            self.engine.remember(self.newest)
         return self.newest
 
     def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
@@ -60,10 +80,12 @@ class Session:
         """Begin a new episode."""
         self.newest = None
         self.memory.reset()
+        if self.engine.memory is not None:
+            self.engine.memory.reset()
         self.engine.reset_actions()
 
     def views(self, scope: str, frame: Frame | None = None) -> list[View]:
-        """The views that a question rests on, oldest first.
+        """The views that a question rests on, oldest first; the newest alone where the memory knows of the others.
 
         Args:
             scope: 'frame' or 'episode'.
@@ -76,7 +98,7 @@ class Session:
             return [self.engine.encode(frame)]
         if self.newest is None:
             raise InputError('no_frame', 'No image has arrived yet; check the camera topic or send an image along.')
-        return list(self.memory) if scope == 'episode' else [self.newest]
+        return list(self.memory) if scope == 'episode' and not self.remembers else [self.newest]
 
     def ask(self, question: str, views: list[View], *, scope: str, top_k: int, mode: str = 'classify',
             max_tokens: int = 8) -> Reply:
@@ -87,10 +109,12 @@ class Session:
             views: what it is about, oldest first.
             scope: 'frame' or 'episode', as reported in the reply.
             top_k: alternatives wanted.
-            mode: 'classify' ranks the candidate answers, 'generate' writes one.
+            mode: 'classify' ranks the candidate answers, 'generate' writes one; the memory always ranks.
             max_tokens: longest written answer.
         """
         start = time.perf_counter()
+        if self._recalls(scope, views):
+            return self._recalled(question, top_k, start)
         if mode == 'generate':
             *_, reply = self.write(question, views, scope=scope, max_tokens=max_tokens)
             return reply
@@ -99,11 +123,24 @@ class Session:
     def write(self, question: str, views: list[View], *, scope: str, max_tokens: int = 8) -> Iterator[Reply]:
         """Write an answer, a token at a time; the last reply is the whole answer."""
         start = time.perf_counter()
+        if self._recalls(scope, views):
+            yield self._recalled(question, 1, start)
+            return
         text, confidence = '', 1.0
         for text, probability in self.engine.write(question, views, max_tokens=max_tokens):
             confidence *= probability
             yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
         yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
+
+    def _recalls(self, scope: str, views: list[View]) -> bool:
+        """Whether a question is one for the memory: about the episode, and not about an image of the asker's own."""
+        return scope == 'episode' and self.remembers and views[-1] is self.newest
+
+    def _recalled(self, question: str, top_k: int, start: float) -> Reply:
+        """Answer from the memory; frames and span are those that it has taken in."""
+        ranked, memory = self.engine.recall(question, top_k=top_k), self.engine.memory
+        return Reply(question, ranked[0].label, ranked[0].score, ranked, 'episode', memory.frames, memory.first_ns,
+                     memory.last_ns, time.perf_counter() - start)
 
     @staticmethod
     def _reply(question: str, views: list[View], scope: str, ranked: tuple[Ranked, ...], start: float) -> Reply:

@@ -29,7 +29,7 @@ from m3et_ros.runtime.session import Session, checked_question
 SCOPES = ('episode', 'frame', 'blind')
 """What a question rests on: the memory of the whole bag, its last frame alone, or nothing at all."""
 
-VERSION = 1
+VERSION = 2
 """Of what stands in a part; another version is examined again."""
 
 LONGEST_QUESTION = 2000
@@ -64,6 +64,8 @@ class EqaTask:
     camera: str | None = None
     # Topic in the bag -> what it is called here.
     remaps: dict[str, str] = field(default_factory=dict)
+    # Whether the episode is answered for by these few frames even where the model has a memory of all.
+    comb: bool = False
     # Threads of each process; results may differ in the last digit between numbers of threads.
     threads: int = 1
 
@@ -195,14 +197,15 @@ def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQue
         InputError: nothing of the bag can be used.
     """
     start = time.perf_counter()
-    session = Session(engine, memory_frames=task.memory_frames)
+    session = Session(engine, memory_frames=task.memory_frames, comb=task.comb)
     session.reset()
     encode_ms: list[float] = []
     with BagReader(bag) as reader:
         camera = topics_of(reader, task)
         look, newest = _Look(reader, camera, task.every), None
         for frame in look:
-            if task.scope == 'episode':
+            # What the memory would not take in need not be looked at.
+            if task.scope == 'episode' and (not session.remembers or engine.memory.due(frame.stamp_ns)):
                 encode_ms.append(1e3 * session.see(frame).latency_s)
             newest = frame
     if newest is None:
