@@ -21,6 +21,9 @@ PINNED = 8
 FULL = 0.5
 """Sum of the chances of a finished action from which on an entry is written."""
 
+STATES = 8
+"""States of a channel of its layers."""
+
 KEPT = 0.8
 """Share of the sum that is kept from frame to frame, so that doubts do not add up to an action."""
 
@@ -102,7 +105,7 @@ class Diarist(nn.Module):
         self.enter = nn.Sequential(nn.LayerNorm(d_in), nn.Linear(d_in, d))
         self.percepts = nn.Linear(d_percepts, d)
         self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(layers))
-        self.mixers = nn.ModuleList(Mamba1(d=d) for _ in range(layers))
+        self.mixers = nn.ModuleList(Mamba1(d=d, N=STATES) for _ in range(layers))
         self.leave = nn.LayerNorm(d)
         self.now, self.noun = nn.Linear(d, verbs + 1), nn.Linear(d, nouns)
         self.finished, self.done_verb, self.done_noun = nn.Linear(d, 1), nn.Linear(d, verbs), nn.Linear(d, nouns)

@@ -1,10 +1,10 @@
 """What a memory takes of a frame: for each class of things, where it is in view, how surely, and what it looks like.
 
-M3ET's colour patches, with the bare colours and depths of their cells beside them, are told apart into the classes; a
-class is then the mean of its patches. So a frame of any number of patches becomes C percepts of one width.
+The cells of M3ET's colour patches, whose bare colours and depths stand beside them, are told apart into the classes; a
+class is then the mean of its patches and cells. So a frame of any number of patches becomes C percepts of one width.
 
-Symbols: B frames, n = g * g colour patches, d width of M3ET, d_patch = d + 4 CELLS^2, e width of the eye, C classes,
-    P width of a percept = d_value + 4 CELLS^2 + STATISTICS.
+Symbols: B frames, n = g * g colour patches, k = CELLS^2 cells of a patch, d width of M3ET, d_patch = d + 4 k,
+    e width of the eye, C classes, P width of a percept = d_value + 4 + STATISTICS.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ CELLS = 2
 """Sides of the grid of cells into which a patch is cut for bare colours and depths."""
 
 STATISTICS = 5
-"""What a percept ends with: share of the picture in patches (log), surest patch, mean column and row in -1..1, share of
-its weight in one patch."""
+"""What a percept ends with: size in cells (log), chance of the surest cell, mean column and row in -1..1, share of its
+weight in one patch."""
 
 PEAK = -4
-"""Place of the surest patch in a percept."""
+"""Place of the surest cell in a percept."""
 
 
 def patch_width(config: M3ETConfig) -> int:
@@ -58,45 +58,47 @@ def patch_features(config: M3ETConfig, sight: Sight, inputs: Mapping[str, Tensor
 
 
 class Eye(nn.Module):
-    """Patches (B, n, d_patch) -> class of each, and a percept of each class."""
+    """Patches (B, n, d_patch) -> class of each cell, and a percept of each class."""
 
     def __init__(self, *, d_patch: int, grid: int, e: int, d_value: int, classes: int):
         super().__init__()
-        self.grid, self.bare = grid, 4 * CELLS ** 2
+        self.grid, self.classes, self.bare = grid, classes, 4 * CELLS ** 2
         self.enter = nn.Sequential(nn.LayerNorm(d_patch), nn.Linear(d_patch, e))
         self.places = no_decay(torch.randn(grid ** 2, e) * 0.02)
         self.round = nn.Conv2d(e, e, 3, padding=1, groups=e)
         self.mix = nn.Sequential(nn.LayerNorm(e), nn.Linear(e, 2 * e), nn.GELU(), nn.Linear(2 * e, e))
         self.leave = nn.LayerNorm(e)
-        self.tell = nn.Linear(e, classes)
+        self.tell = nn.Linear(e, CELLS ** 2 * classes)
         self.value = nn.Linear(e, d_value)
 
     @property
     def width(self) -> int:
         """Width of a percept, P."""
-        return self.value.out_features + self.bare + STATISTICS
+        return self.value.out_features + 4 + STATISTICS
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Look at frames (B, n, d_patch), as patch_features gives them.
 
         Returns:
-            Logits of the classes (B, n, C), and percepts (B, C, P), float32.
+            Logits of the classes (B, n, k, C), cells in raster order, and percepts (B, C, P), float32.
         """
         x = self.enter(patches) + self.places
         around = self.round(x.transpose(1, 2).unflatten(2, (self.grid, self.grid))).flatten(2).transpose(1, 2)
         x = x + self.mix(x + around)
         x = self.leave(x)
-        logits = self.tell(x).float()
+        logits = self.tell(x).float().unflatten(-1, (CELLS ** 2, self.classes))
         return logits, self._percepts(logits, self.value(x).float(), patches[..., -self.bare:].float())
 
     def _percepts(self, logits: Tensor, values: Tensor, bare: Tensor) -> Tensor:
-        """The mean of each class over its patches, the surer the heavier."""
+        """The means of each class over patches and over bare cells, (B, n, 4 * k), the surer the heavier."""
         share = logits.softmax(-1)
-        weight = share.square().transpose(1, 2)
-        weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-9)
+        weight = share.square() / share.square().sum((1, 2), keepdim=True).clamp(min=1e-9)
+        bare = bare.unflatten(-1, (4, CELLS ** 2)).transpose(2, 3).flatten(1, 2)
+        cells = weight.flatten(1, 2).transpose(1, 2) @ bare
+        weight = weight.sum(2).transpose(1, 2)
         line = torch.linspace(-1, 1, self.grid, device=bare.device)
         spots = torch.cartesian_prod(line, line).flip(-1).expand(len(bare), -1, -1)
-        seen = weight @ torch.cat([values, bare, spots], -1)
-        area, peak = share.sum(1), share.amax(1)
-        return torch.cat([seen[..., :-2], area.clamp(min=1e-4).log()[..., None], peak[..., None], seen[..., -2:],
-                          weight.amax(-1)[..., None]], -1)
+        patches = weight @ torch.cat([values, spots], -1)
+        area, peak = share.sum((1, 2)), share.amax((1, 2))
+        return torch.cat([patches[..., :-2], cells, area.clamp(min=1e-4).log()[..., None], peak[..., None],
+                          patches[..., -2:], weight.amax(-1)[..., None]], -1)

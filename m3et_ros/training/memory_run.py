@@ -183,7 +183,7 @@ def watch_encoded(head: EpisodeHead, episodes: Sequence[EpisodeFrames], encoded:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             patches = np.load(path / PATCHES, mmap_mode='r', allow_pickle=False)
-            looks = [head.look(torch.from_numpy(patches[start:start + BATCH]).float()[None])[0].half().numpy()
+            looks = [head.look(torch.from_numpy(np.array(patches[start:start + BATCH])).float()[None])[0].half().numpy()
                      for start in range(0, len(patches), BATCH)]
             part = target.with_name(f'part-{target.name}')
             np.save(part, np.concatenate(looks))

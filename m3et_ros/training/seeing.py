@@ -1,4 +1,4 @@
-"""Learning to see for a memory: which class a patch belongs to, and what can be told of each class in a frame.
+"""Learning to see for a memory: which class a cell belongs to, and what can be told of each class in a frame.
 
 The labels of the cache tell the classes; its questions about single frames tell colours, places, distances and whether
 something is open or filled. What answers them here are heads that are thrown away: the percepts are made to carry it.
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from m3et_ros.data.kitchen.templates import FARTHEST, STEP, metres
 from m3et_ros.data.kitchen.vocabulary import COLOURS, PLACES
 from m3et_ros.data.shards import open_shard
-from m3et_ros.models.eye import Eye
+from m3et_ros.models.eye import CELLS, Eye
 from m3et_ros.training.plan import Plan
 from m3et_ros.training.remembered import PATCHES
 
@@ -111,24 +111,25 @@ class Pupil(nn.Module):
 
 @dataclass(frozen=True)
 class See(Plan):
-    """Classes of patches, and facts of classes."""
+    """Classes of cells, and facts of classes."""
 
     samples: int = 60_000
     batch: int = 48
     lr: float = 2e-3
     weight_decay: float = 0.02
     # Power of a class's rarity by which it is weighed.
-    rarity: float = 0.3
+    rarity: float = 0.4
     # Weight of the facts beside the classes.
     facts: float = 0.5
 
     def losses(self, model: Pupil, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return the cross-entropies of the classes and of each kind of fact."""
         logits, percepts = model.eye(batch['patches'])
-        shares = class_shares(batch['labels'], logits.shape[-1], model.eye.grid)
-        weight = (shares.mean((0, 1)) + 1e-4) ** -self.rarity
-        errors = -(shares * weight * logits.log_softmax(-1)).sum(-1)
-        found = {'classes': errors.sum() / (shares * weight).sum().clamp(min=1)}
+        cells = cell_classes(batch['labels'], model.eye.grid)
+        known = cells < logits.shape[-1]
+        number = torch.bincount(cells[known], minlength=logits.shape[-1])
+        weight = (number / number.sum().clamp(min=1) + 1e-4) ** -self.rarity
+        found = {'classes': F.cross_entropy(logits[known], cells[known], weight)}
         kind, number, answer = batch['facts'].unbind(-1)
         for place, (name, head) in enumerate(zip(FACTS, model.heads)):
             row, column = torch.nonzero(kind == place, as_tuple=True)
@@ -138,8 +139,10 @@ class See(Plan):
         return found
 
 
-def class_shares(labels: Tensor, classes: int, grid: int) -> Tensor:
-    """How much of each of grid * grid patches the classes fill, of label maps (B, s, s): (B, grid * grid, classes)."""
-    cells = labels.shape[-1] // grid
-    parts = labels.unflatten(1, (grid, cells)).unflatten(3, (grid, cells)).permute(0, 1, 3, 2, 4)
-    return F.one_hot(parts.flatten(3).flatten(1, 2).clamp(max=classes), classes + 1)[..., :classes].float().mean(2)
+def cell_classes(labels: Tensor, grid: int) -> Tensor:
+    """Classes of the cells of grid * grid patches, of label maps (B, s, s): (B, grid * grid, CELLS^2), raster order."""
+    size = grid * CELLS
+    if labels.shape[-1] != size:
+        labels = F.interpolate(labels[:, None].float(), (size, size), mode='nearest')[:, 0].long()
+    cells = labels.unflatten(1, (grid, CELLS)).unflatten(3, (grid, CELLS)).permute(0, 1, 3, 2, 4)
+    return cells.flatten(3).flatten(1, 2)

@@ -18,11 +18,12 @@ def eye():
 def test_a_percept_is_what_the_surest_patches_show(eye):
     patches = torch.randn(1, GRID ** 2, WIDTH + 4 * CELLS ** 2)
     bare = patches[..., -4 * CELLS ** 2:]
-    logits = torch.full((1, GRID ** 2, 3), -20.)
+    logits = torch.full((1, GRID ** 2, CELLS ** 2, 3), -20.)
     logits[..., 0] = 0
-    logits[0, 7] = torch.tensor([-20., 20., -20.])  # one patch is surely of class 1, none of class 2
+    logits[0, 7, 2] = torch.tensor([-20., 20., -20.])  # one cell is surely of class 1, none of class 2
     percepts = eye._percepts(logits, torch.zeros(1, GRID ** 2, 6), bare)[0]
-    assert percepts.shape == (3, eye.width) and torch.allclose(percepts[1, 6:-STATISTICS], bare[0, 7], atol=1e-4)
+    assert percepts.shape == (3, eye.width)
+    assert torch.allclose(percepts[1, 6:-STATISTICS], bare[0, 7, 2::CELLS ** 2], atol=1e-4)
     area, peak, column, row, share = percepts[1, -STATISTICS:].tolist()
     assert area == pytest.approx(0, abs=1e-3) and peak == pytest.approx(1) and share == pytest.approx(1)
     assert column == pytest.approx(1) and row == pytest.approx(-1 / 3)  # raster: the fourth of the second row
