@@ -21,6 +21,10 @@ def ask(
     below: Annotated[str, typer.Option('--namespace', help='Where the model node lives.')] = '/m3et',
     timeout: Annotated[float, typer.Option(min=0.1, help='Longest wait in s.')] = 10.0,
     stream: Annotated[bool, typer.Option('--stream', help='Print it as it is written; Ctrl-C stops it.')] = False,
+    answerer: Annotated[Literal['m3et', 'ml_mamba', 'emma', 'matvlm'], typer.Option(
+        help='With --image: who answers; a robot has its own parameter.')] = 'm3et',
+    talker: Annotated[Path | None, typer.Option('--answerer-checkpoint', help='With --image: folder of the answerer; '
+                                                'else the one shipped.')] = None,
     image: Annotated[Path | None, typer.Option(help='Ask about this picture; no ROS is used.')] = None,
     depth: Annotated[Path | None, typer.Option(help='Depth of that picture: 16-bit PNG in mm, or .npy in m.')] = None,
     model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen',
@@ -33,12 +37,20 @@ def ask(
     if image is None:
         if depth is not None:
             raise Refused('--depth needs the picture it belongs to; give --image too, or leave --depth out.')
+        if answerer != 'm3et' or talker is not None:
+            raise Refused('A robot answers as its parameter answerer says; give --answerer with --image only, or start '
+                          'the robot with another.')
         answer = _ask_robot(question, scope, top_k, max_age, namespace(below), timeout, stream, as_json)
     else:
-        if stream or scope == 'episode':
-            raise Refused('A picture has no stream and no episode; leave out --stream and --scope, or ask a robot.')
+        if scope == 'episode' or stream and answerer == 'm3et':
+            raise Refused('A picture has no episode, and m3et picks its answers whole; leave out --scope and --stream, '
+                          'give another --answerer, or ask a robot.')
         from m3et_ros.cli.picture import ask_picture
-        answer = ask_picture(question, image, depth, model=model, device=device, top_k=top_k or 5)
+        write = (lambda token: print(token, end='', flush=True)) if stream and not as_json else None
+        answer = ask_picture(question, image, depth, model=model, device=device, top_k=top_k or 5, answerer=answerer,
+                             checkpoint=talker, write=write)
+        if write:
+            say()
     if as_json:
         emit(answer)
         return

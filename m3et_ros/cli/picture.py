@@ -1,22 +1,40 @@
 """Questions about a picture on disk: the engine alone, no node and no rclpy."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from m3et_ros.cli.output import Refused
 from m3et_ros.data.types import Frame
+from m3et_ros.runtime.answerer import M3ET, open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question
+
+LONGEST = 64
+"""Most tokens of a written answer, as the node has it by default."""
 
 QUESTION_CHARS = 512
 """Longest question that is read, as the node has it by default."""
 
 
-def ask_picture(question: str, image: Path, depth: Path | None, *, model: str, device: str, top_k: int) -> dict:
+def ask_picture(question: str, image: Path, depth: Path | None, *, model: str, device: str, top_k: int,
+                answerer: str = M3ET, checkpoint: Path | None = None,
+                write: Callable[[str], None] | None = None) -> dict:
     """Answer a question about a picture; the same keys as an answer of the node, its age unknown.
+
+    Args:
+        question: in words.
+        image, depth: files, see read_frame.
+        model: what sees: named size, checkpoint folder or Hub id.
+        device: auto, cpu, cuda, ...
+        top_k: alternatives wanted.
+        answerer: who answers: runtime.answerer.ANSWERERS.
+        checkpoint: folder of the answerer; None takes the one shipped.
+        write: gets every new piece of a written answer.
 
     Raises:
         Refused: a file cannot be read, or the two do not fit each other.
@@ -26,11 +44,26 @@ def ask_picture(question: str, image: Path, depth: Path | None, *, model: str, d
     frame = read_frame(image, depth)
     engine = Engine(open_checkpoint(model), device=device)
     session = Session(engine)
-    reply = session.ask(question, session.views('frame', frame), scope='frame', top_k=top_k)
+    session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
+    views = session.views('frame', frame)
+    if session.tells('frame'):
+        reply = _told(session.write(question, views, scope='frame', max_tokens=LONGEST), write)
+    else:
+        reply = session.ask(question, views, scope='frame', top_k=top_k)
     fields = dataclasses.asdict(reply)
     first, last = fields.pop('first_ns'), fields.pop('last_ns')
-    return fields | {'stamp_ns': last, 'span_start_ns': first, 'frame_id': '', 'model_id': engine.model_id,
+    return fields | {'stamp_ns': last, 'span_start_ns': first, 'frame_id': '', 'model_id': session.answered_by('frame'),
                      'age_s': None}
+
+
+def _told(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Reply:
+    """The last of growing replies; `write` gets each piece."""
+    text = ''
+    for reply in replies:
+        if write and reply.text != text:
+            write(reply.text[len(text):])
+            text = reply.text
+    return reply
 
 
 def read_frame(image: Path, depth: Path | None = None) -> Frame:

@@ -22,6 +22,7 @@ from m3et_ros.ros.messages import age_s
 from m3et_ros.ros.perception import Perception
 from m3et_ros.ros.questions import INACTIVE, Questions, outcome
 from m3et_ros.ros.worker import Worker
+from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.models import open_checkpoint
 from m3et_ros.runtime.selftest import self_test
@@ -150,7 +151,9 @@ class ModelNode(LifecycleNode):
             torch.set_num_threads(settings.threads)
         engine = Engine(open_checkpoint(name, seed=settings.seed), precision=settings.precision)
         self.health.kernels = self_test(engine)
-        return Session(engine, memory_frames=settings.memory_frames)
+        session = Session(engine, memory_frames=settings.memory_frames)
+        session.answerer = open_answerer(settings.answerer, settings.answerer_checkpoint, engine)
+        return session
 
     # Frames, on the inference thread
 

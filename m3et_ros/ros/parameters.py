@@ -116,6 +116,11 @@ PARAMETERS: Table = (
     P('instruction', '', 'What the robot is asked to attend to until an instruction arrives by topic.', live=True),
     P('answer_mode', 'classify', 'How questions are answered: classify picks among the known answers, generate writes '
       'word by word.', choices=('classify', 'generate'), live=True),
+    P('answerer', 'm3et', 'Who answers questions about a frame: m3et itself, or in sentences a model trained with m3et '
+      'train talk; the standing instruction and questions about the episode stay with m3et.',
+      choices=('m3et', 'ml_mamba', 'emma', 'matvlm')),
+    P('answerer_checkpoint', '', 'Checkpoint folder of the answerer; empty takes the one shipped with the package.'),
+    P('max_sentence_tokens', 64, 'Longest answer in tokens of an answerer other than m3et.', 1, 1024),
     P('top_k', 5, 'Candidates listed in answers and anticipations.', 1, 50, live=True),
     P('horizon_s', 1.0, 'How many seconds ahead actions are anticipated.', 0.1, 10, live=True),
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),

@@ -70,12 +70,14 @@ class Questions:
         # A question that waits for the inference thread must not keep the next one from being taken.
         group = ReentrantCallbackGroup()
         self._publisher = publisher(node, interfaces.ANSWER)
+        # As many goals at once as there are places in the queue must reach it, and learn that there are no more.
+        many = QoSProfile(depth=2 * MAX_QUESTIONS)
         self._service = node.create_service(
-            interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group,
-            qos_profile=QoSProfile(depth=2 * MAX_QUESTIONS))
+            interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group, qos_profile=many)
         self._action = ActionServer(
             node, AskStreaming, interfaces.ASK_STREAMING.name, execute_callback=self._on_goal,
-            cancel_callback=lambda _: CancelResponse.ACCEPT, callback_group=group)
+            cancel_callback=lambda _: CancelResponse.ACCEPT, callback_group=group,
+            goal_service_qos_profile=many, result_service_qos_profile=many, cancel_service_qos_profile=many)
 
     def publish_standing(self, view: View) -> None:
         """Answer the standing instruction for this frame; its words are already in the encoder's outputs."""
@@ -131,8 +133,9 @@ class Questions:
         if empty(request.image):
             self._check_age(views[-1], request.max_age_s)
         reply = session.ask(question, views, scope=scope, top_k=request.top_k or settings.top_k,
-                            mode=settings.answer_mode, max_tokens=settings.max_answer_tokens)
-        return self._publish(reply, views[-1])
+                            mode='generate' if session.tells(scope) else settings.answer_mode,
+                            max_tokens=self._most_tokens(scope))
+        return self._publish(reply, views[-1], written=True)
 
     def _stream(self, goal) -> Answer | None:
         """Answer a goal piece by piece; on the inference thread."""
@@ -142,13 +145,17 @@ class Questions:
         views = session.views(scope)
         self._check_age(views[-1], request.max_age_s)
         text, reply = '', None
-        for reply in session.write(question, views, scope=scope, max_tokens=settings.max_answer_tokens):
+        for reply in session.write(question, views, scope=scope, max_tokens=self._most_tokens(scope)):
             if goal.is_cancel_requested:
                 return None
             if reply.text != text:
                 goal.publish_feedback(AskStreaming.Feedback(token=reply.text[len(text):], text=reply.text))
                 text = reply.text
-        return self._publish(reply, views[-1])
+        return self._publish(reply, views[-1], written=True)
+
+    def _most_tokens(self, scope: str) -> int:
+        settings = self._node.settings
+        return settings.max_sentence_tokens if self._node.session.tells(scope) else settings.max_answer_tokens
 
     def _check_age(self, view: View, limit: float) -> None:
         age = (self._node.get_clock().now().nanoseconds - view.frame.stamp_ns) / 1e9
@@ -156,8 +163,9 @@ class Questions:
             raise InputError('too_old', f'The newest image is {age:.2f} s old and at most {limit:.2f} s were allowed; '
                              'check the camera or raise max_age_s.')
 
-    def _publish(self, reply: Reply, view: View) -> Answer:
+    def _publish(self, reply: Reply, view: View, *, written: bool = False) -> Answer:
         header = Header(stamp=stamp_msg(view.frame.stamp_ns), frame_id=view.frame.frame_id)
-        message = answer_msg(reply, header, self._node.session.engine.model_id, self._node.get_clock().now())
+        message = answer_msg(reply, header, self._node.session.answered_by(reply.scope, written=written),
+                             self._node.get_clock().now())
         self._publisher.publish(message)
         return message

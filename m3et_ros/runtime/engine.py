@@ -15,6 +15,7 @@ from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 from m3et_ros.models.encoded import Encoded, Sight, join_frames
+from m3et_ros.models.talk import visual_tokens
 from m3et_ros.runtime import preprocess
 from m3et_ros.runtime.actions import ActionStream
 from m3et_ros.runtime.memory import EpisodeMemory
@@ -167,6 +168,11 @@ class Engine:
         if self.memory is None:
             raise ValueError(f'{self.model_id} has no memory; ask about frames')
         return self.memory.ask(question, top_k)
+
+    def visual_tokens(self, view: View, rows: int, cols: int) -> torch.Tensor:
+        """What is seen of a view as a grid of visual tokens (1, rows * cols, d_vision) float32 (models.talk)."""
+        with self._inference():
+            return visual_tokens(self._sight(view), self.config, rows=rows, cols=cols).float()
 
     def reset_actions(self) -> None:
         """Forget the actions seen so far."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
+from m3et_ros.runtime.answerer import Answerer
 from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.memory import Comb
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
@@ -41,7 +42,13 @@ def checked_scope(scope: str) -> str:
 
 
 class Session:
-    """What a node holds between frames. Everything runs on the inference thread."""
+    """What a node holds between frames. Everything runs on the inference thread.
+
+    Attributes:
+        answerer: writes the answers to questions about frames; None = the engine's own model does.
+    """
+
+    answerer: Answerer | None = None
 
     def __init__(self, engine: Engine, *, memory_frames: int = 8, comb: bool = False):
         """Follow a camera.
@@ -127,7 +134,9 @@ class Session:
             yield self._recalled(question, 1, start)
             return
         text, confidence = '', 1.0
-        for text, probability in self.engine.write(question, views, max_tokens=max_tokens):
+        writer = self.engine.write(question, views, max_tokens=max_tokens) if not self.tells(scope) else (
+            self.answerer.write(question, views[-1], max_tokens=max_tokens))
+        for text, probability in writer:
             confidence *= probability
             yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
         yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
@@ -141,6 +150,14 @@ class Session:
         ranked, memory = self.engine.recall(question, top_k=top_k), self.engine.memory
         return Reply(question, ranked[0].label, ranked[0].score, ranked, 'episode', memory.frames, memory.first_ns,
                      memory.last_ns, time.perf_counter() - start)
+
+    def tells(self, scope: str) -> bool:
+        """Whether the answerer beside M3ET answers: questions about frames; what was before, M3ET alone knows."""
+        return self.answerer is not None and scope == 'frame'
+
+    def answered_by(self, scope: str, *, written: bool = True) -> str:
+        """Model id of who answers a question of this scope, where answers are written."""
+        return self.answerer.model_id if written and self.tells(scope) else self.engine.model_id
 
     @staticmethod
     def _reply(question: str, views: list[View], scope: str, ranked: tuple[Ranked, ...], start: float) -> Reply:

@@ -1,0 +1,100 @@
+"""Who answers questions about a frame in sentences, where it is not M3ET itself: ML-Mamba, EMMA or MaTVLM.
+
+An Answerer reads the visual tokens of the engine's M3ET and writes word by word, each word computed when it is asked
+for. Like the engine it runs on the inference thread.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.talk_checkpoint import TalkCheckpoint, load_talk
+from m3et_ros.models.generation import Sampling
+from m3et_ros.models.talk import VARIANTS, vision_width
+from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.models import SHIPPED
+
+M3ET = 'm3et'
+ANSWERERS = (M3ET, *VARIANTS)
+"""Who may answer."""
+
+SHIPPED_TALK = SHIPPED / 'm3et_talk'
+BEGINNING = re.compile(r'(?:^|(?<=[.?!] ))[a-z]')
+
+
+class Answerer:
+    """A talking model beside an engine.
+
+    Args:
+        checkpoint: of the model.
+        engine: whose M3ET sees for it.
+
+    Raises:
+        InputError: answerer_sight: it was trained on another M3ET.
+    """
+
+    def __init__(self, checkpoint: TalkCheckpoint, engine: Engine):
+        checkpoint.check_sight(engine.model_id, vision_width(engine.config))
+        self.model_id, self._engine, self._tokenizer = checkpoint.model_id, engine, checkpoint.tokenizer
+        self._model = checkpoint.model.eval()
+        self._grid = (checkpoint.config.model.connector.rows, checkpoint.config.model.connector.cols)
+
+    def write(self, question: str, view: View, *, max_tokens: int) -> Iterator[tuple[str, float]]:
+        """Answer about a view: (text so far, probability of its newest token), a token at a time.
+
+        Raises:
+            ValueError: max_tokens is below 1.
+        """
+        self._model.to(self._engine.device)  # where the engine went meanwhile
+        features = self._engine.visual_tokens(view, *self._grid)
+        ids, mask = self._tokenizer.encode([question], len(self._tokenizer.spans(question)) + 3)
+        prompt = ids[:, :int(mask.sum())].to(self._engine.device)
+        steps = self._model.generate(features, prompt, sampling=Sampling(max_tokens, (self._tokenizer.sep,)))
+        tokens: list[int] = []
+        while True:
+            # Inference mode is entered for each step: between steps the caller's code runs.
+            with torch.inference_mode():
+                step = next(steps, None)
+            if step is None:
+                return
+            ids, probability = step
+            tokens.append(int(ids[0]))
+            yield polished(self._tokenizer.decode(tokens)), float(probability[0])
+
+
+def polished(text: str) -> str:
+    """Sentences with capital letters, as a tokenizer without any gives them back."""
+    return BEGINNING.sub(lambda found: found[0].upper(), text)
+
+
+def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
+    """The answerer called `name`; None for M3ET itself, which the engine holds.
+
+    Args:
+        name: one of ANSWERERS.
+        where: its checkpoint folder; '' is the one shipped with the package.
+        engine: whose M3ET sees for it.
+
+    Raises:
+        InputError: there is no such checkpoint, it is damaged, of another variant, or of another M3ET.
+    """
+    if name not in ANSWERERS:
+        raise InputError('answerer', f'There is no answerer {name!r}; give one of {", ".join(ANSWERERS)}.')
+    if name == M3ET:
+        if where:
+            raise InputError('answerer', f'The answerer is m3et, which has no checkpoint of its own; leave {where} '
+                             'out or name the variant that it holds.')
+        return None
+    folder = Path(where) if where else SHIPPED_TALK
+    if not where and not folder.is_dir():
+        raise InputError('model_missing', f'No {name} is shipped with this version; train one with m3et train talk and '
+                         'give its folder.')
+    checkpoint = load_talk(folder)
+    if checkpoint.config.variant != name:
+        what = folder if where else 'What is shipped'
+        raise InputError('answerer', f'{what} holds a {checkpoint.config.variant} and {name} was asked for; give that '
+                         'name or another folder.')
+    return Answerer(checkpoint, engine)

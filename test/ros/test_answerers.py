@@ -1,0 +1,97 @@
+"""Answerers beside M3ET on a running node: tokens stream, cancelling works, several clients are served."""
+
+import pytest
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from rclpy.qos import QoSProfile
+
+from m3et_ros.action import AskQuestion
+from m3et_ros.models.talk import VARIANTS
+from m3et_ros.msg import ActionAnticipation
+from talkers import talker_folder
+
+MANY = QoSProfile(depth=200)
+
+# A model that takes its time, so that there is something to cancel.
+SLOW = """
+import time
+from m3et_ros.runtime import answerer
+write = answerer.Answerer.write
+def slowly(*args, **options):
+    for step in write(*args, **options):
+        time.sleep(0.1)
+        yield step
+answerer.Answerer.write = slowly
+from m3et_ros.ros.model_node import main
+raise SystemExit(main())
+"""
+
+
+@pytest.fixture
+def talking(robot, tmp_path):
+    def start(variant, *parameters, **options):
+        folder = talker_folder(tmp_path / variant, variant)
+        running = robot('teller', f'answerer:={variant}', f'answerer_checkpoint:={folder}', 'max_sentence_tokens:=12',
+                        *parameters, **options)
+        served = running.listen(ActionAnticipation, 'anticipation')
+        running.ready()
+        clients = [ActionClient(
+            running.node, AskQuestion, '/teller/model/ask_streaming', goal_service_qos_profile=MANY,
+            result_service_qos_profile=MANY, cancel_service_qos_profile=MANY) for _ in range(2)]
+        running.ros.until(lambda: all(client.server_is_ready() for client in clients))
+        stamps = iter(range(100, 200))
+        running.ros.until(lambda: running.look(next(stamps)) and running.pause() or served, 30)
+        return running, clients
+    return start
+
+
+def send(robot, client, question):
+    pieces = []
+    goal = robot.ros.until(client.send_goal_async(
+        AskQuestion.Goal(question=question), feedback_callback=lambda m: pieces.append(m.feedback)).result)
+    assert goal.accepted
+    return goal, pieces
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_each_streams_to_several_clients(talking, variant):
+    robot, clients = talking(variant)
+    goals = [send(robot, client, question) for client, question in zip(clients, ('where is the cup?', 'is it red?'))]
+    for (goal, pieces), question in zip(goals, ('where is the cup?', 'is it red?')):
+        outcome = robot.ros.until(goal.get_result_async().result, 30)
+        assert outcome.status == GoalStatus.STATUS_SUCCEEDED, outcome.result.message
+        answer = outcome.result.answer
+        assert answer.question == question and answer.model_id == f'{variant}-random-0' and answer.frames_used == 1
+        # Feedback and result travel apart, so the last pieces may be missing when the result is there.
+        assert ''.join(p.token for p in pieces) == (pieces[-1].text if pieces else '')
+        assert not pieces or answer.text.startswith(pieces[-1].text)
+    reply = robot.ask('where is the cup?')
+    assert reply.success and reply.answer.model_id == f'{variant}-random-0'
+    assert reply.answer.text == robot.ros.until(
+        send(robot, clients[0], 'where is the cup?')[0].get_result_async().result).result.answer.text
+    assert robot.ask('where was it?', scope='episode').answer.model_id == 'tiny-random-0'
+
+
+def test_cancelling_and_a_hundred_goals_at_once(talking):
+    robot, (client, _) = talking('ml_mamba', command=('-c', SLOW))
+    goal, pieces = send(robot, client, 'where is the cup?')
+    robot.ros.until(lambda: pieces)
+    robot.ros.until(goal.cancel_goal_async().result)
+    outcome = robot.ros.until(goal.get_result_async().result)
+    assert outcome.status == GoalStatus.STATUS_CANCELED and not outcome.result.success
+    sent = [client.send_goal_async(AskQuestion.Goal(question='is it red?')) for _ in range(100)]
+    goals = [robot.ros.until(future.result, 60) for future in sent]
+    for goal in goals:
+        goal.cancel_goal_async()
+    results = [robot.ros.until(goal.get_result_async().result, 60) for goal in goals if goal.accepted]
+    assert len(results) == 100 and {r.status for r in results} <= {
+        GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_SUCCEEDED}
+    assert robot.ask('where is the cup?').success and robot.process.poll() is None
+
+
+def test_a_wrong_checkpoint_is_refused_with_a_sentence(robot, tmp_path):
+    folder = talker_folder(tmp_path, vision='kitchen@00000000')
+    running = robot('picky', 'answerer:=ml_mamba', f'answerer_checkpoint:={folder}')
+    running.ros.until(lambda: 'trained on what kitchen@00000000 sees' in running.diagnosis().get('last_error', '')
+                      or 'trained on what' in str(running.diagnosis()), 60)
+    assert running.process.poll() is None

@@ -1,0 +1,88 @@
+"""Who answers beside M3ET: the same words however they are asked for, and refusals that name the mend."""
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.types import Frame
+from m3et_ros.models.generation import Sampling, complete
+from m3et_ros.models.talk import VARIANTS
+from m3et_ros.ros.parameters import PARAMETERS
+from m3et_ros.runtime.answerer import ANSWERERS, Answerer, open_answerer, polished
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.session import Session
+
+from talkers import talker, talker_folder
+
+
+@pytest.fixture(scope='module')
+def engine():
+    return Engine(untrained('tiny', 0))
+
+
+@pytest.fixture(scope='module')
+def view(engine):
+    rng = np.random.default_rng(0)
+    return engine.encode(Frame(rng.integers(0, 255, (48, 64, 3), np.uint8),
+                               rng.uniform(1, 3, (48, 64)).astype(np.float32)))
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_it_writes_what_the_model_generates(engine, view, variant):
+    checkpoint = talker(variant)
+    answerer = Answerer(checkpoint, engine)
+    told = list(answerer.write('Is the cup red?', view, max_tokens=7))
+    tokenizer, model = checkpoint.tokenizer, checkpoint.model
+    ids, mask = tokenizer.encode(['Is the cup red?'], 12)
+    features = engine.visual_tokens(view, 3, 3)
+    with torch.inference_mode():
+        prompt = model.prompt(features, ids[:, mask[0]]).x
+        wanted = complete(model.language, prompt, sampling=Sampling(7, (tokenizer.sep,)))[0]
+    assert len(told) == len(wanted) and told and told[-1][0] == polished(tokenizer.decode(wanted))
+    assert all(0 < probability <= 1 for _, probability in told)
+
+
+def test_what_it_sees_depends_on_the_picture_and_missing_depth_is_zeros(engine, view):
+    seen = engine.visual_tokens(view, 3, 3)
+    blind = engine.encode(Frame(view.frame.rgb))
+    half = engine.visual_tokens(blind, 3, 3)
+    width = engine.config.d
+    assert seen.shape == half.shape == (1, 9, 2 * width) and not half[..., width:].any() and half[..., :width].any()
+    assert torch.equal(engine.visual_tokens(view.kept(), 3, 3), seen)
+
+
+def test_a_session_lets_it_answer_about_frames_alone(engine, view):
+    session = Session(engine)
+    session.answerer = Answerer(talker(), engine)
+    session.see(view.frame)
+    *_, reply = session.write('where is the cup?', session.views('frame'), scope='frame', max_tokens=5)
+    assert session.answered_by('frame') == 'ml_mamba-random-0' and session.answered_by('episode') == engine.model_id
+    assert session.answered_by('frame', written=False) == engine.model_id
+    assert reply.frames_used == 1 and 0 < reply.confidence <= 1
+    assert session.ask('where?', session.views('frame'), scope='frame', top_k=1).text in engine.labels.answers
+
+
+def test_sentences_begin_with_capitals_and_only_grow():
+    assert polished('yes. i can see it. the cup is red.') == 'Yes. I can see it. The cup is red.'
+    whole = 'i can see a tin. it is in the sink.'
+    pieces = [polished(whole[:end]) for end in range(2, len(whole) + 1) if whole[end - 1] != ' ']
+    assert all(later.startswith(piece) for piece, later in zip(pieces, pieces[1:]))
+
+
+def test_the_node_knows_the_same_names():
+    choices = next(spec.choices for spec in PARAMETERS if spec.name == 'answerer')
+    assert choices == ANSWERERS
+
+
+def test_refusals(engine, tmp_path):
+    assert open_answerer('m3et', '', engine) is None
+    assert open_answerer('emma', str(talker_folder(tmp_path / 'e', 'emma')), engine).model_id == 'emma-random-0'
+    for name, where, sentence in (
+            ('gpt', '', 'There is no answerer'), ('m3et', 'x', 'no checkpoint of its own'),
+            ('emma', str(talker_folder(tmp_path / 'm')), 'holds a ml_mamba and emma was asked for'),
+            ('emma', str(tmp_path / 'nowhere'), 'There is no'),
+            ('ml_mamba', str(talker_folder(tmp_path / 'o', vision='other@12345678')), 'was trained on what other@')):
+        with pytest.raises(InputError, match=sentence):
+            open_answerer(name, where, engine)
