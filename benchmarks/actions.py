@@ -3,7 +3,7 @@
     python benchmarks/actions.py --model kitchen --data CACHE ... --test CACHE ... --out runs/actions
                                                                 # writes benchmarks/results/actions.json
 
-The caches hold episodes (`m3et generate --stride 2 --frames 200`). Every frame is encoded once by the same frozen
+The caches hold episodes (`m3et generate --stride 4 --frames 100`). Every frame is encoded once by the same frozen
 model; then each variant is trained on the same windows, with the same steps and seeds, and examined on test kitchens
 beside what true labels alone would give: how common an action is, the last one again, and what mostly follows it. The
 Transformer variant has causal attention blocks of the mixers' size in their place. Figures are written after each run.

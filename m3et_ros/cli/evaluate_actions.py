@@ -1,6 +1,6 @@
 """`m3et evaluate actions`: what is done and what comes next, on episodes of kitchens that no model has seen.
 
-    m3et generate cache --seeds 20000:20100 --stride 2 --frames 200
+    m3et generate cache --seeds 20000:20096 --stride 4 --frames 100
     m3et evaluate actions --model kitchen --data cache/kitchen-... --out results/actions --train cache/kitchen-...
 """
 

@@ -2,7 +2,7 @@
 
 With --epic DIR --history instead what comes next from labels of the past alone: see cli/train_history.py.
 
-    m3et generate cache --seeds 0:1000 --stride 2 --frames 200
+    m3et generate cache --seeds 0:640 --stride 4 --frames 100
     m3et train actions --data cache/kitchen-... --from kitchen --out runs/actions
 
 Every frame is encoded once by the model, which stays as it is; then the head is trained in minutes. The checkpoint is

@@ -156,11 +156,24 @@ class MambaVL(nn.Module):
         return self.classify(_mean(state.total, state.count), noun_question, verb_question, noun_mask, verb_mask)
 
     def classify(self, seen: Tensor, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
-                 verb_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Verb logits (B, verbs) and noun logits (B, nouns) of what `follow` says was seen, (B, d); else as forward."""
-        verb = seen + self._question(verb_question, verb_mask)
-        noun = seen + self._question(noun_question, noun_mask)
-        return self.verb_head(verb), self.noun_head(noun)
+                 verb_mask: Tensor | None = None, *, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Classify what was seen.
+
+        Args:
+            seen: of `follow`, (B, d).
+            noun_question: as forward takes it; of any number of questions where `asked` tells which are meant.
+            verb_question: as noun_question.
+            noun_mask: as forward.
+            verb_mask: as forward.
+            asked: (B,) int64, number of the pair of questions asked of each; None = the first of the first, and so on.
+
+        Returns:
+            Verb logits (B, verbs) and noun logits (B, nouns).
+        """
+        verb, noun = self._question(verb_question, verb_mask), self._question(noun_question, noun_mask)
+        if asked is not None:
+            verb, noun = verb[asked], noun[asked]
+        return self.verb_head(seen + verb), self.noun_head(seen + noun)
 
     def balanced(self, verbs: Tensor, nouns: Tensor, tau: float = 1.0) -> tuple[Tensor, Tensor]:
         """Logits that favour no class for being common: less tau times the logarithm of its share in training.

@@ -53,7 +53,7 @@ class Windows(Dataset[Window]):
         episodes: with their actions.
         labels: words of verbs and nouns.
         length: frames of a window, n; shorter episodes are left out.
-        asked: frames of a window at which is asked, K.
+        asked: frames of a window at which is asked, K, at most all.
         ask: False asks the same empty question everywhere (the ablation without questions).
         seed: of the draws.
 
@@ -62,9 +62,9 @@ class Windows(Dataset[Window]):
     """
 
     def __init__(self, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], labels: Labels, *, length: int = 100,
-                 asked: int = 16, ask: bool = True, seed: int = 0):
+                 asked: int = 50, ask: bool = True, seed: int = 0):
         self.tokens, self.labels, self.frames, self.asked, self.ask, self.seed = (
-            tokens, labels, length, asked, ask, seed)
+            tokens, labels, length, min(asked, length), ask, seed)
         self.episodes = [episode for episode in episodes if len(episode.stamps) >= length and episode.actions]
         if not self.episodes:
             raise ValueError(f'no episode has {length} frames and an action; give longer ones')
@@ -108,8 +108,8 @@ class Windows(Dataset[Window]):
 
 @dataclass(frozen=True)
 class CollateWindows:
-    """Windows to tensors: tokens (B, n, width), places (B, K), now and next (B, K, 2), and of the questions
-    noun_ids, noun_mask, verb_ids, verb_mask, (B * 2 * K, T) each."""
+    """Windows to tensors: tokens (B, n, width), places (B, K), now and next (B, K, 2); of the U different pairs of
+    questions noun_ids, noun_mask, verb_ids, verb_mask, (U, T) each; and asked (B * 2 * K,), which pair each is."""
 
     tokenizer: Tokenizer
     # Most text tokens of a question.
@@ -117,8 +117,10 @@ class CollateWindows:
 
     def __call__(self, windows: Sequence[Window]) -> tuple[dict[str, Tensor], list[str]]:
         """Return tensors by name, and B keys."""
-        pairs = [pair for window in windows for pair in window.questions]
-        tensors = {'tokens': torch.from_numpy(np.stack([window.tokens for window in windows])).float()}
+        asked = [pair for window in windows for pair in window.questions]
+        pairs = {pair: number for number, pair in enumerate(dict.fromkeys(asked))}
+        tensors = {'asked': torch.tensor([pairs[pair] for pair in asked])}
+        tensors['tokens'] = torch.from_numpy(np.stack([window.tokens for window in windows])).float()
         for name in ('places', *TASKS):
             tensors[name] = torch.from_numpy(np.stack([getattr(window, name) for window in windows])).long()
         for which, name in enumerate(('noun', 'verb')):
@@ -155,7 +157,7 @@ class Act(Plan):
         seen = seen.gather(1, batch['places'][..., None].expand(-1, -1, seen.shape[-1]))
         # As the questions stand: of each window all that ask for now, then all that ask for next.
         verbs, nouns = model.classify(torch.cat([seen, seen], 1).flatten(0, 1), batch['noun_ids'], batch['verb_ids'],
-                                      batch['noun_mask'], batch['verb_mask'])
+                                      batch['noun_mask'], batch['verb_mask'], asked=batch['asked'])
         targets = torch.cat([batch[task] for task in TASKS], 1)
         found = {}
         for place, (kind, logits) in enumerate((('verb', verbs), ('noun', nouns))):
