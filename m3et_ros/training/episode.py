@@ -242,6 +242,8 @@ def answers_of(model: EpisodeHead, batch: Mapping[str, Tensor], *, blinks: float
                generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Logits of answers and of categories, (B * M, each, ...), for a batch of CollateLessons."""
     percepts, frames = batch['percepts'], batch['frames']
+    if model.config.blind:  # which reads nothing of what is made here
+        percepts, frames = percepts[:, :1], torch.zeros_like(frames)
     rows = torch.arange(len(percepts), device=frames.device)[:, None]
     newest = percepts[rows, frames].flatten(0, 1)
     if blinks:

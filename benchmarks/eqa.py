@@ -1,0 +1,241 @@
+"""What an episode remembered in constant size is good for: answers against guessing, the last frame and eight frames.
+
+    python benchmarks/eqa.py --model runs/memory/checkpoint --data CACHE ... --test CACHE --frames runs/memory/frames \
+        --bag kitchens/20000 --questions kitchens/questions.json --out runs/eqa
+                                                                # writes benchmarks/results/eqa.json
+
+The cache to test on holds kitchens with questions at several moments of each (`m3et generate --stride 4 --frames 100`).
+All lines answer the same questions, those of the last moment of every kitchen; the memory those of all moments too.
+The blind line is the memory's own reader, trained anew on the same questions with nothing but their words. Without
+--bag the time of an evaluation is left out.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from runs import RESULTS, told_to_end, write
+
+from m3et_ros.cli.output import note
+from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.kitchen.cache import read_recipe, read_shards
+from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.kitchen.episodes import open_episodes
+from m3et_ros.data.openeqa import CATEGORIES, EqaQuestion, read_question_files
+from m3et_ros.data.reading import Reading
+from m3et_ros.data.types import Frame
+from m3et_ros.evaluation.intervals import bootstrap_mean
+from m3et_ros.evaluation.runs.eqa_bag import EqaTask, examine
+from m3et_ros.evaluation.runs.eqa_memory import Given, asked_questions, memory_answers
+from m3et_ros.evaluation.runs.eqa_scores import guesses, score_answer
+from m3et_ros.evaluation.runs.feed import rounded
+from m3et_ros.evaluation.runs.report import made_by
+from m3et_ros.models.episode import EpisodeHead
+from m3et_ros.models.m3et import M3ET
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.memory import Comb, EpisodeMemory
+from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.training.episode import Remember, Watched
+from m3et_ros.training.memory_run import Recipe, Ways, teach_reader, watch_encoded
+from m3et_ros.training.remembered import remember_frames
+
+FRAMES = 8
+"""Of an episode, that the paper's way looks at (papers.md 2.5)."""
+
+MARKS = (100, 10_000)
+"""Frames after which costs are measured."""
+
+Questions = Sequence[Sequence[Sequence[EqaQuestion]]]
+
+
+class Lines:
+    """Answers of one checkpoint to the questions of a cache, in several ways."""
+
+    def __init__(self, checkpoint: Checkpoint, folders: Sequence[Path], frames: Path, out: Path, *, bf16: bool):
+        self.checkpoint, self.head = checkpoint, checkpoint.heads['episode']
+        self.engine = Engine(replace(checkpoint, heads={}))
+        self.frames = KitchenSamples(folders, questions=False)
+        encoded = remember_frames(checkpoint, folders, frames, bf16=bf16, noisy=False, watch=track)
+        self.watched = watch_encoded(self.head, open_episodes(folders), encoded, out / 'percepts-test', track)
+        self.reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, self.head.config.length)
+        self.questions: Questions = asked_questions(self.watched.episodes)
+        self.last: Questions = [[*[[]] * (len(asked) - 1), asked[-1]] if asked else [] for asked in self.questions]
+
+    def remembered(self, head: EpisodeHead, questions: Questions, **ways: Any) -> dict[str, Given]:
+        """Question id to what a memory answers."""
+        found = memory_answers(head, self.watched, questions, self.reading, **ways)
+        return {given.question.question_id: given for given in found}
+
+    def looked_at(self, count: int) -> dict[str, str]:
+        """Question id to what M3ET answers from `count` frames of the episode, the newest among them; 0 for none."""
+        found = {}
+        for episode, asked in track(list(zip(self.watched.episodes, self.last)), len(self.last),
+                                    f'answered from {count} frames', 'kitchen'):
+            views = [self.engine.encode(self._frame(n)) for n in self._chosen(episode, count)] if asked else []
+            for question in (one for of_moment in asked for one in of_moment):
+                found[question.question_id] = self._answer(question.question, views)
+        return found
+
+    def _chosen(self, episode: Any, count: int) -> list[int]:
+        """Numbers of frames of an episode, spread evenly up to its last moment."""
+        if not episode.moments or not count:
+            return []
+        last = episode.first + episode.moments[-1].frame
+        if count == 1:
+            return [last]
+        comb: Comb[int] = Comb(count)
+        for number in range(episode.first, last + 1):
+            comb.remember(number)
+        return list(comb)
+
+    def _frame(self, number: int) -> Frame:
+        sample = self.frames[number]
+        return Frame(sample.rgb, sample.depth)
+
+    @torch.inference_mode()
+    def _answer(self, question: str, views: Sequence[Any]) -> str:
+        if views:
+            return self.engine.classify(question, views, top_k=1)[0].label
+        ids, mask = self.checkpoint.tokenizer.encode([question], self.engine.config.text_length)
+        model: M3ET = self.checkpoint.model
+        return self.engine.labels.answers[int(model.answer_logits(model.listen(None, ids, mask)).argmax())]
+
+
+def scored(questions: Iterable[EqaQuestion], answers: dict[str, str]) -> dict[str, Any]:
+    """Exact match of a line: over all and for each category, with 95 % intervals over kitchens."""
+    rows = [score_answer(question, answers[question.question_id]) for question in questions]
+    names = sorted({row.question.category for row in rows})
+    parts = {'all': rows} | {name: [row for row in rows if row.question.category == name] for name in names}
+    table = {}
+    for name, chosen in parts.items():
+        kitchens = [row.question.episode.rpartition('-')[0] for row in chosen]
+        found = bootstrap_mean([row.exact_match for row in chosen], kitchens)
+        table[name] = {'value': rounded(found.value), 'low': rounded(found.low), 'high': rounded(found.high),
+                       'questions': len(chosen)}
+    return table
+
+
+def flat(questions: Questions) -> list[EqaQuestion]:
+    """All of them, in order."""
+    return [one for asked in questions for of_moment in asked for one in of_moment]
+
+
+def blind_reader(checkpoint: Checkpoint, watched: Watched, out: Path, recipe: Recipe, bf16: bool) -> EpisodeHead:
+    """The reader of a memory, trained anew on words alone; eye and diarist play no part in it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = EpisodeHead(replace(checkpoint.heads['episode'].config, blind=True))
+    teach_reader(head, watched, checkpoint, out, recipe=recipe,
+                 ways=Ways(bf16, tell=lambda entry: note(f'blind: {entry["step"]} of {entry["steps"]}')))
+    return head
+
+
+def answered(lines: Lines, training: Sequence[EqaQuestion], blind: EpisodeHead | None) -> dict[str, Any]:
+    """Every line over the questions of the last moments, and the memory over all."""
+    asked, last = flat(lines.questions), flat(lines.last)
+    everything = lines.remembered(lines.head, lines.questions)
+    rows = {'memory': {key: given.answer for key, given in everything.items()}}
+    newest = lines.remembered(lines.head, lines.last, last=True)
+    rows['memory_of_the_last_frame'] = {key: given.answer for key, given in newest.items()}
+    for name, count in (('eight_frames', FRAMES), ('last_frame', 1), ('no_frame', 0)):
+        rows[name] = lines.looked_at(count)
+    if blind is not None:
+        rows['blind_reader'] = {key: given.answer for key, given in lines.remembered(blind, lines.last).items()}
+    for name, answers in guesses(last, training).items():
+        rows[f'guess_{name}'] = {question.question_id: answer for question, answer in zip(last, answers)}
+    seven = [given for given in everything.values() if given.question.category in CATEGORIES]
+    right = [float(given.category == given.question.category) for given in seven]
+    return {'last_moments': {name: scored(last, row) for name, row in rows.items()},
+            'all_moments': {'memory': scored(asked, rows['memory'])},
+            'seven_way_category': {'value': round(float(np.mean(right)), 4), 'chance': round(1 / 7, 4),
+                                   'questions': len(right)}}
+
+
+@torch.inference_mode()
+def costs(checkpoint: Checkpoint, marks: Sequence[int], rounds: int = 50) -> dict[str, Any]:
+    """Bytes and milliseconds of CPU time of a frame once so many are remembered, encoding left out."""
+    memory, config = EpisodeMemory(checkpoint), checkpoint.model.config
+    random = torch.Generator().manual_seed(0)
+    inputs = {'rgb': torch.randn(1, 3, config.image_size, config.image_size, generator=random),
+              'depth': torch.randn(1, 1, config.image_size, config.image_size, generator=random)}
+    sight, found, step = checkpoint.model.eval().see(inputs), {}, int(1e9)
+    for frame in track(range(max(marks)), max(marks), 'frames remembered', 'frame'):
+        memory.update(sight, inputs, frame * step)
+        if memory.frames in marks:
+            found[str(memory.frames)] = {'bytes': memory.bytes, 'ms': _milliseconds(memory, sight, inputs, rounds)}
+    return found
+
+
+def _milliseconds(memory: EpisodeMemory, sight: Any, inputs: Any, rounds: int) -> float:
+    """Median over further frames, of which nothing is kept."""
+    kept, times = dict(vars(memory)), []
+    for n in range(1, rounds + 1):
+        start = time.process_time()
+        memory.update(sight, inputs, memory.last_ns + int(1e9))
+        times.append(time.process_time() - start)
+    vars(memory).update(kept)
+    return round(1e3 * float(np.median(times)), 3)
+
+
+def realtime(checkpoint: Checkpoint, bag: Path, questions: Sequence[Path]) -> dict[str, Any]:
+    """How much faster than it was recorded a bag is evaluated, on one thread."""
+    asked = [question for question in read_question_files(questions) if question.episode == bag.name]
+    torch.set_num_threads(1)
+    engine, found = Engine(checkpoint), {}
+    for way, task in (('memory', EqaTask()), ('eight_frames', EqaTask(comb=True))):
+        part, times, _ = examine(engine, task, bag, asked)
+        found[way] = {'frames': part['frames'], 'seconds': part['seconds'], 'wall_s': round(times['wall_s'], 2),
+                      'questions': len(asked), 'times_real_time': round(part['seconds'] / times['wall_s'], 2)}
+    return found
+
+
+def main() -> None:
+    """Answer, train the blind reader, measure costs, write."""
+    asked = options()
+    checkpoint = open_checkpoint(asked.model)
+    lines = Lines(checkpoint, asked.test, asked.out / 'frames-test', asked.out, bf16=asked.bf16)
+    episodes = open_episodes(asked.data)
+    encoded = [asked.frames / path.parent.name / path.name for folder in asked.data for path in read_shards(folder)]
+    blind = None
+    if asked.blind_samples:
+        watched = watch_encoded(lines.head, episodes, encoded, asked.out / 'percepts', track)
+        recipe = Recipe(remember=Remember(samples=asked.blind_samples, batch=asked.batch))
+        blind = blind_reader(checkpoint, watched, asked.out / 'blind', recipe, asked.bf16)
+    document = {
+        'made_by': made_by(f'python benchmarks/eqa.py --model {Path(asked.model).name}', checkpoint,
+                           read_recipe(asked.test[0]), data=[read_recipe(folder).name for folder in asked.data],
+                           blind_samples=asked.blind_samples, frames=FRAMES),
+        'accuracy': answered(lines, flat(asked_questions(episodes)), blind), 'costs': costs(checkpoint, asked.marks)}
+    if asked.bag:
+        document['evaluation'] = realtime(checkpoint, asked.bag, asked.questions)
+    write(asked.results or RESULTS / 'eqa.json', document)
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', required=True, help='checkpoint with a memory')
+    parser.add_argument('--data', type=Path, nargs='+', required=True, help='caches that it was trained on')
+    parser.add_argument('--test', type=Path, nargs='+', required=True, help='caches of test kitchens')
+    parser.add_argument('--frames', type=Path, required=True, help='frames/ of the run that trained it')
+    parser.add_argument('--bag', type=Path, help='recording whose evaluation is timed')
+    parser.add_argument('--questions', type=Path, nargs='+', help='questions about it')
+    parser.add_argument('--out', type=Path, required=True, help='folder of frames and runs')
+    parser.add_argument('--results', type=Path, help='JSON file; default in benchmarks/results')
+    parser.add_argument('--blind-samples', type=int, default=4000, help='episodes of the blind reader; 0 leaves it out')
+    parser.add_argument('--batch', type=int, default=Remember.batch)
+    parser.add_argument('--marks', type=int, nargs='+', default=MARKS, help='frames after which costs are measured')
+    parser.add_argument('--bf16', action='store_true', help='encode and train in bfloat16')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    told_to_end(main)
