@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli import evaluate_actions, evaluate_bags, evaluate_epic, evaluate_eqa
+from m3et_ros.cli import evaluate_actions, evaluate_bags, evaluate_epic, evaluate_eqa, evaluate_talk
 from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
@@ -259,5 +259,6 @@ def _tell_reconstruction(metrics: dict[str, Any], out: Path) -> None:
 
 app.command('actions')(evaluate_actions.actions)
 app.command('epic')(evaluate_epic.epic)
+app.command('talk')(evaluate_talk.talk)
 for verb in (evaluate_eqa.eqa, evaluate_eqa.answers, evaluate_eqa.merge, evaluate_eqa.compare):
     app.command(verb.__name__)(verb)
