@@ -27,6 +27,13 @@ STAGES = {
     'pretrain': ('--samples', '26000', '--batch', '64', '--lr', '1e-3'),
     'vqa': ('--samples', '96000', '--batch', '32', '--lr', '1e-3', '--optimiser', 'muon', '--questions', '16'),
 }
+EPISODES = '0:1280'
+UNSEEN = '20000:20096'
+STEADY = ('--frames', '100', '--stride', '4')
+HEADS = {
+    'actions': ('--samples', '16000', '--length', '60'),
+    'memory': (),
+}
 MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 
 
@@ -41,9 +48,12 @@ def main() -> None:
     first = stage('pretrain', given, caches[:2], ('--model', 'kitchen'))  # its 26,000 views need no more
     second = stage('vqa', given, caches, ('--from', str(first)))
     model_id = halve(second, given.to)
-    found = {name: measure(name, given, model_id) for name in MEASURES}
+    found = {name: measure(name, given, model_id, '--data', 'test', *MEASURES[name]) for name in MEASURES}
+    episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (EPISODES, UNSEEN))
+    heads = [head(name, given, episodes) for name in HEADS]
+    found['actions'] = measure('actions', given, model_id, '--data', str(unseen), '--train', str(episodes))
     card = [f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
-            (second / 'README.md').read_text().replace('# M3ET', '## M3ET', 1),
+            *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
             *(results(name, values) for name, values in found.items())]
     (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
     print(f'{model_id} is in {given.to}.')
@@ -59,9 +69,9 @@ def m3et(*words: str, processes: int = 1) -> str:
                           env={**os.environ, **alone, 'OMP_WAIT_POLICY': 'PASSIVE'}).stdout
 
 
-def cache(root: Path, seeds: str) -> Path:
+def cache(root: Path, seeds: str, frames: tuple[str, ...] = FRAMES) -> Path:
     """Render the kitchens of some seeds, or what is missing of them."""
-    return Path(json.loads(m3et('generate', str(root), '--seeds', seeds, *FRAMES, '--json'))['path'])
+    return Path(json.loads(m3et('generate', str(root), '--seeds', seeds, *frames, '--json'))['path'])
 
 
 def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple[str, ...]) -> Path:
@@ -72,6 +82,16 @@ def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple
         resume = ('--resume',) if (run / 'state.safetensors').exists() else ()
         m3et('train', name, *words, *start, '--out', str(run), '--seed', given.seed, *STAGES[name], *fast(), *resume,
              processes=torch.cuda.device_count() or os.cpu_count() or 1)
+    return run / 'checkpoint'
+
+
+def head(name: str, given: argparse.Namespace, episodes: Path) -> Path:
+    """Train a head beside the model, and store it there; returns the folder of its checkpoint."""
+    run = given.out / name
+    if not (run / 'checkpoint/config.json').exists():
+        m3et('train', name, '--data', str(episodes), '--from', str(given.to), '--out', str(run), '--seed', given.seed,
+             *HEADS[name], *fast()[2:])
+    halve(run / 'checkpoint', given.to)
     return run / 'checkpoint'
 
 
@@ -90,11 +110,11 @@ def halve(source: Path, to: Path) -> str:
     return save_checkpoint(to, checkpoint, card=(source / 'README.md').read_text(), dtype=torch.float16)
 
 
-def measure(name: str, given: argparse.Namespace, model_id: str) -> dict:
+def measure(name: str, given: argparse.Namespace, model_id: str, *words: str) -> dict:
     """Evaluate the stored checkpoint on test kitchens."""
     out = given.out / f'{model_id}-{name}'
     if not (out / 'metrics.json').exists():
-        m3et('evaluate', name, '--model', str(given.to), '--data', 'test', '--out', str(out), *MEASURES[name])
+        m3et('evaluate', name, '--model', str(given.to), '--out', str(out), *words)
     document = portable((out / 'metrics.json').read_text(), given)
     if given.to.resolve() == SHIPPED:  # the README's tables speak of the shipped weights
         (ROOT / f'benchmarks/results/kitchen_{name}.json').write_text(document)
@@ -110,9 +130,10 @@ def portable(text: str, given: argparse.Namespace) -> str:
 
 def results(name: str, document: dict) -> str:
     """A section of the model card."""
-    from m3et_ros.evaluation.runs.card import reconstruction_table, vqa_table
+    from m3et_ros.evaluation.runs.card import actions_table, reconstruction_table, vqa_table
 
-    made, table = document['made_by'], {'vqa': vqa_table, 'reconstruction': reconstruction_table}[name]
+    made = document['made_by']
+    table = {'vqa': vqa_table, 'reconstruction': reconstruction_table, 'actions': actions_table}[name]
     return '\n'.join([f'## {name} on test kitchens', '', f'`{made["command"]}`, cache `{made["cache"]["name"]}`. 95 % '
                       'intervals in brackets, over kitchens.', '', table(document['metrics']), ''])
 

@@ -76,7 +76,7 @@ def actions(
     if not main:
         return
     card = _card(checkpoint.model_id, recipe, outcome, data, seed, command_line(context))
-    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, heads={'mambavl': trained}), card=card)
+    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, heads={**checkpoint.heads, 'mambavl': trained}), card=card)
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
         return

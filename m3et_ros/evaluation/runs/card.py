@@ -43,6 +43,18 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
     return table(('Measure', 'Value'), cells)
 
 
+def actions_table(metrics: Mapping[str, Any]) -> str:
+    """Recognition and anticipation beside what labels of the past alone would guess."""
+    ways = [(f'{task}, asked {way.replace("_", " ")}', subsets['all']['action'])
+            for task, asked in metrics.items() if task != 'references'
+            for way, subsets in asked.items() if way != 'left_out']
+    ways += [(f'anticipation, {name.replace("_", " ")} of true labels', found['action'])
+             for name, found in metrics.get('references', {}).items()]
+    return table(('Action, verb and noun', 'Top-1', 'Top-5', 'Mean top-5 recall'),
+                 ((name, *(share(found[figure]) for figure in ('top1', 'top5', 'mean_top5_recall')))
+                  for name, found in ways))
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
     head = tuple(head)

@@ -4,7 +4,7 @@ import pytest
 
 from m3et_ros.data.kitchen.dataset import KitchenSamples
 from m3et_ros.data.kitchen.vocabulary import CLASSES
-from m3et_ros.evaluation.runs.card import number, reconstruction_table, share, table, vqa_table
+from m3et_ros.evaluation.runs.card import actions_table, number, reconstruction_table, share, table, vqa_table
 from m3et_ros.evaluation.runs.dense_scores import reconstruction_run
 from m3et_ros.evaluation.runs.questions import vqa_run
 
@@ -35,6 +35,15 @@ def test_the_frames_of_a_run(cache, tiny):
     assert number(scores['hidden']['psnr_hidden_db'], 'dB') in text
     assert all(number(holes[name]['rmse_m'], 'm') in text for name in ('model', 'nearest', 'telea', 'navier_stokes'))
     assert share(holes['telea']['model_below']) in text
+
+
+def test_the_actions_of_a_run():
+    found = {figure: {'value': value, 'low': None, 'high': None}
+             for figure, value in (('top1', .5), ('top5', .75), ('mean_top5_recall', .25))}
+    lines = actions_table({'recognition': {'left_out': {}, 'two_pass': {'all': {'action': found}}},
+                           'references': {'repeat_last': {'action': found}}}).splitlines()[2:]
+    assert lines == ['| recognition, asked two pass | 50.0 % | 75.0 % | 25.0 % |',
+                     '| anticipation, repeat last of true labels | 50.0 % | 75.0 % | 25.0 % |']
 
 
 @pytest.mark.parametrize('missing', ['value', 'low', 'high'])
