@@ -31,8 +31,8 @@ EPISODES = '0:1280'
 UNSEEN = '20000:20096'
 STEADY = ('--frames', '100', '--stride', '4')
 HEADS = {
-    'actions': ('--samples', '16000', '--length', '60'),
     'memory': (),
+    'actions': ('--samples', '16000', '--length', '60'),
 }
 MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 
@@ -89,8 +89,9 @@ def head(name: str, given: argparse.Namespace, episodes: Path) -> Path:
     """Train a head beside the model, and store it there; returns the folder of its checkpoint."""
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
+        encoded = ('--tokens', str(given.out / 'memory/frames')) if name == 'actions' else ()
         m3et('train', name, '--data', str(episodes), '--from', str(given.to), '--out', str(run), '--seed', given.seed,
-             *HEADS[name], *fast()[2:])
+             *encoded, *HEADS[name], *fast()[2:])
     halve(run / 'checkpoint', given.to)
     return run / 'checkpoint'
 

@@ -38,6 +38,9 @@ def actions(
         held_out: Annotated[int, typer.Option(min=0, help='Videos that are not learnt from, --history.')] = 80,
         start: Annotated[str, typer.Option('--from', help='Model whose tokens are read: checkpoint folder or '
                                            'named size.')] = 'kitchen',
+        tokens: Annotated[Path | None, typer.Option(
+            help='Folder of encoded frames, such as frames/ of m3et train memory; default in --out.',
+            show_default=False)] = None,
         samples: Annotated[int | None, typer.Option(min=1, help='Windows of the whole run.')] = None,
         batch: Annotated[int | None, typer.Option(min=1, help='Windows of one step.')] = None,
         length: Annotated[int, typer.Option(min=2, help='Frames of a window.')] = 100,
@@ -66,7 +69,7 @@ def actions(
         return
     try:
         recipe, checkpoint = Act(**given), open_checkpoint(start)
-        windows, head = _prepare(checkpoint, data or [], out, length, shared, seed, bf16)
+        windows, head = _prepare(checkpoint, data or [], tokens or out / TOKENS, length, shared, seed, bf16)
     except ValueError as error:
         raise Refused(f'{error}.') from error
     with asked_to_stop() as stop:
@@ -85,7 +88,7 @@ def actions(
         say('The run has not ended: the same command with --resume goes on.')
 
 
-def _prepare(checkpoint: Any, data: list[Path], out: Path, length: int, shared: bool, seed: int,
+def _prepare(checkpoint: Any, data: list[Path], folder: Path, length: int, shared: bool, seed: int,
              bf16: bool) -> tuple[Any, Any]:
     """The windows to learn from, and a head with random weights."""
     import torch
@@ -104,7 +107,7 @@ def _prepare(checkpoint: Any, data: list[Path], out: Path, length: int, shared: 
         raise Refused(f'The cache {wrong[0]} holds no training kitchens, and no model may learn from others; give one '
                       'of the train split.')
     config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(data), shared_A=shared)
-    tokens, episodes = watch_episodes(checkpoint, data, out / TOKENS, bf16=bf16, watch=track)
+    tokens, episodes = watch_episodes(checkpoint, data, folder, bf16=bf16, watch=track)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = MambaVL(config)

@@ -169,3 +169,12 @@ def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_side
     truth = sample.depth if sample.clean_depth is None else sample.clean_depth
     depth = None if sample.depth is None else noisy_depth(sample.depth, noise, rng)
     return replace(sample, rgb=noisy_rgb(sample.rgb, noise, rng), depth=depth, clean_depth=truth)
+
+
+STEADY = Noise(mirror=0.)
+"""A camera's disturbances; in a mirror only half of an episode would be stranger than none of it."""
+
+
+def steady(sample: Sample) -> Sample:
+    """The sample of a kitchen as a camera sees it whose faults stay the same throughout an episode."""
+    return disturb(sample, STEADY, np.random.default_rng((int(sample.key.split()[1]), 3)))

@@ -1,7 +1,7 @@
-"""What a memory learns from: every frame of cached episodes as a frozen M3ET saw it, and what is known about it.
+"""What heads learn from: every frame of cached episodes as a frozen M3ET saw it, encoded once and read many times.
 
-A folder holds, for each shard of the caches, patches.npy, (f, n, patch_width) float16, and tokens.npy, (f, frame_width)
-float16, and one index that names the model and the caches. Shards that are there already are not encoded again.
+A folder holds, for each shard of the caches, tokens.npy, (f, frame_width) float16, for a memory also patches.npy,
+(f, n, patch_width) float16, and one index that names the model. Shards that are there already are not encoded again.
 
 Symbols: f frames of a shard, n colour patches of a frame, g grid side (n = g^2), C classes.
 """
@@ -19,11 +19,11 @@ from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache import read_shards
 from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.noise import steady
 from m3et_ros.data.samples import Sample, collate
 from m3et_ros.data.shards import open_shard
 from m3et_ros.models.eye import patch_features, patch_width
 from m3et_ros.models.frame_token import GUIDES, frame_token, frame_width
-from m3et_ros.training.watched import steady
 
 INDEX, PATCHES, TOKENS = 'remembered.json', 'patches.npy', 'tokens.npy'
 BATCH = 25
@@ -32,7 +32,7 @@ Watch = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 
 
 def remember_frames(checkpoint: Checkpoint, folders: Sequence[Path], out: Path, *, bf16: bool = False,
-                    noisy: bool = True, watch: Watch = lambda items, *_: items) -> list[Path]:
+                    noisy: bool = True, patches: bool = True, watch: Watch = lambda items, *_: items) -> list[Path]:
     """Encode all frames of caches.
 
     Args:
@@ -41,6 +41,7 @@ def remember_frames(checkpoint: Checkpoint, folders: Sequence[Path], out: Path, 
         out: folder of what is encoded.
         bf16: matrix products in bfloat16.
         noisy: every second kitchen is seen through a disturbed camera; False leaves all of them clean.
+        patches: False keeps the tokens of frames alone.
         watch: hands on items while it tells how far along they are.
 
     Returns:
@@ -61,23 +62,27 @@ def remember_frames(checkpoint: Checkpoint, folders: Sequence[Path], out: Path, 
     jobs = [(path, range(sum(counts[:i]), sum(counts[:i + 1])), out / path.parent.name / path.name)
             for i, path in enumerate(shards)]
     for _, numbers, target in watch(jobs, len(jobs), 'shards encoded', 'shard'):
-        if not (target / TOKENS).exists():
-            _encode_shard(checkpoint, frames, numbers, target, bf16=bf16, noisy=noisy)
+        if not (target / TOKENS).exists() or patches and not (target / PATCHES).exists():
+            _encode_shard(checkpoint, frames, numbers, target, bf16=bf16, noisy=noisy, keep=patches)
     return [target for *_, target in jobs]
 
 
 def _encode_shard(checkpoint: Checkpoint, frames: KitchenSamples, numbers: range, target: Path, *, bf16: bool,
-                  noisy: bool) -> None:
-    """Write the two arrays of a shard, the one that tells of its end last."""
+                  noisy: bool, keep: bool) -> None:
+    """Write the arrays of a shard, the one that tells of its end last; `keep` wants the patches."""
+    (target / TOKENS).unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     config = checkpoint.model.config
-    patches = np.lib.format.open_memmap(target / PATCHES, 'w+', np.float16,
-                                        (len(numbers), config.image_tokens, patch_width(config)))
+    patches = np.lib.format.open_memmap(target / PATCHES, 'w+', np.float16, (
+        len(numbers), config.image_tokens, patch_width(config))) if keep else None
     tokens = np.empty((len(numbers), frame_width(config)), np.float16)
     for start in range(0, len(numbers), BATCH):
         samples = [seen(frames[i], noisy) for i in numbers[start:start + BATCH]]
-        patches[start:start + BATCH], tokens[start:start + BATCH] = look(samples, checkpoint, bf16=bf16)
-    patches.flush()
+        seen_patches, tokens[start:start + BATCH] = look(samples, checkpoint, bf16=bf16)
+        if keep:
+            patches[start:start + BATCH] = seen_patches
+    if keep:
+        patches.flush()
     part = target / f'part-{TOKENS}'
     np.save(part, tokens)
     part.replace(target / TOKENS)

@@ -19,9 +19,9 @@ from torch import Tensor
 from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.noise import steady
 from m3et_ros.data.samples import Sample, collate
 from m3et_ros.models.talk import SIDE, SIGHTS, vision_width, visual_tokens
-from m3et_ros.training.watched import steady
 
 VIEWS, INDEX = 'views.npy', 'seen.json'
 BATCH = 32

@@ -10,7 +10,8 @@ from m3et_ros.data.kitchen.generate import generate
 from m3et_ros.models.frame_token import GUIDES, frame_token, frame_width
 from m3et_ros.runtime.models import untrained
 from m3et_ros.runtime.preprocess import depth_input, depth_scale, rgb_input
-from m3et_ros.training.watched import encode, steady, watch_episodes
+from m3et_ros.training.remembered import PATCHES, remember_frames, seen
+from m3et_ros.training.watched import watch_episodes
 
 
 @pytest.fixture(scope='module')
@@ -20,26 +21,35 @@ def cache(tmp_path_factory):
                     backend='raycast', workers=0, progress=False)
 
 
-def test_tokens_are_what_the_robot_would_make_of_the_frames(cache, tmp_path):
+@pytest.mark.parametrize('frame', [5, 25])
+def test_tokens_are_what_the_robot_would_make_of_the_frames(cache, tmp_path, frame):
+    """The first kitchen is seen by a disturbed camera, the second by a clean one."""
     checkpoint = untrained('tiny', 0)
     tokens, episodes = watch_episodes(checkpoint, [cache], tmp_path / 'tokens')
-    frames = KitchenSamples(cache, questions=False)
+    sample = KitchenSamples(cache, questions=False)[frame]
     assert tokens.shape == (40, frame_width(checkpoint.model.config)) and len(episodes) == 2
-    sample = steady(frames[25])
-    np.testing.assert_allclose(tokens[25], encode([sample], checkpoint)[0], rtol=0.01, atol=0.01)
-    config = checkpoint.model.config
+    assert (seen(sample, True) is sample) == (frame == 25)
+    sample, config = seen(sample, True), checkpoint.model.config
     with torch.inference_mode():
         sight = checkpoint.model.see({'rgb': rgb_input(sample.rgb, config.image_size), 'depth': depth_input(
             sample.depth, config.image_size, depth_scale(sample.depth, config))})
         live = frame_token(checkpoint.model, sight, *checkpoint.tokenizer.encode(GUIDES, config.text_length))
-    np.testing.assert_allclose(tokens[25], live[0, 0], rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(tokens[frame], live[0, 0], rtol=0.01, atol=0.01)
 
 
 def test_what_was_encoded_is_not_encoded_again_nor_taken_for_another_models(cache, tmp_path):
     first, _ = watch_episodes(untrained('tiny', 0), [cache], tmp_path / 'tokens')
-    calls = []
-    again, _ = watch_episodes(untrained('tiny', 0), [cache], tmp_path / 'tokens',
-                              watch=lambda items, *_: calls.append(1) or items)
-    assert not calls and np.array_equal(first, again)
-    with pytest.raises(InputError, match='tokens of another model'):
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / 'tokens').rglob('tokens.npy')}
+    again, _ = watch_episodes(untrained('tiny', 0), [cache], tmp_path / 'tokens')
+    assert np.array_equal(first, again) and all(path.stat().st_mtime_ns == then for path, then in written.items())
+    with pytest.raises(InputError, match='what another model saw'):
         watch_episodes(untrained('tiny', 1), [cache], tmp_path / 'tokens')
+
+
+def test_an_action_head_reads_what_a_memory_has_seen(cache, tmp_path):
+    checkpoint = untrained('tiny', 0)
+    tokens, _ = watch_episodes(checkpoint, [cache], tmp_path / 'both')
+    assert not list((tmp_path / 'both').rglob(PATCHES))
+    folders = remember_frames(checkpoint, [cache], tmp_path / 'both')
+    assert all((folder / PATCHES).exists() for folder in folders)
+    assert np.array_equal(watch_episodes(checkpoint, [cache], tmp_path / 'both')[0], tokens)
