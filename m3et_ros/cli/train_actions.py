@@ -38,9 +38,7 @@ def actions(
         held_out: Annotated[int, typer.Option(min=0, help='Videos that are not learnt from, --history.')] = 80,
         start: Annotated[str, typer.Option('--from', help='Model whose tokens are read: checkpoint folder or '
                                            'named size.')] = 'kitchen',
-        tokens: Annotated[Path | None, typer.Option(
-            help='Folder of encoded frames, such as frames/ of m3et train memory; default in --out.',
-            show_default=False)] = None,
+        tokens: Annotated[Path | None, typer.Option(help='Encoded frames, as of m3et train memory: frames/.')] = None,
         samples: Annotated[int | None, typer.Option(min=1, help='Windows of the whole run.')] = None,
         batch: Annotated[int | None, typer.Option(min=1, help='Windows of one step.')] = None,
         length: Annotated[int, typer.Option(min=2, help='Frames of a window.')] = 100,
@@ -64,9 +62,8 @@ def actions(
         if not (epic and history) or data:
             raise Refused('Give --epic DIR with --history and without --data: of EPIC-KITCHENS-100 only the labels of '
                           'the past are learnt from.')
-        learn_history(Wish(epic, out, given, members, held_out, seed, minutes, resume, command_line(context)),
-                      as_json=as_json)
-        return
+        wish = Wish(epic, out, given, members, held_out, seed, minutes, resume, command_line(context))
+        return learn_history(wish, as_json=as_json)
     try:
         recipe, checkpoint = Act(**given), open_checkpoint(start)
         windows, head = _prepare(checkpoint, data or [], tokens or out / TOKENS, length, shared, seed, bf16)
@@ -79,7 +76,8 @@ def actions(
     if not main:
         return
     card = _card(checkpoint.model_id, recipe, outcome, data, seed, command_line(context))
-    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, heads={**checkpoint.heads, 'mambavl': trained}), card=card)
+    heads = {**checkpoint.heads, 'mambavl': trained}
+    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, heads=heads), card=card)
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
         return
