@@ -1,4 +1,4 @@
-"""`m3et replay`: a rosbag2 recording in the place of a camera, with or without the robot on it."""
+"""`m3et replay`: a rosbag2 recording in the place of a camera, with or without the robot on it, which can be scored."""
 
 import time
 from collections.abc import Sequence
@@ -36,21 +36,57 @@ def replay(
     model: Model = '',
     device: Device = '',
     params_file: ParamsFile = None,
+    evaluate: Annotated[bool, typer.Option('--evaluate', help='Run the robot on it, count what it serves and drops, '
+                                           'and ask it --questions at the end.')] = False,
+    questions: Annotated[list[Path] | None, typer.Option(help="With --evaluate: question file in OpenEQA's schema.",
+                                                         show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help='With --evaluate: folder for live.json and results.json.',
+                                             show_default=False)] = None,
+    rates: Annotated[list[float] | None, typer.Option(help='With --evaluate: a rate to try; may be repeated.',
+                                                      min=0.1, max=100, show_default=False)] = None,
     as_json: Json = False,
 ) -> int:
     """Play a recording onto its topics, with /clock."""
     facts = contents(bag)
+    if evaluate:
+        if out is None or loop or restamp:
+            raise Refused('--evaluate needs --out, and goes with neither --loop nor --restamp.')
+    elif questions or out or rates:
+        raise Refused('--questions, --out and --rates go with --evaluate.')
     chosen = {'topics': topics} if topics else {}
     player = ros_arguments(remaps=remaps or (), parameters=assignments(
-        path=str(bag), rate=rate, loop=loop, start_s=start, restamp=restamp, wait_for_subscribers=robot, **chosen))
+        path=str(bag), rate=rate, loop=loop, start_s=start, restamp=restamp, wait_for_subscribers=robot or evaluate,
+        **chosen))
     robot_arguments = model_arguments(below, camera, model=model, device=device, params_file=params_file,
                                       sim_time=not restamp,
-                                      parameters=transports(facts, camera, remaps or ())) if robot else None
+                                      parameters=transports(facts, camera, remaps or ())) if robot or evaluate else None
+    if evaluate:
+        _evaluate(facts, out, below, robot_arguments, player, rates or [rate], questions or [], remaps or (),
+                  as_json=as_json)
+        return 0
     begin = time.monotonic()
     code = _play(player, robot_arguments)
     if as_json:
         emit(facts | {'played_s': time.monotonic() - begin, 'exit_code': code})
     return code
+
+
+def _evaluate(facts: dict, out: Path, below: str, robot: list[str], player: list[str], rates: Sequence[float],
+              questions: list[Path], remaps: Sequence[str], *, as_json: bool) -> None:
+    """Score the live robot on a recording."""
+    from m3et_ros.cli.evaluate import _make
+    from m3et_ros.cli.replay_evaluate import Live, evaluate_live
+    from m3et_ros.data.openeqa import episode_name, read_question_files
+
+    path = Path(facts['bag'])
+    asked = [question for question in read_question_files(questions) if question.episode == episode_name(path)]
+    if questions and not asked:
+        raise Refused(f'No question is about {episode_name(path)}; give questions of this recording.')
+    renamed = dict(rule.split(':=', 1) for rule in remaps if ':=' in rule)
+    images = max(topic['messages'] for name, topic in facts['topics'].items()
+                 if '/color/image_raw' in renamed.get(name, name))
+    _make(out)
+    evaluate_live(Live(path, out, namespace(below), robot, player, images, rates, asked), as_json=as_json)
 
 
 def contents(bag: Path) -> dict:
