@@ -1,0 +1,140 @@
+"""What a token costs behind a long context: all-Mamba, MaTVLM's hybrids and a Transformer of the same size, in one run.
+
+    python benchmarks/decode.py                        # writes benchmarks/results/decode.json
+    python benchmarks/decode.py --width 512 --layers 8
+
+Time is CPU time of this process on one thread, so that other work on the machine does not count; the models take turns
+and the median over tokens is told. States are filled with random numbers as large as those of a context of that
+length: what a step costs does not depend on them. Memory is that of weights and states, in float32, of one sequence.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from runs import RESULTS, told_to_end, write
+
+from m3et_ros.evaluation.runs.report import environment
+from m3et_ros.layers.attention import AttentionState
+from m3et_ros.layers.causal import CausalAttention
+from m3et_ros.models.language import LanguageConfig, LanguageModel
+from m3et_ros.models.matvlm import replaced, spread
+
+SHARES = {'hybrid_1/4': 0.25, 'hybrid_1/2': 0.5}
+
+
+def models(width: int, layers: int, vocabulary: int) -> dict[str, LanguageModel]:
+    """The models by name; the Transformer is the hybrids' teacher, the all-Mamba has about as many parameters."""
+    teacher = LanguageConfig(name='transformer', vocabulary=vocabulary, d=width, schedule='T' * layers,
+                             heads=width // 64, channels=32, hidden=4 * width, norm='layer')
+    configs = {'transformer': teacher} | {name: replaced(teacher, spread(layers, share))
+                                          for name, share in SHARES.items()}
+    built = {name: LanguageModel(config) for name, config in configs.items()}
+    # The number of Mamba-2 layers that comes nearest to the Transformer's parameters.
+    sizes = {n: LanguageConfig(name='mamba', vocabulary=vocabulary, d=width, schedule='M' * n, N=64, P=64)
+             for n in range(layers, 3 * layers + 1)}
+    with torch.device('meta'):
+        counts = {n: parameters(LanguageModel(config)) for n, config in sizes.items()}
+    nearest = min(counts, key=lambda n: abs(counts[n] - parameters(built['transformer'])))
+    return {'mamba': LanguageModel(sizes[nearest]), **built}
+
+
+def parameters(model: LanguageModel) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def filled(model: LanguageModel, context: int) -> tuple:
+    """States as large as a context of so many tokens leaves them."""
+    states = []
+    for layer in model.layers:
+        mixer = layer.mixer
+        if isinstance(mixer, CausalAttention):
+            shape = (1, mixer.kv_heads, context, model.config.d // mixer.heads)
+            states.append(AttentionState(torch.randn(shape), torch.randn(shape), None))
+        else:
+            empty = mixer.init_state(1)
+            states.append(empty._replace(ssm=torch.randn_like(empty.ssm)))
+    return tuple(states)
+
+
+def state_bytes(states: tuple) -> int:
+    """Memory of the states of a sequence."""
+    return sum(part.numel() * part.element_size() for state in states for part in state if part is not None)
+
+
+@torch.inference_mode()
+def seconds(model: LanguageModel, states: tuple, tokens: int) -> list[float]:
+    """CPU seconds of each of so many steps."""
+    found, x = [], torch.zeros(1, 1, model.config.d)
+    for _ in range(tokens):
+        start = time.process_time()
+        states = model(x, states=states, return_states=True, last=1).states
+        found.append(time.process_time() - start)
+    return found
+
+
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    """Every model at every context."""
+    torch.manual_seed(0)
+    built = {name: model.eval() for name, model in models(asked.width, asked.layers, asked.vocabulary).items()}
+    rows: dict[str, Any] = {name: {'schedule': model.config.schedule, 'parameters': parameters(model),
+                                   'contexts': {}} for name, model in built.items()}
+    for context in asked.contexts:
+        times: dict[str, list[float]] = {name: [] for name in built}
+        for _ in range(asked.rounds):
+            for name, model in built.items():  # in turns, so that a busy spell meets all of them
+                times[name] += seconds(model, filled(model, context), asked.tokens + 2)[2:]
+        for name, model in built.items():
+            states = state_bytes(filled(model, context))
+            rows[name]['contexts'][str(context)] = {
+                'ms_per_token': round(1e3 * statistics.median(times[name]), 4), 'state_bytes': states,
+                'bytes': states + 4 * parameters(model)}
+    return rows
+
+
+def summary(rows: dict[str, Any], contexts: list[int]) -> dict[str, Any]:
+    """Speed and memory against the Transformer, and what the last context costs over the first."""
+    found: dict[str, Any] = {}
+    for name, row in rows.items():
+        at = {context: row['contexts'][str(context)] for context in contexts}
+        base = {context: rows['transformer']['contexts'][str(context)] for context in contexts}
+        found[name] = {
+            'times_as_fast': {str(c): round(base[c]['ms_per_token'] / at[c]['ms_per_token'], 3) for c in contexts},
+            'memory_less': {str(c): round(1 - at[c]['bytes'] / base[c]['bytes'], 4) for c in contexts},
+            'state_less': {str(c): round(1 - at[c]['state_bytes'] / base[c]['state_bytes'], 4) for c in contexts},
+            'last_over_first_ms': round(at[contexts[-1]]['ms_per_token'] / at[contexts[0]]['ms_per_token'], 4)}
+    return found
+
+
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    found.add_argument('--width', type=int, default=256, help='a multiple of 64')
+    found.add_argument('--layers', type=int, default=4, help='of the Transformer')
+    found.add_argument('--vocabulary', type=int, default=528)
+    found.add_argument('--contexts', type=int, nargs='+', default=[1024, 4096, 16384])
+    found.add_argument('--tokens', type=int, default=20, help='timed at each context in each round')
+    found.add_argument('--rounds', type=int, default=3)
+    found.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
+    return found.parse_args()
+
+
+def main() -> None:
+    """Measure and write the table."""
+    asked = options()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    rows = measure(asked)
+    settings = {name: value for name, value in vars(asked).items() if name != 'results'}
+    write(asked.results or RESULTS / 'decode.json', {
+        'made_by': {'command': 'python benchmarks/decode.py', 'settings': settings,
+                    'environment': environment(torch.device('cpu'))},
+        'rows': rows, 'against_the_transformer': summary(rows, asked.contexts)})
+
+
+if __name__ == '__main__':
+    told_to_end(main)

@@ -1,0 +1,174 @@
+"""The stages of the generative family: what each trains, what it is paid for, and that a broken run goes on."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.kitchen.talk import Talk, Turn
+from m3et_ros.models.talk import VARIANTS, kitchen_config, read_texts
+from m3et_ros.training.distil import DistilConfig, distil
+from m3et_ros.training.loop import Sitting
+from m3et_ros.training.seen import Views
+from m3et_ros.training.talk import Chat, CollateTalk, Connect, Distil, Words, encode_turns
+from m3et_ros.training.talk_run import Course, Run, Unfinished, talk_tokenizer
+
+COLOURS = ('red', 'green', 'blue', 'white')
+SMALL = {'samples': 12, 'batch': 4}
+
+
+class Toys:
+    """Eight views in which a cup has the colour that their features tell."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        colour = COLOURS[index % 4]
+        turns = (Turn('What colour is the cup?', f'The cup is {colour}.', 'colour'),
+                 Turn('Is the cup red?', 'Yes, the cup is red.' if colour == 'red' else 'No, the cup is not red.',
+                      'colour'))
+        return Talk(index, turns, Turn('What do you see?', f'I can see a {colour} cup.', 'describe'),
+                    np.full((112, 112, 3), 20 * index, np.uint8), f'seed {index} tick 0')
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+    return talk_tokenizer()
+
+
+@pytest.fixture(scope='module')
+def views():
+    features = np.random.default_rng(0).standard_normal((4, 81, 16)).astype(np.float16)
+    return Views(np.concatenate([features, features]), np.arange(8), (9, 9), 'tiny-random-0')
+
+
+@pytest.fixture(scope='module')
+def batch(tokenizer, views):
+    return CollateTalk(tokenizer, views)([Toys()[i] for i in range(4)])[0]
+
+
+@pytest.fixture
+def course(tokenizer):
+    def make(variant, **changes):
+        config = kitchen_config(variant, d_vision=16, vocabulary=tokenizer.vocabulary, d=64, layers=4)
+        given = {'words': Words(**SMALL), 'connect': Connect(**SMALL), 'chat': Chat(**SMALL)} | changes
+        return Course(config, **given)
+    return make
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_texts_behind_one_image_are_read_as_each_alone(course, batch, variant):
+    model = course(variant).config.build().eval()
+    together = read_texts(model, batch['features'], batch['ids'], keep=(1,))
+    alone = model(batch['features'].repeat_interleave(2, 0), batch['ids'], keep=(1,))
+    torch.testing.assert_close(together.logits, alone.logits, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(together.hidden[1], alone.hidden[1][::2, :81], rtol=1e-3, atol=1e-4)
+
+
+def test_answers_and_their_ends_are_learnt_and_prompts_are_not(tokenizer):
+    turns = [Toys()[0].turns[0], Toys()[0].description]
+    ids, labels = encode_turns(turns, tokenizer)
+    for row, turn in enumerate(turns):
+        learnt = labels[row][labels[row] >= 0]
+        assert tokenizer.decode(learnt[:-1]) == turn.reply.lower() and learnt[-1] == tokenizer.sep
+        assert ids[row][labels[row] >= 0].equal(learnt) and ids[row, 0] == tokenizer.cls
+
+
+def test_pads_cost_nothing(course, batch):
+    model, draw = course('ml_mamba').config.build().eval(), torch.Generator
+    longer = dict(batch)
+    for name, fill in (('ids', 0), ('labels', -100), ('told', 0), ('told_labels', -100)):
+        longer[name] = torch.nn.functional.pad(batch[name], (0, 5), value=fill)
+    for recipe in (Words(**SMALL), Connect(**SMALL, told=1), Chat(**SMALL, told=1)):
+        one, two = (recipe.losses(model, given, draw()) for given in (batch, longer))
+        assert one.keys() == two.keys() and len(one) == 2
+        for name in one:
+            torch.testing.assert_close(one[name], two[name])
+
+
+def test_only_emma_with_its_head_predicts_pixels(course, batch, tokenizer, views, tmp_path):
+    for fusion, taps in ((True, (0, 1, 2, 3)), (False, (3,))):
+        run = Run(course('emma', fusion=fusion), Toys(), views, tokenizer, tmp_path)
+        model = run.start()
+        found = Chat(**SMALL).losses(model, batch, torch.Generator())
+        assert model.alignment.config.taps == taps and found['pixels'] > 0
+    bare = Run(course('emma', aligned=False), Toys(), views, tokenizer, tmp_path).start()
+    assert 'pixels' not in Chat(**SMALL).losses(bare, batch, torch.Generator())
+    assert 'pixels' not in Chat(**SMALL, align=0).losses(model, batch, torch.Generator())
+
+
+def test_each_stage_trains_its_own_part(course, views, tokenizer, tmp_path):
+    run = Run(course('ml_mamba', words=None, chat=None), Toys(), views, tokenizer, tmp_path)
+    before = run.start().state_dict()
+    after = run.train()[1].state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith('connector.') for name in changed)
+    run = Run(course('ml_mamba', connect=None, chat=None), Toys(), views, tokenizer, tmp_path / 'words')
+    after = run.train()[1].state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith('language.') for name in changed)
+
+
+def test_a_hybrid_learns_from_its_teacher_who_stays(course, views, tokenizer, tmp_path):
+    asked = course('matvlm', distil=Distil(**SMALL), share=0.5)
+    run = Run(asked, Toys(), views, tokenizer, tmp_path)
+    config, student = run.train()
+    assert config.model.language.schedule == 'STST'
+    assert set(run.outcomes) == {'0_words', '1_connect', '2_chat', '3_distil'}
+    assert set(run.outcomes['3_distil'].losses) == {'layer', 'prob', 'ce'}
+    teacher = copy.deepcopy(run.taught.state_dict())
+    again = Run(asked, Toys(), views, tokenizer, tmp_path / 'again')
+    config, same = again.train(run.taught)
+    assert set(again.outcomes) == {'3_distil'} and again.taught is None
+    assert all(torch.equal(value, run.taught.state_dict()[name]) for name, value in teacher.items())
+    assert all(torch.equal(value, student.state_dict()[name]) for name, value in same.state_dict().items())
+    kept = [name for name in teacher if '.mixer.' not in name and name.startswith('language.')]
+    assert all(torch.equal(teacher[name], student.state_dict()[name]) for name in kept)
+
+
+def test_random_mixers_share_nothing_with_attention(course, views, tokenizer, tmp_path):
+    teacher = course('matvlm').config.build().requires_grad_(False)
+    run = {seeded: Run(course('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
+           for seeded in (True, False)}
+    out = teacher.language.layers[0].mixer.dense.weight
+    assert torch.equal(run[True].language.layers[0].mixer.out_proj.weight, out)
+    assert not torch.equal(run[False].language.layers[0].mixer.out_proj.weight, out)
+
+
+def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(course, batch):
+    teacher = course('matvlm').config.build().eval().requires_grad_(False)
+    student = copy.deepcopy(teacher)
+
+    def paid():
+        return float(distil(teacher, student, lambda model: read_texts(model, batch['features'], batch['ids']).logits,
+                            config=DistilConfig(prob=0), places=(0, 2))['layer'])
+    assert paid() == pytest.approx(0, abs=1e-4)
+    student.language.layers[2].fc1.weight.data *= 1.5
+    assert paid() > 1e-2
+
+
+def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer, tmp_path):
+    asked = course('ml_mamba', words=Words(**SMALL), chat=Chat(**SMALL, told=0.5))
+    whole = Run(asked, Toys(), views, tokenizer, tmp_path / 'whole').train()[1]
+    steps = []
+
+    def stop():
+        steps.append(1)
+        return len(steps) == 4
+    with pytest.raises(Unfinished):
+        Run(asked, Toys(), views, tokenizer, tmp_path / 'broken', stop=stop).train()
+    on = Run(asked, Toys(), views, tokenizer, tmp_path / 'broken', sitting=Sitting(resume=True)).train()[1]
+    assert len(steps) == 4
+    assert all(torch.equal(value, on.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_what_is_seen_is_learnt(course, views, tokenizer, batch, tmp_path):
+    chat = Chat(samples=160, batch=8, lr=3e-3, warm_up=0.1, told=0)
+    asked = course('matvlm', words=None, connect=None, chat=chat)
+    run = Run(replace(asked, seed=1), Toys(), views, tokenizer, tmp_path)
+    first = float(chat.losses(run.start(), batch, torch.Generator())['answer'])
+    run.train()
+    assert run.outcomes['2_chat'].losses['answer'] < 0.5 * first
