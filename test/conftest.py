@@ -14,3 +14,6 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)  # the wheels do not set it
 os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')  # wrong types in message fields raise
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # two spinning workers on two cores are slower than one
+# Which runtime serves must not depend on what is installed, and building graphs takes minutes.
+os.environ.setdefault('M3ET_RUNTIME', 'torch')
+os.environ.setdefault('M3ET_KERNELS', 'off')

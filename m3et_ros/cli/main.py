@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from m3et_ros import __version__
-from m3et_ros.cli import ask, demo, doctor, evaluate, generate, models, record, replay, robot, train
+from m3et_ros.cli import ask, build, demo, doctor, evaluate, generate, models, record, replay, robot, train
 from m3et_ros.cli.output import report, say
 
 app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=False,
@@ -29,6 +29,7 @@ for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, mode
     app.command(verb.__name__)(verb)
 app.add_typer(train.app, name='train')
 app.add_typer(evaluate.app, name='evaluate')
+app.add_typer(build.app, name='build')
 
 
 def _show_version(wanted: bool) -> None:

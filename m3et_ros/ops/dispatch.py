@@ -1,8 +1,9 @@
 """Which kernel serves an operator on a device, and why.
 
-Each operator has a sequential reference, a tensor form that runs wherever torch does, and perhaps a fused kernel of
-mamba-ssm, looked for at run time and never needed. None is trusted unseen: before its first use on a device a form is
-compared with the reference on a small fixed input, outputs and gradients; one that disagrees is not used.
+Each operator has a sequential reference, a tensor form that runs wherever torch does, and perhaps a faster kernel,
+looked for at run time and never needed: of mamba-ssm on CUDA, in C++ on a CPU where it was built. None is trusted
+unseen: before its first use on a device a form is compared with the reference on a small fixed input, outputs and
+gradients; one that disagrees is not used.
 """
 
 import logging
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from m3et_ros.ops import native
 from m3et_ros.ops.precision import no_autocast
 
 Form = Callable[..., tuple[Tensor, Tensor]]
-KERNELS = ('auto', 'fused', 'tensor', 'reference')
-FUSED = 'mamba-ssm'
+KERNELS = ('auto', 'fused', 'native', 'tensor', 'reference')
+FUSED, NATIVE = 'mamba-ssm', 'native'
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,8 @@ class Operator:
     tensor_name: str
     # Imports the fused form; raises whatever a missing or broken installation raises.
     load_fused: Callable[[], Form]
+    # Form in C++, which serves only once ops.native has its library.
+    native: Form
     # A small fixed input, keyword arguments of every form (on the CPU).
     probe: Callable[[], dict[str, Tensor]]
     # Largest accepted difference from the reference, as a share of the largest reference value.
@@ -46,7 +50,7 @@ class KernelChoice:
 
     # Operator.
     op: str
-    # 'mamba-ssm', the name of the tensor form, or 'reference'.
+    # 'mamba-ssm', 'native', the name of the tensor form, or 'reference'.
     name: str
     # Largest difference from the reference on the fixed input, as a share of the largest reference value.
     max_error: float
@@ -73,12 +77,17 @@ def describe(device: torch.device | str) -> list[KernelChoice]:
     return [choose(op, device) for op in _operators]
 
 
+def forget() -> None:
+    """Decide anew: a library has come or gone."""
+    _served.clear()
+
+
 def form(op: str, kernel: str, device: torch.device) -> Form:
-    """The function to call for `kernel`: 'auto', 'fused', 'tensor' or 'reference'.
+    """The function to call for `kernel`, one of KERNELS.
 
     Raises:
         ValueError: unknown kernel.
-        RuntimeError: 'fused' was asked for and cannot be had.
+        RuntimeError: 'fused' or 'native' was asked for and cannot be had.
     """
     operator = _operators[op]
     if kernel not in KERNELS:
@@ -89,8 +98,8 @@ def form(op: str, kernel: str, device: torch.device) -> Form:
     if kernel == 'tensor' or torch.compiler.is_compiling() or device.type == 'meta':
         return operator.tensor
     choice, function = _serve(op, device)
-    if kernel == 'fused' and choice.name != FUSED:
-        raise RuntimeError(f"no fused kernel for {op} on {device}: {choice.reason}; use kernel='auto'")
+    if kernel != 'auto' and choice.name != {'fused': FUSED, 'native': NATIVE}[kernel]:
+        raise RuntimeError(f"no {kernel} kernel for {op} on {device}: {choice.reason}; use kernel='auto'")
     return function
 
 
@@ -101,14 +110,15 @@ def _serve(op: str, device: torch.device) -> tuple[KernelChoice, Form]:
 
 
 def decide(operator: Operator, device: torch.device) -> tuple[KernelChoice, Form]:
-    """Take the first of fused, tensor and reference form that runs and agrees; a failed check is logged."""
+    """Take the first of fast, tensor and reference form that runs and agrees; a failed check is logged."""
     name, tolerance = operator.name, operator.tolerance
-    fused, why = _fused(operator, device)
-    if fused is not None:
-        error = _disagreement(operator, fused, device)
+    fast, kind, why = _fast(operator, device)
+    if fast is not None:
+        error = _disagreement(operator, fast, device)
         if error <= tolerance:
-            return KernelChoice(name, FUSED, error, f'agrees with the reference to {error:.0e}'), fused
-        why = f'{FUSED} is off by {error:.0e}, more than {tolerance:.0e}'
+            said = f'agrees with the reference to {error:.0e}'
+            return KernelChoice(name, kind, error, f'{why}, {said}' if why else said), fast
+        why = f'{kind} is off by {error:.0e}, more than {tolerance:.0e}'
         log.warning('%s on %s: %s; using %s', name, device, why, operator.tensor_name)
     error = _disagreement(operator, operator.tensor, device)
     if error <= tolerance:
@@ -118,15 +128,18 @@ def decide(operator: Operator, device: torch.device) -> tuple[KernelChoice, Form
     return KernelChoice(name, 'reference', 0.0, why), operator.reference
 
 
-def _fused(operator: Operator, device: torch.device) -> tuple[Form | None, str]:
+def _fast(operator: Operator, device: torch.device) -> tuple[Form | None, str, str]:
+    """A form beyond plain torch, what it is called, and what is to be said of it or of its absence."""
+    if device.type == 'cpu' and native.loaded():
+        return operator.native, NATIVE, native.instruction_set()
     if device.type != 'cuda':
-        return None, 'no CUDA device' if not torch.cuda.is_available() else f'{device} is not a CUDA device'
+        return None, '', 'no CUDA device' if not torch.cuda.is_available() else f'{device} is not a CUDA device'
     try:
-        return operator.load_fused(), ''
+        return operator.load_fused(), FUSED, ''
     except Exception as error:  # a broken binary raises nearly anything, and none of it may stop the model
         why = f'{FUSED} cannot be imported ({type(error).__name__}: {error})'.splitlines()[0]
         log.info('%s on %s: %s; using %s', operator.name, device, why, operator.tensor_name)
-        return None, why
+        return None, '', why
 
 
 def _disagreement(operator: Operator, candidate: Form, device: torch.device) -> float:

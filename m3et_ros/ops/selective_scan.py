@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m3et_ros.ops import dispatch
+from m3et_ros.ops import dispatch, native
 from m3et_ros.ops.blocked_scan import blocked_scan
 from m3et_ros.ops.fused import load_selective_scan
 from m3et_ros.ops.precision import no_autocast, work_dtype
@@ -24,19 +24,20 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D:
 
     Args:
         x, dt, A, B, C, D, z, state: as at the head of this file.
-        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'tensor' (blocks, plain torch) or 'reference'. The fused kernel
-            cannot start from a state: 'auto' then takes the tensor form. Nor does its last state carry a gradient.
+        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'native' (C++ on the CPU, where it was built), 'tensor' (blocks,
+            plain torch) or 'reference'. The fused kernel cannot start from a state: 'auto' then takes the tensor form.
+            Nor does its last state carry a gradient.
 
     Returns:
         y (Bt, L, D) and the state after the last token (Bt, D, N).
 
     Raises:
         ValueError: an empty sequence or an unknown kernel.
-        RuntimeError: kernel='fused' where there is none.
+        RuntimeError: kernel='fused' or 'native' where there is none.
     """
     if not x.shape[1]:
         raise ValueError('the sequence has no tokens: a scan needs at least one')
-    if kernel == 'auto' and state is not None:
+    if kernel == 'auto' and state is not None and x.is_cuda:
         kernel = 'tensor'
     return dispatch.form('selective_scan', kernel, x.device)(x, dt, A, B, C, D=D, z=z, state=state)
 
@@ -72,6 +73,17 @@ def selective_scan_blocked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tenso
     return _finish(y, x, D, z), state
 
 
+def selective_scan_native(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
+                          z: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Scan in C++ (native/), token by token in registers; float64 goes to the blocked form."""
+    if work_dtype(x) != torch.float32:
+        return selective_scan_blocked(x, dt, A, B, C, D=D, z=z, state=state)
+    inputs = (*(t.float() for t in (x, dt, A, B, C)), _initial(state, x, A))
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    y, last, _ = native.selective_scan(*inputs, keep)
+    return _finish(y, x, D, z), last
+
+
 def _initial(state: Tensor | None, x: Tensor, A: Tensor) -> Tensor:
     if state is None:
         return x.new_zeros(x.shape[0], *A.shape, dtype=work_dtype(x))
@@ -98,4 +110,4 @@ def _probe() -> dict[str, Tensor]:
 
 dispatch.register(dispatch.Operator(
     name='selective_scan', reference=selective_scan_reference, tensor=selective_scan_blocked, tensor_name='blocked',
-    load_fused=load_selective_scan, probe=_probe, tolerance=1e-4))
+    load_fused=load_selective_scan, native=selective_scan_native, probe=_probe, tolerance=1e-4))

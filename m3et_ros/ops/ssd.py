@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m3et_ros.ops import dispatch
+from m3et_ros.ops import dispatch, native
 from m3et_ros.ops.fused import load_ssd
 from m3et_ros.ops.precision import no_autocast, work_dtype
 
@@ -25,14 +25,15 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | N
     Args:
         x, dt, A, B, C, D, state: as at the head of this file.
         chunk: longest chunk, tokens; 64 or 98 serve best, error and work grow with it.
-        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'tensor' (chunked, plain torch) or 'reference'.
+        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'native' (C++ on the CPU, where it was built), 'tensor' (chunked,
+            plain torch) or 'reference'.
 
     Returns:
         y (Bt, L, H, P) and the state after the last token (Bt, H, P, N).
 
     Raises:
         ValueError: an empty sequence, G not dividing H, chunk below 1, or an unknown kernel.
-        RuntimeError: kernel='fused' where there is none.
+        RuntimeError: kernel='fused' or 'native' where there is none.
     """
     if not x.shape[1] or chunk < 1:
         raise ValueError(f'{x.shape[1]} tokens in chunks of {chunk}: a scan needs at least one of each')
@@ -88,6 +89,15 @@ def ssd_chunked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Te
         y = earlier * _per_token(_exp(log_decay)) + _within(written, log_decay, Bs, Cs)
     y = y.movedim(3, 2).reshape(x.shape[0], chunks * Q, *x.shape[2:])[:, :length]
     return _finish(y, x, D), last.permute(0, 1, 3, 4, 2).flatten(1, 2)
+
+
+def ssd_native(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
+               state: Tensor | None = None, chunk: int = 64) -> tuple[Tensor, Tensor]:
+    """Scan in C++ (native/), token by token in registers; float64 goes to the chunked form."""
+    if work_dtype(x) != torch.float32:
+        return ssd_chunked(x, dt, A, B, C, D=D, state=state, chunk=chunk)
+    y, last = native.ssd(*(t.float() for t in (x, dt, A, B, C)), _initial(state, x, B))
+    return _finish(y, x, D), last
 
 
 def _within(written: Tensor, log_decay: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -160,5 +170,5 @@ def _probe() -> dict[str, Tensor]:
 
 # The Triton kernels multiply in TF32, whose steps are 1e-3 of a number.
 dispatch.register(dispatch.Operator(
-    name='ssd', reference=ssd_reference, tensor=ssd_chunked, tensor_name='chunked', load_fused=load_ssd, probe=_probe,
-    tolerance=2e-3))
+    name='ssd', reference=ssd_reference, tensor=ssd_chunked, tensor_name='chunked', load_fused=load_ssd,
+    native=ssd_native, probe=_probe, tolerance=2e-3))

@@ -1,0 +1,104 @@
+"""What the benchmarks of speed have in common: turns, medians of CPU time, agreement first, and what the machine is.
+
+All variants run in one process, in turn, each round beginning with another one; the figure is the median of the
+process's CPU time with one thread, which a busy neighbour moves least. Compare inside one run only.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m3et_ros.cli.output import note, table
+
+RESULTS = Path(__file__).parent / 'results'
+
+
+def options(doc: str, rounds: int = 9) -> argparse.ArgumentParser:
+    """The options that all benchmarks of speed have."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=rounds, help='measurements of each variant')
+    parser.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
+    return parser
+
+
+def one_thread() -> None:
+    """One thread, and denormals as every compiled kernel treats them: what is measured is arithmetic."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def interleaved(work: Mapping[str, Callable[[], Any]], rounds: int, what: str = '') -> dict[str, float]:
+    """Median milliseconds of CPU time of each variant, every round one of each."""
+    names, times = list(work), {name: [] for name in work}
+    for number in range(-1, rounds):
+        turn = max(number, 0) % len(names)
+        for name in names[turn:] + names[:turn]:
+            start = time.process_time_ns()
+            work[name]()
+            if number >= 0:
+                times[name].append((time.process_time_ns() - start) / 1e6)
+        if what:
+            note(f'{what}: round {number + 1} of {rounds}')
+    return {name: round(statistics.median(found), 4) for name, found in times.items()}
+
+
+def error(found: Tensor, wanted: Tensor) -> float:
+    """Largest difference as a share of the largest wanted value."""
+    found, wanted = (t.detach().double() for t in (found, wanted))
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
+
+
+def ratios(ms: Mapping[str, float], base: str) -> dict[str, float]:
+    """How many times as fast as `base` each variant is."""
+    return {name: round(ms[base] / value, 3) for name, value in ms.items() if name != base}
+
+
+def environment() -> dict[str, Any]:
+    """What a figure depends on, without a name or path of this machine."""
+    versions = {}
+    for name in ('torch', 'numpy', 'openvino', 'transformers'):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
+    return {'python': platform.python_version(), **versions, 'machine': platform.machine(), 'cpu': cpu_name(),
+            'cores': os.cpu_count(), 'threads': 1,
+            **{name: bool(known.get(name)) for name in ('avx512_f', 'avx512_bf16', 'amx_bf16')},
+            'load': round(os.getloadavg()[0], 1), 'note': 'shared machine: other jobs ran on all cores'
+            if os.getloadavg()[0] > 1.5 else 'otherwise quiet machine'}
+
+
+def cpu_name() -> str:
+    """Model name of the CPU, as the kernel tells it."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor() or 'unknown'
+    return next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), 'unknown')
+
+
+def finish(name: str, document: dict[str, Any], path: Path | None) -> None:
+    """Write the result so that it is there whole or not at all, and say where."""
+    path = path or RESULTS / f'{name}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.part')
+    document = {'benchmark': name, **document, 'environment': environment()}
+    part.write_text(json.dumps(document, indent=2, allow_nan=False) + '\n', encoding='utf-8')
+    part.replace(path)
+    for case, rows in document.get('cases', {}).items():
+        print(f'\n{case}')
+        print(table([('variant', 'CPU ms', 'times', 'error'), *(
+            (variant, f'{ms:.2f}', rows['times_as_fast'].get(variant, ''), rows.get('error', {}).get(variant, ''))
+            for variant, ms in rows['cpu_ms'].items())], right=(1, 2, 3)))
+    print(f'\nWritten: {path.name}')

@@ -1,0 +1,86 @@
+"""Build the native scans once, find them again, and hand them to the operators.
+
+    m3et build kernels            # needs a C++ compiler, takes some seconds, writes to the cache
+
+The library serves every x86 CPU with the instructions that CPU has, and is named after its source and its compiler's
+machine, so that another version of the package never takes it.
+"""
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.ops import dispatch, native
+
+LOG = logging.getLogger(__name__)
+SOURCE = Path(native.__file__).with_name('scans.cpp')
+COMPILERS = ('c++', 'g++', 'clang++')
+FLAGS = ('-O3', '-std=c++17', '-shared', '-fPIC', '-Wno-psabi', '-fno-math-errno', '-ffp-contract=fast')
+LIMIT_S = 1800
+
+
+def cache() -> Path:
+    """Folder of what is built or compiled on this machine: $M3ET_CACHE, else m3et below the user's cache folder."""
+    own = os.environ.get('M3ET_CACHE')
+    return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'm3et'
+
+
+def library() -> Path:
+    """Where the library of this source and machine belongs, whether it is there or not."""
+    digest = hashlib.sha256(SOURCE.read_bytes() + ' '.join(FLAGS).encode()).hexdigest()[:12]
+    return cache() / 'kernels' / f'scans-{platform.machine()}-{digest}.so'
+
+
+def compiler() -> str | None:
+    """A C++ compiler: $CXX, or the first of the usual names; None where there is none."""
+    named = os.environ.get('CXX')
+    return next((found for name in ([named] if named else COMPILERS) if (found := shutil.which(name))), None)
+
+
+def build() -> Path:
+    """Compile the library, or leave the one that is there.
+
+    Raises:
+        InputError: there is no compiler, or it failed.
+    """
+    path, program = library(), compiler()
+    if path.exists():
+        return path
+    if program is None:
+        raise InputError('no_compiler', 'There is no C++ compiler; install g++ (apt-get install g++) or name one in '
+                         'the environment variable CXX. The package runs without these kernels.')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f'.{os.getpid()}.part')
+    try:
+        subprocess.run([program, *FLAGS, str(SOURCE), '-o', str(part)], check=True, capture_output=True, text=True,
+                       timeout=LIMIT_S)
+        native.load(str(part))  # a library that this machine cannot open is not kept
+        native.unload()
+        part.replace(path)
+    except (subprocess.SubprocessError, OSError) as error:
+        said = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()
+        raise InputError('kernel_build', f'{program} could not build the kernels ({said[0] if said else error}); the '
+                         'package runs without them.') from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def use_built() -> bool:
+    """Let the operators use the library where it was built; whether they do. M3ET_KERNELS=off leaves it alone."""
+    if native.loaded() or os.environ.get('M3ET_KERNELS') == 'off':
+        return native.loaded()
+    path = library()
+    if not path.exists():
+        return False
+    try:
+        LOG.info('The native scans (%s) are used from %s.', native.load(str(path)), path.name)
+    except OSError as error:
+        LOG.warning('The native scans cannot be opened (%s); the forms in torch serve.', error)
+    dispatch.forget()
+    return native.loaded()

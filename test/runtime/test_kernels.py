@@ -1,0 +1,49 @@
+"""Building the native scans: what is said without a compiler, and that a broken library is not used."""
+
+import pytest
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.ops import dispatch, native
+from m3et_ros.runtime import kernels
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('M3ET_CACHE', str(tmp_path))
+    monkeypatch.delenv('M3ET_KERNELS', raising=False)
+    monkeypatch.setattr(native, '_library', None)
+    yield
+    dispatch.forget()
+
+
+def test_without_a_compiler_one_sentence_says_how_to_get_one(monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(InputError, match='no C\\+\\+ compiler; install') as caught:
+        kernels.build()
+    assert caught.value.reason == 'no_compiler'
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setenv('CXX', 'false')
+    with pytest.raises(InputError, match='could not build the kernels'):
+        kernels.build()
+    assert not list(tmp_path.rglob('*.so')) and not list(tmp_path.rglob('*.part'))
+
+
+def test_nothing_built_is_no_fault():
+    assert kernels.use_built() is False and dispatch.choose('ssd', 'cpu').name == 'chunked'
+
+
+def test_a_damaged_library_is_told_of_and_not_used(caplog):
+    path = kernels.library()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'no library')
+    assert kernels.use_built() is False
+    assert 'cannot be opened' in caplog.text and dispatch.choose('ssd', 'cpu').name == 'chunked'
+
+
+def test_the_cache_is_where_the_user_wants_it(tmp_path, monkeypatch):
+    assert kernels.library().is_relative_to(tmp_path)
+    monkeypatch.delenv('M3ET_CACHE')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'x'))
+    assert kernels.cache() == tmp_path / 'x' / 'm3et'
