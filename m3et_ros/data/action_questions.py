@@ -5,12 +5,13 @@ A mode tells what the questions give away:
     masked    the paper's form, the other half of the action masked; the wording is picked by a hash of the key.
     two_pass  masked first; then the other half filled with what the head itself thought most likely.
     history   names the action before, which has to be over; anticipation alone.
+    chain     the verb as in generic; the noun once for every verb there is, given that verb.
     oracle    the other half filled with the truth: an upper bound, never a result.
 """
 
 import zlib
 
-MODES = ('generic', 'masked', 'two_pass', 'history', 'oracle')
+MODES = ('generic', 'masked', 'two_pass', 'history', 'chain', 'oracle')
 MASK = '[MASK]'
 
 Pair = tuple[str, str]
@@ -18,6 +19,7 @@ Pair = tuple[str, str]
 
 NOW: Pair = ('Which object is the person using now?', 'What is the person doing now?')
 NEXT: Pair = ('Which object will be used next?', 'What will be done next?')
+NOW_GIVEN, NEXT_GIVEN = 'Which object does the person {verb} now?', 'Which object will the person {verb} next?'
 
 NOUN_FORMS = ('What object does the person {verb} in this clip?', 'Which item are the hands holding while they {verb}?',
               'Which thing is it that they {verb}?')
@@ -48,6 +50,11 @@ def filled(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
     picked = zlib.crc32(key.encode())
     return (NOUN_FORMS[picked % len(NOUN_FORMS)].format(verb=spoken_verb(verb)),
             VERB_FORMS[picked // 8 % len(VERB_FORMS)].format(noun=spoken_noun(noun)))
+
+
+def given(form: str, verb: str) -> str:
+    """The noun question NOW_GIVEN or NEXT_GIVEN for a verb key."""
+    return form.format(verb=spoken_verb(verb))
 
 
 def after(before: tuple[str, str] | None) -> Pair:

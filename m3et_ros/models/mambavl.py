@@ -153,7 +153,11 @@ class MambaVL(nn.Module):
     def read(self, state: VideoStream, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
              verb_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Verb logits (B, verbs) and noun logits (B, nouns) of what was seen so far; the state is left as it is."""
-        return self.classify(_mean(state.total, state.count), noun_question, verb_question, noun_mask, verb_mask)
+        return self.classify(self.seen(state), noun_question, verb_question, noun_mask, verb_mask)
+
+    def seen(self, state: VideoStream) -> Tensor:
+        """What `follow` says after the last token of a stream: (B, d), float32."""
+        return _mean(state.total, state.count)
 
     def classify(self, seen: Tensor, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
                  verb_mask: Tensor | None = None, *, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -170,10 +174,23 @@ class MambaVL(nn.Module):
         Returns:
             Verb logits (B, verbs) and noun logits (B, nouns).
         """
-        verb, noun = self._question(verb_question, verb_mask), self._question(noun_question, noun_mask)
+        verb, noun = self.heard(verb_question, verb_mask), self.heard(noun_question, noun_mask)
         if asked is not None:
             verb, noun = verb[asked], noun[asked]
         return self.verb_head(seen + verb), self.noun_head(seen + noun)
+
+    def chained(self, seen: Tensor, verb: Tensor, nouns: Tensor) -> tuple[Tensor, Tensor]:
+        """Ask for the verb, and for the noun once for every verb: p(v, n) = p(v) p(n | v).
+
+        Args:
+            seen: of `follow`, (B, d).
+            verb: the question about the action, of `heard`, (1, d).
+            nouns: the questions about the object, of `heard`, (verbs, d), each given its verb.
+
+        Returns:
+            Verb logits (B, verbs) and noun logits (B, verbs, nouns).
+        """
+        return self.verb_head(seen + verb), self.noun_head(seen[:, None] + nouns)
 
     def balanced(self, verbs: Tensor, nouns: Tensor, tau: float = 1.0) -> tuple[Tensor, Tensor]:
         """Logits that favour no class for being common: less tau times the logarithm of its share in training.
@@ -182,8 +199,8 @@ class MambaVL(nn.Module):
         """
         return verbs - tau * self.verb_prior, nouns - tau * self.noun_prior
 
-    def _question(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """Mean of the text scan over the words of a question (B, Lq) -> (B, d), float32."""
+    def heard(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean of the text scan over the words of questions: ids and mask (B, Lq) -> (B, d), float32."""
         A_log = self.A_log if self.text_A_log is None else self.text_A_log
         y = self.text_mixer(self.txt_proj(self.words(ids)), mask=mask, A_log=A_log)
         return _mean(y.float().sum(1), _valid(y, mask).sum(1))

@@ -1,15 +1,16 @@
 """The live action stream: MambaVL's recurrent state over the frames, read by questions about now and next.
 
-Which of the two is meant is told by the question, MambaVL's guide (papers.md 3); an instruction replaces the generic
-question about what comes next. The state takes in frames at the rate that the head was trained with, whatever the
-camera's is; what is between two of them is read from a copy of the state, so that the answer is as new as the frame.
+Which of the two is meant is told by the question, MambaVL's guide (papers.md 3): the verb is asked for, then the noun
+given each verb. An instruction replaces the questions about what comes next. The state takes in frames at the rate that
+the head was trained with, whatever the camera's is; what is between two of them is read from a copy of the state, so
+that the answer is as new as the frame.
 """
 
 import logging
 
 import torch
 
-from m3et_ros.data.action_questions import NEXT, NOW
+from m3et_ros.data.action_questions import NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, given
 from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.models.frame_token import GUIDES, frame_token
 from m3et_ros.models.encoded import Sight
@@ -29,11 +30,13 @@ def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int)
 
     Args:
         verbs: logits (V,).
-        nouns: logits (M,).
+        nouns: logits (M,), or (V, M) of the noun given each verb.
         labels: names and published ids.
         top_k: length of each list.
     """
-    p_verb, p_noun = verbs.float().softmax(-1), nouns.float().softmax(-1)
+    p_verb = verbs.float().softmax(-1)
+    p_pair = p_verb[:, None] * nouns.float().softmax(-1)
+    p_noun = p_pair.sum(0)
     verb_ids = labels.verb_ids or range(len(labels.verbs))
     noun_ids = labels.noun_ids or range(len(labels.nouns))
 
@@ -41,7 +44,7 @@ def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int)
         found = scores.topk(min(top_k, scores.numel()))
         return list(zip(found.indices.tolist(), found.values.tolist()))
 
-    pairs = best((p_verb[:, None] * p_noun[None]).flatten())
+    pairs = best(p_pair.flatten())
     return Actions(
         tuple(Ranked(verb_ids[i], labels.verbs[i], s) for i, s in best(p_verb)),
         tuple(Ranked(noun_ids[i], labels.nouns[i], s) for i, s in best(p_noun)),
@@ -66,7 +69,8 @@ class ActionStream:
         self._head.to(device)
         self._device = device
         self._guides = self._encoded(GUIDES)
-        self._generic = self._encoded(NOW), self._encoded(NEXT)
+        with torch.inference_mode():
+            self._now, self._next = (self._chain(NOW_GIVEN, NOW[1]), self._chain(NEXT_GIVEN, NEXT[1]))
         self.reset()
 
     def reset(self) -> None:
@@ -109,16 +113,22 @@ class ActionStream:
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:
         """What is being done, and what comes next."""
-        now, following = self._generic
-        return self._ask(now, top_k), self._ask(self._encoded((instruction,) * 2) if instruction else following, top_k)
+        seen = self._head.seen(self._newest)
+        if instruction:
+            ids, mask = self._encoded((instruction,))
+            told = self._head.classify(seen, ids, ids, mask, mask)
+        else:
+            told = self._head.chained(seen, *self._next)
+        return tuple(ranked_actions(verbs[0], nouns[0], self._labels, top_k)
+                     for verbs, nouns in (self._head.chained(seen, *self._now), told))
+
+    def _chain(self, form: str, generic: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The question about the verb and those about the noun given each verb, as the head hears them."""
+        nouns = tuple(given(form, verb) for verb in self._labels.verbs)
+        return self._head.heard(*self._encoded((generic,))), self._head.heard(*self._encoded(nouns))
 
     def _encoded(self, questions: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask of questions, without pads that none of them needs."""
         ids, mask = self._tokenizer.encode(questions, self._length)
         longest = int(mask.sum(1).max())
         return ids[:, :longest].to(self._device), mask[:, :longest].to(self._device)
-
-    def _ask(self, questions: tuple[torch.Tensor, torch.Tensor], top_k: int) -> Actions:
-        ids, mask = questions
-        verbs, nouns = self._head.read(self._newest, ids[:1], ids[1:], mask[:1], mask[1:])
-        return ranked_actions(verbs[0], nouns[0], self._labels, top_k)

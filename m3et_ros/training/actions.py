@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from m3et_ros.data.action_questions import NEXT, NOW, Pair, after, filled
+from m3et_ros.data.action_questions import NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled, given
 from m3et_ros.data.kitchen.episodes import EpisodeFrames
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
@@ -83,25 +83,29 @@ class Windows(Dataset[Window]):
         pairs = np.array([(action.verb, action.noun) for action in episode.actions] + [(-1, -1)])
         stamps = episode.stamps[start + places]
         asked = ([self._of_now(episode, number, rng) for number in now]
-                 + [self._of_next(episode, stamp, rng) for stamp in stamps])
+                 + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps)])
         first = episode.first + start
         return Window(self.tokens[first:first + self.frames], places, pairs[now], pairs[following],
                       tuple(asked) if self.ask else (('', ''),) * len(asked), f'seed {episode.seed} frame {start}')
 
     def _of_now(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
-        """Half of the time the generic pair; else the paper's, one of the halves filled or none."""
-        way = rng.integers(4)
+        """The generic pair, the noun asked for given the verb, or the paper's forms, filled or masked."""
+        way = rng.integers(6)
         if way < 2 or number < 0:
             return NOW
         action, key = episode.actions[number], f'{episode.seed} {number}'
-        if way == 2:
+        if way < 4:
+            return given(NOW_GIVEN, self.labels.verbs[action.verb]), NOW[1]
+        if way == 4:
             return filled(key)
         return filled(key, self.labels.verbs[action.verb], self.labels.nouns[action.noun])
 
-    def _of_next(self, episode: EpisodeFrames, stamp: float, rng: np.random.Generator) -> Pair:
-        """Half of the time the generic pair; else one that names the last action that is over."""
-        over = [action for action in episode.actions if action.stop_s <= stamp]
-        if not over or rng.random() < .5:
+    def _of_next(self, episode: EpisodeFrames, number: int, stamp: float, rng: np.random.Generator) -> Pair:
+        """The generic pair, the noun asked for given the verb, or a pair that names the last action that is over."""
+        over, way = [action for action in episode.actions if action.stop_s <= stamp], rng.integers(6)
+        if 2 <= way < 5 and number >= 0:
+            return given(NEXT_GIVEN, self.labels.verbs[episode.actions[number].verb]), NEXT[1]
+        if not over or way < 5:
             return NEXT
         return after((self.labels.verbs[over[-1].verb], self.labels.nouns[over[-1].noun]))
 

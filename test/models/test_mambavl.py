@@ -143,6 +143,17 @@ def test_each_question_serves_its_own_head():
     assert (verbs.shape, nouns.shape) == ((2, 5), (2, 7))
 
 
+def test_nouns_asked_for_given_each_verb_are_what_each_question_alone_would_say():
+    model = build()
+    video, noun, verb = inputs(B=5)
+    seen, first = model.follow(video[:2])[:, -1], torch.zeros(2, dtype=torch.long)
+    verbs, nouns = model.chained(seen, model.heard(verb[:1]), model.heard(noun))
+    for place in range(5):
+        alone = model.classify(seen, noun, verb, asked=first + place)
+        assert torch.allclose(nouns[:, place], alone[1], atol=1e-5)
+    assert torch.allclose(verbs, model.classify(seen, noun, verb, asked=first)[0], atol=1e-5)
+
+
 def test_every_parameter_learns_and_frozen_words_do_not():
     for freeze in (False, True):
         model, (video, noun, verb) = build(freeze_words=freeze), inputs()

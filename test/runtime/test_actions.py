@@ -20,6 +20,15 @@ def test_a_pair_scores_the_product_of_its_parts():
     assert [r.score for r in actions.actions] == pytest.approx([.375, .225, .15, .125])
 
 
+def test_a_noun_may_be_asked_for_given_each_verb():
+    verbs, nouns = torch.tensor([.4, .6]).log(), torch.tensor([[.9, .1, 0.], [.2, .3, .5]]).log()
+    actions = ranked_actions(verbs, nouns, LABELS, 3)
+    assert [(r.label, r.id) for r in actions.actions] == [('take cup', 13), ('wash tap', 3000), ('wash pan', 2005)]
+    assert [r.score for r in actions.actions] == pytest.approx([.36, .3, .18])
+    assert [r.label for r in actions.nouns] == ['cup', 'tap', 'pan']
+    assert [r.score for r in actions.nouns] == pytest.approx([.48, .3, .22])
+
+
 @pytest.fixture
 def stream():
     return ActionStream(untrained('tiny', 0))
@@ -50,15 +59,15 @@ def test_the_state_of_the_stream_does_not_grow(stream, sights):
 
 
 def test_the_state_takes_frames_at_its_own_rate_and_answers_at_the_cameras(stream, sights):
-    """At 30 frames a second every sixth is kept: the state is that of a camera of 5 frames a second."""
+    """At 20 frames a second every eighth is kept: the state is that of a camera of 2.5 frames a second."""
     slow = ActionStream(untrained('tiny', 0))
     with torch.inference_mode():
         answers = set()
-        for i in range(24):
-            stream.update(sights[i // 6 if i % 6 == 0 else 3 - i // 6], milliseconds(5000 + i * 33.4))
+        for i in range(32):
+            stream.update(sights[i // 8 if i % 8 == 0 else 3 - i // 8], milliseconds(5000 + i * 50.1))
             answers.add(stream.read('', 1)[0].verbs[0].score)
-            if i % 6 == 0:
-                slow.update(sights[i // 6], milliseconds(5000 + i * 33.4))
+            if i % 8 == 0:
+                slow.update(sights[i // 8], milliseconds(5000 + i * 50.1))
     torch.testing.assert_close(stored(stream), stored(slow))
     assert len(answers) > 4
 

@@ -85,10 +85,11 @@ def test_a_head_learns_to_tell_and_to_foresee(tmp_path, tokenizer):
     tested = world(6, 2)
     found = examine(Examiner(trained.eval(), *tested, tokenizer, LABELS, 20))
     assert found['recognition']['generic']['all']['action']['top1']['value'] > 0.9
-    assert found['anticipation']['generic']['all']['action']['top1']['value'] > 0.4
+    assert all(found['anticipation'][way]['all']['action']['top1']['value'] > 0.4 for way in ('generic', 'chain'))
+    assert found['recognition']['chain']['all']['action']['top1']['value'] > 0.9
     assert found['anticipation']['generic']['all']['samples'] == 48 - found['anticipation']['left_out'].get(
         'outside_the_frames', 0)
-    assert set(found['recognition']) == {'left_out', 'generic', 'masked', 'two_pass', 'oracle'}
+    assert set(found['recognition']) == {'left_out', 'generic', 'masked', 'two_pass', 'chain', 'oracle'}
 
 
 def test_priors_are_shares_of_the_classes_and_where_the_head_starts(tokenizer):

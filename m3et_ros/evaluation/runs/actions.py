@@ -14,20 +14,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from m3et_ros.data.action_questions import NEXT, NOW, Pair, after, filled
+from m3et_ros.data.action_questions import NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled, given
 from m3et_ros.data.kitchen.episodes import GAP_S, EpisodeFrames
 from m3et_ros.data.kitchen.splits import HELD_OUT
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
-from m3et_ros.evaluation.epic import action_id, rank_actions
+from m3et_ros.evaluation.epic import BEST, action_id, rank_actions
 from m3et_ros.evaluation.intervals import bootstrap, mean_rows, ratio
 from m3et_ros.evaluation.ranking import label_ranks, listed_ranks
 from m3et_ros.evaluation.runs.feed import Watch, measured, told, unwatched
 from m3et_ros.models.mambavl import MambaVL
 
 TASKS = ('recognition', 'anticipation')
-WAYS = {'recognition': ('generic', 'masked', 'two_pass', 'oracle'), 'anticipation': ('generic', 'history')}
+WAYS = {'recognition': ('generic', 'masked', 'two_pass', 'chain', 'oracle'),
+        'anticipation': ('generic', 'chain', 'history')}
 """How may be asked (data.action_questions). `oracle` and `history` are told true labels: upper bounds, not results."""
+
+CHAINS = {'chain': (NOW_GIVEN, NOW[1]), 'chain_next': (NEXT_GIVEN, NEXT[1])}
+"""Noun question given a verb, and verb question."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def targets(episodes: Sequence[EpisodeFrames], task: str) -> tuple[list[Target],
 class Answers:
     """What a head said of targets."""
 
-    # Logits (N, V) and (N, M), and the same without preference for what is common (MambaVL.balanced).
+    # Logits (N, V) and (N, M), or (N, V, M) of the noun given the verb; and the same without preference for what is
+    # common (MambaVL.balanced).
     verbs: np.ndarray
     nouns: np.ndarray
     balanced: tuple[np.ndarray, np.ndarray]
@@ -98,6 +103,8 @@ class Examiner:
         Raises:
             ValueError: an unknown way.
         """
+        if way in CHAINS:
+            return self._chain(asked, *CHAINS[way])
         if way == 'two_pass':
             first = self._read(asked, [self._masked(target) for target in asked])
             pairs = [filled(self._key(target), self.labels.verbs[verb], self.labels.nouns[noun]) for target, verb, noun
@@ -108,6 +115,17 @@ class Examiner:
         if way not in ways:
             raise ValueError(f'way is {way!r}; give one of {", ".join((*ways, "two_pass"))}')
         return self._read(asked, [ways[way](target) if ask else ('', '') for target in asked])
+
+    def _chain(self, asked: Sequence[Target], form: str, generic: str) -> Answers:
+        """The noun given each verb."""
+        with measured(self.head) as device:
+            def heard(texts: list[str]) -> torch.Tensor:
+                return self.head.heard(*(part.to(device) for part in self.tokenizer.encode(texts, self.length)))
+
+            verb, nouns = heard([generic]), heard([given(form, name) for name in self.labels.verbs])
+            seen = torch.stack([self.seen[target.episode][target.place] for target in asked])
+            logits = self.head.chained(seen, verb, nouns)
+            return _answers([[*logits, *self.head.balanced(*logits)]])
 
     def _action(self, target: Target, number: int) -> tuple[str, str]:
         action = self.episodes[target.episode].actions[number]
@@ -134,10 +152,13 @@ class Examiner:
                 words = [part.to(device) for which in range(2) for part in self.tokenizer.encode(
                     [pair[which] for pair in pairs[start:start + 256]], self.length)]
                 verbs, nouns = self.head.classify(seen, words[0], words[2], words[1], words[3])
-                parts.append([part.float().cpu().numpy() for part in
-                              (verbs, nouns, *self.head.balanced(verbs, nouns))])
-        verbs, nouns, *balanced = (np.concatenate(part) for part in zip(*parts))
-        return Answers(verbs, nouns, tuple(balanced))
+                parts.append([verbs, nouns, *self.head.balanced(verbs, nouns)])
+            return _answers(parts)
+
+
+def _answers(parts: Sequence[Sequence[torch.Tensor]]) -> Answers:
+    verbs, nouns, *balanced = (torch.cat(part).float().cpu().numpy() for part in zip(*parts))
+    return Answers(verbs, nouns, tuple(balanced))
 
 
 def truth(episodes: Sequence[EpisodeFrames], asked: Sequence[Target]) -> tuple[np.ndarray, list[str]]:
@@ -157,8 +178,14 @@ def held_out(pairs: np.ndarray, labels: Labels) -> np.ndarray:
 def ranks(answers: Answers, pairs: np.ndarray, *, balanced: bool = False) -> dict[str, np.ndarray]:
     """Rank of the true verb, noun and action of each target, (N,) each."""
     verbs, nouns = answers.balanced if balanced else (answers.verbs, answers.nouns)
+    if nouns.ndim == 3:
+        joint = torch.from_numpy(verbs).log_softmax(-1)[..., None] + torch.from_numpy(nouns).log_softmax(-1)
+        listed = joint.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :BEST].numpy()
+        nouns, ids = joint.logsumexp(1).numpy(), action_id(listed // joint.shape[2], listed % joint.shape[2])
+    else:
+        ids, _ = rank_actions(verbs, nouns)
     return {'verb': label_ranks(verbs, pairs[:, 0]), 'noun': label_ranks(nouns, pairs[:, 1]),
-            'action': listed_ranks(rank_actions(verbs, nouns)[0], action_id(pairs[:, 0], pairs[:, 1]))}
+            'action': listed_ranks(ids, action_id(pairs[:, 0], pairs[:, 1]))}
 
 
 def top1(found: np.ndarray, kitchens: Sequence[str], k: int = 1) -> dict[str, Any]:
@@ -203,8 +230,8 @@ def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
         new = held_out(pairs, examiner.labels)
         found[task] = {'left_out': dict(missing)}
         for way in WAYS[task] if ask else ('generic',):
-            answers = examiner.ask(asked, 'generic_next' if (task, way) == ('anticipation', 'generic') else way,
-                                   ask=ask)
+            of_next = task == 'anticipation' and way != 'history'
+            answers = examiner.ask(asked, f'{way}_next' if of_next else way, ask=ask)
             found[task][way] = {name: action_scores(_some(answers, where), pairs[where],
                                                     [kitchens[i] for i in np.flatnonzero(where)])
                                 for name, where in (('all', np.ones_like(new)), ('seen', ~new), ('held_out', new))

@@ -44,6 +44,15 @@ def test_scores_rank_pairs_by_the_product_and_recall_by_balanced_scores():
     assert found['action']['mean_top5_recall_unbalanced']['value'] == 1
 
 
+def test_nouns_given_verbs_rank_pairs_by_the_chain():
+    """take is likelier than wash, but what would be washed is clear, and what would be taken is not."""
+    verbs = np.log([[.45, .4, .15]])
+    nouns = np.log([[[.5, .5], [.1, .9], [.5, .5]]])
+    found = action_scores(Answers(verbs, nouns, (verbs, nouns)), np.array([[1, 1]]), ['a'])
+    assert found['action']['top1']['value'] == 1 and found['noun']['top1']['value'] == 1
+    assert found['verb']['top1']['value'] == 0 and found['verb']['top5']['value'] == 1
+
+
 def test_reference_lines_know_labels_only():
     """In training take is followed by put; the test repeats that once and breaks it once."""
     learnt = [EpisodeFrames(0, 0, STAMPS, tuple(Action(2.0 * i, 2.0 * i + 1, verb, 0) for i, verb in enumerate(
