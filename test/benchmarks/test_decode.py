@@ -23,7 +23,7 @@ def test_models_are_of_one_size_and_differ_in_their_layers(decode):
 
 
 def test_filled_states_are_those_that_reading_leaves(decode):
-    for model in decode.models(64, 2, 64).values():
+    for model in decode.models(64, 4, 64).values():
         read = model(torch.zeros(1, 12, dtype=torch.int64), return_states=True).states
         made = decode.filled(model, 12)
         for one, other in zip(read, made):
@@ -35,7 +35,7 @@ def test_filled_states_are_those_that_reading_leaves(decode):
 
 def test_the_table_is_written(decode, tmp_path, monkeypatch):
     out = tmp_path / 'decode.json'
-    monkeypatch.setattr(sys, 'argv', ['decode.py', '--width', '64', '--layers', '2', '--vocabulary', '64',
+    monkeypatch.setattr(sys, 'argv', ['decode.py', '--width', '64', '--layers', '4', '--vocabulary', '64',
                                       '--contexts', '8', '32', '--tokens', '2', '--rounds', '1', '--results', str(out)])
     decode.main()
     found = json.loads(out.read_text())

@@ -165,10 +165,10 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer,
     assert all(torch.equal(value, on.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-def test_what_is_seen_is_learnt(course, views, tokenizer, batch, tmp_path):
+def test_a_run_learns_what_it_is_paid_for(course, views, tokenizer, batch, tmp_path):
     chat = Chat(samples=160, batch=8, lr=3e-3, warm_up=0.1, told=0)
     asked = course('matvlm', words=None, connect=None, chat=chat)
     run = Run(replace(asked, seed=1), Toys(), views, tokenizer, tmp_path)
     first = float(chat.losses(run.start(), batch, torch.Generator())['answer'])
-    run.train()
-    assert run.outcomes['2_chat'].losses['answer'] < 0.5 * first
+    last = float(chat.losses(run.train()[1], batch, torch.Generator())['answer'])
+    assert last < 0.6 * first

@@ -1,0 +1,52 @@
+"""The table of the generative family at a budget of seconds: rows differ in what their names say."""
+
+import json
+import sys
+
+import pytest
+
+ROWS = ['cross', 'emma_pal', 'teacher', 'seeded', 'random']
+
+
+@pytest.fixture(scope='module')
+def talk():
+    import talk
+    return talk
+
+
+@pytest.fixture(scope='module')
+def found(talk, caches, tmp_path_factory):
+    out = tmp_path_factory.mktemp('talk')
+    words = ['talk.py', '--data', caches[0], '--test', caches[1], '--out', out / 'runs', '--results', out / 'talk.json',
+             '--sight', 'tiny', '--rows', *ROWS, '--every', 1, '--width', 64, '--samples', 8, '--words', 4,
+             '--connect', 4, '--distil', 8, '--batch', 4, '--each', 2, '--questions', 12, '--told', 4]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', list(map(str, words)))
+        talk.main()
+        stamps = {path: path.stat().st_mtime_ns for path in (out / 'runs').glob('*/checkpoint/model.safetensors')}
+        talk.main()
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps} and len(stamps) == len(ROWS)
+    return out, json.loads((out / 'talk.json').read_text())
+
+
+def test_rows_have_their_figures(found):
+    out, table = found
+    assert list(table['rows']) == ROWS and str(out) not in (out / 'talk.json').read_text()
+    for row in table['rows'].values():
+        run, = row['runs']
+        assert 0 <= run['accuracy']['value'] <= 1 and row['accuracy_mean'] == run['accuracy']['value']
+        assert run['seconds'] > 0 and run['descriptions']['descriptions'] == 4
+    same, = table['steps_to_same_loss']
+    assert same['random_steps'] == 2 and same['seeded_steps'] in (None, 1, 2)
+    assert 'accuracy_kept' in table
+
+
+def test_rows_are_what_their_names_say(found, talk):
+    runs = found[0] / 'runs'
+    config = {name: json.loads((runs / f'{name}-0/checkpoint/config.json').read_text())['model'] for name in ROWS}
+    assert config['cross']['connector']['scan'] == 'cross' and config['cross']['connector']['kind'] == 'advanced'
+    assert config['teacher']['language']['schedule'] == 'TTTT'
+    assert config['seeded'] == config['random'] and config['seeded']['language']['schedule'] == 'STTT'
+    assert not (runs / 'emma_pal-0/1_connect').exists() and not (runs / 'seeded-0/2_chat').exists()
+    log = json.loads((runs / 'emma_pal-0/2_chat/log.jsonl').read_text().splitlines()[-1])
+    assert log['losses']['pixels'] > 0
