@@ -28,7 +28,7 @@ from m3et_ros.ops.selective_scan import selective_scan
 RANGES = {'d_patch': (1, 8192), 'd_in': (1, 65536), 'grid': (1, 256), 'vocabulary': (1, 1_000_000),
           'verbs': (1, 100_000), 'nouns': (1, 100_000), 'd': (1, 8192), 'heads': (1, 64), 'd_eye': (1, 8192),
           'd_value': (1, 8192), 'd_slot': (1, 8192), 'd_stream': (1, 8192), 'layers': (1, 64), 'blocks': (1, 64),
-          'entries': (2, 1024), 'length': (1, 512)}
+          'entries': (2, 1024), 'length': (1, 512), 'lasting': (0, 64)}
 ORDINALS = 16
 """Entries of a diary are told apart by their number up to this one, from the beginning and from the end."""
 
@@ -59,6 +59,9 @@ class EpisodeConfig:
     answer_pieces: tuple[tuple[int, ...], ...]
     # Categories of questions.
     categories: tuple[str, ...]
+    # Number of answers of each fact that is told of a class, and how many of the facts, the first, no action changes.
+    facts: tuple[int, ...]
+    lasting: int
     # Frames a second that it was trained with; a live camera is thinned out to that. 0 takes what comes.
     rate_hz: float = 0.0
     # Width of words, and of what answers them.
@@ -85,6 +88,9 @@ class EpisodeConfig:
             raise ValueError(f'rate_hz is {self.rate_hz!r}; give a number from 0 to 1000')
         if not isinstance(self.blind, bool):
             raise ValueError(f'blind is {self.blind!r}; give true or false')
+        if not self.facts or self.lasting > len(self.facts) or min(self.facts) < 2:
+            raise ValueError(f'facts is {self.facts!r} and lasting {self.lasting}; give facts of 2 or more answers and '
+                             'as many lasting ones at most')
         if not self.classes or not self.answers or len(self.answers) != len(self.answer_pieces):
             raise ValueError(f'there are {len(self.classes)} classes, {len(self.answers)} answers and pieces of '
                              f'{len(self.answer_pieces)}; give at least one of each, and pieces for every answer')
@@ -118,15 +124,19 @@ class EpisodeHead(nn.Module):
         for name, pieces in (('class', config.classes), ('answer', config.answer_pieces)):
             self.register_buffer(f'{name}_pieces', _padded(pieces), persistent=False)
         self.eye = Eye(d_patch=config.d_patch, grid=config.grid, e=config.d_eye, d_value=config.d_value,
-                       classes=C)
-        P = self.eye.width
-        self.diarist = Diarist(d_in=config.d_in, d_percepts=C * STATISTICS, d=config.d_stream, layers=config.layers,
+                       classes=C, facts=config.facts)
+        P, told = self.eye.width, sum(config.facts)
+        # What an action may change of a class: the diarist is told no more, or it would learn kitchens by heart.
+        self.moving = STATISTICS + sum(config.facts[config.lasting:])
+        self.diarist = Diarist(d_in=config.d_in, d_percepts=C * self.moving, d=config.d_stream, layers=config.layers,
                                verbs=config.verbs, nouns=config.nouns)
-        self.take = nn.Sequential(nn.LayerNorm(P), nn.Linear(P, 2 * s), nn.GELU(), nn.Linear(2 * s, 2 * s))
-        self.take_key = nn.Linear(d, 2 * s)
+        self.take = nn.Sequential(nn.LayerNorm(P), nn.Linear(P, 2 * s))
+        self.take_facts, self.take_key = nn.Linear(told, 2 * s, bias=False), nn.Linear(d, 2 * s)
+        self.take_around = nn.Linear(C * STATISTICS, 2 * s)
+        self.give = nn.Sequential(nn.GELU(), nn.Linear(2 * s, 2 * s))
         self.dt_bias = no_decay(initial_dt_bias(s))
         self.A_log = no_decay(torch.linspace(-7, 2, s))
-        self.reader = Reader(config, P)
+        self.reader = Reader(config, P + told)
 
     # What is kept
 
@@ -153,11 +163,18 @@ class EpisodeHead(nn.Module):
     def tell(self, tokens: Tensor, percepts: Tensor,
              states: tuple[MambaState, ...] | None = None) -> tuple[Told, tuple[MambaState, ...]]:
         """What is done in frames, from tokens (B, L, d_in) and percepts (B, L, C, P); see Diarist."""
-        return self.diarist(tokens, percepts[..., -STATISTICS:].flatten(2), states)
+        return self.diarist(tokens, self.moves(percepts), states)
+
+    def moves(self, percepts: Tensor) -> Tensor:
+        """What the diarist is told of percepts (B, L, C, P): (B, L, C * moving)."""
+        facts = self.eye.told(percepts)[..., sum(self.config.facts[:self.config.lasting]):]
+        return torch.cat([percepts[..., -STATISTICS:], facts], -1).flatten(2)
 
     def keep(self, percepts: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Let slots take in percepts (B, L, C, P): slots after each frame (B, L, C, 2 s), and what goes on."""
-        x, step = (self.take(percepts) + self.take_key(self.keys())).float().chunk(2, -1)
+        seen = self.take(percepts) + self.take_facts(self.eye.told(percepts)) + self.take_key(self.keys())
+        around = self.take_around(percepts[..., -STATISTICS:].flatten(2))
+        x, step = self.give(seen + around[:, :, None]).float().chunk(2, -1)
         dt = percepts[..., PEAK, None].float() * F.softplus(step + self.dt_bias)
         A = -self.A_log.float().exp().repeat(2 * x.shape[2])[:, None]
         one = torch.ones_like(dt[:, :, 0, :1])
@@ -197,7 +214,7 @@ class EpisodeHead(nn.Module):
     def answer(self, slots: Tensor, newest: Tensor, diary: Diary, ids: Tensor, mask: Tensor,
                named: Tensor) -> tuple[Tensor, Tensor]:
         """As read, from slots (B, C, 2 s), the newest percepts (B, C, P) and diaries."""
-        keys = self.keys()
+        keys, newest = self.keys(), torch.cat([newest, self.eye.told(newest)], -1)
         return self.reader(slots, newest, diary, keys, self.words, self._mean_words(self.answer_pieces), ids, mask,
                            named)
 

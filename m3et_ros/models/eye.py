@@ -1,13 +1,14 @@
 """What a memory takes of a frame: for each class of things, where it is in view, how surely, and what it looks like.
 
 The cells of M3ET's colour patches, whose bare colours and depths stand beside them, are told apart into the classes; a
-class is then the mean of its patches and cells. So a frame of any number of patches becomes C percepts of one width.
+class is then the mean of its patches and cells. So a frame of any number of patches becomes C percepts of one width,
+from which facts are told: its colour, for example, and where it is.
 
 Symbols: B frames, n = g * g colour patches, k = CELLS^2 cells of a patch, d width of M3ET, d_patch = d + 4 k,
-    e width of the eye, C classes, P width of a percept = d_value + 4 + STATISTICS.
+    e width of the eye, C classes, P width of a percept = d_value + 4 + STATISTICS, F answers of all facts together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ def patch_features(config: M3ETConfig, sight: Sight, inputs: Mapping[str, Tensor
 class Eye(nn.Module):
     """Patches (B, n, d_patch) -> class of each cell, and a percept of each class."""
 
-    def __init__(self, *, d_patch: int, grid: int, e: int, d_value: int, classes: int):
+    def __init__(self, *, d_patch: int, grid: int, e: int, d_value: int, classes: int, facts: Sequence[int]):
         super().__init__()
         self.grid, self.classes, self.bare = grid, classes, 4 * CELLS ** 2
         self.enter = nn.Sequential(nn.LayerNorm(d_patch), nn.Linear(d_patch, e))
@@ -70,6 +71,7 @@ class Eye(nn.Module):
         self.leave = nn.LayerNorm(e)
         self.tell = nn.Linear(e, CELLS ** 2 * classes)
         self.value = nn.Linear(e, d_value)
+        self.facts = nn.ModuleList(nn.Linear(self.width, answers) for answers in facts)
 
     @property
     def width(self) -> int:
@@ -88,6 +90,10 @@ class Eye(nn.Module):
         x = self.leave(x)
         logits = self.tell(x).float().unflatten(-1, (CELLS ** 2, self.classes))
         return logits, self._percepts(logits, self.value(x).float(), patches[..., -self.bare:].float())
+
+    def told(self, percepts: Tensor) -> Tensor:
+        """Chances of the answers of all facts one after the other, (..., F), as far as percepts (..., P) are seen."""
+        return torch.cat([fact(percepts).float().softmax(-1) for fact in self.facts], -1) * percepts[..., PEAK, None]
 
     def _percepts(self, logits: Tensor, values: Tensor, bare: Tensor) -> Tensor:
         """The means of each class over patches and over bare cells, (B, n, 4 * k), the surer the heavier."""

@@ -21,7 +21,7 @@ from m3et_ros.data.kitchen.eqa_words import EQA_CATEGORIES
 from m3et_ros.data.reading import Reading
 from m3et_ros.models.diary import Diary, empty_diary, kept_diaries
 from m3et_ros.models.episode import EpisodeHead
-from m3et_ros.models.eye import PEAK, STATISTICS
+from m3et_ros.models.eye import PEAK
 from m3et_ros.training.plan import Plan
 
 NEAR = 4
@@ -70,7 +70,7 @@ class Doings(Dataset):
         fired = np.diff(over, prepend=0) > 0
         number = np.arange(frames)
         since = number - np.maximum.accumulate(np.where(fired, number, -frames))
-        found = {'tokens': self.watched.tokens[here], 'percepts': self.watched.percepts[here][..., -STATISTICS:],
+        found = {'tokens': self.watched.tokens[here], 'percepts': self.watched.percepts[here],
                  'now': pairs[episode.now()], 'fired': fired.astype(np.float32), 'last': pairs[over - 1],
                  'weight': np.where(since < NEAR, 1, FAR).astype(np.float32),
                  'there': np.ones(frames, np.float32)}
@@ -98,7 +98,7 @@ class Tell(Plan):
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 0.05
-    # Share of a token's entries that are dropped while training.
+    # Share of what is told of a frame that is dropped while training.
     dropout: float = 0.3
     # Weight of when actions end.
     ends: float = 3.0
@@ -107,9 +107,9 @@ class Tell(Plan):
 
     def losses(self, model: EpisodeHead, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return the cross-entropies of what is under way, of the ends, and of what was ended."""
-        tokens = batch['tokens']
-        kept = (torch.rand(tokens.shape, generator=generator) >= self.dropout).to(tokens)
-        told, _ = model.diarist(tokens * kept / (1 - self.dropout), batch['percepts'].flatten(2))
+        with torch.no_grad():
+            moves = model.moves(batch['percepts'])
+        told, _ = model.diarist(*(self._thinned(part, generator) for part in (batch['tokens'], moves)))
         verbs, nouns = batch['now'].unbind(-1)
         none = told.verb.shape[-1] - 1
         there = batch['there']
@@ -121,6 +121,10 @@ class Tell(Plan):
                                      ('done_noun', told.done_noun, batch['last'][..., 1])):
             found[name] = self._error(logits, target, batch['weight'] * there)
         return found
+
+    def _thinned(self, part: Tensor, generator: torch.Generator) -> Tensor:
+        kept = torch.rand(part.shape, generator=generator) >= self.dropout
+        return part * kept.to(part) / (1 - self.dropout)
 
     def _error(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         errors = F.cross_entropy(logits.transpose(1, 2), target, ignore_index=-1, reduction='none',

@@ -25,7 +25,7 @@ from m3et_ros.training.episode import CollateLessons, Doings, Lessons, Remember,
 from m3et_ros.training.loop import Outcome, Sitting, Trainer
 from m3et_ros.training.plan import Plan
 from m3et_ros.training.remembered import PATCHES, TOKENS, remember_frames
-from m3et_ros.training.seeing import Glances, Pupil, See, collate_glances
+from m3et_ros.training.seeing import FACTS, LASTING, Glances, Pupil, See, collate_glances
 from m3et_ros.training.state import STATE
 
 Watch = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
@@ -68,7 +68,8 @@ def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: An
         'd_patch': patch_width(config), 'd_in': frame_width(config), 'grid': config.grid,
         'vocabulary': config.vocabulary, 'length': config.text_length, 'verbs': len(labels.verbs),
         'nouns': len(labels.nouns), 'classes': pieces(labels.classes), 'answers': tuple(answers),
-        'answer_pieces': pieces(answers), 'categories': EQA_CATEGORIES} | changes)
+        'answer_pieces': pieces(answers), 'categories': EQA_CATEGORIES,
+        'facts': tuple(map(len, FACTS.values())), 'lasting': LASTING} | changes)
 
 
 def answers_in(episodes: Sequence[EpisodeFrames]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Learning to see for a memory: which class a cell belongs to, and what can be told of each class in a frame.
 
 The labels of the cache tell the classes; its questions about single frames tell colours, places, distances and whether
-something is open or filled. What answers them here are heads that are thrown away: the percepts are made to carry it.
+something is open or filled.
 
 Symbols: F frames, n patches of a frame, s side of the label map, C classes, P width of a percept, R told facts.
 """
@@ -29,6 +29,9 @@ FACTS = {
     'region': ('left', 'middle', 'right'), 'is_open': ('no', 'yes'), 'is_on': ('no', 'yes'), 'is_filled': ('no', 'yes'),
 }
 """Kinds of questions about a frame that tell something of one class, and their answers."""
+
+LASTING = 1
+"""How many of them, the first ones, no action changes."""
 
 MOST = 24
 """Most facts of a frame that are learnt from at a time."""
@@ -101,12 +104,11 @@ def collate_glances(glances: Sequence[Glance]) -> tuple[dict[str, Tensor], list[
 
 
 class Pupil(nn.Module):
-    """An eye and the heads that are thrown away."""
+    """An eye with the config of its memory, as Trainer wants it."""
 
     def __init__(self, eye: Eye, config):
         super().__init__()
         self.config, self.eye = config, eye
-        self.heads = nn.ModuleList(nn.Linear(eye.width, len(answers)) for answers in FACTS.values())
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class See(Plan):
         weight = (number / number.sum().clamp(min=1) + 1e-4) ** -self.rarity
         found = {'classes': F.cross_entropy(logits[known], cells[known], weight)}
         kind, number, answer = batch['facts'].unbind(-1)
-        for place, (name, head) in enumerate(zip(FACTS, model.heads)):
+        for place, (name, head) in enumerate(zip(FACTS, model.eye.facts)):
             row, column = torch.nonzero(kind == place, as_tuple=True)
             if len(row):
                 told = head(percepts[row, number[row, column]])

@@ -12,7 +12,7 @@ GRID, WIDTH = 4, 20
 @pytest.fixture
 def eye():
     torch.manual_seed(0)
-    return Eye(d_patch=WIDTH + 4 * CELLS ** 2, grid=GRID, e=16, d_value=6, classes=3).eval()
+    return Eye(d_patch=WIDTH + 4 * CELLS ** 2, grid=GRID, e=16, d_value=6, classes=3, facts=(4, 2)).eval()
 
 
 def test_a_percept_is_what_the_surest_patches_show(eye):
@@ -53,3 +53,12 @@ def test_patches_carry_the_bare_colours_and_depths_of_their_cells():
         assert (alone[..., -CELLS ** 2:] == 0).all()
         with pytest.raises(ValueError, match='no colours'):
             patch_features(config, model.see({'depth': inputs['depth']}), inputs)
+
+
+def test_facts_are_told_as_far_as_something_is_seen(eye):
+    percepts = torch.randn(2, 3, eye.width)
+    percepts[..., PEAK] = torch.rand(2, 3)
+    told = eye.told(percepts)
+    assert told.shape == (2, 3, 6)
+    assert torch.allclose(told[..., :4].sum(-1), percepts[..., PEAK], atol=1e-5)
+    assert torch.allclose(told[..., 4:].sum(-1), percepts[..., PEAK], atol=1e-5)
