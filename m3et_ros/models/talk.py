@@ -36,7 +36,7 @@ SIDE, TAPS = 9, 4
 """Visual tokens of a side, a multiple of 3 for EMMA; and how many language layers EMMA reads."""
 
 PIXELS = 12
-"""Side of the pixels that EMMA's head predicts for each of 9 x 9 visual tokens of an image of 112."""
+"""Side of the square of pixels that EMMA's head predicts for each visual token; images are scaled to fit."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from m3et_ros.data.kitchen.talk import Talk, Turn
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.alignment import AlignmentHead
-from m3et_ros.models.talk import read_texts
+from m3et_ros.models.talk import PIXELS, read_texts
 from m3et_ros.models.visual_language import VisualLanguageModel, VisualOutput
 from m3et_ros.runtime.preprocess import rgb_input
 from m3et_ros.training.alignment import alignment_loss
@@ -49,7 +49,8 @@ class CollateTalk:
         features = torch.stack([torch.from_numpy(self.views.features[talk.view].copy()) for talk in talks]).float()
         batch = {'features': features, 'ids': ids, 'labels': labels, 'told': told, 'told_labels': told_labels}
         if talks[0].rgb is not None:
-            batch['images'] = torch.cat([rgb_input(talk.rgb, len(talk.rgb)) for talk in talks])
+            side = PIXELS * self.views.grid[0]
+            batch['images'] = torch.cat([rgb_input(talk.rgb, side) for talk in talks])
         return batch, [talk.key for talk in talks]
 
 

@@ -159,10 +159,15 @@ def _plain(text: str) -> str:
 
 
 def recognised(question: str) -> tuple[str, dict[str, str]] | None:
-    """Kind and fields of a question in one of the wordings of templates.PHRASINGS; None for any other."""
+    """Kind and fields of a question in one of the wordings of templates.PHRASINGS; None for any other.
+
+    A thing named with its article is named without it, too: sentences may need either.
+    """
     for pattern, kind in _patterns():
         if match := pattern.fullmatch(question):
-            return kind, match.groupdict()
+            fields = match.groupdict()
+            names = {with_article(noun): spoken(noun) for noun in NOUNS}
+            return kind, ({'a': names[fields['article']]} if 'article' in fields else {}) | fields
     return None
 
 

@@ -165,8 +165,9 @@ NAMES = {words: noun for noun in OBJECTS for words in (spoken(noun), plural(noun
 
 
 def named_in(text: str) -> set[str]:
-    """Nouns of things that a description names; in 'an orange cup' there is one thing, and its colour."""
+    """Nouns of things that a description names: in 'I can see an orange cup' no can and no orange."""
     said = ' '.join(re.sub(r'[^\w\s]', ' ', text.lower()).split())
+    said = re.sub(r'\b(i|you|we|one) can\b', '', said)
     said = re.sub(rf'\borange (?=(?:{"|".join(NAMES)})\b)', '', said)
     return {noun for name, noun in NAMES.items() if re.search(rf'\b{name}\b', said)}
 

@@ -35,7 +35,9 @@ def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
 def test_questions_are_recognised_in_every_wording(kind):
     for wording in PHRASINGS[kind]:
         fields = {name: value for name, value in FIELDS.items() if f'{{{name}}}' in wording}
-        assert recognised(wording.format(**fields)) == (kind, fields)
+        found, given = recognised(wording.format(**fields))
+        assert found == kind and fields.items() <= given.items()
+        assert short_answer(kind, given, sentence(kind, given, answers_of(kind)[0])) == answers_of(kind)[0]
 
 
 def test_a_wording_without_fields_comes_first():

@@ -29,9 +29,9 @@ def test_descriptions_say_the_facts(facts, text):
     assert set(facts.named) <= named_in(text)
 
 
-def test_an_orange_cup_is_one_thing():
+def test_i_can_see_an_orange_cup_names_one_thing():
     assert named_in('I can see an orange cup, two potatoes.') == {'cup', 'potato'}
-    assert named_in('I can see an orange and a pot.') == {'orange', 'pot'}
+    assert named_in('I can see an orange and a can. The can is in the hand.') == {'orange', 'can'}
 
 
 def test_views_are_the_chosen_ones_and_answers_the_true_ones(cache):
