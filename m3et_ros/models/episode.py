@@ -9,7 +9,8 @@ word that names a class is handed its slot.
     dt = peak * softplus(W u), A negative, one for each channel: from the mean of all that was seen to the newest of it
 
 Symbols: B episodes, L frames, n patches, M moments at which is asked, Q questions of a moment, T word pieces,
-    C classes, P width of a percept, s width of a slot, d width, K entries of the diary, A answers.
+    C classes, P width of a percept, s width of a slot (d_slot and all answers of the facts), d width, K entries of
+    the diary, A answers.
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class EpisodeConfig:
     heads: int = 4
     d_eye: int = 128
     d_value: int = 48
-    d_slot: int = 64
+    d_slot: int = 40
     d_stream: int = 192
     # Mamba layers of the diary, and blocks that read.
     layers: int = 2
@@ -133,10 +134,10 @@ class EpisodeHead(nn.Module):
         self.take = nn.Sequential(nn.LayerNorm(P), nn.Linear(P, 2 * s))
         self.take_facts, self.take_key = nn.Linear(told, 2 * s, bias=False), nn.Linear(d, 2 * s)
         self.take_around = nn.Linear(C * STATISTICS, 2 * s)
-        self.give = nn.Sequential(nn.GELU(), nn.Linear(2 * s, 2 * s))
-        self.dt_bias = no_decay(initial_dt_bias(s))
-        self.A_log = no_decay(torch.linspace(-7, 2, s))
-        self.reader = Reader(config, P + told)
+        self.give = nn.Sequential(nn.GELU(), nn.Linear(2 * s, 2 * s + told))
+        self.dt_bias = no_decay(initial_dt_bias(s + told))
+        self.A_log = no_decay(torch.cat([torch.linspace(-7, 2, s), torch.ones(told)]))
+        self.reader = Reader(config, s + told, P + told)
 
     # What is kept
 
@@ -144,7 +145,7 @@ class EpisodeHead(nn.Module):
         """Begin B episodes, where the weights are."""
         config, C = self.config, len(self.config.classes)
         like = self.A_log
-        return EpisodeState(self.diarist.init_states(B), like.new_zeros(B, 2 * C * config.d_slot, 1),
+        return EpisodeState(self.diarist.init_states(B), like.new_zeros(B, 2 * C * len(self.A_log), 1),
                             empty_diary(B, config.entries, config.verbs, config.nouns, like),
                             like.new_zeros(B, C, self.eye.width))
 
@@ -172,10 +173,14 @@ class EpisodeHead(nn.Module):
 
     def keep(self, percepts: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Let slots take in percepts (B, L, C, P): slots after each frame (B, L, C, 2 s), and what goes on."""
-        seen = self.take(percepts) + self.take_facts(self.eye.told(percepts)) + self.take_key(self.keys())
+        facts = self.eye.told(percepts)
+        seen = self.take(percepts) + self.take_facts(facts) + self.take_key(self.keys())
         around = self.take_around(percepts[..., -STATISTICS:].flatten(2))
-        x, step = self.give(seen + around[:, :, None]).float().chunk(2, -1)
-        dt = percepts[..., PEAK, None].float() * F.softplus(step + self.dt_bias)
+        peak = percepts[..., PEAK, None].float()
+        x, step = self.give(seen + around[:, :, None]).float().split([self.config.d_slot, len(self.A_log)], -1)
+        # Facts go in as they are told, so that a thing may have a colour in which it never was before.
+        x = torch.cat([x, facts / peak.clamp(min=1e-6)], -1)
+        dt = peak * F.softplus(step + self.dt_bias)
         A = -self.A_log.float().exp().repeat(2 * x.shape[2])[:, None]
         one = torch.ones_like(dt[:, :, 0, :1])
         both = torch.cat([x.flatten(2), torch.ones_like(x).flatten(2)], -1)
@@ -184,7 +189,7 @@ class EpisodeHead(nn.Module):
 
     def _slots(self, kept: Tensor) -> Tensor:
         """Means and weights (B, L, C, 2 s) of h and n, (B, L, 2 C s)."""
-        h, n = (part.unflatten(-1, (-1, self.config.d_slot)) for part in kept.chunk(2, -1))
+        h, n = (part.unflatten(-1, (-1, len(self.A_log))) for part in kept.chunk(2, -1))
         return torch.cat([h / n.clamp(min=1e-6), (n + 1e-3).log()], -1)
 
     def keys(self) -> Tensor:
@@ -222,11 +227,12 @@ class EpisodeHead(nn.Module):
 class Reader(nn.Module):
     """Blocks in which the words of questions attend to each other and to what is kept."""
 
-    def __init__(self, config: EpisodeConfig, P: int):
+    def __init__(self, config: EpisodeConfig, s: int, seen: int):
+        """Build it for slots of width 2 s, and `seen` values of each class in the newest frame."""
         super().__init__()
         d = config.d
         self.blind = config.blind
-        self.slot = nn.Sequential(nn.Linear(2 * config.d_slot + P, d), nn.GELU(), nn.Linear(d, d))
+        self.slot = nn.Sequential(nn.Linear(2 * s + seen, d), nn.GELU(), nn.Linear(d, d))
         self.verb, self.before = nn.Linear(config.verbs, d), nn.Linear(2 * d, d)
         self.noun = nn.Linear(config.nouns, d)
         self.from_start, self.from_end = nn.Embedding(ORDINALS, d), nn.Embedding(ORDINALS, d)

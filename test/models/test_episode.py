@@ -48,7 +48,7 @@ def test_what_is_learnt_from_is_what_is_remembered():
     head, (patches, tokens) = build(), frames()
     state = head.update(head.init_state(2), patches, tokens)
     kept, after = head.keep(head.look(patches))
-    assert torch.allclose(after, state.slots, atol=1e-5) and kept.shape == (2, 7, 4, 16)
+    assert torch.allclose(after, state.slots, atol=1e-5) and kept.shape == (2, 7, 4, 26)
     asked = questions()
     given = head.answer(kept[:, -1], state.newest, state.diary, *asked)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(given, head.read(state, *asked)))
