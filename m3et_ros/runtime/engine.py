@@ -4,8 +4,9 @@ Glossary: S side of the model's square image; T length of the text in tokens; n 
 Everything here runs on one thread, the inference thread of whoever owns the engine.
 """
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -18,10 +19,12 @@ from m3et_ros.models.encoded import Encoded, Sight, join_frames
 from m3et_ros.models.talk import visual_tokens
 from m3et_ros.runtime import preprocess
 from m3et_ros.runtime.actions import ActionStream
+from m3et_ros.runtime.backends.prepared import DTYPES, PLAN, Prepared, Serving, prepare
+from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,13 @@ class Engine:
         self.model_id = checkpoint.model_id
         self.trained = checkpoint.trained
         self.dtype = DTYPES[precision]
+        self.precision = precision
+        # Which runtime serves, and why.
+        self.serving = Serving('torch', 'nothing else was asked for')
+        # Graphs on the device for which they were built, and how to build them where the device is not there yet.
+        self._graphs: Prepared | None = None
+        self._wanted: Callable[[], None] | None = None
+        use_built()
         self._model = checkpoint.model.eval()
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
         # What is remembered of the episode; None where the checkpoint has no head for it.
@@ -92,6 +102,43 @@ class Engine:
             self._actions.to(self.device)
         if self.memory:
             self.memory.to(self.device)
+        if self._wanted is not None and self.device.type == 'cuda':
+            self._wanted()
+
+    def prepare(self, runtime: str, *, device: str = 'cpu', plan: Sequence[Sequence[str]] = PLAN,
+                tell: Callable[[str], None] = LOG.info) -> Serving:
+        """Let a runtime serve: now on the CPU, when the model gets there on CUDA.
+
+        Args:
+            runtime: one of backends.RUNTIMES.
+            device: where the model is to run, as `to` takes it.
+            plan: sets of image modalities that frames will have.
+            tell: gets lines of progress.
+
+        Returns:
+            Which runtime serves and why; also in `serving`.
+        """
+        target = 'cuda' if device.startswith('cuda') or device == 'auto' and torch.cuda.is_available() else 'cpu'
+
+        def build() -> None:
+            # Graphs take and give float32 whatever they calculate in; so does what torch adds to them.
+            lower, self.dtype = self.dtype, torch.float32
+            self._model.to(dtype=self.dtype)
+            self._graphs, self.serving = prepare(self._model, runtime, precision=self.precision, device=target,
+                                                 plan=plan, tell=tell)
+            if self._graphs is None:
+                self.dtype = lower
+                self._model.to(dtype=lower)
+        self._wanted = build if target == 'cuda' else None
+        if target == 'cpu' or self.device.type == 'cuda':
+            build()
+        return self.serving
+
+    @property
+    def _runner(self):
+        """What sees, listens and decodes: graphs where they were built for this device, else the model."""
+        graphs = self._graphs
+        return graphs if graphs is not None and graphs.device == self.device.type else self._model
 
     def encode(self, frame: Frame) -> View:
         """Encode a frame together with its instruction."""
@@ -99,8 +146,8 @@ class Engine:
         inputs, scale = preprocess.image_inputs(frame, self.config)
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
         with self._inference():
-            sight = self._model.see(inputs)
-            encoded = self._model.listen(sight, **self._text(frame.instruction))
+            sight = self._runner.see(inputs)
+            encoded = self._runner.listen(sight, **self._text(frame.instruction))
         return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start)
 
     def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
@@ -109,8 +156,8 @@ class Engine:
         with self._inference():
             # Without a scale or a wish to fill there is nothing to decode: the measured depth is all that is known.
             decode_depth = depth and fill and view.scale is not None
-            predicted = self._model.decode(view.encoded, 'depth') if decode_depth else None
-            logits = self._model.decode(view.encoded, 'semseg') if mask else None
+            predicted = self._runner.decode(view.encoded, 'depth') if decode_depth else None
+            logits = self._runner.decode(view.encoded, 'semseg') if mask else None
         return Reconstruction(
             preprocess.depth_output(predicted, view.scale, view.frame.depth, shape, decode_depth) if depth else None,
             preprocess.mask_output(logits, self.config.image_size, shape) if mask else None)
@@ -118,7 +165,7 @@ class Engine:
     def reconstruct_rgb(self, view: View):
         """What the encoder understood of the colours: (S, S, 3) uint8."""
         with self._inference():
-            return preprocess.rgb_output(self._model.decode(view.encoded, 'rgb'))
+            return preprocess.rgb_output(self._runner.decode(view.encoded, 'rgb'))
 
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
         """The best candidate answers to a question about one view, or about several (papers.md 2.5, EQA)."""
@@ -188,14 +235,14 @@ class Engine:
         if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
             return views[0].encoded
         text = self._text(question)
-        encoded = [self._model.listen(self._sight(view), **text) for view in views]
+        encoded = [self._runner.listen(self._sight(view), **text) for view in views]
         return encoded[0] if len(encoded) == 1 else join_frames(encoded)
 
     def _sight(self, view: View) -> Sight:
         """What was seen of a view; a remembered one is looked at again."""
         if view.sight is not None:
             return view.sight
-        return self._model.see({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
+        return self._runner.see({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
 
     def _text(self, text: str) -> dict[str, torch.Tensor]:
         """Text inputs (1, T); none when nothing is said, since a missing modality has no tokens."""

@@ -1,0 +1,55 @@
+"""CUDA graphs: static buffers, one replay a graph instead of hundreds of launches, copies on a stream of their own.
+
+Written without a CUDA device at hand: what can be tested without one is; the rest is checked against eager float32 on
+the machine where it is first used, as every backend is, and falls back where it fails.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from m3et_ros.runtime.backends import Runner, Setting
+
+WARM_UP = 3
+"""Passes before the capture: libraries choose their kernels in the first ones."""
+
+
+def missing() -> str:
+    """Why it cannot be had; '' where it can."""
+    return '' if torch.cuda.is_available() else 'there is no CUDA device: use auto, torch, compile or openvino'
+
+
+class CudaGraphs:
+    """One captured graph a piece of the model, all in one memory pool."""
+
+    name, lowers, device = 'cuda', False, 'cuda'
+
+    def __init__(self, setting: Setting):
+        self._copies = torch.cuda.Stream()
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
+        """Warm up, capture, and return what replays it."""
+        static = [t.clone() for t in inputs]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side), torch.inference_mode():
+            for _ in range(WARM_UP):
+                module(*static)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(graph, pool=self._pool):
+            outputs = module(*static)
+        pinned = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in static]
+
+        def run(*inputs: Tensor) -> list[Tensor]:
+            main = torch.cuda.current_stream()
+            self._copies.synchronize()  # the last copies may still read the pinned memory
+            self._copies.wait_stream(main)  # the last replay may still read the buffers
+            with torch.cuda.stream(self._copies):
+                for buffer, host, given in zip(static, pinned, inputs, strict=True):
+                    # From pageable memory a copy would stop this thread; through pinned memory it does not.
+                    buffer.copy_(given if given.is_cuda else host.copy_(given), non_blocking=True)
+            main.wait_stream(self._copies)
+            graph.replay()
+            return [t.clone() for t in outputs]
+        return run

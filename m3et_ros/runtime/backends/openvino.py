@@ -1,0 +1,81 @@
+"""OpenVINO on the CPU: the chunked scans exported by torch, compiled to one blob a graph, which is kept.
+
+Optional: pip install 'm3et_ros[openvino]'. The same library serves Intel GPUs: M3ET_OPENVINO_DEVICE=GPU asks for one.
+"""
+
+import importlib.util
+import logging
+import os
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from m3et_ros.runtime.backends import Runner, Setting
+
+LOG = logging.getLogger(__name__)
+
+
+def missing() -> str:
+    """Why it cannot be had; '' where it can."""
+    if importlib.util.find_spec('openvino') is None:
+        return "OpenVINO is not installed: pip install 'm3et_ros[openvino]'"
+    return ''
+
+
+class OpenVino:
+    """One compiled model a graph."""
+
+    name, lowers, device = 'openvino', True, 'cpu'
+
+    def __init__(self, setting: Setting):
+        # The library counts its users over the network where its telemetry package is there; without it, it does not.
+        sys.modules.setdefault('openvino_telemetry', None)
+        import openvino
+
+        self._ov, self._setting = openvino, setting
+        self._core = openvino.Core()
+        self._target = os.environ.get('M3ET_OPENVINO_DEVICE', 'CPU')
+        self._options = {'INFERENCE_PRECISION_HINT': 'bf16' if setting.precision == 'bfloat16' else 'f32',
+                         'PERFORMANCE_HINT': 'LATENCY'}
+        if self._target == 'CPU':
+            self._options['INFERENCE_NUM_THREADS'] = setting.threads
+
+    def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
+        """The kept blob where there is one, else export, compile and keep."""
+        blob = self._setting.folder / f'{name}.blob' if self._setting.folder else None
+        if blob is not None and blob.exists():
+            try:
+                return self._runner(self._core.import_model(blob.read_bytes(), self._target, self._options))
+            except RuntimeError as error:
+                LOG.warning('%s cannot be read (%s); it is made anew.', blob.name, str(error).splitlines()[0])
+        with torch.no_grad():
+            exported = torch.export.export(module, inputs, strict=False)
+        compiled = self._core.compile_model(self._ov.convert_model(exported), self._target, self._options)
+        if blob is not None:
+            keep(blob, compiled.export_model())
+        return self._runner(compiled)
+
+    def _runner(self, compiled) -> Runner:
+        request, Shared = compiled.create_infer_request(), self._ov.Tensor
+        shapes = [tuple(output.shape) for output in compiled.outputs]
+
+        def run(*inputs: Tensor) -> list[Tensor]:
+            held = [t.detach().contiguous().numpy() for t in inputs]
+            # Fresh memory for each call, as what is returned is kept beyond the next one; nothing is copied.
+            outputs = [torch.empty(shape) for shape in shapes]
+            for place, array in enumerate(held):
+                request.set_input_tensor(place, Shared(array, shared_memory=True))
+            for place, output in enumerate(outputs):
+                request.set_output_tensor(place, Shared(output.numpy(), shared_memory=True))
+            request.infer()
+            return outputs
+        return run
+
+
+def keep(path, content) -> None:
+    """Write an artefact so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    part.write_bytes(content.getvalue() if hasattr(content, 'getvalue') else content)
+    part.replace(path)

@@ -1,0 +1,45 @@
+"""Compiling ahead: one small piece, made once, kept, and right; what is said without a compiler."""
+
+import pytest
+import torch
+from torch import nn
+
+from m3et_ros.runtime.backends import Setting, compiled
+from m3et_ros.runtime.backends.compiled import Compiled
+
+
+class Piece(nn.Module):
+    """As a graph is: tensors in, a tuple out."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x, y):
+        """Two tensors -> two."""
+        return self.linear(x).relu(), x + y
+
+
+@pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing() or 'it can be had')
+@pytest.mark.timeout(900)  # some ten seconds of compiling, on a machine at work minutes
+def test_a_graph_is_compiled_kept_and_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'inductor'))
+    torch.manual_seed(0)
+    module, given = Piece().eval(), (torch.randn(3, 8), torch.randn(3, 8))
+    setting = Setting('float32', 1, tmp_path / 'kept')
+    run = Compiled(setting).build('piece', module, given)
+    assert [path.name for path in setting.folder.iterdir()] == ['piece.pt2']
+    with torch.inference_mode():
+        wanted = module(*given)
+        first = run(*given)
+        torch.testing.assert_close(first, list(wanted))
+        before = [t.clone() for t in first]
+        run(*(t + 1 for t in given))
+        assert all(torch.equal(a, b) for a, b in zip(first, before))  # not written over by the next call
+    monkeypatch.setattr(torch.export, 'export', None)
+    torch.testing.assert_close(Compiled(setting).build('piece', module, given)(*given), first)
+
+
+def test_without_a_compiler_it_says_so(monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    assert 'no C++ compiler' in compiled.missing()

@@ -1,0 +1,46 @@
+"""OpenVINO on a model of two layers: right, kept, found again, in both precisions."""
+
+import pytest
+import torch
+
+from m3et_ros.runtime import backends
+from m3et_ros.runtime.backends.prepared import prepare
+from m3et_ros.runtime.kernels import cache
+
+PLAN = (('rgb', 'depth'),)
+
+pytestmark = [pytest.mark.skipif(bool(backends.missing('openvino')), reason=backends.missing('openvino')),
+              pytest.mark.timeout(900)]  # exporting takes seconds, on a machine at work minutes
+
+
+def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
+    found, serving = prepare(small, 'openvino', plan=PLAN)
+    assert serving.name == 'openvino', serving.reason
+    blobs = {path: path.stat().st_mtime_ns for path in cache().rglob('small-openvino-*/*.blob')}
+    assert len(blobs) == 4
+    monkeypatch.setattr(torch.export, 'export', None)  # nothing is exported a second time
+    again, serving = prepare(small, 'openvino', plan=PLAN)
+    assert serving.name == 'openvino', serving.reason
+    assert {path: path.stat().st_mtime_ns for path in blobs} == blobs
+    # What a call returns is its own: the next call does not write over it.
+    S = small.config.image_size
+    rng = torch.Generator().manual_seed(0)
+    frames = [{'rgb': torch.randn(1, 3, S, S, generator=rng), 'depth': torch.zeros(1, 1, S, S)} for _ in range(2)]
+    with torch.inference_mode():
+        first = again.see(frames[0])
+        before = first.stages[-1].clone()
+        other = again.see(frames[1])
+    assert torch.equal(first.stages[-1], before) and not torch.equal(other.stages[-1], before)
+
+
+def test_a_damaged_blob_is_made_anew(small, caplog):
+    prepare(small, 'openvino', plan=PLAN)
+    blob = next(cache().rglob('small-openvino-*/depth-rgb-depth.blob'))
+    blob.write_bytes(b'no blob')
+    assert prepare(small, 'openvino', plan=PLAN)[1].name == 'openvino'
+    assert 'depth-rgb-depth.blob cannot be read' in caplog.text and blob.stat().st_size > 1000
+
+
+def test_no_telemetry_is_imported():
+    import sys
+    assert sys.modules.get('openvino_telemetry') is None
