@@ -135,11 +135,13 @@ class Tell(Plan):
 
 @torch.inference_mode()
 def diaries(head: EpisodeHead, watched: Watched, episode: EpisodeFrames) -> Diary:
-    """The diaries of an episode at its moments, of batch M."""
+    """The diaries of an episode at its moments, of batch M; nothing is written in those of the blind."""
+    config, count = head.config, len(episode.moments)
+    if config.blind:
+        return empty_diary(count, config.entries, config.verbs, config.nouns, torch.zeros(1))
     here = watched.frames(episode)
     tokens, percepts = (torch.from_numpy(part[here]).float()[None] for part in (watched.tokens, watched.percepts))
     told, _ = head.tell(tokens, percepts)
-    config = head.config
     all_of_them = kept_diaries(told, empty_diary(1, config.entries, config.verbs, config.nouns, tokens))
     return Diary(*(torch.cat(parts) for parts in zip(*(all_of_them[moment.frame] for moment in episode.moments))))
 
