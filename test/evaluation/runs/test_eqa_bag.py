@@ -1,7 +1,10 @@
 """A bag is watched and asked: the same answers twice, every scope, and what is told of damaged bags."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from m3et_ros.data.bag_frames import frames
 from m3et_ros.data.bag_writer import COLOR_TOPIC, BagWriter
@@ -10,9 +13,11 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.openeqa import EqaQuestion
 from m3et_ros.data.types import Frame
 from m3et_ros.evaluation.runs.eqa_bag import EqaTask, bag_files, examine
+from m3et_ros.models.episode import EpisodeHead
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.models import untrained
 from m3et_ros.runtime.session import Session
+from m3et_ros.training.memory_run import episode_config
 
 START, MS = 1_700_000_000_000_000_000, 1_000_000
 QUESTIONS = [EqaQuestion(text, 'yes', 'state', f'q{i}', 'bag') for i, text in
@@ -51,6 +56,22 @@ def test_the_same_bag_gives_the_same_part(engine, bag):
     assert asked[0]['answer'] in engine.labels.answers and 0 < asked[0]['confidence'] <= 1
     assert asked[0]['first_ns'] == START and asked[0]['last_ns'] == START + 1900 * MS
     assert asked[2]['answer'] is None and '3000 characters' in asked[2]['trouble']
+
+
+def test_a_memory_looks_at_what_it_takes_in_and_answers_for_all_of_it(bag):
+    plain = untrained('tiny', 0)
+    torch.manual_seed(0)
+    head = EpisodeHead(episode_config(plain, ('yes', 'no'), rate_hz=2.5, d=16, d_eye=16, d_value=8, d_slot=8,
+                                      d_stream=16))
+    engine = Engine(replace(plain, heads={'episode': head}))
+    (part, times, _), (again, *_) = (examine(engine, EqaTask(), bag, QUESTIONS[:2]) for _ in range(2))
+    assert part == again and part['frames'] == 20 and len(times['encode_ms']) == 5
+    for answer in part['answers']:
+        assert answer['answer'] in ('yes', 'no') and answer['frames_used'] == 5
+        assert (answer['first_ns'], answer['last_ns']) == (START, START + 1600 * MS)
+    comb, times, _ = examine(engine, EqaTask(comb=True), bag, QUESTIONS[:2])
+    assert len(times['encode_ms']) == 20 and comb['answers'][0]['frames_used'] <= 8
+    assert comb['answers'] == examine(Engine(plain), EqaTask(), bag, QUESTIONS[:2])[0]['answers']
 
 
 def test_answers_are_those_of_a_session_that_has_seen_the_frames(engine, bag):
