@@ -98,6 +98,10 @@ def compute(findings: Findings) -> dict:
         findings.warning('torch was built for CUDA but sees no GPU', 'check nvidia-smi, or live with the CPU')
     try:
         from m3et_ros.ops.dispatch import describe
+        from m3et_ros.runtime.backends import RUNTIMES, missing
+        from m3et_ros.runtime.kernels import use_built
+        use_built()
+        found['runtimes'] = {name: missing(name) or 'ready' for name in RUNTIMES if name != 'auto'}
         found['kernels'] = [{'op': k.op, 'kernel': k.name, 'max_error': k.max_error, 'reason': k.reason}
                             for k in describe(torch.device('cuda' if cuda else 'cpu'))]
     except Exception as error:  # noqa: BLE001 - a fused kernel may fail in its own ways

@@ -17,6 +17,8 @@ Model = Annotated[str, typer.Option('--model', help='Named size, checkpoint fold
                                                     'given.', show_default=False)]
 Device = Annotated[str, typer.Option('--device', help='auto, cpu, cuda or cuda:N; as in the file if not given.',
                                      show_default=False)]
+Runtime = Annotated[str, typer.Option('--runtime', help='auto, torch, compile, openvino or cuda; as in the file if not '
+                                                        'given.', show_default=False)]
 ParamsFile = Annotated[Path | None, typer.Option('--params-file', show_default=False,
                                                      help='Parameters of the model node; else config/robot.yaml.')]
 Parameters = Annotated[list[str] | None, typer.Option('--param', '-p', metavar='NAME:=VALUE', show_default=False,
@@ -25,8 +27,8 @@ Remaps = Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM
                                                   help='One more remapping; it wins over --camera.')]
 
 
-def model_arguments(below: str, camera: str, *, model: str = '', device: str = '', params_file: Path | None = None,
-                    sim_time: bool = False, parameters: list[str] | None = None,
+def model_arguments(below: str, camera: str, *, model: str = '', device: str = '', runtime: str = '',
+                    params_file: Path | None = None, sim_time: bool = False, parameters: list[str] | None = None,
                     remaps: list[str] | None = None) -> list[str]:
     """Command line of the model node, as robot.launch.py would give it.
 
@@ -38,7 +40,7 @@ def model_arguments(below: str, camera: str, *, model: str = '', device: str = '
     file = params_file or middleware.share('config', 'robot.yaml')
     if not file.is_file():
         raise Refused(f'{file} is not a file; give the parameter file of the model node with --params-file.')
-    given = {name: value for name, value in (('model', model), ('device', device)) if value}
+    given = {name: value for name, value in (('model', model), ('device', device), ('runtime', runtime)) if value}
     clock = {'use_sim_time': True} if sim_time else {}
     return ros_arguments(
         below=namespace(below), files=[str(file)],
@@ -52,14 +54,15 @@ def robot(
     camera: CameraPrefix = '/camera/camera',
     model: Model = '',
     device: Device = '',
+    runtime: Runtime = '',
     params_file: ParamsFile = None,
     sim_time: Annotated[bool, typer.Option('--sim-time', help='Take the time from /clock.')] = False,
     parameters: Parameters = None,
     remaps: Remaps = None,
 ) -> int:
     """Run the robot on a camera until Ctrl-C."""
-    arguments = model_arguments(below, camera, model=model, device=device, params_file=params_file, sim_time=sim_time,
-                                parameters=parameters, remaps=remaps)
+    arguments = model_arguments(below, camera, model=model, device=device, runtime=runtime, params_file=params_file,
+                                sim_time=sim_time, parameters=parameters, remaps=remaps)
     with stop_signals() as stopped:
         note(f'm3et: robot in {namespace(below)} on the camera {namespace(camera, "--camera")}; Ctrl-C ends it.')
         node = Child('model', MODEL_NODE, arguments)

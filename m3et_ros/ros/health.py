@@ -10,6 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import KernelChoice
 from m3et_ros.ros.diagnostics import OK, WARN, Counters, Quantiles, RateMeter, Status
+from m3et_ros.runtime.backends.prepared import Serving
 
 WARN_EVERY_S = 10.0
 MIB = 1 << 20
@@ -27,11 +28,19 @@ class Health:
         self.age, self.latency = Quantiles(), Quantiles()
         self.last_error = ''
         self.kernels: list[KernelChoice] = []
+        self.serving = Serving('none', 'no model is configured')
 
     def refuse(self, error: InputError) -> None:
         """Count refused input; warn of each reason at most every ten seconds."""
         self.counters.count(error.reason)
         self._warn(error.reason, str(error))
+
+    def runtime(self, serving: Serving) -> None:
+        """Take note of the runtime that serves; one that only stands in is counted, its log has warned of it."""
+        if serving.fallback and serving != self.serving:
+            self.counters.count('runtime_fallback')
+            self.last_error = f'Runtime {serving.reason}; {serving.name} serves.'
+        self.serving = serving
 
     def broke(self, doing: str, error: Exception) -> str:
         """Count a fault of ours, log where it happened, and say it in one sentence."""
@@ -66,6 +75,7 @@ class Health:
             'memory_frames': len(session.memory) if session else 0,
             'dropped': self.counters.snapshot(), 'synchroniser': node.inputs.sync.counts,
             'kernel': {choice.op: f'{choice.name} ({choice.reason})' for choice in self.kernels},
+            'runtime': f'{self.serving.name} ({self.serving.reason})',
             'process_memory_mib': psutil.Process().memory_info().rss / MIB,
             'device_memory_mib': torch.cuda.memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
             'last_error': self.last_error or 'none'}

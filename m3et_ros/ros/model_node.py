@@ -23,6 +23,7 @@ from m3et_ros.ros.perception import Perception
 from m3et_ros.ros.questions import INACTIVE, Questions, outcome
 from m3et_ros.ros.worker import Worker
 from m3et_ros.runtime.answerer import open_answerer
+from m3et_ros.runtime.backends.prepared import PLAN
 from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.models import open_checkpoint
 from m3et_ros.runtime.selftest import self_test
@@ -75,7 +76,8 @@ class ModelNode(LifecycleNode):
             self._halt()
             super().on_deactivate(state)
             return FAILURE
-        self.get_logger().info(f'Active with {self.session.engine.model_id} on {self.session.engine.device}.')
+        self.get_logger().info(f'Active with {self.session.engine.model_id} on {self.session.engine.device} '
+                               f'by {self.session.engine.serving.name}.')
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -126,6 +128,7 @@ class ModelNode(LifecycleNode):
 
     def _activate(self) -> None:
         self.session.engine.to(self.settings.device)
+        self.health.runtime(self.session.engine.serving)
         self.worker = Worker(self._see)
         self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
         self.inputs.start()
@@ -150,6 +153,9 @@ class ModelNode(LifecycleNode):
         if settings.threads:
             torch.set_num_threads(settings.threads)
         engine = Engine(open_checkpoint(name, seed=settings.seed), precision=settings.precision)
+        plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]
+        engine.prepare(settings.runtime, device=settings.device, plan=plan, tell=self.get_logger().info)
+        self.health.runtime(engine.serving)
         self.health.kernels = self_test(engine)
         session = Session(engine, memory_frames=settings.memory_frames)
         session.answerer = open_answerer(settings.answerer, settings.answerer_checkpoint, engine)

@@ -99,6 +99,10 @@ PARAMETERS: Table = (
     P('model', 'kitchen', 'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the '
       'node runs with the service ~/load_model.'),
     P('device', 'auto', 'Where the model runs: auto (CUDA where there is one), cpu, cuda or cuda:N.'),
+    P('runtime', 'auto', 'What runs the model: torch as it is; compile, torch compiled ahead, minutes on first use; '
+      'openvino, where installed; cuda, CUDA graphs; auto takes cuda on CUDA and on a CPU openvino where installed. '
+      'One that fails, or disagrees with eager float32, gives way to torch.',
+      choices=('auto', 'torch', 'compile', 'openvino', 'cuda')),
     P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
     P('threads', 0, 'CPU threads of the model; 0 leaves the choice to torch.', 0, 64),
     P('rgb_transport', 'auto', 'How colour arrives; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed '

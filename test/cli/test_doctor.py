@@ -20,6 +20,8 @@ def test_this_machine_is_healthy(capsys):
     assert found['healthy'] and not [f for f in found['findings'] if f['level'] == 'error']
     assert found['machine']['executable'] == sys.executable
     assert {kernel['op'] for kernel in found['compute']['kernels']} == {'selective_scan', 'ssd'}
+    assert found['compute']['runtimes'].keys() == {'torch', 'compile', 'openvino', 'cuda'}
+    assert found['compute']['runtimes']['torch'] == 'ready'
     assert found['ros']['distribution'] and found['ros']['rmw'] and 'Fast DDS' in found['ros']['profile']
     assert found['graphics']['backend'] in ('egl', 'osmesa', 'raycast')
     assert found['machine']['shared_memory']['bytes'] > 0

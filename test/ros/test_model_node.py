@@ -266,3 +266,10 @@ def test_an_impatient_second_signal_changes_nothing(robot):
     time.sleep(0.05)
     code, output = robot.stop(signal.SIGINT)
     assert code == 0 and 'Traceback' not in output, output
+
+
+def test_a_runtime_that_cannot_serve_gives_way_and_is_reported(robot):
+    robot = robot('robot', 'runtime:=cuda', 'device:=cpu').ready()
+    said = robot.ros.until(lambda: robot.diagnosis().get('runtime'), 20)
+    assert said.startswith('torch (cuda cannot serve')
+    assert robot.count('runtime_fallback') == 1

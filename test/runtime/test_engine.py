@@ -107,3 +107,13 @@ def test_random_weights_depend_on_the_seed_alone():
     first, again, other = (Engine(untrained('tiny', s)).encode(frame).encoded.context for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_runtime_is_prepared_once_and_torch_stands_in():
+    engine = Engine(untrained('tiny', 0), precision='bfloat16')
+    serving = engine.prepare('torch')
+    assert serving == engine.serving and serving.name == 'torch' and not serving.fallback
+    assert engine.dtype == torch.bfloat16 and engine.encode(golden_frame()).encoded.context.dtype == torch.bfloat16
+    if not torch.cuda.is_available():
+        serving = engine.prepare('cuda')
+        assert serving.fallback and 'no CUDA device' in serving.reason and engine.dtype == torch.bfloat16
