@@ -7,6 +7,7 @@ from m3et_ros.data.kitchen.dataset import KitchenSamples
 from m3et_ros.data.kitchen.generate import generate
 from m3et_ros.data.kitchen.sentences import recognised, short_answer
 from m3et_ros.data.kitchen.talk import Facts, TalkViews, describe, facts_of
+from m3et_ros.data.kitchen.templates import ANSWERS
 from m3et_ros.evaluation.runs.talk import named_in
 
 
@@ -44,14 +45,12 @@ def test_views_are_the_chosen_ones_and_answers_the_true_ones(cache):
         assert np.array_equal(talk.rgb, every[int(frames[talk.view])].rgb) and len(talk.turns) == 4
         frame = int(frames[talk.view])
         rows = np.flatnonzero(told._frame == frame)
-        known = {(told._wordings[told._wording[row]][1:], told._answer[row]) for row in rows}
         for turn in talk.turns:
             kind, fields = recognised(turn.prompt)
             short = short_answer(kind, fields, turn.reply)
-            found = [told._answer[row] for row in rows
-                     if told._wordings[told._wording[row]][0] == turn.family
-                     and set(fields.items()) <= set(told._wordings[told._wording[row]][2])]
-            assert short and found and known
+            known = {(told._wordings[told._wording[row]][1], ANSWERS[told._answer[row]]) for row in rows
+                     if all(fields.get(name, value) == value for name, value in told._wordings[told._wording[row]][2])}
+            assert (kind, short) in known
         assert talk.description.reply == describe(facts_of(told, frame)) == describe(views.facts(frame))
 
 
