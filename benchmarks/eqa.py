@@ -165,11 +165,12 @@ def costs(checkpoint: Checkpoint, marks: Sequence[int], rounds: int = 50) -> dic
     random = torch.Generator().manual_seed(0)
     inputs = {'rgb': torch.randn(1, 3, config.image_size, config.image_size, generator=random),
               'depth': torch.randn(1, 1, config.image_size, config.image_size, generator=random)}
-    sight, found, step = checkpoint.model.eval().see(inputs), {}, int(1e9)
-    for frame in track(range(max(marks)), max(marks), 'frames remembered', 'frame'):
-        memory.update(sight, inputs, frame * step)
-        if memory.frames in marks:
-            found[str(memory.frames)] = {'bytes': memory.bytes, 'ms': _milliseconds(memory, sight, inputs, rounds)}
+    sight, found = checkpoint.model.eval().see(inputs), {}
+    for mark in sorted(marks):
+        before = memory.frames
+        for frame in track(range(before, mark), mark - before, f'{mark} frames remembered', 'frame'):
+            memory.update(sight, inputs, frame * int(1e9))
+        found[str(mark)] = {'bytes': memory.bytes, 'ms': _milliseconds(memory, sight, inputs, rounds)}
     return found
 
 
@@ -212,10 +213,12 @@ def main() -> None:
         'made_by': made_by(f'python benchmarks/eqa.py --model {Path(asked.model).name}', checkpoint,
                            read_recipe(asked.test[0]), data=[read_recipe(folder).name for folder in asked.data],
                            blind_samples=asked.blind_samples, frames=FRAMES),
-        'accuracy': answered(lines, flat(asked_questions(episodes)), blind), 'costs': costs(checkpoint, asked.marks)}
+        'accuracy': answered(lines, flat(asked_questions(episodes)), blind)}
+    results = asked.results or RESULTS / 'eqa.json'
+    write(results, document)
     if asked.bag:
         document['evaluation'] = realtime(checkpoint, asked.bag, asked.questions)
-    write(asked.results or RESULTS / 'eqa.json', document)
+    write(results, document | {'costs': costs(checkpoint, asked.marks)})
 
 
 def options() -> argparse.Namespace:
