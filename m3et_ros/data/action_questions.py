@@ -6,12 +6,13 @@ A mode tells what the questions give away:
     two_pass  masked first; then the other half filled with what the head itself thought most likely.
     history   names the action before, which has to be over; anticipation alone.
     chain     the verb as in generic; the noun once for every verb there is, given that verb.
+    follow    chain for what comes next and for what was done last, from which a table tells what mostly follows.
     oracle    the other half filled with the truth: an upper bound, never a result.
 """
 
 import zlib
 
-MODES = ('generic', 'masked', 'two_pass', 'history', 'chain', 'oracle')
+MODES = ('generic', 'masked', 'two_pass', 'history', 'chain', 'follow', 'oracle')
 MASK = '[MASK]'
 
 Pair = tuple[str, str]
@@ -19,7 +20,9 @@ Pair = tuple[str, str]
 
 NOW: Pair = ('Which object is the person using now?', 'What is the person doing now?')
 NEXT: Pair = ('Which object will be used next?', 'What will be done next?')
+LAST: Pair = ('Which object was used last?', 'What was done last?')
 NOW_GIVEN, NEXT_GIVEN = 'Which object does the person {verb} now?', 'Which object will the person {verb} next?'
+LAST_GIVEN = 'Which object did the person {verb} last?'
 
 NOUN_FORMS = ('What object does the person {verb} in this clip?', 'Which item are the hands holding while they {verb}?',
               'Which thing is it that they {verb}?')
@@ -53,7 +56,7 @@ def filled(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
 
 
 def given(form: str, verb: str) -> str:
-    """The noun question NOW_GIVEN or NEXT_GIVEN for a verb key."""
+    """The noun question NOW_GIVEN, NEXT_GIVEN or LAST_GIVEN for a verb key."""
     return form.format(verb=spoken_verb(verb))
 
 

@@ -11,6 +11,7 @@ Symbols: B batch, Lv video tokens, Lq question words, d_in width of video tokens
 Two switches go beyond the paper, whose clips are cut around one action and asked about it alone. With `fade` the mean
 over the video forgets, at a rate that every channel learns, for a robot's stream has no cuts. With `hidden` a layer
 stands between the sum and the classes: without it a question could only raise the same classes whatever is seen.
+With `follow` a table of which action followed which in training joins what the head itself expects next.
 """
 
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class MambaVLConfig:
     fade: int = 0
     # Width of the layer between sum and classes; 0 = none, as published.
     hidden: int = 0
+    # Whether a table tells which pair of verb and noun follows which.
+    follow: bool = False
     # Tokens a second that it was trained with; a live stream is thinned out to that. 0 takes what comes.
     rate_hz: float = 0.0
     # Ablation: False gives the question a matrix A of its own (the paper's disjoint variant).
@@ -72,9 +75,16 @@ class MambaVLConfig:
                 raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
         if isinstance(self.rate_hz, bool) or not 0 <= self.rate_hz <= 1000:
             raise ValueError(f'rate_hz is {self.rate_hz!r}; give a number from 0 to 1000')
-        for name in ('shared_A', 'freeze_words'):
+        for name in ('shared_A', 'freeze_words', 'follow'):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f'{name} is {getattr(self, name)!r}; give true or false')
+
+
+EXPECTED = 0.5
+"""Power to which the head's own expectation is raised beside the table of `follow`; found on held-out training data."""
+
+Chain = tuple[Tensor, Tensor]
+"""Verb logits (B, verbs) and noun logits (B, verbs, nouns), of the noun given each verb."""
 
 
 class VideoStream(NamedTuple):
@@ -112,6 +122,10 @@ class MambaVL(nn.Module):
         # Logarithms of how often each class was the right one in training: see balanced.
         self.register_buffer('verb_prior', torch.zeros(config.verbs))
         self.register_buffer('noun_prior', torch.zeros(config.nouns))
+        # The same of pairs, and the share of each pair (columns) among those that came after a pair (rows).
+        pairs = config.verbs * config.nouns
+        self.register_buffer('pair_prior', torch.zeros(config.verbs, config.nouns) if config.follow else None)
+        self.register_buffer('follows', torch.full((pairs, pairs), 1 / pairs) if config.follow else None)
 
     def forward(self, video: Tensor, noun_question: Tensor, verb_question: Tensor, noun_mask: Tensor | None = None,
                 verb_mask: Tensor | None = None, *, video_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -179,7 +193,7 @@ class MambaVL(nn.Module):
             verb, noun = verb[asked], noun[asked]
         return self.verb_head(seen + verb), self.noun_head(seen + noun)
 
-    def chained(self, seen: Tensor, verb: Tensor, nouns: Tensor) -> tuple[Tensor, Tensor]:
+    def chained(self, seen: Tensor, verb: Tensor, nouns: Tensor) -> Chain:
         """Ask for the verb, and for the noun once for every verb: p(v, n) = p(v) p(n | v).
 
         Args:
@@ -187,16 +201,32 @@ class MambaVL(nn.Module):
             verb: the question about the action, of `heard`, (1, d).
             nouns: the questions about the object, of `heard`, (verbs, d), each given its verb.
 
-        Returns:
-            Verb logits (B, verbs) and noun logits (B, verbs, nouns).
         """
         return self.verb_head(seen + verb), self.noun_head(seen[:, None] + nouns)
 
-    def balanced(self, verbs: Tensor, nouns: Tensor, tau: float = 1.0) -> tuple[Tensor, Tensor]:
+    def foreseen(self, last: Chain, following: Chain) -> Chain:
+        """Let what was done last have a say in what comes next: p(next) ~ p_head(next)^EXPECTED sum p(last) follows.
+
+        Args:
+            last: what was done last, as `chained` tells it.
+            following: what the head itself expects.
+
+        Raises:
+            ValueError: built without follow.
+        """
+        if self.follows is None:
+            raise ValueError('this head has no table of what follows; build it with follow=True')
+        told = joint(*last).flatten(1).exp() @ self.follows
+        scores = EXPECTED * joint(*following) + told.clamp(min=1e-9).log().view(-1, *self.pair_prior.shape)
+        return _parted(scores)
+
+    def balanced(self, verbs: Tensor, nouns: Tensor, tau: float = 1.0) -> tuple[Tensor, Tensor] | Chain:
         """Logits that favour no class for being common: less tau times the logarithm of its share in training.
 
         Post-hoc logit adjustment (Menon et al., ICLR 2021): it serves class-mean recall and costs top-1 accuracy.
         """
+        if nouns.dim() == 3 and self.pair_prior is not None:
+            return _parted(joint(verbs, nouns) - tau * self.pair_prior)
         return verbs - tau * self.verb_prior, nouns - tau * self.noun_prior
 
     def heard(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -223,6 +253,18 @@ class MambaVL(nn.Module):
         sums, _ = selective_scan(y, valid.expand_as(y), -self.fade.float().exp()[:, None], one, one,
                                  state=None if before is None else before[..., None])
         return sums
+
+
+def joint(verbs: Tensor, nouns: Tensor) -> Tensor:
+    """Logarithms of the probabilities of pairs, (B, verbs, nouns), from logits as a Chain has them."""
+    return verbs.log_softmax(-1)[..., None] + nouns.log_softmax(-1)
+
+
+def _parted(scores: Tensor) -> Chain:
+    """Logits of pairs (B, verbs, nouns) as a Chain."""
+    scores = scores - scores.logsumexp((1, 2), keepdim=True)
+    verbs = scores.logsumexp(2)
+    return verbs, scores - verbs[..., None]
 
 
 def _head(config: MambaVLConfig, classes: int) -> nn.Module:

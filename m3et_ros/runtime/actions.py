@@ -10,7 +10,7 @@ import logging
 
 import torch
 
-from m3et_ros.data.action_questions import NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, given
+from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, given
 from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.models.frame_token import GUIDES, frame_token
 from m3et_ros.models.encoded import Sight
@@ -70,7 +70,8 @@ class ActionStream:
         self._device = device
         self._guides = self._encoded(GUIDES)
         with torch.inference_mode():
-            self._now, self._next = (self._chain(NOW_GIVEN, NOW[1]), self._chain(NEXT_GIVEN, NEXT[1]))
+            self._now, self._next, self._before = (self._chain(NOW_GIVEN, NOW[1]), self._chain(NEXT_GIVEN, NEXT[1]),
+                                                   self._chain(LAST_GIVEN, LAST[1]))
         self.reset()
 
     def reset(self) -> None:
@@ -119,6 +120,8 @@ class ActionStream:
             told = self._head.classify(seen, ids, ids, mask, mask)
         else:
             told = self._head.chained(seen, *self._next)
+            if self._head.follows is not None:
+                told = self._head.foreseen(self._head.chained(seen, *self._before), told)
         return tuple(ranked_actions(verbs[0], nouns[0], self._labels, top_k)
                      for verbs, nouns in (self._head.chained(seen, *self._now), told))
 

@@ -1,9 +1,9 @@
 """Learning what is done and what comes next from episodes that were watched (MambaVL; papers.md, section 3).
 
 An action head reads the tokens of a frozen M3ET, so an episode is encoded once and the head is trained in minutes.
-A sample is a window of an episode; at some of its frames is asked what is being done, and what starts at least GAP_S
-later. The wordings vary (data.action_questions): nothing given away, the other half of the action masked or filled, the
-action before named.
+A sample is a window of an episode; at some of its frames is asked what is being done, what starts at least GAP_S later,
+and what started last. The wordings vary (data.action_questions): nothing given away, the other half of the action masked
+or filled, the noun asked for given the verb, the action before named.
 
 Symbols: B windows, n frames of a window, K frames at which is asked, T text tokens, width of a frame's token.
 """
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from m3et_ros.data.action_questions import NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled, given
+from m3et_ros.data.action_questions import (LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled,
+                                            given)
 from m3et_ros.data.kitchen.episodes import EpisodeFrames
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
@@ -26,7 +27,7 @@ from m3et_ros.models.mambavl import MambaVL
 from m3et_ros.training.loop import Outcome, Sitting, Trainer
 from m3et_ros.training.plan import Plan
 
-TASKS = ('now', 'next')
+TASKS = ('now', 'next', 'last')
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Window:
     places: np.ndarray
     now: np.ndarray
     next: np.ndarray
-    # The pair of questions of each, first all that ask for now, then all that ask for next: 2 * K.
+    last: np.ndarray
+    # The pair of questions of each, task by task: 3 * K.
     questions: tuple[Pair, ...]
     # Where the window came from.
     key: str
@@ -79,13 +81,14 @@ class Windows(Dataset[Window]):
         episode = self.episodes[rng.integers(len(self.episodes))]
         start = int(rng.integers(len(episode.stamps) - self.frames + 1))
         places = np.sort(rng.choice(self.frames, self.asked, replace=False))
-        now, following = (np.append(table, -1)[start + places] for table in (episode.now(), episode.next()))
+        now, following, last = (table[start + places] for table in (episode.now(), episode.next(), episode.last()))
         pairs = np.array([(action.verb, action.noun) for action in episode.actions] + [(-1, -1)])
         stamps = episode.stamps[start + places]
         asked = ([self._of_now(episode, number, rng) for number in now]
-                 + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps)])
+                 + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps)]
+                 + [self._of_last(episode, number, rng) for number in last])
         first = episode.first + start
-        return Window(self.tokens[first:first + self.frames], places, pairs[now], pairs[following],
+        return Window(self.tokens[first:first + self.frames], places, pairs[now], pairs[following], pairs[last],
                       tuple(asked) if self.ask else (('', ''),) * len(asked), f'seed {episode.seed} frame {start}')
 
     def _of_now(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
@@ -110,10 +113,17 @@ class Windows(Dataset[Window]):
         return after((self.labels.verbs[over[-1].verb], self.labels.nouns[over[-1].noun]))
 
 
+    def _of_last(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
+        """The generic pair, or the noun asked for given the verb."""
+        if number < 0 or rng.random() < .5:
+            return LAST
+        return given(LAST_GIVEN, self.labels.verbs[episode.actions[number].verb]), LAST[1]
+
+
 @dataclass(frozen=True)
 class CollateWindows:
-    """Windows to tensors: tokens (B, n, width), places (B, K), now and next (B, K, 2); of the U different pairs of
-    questions noun_ids, noun_mask, verb_ids, verb_mask, (U, T) each; and asked (B * 2 * K,), which pair each is."""
+    """Windows to tensors: tokens (B, n, width), places (B, K), now, next and last (B, K, 2); of the U different pairs
+    of questions noun_ids, noun_mask, verb_ids, verb_mask, (U, T) each; asked (B * 3 * K,), which pair each is."""
 
     tokenizer: Tokenizer
     # Most text tokens of a question.
@@ -145,7 +155,7 @@ class Act(Plan):
     # Share of the probability that the targets give to all classes alike.
     smoothing: float = 0.1
     # Share of a token's entries that are dropped while training.
-    dropout: float = 0.2
+    dropout: float = 0.4
 
     def __post_init__(self):
         super().__post_init__()
@@ -154,13 +164,13 @@ class Act(Plan):
                 raise ValueError(f'{name} is {value!r}; give a number from 0 to less than 1')
 
     def losses(self, model: MambaVL, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return verb and noun of now and of next, as cross-entropies with smoothed targets."""
+        """Return verb and noun of each of TASKS, as cross-entropies with smoothed targets."""
         tokens = batch['tokens']
         kept = torch.rand(tokens.shape, generator=generator) >= self.dropout
         seen = model.follow(tokens * kept.to(tokens.device) / (1 - self.dropout))
         seen = seen.gather(1, batch['places'][..., None].expand(-1, -1, seen.shape[-1]))
-        # As the questions stand: of each window all that ask for now, then all that ask for next.
-        verbs, nouns = model.classify(torch.cat([seen, seen], 1).flatten(0, 1), batch['noun_ids'], batch['verb_ids'],
+        # As the questions stand: of each window one task after the other.
+        verbs, nouns = model.classify(seen.repeat(1, len(TASKS), 1).flatten(0, 1), batch['noun_ids'], batch['verb_ids'],
                                       batch['noun_mask'], batch['verb_mask'], asked=batch['asked'])
         targets = torch.cat([batch[task] for task in TASKS], 1)
         found = {}
@@ -168,7 +178,7 @@ class Act(Plan):
             errors = F.cross_entropy(logits, targets[..., place].flatten(), ignore_index=-1, reduction='none',
                                      label_smoothing=self.smoothing).view(targets.shape[:2])
             there = (targets[..., place] >= 0).float()
-            for task, error, counted in zip(TASKS, errors.chunk(2, 1), there.chunk(2, 1)):
+            for task, error, counted in zip(TASKS, errors.chunk(len(TASKS), 1), there.chunk(len(TASKS), 1)):
                 found[f'{task}_{kind}'] = (error * counted).sum() / counted.sum().clamp(min=1)
         return found
 
@@ -182,6 +192,22 @@ def count_priors(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
         last = layer if isinstance(layer, nn.Linear) else layer[-1]
         with torch.no_grad():
             last.bias.copy_(prior)
+    if head.follows is not None:
+        count_follows(head, episodes)
+
+
+def count_follows(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
+    """Let a head know how common pairs are, and which follows which; a pair is as good as seen once after any other,
+    in the shares of all pairs."""
+    nouns, pairs = head.config.nouns, head.pair_prior.numel()
+    told = [[action.verb * nouns + action.noun for action in episode.actions] for episode in episodes]
+    counts = np.bincount(sum(told, []), minlength=pairs) + 0.5
+    share, after_each = counts / counts.sum(), np.zeros((pairs, pairs))
+    for places in told:
+        np.add.at(after_each, (places[:-1], places[1:]), 1)
+    after_each = (after_each + share) / (after_each.sum(1, keepdims=True) + 1)
+    head.pair_prior.copy_(torch.from_numpy(np.log(share)).view_as(head.pair_prior))
+    head.follows.copy_(torch.from_numpy(after_each))
 
 
 def train_head(head: MambaVL, data: Windows, tokenizer: Tokenizer, length: int, folder: Path, *, recipe: Act = Act(),

@@ -58,13 +58,15 @@ def test_a_window_asks_for_what_is_done_there_and_what_comes_a_second_later():
         seed, start = int(window.key.split()[1]), int(window.key.split()[3])
         episode = episodes[seed]
         np.testing.assert_array_equal(window.tokens, tokens[100 * seed + start:100 * seed + start + 50])
-        for place, now, following in zip(window.places, window.now, window.next):
+        for place, now, following, last in zip(window.places, window.now, window.next, window.last):
             stamp = (start + place) / RATE
             under_way = [(a.verb, a.noun) for a in episode.actions if a.start_s <= stamp < a.stop_s]
             later = [(a.verb, a.noun) for a in episode.actions if a.start_s >= stamp + 1 - 1e-9]
+            begun = [(a.verb, a.noun) for a in episode.actions if a.start_s <= stamp]
             assert tuple(now) == (under_way or [(-1, -1)])[0] and tuple(following) == (later or [(-1, -1)])[0]
+            assert tuple(last) == ([(-1, -1)] + begun)[-1]
     pairs = [pair for window in windows for pair in window.questions]
-    assert len(windows[0].questions) == 16 and {NOW, NEXT} < set(pairs)
+    assert len(windows[0].questions) == 24 and {NOW, NEXT} < set(pairs)
     assert any('[MASK]' in noun for noun, _ in pairs) and any('After the action' in noun for noun, _ in pairs)
     assert (data[3].tokens == windows[3].tokens).all()
     data.epoch = 1
@@ -100,6 +102,22 @@ def test_priors_are_shares_of_the_classes_and_where_the_head_starts(tokenizer):
     torch.testing.assert_close(head.verb_prior.exp(), torch.tensor(
         [(verbs.count(verb) + 0.5) / (len(verbs) + 1.5) for verb in range(3)]))
     assert torch.equal(head.verb_head.bias, head.verb_prior)
+
+
+def test_what_follows_is_counted_and_joins_what_the_head_expects(tokenizer):
+    """wash follows put follows take, and after three of them comes the next noun."""
+    _, episodes = world(10, 3)
+    head = build(tokenizer, follow=True)
+    count_priors(head, episodes)
+    torch.testing.assert_close(head.follows.sum(1), torch.ones(9))
+    torch.testing.assert_close(head.pair_prior.exp().sum(), torch.tensor(1.))
+    surely = torch.full((1, 3, 3), -9.).index_put((torch.tensor(0), torch.tensor(1), torch.tensor(2)), torch.tensor(9.))
+    flat = torch.zeros(1, 3), torch.zeros(1, 3, 3)
+    verbs, nouns = head.foreseen((surely.logsumexp(2), surely), flat)
+    assert verbs.argmax() == 2 and nouns[0, 2].argmax() == 2
+    torch.testing.assert_close((verbs[..., None] + nouns).exp().sum(), torch.tensor(1.))
+    with pytest.raises(ValueError, match='follow=True'):
+        build(tokenizer).foreseen(flat, flat)
 
 
 def test_frames_without_an_action_count_for_nothing(tokenizer):

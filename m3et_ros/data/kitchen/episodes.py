@@ -62,6 +62,10 @@ class EpisodeFrames:
             found[(self.stamps >= action.start_s) & (self.stamps < action.stop_s)] = number
         return found
 
+    def last(self) -> np.ndarray:
+        """Number of the action that started last at each frame, under way or over, -1 for none: (n,) int64."""
+        return np.searchsorted([action.start_s for action in self.actions], self.stamps, side='right') - 1
+
     def next(self, gap_s: float = GAP_S) -> np.ndarray:
         """Number of the first action that starts at least gap_s after each frame, -1 for none: (n,) int64."""
         starts = np.array([action.start_s for action in self.actions])

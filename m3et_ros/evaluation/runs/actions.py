@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from m3et_ros.data.action_questions import NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled, given
+from m3et_ros.data.action_questions import (LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled,
+                                            given)
 from m3et_ros.data.kitchen.episodes import GAP_S, EpisodeFrames
 from m3et_ros.data.kitchen.splits import HELD_OUT
 from m3et_ros.data.tokenizer import Tokenizer
@@ -23,14 +24,14 @@ from m3et_ros.evaluation.epic import BEST, action_id, rank_actions
 from m3et_ros.evaluation.intervals import bootstrap, mean_rows, ratio
 from m3et_ros.evaluation.ranking import label_ranks, listed_ranks
 from m3et_ros.evaluation.runs.feed import Watch, measured, told, unwatched
-from m3et_ros.models.mambavl import MambaVL
+from m3et_ros.models.mambavl import Chain, MambaVL, joint
 
 TASKS = ('recognition', 'anticipation')
 WAYS = {'recognition': ('generic', 'masked', 'two_pass', 'chain', 'oracle'),
-        'anticipation': ('generic', 'chain', 'history')}
+        'anticipation': ('generic', 'chain', 'follow', 'history')}
 """How may be asked (data.action_questions). `oracle` and `history` are told true labels: upper bounds, not results."""
 
-CHAINS = {'chain': (NOW_GIVEN, NOW[1]), 'chain_next': (NEXT_GIVEN, NEXT[1])}
+CHAINS = {'chain': (NOW_GIVEN, NOW[1]), 'chain_next': (NEXT_GIVEN, NEXT[1]), 'chain_last': (LAST_GIVEN, LAST[1])}
 """Noun question given a verb, and verb question."""
 
 
@@ -103,8 +104,10 @@ class Examiner:
         Raises:
             ValueError: an unknown way.
         """
-        if way in CHAINS:
-            return self._chain(asked, *CHAINS[way])
+        if way in CHAINS or way == 'follow_next':
+            chain = self._chain(asked, way) if way in CHAINS else self.head.foreseen(
+                self._chain(asked, 'chain_last'), self._chain(asked, 'chain_next'))
+            return _answers([[*chain, *self.head.balanced(*chain)]])
         if way == 'two_pass':
             first = self._read(asked, [self._masked(target) for target in asked])
             pairs = [filled(self._key(target), self.labels.verbs[verb], self.labels.nouns[noun]) for target, verb, noun
@@ -116,16 +119,16 @@ class Examiner:
             raise ValueError(f'way is {way!r}; give one of {", ".join((*ways, "two_pass"))}')
         return self._read(asked, [ways[way](target) if ask else ('', '') for target in asked])
 
-    def _chain(self, asked: Sequence[Target], form: str, generic: str) -> Answers:
-        """The noun given each verb."""
+    def _chain(self, asked: Sequence[Target], way: str) -> Chain:
+        """One of CHAINS, the noun asked for given each verb."""
+        form, generic = CHAINS[way]
         with measured(self.head) as device:
             def heard(texts: list[str]) -> torch.Tensor:
                 return self.head.heard(*(part.to(device) for part in self.tokenizer.encode(texts, self.length)))
 
             verb, nouns = heard([generic]), heard([given(form, name) for name in self.labels.verbs])
             seen = torch.stack([self.seen[target.episode][target.place] for target in asked])
-            logits = self.head.chained(seen, verb, nouns)
-            return _answers([[*logits, *self.head.balanced(*logits)]])
+            return self.head.chained(seen, verb, nouns)
 
     def _action(self, target: Target, number: int) -> tuple[str, str]:
         action = self.episodes[target.episode].actions[number]
@@ -179,9 +182,9 @@ def ranks(answers: Answers, pairs: np.ndarray, *, balanced: bool = False) -> dic
     """Rank of the true verb, noun and action of each target, (N,) each."""
     verbs, nouns = answers.balanced if balanced else (answers.verbs, answers.nouns)
     if nouns.ndim == 3:
-        joint = torch.from_numpy(verbs).log_softmax(-1)[..., None] + torch.from_numpy(nouns).log_softmax(-1)
-        listed = joint.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :BEST].numpy()
-        nouns, ids = joint.logsumexp(1).numpy(), action_id(listed // joint.shape[2], listed % joint.shape[2])
+        pair = joint(torch.from_numpy(verbs), torch.from_numpy(nouns))
+        listed = pair.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :BEST].numpy()
+        nouns, ids = pair.logsumexp(1).numpy(), action_id(listed // pair.shape[2], listed % pair.shape[2])
     else:
         ids, _ = rank_actions(verbs, nouns)
     return {'verb': label_ranks(verbs, pairs[:, 0]), 'noun': label_ranks(nouns, pairs[:, 1]),
@@ -230,6 +233,8 @@ def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
         new = held_out(pairs, examiner.labels)
         found[task] = {'left_out': dict(missing)}
         for way in WAYS[task] if ask else ('generic',):
+            if way == 'follow' and examiner.head.follows is None:
+                continue
             of_next = task == 'anticipation' and way != 'history'
             answers = examiner.ask(asked, f'{way}_next' if of_next else way, ask=ask)
             found[task][way] = {name: action_scores(_some(answers, where), pairs[where],
