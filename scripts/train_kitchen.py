@@ -27,12 +27,12 @@ STAGES = {
     'pretrain': ('--samples', '26000', '--batch', '64', '--lr', '1e-3'),
     'vqa': ('--samples', '96000', '--batch', '32', '--lr', '1e-3', '--optimiser', 'muon', '--questions', '16'),
 }
-EPISODES = '0:1280'
+EPISODES = ('0:640', '640:1280')
 UNSEEN = '20000:20096'
 STEADY = ('--frames', '100', '--stride', '4')
 HEADS = {
     'memory': (),
-    'actions': ('--samples', '16000', '--length', '60'),
+    'actions': ('--samples', '20000', '--length', '60'),
 }
 MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 
@@ -49,9 +49,10 @@ def main() -> None:
     second = stage('vqa', given, caches, ('--from', str(first)))
     model_id = halve(second, given.to)
     found = {name: measure(name, given, model_id, '--data', 'test', *MEASURES[name]) for name in MEASURES}
-    episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (EPISODES, UNSEEN))
+    *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, episodes) for name in HEADS]
-    found['actions'] = measure('actions', given, model_id, '--data', str(unseen), '--train', str(episodes))
+    found['actions'] = measure('actions', given, model_id, '--data', str(unseen),
+                               *told('--train', episodes))
     card = [f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
             *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
             *(results(name, values) for name, values in found.items())]
@@ -78,20 +79,24 @@ def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple
     """Train one stage; returns the folder of its checkpoint."""
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
-        words = [word for folder in caches for word in ('--data', str(folder))]
         resume = ('--resume',) if (run / 'state.safetensors').exists() else ()
-        m3et('train', name, *words, *start, '--out', str(run), '--seed', given.seed, *STAGES[name], *fast(), *resume,
+        m3et('train', name, *told('--data', caches), *start, '--out', str(run), '--seed', given.seed, *STAGES[name], *fast(), *resume,
              processes=torch.cuda.device_count() or os.cpu_count() or 1)
     return run / 'checkpoint'
 
 
-def head(name: str, given: argparse.Namespace, episodes: Path) -> Path:
+def told(option: str, folders: list[Path]) -> list[str]:
+    """An option that is given once for each folder."""
+    return [word for folder in folders for word in (option, str(folder))]
+
+
+def head(name: str, given: argparse.Namespace, episodes: list[Path]) -> Path:
     """Train a head beside the model, and store it there; returns the folder of its checkpoint."""
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
         encoded = ('--tokens', str(given.out / 'memory/frames')) if name == 'actions' else ()
-        m3et('train', name, '--data', str(episodes), '--from', str(given.to), '--out', str(run), '--seed', given.seed,
-             *encoded, *HEADS[name], *fast()[2:])
+        m3et('train', name, *told('--data', episodes), '--from', str(given.to), '--out', str(run),
+             '--seed', given.seed, *encoded, *HEADS[name], *fast()[2:])
     halve(run / 'checkpoint', given.to)
     return run / 'checkpoint'
 
