@@ -51,8 +51,7 @@ def main() -> None:
     found = {name: measure(name, given, model_id, '--data', 'test', *MEASURES[name]) for name in MEASURES}
     *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, episodes) for name in HEADS]
-    found['actions'] = measure('actions', given, model_id, '--data', str(unseen),
-                               *told('--train', episodes))
+    found['actions'] = measure('actions', given, model_id, '--data', str(unseen), *told('--train', episodes))
     card = [f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
             *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
             *(results(name, values) for name, values in found.items())]
@@ -80,8 +79,8 @@ def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
         resume = ('--resume',) if (run / 'state.safetensors').exists() else ()
-        m3et('train', name, *told('--data', caches), *start, '--out', str(run), '--seed', given.seed, *STAGES[name], *fast(), *resume,
-             processes=torch.cuda.device_count() or os.cpu_count() or 1)
+        m3et('train', name, *told('--data', caches), *start, '--out', str(run), '--seed', given.seed,
+             *STAGES[name], *fast(), *resume, processes=torch.cuda.device_count() or os.cpu_count() or 1)
     return run / 'checkpoint'
 
 
