@@ -9,9 +9,9 @@ import torch
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.dataset import KitchenSamples
 from m3et_ros.data.kitchen.generate import generate
+from m3et_ros.data.noise import steady
 from m3et_ros.runtime.models import untrained
 from m3et_ros.training.seen import see, see_views
-from m3et_ros.training.watched import steady
 
 
 @pytest.fixture(scope='module')
