@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from m3et_ros import __version__
-from m3et_ros.cli import ask, build, demo, doctor, evaluate, generate, models, record, replay, robot, train
+from m3et_ros.cli import ask, bench, build, demo, doctor, evaluate, generate, models, record, replay, robot, train
 from m3et_ros.cli.output import report, say
 
 app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=False,
@@ -27,6 +27,7 @@ app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=Fa
 for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, models.models,
              generate.generate, doctor.doctor):
     app.command(verb.__name__)(verb)
+app.command('bench', context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(bench.bench)
 app.add_typer(train.app, name='train')
 app.add_typer(evaluate.app, name='evaluate')
 app.add_typer(build.app, name='build')

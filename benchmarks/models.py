@@ -1,0 +1,199 @@
+"""Named sizes against MultiMAE at equal visible tokens: encoder and the decoders of colour, depth and segmentation.
+
+    python benchmarks/models.py --multimae PATH     # writes benchmarks/results/models.json
+
+PATH is a check-out of MultiMAE's code (https://github.com/EPFL-VILAB/MultiMAE, CC BY-NC 4.0: never part of this
+project; it needs einops). Without it the other side is a model of ours with MultiMAE's 12 Transformer blocks, width
+768 and decoders of two blocks, and the result says so. Both sides use torch's scaled_dot_product_attention, the same
+image tokens and random weights: what is measured does not depend on them. float32 in eager torch; with --fast also in
+bfloat16 through OpenVINO, where installed, whose graphs are compared with eager float32 first.
+"""
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timing import error, finish, interleaved, one_thread, options, ratios
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m3et_ros.models.config import IMAGE_MODALITIES
+from m3et_ros.models.registry import BASE, SIZES, build
+from m3et_ros.runtime.backends import Setting, make, missing
+from m3et_ros.runtime.backends.check import TOLERANCES
+from m3et_ros.runtime.kernels import use_built
+
+SMALL = ('base', 'base_ssd', 'compact')
+
+
+class Ours(nn.Module):
+    """A named size as an image model: the modalities and tasks that MultiMAE has."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, rgb: Tensor, depth: Tensor, semseg: Tensor, visible: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Images and ids of visible tokens (None = all) -> three predictions."""
+        inputs = dict(zip(IMAGE_MODALITIES, (rgb, depth, semseg), strict=True))
+        predictions = self.model(inputs, visible=visible, tasks=IMAGE_MODALITIES)
+        return tuple(predictions[task] for task in IMAGE_MODALITIES)
+
+
+class Theirs(nn.Module):
+    """MultiMAE with as many visible tokens, of the given ids."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, rgb: Tensor, depth: Tensor, semseg: Tensor, visible: Tensor | None = None) -> tuple[Tensor, ...]:
+        """As Ours."""
+        n = (rgb.shape[-1] // 16) ** 2
+        hidden = torch.zeros(len(rgb), 3 * n, dtype=torch.long)
+        if visible is not None:
+            hidden = hidden.fill_(1).scatter_(1, visible, 0)
+        masks = dict(zip(IMAGE_MODALITIES, hidden.split(n, 1), strict=True))
+        predictions, _ = self.model(dict(zip(IMAGE_MODALITIES, (rgb, depth, semseg), strict=True)), task_masks=masks)
+        return tuple(predictions[task] for task in IMAGE_MODALITIES)
+
+
+def multimae(path: Path) -> nn.Module:
+    """The published model with three decoders, from its own code; only its attention is replaced by torch's kernel.
+
+    Raises:
+        SystemExit: there is no such code, or it cannot be imported.
+    """
+    if not (path / 'multimae' / 'multimae.py').is_file():
+        raise SystemExit(f'{path} is no check-out of MultiMAE: there is no multimae/multimae.py')
+    # Its package `utils` pulls in training libraries; the models need one decorator of it.
+    registry = types.ModuleType('utils.registry')
+    registry.register_model = lambda function: function
+    sys.modules |= {'utils': types.ModuleType('utils'), 'utils.registry': registry}
+    sys.path.insert(0, str(path))
+    try:
+        from multimae import multimae_utils
+        from multimae.input_adapters import PatchedInputAdapter, SemSegInputAdapter
+        from multimae.multimae import MultiMAE
+        from multimae.output_adapters import SpatialOutputAdapter
+    except ImportError as problem:
+        raise SystemExit(f'the code in {path} cannot be imported ({problem}): pip install einops') from problem
+
+    def attention(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    multimae_utils.Attention.forward = attention
+    channels = {'rgb': (3, 1), 'depth': (1, 1), 'semseg': (BASE.classes, 4)}
+    inputs = {name: PatchedInputAdapter(num_channels=c, stride_level=stride, patch_size_full=16)
+              for name, (c, stride) in channels.items() if name != 'semseg'}
+    inputs['semseg'] = SemSegInputAdapter(num_classes=BASE.classes, dim_class_emb=64, interpolate_class_emb=False,
+                                          stride_level=4, patch_size_full=16)
+    outputs = {name: SpatialOutputAdapter(
+        num_channels=c, stride_level=stride, patch_size_full=16, dim_tokens=256, depth=2, num_heads=8, task=name,
+        context_tasks=list(channels), use_task_queries=True, use_xattn=True) for name, (c, stride) in channels.items()}
+    return MultiMAE(inputs, outputs, num_global_tokens=1, dim_tokens=768, depth=12, num_heads=12)
+
+
+def twin() -> nn.Module:
+    """Our own model in MultiMAE's sizes."""
+    return build(replace(BASE, name='twin', schedule='T' * 12, decoder_blocks=2, semantic_bias=False, gate=False,
+                         modalities=IMAGE_MODALITIES, tasks=IMAGE_MODALITIES))
+
+
+def sides(path: Path | None) -> tuple[dict[str, nn.Module], str]:
+    """All models by name, the other side first, and what it is."""
+    torch.manual_seed(0)
+    other = Theirs(multimae(path)) if path else Ours(twin())
+    found = {'multimae' if path else 'twin': other}
+    for name in SMALL:
+        found[name] = Ours(build(replace(SIZES[name], modalities=IMAGE_MODALITIES, tasks=IMAGE_MODALITIES, answers=0)))
+    what = "MultiMAE's own code, with torch's attention kernel" if path else "our twin in MultiMAE's sizes"
+    return {name: model.eval() for name, model in found.items()}, what
+
+
+def images(batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random colour, depth and classes."""
+    rng = torch.Generator().manual_seed(0)
+    S, s = BASE.image_size, BASE.semseg_size
+    return (torch.randn(batch, 3, S, S, generator=rng), torch.randn(batch, 1, S, S, generator=rng),
+            torch.randint(BASE.classes, (batch, s, s), generator=rng))
+
+
+def shown(tokens: int, batch: int) -> Tensor | None:
+    """Ids of the visible tokens (B, tokens), the same for both sides; None = all."""
+    total = 3 * BASE.image_tokens
+    if tokens >= total:
+        return None
+    ids = torch.randperm(total, generator=torch.Generator().manual_seed(tokens))[:tokens].sort().values
+    return ids.expand(batch, -1)
+
+
+def agreement(models: dict[str, nn.Module]) -> dict[str, float]:
+    """Largest difference of each of ours from its own float64, on one image with 98 visible tokens."""
+    given, visible, found = images(1), shown(98, 1), {}
+    with torch.inference_mode():
+        for name, model in models.items():
+            if isinstance(model, Ours):
+                wanted = model.double()(*(t.double() if t.is_floating_point() else t for t in given), visible)
+                found[name] = max(error(f, w) for f, w in zip(model.float()(*given, visible), wanted, strict=True))
+                if not found[name] < 1e-3:
+                    raise SystemExit(f'{name} is off by {found[name]:.1e} from float64; nothing is timed')
+    return {name: float(f'{value:.1e}') for name, value in found.items()}
+
+
+def fast(models: dict[str, nn.Module], precision: str,
+         names: list[str]) -> tuple[dict[str, Callable], dict[str, float]]:
+    """Graphs of OpenVINO for one image with all tokens, and their difference from eager float32."""
+    backend, given = make('openvino', Setting(precision, 1, None)), images(1)
+    work, errors = {}, {}
+    for name in names:
+        run = backend.build(name, models[name], given)
+        with torch.inference_mode():
+            errors[name] = max(error(f, w) for f, w in zip(run(*given), models[name](*given), strict=True))
+        if not errors[name] < TOLERANCES[precision]:
+            raise SystemExit(f'{name} through OpenVINO is off by {errors[name]:.1e}; nothing is timed')
+        work[name] = lambda run=run: run(*given)
+    return work, {name: float(f'{value:.1e}') for name, value in errors.items()}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = options(__doc__, rounds=7)
+    parser.add_argument('--multimae', type=Path, help="check-out of MultiMAE's code")
+    parser.add_argument('--tokens', type=int, nargs='+', default=(98, 176, 588))
+    parser.add_argument('--batch', type=int, nargs='+', default=(1, 8))
+    parser.add_argument('--fast', nargs='*', help='models to measure in bfloat16 through OpenVINO too; none = all')
+    asked = parser.parse_args()
+    one_thread()
+    use_built()
+    models, what = sides(asked.multimae)
+    base = next(iter(models))
+    found: dict[str, Any] = {
+        'rounds': asked.rounds, 'other_side': what, 'cases': {},
+        'parameters': {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()},
+        'error_to_float64': agreement(models)}
+    for batch in asked.batch:
+        for tokens in asked.tokens:
+            given, visible = images(batch), shown(tokens, batch)
+            case = f'{tokens} tokens, batch {batch}, float32 eager'
+            with torch.inference_mode():
+                ms = interleaved({name: (lambda model=model: model(*given, visible)) for name, model in models.items()},
+                                 asked.rounds, case)
+            found['cases'][case] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, base)}
+    if asked.fast is not None:
+        if reason := missing('openvino'):
+            raise SystemExit(reason)
+        work, errors = fast(models, 'bfloat16', [base, *(asked.fast or SMALL)])
+        ms = interleaved(work, asked.rounds, 'bfloat16')
+        found['cases'][f'{3 * BASE.image_tokens} tokens, batch 1, bfloat16 OpenVINO'] = {
+            'cpu_ms': ms, 'times_as_fast': ratios(ms, base), 'error': errors}
+    finish('models', found, asked.results)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,193 @@
+"""The whole node on a real recording: frames per second, and the share of its CPU time that is not the model's.
+
+    python benchmarks/node.py --bag BAG          # writes benchmarks/results/node.json
+
+Two processes on real DDS: this one plays the images of a bag at a steady rate and listens to depth and segmentation;
+the other is the model node as it is, whose calls of the model are timed (CPU time of the inference thread) and compared
+with the CPU time of all its threads: receiving, pairing, decoding, resizing, filling holes, drawing and publishing are
+the rest. The first frames are left out. One thread, eager torch, the shipped weights.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from timing import finish, options
+
+FIRST = 5
+"""Frames before the measurement begins."""
+MODEL = {'m3et_ros.models.m3et': {'M3ET': ('see', 'listen', 'decode', 'answer_logits')},
+         'm3et_ros.runtime.actions': {'ActionStream': ('update', 'read')},
+         'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)}}
+"""What counts as the model: methods by class and module."""
+
+
+class Watch:
+    """CPU seconds inside the methods of MODEL, and where the process stood at each frame."""
+
+    def __init__(self):
+        self.model_s, self._inside = 0.0, 0
+        self.frames: list[tuple[float, float, float]] = []
+
+    def wrap(self, kind: type, name: str) -> None:
+        """Time a method of a class, calls from within timed ones left out."""
+        inner = getattr(kind, name)
+
+        def timed(*args, **kwargs):
+            start, self._inside = time.thread_time(), self._inside + 1
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self._inside -= 1
+                if not self._inside:
+                    self.model_s += time.thread_time() - start
+        setattr(kind, name, timed)
+
+    def mark(self, kind: type, name: str) -> None:
+        """Note the clocks whenever a method of a class is called: a frame begins."""
+        inner = getattr(kind, name)
+
+        def marked(*args, **kwargs):
+            self.frames.append((time.monotonic(), time.process_time(), self.model_s))
+            return inner(*args, **kwargs)
+        setattr(kind, name, marked)
+
+
+def child(out: Path, arguments: list[str]) -> int:
+    """Be the model node, and write its times at the end."""
+    import importlib
+
+    import torch
+
+    from m3et_ros.ros import model_node
+    torch.set_num_threads(1)
+    watch = Watch()
+    for module, kinds in MODEL.items():
+        for kind, names in kinds.items():
+            for name in names:
+                watch.wrap(getattr(importlib.import_module(module), kind), name)
+    watch.mark(model_node.Engine, 'encode')
+    code = model_node.main(['node', *arguments])
+    # The first call is the self-test's.
+    out.write_text(json.dumps(watch.frames[1 + FIRST:]))
+    return code
+
+
+class Robot:
+    """What is around the node: camera and listener."""
+
+    def __init__(self):
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from sensor_msgs.msg import Image
+
+        from m3et_ros.ros import middleware
+        from m3et_ros.ros.qos import newest
+        middleware.prepare()
+        rclpy.init()
+        self.node, self.ages, self.images = rclpy.create_node('around', namespace='bench'), [], 0
+        self.rgb = self.node.create_publisher(Image, 'rgb/image_raw', 1)
+        self.depth = self.node.create_publisher(Image, 'depth/image_raw', 1)
+        self.node.create_subscription(Image, 'model/depth/image', self._got, newest())
+        self.node.create_subscription(Image, 'model/segmentation/mask', lambda _: None, newest())
+        executor = SingleThreadedExecutor()
+        executor.add_node(self.node)
+        threading.Thread(target=middleware.spin, args=(executor,), daemon=True).start()
+
+    def _got(self, image) -> None:
+        from m3et_ros.ros.messages import age_s
+        self.ages.append(age_s(image.header, self.node.get_clock().now()))
+
+    def show(self, frame) -> None:
+        """Publish a frame as if it were taken now."""
+        from std_msgs.msg import Header
+
+        from m3et_ros.data.images import depth_to_mm
+        from m3et_ros.ros.images import to_image_msg
+        header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id='camera')
+        self.depth.publish(to_image_msg(depth_to_mm(frame.depth), '16UC1', header))
+        self.rgb.publish(to_image_msg(np.ascontiguousarray(frame.rgb), 'rgb8', header))
+        self.images += 1
+
+
+def frames_of(path: Path, count: int) -> list:
+    """Frames with colour and depth, spread over the recording."""
+    from m3et_ros.data.bag_frames import frames
+    from m3et_ros.data.bag_topics import find_camera
+    from m3et_ros.data.bags import BagReader
+    with BagReader(path) as bag:
+        camera = find_camera(bag)
+        seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=10, spoiled=lambda _: None)
+        found = list(islice((frame for frame in seen if frame.depth is not None), count))
+    if not found:
+        raise SystemExit(f'{path} has no frame with colour and depth')
+    return found
+
+
+def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
+    """Show frames at the rate, from when the node listens until so many results have come, or the time is over."""
+    end = time.monotonic() + asked.wait
+    while not robot.rgb.get_subscription_count():
+        if time.monotonic() > end:
+            raise SystemExit(f'the node was not active after {asked.wait:.0f} s')
+        time.sleep(0.2)
+    end, due = time.monotonic() + asked.seconds, time.monotonic()
+    for frame in cycle(frames):
+        robot.show(frame)
+        due += 1 / asked.rate
+        time.sleep(max(0.0, due - time.monotonic()))
+        if time.monotonic() > end or len(robot.ages) >= asked.results_wanted + FIRST:
+            return
+
+
+def main() -> None:
+    """Measure and write."""
+    if sys.argv[1:2] == ['--child']:
+        sys.exit(child(Path(sys.argv[2]), sys.argv[3:]))
+    parser = options(__doc__)
+    parser.add_argument('--bag', type=Path, required=True, help='a recording with colour and depth')
+    parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--rate', type=float, default=30.0, help='camera rate in Hz')
+    parser.add_argument('--seconds', type=float, default=60.0, help='longest time of the measurement')
+    parser.add_argument('--results-wanted', type=int, default=300, help='frames after which it ends')
+    parser.add_argument('--wait', type=float, default=300.0, help='seconds until the node must be active')
+    asked = parser.parse_args()
+    frames = frames_of(asked.bag, 20)
+    robot = Robot()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / 'times.json'
+        words = ['autostart:=true', f'model:={asked.model}', 'runtime:=torch', 'device:=cpu', 'threads:=1']
+        node = subprocess.Popen([sys.executable, __file__, '--child', str(out), '--ros-args', '-r', '__ns:=/bench',
+                                 *(w for word in words for w in ('-p', word))])
+        try:
+            play(robot, frames, asked)
+        finally:
+            node.send_signal(signal.SIGINT)
+            node.wait(60)
+        found = json.loads(out.read_text())
+    if len(found) < 3:
+        raise SystemExit(f'the node served {len(found)} frames after the first {FIRST}; give more --seconds')
+    (start, cpu, model), (stop, cpu_end, model_end) = found[0], found[-1]
+    served = len(found) - 1
+    per_frame, model_ms = 1e3 * (cpu_end - cpu) / served, 1e3 * (model_end - model) / served
+    height, width = frames[0].rgb.shape[:2]
+    finish('node', {
+        'bag': asked.bag.resolve().name, 'image': f'{width}x{height}', 'model': asked.model, 'runtime': 'torch',
+        'rate_in_hz': asked.rate, 'frames_in': robot.images, 'frames_measured': served,
+        'frames_per_s': round(served / (stop - start), 2), 'frames_per_cpu_s': round(1e3 / per_frame, 2),
+        'cpu_ms_per_frame': round(per_frame, 2), 'model_cpu_ms_per_frame': round(model_ms, 2),
+        'share_not_model': round(1 - model_ms / per_frame, 4),
+        'age_p50_s': round(float(np.percentile(robot.ages, 50)), 3),
+        'age_p99_s': round(float(np.percentile(robot.ages, 99)), 3)}, asked.results)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,73 @@
+"""The shipped model through the runtimes that are installed: a frame with depth, its dense outputs, and a question.
+
+    python benchmarks/runtimes.py                 # writes benchmarks/results/runtimes.json
+
+CPU time, one thread, batch 1, the runtimes in turn within one process. Everything that a runtime gives is compared with
+eager float32 on the golden frame before anything is timed; one that disagrees is left out, which the result says.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from timing import finish, interleaved, one_thread, options, ratios
+
+from m3et_ros.runtime import preprocess
+from m3et_ros.runtime.backends.prepared import prepare
+from m3et_ros.runtime.golden import golden_frame
+from m3et_ros.runtime.kernels import use_built
+from m3et_ros.runtime.models import open_checkpoint
+
+PLAN = (('rgb', 'depth'),)
+BASE = 'torch, float32'
+
+
+def jobs(which, heads, inputs: dict, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Callable]:
+    """What is timed."""
+    def dense():
+        encoded = which.listen(which.see(inputs))
+        return which.decode(encoded, 'depth'), which.decode(encoded, 'semseg')
+
+    sight = which.see(inputs)
+    return {'a frame and its dense outputs': dense,
+            'a question about a frame seen': lambda: heads.answer_logits(which.listen(sight, ids, mask))}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = options(__doc__, rounds=15)
+    parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--runtimes', nargs='+', default=['openvino'], help='besides torch: openvino, compile')
+    parser.add_argument('--precisions', nargs='+', default=['float32', 'bfloat16'])
+    asked = parser.parse_args()
+    one_thread()
+    checkpoint = open_checkpoint(asked.model)
+    model, left_out = checkpoint.model.eval(), {}
+    inputs, _ = preprocess.image_inputs(golden_frame(), model.config)
+    ids, mask = checkpoint.tokenizer.encode(['where is the cup?'], model.config.text_length)
+    lower = copy.deepcopy(model).bfloat16()
+    if use_built():
+        left_out['native scans'] = 'they serve in both rows of torch; graphs keep the chunked form'
+    ready = {}
+    for name in asked.runtimes:
+        for precision in asked.precisions:
+            found, serving = prepare(model, name, precision=precision, plan=PLAN, tell=print)
+            if found is None:
+                left_out[f'{name}, {precision}'] = serving.reason
+            else:
+                ready[f'{name}, {precision}'] = found
+    with torch.inference_mode():
+        work = {BASE: jobs(model, model, inputs, ids, mask), 'torch, bfloat16': jobs(
+            lower, lower, {name: t.bfloat16() for name, t in inputs.items()}, ids, mask)}
+        for name, found in ready.items():
+            work[name] = jobs(found, model, inputs, ids, mask)
+        cases = {}
+        for job in work[BASE]:
+            ms = interleaved({name: calls[job] for name, calls in work.items()}, asked.rounds, job)
+            cases[job] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, BASE)}
+    finish('runtimes', {'rounds': asked.rounds, 'model': checkpoint.model_id, 'notes': left_out, 'cases': cases},
+           asked.results)
+
+
+if __name__ == '__main__':
+    main()

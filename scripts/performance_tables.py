@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Write the tables of docs/performance.md from benchmarks/results/: goals and what was reached, and every benchmark.
+
+    .venv/bin/python scripts/performance_tables.py
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / 'docs/performance.md'
+RESULTS = ROOT / 'benchmarks/results'
+MISSING = 'not measured'
+
+
+class Goal(NamedTuple):
+    """One thing that was promised, and where its measurement is found."""
+
+    what: str
+    # Times as fast, or another figure, that must be reached; and what is aimed for.
+    must: float
+    aim: float | None
+    # Benchmark whose result holds it.
+    result: str
+    # Takes the figure out of the result.
+    find: Callable[[dict[str, Any]], float]
+    # False where less is better.
+    more: bool = True
+
+
+def times(case: str, variant: str) -> Callable[[dict[str, Any]], float]:
+    """How many times as fast a variant of a case is."""
+    return lambda result: result['cases'][case]['times_as_fast'][variant]
+
+
+def over(case: str, slow: str, fast: str) -> Callable[[dict[str, Any]], float]:
+    """How many times the CPU time of one variant is that of another."""
+    def find(result: dict[str, Any]) -> float:
+        ms = result['cases'][case]['cpu_ms']
+        return ms[slow] / ms[fast]
+    return find
+
+
+def growth(case: str, variant: str, long: int, short: int) -> Callable[[dict[str, Any]], float]:
+    """How many times as long a variant takes for more tokens."""
+    def find(result: dict[str, Any]) -> float:
+        return (result['cases'][case.format(L=long)]['cpu_ms'][variant]
+                / result['cases'][case.format(L=short)]['cpu_ms'][variant])
+    return find
+
+
+SSD, SSD_BACK = ('SSD forward, L=588, d_inner 1536, N 128', 'SSD forward + backward, L=588, d_inner 1536, N 128')
+SCAN, SCAN_BACK = ('Mamba-1 forward, L=588, D 1536, N 16', 'Mamba-1 forward + backward, L=588, D 1536, N 16')
+MIXER = 'Mamba-2 mixer, d 768, 588 tokens, float32'
+EAGER, FAST = '588 tokens, batch 1, float32 eager', '588 tokens, batch 1, bfloat16 OpenVINO'
+GOALS = (
+    Goal('SSD forward against the published listing, torch', 1.6, None, 'ssd', times(SSD, 'chunked')),
+    Goal('the same, native', 5, 6, 'ssd', times(SSD, 'native')),
+    Goal('SSD forward and backward against the listing, torch', 1.3, None, 'ssd', times(SSD_BACK, 'chunked')),
+    Goal('the same, native', 3.3, 4.5, 'ssd', times(SSD_BACK, 'native')),
+    Goal('Mamba-1 forward, native, against the best form in torch', 7, None, 'ssd', over(SCAN, 'blocked', 'native')),
+    Goal('Mamba-1 forward and backward, native, against the best form in torch', 14, None, 'ssd',
+         over(SCAN_BACK, 'blocked', 'native')),
+    Goal('Mamba-1 native, forward and backward: time at 588 tokens over time at 196', 4.5, None, 'ssd',
+         growth('Mamba-1 forward + backward, L={L}, D 1536, N 16', 'native', 588, 196), False),
+    Goal("Mamba-2 mixer against transformers' CPU path", 2.2, 4.7, 'mixer', times(MIXER, 'ours, native scan')),
+    Goal('compact against MultiMAE, 588 tokens, float32 eager', 2.4, 3.2, 'models', times(EAGER, 'compact')),
+    Goal('base_ssd against MultiMAE, 588 tokens, float32 eager', 0.85 * 2.5, None, 'models', times(EAGER, 'base_ssd')),
+    Goal('base against MultiMAE, 588 tokens, float32 eager', 0.85 * 2.5, None, 'models', times(EAGER, 'base')),
+    Goal('compact against MultiMAE, 588 tokens, bfloat16 through OpenVINO', 2.4, 3.2, 'models', times(FAST, 'compact')),
+    Goal('share of the node that is not model time, 640x480', 0.10, 0.05, 'node',
+         lambda result: result['share_not_model'], False),
+    Goal('codec of a 1080p colour image, in, ms', 1.0, None, 'codec',
+         lambda result: result['cases']['1080p']['cpu_ms']['rgb8 in'], False),
+    Goal('codec of a 1080p colour image, out, ms', 1.0, None, 'codec',
+         lambda result: result['cases']['1080p']['cpu_ms']['rgb8 out'], False),
+)
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """A result, or None where it was not measured."""
+    path = RESULTS / f'{name}.json'
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+
+def goals() -> str:
+    """Every goal with what was measured and whether it is reached."""
+    lines = ['| What | Must | Aim | Measured | |', '|---|---|---|---|---|']
+    for goal in GOALS:
+        sign, result = '' if goal.more else 'at most ', load(goal.result)
+        try:
+            value = goal.find(result) if result else None
+        except KeyError:
+            value = None
+        reached = value is not None and (value >= goal.must if goal.more else value <= goal.must)
+        aimed = value is not None and goal.aim is not None and (
+            value >= goal.aim if goal.more else value <= goal.aim)
+        verdict = '-' if value is None else 'aim reached' if aimed else 'reached' if reached else '**missed**'
+        aim = '-' if goal.aim is None else f'{sign}{goal.aim:g}'
+        lines.append(f'| {goal.what} | {sign}{goal.must:.3g} | {aim} | '
+                     f'{MISSING if value is None else f"{value:.2f}"} | {verdict} |')
+    return '\n'.join(lines)
+
+
+def cases(name: str) -> str:
+    """CPU time of every variant of every case of a benchmark, and the machine."""
+    result = load(name)
+    if result is None:
+        return f'Not measured yet: `m3et bench {name}`.'
+    lines = ['| Case | Variant | CPU ms | Times as fast | Error |', '|---|---|---|---|---|']
+    for case, rows in result['cases'].items():
+        for variant, ms in rows['cpu_ms'].items():
+            lines.append(f'| {case} | {variant} | {ms:.2f} | {rows["times_as_fast"].get(variant, "1")} | '
+                         f'{rows.get("error", {}).get(variant, "-")} |')
+    extra = ''
+    if 'parameters' in result:
+        extra = '\n\nParameters: ' + ', '.join(f'{n} {count:,}' for n, count in result['parameters'].items()) + (
+            f'. The other side is {result["other_side"]}.')
+    for name, note in result.get('notes', {}).items():
+        extra += f'\n\n{name}: {note}.'
+    return '\n'.join(lines) + extra + '\n\n' + machine(result)
+
+
+def node() -> str:
+    """The whole node on a recording."""
+    found = load('node')
+    if found is None:
+        return 'Not measured yet: `m3et bench node --bag BAG`.'
+    rows = [('image', found['image']), ('model, runtime', f'{found["model"]}, {found["runtime"]}'),
+            ('frames measured', found['frames_measured']), ('frames per second', found['frames_per_s']),
+            ('frames per second of CPU time', found['frames_per_cpu_s']),
+            ('CPU ms per frame', found['cpu_ms_per_frame']), ('of these the model', found['model_cpu_ms_per_frame']),
+            ('share that is not the model', f'{found["share_not_model"]:.1%}'),
+            ('age of results, p50 / p99, s', f'{found["age_p50_s"]} / {found["age_p99_s"]}')]
+    lines = ['| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows)]
+    return '\n'.join(lines) + '\n\n' + machine(found)
+
+
+def decode() -> str:
+    """A token behind a long context."""
+    found = load('decode')
+    if found is None:
+        return 'Not measured yet: `m3et bench decode`.'
+    contexts = found['made_by']['settings']['contexts']
+    lines = ['| Model | ' + ' | '.join(f'{c:,} tokens' for c in contexts) + ' | State at the longest |',
+             '|---' * (len(contexts) + 2) + '|']
+    for name, row in found['rows'].items():
+        at = [row['contexts'][str(c)] for c in contexts]
+        lines.append(f'| {name} ({row["schedule"]}) | ' + ' | '.join(f'{a["ms_per_token"]:.2f} ms' for a in at)
+                     + f' | {at[-1]["state_bytes"] / 2 ** 20:.1f} MiB |')
+    return '\n'.join(lines)
+
+
+def machine(result: dict[str, Any]) -> str:
+    """One sentence on where a result comes from."""
+    e, sets = result['environment'], ('avx512_f', 'avx512_bf16', 'amx_bf16')
+    has = [s for s in sets if e[s]]
+    return (f'{e["cpu"]}, {e["cores"]} cores, {", ".join(has) or "no AVX-512"}; torch {e["torch"]}, one thread; '
+            f'median of {result.get("rounds", 1)} rounds in turn; load {e["load"]}: {e["note"]}.')
+
+
+def page() -> str:
+    """The page with every block replaced.
+
+    Raises:
+        SystemExit: a block is missing or there twice.
+    """
+    text = PAGE.read_text(encoding='utf-8')
+    blocks = {'goals': goals(), 'node': node(), 'decode': decode(),
+              **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'runtimes')}}
+    for name, table in blocks.items():
+        block = f'<!-- {name}: scripts/performance_tables.py -->\n{table}\n<!-- end -->'
+        text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f'docs/performance.md has {count} blocks called {name}; it needs one')
+    return text
+
+
+if __name__ == '__main__':
+    PAGE.write_text(page(), encoding='utf-8')

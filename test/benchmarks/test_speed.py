@@ -1,0 +1,74 @@
+"""The benchmarks of speed at the smallest sizes: agreement first, what they write, and that both sides do the same."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from m3et_ros.models.registry import BASE, SIZES
+
+
+@pytest.fixture
+def run(script, tmp_path, monkeypatch):
+    """Run a script with options; what it writes."""
+    def start(name, *options):
+        out = tmp_path / f'{name}.json'
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', '--rounds', '1', '--results', str(out), *map(str, options)])
+        script(name).main()
+        torch.set_flush_denormal(False)
+        return json.loads(out.read_text())
+    return start
+
+
+def test_scans_agree_and_are_timed(run):
+    found = run('ssd', '--tokens', 20, '--inner', 128, '--states', 16)
+    assert len(found['cases']) == 4 and found['environment']['threads'] == 1
+    for name, rows in found['cases'].items():
+        assert rows['cpu_ms'].keys() == rows['error'].keys() and max(rows['error'].values()) < 1e-4, name
+        assert all(value > 0 for value in rows['times_as_fast'].values())
+
+
+def test_the_listing_is_the_operator(script):
+    ssd = script('ssd')
+    inputs = ssd.ssd_inputs(130, 128, 16, 2)
+    for found, wanted in zip(ssd.listing(**inputs), ssd.ssd_reference(**{n: t.double() for n, t in inputs.items()})):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_side_that_is_wrong_stops_the_benchmark(script):
+    ssd = script('ssd')
+    inputs = ssd.ssd_inputs(20, 128, 16, 1)
+    wrong = {'listing': lambda **i: (1.01 * ssd.listing(**i)[0], None)}
+    with pytest.raises(SystemExit, match='listing is off by'):
+        ssd.case(wrong, ssd.ssd_reference, inputs, 'listing', 1, 'case', False)
+
+
+def test_growth_is_measured_and_drawn(run, tmp_path):
+    found = run('scaling', '--size', 'tiny', '--tokens', 8, 64, '--batch', 1, 2, '--sides', 32, '--plot',
+                tmp_path / 'plot.png')
+    assert set(found['tokens']) == {'tiny (TMTMTM)', 'Transformer', 'Mamba-2'}
+    assert all(rows['64']['mib'] > rows['8']['mib'] > 0 for rows in found['tokens'].values())
+    assert (tmp_path / 'plot.png').stat().st_size > 10_000
+
+
+def test_both_sides_see_the_same_tokens(script):
+    models = script('models')
+    ids = models.shown(98, 2)
+    assert ids.shape == (2, 98) and models.shown(588, 2) is None and ids.max() < 3 * BASE.image_tokens
+
+    class Listens(torch.nn.Module):
+        def forward(self, x, task_masks):
+            self.masks = task_masks
+            return dict.fromkeys(x, torch.zeros(1)), None
+
+    inner = Listens()
+    models.Theirs(inner)(*models.images(2), ids)
+    hidden = torch.cat(list(inner.masks.values()), 1)
+    assert ((hidden == 0).sum(1) == 98).all() and (hidden.gather(1, ids) == 0).all()
+    assert set(models.SMALL) <= set(SIZES)
+
+
+def test_what_is_no_check_out_is_refused(script, tmp_path):
+    with pytest.raises(SystemExit, match='no check-out of MultiMAE'):
+        script('models').multimae(tmp_path)
