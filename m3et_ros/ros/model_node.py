@@ -152,9 +152,10 @@ class ModelNode(LifecycleNode):
         settings = self.settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        engine = Engine(open_checkpoint(name, seed=settings.seed), precision=settings.precision)
+        engine = Engine(open_checkpoint(name, seed=settings.seed))
         plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]
-        engine.prepare(settings.runtime, device=settings.device, plan=plan, tell=self.get_logger().info)
+        engine.prepare(settings.runtime, precision=settings.precision, device=settings.device, plan=plan,
+                       tell=self.get_logger().info)
         self.health.runtime(engine.serving)
         self.health.kernels = self_test(engine)
         session = Session(engine, memory_frames=settings.memory_frames)

@@ -69,12 +69,11 @@ class Engine:
         self.model_id = checkpoint.model_id
         self.trained = checkpoint.trained
         self.dtype = DTYPES[precision]
-        self.precision = precision
         # Which runtime serves, and why.
         self.serving = Serving('torch', 'nothing else was asked for')
         # Graphs on the device for which they were built, and how to build them where the device is not there yet.
         self._graphs: Prepared | None = None
-        self._wanted: Callable[[], None] | None = None
+        self._wanted: tuple[str, Callable[[], None]] | None = None
         use_built()
         self._model = checkpoint.model.eval()
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
@@ -102,35 +101,40 @@ class Engine:
             self._actions.to(self.device)
         if self.memory:
             self.memory.to(self.device)
-        if self._wanted is not None and self.device.type == 'cuda':
-            self._wanted()
+        if self._wanted is not None and self._wanted[0] == self.device.type:
+            self._wanted[1]()
 
-    def prepare(self, runtime: str, *, device: str = 'cpu', plan: Sequence[Sequence[str]] = PLAN,
-                tell: Callable[[str], None] = LOG.info) -> Serving:
+    def prepare(self, runtime: str, *, precision: str = 'float32', device: str = 'cpu',
+                plan: Sequence[Sequence[str]] = PLAN, tell: Callable[[str], None] = LOG.info) -> Serving:
         """Let a runtime serve: now on the CPU, when the model gets there on CUDA.
 
         Args:
             runtime: one of backends.RUNTIMES.
+            precision: 'float32' or 'bfloat16': inside the graphs, or of all of the model where torch serves.
             device: where the model is to run, as `to` takes it.
             plan: sets of image modalities that frames will have.
             tell: gets lines of progress.
 
         Returns:
             Which runtime serves and why; also in `serving`.
+
+        Raises:
+            ValueError: the engine was built in bfloat16, so that the weights to compare with are gone.
         """
+        if self.dtype != torch.float32:
+            raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
         target = 'cuda' if device.startswith('cuda') or device == 'auto' and torch.cuda.is_available() else 'cpu'
 
         def build() -> None:
+            self._wanted = None
+            self._graphs, self.serving = prepare(self._model, runtime, precision=precision, device=target, plan=plan,
+                                                 tell=tell)
             # Graphs take and give float32 whatever they calculate in; so does what torch adds to them.
-            lower, self.dtype = self.dtype, torch.float32
-            self._model.to(dtype=self.dtype)
-            self._graphs, self.serving = prepare(self._model, runtime, precision=self.precision, device=target,
-                                                 plan=plan, tell=tell)
             if self._graphs is None:
-                self.dtype = lower
-                self._model.to(dtype=lower)
-        self._wanted = build if target == 'cuda' else None
-        if target == 'cpu' or self.device.type == 'cuda':
+                self.dtype = DTYPES[precision]
+                self.to(str(self.device))
+        self._wanted = target, build
+        if target == self.device.type:
             build()
         return self.serving
 

@@ -109,11 +109,17 @@ def test_random_weights_depend_on_the_seed_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_a_runtime_is_prepared_once_and_torch_stands_in():
-    engine = Engine(untrained('tiny', 0), precision='bfloat16')
-    serving = engine.prepare('torch')
+def test_a_runtime_is_prepared_and_torch_stands_in():
+    engine = Engine(untrained('tiny', 0))
+    serving = engine.prepare('torch', precision='bfloat16')
     assert serving == engine.serving and serving.name == 'torch' and not serving.fallback
     assert engine.dtype == torch.bfloat16 and engine.encode(golden_frame()).encoded.context.dtype == torch.bfloat16
-    if not torch.cuda.is_available():
-        serving = engine.prepare('cuda')
-        assert serving.fallback and 'no CUDA device' in serving.reason and engine.dtype == torch.bfloat16
+    with pytest.raises(ValueError, match='has rounded its weights'):
+        engine.prepare('torch')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='speaks of machines without CUDA')
+def test_a_runtime_that_cannot_be_had_is_a_fallback():
+    engine = Engine(untrained('tiny', 0))
+    serving = engine.prepare('cuda')
+    assert serving.fallback and 'no CUDA device' in serving.reason and engine.dtype == torch.float32

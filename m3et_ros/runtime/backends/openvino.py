@@ -51,25 +51,30 @@ class OpenVino:
                 LOG.warning('%s cannot be read (%s); it is made anew.', blob.name, str(error).splitlines()[0])
         with torch.no_grad():
             exported = torch.export.export(module, inputs, strict=False)
-        compiled = self._core.compile_model(self._ov.convert_model(exported), self._target, self._options)
+        model = self._ov.convert_model(exported)
+        model.reshape({place: list(t.shape) for place, t in enumerate(inputs)})  # the conversion forgets them
+        compiled = self._core.compile_model(model, self._target, self._options)
         if blob is not None:
             keep(blob, compiled.export_model())
         return self._runner(compiled)
 
     def _runner(self, compiled) -> Runner:
         request, Shared = compiled.create_infer_request(), self._ov.Tensor
-        shapes = [tuple(output.shape) for output in compiled.outputs]
+        # Where the library does not see that a shape is fixed, it brings its own memory, which is copied.
+        shapes = [None if output.partial_shape.is_dynamic else tuple(output.shape) for output in compiled.outputs]
 
         def run(*inputs: Tensor) -> list[Tensor]:
             held = [t.detach().contiguous().numpy() for t in inputs]
             # Fresh memory for each call, as what is returned is kept beyond the next one; nothing is copied.
-            outputs = [torch.empty(shape) for shape in shapes]
+            outputs = [None if shape is None else torch.empty(shape) for shape in shapes]
             for place, array in enumerate(held):
                 request.set_input_tensor(place, Shared(array, shared_memory=True))
             for place, output in enumerate(outputs):
-                request.set_output_tensor(place, Shared(output.numpy(), shared_memory=True))
+                if output is not None:
+                    request.set_output_tensor(place, Shared(output.numpy(), shared_memory=True))
             request.infer()
-            return outputs
+            return [torch.from_numpy(request.get_output_tensor(place).data.copy()) if output is None else output
+                    for place, output in enumerate(outputs)]
         return run
 
 
