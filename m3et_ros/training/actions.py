@@ -1,9 +1,9 @@
 """Learning what is done and what comes next from episodes that were watched (MambaVL; papers.md, section 3).
 
 An action head reads the tokens of a frozen M3ET, so an episode is encoded once and the head is trained in minutes.
-A sample is a window of an episode; at some of its frames is asked what is being done, what starts at least GAP_S later,
-and what started last. The wordings vary (data.action_questions): nothing given away, the other half of the action masked
-or filled, the noun asked for given the verb, the action before named.
+A sample is a window of an episode; at some of its frames is asked what is being done, what starts at least GAP_S
+later, and what started last. The wordings vary (data.action_questions): nothing given away, the other half of the
+action masked or filled, the noun asked for given the verb, the action before named.
 
 Symbols: B windows, n frames of a window, K frames at which is asked, T text tokens, width of a frame's token.
 """

@@ -168,8 +168,8 @@ def test_times_and_counts_fall_into_buckets():
                                TIMES + int(time_bucket(torch.tensor(1.0))), 2 * TIMES - 1]
 
 
-@pytest.mark.parametrize('field, value', [('verbs', 0), ('d', 1.5), ('layers', True), ('dropout', 1.0), ('forget', -0.1),
-                                          ('question', 1)])
+@pytest.mark.parametrize('field, value', [
+    ('verbs', 0), ('d', 1.5), ('layers', True), ('dropout', 1.0), ('forget', -0.1), ('question', 1)])
 def test_configs_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'{field} is'):
         HistoryConfig(**{field: value})
