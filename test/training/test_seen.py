@@ -17,7 +17,7 @@ from m3et_ros.training.seen import see, see_views
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
     pytest.importorskip('mujoco')
-    return generate(tmp_path_factory.mktemp('caches'), seeds=range(2), size=32, stride=25, frames=4, backend='raycast',
+    return generate(tmp_path_factory.mktemp('caches'), seeds=range(3), size=32, stride=25, frames=6, backend='raycast',
                     workers=0, progress=False)
 
 
