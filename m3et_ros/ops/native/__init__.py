@@ -12,7 +12,7 @@ from torch import Tensor
 
 SETS = ('plain', 'AVX2', 'AVX-512')
 """Instruction sets by m3et_level."""
-BLOCK = 8
+BLOCK = 16
 """Steps between the states that Mamba-1 keeps for its backward, as in scans.cpp."""
 
 _library: ctypes.CDLL | None = None

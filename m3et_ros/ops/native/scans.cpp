@@ -21,7 +21,7 @@ namespace {
 
 constexpr int STRETCH = 64;      // steps of the sequence while a tile is in registers; inputs then stay in L1
 constexpr float LIMIT = -8.0f;   // logarithm of the decay at which h is brought up to date
-constexpr int BLOCK = 8;         // steps of Mamba-1 whose states are kept at a time, backward; all of it stays in L1
+constexpr int BLOCK = 16;        // steps of Mamba-1 whose states are kept at a time, backward
 
 template <int W> struct Lanes {
     typedef float V __attribute__((vector_size(W * 4), aligned(4), may_alias));
@@ -341,9 +341,9 @@ INLINE void selective_forward(const Selective& s, float* y, float* state, float*
 
 // A column of channels over the steps of a block, JT states in registers: forward once more, then back in time.
 struct Column {
-    const float *x, *dt, *dy;        // first row, steps of D
+    const float *dt, *write, *dy;    // [steps][W]; rows of the sequence itself would meet in the same sets of the cache
     const float *B, *C;              // first row, steps of N, first state
-    int64_t D; int N, lanes, steps, many;
+    int N, steps, many;
     const float *A, *start;          // [JT][W]
     float *total, *back;             // [JT][W], gradients of A and of the state
     float *sum_B, *sum_C;            // [steps][N][W]
@@ -360,8 +360,7 @@ INLINE void column_back(const Column& c) {
         states[0][j] = h[j] = j < many ? load<W>(c.start + j * W) : V{};
     }
     for (int t = 0; t < c.steps; ++t) {
-        const V dt = some<W>(c.dt + t * c.D, c.lanes), write = dt * some<W>(c.x + t * c.D, c.lanes);
-        const V dy = some<W>(c.dy + t * c.D, c.lanes);
+        const V dt = load<W>(c.dt + t * W), write = load<W>(c.write + t * W), dy = load<W>(c.dy + t * W);
         for (int j = 0; j < JT; ++j) {
             if (j >= many) break;
             decay[t][j] = exp_base_2<W>(dt * A[j]);
@@ -376,8 +375,7 @@ INLINE void column_back(const Column& c) {
         total[j] = j < many ? load<W>(c.total + j * W) : V{};
     }
     for (int t = c.steps - 1; t >= 0; --t) {
-        const V dt = some<W>(c.dt + t * c.D, c.lanes), write = dt * some<W>(c.x + t * c.D, c.lanes);
-        const V dy = some<W>(c.dy + t * c.D, c.lanes);
+        const V dt = load<W>(c.dt + t * W), write = load<W>(c.write + t * W), dy = load<W>(c.dy + t * W);
         V grad_write = load<W>(c.dx + t * W), grad_dt = load<W>(c.ddt + t * W);
         for (int j = 0; j < JT; ++j) {
             if (j >= many) break;
@@ -405,7 +403,7 @@ INLINE void selective_backward(const Selective& s, const float* starts, const fl
     const int64_t blocks = (s.L + BLOCK - 1) / BLOCK, size = (int64_t)N * W;
     std::vector<float> a(columns * size), sum_A(columns * size), carried(columns * size);
     std::vector<float> sum_B(BLOCK * size), sum_C(BLOCK * size);
-    float grad_write[BLOCK * W], grad_dt[BLOCK * W];
+    float x[BLOCK * W], dt[BLOCK * W], write[BLOCK * W], dy[BLOCK * W], grad_write[BLOCK * W], grad_dt[BLOCK * W];
     for (int column = 0; column < columns; ++column)
         lanes_of_A<W>(s, column * W, std::min(W, s.D - column * W), a.data() + column * size);
     for (int64_t b = 0; b < s.Bt; ++b) {
@@ -420,13 +418,21 @@ INLINE void selective_backward(const Selective& s, const float* starts, const fl
             for (int column = 0; column < columns; ++column) {
                 const int d0 = column * W, lanes = std::min(W, s.D - d0);
                 const int64_t at = row * s.D + d0;
+                for (int t = 0; t < steps; ++t) {
+                    const int64_t here = at + t * s.D;
+                    const auto step = some<W>(s.dt + here, lanes), in = some<W>(s.x + here, lanes);
+                    store<W>(dt + t * W, step);
+                    store<W>(x + t * W, in);
+                    store<W>(write + t * W, step * in);
+                    store<W>(dy + t * W, some<W>(grad_y + here, lanes));
+                }
                 std::memset(grad_write, 0, sizeof(grad_write));
                 std::memset(grad_dt, 0, sizeof(grad_dt));
                 for (int n0 = 0; n0 < N; n0 += JT) {
                     const int64_t state = column * size + n0 * W;
                     const Column c = {
-                        s.x + at, s.dt + at, grad_y + at, s.B + row * N + n0, s.C + row * N + n0, s.D, N, lanes, steps,
-                        std::min(JT, N - n0), a.data() + state, starts + (b * blocks + block) * columns * size + state,
+                        dt, write, dy, s.B + row * N + n0, s.C + row * N + n0, N, steps, std::min(JT, N - n0),
+                        a.data() + state, starts + (b * blocks + block) * columns * size + state,
                         sum_A.data() + state, carried.data() + state, sum_B.data() + n0 * W, sum_C.data() + n0 * W,
                         grad_write, grad_dt};
                     if (c.many == JT) column_back<W, JT, true>(c);
@@ -434,9 +440,9 @@ INLINE void selective_backward(const Selective& s, const float* starts, const fl
                 }
                 for (int t = 0; t < steps; ++t) {
                     const int64_t here = at + t * s.D;
-                    const auto write = load<W>(grad_write + t * W), decay = load<W>(grad_dt + t * W);
-                    put<W>(dx + here, write * some<W>(s.dt + here, lanes), lanes);
-                    put<W>(ddt + here, decay * (1.0f / LOG2E) + write * some<W>(s.x + here, lanes), lanes);
+                    const auto wrote = load<W>(grad_write + t * W), decay = load<W>(grad_dt + t * W);
+                    put<W>(dx + here, wrote * load<W>(dt + t * W), lanes);
+                    put<W>(ddt + here, decay * (1.0f / LOG2E) + wrote * load<W>(x + t * W), lanes);
                 }
             }
             for (int t = 0; t < steps; ++t)
