@@ -1,7 +1,8 @@
 """A checkpoint is a folder: config.json, model.safetensors, tokenizer.json, labels.json and README.md (model card).
 
-Heads beside the model (MambaVL, EpisodeHead) add one safetensors file each, named after the head. config.json holds the
-configs and the SHA-256 of every weight file; nothing in the folder is executed, and nothing is fetched unless asked for.
+Heads beside the model (MambaVL, EpisodeHead) add one safetensors file each, named after the head. config.json holds
+the configs and the SHA-256 of every weight file; nothing in the folder is executed, and nothing is fetched unless asked
+for.
 """
 
 import hashlib
