@@ -83,16 +83,15 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     built = {name: model.eval() for name, model in models(asked.width, asked.layers, asked.vocabulary).items()}
     rows: dict[str, Any] = {name: {'schedule': model.config.schedule, 'parameters': parameters(model),
                                    'contexts': {}} for name, model in built.items()}
-    for context in asked.contexts:
-        times: dict[str, list[float]] = {name: [] for name in built}
-        for _ in range(asked.rounds):
-            for name, model in built.items():  # in turns, so that a busy spell meets all of them
-                times[name] += seconds(model, filled(model, context), asked.tokens + 2)[2:]
-        for name, model in built.items():
-            states = state_bytes(filled(model, context))
-            rows[name]['contexts'][str(context)] = {
-                'ms_per_token': round(1e3 * statistics.median(times[name]), 4), 'state_bytes': states,
-                'bytes': states + 4 * parameters(model)}
+    times: dict[tuple[str, int], list[float]] = {(name, context): [] for name in built for context in asked.contexts}
+    for _ in range(asked.rounds):
+        for name, context in times:  # in turns, so that a busy spell meets all of them
+            times[name, context] += seconds(built[name], filled(built[name], context), asked.tokens + 2)[2:]
+    for (name, context), spent in times.items():
+        states = state_bytes(filled(built[name], context))
+        rows[name]['contexts'][str(context)] = {
+            'ms_per_token': round(1e3 * statistics.median(spent), 4), 'state_bytes': states,
+            'bytes': states + 4 * parameters(built[name])}
     return rows
 
 
@@ -117,8 +116,8 @@ def options() -> argparse.Namespace:
     found.add_argument('--layers', type=int, default=4, help='of the Transformer')
     found.add_argument('--vocabulary', type=int, default=528)
     found.add_argument('--contexts', type=int, nargs='+', default=[1024, 4096, 16384])
-    found.add_argument('--tokens', type=int, default=20, help='timed at each context in each round')
-    found.add_argument('--rounds', type=int, default=3)
+    found.add_argument('--tokens', type=int, default=12, help='timed at each context in each round')
+    found.add_argument('--rounds', type=int, default=8)
     found.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
     return found.parse_args()
 
