@@ -11,6 +11,7 @@ The blind line is the memory's own reader, trained anew on the same questions wi
 """
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -59,7 +60,7 @@ class Lines:
     """Answers of one checkpoint to the questions of a cache, in several ways."""
 
     def __init__(self, checkpoint: Checkpoint, folders: Sequence[Path], frames: Path, out: Path, *, bf16: bool):
-        self.checkpoint, self.head = checkpoint, checkpoint.heads['episode']
+        self.checkpoint, self.head, self.out = checkpoint, checkpoint.heads['episode'], out
         self.engine = Engine(replace(checkpoint, heads={}))
         self.frames = KitchenSamples(folders, questions=False)
         encoded = remember_frames(checkpoint, folders, frames, bf16=bf16, noisy=False, watch=track)
@@ -74,13 +75,20 @@ class Lines:
         return {given.question.question_id: given for given in found}
 
     def looked_at(self, count: int) -> dict[str, str]:
-        """Question id to what M3ET answers from `count` frames of the episode, the newest among them; 0 for none."""
+        """Question id to what M3ET answers from `count` frames of the episode, the newest among them; 0 for none.
+
+        It is kept in the folder of the run, so that another memory of the same model need not wait for it.
+        """
+        path = self.out / f'{self.checkpoint.model_id}-{count}-frames.json'
+        if path.exists():
+            return json.loads(path.read_text(encoding='utf-8'))
         found = {}
         for episode, asked in track(list(zip(self.watched.episodes, self.last)), len(self.last),
                                     f'answered from {count} frames', 'kitchen'):
             views = [self.engine.encode(self._frame(n)) for n in self._chosen(episode, count)] if asked else []
             for question in (one for of_moment in asked for one in of_moment):
                 found[question.question_id] = self._answer(question.question, views)
+        write(path, found)
         return found
 
     def _chosen(self, episode: Any, count: int) -> list[int]:

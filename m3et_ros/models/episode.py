@@ -63,6 +63,8 @@ class EpisodeConfig:
     # Number of answers of each fact that is told of a class, and how many of the facts, the first, no action changes.
     facts: tuple[int, ...]
     lasting: int
+    # Place among the answers of each answer of the facts, one after the other; -1 for what is no answer.
+    fact_answers: tuple[int, ...]
     # Frames a second that it was trained with; a live camera is thinned out to that. 0 takes what comes.
     rate_hz: float = 0.0
     # Width of words, and of what answers them.
@@ -95,6 +97,9 @@ class EpisodeConfig:
         if not self.classes or not self.answers or len(self.answers) != len(self.answer_pieces):
             raise ValueError(f'there are {len(self.classes)} classes, {len(self.answers)} answers and pieces of '
                              f'{len(self.answer_pieces)}; give at least one of each, and pieces for every answer')
+        if len(self.fact_answers) != sum(self.facts) or not all(-1 <= i < len(self.answers) for i in self.fact_answers):
+            raise ValueError(f'fact_answers is {self.fact_answers!r}; give a place among {len(self.answers)} answers, '
+                             f'or -1, for each of the {sum(self.facts)} answers of facts')
 
 
 class EpisodeState(NamedTuple):
@@ -220,8 +225,9 @@ class EpisodeHead(nn.Module):
                named: Tensor) -> tuple[Tensor, Tensor]:
         """As read, from slots (B, C, 2 s), the newest percepts (B, C, P) and diaries."""
         keys, newest = self.keys(), torch.cat([newest, self.eye.told(newest)], -1)
-        return self.reader(slots, newest, diary, keys, self.words, self._mean_words(self.answer_pieces), ids, mask,
-                           named)
+        facts = slots[..., self.config.d_slot:len(self.A_log)]
+        return self.reader(torch.cat([slots, newest], -1), facts, diary, keys, self.words,
+                           self._mean_words(self.answer_pieces), ids, mask, named)
 
 
 class Reader(nn.Module):
@@ -233,6 +239,16 @@ class Reader(nn.Module):
         d = config.d
         self.blind = config.blind
         self.slot = nn.Sequential(nn.Linear(2 * s + seen, d), nn.GELU(), nn.Linear(d, d))
+        # What a fact means is what the words of its answer mean, whatever it is told of; and how far such an answer is
+        # to be believed depends on what is asked.
+        self.meant, self.trust = nn.Linear(d, d, bias=False), nn.Linear(d, len(config.facts))
+        nn.init.eye_(self.meant.weight)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.zeros_(self.trust.bias)
+        kinds = [kind for kind, answers in enumerate(config.facts) for _ in range(answers)]
+        said = torch.tensor(config.fact_answers)[:, None] == torch.arange(len(config.answers))
+        self.register_buffer('kinds', torch.tensor(kinds), persistent=False)
+        self.register_buffer('said', said.float(), persistent=False)
         self.verb, self.before = nn.Linear(config.verbs, d), nn.Linear(2 * d, d)
         self.noun = nn.Linear(config.nouns, d)
         self.from_start, self.from_end = nn.Embedding(ORDINALS, d), nn.Embedding(ORDINALS, d)
@@ -245,13 +261,17 @@ class Reader(nn.Module):
         self.answers = nn.Linear(d, len(config.answers))
         self.categories = nn.Linear(d, len(config.categories))
 
-    def forward(self, slots: Tensor, newest: Tensor, diary: Diary, keys: Tensor, words: nn.Embedding,
+    def forward(self, slots: Tensor, facts: Tensor, diary: Diary, keys: Tensor, words: nn.Embedding,
                 spoken: Tensor, ids: Tensor, mask: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
-        """See EpisodeHead.read; keys are of the classes (C, d), `spoken` what answers mean, (A, d)."""
+        """See EpisodeHead.read.
+
+        Here slots (B, C, 2 s + seen) and facts (B, C, answers of facts) are of the classes, keys (C, d) their names,
+        and `spoken` what answers mean, (A, d).
+        """
         x = words(ids) + self.places[:ids.shape[2]]
         kept = there = None
         if not self.blind:
-            held = self.slot(torch.cat([slots, newest], -1)) + keys
+            held = self.slot(slots) + keys + self.meant(facts @ (self.said @ spoken))
             entries, there = self._entries(diary)
             kept = self.norm(torch.cat([held, entries], 1))
             there = F.pad(there, (keys.shape[0], 0), value=True)
@@ -260,7 +280,12 @@ class Reader(nn.Module):
         for block in self.blocks:
             x = block(x, mask, kept, there)
         y = self.leave(x[:, :, 0])
-        return self.answers(y) + self.likeness(y) @ spoken.T, self.categories(y)
+        answers = self.answers(y) + self.likeness(y) @ spoken.T
+        if not self.blind:
+            told = (facts[rows, named.clamp(min=0)] * (named >= 0)[..., None]).sum(2)
+            told = told / (named >= 0).sum(2, keepdim=True).clamp(min=1)
+            answers = answers + (self.trust(y)[..., self.kinds] * told) @ self.said
+        return answers, self.categories(y)
 
     def _entries(self, diary: Diary) -> tuple[Tensor, Tensor]:
         """Tokens of the entries (B, K, d), and which there are, (B, K) bool."""

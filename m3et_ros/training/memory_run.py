@@ -25,7 +25,7 @@ from m3et_ros.training.episode import CollateLessons, Doings, Lessons, Remember,
 from m3et_ros.training.loop import Outcome, Sitting, Trainer
 from m3et_ros.training.plan import Plan
 from m3et_ros.training.remembered import PATCHES, TOKENS, remember_frames
-from m3et_ros.training.seeing import FACTS, LASTING, Glances, Pupil, See, collate_glances
+from m3et_ros.training.seeing import FACTS, LASTING, SPOKEN, Glances, Pupil, See, collate_glances
 from m3et_ros.training.state import STATE
 
 Watch = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
@@ -60,6 +60,8 @@ def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: An
     """The memory that goes with a model and its labels, for these answers."""
     config, labels, tokenizer = checkpoint.model.config, checkpoint.labels, checkpoint.tokenizer
 
+    places = {answer: i for i, answer in enumerate(answers)}
+
     def pieces(texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         ids, mask = tokenizer.encode(texts, config.text_length)
         return tuple(tuple(row[here][1:-1].tolist()) for row, here in zip(ids, mask))
@@ -69,7 +71,9 @@ def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: An
         'vocabulary': config.vocabulary, 'length': config.text_length, 'verbs': len(labels.verbs),
         'nouns': len(labels.nouns), 'classes': pieces(labels.classes), 'answers': tuple(answers),
         'answer_pieces': pieces(answers), 'categories': EQA_CATEGORIES,
-        'facts': tuple(map(len, FACTS.values())), 'lasting': LASTING} | changes)
+        'facts': tuple(map(len, FACTS.values())), 'lasting': LASTING,
+        'fact_answers': tuple(places.get(word, -1) if name in SPOKEN else -1 for name, words in FACTS.items()
+                              for word in words)} | changes)
 
 
 def answers_in(episodes: Sequence[EpisodeFrames]) -> tuple[str, ...]:

@@ -33,6 +33,9 @@ FACTS = {
 LASTING = 1
 """How many of them, the first ones, no action changes."""
 
+SPOKEN = ('colour', 'location')
+"""Those whose answers questions about episodes have, too."""
+
 MOST = 24
 """Most facts of a frame that are learnt from at a time."""
 

@@ -8,7 +8,7 @@ from m3et_ros.models.episode import EpisodeConfig, EpisodeHead
 TINY = {'d_patch': 24, 'd_in': 12, 'grid': 3, 'vocabulary': 40, 'length': 12, 'verbs': 3, 'nouns': 4,
         'classes': ((5,), (6, 7), (8,), (9,)), 'answers': ('yes', 'no', 'take cup'),
         'answer_pieces': ((10,), (11,), (12, 5)), 'categories': ('state', 'history'), 'facts': (3, 2),
-        'lasting': 1, 'd': 16, 'd_eye': 16,
+        'lasting': 1, 'fact_answers': (2, -1, -1, 1, 0), 'd': 16, 'd_eye': 16,
         'd_value': 6, 'd_slot': 8, 'd_stream': 16, 'entries': 10}
 
 
@@ -102,6 +102,7 @@ def test_a_class_that_is_out_of_view_stands_still():
     ({'d': 0}, 'd is 0'), ({'entries': 1}, 'entries is 1'), ({'rate_hz': -1.}, 'rate_hz is -1'),
     ({'blind': 1}, 'blind is 1'), ({'answers': ('yes',)}, '1 answers and pieces of 3'),
     ({'classes': ()}, '0 classes'), ({'facts': ()}, 'facts is'), ({'lasting': 3}, 'lasting 3'),
+    ({'fact_answers': (0,)}, 'fact_answers is'),
     ({'layers': True}, 'layers is True')])
 def test_sizes_are_checked(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
