@@ -70,7 +70,7 @@ class EpisodeConfig:
     # Width of words, and of what answers them.
     d: int = 128
     heads: int = 4
-    d_eye: int = 128
+    d_eye: int = 192
     d_value: int = 48
     d_slot: int = 40
     d_stream: int = 192

@@ -94,12 +94,12 @@ def collate_doings(rows: Sequence[dict[str, np.ndarray]]) -> tuple[dict[str, Ten
 class Tell(Plan):
     """What is done in every frame, when it is finished, and what it was."""
 
-    samples: int = 16_000
+    samples: int = 12_000
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 0.05
     # Share of what is told of a frame that is dropped while training.
-    dropout: float = 0.3
+    dropout: float = 0.4
     # Weight of when actions end.
     ends: float = 3.0
     # Share of the probability that the targets give to all classes alike.
@@ -229,7 +229,7 @@ class Remember(Plan):
     # Chance that a frame is not seen while training.
     blinks: float = 0.1
     # Share of the probability that the targets give to all answers alike.
-    smoothing: float = 0.05
+    smoothing: float = 0.03
     # Weight of the categories of questions beside their answers.
     categories: float = 0.1
 

@@ -118,12 +118,12 @@ class Pupil(nn.Module):
 class See(Plan):
     """Classes of cells, and facts of classes."""
 
-    samples: int = 60_000
+    samples: int = 96_000
     batch: int = 48
     lr: float = 2e-3
     weight_decay: float = 0.02
     # Power of a class's rarity by which it is weighed.
-    rarity: float = 0.4
+    rarity: float = 0.5
     # Weight of the facts beside the classes.
     facts: float = 0.5
 
