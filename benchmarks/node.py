@@ -5,7 +5,8 @@
 Two processes on real DDS: this one plays the images of a bag at a steady rate and listens to depth and segmentation;
 the other is the model node as it is, whose calls of the model are timed (CPU time of the inference thread) and compared
 with the CPU time of all its threads: receiving, pairing, decoding, resizing, filling holes, drawing and publishing are
-the rest. The first frames are left out. One thread, eager torch, the shipped weights.
+the rest. At a steady rate (--rate) frames that the model has no time for are part of that rest, too. The first frames
+are left out. One thread, eager torch, the shipped weights.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from timing import finish, options
 
 FIRST = 5
 """Frames before the measurement begins."""
+PATIENCE = 10.0
+"""Seconds after which a frame without a result is given up."""
 MODEL = {'m3et_ros.models.m3et': {'M3ET': ('see', 'listen', 'decode', 'answer_logits')},
          'm3et_ros.runtime.actions': {'ActionStream': ('update', 'read')},
          'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)}}
@@ -98,9 +101,18 @@ class Robot:
         self.depth = self.node.create_publisher(Image, 'depth/image_raw', 1)
         self.node.create_subscription(Image, 'model/depth/image', self._got, newest())
         self.node.create_subscription(Image, 'model/segmentation/mask', lambda _: None, newest())
-        executor = SingleThreadedExecutor()
-        executor.add_node(self.node)
-        threading.Thread(target=middleware.spin, args=(executor,), daemon=True).start()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=middleware.spin, args=(self._executor,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening, in the order in which nothing is left running."""
+        import rclpy
+        self._executor.shutdown(timeout_sec=5)
+        self._thread.join(5)
+        self.node.destroy_node()
+        rclpy.shutdown()
 
     def _got(self, image) -> None:
         from m3et_ros.ros.messages import age_s
@@ -141,9 +153,15 @@ def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
         time.sleep(0.2)
     end, due = time.monotonic() + asked.seconds, time.monotonic()
     for frame in cycle(frames):
+        before = len(robot.ages)
         robot.show(frame)
-        due += 1 / asked.rate
-        time.sleep(max(0.0, due - time.monotonic()))
+        if asked.rate:
+            due += 1 / asked.rate
+            time.sleep(max(0.0, due - time.monotonic()))
+        else:
+            late = time.monotonic() + PATIENCE
+            while len(robot.ages) == before and time.monotonic() < late:
+                time.sleep(0.005)
         if time.monotonic() > end or len(robot.ages) >= asked.results_wanted + FIRST:
             return
 
@@ -155,7 +173,8 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument('--bag', type=Path, required=True, help='a recording with colour and depth')
     parser.add_argument('--model', default='kitchen')
-    parser.add_argument('--rate', type=float, default=30.0, help='camera rate in Hz')
+    parser.add_argument('--rate', type=float, default=0.0,
+                        help='camera rate in Hz; 0 shows a frame when the result of the one before has come')
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time of the measurement')
     parser.add_argument('--results-wanted', type=int, default=300, help='frames after which it ends')
     parser.add_argument('--wait', type=float, default=300.0, help='seconds until the node must be active')
@@ -172,6 +191,7 @@ def main() -> None:
         finally:
             node.send_signal(signal.SIGINT)
             node.wait(60)
+            robot.close()
         found = json.loads(out.read_text())
     if len(found) < 3:
         raise SystemExit(f'the node served {len(found)} frames after the first {FIRST}; give more --seconds')
@@ -181,7 +201,7 @@ def main() -> None:
     height, width = frames[0].rgb.shape[:2]
     finish('node', {
         'bag': asked.bag.resolve().name, 'image': f'{width}x{height}', 'model': asked.model, 'runtime': 'torch',
-        'rate_in_hz': asked.rate, 'frames_in': robot.images, 'frames_measured': served,
+        'rate_in_hz': asked.rate or 'a frame a result', 'frames_in': robot.images, 'frames_measured': served,
         'frames_per_s': round(served / (stop - start), 2), 'frames_per_cpu_s': round(1e3 / per_frame, 2),
         'cpu_ms_per_frame': round(per_frame, 2), 'model_cpu_ms_per_frame': round(model_ms, 2),
         'share_not_model': round(1 - model_ms / per_frame, 4),
