@@ -72,8 +72,8 @@ def missing(name: str) -> str:
 def automatic(device: str) -> str:
     """What `auto` stands for: CUDA graphs on CUDA; on a CPU OpenVINO where installed, else torch as it is.
 
-    OpenVINO took a third of the CPU time of eager torch in float32 on the shipped model, and less than eager bfloat16
-    (benchmarks/runtimes.py); compiling ahead takes minutes on first use, so nobody gets it unasked.
+    OpenVINO took half the CPU time of eager torch on the shipped model, in float32, and less than eager bfloat16
+    (benchmarks/results/runtimes.json); compiling ahead takes minutes on first use, so nobody gets it unasked.
     The environment variable M3ET_RUNTIME names another choice.
     """
     if named := os.environ.get('M3ET_RUNTIME'):
