@@ -96,6 +96,8 @@ def test_a_hundred_goals_at_once_all_get_a_result(talking):
 def test_a_wrong_checkpoint_is_refused_with_a_sentence(robot, tmp_path):
     folder = talker_folder(tmp_path, vision='kitchen@00000000')
     running = robot('picky', 'answerer:=ml_mamba', f'answerer_checkpoint:={folder}')
-    running.ros.until(lambda: 'trained on what kitchen@00000000 sees' in running.diagnosis().get('last_error', '')
-                      or 'trained on what' in str(running.diagnosis()), 60)
-    assert running.process.poll() is None
+    said = running.diagnosis
+    told = running.ros.until(lambda: said().get('last_error', 'none') != 'none' and said(), 90)
+    assert 'trained on what kitchen@00000000 sees' in told['last_error'] and told['state'] == 'unconfigured'
+    _, output = running.stop()
+    assert 'm3et train talk' in output and 'Traceback' not in output
