@@ -190,7 +190,7 @@ def main() -> None:
             play(robot, frames, asked)
         finally:
             node.send_signal(signal.SIGINT)
-            node.wait(60)
+            node.wait(300)
             robot.close()
         found = json.loads(out.read_text())
     if len(found) < 3:
