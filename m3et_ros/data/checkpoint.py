@@ -1,8 +1,7 @@
 """A checkpoint is a folder: config.json, model.safetensors, tokenizer.json, labels.json and README.md (model card).
 
 Heads beside the model (MambaVL, EpisodeHead) add one safetensors file each, named after the head. config.json holds
-the configs and the SHA-256 of every weight file; nothing in the folder is executed, and nothing is fetched unless asked
-for.
+the configs and the SHA-256 of every weight file; nothing in the folder is executed, nothing is fetched unasked.
 """
 
 import hashlib
@@ -31,13 +30,12 @@ from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES, build
 
 FORMAT = 1
-CONFIG, MODEL, TOKENIZER = 'config.json', 'model.safetensors', 'tokenizer.json'
-LABELS, CARD = 'labels.json', 'README.md'
+CONFIG, MODEL, TOKENIZER, CARD = 'config.json', 'model.safetensors', 'tokenizer.json', 'README.md'
+LABELS = 'labels.json'
 MAX_JSON_BYTES = 4 * 2 ** 20
 FLOATS = {'F32', 'F16', 'BF16'}
 AGAIN = 'copy or download the checkpoint again'
-HEADS: dict[str, tuple[type, type[nn.Module]]] = {'mambavl': (MambaVLConfig, MambaVL),
-                                                  'episode': (EpisodeConfig, EpisodeHead)}
+HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
 
