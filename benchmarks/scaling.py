@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument('--size', default='kitchen', choices=sorted(SIZES))
     parser.add_argument('--tokens', type=int, nargs='+', default=(98, 196, 392, 588, 1176, 2352, 4096))
     parser.add_argument('--batch', type=int, nargs='+', default=(1, 2, 4, 8))
-    parser.add_argument('--sides', type=int, nargs='+', help='multiples of the patch; default half to double')
+    parser.add_argument('--sides', type=int, nargs='+', help='sides of the image, multiples of the patch; default half to double')
     parser.add_argument('--plot', type=Path, default=PLOT)
     asked = parser.parse_args()
     one_thread()
@@ -143,7 +143,7 @@ def main() -> None:
             x = torch.randn(1, L, config.d)
             found['tokens'][name][str(L)] = measured(lambda: stack(x), asked.rounds)
     found['batch'] = {str(n): measured(frame(config, n), asked.rounds) for n in asked.batch}
-    sides = asked.sides or [config.image_size * n // 4 for n in (2, 3, 4, 6, 8)]
+    sides = asked.sides or [config.grid * n // 4 * config.patch for n in (2, 3, 4, 6, 8)]
     found['image'] = {str(S): measured(frame(replace(config, image_size=S), 1), asked.rounds) for S in sides}
     one = found['batch'].get('1') or measured(frame(config, 1), asked.rounds)
     found['robots'] = {n: {'in turn': round(int(n) * one['cpu_ms'], 3), 'in one batch': row['cpu_ms']}
