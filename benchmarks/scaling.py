@@ -131,7 +131,8 @@ def main() -> None:
     parser.add_argument('--size', default='kitchen', choices=sorted(SIZES))
     parser.add_argument('--tokens', type=int, nargs='+', default=(98, 196, 392, 588, 1176, 2352, 4096))
     parser.add_argument('--batch', type=int, nargs='+', default=(1, 2, 4, 8))
-    parser.add_argument('--sides', type=int, nargs='+', help='sides of the image, multiples of the patch; default half to double')
+    parser.add_argument('--sides', type=int, nargs='+',
+                        help='sides of the image, multiples of the patch; default half to double')
     parser.add_argument('--plot', type=Path, default=PLOT)
     asked = parser.parse_args()
     one_thread()
