@@ -14,7 +14,7 @@ from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
 
 UNTOLD = {'out', 'as_json'}
-FIGURES = ('top1', 'top5', 'mean_top5_recall')
+FIGURES = ('top1', 'top5', 'mean_top5_recall_unbalanced')
 
 
 def actions(

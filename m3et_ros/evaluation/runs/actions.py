@@ -289,5 +289,5 @@ def reference_scores(references: References, episodes: Sequence[EpisodeFrames]) 
         listed = np.array([row + [-1] * (width - len(row)) for row in lists])
         position = listed_ranks(listed, ids)
         found[name] = {'action': {'top1': top1(position, kitchens), 'top5': top1(position, kitchens, 5),
-                                  'mean_top5_recall': recall5(position, ids, kitchens)}}
+                                  'mean_top5_recall_unbalanced': recall5(position, ids, kitchens)}}
     return found

@@ -39,7 +39,7 @@ def test_the_frames_of_a_run(cache, tiny):
 
 def test_the_actions_of_a_run():
     found = {figure: {'value': value, 'low': None, 'high': None}
-             for figure, value in (('top1', .5), ('top5', .75), ('mean_top5_recall', .25))}
+             for figure, value in (('top1', .5), ('top5', .75), ('mean_top5_recall_unbalanced', .25))}
     lines = actions_table({'recognition': {'left_out': {}, 'two_pass': {'all': {'action': found}}},
                            'references': {'repeat_last': {'action': found}}}).splitlines()[2:]
     assert lines == ['| recognition, asked two pass | 50.0 % | 75.0 % | 25.0 % |',
