@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
 # Found at run time where installed, and done without elsewhere.
 OPTIONAL = {'mamba_ssm', 'vision_msgs', 'h5py', 'openvino'}
-# The package, and what tests of several rooms share (test/conftest.py makes it importable).
-OWN = {'m3et_ros'} | {path.stem for path in (ROOT / 'test').glob('*.py')}
+# The package, what tests of several rooms share (test/conftest.py makes it importable), and scripts that are tested.
+OWN = {'m3et_ros'} | {path.stem for folder in ('test', 'benchmarks') for path in (ROOT / folder).glob('*.py')}
 
 
 def imported(folder: Path) -> set[str]:
