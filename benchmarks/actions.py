@@ -37,6 +37,7 @@ from m3et_ros.training.state import STATE
 from m3et_ros.training.watched import watch_episodes
 
 VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}}
+FIGURES = ('top1', 'top5', 'mean_top5_recall_unbalanced')
 LONGEST = 1024
 """Tokens that the Transformer's positions reach."""
 
@@ -87,7 +88,7 @@ def main() -> None:
             scores = examine(Examiner(head, *eyes[1], checkpoint.tokenizer, checkpoint.labels,
                                       checkpoint.model.config.text_length), ask=variant != 'without_questions')
             row = document['variants'].setdefault(variant, {'parameters': parameters, 'seeds': {}})
-            row['seeds'][str(seed)] = scores
+            row['seeds'][str(seed)] = brief(scores)
             row['means'] = means(list(row['seeds'].values()))
             write(asked.results or RESULTS / 'actions.json', document)
 
@@ -104,16 +105,17 @@ def trained(variant: str, config: MambaVLConfig, seed: int, asked: argparse.Name
     return head.eval(), sum(p.numel() for p in head.parameters() if p.requires_grad)
 
 
+def brief(scores: dict) -> dict[str, Any]:
+    """Task -> way -> kind -> figures of all targets, without the parts of pairs seen and not seen."""
+    return {task: {way: subsets['all'] for way, subsets in ways.items() if way != 'left_out'}
+            for task, ways in scores.items()}
+
+
 def means(scores: Sequence[dict]) -> dict[str, Any]:
-    """Figures of all seeds: task -> way -> action figure -> mean and each seed's."""
-    table: dict[str, Any] = {}
-    for task in ('recognition', 'anticipation'):
-        for way in (name for name in scores[0][task] if name != 'left_out'):
-            for figure in ('top1', 'mean_top5_recall'):
-                values = [score[task][way]['all']['action'][figure]['value'] for score in scores]
-                table.setdefault(task, {}).setdefault(way, {})[figure] = {
-                    'mean': round(float(np.mean(values)), 6), 'seeds': values}
-    return table
+    """Means over seeds: task -> way -> action figure, from what `brief` keeps."""
+    return {task: {way: {figure: round(float(np.mean([score[task][way]['action'][figure]['value']
+                                                      for score in scores])), 6) for figure in FIGURES}
+                   for way in ways} for task, ways in scores[0].items()}
 
 
 def options() -> argparse.Namespace:

@@ -2,15 +2,20 @@
 
 import logging
 
+import numpy as np
 import pytest
 
 from m3et_ros.data.checkpoint import save_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.dataset import KitchenSamples
 from m3et_ros.data.kitchen.generate import generate
+from m3et_ros.data.talk_checkpoint import load_talk
+from m3et_ros.data.types import Frame
 from m3et_ros.evaluation.runs.dense_scores import reconstruction_run
 from m3et_ros.evaluation.runs.questions import NOISE, vqa_run
 from m3et_ros.models.registry import SIZES
+from m3et_ros.runtime.answerer import open_answerer
+from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.models import SHIPPED, open_checkpoint, untrained
 
 
@@ -23,6 +28,17 @@ def test_the_shipped_weights_are_small_and_come_with_a_card(caplog):
     assert checkpoint.model.config == SIZES['kitchen']
     card = (folder / 'README.md').read_text()
     assert checkpoint.model_id in card and 'Best blind guess' in card and 'depth RMSE inside holes' in card
+
+
+def test_the_shipped_talking_model_is_small_and_was_trained_on_the_shipped_eyes():
+    folder = SHIPPED / 'm3et_talk'
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 15e6
+    engine = Engine(open_checkpoint('kitchen'))
+    talk = open_answerer('matvlm', '', engine)
+    view = engine.encode(Frame(np.full((120, 160, 3), 90, np.uint8), np.full((120, 160), 1.5, np.float32), 0))
+    *_, (text, _) = talk.write('Is the tap on?', view, max_tokens=24)
+    assert text.lower().startswith(('yes', 'no')) and len(text.split()) > 2
+    assert load_talk(folder).model_id in (folder / 'README.md').read_text()
 
 
 @pytest.fixture(scope='module')
