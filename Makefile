@@ -1,6 +1,6 @@
 # make demo      set up, then the simulated kitchen with the robot looking at it
 # make test      set up, then all tests
-# make train     set up, then train the shipped weights from nothing (about 2 h 10 min on 2 cores; goes on where it stopped)
+# make train     set up, then train the shipped weights from nothing (about 4 h on 2 cores; goes on where it stopped)
 # make doctor    set up, then what this machine has and what is wrong
 # make lint      ruff, as in pyproject.toml
 # make clean     remove the environment and everything built

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Train the shipped weights from nothing: render kitchens, both stages, measure on test kitchens, write the checkpoint.
+"""Train the shipped weights from nothing: render kitchens, both stages, both heads, measure, write the checkpoint.
 
-    make train                                                  # about 2 h 10 min on two cores with AVX-512 BF16
+    make train                                                  # about 4 h on two cores with AVX-512 BF16
     .venv/bin/python scripts/train_kitchen.py --out build/train --to build/m3et_kitchen
 
 Killed at any moment, the same command goes on: finished steps are not done again, trainings resume where they stopped.

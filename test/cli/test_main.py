@@ -13,8 +13,8 @@ def test_help_names_every_verb(capsys):
     assert main(['--help']) == 0
     shown = capsys.readouterr().out
     verbs = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
-    assert verbs == {'ask', 'bench', 'build', 'demo', 'doctor', 'evaluate', 'generate', 'models', 'record', 'replay', 'robot',
-                     'train'}
+    assert verbs == {'ask', 'bench', 'build', 'demo', 'doctor', 'evaluate', 'generate', 'models', 'record', 'replay',
+                     'robot', 'train'}
     assert all(f' {verb} ' in shown for verb in verbs)
 
 

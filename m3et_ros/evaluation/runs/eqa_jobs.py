@@ -111,6 +111,7 @@ class Worker:
         self.environment = environment(self.engine.device) | {'threads': task.threads}
         self.model = {'id': self.engine.model_id, 'trained': self.engine.trained,
                       'weights_sha256': weights_digest(self.engine.checkpoint.model)}
+        self._heads = {name: weights_digest(head) for name, head in checkpoint.heads.items()}
 
     def do(self, job: Job) -> Done:
         """Examine a bag, or find what was made of it before.
@@ -142,7 +143,7 @@ class Worker:
 
     def _key(self, job: Job, files: dict[str, str]) -> str:
         """What decides a part, as a digest."""
-        parts = (VERSION, self.task.settings(), self.model, self.environment, files,
+        parts = (VERSION, self.task.settings(), self.model, self._heads, self.environment, files,
                  [asdict(question) for question in job.questions])
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
