@@ -132,5 +132,6 @@ setup(
     setup_requires=requirements(f'{chosen_ros()}-build'),
     install_requires=requirements('run') + requirements(chosen_ros()),
     extras_require={'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
-                    'nyu': requirements('nyu'), 'openvino': requirements('openvino')},
+                    'nyu': requirements('nyu'), 'openvino': requirements('openvino'),
+                    'ray': requirements('ray')},
 )

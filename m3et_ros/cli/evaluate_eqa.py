@@ -22,7 +22,7 @@ from m3et_ros.cli.sittings import command_line
 BELOW = 2
 """Exit code of a result below --at-least."""
 
-UNTOLD = {'out', 'as_json', 'at_least', 'workers'}
+UNTOLD = {'out', 'as_json', 'at_least', 'workers', 'ray'}
 
 Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, results.json and report.html.')]
 Questions = Annotated[list[Path], typer.Option(help="Question file in OpenEQA's schema; may be given several times.")]
@@ -60,6 +60,8 @@ def eqa(
         train: Train = None, at_least: AtLeast = None, judge_url: JudgeUrl = None, judge_model: JudgeModel = None,
         judge_prompt: JudgePrompt = None,
         workers: Annotated[int, typer.Option(min=1, max=256, help='Processes, each with a model of its own.')] = 1,
+        ray: Annotated[str | None, typer.Option(metavar='ADDRESS', show_default=False, help='Let the machines of a Ray '
+                                                'cluster work; "local" starts one here.')] = None,
         threads: Annotated[int, typer.Option(min=1, max=256, help='Threads of each process; part of the result, in its '
                                              'last digits.')] = 1,
         device: Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')] = 'cpu',
@@ -68,6 +70,7 @@ def eqa(
     from m3et_ros.data.openeqa import read_question_files
     from m3et_ros.evaluation.runs.eqa_bag import EqaTask
     from m3et_ros.evaluation.runs.eqa_jobs import PARTS, Worker, match_bags, run_jobs
+    from m3et_ros.evaluation.runs.eqa_ray import run_on_ray
     from m3et_ros.evaluation.runs.eqa_results import Run
 
     asked, training = read_question_files(questions), read_question_files(train or [])
@@ -76,7 +79,8 @@ def eqa(
     jobs, without = match_bags(bags, asked)
     _make(out)
     worker = Worker(model, device, task, out / PARTS)
-    done = run_jobs(worker, jobs, workers, model, device, track)
+    done = (run_on_ray(worker, jobs, workers, ray, model, device, track) if ray else
+            run_jobs(worker, jobs, workers, model, device, track))
     for one in done:
         for trouble in filter(None, (one.part.get('failed'), *one.part['troubles'])):
             note(f'{one.part["bag"]}: {trouble}')
