@@ -5,7 +5,6 @@ the configs and the SHA-256 of every weight file; nothing in the folder is execu
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from m3et_ros.data.checkpoint_json import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.data.types import Labels
@@ -30,11 +30,9 @@ from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.registry import SIZES, build
 
 FORMAT = 1
-CONFIG, MODEL, TOKENIZER, CARD = 'config.json', 'model.safetensors', 'tokenizer.json', 'README.md'
+MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
 LABELS = 'labels.json'
-MAX_JSON_BYTES = 4 * 2 ** 20
 FLOATS = {'F32', 'F16', 'BF16'}
-AGAIN = 'copy or download the checkpoint again'
 HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
@@ -218,37 +216,10 @@ def _head_kind(name: str) -> tuple[type, type[nn.Module]]:
     return HEADS[name]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a document of a checkpoint folder."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
-
-
-def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a document of a checkpoint folder, of at most so many bytes.
-
-    Raises:
-        InputError: model_config: it is too large or no JSON mapping.
-    """
-    if path.stat().st_size > most:
-        raise InputError('model_config', f'{path.name} is larger than {most} bytes; {AGAIN}.')
-    try:
-        value = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise InputError('model_config', f'{path.name} is not JSON ({error}); {AGAIN}.') from error
-    if not isinstance(value, dict):
-        raise InputError('model_config', f'{path.name} holds no mapping; {AGAIN}.')
-    return value
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / CONFIG)
     kinds = {'format': int, 'model_id': str, 'trained': bool, 'model': dict, 'heads': dict, 'sha256': dict}
-    for key, kind in kinds.items():
-        if not isinstance(stored.get(key), kind):
-            raise InputError('model_config', f'{CONFIG} has no {key} of type {kind.__name__}; {AGAIN}.')
-    if stored['format'] != FORMAT:
-        raise InputError('model_config', f'{CONFIG} is of format {stored["format"]} and this version reads {FORMAT}; '
-                         'use the version that wrote it.')
+    check_fields(stored, kinds, FORMAT)
     unknown = sorted(set(stored) - set(kinds))
     if unknown:
         raise InputError('model_config', f'{CONFIG} holds the unknown key {unknown[0]!r}; remove it.')

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from m3et_ros.data.checkpoint import AGAIN, CARD, CONFIG, read_json, read_weights, write_json, write_weights
+from m3et_ros.data.checkpoint import CARD, read_weights, write_weights
+from m3et_ros.data.checkpoint_json import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.epic_history import Asking
 from m3et_ros.data.epic_lists import Classes
 from m3et_ros.data.errors import InputError
@@ -181,12 +182,7 @@ def load_history(folder: str | Path) -> HistoryCheckpoint:
     if stored.get('kind') != KIND:
         raise InputError('model_config', f'{folder} holds no model of past actions; give a checkpoint folder that m3et '
                          'train actions --history has written.')
-    for key, kind in FIELDS.items():
-        if not isinstance(stored.get(key), kind):
-            raise InputError('model_config', f'{CONFIG} has no {key} of type {kind.__name__}; {AGAIN}.')
-    if stored['format'] != FORMAT:
-        raise InputError('model_config', f'{CONFIG} is of format {stored["format"]} and this version reads {FORMAT}; '
-                         'use the version that wrote it.')
+    check_fields(stored, FIELDS, FORMAT)
     try:
         return _rebuilt(folder, stored)
     except InputError:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from m3et_ros.data import checkpoint
+from m3et_ros.data import checkpoint_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.language import LanguageModel
 from m3et_ros.models.matvlm import MaTVLM
@@ -98,7 +98,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError('model_missing', f'There is no {path}; give a folder with {CONFIG} and {ONE}.')
-    return checkpoint.read_json(path, MAX_JSON_BYTES)
+    return checkpoint_json.read_json(path, MAX_JSON_BYTES)
 
 
 def _filled(make: Callable[[], nn.Module], tensors: dict[str, Tensor], dtype: torch.dtype) -> Any:

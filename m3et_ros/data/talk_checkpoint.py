@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from m3et_ros.data.checkpoint import (AGAIN, CARD, CONFIG, MODEL, TOKENIZER, read_json, read_weights, write_json,
-                                      write_weights)
+from m3et_ros.data.checkpoint import CARD, MODEL, TOKENIZER, read_weights, write_weights
+from m3et_ros.data.checkpoint_json import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.talk import TalkConfig
@@ -126,10 +126,5 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     if stored.get('kind') != KIND:
         raise InputError('model_config', f'{folder} holds no talking model; give a checkpoint folder that m3et train '
                          'talk has written.')
-    for key, kind in FIELDS.items():
-        if not isinstance(stored.get(key), kind):
-            raise InputError('model_config', f'{CONFIG} has no {key} of type {kind.__name__}; {AGAIN}.')
-    if stored['format'] != FORMAT:
-        raise InputError('model_config', f'{CONFIG} is of format {stored["format"]} and this version reads {FORMAT}; '
-                         'use the version that wrote it.')
+    check_fields(stored, FIELDS, FORMAT)
     return stored
