@@ -96,7 +96,7 @@ class Bench:
         seconds = sum(outcome.seconds for outcome in run.outcomes.values())
         save_talk(folder / 'checkpoint', TalkCheckpoint(model, config, self.tokenizer, self.sight.model_id, name),
                   card='# A run of a benchmark\n')
-        write(folder / 'done.json', {'seconds': round(seconds, 1)})
+        write(folder / 'done.json', {'seconds': round(seconds, 3)})
         return load_talk(folder / 'checkpoint'), seconds
 
     def measure(self, name: str, seed: int) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Bench:
         scores = talk_scores(ask_talker(checkpoint, self.sight, self.test))
         told = description_scores(tell_talker(checkpoint, self.sight, self.test, views=self.asked.told))
         size = sum(p.numel() for p in checkpoint.model.parameters())
-        return {'seed': seed, 'parameters': size, 'seconds': round(seconds, 1),
+        return {'seed': seed, 'parameters': size, 'seconds': round(seconds, 3),
                 'accuracy': scores['all']['accuracy'], 'one_frame': scores['answerable_from_one_frame']['accuracy'],
                 'fine_spatial': scores['fine_spatial']['accuracy'], 'pope': scores.get('pope'), 'descriptions': told}
 
