@@ -10,9 +10,10 @@ import hashlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from m3et_ros.data.epic_lists import Classes
 from m3et_ros.data.errors import InputError
@@ -25,6 +26,12 @@ HELD_OUT = 80
 
 NEEDED = ('narration_id', 'participant_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'verb_class', 'noun_class')
 """Columns without which a segment cannot be used; the others of the official 15 are used where they are there."""
+
+TIMED = ('narration_id', 'video_id', 'start_timestamp', 'stop_timestamp')
+"""What is needed where verbs and nouns are known by their words (data.epic_words)."""
+
+UNTOLD = -1
+"""Class id of a segment whose file has none."""
 
 FILES = {'train': ('EPIC_100_train.csv', 'EPIC_100_train_labels.csv'), 'validation': ('EPIC_100_validation.csv',),
          'uda_source_train': ('EPIC_100_uda_source_train.csv',), 'uda_source_val': ('EPIC_100_uda_source_val.csv',),
@@ -48,17 +55,20 @@ class Segment:
     narration_id: str
     # For example 'P01_01'.
     video: str
-    # For example 'P01'.
+    # For example 'P01'; the video where the file lacks it.
     participant: str
     # When it starts, seconds.
     start_s: float
     # When it ends, seconds, not before the start.
     stop_s: float
-    # Class ids as the file has them.
+    # Class ids as the file has them; UNTOLD where words were asked for and stand there.
     verb: int
     noun: int
     # What the participant said, empty where the file lacks it.
     narration: str = ''
+    # Words of verb and noun as the file has them, for example 'turn-on' and 'board:chopping'; empty where it has none.
+    verb_word: str = ''
+    noun_word: str = ''
 
     def __post_init__(self):
         if not (math.isfinite(self.stop_s) and 0 <= self.start_s <= self.stop_s):
@@ -127,21 +137,22 @@ def find_split(folder: str | Path, split: str) -> Path:
     return path
 
 
-def read_segments(path: str | Path, classes: Classes) -> Annotations:
+def read_segments(path: str | Path, classes: Classes | None) -> Annotations:
     """Read a file of labelled segments.
 
     Args:
         path: a CSV file with the official columns.
-        classes: for the ids that are known.
+        classes: for the ids that are known; None where words tell the classes: then TIMED are needed, and of each
+            segment its words or its ids.
 
     Raises:
-        InputError: the file or a column is missing, a time or class id is no number, or a narration id comes twice.
+        InputError: the file or a column is missing, a time or class id is no number, or a narration id comes twice; the
+            sentence names line and column.
     """
     path = Path(path)
-    rows = read_rows(path, NEEDED)
     segments, reversed_ids = [], []
-    for line, row in enumerate(rows, start=2):
-        segment, ends_early = _segment(path, line, row)
+    for line, row in read_rows(path, NEEDED if classes else TIMED):
+        segment, ends_early = _segment(path, line, row, worded=classes is None)
         segments.append(segment)
         reversed_ids += [segment.narration_id] if ends_early else []
     if not segments:
@@ -150,8 +161,8 @@ def read_segments(path: str | Path, classes: Classes) -> Annotations:
     return Annotations(path, tuple(segments), tuple(_notes(path, segments, reversed_ids, classes)))
 
 
-def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file by column name.
+def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file by column name, each with the line on which it ends.
 
     Raises:
         InputError: the file is missing, is no text, or lacks a column.
@@ -159,7 +170,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
             columns = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError('data_missing', f'{path} cannot be read ({error}); give a CSV file of EPIC-KITCHENS-100') \
@@ -237,20 +248,40 @@ def histories(annotations: Annotations, gap_s: float = GAP_S) -> list[list[int]]
     return found
 
 
-def _segment(path: Path, line: int, row: Mapping[str, str]) -> tuple[Segment, bool]:
+def _segment(path: Path, line: int, row: Mapping[str, str], *, worded: bool) -> tuple[Segment, bool]:
     """A row as segment, and whether it ended before it started."""
-    try:
-        start, stop = seconds(row['start_timestamp'] or ''), seconds(row['stop_timestamp'] or '')
-        verb, noun = int(row['verb_class']), int(row['noun_class'])
-    except (TypeError, ValueError) as error:
-        raise InputError('data_format', f'line {line} of {path} is no labelled segment ({error}); mend it, or give a '
-                         'file with labels') from error
-    name = row['narration_id'] or ''
-    if not name or not row['video_id'] or not row['participant_id']:
-        raise InputError('data_format', f'line {line} of {path} lacks its narration, video or participant id; mend it')
-    segment = Segment(name, row['video_id'], row['participant_id'], start, max(start, stop), verb, noun,
-                      row.get('narration') or '')
+    texts = {column: (text or '').strip() for column, text in row.items() if column}
+
+    def told(column: str, read: Callable[[str], Any]) -> Any:
+        try:
+            return read(texts.get(column, ''))
+        except ValueError as error:
+            raise InputError('data_format', f'line {line} of {path} is no labelled segment: in column {column} {error}'
+                             '; mend it, or give a file with labels') from error
+
+    def class_of(column: str) -> int:
+        if worded and (texts.get(column) or not texts.get(f'{column}_class')):
+            told(column, _filled)
+            return UNTOLD
+        return told(f'{column}_class', _whole)
+    start, stop = (told(f'{end}_timestamp', seconds) for end in ('start', 'stop'))
+    video = told('video_id', _filled)
+    participant = texts.get('participant_id') or video if worded else told('participant_id', _filled)
+    segment = Segment(told('narration_id', _filled), video, participant, start, max(start, stop), class_of('verb'),
+                      class_of('noun'), row.get('narration') or '', texts.get('verb', ''), texts.get('noun', ''))
     return segment, stop < start
+
+
+def _whole(text: str) -> int:
+    if not text.removeprefix('-').isdecimal():
+        raise ValueError(f'{text!r} is no whole number')
+    return int(text)
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise ValueError('nothing stands')
+    return text
 
 
 def _check_ids(path: Path, segments: Sequence[Segment]) -> None:
@@ -262,9 +293,9 @@ def _check_ids(path: Path, segments: Sequence[Segment]) -> None:
 
 
 def _notes(path: Path, segments: Sequence[Segment], reversed_ids: Sequence[str],
-           classes: Classes) -> Iterable[Note]:
+           classes: Classes | None) -> Iterable[Note]:
     unknown = [s.narration_id for s in segments
-               if not (0 <= s.verb < len(classes.verbs) and 0 <= s.noun < len(classes.nouns))]
+               if classes and not (0 <= s.verb < len(classes.verbs) and 0 <= s.noun < len(classes.nouns))]
     empty = [s.narration_id for s in segments if s.start_s == s.stop_s and s.narration_id not in set(reversed_ids)]
     for kind, names, why in (
             ('unknown_class', unknown, 'have a verb or noun that is not in the class lists; they count as targets that '

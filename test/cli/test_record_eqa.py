@@ -6,6 +6,8 @@ import pytest
 
 from m3et_ros.cli.main import main
 from m3et_ros.data.bags import BagReader
+from m3et_ros.data.epic import read_segments
+from m3et_ros.data.kitchen.episode import Episode
 from m3et_ros.data.openeqa import read_questions
 
 SMALL = ('--eqa', '--width', 32, '--height', 32, '--backend', 'raycast', '--fps', 5)
@@ -30,6 +32,13 @@ def test_several_episodes_share_one_file_of_questions(tmp_path, capsys):
     for bag in told['bags']:
         with BagReader(bag) as reader:
             assert reader.topics['/camera/camera/color/image_raw'].count == 150
+    episode = Episode(20_001, width=32, height=32, fps=5)
+    for _ in episode.run(150):
+        pass
+    segments = [one for one in read_segments(told['segments'], None).segments if one.video == '20001']
+    assert len(segments) >= 3 and segments[0].narration == episode.labels[0].narration
+    assert [(s.start_s, s.stop_s, s.verb_word, s.noun_word) for s in segments] == [
+        (label.start_s, label.stop_s, label.verb, label.noun) for label in episode.labels]
     assert record(tmp_path / 'a', '--seed', 19_999, '--episodes', 2) == 1
     assert '20000 exists already' in capsys.readouterr().err and not (tmp_path / 'a' / '19999').exists()
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from m3et_ros.data.epic import (
     GAP_S,
+    TIMED,
+    UNTOLD,
     Annotations,
     Segment,
     by_stop,
@@ -32,7 +34,7 @@ def read(folder, rows, columns=COLUMNS):
 
 def test_a_row_becomes_a_segment(folder):
     found = read(folder, [row('P01_01_0', 62.5, 64.25, 2, 4, narration='wash board')])
-    assert found.segments == (Segment('P01_01_0', 'P01_01', 'P01', 62.5, 64.25, 2, 4, 'wash board'),)
+    assert found.segments == (Segment('P01_01_0', 'P01_01', 'P01', 62.5, 64.25, 2, 4, 'wash board', 'wash'),)
     assert found.notes == () and found.participants == ('P01',)
 
 
@@ -92,8 +94,9 @@ def test_overlaps_are_counted(folder):
 
 
 @pytest.mark.parametrize('changes, said', [
-    ({'start_timestamp': '12'}, "line 3 of .*'12' is no time"), ({'verb_class': ''}, 'line 3'),
-    ({'narration_id': ''}, 'lacks its narration'), ({'narration_id': 'P01_01_0'}, 'P01_01_0 twice')])
+    ({'start_timestamp': '12'}, "line 3 of .*column start_timestamp '12' is no time"),
+    ({'verb_class': ''}, 'line 3 of .*column verb_class'), ({'noun_class': '1.5'}, "'1.5' is no whole number"),
+    ({'narration_id': ''}, 'column narration_id nothing stands'), ({'narration_id': 'P01_01_0'}, 'P01_01_0 twice')])
 def test_what_cannot_be_used_is_refused_by_line(folder, changes, said):
     with pytest.raises(InputError, match=said):
         read(folder, [row('P01_01_0', 0, 1, 0, 1), row('P01_01_1', 3, 4, 0, 1) | changes])
@@ -105,6 +108,23 @@ def test_a_missing_column_is_named(folder):
     with pytest.raises(InputError, match='lacks the columns stop_timestamp, noun_class') as caught:
         read(folder, rows, columns)
     assert caught.value.reason == 'data_columns'
+
+
+def test_words_may_stand_in_place_of_classes(folder):
+    """Lines are counted as an editor counts them, over an empty one and a cell of two lines."""
+    columns = (*TIMED, 'verb', 'verb_class', 'noun', 'narration')
+    path = folder / 'own.csv'
+    path.write_text(f"{','.join(columns)}\na,kitchen,00:00:01.5,00:00:02,take,55,cup,\"two\nlines\"\n\n"
+                    'b,kitchen,00:00:03,00:00:04,,3,cup,\n')
+    assert read_segments(path, None).segments == (
+        Segment('a', 'kitchen', 'kitchen', 1.5, 2, UNTOLD, UNTOLD, 'two\nlines', 'take', 'cup'),
+        Segment('b', 'kitchen', 'kitchen', 3, 4, 3, UNTOLD, '', '', 'cup'))
+    path.write_text(path.read_text() + 'c,kitchen,00:00:05,00:00:06,take,,,\n')
+    with pytest.raises(InputError, match='line 6 of .*column noun nothing stands'):
+        read_segments(path, None)
+    path.write_text('narration_id,video_id,verb,noun\n')
+    with pytest.raises(InputError, match='start_timestamp, stop_timestamp'):
+        read_segments(path, None)
 
 
 def test_splits_are_found_by_name_or_path(folder):
