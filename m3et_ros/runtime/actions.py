@@ -14,15 +14,13 @@ from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, N
 from m3et_ros.data.checkpoint import Checkpoint
 from m3et_ros.models.frame_token import GUIDES, frame_token
 from m3et_ros.models.encoded import Sight
+from m3et_ros.runtime.pace import Pace
 from m3et_ros.runtime.results import Actions, Ranked
 
 LOG = logging.getLogger(__name__)
 
 LONGEST_GAP_S = 5.0
 """After a longer pause between two frames, or a step back in time, the stream begins anew."""
-
-EARLY = 0.1
-"""A frame may come early by this share of the distance between two that are taken in; cameras are not exact."""
 
 
 def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int) -> Actions:
@@ -52,6 +50,18 @@ def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int)
                      f'{labels.verbs[i // len(p_noun)]} {labels.nouns[i % len(p_noun)]}', s) for i, s in pairs))
 
 
+def broken(last_ns: int | None, stamp_ns: int) -> str:
+    """Why a stream cannot go on with a frame: 'stream_back', 'stream_gap' or '' where it can.
+
+    Args:
+        last_ns: time of exposure of the frame before; None for none.
+        stamp_ns: that of the frame.
+    """
+    if last_ns is None or 0 <= stamp_ns - last_ns <= LONGEST_GAP_S * 1e9:
+        return ''
+    return 'stream_back' if stamp_ns < last_ns else 'stream_gap'
+
+
 class ActionStream:
     """State of the video stream of one camera; constant size."""
 
@@ -61,7 +71,7 @@ class ActionStream:
         self._tokenizer = checkpoint.tokenizer
         self._labels = checkpoint.labels
         self._length = checkpoint.model.config.text_length
-        self._period_ns = 1e9 / self._head.config.rate_hz if self._head.config.rate_hz else 0
+        self._pace = Pace(self._head.config.rate_hz)
         self.to(torch.device('cpu'))
 
     def to(self, device: torch.device) -> None:
@@ -78,7 +88,7 @@ class ActionStream:
         """Begin a new stream."""
         self._state = self._newest = self._head.init_stream(1)
         self._last_ns: int | None = None
-        self._due_ns = 0.0
+        self._pace.reset()
 
     def update(self, sight: Sight, stamp_ns: int) -> str:
         """Take in the next frame.
@@ -90,27 +100,22 @@ class ActionStream:
         Returns:
             Why the stream began anew with it, as it is counted: 'stream_back', 'stream_gap' or '' where it goes on.
         """
-        why = self._broken(stamp_ns)
+        why = broken(self._last_ns, stamp_ns)
         if why:
+            step = (stamp_ns - self._last_ns) / 1e9
+            LOG.warning('The action stream begins anew: the clock of the frames went %s by %.1f s.',
+                        'back' if step < 0 else 'on', abs(step))
             self.reset()
-        token = frame_token(self._model, sight, *self._guides)
-        self._newest = self._head.update(self._state, token)
+        self._newest = self._head.update(self._state, self.token(sight))
         self._last_ns = stamp_ns
-        if stamp_ns >= self._due_ns - EARLY * self._period_ns:
+        if self._pace.due(stamp_ns):
             self._state = self._newest
-            # Counted from what was due, so that a camera's rate need be no multiple of the head's.
-            late = stamp_ns - self._due_ns > self._period_ns
-            self._due_ns = (stamp_ns if late else self._due_ns) + self._period_ns
+            self._pace.take(stamp_ns)
         return why
 
-    def _broken(self, stamp_ns: int) -> str:
-        """Why a frame of this time cannot go on from those before; '' where it can."""
-        if self._last_ns is None or 0 <= stamp_ns - self._last_ns <= LONGEST_GAP_S * 1e9:
-            return ''
-        step = (stamp_ns - self._last_ns) / 1e9
-        LOG.warning('The action stream begins anew: the clock of the frames went %s by %.1f s.',
-                    'back' if step < 0 else 'on', abs(step))
-        return 'stream_back' if step < 0 else 'stream_gap'
+    def token(self, sight: Sight) -> torch.Tensor:
+        """What the stream takes of a frame: (1, 1, frame_width) float32."""
+        return frame_token(self._model, sight, *self._guides)
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:
         """What is being done, and what comes next."""

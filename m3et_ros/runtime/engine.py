@@ -205,6 +205,17 @@ class Engine:
             now, following = self._actions.read(view.frame.instruction, top_k)
         return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
 
+    def action_token(self, view: View) -> torch.Tensor:
+        """What the action stream takes of a view: (1, 1, frame_width) float32.
+
+        Raises:
+            ValueError: the checkpoint has no action head.
+        """
+        if self._actions is None:
+            raise ValueError(f'{self.model_id} has no action head; train one with m3et train actions')
+        with self._inference():
+            return self._actions.token(self._sight(view)).float()
+
     def remember(self, view: View) -> None:
         """Let the memory of the episode take in a view, where there is one and the view is due."""
         if self.memory is not None:
