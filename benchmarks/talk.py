@@ -35,6 +35,7 @@ from m3et_ros.evaluation.runs.talk import ask_talker, description_scores, talk_s
 from m3et_ros.models.talk import kitchen_config, vision_width
 from m3et_ros.runtime.models import open_checkpoint
 from m3et_ros.training.loop import LOG, Sitting
+from m3et_ros.training.optim import OPTIMISERS
 from m3et_ros.training.seen import see_views
 from m3et_ros.training.talk import Chat, Connect, Distil, Words
 from m3et_ros.training.talk_run import Course, Run, talk_tokenizer
@@ -75,7 +76,7 @@ class Bench:
         sizes = {name: value for name, value in row.items() if name not in (*COURSE, 'student')}
         config = kitchen_config(d_vision=vision_width(self.sight.model.config), vocabulary=self.tokenizer.vocabulary,
                                 d=asked.width, layers=asked.layers, side=asked.side, **sizes)
-        budget = {'batch': asked.batch, 'lr': asked.lr}
+        budget = {'batch': asked.batch, 'lr': asked.lr, 'optimiser': asked.optimiser}
         return Course(
             config, Words(samples=asked.words, **budget) if asked.words else None,
             Connect(samples=asked.connect, **budget) if asked.connect and row['variant'] != 'emma' else None,
@@ -155,6 +156,7 @@ def options() -> argparse.Namespace:
                         ('told', 200)):
         found.add_argument(f'--{name}', type=int, default=value)
     found.add_argument('--lr', type=float, default=1.5e-3)
+    found.add_argument('--optimiser', choices=OPTIMISERS, default='muon')
     found.add_argument('--share', type=float, default=0.25)
     found.add_argument('--bf16', action='store_true', help='matrix products in bfloat16')
     return found.parse_args()

@@ -18,7 +18,8 @@ to it, as stage 2 is the first to see words."""
 
 
 HIDDEN = re.compile(r'encoder\.layers\.|decoders\.\w+\.(attention|blocks)\.|gate\.|answer_head\.layers\.0\.|'
-                    r'adapters\.(rgb|depth)\.project\.')
+                    r'adapters\.(rgb|depth)\.project\.|'
+                    r'(student\.)?(language\.layers|connector\.(input|layers|projector)|alignment\.(blocks|fusion))\.')
 """Where matrices map hidden values to hidden values; tables and outputs stay with AdamW, as Muon's authors advise."""
 
 OPTIMISERS = ('adamw', 'muon')
