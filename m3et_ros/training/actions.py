@@ -89,14 +89,14 @@ class Windows(Dataset[Window]):
                  + [self._of_last(episode, number, rng) for number in last])
         first = episode.first + start
         return Window(self.tokens[first:first + self.frames], places, pairs[now], pairs[following], pairs[last],
-                      tuple(asked) if self.ask else (('', ''),) * len(asked), f'seed {episode.seed} frame {start}')
+                      tuple(asked) if self.ask else (('', ''),) * len(asked), f'seed {episode.name} frame {start}')
 
     def _of_now(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
         """The generic pair, the noun asked for given the verb, or the paper's forms, filled or masked."""
         way = rng.integers(6)
         if way < 2 or number < 0:
             return NOW
-        action, key = episode.actions[number], f'{episode.seed} {number}'
+        action, key = episode.actions[number], f'{episode.name} {number}'
         if way < 4:
             return given(NOW_GIVEN, self.labels.verbs[action.verb]), NOW[1]
         if way == 4:

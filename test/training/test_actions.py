@@ -27,7 +27,7 @@ def world(count, seed):
             actions.append(Action(start, start + 1.4, (first + k) % 3, (first + k) // 3 % 3))
             start += 1.4 + float(rng.uniform(0.6, 1.6))
         stamps = np.arange(100) / RATE
-        episode = EpisodeFrames(number, 100 * number, stamps, tuple(actions))
+        episode = EpisodeFrames(str(number), 100 * number, stamps, tuple(actions))
         rows = rng.normal(0, 0.3, (100, WIDTH))
         for place, now in enumerate(episode.now()):
             if now >= 0:

@@ -136,9 +136,9 @@ def test_lessons_are_worded_anew_in_every_epoch_and_filled_up(trained, watched, 
 
 
 def test_actions_are_over_when_they_end():
-    episode = EpisodeFrames(0, 0, np.arange(8) * .4, (Action(.3, .8, 1, 2), Action(1., 2.3, 0, 3)))
+    episode = EpisodeFrames('0', 0, np.arange(8) * .4, (Action(.3, .8, 1, 2), Action(1., 2.3, 0, 3)))
     assert finished(episode).tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
-    watched = Watched([episode, EpisodeFrames(1, 8, np.arange(10) * .4, ())], np.zeros((18, 4, 9), np.float16),
+    watched = Watched([episode, EpisodeFrames('1', 8, np.arange(10) * .4, ())], np.zeros((18, 4, 9), np.float16),
                       np.zeros((18, 6), np.float16))
     rows = Doings(watched)
     first = rows[0]

@@ -1,4 +1,4 @@
-"""Cached kitchens as episodes: frames in the order of time, and the actions done in them.
+"""Cached kitchens, or recordings, as episodes: frames in the order of time, and the actions done in them.
 
 Symbols: n frames of an episode, k actions.
 """
@@ -43,10 +43,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class EpisodeFrames:
-    """One episode of a cache."""
+    """One episode of a cache, or one recording."""
 
-    seed: int
-    # Number of its first frame among those of all caches, and seconds of each of its frames since it began, (n,).
+    # Unlike that of any other: the seed of a kitchen, or the name of a bag.
+    name: str
+    # Number of its first frame among those of all episodes, and seconds of each of its frames since it began, (n,).
     first: int
     stamps: np.ndarray
     # In the order of time; the last ones may begin after the last frame.
@@ -54,6 +55,8 @@ class EpisodeFrames:
     # Moments at which is asked about all that came before: data.kitchen.moments. Empty in caches with few frames a
     # second, and in those made before moments were kept.
     moments: tuple[Moment, ...] = ()
+    # Places of the frames with which a stream begins anew, after a gap; none in caches.
+    breaks: tuple[int, ...] = ()
 
     def now(self) -> np.ndarray:
         """Number of the action under way at each frame, -1 for none: (n,) int64."""
@@ -91,7 +94,7 @@ def open_episodes(folders: Sequence[Path]) -> list[EpisodeFrames]:
             seed = int(seeds[start])
             actions = tuple(Action(*values) for values in shard.header['actions'][str(seed)])
             moments = _moments(shard.header.get('moments', {}).get(str(seed), ()), ticks[start:end])
-            episodes.append(EpisodeFrames(seed, first + start, ticks[start:end] / FPS, actions, moments))
+            episodes.append(EpisodeFrames(str(seed), first + start, ticks[start:end] / FPS, actions, moments))
         first += len(seeds)
     return episodes
 

@@ -1,4 +1,4 @@
-"""What an action head says of kitchen episodes: the action under way, and the one that comes next (papers.md 7.7).
+"""What an action head says of episodes, cached or recorded: the action under way, and the one to come (papers.md 7.7).
 
 Every episode is one stream, read where it is asked: for recognition at the last frame of an action, for anticipation at
 the last frame that lies at least a second before it. Nothing is cut around the actions, as on a robot.
@@ -9,6 +9,7 @@ Symbols: N actions asked for, V verbs, M nouns.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,12 @@ def targets(episodes: Sequence[EpisodeFrames], task: str) -> tuple[list[Target],
     """All actions of episodes with the frame at which to ask, and how many have no such frame, by reason."""
     found, missing = [], Counter()
     for index, episode in enumerate(episodes):
+        ends = {len(episode.stamps), *episode.breaks}
         stops = np.array([action.stop_s for action in episode.actions])
         for number, action in enumerate(episode.actions):
             until = action.stop_s - 1e-6 if task == 'recognition' else action.start_s - GAP_S + 1e-6
             place = int(np.searchsorted(episode.stamps, until)) - 1
-            if place < 0 or place + 1 == len(episode.stamps) and until > episode.stamps[-1] + 1:
+            if place < 0 or place + 1 in ends and until > episode.stamps[place] + 1:
                 missing['outside_the_frames'] += 1
             elif task == 'recognition' and episode.stamps[place] < action.start_s:
                 missing['shorter_than_a_frame'] += 1
@@ -95,8 +97,9 @@ class Examiner:
 
     def _follow(self, episode: EpisodeFrames) -> torch.Tensor:
         with measured(self.head) as device:
-            own = self.tokens[episode.first:episode.first + len(episode.stamps)]
-            return self.head.follow(torch.from_numpy(np.array(own)).float().to(device)[None])[0]
+            edges = [episode.first + place for place in (0, *episode.breaks, len(episode.stamps))]
+            streams = [torch.from_numpy(np.array(self.tokens[start:end])).float() for start, end in pairwise(edges)]
+            return torch.cat([self.head.follow(stream.to(device)[None])[0] for stream in streams])
 
     def ask(self, asked: Sequence[Target], way: str, *, ask: bool = True) -> Answers:
         """Ask for actions in one of WAYS; with ask=False the question is empty.
@@ -135,7 +138,7 @@ class Examiner:
         return self.labels.verbs[action.verb], self.labels.nouns[action.noun]
 
     def _key(self, target: Target) -> str:
-        return f'{self.episodes[target.episode].seed} {target.number}'
+        return f'{self.episodes[target.episode].name} {target.number}'
 
     def _masked(self, target: Target) -> Pair:
         return filled(self._key(target))
@@ -168,7 +171,7 @@ def truth(episodes: Sequence[EpisodeFrames], asked: Sequence[Target]) -> tuple[n
     """Verb and noun of each target (N, 2), and its kitchen."""
     actions = [episodes[target.episode].actions[target.number] for target in asked]
     return (np.array([(action.verb, action.noun) for action in actions]).reshape(-1, 2),
-            [f'seed {episodes[target.episode].seed}' for target in asked])
+            [episodes[target.episode].name for target in asked])
 
 
 def held_out(pairs: np.ndarray, labels: Labels) -> np.ndarray:
@@ -223,12 +226,17 @@ def action_scores(answers: Answers, pairs: np.ndarray, kitchens: Sequence[str]) 
 
 
 def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
-    """Everything that can be asked: task -> way -> scores of all, seen and held-out pairs; and what had no frame."""
+    """Everything that can be asked: task -> way -> scores of all, seen and held-out pairs; and what had no frame.
+
+    Raises:
+        ValueError: there is no frame at which to ask for any action, in any task.
+    """
     found: dict[str, Any] = {}
     for task in TASKS:
         asked, missing = targets(examiner.episodes, task)
         if not asked:
-            raise ValueError(f'no action can be asked for ({dict(missing)}); give longer episodes')
+            found[task] = {'left_out': dict(missing)}
+            continue
         pairs, kitchens = truth(examiner.episodes, asked)
         new = held_out(pairs, examiner.labels)
         found[task] = {'left_out': dict(missing)}
@@ -241,6 +249,8 @@ def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
                                                     [kitchens[i] for i in np.flatnonzero(where)])
                                 for name, where in (('all', np.ones_like(new)), ('seen', ~new), ('held_out', new))
                                 if where.any()}
+    if all(set(ways) == {'left_out'} for ways in found.values()):
+        raise ValueError(f'no action can be asked for ({found}); give longer episodes')
     return found
 
 

@@ -36,7 +36,7 @@ class Given:
 
 def asked_questions(episodes: Sequence[EpisodeFrames]) -> list[list[list[EqaQuestion]]]:
     """The questions of each moment of each episode; the wording of a kitchen is always the same."""
-    return [[worded(moment.drafts, f'{episode.seed}-{place}', np.random.default_rng((episode.seed, place, 7)))
+    return [[worded(moment.drafts, f'{episode.name}-{place}', np.random.default_rng((int(episode.name), place, 7)))
              for place, moment in enumerate(episode.moments)] for episode in episodes]
 
 

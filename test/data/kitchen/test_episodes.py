@@ -14,7 +14,7 @@ from m3et_ros.data.kitchen.labels import kitchen_labels
 
 def test_now_and_next_keep_to_the_clock():
     """Frames every 0.5 s; actions at 1.0-2.0 and 2.5-3.0: from 1.6 s on the second is less than 1 s away."""
-    episode = EpisodeFrames(3, 0, np.arange(8) / 2, (Action(1.0, 2.0, 0, 0), Action(2.5, 3.0, 1, 1)))
+    episode = EpisodeFrames('3', 0, np.arange(8) / 2, (Action(1.0, 2.0, 0, 0), Action(2.5, 3.0, 1, 1)))
     assert episode.now().tolist() == [-1, -1, 0, 0, -1, 1, -1, -1]
     assert episode.next().tolist() == [0, 1, 1, 1, -1, -1, -1, -1]
     assert episode.next(0.0).tolist() == [0, 0, 0, 1, 1, 1, -1, -1]
@@ -31,7 +31,7 @@ def test_a_cache_gives_its_episodes_back(caches):
         assert (np.diff(episode.stamps) > 0).all()
         for i, (now, following) in enumerate(zip(episode.now(), episode.next(1e-6))):
             sample = frames[episode.first + i]
-            assert sample.key == f'seed {episode.seed} tick {round(episode.stamps[i] * FPS)}'
+            assert sample.key == f'seed {episode.name} tick {round(episode.stamps[i] * FPS)}'
             for number, pair in ((now, sample.now), (following, sample.next)):
                 if number >= 0:
                     action = episode.actions[number]

@@ -1,16 +1,20 @@
 """Which frame is asked for which action, and the scores, against cases made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from m3et_ros.data.kitchen.episodes import Action, EpisodeFrames
 from m3et_ros.data.types import Labels
-from m3et_ros.evaluation.runs.actions import (Answers, References, Target, action_scores, held_out, recall5,
+from m3et_ros.evaluation.runs.actions import (Answers, Examiner, References, Target, action_scores, held_out, recall5,
                                               reference_scores, targets)
+from m3et_ros.runtime.models import untrained
 
 TAKE, PUT, WASH = 0, 1, 2
 STAMPS = np.arange(21) / 2  # up to 10 s
-EPISODE = EpisodeFrames(5, 0, STAMPS, (Action(0.6, 1.4, TAKE, 0), Action(2.0, 4.0, PUT, 1), Action(6.2, 6.3, WASH, 1),
+EPISODE = EpisodeFrames('5', 0, STAMPS, (Action(0.6, 1.4, TAKE, 0), Action(2.0, 4.0, PUT, 1), Action(6.2, 6.3, WASH, 1),
                                        Action(14.0, 15.0, TAKE, 0)))
 
 
@@ -25,6 +29,30 @@ def test_anticipation_is_asked_a_second_before():
     found, missing = targets([EPISODE], 'anticipation')
     assert found == [Target(0, 2, 1, -1), Target(0, 10, 2, 1)]
     assert missing == {'outside_the_frames': 2}
+
+
+def test_before_a_gap_is_asked_as_at_the_end():
+    """The stream begins anew at 6.5 s: nothing was seen of what ended at 4 s, nor a second before what began at 6.2."""
+    stamps = np.concatenate([STAMPS[STAMPS <= 2], STAMPS[STAMPS >= 6.5]])
+    episode = replace(EPISODE, stamps=stamps, breaks=(5,), actions=(*EPISODE.actions[:3], Action(8., 9., PUT, 0)))
+    found, missing = targets([episode], 'recognition')
+    assert [(target.number, target.place) for target in found] == [(0, 2), (3, 9)]
+    assert missing == {'outside_the_frames': 2}
+    found, missing = targets([episode], 'anticipation')
+    assert [(target.number, target.place) for target in found] == [(1, 2), (3, 6)]
+    assert missing == {'outside_the_frames': 2}
+
+
+def test_a_stream_begins_anew_after_a_gap():
+    checkpoint = untrained('tiny', 0)
+    head = checkpoint.heads['mambavl']
+    tokens = np.random.default_rng(0).standard_normal((21, head.config.d_in)).astype(np.float16)
+
+    def seen(*episodes):
+        return Examiner(head, tokens, episodes, checkpoint.tokenizer, checkpoint.labels, 16).seen
+    whole, = seen(replace(EPISODE, breaks=(8,)))
+    parts = seen(replace(EPISODE, stamps=STAMPS[:8]), replace(EPISODE, first=8, stamps=STAMPS[8:]))
+    assert torch.equal(whole, torch.cat(parts)) and not torch.allclose(whole, seen(EPISODE)[0])
 
 
 def test_recall_is_the_mean_over_classes():
@@ -55,9 +83,9 @@ def test_nouns_given_verbs_rank_pairs_by_the_chain():
 
 def test_reference_lines_know_labels_only():
     """In training take is followed by put; the test repeats that once and breaks it once."""
-    learnt = [EpisodeFrames(0, 0, STAMPS, tuple(Action(2.0 * i, 2.0 * i + 1, verb, 0) for i, verb in enumerate(
+    learnt = [EpisodeFrames('0', 0, STAMPS, tuple(Action(2.0 * i, 2.0 * i + 1, verb, 0) for i, verb in enumerate(
         (TAKE, PUT, TAKE, PUT, WASH))))]
-    tested = EpisodeFrames(1, 0, STAMPS, tuple(Action(start, start + .5, verb, 0) for start, verb in (
+    tested = EpisodeFrames('1', 0, STAMPS, tuple(Action(start, start + .5, verb, 0) for start, verb in (
         (1., TAKE), (3., PUT), (5., PUT))))
     lines = References(learnt).lines([tested], targets([tested], 'anticipation')[0])
     assert [row[0] for row in lines['prior']] == [0, 0, 0]  # take and put are equally common; take was first
