@@ -11,15 +11,17 @@ import multiprocessing.connection
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from m3et_ros.data.errors import InputError
@@ -96,12 +98,15 @@ class Worker:
         folder: where parts are kept.
 
     Attributes:
+        version: of what stands in a part.
         environment: versions and machine, for the key of a part and for metrics.json.
         model: id, whether it is trained, and SHA-256 of the weights.
 
     Raises:
         InputError: no such model, weights that are not finite, or no such device.
     """
+
+    version: int | str = VERSION
 
     def __init__(self, model: str, device: str, task: EqaTask, folder: Path):
         checkpoint = open_checkpoint(model)
@@ -128,8 +133,8 @@ class Worker:
         if known is not None and known.get('key') == key:
             return Done(known, _read(self.folder / f'{job.name}.times.json') or {}, kept=True)
         try:
-            with _threads(self.task.threads):
-                part, times, strip = examine(self.engine, self.task, job.bag, job.questions)
+            with limited(self.task.threads):
+                part, times, beside = self._watch(job)
         except InputError as error:
             done = failed(job, str(error), files=files, key=key)
             self._write(job.name, done)
@@ -138,23 +143,25 @@ class Worker:
             return failed(job, f'{job.bag} could not be examined ({type(error).__name__}: {error}); tell its recorder, '
                           'or leave it out', files=files)
         done = Done(part | {'files': files, 'key': key}, times)
-        self._write(job.name, done, strip)
+        self._write(job.name, done, beside)
         return done
+
+    def _watch(self, job: Job) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
+        """Part and times of a bag, and what is kept beside them, by the ending of its file."""
+        part, times, strip = examine(self.engine, self.task, job.bag, job.questions)
+        return part, times, {} if strip is None else {'jpg': _jpeg(strip)}
 
     def _key(self, job: Job, files: dict[str, str]) -> str:
         """What decides a part, as a digest."""
-        parts = (VERSION, self.task.settings(), self.model, self._heads, self.environment, files,
+        parts = (self.version, self.task.settings(), self.model, self._heads, self.environment, files,
                  [asdict(question) for question in job.questions])
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _write(self, name: str, done: Done, strip: Any = None) -> None:
+    def _write(self, name: str, done: Done, beside: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Write a part, its own file last: without it nothing counts."""
-        contents = {f'{name}.times.json': json.dumps(done.times).encode(),
+        contents = {**{f'{name}.{ending}': data for ending, data in beside.items()},
+                    f'{name}.times.json': json.dumps(done.times).encode(),
                     f'{name}.json': json.dumps(done.part, indent=1, sort_keys=True, ensure_ascii=False).encode()}
-        if strip is not None:
-            bgr = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)
-            jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-            contents = {f'{name}.jpg': jpeg, **contents}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file, data in contents.items():
@@ -164,6 +171,11 @@ class Worker:
         except OSError as error:
             raise InputError('out_unwritable', f'{self.folder} cannot be written ({error.strerror}); free some space, '
                              'or give another folder: what is finished is kept') from error
+
+
+def _jpeg(strip: np.ndarray) -> bytes:
+    bgr = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)
+    return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
 def failed(job: Job, why: str, **more: Any) -> Done:
@@ -190,7 +202,7 @@ def run_jobs(worker: Worker, jobs: Sequence[Job], workers: int, model: str, devi
         return [worker.do(job) for job in watch(jobs, len(jobs), 'bags', 'bag')]
     found: dict[str, Done] = {}
     context = multiprocessing.get_context('spawn')
-    start = (model, device, worker.task, worker.folder)
+    start = (type(worker), model, device, worker.task, worker.folder)
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=start) as pool:
         pending = {pool.submit(_do, job): job for job in jobs}
         try:
@@ -210,7 +222,7 @@ def run_jobs(worker: Worker, jobs: Sequence[Job], workers: int, model: str, devi
 _worker: Worker | None = None
 
 
-def _begin(model: str, device: str, task: EqaTask, folder: Path) -> None:
+def _begin(kind: type[Worker], model: str, device: str, task: EqaTask, folder: Path) -> None:
     """Make the worker of a process, which lives no longer than its parent."""
     global _worker
     parent = multiprocessing.parent_process()
@@ -220,7 +232,7 @@ def _begin(model: str, device: str, task: EqaTask, folder: Path) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    _worker = Worker(model, device, task, folder)
+    _worker = kind(model, device, task, folder)
 
 
 def _do(job: Job) -> tuple[Done | None, tuple[str, str] | None]:
@@ -232,7 +244,7 @@ def _do(job: Job) -> tuple[Done | None, tuple[str, str] | None]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def limited(count: int) -> Iterator[None]:
     """Let torch and OpenCV use so many threads for a while."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(count)
