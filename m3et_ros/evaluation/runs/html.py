@@ -47,11 +47,11 @@ def write_report(out: Path, run: Run, rows: Sequence[Scored], document: Mapping[
     encoded = [value for done in run.done for value in done.times.get('encode_ms', ())]
     samples = _with_pictures(sample_rows(run, rows), pictures or (out / PARTS,))
     best, worst = best_and_worst(samples)
-    page = _render('eqa.html', title='Questions about episodes', made_by=document['made_by'], metrics=metrics,
+    page = render('eqa.html', title='Questions about episodes', made_by=document['made_by'], metrics=metrics,
                    parts=parts, times=times, best=best, worst=worst, facts=facts(document['made_by'], metrics),
                    judge_failed=judge_failed, categories_plot=_bars(parts),
                    times_plot=time_histogram(encoded, 'time of a frame') if encoded else '')
-    return _write(out, page)
+    return write_page(out, page)
 
 
 def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
@@ -71,10 +71,10 @@ def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
     bars = [(name, [{'value': part['exact_match'][which], 'low': None, 'high': None} for which in ('first', 'second')])
             for name, part in parts]
     both = [dict(facts(document['made_by'], document['metrics'])) for document in documents]
-    page = _render('compare.html', title='Two runs compared', found=found, parts=parts, better=better, worse=worse,
+    page = render('compare.html', title='Two runs compared', found=found, parts=parts, better=better, worse=worse,
                    plot=category_bars(bars, names),
                    facts=[(name, both[0].get(name, ''), both[1].get(name, '')) for name in both[0] | both[1]])
-    _write(out, page)
+    write_page(out, page)
     return found
 
 
@@ -92,10 +92,11 @@ def best_and_worst(samples: Sequence[dict]) -> tuple[list[dict], list[dict]]:
 
 def facts(made_by: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a run depends on, line by line."""
-    model, questions = made_by['model'], made_by['questions']
+    model, questions = made_by['model'], made_by.get('questions')
     lines = [('model', f'{model["id"]}{"" if model["trained"] else " (random weights)"}'),
              *([('SHA-256 of the weights', model['weights_sha256'])] if model['weights_sha256'] else []),
-             ('questions', f'{questions["asked"]} asked, SHA-256 {questions["sha256"]}')]
+             *([('questions', f'{questions["asked"]} asked, SHA-256 {questions["sha256"]}')] if questions else []),
+             *((f'SHA-256 of {file["name"]}', file['sha256']) for file in made_by.get('segments', ()))]
     if 'judge' in made_by:
         judge = made_by['judge']
         lines.append(('judge', f'{judge["model"]} at {judge["url"]}, temperature {judge["temperature"]}, seed '
@@ -145,7 +146,7 @@ def _changed(scored: Sequence[Sequence[Scored]], folders: Sequence[Path]) -> tup
     return found[0], found[1]
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """Fill a template; texts of bags, questions and models are escaped."""
     pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)
@@ -157,7 +158,12 @@ def _percent(value: float | None) -> str:
     return '-' if value is None else f'{100 * value:.1f} %'
 
 
-def _write(out: Path, page: str) -> Path:
+def write_page(out: Path, page: str) -> Path:
+    """Write report.html; returns where it is.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
     path = out / REPORT
     try:
         out.mkdir(parents=True, exist_ok=True)
