@@ -14,13 +14,14 @@ BINS = 40
 
 
 def category_bars(parts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], names: Sequence[str],
-                  guesses: Mapping[str, Sequence[float]] | None = None) -> str:
+                  guesses: Mapping[str, Sequence[float]] | None = None, what: str = 'exact match') -> str:
     """Horizontal bars of shares in per cent, several runs beside one another.
 
     Args:
         parts: category and, for each run, its value, low and high in 0..1; low and high may be None.
         names: of the runs.
         guesses: line to its value for each category, drawn as marks.
+        what: the share that is drawn.
 
     Returns:
         An SVG element.
@@ -45,7 +46,7 @@ def category_bars(parts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], name
                   markeredgewidth=2, color=GUESS[number % len(GUESS)], label=f'guessing: {name}', zorder=4)
     axes.set_yticks(places, [name for name, _ in parts])
     axes.set_xlim(0, 100)
-    axes.set_xlabel('exact match, %')
+    axes.set_xlabel(f'{what}, %')
     axes.grid(axis='x', color='#e6eaee', zorder=0)
     axes.legend(loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
     return _svg(figure)
