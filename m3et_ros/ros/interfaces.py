@@ -58,7 +58,11 @@ ASK = Interface('~/ask', AskQuestion, 'Answers a question about the newest image
 LOAD_MODEL = Interface('~/load_model', LoadModel, 'Replaces the model; the old one serves until the new one has passed '
                        'its self-test.')
 RESET_MEMORY = Interface('~/reset_memory', Trigger, 'Begins a new episode.')
-SERVICES = (ASK, LOAD_MODEL, RESET_MEMORY)
+SAVE_MEMORY = Interface('~/save_memory', Trigger, 'Writes what is remembered of the episode to the file of the '
+                        'parameter memory_file.')
+RESTORE_MEMORY = Interface('~/restore_memory', Trigger, 'Goes on from what was saved there by this model; questions '
+                           'about the episode are answered once an image has come.')
+SERVICES = (ASK, LOAD_MODEL, RESET_MEMORY, SAVE_MEMORY, RESTORE_MEMORY)
 
 ASK_STREAMING = Interface('~/ask_streaming', AskStreaming, 'Writes an answer; tokens come as feedback, cancelling '
                           'works.')

@@ -21,6 +21,7 @@ from m3et_ros.ros.inputs import CameraInputs, Sample
 from m3et_ros.ros.messages import age_s
 from m3et_ros.ros.perception import Perception
 from m3et_ros.ros.questions import INACTIVE, Questions, outcome
+from m3et_ros.ros.remembering import Remembering
 from m3et_ros.ros.worker import Worker
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.backends.prepared import PLAN
@@ -48,10 +49,10 @@ class ModelNode(LifecycleNode):
         self._perception = Perception(self)
         self._anticipations = Anticipations(self)
         self._questions = Questions(self)
+        self._remembering = Remembering(self)
         self.inputs = CameraInputs(self, self._offer)
         self.diagnostics = Diagnostics(self, self.health.status)
         self.create_service(interfaces.LOAD_MODEL.kind, interfaces.LOAD_MODEL.name, self._on_load_model)
-        self.create_service(interfaces.RESET_MEMORY.kind, interfaces.RESET_MEMORY.name, self._on_reset_memory)
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
         for sentence in parameters.unknown_overrides(self):
             self.get_logger().warning(sentence)
@@ -215,16 +216,6 @@ class ModelNode(LifecycleNode):
         self.session = session
         self._perception.start(session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
         return session.engine.model_id
-
-    async def _on_reset_memory(self, request, response):
-        """Begin a new episode."""
-        job = self.worker.submit(self.session.reset) if self.worker is not None else None
-        if job is None:
-            response.message = INACTIVE
-            return response
-        await outcome(self, job)
-        response.success, response.message = True, 'A new episode begins.'
-        return response
 
     def _on_parameters(self, changed) -> None:
         self.settings = parameters.snapshot(self)

@@ -130,6 +130,8 @@ PARAMETERS: Table = (
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),
     P('max_question_chars', 1000, 'Longest question in characters that is not refused.', 1, 100_000, live=True),
     P('memory_frames', 8, 'Frames kept of an episode, spread evenly over all of it.', 2, 64),
+    P('memory_file', '', 'File of the services ~/save_memory and ~/restore_memory, such as '
+      '~/kitchen.safetensors; empty refuses them.', live=True),
     P('silent_topic_s', 5.0, 'Seconds without a message after which a topic is reported as silent; 0 never reports.',
       0, 3600, live=True),
     P('overlay_alpha', 0.5, 'Opacity of the segmentation overlay.', 0, 1, live=True),

@@ -8,7 +8,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 from m3et_ros.runtime.answerer import Answerer
 from m3et_ros.runtime.engine import Engine, View
-from m3et_ros.runtime.memory import Comb
+from m3et_ros.runtime.memory import Comb, EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
 
 LOG = logging.getLogger(__name__)
@@ -70,6 +70,17 @@ class Session:
     def remembers(self) -> bool:
         """Whether questions about the episode are answered from the engine's memory of all frames, not from a few."""
         return self.engine.memory is not None and not self._comb
+
+    def learnt_memory(self) -> EpisodeMemory:
+        """The memory that can be saved and restored.
+
+        Raises:
+            InputError: the model keeps a few frames instead.
+        """
+        if not self.remembers:
+            raise InputError('memory_none', f'{self.engine.model_id} has no memory that could be saved, only frames; '
+                             'load a model that has one, such as kitchen.')
+        return self.engine.memory
 
     def see(self, frame: Frame) -> View:
         """Encode the next frame of the episode and remember it."""
