@@ -1,6 +1,7 @@
 """`m3et evaluate`: what a model is worth on kitchens that it has never seen.
 
     m3et evaluate vqa --model kitchen --data test --out results/vqa
+    m3et evaluate vqa my_bag --questions my_questions.json --model kitchen --out results/my_vqa
     m3et evaluate reconstruction --model runs/two/checkpoint --data cache/kitchen --out results/reconstruction
 
 --out gets metrics.json, per_sample.csv and pictures/. The same command on the same machine writes the same metrics.json
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli import evaluate_actions, evaluate_bags, evaluate_epic, evaluate_eqa, evaluate_talk
+from m3et_ros.cli import evaluate_actions, evaluate_bags, evaluate_epic, evaluate_eqa, evaluate_talk, evaluate_vqa
 from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
@@ -37,12 +38,14 @@ Device = Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA w
 Seed = Annotated[int, typer.Option(min=0, help='Of draws, masks and noise.')]
 Batch = Annotated[int, typer.Option(min=1, max=4096, help='Samples at a time.')]
 Workers = Annotated[int, typer.Option(min=0, max=256, help='Processes that render a standard cache.')]
+Bags = Annotated[list[Path] | None, typer.Argument(help='Recordings to be measured instead of --data.',
+                                                   show_default=False)]
 CPUS = os.cpu_count() or 1
 
 
 @app.command()
 def vqa(
-        context: typer.Context, model: Model, out: Out, data: Data = 'test',
+        context: typer.Context, bags: Bags = None, *, model: Model, out: Out, data: Data = 'test',
         samples: Annotated[int, typer.Option(min=1, help='Questions of each subset.')] = 4000,
         noise: Annotated[bool, typer.Option('--noise/--clean', help='Pictures as a camera tells them, or as '
                                             'they are.')] = True,
@@ -52,17 +55,44 @@ def vqa(
         blind: Annotated[str | None, typer.Option(help='A model that answers from the question alone, for '
                                                   'comparison.')] = None,
         at_least: Annotated[float | None, typer.Option(min=0, max=1, help='End with exit code 2 below this accuracy '
-                                                       'over all families.')] = None,
-        seed: Seed = 0, batch: Batch = 32, device: Device = 'cpu', workers: Workers = CPUS,
+                                                       'over all families or questions.')] = None,
+        seed: Seed = 0, batch: Batch = 32, device: Device = 'cpu',
+        workers: Annotated[int | None, typer.Option(
+            min=0, max=256, help='Processes that render a standard cache, all processors by default, or that answer '
+            'from recordings, one by default.', show_default=False)] = None,
+        questions: evaluate_vqa.Questions = None, scope: evaluate_vqa.Scope = 'moment',
+        camera: evaluate_eqa.Camera = None, remaps: evaluate_eqa.Remaps = None, train: evaluate_eqa.Train = None,
+        judge_url: evaluate_eqa.JudgeUrl = None, judge_model: evaluate_eqa.JudgeModel = None,
+        judge_prompt: evaluate_eqa.JudgePrompt = None, ray: evaluate_eqa.Ray = None, threads: evaluate_eqa.Threads = 1,
         as_json: Json = False) -> None:
-    """Answer questions about kitchens: accuracy by family and subset, next to what guessing gives."""
+    """Answer questions about kitchens, by family and subset, or about single frames of recordings, by category.
+
+    Beside every accuracy stands what guessing gives. With recordings --questions is needed, in OpenEQA's schema with
+    the second of the frame as `time`.
+    """
+    evaluate_vqa.check_options(context)
+    if bags:
+        judge = evaluate_eqa.chosen_judge(judge_url, judge_model, judge_prompt)
+        ask = evaluate_eqa.Ask(questions or [], out, model, train or [], judge, at_least, workers or 1, ray, device,
+                               as_json)
+        return evaluate_vqa.vqa_of_bags(context, bags, ask, scope=scope, write=write, camera=camera,
+                                        remaps=remaps or [], threads=threads)
+    _vqa_of_kitchens(context, out, as_json, model=model, data=data, samples=samples, noise=noise, write=write,
+                     without=[sight.name for sight in without or ()], blind=blind, at_least=at_least, seed=seed,
+                     batch=batch, device=device, workers=CPUS if workers is None else workers)
+
+
+def _vqa_of_kitchens(context: typer.Context, out: Path, as_json: bool, *, model: str, data: str, samples: int,
+                     noise: bool, write: bool, without: list[str], blind: str | None, at_least: float | None, seed: int,
+                     batch: int, device: str, workers: int) -> None:
+    """Ask the questions of a cache; arguments as the options of vqa have them."""
     from m3et_ros.evaluation.runs.questions import NOISE, SHOWN, subset_samples
 
     _make(out)
     subject, folder, recipe = _prepare(model, data, device, workers)
     guesser = _checkpoint(blind, recipe, device) if blind else None
     found, empty = _refusing(subset_samples, folder, length=samples, noise=NOISE if noise else None, seed=seed)
-    shown = tuple(name for name in SHOWN if Sight(name) not in (without or ()))
+    shown = tuple(name for name in SHOWN if name not in without)
     replies = {name: _ask(subject, drawn, f'questions, {name}', shown=shown, write=write, batch=batch)
                for name, drawn in found.items()}
     guesses = {name: _ask(guesser, drawn, f'questions, {name}, blind', shown=(), batch=batch)
@@ -84,9 +114,7 @@ def vqa(
 
 @app.command()
 def reconstruction(
-        context: typer.Context, model: Model, out: Out,
-        bags: Annotated[list[Path] | None, typer.Argument(help='Recordings to be measured instead of --data.',
-                                                          show_default=False)] = None,
+        context: typer.Context, model: Model, out: Out, bags: Bags = None,
         data: Data = 'test',
         frames: Annotated[int, typer.Option(min=1, help='Frames, evenly apart in the cache or in each bag; all if it '
                                             'has fewer.')] = 500,

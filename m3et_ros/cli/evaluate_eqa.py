@@ -10,6 +10,7 @@
 machine writes the same metrics.json, with any number of workers; a run that was stopped goes on where it was.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ BELOW = 2
 """Exit code of a result below --at-least."""
 
 UNTOLD = {'out', 'as_json', 'at_least', 'workers', 'ray'}
+TOLD = 3
+"""Questions of a bag of which is said why they stay unanswered."""
 
 Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, results.json and report.html.')]
 Questions = Annotated[list[Path], typer.Option(help="Question file in OpenEQA's schema; may be given several times.")]
@@ -38,6 +41,14 @@ JudgeModel = Annotated[str | None, typer.Option(help='Name of that model, as the
                                                 show_default=False)]
 JudgePrompt = Annotated[Path | None, typer.Option(help='File with a prompt of your own, with {question}, {answer}, '
                                                   '{prediction} and {extra_answers}.', show_default=False)]
+Camera = Annotated[str | None, typer.Option(help="Prefix of the camera's topics; the camera is found by itself without "
+                                            'it.', show_default=False)]
+Remaps = Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', show_default=False,
+                                                  help='Take a topic of the bags for another one.')]
+Ray = Annotated[str | None, typer.Option(metavar='ADDRESS', show_default=False, help='Let the machines of a Ray '
+                                         'cluster work; "local" starts one here.')]
+Threads = Annotated[int, typer.Option(min=1, max=256, help='Threads of each process; part of the result, in its last '
+                                      'digits.')]
 
 
 def eqa(
@@ -53,44 +64,19 @@ def eqa(
             help='Answer for the episode from what the model has learnt to remember, if it has, or from a few frames '
                  'of it.')] = 'trained',
         memory_frames: Annotated[int, typer.Option(min=2, help='How many these are.')] = 8,
-        camera: Annotated[str | None, typer.Option(help="Prefix of the camera's topics; the camera is found by itself "
-                                                   'without it.', show_default=False)] = None,
-        remaps: Annotated[list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', show_default=False,
-                                                         help='Take a topic of the bags for another one.')] = None,
-        train: Train = None, at_least: AtLeast = None, judge_url: JudgeUrl = None, judge_model: JudgeModel = None,
-        judge_prompt: JudgePrompt = None,
+        camera: Camera = None, remaps: Remaps = None, train: Train = None, at_least: AtLeast = None,
+        judge_url: JudgeUrl = None, judge_model: JudgeModel = None, judge_prompt: JudgePrompt = None,
         workers: Annotated[int, typer.Option(min=1, max=256, help='Processes, each with a model of its own.')] = 1,
-        ray: Annotated[str | None, typer.Option(metavar='ADDRESS', show_default=False, help='Let the machines of a Ray '
-                                                'cluster work; "local" starts one here.')] = None,
-        threads: Annotated[int, typer.Option(min=1, max=256, help='Threads of each process; part of the result, in its '
-                                             'last digits.')] = 1,
+        ray: Ray = None, threads: Threads = 1,
         device: Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')] = 'cpu',
         as_json: Json = False) -> None:
     """Answer questions about recordings, scored per category; a bag that cannot be read costs no other."""
-    from m3et_ros.data.openeqa import read_question_files
     from m3et_ros.evaluation.runs.eqa_bag import EqaTask
-    from m3et_ros.evaluation.runs.eqa_jobs import PARTS, Worker, match_bags, run_jobs
-    from m3et_ros.evaluation.runs.eqa_ray import run_on_ray
-    from m3et_ros.evaluation.runs.eqa_results import Run
 
-    asked, training = read_question_files(questions), read_question_files(train or [])
-    judge = _judge(judge_url, judge_model, judge_prompt)
-    task = EqaTask(scope, write, every, memory_frames, camera, _renamed(remaps or []), memory == 'comb', threads)
-    jobs, without = match_bags(bags, asked)
-    _make(out)
-    worker = Worker(model, device, task, out / PARTS)
-    done = (run_on_ray(worker, jobs, workers, ray, model, device, track) if ray else
-            run_jobs(worker, jobs, workers, model, device, track))
-    for one in done:
-        for trouble in filter(None, (one.part.get('failed'), *one.part['troubles'])):
-            note(f'{one.part["bag"]}: {trouble}')
-    made_by = {'command': command_line(context, UNTOLD), 'settings': task.settings(), 'model': worker.model,
-               'environment': worker.environment}
-    chosen = tuple(question for job in jobs for question in job.questions)
-    run = Run(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
-    if without:
-        note(f'no question is about {", ".join(without)}')
-    _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
+    task = EqaTask(scope, write, every, memory_frames, camera, renamed(remaps or []), memory == 'comb', threads)
+    judge = chosen_judge(judge_url, judge_model, judge_prompt)
+    evaluate_recordings(context, bags, task, Ask(questions, out, model, train or [], judge, at_least, workers, ray,
+                                                 device, as_json))
 
 
 def answers(
@@ -104,7 +90,7 @@ def answers(
     from m3et_ros.evaluation.runs.eqa_results import given_answers
 
     run = given_answers(results, read_question_files(questions), command_line(context, UNTOLD))
-    training, judge = read_question_files(train or []), _judge(judge_url, judge_model, judge_prompt)
+    training, judge = read_question_files(train or []), chosen_judge(judge_url, judge_model, judge_prompt)
     _make(out)
     _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
 
@@ -119,7 +105,7 @@ def merge(
     from m3et_ros.evaluation.runs.eqa_results import keep_parts, merge_runs
 
     run, training = merge_runs(folders), read_question_files(train or [])
-    judge = _judge(judge_url, judge_model, judge_prompt)
+    judge = chosen_judge(judge_url, judge_model, judge_prompt)
     _make(out)
     keep_parts(out / PARTS, [folder / PARTS for folder in folders], run)
     _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
@@ -147,8 +133,73 @@ def compare(
         raise typer.Exit(BELOW)
 
 
-def _judge(url: str | None, model: str | None, prompt: Path | None) -> Any:
-    """The judge that was asked for, or None."""
+@dataclass(frozen=True)
+class Ask:
+    """What is asked about recordings, and where it is answered; see the options of `m3et evaluate eqa`."""
+
+    questions: list[Path]
+    out: Path
+    model: str
+    train: list[Path]
+    # As from chosen_judge.
+    judge: Any
+    at_least: float | None
+    workers: int
+    ray: str | None
+    device: str
+    as_json: bool
+
+
+def evaluate_recordings(context: typer.Context, bags: list[Path], task: Any, ask: Ask) -> None:
+    """Answer questions about recordings as an EqaTask says, write everything and say it.
+
+    Raises:
+        InputError: questions cannot be read or belong to no bag, the model cannot be opened, or nothing can be written.
+        Refused: --out cannot be made.
+        typer.Exit: with BELOW, below the threshold.
+    """
+    from m3et_ros.data.openeqa import read_question_files
+    from m3et_ros.evaluation.runs.eqa_jobs import PARTS, Worker, match_bags, run_jobs
+    from m3et_ros.evaluation.runs.eqa_ray import run_on_ray
+    from m3et_ros.evaluation.runs.eqa_results import Run
+
+    asked, training = read_question_files(ask.questions), read_question_files(ask.train)
+    jobs, without = match_bags(bags, asked)
+    _make(ask.out)
+    worker = Worker(ask.model, ask.device, task, ask.out / PARTS)
+    done = (run_on_ray(worker, jobs, ask.workers, ask.ray, ask.model, ask.device, track) if ask.ray else
+            run_jobs(worker, jobs, ask.workers, ask.model, ask.device, track))
+    _tell_troubles([one.part for one in done])
+    made_by = {'command': command_line(context, UNTOLD), 'settings': task.settings(), 'model': worker.model,
+               'environment': worker.environment}
+    chosen = tuple(question for job in jobs for question in job.questions)
+    timed = sum(question.time is not None for question in chosen)
+    if timed and task.scope in ('episode', 'frame'):
+        note(f'{timed} questions have a time, which plays no part here; m3et evaluate vqa answers from the frame of it')
+    run = Run(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
+    if without:
+        note(f'no question is about {", ".join(without)}')
+    _finish(ask.out, run, training, ask.judge, at_least=ask.at_least, as_json=ask.as_json)
+
+
+def _tell_troubles(parts: list[dict[str, Any]]) -> None:
+    """What is wrong with bags and questions."""
+    for part in parts:
+        for trouble in filter(None, (part.get('failed'), *part['troubles'])):
+            note(f'{part["bag"]}: {trouble}')
+        troubled = [answer for answer in part['answers'] if 'trouble' in answer]
+        for answer in troubled[:TOLD]:
+            note(f'{answer["question_id"]} stays unanswered: {answer["trouble"]}')
+        if len(troubled) > TOLD:
+            note(f'{part["bag"]}: {len(troubled) - TOLD} more questions stay unanswered; per_sample.csv says why')
+
+
+def chosen_judge(url: str | None, model: str | None, prompt: Path | None) -> Any:
+    """The judge that was asked for, or None.
+
+    Raises:
+        Refused: one of address and model is missing.
+    """
     from m3et_ros.evaluation.runs.judge import PROMPT, Judge, read_prompt
 
     if (url is None) != (model is None) or prompt is not None and url is None:
@@ -156,8 +207,12 @@ def _judge(url: str | None, model: str | None, prompt: Path | None) -> Any:
     return None if url is None else Judge(url, model, read_prompt(prompt) if prompt else PROMPT)
 
 
-def _renamed(rules: list[str]) -> dict[str, str]:
-    """Topic in the bag to what it is called here."""
+def renamed(rules: list[str]) -> dict[str, str]:
+    """Topic in the bag to what it is called here.
+
+    Raises:
+        Refused: a rule lacks a side.
+    """
     wrong = next((rule for rule in rules if not all(rule.partition(':=')[::2])), None)
     if wrong is not None:
         raise Refused(f'-r {wrong} has no value; write it as FROM:=TO')
@@ -197,13 +252,15 @@ def _finish(out: Path, run: Any, training: list, judge: Any, *, at_least: float 
 
 def _tell(metrics: dict[str, Any], report: Path) -> None:
     lines = list(metrics['all']['guessing'])
-    judged = 'llm_match' in metrics['all']
-    rows = [('category', 'exact match', '95 % interval', 'best F1', *(['LLM-match'] if judged else []), 'unanswered',
+    judged, told = ('llm_match' in metrics['all'], 'vqa_soft' in metrics['all'])
+    rows = [('category', 'exact match', '95 % interval', 'best F1', *(['VQA score'] if told else []),
+             *(['LLM-match'] if judged else []), 'unanswered',
              *(f'guess: {line}' for line in lines), 'questions')]
     for name, part in (('all', metrics['all']), *metrics['categories'].items()):
         found = part['exact_match']
         span = '-' if found['low'] is None else f'{found["low"]:.3f} to {found["high"]:.3f}'
         rows.append((name, f'{found["value"]:.3f}', span, f'{part["best_f1"]["value"]:.3f}',
+                     *([f'{part["vqa_soft"]["value"]:.3f}' if 'vqa_soft' in part else '-'] if told else []),
                      *([f'{part["llm_match"]["percent"]["value"]:.1f}'] if judged else []),
                      f'{part["unanswered"]:.3f}', *(f'{part["guessing"][line]:.3f}' for line in lines),
                      part['questions']))

@@ -11,6 +11,7 @@ from m3et_ros.cli.output import Json, Refused, emit, say
 from m3et_ros.cli.processes import stop_signals
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.record_eqa import Wish, record_eqa
+from m3et_ros.cli.record_vqa import record_vqa
 
 START_NS = 1_700_000_000 * 10**9
 """Stamp of the first frame: fixed, so that the same seed writes the same messages."""
@@ -28,9 +29,11 @@ def record(
     backend: Annotated[Literal['auto', 'egl', 'osmesa', 'raycast'], typer.Option(help='Renderer.')] = 'auto',
     eqa: Annotated[bool, typer.Option('--eqa', help='Also write questions to be asked at the end, as OpenEQA has '
                                       'them.')] = False,
-    questions: Annotated[int, typer.Option(min=1, help='With --eqa: of each episode.')] = 24,
-    episodes: Annotated[int, typer.Option(min=1, help='With --eqa: of so many seeds from --seed on, each a bag in the '
-                                          'folder.')] = 1,
+    vqa: Annotated[bool, typer.Option('--vqa', help='Also write questions about single frames, for m3et evaluate '
+                                      'vqa.')] = False,
+    questions: Annotated[int, typer.Option(min=1, help='With --eqa or --vqa: of each episode, on average.')] = 24,
+    episodes: Annotated[int, typer.Option(min=1, help='With --eqa or --vqa: of so many seeds from --seed on, each a '
+                                          'bag in the folder.')] = 1,
     as_json: Json = False,
 ) -> None:
     """Record an episode of the simulated kitchen: colour, depth, intrinsics, pose, segmentation and actions."""
@@ -39,12 +42,14 @@ def record(
     from m3et_ros.data.kitchen.episode import Episode
 
     images = 'compressed' if compressed else 'raw'
-    if eqa:
-        record_eqa(Wish(out, seed, episodes, frames, fps, width, height, storage, images, backend, questions, START_NS),
-                   as_json=as_json)
-        return
+    if eqa and vqa:
+        raise Refused('--eqa and --vqa are two question files; give one of them.')
+    if eqa or vqa:
+        wish = Wish(out, seed, episodes, frames, fps, width, height, storage, images, backend, questions, START_NS,
+                    'eqa' if eqa else 'vqa')
+        return (record_eqa if eqa else record_vqa)(wish, as_json=as_json)
     if episodes > 1:
-        raise Refused('--episodes goes with --eqa; without it one episode is recorded at a time.')
+        raise Refused('--episodes goes with --eqa or --vqa; without these one episode is recorded at a time.')
     episode = Episode(seed, width=width, height=height, fps=fps)
     start = time.monotonic()
     with (BagWriter(out, storage, images=images) as bag,

@@ -8,8 +8,9 @@ columns of EPIC-KITCHENS-100; of a single episode the bag is the folder itself.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from m3et_ros.cli.output import Refused, emit, say
 from m3et_ros.cli.processes import stop_signals
@@ -36,10 +37,38 @@ class Wish:
     # Questions of each episode, at least 1.
     questions: int
     start_ns: int
+    # Which verb of `m3et evaluate` answers them.
+    verb: Literal['eqa', 'vqa'] = 'eqa'
 
     def bag(self, seed: int) -> Path:
         """Folder of the recording of a seed."""
         return self.out if self.episodes == 1 else self.out / str(seed)
+
+
+class Watcher(Protocol):
+    """Sees an episode while it is recorded."""
+
+    def look(self, observation: Any) -> None:
+        """Take in the next frame."""
+
+    def finish(self) -> Any:
+        """What can be asked, once the last frame is recorded; the episode may go on for that."""
+
+
+class _Witnessed:
+    """Watches for questions at the end of an episode."""
+
+    def __init__(self, episode: Any):
+        from m3et_ros.data.kitchen.witness import Witness
+
+        self._witness = Witness(episode)
+        self.look = self._witness.look
+
+    def finish(self) -> dict:
+        """What can be asked, by category."""
+        from m3et_ros.data.kitchen.eqa import episode_drafts
+
+        return episode_drafts(self._witness.account())
 
 
 def record_eqa(wish: Wish, *, as_json: bool) -> None:
@@ -52,11 +81,35 @@ def record_eqa(wish: Wish, *, as_json: bool) -> None:
     """
     import numpy as np
 
-    from m3et_ros.data.epic_words import write_segments
     from m3et_ros.data.kitchen.eqa import choose, worded
-    from m3et_ros.data.openeqa import write_questions
 
-    seeds, drafts, segments, done = range(wish.seed, wish.seed + wish.episodes), [], [], []
+    done, drafts = record_episodes(wish, _Witnessed)
+    rng = np.random.default_rng(wish.seed)
+    chosen = choose(drafts, wish.questions, rng)
+    questions = [question for seed, own in zip(done, chosen)
+                 for question in worded(own, wish.bag(seed).name, rng)]
+    if not questions:
+        raise Refused('nothing can be asked about what was seen; record more frames, 300 or more.')
+    write_asked(wish, done, questions, as_json)
+
+
+def record_episodes(wish: Wish, watch: Callable[[Any], Watcher]) -> tuple[list[int], list[Any]]:
+    """Record the episodes and write their actions; a signal ends it after the episodes that are whole.
+
+    Args:
+        wish: what is to be recorded.
+        watch: makes a watcher of an episode.
+
+    Returns:
+        The seeds of the whole episodes, and what the watchers say of them.
+
+    Raises:
+        InputError: the actions cannot be written.
+        Refused: --frames is too small, a bag exists already, or it was stopped before the first episode was whole.
+    """
+    from m3et_ros.data.epic_words import write_segments
+
+    seeds, found, segments, done = range(wish.seed, wish.seed + wish.episodes), [], [], []
     if wish.frames < LEAST_FRAMES:
         raise Refused(f'--frames is {wish.frames}; an episode to be asked about has at least {LEAST_FRAMES}.')
     there = next((wish.bag(seed) for seed in seeds if wish.bag(seed).exists()), None)
@@ -64,45 +117,48 @@ def record_eqa(wish: Wish, *, as_json: bool) -> None:
         raise Refused(f'{there} exists already and bags are never overwritten; remove it or give another folder.')
     with stop_signals() as stopped:
         for seed in seeds:
-            found = _record(wish, seed, stopped)
-            if found is None:
+            recorded = _record(wish, seed, stopped, watch)
+            if recorded is None:
                 break
-            drafts.append(found[0])
-            segments += found[1]
+            segments += recorded[1]
+            found.append(recorded[0].finish())
             done.append(seed)
     if not done:
         raise Refused(f'stopped before an episode was whole, so that there are no questions; what was recorded of seed '
                       f'{wish.seed} stays in {wish.bag(wish.seed)}.')
     write_segments(wish.out / SEGMENTS, segments, fps=wish.fps)
-    rng = np.random.default_rng(wish.seed)
-    chosen = choose(drafts, wish.questions, rng)
-    questions = [question for seed, own in zip(done, chosen)
-                 for question in worded(own, wish.bag(seed).name, rng)]
-    if not questions:
-        raise Refused('nothing can be asked about what was seen; record more frames, 300 or more.')
+    return done, found
+
+
+def write_asked(wish: Wish, seeds: list[int], questions: list, as_json: bool) -> None:
+    """Write the questions beside the bags and say what there is.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    from m3et_ros.data.openeqa import write_questions
+
     write_questions(wish.out / QUESTIONS, questions)
-    _tell(wish, done, questions, as_json)
+    _tell(wish, seeds, questions, as_json)
 
 
-def _record(wish: Wish, seed: int, stopped: Any) -> tuple[dict, list] | None:
-    """Record one episode; what can be asked about it and its actions, or None where a signal came first."""
+def _record(wish: Wish, seed: int, stopped: Any, watch: Callable[[Any], Watcher]) -> tuple[Watcher, list] | None:
+    """Record one episode; its watcher and its actions, or None where a signal came first."""
     from m3et_ros.data.bag_writer import BagWriter
     from m3et_ros.data.kitchen.camera import Camera
     from m3et_ros.data.kitchen.episode import Episode
-    from m3et_ros.data.kitchen.eqa import episode_drafts
-    from m3et_ros.data.kitchen.witness import Witness
 
     episode = Episode(seed, width=wish.width, height=wish.height, fps=wish.fps)
-    witness, bag = Witness(episode), wish.bag(seed)
+    watcher, bag = watch(episode), wish.bag(seed)
     with (BagWriter(bag, wish.storage, images=wish.images) as writer,
           Camera(episode, backend=wish.backend, shadows=False) as camera):
         for state in track(episode.run(wish.frames), wish.frames, f'recording {bag}'):
             observation = camera.observe(state)
-            witness.look(observation)
+            watcher.look(observation)
             writer.write_observation(observation, wish.start_ns)
             if stopped.is_set():
                 return None
-    return episode_drafts(witness.account()), _segments(wish, seed, episode.labels)
+    return watcher, _segments(wish, seed, episode.labels)
 
 
 def _segments(wish: Wish, seed: int, labels: Any) -> list:
@@ -126,5 +182,6 @@ def _tell(wish: Wish, seeds: list[int], questions: list, as_json: bool) -> None:
     seconds = math.floor(wish.frames / wish.fps)
     where = str(wish.out) if wish.episodes == 1 else f'{wish.out}/*/'
     say(f'{len(seeds)} episodes of {seconds} s{ended}, {len(questions)} questions in {path}, actions in {segments}.\n'
-        f'Evaluate a model on them: m3et evaluate eqa {where} --questions {path} --model kitchen --out results/eqa\n'
+        f'Evaluate a model on them: m3et evaluate {wish.verb} {where} --questions {path} --model kitchen --out '
+        f'results/{wish.verb}\n'
         f'and: m3et evaluate actions {where} --segments {segments} --model kitchen --out results/actions')

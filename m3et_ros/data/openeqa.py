@@ -1,11 +1,13 @@
 """Question files and result files in OpenEQA's own schema (papers.md 9.3), read, checked and written.
 
 A question file is a JSON list of objects with the texts question, answer, category, question_id and episode_history,
-and here and there extra_answers, a list of further right answers. A result file is a list of objects with question_id
-and answer, null for none.
+and here and there extra_answers, a list of further right answers. Two more fields, which other readers pass over, are
+ours: time, for a question about one frame, and answers, what several people answered. A result file is a list of
+objects with question_id and answer, null for none.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 
 from m3et_ros.data.class_map import read_json
 from m3et_ros.data.errors import InputError
+from m3et_ros.evaluation.vqa import FEWEST
 
 CATEGORIES = ('object recognition', 'object localization', 'attribute recognition', 'spatial understanding',
               'object state recognition', 'functional reasoning', 'world knowledge')
@@ -38,6 +41,11 @@ class EqaQuestion:
     episode_history: str
     # Further right answers.
     extra_answers: tuple[str, ...] = ()
+    # Seconds after the first colour frame of the bag, 0 or more: about the newest frame at or before that; None for the
+    # last frame.
+    time: float | None = None
+    # What several people answered, ten in VQAv2, for its soft score; () where nobody was asked.
+    answers: tuple[str, ...] = ()
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -81,7 +89,7 @@ def read_question_files(paths: Sequence[Path]) -> list[EqaQuestion]:
 
 
 def write_questions(path: Path, questions: Iterable[EqaQuestion]) -> None:
-    """Write a question file; extra_answers only where there are any.
+    """Write a question file; extra_answers, time and answers only where there are any.
 
     Raises:
         InputError: 'out_unwritable'.
@@ -91,6 +99,10 @@ def write_questions(path: Path, questions: Iterable[EqaQuestion]) -> None:
         record: dict[str, Any] = {name: getattr(question, name) for name in FIELDS}
         if question.extra_answers:
             record['extra_answers'] = list(question.extra_answers)
+        if question.time is not None:
+            record['time'] = question.time
+        if question.answers:
+            record['answers'] = list(question.answers)
         records.append(record)
     _write(path, records)
 
@@ -147,7 +159,35 @@ def _question(record: Mapping[str, Any], where: str) -> EqaQuestion:
         raise InputError('eqa_schema', f"{where}: 'extra_answers' is {str(extra)[:60]!r}; give a list of texts, or "
                          'leave it out')
     # OpenEQA's own file has a blank one, which would make silence right.
-    return EqaQuestion(**texts, extra_answers=tuple(answer for answer in extra if answer.strip()))
+    return EqaQuestion(**texts, extra_answers=tuple(answer for answer in extra if answer.strip()),
+                       time=_time(record.get('time'), where), answers=_people(record.get('answers'), where))
+
+
+def _time(value: Any, where: str) -> float | None:
+    """Seconds from the beginning of a bag, or None."""
+    if value is None:
+        return None
+    try:
+        # To Python true is 1.
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    except OverflowError:  # a whole number beyond all floats
+        fits = False
+    if not fits:
+        raise InputError('eqa_schema', f"{where}: 'time' is {str(value)[:60]!r}; give seconds after the first colour "
+                         'frame of the bag, 0 or more, or leave it out for the last frame')
+    return float(value)
+
+
+def _people(said: Any, where: str) -> tuple[str, ...]:
+    """What people answered: texts, or VQAv2's objects, which hold one under 'answer'."""
+    if said is None or said == []:
+        return ()
+    items = said if isinstance(said, list) else []
+    answers = [item.get('answer') if isinstance(item, dict) else item for item in items]
+    if len(answers) < FEWEST or not all(isinstance(answer, str) for answer in answers):
+        raise InputError('eqa_schema', f"{where}: 'answers' is {str(said)[:60]!r}; give a list of what {FEWEST} or "
+                         'more people answered (ten in VQAv2), or leave it out')
+    return tuple(answers)
 
 
 def _text(record: Mapping[str, Any], name: str, where: str) -> str:

@@ -14,7 +14,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -31,13 +30,13 @@ from m3et_ros.data.kitchen.cache import FPS, Recipe, read_recipe, shard_name, tr
 from m3et_ros.data.kitchen.camera import Camera, Observation
 from m3et_ros.data.kitchen.episode import Episode
 from m3et_ros.data.kitchen.moments import Drafts, Moments, chosen
-from m3et_ros.data.kitchen.questions import ASK, Scenery
+from m3et_ros.data.kitchen.questions import Scenery
 from m3et_ros.data.kitchen.scene import build_scene
-from m3et_ros.data.kitchen.splits import (concerns_held_out, held_out_sights, is_held_out, last_safe_stamp,
-                                          split_of)
+from m3et_ros.data.kitchen.splits import held_out_sights, split_of
 from m3et_ros.data.kitchen.state import ActionLabel
 from m3et_ros.data.kitchen.templates import ANSWERS
 from m3et_ros.data.kitchen.vocabulary import NOUNS, VERBS
+from m3et_ros.data.kitchen.vqa import AFTER, following, frame_questions, safe_until
 from m3et_ros.data.shards import QUESTION, clear_parts, frame_type, write_shard
 from m3et_ros.data.squeeze import squeeze_depth, squeeze_labels, squeeze_rgb
 
@@ -50,13 +49,6 @@ ASPECTS = (4 / 3, 16 / 9)
 FOVY = (55., 75.)
 """Shapes of real cameras' pictures and their vertical fields of view in degrees; each seed has one of each."""
 
-AFTER = 80
-"""Ticks that go on unseen behind the last frame, so that it knows which action comes next."""
-
-PER_ANSWER = 3
-"""Most questions of one kind with one answer that are kept of a frame; dozens of 'no' would add bytes, not facts."""
-
-PLACE_OF = {answer: i for i, answer in enumerate(ANSWERS)}
 VERB_AT, NOUN_AT = ({key: i for i, key in enumerate(keys)} for keys in (VERBS, NOUNS))
 
 
@@ -221,19 +213,12 @@ def render(seed: int, recipe: Recipe) -> tuple[list[tuple[np.ndarray, list[tuple
                 seen.append((_frame(seed, observation, recipe.size), Scenery(episode, observation)))
     for _ in episode.run(AFTER):
         pass
-    labels = [*episode.labels, *([episode.world.current] if episode.world.current else [])]
-    training = split_of(seed) == 'train'
-    until = last_safe_stamp(labels) if training else float('inf')
-    found = []
+    until, found = safe_until(episode), []
     for frame, scenery in seen:
-        now, stamp = scenery.state.current, scenery.state.stamp_s
-        following = next((label for label in episode.labels if label.start_s > stamp), None)
-        if stamp < until:
-            frame['now'], frame['next'] = _action(now), _action(following)
-            held = {family for family, label in (('action_now', now), ('action_next', following))
-                    if label and is_held_out(label)}
+        if scenery.state.stamp_s < until:
+            frame['now'], frame['next'] = _action(scenery.state.current), _action(following(scenery))
             rng = np.random.default_rng((seed, 2, int(frame['tick'])))
-            found.append((frame, _questions(scenery, rng, held, keep_held=not training)))
+            found.append((frame, frame_questions(scenery, rng)))
     actions = [[label.start_s, label.stop_s, *_action(label)] for label in episode.labels if label.start_s < until]
     return found, actions, moments.before(until)
 
@@ -250,26 +235,3 @@ def _frame(seed: int, observation: Observation, size: int) -> np.ndarray:
 
 def _action(label: ActionLabel | None) -> tuple[int, int]:
     return (VERB_AT[label.verb], NOUN_AT[label.noun]) if label else (-1, -1)
-
-
-def _questions(scenery: Scenery, rng: np.random.Generator, held: set[str], *, keep_held: bool) -> list[tuple]:
-    """A few questions of each kind and answer: ((family, kind, fields), place in ANSWERS, held out).
-
-    Args:
-        scenery: what is in view.
-        rng: of the frame.
-        held: families whose answers are about a held-out action.
-        keep_held: whether questions about what is held out stay.
-    """
-    drafts = defaultdict(list)
-    for family, ask in ASK.items():
-        for kind, answer, fields in ask(scenery):
-            about = family in held or concerns_held_out(fields, answer)
-            if keep_held or not about:
-                drafts[family, kind, answer].append((tuple(sorted(fields.items())), about))
-    kept = []
-    for (family, kind, answer), wordings in sorted(drafts.items()):
-        wordings.sort()  # some come from sets, whose order differs from process to process
-        kept += [((family, kind, wordings[i][0]), PLACE_OF[answer], wordings[i][1])
-                 for i in sorted(rng.permutation(len(wordings))[:PER_ANSWER])]
-    return kept

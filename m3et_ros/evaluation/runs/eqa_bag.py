@@ -26,10 +26,11 @@ from m3et_ros.evaluation.runs.feed import rounded
 from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.session import Session, checked_question
 
-SCOPES = ('episode', 'frame', 'blind')
-"""What a question rests on: the memory of the whole bag, its last frame alone, or nothing at all."""
+SCOPES = ('episode', 'frame', 'moment', 'blind')
+"""What a question rests on: the memory of the whole bag, its last frame alone, the frame of the question's own time
+(vqa_bag), or nothing at all."""
 
-VERSION = 2
+VERSION = 3
 """Of what stands in a part; another version is examined again."""
 
 LONGEST_QUESTION = 2000
@@ -120,12 +121,26 @@ def topics_of(reader: BagReader, task: EqaTask) -> Camera:
     return Camera(rgb, depth)
 
 
-class _Look:
-    """The frames of a bag one after the other, and what is to be told about them."""
+class Look:
+    """The frames of a bag one after the other, and what is to be told about them.
+
+    Args:
+        reader: of the bag.
+        camera: the topics that are read.
+        every: n for only every n-th colour image.
+
+    Attributes:
+        frames: how many have come so far.
+        stamps: of the first of them, and of the one that came last, in ns.
+        newest_ns: the highest stamp; that of the last unless the clock has jumped back.
+        strip: some of them (STRIP_HEIGHT, W, 3) uint8, evenly apart.
+        troubles: sentences; whole only after the last frame.
+    """
 
     def __init__(self, reader: BagReader, camera: Camera, every: int):
         self.frames = self.spoilt = self.back = self.alone = 0
         self.stamps: tuple[int, int] = (0, 0)
+        self.newest_ns = 0
         self.steps: list[int] = []
         self.troubles: list[str] = []
         self.strip: list[np.ndarray] = []
@@ -169,15 +184,34 @@ class _Look:
         self.back += frame.stamp_ns < last
         if self.frames:
             self.steps.append(frame.stamp_ns - last)
-        self.stamps = first, frame.stamp_ns
+        self.stamps, self.newest_ns = (first, frame.stamp_ns), max(self.newest_ns, frame.stamp_ns)
         self.alone += self._depth is not None and frame.depth is None
         if self.frames % self._stride == 0:
             height, width = frame.rgb.shape[:2]
-            size = max(1, round(width * STRIP_HEIGHT / height)), STRIP_HEIGHT
-            self.strip.append(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA))
+            self.strip.append(small(frame.rgb, max(1, round(width * STRIP_HEIGHT / height))))
             if len(self.strip) == 2 * STRIP:
                 self.strip, self._stride = self.strip[::2], 2 * self._stride
         self.frames += 1
+
+    def part(self, bag: Path, camera: Camera, answers: list[dict]) -> dict[str, Any]:
+        """What was watched and answered, ready for JSON."""
+        first, last = self.stamps
+        return {'bag': episode_name(bag), 'camera': {'rgb': camera.rgb, 'depth': camera.depth}, 'frames': self.frames,
+                'seconds': rounded(max(0, last - first) / 1e9), 'first_ns': first, 'last_ns': last,
+                'spoilt_frames': self.spoilt, 'longest_gap_s': rounded(max((0, *self.steps)) / 1e9),
+                'troubles': [*filter(None, [camera.told.replace('learnt', 'seen')]), *self.troubles],
+                'answers': answers}
+
+    def refuse_nothing(self, bag: Path, camera: Camera) -> None:
+        """Raise InputError 'bag_format' where no frame has come."""
+        if not self.frames:
+            raise InputError('bag_format', f'{bag} has no readable frame on {camera.rgb}'
+                             + (f': {"; ".join(self.troubles)}' if self.troubles else '; record it again'))
+
+
+def small(rgb: np.ndarray, width: int, height: int = STRIP_HEIGHT) -> np.ndarray:
+    """A picture (H, W, 3) uint8 in small, (height, width, 3)."""
+    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQuestion]) -> tuple[dict, dict, Any]:
@@ -202,25 +236,19 @@ def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQue
     encode_ms: list[float] = []
     with BagReader(bag) as reader:
         camera = topics_of(reader, task)
-        look, newest = _Look(reader, camera, task.every), None
+        look, newest = Look(reader, camera, task.every), None
         for frame in look:
             # What the memory would not take in need not be looked at.
             if task.scope == 'episode' and (not session.remembers or engine.memory.due(frame.stamp_ns)):
                 encode_ms.append(1e3 * session.see(frame).latency_s)
             newest = frame
-    if newest is None:
-        raise InputError('bag_format', f'{bag} has no readable frame on {camera.rgb}'
-                         + (f': {"; ".join(look.troubles)}' if look.troubles else '; record it again'))
+    look.refuse_nothing(bag, camera)
     if task.scope == 'frame':
         encode_ms.append(1e3 * session.see(newest).latency_s)
     answers, answer_ms = _answers(engine, session, task, questions)
-    first, last = look.stamps
-    part = {'bag': episode_name(bag), 'camera': {'rgb': camera.rgb, 'depth': camera.depth}, 'frames': look.frames,
-            'seconds': rounded(max(0, last - first) / 1e9), 'first_ns': first, 'last_ns': last,
-            'spoilt_frames': look.spoilt, 'longest_gap_s': rounded(max((0, *look.steps)) / 1e9),
-            'troubles': [*filter(None, [camera.told.replace('learnt', 'seen')]), *look.troubles], 'answers': answers}
     times = {'encode_ms': encode_ms, 'answer_ms': answer_ms, 'wall_s': time.perf_counter() - start}
-    return part, times, np.concatenate(look.strip[:: max(1, len(look.strip) // STRIP)][:STRIP], 1)
+    strip = np.concatenate(look.strip[:: max(1, len(look.strip) // STRIP)][:STRIP], 1)
+    return look.part(bag, camera, answers), times, strip
 
 
 def _answers(engine: Engine, session: Session, task: EqaTask,
@@ -229,22 +257,35 @@ def _answers(engine: Engine, session: Session, task: EqaTask,
     views = [] if task.scope == 'blind' else [_seen(engine, view) for view in session.views(task.scope)]
     answers, answer_ms = [], []
     for question in questions:
-        start = time.perf_counter()
-        try:
-            text = checked_question(question.question, LONGEST_QUESTION)
-        except InputError as error:
-            answers.append({'question_id': question.question_id, 'answer': None, 'trouble': str(error)})
-            continue
-        if task.scope == 'blind':
-            answers.append({'question_id': question.question_id, **_guess(engine, text, write=task.write)})
-        else:
-            reply = session.ask(text, views, scope=task.scope, top_k=1, mode='generate' if task.write else 'classify',
-                                max_tokens=WORDS)
-            answers.append({'question_id': question.question_id, 'answer': reply.text or None,
-                            'confidence': rounded(reply.confidence), 'frames_used': reply.frames_used,
-                            'first_ns': reply.first_ns, 'last_ns': reply.last_ns})
-        answer_ms.append(1e3 * (time.perf_counter() - start))
+        answer, took_ms = answered(engine, session, task, question, views)
+        answers.append(answer)
+        answer_ms += took_ms
     return answers, answer_ms
+
+
+def answered(engine: Engine, session: Session, task: EqaTask, question: EqaQuestion,
+             views: list[View]) -> tuple[dict[str, Any], list[float]]:
+    """Ask one question; the answer for the part, and its time in milliseconds, of which there is none where the
+    question cannot be asked."""
+    start = time.perf_counter()
+    try:
+        text = checked_question(question.question, LONGEST_QUESTION)
+    except InputError as error:
+        return unanswered(question, str(error)), []
+    if task.scope == 'blind':
+        answer = {'question_id': question.question_id, **_guess(engine, text, write=task.write)}
+    else:
+        reply = session.ask(text, views, scope='episode' if task.scope == 'episode' else 'frame', top_k=1,
+                            mode='generate' if task.write else 'classify', max_tokens=WORDS)
+        answer = {'question_id': question.question_id, 'answer': reply.text or None,
+                  'confidence': rounded(reply.confidence), 'frames_used': reply.frames_used,
+                  'first_ns': reply.first_ns, 'last_ns': reply.last_ns}
+    return answer, [1e3 * (time.perf_counter() - start)]
+
+
+def unanswered(question: EqaQuestion, trouble: str) -> dict[str, Any]:
+    """What a part says of a question that got no answer, and why."""
+    return {'question_id': question.question_id, 'answer': None, 'trouble': trouble}
 
 
 def _seen(engine: Engine, view: Any) -> Any:

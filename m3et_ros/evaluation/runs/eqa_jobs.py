@@ -29,6 +29,7 @@ from m3et_ros.data.openeqa import EqaQuestion, episode_name
 from m3et_ros.evaluation.runs.eqa_bag import VERSION, EqaTask, bag_files, examine
 from m3et_ros.evaluation.runs.kitchen import check_finite
 from m3et_ros.evaluation.runs.report import environment, weights_digest
+from m3et_ros.evaluation.runs.vqa_bag import examine_moments
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.models import open_checkpoint
 
@@ -148,7 +149,8 @@ class Worker:
 
     def _watch(self, job: Job) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
         """Part and times of a bag, and what is kept beside them, by the ending of its file."""
-        part, times, strip = examine(self.engine, self.task, job.bag, job.questions)
+        watch = examine_moments if self.task.scope == 'moment' else examine
+        part, times, strip = watch(self.engine, self.task, job.bag, job.questions)
         return part, times, {} if strip is None else {'jpg': _jpeg(strip)}
 
     def _key(self, job: Job, files: dict[str, str]) -> str:

@@ -24,7 +24,8 @@ from m3et_ros.evaluation.runs.feed import rounded
 from m3et_ros.evaluation.runs.report import METRICS, write_metrics, write_samples
 
 QUESTIONS, RESULTS, TIMES = 'questions.json', 'results.json', 'times.json'
-OF_A_BAG = ('camera', 'files', 'frames', 'seconds', 'spoilt_frames', 'longest_gap_s', 'troubles', 'failed')
+OF_A_BAG = ('camera', 'files', 'frames', 'asked_frames', 'seconds', 'spoilt_frames', 'longest_gap_s', 'troubles',
+            'failed')
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,13 @@ class Run:
 
 
 def questions_digest(questions: Iterable[EqaQuestion]) -> str:
-    """SHA-256 over questions and answers, by question_id in order: whatever file they came from."""
+    """SHA-256 over questions, their times and answers, by question_id in order: whatever file they came from."""
     digest = hashlib.sha256()
     for question in sorted(questions, key=lambda q: q.question_id):
-        digest.update(json.dumps([question.question_id, question.question, *question.references]).encode() + b'\0')
+        asked: list[Any] = [question.question_id, question.question, *question.references]
+        if question.time is not None or question.answers:
+            asked.append({'time': question.time, 'answers': question.answers})
+        digest.update(json.dumps(asked).encode() + b'\0')
     return digest.hexdigest()
 
 
@@ -117,9 +121,11 @@ def sample_rows(run: Run, rows: Sequence[Scored]) -> list[dict[str, Any]]:
         table.append({
             'question_id': question.question_id, 'episode': question.episode, 'category': question.category,
             'question': question.question, 'reference': question.answer,
-            'extra_references': ' | '.join(question.extra_answers), 'answer': row.answer,
-            **{name: said.get(name) for name in ('confidence', 'frames_used', 'first_ns', 'last_ns')},
-            **{figure: rounded(getattr(row, figure)) for figure in FIGURES}, 'mark': row.mark})
+            'extra_references': ' | '.join(question.extra_answers), 'time': question.time, 'answer': row.answer,
+            **{name: said.get(name) for name in ('confidence', 'frames_used', 'first_ns', 'last_ns', 'frame_s')},
+            **{figure: rounded(getattr(row, figure)) for figure in FIGURES},
+            'vqa_soft': None if row.vqa_soft is None else rounded(row.vqa_soft), 'mark': row.mark,
+            'trouble': said.get('trouble')})
     return table
 
 

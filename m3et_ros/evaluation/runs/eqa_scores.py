@@ -13,9 +13,11 @@ import numpy as np
 from m3et_ros.data.openeqa import EqaQuestion
 from m3et_ros.evaluation.blind import blind_lines, majority, prior_by_key
 from m3et_ros.evaluation.intervals import Interval, bootstrap_mean
+from m3et_ros.evaluation.normalise import normalise
 from m3et_ros.evaluation.openeqa import llm_match, mark_scores, unanswered_share
 from m3et_ros.evaluation.runs.feed import rounded
 from m3et_ros.evaluation.text import best_f1, exact_match, token_f1
+from m3et_ros.evaluation.vqa import soft_score
 
 FIGURES = ('exact_match', 'token_f1', 'best_f1')
 """Scores of an answer, each from 0 to 1; best_f1 is token F1 against the best of all references."""
@@ -33,14 +35,23 @@ class Scored:
     best_f1: float
     # What a judge gave, 1 to 5; None where none was asked or nothing was answered.
     mark: float | None = None
+    # Soft score of VQAv2, 0 to 1; None where the question does not tell what people answered.
+    vqa_soft: float | None = None
 
 
 def score_answer(question: EqaQuestion, answer: str | None, mark: float | None = None) -> Scored:
     """Score one answer; a blank one counts as none."""
     if answer is None or not answer.strip():
-        return Scored(question, None, 0., 0., 0.)
+        return Scored(question, None, 0., 0., 0., vqa_soft=0. if question.answers else None)
     return Scored(question, answer, exact_match(answer, question.references), token_f1(answer, question.answer),
-                  best_f1(answer, question.references), mark)
+                  best_f1(answer, question.references), mark,
+                  soft_score(answer, question.answers) if question.answers else None)
+
+
+def answer_type(answer: str) -> str:
+    """One of VQAv2's three types of answers: 'yes/no', 'number' or 'other'."""
+    said = normalise(answer)
+    return 'yes/no' if said in ('yes', 'no') else 'number' if said.isdecimal() else 'other'
 
 
 def eqa_scores(rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), *, judged: bool = False) -> dict[str, Any]:
@@ -52,17 +63,23 @@ def eqa_scores(rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), *, 
             questions, whose answers an honest blind model would not know.
         judged: whether a judge gave marks; a question left unanswered then has the worst.
 
+    Returns:
+        'all' and 'categories'; where there are questions with a time or with people's answers also 'answer_types',
+        VQAv2's, by the reference.
+
     Raises:
         ValueError: there are no rows.
     """
     if not rows:
         raise ValueError('no answers to score; give at least one')
     lines = guesses([row.question for row in rows], training)
-    categories = sorted({row.question.category for row in rows})
-    places = {name: [i for i, row in enumerate(rows) if row.question.category == name] for name in categories}
+    groups = {'categories': [row.question.category for row in rows]}
+    if any(row.question.time is not None or row.question.answers for row in rows):
+        groups['answer_types'] = [answer_type(row.question.answer) for row in rows]
     return {'lines_from': 'training questions' if training else 'these questions',
-            'all': _part(rows, lines, range(len(rows)), judged),
-            'categories': {name: _part(rows, lines, places[name], judged) for name in categories}}
+            'all': _part(rows, lines, range(len(rows)), judged)} | {
+        group: {name: _part(rows, lines, [i for i, own in enumerate(names) if own == name], judged)
+                for name in sorted(set(names))} for group, names in groups.items()}
 
 
 def guesses(questions: Sequence[EqaQuestion], training: Sequence[EqaQuestion] = ()) -> dict[str, list[str]]:
@@ -91,6 +108,9 @@ def _part(rows: Sequence[Scored], lines: Mapping[str, list[str]], places: Sequen
                             'unanswered': rounded(unanswered_share([row.answer for row in chosen]))}
     for figure in FIGURES:
         part[figure] = _told(bootstrap_mean([getattr(row, figure) for row in chosen], episodes))
+    soft = [(row.vqa_soft, row.question.episode) for row in chosen if row.vqa_soft is not None]
+    if soft:
+        part['vqa_soft'] = _told(bootstrap_mean(*zip(*soft))) | {'questions': len(soft)}
     part['exact_match_of_answered'] = rounded(np.mean([row.exact_match for row in answered])) if answered else None
     part['guessing'] = {name: rounded(np.mean([exact_match(line[i], rows[i].question.references) for i in places]))
                         for name, line in lines.items()}

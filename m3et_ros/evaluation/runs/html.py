@@ -4,7 +4,6 @@
     write_comparison(out, (first_folder, second_folder))
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from m3et_ros.evaluation.runs.eqa_jobs import PARTS
 from m3et_ros.evaluation.runs.eqa_results import (Run, compare, read_document, read_run, sample_rows, scored_answers,
                                                   times_of)
 from m3et_ros.evaluation.runs.eqa_scores import Scored
+from m3et_ros.evaluation.runs.thumbnails import Thumbnails, with_pictures
 
 REPORT = 'report.html'
 TEMPLATES = Path(__file__).resolve().parents[1] / 'templates'
@@ -34,7 +34,7 @@ def write_report(out: Path, run: Run, rows: Sequence[Scored], document: Mapping[
         rows: its answers.
         document: its metrics.json.
         judge_failed: why there are no marks though they were wished for.
-        pictures: folders in which strips of frames lie; those of the run's own parts unless given.
+        pictures: folders in which pictures of frames lie; those of the run's own parts unless given.
 
     Returns:
         Where it is.
@@ -45,11 +45,14 @@ def write_report(out: Path, run: Run, rows: Sequence[Scored], document: Mapping[
     metrics, times = document['metrics'], times_of(run)
     parts = [('all', metrics['all']), *metrics['categories'].items()]
     encoded = [value for done in run.done for value in done.times.get('encode_ms', ())]
-    samples = _with_pictures(sample_rows(run, rows), pictures or (out / PARTS,))
-    best, worst = best_and_worst(samples)
-    page = render('eqa.html', title='Questions about episodes', made_by=document['made_by'], metrics=metrics,
-                   parts=parts, times=times, best=best, worst=worst, facts=facts(document['made_by'], metrics),
-                   judge_failed=judge_failed, categories_plot=_bars(parts),
+    pictured = Thumbnails(run, pictures or (out / PARTS,))
+    best, worst = (with_pictures(shown, [pictured]) for shown in best_and_worst(sample_rows(run, rows)))
+    asked_frames = sum(bag.get('asked_frames', 0) for bag in metrics['bags'].values())
+    tables = [('Category', parts), ('Type of answer', list(metrics.get('answer_types', {}).items()))]
+    page = render('eqa.html', title=f'Questions about {"frames" if asked_frames else "episodes"}', metrics=metrics,
+                   made_by=document['made_by'], tables=[table for table in tables if table[1]], times=times, best=best,
+                   worst=worst, facts=facts(document['made_by'], metrics), judge_failed=judge_failed,
+                   asked_frames=asked_frames, categories_plot=_bars(parts),
                    times_plot=time_histogram(encoded, 'time of a frame') if encoded else '')
     return write_page(out, page)
 
@@ -65,7 +68,7 @@ def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
     found = compare(*scored)
     documents = [read_document(folder) for folder in folders]
     parts = [('all', found['all']), *found['categories'].items()]
-    better, worse = _changed(scored, [folder / PARTS for folder in folders])
+    better, worse = _changed(scored, [Thumbnails(run, [folder / PARTS]) for run, folder in zip(runs, folders)])
     names = [f'{number}: {origin["model"]["id"]}, {origin["settings"].get("scope", "answers")}'
              for number, origin in zip(('first', 'second'), (document['made_by'] for document in documents))]
     bars = [(name, [{'value': part['exact_match'][which], 'low': None, 'high': None} for which in ('first', 'second')])
@@ -113,24 +116,7 @@ def _bars(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return category_bars([(name, [part['exact_match']]) for name, part in parts], ['exact match'], lines)
 
 
-def _with_pictures(samples: Sequence[dict], folders: Sequence[Path]) -> list[dict]:
-    """Samples with the frames of their episode as a data URI under 'picture', '' where there are none."""
-    known: dict[str, str] = {}
-    for sample in samples:
-        if sample['episode'] not in known:
-            known[sample['episode']] = next(filter(None, (_picture(folder / f'{sample["episode"]}.jpg')
-                                                          for folder in folders)), '')
-    return [sample | {'picture': known[sample['episode']]} for sample in samples]
-
-
-def _picture(path: Path) -> str:
-    try:
-        return f'data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}'
-    except OSError:
-        return ''
-
-
-def _changed(scored: Sequence[Sequence[Scored]], folders: Sequence[Path]) -> tuple[list[dict], list[dict]]:
+def _changed(scored: Sequence[Sequence[Scored]], pictures: Sequence[Thumbnails]) -> tuple[list[dict], list[dict]]:
     """Samples whose score the second run bettered, and worsened; the greatest changes first."""
     others = {row.question.question_id: row for row in scored[1]}
     pairs = [(row, others[row.question.question_id]) for row in scored[0] if row.question.question_id in others]
@@ -139,10 +125,10 @@ def _changed(scored: Sequence[Sequence[Scored]], folders: Sequence[Path]) -> tup
         changed = [(sign * (other.best_f1 - one.best_f1), one, other) for one, other in pairs]
         changed = sorted((item for item in changed if item[0] > 0), key=lambda item: (-item[0],
                                                                                      item[1].question.question_id))
-        found.append(_with_pictures([{
+        found.append(with_pictures([{
             'question': one.question.question, 'reference': one.question.answer, 'category': one.question.category,
-            'episode': one.question.episode, 'first': one.answer, 'second': other.answer}
-            for _, one, other in changed[:SHOWN]], folders))
+            'question_id': one.question.question_id, 'episode': one.question.episode, 'first': one.answer,
+            'second': other.answer} for _, one, other in changed[:SHOWN]], pictures))
     return found[0], found[1]
 
 
