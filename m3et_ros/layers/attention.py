@@ -92,6 +92,12 @@ class SelfAttention(nn.Module):
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         return self.proj(_merge(attend(q, state, causal))), state
 
+    def renew(self, x: Tensor, places: Tensor, kept: AttentionState) -> tuple[Tensor, AttentionState]:
+        """Attend from some tokens x (B, K, d), at places (K,) int64, to all of kept with these in it."""
+        q, k, v = (_split(t, self.heads) for t in self.qkv(x).chunk(3, -1))
+        kept = AttentionState(kept.k.index_copy(2, places, k), kept.v.index_copy(2, places, v), None)
+        return self.proj(_merge(attend(q, kept, False))), kept
+
     def look(self, x: Tensor, before: AttentionState) -> Look:
         """Return where the first head of tokens x, (B * each, L, d), looks among the tokens before them."""
         wide = before.k.shape[-1]
@@ -116,6 +122,16 @@ class TransformerBlock(nn.Module):
         x = x + attended
         x = x + self.mlp(self.norm2(x))
         return (x, state) if return_state else x
+
+    def blank(self, x: Tensor) -> AttentionState:
+        """What renew keeps of as many tokens as x (B, L, d) has, before it has seen any."""
+        return AttentionState(*(_split(torch.zeros_like(x), self.attention.heads) for _ in 'kv'), None)
+
+    def renew(self, x: Tensor, places: Tensor, kept: AttentionState) -> tuple[Tensor, AttentionState, AttentionState]:
+        """Some tokens (B, K, d) anew among those of an earlier pass: theirs, what is kept, the state after all."""
+        attended, kept = self.attention.renew(self.norm1(x), places, kept)
+        x = x + attended
+        return x + self.mlp(self.norm2(x)), kept, kept
 
     def look(self, x: Tensor, before: AttentionState) -> Look:
         """What SelfAttention.look says of this block's input."""

@@ -5,6 +5,7 @@ Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -48,6 +49,16 @@ class MambaLayer(nn.Module):
         x = x + (y.flip(1) if flipped else y)
         return (x, after.ssm) if return_state else x
 
+    def blank(self, x: Tensor) -> Tensor:
+        """What renew keeps of as many tokens as x (B, L, d) has, before it has seen any."""
+        return x.new_zeros(*x.shape[:2], self.mixer.stream_width)
+
+    def renew(self, x: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Some tokens (B, K, d) anew among those of an earlier pass: theirs, what is kept, the state after all."""
+        # What is kept stands in the order of the scan.
+        y, kept, state = self.mixer.renew(self.norm(x), kept.shape[1] - 1 - places if self.backward else places, kept)
+        return x + y, kept, state
+
 
 class MambaBlock(MambaLayer):
     """x += Mamba(LN x); x += MLP(LN x): a Transformer block whose attention a mixer has replaced."""
@@ -66,9 +77,27 @@ class MambaBlock(MambaLayer):
         x = x + self.mlp(self.norm2(x))
         return (x, state) if return_state else x
 
+    def renew(self, x: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As MambaLayer."""
+        x, kept, state = super().renew(x, places, kept)
+        return x + self.mlp(self.norm2(x)), kept, state
+
 
 LayerState = AttentionState | Tensor
 """What a layer keeps of a sequence for what follows it."""
+
+
+class Pass(NamedTuple):
+    """What a stack has computed of L tokens, so that some of them may be computed anew.
+
+    outputs: of the stages, each (B, L, d), as HybridStack.forward gives them.
+    states: one a layer, as HybridStack.forward gives them.
+    kept: one a layer: keys and values, or (B, L, stream_width) of a mixer in the order of its scan.
+    """
+
+    outputs: list[Tensor]
+    states: list[LayerState]
+    kept: list[LayerState]
 
 
 class HybridStack(nn.Module):
@@ -133,6 +162,32 @@ class HybridStack(nn.Module):
             outputs += [x] * (place + 1 in self.ends)
         outputs[-1] = self.norm(x)
         return (outputs, kept) if return_states else outputs
+
+    def renew(self, x: Tensor, places: Tensor, before: Pass | None = None) -> Pass:
+        """Encode some tokens anew among those of an earlier pass, whose others stay as they are.
+
+        The new ones attend to all tokens and are scanned among all of them. The others do not learn of them, which is
+        what it saves: it costs as much as so many tokens, and the scans.
+
+        Args:
+            x: (B, K, d).
+            places: of x among the L tokens, (K,) int64, distinct.
+            before: the earlier pass; None = x is all of them, in order.
+
+        Returns:
+            The pass, of all tokens.
+        """
+        kept = [layer.blank(x) for layer in self.layers] if before is None else before.kept
+        new, states, outputs = [], [], []
+        for place, layer in enumerate(self.layers):
+            x, own, state = layer.renew(x, places, kept[place])
+            new.append(own)
+            states.append(state)
+            outputs += [x] * (place + 1 in self.ends)
+        outputs[-1] = self.norm(x)
+        if before is not None:
+            outputs = [old.index_copy(1, places, part) for old, part in zip(before.outputs, outputs)]
+        return Pass(outputs, states, new)
 
 
 def _check(schedule: str, mixer: str, directions: str, stages: int) -> None:

@@ -26,6 +26,14 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
         B, C, side * patch, side * patch)
 
 
+def cut(images: Tensor, patch: int, ids: Tensor) -> Tensor:
+    """Some patches, raster ids (K,) int64, of images (B, C, S, S) or (B, S, S): as images of their own, B * K."""
+    flat = images.dim() == 3
+    patches = patchify(images[:, None] if flat else images, patch)[:, ids].flatten(0, 1)
+    patches = patches.unflatten(1, (-1, patch, patch))
+    return patches[:, 0] if flat else patches
+
+
 class ImageAdapter(nn.Module):
     """One linear map per patch: (B, C, S, S) float -> (B, n, d)."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m3et_ros.layers.hybrid import LayerState
+from m3et_ros.layers.hybrid import LayerState, Pass
 from m3et_ros.models.config import MODALITIES
 
 TEXT = MODALITIES.index('text')
@@ -35,6 +35,15 @@ class Sight:
     tokens: Mapping[str, Tensor]
     # Which of them the encoder saw, (B, n) bool.
     visible: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A Sight of which everything is visible, with what it takes to see some of its patches anew."""
+
+    sight: Sight
+    # What the encoder computed of all tokens.
+    passed: Pass
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from m3et_ros.layers.attention import Look, SemanticGate
 from m3et_ros.layers.hybrid import HybridStack
 from m3et_ros.layers.mamba import no_decay
-from m3et_ros.models.adapters import build_adapters, check_inputs, unpatchify
+from m3et_ros.models.adapters import build_adapters, check_inputs, cut, unpatchify
 from m3et_ros.models.config import IMAGE_MODALITIES, MODALITIES, M3ETConfig
 from m3et_ros.models.decoders import AnswerHead, build_decoders
-from m3et_ros.models.encoded import GLOBAL, TEXT, Encoded, Sight, both_of, joined, select, sources
+from m3et_ros.models.encoded import GLOBAL, TEXT, Encoded, Held, Sight, both_of, joined, select, sources
 from m3et_ros.models.positions import sincos_2d
 
 class M3ET(nn.Module):
@@ -98,6 +98,50 @@ class M3ET(nn.Module):
         """
         check_inputs(dict(images), self.config)
         return self._see({m: images[m] for m in IMAGE_MODALITIES if m in images})
+
+    def see_anew(self, images: Mapping[str, Tensor], places: Tensor | None = None, held: Held | None = None) -> Held:
+        """Encode some patches of images anew among what is held of earlier images; the other tokens stay.
+
+        Args:
+            images: as see takes them; those of `held` where there is one, in the same modalities and as many samples.
+            places: ids (K,) int64, rising, K >= 1, of the patches that are encoded, counted over the present
+                modalities in the order above; None = all.
+            held: of earlier images; None = nothing, all is encoded.
+
+        Returns:
+            What is held now. With all patches its sight is that of see.
+
+        Raises:
+            ValueError: an input does not fit the config or `held`; the message names it.
+        """
+        check_inputs(dict(images), self.config)
+        images = {m: images[m] for m in IMAGE_MODALITIES if m in images}
+        if held is None or places is None:
+            tokens = {m: self.adapters[m](values) for m, values in images.items()}
+            x = torch.cat([self._place(m, t) for m, t in tokens.items()], 1)
+            passed = self.encoder.renew(x, torch.arange(x.shape[1], device=x.device))
+        else:
+            if list(images) != list(held.sight.tokens):
+                raise ValueError(f'images are {", ".join(images)} and {", ".join(held.sight.tokens)} are held; give '
+                                 'the same modalities, or hold nothing')
+            tokens, x = self._adapt_anew(images, places, held)
+            passed = self.encoder.renew(x, places, held.passed)
+        source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
+        visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=x.device) for m, t in tokens.items()}
+        return Held(Sight(passed.outputs, passed.states, source, None, tokens, visible), passed)
+
+    def _adapt_anew(self, images: Mapping[str, Tensor], places: Tensor, held: Held) -> tuple[dict[str, Tensor], Tensor]:
+        """All bare tokens, some of them new, and the new ones (B, K, d) with position and type."""
+        n, tokens, new = self.config.image_tokens, dict(held.sight.tokens), []
+        for number, (m, values) in enumerate(images.items()):
+            ids = places[(places >= number * n) & (places < (number + 1) * n)] - number * n
+            if not len(ids):
+                continue
+            side = self.config.semseg_patch if m == 'semseg' else self.config.patch
+            part = self.adapters[m](cut(values, side, ids)).unflatten(0, (len(values), -1))[:, :, 0]
+            tokens[m] = tokens[m].index_copy(1, ids, part)
+            new.append(part + self.positions[ids] + self.types[MODALITIES.index(m)])
+        return tokens, torch.cat(new, 1)
 
     def listen(self, sight: Sight | None, text: Tensor | None = None, text_mask: Tensor | None = None, *,
                visible: Tensor | None = None, batch: int = 1) -> Encoded:

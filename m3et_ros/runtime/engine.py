@@ -19,6 +19,7 @@ from m3et_ros.models.encoded import Encoded, Sight, join_frames
 from m3et_ros.models.talk import visual_tokens
 from m3et_ros.runtime import preprocess
 from m3et_ros.runtime.actions import ActionStream
+from m3et_ros.runtime.adaptive import TOKENS, Adaptive, Follower
 from m3et_ros.runtime.backends.prepared import DTYPES, PLAN, Prepared, Serving, prepare
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
@@ -42,6 +43,8 @@ class View:
     encoded: Encoded | None = field(default=None, repr=False)
     # Seconds of preprocessing and encoding.
     latency_s: float = 0.0
+    # Share of the image tokens that was encoded for this frame; the others are older (runtime.adaptive).
+    share: float = 1.0
 
     def kept(self) -> 'View':
         """The view without its encoder outputs and off the device, small enough to remember."""
@@ -52,17 +55,23 @@ class View:
 class Engine:
     """One checkpoint on one device."""
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = 'cpu', precision: str = 'float32'):
+    def __init__(self, checkpoint: Checkpoint, *, device: str = 'cpu', precision: str = 'float32',
+                 tokens: str = 'full', adaptive: Adaptive | None = None):
         """Place the checkpoint.
 
         Args:
             checkpoint: model, tokenizer, labels and heads.
             device: 'auto' (CUDA when there is one), or a torch device.
             precision: 'float32' or 'bfloat16'; scans keep their state in float32 either way.
+            tokens: 'full' or 'adaptive': of frames of a stream all patches are encoded, or those that changed.
+            adaptive: what counts as changed; None takes the defaults.
 
         Raises:
             InputError: there is no such device.
+            ValueError: tokens is neither.
         """
+        if tokens not in TOKENS:
+            raise ValueError(f'tokens is {tokens!r}; give {" or ".join(TOKENS)}')
         self.checkpoint = checkpoint
         self.config = checkpoint.model.config
         self.labels = checkpoint.labels
@@ -76,6 +85,8 @@ class Engine:
         self._wanted: tuple[str, Callable[[], None]] | None = None
         use_built()
         self._model = checkpoint.model.eval()
+        # What is held of the frames of a stream; None where each is encoded whole.
+        self._follower = Follower(self._model, adaptive) if tokens == 'adaptive' else None
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
         # What is remembered of the episode; None where the checkpoint has no head for it.
         self.memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
@@ -97,6 +108,7 @@ class Engine:
             raise InputError('device', f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or '
                              'cuda:N, and see m3et doctor.') from error
         self._model.to(device=self.device, dtype=self.dtype)
+        self.reset_sight()
         if self._actions:
             self._actions.to(self.device)
         if self.memory:
@@ -133,6 +145,9 @@ class Engine:
             if self._graphs is None:
                 self.dtype = DTYPES[precision]
                 self.to(str(self.device))
+            elif self._follower is not None:
+                LOG.warning('Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
+                            'are fixed; set runtime to torch, or tokens to full.', self.serving.name)
         self._wanted = target, build
         if target == self.device.type:
             build()
@@ -144,15 +159,32 @@ class Engine:
         graphs = self._graphs
         return graphs if graphs is not None and graphs.device == self.device.type else self._model
 
-    def encode(self, frame: Frame) -> View:
-        """Encode a frame together with its instruction."""
+    @property
+    def tokens(self) -> str:
+        """What is encoded of the frames of a stream on this device: 'full' or 'adaptive'."""
+        return 'full' if self._follower is None or self._runner is not self._model else 'adaptive'
+
+    def encode(self, frame: Frame, *, stream: bool = False) -> View:
+        """Encode a frame together with its instruction.
+
+        Args:
+            frame: to be encoded.
+            stream: whether it follows the last such frame of the same camera, so that what did not change since may
+                be left as it was, where tokens are adaptive.
+        """
         start = time.perf_counter()
         inputs, scale = preprocess.image_inputs(frame, self.config)
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
         with self._inference():
-            sight = self._runner.see(inputs)
+            sight, share = self._seen(inputs, frame) if stream else (self._runner.see(inputs), 1.0)
             encoded = self._runner.listen(sight, **self._text(frame.instruction))
-        return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start)
+        return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start, share)
+
+    def _seen(self, inputs: dict[str, torch.Tensor], frame: Frame) -> tuple[Sight, float]:
+        """What is seen of the next frame of a stream, and the share of its tokens that was encoded for it."""
+        if self.tokens == 'full':
+            return self._runner.see(inputs), 1.0
+        return self._follower.see(inputs, frame)
 
     def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
         """Dense outputs at the camera's resolution; `fill` lets holes in the depth take the prediction."""
@@ -236,6 +268,11 @@ class Engine:
         with self._inference():
             return visual_tokens(self._sight(view), self.config, rows=rows, cols=cols).float()
 
+    def reset_sight(self) -> None:
+        """Encode the next frame of the stream whole."""
+        if self._follower is not None:
+            self._follower.reset()
+
     def reset_actions(self) -> None:
         """Forget the actions seen so far."""
         if self._actions:
@@ -254,9 +291,11 @@ class Engine:
         return encoded[0] if len(encoded) == 1 else join_frames(encoded)
 
     def _sight(self, view: View) -> Sight:
-        """What was seen of a view; a remembered one is looked at again."""
-        if view.sight is not None:
+        """What was seen of a view; a remembered one, and one of which not all patches are new, is looked at again."""
+        if view.sight is not None and view.share == 1:
             return view.sight
+        if view.sight is not None:
+            return self._follower.whole(view.sight, view.inputs)
         return self._runner.see({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
 
     def _text(self, text: str) -> dict[str, torch.Tensor]:

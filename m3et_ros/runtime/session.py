@@ -84,7 +84,7 @@ class Session:
 
     def see(self, frame: Frame) -> View:
         """Encode the next frame of the episode and remember it."""
-        self.newest = self.engine.encode(frame)
+        self.newest = self.engine.encode(frame, stream=True)
         self.memory.remember(self.newest.kept())
         if self.remembers:
             self.engine.remember(self.newest)
@@ -101,6 +101,7 @@ class Session:
         if self.engine.memory is not None:
             self.engine.memory.reset()
         self.engine.reset_actions()
+        self.engine.reset_sight()
 
     def views(self, scope: str, frame: Frame | None = None) -> list[View]:
         """The views that a question rests on, oldest first; the newest alone where the memory knows of the others.

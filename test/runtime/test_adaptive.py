@@ -1,0 +1,256 @@
+"""Adaptive tokens on the tiny model: what changed is encoded, the rest stays and is refreshed, questions see all."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.types import Frame
+from m3et_ros.models.registry import build
+from m3et_ros.runtime.adaptive import Adaptive, Follower, patch_changes, places_to_encode
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.session import Session
+
+SECOND = 10 ** 9
+LAZY = Adaptive(refresh=0.)
+
+
+@pytest.fixture(scope='module')
+def model():
+    return build('tiny').eval()
+
+
+@pytest.fixture
+def calls(model, monkeypatch):
+    """How many tokens each call of the encoder was given; 0 for all of them."""
+    seen, whole = [], model.see_anew
+    monkeypatch.setattr(model, 'see_anew', lambda images, places=None, held=None: seen.append(
+        0 if places is None else len(places)) or whole(images, places, held))
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def inference():
+    with torch.inference_mode():
+        yield
+
+
+def images(seed=0, depth=True):
+    random = torch.Generator().manual_seed(seed)
+    found = {'rgb': torch.randn(1, 3, 32, 32, generator=random)}
+    return found | ({'depth': torch.randn(1, 1, 32, 32, generator=random)} if depth else {})
+
+
+def frame(n=1, **options):
+    """A frame a tenth of a second after the one before."""
+    return Frame(np.zeros((24, 32, 3), np.uint8), stamp_ns=n * SECOND // 10, **options)
+
+
+def parts(sight):
+    return [*sight.stages, *sight.tokens.values()]
+
+
+def same(a, b, tolerance=1e-5):
+    return all(torch.allclose(x, y, atol=tolerance) for x, y in zip(parts(a), parts(b), strict=True))
+
+
+@pytest.mark.parametrize('name, low, high', [('threshold', 0, 10), ('refresh', 0, 1), ('whole_above', 0, 1),
+                                             ('parts', 1, 64)])
+def test_settings_out_of_range_are_refused_with_the_range(name, low, high):
+    for value in (low - 1, high + 1, float('nan')):
+        with pytest.raises(ValueError, match=f'{name} is {value}; give {low} to {high}'):
+            Adaptive(**{name: value})
+    with pytest.raises(ValueError, match='gap_s is 0'):
+        Adaptive(gap_s=0)
+
+
+def test_a_patch_changes_by_the_mean_of_its_cells():
+    old, new = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    new[:, :, 16:, :16] = .5
+    torch.testing.assert_close(patch_changes(new, old, 16), torch.tensor([0, 0, .5, 0]))
+    # Grain that is nothing on average is hardly a change.
+    grain = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert (patch_changes(old + grain, old, 16) < .3).all()
+
+
+def test_the_changed_ones_are_taken_then_the_oldest():
+    age = torch.tensor([5, 0, 7, 1, 6, 0, 2, 3])
+    changed = torch.tensor([0, 1, 0, 0, 0, 1, 0, 0], dtype=torch.bool)
+    taken = places_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=8))
+    assert taken.tolist() == [1, 2, 5]
+    assert places_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=2)).tolist() == [1, 2, 4, 5]
+    assert places_to_encode(changed, age, Adaptive(refresh=0, whole_above=.2)).tolist() == list(range(8))
+    assert places_to_encode(changed & False, age, LAZY).tolist() == []
+
+
+@pytest.mark.parametrize('options', [{}, {'mixer': 'mamba1', 'mixer_options': {'N': 8}}, {'schedule': 'SMTMSS'},
+                                     {'adapter_width': 4}])
+def test_with_all_patches_it_sees_what_see_sees(options):
+    model = build('tiny', **options).eval()
+    whole, held = model.see(images()), model.see_anew(images(1))
+    everything = torch.arange(whole.source.shape[1])
+    for found in (model.see_anew(images()), model.see_anew(images(), everything, held)):
+        assert same(found.sight, whole, 1e-5) and torch.equal(found.sight.source, whole.source)
+        words = torch.ones(1, 4, dtype=torch.int64)
+        torch.testing.assert_close(model.hear(found.sight, words).context, model.hear(whole, words).context, atol=1e-5,
+                                   rtol=1e-5)
+
+
+def test_a_changed_patch_gets_new_tokens_and_the_others_keep_theirs(model):
+    old, new = images(), images()
+    new['depth'] = old['depth'].clone()
+    new['depth'][..., :16, 16:] += 2
+    held = model.see_anew(old)
+    found = model.see_anew(new, torch.tensor([5]), held).sight
+    moved = [(a != b).any(-1)[0].nonzero().flatten().tolist() for a, b in zip(found.stages, held.sight.stages)]
+    assert moved == [[5]] * len(moved)
+    assert (found.tokens['depth'] != held.sight.tokens['depth']).any(-1).nonzero().tolist() == [[0, 1]]
+    # In the first layer nothing is missing: what it kept of the others is what they would be.
+    again = model.see_anew(new)
+    for a, b in zip(model.see_anew(new, torch.tensor([5]), held).passed.kept[0], again.passed.kept[0]):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_other_modalities_than_those_held_are_refused(model):
+    with pytest.raises(ValueError, match='images are rgb and rgb, depth are held'):
+        model.see_anew(images(depth=False), torch.tensor([0]), model.see_anew(images()))
+
+
+def test_nothing_changed_nothing_is_encoded_but_the_refresh(model, calls):
+    follower = Follower(model, LAZY)
+    first, _ = follower.see(images(), frame(1))
+    sight, share = follower.see(images(), frame(2))
+    assert sight is first and share == 0 and calls == [0]
+    follower = Follower(model, Adaptive(refresh=1 / 4, parts=4))
+    follower.see(images(), frame(1))
+    assert follower.see(images(), frame(2))[1] == 1 / 4 and calls == [0, 0, 2]
+
+
+def test_when_nothing_moves_a_refresh_changes_nothing(model):
+    follower = Follower(model, Adaptive(refresh=1 / 4))
+    for n in range(5):
+        sight, _ = follower.see(images(), frame(n))
+        assert same(sight, model.see(images()))
+
+
+def test_when_all_changed_it_is_the_whole_frame(model, calls):
+    follower = Follower(model)
+    follower.see(images(0), frame(1))
+    sight, share = follower.see(images(1), frame(2))
+    assert share == 1 and same(sight, model.see(images(1))) and calls == [0, 0]
+
+
+def test_slow_change_adds_up(model):
+    follower, shown = Follower(model, LAZY), images()
+    follower.see(shown, frame(0))
+    shares = []
+    for n in range(1, 5):
+        shown = shown | {'rgb': shown['rgb'] + .04}
+        shares.append(follower.see(shown, frame(n))[1])
+    assert shares == [0, 0, .5, 0]
+
+
+@pytest.mark.parametrize('refresh, bound', [(1 / 8, 8), (1 / 3, 3), (1, 1)])
+def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_change(model, refresh, bound):
+    follower, shown = Follower(model, Adaptive(refresh=refresh, parts=8)), images()
+    oldest = []
+    for n in range(30):
+        shown['rgb'] = shown['rgb'].clone()
+        shown['rgb'][..., :16, :] *= -1
+        follower.see(shown, frame(n))
+        oldest.append(int(follower._age.max()))
+    assert max(oldest) < bound and follower._age[:2].max() == 0
+
+
+@pytest.mark.parametrize('change', [
+    dict(stamp_ns=0), dict(stamp_ns=2 * SECOND), dict(instruction='where is the cup?'), dict(frame_id='other'),
+    dict(rgb=np.zeros((48, 64, 3), np.uint8))], ids=lambda change: next(iter(change)))
+def test_what_breaks_the_stream_has_the_frame_encoded_whole(model, calls, change):
+    follower = Follower(model, LAZY)
+    follower.see(images(), frame(1))
+    assert follower.see(images(), replace(frame(2), **change))[1] == 1 and calls == [0, 0]
+
+
+def test_depth_that_comes_or_goes_has_the_frame_encoded_whole(model, calls):
+    follower = Follower(model, LAZY)
+    for depth in (True, False, True):
+        sight, share = follower.see(images(depth=depth), frame(1))
+        assert share == 1 and same(sight, model.see(images(depth=depth)))
+
+
+# The engine and the session
+
+
+def picture(n, seed=0):
+    """A scene that stands still but for one corner."""
+    rgb = np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8)
+    rgb[:8, :8] = 60 * (n % 4)
+    return Frame(rgb, np.full((32, 32), 2, np.float32), stamp_ns=n * SECOND // 10)
+
+
+@pytest.fixture
+def session():
+    return Session(Engine(untrained('tiny', 0), tokens='adaptive', adaptive=Adaptive(refresh=1 / 8)))
+
+
+def test_an_engine_encodes_less_of_a_stream_and_all_of_what_stands_alone(session):
+    shares = [session.see(picture(n)).share for n in range(4)]
+    assert shares[0] == 1 and all(0 < share < 1 for share in shares[1:])
+    own, = session.views('frame', picture(9, seed=1))
+    assert own.share == 1 and session.see(picture(4)).share < 1
+    result = session.engine.reconstruct(session.newest)
+    assert np.isfinite(result.depth).all() and result.mask.shape == (32, 32)
+    session.reset()
+    assert session.see(picture(5)).share == 1
+    session.engine.to('cpu')
+    assert session.see(picture(6)).share == 1
+
+
+def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monkeypatch):
+    for n in range(4):
+        session.see(picture(n))
+    whole, encoded = session.engine._follower._model.see_anew, []
+    monkeypatch.setattr(session.engine._follower._model, 'see_anew', lambda *given: encoded.append(1) or whole(*given))
+    exact = Session(Engine(untrained('tiny', 0)))
+    exact.see(picture(3))
+    for question in ('where is the cup?', 'how many spoons can be seen?'):
+        found, wanted = (s.ask(question, s.views('frame'), scope='frame', top_k=4) for s in (session, exact))
+        assert [a.label for a in found.alternatives] == [a.label for a in wanted.alternatives]
+        np.testing.assert_allclose([a.score for a in found.alternatives], [a.score for a in wanted.alternatives],
+                                   rtol=1e-4)
+    assert len(encoded) == 1
+    later = session.see(picture(3))
+    assert later.share < 1 and same(later.sight, exact.newest.sight)
+
+
+def test_tokens_are_one_of_two():
+    with pytest.raises(ValueError, match="tokens is 'some'; give full or adaptive"):
+        Engine(untrained('tiny', 0), tokens='some')
+
+
+def test_graphs_of_fixed_shapes_encode_every_frame_whole_and_the_log_says_so(caplog, monkeypatch):
+    engine = Engine(untrained('tiny', 0), tokens='adaptive')
+    assert engine.tokens == 'adaptive'
+    with caplog.at_level(logging.WARNING):
+        serving = prepared(engine, monkeypatch)
+    assert serving.name == 'compile' and engine.tokens == 'full'
+    assert 'adaptive tokens need shapes that change, and those of compile are fixed' in caplog.text
+    assert [engine.encode(picture(n), stream=True).share for n in range(3)] == [1, 1, 1]
+
+
+def prepared(engine, monkeypatch):
+    """A backend that runs its graphs as they are."""
+    from m3et_ros.runtime import backends
+
+    class Plain:
+        name, lowers, device = 'compile', False, 'cpu'
+
+        def build(self, name, module, inputs):
+            return lambda *given: list(module(*given))
+
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', lambda name, setting: Plain())
+    return engine.prepare('compile')
