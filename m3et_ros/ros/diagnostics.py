@@ -111,6 +111,12 @@ class Quantiles:
         return values[min(max(-int(-share * len(values) // 1) - 1, 0), len(values) - 1)]
 
     @property
+    def mean(self) -> float:
+        """Mean of the remembered values; NaN without values."""
+        with self._lock:
+            return sum(self._values) / len(self._values) if self._values else float('nan')
+
+    @property
     def p50(self) -> float:
         """Median."""
         return self.quantile(0.5)

@@ -25,7 +25,7 @@ class Health:
         self._errors_told = 0
         self.counters = Counters()
         self.arrived, self.served = RateMeter(), RateMeter()
-        self.age, self.latency = Quantiles(), Quantiles()
+        self.age, self.latency, self.share = Quantiles(), Quantiles(), Quantiles()
         self.last_error = ''
         self.kernels: list[KernelChoice] = []
         self.serving = Serving('none', 'no model is configured')
@@ -50,16 +50,18 @@ class Health:
         self._warn('internal_error', sentence)
         return sentence
 
-    def frame_done(self, age_s: float, latency_s: float) -> None:
+    def frame_done(self, age_s: float, latency_s: float, share: float = 1.) -> None:
         """Results of a frame went out.
 
         Args:
             age_s: seconds from the stamp of its image to now.
             latency_s: seconds of preprocessing and encoding.
+            share: of its image tokens that was encoded, 0..1.
         """
         self.served.tick()
         self.age.add(age_s)
         self.latency.add(latency_s)
+        self.share.add(share)
 
     def status(self) -> Status:
         """What /diagnostics says now: WARN while the node is inactive, starved or has refused something since."""
@@ -71,6 +73,7 @@ class Health:
             'frames_in': self.arrived.total, 'frames_out': self.served.total,
             'age_s': {'p50': self.age.p50, 'p95': self.age.p95},
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},
+            'tokens': session.engine.tokens if session else 'none', 'tokens_encoded': self.share.mean,
             'questions_waiting': node.worker.waiting if node.worker else 0,
             'memory_frames': len(session.memory) if session else 0,
             'dropped': self.counters.snapshot(), 'synchroniser': node.inputs.sync.counts,

@@ -23,6 +23,7 @@ from m3et_ros.ros.perception import Perception
 from m3et_ros.ros.questions import INACTIVE, Questions, outcome
 from m3et_ros.ros.remembering import Remembering
 from m3et_ros.ros.worker import Worker
+from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.backends.prepared import PLAN
 from m3et_ros.runtime.engine import Engine, View
@@ -153,7 +154,8 @@ class ModelNode(LifecycleNode):
         settings = self.settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        engine = Engine(open_checkpoint(name, seed=settings.seed))
+        engine = Engine(open_checkpoint(name, seed=settings.seed), tokens=settings.tokens,
+                        adaptive=Adaptive(settings.tokens_threshold))
         plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]
         engine.prepare(settings.runtime, precision=settings.precision, device=settings.device, plan=plan,
                        tell=self.get_logger().info)
@@ -190,7 +192,7 @@ class ModelNode(LifecycleNode):
             if actions.broken:
                 self.health.counters.count(actions.broken)
             self._anticipations.publish(actions, header, session.engine.model_id)
-        self.health.frame_done(age_s(header, self.get_clock().now()), view.latency_s)
+        self.health.frame_done(age_s(header, self.get_clock().now()), view.latency_s, view.share)
 
     # Services and parameters
 

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.runtime.adaptive import TOKENS
 
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 MAX_TEXT = 100_000
@@ -104,6 +105,11 @@ PARAMETERS: Table = (
       'One that fails, or disagrees with eager float32, gives way to torch.',
       choices=('auto', 'torch', 'compile', 'openvino', 'cuda')),
     P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
+    P('tokens', 'full', 'Which patches of a frame are encoded: full, all of them; adaptive, with runtime torch, those '
+      'that changed and in turn the others, which pays where the camera stands still. A frame that is asked about is '
+      'encoded whole.', choices=TOKENS),
+    P('tokens_threshold', 0.1, 'With adaptive tokens, how much a patch must differ on average to be encoded, in '
+      'standardised units: a tenth is about six of 255 grey levels, or 8 cm of depth with the shipped model.', 0, 10),
     P('threads', 0, 'CPU threads of the model; 0 leaves the choice to torch.', 0, 64),
     P('rgb_transport', 'auto', 'How colour arrives; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed '
       'is published.', choices=('auto', 'raw', 'compressed')),

@@ -69,10 +69,11 @@ def test_a_window_needs_a_length():
 
 def test_quantiles_of_the_last_values():
     quantiles = Quantiles(size=100)
-    assert math.isnan(quantiles.p50)
+    assert math.isnan(quantiles.p50) and math.isnan(quantiles.mean)
     for value in [1e9] * 50 + list(range(100, 0, -1)):
         quantiles.add(value)
     assert (quantiles.p50, quantiles.p95, quantiles.quantile(0), quantiles.quantile(1)) == (50, 95, 1, 100)
+    assert quantiles.mean == 50.5
 
 
 def test_values_become_text():

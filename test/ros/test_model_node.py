@@ -243,6 +243,16 @@ def test_diagnostics_tell_what_runs(robot):
     assert DiagnosticStatus.OK in {s.level for a in robot.received['/diagnostics'] for s in a.status}
 
 
+def test_of_a_still_scene_adaptive_tokens_encode_less_and_diagnostics_tell(robot):
+    robot = robot('robot', 'tokens:=adaptive', 'runtime:=torch').ready()
+    heard = robot.listen(ActionAnticipation, 'anticipation')
+    feed(robot, heard)
+    assert robot.diagnosis().get('tokens_encoded', 'nan') in ('nan', '1')
+    feed(robot, heard, stamp=100.5)
+    told = robot.ros.until(lambda: float(robot.diagnosis().get('tokens_encoded', 1)) < 1 and robot.diagnosis(), 20)
+    assert told['tokens'] == 'adaptive' and float(told['tokens_encoded']) > 0
+
+
 def test_coming_up_and_going_down_leaves_nothing_behind(ros):
     # Not on the executor: this test is about what the transitions leave, and they run on this thread.
     node = ModelNode(context=ros.context, namespace='yoyo', parameter_overrides=[Parameter('model', value='tiny')])
