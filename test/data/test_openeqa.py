@@ -23,12 +23,21 @@ def written(path, document):
 
 def test_questions_are_read_back_as_written(tmp_path):
     questions = [EqaQuestion(**GOOD, extra_answers=('near the door', 'på trappen')),
-                 EqaQuestion(**GOOD | {'question_id': 'a2', 'episode_history': 'kitchens/20000.mcap'})]
+                 EqaQuestion(**GOOD | {'question_id': 'a2', 'episode_history': 'kitchens/20000.mcap'}),
+                 EqaQuestion(**GOOD | {'question_id': 'a3'}, time=12.3456789, answers=('yes', 'no', '', 'yes'))]
     write_questions(tmp_path / 'q.json', questions)
     assert read_questions(tmp_path / 'q.json') == questions
     assert questions[0].references == ('by the stairs', 'near the door', 'på trappen')
-    assert [question.episode for question in questions] == ['001-hm3d-TPhiubUHKcP', '20000']
-    assert 'extra_answers' not in json.loads((tmp_path / 'q.json').read_text())[1]
+    assert [question.episode for question in questions[:2]] == ['001-hm3d-TPhiubUHKcP', '20000']
+    assert json.loads((tmp_path / 'q.json').read_text())[1].keys() == GOOD.keys()
+
+
+def test_times_and_answers_of_people_are_read_as_they_come(tmp_path):
+    vqav2 = [{'answer': 'down', 'answer_confidence': 'yes', 'answer_id': 1}] * 10
+    more = ({'time': 0}, {'time': 7, 'answers': vqav2}, {'time': None, 'answers': None}, {'answers': []})
+    path = written(tmp_path / 'q.json', [GOOD | {'question_id': str(n)} | own for n, own in enumerate(more)])
+    assert [(question.time, question.answers) for question in read_questions(path)] == [
+        (0, ()), (7, ('down',) * 10), (None, ()), (None, ())]
 
 
 def test_a_bag_and_its_file_have_one_name():
@@ -45,6 +54,10 @@ def test_a_bag_and_its_file_have_one_name():
     ([{name: GOOD[name] for name in GOOD if name != 'category'}], ['record 1', "no 'category'", 'episode_history']),
     ([GOOD | {'extra_answers': 'one'}], ['record 1', "'extra_answers'", 'a list']),
     ([GOOD | {'extra_answers': ['one', 2]}], ['record 1', "'extra_answers'"]),
+    *(([GOOD, GOOD | {'question_id': 'b', 'time': time}], ['record 2', "question_id 'b'", "'time'", '0 or more'])
+      for time in (-.1, 'now', True, [1], float('nan'), float('inf'), 10 ** 400)),
+    *(([GOOD | {'answers': answers}], ['record 1', "'answers'", '4 or more'])
+      for answers in ('yes', ['yes'] * 3, ['yes'] * 9 + [1], [{'said': 'yes'}] * 10, {'answer': 'yes'}, 0)),
     ([GOOD, GOOD], ["'a1'", 'several records'])])
 def test_a_wrong_schema_names_the_record(tmp_path, document, words):
     path = written(tmp_path / 'q.json', document)

@@ -29,6 +29,9 @@ from m3et_ros.runtime.session import Session
 COLUMNS, MOST_PICTURES = 16, 2048
 """Small pictures side by side, and how many are kept at most."""
 
+LONGEST_S = 1e9
+"""Later than this is as good as never: 30 years."""
+
 HEIGHT, WIDEST = 144, 576
 """Pixels of a small picture."""
 
@@ -102,7 +105,8 @@ def _moments(look: Look, begin: int, times: Sequence[float | None]) -> Iterator[
 
     It is known once a newer one comes by. Where the clock jumps back, what comes after counts as old.
     """
-    waiting = deque(sorted((begin + round(1e9 * at), place) for place, at in enumerate(times) if at is not None))
+    waiting = deque(sorted((begin + round(1e9 * min(at, LONGEST_S)), place) for place, at in enumerate(times)
+                           if at is not None))
     newest = last = None
     for frame in look:
         places = []

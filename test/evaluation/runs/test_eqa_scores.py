@@ -1,9 +1,11 @@
 """Scores per category against hand-made cases, and the lines that guessing reaches."""
 
+from dataclasses import replace
+
 import pytest
 
 from m3et_ros.data.openeqa import EqaQuestion
-from m3et_ros.evaluation.runs.eqa_scores import eqa_scores, guesses, score_answer
+from m3et_ros.evaluation.runs.eqa_scores import answer_type, eqa_scores, guesses, score_answer
 
 
 def question(text, answer, category='state', episode='one', *extra):
@@ -52,6 +54,29 @@ def test_lines_of_guessing_without_and_with_training_questions():
     assert lines['category'] == ['no', 'no', 'table', 'no']
     assert lines['nearest'][2] == 'table'
     assert scores(['x'] * 4, training=training)['all']['guessing']['category'] == .25
+
+
+def test_soft_score_of_vqa_where_people_answered():
+    told = [replace(one, answers=answers) for one, answers in zip(ASKED, [('yes',) * 2 + ('on',) * 8, (), ('no',) * 10,
+                                                                          ('no',) * 10])]
+    found = eqa_scores([score_answer(*row) for row in zip(told, ['Yes.', 'yes', 'no', None])])
+    # Two of ten said yes, which is worth .6; all said no; the last was left unanswered.
+    assert found['all']['vqa_soft']['value'] == pytest.approx((.6 + 1 + 0) / 3, abs=1e-6)
+    assert found['all']['vqa_soft']['questions'] == 3 and found['all']['questions'] == 4
+    without = {name for name, part in found['categories'].items() if 'vqa_soft' not in part}
+    assert without == {one.category for one in told if not any(other.answers for other in told
+                                                               if other.category == one.category)}
+    assert 'vqa_soft' not in scores(['yes'] * 4)['all'] and 'answer_types' not in scores(['yes'] * 4)
+
+
+def test_types_of_answers_of_questions_about_frames():
+    assert [answer_type(text) for text in ('Yes', 'no.', '3', 'two', '1.5 m', 'red cup')] == [
+        'yes/no', 'yes/no', 'number', 'number', 'other', 'other']
+    rows = [score_answer(replace(one, time=1.), 'yes') for one in ASKED]
+    types = eqa_scores(rows)['answer_types']
+    assert sum(part['questions'] for part in types.values()) == 4 and list(types) == sorted(types)
+    expected = [row.exact_match for row in rows if answer_type(row.question.answer) == 'yes/no']
+    assert types['yes/no']['exact_match']['value'] == pytest.approx(sum(expected) / len(expected), abs=1e-6)
 
 
 def test_llm_match_on_both_scales_and_only_when_judged():
