@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -21,9 +22,11 @@ from m3et_ros.runtime import preprocess
 from m3et_ros.runtime.actions import ActionStream
 from m3et_ros.runtime.adaptive import TOKENS, Adaptive, Follower
 from m3et_ros.runtime.backends.prepared import DTYPES, PLAN, Prepared, Serving, prepare
+from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
+from m3et_ros.runtime.shared import Shared
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Engine:
     """One checkpoint on one device."""
 
     def __init__(self, checkpoint: Checkpoint, *, device: str = 'cpu', precision: str = 'float32',
-                 tokens: str = 'full', adaptive: Adaptive | None = None):
+                 tokens: str = 'full', adaptive: Adaptive | None = None, shared: Shared | None = None):
         """Place the checkpoint.
 
         Args:
@@ -65,6 +68,7 @@ class Engine:
             precision: 'float32' or 'bfloat16'; scans keep their state in float32 either way.
             tokens: 'full' or 'adaptive': of frames of a stream all patches are encoded, or those that changed.
             adaptive: what counts as changed; None takes the defaults.
+            shared: with whom the checkpoint's model is shared; None = with nobody.
 
         Raises:
             InputError: there is no such device.
@@ -84,7 +88,7 @@ class Engine:
         self._graphs: Prepared | None = None
         self._wanted: tuple[str, Callable[[], None]] | None = None
         use_built()
-        self._model = checkpoint.model.eval()
+        self._model, self._shared = checkpoint.model.eval(), shared
         # What is held of the frames of a stream; None where each is encoded whole.
         self._follower = Follower(self._model, adaptive) if tokens == 'adaptive' else None
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
@@ -107,7 +111,10 @@ class Engine:
             reason = str(error).splitlines()[0]
             raise InputError('device', f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or '
                              'cuda:N, and see m3et doctor.') from error
-        self._model.to(device=self.device, dtype=self.dtype)
+        if self._shared is None:
+            self._model.to(device=self.device, dtype=self.dtype)
+        else:
+            self.device = self._shared.place(self, self.device, self.dtype)
         self.reset_sight()
         if self._actions:
             self._actions.to(self.device)
@@ -135,6 +142,9 @@ class Engine:
         """
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
+        if self._shared is not None and runtime != 'torch':
+            tell(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
+            runtime = 'torch'
         target = 'cuda' if device.startswith('cuda') or device == 'auto' and torch.cuda.is_available() else 'cpu'
 
         def build() -> None:
@@ -176,15 +186,13 @@ class Engine:
         inputs, scale = preprocess.image_inputs(frame, self.config)
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
         with self._inference():
-            sight, share = self._seen(inputs, frame) if stream else (self._runner.see(inputs), 1.0)
-            encoded = self._runner.listen(sight, **self._text(frame.instruction))
+            text = self._text(frame.instruction)
+            if stream and self.tokens == 'adaptive':
+                sight, share = self._follower.see(inputs, frame)
+                encoded = self._runner.listen(sight, **text)
+            else:
+                (sight, encoded), share = self._do(_look, inputs, text), 1.0
         return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start, share)
-
-    def _seen(self, inputs: dict[str, torch.Tensor], frame: Frame) -> tuple[Sight, float]:
-        """What is seen of the next frame of a stream, and the share of its tokens that was encoded for it."""
-        if self.tokens == 'full':
-            return self._runner.see(inputs), 1.0
-        return self._follower.see(inputs, frame)
 
     def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
         """Dense outputs at the camera's resolution; `fill` lets holes in the depth take the prediction."""
@@ -192,11 +200,12 @@ class Engine:
         with self._inference():
             # Without a scale or a wish to fill there is nothing to decode: the measured depth is all that is known.
             decode_depth = depth and fill and view.scale is not None
-            predicted = self._runner.decode(view.encoded, 'depth') if decode_depth else None
-            logits = self._runner.decode(view.encoded, 'semseg') if mask else None
+            tasks = ('depth',) * decode_depth + ('semseg',) * mask
+            found = dict(zip(tasks, self._do(_decode, view.encoded, tasks) if tasks else ()))
+        predicted, measured = found.get('depth'), view.frame.depth
         return Reconstruction(
-            preprocess.depth_output(predicted, view.scale, view.frame.depth, shape, decode_depth) if depth else None,
-            preprocess.mask_output(logits, self.config.image_size, shape) if mask else None)
+            preprocess.depth_output(predicted, view.scale, measured, shape, decode_depth) if depth else None,
+            preprocess.mask_output(found['semseg'], self.config.image_size, shape) if mask else None)
 
     def reconstruct_rgb(self, view: View):
         """What the encoder understood of the colours: (S, S, 3) uint8."""
@@ -305,7 +314,21 @@ class Engine:
         ids, mask = self._tokenizer.encode([text], self.config.text_length)
         return {'text': ids.to(self.device), 'text_mask': mask.to(self.device)}
 
+    def _do(self, step: Step, *args: Any) -> Any:
+        """step(runner, *args), where a model is shared perhaps in one batch with what others ask for."""
+        together = self._shared is not None and self._shared.batcher
+        return together.do(step, *args) if together else step(self._runner, *args)
+
     @contextmanager
     def _inference(self):
         with torch.inference_mode():
             yield
+
+
+def _look(runner: Any, images: dict[str, torch.Tensor], text: dict[str, torch.Tensor]) -> tuple[Sight, Encoded]:
+    sight = runner.see(images)
+    return sight, runner.listen(sight, **text)
+
+
+def _decode(runner: Any, encoded: Encoded, tasks: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(runner.decode(encoded, task) for task in tasks)

@@ -1,0 +1,134 @@
+"""Steps of several threads in one batch: the same results, nobody forgotten, faults where they belong."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+from m3et_ros.models.m3et import M3ET
+from m3et_ros.models.registry import SIZES
+from m3et_ros.runtime.batching import Batcher, leaves
+from m3et_ros.runtime.engine import _decode, _look
+
+
+@pytest.fixture(scope='module')
+def model():
+    torch.manual_seed(0)
+    return M3ET(SIZES['tiny']).eval()
+
+
+def images(model, seed, *, depth=True):
+    size, source = model.config.image_size, torch.Generator().manual_seed(seed)
+    found = {'rgb': torch.randn(1, 3, size, size, generator=source)}
+    return found | ({'depth': torch.randn(1, 1, size, size, generator=source)} if depth else {})
+
+
+def doubled(_, x):
+    return {'twice': 2 * x, 'count': [x.sum(1)]}
+
+
+def at_once(jobs):
+    """Run jobs in threads that begin together; their results."""
+    gate = threading.Barrier(len(jobs))
+
+    def run(job):
+        gate.wait(10)
+        with torch.inference_mode():
+            return job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(run, jobs))
+
+
+def test_a_batch_gives_each_robot_what_it_would_have_got_alone(model):
+    batcher = Batcher(model, window_s=10)
+    batcher.clients = 3
+    text = {'text': torch.tensor([[2, 5, 6, 0]]), 'text_mask': torch.tensor([[True, True, True, False]])}
+    inputs = [images(model, seed) for seed in range(3)]
+    found = at_once([lambda own=own: batcher.do(_look, own, text) for own in inputs])
+    dense = at_once([lambda own=own: batcher.do(_decode, own[1], ('depth', 'semseg')) for own in found])
+    assert (batcher.batches, batcher.steps) == (2, 6)
+    with torch.inference_mode():
+        for own, (sight, encoded), (depth, semseg) in zip(inputs, found, dense):
+            alone = _look(model, own, text)
+            for one, other in zip(leaves((sight, encoded)), leaves(alone), strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close((depth, semseg), _decode(model, alone[1], ('depth', 'semseg')), rtol=1e-4,
+                                       atol=1e-4)
+
+
+def test_what_does_not_fit_together_is_done_apart(model):
+    batcher = Batcher(model, window_s=.05)
+    batcher.clients = 2
+    both, colour = at_once([lambda: batcher.do(_look, images(model, 0), {}),
+                            lambda: batcher.do(_look, images(model, 1, depth=False), {})])
+    assert list(both[0].tokens) == ['rgb', 'depth'] and list(colour[0].tokens) == ['rgb']
+    assert (batcher.batches, batcher.steps) == (2, 2)
+
+
+def test_nobody_waits_longer_than_the_window_or_for_more_than_all(model):
+    batcher = Batcher(nn.Identity(), window_s=.2)
+    batcher.clients = 5
+    start = time.monotonic()
+    assert batcher.do(doubled, torch.ones(1, 2))['twice'].tolist() == [[2, 2]]
+    assert time.monotonic() - start >= .2
+    patient = Batcher(nn.Identity(), window_s=600)
+    patient.clients = 2
+    counts = at_once([lambda n=n: patient.do(doubled, torch.full((1, n + 1), 1.))['count'][0].item()
+                      for n in range(2)])
+    assert counts == [1, 2] and patient.batches == 2
+
+
+def test_the_oldest_goes_first_and_no_batch_is_larger_than_allowed():
+    order, batcher = [], Batcher(nn.Identity(), window_s=.001, most=2)
+    busy, go = threading.Event(), threading.Event()
+
+    def slow(_, x):
+        busy.set()
+        go.wait(10)
+        return x
+
+    def noted(_, x):
+        order.append(x[:, 0].tolist())
+        return x
+
+    with ThreadPoolExecutor(6) as pool:
+        first = pool.submit(batcher.do, slow, torch.zeros(1, 1))
+        busy.wait(10)
+        waiting = []
+        for number in range(5):
+            waiting.append(pool.submit(batcher.do, noted, torch.full((1, 1), float(number))))
+            end = time.monotonic() + 10
+            while len(batcher._waiting) <= number and time.monotonic() < end:
+                time.sleep(.001)
+        go.set()
+        assert [job.result(10).item() for job in waiting] == [0, 1, 2, 3, 4]
+        first.result(10)
+    assert order == [[0, 1], [2, 3], [4]]
+
+
+def test_a_fault_costs_only_the_one_whose_it_is():
+    def picky(_, x):
+        if (x < 0).any():
+            raise ValueError('negative')
+        return x
+
+    batcher = Batcher(nn.Identity(), window_s=600)
+    batcher.clients = 3
+
+    def told(value):
+        try:
+            return batcher.do(picky, torch.full((1, 1), value)).item()
+        except ValueError as error:
+            return str(error)
+
+    assert at_once([lambda v=v: told(v) for v in (1., -1., 2.)]) == [1, 'negative', 2]
+
+
+@pytest.mark.parametrize('options', [{'window_s': 0}, {'window_s': .1, 'most': 1}])
+def test_windows_and_sizes_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValueError, match='give more than 0 and at least 2'):
+        Batcher(nn.Identity(), **options)
