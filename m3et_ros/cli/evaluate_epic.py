@@ -34,7 +34,10 @@ def epic(
                                                 'the challenge.')] = True,
         device: Annotated[str, typer.Option(help='cpu, cuda or cuda:N.')] = 'cpu',
         as_json: Json = False) -> None:
-    """Foresee the next action from the labels of the past: top-1, top-5, mean top-5 recall; no pixels."""
+    """Foresee the next action from the labels of the past: top-1, top-5, mean top-5 recall; no pixels.
+
+    Recordings are scored from their pixels by m3et evaluate actions BAG... --segments CSV.
+    """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.epic_lists import read_classes
     from m3et_ros.data.history_checkpoint import load_history

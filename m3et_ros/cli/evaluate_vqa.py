@@ -6,6 +6,7 @@
 --out gets what `m3et evaluate eqa` writes, by the same rules.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,15 +33,25 @@ def check_options(context: typer.Context) -> None:
     Raises:
         Refused: one was, or there are recordings without questions.
     """
+    refuse_idle_options(context, OF_KITCHENS, OF_BAGS)
+    if context.params['bags'] and not context.params['questions']:
+        raise Refused('recordings were given without questions about them; give --questions (m3et record --vqa writes '
+                      'such a file).')
+
+
+def refuse_idle_options(context: typer.Context, of_kitchens: Sequence[str], of_bags: Sequence[str]) -> None:
+    """See that no option was given that has a meaning only for kitchens, or only for recordings, where the other is
+    looked at.
+
+    Raises:
+        Refused: one was.
+    """
     bags = context.params['bags']
-    strange = next((name for name in (OF_KITCHENS if bags else OF_BAGS) if _given(context, name)), None)
+    strange = next((name for name in (of_kitchens if bags else of_bags) if _given(context, name)), None)
     if strange is not None:
         flag = next(one.opts[0] for one in context.command.params if one.name == strange)
         raise Refused(f'{flag} is for kitchens of a cache, and recordings were given; leave one of them out.' if bags
                       else f'{flag} is for recordings, and none was given; name some, or leave it out.')
-    if bags and not context.params['questions']:
-        raise Refused('recordings were given without questions about them; give --questions (m3et record --vqa writes '
-                      'such a file).')
 
 
 def _given(context: typer.Context, name: str) -> bool:
