@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from m3et_ros.layers.order import placed
+
 EPS = 1e-6  # of every LayerNorm in the Transformer parts (MultiMAE, ViT)
 
 
@@ -92,10 +94,12 @@ class SelfAttention(nn.Module):
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         return self.proj(_merge(attend(q, state, causal))), state
 
-    def renew(self, x: Tensor, places: Tensor, kept: AttentionState) -> tuple[Tensor, AttentionState]:
-        """Attend from some tokens x (B, K, d), at places (K,) int64, to all of kept with these in it."""
+    def renew(self, x: Tensor, places: Tensor | None,
+              kept: AttentionState | None) -> tuple[Tensor, AttentionState]:
+        """Attend from some tokens x (B, K, d), at places (K,) int64, to all of kept with these in it; None: to x."""
         q, k, v = (_split(t, self.heads) for t in self.qkv(x).chunk(3, -1))
-        kept = AttentionState(kept.k.index_copy(2, places, k), kept.v.index_copy(2, places, v), None)
+        k, v = (placed(old, 2, places, new) for old, new in zip(kept[:2] if kept else (None, None), (k, v)))
+        kept = AttentionState(k, v, None)
         return self.proj(_merge(attend(q, kept, False))), kept
 
     def look(self, x: Tensor, before: AttentionState) -> Look:
@@ -123,12 +127,14 @@ class TransformerBlock(nn.Module):
         x = x + self.mlp(self.norm2(x))
         return (x, state) if return_state else x
 
-    def blank(self, x: Tensor) -> AttentionState:
-        """What renew keeps of as many tokens as x (B, L, d) has, before it has seen any."""
-        return AttentionState(*(_split(torch.zeros_like(x), self.attention.heads) for _ in 'kv'), None)
+    def renew(self, x: Tensor, places: Tensor | None, kept: AttentionState | None) -> tuple:
+        """Some tokens (B, K, d) anew among those of an earlier pass: theirs, what is kept, the state after all.
 
-    def renew(self, x: Tensor, places: Tensor, kept: AttentionState) -> tuple[Tensor, AttentionState, AttentionState]:
-        """Some tokens (B, K, d) anew among those of an earlier pass: theirs, what is kept, the state after all."""
+        Args:
+            x: the new ones.
+            places: theirs, (K,) int64, distinct; None = x is all tokens, in order.
+            kept: of the pass before; None with places.
+        """
         attended, kept = self.attention.renew(self.norm1(x), places, kept)
         x = x + attended
         return x + self.mlp(self.norm2(x)), kept, kept

@@ -49,15 +49,19 @@ class MambaLayer(nn.Module):
         x = x + (y.flip(1) if flipped else y)
         return (x, after.ssm) if return_state else x
 
-    def blank(self, x: Tensor) -> Tensor:
-        """What renew keeps of as many tokens as x (B, L, d) has, before it has seen any."""
-        return x.new_zeros(*x.shape[:2], self.mixer.stream_width)
+    def renew(self, x: Tensor, places: Tensor | None, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Some tokens (B, K, d) anew among those of an earlier pass: theirs, what is kept, the state after all.
 
-    def renew(self, x: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Some tokens (B, K, d) anew among those of an earlier pass: theirs, what is kept, the state after all."""
-        # What is kept stands in the order of the scan.
-        y, kept, state = self.mixer.renew(self.norm(x), kept.shape[1] - 1 - places if self.backward else places, kept)
-        return x + y, kept, state
+        Args:
+            x: the new ones.
+            places: theirs, (K,) int64, distinct; None = x is all tokens, in order.
+            kept: of the pass before, in the order of its scan; None with places.
+        """
+        u, flipped = self.norm(x), self.backward and places is None
+        if self.backward and places is not None:
+            places = kept.shape[1] - 1 - places
+        y, kept, state = self.mixer.renew(u.flip(1) if flipped else u, places, kept)
+        return x + (y.flip(1) if flipped else y), kept, state
 
 
 class MambaBlock(MambaLayer):
@@ -77,7 +81,7 @@ class MambaBlock(MambaLayer):
         x = x + self.mlp(self.norm2(x))
         return (x, state) if return_state else x
 
-    def renew(self, x: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def renew(self, x: Tensor, places: Tensor | None, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """As MambaLayer."""
         x, kept, state = super().renew(x, places, kept)
         return x + self.mlp(self.norm2(x)), kept, state
@@ -92,7 +96,7 @@ class Pass(NamedTuple):
 
     outputs: of the stages, each (B, L, d), as HybridStack.forward gives them.
     states: one a layer, as HybridStack.forward gives them.
-    kept: one a layer: keys and values, or (B, L, stream_width) of a mixer in the order of its scan.
+    kept: one a layer: keys and values, or (B, L, width) of a mixer in the order of its scan.
     """
 
     outputs: list[Tensor]
@@ -163,7 +167,7 @@ class HybridStack(nn.Module):
         outputs[-1] = self.norm(x)
         return (outputs, kept) if return_states else outputs
 
-    def renew(self, x: Tensor, places: Tensor, before: Pass | None = None) -> Pass:
+    def renew(self, x: Tensor, places: Tensor | None = None, before: Pass | None = None) -> Pass:
         """Encode some tokens anew among those of an earlier pass, whose others stay as they are.
 
         The new ones attend to all tokens and are scanned among all of them. The others do not learn of them, which is
@@ -171,13 +175,13 @@ class HybridStack(nn.Module):
 
         Args:
             x: (B, K, d).
-            places: of x among the L tokens, (K,) int64, distinct.
-            before: the earlier pass; None = x is all of them, in order.
+            places: of x among the L tokens, (K,) int64, distinct; None = x is all of them, in order.
+            before: the earlier pass; None with places.
 
         Returns:
             The pass, of all tokens.
         """
-        kept = [layer.blank(x) for layer in self.layers] if before is None else before.kept
+        kept = [None] * len(self.layers) if before is None else before.kept
         new, states, outputs = [], [], []
         for place, layer in enumerate(self.layers):
             x, own, state = layer.renew(x, places, kept[place])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from m3et_ros.layers.order import placed
 from m3et_ros.ops.precision import work_dtype
 from m3et_ros.ops.selective_scan import selective_scan, selective_step
 from m3et_ros.ops.ssd import ssd, ssd_step
@@ -131,28 +132,24 @@ class Mamba1(_Mixer):
         y, ssm = selective_scan(x, dt, A, B, C, D=self.D, z=z, state=state and state.ssm)
         return self.out_proj(y), MambaState(conv, ssm)
 
-    @property
-    def stream_width(self) -> int:
-        """Numbers that renew keeps of a token: what goes into the convolution."""
-        return self.d_in
-
-    def renew(self, u: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def renew(self, u: Tensor, places: Tensor | None, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Mix some tokens anew among those of an earlier pass, at the cost of these tokens and of the scan of all.
 
         Args:
             u: (B, K, d), the tokens that are new, in any order.
-            places: where each stands in the order of the scan, (K,) int64, distinct.
-            kept: (B, L, stream_width) of the pass before.
+            places: where each stands in the order of the scan, (K,) int64, distinct; None = u is all tokens, in order.
+            kept: (B, L, width) of the pass before, what goes into convolution and scan; None with places.
 
         Returns:
             (B, K, d); kept with the new tokens in it; the state after the last of all L tokens, as MambaState.ssm.
         """
         x, z = self.in_proj(u).chunk(2, -1)
-        kept = kept.index_copy(1, places, x)
+        kept = placed(kept, 1, places, x)
         x, _ = self._convolve(kept, None)
         dt, B, C = self._project(x)
         y, ssm = selective_scan(x, dt, self._A(None), B, C, D=self.D)
-        return self.out_proj(y[:, places] * F.silu(z)), kept, ssm
+        y = y if places is None else y[:, places]
+        return self.out_proj(y * F.silu(z)), kept, ssm
 
     def _advance(self, u_t: Tensor, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         x, z = self.in_proj(u_t).chunk(2, -1)
@@ -214,19 +211,15 @@ class Mamba2(_Mixer):
         y, ssm = ssd(x, dt, A, B, C, D=self.D, state=state and state.ssm, chunk=self.chunk)
         return self.out_proj(self.norm(y.flatten(-2), z)), MambaState(conv, ssm)
 
-    @property
-    def stream_width(self) -> int:
-        """Numbers that renew keeps of a token: what goes into the convolution, and its step sizes."""
-        return self.conv1d.in_channels + self.H
-
-    def renew(self, u: Tensor, places: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def renew(self, u: Tensor, places: Tensor | None, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """As Mamba1.renew."""
         z, xBC, dt = self._project(u)
-        kept = kept.index_copy(1, places, torch.cat([xBC, dt], -1))
+        kept = placed(kept, 1, places, torch.cat([xBC, dt], -1))
         xBC, dt = kept.split([self.conv1d.in_channels, self.H], -1)
         x, B, C = self._parts(self._convolve(xBC, None)[0])
         y, ssm = ssd(x, dt, self._A(None), B, C, D=self.D, chunk=self.chunk)
-        return self.out_proj(self.norm(y.flatten(-2)[:, places], z)), kept, ssm
+        y = y.flatten(-2) if places is None else y.flatten(-2)[:, places]
+        return self.out_proj(self.norm(y, z)), kept, ssm
 
     def _advance(self, u_t: Tensor, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         z, xBC, dt = self._project(u_t)

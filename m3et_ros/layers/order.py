@@ -1,6 +1,6 @@
-"""Orders in which a scan may visit a grid of tokens (papers.md sections 2.3, 4 and 8).
+"""Orders in which a scan may visit a grid of tokens (papers.md sections 2.3, 4 and 8), and tokens put in their places.
 
-Every function gives a permutation of rows * cols raster ids, int64: `tokens[:, p]` is the sequence to scan and
+An order is a permutation of rows * cols raster ids, int64: `tokens[:, p]` is the sequence to scan and
 `scanned[:, inverse(p)]` puts the result back into raster order. Grids need not be square.
 """
 
@@ -34,6 +34,11 @@ def blocks(rows: int, cols: int, size: int = 3) -> Tensor:
                          'choose a block size that divides both sides')
     grid = raster(rows, cols).view(rows // size, size, cols // size, size)
     return grid.transpose(1, 2).reshape(-1)
+
+
+def placed(kept: Tensor | None, dim: int, places: Tensor | None, new: Tensor) -> Tensor:
+    """What is kept of tokens, with new ones put at places (K,) int64 of a dimension; all are new where that is None."""
+    return new if places is None else kept.index_copy(dim, places, new)
 
 
 def inverse(permutation: Tensor) -> Tensor:
