@@ -119,7 +119,7 @@ class M3ET(nn.Module):
         if held is None or places is None:
             tokens = {m: self.adapters[m](values) for m, values in images.items()}
             x = torch.cat([self._place(m, t) for m, t in tokens.items()], 1)
-            passed = self.encoder.renew(x, torch.arange(x.shape[1], device=x.device))
+            passed = self.encoder.renew(x)
         else:
             if list(images) != list(held.sight.tokens):
                 raise ValueError(f'images are {", ".join(images)} and {", ".join(held.sight.tokens)} are held; give '
