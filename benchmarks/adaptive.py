@@ -1,0 +1,215 @@
+"""Adaptive tokens against full ones on the same frames: share encoded, time, answers, depth and segmentation.
+
+    python benchmarks/adaptive.py --bag BAG         # writes benchmarks/results/adaptive.json
+
+Kitchens of the test split are rendered as they are needed, seen by a camera that stands still and by one that the
+person wears. All sides get the same frames, in turn, in one process on one thread. A side's questions are answered from
+what it sees at that moment, older patches and all; the side "asked whole" answers as the robot does. Then the speed of
+the sizes for shares of their tokens, with random weights. BAG, where given, is any recording with a colour camera; of
+it the share and the time alone are told. --only measures some of these parts and keeps the others as they were written.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scenes import CAMERAS, Look, stream
+from timing import RESULTS, error, finish, interleaved, one_thread, options, ratios
+
+from m3et_ros.cli.output import note
+from m3et_ros.cli.progress import track
+from m3et_ros.data.bag_frames import frames
+from m3et_ros.data.bag_topics import find_camera
+from m3et_ros.data.bags import BagReader
+from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.types import Frame
+from m3et_ros.evaluation.depth import depth_rates, depth_sums
+from m3et_ros.evaluation.segmentation import confusion, segmentation_scores
+from m3et_ros.models.registry import build
+from m3et_ros.runtime.adaptive import Adaptive
+from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.kernels import use_built
+from m3et_ros.runtime.models import open_checkpoint
+
+THRESHOLDS = (.1, .25)
+SIZES = ('kitchen', 'base_ssd', 'base')
+SHARES = (1 / 4, 1 / 2, 3 / 4)
+ASKED = 'asked whole'
+PARTS = (*CAMERAS, 'recording', 'sizes')
+DENSE_EVERY = 5
+"""Of so many frames one is decoded and scored."""
+
+
+@dataclass
+class Side:
+    """An engine and what it has done."""
+
+    engine: Engine
+    # Whether it is asked as a robot is, which has a frame encoded whole.
+    whole: bool = False
+    # Milliseconds of CPU time and share of the tokens, by frame.
+    ms: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    # What was answered.
+    answers: list[str] = field(default_factory=list)
+    # Rows of depth_sums over all pixels and over those that the camera did not know, and confusion matrices.
+    depth: list[np.ndarray] = field(default_factory=list)
+    holes: list[np.ndarray] = field(default_factory=list)
+    classes: list[np.ndarray] = field(default_factory=list)
+
+    def see(self, frame: Frame) -> View:
+        """Encode the next frame, timed."""
+        start = time.process_time_ns()
+        view = self.engine.encode(frame, stream=True)
+        self.ms.append((time.process_time_ns() - start) / 1e6)
+        self.shares.append(view.share)
+        return view
+
+    @torch.inference_mode()
+    def answer(self, view: View, questions: Sequence[str]) -> None:
+        """Answer from what is seen, or as the robot would."""
+        if self.whole:
+            self.answers += [self.engine.classify(one, [view], top_k=1)[0].label for one in questions]
+        elif questions:
+            model, tokenizer = self.engine.checkpoint.model, self.engine.checkpoint.tokenizer
+            heard = model.hear(view.sight, *tokenizer.encode(questions, model.config.text_length))
+            self.answers += [self.engine.labels.answers[i] for i in model.answer_logits(heard).argmax(-1).tolist()]
+
+    @torch.inference_mode()
+    def decode(self, view: View, look: Look) -> None:
+        """Score depth and segmentation."""
+        model, scale = self.engine.checkpoint.model, view.scale
+        metres = model.decode(view.encoded, 'depth')[0].numpy() * scale.std + scale.mean
+        self.depth.append(depth_sums(metres, look.depth[None])[0])
+        self.holes.append(depth_sums(metres, look.depth[None], np.isnan(look.frame.depth)[None])[0])
+        classes = model.decode(view.encoded, 'semseg').argmax(1).numpy()
+        self.classes.append(confusion(classes, look.labels[None], model.config.classes)[0])
+
+
+def sides_of(checkpoint: Checkpoint, thresholds: Sequence[float]) -> dict[str, Side]:
+    """Full, adaptive of each threshold, and the default asked as a robot is; all on the same weights."""
+    def adaptive(threshold: float) -> Engine:
+        return Engine(checkpoint, tokens='adaptive', adaptive=Adaptive(threshold))
+
+    return {'full': Side(Engine(checkpoint)), **{f'{t:g}': Side(adaptive(t)) for t in thresholds},
+            ASKED: Side(adaptive(Adaptive.threshold), whole=True)}
+
+
+def follow(sides: dict[str, Side], looks: Iterable[Look]) -> list[str]:
+    """Show a stream to all sides, each frame beginning with another one; the true answers to what was asked."""
+    truth, names = [], list(sides)
+    for number, look in enumerate(looks):
+        turn = number % len(names)
+        views = {name: sides[name].see(look.frame) for name in names[turn:] + names[:turn]}
+        truth += [question.answer for question in look.questions]
+        for name, view in views.items():
+            sides[name].answer(view, [question.text for question in look.questions])
+            if number % DENSE_EVERY == 0 and not sides[name].whole:
+                sides[name].decode(view, look)
+    return truth
+
+
+def told(sides: dict[str, Side], truth: Sequence[str]) -> dict[str, Any]:
+    """What came out of a camera's streams."""
+    rows, full = {}, np.array(sides['full'].answers)
+    for name, side in sides.items():
+        answers = np.array(side.answers)
+        rows[name] = {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3),
+                      'accuracy': round(float(np.mean(answers == np.array(truth))), 4),
+                      'answers_as_full': round(float(np.mean(answers == full)), 4)}
+        if side.depth:
+            depth, holes = (depth_rates(np.sum(rows, 0))[..., 0] for rows in (side.depth, side.holes))
+            rows[name] |= {'depth_rmse_m': round(float(depth), 4), 'holes_rmse_m': round(float(holes), 4),
+                           'miou': round(segmentation_scores(np.sum(side.classes, 0)).miou, 4)}
+    return {'frames': len(sides['full'].ms), 'questions': len(truth), 'sides': rows}
+
+
+def kitchens(checkpoint: Checkpoint, camera: str, asked: Any) -> dict[str, Any]:
+    """The streams of one camera through all sides."""
+    sides, truth = sides_of(checkpoint, asked.thresholds), []
+    seeds = range(asked.first, asked.first + asked.kitchens)
+    for seed in track(seeds, len(seeds), f'camera {camera}', 'kitchen'):
+        for side in sides.values():
+            side.engine.reset_sight()
+        truth += follow(sides, stream(seed, camera, seconds=asked.seconds, hz=asked.hz,
+                                      size=checkpoint.model.config.image_size))
+    return told(sides, truth) | {'hz': asked.hz}
+
+
+def recording(checkpoint: Checkpoint, path: Path, thresholds: Sequence[float], most: int) -> dict[str, Any]:
+    """Share and time on a recording; it has no truth."""
+    sides = sides_of(checkpoint, thresholds)
+    del sides[ASKED]
+    names, stamps = list(sides), []
+    with BagReader(path) as bag:
+        camera = find_camera(bag)
+        seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth)
+        for number, (frame, _) in enumerate(zip(seen, range(most))):
+            turn = number % len(names)
+            stamps.append(frame.stamp_ns)
+            for name in names[turn:] + names[:turn]:
+                sides[name].see(frame)
+    rows = {name: {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3)}
+            for name, side in sides.items()}
+    return {'name': path.name, 'frames': len(stamps), 'sides': rows,
+            'hz': round(1e9 / statistics.median(np.diff(stamps)), 1) if len(stamps) > 1 else None}
+
+
+@torch.inference_mode()
+def speed(name: str, rounds: int) -> dict[str, Any]:
+    """Time of the encoder of a size for shares of its tokens."""
+    model, random = build(name).eval(), torch.Generator().manual_seed(0)
+    S = model.config.image_size
+    images = {'rgb': torch.randn(1, 3, S, S, generator=random), 'depth': torch.randn(1, 1, S, S, generator=random)}
+    if name != 'kitchen':  # 588 tokens are those of three modalities
+        s = model.config.semseg_size
+        images['semseg'] = torch.randint(model.config.classes, (1, s, s), generator=random)
+    held = model.see_anew(images)
+    N = held.sight.source.shape[1]
+    work = {'see': lambda: model.see(images), 'all': lambda: model.see_anew(images)}
+    for share in reversed(SHARES):
+        places = torch.randperm(N, generator=random)[:round(share * N)].sort().values
+        work[f'{share:g}'] = lambda places=places: model.see_anew(images, places, held)
+    off = error(held.sight.stages[-1], model.see(images).stages[-1])
+    ms = interleaved(work, rounds, name)
+    return {'tokens': N, 'cpu_ms': ms, 'times_as_fast': ratios(ms, 'see'), 'error': {'all': f'{off:.1e}'}}
+
+
+def main() -> None:
+    """Measure what was asked for and write it."""
+    parser = options(__doc__, rounds=3)
+    parser.add_argument('--model', default='kitchen', help='checkpoint')
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, help='parts to measure')
+    parser.add_argument('--bag', type=Path, help='recording of a camera')
+    parser.add_argument('--first', type=int, default=23_000, help='first seed, 20000 and up')
+    parser.add_argument('--kitchens', type=int, default=12, help='number of kitchens')
+    parser.add_argument('--seconds', type=float, default=10., help='of each kitchen')
+    parser.add_argument('--hz', type=float, default=10., help='frames a second')
+    parser.add_argument('--most', type=int, default=300, help='most frames of the recording')
+    parser.add_argument('--thresholds', type=float, nargs='+', default=THRESHOLDS)
+    asked = parser.parse_args()
+    one_thread()
+    use_built()
+    path = asked.results or RESULTS / 'adaptive.json'
+    document = json.loads(path.read_text()) if path.is_file() else {}
+    checkpoint = replace(open_checkpoint(asked.model), heads={})
+    document |= {'model': checkpoint.model_id, 'rounds': asked.rounds, 'defaults': asdict(Adaptive())}
+    for part in asked.only:
+        note(f'{part} ...')
+        if part in CAMERAS:
+            document[part] = kitchens(checkpoint, part, asked)
+        elif part == 'sizes':
+            document['sizes'] = {name: speed(name, asked.rounds) for name in SIZES}
+        elif asked.bag:
+            document[part] = recording(checkpoint, asked.bag, asked.thresholds, asked.most)
+        finish('adaptive', document, path)
+
+
+if __name__ == '__main__':
+    main()
