@@ -26,6 +26,7 @@ def record_vqa(wish: Wish, *, as_json: bool) -> None:
     try:
         drawn = draw(frames, wish.questions * len(done), rng)
     except ValueError as error:
-        raise Refused(f'{error}; record 100 or more.') from error
+        raise Refused('nothing was seen in two ways, so that a question would give its answer away; record more '
+                      f'frames, 100 or more, or more episodes. What was recorded stays in {wish.out}.') from error
     write_asked(wish, done, [question for seed, own in zip(done, drawn)
                              for question in worded_at(own, wish.bag(seed).name, rng)], as_json)

@@ -59,6 +59,12 @@ def test_the_bag_is_that_of_a_recording_without_questions(tmp_path):
     assert looks[0] == looks[1] and len(looks[0]) == 20
 
 
+def test_too_little_to_be_asked_about_leaves_the_bag(tmp_path, capsys):
+    assert record(tmp_path / 'bag', '--vqa', '--frames', 2) == 1
+    assert 'more episodes' in capsys.readouterr().err
+    assert {file.name for file in (tmp_path / 'bag').iterdir()} == {'bag.mcap', 'metadata.yaml', 'segments.csv'}
+
+
 @pytest.mark.parametrize(('options', 'words'), [
     (('--vqa', '--frames', 1), '--frames is 1'), (('--vqa', '--eqa'), '--eqa and --vqa'),
     (('--episodes', 2), '--eqa or --vqa')])
