@@ -20,6 +20,7 @@ SPEED = {
     'codec': 'images between messages and arrays',
     'node': 'the whole node on a bag; --bag PATH gives another',
     'age': 'age of results behind a fast camera and a slow model',
+    'fleet': 'frames of many robots each by itself and in batches',
     'scaling': 'time and memory against tokens, batch, image size and number of robots',
 }
 """Benchmarks by name and what each measures, in the order in which `all` runs them."""

@@ -27,9 +27,9 @@ from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.backends.prepared import PLAN
 from m3et_ros.runtime.engine import Engine, View
-from m3et_ros.runtime.models import open_checkpoint
 from m3et_ros.runtime.selftest import self_test
 from m3et_ros.runtime.session import Session
+from m3et_ros.runtime.shared import Models
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -42,8 +42,16 @@ class ModelNode(LifecycleNode):
     worker: Worker | None = None
     inputs: CameraInputs | None = None
 
-    def __init__(self, **kwargs):
+    def __init__(self, *, models: Models | None = None, beside: parameters.Table = (), **kwargs):
+        """Declare parameters and what does not depend on the model.
+
+        Args:
+            models: opens models; None = of its own.
+            beside: parameters of other nodes of the process, which are no mistake where they are given for all nodes.
+            kwargs: of the node.
+        """
         super().__init__('model', **kwargs)
+        self._models = models or Models()
         self.settings = parameters.declare(self)
         self.add_post_set_parameters_callback(self._on_parameters)
         self.health = Health(self)
@@ -55,7 +63,7 @@ class ModelNode(LifecycleNode):
         self.diagnostics = Diagnostics(self, self.health.status)
         self.create_service(interfaces.LOAD_MODEL.kind, interfaces.LOAD_MODEL.name, self._on_load_model)
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
-        for sentence in parameters.unknown_overrides(self):
+        for sentence in parameters.unknown_overrides(self, others=beside):
             self.get_logger().warning(sentence)
 
     @property
@@ -154,8 +162,8 @@ class ModelNode(LifecycleNode):
         settings = self.settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        engine = Engine(open_checkpoint(name, seed=settings.seed), tokens=settings.tokens,
-                        adaptive=Adaptive(settings.tokens_threshold))
+        checkpoint, shared = self._models.open(name, seed=settings.seed)
+        engine = Engine(checkpoint, tokens=settings.tokens, adaptive=Adaptive(settings.tokens_threshold), shared=shared)
         plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]
         engine.prepare(settings.runtime, precision=settings.precision, device=settings.device, plan=plan,
                        tell=self.get_logger().info)

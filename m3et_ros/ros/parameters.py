@@ -106,8 +106,8 @@ PARAMETERS: Table = (
       choices=('auto', 'torch', 'compile', 'openvino', 'cuda')),
     P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
     P('tokens', 'full', 'Which patches of a frame are encoded: full, all of them; adaptive, with runtime torch, those '
-      'that changed and in turn the others, which pays where the camera stands still. A frame that is asked about is '
-      'encoded whole.', choices=TOKENS),
+      'that changed and in turn the others, which pays where the camera stands still. A question has the newest frame '
+      'encoded whole; the standing instruction has not.', choices=TOKENS),
     P('tokens_threshold', 0.1, 'With adaptive tokens, how much a patch must differ on average to be encoded, in '
       'standardised units: a tenth is about six of 255 grey levels, or 8 cm of depth with the shipped model.', 0, 10),
     P('threads', 0, 'CPU threads of the model; 0 leaves the choice to torch.', 0, 64),
@@ -196,17 +196,17 @@ def snapshot(node: Node, table: Table = PARAMETERS) -> Any:
     return settings_type(table)(**{spec.name: node.get_parameter(spec.name).value for spec in table})
 
 
-def unknown_overrides(node: Node, table: Table = PARAMETERS) -> list[str]:
+def unknown_overrides(node: Node, table: Table = PARAMETERS, others: Table = ()) -> list[str]:
     """One sentence per parameter that the user gave and nobody declared; rclpy ignores those silently.
 
-    Call it when the node has declared everything.
+    Call it when the node has declared everything. `others` are parameters of other nodes of the process.
     """
     # rclpy has no public way to ask for the overrides a node was started with.
     given = [name for name in node._parameter_overrides if not name.startswith('qos_overrides.')]
     known = [spec.name for spec in table]
     sentences = []
     for name in sorted(given):
-        if node.has_parameter(name):
+        if node.has_parameter(name) or name in {spec.name for spec in others}:
             continue
         near = difflib.get_close_matches(name, known, 1)
         hint = f'did you mean {near[0]}?' if near else 'remove it from the parameter file or the command line.'

@@ -93,6 +93,20 @@ def test_robot_becomes_active_and_reads_the_named_camera(robot):
 
 
 @launch_pytest.fixture
+def fleet():
+    """Two robots in one process, with cameras of another name."""
+    return included('fleet.launch.py', robots='left,right', camera='head', batch_window_s='0.01', **SMALL)
+
+
+@pytest.mark.launch(fixture=fleet)
+def test_each_robot_of_a_fleet_reads_the_camera_in_its_namespace(fleet):
+    for name in ('left', 'right'):
+        assert first_image(f'/{name}/model/depth/image', feed=f'/{name}/head/color/image_raw').encoding == '32FC1'
+    yield
+    assert all_ended_well()
+
+
+@launch_pytest.fixture
 def recording(tmp_path_factory):
     """A short recording with compressed images, as cameras are recorded in the field; it ends by itself."""
     from m3et_ros.data.bag_writer import BagWriter

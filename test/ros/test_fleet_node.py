@@ -1,0 +1,116 @@
+"""Several robots in one process of its own: real DDS, real messages, one model."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.msg import ActionAnticipation
+from m3et_ros.ros.fleet_node import namespaces
+from m3et_ros.ros.images import to_image_msg
+from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.srv import AskQuestion
+
+
+class Fleet:
+    """The process, and what is around its robots."""
+
+    def __init__(self, ros, *parameters):
+        self.ros, self.node = ros, ros.node('around')
+        words = ['autostart:=true', 'model:=tiny', *parameters]
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'm3et_ros.ros.fleet_node', '--ros-args', *(w for p in words for w in ('-p', p))],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.cameras, self.seen, self.askers = {}, {}, {}
+
+    def robot(self, name):
+        """Give a robot a camera and a listener, and wait until it sees."""
+        self.cameras[name] = self.node.create_publisher(Image, f'/{name}/rgb/image_raw', 1)
+        self.seen[name] = []
+        self.node.create_subscription(ActionAnticipation, f'/{name}/model/anticipation', self.seen[name].append, 1)
+        self.askers[name] = self.node.create_client(AskQuestion, f'/{name}/model/ask')
+        self.ros.until(lambda: self.cameras[name].get_subscription_count() and self.askers[name].service_is_ready(), 60)
+
+    def look(self, name, seconds):
+        """Show a frame, again and again, until the robot has seen it."""
+        header = Header(stamp=stamp_msg(seconds * 10**9), frame_id=name)
+        image = to_image_msg(np.full((48, 64, 3), 90, np.uint8), 'rgb8', header)
+
+        def served():
+            self.cameras[name].publish(image)
+            time.sleep(.1)
+            return any(message.header.stamp.sec == seconds for message in self.seen[name])
+
+        self.ros.until(served)
+
+    def ask(self, name):
+        """What a robot says about its episode."""
+        request = AskQuestion.Request(question='what was there?', scope='episode')
+        return self.ros.until(self.askers[name].call_async(request).result, 30)
+
+    def stop(self):
+        """End the process: exit code and what it printed."""
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, output
+
+
+@pytest.fixture
+def fleet(ros):
+    started = []
+
+    def start(*parameters):
+        started.append(Fleet(ros, *parameters))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def test_robots_see_and_remember_each_for_itself_and_one_may_rest(fleet, ros):
+    both = fleet('robots:=left,arm/right', 'batch_window_s:=0.02')
+    for name in ('left', 'arm/right'):
+        both.robot(name)
+    for second in (100, 101):
+        both.look('left', second)
+    both.look('arm/right', 200)
+    assert {message.header.frame_id for message in both.seen['left']} == {'left'}
+    assert {message.header.stamp.sec for message in both.seen['arm/right']} == {200}
+    left, right = both.ask('left').answer, both.ask('arm/right').answer
+    assert (left.span_start.sec, left.header.stamp.sec) == (100, 101) and left.frames_used >= 2
+    assert (right.span_start.sec, right.header.stamp.sec) == (200, 200)
+
+    client = both.node.create_client(ChangeState, '/left/model/change_state')
+    ros.until(client.service_is_ready)
+    rest = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+    assert ros.until(client.call_async(rest).result).success
+    both.look('arm/right', 201)
+    assert not both.ask('left').success and both.ask('arm/right').success
+    code, output = both.stop()
+    assert code == 0 and 'Traceback' not in output, output
+    assert '2 robots share what is loaded; frames wait 0.02 s' in output and 'does not exist' not in output
+
+
+@pytest.mark.parametrize('words,sentence', [
+    (['robots:=left,left'], 'has /left twice'), ([], 'robots is empty'), (['robots:=a b'], 'is no namespace')])
+def test_a_fleet_that_cannot_be_is_refused_in_a_sentence(fleet, words, sentence):
+    process = fleet(*words).process
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and sentence in output and 'Traceback' not in output, output
+
+
+def test_namespaces_are_told_apart():
+    assert namespaces(' left, /arm/right/') == ['/left', '/arm/right']
+    with pytest.raises(InputError, match='no namespace'):
+        namespaces('1st')
