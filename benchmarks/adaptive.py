@@ -138,7 +138,7 @@ def kitchens(checkpoint: Checkpoint, camera: str, asked: Any) -> dict[str, Any]:
         for side in sides.values():
             side.engine.reset_sight()
         truth += follow(sides, stream(seed, camera, seconds=asked.seconds, hz=asked.hz,
-                                      size=checkpoint.model.config.image_size))
+                                      size=checkpoint.model.config.image_size, backend=asked.backend))
     return told(sides, truth) | {'hz': asked.hz}
 
 
@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument('--kitchens', type=int, default=12, help='number of kitchens')
     parser.add_argument('--seconds', type=float, default=10., help='of each kitchen')
     parser.add_argument('--hz', type=float, default=10., help='frames a second')
+    parser.add_argument('--backend', default='auto', help='renderer: auto, egl, osmesa or raycast')
     parser.add_argument('--most', type=int, default=300, help='most frames of the recording')
     parser.add_argument('--thresholds', type=float, nargs='+', default=THRESHOLDS)
     asked = parser.parse_args()

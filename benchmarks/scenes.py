@@ -46,7 +46,7 @@ class Look:
 
 
 def stream(seed: int, camera: str, *, seconds: float, hz: float, size: int = 112, each_s: float = 1.,
-           asked: int = 12) -> Iterator[Look]:
+           asked: int = 12, backend: str = 'auto') -> Iterator[Look]:
     """Render a stream.
 
     Args:
@@ -57,12 +57,13 @@ def stream(seed: int, camera: str, *, seconds: float, hz: float, size: int = 112
         size: S; s is a quarter of it.
         each_s: seconds from one moment with questions to the next.
         asked: questions of such a moment.
+        backend: renderer, as Camera takes it.
     """
     episode = Episode(seed, fps=hz, **view_of(seed, size))
     free, first, every = episode.world.camera_pose, round(START_S * hz), max(1, round(each_s * hz))
     for _ in episode.run(first):
         pass
-    with Camera(episode, shadows=False) as eye:
+    with Camera(episode, backend=backend, shadows=False) as eye:
         for number in range(round(seconds * hz)):
             cut = number % round(CLIP_S * hz) == 0 if camera == 'still' else number == 0
             if camera == 'still' and cut:

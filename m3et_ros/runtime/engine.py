@@ -293,6 +293,7 @@ class Engine:
 
     def _encode_question(self, question: str, views: Sequence[View]) -> Encoded:
         """Let views be followed by a question; several become one context."""
+        # Under adaptive tokens too: if the instruction had its every frame encoded whole, nothing would be saved.
         if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
             return views[0].encoded
         text = self._text(question)

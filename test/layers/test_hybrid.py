@@ -112,3 +112,27 @@ def test_blocks_whose_attention_a_mixer_replaced():
     before, states = encoder(x[:, :5], return_states=True)
     after, _ = encoder(x[:, 5:], states=states, return_states=True)
     assert after[-1].shape == (2, 4, 16) and states[1].shape == (2, 2, 8, 8)
+
+
+@pytest.mark.parametrize('mixer, options', [('mamba1', {'N': 4}), ('mamba2', {'N': 8, 'P': 8, 'chunk': 4})])
+@pytest.mark.parametrize('schedule', ['M', 'MM', 'T', 'S', 'SS', 'MTMST'])
+def test_tokens_made_anew_are_those_of_a_whole_pass_where_nothing_before_them_is_old(schedule, mixer, options):
+    stack = HybridStack(d=16, schedule=schedule, heads=2, mixer=mixer, mixer_options=options, stages=1).eval()
+    old = torch.randn(2, 11, 16)
+    first = stack.renew(old)
+    outputs, states = stack(old, return_states=True)
+    torch.testing.assert_close(first.outputs, outputs)
+    torch.testing.assert_close(first.states, states)
+    places = torch.tensor([7, 0, 4])
+    # The same tokens again change nothing, however deep the stack.
+    again = stack.renew(old[:, places], places, first)
+    torch.testing.assert_close(again.outputs, outputs)
+    torch.testing.assert_close(again.states, states)
+    # Other tokens are what a whole pass says of them as long as what they meet is as new: in the first layer.
+    if len(schedule) == 1:
+        new = old.index_copy(1, places, torch.randn(2, 3, 16))
+        found, (whole, after) = stack.renew(new[:, places], places, first), stack(new, return_states=True)
+        torch.testing.assert_close(found.outputs[0][:, places], whole[0][:, places])
+        torch.testing.assert_close(found.states, after)
+        rest = torch.tensor([1, 2, 3, 5, 6, 8, 9, 10])
+        assert torch.equal(found.outputs[0][:, rest], first.outputs[0][:, rest])

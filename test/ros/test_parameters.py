@@ -54,6 +54,13 @@ def test_the_parameter_file_is_what_the_table_writes():
     assert FILE.read_text().startswith('# ros2 launch ')
 
 
+def test_other_tokens_than_full_and_adaptive_are_refused():
+    specs = {spec.name: spec for spec in PARAMETERS}
+    assert specs['tokens'].why_not('some') == "tokens is 'some'; give full or adaptive"
+    assert specs['tokens_threshold'].why_not(11.) == 'tokens_threshold is 11.0; give 0..10'
+    assert not specs['tokens'].why_not('adaptive')
+
+
 def test_the_documentation_lists_every_parameter():
     rows = as_markdown().splitlines()[2:]
     assert [row.split('`')[1] for row in rows] == [spec.name for spec in PARAMETERS]

@@ -226,6 +226,13 @@ def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monke
     assert later.share < 1 and same(later.sight, exact.newest.sight)
 
 
+def test_the_standing_instruction_is_answered_from_what_is_seen(session, monkeypatch):
+    for n in range(3):
+        view = session.see(replace(picture(n), instruction='where is the cup?'))
+    monkeypatch.setattr(session.engine._follower, 'whole', None)
+    assert view.share < 1 and session.ask('where is the cup?', [view], scope='frame', top_k=1).text
+
+
 def test_tokens_are_one_of_two():
     with pytest.raises(ValueError, match="tokens is 'some'; give full or adaptive"):
         Engine(untrained('tiny', 0), tokens='some')
