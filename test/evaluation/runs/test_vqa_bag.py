@@ -125,11 +125,11 @@ def test_a_clock_that_jumps_back_makes_no_frame_newer(engine, tmp_path):
 
 
 def test_a_cut_bag_is_asked_about_what_can_be_read(engine, tmp_path):
-    file = next(write(tmp_path / 'bag', range(0, 6000, 20), depth=False).glob('*.mcap'))
+    file = next(write(tmp_path / 'bag', range(0, 20_000, 20), depth=False).glob('*.mcap'))
     file.write_bytes(file.read_bytes()[:file.stat().st_size * 6 // 10])
-    part, *_ = examine_moments(engine, MOMENT, file, ask(.1, 5.9))
+    part, *_ = examine_moments(engine, MOMENT, file, ask(.1, 19.9))
     assert part['answers'][0]['frame_s'] == .1 and part['answers'][1]['answer'] is None
-    assert 'cut off' in part['troubles'][-1] and 0 < part['frames'] < 300
+    assert 'cut off' in part['troubles'][-1] and 0 < part['frames'] < 1000
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(InputError, match='bag.mcap'):
         examine_moments(engine, MOMENT, file, ask(0))
