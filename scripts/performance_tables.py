@@ -154,6 +154,38 @@ def decode() -> str:
     return '\n'.join(lines)
 
 
+def adaptive() -> str:
+    """What is encoded, how long it takes and what it costs in accuracy; then the speed of the sizes by share."""
+    found = load('adaptive')
+    if found is None:
+        return 'Not measured yet: `python benchmarks/adaptive.py`.'
+    names = {'full': 'full', 'asked whole': f'adaptive, {found["defaults"]["threshold"]:g}, asked as by a robot'}
+    lines = ['| Camera | Tokens, threshold | Encoded | CPU ms a frame | Right answers | Same answers as full | '
+             'Depth RMSE, m | In holes, m | mIoU |', '|---|---|---|---|---|---|---|---|---|']
+    for part, what in (('still', 'stands still'), ('carried', 'walks'), ('recording', 'walks, real kitchen')):
+        if part not in found:
+            continue
+        case = found[part]
+        for name, row in case['sides'].items():
+            told = [f'{row[key]:.1%}' if key in row else '-' for key in ('accuracy', 'answers_as_full')]
+            told += [f'{row[key]:.3f}' if key in row else '-' for key in ('depth_rmse_m', 'holes_rmse_m', 'miou')]
+            lines.append(f'| {what}, {case["hz"]:g} Hz | {names.get(name, f"adaptive, {name}")} | {row["share"]:.0%} | '
+                         f'{row["cpu_ms"]:.1f} | {" | ".join(told)} |')
+    counts = '; '.join(f'{part}: {found[part]["frames"]} frames, {found[part].get("questions", 0)} questions'
+                       for part in ('still', 'carried', 'recording') if part in found)
+    return '\n'.join(lines) + f'\n\nMeans over frames; {counts}.\n\n' + shares(found) + machine(found)
+
+
+def shares(found: dict[str, Any]) -> str:
+    """Encoder time of the sizes for shares of their tokens."""
+    lines = ['| Size, tokens | Encoder, CPU ms | all, to be gone on from | 3/4 | 1/2 | 1/4 |',
+             '|---|---|---|---|---|---|']
+    for name, row in found.get('sizes', {}).items():
+        fast = ' | '.join(f'{row["times_as_fast"][key]:.2f} x' for key in ('all', '0.75', '0.5', '0.25'))
+        lines.append(f'| {name}, {row["tokens"]} | {row["cpu_ms"]["see"]:.1f} | {fast} |')
+    return '\n'.join(lines) + '\n\n' if len(lines) > 2 else ''
+
+
 def machine(result: dict[str, Any]) -> str:
     """One sentence on where a result comes from."""
     e, sets = result['environment'], ('avx512_f', 'avx512_bf16', 'amx_bf16')
@@ -169,7 +201,7 @@ def page() -> str:
         SystemExit: a block is missing or there twice.
     """
     text = PAGE.read_text(encoding='utf-8')
-    blocks = {'goals': goals(), 'node': node(), 'decode': decode(),
+    blocks = {'goals': goals(), 'node': node(), 'decode': decode(), 'adaptive': adaptive(),
               **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'runtimes')}}
     for name, table in blocks.items():
         block = f'<!-- {name}: scripts/performance_tables.py -->\n{table}\n<!-- end -->'
