@@ -2,9 +2,10 @@
 
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split held_out --out results/epic
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic
+    m3et evaluate epic kitchens/2* --segments kitchens/segments.csv --model kitchen --out results/actions
 
 --out gets metrics.json, per_sample.csv and challenge.json (the official format). The same command on the same machine
-writes the same files byte for byte.
+writes the same files byte for byte. With recordings it is m3et evaluate actions: pixels are looked at.
 """
 
 import json
@@ -14,6 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
+from m3et_ros.cli import evaluate_actions
+from m3et_ros.cli.evaluate_vqa import given
 from m3et_ros.cli.output import Json, Refused, emit, note, say, table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.sittings import command_line
@@ -24,9 +27,15 @@ HELD_OUT = 'held_out'
 
 
 def epic(
-        context: typer.Context, *,
-        folder: Annotated[Path, typer.Option('--epic', help='Folder of the official annotations.')],
-        model: Annotated[Path, typer.Option(help='Checkpoint folder of m3et train actions --epic DIR --history.')],
+        context: typer.Context,
+        bags: Annotated[list[Path] | None, typer.Argument(help='Recordings, in the place of --epic: rosbag2 folders, '
+                                                          '.mcap or .db3 files.', show_default=False)] = None, *,
+        folder: Annotated[Path | None, typer.Option('--epic', help='Folder of the official annotations.',
+                                                    show_default=False)] = None,
+        segments: Annotated[list[Path] | None, typer.Option(help='With recordings: see m3et evaluate actions.',
+                                                            show_default=False)] = None,
+        model: Annotated[str, typer.Option(help='Checkpoint folder of m3et train actions --epic DIR --history; with '
+                                           'recordings one of m3et evaluate actions.')],
         out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and challenge.json.')],
         split: Annotated[str, typer.Option(help='held_out (training videos that were not learnt from), validation, or '
                                            'a CSV file with the official columns.')] = HELD_OUT,
@@ -36,15 +45,23 @@ def epic(
         as_json: Json = False) -> None:
     """Foresee the next action from the labels of the past: top-1, top-5, mean top-5 recall; no pixels.
 
-    Recordings are scored from their pixels by m3et evaluate actions BAG... --segments CSV.
+    Recordings are scored from their pixels, as by m3et evaluate actions BAG... --segments CSV.
     """
+    if bags:
+        for flag, name in (('--epic', 'folder'), ('--split', 'split'), ('--challenge', 'challenge')):
+            if given(context, name):
+                raise Refused(f'{flag} is for labels without pixels, and recordings were given; leave one of them out.')
+        return evaluate_actions.actions(context, bags, model=model, out=out, segments=segments, device=device,
+                                        as_json=as_json)
+    if folder is None:
+        raise Refused('nothing was given to foresee; give --epic with the annotations, or recordings with --segments.')
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.epic_lists import read_classes
     from m3et_ros.data.history_checkpoint import load_history
     from m3et_ros.evaluation.runs.epic import anticipate, challenge_file, ranks_of, sample_rows
     from m3et_ros.evaluation.runs.report import write_metrics, write_samples
 
-    checkpoint, classes = load_history(model), read_classes(folder)
+    checkpoint, classes = load_history(Path(model)), read_classes(folder)
     annotations = _annotations(folder, split, checkpoint, classes)
     _make(out)
     found = anticipate(checkpoint, annotations, classes, device=_device(device), watch=track)

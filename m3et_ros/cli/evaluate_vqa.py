@@ -47,14 +47,14 @@ def refuse_idle_options(context: typer.Context, of_kitchens: Sequence[str], of_b
         Refused: one was.
     """
     bags = context.params['bags']
-    strange = next((name for name in (of_kitchens if bags else of_bags) if _given(context, name)), None)
+    strange = next((name for name in (of_kitchens if bags else of_bags) if given(context, name)), None)
     if strange is not None:
         flag = next(one.opts[0] for one in context.command.params if one.name == strange)
         raise Refused(f'{flag} is for kitchens of a cache, and recordings were given; leave one of them out.' if bags
                       else f'{flag} is for recordings, and none was given; name some, or leave it out.')
 
 
-def _given(context: typer.Context, name: str) -> bool:
+def given(context: typer.Context, name: str) -> bool:
     """Whether an option was written down, be it with its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != 'DEFAULT'

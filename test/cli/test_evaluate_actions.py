@@ -82,3 +82,14 @@ def test_what_cannot_be_done_is_one_sentence(kitchens, tmp_path, capsys, words, 
     assert actions(*(places.get(word, word) for word in words), '--out', tmp_path / 'out') == 1
     said = capsys.readouterr().err
     assert re.search(sentence, said) and 'Traceback' not in said
+
+
+def test_by_its_other_name_pixels_are_looked_at_too(kitchens, tmp_path, capsys):
+    words = ['evaluate', 'epic', str(kitchens / '20000'), '--model', 'tiny', '--out', str(tmp_path)]
+    assert main([*words, '--segments', str(kitchens / 'segments.csv'), '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['metrics']['recognition']['chain']['all']['samples'] > 1 and (tmp_path / 'report.html').exists()
+    assert main([*words, '--epic', str(tmp_path)]) == 1
+    assert main(['evaluate', 'epic', '--model', 'tiny', '--out', str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert '--epic is for labels without pixels' in said and 'nothing was given to foresee' in said
