@@ -101,7 +101,13 @@ class Bench:
         return load_talk(folder / 'checkpoint'), seconds
 
     def measure(self, name: str, seed: int) -> dict[str, Any]:
-        """Train a row with one seed and test it."""
+        """Train a row with one seed and test it; what was tested is not tested again."""
+        kept = self.asked.out / f'{name}-{seed}' / f'measured-{self.asked.questions}-{self.asked.told}.json'
+        if not kept.exists():
+            write(kept, self._measured(name, seed))
+        return json.loads(kept.read_text())
+
+    def _measured(self, name: str, seed: int) -> dict[str, Any]:
         checkpoint, seconds = self.train(name, seed)
         scores = talk_scores(ask_talker(checkpoint, self.sight, self.test))
         told = description_scores(tell_talker(checkpoint, self.sight, self.test, views=self.asked.told))

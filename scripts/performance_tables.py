@@ -202,7 +202,7 @@ def page() -> str:
     """
     text = PAGE.read_text(encoding='utf-8')
     blocks = {'goals': goals(), 'node': node(), 'decode': decode(), 'adaptive': adaptive(),
-              **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'runtimes')}}
+              **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes')}}
     for name, table in blocks.items():
         block = f'<!-- {name}: scripts/performance_tables.py -->\n{table}\n<!-- end -->'
         text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Write the tables of docs/ that hold what benchmarks with trainings found: ablations and the generative family.
+
+    .venv/bin/python scripts/run_tables.py
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALLER_IS_BETTER = ('rmse_in_holes_m',)
+
+
+def main() -> None:
+    """Replace what stands between each pair of markers."""
+    for page, name, table in (('evaluation.md', 'ablations', ablations), ('talk.md', 'talk', talk)):
+        path = ROOT / 'docs' / page
+        path.write_text(filled(path.read_text(encoding='utf-8'), name, table(load(name))), encoding='utf-8')
+
+
+def load(name: str) -> dict[str, Any]:
+    """What a benchmark left in benchmarks/results/."""
+    return json.loads((ROOT / f'benchmarks/results/{name}.json').read_text(encoding='utf-8'))
+
+
+def filled(text: str, name: str, table: str) -> str:
+    """A page with a block replaced.
+
+    Raises:
+        SystemExit: it has no such block, or several.
+    """
+    block = f'<!-- {name}: scripts/run_tables.py -->\n{table}\n<!-- end -->'
+    text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f'there are {count} blocks called {name}; one is needed')
+    return text
+
+
+def ablations(found: dict[str, Any]) -> str:
+    """A row for each change, with its difference from the full model in brackets where that is more than chance."""
+    lines = ['| Model | Parameters | VQA | PSNR of hidden colours | mIoU | Depth RMSE in holes |',
+             '|---|---:|---:|---:|---:|---:|']
+    for name, row in found['rows'].items():
+        cells = [_figure(row, key, shown) for key, shown in (
+            ('vqa_accuracy', '{:.1%}'), ('psnr_hidden_db', '{:.2f} dB'), ('miou', '{:.1%}'),
+            ('rmse_in_holes_m', '{:.3f} m'))]
+        lines.append(f'| {name.replace("_", " ")} | {row["parameters"]:,} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _figure(row: dict[str, Any], key: str, shown: str) -> str:
+    if row.get(key) is None:
+        return '-'
+    told, less = shown.format(row[key]['value']), row.get('less_full', {}).get(key)
+    if less is None:
+        return told
+    certain = less['low'] * less['high'] > 0
+    worse = (less['value'] > 0) == (key in SMALLER_IS_BETTER)
+    return f'{told} ({"worse" if worse else "better"})' if certain else told
+
+
+def talk(found: dict[str, Any]) -> str:
+    """A row for each model: means over training seeds, and their range where there are several."""
+    lines = ['| Model | Parameters | Accuracy | From one frame | Fine spatial | Existence, POPE A | Named things that '
+             'are not there | Training, s |', '|---|---:|---:|---:|---:|---:|---:|---:|']
+    for name, row in found['rows'].items():
+        runs = row['runs']
+        cells = [_mean([pick(run) for run in runs]) for pick in (
+            lambda run: run['accuracy']['value'], lambda run: run['one_frame']['value'],
+            lambda run: run['fine_spatial']['value'], lambda run: run['pope']['harness_A']['accuracy'],
+            lambda run: run['descriptions']['chair_things']['value'])]
+        seconds = sum(run['seconds'] for run in runs) / len(runs)
+        lines.append(f'| {name} | {runs[0]["parameters"]:,} | {" | ".join(cells)} | {seconds:.0f} |')
+    lines += ['', f'Accuracy that the seeded student keeps of its teacher\'s: {found["accuracy_kept"]:.1%}.']
+    for run in found.get('steps_to_same_loss', []):
+        reached = f'after {run["seeded_steps"]}' if run['seeded_steps'] else 'never'
+        lines.append(f'Training seed {run["seed"]}: the loss that random mixers end with after {run["random_steps"]} '
+                     f'steps, seeded ones reach {reached}.')
+    return '\n'.join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    told = f'{sum(values) / len(values):.1%}'
+    return told if len(values) == 1 else f'{told} ({min(values):.1%} to {max(values):.1%})'
+
+
+if __name__ == '__main__':
+    main()
