@@ -50,6 +50,8 @@ def talk(
         batch: Annotated[int, typer.Option(min=1, help='Views of one step.')] = 16,
         questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of a view.')] = 8,
         lr: Annotated[float, typer.Option(help='Highest learning rate.')] = 1e-3,
+        optimiser: Annotated[str, typer.Option(help='adamw, or muon beside it for hidden matrices, which needs fewer '
+                                               'views.')] = 'adamw',
         align: Annotated[float, typer.Option(min=0, help='emma: weight of the alignment with the pixels.')] = 0.3,
         fusion: Annotated[bool, typer.Option('--fusion/--last', help='emma: align several layers, or the last '
                                              'alone.')] = True,
@@ -62,7 +64,7 @@ def talk(
     """Learn to answer in sentences and to describe what is seen."""
     wish = Wish(variant.value, data, out, start, views or out / VIEWS, every, teacher, share,
                 {'d': d, 'layers': layers, 'side': side, 'connector': connector, 'scan': scan},
-                {'words': words, 'connect': connect, 'chat': samples, 'distil': distil}, {'batch': batch, 'lr': lr},
+                {'words': words, 'connect': connect, 'chat': samples, 'distil': distil}, {'batch': batch, 'lr': lr, 'optimiser': optimiser},
                 questions, align, fusion, seed)
     _learn(context, wish, {'minutes': minutes, 'bf16': bf16, 'resume': resume}, half=half, as_json=as_json)
 
