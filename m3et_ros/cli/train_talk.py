@@ -64,8 +64,8 @@ def talk(
     """Learn to answer in sentences and to describe what is seen."""
     wish = Wish(variant.value, data, out, start, views or out / VIEWS, every, teacher, share,
                 {'d': d, 'layers': layers, 'side': side, 'connector': connector, 'scan': scan},
-                {'words': words, 'connect': connect, 'chat': samples, 'distil': distil}, {'batch': batch, 'lr': lr, 'optimiser': optimiser},
-                questions, align, fusion, seed)
+                {'words': words, 'connect': connect, 'chat': samples, 'distil': distil},
+                {'batch': batch, 'lr': lr, 'optimiser': optimiser}, questions, align, fusion, seed)
     _learn(context, wish, {'minutes': minutes, 'bf16': bf16, 'resume': resume}, half=half, as_json=as_json)
 
 
