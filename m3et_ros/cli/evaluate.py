@@ -9,7 +9,7 @@ byte for byte.
 """
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,6 +118,8 @@ def reconstruction(
         data: Data = 'test',
         frames: Annotated[int, typer.Option(min=1, help='Frames, evenly apart in the cache or in each bag; all if it '
                                             'has fewer.')] = 500,
+        look: Annotated[bool, typer.Option('--cross-attention/--no-cross-attention', help='Let decoders attend to what '
+                                           'the encoder saw, or switch that off, to compare.')] = True,
         seed: Seed = 0, batch: Batch = 32, device: Device = 'cpu', workers: Workers = CPUS,
         as_json: Json = False) -> None:
     """Rebuild hidden patches, fill holes in depth, label what is seen: PSNR, depth errors and mIoU."""
@@ -132,22 +134,31 @@ def reconstruction(
 
     _make(out)
     if bags:
-        metrics = evaluate_bags.reconstruction_of_bags(context, bags, _open(model, device), out, frames=frames,
-                                                       seed=seed, batch=batch, as_json=as_json)
+        subject = _looking(_open(model, device), look)
+        metrics = evaluate_bags.reconstruction_of_bags(context, bags, subject, out, frames=frames, seed=seed,
+                                                       batch=batch, as_json=as_json)
         return None if as_json else _tell_reconstruction(metrics, out)
-    subject, folder, recipe = _prepare(model, data, device, workers)
+    opened, folder, recipe = _prepare(model, data, device, workers)
+    subject = _looking(opened, look)
     kitchens = _refusing(KitchenSamples, folder, questions=False)
     chosen = spread(len(kitchens), frames)
     seen = spread(len(chosen), 8)
     found = _refusing(measure_frames, subject.model, Subset(kitchens, chosen), seed=seed, batch=batch, pictures=seen,
                       watch=track)
     metrics = reconstruction_scores(found, CLASSES)
-    settings = {'seed': seed, 'frames': len(chosen), 'batch': batch, 'noise': asdict(NOISE)}
+    settings = {'seed': seed, 'frames': len(chosen), 'batch': batch, 'noise': asdict(NOISE), 'cross_attention': look}
     document = _write(out, context, subject, recipe, settings, metrics, frame_rows(found))
     shown = [(found.keys[i], found.images[i]) for i in seen if found.images[i]]
     if shown:
         draw_frames(shown, out / PICTURES / 'frames.png', f'{subject.model_id} on {recipe.split} kitchens')
     emit(document) if as_json else _tell_reconstruction(metrics, out)
+
+
+def _looking(checkpoint: Any, look: bool) -> Any:
+    """The checkpoint, or one whose decoders see nothing of the encoder."""
+    from m3et_ros.evaluation.runs.dense import without_context
+
+    return checkpoint if look else replace(checkpoint, model=without_context(checkpoint.model))
 
 
 def _make(out: Path) -> None:

@@ -55,6 +55,16 @@ def test_the_document_says_what_was_measured_and_how(cache, tmp_path, capsys):
     assert len(rows) == 1 + 30 * len(metrics['subsets'])
 
 
+def test_cross_attention_of_the_decoders_can_be_switched_off_to_compare(cache, tmp_path, capsys):
+    whole = {}
+    for flag in ('--cross-attention', '--no-cross-attention'):
+        assert command(*DENSE, '--data', cache, '--out', tmp_path / flag, flag, '--json') == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found['made_by']['settings']['cross_attention'] == (flag == '--cross-attention')
+        whole[flag] = found['metrics']['hidden']['psnr_hidden_db']['value']
+    assert len(set(whole.values())) == 2
+
+
 def test_below_the_threshold_is_exit_code_two(cache, tmp_path, capsys):
     assert command(*VQA, '--data', cache, '--out', tmp_path, '--at-least', 1) == 2
     assert 'below 1.0' in capsys.readouterr().err and (tmp_path / 'metrics.json').exists()

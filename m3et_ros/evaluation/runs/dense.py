@@ -9,7 +9,7 @@ Symbols: B batch, S image side, s side of the label map, K classes, n patches of
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from m3et_ros.evaluation.reconstruction import patch_mask, psnr_hidden, psnr_pas
 from m3et_ros.evaluation.runs.feed import BATCH, Watch, in_batches, measured, shown_inputs, unwatched
 from m3et_ros.evaluation.segmentation import IGNORED, confusion
 from m3et_ros.models.config import IMAGE_MODALITIES
+from m3et_ros.models.m3et import M3ET
 from m3et_ros.runtime.preprocess import RGB_MEAN, RGB_STD, met
 from m3et_ros.training.masking import draw, visible_total
 
@@ -54,6 +55,15 @@ class Frames:
     # Number of the frame -> images to look at, by name: rgb, masked and rebuilt (S, S, 3) in 0..1; measured,
     # completed and true depth (S, S) in metres, NaN unknown; said and true labels (s, s), 255 unlabelled.
     images: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+def without_context(model: M3ET) -> M3ET:
+    """The same weights, the decoders' cross-attention switched off: they see none of the encoder (papers.md 2.6)."""
+    other = M3ET(replace(model.config, cross_attention=False)).to(model.positions.device)
+    # Strict but for what is switched off: everything that is left has its weights.
+    left = other.load_state_dict(model.state_dict(), strict=False)
+    assert not left.missing_keys
+    return other.eval()
 
 
 def measure_frames(model: nn.Module, samples: Dataset[Sample], *, seed: int = 0, noise: Noise = NOISE,
