@@ -192,11 +192,14 @@ class Distil(Plan):
     layer: float = 1.0
     prob: float = 1.0
     ce: float = 1.0
+    # Share of the steps that are about descriptions instead of questions; with none the student forgets to describe.
+    told: float = 0.3
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return layer, prob and ce, weighted."""
         config = DistilConfig(layer=self.layer, prob=self.prob, ce=self.ce)
-        ids, labels = batch['ids'], batch['labels']
+        about = 'told' if float(torch.rand((), generator=generator)) < self.told else 'ids'
+        ids, labels = batch[about], batch['told_labels' if about == 'told' else 'labels']
         # Logits at a word speak of the next one.
         counted = torch.cat([labels[:, 1:] != IGNORED, torch.zeros_like(labels[:, :1], dtype=torch.bool)], 1)
         found = distil(model.teacher, model.student, lambda one: read_texts(one, batch['features'], ids).logits,
