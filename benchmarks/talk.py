@@ -100,9 +100,13 @@ class Bench:
         write(folder / 'done.json', {'seconds': round(seconds, 3)})
         return load_talk(folder / 'checkpoint'), seconds
 
+    def kept(self, name: str, seed: int) -> Path:
+        """Where the figures of a row and a seed are kept."""
+        return self.asked.out / f'{name}-{seed}' / f'measured-{self.asked.questions}-{self.asked.told}.json'
+
     def measure(self, name: str, seed: int) -> dict[str, Any]:
         """Train a row with one seed and test it; what was tested is not tested again."""
-        kept = self.asked.out / f'{name}-{seed}' / f'measured-{self.asked.questions}-{self.asked.told}.json'
+        kept = self.kept(name, seed)
         if not kept.exists():
             write(kept, self._measured(name, seed))
         return json.loads(kept.read_text())
@@ -164,6 +168,7 @@ def options() -> argparse.Namespace:
     found.add_argument('--lr', type=float, default=1.5e-3)
     found.add_argument('--optimiser', choices=OPTIMISERS, default='muon')
     found.add_argument('--share', type=float, default=0.25)
+    found.add_argument('--so-far', action='store_true', help='train nothing: the table of what has been measured')
     found.add_argument('--bf16', action='store_true', help='matrix products in bfloat16')
     return found.parse_args()
 
@@ -174,10 +179,13 @@ def main() -> None:
     torch.set_flush_denormal(True)
     bench = Bench(asked)
     settings = {name: value for name, value in vars(asked).items()
-                if name not in ('data', 'out', 'views', 'results', 'test')}
+                if name not in ('data', 'out', 'views', 'results', 'test', 'so_far')}
     found: dict[str, list[dict[str, Any]]] = {}
     for name in asked.rows:
-        found[name] = [bench.measure(name, seed) for seed in asked.seeds]
+        seeds = [seed for seed in asked.seeds if not asked.so_far or bench.kept(name, seed).exists()]
+        if not seeds:
+            continue
+        found[name] = [bench.measure(name, seed) for seed in seeds]
         write(asked.results or RESULTS / 'talk.json', {
             'made_by': {'command': 'python benchmarks/talk.py', 'settings': settings, 'sight': bench.sight.model_id,
                         'data': [read_recipe(folder).name for folder in asked.data], 'test': bench.recipe.name,
