@@ -10,9 +10,9 @@ SLOW = f"""
 import time
 from m3et_ros.runtime.engine import Engine
 encode = Engine.encode
-def slowly(self, frame):
+def slowly(self, frame, **options):
     time.sleep({DELAY_S})
-    return encode(self, frame)
+    return encode(self, frame, **options)
 Engine.encode = slowly
 from m3et_ros.ros.model_node import main
 raise SystemExit(main())
