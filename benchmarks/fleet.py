@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import numpy as np
 import torch
@@ -38,8 +37,11 @@ def pictures(count: int) -> list[Frame]:
 def robots(name: str, count: int, window_s: float, device: str) -> list[Engine]:
     """Engines that share one model."""
     models = SharedModels(window_s=window_s, most=max(2, count))
-    opened = (models.open(name) for _ in iter(int, 1))
-    return [Engine(checkpoint, shared=shared, device=device) for checkpoint, shared in islice(opened, count)]
+    found = []
+    for _ in range(count):
+        checkpoint, shared = models.open(name)
+        found.append(Engine(checkpoint, shared=shared, device=device))
+    return found
 
 
 def shown(engines: list[Engine], frames: list[Frame], pool: ThreadPoolExecutor, times: int) -> list:

@@ -24,12 +24,10 @@ from m3et_ros.models.encoded import Sight
 from m3et_ros.models.episode import EpisodeState
 from m3et_ros.models.eye import patch_features
 from m3et_ros.models.frame_token import GUIDES, frame_token
+from m3et_ros.runtime.pace import Pace
 from m3et_ros.runtime.results import Ranked
 
 Item = TypeVar('Item')
-
-EARLY = 0.1
-"""A frame may come early by this share of the distance between two that are taken in; cameras are not exact."""
 
 
 class EpisodeMemory:
@@ -46,7 +44,7 @@ class EpisodeMemory:
         config = self._head.config
         self._reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, config.length)
         self._guides = checkpoint.tokenizer.encode(GUIDES, checkpoint.model.config.text_length)
-        self._period_ns = 1e9 / config.rate_hz if config.rate_hz else 0.
+        self._pace = Pace(config.rate_hz)
         self.reset()
 
     def to(self, device: torch.device) -> None:
@@ -58,14 +56,14 @@ class EpisodeMemory:
         """Begin a new episode."""
         self._state: EpisodeState = self._head.init_state(1)
         self.frames = self.first_ns = self.last_ns = 0
-        self._due_ns = 0.
+        self._pace.reset()
 
     def due(self, stamp_ns: int) -> bool:
         """Whether a frame of this time would be taken in: the head's rate is kept, whatever the camera's is.
 
         After a step back in time the next frame is taken in, and what is remembered stays.
         """
-        return not self.frames or stamp_ns < self.last_ns or stamp_ns >= self._due_ns - EARLY * self._period_ns
+        return not self.frames or stamp_ns < self.last_ns or self._pace.due(stamp_ns)
 
     @torch.inference_mode()
     def update(self, sight: Sight, inputs: Mapping[str, Tensor], stamp_ns: int) -> bool:
@@ -86,9 +84,9 @@ class EpisodeMemory:
         token = frame_token(self._model, sight, ids[:, :longest], mask[:, :longest])
         patches = patch_features(self._model.config, sight, inputs)
         self._state = self._head.update(self._state, patches[:, None], token)
-        # Counted from what was due, so that a camera's rate need be no multiple of the head's.
-        fresh = not self.frames or stamp_ns < self.last_ns or stamp_ns - self._due_ns > self._period_ns
-        self._due_ns = (stamp_ns if fresh else self._due_ns) + self._period_ns
+        if stamp_ns < self.last_ns:
+            self._pace.reset()
+        self._pace.take(stamp_ns)
         self.first_ns = self.first_ns if self.frames else stamp_ns
         self.frames, self.last_ns = self.frames + 1, stamp_ns
         return True
@@ -122,7 +120,7 @@ class EpisodeMemory:
         """
         parts = {str(i): part.cpu().contiguous() for i, part in enumerate(_leaves(self._state))}
         told = {'model': self._model_id, 'frames': self.frames, 'first_ns': self.first_ns, 'last_ns': self.last_ns,
-                'due_ns': self._due_ns}
+                'due_ns': self._pace.due_ns}
         new = path.with_name(f'{path.name}.new')
         try:
             save_file(parts, new, metadata={'memory': json.dumps(told)})
@@ -154,7 +152,7 @@ class EpisodeMemory:
                              'it with the model that it was saved with.')
         device = self._state.slots.device
         self._state = _filled(self._state, iter([part.to(device) for part in parts]))
-        self.frames, self.first_ns, self.last_ns, self._due_ns = frames, first_ns, last_ns, due_ns
+        self.frames, self.first_ns, self.last_ns, self._pace.due_ns = frames, first_ns, last_ns, due_ns
 
 
 def _leaves(state: Any) -> list[Tensor]:

@@ -9,6 +9,9 @@ class Pace:
 
     Args:
         rate_hz: frames a second; 0 takes all.
+
+    Attributes:
+        due_ns: when the next frame is due, in nanoseconds of stamps.
     """
 
     def __init__(self, rate_hz: float):
@@ -17,14 +20,14 @@ class Pace:
 
     def reset(self) -> None:
         """Begin anew: the next frame is due."""
-        self._due_ns = 0.
+        self.due_ns = 0.
 
     def due(self, stamp_ns: int) -> bool:
         """Whether a frame of this time of exposure is to be taken in."""
-        return stamp_ns >= self._due_ns - EARLY * self._period_ns
+        return stamp_ns >= self.due_ns - EARLY * self._period_ns
 
     def take(self, stamp_ns: int) -> None:
         """A frame that was due has been taken in."""
         # Counted from what was due, so that a camera's rate need be no multiple of the head's.
-        late = stamp_ns - self._due_ns > self._period_ns
-        self._due_ns = (stamp_ns if late else self._due_ns) + self._period_ns
+        late = stamp_ns - self.due_ns > self._period_ns
+        self.due_ns = (stamp_ns if late else self.due_ns) + self._period_ns
