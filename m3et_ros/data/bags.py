@@ -79,7 +79,7 @@ def decode(message: BagMessage) -> object:
         raise InputError('bag_type', f'{message.topic} holds {message.type}, which is no type of ROS 2 Jazzy or of '
                          'm3et_ros; leave this topic out')
     try:
-        return typestore().deserialize_cdr(message.raw, message.type)
+        return typestore().deserialize_cdr(memoryview(message.raw), message.type)
     except Exception as error:  # rosbags raises whatever the damaged byte leads it to
         raise InputError('bag_message', f'the message of {message.topic} at {message.stamp_ns} ns does not read as '
                          f'{message.type} ({type(error).__name__}: {error}); the bag is damaged, record it again'

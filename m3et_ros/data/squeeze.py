@@ -11,7 +11,17 @@ def squeeze_rgb(rgb: np.ndarray, size: int) -> np.ndarray:
     """Colours (S, S, 3) uint8 of an (H, W, 3) uint8 view: means over areas. A view of that size stays as it is."""
     if rgb.shape[:2] == (size, size):
         return rgb
-    return cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(halved(rgb, size), (size, size), interpolation=cv2.INTER_AREA)
+
+
+def halved(image: np.ndarray, size: int) -> np.ndarray:
+    """The image halved as often as both of its sides stay even numbers of pixels and at least 2 S: a quick first step.
+
+    Means over two by two pixels cost OpenCV a tenth of those over areas of any size.
+    """
+    while min(image.shape[:2]) >= 4 * size and not any(side % 2 for side in image.shape[:2]):
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return image
 
 
 def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
@@ -22,8 +32,8 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
     if depth.shape == (size, size):
         return depth
     known = np.isfinite(depth)
-    weight = cv2.resize(known.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    total = cv2.resize(np.where(known, depth, 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    weight, total = (cv2.resize(halved(image, size), (size, size), interpolation=cv2.INTER_AREA)
+                     for image in (known.astype(np.float32), np.where(known, depth, 0).astype(np.float32)))
     covered = weight > 1e-3
     return np.where(covered, total / np.where(covered, weight, 1), np.float32(np.nan))
 

@@ -3,10 +3,13 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 
 from m3et_ros.data.compressed import depth_from_compressed, rgb_from_compressed
@@ -15,28 +18,30 @@ from m3et_ros.data.images import depth_from_msg, rgb_from_msg
 from m3et_ros.data.types import Frame
 from m3et_ros.msg import Instruction
 from m3et_ros.ros import interfaces
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.intake import Intake
+from m3et_ros.ros.messages import stamp_msg, stamp_ns
 from m3et_ros.ros.reader import TopicReader
 from m3et_ros.ros.sync import Pair, Synchroniser, require_same_size
 
 RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
 DEPTH = {'raw': interfaces.DEPTH, 'compressedDepth': interfaces.DEPTH_COMPRESSED}
-# How often waiting colour images are looked at, and how often publishers are, in seconds.
-POLL_S, FOLLOW_S = 0.05, 0.5
+# How often publishers are looked for, in seconds.
+FOLLOW_S = 0.5
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A pair of messages on its way to the inference thread."""
+    """A pair of messages on its way to the inference thread, of rclpy or of rosbags."""
 
     pair: Pair
     info: CameraInfo | None
     instruction: str
 
-    @property
+    @cached_property
     def header(self) -> Header:
         """Header of the colour image, which every result carries."""
-        return self.pair.rgb.header
+        header = self.pair.rgb.header
+        return Header(stamp=stamp_msg(stamp_ns(header.stamp)), frame_id=header.frame_id)
 
     def decode(self) -> tuple[Frame, InputError | None]:
         """The frame, and why its depth was left out if it was.
@@ -45,7 +50,7 @@ class Sample:
             InputError: the colour image cannot be read.
         """
         message = self.pair.rgb
-        rgb = rgb_from_compressed(message) if isinstance(message, CompressedImage) else rgb_from_msg(message)
+        rgb = rgb_from_compressed(message) if _compressed(message) else rgb_from_msg(message)
         depth, problem = None, self.pair.error
         if self.pair.depth is not None:
             try:
@@ -56,28 +61,34 @@ class Sample:
 
     def _decode_depth(self, rgb):
         message = self.pair.depth
-        compressed = isinstance(message, CompressedImage)
-        depth = depth_from_compressed(message) if compressed else depth_from_msg(message)
+        depth = depth_from_compressed(message) if _compressed(message) else depth_from_msg(message)
         require_same_size(rgb, depth)
         return depth
+
+
+def _compressed(message) -> bool:
+    return hasattr(message, 'format')
 
 
 class Instructions:
     """What the robot is asked to attend to; each holds from its stamp until the next one."""
 
     def __init__(self, standing: str, limit: int = 16):
+        self._lock = Lock()
         self._known: deque[tuple[int, str]] = deque([(0, standing.strip())], maxlen=limit)
 
     def add(self, nanoseconds: int, text: str) -> None:
         """Take in an instruction; stamp 0 means 'from now on', whatever the clocks say."""
-        if nanoseconds == 0:
-            self._known.clear()
-        self._known.append((nanoseconds, text.strip()))
+        with self._lock:
+            if nanoseconds == 0:
+                self._known.clear()
+            self._known.append((nanoseconds, text.strip()))
 
     def at(self, nanoseconds: int) -> str:
         """The instruction that holds for an image with this stamp; empty for none."""
-        holding = [(t, n) for n, (t, _) in enumerate(self._known) if t <= nanoseconds]
-        return self._known[max(holding)[1]][1] if holding else ''
+        with self._lock:
+            holding = [(t, n) for n, (t, _) in enumerate(self._known) if t <= nanoseconds]
+            return self._known[max(holding)[1]][1] if holding else ''
 
 
 class CameraInputs:
@@ -88,13 +99,14 @@ class CameraInputs:
 
         Args:
             node: subscribes; its `settings` say how.
-            offer: takes each finished sample, on the executor thread.
+            offer: takes each finished sample, on the thread of the intake.
         """
         self._node = node
         self._offer = offer
         self._readers: list[TopicReader] = []
-        self._timers = []
+        self._timer: Timer | None = None
         self._info: CameraInfo | None = None
+        self._intake: Intake | None = None
         self.sync = Synchroniser()
         self.instructions = Instructions('')
 
@@ -104,29 +116,34 @@ class CameraInputs:
         self.sync = Synchroniser(slop_s=settings.sync_slop_s, depth_wait_s=settings.depth_wait_s,
                                  stall=settings.depth_stall)
         self.instructions = Instructions(settings.instruction)
+        # Between messages, since waiting for depth must end also where nothing comes and simulated time stands still.
+        self._intake = Intake(self._node.context, lambda: self._pass(self.sync.poll()))
+        # Instructions first: one that came together with an image holds for it.
+        self._read({'raw': interfaces.INSTRUCTION}, self._on_instruction, 'raw')
+        self._read({'raw': interfaces.INSTRUCTION_TEXT}, self._on_text, 'raw')
         self._read(RGB, self._on_rgb, settings.rgb_transport)
         if settings.depth_transport != 'none':
             self._read(DEPTH, self._on_depth, settings.depth_transport)
         self._read({'raw': interfaces.RGB_INFO}, self._on_info, 'raw')
-        self._read({'raw': interfaces.INSTRUCTION}, self._on_instruction, 'raw')
-        self._read({'raw': interfaces.INSTRUCTION_TEXT}, self._on_text, 'raw')
-        # On the steady clock: waiting must end also when simulated time stands still.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [self._node.create_timer(POLL_S, lambda: self._pass(self.sync.poll()), clock=steady),
-                        self._node.create_timer(FOLLOW_S, self._follow, clock=steady)]
+        # On the steady clock, for the same reason.
+        self._timer = self._node.create_timer(FOLLOW_S, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self) -> None:
         """Close the topics."""
-        for timer in self._timers:
-            self._node.destroy_timer(timer)
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
         for reader in self._readers:
             reader.close()
-        self._timers, self._readers = [], []
+        self._timer, self._readers = None, []
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
 
     def _read(self, transports, callback, transport: str) -> None:
         self._readers.append(TopicReader(
             self._node, transports, callback, counters=self._node.health.counters, transport=transport,
-            reliability=self._node.settings.reliability, watched=transports is RGB))
+            reliability=self._node.settings.reliability, watched=transports is RGB,
+            intake=self._intake, refuse=self._node.health.refuse if transports in (RGB, DEPTH) else None))
 
     def _follow(self) -> None:
         for reader in self._readers:

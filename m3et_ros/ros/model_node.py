@@ -8,6 +8,7 @@ A lifecycle node: weights are loaded on configure, topics open on activate, devi
 
 from collections.abc import Callable
 
+import cv2
 import torch
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
@@ -162,6 +163,7 @@ class ModelNode(LifecycleNode):
         settings = self.settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
+            cv2.setNumThreads(settings.threads)
         checkpoint, shared = self._models.open(name, seed=settings.seed)
         engine = Engine(checkpoint, tokens=settings.tokens, adaptive=Adaptive(settings.tokens_threshold), shared=shared)
         plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]

@@ -26,6 +26,7 @@ from rclpy.subscription import Subscription
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.intake import Intake
 
 RELIABILITIES = {'reliable': ReliabilityPolicy.RELIABLE, 'best_effort': ReliabilityPolicy.BEST_EFFORT}
 FIXES = {
@@ -111,22 +112,25 @@ class FollowingSubscription:
     """
 
     def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], *,
-                 reliability: str = 'auto', counters: Counters):
+                 reliability: str = 'auto', counters: Counters, intake: Intake | None = None,
+                 raw: bool = False):
         """Subscribe.
 
         Args:
             node: the node that listens.
             kind: message type.
             topic: relative, private or absolute.
-            callback: called with every message on the executor thread.
+            callback: called with every message on the executor's thread, or on that of `intake`.
             reliability: 'auto', 'reliable' or 'best_effort'.
             counters: counts 'incompatible_qos'.
+            intake: takes the messages instead of the executor.
+            raw: whether the callback gets a message's bytes instead.
 
         Raises:
             InputError: 'parameter', the override of the user is none of the three words.
         """
         self._node, self._kind, self._topic, self._callback = node, kind, topic, callback
-        self._counters = counters
+        self._counters, self._intake, self._raw = counters, intake, raw
         self._reliability = _reliability_override(node, topic, reliability)
         self._policy = self._wanted()
         self.subscription = self._create()
@@ -144,12 +148,14 @@ class FollowingSubscription:
         name = self._node.resolve_topic_name(self._topic)
         self._node.get_logger().info(f'Reliability of {name} follows its publishers: now {wanted.name.lower()}.')
         self._policy = wanted
-        self._node.destroy_subscription(self.subscription)
+        self.destroy()
         self.subscription = self._create()
         return True
 
     def destroy(self) -> None:
         """Stop listening."""
+        if self._intake is not None:
+            self._intake.remove(self.subscription)
         self._node.destroy_subscription(self.subscription)
 
     def _wanted(self) -> ReliabilityPolicy:
@@ -160,12 +166,16 @@ class FollowingSubscription:
         return reliability_of_publishers(self._node, self._topic)
 
     def _create(self) -> Subscription:
-        return self._node.create_subscription(
+        subscription = self._node.create_subscription(
             self._kind, self._topic, self._callback, newest(self._policy),
+            callback_group=self._intake.group if self._intake is not None else None, raw=self._raw,
             event_callbacks=subscription_events(self._node, self._topic, self._counters,
                                                 followed=self._reliability == 'auto'),
             # A declared override would hold the reliability of the first subscription for ever.
             qos_overriding_options=overrides(reliability=False))
+        if self._intake is not None:
+            self._intake.add(subscription)
+        return subscription
 
 
 def _reliability_override(node: Node, topic: str, reliability: str) -> str:

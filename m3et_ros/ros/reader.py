@@ -5,7 +5,10 @@ from typing import Any
 
 from rclpy.node import Node
 
+from m3et_ros.data.cdr import from_cdr
+from m3et_ros.data.errors import InputError
 from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.intake import Intake
 from m3et_ros.ros.interfaces import Interface
 from m3et_ros.ros.qos import FollowingSubscription, SilentTopicWatch
 
@@ -18,21 +21,25 @@ class TopicReader:
     """
 
     def __init__(self, node: Node, transports: Mapping[str, Interface], callback: Callable[[Any], None], *,
-                 counters: Counters, transport: str = 'auto', reliability: str = 'auto', watched: bool = False):
+                 counters: Counters, transport: str = 'auto', reliability: str = 'auto', watched: bool = False,
+                 intake: Intake | None = None, refuse: Callable[[InputError], None] | None = None):
         """Subscribe to the first transport; `follow` mends the choice.
 
         Args:
             node: subscribes.
             transports: name to topic, preferred first.
-            callback: called with each message on the executor thread.
+            callback: called with each message on the executor's thread, or on that of `intake`.
             counters: counts 'incompatible_qos'.
             transport: 'auto' or one of the names.
             reliability: 'auto' (as the publishers), 'reliable' or 'best_effort'.
             watched: whether silence is worth a warning.
+            intake: takes the messages instead of the executor.
+            refuse: told why bytes do not read as a message. With it the callback gets messages as rosbags reads them,
+                whose pixels have not been copied: duck types of rclpy's.
         """
         self._node, self._callback, self._counters = node, callback, counters
         self._transports = list(transports.values()) if transport == 'auto' else [transports[transport]]
-        self._reliability, self._watched = reliability, watched
+        self._reliability, self._watched, self._intake, self._refuse = reliability, watched, intake, refuse
         self._subscription: FollowingSubscription | None = None
         self._open(self._transports[0])
 
@@ -63,9 +70,14 @@ class TopicReader:
         self._watch = watched if self._watched else None
         self._subscription = FollowingSubscription(
             self._node, transport.kind, transport.name, self._heard, reliability=self._reliability,
-            counters=self._counters)
+            counters=self._counters, intake=self._intake, raw=self._refuse is not None)
 
     def _heard(self, message: Any) -> None:
         if self._watch is not None:
             self._watch.heard()
+        if self._refuse is not None:
+            try:
+                message = from_cdr(message, self._read.type_name)
+            except InputError as error:
+                return self._refuse(error)
         self._callback(message)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -83,6 +84,16 @@ def test_bad_images_are_refused_counted_and_survived(robot):
     stream.serves()
     for reason, fields in BAD_COLOUR.items():
         stream.refused(reason, lambda fields=fields: stream.send(image(**fields)))
+        stream.serves()
+    assert stream.robot.process.poll() is None
+
+
+def test_bytes_that_are_no_image_are_refused_and_survived(robot):
+    stream = Stream(robot())
+    stream.serves()
+    whole = serialize_message(image())
+    for spoiled in (whole[:40], whole[:4] + b'\xff' * 60):
+        stream.refused('message', lambda spoiled=spoiled: stream.robot.rgb.publish(spoiled))
         stream.serves()
     assert stream.robot.process.poll() is None
 
