@@ -1,11 +1,12 @@
 """What a token costs behind a long context: all-Mamba, MaTVLM's hybrids and a Transformer of the same size, in one run.
 
     python benchmarks/decode.py                        # writes benchmarks/results/decode.json
-    python benchmarks/decode.py --width 512 --layers 8
+    python benchmarks/decode.py --width 768 --precision bfloat16 --results decode_bfloat16.json
 
 Time is CPU time of this process on one thread, so that other work on the machine does not count; the models take turns
 and the median over tokens is told. States are filled with random numbers as large as those of a context of that
-length: what a step costs does not depend on them. Memory is that of weights and states, in float32, of one sequence.
+length: what a step costs does not depend on them. Memory is that of weights and states of one sequence; states of
+Mamba-2 stay in float32.
 """
 
 import argparse
@@ -16,9 +17,10 @@ from typing import Any
 
 import torch
 from runs import RESULTS, told_to_end, write
+from torch import Tensor
 
 from m3et_ros.evaluation.runs.report import environment
-from m3et_ros.layers.attention import AttentionState
+from m3et_ros.layers.cache import AttentionState
 from m3et_ros.layers.causal import CausalAttention
 from m3et_ros.models.language import LanguageConfig, LanguageModel
 from m3et_ros.models.matvlm import replaced, spread
@@ -49,12 +51,13 @@ def parameters(model: LanguageModel) -> int:
 
 def filled(model: LanguageModel, context: int) -> tuple:
     """States as large as a context of so many tokens leaves them."""
-    states = []
+    states, dtype = [], next(model.parameters()).dtype
     for layer in model.layers:
         mixer = layer.mixer
         if isinstance(mixer, CausalAttention):
             shape = (1, mixer.kv_heads, context, model.config.d // mixer.heads)
-            states.append(AttentionState(torch.randn(shape), torch.randn(shape), None))
+            keys, values = (torch.randn(shape, dtype=dtype) for _ in range(2))
+            states.append(AttentionState(keys, values, None))
         else:
             empty = mixer.init_state(1)
             states.append(empty._replace(ssm=torch.randn_like(empty.ssm)))
@@ -63,13 +66,13 @@ def filled(model: LanguageModel, context: int) -> tuple:
 
 def state_bytes(states: tuple) -> int:
     """Memory of the states of a sequence."""
-    return sum(part.numel() * part.element_size() for state in states for part in state if part is not None)
+    return sum(part.numel() * part.element_size() for state in states for part in state if isinstance(part, Tensor))
 
 
 @torch.inference_mode()
 def seconds(model: LanguageModel, states: tuple, tokens: int) -> list[float]:
     """CPU seconds of each of so many steps."""
-    found, x = [], torch.zeros(1, 1, model.config.d)
+    found, x = [], torch.zeros(1, 1, model.config.d, dtype=next(model.parameters()).dtype)
     for _ in range(tokens):
         start = time.process_time()
         states = model(x, states=states, return_states=True, last=1).states
@@ -80,7 +83,8 @@ def seconds(model: LanguageModel, states: tuple, tokens: int) -> list[float]:
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """Every model at every context."""
     torch.manual_seed(0)
-    built = {name: model.eval() for name, model in models(asked.width, asked.layers, asked.vocabulary).items()}
+    built = {name: model.eval().to(getattr(torch, asked.precision))
+             for name, model in models(asked.width, asked.layers, asked.vocabulary).items()}
     rows: dict[str, Any] = {name: {'schedule': model.config.schedule, 'parameters': parameters(model),
                                    'contexts': {}} for name, model in built.items()}
     times: dict[tuple[str, int], list[float]] = {(name, context): [] for name in built for context in asked.contexts}
@@ -91,7 +95,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         states = state_bytes(filled(built[name], context))
         rows[name]['contexts'][str(context)] = {
             'ms_per_token': round(1e3 * statistics.median(spent), 4), 'state_bytes': states,
-            'bytes': states + 4 * parameters(built[name])}
+            'bytes': states + sum(p.nbytes for p in built[name].parameters())}
     return rows
 
 
@@ -115,6 +119,7 @@ def options() -> argparse.Namespace:
     found.add_argument('--width', type=int, default=256, help='a multiple of 64')
     found.add_argument('--layers', type=int, default=4, help='of the Transformer')
     found.add_argument('--vocabulary', type=int, default=528)
+    found.add_argument('--precision', default='float32', choices=['float32', 'bfloat16'])
     found.add_argument('--contexts', type=int, nargs='+', default=[1024, 4096, 16384])
     found.add_argument('--tokens', type=int, default=12, help='timed at each context in each round')
     found.add_argument('--rounds', type=int, default=8)

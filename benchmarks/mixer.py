@@ -4,7 +4,7 @@
 
 Width 768, expand 2, N 128, heads of 64, 588 tokens, batch 1, float32, the same weights on both sides, whose outputs are
 compared first. `transformers` is measured at its default chunk of 256 and at 64; ours in torch and with the native scan
-where it was built.
+where it was built; with --compile ours through torch.compile with frozen weights, too.
 """
 
 import logging
@@ -53,6 +53,7 @@ def main() -> None:
     parser = options(__doc__, rounds=9)
     parser.add_argument('--width', type=int, default=768)
     parser.add_argument('--tokens', type=int, default=588)
+    parser.add_argument('--compile', action='store_true', help='also through torch.compile, which takes minutes')
     asked = parser.parse_args()
     one_thread()
     torch.manual_seed(0)
@@ -65,6 +66,11 @@ def main() -> None:
     work['ours, torch'] = lambda: served(ours, u, 'tensor')
     if built:
         work['ours, native scan'] = lambda: served(ours, u, 'auto')
+    if asked.compile:
+        from torch._inductor import config as inductor
+        inductor.freezing = True
+        compiled = torch.compile(ours, dynamic=False)
+        work['ours, compiled'] = lambda: compiled(u)
 
     with torch.inference_mode():
         wanted = ours.double()(u.double())

@@ -10,29 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from m3et_ros.layers.cache import AttentionState
 from m3et_ros.layers.order import placed
 
 EPS = 1e-6  # of every LayerNorm in the Transformer parts (MultiMAE, ViT)
-
-
-class AttentionState(NamedTuple):
-    """What later tokens attend to of those before them; it grows with their number, unlike a Mamba mixer's.
-
-    k, v: (B, H, L, d / H).
-    mask: (B, L) bool, True = may be looked at; None = all.
-    """
-
-    k: Tensor
-    v: Tensor
-    mask: Tensor | None
-
-    def extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> 'AttentionState':
-        """Add the next tokens."""
-        if self.mask is None and mask is None:
-            return AttentionState(torch.cat([self.k, k], 2), torch.cat([self.v, v], 2), None)
-        masks = [keys.new_ones(len(keys), keys.shape[2], dtype=torch.bool) if known is None else known
-                 for keys, known in ((self.k, self.mask), (k, mask))]
-        return AttentionState(torch.cat([self.k, k], 2), torch.cat([self.v, v], 2), torch.cat(masks, 1))
 
 
 class Look(NamedTuple):
@@ -297,10 +278,10 @@ def scaled_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = N
     """softmax(q k^T / sqrt(d/H) + mask) v of (B, H, L, d/H) tensors; mask is bool, True = look, or added to the logits.
 
     Every query has to have a key that it may look at.
-    On the CPU in bfloat16 torch's kernel with its backward takes 1.1 to 2.1 times as long as plain products
-    (benchmarks/attention.py), so training there writes them out.
+    On the CPU in bfloat16 torch's kernel with its backward takes 1.1 to 2.1 times as long as plain products, and for
+    a single query 4 to 7 times (benchmarks/attention.py), so both are written out there.
     """
-    if not (q.is_cpu and q.dtype == torch.bfloat16 and torch.is_grad_enabled()):
+    if not (q.is_cpu and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[2] == 1)):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if causal:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.attention import AttentionState, attend
+from m3et_ros.layers.attention import attend
+from m3et_ros.layers.cache import AttentionState
 from m3et_ros.layers.mamba import Mamba1, Mamba2, MambaState
 
 CausalState = AttentionState | MambaState
@@ -21,6 +22,8 @@ def repeated(state: CausalState, times: int) -> CausalState:
     """The state of B sequences for B * times that go on from them, those of the first sequence first."""
     if times == 1:
         return state
+    if isinstance(state, AttentionState):
+        return state.repeated(times)
     return type(state)(*(None if part is None else part.repeat_interleave(times, 0) for part in state))
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from m3et_ros.layers.attention import EPS, AttentionState, Look, TransformerBlock
+from m3et_ros.layers.attention import EPS, Look, TransformerBlock
+from m3et_ros.layers.cache import AttentionState
 from m3et_ros.layers.attention_mamba import AttentionMamba2
 from m3et_ros.layers.mamba import Mamba1, Mamba2
 

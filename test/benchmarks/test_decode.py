@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from m3et_ros.layers.attention import AttentionState
+from m3et_ros.layers.cache import AttentionState
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from m3et_ros.layers.causal import AttentionState, MambaState
+from m3et_ros.layers.cache import AttentionState
+from m3et_ros.layers.causal import MambaState
 from m3et_ros.models.language import MAMBA2_2B7, PHI2, TINY_MAMBA, TINY_PHI, LanguageConfig, LanguageModel
 from m3et_ros.models.weights import config_from, fill, language_tensors
 from transformers import Mamba2Config, Mamba2ForCausalLM, PhiConfig, PhiForCausalLM

@@ -14,7 +14,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from m3et_ros.layers.attention import AttentionState
+from m3et_ros.layers.cache import AttentionState
 from m3et_ros.layers.hybrid import LayerState
 from m3et_ros.models.config import MODALITIES, M3ETConfig
 from m3et_ros.models.encoded import GLOBAL, TEXT, Encoded, Sight
