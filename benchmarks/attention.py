@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Forward and backward of attention in bfloat16 on the CPU: torch's kernel against products written out.
+"""Attention in bfloat16 on the CPU: torch's kernel against products written out, in training and for one token.
 
     python benchmarks/attention.py            # 20 s; writes benchmarks/results/attention.json
 """
@@ -16,14 +16,18 @@ from torch.nn import functional as F
 from m3et_ros.layers.attention import scaled_attention
 
 SHAPES = {'images': (16, 3, 392, 392, 64), 'words': (128, 3, 19, 411, 64), 'decoder': (16, 4, 196, 411, 20)}
-"""B, H, queries, keys, d/H of the shipped model in training."""
+"""B, H, queries, keys, d/H of the shipped model in training: forward and backward."""
+STEPS = {'token_4096': (1, 12, 1, 4096, 64), 'token_16384': (1, 12, 1, 16384, 64)}
+"""The same of one token behind a long context: forward alone."""
 ROUNDS = 7
 
 
 def seconds(attend, q, k, v) -> float:
-    """CPU time of one forward and backward."""
+    """CPU time of one forward, and backward where there is anything to train."""
     start = time.process_time()
-    attend(q, k, v).sum().backward()
+    y = attend(q, k, v)
+    if y.requires_grad:
+        y.sum().backward()
     return time.process_time() - start
 
 
@@ -31,8 +35,10 @@ def main() -> None:
     """Interleave both ways and write the medians."""
     torch.set_num_threads(1)
     found = {}
-    for name, (B, H, queries, keys, d) in SHAPES.items():
-        q, k, v = (torch.randn(B, H, n, d, dtype=torch.bfloat16, requires_grad=True) for n in (queries, keys, keys))
+    for name, (B, H, queries, keys, d) in (SHAPES | STEPS).items():
+        trained = name in SHAPES
+        torch.set_grad_enabled(trained)
+        q, k, v = (torch.randn(B, H, n, d, dtype=torch.bfloat16, requires_grad=trained) for n in (queries, keys, keys))
         ways = {'kernel': F.scaled_dot_product_attention, 'written_out': scaled_attention}
         times = {way: [] for way in ways}
         for _ in range(ROUNDS + 1):

@@ -1,12 +1,15 @@
 """The whole node on a real recording: frames per second, and the share of its CPU time that is not the model's.
 
-    python benchmarks/node.py --bag BAG          # writes benchmarks/results/node.json
+    python benchmarks/node.py --bag BAG                                        # writes benchmarks/results/node.json
+    python benchmarks/node.py --bag BAG --rate 30 --results benchmarks/results/node_30hz.json
 
 Two processes on real DDS: this one plays the images of a bag at a steady rate and listens to depth and segmentation;
 the other is the model node as it is, whose calls of the model are timed (CPU time of the inference thread) and compared
 with the CPU time of all its threads: receiving, pairing, decoding, resizing, filling holes, drawing and publishing are
-the rest. At a steady rate (--rate) frames that the model has no time for are part of that rest, too. The first frames
-are left out. One thread, eager torch, the shipped weights.
+the rest. At a steady rate (--rate) frames that the model has no time for are part of that rest, too; then the age of
+results should stay within a period of the camera, the 99th percentile of a frame's time on the inference thread and
+20 ms, and the node's diagnostics should explain every frame that has no result. The first frames are left out. One
+thread, eager torch, the shipped weights.
 """
 
 import argparse
@@ -39,6 +42,7 @@ class Watch:
     def __init__(self):
         self.model_s, self._inside = 0.0, 0
         self.frames: list[tuple[float, float, float]] = []
+        self.spans: list[float] = []
 
     def wrap(self, kind: type, name: str) -> None:
         """Time a method of a class, calls from within timed ones left out."""
@@ -53,6 +57,16 @@ class Watch:
                 if not self._inside:
                     self.model_s += time.thread_time() - start
         setattr(kind, name, timed)
+
+    def span(self, kind: type, name: str) -> None:
+        """Note how long each call of a method takes by the clock on the wall."""
+        inner = getattr(kind, name)
+
+        def spanned(*args, **kwargs):
+            start = time.monotonic()
+            inner(*args, **kwargs)
+            self.spans.append(time.monotonic() - start)
+        setattr(kind, name, spanned)
 
     def mark(self, kind: type, name: str) -> None:
         """Note the clocks whenever a method of a class is called: a frame begins."""
@@ -78,9 +92,10 @@ def child(out: Path, arguments: list[str]) -> int:
             for name in names:
                 watch.wrap(getattr(importlib.import_module(module), kind), name)
     watch.mark(model_node.Engine, 'encode')
+    watch.span(model_node.ModelNode, '_see')
     code = model_node.main(['node', *arguments])
     # The first call is the self-test's.
-    out.write_text(json.dumps(watch.frames[1 + FIRST:]))
+    out.write_text(json.dumps({'frames': watch.frames[1 + FIRST:], 'spans': watch.spans[FIRST:]}))
     return code
 
 
@@ -89,6 +104,7 @@ class Robot:
 
     def __init__(self):
         import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import Image
 
@@ -97,10 +113,12 @@ class Robot:
         middleware.prepare()
         rclpy.init()
         self.node, self.ages, self.images = rclpy.create_node('around', namespace='bench'), [], 0
+        self.told: dict[str, str] = {}
         self.rgb = self.node.create_publisher(Image, 'rgb/image_raw', 1)
         self.depth = self.node.create_publisher(Image, 'depth/image_raw', 1)
         self.node.create_subscription(Image, 'model/depth/image', self._got, newest())
         self.node.create_subscription(Image, 'model/segmentation/mask', lambda _: None, newest())
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._tell, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=middleware.spin, args=(self._executor,), daemon=True)
@@ -117,6 +135,20 @@ class Robot:
     def _got(self, image) -> None:
         from m3et_ros.ros.messages import age_s
         self.ages.append(age_s(image.header, self.node.get_clock().now()))
+
+    def _tell(self, array) -> None:
+        for status in array.status:
+            if status.name == '/bench/model':
+                self.told = {pair.key: pair.value for pair in status.values}
+
+    def drops(self) -> dict[str, int]:
+        """Frames shown, served, and gone by reason, as the node tells a second after the last one."""
+        time.sleep(1.5)
+        gone = {key.split('/', 1)[1]: int(value) for key, value in self.told.items()
+                if key.split('/')[0] in ('dropped', 'synchroniser') and key.endswith('superseded')}
+        arrived, served = int(self.told['frames_in']), int(self.told['frames_out'])
+        return {'shown': self.images, 'arrived': arrived, 'served': served, **gone,
+                'unexplained': self.images - served - sum(gone.values())}
 
     def show(self, frame) -> None:
         """Publish a frame as if it were taken now."""
@@ -188,15 +220,17 @@ def main() -> None:
                                  *(w for word in words for w in ('-p', word))])
         try:
             play(robot, frames, asked)
+            drops = robot.drops()
         finally:
             node.send_signal(signal.SIGINT)
             node.wait(300)
             robot.close()
         found = json.loads(out.read_text())
+    spans, found = found['spans'], found['frames']
     if len(found) < 3:
         raise SystemExit(f'the node served {len(found)} frames after the first {FIRST}; give more --seconds')
     (start, cpu, model), (stop, cpu_end, model_end) = found[0], found[-1]
-    served = len(found) - 1
+    served, ages = len(found) - 1, robot.ages[FIRST:]
     per_frame, model_ms = 1e3 * (cpu_end - cpu) / served, 1e3 * (model_end - model) / served
     height, width = frames[0].rgb.shape[:2]
     finish('node', {
@@ -205,8 +239,13 @@ def main() -> None:
         'frames_per_s': round(served / (stop - start), 2), 'frames_per_cpu_s': round(1e3 / per_frame, 2),
         'cpu_ms_per_frame': round(per_frame, 2), 'model_cpu_ms_per_frame': round(model_ms, 2),
         'share_not_model': round(1 - model_ms / per_frame, 4),
-        'age_p50_s': round(float(np.percentile(robot.ages, 50)), 3),
-        'age_p99_s': round(float(np.percentile(robot.ages, 99)), 3)}, asked.results)
+        'age_p50_s': percentile(ages, 50), 'age_p99_s': percentile(ages, 99), 'inference_p99_s': percentile(spans, 99),
+        'drops': drops}, asked.results)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Of so many seconds, to the millisecond."""
+    return round(float(np.percentile(values, share)), 3)
 
 
 if __name__ == '__main__':

@@ -255,8 +255,8 @@ class SilentTopicWatch:
                 f'--ros-args -r {self._topic}:={published[0]}')
 
     def _others_publish(self, topic: str) -> bool:
-        own = self._node.get_name(), self._node.get_namespace()
-        return any((publisher.node_name, publisher.node_namespace) != own
+        # Nodes of the same name in other namespaces are those of other robots, which read cameras and are none.
+        return any(publisher.node_name != self._node.get_name()
                    for publisher in self._node.get_publishers_info_by_topic(topic))
 
 

@@ -138,6 +138,17 @@ def silent(ros, **options):
     return watch, clock
 
 
+def test_results_of_a_node_like_this_one_are_not_taken_for_a_camera(ros):
+    watch, clock = silent(ros)
+    twin, camera = ros.node('n', namespace='other'), ros.node('camera')
+    twin.create_publisher(String, 'result', 1)
+    ros.until(lambda: twin.count_publishers('/other/result'))
+    assert 'start the camera' in watch.explain()
+    camera.create_publisher(String, '/image', 1)
+    ros.until(lambda: twin.count_publishers('/image'))
+    assert watch.explain().endswith('is published on /image: remap with --ros-args -r x:=/image.')
+
+
 def test_silence_is_said_once_and_again_after_a_message(ros, logged):
     watch, clock = silent(ros)
     assert watch.check() is None
