@@ -279,16 +279,22 @@ def scaled_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = N
 
     Every query has to have a key that it may look at.
     On the CPU in bfloat16 torch's kernel with its backward takes 1.1 to 2.1 times as long as plain products, and for
-    a single query 4 to 7 times (benchmarks/attention.py), so both are written out there.
+    a single query 3 to 4 times (benchmarks/attention.py), so both are written out there.
     """
     if not (q.is_cpu and q.dtype == torch.bfloat16 and (torch.is_grad_enabled() or q.shape[2] == 1)):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    times = torch.matmul if q.shape[2] > 1 else _by_head
+    logits = times(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
     if causal:
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return logits.softmax(-1).to(v.dtype) @ v
+    return times(logits.softmax(-1).to(v.dtype), v)
+
+
+def _by_head(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b of (B, H, 1, n) and (B, H, n, m), a head at a time: torch is slow on many at once where they have gaps."""
+    return torch.stack([x @ y for x, y in zip(a.flatten(0, 1), b.flatten(0, 1), strict=True)]).unflatten(0, a.shape[:2])
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -90,6 +90,18 @@ def test_written_out_attention_is_the_kernel(options):
     assert q.grad.isfinite().all()
 
 
+@pytest.mark.parametrize('mask', [None, torch.arange(9).view(1, 1, 1, 9) % 2 == 0,
+                                  torch.linspace(-2, 2, 9).view(1, 1, 1, 9)])
+def test_one_query_in_bfloat16_reads_what_it_reads_in_float32(mask):
+    q, room = torch.randn(2, 3, 1, 8), torch.randn(2, 2, 3, 12, 8)
+    k, v = room[:, :, :, :9]  # with gaps, as keys and values that have room to grow
+    with torch.inference_mode():
+        wanted = scaled_attention(q, k, v, mask=mask)
+        lower = mask.bfloat16() if mask is not None and mask.is_floating_point() else mask
+        found = scaled_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask=lower)
+    assert found.dtype == torch.bfloat16 and (found - wanted).abs().max() < .05
+
+
 @pytest.mark.parametrize('causal', [False, True])
 def test_masked_keys_are_not_looked_at(causal):
     block, x = TransformerBlock(d=8, heads=2), torch.randn(2, 6, 8)

@@ -69,6 +69,13 @@ def missing(name: str) -> str:
     return ''
 
 
+def unfit(name: str, model: nn.Module) -> str:
+    """Why a runtime cannot run this M3ET, in words; '' where it can."""
+    if name == 'openvino' and model.config.mixer == 'mamba1' and 'M' in model.config.schedule:
+        return 'OpenVINO knows no operation for the scans of Mamba-1; take a size with Mamba-2, such as base_ssd'
+    return ''
+
+
 def automatic(device: str) -> str:
     """What `auto` stands for: CUDA graphs on CUDA; on a CPU OpenVINO where installed, else torch as it is.
 

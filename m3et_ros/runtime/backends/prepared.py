@@ -100,12 +100,14 @@ def prepare(model: M3ET, runtime: str, *, precision: str = 'float32', device: st
         The graphs, None where torch serves without any; and which runtime serves.
     """
     name = backends.automatic(device) if runtime == 'auto' else runtime
+    if runtime == 'auto' and (reason := backends.unfit(name, model)):
+        return None, Serving('torch', reason)
     if name == 'torch':
         return None, Serving('torch', 'asked for' if runtime == 'torch' else backends.missing('openvino'))
     plan = tuple(usable for usable in dict.fromkeys(
         tuple(m for m in modalities if m in model.config.modalities) for modalities in plan) if usable)
     try:
-        if reason := backends.missing(name):
+        if reason := backends.missing(name) or backends.unfit(name, model):
             raise RuntimeError(reason)
         found = _built(model, name, precision, device, plan, keep, tell)
         error = check.largest(found, model, plan)

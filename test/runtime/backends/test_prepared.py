@@ -1,10 +1,12 @@
 """Graphs in the place of the model: the same results, torch where they do not reach, and no trust without a check."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
+from m3et_ros.models.registry import build
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import check, prepared
 from m3et_ros.runtime.backends.graphs import graphs
@@ -116,3 +118,14 @@ def test_artefacts_of_other_weights_settings_or_sources_have_another_folder(smal
 
 def test_values_that_are_not_finite_are_as_wrong_as_can_be():
     assert check.difference(torch.tensor([float('nan')]), torch.ones(1)) == float('inf')
+
+
+@pytest.mark.parametrize('runtime, fallback', [('auto', False), ('openvino', True)])
+def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback):
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.delenv('M3ET_RUNTIME', raising=False)
+    monkeypatch.setattr(backends, 'make', None)  # nothing is built before it is known
+    older = build(replace(small.config, mixer='mamba1', mixer_options={'N': 4})).eval()
+    found, serving = prepare(older, runtime, plan=PLAN)
+    assert found is None and (serving.name, serving.fallback) == ('torch', fallback)
+    assert 'Mamba-1' in serving.reason
