@@ -54,13 +54,26 @@ class Theirs(nn.Module):
 
     def forward(self, rgb: Tensor, depth: Tensor, semseg: Tensor, visible: Tensor | None = None) -> tuple[Tensor, ...]:
         """As Ours."""
-        n = (rgb.shape[-1] // 16) ** 2
-        hidden = torch.zeros(len(rgb), 3 * n, dtype=torch.long)
-        if visible is not None:
-            hidden = hidden.fill_(1).scatter_(1, visible, 0)
-        masks = dict(zip(IMAGE_MODALITIES, hidden.split(n, 1), strict=True))
-        predictions, _ = self.model(dict(zip(IMAGE_MODALITIES, (rgb, depth, semseg), strict=True)), task_masks=masks)
+        inputs = dict(zip(IMAGE_MODALITIES, (rgb, depth, semseg), strict=True))
+        if visible is None:
+            n = (rgb.shape[-1] // 16) ** 2
+            nothing = torch.zeros(len(rgb), n, dtype=torch.long)
+            predictions, _ = self.model(inputs, task_masks=dict.fromkeys(IMAGE_MODALITIES, nothing))
+        else:
+            # Masks that are given to it are counted over the whole batch, which shows too much of each sample of it;
+            # in the place of its own drawing they are not.
+            self.model.generate_random_masks = lambda *_, **__: self._drawn(visible, rgb.shape[-1])
+            predictions, _ = self.model(inputs, mask_inputs=True, num_encoded_tokens=visible.shape[1])
         return tuple(predictions[task] for task in IMAGE_MODALITIES)
+
+    @staticmethod
+    def _drawn(visible: Tensor, side: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """What MultiMAE draws at random, from ids: masks, ids to keep, places to put tokens back."""
+        n = (side // 16) ** 2
+        hidden = torch.ones(len(visible), 3 * n, dtype=torch.long).scatter_(1, visible, 0)
+        shuffled = hidden.argsort(dim=1, stable=True)
+        masks = dict(zip(IMAGE_MODALITIES, hidden.split(n, 1), strict=True))
+        return masks, shuffled[:, :visible.shape[1]], shuffled.argsort(1)
 
 
 def multimae(path: Path) -> nn.Module:

@@ -2,6 +2,7 @@
 
     python benchmarks/node.py --bag BAG                                        # writes benchmarks/results/node.json
     python benchmarks/node.py --bag BAG --rate 30 --results benchmarks/results/node_30hz.json
+    python benchmarks/node.py --bag BAG --runtime openvino --results benchmarks/results/node_openvino.json
 
 Two processes on real DDS: this one plays the images of a bag at a steady rate and listens to depth and segmentation;
 the other is the model node as it is, whose calls of the model are timed (CPU time of the inference thread) and compared
@@ -9,7 +10,7 @@ with the CPU time of all its threads: receiving, pairing, decoding, resizing, fi
 the rest. At a steady rate (--rate) frames that the model has no time for are part of that rest, too; then the age of
 results should stay within a period of the camera, the 99th percentile of a frame's time on the inference thread and
 20 ms, and the node's diagnostics should explain every frame that has no result. The first frames are left out. One
-thread, eager torch, the shipped weights.
+thread, the shipped weights, eager torch unless --runtime names another.
 """
 
 import argparse
@@ -31,6 +32,7 @@ FIRST = 5
 PATIENCE = 10.0
 """Seconds after which a frame without a result is given up."""
 MODEL = {'m3et_ros.models.m3et': {'M3ET': ('see', 'listen', 'decode', 'answer_logits')},
+         'm3et_ros.runtime.backends.prepared': {'Prepared': ('see', 'listen', 'decode')},
          'm3et_ros.runtime.actions': {'ActionStream': ('update', 'read')},
          'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)}}
 """What counts as the model: methods by class and module."""
@@ -183,12 +185,12 @@ def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
         if time.monotonic() > end:
             raise SystemExit(f'the node was not active after {asked.wait:.0f} s')
         time.sleep(0.2)
-    end, due = time.monotonic() + asked.seconds, time.monotonic()
+    end, due = time.monotonic() + asked.seconds, 0.0
     for frame in cycle(frames):
         before = len(robot.ages)
         robot.show(frame)
-        if asked.rate:
-            due += 1 / asked.rate
+        if asked.rate and before >= FIRST:
+            due = (due or time.monotonic()) + 1 / asked.rate
             time.sleep(max(0.0, due - time.monotonic()))
         else:
             late = time.monotonic() + PATIENCE
@@ -205,6 +207,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument('--bag', type=Path, required=True, help='a recording with colour and depth')
     parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--runtime', default='torch', help='torch, openvino or compile')
     parser.add_argument('--rate', type=float, default=0.0,
                         help='camera rate in Hz; 0 shows a frame when the result of the one before has come')
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time of the measurement')
@@ -215,7 +218,7 @@ def main() -> None:
     robot = Robot()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / 'times.json'
-        words = ['autostart:=true', f'model:={asked.model}', 'runtime:=torch', 'device:=cpu', 'threads:=1']
+        words = ['autostart:=true', f'model:={asked.model}', f'runtime:={asked.runtime}', 'device:=cpu', 'threads:=1']
         node = subprocess.Popen([sys.executable, __file__, '--child', str(out), '--ros-args', '-r', '__ns:=/bench',
                                  *(w for word in words for w in ('-p', word))])
         try:
@@ -234,7 +237,7 @@ def main() -> None:
     per_frame, model_ms = 1e3 * (cpu_end - cpu) / served, 1e3 * (model_end - model) / served
     height, width = frames[0].rgb.shape[:2]
     finish('node', {
-        'bag': asked.bag.resolve().name, 'image': f'{width}x{height}', 'model': asked.model, 'runtime': 'torch',
+        'bag': asked.bag.resolve().name, 'image': f'{width}x{height}', 'model': asked.model, 'runtime': asked.runtime,
         'rate_in_hz': asked.rate or 'a frame a result', 'frames_in': robot.images, 'frames_measured': served,
         'frames_per_s': round(served / (stop - start), 2), 'frames_per_cpu_s': round(1e3 / per_frame, 2),
         'cpu_ms_per_frame': round(per_frame, 2), 'model_cpu_ms_per_frame': round(model_ms, 2),

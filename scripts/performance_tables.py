@@ -52,14 +52,26 @@ def growth(case: str, variant: str, long: int, short: int) -> Callable[[dict[str
     return find
 
 
+def decoded(what: str, context: int) -> Callable[[dict[str, Any]], float]:
+    """A figure of the all-Mamba model against the Transformer behind a context."""
+    return lambda result: result['against_the_transformer']['mamba'][what][str(context)]
+
+
+def late(result: dict[str, Any]) -> float:
+    """Seconds by which results at their p99 are older than a period of the camera, a frame's p99 and 20 ms."""
+    return result['age_p99_s'] - 1 / result['rate_in_hz'] - result['inference_p99_s'] - 0.02
+
+
 SSD, SSD_BACK = ('SSD forward, L=588, d_inner 1536, N 128', 'SSD forward + backward, L=588, d_inner 1536, N 128')
 SCAN, SCAN_BACK = ('Mamba-1 forward, L=588, D 1536, N 16', 'Mamba-1 forward + backward, L=588, D 1536, N 16')
 MIXER = 'Mamba-2 mixer, d 768, 588 tokens, float32'
 EAGER, FAST = '588 tokens, batch 1, float32 eager', '588 tokens, batch 1, bfloat16 OpenVINO'
 GOALS = (
     Goal('SSD forward against the published listing, torch', 1.6, None, 'ssd', times(SSD, 'chunked')),
+    Goal('the same, compiled', 1.6, 4, 'ssd', times(SSD, 'compiled')),
     Goal('the same, native', 5, 6, 'ssd', times(SSD, 'native')),
     Goal('SSD forward and backward against the listing, torch', 1.3, None, 'ssd', times(SSD_BACK, 'chunked')),
+    Goal('the same, compiled', 2, 2.5, 'ssd', times(SSD_BACK, 'compiled')),
     Goal('the same, native', 3.3, 4.5, 'ssd', times(SSD_BACK, 'native')),
     Goal('Mamba-1 forward, native, against the best form in torch', 7, None, 'ssd', over(SCAN, 'blocked', 'native')),
     Goal('Mamba-1 forward and backward, native, against the best form in torch', 14, None, 'ssd',
@@ -73,8 +85,21 @@ GOALS = (
     Goal('base_ssd against MultiMAE, 588 tokens, float32 eager', 0.85 * 2.5, None, 'models', times(EAGER, 'base_ssd')),
     Goal('base against MultiMAE, 588 tokens, float32 eager', 0.85 * 2.5, None, 'models', times(EAGER, 'base')),
     Goal('compact against MultiMAE, 588 tokens, bfloat16 through OpenVINO', 2.4, 3.2, 'models', times(FAST, 'compact')),
+    *(Goal(f'{name} against MultiMAE, {tokens} visible tokens{which}, float32 eager', must, aim, 'models',
+           times(f'{tokens} tokens, batch {batch}, float32 eager', name))
+      for tokens, batch, which in ((98, 1, ''), (176, 1, ''), (588, 8, ', batch 8'))
+      for name, must, aim in (('compact', 2.4, 3.2), ('base', 0.85 * 2.5, None))),
     Goal('share of the node that is not model time, 640x480', 0.10, 0.05, 'node',
          lambda result: result['share_not_model'], False),
+    Goal('age of results at 30 Hz, p99: s beyond a period, inference p99 and 20 ms', 0, None, 'node_30hz', late,
+         False),
+    Goal('frames at 30 Hz that came to nothing and that no counter explains', 0, None, 'node_30hz',
+         lambda result: result['drops']['unexplained'], False),
+    Goal('a token behind 4,096, bfloat16, all-Mamba against attention', 1.3, 1.5, 'decode_bfloat16',
+         decoded('times_as_fast', 4096)),
+    Goal('the same behind 16,384', 3.3, 4, 'decode_bfloat16', decoded('times_as_fast', 16384)),
+    Goal('its own time behind 16,384 over that behind 1,024', 1.05, None, 'decode_bfloat16',
+         lambda result: result['against_the_transformer']['mamba']['last_over_first_ms'], False),
     Goal('codec of a 1080p colour image, in, ms', 1.0, None, 'codec',
          lambda result: result['cases']['1080p']['cpu_ms']['rgb8 in'], False),
     Goal('codec of a 1080p colour image, out, ms', 1.0, None, 'codec',
@@ -126,26 +151,39 @@ def cases(name: str) -> str:
     return '\n'.join(lines) + extra + '\n\n' + machine(result)
 
 
+NODE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    'image': lambda r: r['image'], 'model, runtime': lambda r: f'{r["model"]}, {r["runtime"]}',
+    'camera': lambda r: f'{r["rate_in_hz"]:g} Hz' if r['rate_in_hz'] != 'a frame a result' else r['rate_in_hz'],
+    'frames per second': lambda r: r['frames_per_s'], 'frames per second of CPU time': lambda r: r['frames_per_cpu_s'],
+    'CPU ms per frame': lambda r: r['cpu_ms_per_frame'], 'of these the model': lambda r: r['model_cpu_ms_per_frame'],
+    'share that is not the model': lambda r: f'{r["share_not_model"]:.1%}',
+    'age of results, p50 / p99, s': lambda r: f'{r["age_p50_s"]} / {r["age_p99_s"]}',
+    'time of a frame, p99, s': lambda r: r['inference_p99_s'],
+    'frames shown / with a result': lambda r: f'{r["drops"]["shown"]} / {r["drops"]["served"]}',
+    'superseded by a newer one / unexplained': lambda r: (
+        f'{sum(n for key, n in r["drops"].items() if key.endswith("superseded"))} / {r["drops"]["unexplained"]}')}
+
+
 def node() -> str:
-    """The whole node on a recording."""
-    found = load('node')
-    if found is None:
+    """The whole node on a recording: as fast as it goes, behind a fast camera, and by another runtime."""
+    found = [result for name in ('node', 'node_30hz', 'node_openvino') if (result := load(name))]
+    if not found:
         return 'Not measured yet: `m3et bench node --bag BAG`.'
-    rows = [('image', found['image']), ('model, runtime', f'{found["model"]}, {found["runtime"]}'),
-            ('frames measured', found['frames_measured']), ('frames per second', found['frames_per_s']),
-            ('frames per second of CPU time', found['frames_per_cpu_s']),
-            ('CPU ms per frame', found['cpu_ms_per_frame']), ('of these the model', found['model_cpu_ms_per_frame']),
-            ('share that is not the model', f'{found["share_not_model"]:.1%}'),
-            ('age of results, p50 / p99, s', f'{found["age_p50_s"]} / {found["age_p99_s"]}')]
-    lines = ['| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows)]
-    return '\n'.join(lines) + '\n\n' + machine(found)
+    lines = ['|' * (len(found) + 2), '|---' * (len(found) + 1) + '|']
+    lines += [' | '.join([f'| {what}', *(str(tell(result)) for result in found)]) + ' |' for what, tell in NODE.items()]
+    return '\n'.join(lines) + '\n\n' + machine(found[0])
 
 
 def decode() -> str:
-    """A token behind a long context."""
-    found = load('decode')
-    if found is None:
-        return 'Not measured yet: `m3et bench decode`.'
+    """A token behind a long context, in both precisions."""
+    found = [result for name in ('decode', 'decode_bfloat16') if (result := load(name))]
+    return '\n\n'.join(map(decode_table, found)) or 'Not measured yet: `m3et bench decode`.'
+
+
+def decode_table(found: dict[str, Any]) -> str:
+    """One precision."""
+    settings = found['made_by']['settings']
+    head = f'{settings.get("precision", "float32")}, width {settings["width"]}:\n\n'
     contexts = found['made_by']['settings']['contexts']
     lines = ['| Model | ' + ' | '.join(f'{c:,} tokens' for c in contexts) + ' | State at the longest |',
              '|---' * (len(contexts) + 2) + '|']
@@ -153,7 +191,7 @@ def decode() -> str:
         at = [row['contexts'][str(c)] for c in contexts]
         lines.append(f'| {name} ({row["schedule"]}) | ' + ' | '.join(f'{a["ms_per_token"]:.2f} ms' for a in at)
                      + f' | {at[-1]["state_bytes"] / 2 ** 20:.1f} MiB |')
-    return '\n'.join(lines)
+    return head + '\n'.join(lines)
 
 
 def adaptive() -> str:

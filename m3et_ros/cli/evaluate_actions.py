@@ -108,7 +108,7 @@ def _of_caches(context: typer.Context, model: str, out: Path, data: list[Path], 
                bf16: bool) -> dict[str, Any]:
     """Score kitchens of caches and write metrics.json; returns it."""
     from m3et_ros.data.kitchen.cache import read_recipe
-    from m3et_ros.evaluation.runs.actions import Examiner, examine, reference_scores
+    from m3et_ros.evaluation.runs.actions import Examiner, examine, examine_busy, reference_scores
     from m3et_ros.evaluation.runs.report import made_by, write_metrics
     from m3et_ros.runtime.models import open_checkpoint
     from m3et_ros.training.watched import watch_episodes
@@ -121,8 +121,11 @@ def _of_caches(context: typer.Context, model: str, out: Path, data: list[Path], 
     head = checkpoint.heads['mambavl'].eval()
     try:
         tokens, episodes = watch_episodes(checkpoint, data, out / 'tokens', bf16=bf16, watch=track)
-        metrics = examine(Examiner(head, tokens, episodes, checkpoint.tokenizer, checkpoint.labels,
-                                   checkpoint.model.config.text_length, watch=track))
+        examiner = Examiner(head, tokens, episodes, checkpoint.tokenizer, checkpoint.labels,
+                            checkpoint.model.config.text_length, watch=track)
+        metrics = examine(examiner)
+        if head.busy_head is not None:
+            metrics['busy'] = examine_busy(examiner)
         if train:
             metrics['references'] = reference_scores(_references(train), episodes)
     except ValueError as error:
@@ -159,6 +162,9 @@ def _tell(metrics: dict[str, Any], out: Path) -> None:
     rows += [('anticipation', f'labels: {name}', 'all', '', *_row(part))
              for name, part in metrics.get('references', {}).items()]
     say(table(rows, right=(3, 4, 5, 6)))
+    if busy := metrics.get('busy'):
+        say(f'\nWhether anything is being done: right in {busy["accuracy"]["value"]:.1%} of {busy["frames"]:,} frames, '
+            f'of which {busy["within"]:.1%} lie within an action; area under the ROC curve {busy["auroc"]}.')
     bags = metrics.get('bags')
     read = f'Seen in {len(bags) - metrics["failed_bags"]} of {len(bags)} bags. ' if bags else ''
     say(f'\nAsked as oracle or history, the question tells a true label: no result of the model alone. {read}All in '

@@ -55,6 +55,7 @@ def actions(
     from m3et_ros.data.checkpoint import save_checkpoint
     from m3et_ros.runtime.models import open_checkpoint
     from m3et_ros.training.actions import Act, train_head
+    from m3et_ros.training.busy import teach_busy
     from m3et_ros.training.loop import Sitting
 
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
@@ -75,6 +76,7 @@ def actions(
             sitting=Sitting(minutes=minutes, resume=resume), tell=teller(), stop=stop)
     if not main:
         return
+    teach_busy(trained, windows.tokens, windows.episodes, seed=seed)
     card = _card(checkpoint.model_id, recipe, outcome, data, seed, command_line(context))
     heads = {**checkpoint.heads, 'mambavl': trained}
     model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, heads=heads), card=card)

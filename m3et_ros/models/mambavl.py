@@ -8,10 +8,11 @@ Symbols: B batch, Lv video tokens, Lq question words, d_in width of video tokens
     z_verb = mean M_v(video) + mean M_t(verb question) -> Linear -> verbs;  z_noun likewise with the noun question
     M_v, M_t Mamba-1 mixers that own no A;  A = -exp(A_log), A_log (expand * d, N), one for both
 
-Two switches go beyond the paper, whose clips are cut around one action and asked about it alone. With `fade` the mean
+Some switches go beyond the paper, whose clips are cut around one action and asked about it alone. With `fade` the mean
 over the video forgets, at a rate that every channel learns, for a robot's stream has no cuts. With `hidden` a layer
 stands between the sum and the classes: without it a question could only raise the same classes whatever is seen.
-With `follow` a table of which action followed which in training joins what the head itself expects next.
+With `follow` a table of which action followed which in training joins what the head itself expects next. With `busy`
+the head also tells whether anything is being done at all, which the published clips leave no doubt of.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from m3et_ros.ops.selective_scan import selective_scan
 
 RANGES = {'d_in': (1, 8192), 'd': (1, 8192), 'd_word': (1, 8192), 'vocabulary': (1, 1_000_000), 'verbs': (1, 100_000),
           'nouns': (1, 100_000), 'expand': (1, 16), 'N': (1, 4096), 'd_conv': (1, 64), 'fade': (0, 1_000_000),
-          'hidden': (0, 8192)}
+          'hidden': (0, 8192), 'busy': (0, 8192)}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class MambaVLConfig:
     fade: int = 0
     # Width of the layer between sum and classes; 0 = none, as published.
     hidden: int = 0
+    # Width of the layer that tells whether anything is being done; 0 = none, as published.
+    busy: int = 0
     # Whether a table tells which pair of verb and noun follows which.
     follow: bool = False
     # Tokens a second that it was trained with; a live stream is thinned out to that. 0 takes what comes.
@@ -119,6 +122,8 @@ class MambaVL(nn.Module):
         self.text_A_log = None if config.shared_A else no_decay(self.A_log.detach().clone())
         self.fade = no_decay(torch.full((config.d,), 1 / config.fade).log()) if config.fade else None
         self.verb_head, self.noun_head = (_head(config, classes) for classes in (config.verbs, config.nouns))
+        # Taught last, on its own (training.busy).
+        self.busy_head = _layers(config.d, config.busy, 1).requires_grad_(False) if config.busy else None
         # Logarithms of how often each class was the right one in training: see balanced.
         self.register_buffer('verb_prior', torch.zeros(config.verbs))
         self.register_buffer('noun_prior', torch.zeros(config.nouns))
@@ -204,6 +209,16 @@ class MambaVL(nn.Module):
         """
         return self.verb_head(seen + verb), self.noun_head(seen[:, None] + nouns)
 
+    def busy(self, seen: Tensor) -> Tensor:
+        """How sure it is that anything is being done, of what was seen (B, d): logits (B,).
+
+        Raises:
+            ValueError: built without busy.
+        """
+        if self.busy_head is None:
+            raise ValueError('this head cannot tell whether anything is being done; build it with busy > 0')
+        return self.busy_head(seen)[:, 0]
+
     def foreseen(self, last: Chain, following: Chain) -> Chain:
         """Let what was done last have a say in what comes next: p(next) ~ p_head(next)^EXPECTED sum p(last) follows.
 
@@ -268,10 +283,11 @@ def _parted(scores: Tensor) -> Chain:
 
 
 def _head(config: MambaVLConfig, classes: int) -> nn.Module:
-    if not config.hidden:
-        return nn.Linear(config.d, classes)
-    return nn.Sequential(nn.LayerNorm(config.d), nn.Linear(config.d, config.hidden), nn.GELU(),
-                         nn.Linear(config.hidden, classes))
+    return _layers(config.d, config.hidden, classes) if config.hidden else nn.Linear(config.d, classes)
+
+
+def _layers(d: int, hidden: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(d), nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, classes))
 
 
 def _valid(y: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """What surrounds every node: settings before rclpy.init, spinning, and an orderly end."""
 
+import gc
 import os
 import shutil
 import signal
@@ -73,6 +74,17 @@ def prepare() -> str:
     return (f'Fast DDS keeps its defaults, because only {free // MIB} MiB of {SHARED_MEMORY} are free: large images '
             'are slow and best-effort ones get lost; give the container more shared memory '
             '(docker run --shm-size=512m).')
+
+
+def settle() -> None:
+    """Let Python's collector pass over everything that is there by now, once what is to stay has been loaded.
+
+    Else it looks through all modules and weights every so often, with every thread standing still: a fifth of a second
+    of a model node.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 class Stop:

@@ -142,6 +142,7 @@ class ModelNode(LifecycleNode):
         self.health.runtime(self.session.engine.serving)
         self.worker = Worker(self._see)
         self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
+        middleware.settle()
         self.inputs.start()
 
     def _halt(self) -> None:
@@ -226,6 +227,7 @@ class ModelNode(LifecycleNode):
         session = self._load(name)
         session.engine.to(self.settings.device)
         self.session = session
+        middleware.settle()
         self._perception.start(session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
         return session.engine.model_id
 

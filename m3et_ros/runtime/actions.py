@@ -23,16 +23,17 @@ LONGEST_GAP_S = 5.0
 """After a longer pause between two frames, or a step back in time, the stream begins anew."""
 
 
-def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int) -> Actions:
-    """The best verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (papers.md 7.7).
+def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int, share: float = 1.0) -> Actions:
+    """The best verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (papers.md 7.7), times `share`.
 
     Args:
         verbs: logits (V,).
         nouns: logits (M,), or (V, M) of the noun given each verb.
         labels: names and published ids.
         top_k: length of each list.
+        share: probability that there is an action at all, by which every score is multiplied.
     """
-    p_verb = verbs.float().softmax(-1)
+    p_verb = share * verbs.float().softmax(-1)
     p_pair = p_verb[:, None] * nouns.float().softmax(-1)
     p_noun = p_pair.sum(0)
     verb_ids = labels.verb_ids or range(len(labels.verbs))
@@ -118,8 +119,12 @@ class ActionStream:
         return frame_token(self._model, sight, *self._guides)
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:
-        """What is being done, and what comes next."""
+        """What is being done, and what comes next.
+
+        Scores of now are less where little speaks for anything being done, if the head can tell that.
+        """
         seen = self._head.seen(self._newest)
+        busy = 1.0 if self._head.busy_head is None else float(self._head.busy(seen).sigmoid())
         if instruction:
             ids, mask = self._encoded((instruction,))
             told = self._head.classify(seen, ids, ids, mask, mask)
@@ -127,8 +132,8 @@ class ActionStream:
             told = self._head.chained(seen, *self._next)
             if self._head.follows is not None:
                 told = self._head.foreseen(self._head.chained(seen, *self._before), told)
-        return tuple(ranked_actions(verbs[0], nouns[0], self._labels, top_k)
-                     for verbs, nouns in (self._head.chained(seen, *self._now), told))
+        return tuple(ranked_actions(verbs[0], nouns[0], self._labels, top_k, share)
+                     for (verbs, nouns), share in ((self._head.chained(seen, *self._now), busy), (told, 1.0)))
 
     def _chain(self, form: str, generic: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The question about the verb and those about the noun given each verb, as the head hears them."""

@@ -49,7 +49,7 @@ def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVL
     """The action head that goes with a model and labels: for streams without cuts, steered by its questions."""
     return replace(MambaVLConfig(
         d_in=frame_width(config), d=config.d, d_word=config.d, vocabulary=config.vocabulary, verbs=len(labels.verbs),
-        nouns=len(labels.nouns), fade=8, hidden=2 * config.d, rate_hz=2.5,
+        nouns=len(labels.nouns), fade=8, hidden=2 * config.d, busy=config.d, rate_hz=2.5,
         follow=True), **changes)
 
 

@@ -82,6 +82,19 @@ def test_a_jump_of_the_clock_begins_a_new_stream(stream, sights, step, why):
     assert torch.equal(stored(stream), stored(fresh)) == bool(why)
 
 
+def test_little_speaks_for_an_action_where_nothing_is_being_done(stream, sights):
+    with torch.inference_mode():
+        stream.update(sights[0], 0)
+        stream._head.busy_head[-1].weight.zero_()
+        scores = {}
+        for logit in (9., -3.):
+            stream._head.busy_head[-1].bias.fill_(logit)
+            now, following = stream.read('', 10 ** 6)
+            scores[logit] = sum(ranked.score for ranked in now.actions)
+            assert sum(ranked.score for ranked in following.actions) == pytest.approx(1, abs=1e-4)
+    assert scores == pytest.approx({9.: .99988, -3.: .04743}, abs=1e-4)
+
+
 def test_an_instruction_steers_what_comes_next_and_nothing_else(stream, sights):
     with torch.inference_mode():
         stream.update(sights[0], 0)

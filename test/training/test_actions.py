@@ -3,50 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from action_world import LABELS, RATE, build, world
 
 from m3et_ros.data.action_questions import NEXT, NOW
-from m3et_ros.data.kitchen.episodes import Action, EpisodeFrames
 from m3et_ros.data.kitchen.labels import corpus
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.data.types import Labels
 from m3et_ros.evaluation.runs.actions import Examiner, examine
-from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.training.actions import Act, CollateWindows, Windows, count_priors, train_head
-
-LABELS = Labels((), (), (), ('take', 'put', 'wash'), ('cup', 'pan', 'plate'))
-RATE, WIDTH = 5.0, 12
-
-
-def world(count, seed):
-    """Episodes in which wash follows put follows take; tokens show verb and noun while something is done."""
-    rng = np.random.default_rng(seed)
-    episodes, tokens = [], []
-    for number in range(count):
-        start, actions, first = 1.0, [], int(rng.integers(9))
-        for k in range(8):
-            actions.append(Action(start, start + 1.4, (first + k) % 3, (first + k) // 3 % 3))
-            start += 1.4 + float(rng.uniform(0.6, 1.6))
-        stamps = np.arange(100) / RATE
-        episode = EpisodeFrames(str(number), 100 * number, stamps, tuple(actions))
-        rows = rng.normal(0, 0.3, (100, WIDTH))
-        for place, now in enumerate(episode.now()):
-            if now >= 0:
-                rows[place, actions[now].verb] += 2
-                rows[place, 3 + actions[now].noun] += 2
-        episodes.append(episode)
-        tokens.append(rows)
-    return np.concatenate(tokens).astype(np.float16), episodes
-
 
 @pytest.fixture(scope='module')
 def tokenizer():
     return Tokenizer.train(corpus(), vocabulary=200)
-
-
-def build(tokenizer, **changes):
-    torch.manual_seed(0)
-    return MambaVL(MambaVLConfig(**{'d_in': WIDTH, 'd': 24, 'd_word': 16, 'vocabulary': tokenizer.vocabulary, 'N': 4,
-                                    'verbs': 3, 'nouns': 3, 'fade': 5, 'hidden': 32, **changes}))
 
 
 def test_a_window_asks_for_what_is_done_there_and_what_comes_a_second_later():

@@ -254,6 +254,27 @@ def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
     return found
 
 
+def examine_busy(examiner: Examiner) -> dict[str, Any]:
+    """How well a head tells frames within an action from those between two.
+
+    Returns:
+        `frames`, the share of them that lie `within` an action, `accuracy` at a probability of one half with its
+        interval over episodes, and the area under the ROC curve `auroc` over all frames: 0.5 guesses.
+
+    Raises:
+        ValueError: the head tells nothing of it.
+    """
+    with measured(examiner.head):
+        told_busy = torch.cat([examiner.head.busy(seen) for seen in examiner.seen]).cpu().numpy()
+    within = np.concatenate([episode.now() >= 0 for episode in examiner.episodes])
+    names = [episode.name for episode in examiner.episodes for _ in episode.stamps]
+    below = np.searchsorted(np.sort(told_busy[~within]), told_busy[within])
+    both = within.any() and not within.all()
+    return {'frames': len(within), 'within': round(float(within.mean()), 4),
+            'accuracy': top1(np.where((told_busy > 0) == within, 0, 1), names),
+            'auroc': round(float(below.mean() / (~within).sum()), 4) if both else None}
+
+
 def _some(answers: Answers, where: np.ndarray) -> Answers:
     return Answers(answers.verbs[where], answers.nouns[where], tuple(part[where] for part in answers.balanced))
 
