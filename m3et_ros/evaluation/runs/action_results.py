@@ -118,10 +118,12 @@ class Findings:
         answers = examiner.ask(asked, way if task == 'recognition' else f'{way}_next')
         found = ranks(answers, pairs)
         verbs, nouns = torch.from_numpy(answers.verbs), torch.from_numpy(answers.nouns)
+        # As on the robot: what is being done is less sure where nothing may be.
+        busy = examiner.busy(asked) if task == 'recognition' else [1.0] * len(asked)
         said = {}
         for i, (target, bag) in enumerate(zip(asked, bags)):
             episode: EpisodeFrames = examiner.episodes[target.episode]
-            best = ranked_actions(verbs[i], nouns[i], self.labels, LISTED).actions
+            best = ranked_actions(verbs[i], nouns[i], self.labels, LISTED, busy[i]).actions
             said[bag, target.number] = Said(target.place, float(episode.stamps[target.place]),
                                             {kind: int(found[kind][i]) for kind in KINDS}, best)
         return said, self._by_verb(pairs, bags, found)

@@ -122,6 +122,14 @@ class Examiner:
             raise ValueError(f'way is {way!r}; give one of {", ".join((*ways, "two_pass"))}')
         return self._read(asked, [ways[way](target) if ask else ('', '') for target in asked])
 
+    def busy(self, asked: Sequence[Target]) -> list[float]:
+        """How likely it is that anything is being done at each target, 0..1; 1 where the head does not tell."""
+        if self.head.busy_head is None:
+            return [1.0] * len(asked)
+        with measured(self.head):
+            seen = torch.stack([self.seen[target.episode][target.place] for target in asked])
+            return self.head.busy(seen).sigmoid().tolist()
+
     def _chain(self, asked: Sequence[Target], way: str) -> Chain:
         """One of CHAINS, the noun asked for given each verb."""
         form, generic = CHAINS[way]
