@@ -52,10 +52,8 @@ def actions(
         as_json: Json = False) -> None:
     """Learn what is done and what comes next from episodes (MambaVL)."""
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    from m3et_ros.data.checkpoint import save_checkpoint
     from m3et_ros.runtime.models import open_checkpoint
     from m3et_ros.training.actions import Act, train_head
-    from m3et_ros.training.busy import teach_busy
     from m3et_ros.training.loop import Sitting
 
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
@@ -76,10 +74,8 @@ def actions(
             sitting=Sitting(minutes=minutes, resume=resume), tell=teller(), stop=stop)
     if not main:
         return
-    teach_busy(trained, windows.tokens, windows.episodes, seed=seed)
     card = _card(checkpoint.model_id, recipe, outcome, data, seed, command_line(context))
-    heads = {**checkpoint.heads, 'mambavl': trained}
-    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, heads=heads), card=card)
+    model_id = _delivered(checkpoint, trained, windows, out / CHECKPOINT, card, seed)
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
         return
@@ -112,6 +108,15 @@ def _prepare(checkpoint: Any, data: list[Path], folder: Path, length: int, share
         torch.manual_seed(seed)
         head = MambaVL(config)
     return Windows(tokens, episodes, checkpoint.labels, length=length, seed=seed), head
+
+
+def _delivered(checkpoint: Any, head: Any, windows: Any, folder: Path, card: str, seed: int) -> str:
+    """Teach the head the last thing, whether anything is being done, and store it beside its model: the model's id."""
+    from m3et_ros.data.checkpoint import save_checkpoint
+    from m3et_ros.training.busy import teach_busy
+
+    teach_busy(head, windows.tokens, windows.episodes, seed=seed)
+    return save_checkpoint(folder, replace(checkpoint, heads={**checkpoint.heads, 'mambavl': head}), card=card)
 
 
 def _card(before: str, recipe: Any, outcome: Any, data: list[Path], seed: int, command: str) -> str:

@@ -58,14 +58,21 @@ def test_both_sides_see_the_same_tokens(script):
     assert ids.shape == (2, 98) and models.shown(588, 2) is None and ids.max() < 3 * BASE.image_tokens
 
     class Listens(torch.nn.Module):
-        def forward(self, x, task_masks):
-            self.masks = task_masks
+        def forward(self, x, task_masks=None, mask_inputs=False, num_encoded_tokens=None):
+            # As the published code: what it draws at random takes the place of masks that are not given.
+            assert (task_masks is None) == mask_inputs
+            self.masks, self.keep, self.restore = (task_masks, None, None) if task_masks else \
+                self.generate_random_masks(x, num_encoded_tokens, alphas=1.0, sample_tasks_uniformly=True)
             return dict.fromkeys(x, torch.zeros(1)), None
 
     inner = Listens()
     models.Theirs(inner)(*models.images(2), ids)
     hidden = torch.cat(list(inner.masks.values()), 1)
     assert ((hidden == 0).sum(1) == 98).all() and (hidden.gather(1, ids) == 0).all()
+    assert torch.equal(inner.keep, ids) and torch.equal(torch.arange(588).expand(2, -1), torch.cat(
+        [inner.keep, hidden.nonzero()[:, 1].view(2, -1)], 1).gather(1, inner.restore))
+    models.Theirs(inner)(*models.images(2), None)
+    assert not any(mask.any() for mask in inner.masks.values())
     assert set(models.SMALL) <= set(SIZES)
 
 

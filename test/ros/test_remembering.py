@@ -11,6 +11,7 @@ def call(ros):
     def now(robot, name):
         client = robot.node.create_client(Trigger, f'/{robot.name}/model/{name}_memory')
         ros.until(client.service_is_ready)
+        robot.pause(1)  # DDS drops the answer to a client that the node has not met yet
         return ros.until(client.call_async(Trigger.Request()).result, 30)
 
     return now
