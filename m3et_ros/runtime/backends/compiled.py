@@ -33,7 +33,8 @@ class Compiled:
         path = folder / f'{name}.pt2' if folder else None
         if path is None or not path.exists():
             with torch.no_grad():
-                exported = torch.export.export(module, inputs, strict=False)
+                # The code reads memory in the strides of the examples, whatever it is given later.
+                exported = torch.export.export(module, tuple(t.contiguous() for t in inputs), strict=False)
                 # Inductor writes where it is told; the package moves to its place when it is whole.
                 part = str(path.with_name(f'{name}.{os.getpid()}.pt2')) if path else None
                 if path is not None:
@@ -47,5 +48,5 @@ class Compiled:
 
         def run(*inputs: Tensor) -> list[Tensor]:
             # Outputs may be buffers of the package, which its next call would write over.
-            return [t.clone() for t in loaded(*inputs)]
+            return [t.clone() for t in loaded(*(t.contiguous() for t in inputs))]
         return run
