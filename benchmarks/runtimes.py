@@ -1,6 +1,7 @@
 """The shipped model through the runtimes that are installed: a frame with depth, its dense outputs, and a question.
 
     python benchmarks/runtimes.py                 # writes benchmarks/results/runtimes.json
+    python benchmarks/runtimes.py --runtimes openvino compile         # minutes of compiling the first time
 
 CPU time, one thread, batch 1, the runtimes in turn within one process. Everything that a runtime gives is compared with
 eager float32 on the golden frame before anything is timed; one that disagrees is left out, which the result says.
