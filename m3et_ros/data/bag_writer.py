@@ -24,7 +24,8 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from m3et_ros.data.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, typestore
+from m3et_ros.data.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from m3et_ros.data.cdr import typestore
 from m3et_ros.data.compressed import encode_depth, encode_rgb
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images import depth_to_mm

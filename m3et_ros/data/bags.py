@@ -5,22 +5,18 @@
             print(message.stamp_ns, decode(message).k)
 """
 
-import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from rosbags.interfaces import Connection, QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
 from m3et_ros.data.bag_repair import CutMcap, is_cut
+from m3et_ros.data.cdr import typestore
 from m3et_ros.data.errors import InputError
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -54,21 +50,6 @@ class Topic:
     latched: bool = False
 
 
-@lru_cache(maxsize=1)
-def typestore() -> Typestore:
-    """Return the message types of ROS 2 Jazzy and of this package, for (de)serialising without rclpy.
-
-    Raises:
-        InputError: the package's msg files are not installed ('install_broken').
-    """
-    store = get_typestore(Stores.ROS2_JAZZY)
-    types = {}
-    for path in sorted(_msg_folder().glob('*.msg')):
-        types.update(get_types_from_msg(path.read_text(), f'm3et_ros/msg/{path.stem}'))
-    store.register(types)
-    return store
-
-
 def decode(message: BagMessage) -> object:
     """Return a recorded message as an object with the fields of its type; arrays are NumPy views of its bytes.
 
@@ -84,17 +65,6 @@ def decode(message: BagMessage) -> object:
         raise InputError('bag_message', f'the message of {message.topic} at {message.stamp_ns} ns does not read as '
                          f'{message.type} ({type(error).__name__}: {error}); the bag is damaged, record it again'
                          ) from error
-
-
-def _msg_folder() -> Path:
-    """Return the folder of the installed msg files, or of the checkout's when the package was never installed."""
-    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
-    folders = [*(Path(prefix) / 'share/m3et_ros/msg' for prefix in prefixes), Path(__file__).parents[2] / 'msg']
-    for folder in folders:
-        if any(folder.glob('*.msg')):
-            return folder
-    raise InputError('install_broken', 'the msg files of m3et_ros are in none of '
-                     f'{", ".join(map(str, folders))}; install the package again with pip or colcon')
 
 
 class BagReader:

@@ -12,6 +12,7 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 
+from m3et_ros.data.cdr import typestore
 from m3et_ros.data.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images import depth_from_msg, rgb_from_msg
@@ -116,6 +117,7 @@ class CameraInputs:
         self.sync = Synchroniser(slop_s=settings.sync_slop_s, depth_wait_s=settings.depth_wait_s,
                                  stall=settings.depth_stall)
         self.instructions = Instructions(settings.instruction)
+        typestore()  # now, not at the first image
         # Between messages, since waiting for depth must end also where nothing comes and simulated time stands still.
         self._intake = Intake(self._node.context, lambda: self._pass(self.sync.poll()))
         # Instructions first: one that came together with an image holds for it.

@@ -1,6 +1,7 @@
 """A subscription to whichever transport of an image is published, which speaks up when nothing comes."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -69,15 +70,15 @@ class TopicReader:
         watched = SilentTopicWatch(self._node, transport.name, transport.type_name)
         self._watch = watched if self._watched else None
         self._subscription = FollowingSubscription(
-            self._node, transport.kind, transport.name, self._heard, reliability=self._reliability,
+            self._node, transport.kind, transport.name, partial(self._heard, transport), reliability=self._reliability,
             counters=self._counters, intake=self._intake, raw=self._refuse is not None)
 
-    def _heard(self, message: Any) -> None:
+    def _heard(self, transport: Interface, message: Any) -> None:
         if self._watch is not None:
             self._watch.heard()
         if self._refuse is not None:
             try:
-                message = from_cdr(message, self._read.type_name)
+                message = from_cdr(message, transport.type_name)
             except InputError as error:
                 return self._refuse(error)
         self._callback(message)

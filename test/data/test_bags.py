@@ -7,7 +7,8 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from m3et_ros.data.bag_writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
-from m3et_ros.data.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, decode, typestore
+from m3et_ros.data.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, decode
+from m3et_ros.data.cdr import typestore
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 

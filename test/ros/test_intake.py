@@ -2,6 +2,7 @@
 
 import threading
 
+import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import ReliabilityPolicy
 from std_msgs.msg import String
@@ -84,7 +85,7 @@ def test_events_of_its_subscriptions_are_served(ros):
     counters, intake, node = Counters(), Intake(ros.context), ros.node('listener')
     FollowingSubscription(node, String, 'x', print, reliability='reliable', counters=counters, intake=intake)
     ros.node('talker').create_publisher(String, 'x', newest(ReliabilityPolicy.BEST_EFFORT))
-    ros.until(lambda: counters['incompatible_qos'])
+    assert ros.until(lambda: counters['incompatible_qos']) == 1
     intake.close()
 
 
@@ -104,12 +105,12 @@ def test_a_removed_subscription_is_silent_and_the_others_go_on(ros):
 
 
 def test_it_ends_with_its_context(ros):
-    import rclpy
     context, calls = rclpy.Context(), []
     rclpy.init(context=context, args=[])
     intake = Intake(context, lambda: calls.append(1))
     ros.until(lambda: len(calls) > 2)
     rclpy.shutdown(context=context)
-    ros.until(lambda: not intake._thread.is_alive())
+    intake._thread.join(20)
+    assert not intake._thread.is_alive()
     intake.close()
     intake.close()

@@ -14,7 +14,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from m3et_ros.data.bag_writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
-from m3et_ros.data.bags import BagReader, typestore
+from m3et_ros.data.bags import BagReader
+from m3et_ros.data.cdr import typestore
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.types import Frame
 from m3et_ros.ros.messages import stamp_ns
