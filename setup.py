@@ -23,9 +23,14 @@ GENERATED = ('msg', 'srv', 'action')
 # What a Python user needs of the ament prefix: libraries, `ros2 run` executables, share files, index.
 SHARE = f'share/{NAME}'
 INDEX = 'share/ament_index/resource_index'
-DATA = ('lib/*.so', f'lib/{NAME}/*', f'{SHARE}/package.xml', f'{INDEX}/packages/{NAME}',
-        f'{INDEX}/rosidl_interfaces/{NAME}',
-        *(f'{SHARE}/{folder}/**/*' for folder in ('config', 'launch', *GENERATED)))
+DATA = (
+    'lib/*.so',
+    f'lib/{NAME}/*',
+    f'{SHARE}/package.xml',
+    f'{INDEX}/packages/{NAME}',
+    f'{INDEX}/rosidl_interfaces/{NAME}',
+    *(f'{SHARE}/{folder}/**/*' for folder in ('config', 'launch', *GENERATED)),
+)
 
 
 def chosen_ros() -> str:
@@ -46,6 +51,7 @@ def requirements(name: str) -> list[str]:
 def wheels_prefix() -> str:
     """Return the prefix that the ROS wheels were installed to."""
     import ament_package
+
     return str(Path(ament_package.__file__).resolve().parents[4])
 
 
@@ -76,18 +82,35 @@ class BuildInterfaces(Command):
     def compile(self, stage):
         """Run CMake in a temporary folder: under build isolation a lasting one would name deleted folders."""
         from cmake import CMAKE_BIN_DIR  # the wheel: without an active environment it is not on PATH
+
         prefix = wheels_prefix()
-        env = dict(os.environ, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix,
-                   PATH=f'{CMAKE_BIN_DIR}:{os.environ["PATH"]}')
+        env = dict(
+            os.environ, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix, PATH=f'{CMAKE_BIN_DIR}:{os.environ["PATH"]}'
+        )
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(
-                ['cmake', '-S', ROOT, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',
-                 f'-DCMAKE_INSTALL_PREFIX={stage}', f'-DPython3_EXECUTABLE={sys.executable}',
-                 '-DPYTHON_INSTALL_DIR=python', '-DEXECUTABLE_INTERPRETER=/usr/bin/env python3',
-                 f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake'],
-                env=env, check=True)
-            subprocess.run(['cmake', '--build', folder, '--target', 'install', '--parallel', str(os.cpu_count())],
-                           env=env, check=True)
+                [
+                    'cmake',
+                    '-S',
+                    ROOT,
+                    '-B',
+                    folder,
+                    '-DCMAKE_BUILD_TYPE=Release',
+                    '-DBUILD_TESTING=OFF',
+                    f'-DCMAKE_INSTALL_PREFIX={stage}',
+                    f'-DPython3_EXECUTABLE={sys.executable}',
+                    '-DPYTHON_INSTALL_DIR=python',
+                    '-DEXECUTABLE_INTERPRETER=/usr/bin/env python3',
+                    f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake',
+                ],
+                env=env,
+                check=True,
+            )
+            subprocess.run(
+                ['cmake', '--build', folder, '--target', 'install', '--parallel', str(os.cpu_count())],
+                env=env,
+                check=True,
+            )
 
     @staticmethod
     def copy_modules(source, target):
@@ -131,7 +154,10 @@ setup(
     data_files=[],
     setup_requires=requirements(f'{chosen_ros()}-build'),
     install_requires=requirements('run') + requirements(chosen_ros()),
-    extras_require={'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
-                    'nyu': requirements('nyu'), 'openvino': requirements('openvino'),
-                    'ray': requirements('ray')},
+    extras_require={
+        'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
+        'nyu': requirements('nyu'),
+        'openvino': requirements('openvino'),
+        'ray': requirements('ray'),
+    },
 )

@@ -24,14 +24,14 @@ from runs import RESULTS, Bench, parser, told_to_end, write
 from scores import Exam, Rows, differences, figures, measure
 from torch import Tensor, nn
 
-from m3et_ros.data.checkpoint import Checkpoint
-from m3et_ros.data.kitchen.dataset import KitchenSamples
-from m3et_ros.data.samples import Sample
-from m3et_ros.evaluation.runs.questions import SHOWN
-from m3et_ros.models.registry import SIZES
-from m3et_ros.models.summary import parameters_of
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.sample import Sample
+from m3et_ros.evaluation.tasks.vqa import SHOWN
+from m3et_ros.models.m3et.cost import parameters_of
+from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.training.losses import answer_loss, generation_loss
-from m3et_ros.training.recipes import Answer
+from m3et_ros.training.m3et import Answer
 
 
 class WithoutDepth(KitchenSamples):
@@ -117,11 +117,17 @@ class Result:
 def entry(name: str, result: Result, full: Result) -> dict[str, Any]:
     """A row as the table has it."""
     row, config, whole = ROWS[name], result.checkpoint.model.config, full.checkpoint.model.config.to_dict()
-    less = {} if result is full else {'less_full': differences(result.tests, full.tests[:len(result.tests)])}
-    return {'changes': {key: value for key, value in config.to_dict().items() if value != whole[key]},
-            'model_of_full': row.borrowed, 'trained_without': _lacking(row), 'shown_with_questions': list(row.shown),
-            'parameters': sum(parameters_of(config).values()),
-            'training_seconds': [round(seconds, 1) for seconds in result.seconds], **figures(result.tests), **less}
+    less = {} if result is full else {'less_full': differences(result.tests, full.tests[: len(result.tests)])}
+    return {
+        'changes': {key: value for key, value in config.to_dict().items() if value != whole[key]},
+        'model_of_full': row.borrowed,
+        'trained_without': _lacking(row),
+        'shown_with_questions': list(row.shown),
+        'parameters': sum(parameters_of(config).values()),
+        'training_seconds': [round(seconds, 1) for seconds in result.seconds],
+        **figures(result.tests),
+        **less,
+    }
 
 
 def _lacking(row: Row) -> list[str]:
@@ -154,8 +160,13 @@ def main() -> None:
             full = full or checkpoint
             result = results.setdefault(name, Result(checkpoint))
             result.seconds += seconds
-            result.tests.append(measure(checkpoint, folder / f'test_{name}', Exam(
-                bench.cache, asked.questions, asked.frames, row.samples, row.shown, row.dense)))
+            result.tests.append(
+                measure(
+                    checkpoint,
+                    folder / f'test_{name}',
+                    Exam(bench.cache, asked.questions, asked.frames, row.samples, row.shown, row.dense),
+                )
+            )
             table[name] = entry(name, result, results['full'])
             write(asked.results or RESULTS / 'ablations.json', {**bench.made_by('ablations.py', full), 'rows': table})
 

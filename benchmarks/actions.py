@@ -23,18 +23,18 @@ from torch import Tensor, nn
 
 from m3et_ros.cli.output import note
 from m3et_ros.cli.progress import track
-from m3et_ros.data.kitchen.cache import read_recipe
-from m3et_ros.data.kitchen.episodes import frame_rate
-from m3et_ros.evaluation.runs.actions import Examiner, References, examine, reference_scores
-from m3et_ros.evaluation.runs.report import made_by
+from m3et_ros.data.features import watch_episodes
+from m3et_ros.data.kitchen.cache.episodes import frame_rate
+from m3et_ros.data.kitchen.cache.recipe import read_recipe
+from m3et_ros.evaluation.report.files import made_by
+from m3et_ros.evaluation.tasks.actions import Examiner, References, examine, reference_scores
 from m3et_ros.layers.attention import TransformerBlock
-from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
-from m3et_ros.models.positions import sincos_2d
-from m3et_ros.runtime.models import action_config, open_checkpoint
+from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.models.m3et.adapters import sincos_2d
+from m3et_ros.runtime.open_model import action_config, open_checkpoint
 from m3et_ros.training.actions import Act, Windows, train_head
 from m3et_ros.training.loop import Sitting
-from m3et_ros.training.state import STATE
-from m3et_ros.training.watched import watch_episodes
+from m3et_ros.training.run_state import STATE
 
 VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}}
 FIGURES = ('top1', 'top5', 'mean_top5_recall_unbalanced')
@@ -48,12 +48,12 @@ class Attentive(nn.Module):
     def __init__(self, mixer: nn.Module, d: int, heads: int = 4):
         super().__init__()
         size = sum(parameter.numel() for parameter in mixer.parameters())
-        self.block = TransformerBlock(d=d, heads=heads, mlp_ratio=max(0.25, (size / d ** 2 - 4) / 2))
+        self.block = TransformerBlock(d=d, heads=heads, mlp_ratio=max(0.25, (size / d**2 - 4) / 2))
         self.register_buffer('positions', sincos_2d(LONGEST, 1, d), persistent=False)
 
     def forward(self, u: Tensor, *, mask: Tensor | None = None, A_log: Tensor | None = None) -> Tensor:
         """As a mixer that is called on a whole sequence."""
-        y = self.block(u + self.positions[:u.shape[1]], mask=mask, causal=True)
+        y = self.block(u + self.positions[: u.shape[1]], mask=mask, causal=True)
         return y if mask is None else y.masked_fill(~mask[..., None], 0)
 
 
@@ -63,8 +63,9 @@ def build(variant: str, config: MambaVLConfig, seed: int) -> MambaVL:
         torch.manual_seed(seed)
         head = MambaVL(replace(config, **VARIANTS[variant]))
         if variant == 'transformer':
-            head.video_mixer, head.text_mixer = (Attentive(mixer, config.d) for mixer in (head.video_mixer,
-                                                                                         head.text_mixer))
+            head.video_mixer, head.text_mixer = (
+                Attentive(mixer, config.d) for mixer in (head.video_mixer, head.text_mixer)
+            )
             head.A_log.requires_grad_(False)  # nobody reads it
         return head
 
@@ -73,49 +74,81 @@ def main() -> None:
     """Encode, train every variant with every seed, examine and write."""
     asked = options()
     checkpoint = open_checkpoint(asked.model)
-    eyes = [watch_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, watch=track)
-            for name, folders in (('train', asked.data), ('test', asked.test))]
+    eyes = [
+        watch_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, watch=track)
+        for name, folders in (('train', asked.data), ('test', asked.test))
+    ]
     config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(asked.data))
     document: dict[str, Any] = {
-        'made_by': made_by(f'python benchmarks/actions.py --model {asked.model}', checkpoint,
-                           read_recipe(asked.test[0]), data=[read_recipe(folder).name for folder in asked.data],
-                           **{name: getattr(asked, name) for name in ('seeds', 'samples', 'length', 'batch')}),
-        'references': reference_scores(References(eyes[0][1]), eyes[1][1]), 'variants': {}}
+        'made_by': made_by(
+            f'python benchmarks/actions.py --model {asked.model}',
+            checkpoint,
+            read_recipe(asked.test[0]),
+            data=[read_recipe(folder).name for folder in asked.data],
+            **{name: getattr(asked, name) for name in ('seeds', 'samples', 'length', 'batch')},
+        ),
+        'references': reference_scores(References(eyes[0][1]), eyes[1][1]),
+        'variants': {},
+    }
     for seed in asked.seeds:
         for variant in asked.variants:
             note(f'{variant}, seed {seed}')
             head, parameters = trained(variant, config, seed, asked, checkpoint, eyes[0])
-            scores = examine(Examiner(head, *eyes[1], checkpoint.tokenizer, checkpoint.labels,
-                                      checkpoint.model.config.text_length), ask=variant != 'without_questions')
+            scores = examine(
+                Examiner(head, *eyes[1], checkpoint.tokenizer, checkpoint.labels, checkpoint.model.config.text_length),
+                ask=variant != 'without_questions',
+            )
             row = document['variants'].setdefault(variant, {'parameters': parameters, 'seeds': {}})
             row['seeds'][str(seed)] = brief(scores)
             row['means'] = means(list(row['seeds'].values()))
             write(asked.results or RESULTS / 'actions.json', document)
 
 
-def trained(variant: str, config: MambaVLConfig, seed: int, asked: argparse.Namespace, checkpoint: Any,
-            eyes: tuple[np.ndarray, Sequence]) -> tuple[MambaVL, int]:
+def trained(
+    variant: str,
+    config: MambaVLConfig,
+    seed: int,
+    asked: argparse.Namespace,
+    checkpoint: Any,
+    eyes: tuple[np.ndarray, Sequence],
+) -> tuple[MambaVL, int]:
     """A head after its training, and its number of parameters that learn."""
     head = build(variant, config, seed)
     data = Windows(*eyes, checkpoint.labels, length=asked.length, ask=variant != 'without_questions', seed=seed)
     folder = asked.out / f'{variant}-{seed}'
-    _, head, _ = train_head(head, data, checkpoint.tokenizer, checkpoint.model.config.text_length, folder,
-                            recipe=Act(samples=asked.samples, batch=asked.batch), seed=seed,
-                            sitting=Sitting(resume=(folder / STATE).exists()))
+    _, head, _ = train_head(
+        head,
+        data,
+        checkpoint.tokenizer,
+        checkpoint.model.config.text_length,
+        folder,
+        recipe=Act(samples=asked.samples, batch=asked.batch),
+        seed=seed,
+        sitting=Sitting(resume=(folder / STATE).exists()),
+    )
     return head.eval(), sum(p.numel() for p in head.parameters() if p.requires_grad)
 
 
 def brief(scores: dict) -> dict[str, Any]:
     """Task -> way -> kind -> figures of all targets, without the parts of pairs seen and not seen."""
-    return {task: {way: subsets['all'] for way, subsets in ways.items() if way != 'left_out'}
-            for task, ways in scores.items()}
+    return {
+        task: {way: subsets['all'] for way, subsets in ways.items() if way != 'left_out'}
+        for task, ways in scores.items()
+    }
 
 
 def means(scores: Sequence[dict]) -> dict[str, Any]:
     """Means over seeds: task -> way -> action figure, from what `brief` keeps."""
-    return {task: {way: {figure: round(float(np.mean([score[task][way]['action'][figure]['value']
-                                                      for score in scores])), 6) for figure in FIGURES}
-                   for way in ways} for task, ways in scores[0].items()}
+    return {
+        task: {
+            way: {
+                figure: round(float(np.mean([score[task][way]['action'][figure]['value'] for score in scores])), 6)
+                for figure in FIGURES
+            }
+            for way in ways
+        }
+        for task, ways in scores[0].items()
+    }
 
 
 def options() -> argparse.Namespace:

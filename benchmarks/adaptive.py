@@ -24,20 +24,20 @@ from timing import RESULTS, error, finish, interleaved, one_thread, options, rat
 
 from m3et_ros.cli.output import note
 from m3et_ros.cli.progress import track
-from m3et_ros.data.bag_frames import frames
-from m3et_ros.data.bag_topics import find_camera
-from m3et_ros.data.bags import BagReader
-from m3et_ros.data.checkpoint import Checkpoint
-from m3et_ros.data.types import Frame
-from m3et_ros.evaluation.depth import depth_rates, depth_sums
-from m3et_ros.evaluation.segmentation import confusion, segmentation_scores
-from m3et_ros.models.registry import build
+from m3et_ros.data.bags.frames import frames
+from m3et_ros.data.bags.reader import BagReader
+from m3et_ros.data.bags.topics import find_camera
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.frame import Frame
+from m3et_ros.evaluation.metrics.depth import depth_rates, depth_sums
+from m3et_ros.evaluation.metrics.segmentation import confusion, segmentation_scores
+from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.kernels import use_built
-from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.runtime.open_model import open_checkpoint
 
-THRESHOLDS = (.1, .25)
+THRESHOLDS = (0.1, 0.25)
 SIZES = ('kitchen', 'base_ssd', 'base')
 SHARES = (1 / 4, 1 / 2, 3 / 4)
 ASKED = 'asked whole'
@@ -94,11 +94,15 @@ class Side:
 
 def sides_of(checkpoint: Checkpoint, thresholds: Sequence[float]) -> dict[str, Side]:
     """Full, adaptive of each threshold, and the default asked as a robot is; all on the same weights."""
+
     def adaptive(threshold: float) -> Engine:
         return Engine(checkpoint, tokens='adaptive', adaptive=Adaptive(threshold))
 
-    return {'full': Side(Engine(checkpoint)), **{f'{t:g}': Side(adaptive(t)) for t in thresholds},
-            ASKED: Side(adaptive(Adaptive.threshold), whole=True)}
+    return {
+        'full': Side(Engine(checkpoint)),
+        **{f'{t:g}': Side(adaptive(t)) for t in thresholds},
+        ASKED: Side(adaptive(Adaptive.threshold), whole=True),
+    }
 
 
 def follow(sides: dict[str, Side], looks: Iterable[Look]) -> list[str]:
@@ -120,13 +124,19 @@ def told(sides: dict[str, Side], truth: Sequence[str]) -> dict[str, Any]:
     rows, full = {}, np.array(sides['full'].answers)
     for name, side in sides.items():
         answers = np.array(side.answers)
-        rows[name] = {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3),
-                      'accuracy': round(float(np.mean(answers == np.array(truth))), 4),
-                      'answers_as_full': round(float(np.mean(answers == full)), 4)}
+        rows[name] = {
+            'share': round(float(np.mean(side.shares)), 4),
+            'cpu_ms': round(float(np.mean(side.ms)), 3),
+            'accuracy': round(float(np.mean(answers == np.array(truth))), 4),
+            'answers_as_full': round(float(np.mean(answers == full)), 4),
+        }
         if side.depth:
             depth, holes = (depth_rates(np.sum(rows, 0))[..., 0] for rows in (side.depth, side.holes))
-            rows[name] |= {'depth_rmse_m': round(float(depth), 4), 'holes_rmse_m': round(float(holes), 4),
-                           'miou': round(segmentation_scores(np.sum(side.classes, 0)).miou, 4)}
+            rows[name] |= {
+                'depth_rmse_m': round(float(depth), 4),
+                'holes_rmse_m': round(float(holes), 4),
+                'miou': round(segmentation_scores(np.sum(side.classes, 0)).miou, 4),
+            }
     return {'frames': len(sides['full'].ms), 'questions': len(truth), 'sides': rows}
 
 
@@ -137,8 +147,17 @@ def kitchens(checkpoint: Checkpoint, camera: str, asked: Any) -> dict[str, Any]:
     for seed in track(seeds, len(seeds), f'camera {camera}', 'kitchen'):
         for side in sides.values():
             side.engine.reset_sight()
-        truth += follow(sides, stream(seed, camera, seconds=asked.seconds, hz=asked.hz,
-                                      size=checkpoint.model.config.image_size, backend=asked.backend))
+        truth += follow(
+            sides,
+            stream(
+                seed,
+                camera,
+                seconds=asked.seconds,
+                hz=asked.hz,
+                size=checkpoint.model.config.image_size,
+                backend=asked.backend,
+            ),
+        )
     return told(sides, truth) | {'hz': asked.hz}
 
 
@@ -155,10 +174,16 @@ def recording(checkpoint: Checkpoint, path: Path, thresholds: Sequence[float], m
             stamps.append(frame.stamp_ns)
             for name in names[turn:] + names[:turn]:
                 sides[name].see(frame)
-    rows = {name: {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3)}
-            for name, side in sides.items()}
-    return {'name': path.name, 'frames': len(stamps), 'sides': rows,
-            'hz': round(1e9 / statistics.median(np.diff(stamps)), 1) if len(stamps) > 1 else None}
+    rows = {
+        name: {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3)}
+        for name, side in sides.items()
+    }
+    return {
+        'name': path.name,
+        'frames': len(stamps),
+        'sides': rows,
+        'hz': round(1e9 / statistics.median(np.diff(stamps)), 1) if len(stamps) > 1 else None,
+    }
 
 
 @torch.inference_mode()
@@ -174,7 +199,7 @@ def speed(name: str, rounds: int) -> dict[str, Any]:
     N = held.sight.source.shape[1]
     work = {'see': lambda: model.see(images), 'all': lambda: model.see_anew(images)}
     for share in reversed(SHARES):
-        places = torch.randperm(N, generator=random)[:round(share * N)].sort().values
+        places = torch.randperm(N, generator=random)[: round(share * N)].sort().values
         work[f'{share:g}'] = lambda places=places: model.see_anew(images, places, held)
     off = error(held.sight.stages[-1], model.see(images).stages[-1])
     ms = interleaved(work, rounds, name)
@@ -189,8 +214,8 @@ def main() -> None:
     parser.add_argument('--bag', type=Path, help='recording of a camera')
     parser.add_argument('--first', type=int, default=23_000, help='first seed, 20000 and up')
     parser.add_argument('--kitchens', type=int, default=12, help='number of kitchens')
-    parser.add_argument('--seconds', type=float, default=10., help='of each kitchen')
-    parser.add_argument('--hz', type=float, default=10., help='frames a second')
+    parser.add_argument('--seconds', type=float, default=10.0, help='of each kitchen')
+    parser.add_argument('--hz', type=float, default=10.0, help='frames a second')
     parser.add_argument('--backend', default='auto', help='renderer: auto, egl, osmesa or raycast')
     parser.add_argument('--most', type=int, default=300, help='most frames of the recording')
     parser.add_argument('--thresholds', type=float, nargs='+', default=THRESHOLDS)

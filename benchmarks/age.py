@@ -22,11 +22,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from m3et_ros.ros import middleware
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import age_s
-from m3et_ros.ros.qos import newest
-from m3et_ros.ros.worker import Worker
+from m3et_ros.ros import process
+from m3et_ros.ros.camera.subscription import newest
+from m3et_ros.ros.convert import age_s, to_image_msg
+from m3et_ros.ros.inference_thread import Worker
 
 RESULTS = Path(__file__).parent / 'results' / 'age.json'
 
@@ -39,8 +38,9 @@ class Side:
         self._inference_s = inference_s
         self.node = rclpy.create_node('slot' if slot else 'queue')
         self.worker = Worker(self._infer) if slot else None
-        self.node.create_subscription(Image, 'camera', self.worker.offer if slot else self._infer,
-                                      newest() if slot else QoSProfile(depth=10))
+        self.node.create_subscription(
+            Image, 'camera', self.worker.offer if slot else self._infer, newest() if slot else QoSProfile(depth=10)
+        )
 
     def _infer(self, image: Image) -> None:
         time.sleep(self._inference_s)
@@ -59,7 +59,7 @@ def run(slot: bool, *, rate_hz: float, inference_s: float, seconds: float) -> li
     publisher = camera.create_publisher(Image, 'camera', 10)
     executor = SingleThreadedExecutor()
     executor.add_node(side.node)
-    thread = threading.Thread(target=middleware.spin, args=(executor,), daemon=True)
+    thread = threading.Thread(target=process.spin, args=(executor,), daemon=True)
     thread.start()
     pixels = np.zeros((480, 640, 3), np.uint8)
     end = time.monotonic() + seconds
@@ -70,7 +70,7 @@ def run(slot: bool, *, rate_hz: float, inference_s: float, seconds: float) -> li
     thread.join(5)
     side.close()
     camera.destroy_node()
-    return side.ages[round(1 / inference_s):]
+    return side.ages[round(1 / inference_s) :]
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--seconds', type=float, default=6.0, help='seconds per round and side')
     options = parser.parse_args()
-    middleware.prepare()
+    process.prepare()
     rclpy.init()
     ages = {'slot': [], 'queue': []}
     for _ in tqdm(range(options.rounds), desc='rounds'):
@@ -91,10 +91,15 @@ def main() -> None:
     median = {name: statistics.median(found) for name, found in ages.items()}
     bound = 1 / options.rate + options.inference + 0.02
     result = {
-        'rate_hz': options.rate, 'inference_s': options.inference, 'results': {n: len(a) for n, a in ages.items()},
-        'age_p50_s': median, 'age_p95_s': {n: float(np.percentile(a, 95)) for n, a in ages.items()},
-        'bound_s': bound, 'share_of_slot_within_bound': float(np.mean(np.array(ages['slot']) <= bound)),
-        'ratio_p50': median['queue'] / median['slot']}
+        'rate_hz': options.rate,
+        'inference_s': options.inference,
+        'results': {n: len(a) for n, a in ages.items()},
+        'age_p50_s': median,
+        'age_p95_s': {n: float(np.percentile(a, 95)) for n, a in ages.items()},
+        'bound_s': bound,
+        'share_of_slot_within_bound': float(np.mean(np.array(ages['slot']) <= bound)),
+        'ratio_p50': median['queue'] / median['slot'],
+    }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + '\n')
     print(json.dumps(result, indent=2))

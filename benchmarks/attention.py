@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Attention in bfloat16 on the CPU: torch's kernel against products written out, in training and for one token.
 
-    python benchmarks/attention.py            # 20 s; writes benchmarks/results/attention.json
+python benchmarks/attention.py            # 20 s; writes benchmarks/results/attention.json
 """
 
 import json
@@ -49,9 +49,20 @@ def main() -> None:
         print(name, found[name])
     out = Path(__file__).parent / 'results/attention.json'
     capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
-    out.write_text(json.dumps({'torch': torch.__version__, 'machine': platform.machine(), 'threads': 1,
-                               'avx512_bf16': bool(capable.get('avx512_bf16')),
-                               'amx_bf16': bool(capable.get('amx_bf16')), 'milliseconds': found}, indent=2) + '\n')
+    out.write_text(
+        json.dumps(
+            {
+                'torch': torch.__version__,
+                'machine': platform.machine(),
+                'threads': 1,
+                'avx512_bf16': bool(capable.get('avx512_bf16')),
+                'amx_bf16': bool(capable.get('amx_bf16')),
+                'milliseconds': found,
+            },
+            indent=2,
+        )
+        + '\n'
+    )
 
 
 if __name__ == '__main__':

@@ -19,25 +19,36 @@ import torch
 from runs import RESULTS, told_to_end, write
 from torch import Tensor
 
-from m3et_ros.evaluation.runs.report import environment
-from m3et_ros.layers.cache import AttentionState
+from m3et_ros.evaluation.report.files import environment
 from m3et_ros.layers.causal import CausalAttention
-from m3et_ros.models.language import LanguageConfig, LanguageModel
-from m3et_ros.models.matvlm import replaced, spread
+from m3et_ros.layers.kv_cache import AttentionState
+from m3et_ros.models.vlm.language_model import LanguageConfig, LanguageModel
+from m3et_ros.models.vlm.matvlm import replaced, spread
 
 SHARES = {'hybrid_1/4': 0.25, 'hybrid_1/2': 0.5}
 
 
 def models(width: int, layers: int, vocabulary: int) -> dict[str, LanguageModel]:
     """The models by name; the Transformer is the hybrids' teacher, the all-Mamba has about as many parameters."""
-    teacher = LanguageConfig(name='transformer', vocabulary=vocabulary, d=width, schedule='T' * layers,
-                             heads=width // 64, channels=32, hidden=4 * width, norm='layer')
-    configs = {'transformer': teacher} | {name: replaced(teacher, spread(layers, share))
-                                          for name, share in SHARES.items()}
+    teacher = LanguageConfig(
+        name='transformer',
+        vocabulary=vocabulary,
+        d=width,
+        schedule='T' * layers,
+        heads=width // 64,
+        channels=32,
+        hidden=4 * width,
+        norm='layer',
+    )
+    configs = {'transformer': teacher} | {
+        name: replaced(teacher, spread(layers, share)) for name, share in SHARES.items()
+    }
     built = {name: LanguageModel(config) for name, config in configs.items()}
     # The number of Mamba-2 layers that comes nearest to the Transformer's parameters.
-    sizes = {n: LanguageConfig(name='mamba', vocabulary=vocabulary, d=width, schedule='M' * n, N=64, P=64)
-             for n in range(layers, 3 * layers + 1)}
+    sizes = {
+        n: LanguageConfig(name='mamba', vocabulary=vocabulary, d=width, schedule='M' * n, N=64, P=64)
+        for n in range(layers, 3 * layers + 1)
+    }
     with torch.device('meta'):
         counts = {n: parameters(LanguageModel(config)) for n, config in sizes.items()}
     nearest = min(counts, key=lambda n: abs(counts[n] - parameters(built['transformer'])))
@@ -83,10 +94,14 @@ def seconds(model: LanguageModel, states: tuple, tokens: int) -> list[float]:
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """Every model at every context."""
     torch.manual_seed(0)
-    built = {name: model.eval().to(getattr(torch, asked.precision))
-             for name, model in models(asked.width, asked.layers, asked.vocabulary).items()}
-    rows: dict[str, Any] = {name: {'schedule': model.config.schedule, 'parameters': parameters(model),
-                                   'contexts': {}} for name, model in built.items()}
+    built = {
+        name: model.eval().to(getattr(torch, asked.precision))
+        for name, model in models(asked.width, asked.layers, asked.vocabulary).items()
+    }
+    rows: dict[str, Any] = {
+        name: {'schedule': model.config.schedule, 'parameters': parameters(model), 'contexts': {}}
+        for name, model in built.items()
+    }
     times: dict[tuple[str, int], list[float]] = {(name, context): [] for name in built for context in asked.contexts}
     for _ in range(asked.rounds):
         for name, context in times:  # in turns, so that a busy spell meets all of them
@@ -94,8 +109,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     for (name, context), spent in times.items():
         states = state_bytes(filled(built[name], context))
         rows[name]['contexts'][str(context)] = {
-            'ms_per_token': round(1e3 * statistics.median(spent), 4), 'state_bytes': states,
-            'bytes': states + sum(p.nbytes for p in built[name].parameters())}
+            'ms_per_token': round(1e3 * statistics.median(spent), 4),
+            'state_bytes': states,
+            'bytes': states + sum(p.nbytes for p in built[name].parameters()),
+        }
     return rows
 
 
@@ -109,7 +126,8 @@ def summary(rows: dict[str, Any], contexts: list[int]) -> dict[str, Any]:
             'times_as_fast': {str(c): round(base[c]['ms_per_token'] / at[c]['ms_per_token'], 3) for c in contexts},
             'memory_less': {str(c): round(1 - at[c]['bytes'] / base[c]['bytes'], 4) for c in contexts},
             'state_less': {str(c): round(1 - at[c]['state_bytes'] / base[c]['state_bytes'], 4) for c in contexts},
-            'last_over_first_ms': round(at[contexts[-1]]['ms_per_token'] / at[contexts[0]]['ms_per_token'], 4)}
+            'last_over_first_ms': round(at[contexts[-1]]['ms_per_token'] / at[contexts[0]]['ms_per_token'], 4),
+        }
     return found
 
 
@@ -134,10 +152,18 @@ def main() -> None:
     torch.set_flush_denormal(True)
     rows = measure(asked)
     settings = {name: value for name, value in vars(asked).items() if name != 'results'}
-    write(asked.results or RESULTS / 'decode.json', {
-        'made_by': {'command': 'python benchmarks/decode.py', 'settings': settings,
-                    'environment': environment(torch.device('cpu'))},
-        'rows': rows, 'against_the_transformer': summary(rows, asked.contexts)})
+    write(
+        asked.results or RESULTS / 'decode.json',
+        {
+            'made_by': {
+                'command': 'python benchmarks/decode.py',
+                'settings': settings,
+                'environment': environment(torch.device('cpu')),
+            },
+            'rows': rows,
+            'against_the_transformer': summary(rows, asked.contexts),
+        },
+    )
 
 
 if __name__ == '__main__':

@@ -18,14 +18,13 @@ import numpy as np
 from runs import QUIET, RESULTS, Stopped, plain, told_to_end, write
 
 from m3et_ros.cli.output import note
-from m3et_ros.data.epic import Annotations, find_split, read_segments
-from m3et_ros.data.epic_history import Pasts
-from m3et_ros.data.epic_lists import read_classes, read_tail
-from m3et_ros.data.history_checkpoint import HistoryCheckpoint, load_history, save_history
-from m3et_ros.evaluation.anticipation import CORRECTED, PLAIN
-from m3et_ros.evaluation.intervals import paired_difference
-from m3et_ros.evaluation.ngram import MEMORY, RECALL, TOP1, Line, NGram, tune
-from m3et_ros.evaluation.runs.epic import (
+from m3et_ros.data.checkpoints.history import HistoryCheckpoint, load_history, save_history
+from m3et_ros.data.epic.annotations import Annotations, find_split, read_segments
+from m3et_ros.data.epic.class_lists import read_classes, read_tail
+from m3et_ros.data.epic.history import Pasts
+from m3et_ros.evaluation.metrics.intervals import paired_difference
+from m3et_ros.evaluation.report.files import environment, weights_digest
+from m3et_ros.evaluation.tasks.epic import (
     INPUT,
     anticipate,
     class_mean,
@@ -35,16 +34,20 @@ from m3et_ros.evaluation.runs.epic import (
     ranks_of,
     summary,
 )
-from m3et_ros.evaluation.runs.report import environment, weights_digest
-from m3et_ros.training.history import Anticipate
-from m3et_ros.training.history_run import Course, Unfinished, Videos, learn, share_out
+from m3et_ros.evaluation.tasks.epic_forecast import CORRECTED, PLAIN, RECALL, TOP1, ngram_ranks, tune
+from m3et_ros.models.actions.ngram import MEMORY, Line, NGram
+from m3et_ros.training.history import Anticipate, Course, Unfinished, Videos, learn, share_out
 from m3et_ros.training.loop import Sitting
-from m3et_ros.training.plan import Plan
+from m3et_ros.training.recipe import Plan
 
 CHECKPOINT = 'checkpoint'
 TASKS = ('verb', 'noun', 'action')
-LINES: dict[str, Line | None] = {'prior': Line(order=0), 'repeat the last labels': None, 'bigram': Line(order=1),
-                                 'trigram': Line(order=2)}
+LINES: dict[str, Line | None] = {
+    'prior': Line(order=0),
+    'repeat the last labels': None,
+    'bigram': Line(order=1),
+    'trigram': Line(order=2),
+}
 CACHE = 'trigram + recency cache'
 
 
@@ -56,20 +59,30 @@ def main() -> None:
     pasts, videos = Pasts(annotations, classes), share_out(annotations.videos)
     checkpoint = _trained(options, pasts, videos)
     exam = annotations.only(videos.held_out)
-    rows = official_rows(exam, unseen=(), tail_verbs=read_tail(options.epic, 'verb'),
-                         tail_nouns=read_tail(options.epic, 'noun'))
+    rows = official_rows(
+        exam, unseen=(), tail_verbs=read_tail(options.epic, 'verb'), tail_nouns=read_tail(options.epic, 'noun')
+    )
     lines = dict(_references(pasts, videos))
     lines |= dict(_ours(checkpoint, exam, classes))
     table = {name: measure(ranks, exam, rows) for name, ranks in lines.items()}
-    document = {'input': INPUT, 'measured_on': summary(exam) | {'which': 'training videos held out by hash'},
-                'learnt_from': {'videos': len(checkpoint.learnt), 'inner': len(videos.inner)},
-                'made_by': {'command': 'python benchmarks/epic_history.py', 'recipe': plain(asdict(options.recipe)),
-                            'model': checkpoint.config.to_dict(), 'members': options.members, 'seed': options.seed,
-                            'expert': {'share': checkpoint.expert.share, **asdict(checkpoint.expert.line)},
-                            'corrections': {t: asdict(c) for t, c in checkpoint.corrections.items()},
-                            'weights_sha256': [weights_digest(member) for member in checkpoint.members],
-                            'environment': environment(next(checkpoint.members[0].parameters()).device)},
-                'table': table, 'ours_less_cache': _gains(lines, exam)}
+    document = {
+        'input': INPUT,
+        'measured_on': summary(exam) | {'which': 'training videos held out by hash'},
+        'learnt_from': {'videos': len(checkpoint.learnt), 'inner': len(videos.inner)},
+        'made_by': {
+            'command': 'python benchmarks/epic_history.py',
+            'recipe': plain(asdict(options.recipe)),
+            'model': checkpoint.config.to_dict(),
+            'members': options.members,
+            'seed': options.seed,
+            'expert': {'share': checkpoint.expert.share, **asdict(checkpoint.expert.line)},
+            'corrections': {t: asdict(c) for t, c in checkpoint.corrections.items()},
+            'weights_sha256': [weights_digest(member) for member in checkpoint.members],
+            'environment': environment(next(checkpoint.members[0].parameters()).device),
+        },
+        'table': table,
+        'ours_less_cache': _gains(lines, exam),
+    }
     write(options.results or RESULTS / 'epic_history.json', document)
     _tell(table)
 
@@ -95,9 +108,14 @@ def _trained(options: argparse.Namespace, pasts: Pasts, videos: Videos) -> Histo
         note(f'{folder} is used as it is.')
         return load_history(folder)
     try:
-        checkpoint = learn(pasts, videos, options.out, Course(options.recipe, members=options.members,
-                                                              seed=options.seed),
-                           sitting=Sitting(minutes=options.minutes, resume=True), tell=_teller(options.recipe))
+        checkpoint = learn(
+            pasts,
+            videos,
+            options.out,
+            Course(options.recipe, members=options.members, seed=options.seed),
+            sitting=Sitting(minutes=options.minutes, resume=True),
+            tell=_teller(options.recipe),
+        )
     except Unfinished as error:
         raise Stopped from error
     save_history(folder, checkpoint, card=f'# A run of a benchmark\n\n{json.dumps(asdict(options.recipe), indent=2)}\n')
@@ -112,8 +130,11 @@ def _teller(recipe: Plan) -> Any:
         if entry['seconds'] - last >= QUIET or entry['step'] == recipe.steps or entry['seconds'] < last:
             last = entry['seconds']
             losses = ', '.join(f'{name} {value:.3f}' for name, value in entry['losses'].items())
-            note(f'{what}: step {entry["step"]:,} of {entry["steps"]:,}; {losses}; '
-                 f'{entry["seconds_left"] / 60:.0f} min left here')
+            note(
+                f'{what}: step {entry["step"]:,} of {entry["steps"]:,}; {losses}; '
+                f'{entry["seconds_left"] / 60:.0f} min left here'
+            )
+
     return tell
 
 
@@ -139,23 +160,26 @@ def _task_lines(pasts: Pasts, videos: Videos, task: str) -> Iterator[tuple[str, 
 
     def seen(part: str) -> tuple[list[list[int]], np.ndarray]:
         return [pasts.context(i, labels, MEMORY) for i in places[part]], labels[places[part]]
+
     trial, whole, inner = NGram(*seen('learnt'), size), NGram(*seen('whole'), size), seen('inner')
     contexts, exam = seen('held_out')
     back = np.argsort(pasts.order[places['held_out']])
     for name, line in LINES.items():
-        yield name, whole.ranks(contexts, exam, line)[back]
+        yield name, ngram_ranks(whole, contexts, exam, line)[back]
     for kind in (TOP1, RECALL):
         line = tune(trial, *inner, kind)
         note(f'{task}, {kind}: {line}')
-        yield f'{CACHE}, tuned for {kind}', whole.ranks(contexts, exam, line)[back]
+        yield f'{CACHE}, tuned for {kind}', ngram_ranks(whole, contexts, exam, line)[back]
 
 
 def _ours(checkpoint: HistoryCheckpoint, exam: Annotations, classes: Any) -> Iterator[tuple[str, dict]]:
     """Ranks of ours, together and each member alone; and without the n-gram beside it."""
     alone = replace(checkpoint.expert, share=0.0)
     ways = {'ours': checkpoint, 'ours without n-gram': replace(checkpoint, expert=alone)}
-    ways |= {f'ours, one member, seed {i}': replace(checkpoint, members=(member,), expert=alone)
-             for i, member in enumerate(checkpoint.members)}
+    ways |= {
+        f'ours, one member, seed {i}': replace(checkpoint, members=(member,), expert=alone)
+        for i, member in enumerate(checkpoint.members)
+    }
     for name, way in ways.items():
         ranks = ranks_of(way, anticipate(way, exam, classes), exam)
         for kind in (PLAIN, CORRECTED):
@@ -172,24 +196,33 @@ def _gains(lines: dict[str, dict[str, np.ndarray]], exam: Annotations) -> dict[s
             return np.stack([np.bincount(own, ranks < 1), np.bincount(own)], 1)
         classes, place = np.unique(labels[task], return_inverse=True)
         size = len(names) * len(classes)
-        return np.concatenate([np.bincount(own * len(classes) + place, weights, size).reshape(len(names), -1)
-                               for weights in (ranks < 5, np.ones(len(ranks)))], 1)
+        return np.concatenate(
+            [
+                np.bincount(own * len(classes) + place, weights, size).reshape(len(names), -1)
+                for weights in (ranks < 5, np.ones(len(ranks)))
+            ],
+            1,
+        )
+
     found: dict[str, Any] = {}
     for kind, way in ((TOP1, PLAIN), (RECALL, CORRECTED)):
         for task in TASKS:
-            sides = [sums(lines[name][task], task, kind)
-                     for name in (f'ours, {way}', f'{CACHE}, tuned for {kind}')]
+            sides = [sums(lines[name][task], task, kind) for name in (f'ours, {way}', f'{CACHE}, tuned for {kind}')]
             gain = paired_difference(*sides, statistic=class_mean, clusters=names)
-            found.setdefault(task, {})[kind] = {key: round(100 * value, 2) for key, value in
-                                                (('points', gain.value), ('low', gain.low), ('high', gain.high))}
+            found.setdefault(task, {})[kind] = {
+                key: round(100 * value, 2)
+                for key, value in (('points', gain.value), ('low', gain.low), ('high', gain.high))
+            }
     return found
 
 
 def _tell(table: dict[str, Any]) -> None:
     print(f'{INPUT}; per cent: top-1 / top-5 / mean top-5 recall')
     for name, subsets in table.items():
-        cells = (' / '.join(f'{100 * subsets["all"][task][m]["value"]:.1f}' for m in ('top1', 'top5', RECALL))
-                 for task in TASKS)
+        cells = (
+            ' / '.join(f'{100 * subsets["all"][task][m]["value"]:.1f}' for m in ('top1', 'top5', RECALL))
+            for task in TASKS
+        )
         print(f'| {name} | {" | ".join(cells)} |')
 
 

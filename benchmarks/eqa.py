@@ -25,27 +25,28 @@ from runs import RESULTS, told_to_end, write
 
 from m3et_ros.cli.output import note
 from m3et_ros.cli.progress import track
-from m3et_ros.data.checkpoint import Checkpoint
-from m3et_ros.data.kitchen.cache import read_recipe, read_shards
-from m3et_ros.data.kitchen.dataset import KitchenSamples
-from m3et_ros.data.kitchen.episodes import open_episodes
-from m3et_ros.data.openeqa import CATEGORIES, EqaQuestion, read_question_files
-from m3et_ros.data.reading import Reading
-from m3et_ros.data.types import Frame
-from m3et_ros.evaluation.intervals import bootstrap_mean
-from m3et_ros.evaluation.runs.eqa_bag import EqaTask, examine
-from m3et_ros.evaluation.runs.eqa_memory import Given, asked_questions, memory_answers
-from m3et_ros.evaluation.runs.eqa_scores import guesses, score_answer
-from m3et_ros.evaluation.runs.feed import rounded
-from m3et_ros.evaluation.runs.report import made_by
-from m3et_ros.models.episode import EpisodeHead
-from m3et_ros.models.m3et import M3ET
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.class_names import Reading
+from m3et_ros.data.datasets.openeqa import CATEGORIES, EqaQuestion, read_question_files
+from m3et_ros.data.features import Watched, remember_frames
+from m3et_ros.data.frame import Frame
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.episodes import open_episodes
+from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
+from m3et_ros.evaluation.batches import rounded
+from m3et_ros.evaluation.metrics.intervals import bootstrap_mean
+from m3et_ros.evaluation.report.files import made_by
+from m3et_ros.evaluation.tasks.eqa import EqaTask, examine
+from m3et_ros.evaluation.tasks.eqa_cached import Given, asked_questions, memory_answers
+from m3et_ros.evaluation.tasks.eqa_scores import guesses, score_answer
+from m3et_ros.models.episode.model import EpisodeHead
+from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.memory import Comb, EpisodeMemory
-from m3et_ros.runtime.models import open_checkpoint
-from m3et_ros.training.episode import Remember, Watched
-from m3et_ros.training.memory_run import Recipe, Ways, teach_reader, watch_encoded
-from m3et_ros.training.remembered import remember_frames
+from m3et_ros.runtime.frame_comb import Comb
+from m3et_ros.runtime.memory import EpisodeMemory
+from m3et_ros.runtime.open_model import open_checkpoint
+from m3et_ros.training.memory.answers import Remember
+from m3et_ros.training.memory.run import Recipe, Ways, teach_reader, watch_encoded
 
 FRAMES = 8
 """Of an episode, that the paper's way looks at (papers.md 2.5)."""
@@ -83,8 +84,9 @@ class Lines:
         if path.exists():
             return json.loads(path.read_text(encoding='utf-8'))
         found = {}
-        for episode, asked in track(list(zip(self.watched.episodes, self.last)), len(self.last),
-                                    f'answered from {count} frames', 'kitchen'):
+        for episode, asked in track(
+            list(zip(self.watched.episodes, self.last)), len(self.last), f'answered from {count} frames', 'kitchen'
+        ):
             views = [self.engine.encode(self._frame(n)) for n in self._chosen(episode, count)] if asked else []
             for question in (one for of_moment in asked for one in of_moment):
                 found[question.question_id] = self._answer(question.question, views)
@@ -125,8 +127,12 @@ def scored(questions: Iterable[EqaQuestion], answers: dict[str, str]) -> dict[st
     for name, chosen in parts.items():
         kitchens = [row.question.episode.rpartition('-')[0] for row in chosen]
         found = bootstrap_mean([row.exact_match for row in chosen], kitchens)
-        table[name] = {'value': rounded(found.value), 'low': rounded(found.low), 'high': rounded(found.high),
-                       'questions': len(chosen)}
+        table[name] = {
+            'value': rounded(found.value),
+            'low': rounded(found.low),
+            'high': rounded(found.high),
+            'questions': len(chosen),
+        }
     return table
 
 
@@ -140,8 +146,14 @@ def blind_reader(checkpoint: Checkpoint, watched: Watched, out: Path, recipe: Re
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         head = EpisodeHead(replace(checkpoint.heads['episode'].config, blind=True))
-    teach_reader(head, watched, checkpoint, out, recipe=recipe,
-                 ways=Ways(bf16, tell=lambda entry: note(f'blind: {entry["step"]} of {entry["steps"]}')))
+    teach_reader(
+        head,
+        watched,
+        checkpoint,
+        out,
+        recipe=recipe,
+        ways=Ways(bf16, tell=lambda entry: note(f'blind: {entry["step"]} of {entry["steps"]}')),
+    )
     return head
 
 
@@ -160,10 +172,15 @@ def answered(lines: Lines, training: Sequence[EqaQuestion], blind: EpisodeHead |
         rows[f'guess_{name}'] = {question.question_id: answer for question, answer in zip(last, answers)}
     seven = [given for given in everything.values() if given.question.category in CATEGORIES]
     right = [float(given.category == given.question.category) for given in seven]
-    return {'last_moments': {name: scored(last, row) for name, row in rows.items()},
-            'all_moments': {'memory': scored(asked, rows['memory'])},
-            'seven_way_category': {'value': round(float(np.mean(right)), 4), 'chance': round(1 / 7, 4),
-                                   'questions': len(right)}}
+    return {
+        'last_moments': {name: scored(last, row) for name, row in rows.items()},
+        'all_moments': {'memory': scored(asked, rows['memory'])},
+        'seven_way_category': {
+            'value': round(float(np.mean(right)), 4),
+            'chance': round(1 / 7, 4),
+            'questions': len(right),
+        },
+    }
 
 
 @torch.inference_mode()
@@ -171,8 +188,10 @@ def costs(checkpoint: Checkpoint, marks: Sequence[int], rounds: int = 50) -> dic
     """Bytes and milliseconds of CPU time of a frame once so many are remembered, encoding left out."""
     memory, config = EpisodeMemory(checkpoint), checkpoint.model.config
     random = torch.Generator().manual_seed(0)
-    inputs = {'rgb': torch.randn(1, 3, config.image_size, config.image_size, generator=random),
-              'depth': torch.randn(1, 1, config.image_size, config.image_size, generator=random)}
+    inputs = {
+        'rgb': torch.randn(1, 3, config.image_size, config.image_size, generator=random),
+        'depth': torch.randn(1, 1, config.image_size, config.image_size, generator=random),
+    }
     sight, found = checkpoint.model.eval().see(inputs), {}
     for mark in sorted(marks):
         before = memory.frames
@@ -200,8 +219,13 @@ def realtime(checkpoint: Checkpoint, bag: Path, questions: Sequence[Path]) -> di
     engine, found = Engine(checkpoint), {}
     for way, task in (('memory', EqaTask()), ('eight_frames', EqaTask(comb=True))):
         part, times, _ = examine(engine, task, bag, asked)
-        found[way] = {'frames': part['frames'], 'seconds': part['seconds'], 'wall_s': round(times['wall_s'], 2),
-                      'questions': len(asked), 'times_real_time': round(part['seconds'] / times['wall_s'], 2)}
+        found[way] = {
+            'frames': part['frames'],
+            'seconds': part['seconds'],
+            'wall_s': round(times['wall_s'], 2),
+            'questions': len(asked),
+            'times_real_time': round(part['seconds'] / times['wall_s'], 2),
+        }
     return found
 
 
@@ -218,10 +242,16 @@ def main() -> None:
         recipe = Recipe(remember=Remember(samples=asked.blind_samples, batch=asked.batch))
         blind = blind_reader(checkpoint, watched, asked.out / 'blind', recipe, asked.bf16)
     document = {
-        'made_by': made_by(f'python benchmarks/eqa.py --model {Path(asked.model).name}', checkpoint,
-                           read_recipe(asked.test[0]), data=[read_recipe(folder).name for folder in asked.data],
-                           blind_samples=asked.blind_samples, frames=FRAMES),
-        'accuracy': answered(lines, flat(asked_questions(episodes)), blind)}
+        'made_by': made_by(
+            f'python benchmarks/eqa.py --model {Path(asked.model).name}',
+            checkpoint,
+            read_recipe(asked.test[0]),
+            data=[read_recipe(folder).name for folder in asked.data],
+            blind_samples=asked.blind_samples,
+            frames=FRAMES,
+        ),
+        'accuracy': answered(lines, flat(asked_questions(episodes)), blind),
+    }
     results = asked.results or RESULTS / 'eqa.json'
     write(results, document)
     if asked.bag:

@@ -18,18 +18,18 @@ import torch
 from timing import error, finish, one_thread, options, ratios
 
 from m3et_ros.cli.output import note
-from m3et_ros.data.types import Frame
+from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.shared import SharedModels
+from m3et_ros.runtime.shared_model import SharedModels
 
-WINDOWS = {'each by itself': 0., 'in batches': 1.}
+WINDOWS = {'each by itself': 0.0, 'in batches': 1.0}
 """Seconds that a step waits; where all wait nobody waits any longer, so that it costs nothing here."""
 
 
 def pictures(count: int) -> list[Frame]:
     """Frames of noise and slopes, 640x480; what they show does not matter for the time."""
     rng = np.random.default_rng(0)
-    depth = np.linspace(.5, 3, 480 * 640, dtype=np.float32).reshape(480, 640)
+    depth = np.linspace(0.5, 3, 480 * 640, dtype=np.float32).reshape(480, 640)
     depth[100:300, 100:400] = np.nan  # which the model fills
     return [Frame(rng.integers(0, 256, (480, 640, 3), np.uint8), depth, stamp_ns=n) for n in range(count)]
 
@@ -46,6 +46,7 @@ def robots(name: str, count: int, window_s: float, device: str) -> list[Engine]:
 
 def shown(engines: list[Engine], frames: list[Frame], pool: ThreadPoolExecutor, times: int) -> list:
     """Let every robot see its frame `times` times; the last depth of each."""
+
     def watch(engine: Engine, frame: Frame):
         for _ in range(times):
             result = engine.reconstruct(engine.encode(frame))
@@ -73,20 +74,24 @@ def main() -> None:
     clock = time.process_time if asked.device == 'cpu' else time.perf_counter
     found = {}
     for count in asked.robots:
-        frames, fleets = pictures(count), {kind: robots(asked.model, count, window, asked.device)
-                                           for kind, window in WINDOWS.items()}
+        frames, fleets = (
+            pictures(count),
+            {kind: robots(asked.model, count, window, asked.device) for kind, window in WINDOWS.items()},
+        )
         with ThreadPoolExecutor(count) as pool:
             alone, together = (np.stack(shown(fleet, frames, pool, 1)) for fleet in fleets.values())
             wrong = error(torch.from_numpy(together), torch.from_numpy(alone))
             ms = {kind: [] for kind in fleets}
             for number in range(asked.rounds):
-                for kind in list(fleets)[::1 if number % 2 else -1]:
+                for kind in list(fleets)[:: 1 if number % 2 else -1]:
                     ms[kind].append(spent(clock, lambda: shown(fleets[kind], frames, pool, asked.frames)))
                 note(f'{count} robots: round {number + 1} of {asked.rounds}')
         medians = {kind: round(statistics.median(values) / (count * asked.frames), 4) for kind, values in ms.items()}
         found[f'{count} robots, {asked.model}, a frame'] = {
-            'cpu_ms': medians, 'times_as_fast': ratios(medians, 'each by itself'),
-            'error': {'in batches': float(f'{wrong:.1e}')}}
+            'cpu_ms': medians,
+            'times_as_fast': ratios(medians, 'each by itself'),
+            'error': {'in batches': float(f'{wrong:.1e}')},
+        }
     finish('fleet', {'device': asked.device, 'rounds': asked.rounds, 'cases': found}, asked.results)
 
 

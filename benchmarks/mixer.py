@@ -28,8 +28,18 @@ def theirs(ours: Mamba2, d: int, chunk: int) -> nn.Module:
     from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
     logging.getLogger('transformers').setLevel(logging.ERROR)  # it tells of every kernel that it misses
-    config = Mamba2Config(hidden_size=d, num_heads=ours.H, head_dim=ours.P, state_size=ours.N, n_groups=ours.G,
-                          chunk_size=chunk, expand=2, conv_kernel=4, num_hidden_layers=1, use_bias=False)
+    config = Mamba2Config(
+        hidden_size=d,
+        num_heads=ours.H,
+        head_dim=ours.P,
+        state_size=ours.N,
+        n_groups=ours.G,
+        chunk_size=chunk,
+        expand=2,
+        conv_kernel=4,
+        num_hidden_layers=1,
+        use_bias=False,
+    )
     mixer = Mamba2Mixer(config, layer_idx=0).eval()
     named = {name: value for name, value in ours.state_dict().items()}
     missing, unexpected = mixer.load_state_dict(named, strict=False)
@@ -68,6 +78,7 @@ def main() -> None:
         work['ours, native scan'] = lambda: served(ours, u, 'auto')
     if asked.compile:
         from torch._inductor import config as inductor
+
         inductor.freezing = True
         compiled = torch.compile(ours, dynamic=False)
         work['ours, compiled'] = lambda: compiled(u)
@@ -81,10 +92,22 @@ def main() -> None:
             raise SystemExit(f'{worst} is off by {errors[worst]:.1e} from float64; nothing is timed')
         ms = interleaved(work, asked.rounds)
     case = f'Mamba-2 mixer, d {asked.width}, {asked.tokens} tokens, float32'
-    finish('mixer', {'rounds': asked.rounds, 'kernel': dispatch.choose('ssd', 'cpu').name, 'cases': {case: {
-        'cpu_ms': ms, 'times_as_fast': ratios(ms, 'transformers, chunk 256'),
-        'times_as_fast_as_chunk_64': ratios(ms, 'transformers, chunk 64'),
-        'error': {name: float(f'{value:.1e}') for name, value in errors.items()}}}}, asked.results)
+    finish(
+        'mixer',
+        {
+            'rounds': asked.rounds,
+            'kernel': dispatch.choose('ssd', 'cpu').name,
+            'cases': {
+                case: {
+                    'cpu_ms': ms,
+                    'times_as_fast': ratios(ms, 'transformers, chunk 256'),
+                    'times_as_fast_as_chunk_64': ratios(ms, 'transformers, chunk 64'),
+                    'error': {name: float(f'{value:.1e}') for name, value in errors.items()},
+                }
+            },
+        },
+        asked.results,
+    )
 
 
 if __name__ == '__main__':

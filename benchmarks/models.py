@@ -22,8 +22,8 @@ from timing import error, finish, interleaved, one_thread, options, ratios
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.models.config import IMAGE_MODALITIES
-from m3et_ros.models.registry import BASE, SIZES, build
+from m3et_ros.models.m3et.config import IMAGE_MODALITIES
+from m3et_ros.models.m3et.sizes import BASE, SIZES, build
 from m3et_ros.runtime.backends import Setting, make, missing
 from m3et_ros.runtime.backends.check import TOLERANCES
 from m3et_ros.runtime.kernels import use_built
@@ -73,7 +73,7 @@ class Theirs(nn.Module):
         hidden = torch.ones(len(visible), 3 * n, dtype=torch.long).scatter_(1, visible, 0)
         shuffled = hidden.argsort(dim=1, stable=True)
         masks = dict(zip(IMAGE_MODALITIES, hidden.split(n, 1), strict=True))
-        return masks, shuffled[:, :visible.shape[1]], shuffled.argsort(1)
+        return masks, shuffled[:, : visible.shape[1]], shuffled.argsort(1)
 
 
 def multimae(path: Path) -> nn.Module:
@@ -103,20 +103,46 @@ def multimae(path: Path) -> nn.Module:
 
     multimae_utils.Attention.forward = attention
     channels = {'rgb': (3, 1), 'depth': (1, 1), 'semseg': (BASE.classes, 4)}
-    inputs = {name: PatchedInputAdapter(num_channels=c, stride_level=stride, patch_size_full=16)
-              for name, (c, stride) in channels.items() if name != 'semseg'}
-    inputs['semseg'] = SemSegInputAdapter(num_classes=BASE.classes, dim_class_emb=64, interpolate_class_emb=False,
-                                          stride_level=4, patch_size_full=16)
-    outputs = {name: SpatialOutputAdapter(
-        num_channels=c, stride_level=stride, patch_size_full=16, dim_tokens=256, depth=2, num_heads=8, task=name,
-        context_tasks=list(channels), use_task_queries=True, use_xattn=True) for name, (c, stride) in channels.items()}
+    inputs = {
+        name: PatchedInputAdapter(num_channels=c, stride_level=stride, patch_size_full=16)
+        for name, (c, stride) in channels.items()
+        if name != 'semseg'
+    }
+    inputs['semseg'] = SemSegInputAdapter(
+        num_classes=BASE.classes, dim_class_emb=64, interpolate_class_emb=False, stride_level=4, patch_size_full=16
+    )
+    outputs = {
+        name: SpatialOutputAdapter(
+            num_channels=c,
+            stride_level=stride,
+            patch_size_full=16,
+            dim_tokens=256,
+            depth=2,
+            num_heads=8,
+            task=name,
+            context_tasks=list(channels),
+            use_task_queries=True,
+            use_xattn=True,
+        )
+        for name, (c, stride) in channels.items()
+    }
     return MultiMAE(inputs, outputs, num_global_tokens=1, dim_tokens=768, depth=12, num_heads=12)
 
 
 def twin() -> nn.Module:
     """Our own model in MultiMAE's sizes."""
-    return build(replace(BASE, name='twin', schedule='T' * 12, decoder_blocks=2, semantic_bias=False, gate=False,
-                         modalities=IMAGE_MODALITIES, tasks=IMAGE_MODALITIES))
+    return build(
+        replace(
+            BASE,
+            name='twin',
+            schedule='T' * 12,
+            decoder_blocks=2,
+            semantic_bias=False,
+            gate=False,
+            modalities=IMAGE_MODALITIES,
+            tasks=IMAGE_MODALITIES,
+        )
+    )
 
 
 def sides(path: Path | None) -> tuple[dict[str, nn.Module], str]:
@@ -134,8 +160,11 @@ def images(batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Random colour, depth and classes."""
     rng = torch.Generator().manual_seed(0)
     S, s = BASE.image_size, BASE.semseg_size
-    return (torch.randn(batch, 3, S, S, generator=rng), torch.randn(batch, 1, S, S, generator=rng),
-            torch.randint(BASE.classes, (batch, s, s), generator=rng))
+    return (
+        torch.randn(batch, 3, S, S, generator=rng),
+        torch.randn(batch, 1, S, S, generator=rng),
+        torch.randint(BASE.classes, (batch, s, s), generator=rng),
+    )
 
 
 def shown(tokens: int, batch: int) -> Tensor | None:
@@ -161,8 +190,9 @@ def agreement(models: dict[str, nn.Module]) -> dict[str, float]:
     return {name: float(f'{value:.1e}') for name, value in found.items()}
 
 
-def fast(models: dict[str, nn.Module], precision: str,
-         given: tuple[Tensor, ...]) -> tuple[dict[str, Callable], dict[str, float]]:
+def fast(
+    models: dict[str, nn.Module], precision: str, given: tuple[Tensor, ...]
+) -> tuple[dict[str, Callable], dict[str, float]]:
     """Graphs of OpenVINO for one batch with all tokens, and their difference from eager float32."""
     backend = make('openvino', Setting(precision, 1, None))
     work, errors = {}, {}
@@ -191,16 +221,22 @@ def main() -> None:
     models, what = sides(asked.multimae)
     base = next(iter(models))
     found: dict[str, Any] = {
-        'rounds': asked.rounds, 'other_side': what, 'cases': {},
+        'rounds': asked.rounds,
+        'other_side': what,
+        'cases': {},
         'parameters': {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()},
-        'error_to_float64': agreement(models)}
+        'error_to_float64': agreement(models),
+    }
     for batch in asked.batch:
         for tokens in asked.tokens:
             given, visible = images(batch), shown(tokens, batch)
             case = f'{tokens} tokens, batch {batch}, float32 eager'
             with torch.inference_mode():
-                ms = interleaved({name: (lambda model=model: model(*given, visible)) for name, model in models.items()},
-                                 asked.rounds, case)
+                ms = interleaved(
+                    {name: (lambda model=model: model(*given, visible)) for name, model in models.items()},
+                    asked.rounds,
+                    case,
+                )
             found['cases'][case] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, base)}
             if asked.fast and visible is None:
                 work, errors = fast({n: m for n, m in models.items() if n != 'base'}, 'bfloat16', given)

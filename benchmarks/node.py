@@ -31,10 +31,12 @@ FIRST = 5
 """Frames before the measurement begins."""
 PATIENCE = 10.0
 """Seconds after which a frame without a result is given up."""
-MODEL = {'m3et_ros.models.m3et': {'M3ET': ('see', 'listen', 'decode', 'answer_logits')},
-         'm3et_ros.runtime.backends.prepared': {'Prepared': ('see', 'listen', 'decode')},
-         'm3et_ros.runtime.actions': {'ActionStream': ('update', 'read')},
-         'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)}}
+MODEL = {
+    'm3et_ros.models.m3et.model': {'M3ET': ('see', 'listen', 'decode', 'answer_logits')},
+    'm3et_ros.runtime.backends.prepared': {'Prepared': ('see', 'listen', 'decode')},
+    'm3et_ros.runtime.action_stream': {'ActionStream': ('update', 'read')},
+    'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)},
+}
 """What counts as the model: methods by class and module."""
 
 
@@ -58,6 +60,7 @@ class Watch:
                 self._inside -= 1
                 if not self._inside:
                     self.model_s += time.thread_time() - start
+
         setattr(kind, name, timed)
 
     def span(self, kind: type, name: str) -> None:
@@ -68,6 +71,7 @@ class Watch:
             start = time.monotonic()
             inner(*args, **kwargs)
             self.spans.append(time.monotonic() - start)
+
         setattr(kind, name, spanned)
 
     def mark(self, kind: type, name: str) -> None:
@@ -77,6 +81,7 @@ class Watch:
         def marked(*args, **kwargs):
             self.frames.append((time.monotonic(), time.process_time(), self.model_s))
             return inner(*args, **kwargs)
+
         setattr(kind, name, marked)
 
 
@@ -87,6 +92,7 @@ def child(out: Path, arguments: list[str]) -> int:
     import torch
 
     from m3et_ros.ros import model_node
+
     torch.set_num_threads(1)
     watch = Watch()
     for module, kinds in MODEL.items():
@@ -97,7 +103,7 @@ def child(out: Path, arguments: list[str]) -> int:
     watch.span(model_node.ModelNode, '_see')
     code = model_node.main(['node', *arguments])
     # The first call is the self-test's.
-    out.write_text(json.dumps({'frames': watch.frames[1 + FIRST:], 'spans': watch.spans[FIRST:]}))
+    out.write_text(json.dumps({'frames': watch.frames[1 + FIRST :], 'spans': watch.spans[FIRST:]}))
     return code
 
 
@@ -110,9 +116,10 @@ class Robot:
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import Image
 
-        from m3et_ros.ros import middleware
-        from m3et_ros.ros.qos import newest
-        middleware.prepare()
+        from m3et_ros.ros import process
+        from m3et_ros.ros.camera.subscription import newest
+
+        process.prepare()
         rclpy.init()
         self.node, self.ages, self.images = rclpy.create_node('around', namespace='bench'), [], 0
         self.told: dict[str, str] = {}
@@ -123,19 +130,21 @@ class Robot:
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._tell, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=middleware.spin, args=(self._executor,), daemon=True)
+        self._thread = threading.Thread(target=process.spin, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening, in the order in which nothing is left running."""
         import rclpy
+
         self._executor.shutdown(timeout_sec=5)
         self._thread.join(5)
         self.node.destroy_node()
         rclpy.shutdown()
 
     def _got(self, image) -> None:
-        from m3et_ros.ros.messages import age_s
+        from m3et_ros.ros.convert import age_s
+
         self.ages.append(age_s(image.header, self.node.get_clock().now()))
 
     def _tell(self, array) -> None:
@@ -146,18 +155,27 @@ class Robot:
     def drops(self) -> dict[str, int]:
         """Frames shown, served, and gone by reason, as the node tells a second after the last one."""
         time.sleep(1.5)
-        gone = {key.split('/', 1)[1]: int(value) for key, value in self.told.items()
-                if key.split('/')[0] in ('dropped', 'synchroniser') and key.endswith('superseded')}
+        gone = {
+            key.split('/', 1)[1]: int(value)
+            for key, value in self.told.items()
+            if key.split('/')[0] in ('dropped', 'synchroniser') and key.endswith('superseded')
+        }
         arrived, served = int(self.told['frames_in']), int(self.told['frames_out'])
-        return {'shown': self.images, 'arrived': arrived, 'served': served, **gone,
-                'unexplained': self.images - served - sum(gone.values())}
+        return {
+            'shown': self.images,
+            'arrived': arrived,
+            'served': served,
+            **gone,
+            'unexplained': self.images - served - sum(gone.values()),
+        }
 
     def show(self, frame) -> None:
         """Publish a frame as if it were taken now."""
         from std_msgs.msg import Header
 
-        from m3et_ros.data.images import depth_to_mm
-        from m3et_ros.ros.images import to_image_msg
+        from m3et_ros.data.images.messages import depth_to_mm
+        from m3et_ros.ros.convert import to_image_msg
+
         header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id='camera')
         self.depth.publish(to_image_msg(depth_to_mm(frame.depth), '16UC1', header))
         self.rgb.publish(to_image_msg(np.ascontiguousarray(frame.rgb), 'rgb8', header))
@@ -166,9 +184,10 @@ class Robot:
 
 def frames_of(path: Path, count: int) -> list:
     """Frames with colour and depth, spread over the recording."""
-    from m3et_ros.data.bag_frames import frames
-    from m3et_ros.data.bag_topics import find_camera
-    from m3et_ros.data.bags import BagReader
+    from m3et_ros.data.bags.frames import frames
+    from m3et_ros.data.bags.reader import BagReader
+    from m3et_ros.data.bags.topics import find_camera
+
     with BagReader(path) as bag:
         camera = find_camera(bag)
         seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=10, spoiled=lambda _: None)
@@ -208,8 +227,12 @@ def main() -> None:
     parser.add_argument('--bag', type=Path, required=True, help='a recording with colour and depth')
     parser.add_argument('--model', default='kitchen')
     parser.add_argument('--runtime', default='torch', help='torch, openvino or compile')
-    parser.add_argument('--rate', type=float, default=0.0,
-                        help='camera rate in Hz; 0 shows a frame when the result of the one before has come')
+    parser.add_argument(
+        '--rate',
+        type=float,
+        default=0.0,
+        help='camera rate in Hz; 0 shows a frame when the result of the one before has come',
+    )
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time of the measurement')
     parser.add_argument('--results-wanted', type=int, default=300, help='frames after which it ends')
     parser.add_argument('--wait', type=float, default=300.0, help='seconds until the node must be active')
@@ -219,8 +242,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / 'times.json'
         words = ['autostart:=true', f'model:={asked.model}', f'runtime:={asked.runtime}', 'device:=cpu', 'threads:=1']
-        node = subprocess.Popen([sys.executable, __file__, '--child', str(out), '--ros-args', '-r', '__ns:=/bench',
-                                 *(w for word in words for w in ('-p', word))])
+        node = subprocess.Popen(
+            [
+                sys.executable,
+                __file__,
+                '--child',
+                str(out),
+                '--ros-args',
+                '-r',
+                '__ns:=/bench',
+                *(w for word in words for w in ('-p', word)),
+            ]
+        )
         try:
             play(robot, frames, asked)
             drops = robot.drops()
@@ -236,14 +269,28 @@ def main() -> None:
     served, ages = len(found) - 1, robot.ages[FIRST:]
     per_frame, model_ms = 1e3 * (cpu_end - cpu) / served, 1e3 * (model_end - model) / served
     height, width = frames[0].rgb.shape[:2]
-    finish('node', {
-        'bag': asked.bag.resolve().name, 'image': f'{width}x{height}', 'model': asked.model, 'runtime': asked.runtime,
-        'rate_in_hz': asked.rate or 'a frame a result', 'frames_in': robot.images, 'frames_measured': served,
-        'frames_per_s': round(served / (stop - start), 2), 'frames_per_cpu_s': round(1e3 / per_frame, 2),
-        'cpu_ms_per_frame': round(per_frame, 2), 'model_cpu_ms_per_frame': round(model_ms, 2),
-        'share_not_model': round(1 - model_ms / per_frame, 4),
-        'age_p50_s': percentile(ages, 50), 'age_p99_s': percentile(ages, 99), 'inference_p99_s': percentile(spans, 99),
-        'drops': drops}, asked.results)
+    finish(
+        'node',
+        {
+            'bag': asked.bag.resolve().name,
+            'image': f'{width}x{height}',
+            'model': asked.model,
+            'runtime': asked.runtime,
+            'rate_in_hz': asked.rate or 'a frame a result',
+            'frames_in': robot.images,
+            'frames_measured': served,
+            'frames_per_s': round(served / (stop - start), 2),
+            'frames_per_cpu_s': round(1e3 / per_frame, 2),
+            'cpu_ms_per_frame': round(per_frame, 2),
+            'model_cpu_ms_per_frame': round(model_ms, 2),
+            'share_not_model': round(1 - model_ms / per_frame, 4),
+            'age_p50_s': percentile(ages, 50),
+            'age_p99_s': percentile(ages, 99),
+            'inference_p99_s': percentile(spans, 99),
+            'drops': drops,
+        },
+        asked.results,
+    )
 
 
 def percentile(values: list[float], share: float) -> float:

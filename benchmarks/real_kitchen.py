@@ -20,28 +20,34 @@ import numpy as np
 from runs import RESULTS, told_to_end, write
 
 from m3et_ros.cli.progress import track
-from m3et_ros.data.bag_frames import frames
-from m3et_ros.data.bag_topics import find_camera
-from m3et_ros.data.bags import BagReader
-from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.bags.frames import frames
+from m3et_ros.data.bags.reader import BagReader
+from m3et_ros.data.bags.topics import find_camera
+from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame, Labels
-from m3et_ros.evaluation.depth import depth_rates, depth_sums
-from m3et_ros.evaluation.runs.dense_scores import RATES
-from m3et_ros.evaluation.holes import FILLERS, known_mask
-from m3et_ros.evaluation.intervals import bootstrap
-from m3et_ros.evaluation.runs.feed import rounded
-from m3et_ros.evaluation.runs.pictures import spread
-from m3et_ros.evaluation.runs.report import made_by
+from m3et_ros.data.frame import Frame, Labels
+from m3et_ros.evaluation.batches import rounded
+from m3et_ros.evaluation.metrics.depth import depth_rates, depth_sums
+from m3et_ros.evaluation.metrics.hole_filling import FILLERS, known_mask
+from m3et_ros.evaluation.metrics.intervals import bootstrap
+from m3et_ros.evaluation.report.files import made_by
+from m3et_ros.evaluation.report.pictures import spread
+from m3et_ros.evaluation.tasks.reconstruction_scores import RATES
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.runtime.open_model import open_checkpoint
 
-SHARE, LARGEST = .30, .08
+SHARE, LARGEST = 0.30, 0.08
 """Share of the valid depth that is hidden, and the largest half axis of a blob as a share of the width, as in Noise."""
 
-COLUMNS = {'rgb': 'colour', 'holed': 'depth, holes made', 'filled': 'depth, filled', 'truth': 'depth, from the sensor',
-           'error': 'error where hidden', 'overlay': 'segmentation'}
-WORST = .5
+COLUMNS = {
+    'rgb': 'colour',
+    'holed': 'depth, holes made',
+    'filled': 'depth, filled',
+    'truth': 'depth, from the sensor',
+    'error': 'error where hidden',
+    'overlay': 'segmentation',
+}
+WORST = 0.5
 """Metres at which the colours of the error end."""
 
 
@@ -75,11 +81,11 @@ def hide(depth: np.ndarray, rng: np.random.Generator, share: float = SHARE) -> n
     while missing and reach >= 1:
         blob = np.zeros(depth.shape, np.uint8)
         centre = (rng.random(2) * depth.shape[::-1]).astype(int).tolist()
-        axes = np.maximum(rng.uniform(.3, 1, 2) * reach, 1).round().astype(int).tolist()
+        axes = np.maximum(rng.uniform(0.3, 1, 2) * reach, 1).round().astype(int).tolist()
         cv2.ellipse(blob, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
         fresh = (blob > 0) & known & ~hidden
         if fresh.sum() > missing:
-            reach *= .8
+            reach *= 0.8
             continue
         hidden |= fresh
         missing -= int(fresh.sum())
@@ -102,8 +108,16 @@ def measure(engine: Engine, shown: Iterator[Frame], seed: int, kept: Sequence[in
         found.left_open.append(float(np.isnan(said.depth[hidden]).mean()))
         if number in kept:
             error = np.where(hidden, np.abs(said.depth - frame.depth), np.nan)
-            found.pictures.append({'rgb': frame.rgb, 'holed': holed, 'filled': said.depth, 'truth': frame.depth,
-                                   'error': error, 'labels': said.mask})
+            found.pictures.append(
+                {
+                    'rgb': frame.rgb,
+                    'holed': holed,
+                    'filled': said.depth,
+                    'truth': frame.depth,
+                    'error': error,
+                    'labels': said.mask,
+                }
+            )
     return found
 
 
@@ -112,14 +126,20 @@ def scores(found: Found) -> dict[str, Any]:
     sums = {name: np.array(rows) for name, rows in found.sums.items()}
     ways: dict[str, Any] = {}
     for name, rows in sums.items():
-        ways[name] = {rate: _interval(rows, lambda s, place=place: depth_rates(s)[..., place])
-                      for place, rate in enumerate(RATES)}
+        ways[name] = {
+            rate: _interval(rows, lambda s, place=place: depth_rates(s)[..., place]) for place, rate in enumerate(RATES)
+        }
         if name != 'model':
             ways[name]['model_below'] = _interval(
                 np.concatenate([sums['model'], rows], 1),
-                lambda s: 1 - depth_rates(s[..., :4])[..., 0] / depth_rates(s[..., 4:])[..., 0])
-    return {'frames': len(found.left_open), 'hidden_pixels': int(sums['model'][:, 0].sum()),
-            'left_open_by_model': rounded(np.mean(found.left_open)), 'filled_by': ways}
+                lambda s: 1 - depth_rates(s[..., :4])[..., 0] / depth_rates(s[..., 4:])[..., 0],
+            )
+    return {
+        'frames': len(found.left_open),
+        'hidden_pixels': int(sums['model'][:, 0].sum()),
+        'left_open_by_model': rounded(np.mean(found.left_open)),
+        'filled_by': ways,
+    }
 
 
 def _interval(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> dict[str, float | None]:
@@ -135,29 +155,43 @@ def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, 
     from matplotlib.patches import Patch
 
     palette = np.full((256, 3), 255, np.uint8)
-    palette[:len(labels.colors)] = labels.colors
+    palette[: len(labels.colors)] = labels.colors
     far = np.nanpercentile(np.concatenate([picture['truth'].ravel() for picture in pictures]), 99)
-    scales = {'holed': ('viridis_r', far), 'filled': ('viridis_r', far), 'truth': ('viridis_r', far),
-              'error': ('magma', WORST)}
+    scales = {
+        'holed': ('viridis_r', far),
+        'filled': ('viridis_r', far),
+        'truth': ('viridis_r', far),
+        'error': ('magma', WORST),
+    }
     figure = Figure(figsize=(18, 2.35 * len(pictures) + 1.3), dpi=100, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(pictures), len(COLUMNS), squeeze=False)
     for row, picture in zip(axes, pictures):
-        overlay = (.45 * picture['rgb'] + .55 * palette[picture['labels']]).astype(np.uint8)
+        overlay = (0.45 * picture['rgb'] + 0.55 * palette[picture['labels']]).astype(np.uint8)
         for place, name in zip(row, COLUMNS):
             colours, most = scales.get(name, (None, None))
-            place.imshow(overlay if name == 'overlay' else picture[name], vmin=0, vmax=most,
-                         cmap=colours and colormaps[colours].with_extremes(bad='#8c8c8c'))
+            place.imshow(
+                overlay if name == 'overlay' else picture[name],
+                vmin=0,
+                vmax=most,
+                cmap=colours and colormaps[colours].with_extremes(bad='#8c8c8c'),
+            )
             place.set_axis_off()
     for place, title_above in zip(axes[0], COLUMNS.values()):
         place.set_title(title_above, fontsize=10)
     for column, told in ((4, 'error in metres; grey: not hidden'), (3, 'depth in metres; grey: unknown')):
-        figure.colorbar(axes[0, column].images[0], ax=axes, location='bottom', shrink=.3, aspect=40, pad=.01,
-                        label=told)
+        figure.colorbar(
+            axes[0, column].images[0], ax=axes, location='bottom', shrink=0.3, aspect=40, pad=0.01, label=told
+        )
     counts = sum(np.bincount(picture['labels'].ravel(), minlength=256) for picture in pictures)
     common = [n for n in np.argsort(-counts, kind='stable')[:14] if counts[n] and n < len(labels.classes)]
-    figure.legend(handles=[Patch(color=palette[n] / 255, label=labels.classes[n]) for n in common],
-                  loc='outside lower center', ncols=14, fontsize=8, frameon=False)
+    figure.legend(
+        handles=[Patch(color=palette[n] / 255, label=labels.classes[n]) for n in common],
+        loc='outside lower center',
+        ncols=14,
+        fontsize=8,
+        frameon=False,
+    )
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
@@ -187,21 +221,33 @@ def main() -> None:
             raise InputError('bag_depth', camera.told)
         count = -(-bag.topics[camera.rgb].count // asked.every)
         seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=asked.every)
-        deep = (frame for frame in track(seen, count, 'frames')
-                if frame.depth is not None and known_mask(frame.depth).any())
+        deep = (
+            frame for frame in track(seen, count, 'frames') if frame.depth is not None and known_mask(frame.depth).any()
+        )
         found = measure(engine, deep, asked.seed, spread(count, asked.pictures))
     if not found.left_open:
         raise InputError('bag_depth', f'{asked.bag} has no frame with depth near in time; give another recording.')
     write(asked.results, document(asked, engine.checkpoint, Recording(asked.bag.name, camera.rgb, camera.depth), found))
     if found.pictures:
-        draw(found.pictures, engine.labels, asked.out / 'real_kitchen.png',
-             f'{engine.model_id} on a recording it never saw: {SHARE:.0%} of the depth hidden and filled')
+        draw(
+            found.pictures,
+            engine.labels,
+            asked.out / 'real_kitchen.png',
+            f'{engine.model_id} on a recording it never saw: {SHARE:.0%} of the depth hidden and filled',
+        )
 
 
 def document(asked: argparse.Namespace, checkpoint: Checkpoint, recording: Recording, found: Found) -> dict[str, Any]:
     """What was done and found."""
-    result = made_by('python benchmarks/real_kitchen.py', checkpoint, recording, every=asked.every, seed=asked.seed,
-                     share=SHARE, largest=LARGEST)
+    result = made_by(
+        'python benchmarks/real_kitchen.py',
+        checkpoint,
+        recording,
+        every=asked.every,
+        seed=asked.seed,
+        share=SHARE,
+        largest=LARGEST,
+    )
     return {**{'recording' if name == 'cache' else name: value for name, value in result.items()}, **scores(found)}
 
 

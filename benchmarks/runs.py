@@ -17,20 +17,20 @@ from typing import Any
 import torch
 
 from m3et_ros.cli.output import note
-from m3et_ros.data.checkpoint import Checkpoint, load_checkpoint, random_checkpoint, save_checkpoint
+from m3et_ros.data.checkpoints.m3et import Checkpoint, load_checkpoint, random_checkpoint, save_checkpoint
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache import Recipe, read_recipe
-from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.recipe import Recipe, read_recipe
 from m3et_ros.data.noise import Noise
-from m3et_ros.evaluation.runs.kitchen import find_cache, make_cache
-from m3et_ros.evaluation.runs.report import made_by, weights_digest
-from m3et_ros.models.registry import SIZES
-from m3et_ros.runtime.models import untrained
+from m3et_ros.evaluation.report.files import made_by, weights_digest
+from m3et_ros.evaluation.standard_caches import find_cache, make_cache
+from m3et_ros.models.m3et.sizes import SIZES
+from m3et_ros.runtime.open_model import untrained
 from m3et_ros.training.loop import Sitting
+from m3et_ros.training.m3et import Answer, Pretrain, run
 from m3et_ros.training.optim import OPTIMISERS
-from m3et_ros.training.plan import Plan
-from m3et_ros.training.recipes import Answer, Pretrain, run
-from m3et_ros.training.state import STATE, read_header
+from m3et_ros.training.recipe import Plan
+from m3et_ros.training.run_state import STATE, read_header
 
 RESULTS = Path(__file__).parent / 'results'
 CHECKPOINT, DONE = 'checkpoint', 'done.json'
@@ -88,16 +88,25 @@ class Bench:
     def stages(self) -> tuple[Plan, Plan]:
         """The recipes of both stages."""
         o = self.options
-        return (Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one),
-                Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser))
+        return (
+            Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one),
+            Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser),
+        )
 
     def start(self, seed: int, **changes: Any) -> Checkpoint:
         """A model with random weights and those fields of its config changed."""
         base = self._base
         return random_checkpoint(replace(base.model.config, **changes), base.tokenizer, base.labels, seed)
 
-    def train(self, checkpoint: Checkpoint, folder: Path, seed: int, *, recipes: Sequence[Plan] = (),
-              samples: type[KitchenSamples] = KitchenSamples) -> tuple[Checkpoint, float]:
+    def train(
+        self,
+        checkpoint: Checkpoint,
+        folder: Path,
+        seed: int,
+        *,
+        recipes: Sequence[Plan] = (),
+        samples: type[KitchenSamples] = KitchenSamples,
+    ) -> tuple[Checkpoint, float]:
         """Train through all stages, or find what was trained before; also the seconds that it took.
 
         Raises:
@@ -111,12 +120,23 @@ class Bench:
             seconds += spent
         return checkpoint, seconds
 
-    def _stage(self, checkpoint: Checkpoint, folder: Path, seed: int, recipe: Plan,
-               samples: type[KitchenSamples]) -> tuple[Checkpoint, float]:
+    def _stage(
+        self, checkpoint: Checkpoint, folder: Path, seed: int, recipe: Plan, samples: type[KitchenSamples]
+    ) -> tuple[Checkpoint, float]:
         o, each = self.options, self.options.each if isinstance(recipe, Answer) else 0
-        asked = plain({'seed': seed, 'recipe': type(recipe).__name__, **asdict(recipe), 'each': each, 'bf16': o.bf16,
-                       'data': [asdict(cache) for cache in self.train_recipes], 'read_by': samples.__name__,
-                       'model': checkpoint.model.config.to_dict(), 'start': weights_digest(checkpoint.model)})
+        asked = plain(
+            {
+                'seed': seed,
+                'recipe': type(recipe).__name__,
+                **asdict(recipe),
+                'each': each,
+                'bf16': o.bf16,
+                'data': [asdict(cache) for cache in self.train_recipes],
+                'read_by': samples.__name__,
+                'model': checkpoint.model.config.to_dict(),
+                'start': weights_digest(checkpoint.model),
+            }
+        )
         if (folder / DONE).exists():
             self._total -= recipe.samples
             return load_checkpoint(folder / CHECKPOINT), _found(folder, asked)
@@ -124,16 +144,25 @@ class Bench:
         before = read_header(folder)['step'] * recipe.batch if resume else 0
         self._total -= before
         outcome, model, _ = run(
-            recipe, checkpoint.model, samples(o.data, questions=each > 0, each=max(each, 1), noise=Noise(), seed=seed),
-            tokenizer=checkpoint.tokenizer, answers=checkpoint.labels.answers, classes=checkpoint.labels.classes,
-            folder=folder, seed=seed,
+            recipe,
+            checkpoint.model,
+            samples(o.data, questions=each > 0, each=max(each, 1), noise=Noise(), seed=seed),
+            tokenizer=checkpoint.tokenizer,
+            answers=checkpoint.labels.answers,
+            classes=checkpoint.labels.classes,
+            folder=folder,
+            seed=seed,
             sitting=Sitting(minutes=self._minutes_left(), workers=o.workers, bf16=o.bf16, resume=resume),
-            tell=self._teller(f'{folder.parent.name}, {folder.name}', before))
+            tell=self._teller(f'{folder.parent.name}, {folder.name}', before),
+        )
         if outcome.step < outcome.steps:
             raise Stopped
         self._done += recipe.samples - before
-        save_checkpoint(folder / CHECKPOINT, replace(checkpoint, model=model, trained=True),
-                        card=f'# A run of a benchmark\n\n{json.dumps(asked, indent=2)}\n')
+        save_checkpoint(
+            folder / CHECKPOINT,
+            replace(checkpoint, model=model, trained=True),
+            card=f'# A run of a benchmark\n\n{json.dumps(asked, indent=2)}\n',
+        )
         write(folder / DONE, {'asked': asked, 'seconds': outcome.seconds})
         (folder / STATE).unlink(missing_ok=True)
         return load_checkpoint(folder / CHECKPOINT), outcome.seconds
@@ -160,18 +189,29 @@ class Bench:
                 return
             last, done = now, self._done + entry['samples'] - before
             left = (now - self._start) * (self._total - done) / done
-            note(f'{what}: step {entry["step"]:,} of {entry["steps"]:,}, {entry["samples_per_second"]:.0f} samples/s; '
-                 f'{entry["seconds_left"] / 60:.0f} min left here, about {left / 60:.0f} min for all')
+            note(
+                f'{what}: step {entry["step"]:,} of {entry["steps"]:,}, {entry["samples_per_second"]:.0f} samples/s; '
+                f'{entry["seconds_left"] / 60:.0f} min left here, about {left / 60:.0f} min for all'
+            )
+
         return tell
 
     def made_by(self, script: str, checkpoint: Checkpoint) -> dict[str, Any]:
         """Command, settings, caches and environment, without a path of this machine."""
-        kept = {name: value for name, value in vars(self.options).items()
-                if name not in ('data', 'test', 'out', 'results', 'minutes', 'workers')}
+        kept = {
+            name: value
+            for name, value in vars(self.options).items()
+            if name not in ('data', 'test', 'out', 'results', 'minutes', 'workers')
+        }
         gpu = torch.cuda.is_available()
-        found = made_by(f'python benchmarks/{script}', checkpoint, self.recipe, **plain(kept),
-                        data=[cache.name for cache in self.train_recipes],
-                        training_device=torch.cuda.get_device_name() if gpu else 'cpu')
+        found = made_by(
+            f'python benchmarks/{script}',
+            checkpoint,
+            self.recipe,
+            **plain(kept),
+            data=[cache.name for cache in self.train_recipes],
+            training_device=torch.cuda.get_device_name() if gpu else 'cpu',
+        )
         return {name: value for name, value in found.items() if name != 'model'}
 
 
@@ -180,8 +220,10 @@ def _found(folder: Path, asked: dict[str, Any]) -> float:
     found = json.loads((folder / DONE).read_text(encoding='utf-8'))
     other = [name for name, value in asked.items() if found['asked'].get(name) != value]
     if other:
-        raise InputError('other_run', f'The run in {folder} has other {", ".join(other)}; give the options of before '
-                         'or another --out.')
+        raise InputError(
+            'other_run',
+            f'The run in {folder} has other {", ".join(other)}; give the options of before or another --out.',
+        )
     return found['seconds']
 
 

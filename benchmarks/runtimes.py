@@ -13,11 +13,11 @@ from collections.abc import Callable
 import torch
 from timing import finish, interleaved, one_thread, options, ratios
 
-from m3et_ros.runtime import preprocess
+from m3et_ros.data import preprocess
 from m3et_ros.runtime.backends.prepared import prepare
-from m3et_ros.runtime.golden import golden_frame
+from m3et_ros.runtime.backends.probe import golden_frame
 from m3et_ros.runtime.kernels import use_built
-from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.runtime.open_model import open_checkpoint
 
 PLAN = (('rgb', 'depth'),)
 BASE = 'torch, float32'
@@ -25,13 +25,16 @@ BASE = 'torch, float32'
 
 def jobs(which, heads, inputs: dict, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Callable]:
     """What is timed."""
+
     def dense():
         encoded = which.listen(which.see(inputs))
         return which.decode(encoded, 'depth'), which.decode(encoded, 'semseg')
 
     sight = which.see(inputs)
-    return {'a frame and its dense outputs': dense,
-            'a question about a frame seen': lambda: heads.answer_logits(which.listen(sight, ids, mask))}
+    return {
+        'a frame and its dense outputs': dense,
+        'a question about a frame seen': lambda: heads.answer_logits(which.listen(sight, ids, mask)),
+    }
 
 
 def main() -> None:
@@ -58,16 +61,21 @@ def main() -> None:
             else:
                 ready[f'{name}, {precision}'] = found
     with torch.inference_mode():
-        work = {BASE: jobs(model, model, inputs, ids, mask), 'torch, bfloat16': jobs(
-            lower, lower, {name: t.bfloat16() for name, t in inputs.items()}, ids, mask)}
+        work = {
+            BASE: jobs(model, model, inputs, ids, mask),
+            'torch, bfloat16': jobs(lower, lower, {name: t.bfloat16() for name, t in inputs.items()}, ids, mask),
+        }
         for name, found in ready.items():
             work[name] = jobs(found, model, inputs, ids, mask)
         cases = {}
         for job in work[BASE]:
             ms = interleaved({name: calls[job] for name, calls in work.items()}, asked.rounds, job)
             cases[job] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, BASE)}
-    finish('runtimes', {'rounds': asked.rounds, 'model': checkpoint.model_id, 'notes': left_out, 'cases': cases},
-           asked.results)
+    finish(
+        'runtimes',
+        {'rounds': asked.rounds, 'model': checkpoint.model_id, 'notes': left_out, 'cases': cases},
+        asked.results,
+    )
 
 
 if __name__ == '__main__':

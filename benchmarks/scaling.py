@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from m3et_ros.layers.hybrid import HybridStack
-from m3et_ros.models.config import M3ETConfig
-from m3et_ros.models.registry import SIZES, build
+from m3et_ros.models.m3et.config import M3ETConfig
+from m3et_ros.models.m3et.sizes import SIZES, build
 from m3et_ros.runtime.kernels import use_built
 
 PLOT = Path(__file__).resolve().parents[1] / 'docs' / 'scaling.png'
@@ -55,6 +55,7 @@ class Peak(TorchDispatchMode):
         def gone() -> None:
             self._known.discard(key)
             self.now -= size
+
         weakref.finalize(storage, gone)
 
 
@@ -68,7 +69,7 @@ def measured(call: Callable, rounds: int) -> dict[str, float]:
             start = time.process_time_ns()
             call()
             times.append((time.process_time_ns() - start) / 1e6)
-    return {'cpu_ms': round(statistics.median(times), 3), 'mib': round(peak.most / 2 ** 20, 2)}
+    return {'cpu_ms': round(statistics.median(times), 3), 'mib': round(peak.most / 2**20, 2)}
 
 
 def stacks(config: M3ETConfig) -> dict[str, HybridStack]:
@@ -76,9 +77,17 @@ def stacks(config: M3ETConfig) -> dict[str, HybridStack]:
     count = len(config.schedule)
     made = {f'{config.name} ({config.schedule})': config.schedule, 'Transformer': 'T' * count, 'Mamba-2': 'M' * count}
     torch.manual_seed(0)
-    return {name: HybridStack(d=config.d, schedule=schedule, heads=config.heads, mixer='mamba2', stages=1,
-                              mixer_options=config.mixer_options if config.mixer == 'mamba2' else {'N': 64}).eval()
-            for name, schedule in made.items()}
+    return {
+        name: HybridStack(
+            d=config.d,
+            schedule=schedule,
+            heads=config.heads,
+            mixer='mamba2',
+            stages=1,
+            mixer_options=config.mixer_options if config.mixer == 'mamba2' else {'N': 64},
+        ).eval()
+        for name, schedule in made.items()
+    }
 
 
 def frame(config: M3ETConfig, batch: int) -> Callable:
@@ -89,12 +98,14 @@ def frame(config: M3ETConfig, batch: int) -> Callable:
     def run() -> list[Tensor]:
         encoded = model.listen(model.see(images))
         return [model.decode(encoded, task) for task in TASKS]
+
     return run
 
 
 def plot(found: dict, path: Path) -> None:
     """Four pictures on one sheet."""
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
@@ -104,7 +115,7 @@ def plot(found: dict, path: Path) -> None:
             axis.loglog([int(n) for n in rows], [row[key] for row in rows.values()], marker='o', label=name)
         axis.set(xlabel='tokens', ylabel=what, title=f'Encoder layers: {what}')
         axis.legend()
-        axis.grid(True, alpha=.3)
+        axis.grid(True, alpha=0.3)
     singles = ((axes[0][2], 'batch', 'frames at a time'), (axes[1][0], 'image', 'side of the image, pixels'))
     for axis, name, label in singles:
         rows = found[name]
@@ -113,14 +124,15 @@ def plot(found: dict, path: Path) -> None:
         beside = axis.twinx()
         beside.plot([int(n) for n in rows], [row['mib'] for row in rows.values()], marker='s', color='C1')
         beside.set(ylabel='peak MiB (squares)', ylim=(0, None))
-        axis.grid(True, alpha=.3)
+        axis.grid(True, alpha=0.3)
     robots = found['robots']
     for way in ('in turn', 'in one batch'):
         axes[1][1].plot([int(n) for n in robots], [row[way] for row in robots.values()], marker='o', label=way)
-    axes[1][1].set(xlabel='robots on one engine', ylabel='CPU ms for one frame of each', ylim=(0, None),
-                   title='Robots on one core')
+    axes[1][1].set(
+        xlabel='robots on one engine', ylabel='CPU ms for one frame of each', ylim=(0, None), title='Robots on one core'
+    )
     axes[1][1].legend()
-    axes[1][1].grid(True, alpha=.3)
+    axes[1][1].grid(True, alpha=0.3)
     axes[1][2].axis('off')
     figure.savefig(path, dpi=90)
 
@@ -131,8 +143,9 @@ def main() -> None:
     parser.add_argument('--size', default='kitchen', choices=sorted(SIZES))
     parser.add_argument('--tokens', type=int, nargs='+', default=(98, 196, 392, 588, 1176, 2352, 4096))
     parser.add_argument('--batch', type=int, nargs='+', default=(1, 2, 4, 8))
-    parser.add_argument('--sides', type=int, nargs='+',
-                        help='sides of the image, multiples of the patch; default half to double')
+    parser.add_argument(
+        '--sides', type=int, nargs='+', help='sides of the image, multiples of the patch; default half to double'
+    )
     parser.add_argument('--plot', type=Path, default=PLOT)
     asked = parser.parse_args()
     one_thread()
@@ -147,8 +160,10 @@ def main() -> None:
     sides = asked.sides or [config.grid * n // 4 * config.patch for n in (2, 3, 4, 6, 8)]
     found['image'] = {str(S): measured(frame(replace(config, image_size=S), 1), asked.rounds) for S in sides}
     one = found['batch'].get('1') or measured(frame(config, 1), asked.rounds)
-    found['robots'] = {n: {'in turn': round(int(n) * one['cpu_ms'], 3), 'in one batch': row['cpu_ms']}
-                       for n, row in found['batch'].items()}
+    found['robots'] = {
+        n: {'in turn': round(int(n) * one['cpu_ms'], 3), 'in one batch': row['cpu_ms']}
+        for n, row in found['batch'].items()
+    }
     plot(found, asked.plot)
     finish('scaling', found, asked.results)
 

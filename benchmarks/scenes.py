@@ -10,23 +10,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3et_ros.data.kitchen.camera import Camera, Observation
-from m3et_ros.data.kitchen.episode import Episode
-from m3et_ros.data.kitchen.generate import view_of
-from m3et_ros.data.kitchen.questions import Question, sample_questions
+from m3et_ros.data.frame import Frame
+from m3et_ros.data.kitchen.cache.generate import view_of
+from m3et_ros.data.kitchen.questions.frame import Question, sample_questions
+from m3et_ros.data.kitchen.sim.camera import Camera, Observation
+from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.data.noise import Noise, noisy_depth, noisy_rgb
-from m3et_ros.data.squeeze import squeeze_depth, squeeze_labels, squeeze_rgb
-from m3et_ros.data.types import Frame
+from m3et_ros.data.preprocess import squeeze_depth, squeeze_labels, squeeze_rgb
 
-KEPT = Noise(disparity=0., quantum=0., specks=0., grain=0., jpeg=0.)
+KEPT = Noise(disparity=0.0, quantum=0.0, specks=0.0, grain=0.0, jpeg=0.0)
 """What stays the same from frame to frame."""
 
-FRESH = Noise(min_range=0., max_range=(99., 99.), edge=0., blobs=(0, 0.), gain=1., gamma=1., balance=1., blur=0.,
-              jpeg=0.)
+FRESH = Noise(
+    min_range=0.0,
+    max_range=(99.0, 99.0),
+    edge=0.0,
+    blobs=(0, 0.0),
+    gain=1.0,
+    gamma=1.0,
+    balance=1.0,
+    blur=0.0,
+    jpeg=0.0,
+)
 """What does not."""
 
 CAMERAS = ('still', 'carried')
-START_S, CLIP_S = 6., 10.
+START_S, CLIP_S = 6.0, 10.0
 """A still camera stands where the person's eyes are at the start, and is put there again after so many seconds."""
 
 
@@ -45,8 +54,17 @@ class Look:
     cut: bool
 
 
-def stream(seed: int, camera: str, *, seconds: float, hz: float, size: int = 112, each_s: float = 1.,
-           asked: int = 12, backend: str = 'auto') -> Iterator[Look]:
+def stream(
+    seed: int,
+    camera: str,
+    *,
+    seconds: float,
+    hz: float,
+    size: int = 112,
+    each_s: float = 1.0,
+    asked: int = 12,
+    backend: str = 'auto',
+) -> Iterator[Look]:
     """Render a stream.
 
     Args:
@@ -69,7 +87,7 @@ def stream(seed: int, camera: str, *, seconds: float, hz: float, size: int = 112
             if camera == 'still' and cut:
                 pose = free()
                 episode.world.camera_pose = lambda pose=pose: pose
-            state, = episode.run(1)
+            (state,) = episode.run(1)
             seen = eye.observe(state)
             rng = np.random.default_rng((seed, 5, number))
             questions = tuple(sample_questions(episode, seen, rng, asked)) if number % every == every - 1 else ()

@@ -11,20 +11,20 @@ from runs import plain, write
 from torch.utils.data import Subset
 
 from m3et_ros.cli.progress import track
-from m3et_ros.data.checkpoint import Checkpoint
-from m3et_ros.data.kitchen.cache import read_recipe
-from m3et_ros.data.kitchen.dataset import KitchenSamples
-from m3et_ros.data.kitchen.vocabulary import CLASSES
-from m3et_ros.evaluation.depth import depth_rates
-from m3et_ros.evaluation.intervals import bootstrap, paired_difference, ratio
-from m3et_ros.evaluation.runs.dense import measure_frames
-from m3et_ros.evaluation.runs.dense_scores import reconstruction_scores
-from m3et_ros.evaluation.runs.feed import kitchen_of, rounded, told
-from m3et_ros.evaluation.runs.kitchen import check_fit
-from m3et_ros.evaluation.runs.pictures import spread
-from m3et_ros.evaluation.runs.questions import NOISE, SHOWN, ask, scores_of
-from m3et_ros.evaluation.runs.report import weights_digest
-from m3et_ros.evaluation.segmentation import mean_iou
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.recipe import read_recipe
+from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
+from m3et_ros.evaluation.batches import kitchen_of, rounded, told
+from m3et_ros.evaluation.metrics.depth import depth_rates
+from m3et_ros.evaluation.metrics.intervals import bootstrap, paired_difference, ratio
+from m3et_ros.evaluation.metrics.segmentation import mean_iou
+from m3et_ros.evaluation.report.files import weights_digest
+from m3et_ros.evaluation.report.pictures import spread
+from m3et_ros.evaluation.standard_caches import check_fit
+from m3et_ros.evaluation.tasks.reconstruction import measure_frames
+from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_scores
+from m3et_ros.evaluation.tasks.vqa import NOISE, SHOWN, ask, scores_of
 from m3et_ros.runtime.engine import Engine
 
 Rows = dict[str, np.ndarray]
@@ -55,8 +55,17 @@ def measure(checkpoint: Checkpoint, path: Path, exam: Exam) -> Rows:
         InputError: the checkpoint does not fit the cache.
     """
     report, arrays, recipe = path.with_suffix('.json'), path.with_suffix('.npz'), read_recipe(exam.cache)
-    asked = plain({'weights': weights_digest(checkpoint.model), 'cache': recipe.name, 'questions': exam.questions,
-                   'frames': exam.frames, 'samples': exam.samples.__name__, 'shown': exam.shown, 'dense': exam.dense})
+    asked = plain(
+        {
+            'weights': weights_digest(checkpoint.model),
+            'cache': recipe.name,
+            'questions': exam.questions,
+            'frames': exam.frames,
+            'samples': exam.samples.__name__,
+            'shown': exam.shown,
+            'dense': exam.dense,
+        }
+    )
     if report.exists() and json.loads(report.read_text(encoding='utf-8'))['asked'] == asked:
         with np.load(arrays, allow_pickle=False) as file:
             return dict(file)
@@ -74,17 +83,28 @@ def measure(checkpoint: Checkpoint, path: Path, exam: Exam) -> Rows:
 
 def _answers(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any], Rows]:
     drawn = exam.samples(exam.cache, noise=NOISE, length=exam.questions)
-    replies = ask(subject.model, subject.tokenizer, drawn, answers=subject.labels.answers, shown=exam.shown,
-                  watch=track, what=f'{what}: questions')
+    replies = ask(
+        subject.model,
+        subject.tokenizer,
+        drawn,
+        answers=subject.labels.answers,
+        shown=exam.shown,
+        watch=track,
+        what=f'{what}: questions',
+    )
     return {'vqa': scores_of(replies, drawn.balance)}, {
         'questions': np.array([kitchen_of(reply.key) for reply in replies]),
-        'vqa_accuracy': _means([reply.score for reply in replies])}
+        'vqa_accuracy': _means([reply.score for reply in replies]),
+    }
 
 
 def _pictures(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any], Rows]:
     views = exam.samples(exam.cache, questions=False)
-    frames = measure_frames(subject.model, Subset(views, spread(len(views), exam.frames)),
-                            watch=lambda items, total, _what, unit: track(items, total, f'{what}: frames', unit))
+    frames = measure_frames(
+        subject.model,
+        Subset(views, spread(len(views), exam.frames)),
+        watch=lambda items, total, _what, unit: track(items, total, f'{what}: frames', unit),
+    )
     rows = {name: frames.columns[column] for name, (column, _) in DENSE.items() if column in frames.columns}
     if 'psnr_hidden_db' in rows:
         rows['psnr_hidden_db'] = _means(rows['psnr_hidden_db'])
@@ -98,12 +118,15 @@ def _means(scores: Sequence[float]) -> np.ndarray:
 
 
 def _miou(sums: np.ndarray) -> np.ndarray:
-    side = round(sums.shape[-1] ** .5)
+    side = round(sums.shape[-1] ** 0.5)
     return mean_iou(sums.reshape(*sums.shape[:-1], side, side))
 
 
-DENSE = {'psnr_hidden_db': ('psnr_hidden', ratio), 'miou': ('labels', _miou),
-         'rmse_in_holes_m': ('holes_model', lambda sums: depth_rates(sums)[..., 0])}
+DENSE = {
+    'psnr_hidden_db': ('psnr_hidden', ratio),
+    'miou': ('labels', _miou),
+    'rmse_in_holes_m': ('holes_model', lambda sums: depth_rates(sums)[..., 0]),
+}
 """Figure -> column of dense.Frames, and the statistic of its summed rows."""
 MEASURES = {'vqa_accuracy': ratio} | {name: statistic for name, (_, statistic) in DENSE.items()}
 """Figures that are told for every model, with the statistic of their summed rows."""
@@ -112,8 +135,10 @@ MEASURES = {'vqa_accuracy': ratio} | {name: statistic for name, (_, statistic) i
 def _rows(tests: Sequence[Rows], name: str) -> tuple[np.ndarray, list[str]]:
     """Rows (n, k) and kitchens of a figure, those of all seeds one after the other."""
     kitchens = 'questions' if name == 'vqa_accuracy' else 'frames'
-    return (np.concatenate([found[name].reshape(len(found[name]), -1) for found in tests]),
-            [kitchen for found in tests for kitchen in found[kitchens].tolist()])
+    return (
+        np.concatenate([found[name].reshape(len(found[name]), -1) for found in tests]),
+        [kitchen for found in tests for kitchen in found[kitchens].tolist()],
+    )
 
 
 def figures(tests: Sequence[Rows]) -> dict[str, Any]:

@@ -30,8 +30,10 @@ def listing(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, chunk: in
     B, C = (t.repeat_interleave(x.shape[2] // B.shape[2], 2) for t in (B, C))
     missing = -x.shape[1] % chunk
     length = x.shape[1]
-    X, dA, B, C = (F.pad(t, (0, 0) * (t.dim() - 2) + (0, missing)).unflatten(1, (-1, chunk))
-                   for t in (x * dt[..., None], dt * A, B, C))
+    X, dA, B, C = (
+        F.pad(t, (0, 0) * (t.dim() - 2) + (0, missing)).unflatten(1, (-1, chunk))
+        for t in (x * dt[..., None], dt * A, B, C)
+    )
     dA = dA.permute(0, 3, 1, 2)  # (Bt, H, c, Q)
     total = dA.cumsum(-1)
     diagonal = torch.einsum('bclhn,bcshn,bhcls,bcshp->bclhp', C, B, segments(dA).exp(), X)
@@ -67,7 +69,7 @@ def cumsum(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, chunk: int
     """Mamba-1 in closed form within short chunks: exp(s) (h + cumsum(exp(-s) dt x B)) with s = cumsum(dt A)."""
     h, outputs = x.new_zeros(x.shape[0], x.shape[2], A.shape[1]), []
     for part in range(0, x.shape[1], chunk):
-        xs, dts, Bs, Cs = (t[:, part:part + chunk] for t in (x, dt, B, C))
+        xs, dts, Bs, Cs = (t[:, part : part + chunk] for t in (x, dt, B, C))
         s = (dts[..., None] * A).cumsum(1)
         states = s.exp() * (h[:, None] + ((-s).exp() * (dts * xs)[..., None] * Bs[:, :, None]).cumsum(1))
         outputs.append(torch.einsum('bldn,bln->bld', states, Cs))
@@ -79,29 +81,48 @@ def ssd_inputs(L: int, d_inner: int, N: int, batch: int) -> dict[str, Tensor]:
     """Ordinary values: steps as initialised, decays to -16."""
     rng, H = torch.Generator().manual_seed(0), d_inner // 64
     x, B, C = (torch.randn(batch, L, *size, generator=rng) for size in ((H, 64), (1, N), (1, N)))
-    return {'x': x, 'dt': 0.03 * torch.rand(batch, L, H, generator=rng) + 1e-3, 'A': -torch.linspace(1, 16, H), 'B': B,
-            'C': C}
+    return {
+        'x': x,
+        'dt': 0.03 * torch.rand(batch, L, H, generator=rng) + 1e-3,
+        'A': -torch.linspace(1, 16, H),
+        'B': B,
+        'C': C,
+    }
 
 
 def scan_inputs(L: int, D: int, N: int) -> dict[str, Tensor]:
     """Ordinary values of Mamba-1."""
     rng = torch.Generator().manual_seed(0)
     x, B, C = (torch.randn(1, L, width, generator=rng) for width in (D, N, N))
-    return {'x': x, 'dt': 0.03 * torch.rand(1, L, D, generator=rng) + 1e-3,
-            'A': -torch.arange(1, N + 1, dtype=torch.float32).repeat(D, 1), 'B': B, 'C': C}
+    return {
+        'x': x,
+        'dt': 0.03 * torch.rand(1, L, D, generator=rng) + 1e-3,
+        'A': -torch.arange(1, N + 1, dtype=torch.float32).repeat(D, 1),
+        'B': B,
+        'C': C,
+    }
 
 
 def trained(form: Callable, inputs: dict[str, Tensor], weights: Tensor) -> Callable[[], list[Tensor]]:
     """Forward and backward: y and the gradients of all inputs."""
+
     def run() -> list[Tensor]:
         leaves = {name: value.detach().requires_grad_() for name, value in inputs.items()}
         y, _ = form(**leaves)
         return [y, *torch.autograd.grad(y, list(leaves.values()), weights.to(y.dtype))]
+
     return run
 
 
-def case(forms: dict[str, Callable], reference: Callable, inputs: dict[str, Tensor], base: str, rounds: int, what: str,
-         backward: bool) -> dict:
+def case(
+    forms: dict[str, Callable],
+    reference: Callable,
+    inputs: dict[str, Tensor],
+    base: str,
+    rounds: int,
+    what: str,
+    backward: bool,
+) -> dict:
     """Agreement, then time, of all forms on one input.
 
     Raises:
@@ -135,8 +156,12 @@ def main() -> None:
     asked = parser.parse_args()
     one_thread()
     ours = {'chunked': ssd_chunked} | ({'native': ssd_native} if use_built() else {})
-    scans = {'loop': selective_scan_reference, 'exp_first': exp_first, 'cumsum': cumsum,
-             'blocked': selective_scan_blocked}
+    scans = {
+        'loop': selective_scan_reference,
+        'exp_first': exp_first,
+        'cumsum': cumsum,
+        'blocked': selective_scan_blocked,
+    }
     scans |= {'native': selective_scan_native} if native.loaded() else {}
     if asked.compile:
         ours['compiled'] = torch.compile(ssd_chunked, dynamic=False)
@@ -145,15 +170,36 @@ def main() -> None:
         for backward in (False, True):
             way = 'forward + backward' if backward else 'forward'
             name = f'SSD {way}, L={L}, d_inner {asked.inner}, N {asked.states}'
-            cases[name] = case({'listing': listing, **ours}, ssd_reference, ssd_inputs(L, asked.inner, asked.states, 1),
-                               'listing', asked.rounds, name, backward)
+            cases[name] = case(
+                {'listing': listing, **ours},
+                ssd_reference,
+                ssd_inputs(L, asked.inner, asked.states, 1),
+                'listing',
+                asked.rounds,
+                name,
+                backward,
+            )
             name = f'Mamba-1 {way}, L={L}, D {asked.inner}, N 16'
             # Its backward is quadratic in L: at 588 tokens half a minute of CPU for nothing new.
             chosen = {n: f for n, f in scans.items() if not (backward and n == 'exp_first')}
-            cases[name] = case(chosen, selective_scan_reference, scan_inputs(L, asked.inner, 16),
-                               'blocked' if backward else 'loop', asked.rounds, name, backward)
-    finish('ssd', {'rounds': asked.rounds, 'instruction_set': native.instruction_set() if native.loaded() else None,
-                   'cases': cases}, asked.results)
+            cases[name] = case(
+                chosen,
+                selective_scan_reference,
+                scan_inputs(L, asked.inner, 16),
+                'blocked' if backward else 'loop',
+                asked.rounds,
+                name,
+                backward,
+            )
+    finish(
+        'ssd',
+        {
+            'rounds': asked.rounds,
+            'instruction_set': native.instruction_set() if native.loaded() else None,
+            'cases': cases,
+        },
+        asked.results,
+    )
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 from m3et_ros.data.action_questions import NEXT, NOW
-from m3et_ros.models.mambavl import VideoStream
-from m3et_ros.runtime.models import untrained
+from m3et_ros.models.actions.mambavl import VideoStream
+from m3et_ros.runtime.open_model import untrained
 
 RESULTS = Path(__file__).parent / 'results' / 'stream.json'
 AT = (10, 100, 1_000, 10_000)
@@ -60,7 +60,7 @@ def main() -> None:
     state, rows = head.init_stream(1), {}
     with torch.inference_mode():
         for count in tqdm(range(1, max(asked.marks) + 1), desc='frames'):
-            frame = frames[:, count - 1:count]
+            frame = frames[:, count - 1 : count]
             before, state = state, head.update(state, frame)
             if count not in asked.marks:
                 continue
@@ -69,13 +69,20 @@ def main() -> None:
             whole = answers(lambda *q: head(clip, *q))
             rows[str(count)] = {
                 'stream_s': timed(lambda: answers(lambda *q: head.read(head.update(before, frame), *q)), asked.rounds),
-                'clip_s': timed(lambda: answers(lambda *q: head.classify(head.follow(clip)[:, -1], *q)),
-                                max(1, min(asked.rounds, 3000 // count))),
+                'clip_s': timed(
+                    lambda: answers(lambda *q: head.classify(head.follow(clip)[:, -1], *q)),
+                    max(1, min(asked.rounds, 3000 // count)),
+                ),
                 'state_bytes': bytes_of(state),
-                'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole))}
+                'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole)),
+            }
     first, last = rows[str(min(asked.marks))], rows[str(max(asked.marks))]
-    result = {'size': asked.size, 'parameters': sum(p.numel() for p in head.parameters()), 'frames': rows,
-              'last_to_first': {name: last[name] / first[name] for name in ('stream_s', 'clip_s', 'state_bytes')}}
+    result = {
+        'size': asked.size,
+        'parameters': sum(p.numel() for p in head.parameters()),
+        'frames': rows,
+        'last_to_first': {name: last[name] / first[name] for name in ('stream_s', 'clip_s', 'state_bytes')},
+    }
     asked.results.parent.mkdir(exist_ok=True)
     asked.results.write_text(json.dumps(result, indent=2) + '\n')
     print(json.dumps(result, indent=2))

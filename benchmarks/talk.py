@@ -22,32 +22,35 @@ import torch
 from runs import RESULTS, told_to_end, write
 
 from m3et_ros.cli.output import note
-from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk, save_talk
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache import read_recipe
-from m3et_ros.data.kitchen.dataset import KitchenSamples
-from m3et_ros.data.kitchen.talk import TalkViews
-from m3et_ros.data.talk_checkpoint import TalkCheckpoint, load_talk, save_talk
-from m3et_ros.evaluation.runs.kitchen import find_cache
-from m3et_ros.evaluation.runs.questions import NOISE
-from m3et_ros.evaluation.runs.report import environment
-from m3et_ros.evaluation.runs.talk import ask_talker, description_scores, talk_scores, tell_talker
-from m3et_ros.models.talk import kitchen_config, vision_width
-from m3et_ros.runtime.models import open_checkpoint
+from m3et_ros.data.features import see_views
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.dialogues import TalkViews
+from m3et_ros.data.kitchen.cache.recipe import read_recipe
+from m3et_ros.evaluation.report.files import environment
+from m3et_ros.evaluation.standard_caches import find_cache
+from m3et_ros.evaluation.tasks.talk import ask_talker, description_scores, talk_scores, tell_talker
+from m3et_ros.evaluation.tasks.vqa import NOISE
+from m3et_ros.models.vlm.variants import kitchen_config, vision_width
+from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.loop import LOG, Sitting
 from m3et_ros.training.optim import OPTIMISERS
-from m3et_ros.training.seen import see_views
-from m3et_ros.training.talk import Chat, Connect, Distil, Words
-from m3et_ros.training.talk_run import Course, Run, talk_tokenizer
+from m3et_ros.training.talk import Chat, Connect, Course, Distil, Run, Words, talk_tokenizer
 
 ROWS: dict[str, dict[str, Any]] = {
-    'mlp': {'variant': 'ml_mamba', 'connector': 'mlp'}, 'basic': {'variant': 'ml_mamba', 'connector': 'basic'},
+    'mlp': {'variant': 'ml_mamba', 'connector': 'mlp'},
+    'basic': {'variant': 'ml_mamba', 'connector': 'basic'},
     'advanced': {'variant': 'ml_mamba', 'connector': 'advanced'},
     'cross': {'variant': 'ml_mamba', 'connector': 'advanced', 'scan': 'cross'},
-    'emma_plain': {'variant': 'emma', 'aligned': False}, 'emma_pal': {'variant': 'emma', 'fusion': False},
+    'emma_plain': {'variant': 'emma', 'aligned': False},
+    'emma_pal': {'variant': 'emma', 'fusion': False},
     'emma_pal_mff': {'variant': 'emma'},
-    'teacher': {'variant': 'matvlm'}, 'seeded': {'variant': 'matvlm', 'student': True},
-    'random': {'variant': 'matvlm', 'student': True, 'seeded': False}}
+    'teacher': {'variant': 'matvlm'},
+    'seeded': {'variant': 'matvlm', 'student': True},
+    'random': {'variant': 'matvlm', 'student': True, 'seeded': False},
+}
 COURSE = ('aligned', 'fusion', 'seeded')
 """Keys of a row that are fields of the course; the others but student are arguments of kitchen_config."""
 
@@ -61,8 +64,9 @@ class Bench:
         if any(read_recipe(folder).split != 'train' for folder in asked.data):
             raise InputError('split', f'{asked.data[0]} holds no training kitchens; no model may learn from others.')
         grid = (asked.side, asked.side)
-        self.views = see_views(self.sight, asked.data, asked.views or asked.out / 'views', every=asked.every, grid=grid,
-                               bf16=asked.bf16)
+        self.views = see_views(
+            self.sight, asked.data, asked.views or asked.out / 'views', every=asked.every, grid=grid, bf16=asked.bf16
+        )
         self.data = TalkViews(asked.data, self.views.frames, each=asked.each)
         self.tokenizer = talk_tokenizer()
         cache, missing = find_cache(asked.test)
@@ -74,15 +78,25 @@ class Bench:
         """What a row is and how it is trained."""
         asked = self.asked
         sizes = {name: value for name, value in row.items() if name not in (*COURSE, 'student')}
-        config = kitchen_config(d_vision=vision_width(self.sight.model.config), vocabulary=self.tokenizer.vocabulary,
-                                d=asked.width, layers=asked.layers, side=asked.side, **sizes)
+        config = kitchen_config(
+            d_vision=vision_width(self.sight.model.config),
+            vocabulary=self.tokenizer.vocabulary,
+            d=asked.width,
+            layers=asked.layers,
+            side=asked.side,
+            **sizes,
+        )
         budget = {'batch': asked.batch, 'lr': asked.lr, 'optimiser': asked.optimiser}
         return Course(
-            config, Words(samples=asked.words, **budget) if asked.words else None,
+            config,
+            Words(samples=asked.words, **budget) if asked.words else None,
             Connect(samples=asked.connect, **budget) if asked.connect and row['variant'] != 'emma' else None,
             Chat(samples=asked.samples, **budget),
             Distil(samples=asked.distil, **budget) if row.get('student') else None,
-            share=asked.share, seed=seed, **{name: row[name] for name in COURSE if name in row})
+            share=asked.share,
+            seed=seed,
+            **{name: row[name] for name in COURSE if name in row},
+        )
 
     def train(self, name: str, seed: int) -> tuple[TalkCheckpoint, float]:
         """The model of a row, and the seconds that its training took; a student's are those of its distillation."""
@@ -91,12 +105,22 @@ class Bench:
             return load_talk(folder / 'checkpoint'), json.loads((folder / 'done.json').read_text())['seconds']
         teacher = self.train('teacher', seed)[0].model if row.get('student') else None
         self.data.pixels = row['variant'] == 'emma' and row.get('aligned', True)
-        run = Run(self.course(row, seed), self.data, self.views, self.tokenizer, folder, tell=_teller(name),
-                  sitting=Sitting(bf16=self.asked.bf16, resume=folder.exists()))
+        run = Run(
+            self.course(row, seed),
+            self.data,
+            self.views,
+            self.tokenizer,
+            folder,
+            tell=_teller(name),
+            sitting=Sitting(bf16=self.asked.bf16, resume=folder.exists()),
+        )
         config, model = run.train(teacher)
         seconds = sum(outcome.seconds for outcome in run.outcomes.values())
-        save_talk(folder / 'checkpoint', TalkCheckpoint(model, config, self.tokenizer, self.sight.model_id, name),
-                  card='# A run of a benchmark\n')
+        save_talk(
+            folder / 'checkpoint',
+            TalkCheckpoint(model, config, self.tokenizer, self.sight.model_id, name),
+            card='# A run of a benchmark\n',
+        )
         write(folder / 'done.json', {'seconds': round(seconds, 3)})
         return load_talk(folder / 'checkpoint'), seconds
 
@@ -116,20 +140,30 @@ class Bench:
         scores = talk_scores(ask_talker(checkpoint, self.sight, self.test))
         told = description_scores(tell_talker(checkpoint, self.sight, self.test, views=self.asked.told))
         size = sum(p.numel() for p in checkpoint.model.parameters())
-        return {'seed': seed, 'parameters': size, 'seconds': round(seconds, 3),
-                'accuracy': scores['all']['accuracy'], 'one_frame': scores['answerable_from_one_frame']['accuracy'],
-                'fine_spatial': scores['fine_spatial']['accuracy'], 'pope': scores.get('pope'), 'descriptions': told}
+        return {
+            'seed': seed,
+            'parameters': size,
+            'seconds': round(seconds, 3),
+            'accuracy': scores['all']['accuracy'],
+            'one_frame': scores['answerable_from_one_frame']['accuracy'],
+            'fine_spatial': scores['fine_spatial']['accuracy'],
+            'pope': scores.get('pope'),
+            'descriptions': told,
+        }
 
 
 def _teller(name: str) -> Callable[[str, dict], None]:
-    return lambda stage, entry: note(f'{name}, {stage}: step {entry["step"]:,} of {entry["steps"]:,}, '
-                                     f'{entry["samples_per_second"]:.0f} views/s')
+    return lambda stage, entry: note(
+        f'{name}, {stage}: step {entry["step"]:,} of {entry["steps"]:,}, {entry["samples_per_second"]:.0f} views/s'
+    )
 
 
 def steps_to_same_loss(out: Path, seed: int) -> dict[str, Any]:
     """Steps of the distillation after which the seeded student has the last loss of the random one."""
-    logs = {name: [json.loads(line) for line in (out / f'{name}-{seed}/3_distil' / LOG).read_text().splitlines()]
-            for name in ('seeded', 'random')}
+    logs = {
+        name: [json.loads(line) for line in (out / f'{name}-{seed}/3_distil' / LOG).read_text().splitlines()]
+        for name in ('seeded', 'random')
+    }
     totals = {name: [(entry['step'], sum(entry['losses'].values())) for entry in log] for name, log in logs.items()}
     goal = totals['random'][-1][1]
     reached = next((step for step, loss in totals['seeded'] if loss <= goal), None)
@@ -138,9 +172,14 @@ def steps_to_same_loss(out: Path, seed: int) -> dict[str, Any]:
 
 def table(found: dict[str, list[dict[str, Any]]], out: Path) -> dict[str, Any]:
     """Rows with means over seeds, and what the students come to."""
-    rows = {name: {'runs': runs, 'accuracy_mean': round(statistics.mean(r['accuracy']['value'] for r in runs), 6),
-                   'fine_spatial_mean': round(statistics.mean(r['fine_spatial']['value'] for r in runs), 6)}
-            for name, runs in found.items()}
+    rows = {
+        name: {
+            'runs': runs,
+            'accuracy_mean': round(statistics.mean(r['accuracy']['value'] for r in runs), 6),
+            'fine_spatial_mean': round(statistics.mean(r['fine_spatial']['value'] for r in runs), 6),
+        }
+        for name, runs in found.items()
+    }
     result: dict[str, Any] = {'rows': rows}
     if {'teacher', 'seeded'} <= rows.keys():
         kept = rows['seeded']['accuracy_mean'] / max(1e-9, rows['teacher']['accuracy_mean'])
@@ -161,9 +200,20 @@ def options() -> argparse.Namespace:
     found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS))
     found.add_argument('--seeds', type=lambda text: [int(word) for word in text.split(',')], default='0')
     found.add_argument('--sight', default='kitchen', help='M3ET whose sight is read')
-    for name, value in (('every', 4), ('side', 9), ('width', 192), ('layers', 4), ('samples', 16_000), ('words', 800),
-                        ('connect', 800), ('distil', 4_800), ('batch', 16), ('each', 8), ('questions', 2000),
-                        ('told', 200)):
+    for name, value in (
+        ('every', 4),
+        ('side', 9),
+        ('width', 192),
+        ('layers', 4),
+        ('samples', 16_000),
+        ('words', 800),
+        ('connect', 800),
+        ('distil', 4_800),
+        ('batch', 16),
+        ('each', 8),
+        ('questions', 2000),
+        ('told', 200),
+    ):
         found.add_argument(f'--{name}', type=int, default=value)
     found.add_argument('--lr', type=float, default=1.5e-3)
     found.add_argument('--optimiser', choices=OPTIMISERS, default='muon')
@@ -178,18 +228,31 @@ def main() -> None:
     asked = options()
     torch.set_flush_denormal(True)
     bench = Bench(asked)
-    settings = {name: value for name, value in vars(asked).items()
-                if name not in ('data', 'out', 'views', 'results', 'test', 'so_far')}
+    settings = {
+        name: value
+        for name, value in vars(asked).items()
+        if name not in ('data', 'out', 'views', 'results', 'test', 'so_far')
+    }
     found: dict[str, list[dict[str, Any]]] = {}
     for name in asked.rows:
         seeds = [seed for seed in asked.seeds if not asked.so_far or bench.kept(name, seed).exists()]
         if not seeds:
             continue
         found[name] = [bench.measure(name, seed) for seed in seeds]
-        write(asked.results or RESULTS / 'talk.json', {
-            'made_by': {'command': 'python benchmarks/talk.py', 'settings': settings, 'sight': bench.sight.model_id,
-                        'data': [read_recipe(folder).name for folder in asked.data], 'test': bench.recipe.name,
-                        'environment': environment(torch.device('cpu'))}, **table(found, asked.out)})
+        write(
+            asked.results or RESULTS / 'talk.json',
+            {
+                'made_by': {
+                    'command': 'python benchmarks/talk.py',
+                    'settings': settings,
+                    'sight': bench.sight.model_id,
+                    'data': [read_recipe(folder).name for folder in asked.data],
+                    'test': bench.recipe.name,
+                    'environment': environment(torch.device('cpu')),
+                },
+                **table(found, asked.out),
+            },
+        )
 
 
 if __name__ == '__main__':

@@ -72,11 +72,19 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
-    return {'python': platform.python_version(), **versions, 'machine': platform.machine(), 'cpu': cpu_name(),
-            'cores': os.cpu_count(), 'threads': 1,
-            **{name: bool(known.get(name)) for name in ('avx512_f', 'avx512_bf16', 'amx_bf16')},
-            'load': round(os.getloadavg()[0], 1), 'note': 'shared machine: other jobs ran on all cores'
-            if os.getloadavg()[0] > 1.5 else 'otherwise quiet machine'}
+    return {
+        'python': platform.python_version(),
+        **versions,
+        'machine': platform.machine(),
+        'cpu': cpu_name(),
+        'cores': os.cpu_count(),
+        'threads': 1,
+        **{name: bool(known.get(name)) for name in ('avx512_f', 'avx512_bf16', 'amx_bf16')},
+        'load': round(os.getloadavg()[0], 1),
+        'note': 'shared machine: other jobs ran on all cores'
+        if os.getloadavg()[0] > 1.5
+        else 'otherwise quiet machine',
+    }
 
 
 def cpu_name() -> str:
@@ -98,7 +106,21 @@ def finish(name: str, document: dict[str, Any], path: Path | None) -> None:
     part.replace(path)
     for case, rows in document.get('cases', {}).items():
         print(f'\n{case}')
-        print(table([('variant', 'CPU ms', 'times', 'error'), *(
-            (variant, f'{ms:.2f}', rows['times_as_fast'].get(variant, ''), rows.get('error', {}).get(variant, ''))
-            for variant, ms in rows['cpu_ms'].items())], right=(1, 2, 3)))
+        print(
+            table(
+                [
+                    ('variant', 'CPU ms', 'times', 'error'),
+                    *(
+                        (
+                            variant,
+                            f'{ms:.2f}',
+                            rows['times_as_fast'].get(variant, ''),
+                            rows.get('error', {}).get(variant, ''),
+                        )
+                        for variant, ms in rows['cpu_ms'].items()
+                    ),
+                ],
+                right=(1, 2, 3),
+            )
+        )
     print(f'\nWritten: {path.name}')

@@ -25,15 +25,15 @@ from runs import RESULTS, Bench, parser, told_to_end, write
 from scores import Exam, Rows, differences, figures, measure
 
 from m3et_ros.cli.progress import track
-from m3et_ros.data.checkpoint import Checkpoint
-from m3et_ros.data.kitchen.dataset import KitchenSamples
-from m3et_ros.data.samples import Sample, collate
-from m3et_ros.evaluation.latency import latency_summary
-from m3et_ros.evaluation.runs.feed import rounded, shown_inputs
-from m3et_ros.models.config import IMAGE_MODALITIES
-from m3et_ros.models.registry import KITCHEN, KITCHEN_TWIN
-from m3et_ros.models.summary import mac_parts, parameters_of
-from m3et_ros.training.masking import draw, visible_total
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.sample import Sample, collate
+from m3et_ros.evaluation.batches import rounded, shown_inputs
+from m3et_ros.evaluation.metrics.latency import latency_summary
+from m3et_ros.models.m3et.config import IMAGE_MODALITIES
+from m3et_ros.models.m3et.cost import mac_parts, parameters_of
+from m3et_ros.models.m3et.masking import draw, visible_total
+from m3et_ros.models.m3et.sizes import KITCHEN, KITCHEN_TWIN
 
 LIVE = ('depth', 'semseg')
 """What a robot asks of every frame."""
@@ -67,11 +67,20 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
     def macs(tokens: int, images: tuple[str, ...], tasks: tuple[str, ...], answers: bool = False) -> int:
         parts = mac_parts(config, tokens, modalities=images, tasks=tasks)
         return sum(count for name, count in parts.items() if answers or name != 'answers')
+
     frame = len(seen) * config.image_tokens
-    return ({'question': lambda: model.answer_logits(model.listen(model.see(seen), words, mask)),
-             'dense': dense, 'masked': masked},
-            {'question': macs(frame + words.shape[1], tuple(seen), (), True), 'dense': macs(frame, tuple(seen), LIVE),
-             'masked': macs(visible_total(counts), tuple(all_three), IMAGE_MODALITIES)})
+    return (
+        {
+            'question': lambda: model.answer_logits(model.listen(model.see(seen), words, mask)),
+            'dense': dense,
+            'masked': masked,
+        },
+        {
+            'question': macs(frame + words.shape[1], tuple(seen), (), True),
+            'dense': macs(frame, tuple(seen), LIVE),
+            'masked': macs(visible_total(counts), tuple(all_three), IMAGE_MODALITIES),
+        },
+    )
 
 
 def cost(models: Mapping[str, Checkpoint], sample: Sample, rounds: int) -> dict[str, Any]:
@@ -88,14 +97,17 @@ def cost(models: Mapping[str, Checkpoint], sample: Sample, rounds: int) -> dict[
     result: dict[str, Any] = {'threads': 1, 'rounds': rounds}
     for job in work[first][0]:
         own, other = times[first, job], times[second, job]
-        low, high = np.quantile(np.divide(other, own), (.25, .75))
+        low, high = np.quantile(np.divide(other, own), (0.25, 0.75))
         result[job] = {
             'macs': {name: counts[job] for name, (_, counts) in work.items()},
             'macs_ratio': rounded(work[second][1][job] / work[first][1][job]),
-            'cpu_ms': {name: {key: rounded(value) for key, value in asdict(latency_summary(times[name, job])).items()}
-                       for name in models},
+            'cpu_ms': {
+                name: {key: rounded(value) for key, value in asdict(latency_summary(times[name, job])).items()}
+                for name in models
+            },
             'cpu_ratio_of_medians': rounded(statistics.median(other) / statistics.median(own)),
-            'cpu_ratio_middle_half': [rounded(low), rounded(high)]}
+            'cpu_ratio_middle_half': [rounded(low), rounded(high)],
+        }
     return result
 
 
@@ -112,17 +124,32 @@ def _times(work: Mapping[str, Mapping[str, Callable]], rounds: int) -> dict[tupl
     return times
 
 
-def document(bench: Bench, trained: Mapping[str, Checkpoint], tests: Mapping[str, list[Rows]],
-             seconds: Mapping[str, list[float]], costs: dict[str, Any]) -> dict[str, Any]:
+def document(
+    bench: Bench,
+    trained: Mapping[str, Checkpoint],
+    tests: Mapping[str, list[Rows]],
+    seconds: Mapping[str, list[float]],
+    costs: dict[str, Any],
+) -> dict[str, Any]:
     """All that is known so far."""
     first, second = trained
     weights = {name: sum(parameters_of(checkpoint.model.config).values()) for name, checkpoint in trained.items()}
     return {
-        **bench.made_by('twin.py', trained[first]), 'seeds_done': len(tests[second]), 'twin_differs_in': twin_changes(),
-        'models': {name: {'parameters': weights[name], 'training_seconds': [round(s, 1) for s in seconds[name]],
-                          **figures(tests[name])} for name in trained},
+        **bench.made_by('twin.py', trained[first]),
+        'seeds_done': len(tests[second]),
+        'twin_differs_in': twin_changes(),
+        'models': {
+            name: {
+                'parameters': weights[name],
+                'training_seconds': [round(s, 1) for s in seconds[name]],
+                **figures(tests[name]),
+            }
+            for name in trained
+        },
         'less_twin': differences(tests[first], tests[second]),
-        'parameters_saved': rounded(1 - weights[first] / weights[second]), 'cost': costs}
+        'parameters_saved': rounded(1 - weights[first] / weights[second]),
+        'cost': costs,
+    }
 
 
 def options() -> argparse.Namespace:

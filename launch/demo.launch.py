@@ -8,29 +8,46 @@ Takes the arguments of robot.launch.py too.
 
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from launch import LaunchDescription
+
 ARGUMENTS = [
     DeclareLaunchArgument('seed', default_value='0', description='Kitchen and person; same seed, same pictures.'),
     DeclareLaunchArgument('camera_rate', default_value='10.0', description='Pictures per second.'),
     DeclareLaunchArgument('backend', default_value='auto', description='Renderer: egl, osmesa, raycast or auto.'),
-    DeclareLaunchArgument('episode_frames', default_value='0', description='Pictures after which the next kitchen '
-                          'follows; 0 stays in one.'),
+    DeclareLaunchArgument(
+        'episode_frames',
+        default_value='0',
+        description='Pictures after which the next kitchen follows; 0 stays in one.',
+    ),
 ]
 
 
 def generate_launch_description():
     """Return the camera, in the namespace that the robot looks for it, and the robot."""
     robot = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(Path(__file__).with_name('robot.launch.py'))))
-    kinds = {'seed': ('seed', int), 'rate_hz': ('camera_rate', float), 'backend': ('backend', str),
-             'episode_frames': ('episode_frames', int)}
+    kinds = {
+        'seed': ('seed', int),
+        'rate_hz': ('camera_rate', float),
+        'backend': ('backend', str),
+        'episode_frames': ('episode_frames', int),
+    }
     camera = Node(
-        package='m3et_ros', executable='camera_sim', name='camera_sim', namespace=LaunchConfiguration('camera'),
-        parameters=[{name: ParameterValue(LaunchConfiguration(argument), value_type=kind)
-                     for name, (argument, kind) in kinds.items()}], output='screen')
+        package='m3et_ros',
+        executable='camera_sim',
+        name='camera_sim',
+        namespace=LaunchConfiguration('camera'),
+        parameters=[
+            {
+                name: ParameterValue(LaunchConfiguration(argument), value_type=kind)
+                for name, (argument, kind) in kinds.items()
+            }
+        ],
+        output='screen',
+    )
     return LaunchDescription([*ARGUMENTS, robot, camera])

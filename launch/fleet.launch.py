@@ -1,30 +1,45 @@
 """Many robots, one process, one model: a model node for each robot on the topics of its camera.
 
-    ros2 launch m3et_ros fleet.launch.py robots:=left,right
-    ros2 launch m3et_ros fleet.launch.py robots:=left,right batch_window_s:=0.01 device:=cuda
+ros2 launch m3et_ros fleet.launch.py robots:=left,right
+ros2 launch m3et_ros fleet.launch.py robots:=left,right batch_window_s:=0.01 device:=cuda
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from launch import LaunchDescription
+
 CAMERA = LaunchConfiguration('camera')
 
 ARGUMENTS = [
     DeclareLaunchArgument('robots', description='Namespaces of the robots with commas between them.'),
-    DeclareLaunchArgument('batch_window_s', default_value='0.0', description='Seconds that a frame waits for those of '
-                          'other robots to be encoded with them; 0 encodes each by itself.'),
-    DeclareLaunchArgument('params_file', default_value=PathJoinSubstitution(
-        [FindPackageShare('m3et_ros'), 'config', 'robot.yaml']), description='Parameters of the model nodes.'),
-    DeclareLaunchArgument('model', default_value='', description='Named size, checkpoint folder or Hugging Face Hub '
-                          'id; empty leaves it to params_file.'),
-    DeclareLaunchArgument('device', default_value='', description='auto, cpu, cuda or cuda:N; empty leaves it to '
-                          'params_file.'),
-    DeclareLaunchArgument('camera', default_value='camera/camera', description="Prefix of a camera's topics in the "
-                          'namespace of its robot.'),
+    DeclareLaunchArgument(
+        'batch_window_s',
+        default_value='0.0',
+        description='Seconds that a frame waits for those of '
+        'other robots to be encoded with them; 0 encodes each by itself.',
+    ),
+    DeclareLaunchArgument(
+        'params_file',
+        default_value=PathJoinSubstitution([FindPackageShare('m3et_ros'), 'config', 'robot.yaml']),
+        description='Parameters of the model nodes.',
+    ),
+    DeclareLaunchArgument(
+        'model',
+        default_value='',
+        description='Named size, checkpoint folder or Hugging Face Hub id; empty leaves it to params_file.',
+    ),
+    DeclareLaunchArgument(
+        'device', default_value='', description='auto, cpu, cuda or cuda:N; empty leaves it to params_file.'
+    ),
+    DeclareLaunchArgument(
+        'camera',
+        default_value='camera/camera',
+        description="Prefix of a camera's topics in the namespace of its robot.",
+    ),
     DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal.'),
 ]
 
@@ -32,9 +47,13 @@ ARGUMENTS = [
 def camera_remappings():
     """Return the remappings of the camera topics; they are relative, so that they hold in every namespace."""
     rgb, depth = [CAMERA, '/color/image_raw'], [CAMERA, '/aligned_depth_to_color/image_raw']
-    return [('rgb/image_raw', rgb), ('rgb/image_raw/compressed', [*rgb, '/compressed']),
-            ('rgb/camera_info', [CAMERA, '/color/camera_info']),
-            ('depth/image_raw', depth), ('depth/image_raw/compressedDepth', [*depth, '/compressedDepth'])]
+    return [
+        ('rgb/image_raw', rgb),
+        ('rgb/image_raw/compressed', [*rgb, '/compressed']),
+        ('rgb/camera_info', [CAMERA, '/color/camera_info']),
+        ('depth/image_raw', depth),
+        ('depth/image_raw/compressedDepth', [*depth, '/compressedDepth']),
+    ]
 
 
 def fleet(context):
@@ -42,10 +61,16 @@ def fleet(context):
     texts = {name: LaunchConfiguration(name).perform(context) for name in ('robots', 'model', 'device')}
     given = {name: ParameterValue(text, value_type=str) for name, text in texts.items() if text}
     window = ParameterValue(LaunchConfiguration('batch_window_s'), value_type=float)
-    return [Node(package='m3et_ros', executable='fleet_node', output='screen', remappings=camera_remappings(),
-                 parameters=[LaunchConfiguration('params_file'),
-                             {'autostart': True, 'batch_window_s': window, **given}],
-                 ros_arguments=['--log-level', LaunchConfiguration('log_level')])]
+    return [
+        Node(
+            package='m3et_ros',
+            executable='fleet_node',
+            output='screen',
+            remappings=camera_remappings(),
+            parameters=[LaunchConfiguration('params_file'), {'autostart': True, 'batch_window_s': window, **given}],
+            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        )
+    ]
 
 
 def generate_launch_description():

@@ -8,12 +8,13 @@ Takes the arguments of robot.launch.py too. Ends with the recording.
 
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
 
 ARGUMENTS = [
     DeclareLaunchArgument('bag', description='rosbag2 folder, .mcap or .db3 file.'),
@@ -31,12 +32,20 @@ def end_with_player(event, context):
 def generate_launch_description():
     """Return the player, which waits until the robot listens, and the robot on the clock of the recording."""
     player = Node(
-        package='m3et_ros', executable='replay_node', name='replay', output='screen',
-        parameters=[{'path': ParameterValue(LaunchConfiguration('bag'), value_type=str),
-                     'rate': ParameterValue(LaunchConfiguration('rate'), value_type=float),
-                     'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
-                     'start_s': ParameterValue(LaunchConfiguration('start'), value_type=float),
-                     'wait_for_subscribers': True}],
-        on_exit=end_with_player)
+        package='m3et_ros',
+        executable='replay_node',
+        name='replay',
+        output='screen',
+        parameters=[
+            {
+                'path': ParameterValue(LaunchConfiguration('bag'), value_type=str),
+                'rate': ParameterValue(LaunchConfiguration('rate'), value_type=float),
+                'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
+                'start_s': ParameterValue(LaunchConfiguration('start'), value_type=float),
+                'wait_for_subscribers': True,
+            }
+        ],
+        on_exit=end_with_player,
+    )
     robot = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(Path(__file__).with_name('robot.launch.py'))))
     return LaunchDescription([*ARGUMENTS, player, SetParameter(name='use_sim_time', value=True), robot])

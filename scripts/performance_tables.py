@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the tables of docs/performance.md from benchmarks/results/: goals and what was reached, and every benchmark.
 
-    .venv/bin/python scripts/performance_tables.py
+.venv/bin/python scripts/performance_tables.py
 """
 
 import json
@@ -38,17 +38,23 @@ def times(case: str, variant: str) -> Callable[[dict[str, Any]], float]:
 
 def over(case: str, slow: str, fast: str) -> Callable[[dict[str, Any]], float]:
     """How many times the CPU time of one variant is that of another."""
+
     def find(result: dict[str, Any]) -> float:
         ms = result['cases'][case]['cpu_ms']
         return ms[slow] / ms[fast]
+
     return find
 
 
 def growth(case: str, variant: str, long: int, short: int) -> Callable[[dict[str, Any]], float]:
     """How many times as long a variant takes for more tokens."""
+
     def find(result: dict[str, Any]) -> float:
-        return (result['cases'][case.format(L=long)]['cpu_ms'][variant]
-                / result['cases'][case.format(L=short)]['cpu_ms'][variant])
+        return (
+            result['cases'][case.format(L=long)]['cpu_ms'][variant]
+            / result['cases'][case.format(L=short)]['cpu_ms'][variant]
+        )
+
     return find
 
 
@@ -74,36 +80,93 @@ GOALS = (
     Goal('the same, compiled', 2, 2.5, 'ssd', times(SSD_BACK, 'compiled')),
     Goal('the same, native', 3.3, 4.5, 'ssd', times(SSD_BACK, 'native')),
     Goal('Mamba-1 forward, native, against the best form in torch', 7, None, 'ssd', over(SCAN, 'blocked', 'native')),
-    Goal('Mamba-1 forward and backward, native, against the best form in torch', 14, None, 'ssd',
-         over(SCAN_BACK, 'blocked', 'native')),
-    Goal('the same against the closed form in chunks, by which the goal was set', 14, 20, 'ssd',
-         over(SCAN_BACK, 'cumsum', 'native')),
-    Goal('Mamba-1 native, forward and backward: time at 588 tokens over time at 196', 4.5, None, 'ssd',
-         growth('Mamba-1 forward + backward, L={L}, D 1536, N 16', 'native', 588, 196), False),
+    Goal(
+        'Mamba-1 forward and backward, native, against the best form in torch',
+        14,
+        None,
+        'ssd',
+        over(SCAN_BACK, 'blocked', 'native'),
+    ),
+    Goal(
+        'the same against the closed form in chunks, by which the goal was set',
+        14,
+        20,
+        'ssd',
+        over(SCAN_BACK, 'cumsum', 'native'),
+    ),
+    Goal(
+        'Mamba-1 native, forward and backward: time at 588 tokens over time at 196',
+        4.5,
+        None,
+        'ssd',
+        growth('Mamba-1 forward + backward, L={L}, D 1536, N 16', 'native', 588, 196),
+        False,
+    ),
     Goal("Mamba-2 mixer against transformers' CPU path", 2.2, 4.7, 'mixer', times(MIXER, 'ours, native scan')),
     Goal('compact against MultiMAE, 588 tokens, float32 eager', 2.4, 3.2, 'models', times(EAGER, 'compact')),
     Goal('base_ssd against MultiMAE, 588 tokens, float32 eager', 0.85 * 2.5, None, 'models', times(EAGER, 'base_ssd')),
     Goal('base against MultiMAE, 588 tokens, float32 eager', 0.85 * 2.5, None, 'models', times(EAGER, 'base')),
     Goal('compact against MultiMAE, 588 tokens, bfloat16 through OpenVINO', 2.4, 3.2, 'models', times(FAST, 'compact')),
-    *(Goal(f'{name} against MultiMAE, {tokens} visible tokens{which}, float32 eager', must, aim, 'models',
-           times(f'{tokens} tokens, batch {batch}, float32 eager', name))
-      for tokens, batch, which in ((98, 1, ''), (176, 1, ''), (588, 8, ', batch 8'))
-      for name, must, aim in (('compact', 2.4, 3.2), ('base', 0.85 * 2.5, None))),
-    Goal('share of the node that is not model time, 640x480', 0.10, 0.05, 'node',
-         lambda result: result['share_not_model'], False),
-    Goal('age of results at 30 Hz, p99: s beyond a period, inference p99 and 20 ms', 0, None, 'node_30hz', late,
-         False),
-    Goal('frames at 30 Hz that came to nothing and that no counter explains', 0, None, 'node_30hz',
-         lambda result: result['drops']['unexplained'], False),
-    Goal('a token behind 4,096, bfloat16, all-Mamba against attention', 1.3, 1.5, 'decode_bfloat16',
-         decoded('times_as_fast', 4096)),
+    *(
+        Goal(
+            f'{name} against MultiMAE, {tokens} visible tokens{which}, float32 eager',
+            must,
+            aim,
+            'models',
+            times(f'{tokens} tokens, batch {batch}, float32 eager', name),
+        )
+        for tokens, batch, which in ((98, 1, ''), (176, 1, ''), (588, 8, ', batch 8'))
+        for name, must, aim in (('compact', 2.4, 3.2), ('base', 0.85 * 2.5, None))
+    ),
+    Goal(
+        'share of the node that is not model time, 640x480',
+        0.10,
+        0.05,
+        'node',
+        lambda result: result['share_not_model'],
+        False,
+    ),
+    Goal('age of results at 30 Hz, p99: s beyond a period, inference p99 and 20 ms', 0, None, 'node_30hz', late, False),
+    Goal(
+        'frames at 30 Hz that came to nothing and that no counter explains',
+        0,
+        None,
+        'node_30hz',
+        lambda result: result['drops']['unexplained'],
+        False,
+    ),
+    Goal(
+        'a token behind 4,096, bfloat16, all-Mamba against attention',
+        1.3,
+        1.5,
+        'decode_bfloat16',
+        decoded('times_as_fast', 4096),
+    ),
     Goal('the same behind 16,384', 3.3, 4, 'decode_bfloat16', decoded('times_as_fast', 16384)),
-    Goal('its own time behind 16,384 over that behind 1,024', 1.05, None, 'decode_bfloat16',
-         lambda result: result['against_the_transformer']['mamba']['last_over_first_ms'], False),
-    Goal('codec of a 1080p colour image, in, ms', 1.0, None, 'codec',
-         lambda result: result['cases']['1080p']['cpu_ms']['rgb8 in'], False),
-    Goal('codec of a 1080p colour image, out, ms', 1.0, None, 'codec',
-         lambda result: result['cases']['1080p']['cpu_ms']['rgb8 out'], False),
+    Goal(
+        'its own time behind 16,384 over that behind 1,024',
+        1.05,
+        None,
+        'decode_bfloat16',
+        lambda result: result['against_the_transformer']['mamba']['last_over_first_ms'],
+        False,
+    ),
+    Goal(
+        'codec of a 1080p colour image, in, ms',
+        1.0,
+        None,
+        'codec',
+        lambda result: result['cases']['1080p']['cpu_ms']['rgb8 in'],
+        False,
+    ),
+    Goal(
+        'codec of a 1080p colour image, out, ms',
+        1.0,
+        None,
+        'codec',
+        lambda result: result['cases']['1080p']['cpu_ms']['rgb8 out'],
+        False,
+    ),
 )
 
 
@@ -123,12 +186,13 @@ def goals() -> str:
         except KeyError:
             value = None
         reached = value is not None and (value >= goal.must if goal.more else value <= goal.must)
-        aimed = value is not None and goal.aim is not None and (
-            value >= goal.aim if goal.more else value <= goal.aim)
+        aimed = value is not None and goal.aim is not None and (value >= goal.aim if goal.more else value <= goal.aim)
         verdict = '-' if value is None else 'aim reached' if aimed else 'reached' if reached else '**missed**'
         aim = '-' if goal.aim is None else f'{sign}{goal.aim:g}'
-        lines.append(f'| {goal.what} | {sign}{goal.must:.3g} | {aim} | '
-                     f'{MISSING if value is None else f"{value:.2f}"} | {verdict} |')
+        lines.append(
+            f'| {goal.what} | {sign}{goal.must:.3g} | {aim} | '
+            f'{MISSING if value is None else f"{value:.2f}"} | {verdict} |'
+        )
     return '\n'.join(lines)
 
 
@@ -140,28 +204,38 @@ def cases(name: str) -> str:
     lines = ['| Case | Variant | CPU ms | Times as fast | Error |', '|---|---|---|---|---|']
     for case, rows in result['cases'].items():
         for variant, ms in rows['cpu_ms'].items():
-            lines.append(f'| {case} | {variant} | {ms:.2f} | {rows["times_as_fast"].get(variant, "1")} | '
-                         f'{rows.get("error", {}).get(variant, "-")} |')
+            lines.append(
+                f'| {case} | {variant} | {ms:.2f} | {rows["times_as_fast"].get(variant, "1")} | '
+                f'{rows.get("error", {}).get(variant, "-")} |'
+            )
     extra = ''
     if 'parameters' in result:
-        extra = '\n\nParameters: ' + ', '.join(f'{n} {count:,}' for n, count in result['parameters'].items()) + (
-            f'. The other side is {result["other_side"]}.')
+        extra = (
+            '\n\nParameters: '
+            + ', '.join(f'{n} {count:,}' for n, count in result['parameters'].items())
+            + (f'. The other side is {result["other_side"]}.')
+        )
     for name, note in result.get('notes', {}).items():
         extra += f'\n\n{name}: {note}.'
     return '\n'.join(lines) + extra + '\n\n' + machine(result)
 
 
 NODE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    'image': lambda r: r['image'], 'model, runtime': lambda r: f'{r["model"]}, {r["runtime"]}',
+    'image': lambda r: r['image'],
+    'model, runtime': lambda r: f'{r["model"]}, {r["runtime"]}',
     'camera': lambda r: f'{r["rate_in_hz"]:g} Hz' if r['rate_in_hz'] != 'a frame a result' else r['rate_in_hz'],
-    'frames per second': lambda r: r['frames_per_s'], 'frames per second of CPU time': lambda r: r['frames_per_cpu_s'],
-    'CPU ms per frame': lambda r: r['cpu_ms_per_frame'], 'of these the model': lambda r: r['model_cpu_ms_per_frame'],
+    'frames per second': lambda r: r['frames_per_s'],
+    'frames per second of CPU time': lambda r: r['frames_per_cpu_s'],
+    'CPU ms per frame': lambda r: r['cpu_ms_per_frame'],
+    'of these the model': lambda r: r['model_cpu_ms_per_frame'],
     'share that is not the model': lambda r: f'{r["share_not_model"]:.1%}',
     'age of results, p50 / p99, s': lambda r: f'{r["age_p50_s"]} / {r["age_p99_s"]}',
     'time of a frame, p99, s': lambda r: r['inference_p99_s'],
     'frames shown / with a result': lambda r: f'{r["drops"]["shown"]} / {r["drops"]["served"]}',
     'superseded by a newer one / unexplained': lambda r: (
-        f'{sum(n for key, n in r["drops"].items() if key.endswith("superseded"))} / {r["drops"]["unexplained"]}')}
+        f'{sum(n for key, n in r["drops"].items() if key.endswith("superseded"))} / {r["drops"]["unexplained"]}'
+    ),
+}
 
 
 def node() -> str:
@@ -185,12 +259,17 @@ def decode_table(found: dict[str, Any]) -> str:
     settings = found['made_by']['settings']
     head = f'{settings.get("precision", "float32")}, width {settings["width"]}:\n\n'
     contexts = found['made_by']['settings']['contexts']
-    lines = ['| Model | ' + ' | '.join(f'{c:,} tokens' for c in contexts) + ' | State at the longest |',
-             '|---' * (len(contexts) + 2) + '|']
+    lines = [
+        '| Model | ' + ' | '.join(f'{c:,} tokens' for c in contexts) + ' | State at the longest |',
+        '|---' * (len(contexts) + 2) + '|',
+    ]
     for name, row in found['rows'].items():
         at = [row['contexts'][str(c)] for c in contexts]
-        lines.append(f'| {name} ({row["schedule"]}) | ' + ' | '.join(f'{a["ms_per_token"]:.2f} ms' for a in at)
-                     + f' | {at[-1]["state_bytes"] / 2 ** 20:.1f} MiB |')
+        lines.append(
+            f'| {name} ({row["schedule"]}) | '
+            + ' | '.join(f'{a["ms_per_token"]:.2f} ms' for a in at)
+            + f' | {at[-1]["state_bytes"] / 2**20:.1f} MiB |'
+        )
     return head + '\n'.join(lines)
 
 
@@ -200,8 +279,11 @@ def adaptive() -> str:
     if found is None:
         return 'Not measured yet: `python benchmarks/adaptive.py`.'
     names = {'full': 'full', 'asked whole': f'adaptive, {found["defaults"]["threshold"]:g}, asked as by a robot'}
-    lines = ['| Camera | Tokens, threshold | Encoded | CPU ms a frame | Right answers | Same answers as full | '
-             'Depth RMSE, m | In holes, m | mIoU |', '|---|---|---|---|---|---|---|---|---|']
+    lines = [
+        '| Camera | Tokens, threshold | Encoded | CPU ms a frame | Right answers | Same answers as full | '
+        'Depth RMSE, m | In holes, m | mIoU |',
+        '|---|---|---|---|---|---|---|---|---|',
+    ]
     for part, what in (('still', 'stands still'), ('carried', 'walks'), ('recording', 'walks, real kitchen')):
         if part not in found:
             continue
@@ -209,17 +291,24 @@ def adaptive() -> str:
         for name, row in case['sides'].items():
             told = [f'{row[key]:.1%}' if key in row else '-' for key in ('accuracy', 'answers_as_full')]
             told += [f'{row[key]:.3f}' if key in row else '-' for key in ('depth_rmse_m', 'holes_rmse_m', 'miou')]
-            lines.append(f'| {what}, {case["hz"]:g} Hz | {names.get(name, f"adaptive, {name}")} | {row["share"]:.0%} | '
-                         f'{row["cpu_ms"]:.1f} | {" | ".join(told)} |')
-    counts = '; '.join(f'{part}: {found[part]["frames"]} frames, {found[part].get("questions", 0)} questions'
-                       for part in ('still', 'carried', 'recording') if part in found)
+            lines.append(
+                f'| {what}, {case["hz"]:g} Hz | {names.get(name, f"adaptive, {name}")} | {row["share"]:.0%} | '
+                f'{row["cpu_ms"]:.1f} | {" | ".join(told)} |'
+            )
+    counts = '; '.join(
+        f'{part}: {found[part]["frames"]} frames, {found[part].get("questions", 0)} questions'
+        for part in ('still', 'carried', 'recording')
+        if part in found
+    )
     return '\n'.join(lines) + f'\n\nMeans over frames; {counts}.\n\n' + shares(found) + machine(found)
 
 
 def shares(found: dict[str, Any]) -> str:
     """Encoder time of the sizes for shares of their tokens."""
-    lines = ['| Size, tokens | Encoder, CPU ms | all, to be gone on from | 3/4 | 1/2 | 1/4 |',
-             '|---|---|---|---|---|---|']
+    lines = [
+        '| Size, tokens | Encoder, CPU ms | all, to be gone on from | 3/4 | 1/2 | 1/4 |',
+        '|---|---|---|---|---|---|',
+    ]
     for name, row in found.get('sizes', {}).items():
         fast = ' | '.join(f'{row["times_as_fast"][key]:.2f} x' for key in ('all', '0.75', '0.5', '0.25'))
         lines.append(f'| {name}, {row["tokens"]} | {row["cpu_ms"]["see"]:.1f} | {fast} |')
@@ -230,8 +319,10 @@ def machine(result: dict[str, Any]) -> str:
     """One sentence on where a result comes from."""
     e, sets = result['environment'], ('avx512_f', 'avx512_bf16', 'amx_bf16')
     has = [s for s in sets if e[s]]
-    return (f'{e["cpu"]}, {e["cores"]} cores, {", ".join(has) or "no AVX-512"}; torch {e["torch"]}, one thread; '
-            f'median of {result.get("rounds", 1)} rounds in turn; load {e["load"]}: {e["note"]}.')
+    return (
+        f'{e["cpu"]}, {e["cores"]} cores, {", ".join(has) or "no AVX-512"}; torch {e["torch"]}, one thread; '
+        f'median of {result.get("rounds", 1)} rounds in turn; load {e["load"]}: {e["note"]}.'
+    )
 
 
 def page() -> str:
@@ -241,8 +332,13 @@ def page() -> str:
         SystemExit: a block is missing or there twice.
     """
     text = PAGE.read_text(encoding='utf-8')
-    blocks = {'goals': goals(), 'node': node(), 'decode': decode(), 'adaptive': adaptive(),
-              **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes')}}
+    blocks = {
+        'goals': goals(),
+        'node': node(),
+        'decode': decode(),
+        'adaptive': adaptive(),
+        **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes')},
+    }
     for name, table in blocks.items():
         block = f'<!-- {name}: scripts/performance_tables.py -->\n{table}\n<!-- end -->'
         text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)

@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from m3et_ros.evaluation.runs.card import actions_table, reconstruction_table, vqa_table
+from m3et_ros.evaluation.report.markdown import actions_table, reconstruction_table, vqa_table
 from m3et_ros.ros import interfaces, parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,10 +19,13 @@ README = ROOT / 'README.md'
 def main() -> None:
     """Replace what stands between each pair of markers."""
     text = README.read_text()
-    for name, table in (('interfaces', interfaces.as_markdown()), ('parameters', parameters.as_markdown()),
-                        ('vqa', vqa_table(measured('kitchen_vqa'))),
-                        ('reconstruction', reconstruction_table(measured('kitchen_reconstruction'))),
-                        ('actions', actions_table(measured('kitchen_actions')))):
+    for name, table in (
+        ('interfaces', interfaces.as_markdown()),
+        ('parameters', parameters.as_markdown()),
+        ('vqa', vqa_table(measured('kitchen_vqa'))),
+        ('reconstruction', reconstruction_table(measured('kitchen_reconstruction'))),
+        ('actions', actions_table(measured('kitchen_actions'))),
+    ):
         block = f'<!-- {name}: scripts/readme_tables.py -->\n{table.strip()}\n<!-- end -->'
         text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
         if count != 1:

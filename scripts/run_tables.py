@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the tables of docs/ that hold what benchmarks with trainings found: ablations and the generative family.
 
-    .venv/bin/python scripts/run_tables.py
+.venv/bin/python scripts/run_tables.py
 """
 
 import json
@@ -40,12 +40,20 @@ def filled(text: str, name: str, table: str) -> str:
 
 def ablations(found: dict[str, Any]) -> str:
     """A row for each change, with its difference from the full model in brackets where that is more than chance."""
-    lines = ['| Model | Parameters | VQA | PSNR of hidden colours | mIoU | Depth RMSE in holes |',
-             '|---|---:|---:|---:|---:|---:|']
+    lines = [
+        '| Model | Parameters | VQA | PSNR of hidden colours | mIoU | Depth RMSE in holes |',
+        '|---|---:|---:|---:|---:|---:|',
+    ]
     for name, row in found['rows'].items():
-        cells = [_figure(row, key, shown) for key, shown in (
-            ('vqa_accuracy', '{:.1%}'), ('psnr_hidden_db', '{:.2f} dB'), ('miou', '{:.1%}'),
-            ('rmse_in_holes_m', '{:.3f} m'))]
+        cells = [
+            _figure(row, key, shown)
+            for key, shown in (
+                ('vqa_accuracy', '{:.1%}'),
+                ('psnr_hidden_db', '{:.2f} dB'),
+                ('miou', '{:.1%}'),
+                ('rmse_in_holes_m', '{:.3f} m'),
+            )
+        ]
         lines.append(f'| {name.replace("_", " ")} | {row["parameters"]:,} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
@@ -63,21 +71,32 @@ def _figure(row: dict[str, Any], key: str, shown: str) -> str:
 
 def talk(found: dict[str, Any]) -> str:
     """A row for each model: means over training seeds, and their range where there are several."""
-    lines = ['| Model | Parameters | Accuracy | From one frame | Fine spatial | Existence, POPE A | Named things that '
-             'are not there | Training, s |', '|---|---:|---:|---:|---:|---:|---:|---:|']
+    lines = [
+        '| Model | Parameters | Accuracy | From one frame | Fine spatial | Existence, POPE A | Named things that '
+        'are not there | Training, s |',
+        '|---|---:|---:|---:|---:|---:|---:|---:|',
+    ]
     for name, row in found['rows'].items():
         runs = row['runs']
-        cells = [_mean([pick(run) for run in runs]) for pick in (
-            lambda run: run['accuracy']['value'], lambda run: run['one_frame']['value'],
-            lambda run: run['fine_spatial']['value'], lambda run: run['pope']['harness_A']['accuracy'],
-            lambda run: run['descriptions']['chair_things']['value'])]
+        cells = [
+            _mean([pick(run) for run in runs])
+            for pick in (
+                lambda run: run['accuracy']['value'],
+                lambda run: run['one_frame']['value'],
+                lambda run: run['fine_spatial']['value'],
+                lambda run: run['pope']['harness_A']['accuracy'],
+                lambda run: run['descriptions']['chair_things']['value'],
+            )
+        ]
         seconds = sum(run['seconds'] for run in runs) / len(runs)
         lines.append(f'| {name} | {runs[0]["parameters"]:,} | {" | ".join(cells)} | {seconds:.0f} |')
-    lines += ['', f'Accuracy that the seeded student keeps of its teacher\'s: {found["accuracy_kept"]:.1%}.']
+    lines += ['', f"Accuracy that the seeded student keeps of its teacher's: {found['accuracy_kept']:.1%}."]
     for run in found.get('steps_to_same_loss', []):
         reached = f'after {run["seeded_steps"]}' if run['seeded_steps'] else 'never'
-        lines.append(f'Training seed {run["seed"]}: the loss that random mixers end with after {run["random_steps"]} '
-                     f'steps, seeded ones reach {reached}.')
+        lines.append(
+            f'Training seed {run["seed"]}: the loss that random mixers end with after {run["random_steps"]} '
+            f'steps, seeded ones reach {reached}.'
+        )
     return '\n'.join(lines)
 
 

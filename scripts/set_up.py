@@ -23,8 +23,19 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / 'build' / 'set_up.log'
 # What ends up in the environment as a copy: a change means that the package is built again.
-BUILT_FROM = ('msg/*', 'srv/*', 'action/*', 'launch/*', 'config/**/*', 'cmake/*', 'CMakeLists.txt', 'package.xml',
-              'setup.py', 'setup.cfg', 'pyproject.toml')
+BUILT_FROM = (
+    'msg/*',
+    'srv/*',
+    'action/*',
+    'launch/*',
+    'config/**/*',
+    'cmake/*',
+    'CMakeLists.txt',
+    'package.xml',
+    'setup.py',
+    'setup.cfg',
+    'pyproject.toml',
+)
 
 
 class SetUpError(Exception):
@@ -54,8 +65,9 @@ class Progress:
         with LOG.open('w') as log:
             for index, step in enumerate(self.steps):
                 print('$', *step.command, file=log, flush=True)
-                process = subprocess.Popen(step.command, cwd=ROOT, env=environment, stdout=log,
-                                           stderr=subprocess.STDOUT)
+                process = subprocess.Popen(
+                    step.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                )
                 self.wait(index, process)
                 if process.returncode and not step.otherwise:
                     raise SetUpError(self.failure(step))
@@ -70,8 +82,11 @@ class Progress:
             now = time.monotonic()
             if now - reported >= (1 if self.on_terminal else 15):
                 reported = now
-                self.say(f'set-up {index + 1}/{len(self.steps)}: {self.steps[index].title}, '
-                         f'about {self.left(index, begun):.0f} s left', end='' if self.on_terminal else '\n')
+                self.say(
+                    f'set-up {index + 1}/{len(self.steps)}: {self.steps[index].title}, '
+                    f'about {self.left(index, begun):.0f} s left',
+                    end='' if self.on_terminal else '\n',
+                )
             time.sleep(0.2)
 
     def left(self, index, begun):
@@ -80,7 +95,7 @@ class Progress:
         # The first, short steps say little about this machine: a minute as usual is counted in.
         scale = (60 + begun - self.started) / (60 + sum(usual[:index]))
         here = max(usual[index] * scale - (time.monotonic() - begun), 5)
-        return here + scale * sum(usual[index + 1:])
+        return here + scale * sum(usual[index + 1 :])
 
     def say(self, text, end='\n'):
         """Print over the line that the last report left on a terminal."""
@@ -121,19 +136,24 @@ def system_steps():
     """Return the steps that install missing Debian packages; raises SetUpError when needed ones cannot be installed."""
     to_build, to_render = missing_packages()
     apt = apt_get()
-    slower = ('no OSMesa or EGL library: the simulated camera uses its slower ray caster (mend: apt-get install '
-              'libosmesa6)')
+    slower = (
+        'no OSMesa or EGL library: the simulated camera uses its slower ray caster (mend: apt-get install libosmesa6)'
+    )
     if to_build and not apt:
-        raise SetUpError(f'{", ".join(to_build)} missing and no right to install: run `apt-get install '
-                         f'{" ".join(to_build + to_render)}` as root, then start again.')
+        raise SetUpError(
+            f'{", ".join(to_build)} missing and no right to install: run `apt-get install '
+            f'{" ".join(to_build + to_render)}` as root, then start again.'
+        )
     if to_render and not apt:
         print(slower)
     if not apt or not to_build + to_render:
         return []
     install = [*apt, 'install', '-y', '--no-install-recommends']
-    return [Step('package lists of the system', 10, [*apt, 'update'], 'the package lists could not be refreshed'),
-            *([Step(f'system packages {" ".join(to_build)}', 30, [*install, *to_build])] if to_build else []),
-            *([Step('rendering library', 20, [*install, *to_render], slower)] if to_render else [])]
+    return [
+        Step('package lists of the system', 10, [*apt, 'update'], 'the package lists could not be refreshed'),
+        *([Step(f'system packages {" ".join(to_build)}', 30, [*install, *to_build])] if to_build else []),
+        *([Step('rendering library', 20, [*install, *to_render], slower)] if to_render else []),
+    ]
 
 
 def requirement_lists(options):
@@ -169,8 +189,10 @@ def steps_for(options, stamp, wanted):
         lists = [part for name in requirement_lists(options) for part in ('-r', f'requirements/{name}.txt')]
         # Without an index pip's own settings decide which build of torch comes.
         index = ['--index-url', options.torch_index] if options.torch_index else []
-        steps += [Step('torch', 45, [*pip, *index, torch]),
-                  Step('Python packages and ROS 2 wheels', 75, [*pip, *lists])]
+        steps += [
+            Step('torch', 45, [*pip, *index, torch]),
+            Step('Python packages and ROS 2 wheels', 75, [*pip, *lists]),
+        ]
     if steps or stamp.get('package') != wanted['package']:
         steps.append(Step('interfaces and package', 60, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
     return steps
@@ -179,18 +201,25 @@ def steps_for(options, stamp, wanted):
 def set_up(options):
     """Bring the environment up to date; raises SetUpError."""
     if sys.version_info < (3, 11):
-        raise SetUpError(f'Python {sys.version.split()[0]} is too old, 3.11 is needed: name another, as in '
-                         '`make demo PYTHON=python3.11`.')
+        raise SetUpError(
+            f'Python {sys.version.split()[0]} is too old, 3.11 is needed: name another, as in '
+            '`make demo PYTHON=python3.11`.'
+        )
     names = requirement_lists(options)
     if not all((ROOT / 'requirements' / f'{name}.txt').is_file() for name in names):
         raise SetUpError(f'no wheels are listed for ROS "{options.ros}": take jazzy or kilted.')
     path = options.venv / 'm3et_set_up.json'
     stamp = read_stamp(path)
-    wanted = {'ros': options.ros, 'package': checksum(BUILT_FROM),
-              **{name: checksum([f'requirements/{name}.txt']) for name in names}}
+    wanted = {
+        'ros': options.ros,
+        'package': checksum(BUILT_FROM),
+        **{name: checksum([f'requirements/{name}.txt']) for name in names},
+    }
     if stamp.get('ros', options.ros) != options.ros:
-        raise SetUpError(f'{options.venv} holds ROS {stamp["ros"]}, and two distributions do not mix: add '
-                         f'VENV=.venv-{options.ros} to the make command.')
+        raise SetUpError(
+            f'{options.venv} holds ROS {stamp["ros"]}, and two distributions do not mix: add '
+            f'VENV=.venv-{options.ros} to the make command.'
+        )
     steps = steps_for(options, stamp, wanted)
     if steps:
         Progress(steps).run(dict(os.environ, ROS_WHEELS=options.ros))

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Ship a talking model: store it in half precision, measure it on test kitchens, write its card with all figures.
 
-    .venv/bin/python scripts/ship_talk.py RUN                # a folder of m3et train talk
-    .venv/bin/python scripts/ship_talk.py RUN --to build/m3et_talk --samples 200
+.venv/bin/python scripts/ship_talk.py RUN                # a folder of m3et train talk
+.venv/bin/python scripts/ship_talk.py RUN --to build/m3et_talk --samples 200
 """
 
 import argparse
@@ -15,14 +15,18 @@ from pathlib import Path
 
 import torch
 
-from m3et_ros.data.talk_checkpoint import load_talk, save_talk
-from m3et_ros.evaluation.runs.card import share, table
+from m3et_ros.data.checkpoints.talk import load_talk, save_talk
+from m3et_ros.evaluation.report.markdown import share, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / 'm3et_ros/weights/m3et_talk'
 MOST_BYTES = 15_000_000
-HEADS = {'chair_things': 'named things that are not in view', 'chair_descriptions': 'descriptions with such a thing',
-         'precision': 'named things that are in view', 'recall': 'things to be named that are'}
+HEADS = {
+    'chair_things': 'named things that are not in view',
+    'chair_descriptions': 'descriptions with such a thing',
+    'precision': 'named things that are in view',
+    'recall': 'things to be named that are',
+}
 
 
 def main() -> None:
@@ -39,9 +43,19 @@ def main() -> None:
     if size > MOST_BYTES:
         raise SystemExit(f'{given.to} has {size:,} bytes and at most {MOST_BYTES:,} are shipped; train a smaller one.')
     document = measured(given, model_id)
-    (given.to / 'README.md').write_text('\n'.join([
-        f'# {model_id}', '', 'Stored in half precision. Apache-2.0.', '', card.replace('# ', '## ', 1),
-        results(document)]), encoding='utf-8')
+    (given.to / 'README.md').write_text(
+        '\n'.join(
+            [
+                f'# {model_id}',
+                '',
+                'Stored in half precision. Apache-2.0.',
+                '',
+                card.replace('# ', '## ', 1),
+                results(document),
+            ]
+        ),
+        encoding='utf-8',
+    )
     if given.to.resolve() == SHIPPED:
         (ROOT / 'benchmarks/results/kitchen_talk.json').write_text(json.dumps(document, indent=2) + '\n')
     print(f'{model_id} is in {given.to}, {size:,} bytes.')
@@ -52,8 +66,9 @@ def measured(given: argparse.Namespace, model_id: str) -> dict:
     out = given.run / f'{model_id}-{given.samples}'
     if not (out / 'metrics.json').exists():
         words = ('evaluate', 'talk', '--model', str(given.to), '--out', str(out), '--samples', given.samples)
-        subprocess.run([sys.executable, '-m', 'm3et_ros.cli.main', *words], check=True,
-                       env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        subprocess.run(
+            [sys.executable, '-m', 'm3et_ros.cli.main', *words], check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}
+        )
     return json.loads(portable((out / 'metrics.json').read_text(), given))
 
 
@@ -67,20 +82,41 @@ def portable(text: str, given: argparse.Namespace) -> str:
 def results(document: dict) -> str:
     """A section of the model card."""
     answers, told, made = document['metrics']['answers'], document['metrics']['descriptions'], document['made_by']
-    parts = {'all families': answers['all'], 'answerable from one frame': answers['answerable_from_one_frame'],
-             'fine spatial': answers['fine_spatial'],
-             **{name.replace('_', ' '): part for name, part in answers['families'].items()}}
+    parts = {
+        'all families': answers['all'],
+        'answerable from one frame': answers['answerable_from_one_frame'],
+        'fine spatial': answers['fine_spatial'],
+        **{name.replace('_', ' '): part for name, part in answers['families'].items()},
+    }
     pope = answers['pope']
-    rows = [(name, share(part['accuracy']), f'{part["best_blind"]:.1%}' if 'best_blind' in part else '',
-             str(part['samples'])) for name, part in parts.items()]
-    return '\n'.join([
-        '## talk on test kitchens', '', f'`{made["command"]}`, cache `{made["cache"]["name"]}`. 95 % intervals in '
-        'brackets, over kitchens.', '', table(('Questions', 'Accuracy', 'Best blind guess', 'Asked'), rows), '',
-        f'POPE-style, {pope["samples"]} questions: accuracy {pope["harness_A"]["accuracy"]:.1%} by the likelier word, '
-        f'F1 {pope["harness_B"]["f1"]:.1%} by what is written; {pope["hallucinated"]:.1%} of absent things said to be '
-        f'there. {answers["unread"]:.1%} of the replies could not be read.', '',
-        table((f'{told["descriptions"]} descriptions', 'Share'), [(text, share(told[name]))
-                                                                   for name, text in HEADS.items()]), ''])
+    rows = [
+        (
+            name,
+            share(part['accuracy']),
+            f'{part["best_blind"]:.1%}' if 'best_blind' in part else '',
+            str(part['samples']),
+        )
+        for name, part in parts.items()
+    ]
+    return '\n'.join(
+        [
+            '## talk on test kitchens',
+            '',
+            f'`{made["command"]}`, cache `{made["cache"]["name"]}`. 95 % intervals in brackets, over kitchens.',
+            '',
+            table(('Questions', 'Accuracy', 'Best blind guess', 'Asked'), rows),
+            '',
+            f'POPE-style, {pope["samples"]} questions: accuracy {pope["harness_A"]["accuracy"]:.1%} by the likelier word, '
+            f'F1 {pope["harness_B"]["f1"]:.1%} by what is written; {pope["hallucinated"]:.1%} of absent things said to be '
+            f'there. {answers["unread"]:.1%} of the replies could not be read.',
+            '',
+            table(
+                (f'{told["descriptions"]} descriptions', 'Share'),
+                [(text, share(told[name])) for name, text in HEADS.items()],
+            ),
+            '',
+        ]
+    )
 
 
 if __name__ == '__main__':

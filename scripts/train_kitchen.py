@@ -30,10 +30,7 @@ STAGES = {
 EPISODES = ('0:640', '640:1280')
 UNSEEN = '20000:20096'
 STEADY = ('--frames', '100', '--stride', '4')
-HEADS = {
-    'memory': (),
-    'actions': ('--samples', '20000', '--length', '60'),
-}
+HEADS = {'memory': (), 'actions': ('--samples', '20000', '--length', '60')}
 MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 
 
@@ -52,9 +49,11 @@ def main() -> None:
     *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, episodes) for name in HEADS]
     found['actions'] = measure('actions', given, model_id, '--data', str(unseen), *told('--train', episodes))
-    card = [f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
-            *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
-            *(results(name, values) for name, values in found.items())]
+    card = [
+        f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
+        *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
+        *(results(name, values) for name, values in found.items()),
+    ]
     (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
     print(f'{model_id} is in {given.to}.')
 
@@ -65,8 +64,13 @@ def m3et(*words: str, processes: int = 1) -> str:
     command = [sys.executable, *(launcher if processes > 1 else []), '-m', 'm3et_ros.cli.main', *words]
     alone = {} if torch.cuda.is_available() else {'OMP_NUM_THREADS': '1'}
     print(time.strftime('%H:%M:%S'), 'm3et', *words, flush=True)
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, **alone, 'OMP_WAIT_POLICY': 'PASSIVE'}).stdout
+    return subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **alone, 'OMP_WAIT_POLICY': 'PASSIVE'},
+    ).stdout
 
 
 def cache(root: Path, seeds: str, frames: tuple[str, ...] = FRAMES) -> Path:
@@ -79,8 +83,20 @@ def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
         resume = ('--resume',) if (run / 'state.safetensors').exists() else ()
-        m3et('train', name, *told('--data', caches), *start, '--out', str(run), '--seed', given.seed,
-             *STAGES[name], *fast(), *resume, processes=torch.cuda.device_count() or os.cpu_count() or 1)
+        m3et(
+            'train',
+            name,
+            *told('--data', caches),
+            *start,
+            '--out',
+            str(run),
+            '--seed',
+            given.seed,
+            *STAGES[name],
+            *fast(),
+            *resume,
+            processes=torch.cuda.device_count() or os.cpu_count() or 1,
+        )
     return run / 'checkpoint'
 
 
@@ -94,8 +110,20 @@ def head(name: str, given: argparse.Namespace, episodes: list[Path]) -> Path:
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
         encoded = ('--tokens', str(given.out / 'memory/frames')) if name == 'actions' else ()
-        m3et('train', name, *told('--data', episodes), '--from', str(given.to), '--out', str(run),
-             '--seed', given.seed, *encoded, *HEADS[name], *fast()[2:])
+        m3et(
+            'train',
+            name,
+            *told('--data', episodes),
+            '--from',
+            str(given.to),
+            '--out',
+            str(run),
+            '--seed',
+            given.seed,
+            *encoded,
+            *HEADS[name],
+            *fast()[2:],
+        )
     halve(run / 'checkpoint', given.to)
     return run / 'checkpoint'
 
@@ -109,7 +137,7 @@ def fast() -> tuple[str, ...]:
 
 def halve(source: Path, to: Path) -> str:
     """Store a checkpoint in half precision; returns its model id."""
-    from m3et_ros.data.checkpoint import load_checkpoint, save_checkpoint
+    from m3et_ros.data.checkpoints.m3et import load_checkpoint, save_checkpoint
 
     checkpoint = replace(load_checkpoint(source), trained=True)
     return save_checkpoint(to, checkpoint, card=(source / 'README.md').read_text(), dtype=torch.float16)
@@ -135,12 +163,20 @@ def portable(text: str, given: argparse.Namespace) -> str:
 
 def results(name: str, document: dict) -> str:
     """A section of the model card."""
-    from m3et_ros.evaluation.runs.card import actions_table, reconstruction_table, vqa_table
+    from m3et_ros.evaluation.report.markdown import actions_table, reconstruction_table, vqa_table
 
     made = document['made_by']
     table = {'vqa': vqa_table, 'reconstruction': reconstruction_table, 'actions': actions_table}[name]
-    return '\n'.join([f'## {name} on test kitchens', '', f'`{made["command"]}`, cache `{made["cache"]["name"]}`. 95 % '
-                      'intervals in brackets, over kitchens.', '', table(document['metrics']), ''])
+    return '\n'.join(
+        [
+            f'## {name} on test kitchens',
+            '',
+            f'`{made["command"]}`, cache `{made["cache"]["name"]}`. 95 % intervals in brackets, over kitchens.',
+            '',
+            table(document['metrics']),
+            '',
+        ]
+    )
 
 
 if __name__ == '__main__':

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from m3et_ros.data.kitchen.episodes import Action, EpisodeFrames
-from m3et_ros.data.types import Labels
-from m3et_ros.models.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.data.frame import Labels
+from m3et_ros.data.kitchen.cache.episodes import Action, EpisodeFrames
+from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
 
 LABELS = Labels((), (), (), ('take', 'put', 'wash'), ('cup', 'pan', 'plate'))
 RATE, WIDTH = 5.0, 12
@@ -34,5 +34,19 @@ def world(count, seed):
 
 def build(tokenizer, **changes):
     torch.manual_seed(0)
-    return MambaVL(MambaVLConfig(**{'d_in': WIDTH, 'd': 24, 'd_word': 16, 'vocabulary': tokenizer.vocabulary, 'N': 4,
-                                    'verbs': 3, 'nouns': 3, 'fade': 5, 'hidden': 32, **changes}))
+    return MambaVL(
+        MambaVLConfig(
+            **{
+                'd_in': WIDTH,
+                'd': 24,
+                'd_word': 16,
+                'vocabulary': tokenizer.vocabulary,
+                'N': 4,
+                'verbs': 3,
+                'nouns': 3,
+                'fade': 5,
+                'hidden': 32,
+                **changes,
+            }
+        )
+    )

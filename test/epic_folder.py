@@ -9,12 +9,28 @@ import pytest
 
 VERBS = ('take', 'put', 'wash', 'open', 'close', 'turn-on', 'turn-off')
 NOUNS = ('tap', 'spoon', 'plate', 'cupboard', 'board:chopping', 'knife')
-COLUMNS = ('narration_id', 'participant_id', 'video_id', 'narration_timestamp', 'start_timestamp', 'stop_timestamp',
-           'start_frame', 'stop_frame', 'narration', 'verb', 'verb_class', 'noun', 'noun_class', 'all_nouns',
-           'all_noun_classes')
+COLUMNS = (
+    'narration_id',
+    'participant_id',
+    'video_id',
+    'narration_timestamp',
+    'start_timestamp',
+    'stop_timestamp',
+    'start_frame',
+    'stop_frame',
+    'narration',
+    'verb',
+    'verb_class',
+    'noun',
+    'noun_class',
+    'all_nouns',
+    'all_noun_classes',
+)
 REAL = Path(os.environ.get('EPIC_100_ANNOTATIONS', Path(__file__).parents[2] / 'shared/data/ek100'))
-needs_real = pytest.mark.skipif(not (REAL / 'EPIC_100_train_labels.csv').is_file(),
-                                reason='the EPIC-KITCHENS-100 annotations are not here; set EPIC_100_ANNOTATIONS')
+needs_real = pytest.mark.skipif(
+    not (REAL / 'EPIC_100_train_labels.csv').is_file(),
+    reason='the EPIC-KITCHENS-100 annotations are not here; set EPIC_100_ANNOTATIONS',
+)
 
 
 def clock(seconds):
@@ -23,10 +39,19 @@ def clock(seconds):
 
 def row(name, start, stop, verb, noun, **changes):
     video = name.rsplit('_', 1)[0]
-    values = {'narration_id': name, 'participant_id': video.split('_')[0], 'video_id': video,
-              'start_timestamp': clock(start), 'stop_timestamp': clock(stop), 'start_frame': int(start * 60),
-              'stop_frame': int(stop * 60), 'verb': VERBS[verb] if verb < len(VERBS) else '', 'verb_class': verb,
-              'noun_class': noun, 'all_noun_classes': f'[{noun}]'}
+    values = {
+        'narration_id': name,
+        'participant_id': video.split('_')[0],
+        'video_id': video,
+        'start_timestamp': clock(start),
+        'stop_timestamp': clock(stop),
+        'start_frame': int(start * 60),
+        'stop_frame': int(stop * 60),
+        'verb': VERBS[verb] if verb < len(VERBS) else '',
+        'verb_class': verb,
+        'noun_class': noun,
+        'all_noun_classes': f'[{noun}]',
+    }
     return {column: '' for column in COLUMNS} | values | changes
 
 
@@ -57,18 +82,27 @@ def make_folder(folder, *, videos=14, segments=30, validation=2):
     """Write class, tail and video lists, a training and a validation file; people P01 to P04, P05 in validation."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, keys in (('verb', VERBS), ('noun', NOUNS)):
-        write(folder / f'EPIC_100_{name}_classes.csv', ('id', 'key', 'instances', 'category'),
-              [{'id': i, 'key': key, 'instances': f"['{key}']", 'category': key[0]} for i, key in enumerate(keys)])
+        write(
+            folder / f'EPIC_100_{name}_classes.csv',
+            ('id', 'key', 'instances', 'category'),
+            [{'id': i, 'key': key, 'instances': f"['{key}']", 'category': key[0]} for i, key in enumerate(keys)],
+        )
         write(folder / f'EPIC_100_tail_{name}s.csv', (name,), [{name: 5}])
     names = [f'P{1 + i % 4:02d}_{i:02d}' for i in range(videos)]
     exam = [f'P05_{i:02d}' for i in range(validation)]
     for file, own in (('train', names), ('validation', exam)):
-        write(folder / f'EPIC_100_{file}.csv', COLUMNS,
-              [r for i, video in enumerate(own) for r in kitchen_rows(video, segments, seed=hash_of(video))])
-    write(folder / 'EPIC_100_video_info.csv', ('video_id', 'duration', 'fps', 'resolution'),
-          [{'video_id': v, 'duration': 120.5, 'fps': 50.0, 'resolution': '1920x1080'} for v in names + exam])
+        write(
+            folder / f'EPIC_100_{file}.csv',
+            COLUMNS,
+            [r for i, video in enumerate(own) for r in kitchen_rows(video, segments, seed=hash_of(video))],
+        )
+    write(
+        folder / 'EPIC_100_video_info.csv',
+        ('video_id', 'duration', 'fps', 'resolution'),
+        [{'video_id': v, 'duration': 120.5, 'fps': 50.0, 'resolution': '1920x1080'} for v in names + exam],
+    )
     return folder
 
 
 def hash_of(text):
-    return sum(ord(letter) * 31 ** place for place, letter in enumerate(text)) % 2 ** 31
+    return sum(ord(letter) * 31**place for place, letter in enumerate(text)) % 2**31

@@ -1,20 +1,27 @@
 """Tiny talking models with random weights, for tests of whoever loads one."""
 
-from m3et_ros.data.talk_checkpoint import TalkCheckpoint, random_talk, save_talk
+from m3et_ros.data.checkpoints.talk import TalkCheckpoint, random_talk, save_talk
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.models.registry import SIZES
-from m3et_ros.models.talk import kitchen_config, vision_width
+from m3et_ros.models.m3et.sizes import SIZES
+from m3et_ros.models.vlm.variants import kitchen_config, vision_width
 
 SIGHT = 'tiny-random-0'
-WORDS = ('is the cup red? yes, the cup is red. no, it is not. what do you see? i can see a spoon on the table. where '
-         'is the cup?').split()
+WORDS = (
+    'is the cup red? yes, the cup is red. no, it is not. what do you see? i can see a spoon on the table. where '
+    'is the cup?'
+).split()
 
 
 def talker(variant='ml_mamba', *, vision=SIGHT, seed=0, side=3, **sizes) -> TalkCheckpoint:
     """A checkpoint for the M3ET of size tiny."""
     tokenizer = Tokenizer.train(WORDS, vocabulary=128)
-    config = kitchen_config(variant, d_vision=vision_width(SIZES['tiny']), vocabulary=tokenizer.vocabulary, side=side,
-                            **{'d': 64, 'layers': 4} | sizes)
+    config = kitchen_config(
+        variant,
+        d_vision=vision_width(SIZES['tiny']),
+        vocabulary=tokenizer.vocabulary,
+        side=side,
+        **{'d': 64, 'layers': 4} | sizes,
+    )
     return random_talk(config, tokenizer, vision, seed)
 
 

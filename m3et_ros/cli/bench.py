@@ -26,8 +26,10 @@ SPEED = {
 """Benchmarks by name and what each measures, in the order in which `all` runs them."""
 
 Name = Annotated[str, typer.Argument(help='all, or one of ' + ', '.join(SPEED) + '.')]
-Folder = Annotated[Path | None, typer.Option('--benchmarks', show_default=False,
-                                             help='Folder of the scripts; else beside the package.')]
+Folder = Annotated[
+    Path | None,
+    typer.Option('--benchmarks', show_default=False, help='Folder of the scripts; else beside the package.'),
+]
 
 
 def bench(context: typer.Context, name: Name = 'all', folder: Folder = None, as_json: Json = False) -> int:
@@ -39,16 +41,24 @@ def bench(context: typer.Context, name: Name = 'all', folder: Folder = None, as_
         raise Refused(f'{context.args[0]} is an option of one benchmark; name it instead of all.')
     chosen = [n for n in (SPEED if name == 'all' else [name]) if (folder / f'{n}.py').is_file()]
     if not chosen:
-        raise Refused(f'There is no {name}.py in {folder}; benchmarks come with the source, not with the installed '
-                      'package: give their folder with --benchmarks.')
+        raise Refused(
+            f'There is no {name}.py in {folder}; benchmarks come with the source, not with the installed '
+            'package: give their folder with --benchmarks.'
+        )
     failed = [n for n in chosen if not _ran(folder, n, context.args, quiet=as_json)]
     found = {n: _result(folder, n) for n in chosen if n not in failed}
     if as_json:
         emit({'results': found, 'failed': failed})
     elif name == 'all':
         say()
-        say(table([('benchmark', 'measures', 'result'), *(
-            (n, SPEED[n], 'failed' if n in failed else f'benchmarks/results/{n}.json') for n in chosen)]))
+        say(
+            table(
+                [
+                    ('benchmark', 'measures', 'result'),
+                    *((n, SPEED[n], 'failed' if n in failed else f'benchmarks/results/{n}.json') for n in chosen),
+                ]
+            )
+        )
     return 1 if failed else 0
 
 
@@ -57,8 +67,12 @@ def _ran(folder: Path, name: str, arguments: list[str], *, quiet: bool) -> bool:
     note(f'm3et: {name}: {SPEED[name]}')
     # Set before Python starts: a waiting thread pool that spins would be measured instead of us.
     env = os.environ | {'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'PASSIVE'}
-    done = subprocess.run([sys.executable, str(folder / f'{name}.py'), *arguments], env=env, check=False,
-                          stdout=sys.stderr if quiet else None)
+    done = subprocess.run(
+        [sys.executable, str(folder / f'{name}.py'), *arguments],
+        env=env,
+        check=False,
+        stdout=sys.stderr if quiet else None,
+    )
     if done.returncode:
         note(f'm3et: {name} ended with code {done.returncode}.')
     return not done.returncode

@@ -17,19 +17,28 @@ from typing import Annotated
 import typer
 
 from m3et_ros import __version__
-from m3et_ros.cli import ask, bench, build, demo, doctor, evaluate, generate, models, record, replay, robot, train
+from m3et_ros.cli import bench, build, generate, models, robot
+from m3et_ros.cli.ask.app import ask
+from m3et_ros.cli.demo.app import demo
+from m3et_ros.cli.doctor.app import doctor
+from m3et_ros.cli.evaluate.app import app as evaluate_app
 from m3et_ros.cli.output import report, say
+from m3et_ros.cli.record.app import record
+from m3et_ros.cli.replay.app import replay
+from m3et_ros.cli.train.app import app as train_app
 
-app = typer.Typer(name='m3et', add_completion=False, pretty_exceptions_enable=False,
-                  context_settings={'help_option_names': ['-h', '--help']},
-                  help='Embodied vision-language on ROS 2: camera topics in; depth, segmentation, answers and '
-                       'anticipation out.')
-for verb in (demo.demo, robot.robot, ask.ask, record.record, replay.replay, models.models,
-             generate.generate, doctor.doctor):
+app = typer.Typer(
+    name='m3et',
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={'help_option_names': ['-h', '--help']},
+    help='Embodied vision-language on ROS 2: camera topics in; depth, segmentation, answers and anticipation out.',
+)
+for verb in (demo, robot.robot, ask, record, replay, models.models, generate.generate, doctor):
     app.command(verb.__name__)(verb)
 app.command('bench', context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(bench.bench)
-app.add_typer(train.app, name='train')
-app.add_typer(evaluate.app, name='evaluate')
+app.add_typer(train_app, name='train')
+app.add_typer(evaluate_app, name='evaluate')
 app.add_typer(build.app, name='build')
 
 
@@ -40,8 +49,11 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(version: Annotated[bool, typer.Option('--version', callback=_show_version, is_eager=True,
-                                                  help='Print the version and end.')] = False) -> None:
+def options(
+    version: Annotated[
+        bool, typer.Option('--version', callback=_show_version, is_eager=True, help='Print the version and end.')
+    ] = False,
+) -> None:
     """Take the options that stand before a verb."""
 
 

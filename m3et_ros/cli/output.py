@@ -51,8 +51,12 @@ def table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> str:
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return '\n'.join('  '.join(cell.rjust(width) if n in right else cell.ljust(width)
-                               for n, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
+    return '\n'.join(
+        '  '.join(
+            cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in cells
+    )
 
 
 def report(error: Exception, verb: str = '') -> int:

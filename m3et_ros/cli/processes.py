@@ -1,6 +1,8 @@
 """Nodes as child processes: started with the same interpreter, watched, and never left behind."""
 
+import ctypes
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ STOP_S = 5.0
 """How long a child may take to end after SIGTERM before it is killed."""
 POLL_S = 0.1
 QUOTED_LINES = 12
-LAUNCHER = 'm3et_ros.cli.child'
+LAUNCHER = 'm3et_ros.cli.processes'
 LOG_FORMAT = '{severity}: {message}'
 """Of the log lines of a child, unless the user has chosen one: our mark says already whose they are."""
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -37,9 +39,15 @@ class Child:
         self._shown = show
         # A session of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
         self._process = subprocess.Popen(
-            [sys.executable, '-m', LAUNCHER, module, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True,
-            env={'RCUTILS_CONSOLE_OUTPUT_FORMAT': LOG_FORMAT} | os.environ | {'PYTHONUNBUFFERED': '1'})
+            [sys.executable, '-m', LAUNCHER, module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            start_new_session=True,
+            env={'RCUTILS_CONSOLE_OUTPUT_FORMAT': LOG_FORMAT} | os.environ | {'PYTHONUNBUFFERED': '1'},
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -115,3 +123,22 @@ def watch(children: Sequence[Child], stopped: threading.Event) -> Child | None:
         if ended is not None:
             return ended
     return None
+
+
+# MERGED m3et_ros/cli/child: Runs a module as a child that does not outlive its parent, however that ends.
+#
+# MERGED     python -m m3et_ros.cli.processes m3et_ros.ros.model_node --ros-args -p autostart:=true
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that this process gets when its parent dies."""
+
+
+def main() -> None:
+    """Run the module named by the first argument as if by `python -m`, with the arguments behind it."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+
+
+if __name__ == '__main__':
+    main()

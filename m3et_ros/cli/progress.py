@@ -22,6 +22,7 @@ def track(items: Iterable[Item], total: int, what: str, unit: str = 'frame') -> 
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
+
         yield from tqdm(items, total=total, desc=what, unit=unit, leave=False)
         return
     start, told = time.monotonic(), 0

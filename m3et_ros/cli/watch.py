@@ -11,9 +11,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from m3et_ros.cli.client import Client
+from m3et_ros.cli.ask.client import Client
 from m3et_ros.msg import ActionAnticipation, LabelMap
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.convert import stamp_ns
 
 KEPT_FRAMES = 24
 """Stamps whose messages are kept: enough for a slow model to catch up, some 100 MB at 640x480."""
@@ -49,17 +49,26 @@ class Watch:
         self.diagnostics: dict[str, str] = {}
         self.idle = 0
         self._model = f'{below}/model'
-        topics = {'rgb': f'{camera}/color/image_raw', 'measured': f'{camera}/aligned_depth_to_color/image_raw',
-                  'completed': f'{self._model}/depth/image', 'overlay': f'{self._model}/segmentation/overlay',
-                  'mask': f'{self._model}/segmentation/mask'}
+        topics = {
+            'rgb': f'{camera}/color/image_raw',
+            'measured': f'{camera}/aligned_depth_to_color/image_raw',
+            'completed': f'{self._model}/depth/image',
+            'overlay': f'{self._model}/segmentation/overlay',
+            'mask': f'{self._model}/segmentation/mask',
+        }
         for name, topic in topics.items():
             node.create_subscription(Image, topic, lambda message, name=name: self._keep(name, message), 5)
-        node.create_subscription(ActionAnticipation, f'{self._model}/anticipation',
-                                 lambda message: self._keep('anticipation', message), 5)
+        node.create_subscription(
+            ActionAnticipation, f'{self._model}/anticipation', lambda message: self._keep('anticipation', message), 5
+        )
         node.create_subscription(String, f'{camera}/camera_sim/action', self._on_truth, 10)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        node.create_subscription(LabelMap, f'{self._model}/segmentation/labels', self._on_labels,
-                                 QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        node.create_subscription(
+            LabelMap,
+            f'{self._model}/segmentation/labels',
+            self._on_labels,
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
 
     def complete(self, stamp: int) -> bool:
         """Whether all pictures of a stamp have come."""
@@ -78,8 +87,11 @@ class Watch:
     def drops(self) -> dict[str, int]:
         """Frames that the model node dropped or refused, by reason, as its diagnostics count them."""
         counted = ((key.partition('/'), value) for key, value in self.diagnostics.items())
-        return {reason: int(value) for (group, _, reason), value in counted
-                if group in ('dropped', 'synchroniser') and int(value)}
+        return {
+            reason: int(value)
+            for (group, _, reason), value in counted
+            if group in ('dropped', 'synchroniser') and int(value)
+        }
 
     def _keep(self, name: str, message) -> None:
         stamp = stamp_ns(message.header.stamp)

@@ -24,12 +24,20 @@ LAST: Pair = ('Which object was used last?', 'What was done last?')
 NOW_GIVEN, NEXT_GIVEN = 'Which object does the person {verb} now?', 'Which object will the person {verb} next?'
 LAST_GIVEN = 'Which object did the person {verb} last?'
 
-NOUN_FORMS = ('What object does the person {verb} in this clip?', 'Which item are the hands holding while they {verb}?',
-              'Which thing is it that they {verb}?')
-VERB_FORMS = ('What does the person do with the {noun}?', 'Which action is performed on the {noun}?',
-              'How do the hands move the {noun}?')
-AFTER: Pair = ('After the action {verb} {noun}, which object is used next?',
-               'After the action {verb} {noun}, what is done next?')
+NOUN_FORMS = (
+    'What object does the person {verb} in this clip?',
+    'Which item are the hands holding while they {verb}?',
+    'Which thing is it that they {verb}?',
+)
+VERB_FORMS = (
+    'What does the person do with the {noun}?',
+    'Which action is performed on the {noun}?',
+    'How do the hands move the {noun}?',
+)
+AFTER: Pair = (
+    'After the action {verb} {noun}, which object is used next?',
+    'After the action {verb} {noun}, what is done next?',
+)
 
 
 def spoken_verb(verb: str) -> str:
@@ -51,8 +59,10 @@ def filled(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
         noun: noun key for the verb question.
     """
     picked = zlib.crc32(key.encode())
-    return (NOUN_FORMS[picked % len(NOUN_FORMS)].format(verb=spoken_verb(verb)),
-            VERB_FORMS[picked // 8 % len(VERB_FORMS)].format(noun=spoken_noun(noun)))
+    return (
+        NOUN_FORMS[picked % len(NOUN_FORMS)].format(verb=spoken_verb(verb)),
+        VERB_FORMS[picked // 8 % len(VERB_FORMS)].format(noun=spoken_noun(noun)),
+    )
 
 
 def given(form: str, verb: str) -> str:

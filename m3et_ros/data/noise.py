@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from m3et_ros.data.samples import Asked, Sample
+from m3et_ros.data.sample import Asked, Sample
 
-NORMAL = np.random.default_rng(0).standard_normal(2 ** 18, np.float32)
+NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
 """Normal deviates to cut noise out of at random places: drawing them anew would cost more than all the rest."""
 
 SIDES = {'left': 'right', 'right': 'left'}
@@ -29,19 +29,19 @@ class Noise:
     """
 
     # Depth below this many metres is unknown (a stereo or structured-light camera is blind there).
-    min_range: float = .5
+    min_range: float = 0.5
     # Depth beyond a limit drawn from this range of metres is unknown.
-    max_range: tuple[float, float] = (4., 10.)
+    max_range: tuple[float, float] = (4.0, 10.0)
     # Deviation of a disparity, as 1/metres: the error of depth grows with its square.
-    disparity: float = .003
+    disparity: float = 0.003
     # Steps of the disparity, as 1/metres; depth is told in steps that grow with its square.
-    quantum: float = .004
+    quantum: float = 0.004
     # Most pixels of shadow that a near edge throws on what is behind it, as a share of the width.
-    edge: float = .02
+    edge: float = 0.02
     # Most round holes, and the largest radius as a share of the width.
-    blobs: tuple[int, float] = (5, .08)
+    blobs: tuple[int, float] = (5, 0.08)
     # Share of pixels without depth for no reason, at most.
-    specks: float = .02
+    specks: float = 0.02
     # Colours are multiplied by up to this factor or its inverse, as a whole.
     gain: float = 1.3
     # Exponent of the brightness curve, up to this or its inverse.
@@ -49,21 +49,32 @@ class Noise:
     # The channels drift apart by up to this factor or its inverse.
     balance: float = 1.12
     # Deviation of the sensor's noise in grey levels, at most.
-    grain: float = 6.
+    grain: float = 6.0
     # Largest deviation in pixels of a blur.
-    blur: float = .8
+    blur: float = 0.8
     # Lowest JPEG quality, 1..100.
     quality: int = 40
     # How often colours go through JPEG.
-    jpeg: float = .4
+    jpeg: float = 0.4
     # How often a sample is mirrored.
-    mirror: float = .5
+    mirror: float = 0.5
 
     def __post_init__(self):
-        for name, low, high in (('min_range', 0, 10), ('disparity', 0, 1), ('quantum', 0, 1), ('edge', 0, .5),
-                                ('specks', 0, 1), ('gain', 1, 10), ('gamma', 1, 10), ('balance', 1, 10),
-                                ('grain', 0, 255), ('blur', 0, 20), ('quality', 1, 100), ('jpeg', 0, 1),
-                                ('mirror', 0, 1)):
+        for name, low, high in (
+            ('min_range', 0, 10),
+            ('disparity', 0, 1),
+            ('quantum', 0, 1),
+            ('edge', 0, 0.5),
+            ('specks', 0, 1),
+            ('gain', 1, 10),
+            ('gamma', 1, 10),
+            ('balance', 1, 10),
+            ('grain', 0, 255),
+            ('blur', 0, 20),
+            ('quality', 1, 100),
+            ('jpeg', 0, 1),
+            ('mirror', 0, 1),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name} is {getattr(self, name)}; give {low} to {high}')
         if not 0 < self.max_range[0] <= self.max_range[1]:
@@ -87,7 +98,7 @@ def noisy_depth(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np
 
 def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Normal deviates float32 of a shape."""
-    return np.resize(NORMAL[rng.integers(len(NORMAL) // 2):], shape)
+    return np.resize(NORMAL[rng.integers(len(NORMAL) // 2) :], shape)
 
 
 def _edges(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
@@ -96,7 +107,7 @@ def _edges(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndar
     near = np.nan_to_num(depth, nan=np.inf)
     hidden = np.zeros(depth.shape, bool)
     for shift in range(1, reach + 1):
-        hidden[:, :-shift] |= near[:, :-shift] > near[:, shift:] * 1.1 + .03
+        hidden[:, :-shift] |= near[:, :-shift] > near[:, shift:] * 1.1 + 0.03
     return hidden
 
 
@@ -105,13 +116,14 @@ def _blobs(shape: tuple[int, int], noise: Noise, rng: np.random.Generator) -> np
     holes = np.zeros(shape, np.uint8)
     for _ in range(rng.integers(noise.blobs[0] + 1)):
         centre = rng.random(2) * shape[::-1]
-        axes = rng.uniform(.2, 1, 2) * noise.blobs[1] * shape[1]
+        axes = rng.uniform(0.2, 1, 2) * noise.blobs[1] * shape[1]
         cv2.ellipse(holes, tuple(map(int, centre)), tuple(map(round, axes)), rng.uniform(0, 180), 0, 360, 1, -1)
     return holes > 0
 
 
 def noisy_rgb(rgb: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
     """Colours as a camera would tell them, (H, W, 3) uint8."""
+
     def factor(most, size=None):
         return most ** rng.uniform(-1, 1, size)
 
@@ -119,14 +131,15 @@ def noisy_rgb(rgb: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
     curves = levels[:, None] * (factor(noise.gain) * factor(noise.balance, 3))
     image = cv2.LUT(rgb, curves.round().clip(0, 255).astype(np.uint8)[:, None])
     sigma = rng.uniform(0, noise.blur)
-    if sigma > .2:  # less is no blur at this grid
+    if sigma > 0.2:  # less is no blur at this grid
         image = cv2.GaussianBlur(image, (0, 0), sigma)
     grain = rng.uniform(0, noise.grain)
-    if grain > .3:  # less vanishes in the rounding
+    if grain > 0.3:  # less vanishes in the rounding
         image = (image + np.float32(grain) * _normal(image.shape, rng)).round().clip(0, 255).astype(np.uint8)
     if rng.random() < noise.jpeg:
-        _, packed = cv2.imencode('.jpg', image[..., ::-1],
-                                 [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(noise.quality, 101))])
+        _, packed = cv2.imencode(
+            '.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(noise.quality, 101))]
+        )
         image = cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB)
     return image
 
@@ -142,8 +155,11 @@ def mirrored_words(text: str) -> str:
 
 
 def _mirrored_asked(one: Asked) -> Asked:
-    return replace(one, question=mirrored_words(one.question),
-                   answers={mirrored_words(answer): score for answer, score in one.answers.items()})
+    return replace(
+        one,
+        question=mirrored_words(one.question),
+        answers={mirrored_words(answer): score for answer, score in one.answers.items()},
+    )
 
 
 def speaks_of_sides(sample: Sample) -> bool:
@@ -162,8 +178,11 @@ def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_side
             the kitchen's questions; otherwise samples that speak of them are not mirrored ("What is left to eat?").
     """
     if rng.random() < noise.mirror and (swap_sides or not speaks_of_sides(sample)):
-        images = {name: mirrored(image) for name in ('rgb', 'depth', 'semseg', 'clean_depth')
-                  if (image := getattr(sample, name)) is not None}
+        images = {
+            name: mirrored(image)
+            for name in ('rgb', 'depth', 'semseg', 'clean_depth')
+            if (image := getattr(sample, name)) is not None
+        }
         own, *further = map(_mirrored_asked, sample.asked)
         sample = replace(sample, **images, question=own.question, answers=own.answers, further=tuple(further))
     truth = sample.depth if sample.clean_depth is None else sample.clean_depth
@@ -171,7 +190,7 @@ def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_side
     return replace(sample, rgb=noisy_rgb(sample.rgb, noise, rng), depth=depth, clean_depth=truth)
 
 
-STEADY = Noise(mirror=0.)
+STEADY = Noise(mirror=0.0)
 """A camera's disturbances; in a mirror only half of an episode would be stranger than none of it."""
 
 

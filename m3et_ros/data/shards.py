@@ -35,9 +35,19 @@ def frame_type(size: int, stride: int = 4) -> np.dtype:
     if size % stride or not stride <= size <= 1024:
         raise ValueError(f'size is {size}; give a multiple of {stride} from {stride} to 1024')
     small = size // stride
-    return np.dtype([('rgb', 'u1', (size, size, 3)), ('depth', '<u2', (size, size)), ('semseg', 'u1', (small, small)),
-                     ('seed', '<i8'), ('tick', '<i4'), ('now', '<i2', 2), ('next', '<i2', 2), ('first', '<u4'),
-                     ('asked', '<u4')])
+    return np.dtype(
+        [
+            ('rgb', 'u1', (size, size, 3)),
+            ('depth', '<u2', (size, size)),
+            ('semseg', 'u1', (small, small)),
+            ('seed', '<i8'),
+            ('tick', '<i4'),
+            ('now', '<i2', 2),
+            ('next', '<i2', 2),
+            ('first', '<u4'),
+            ('asked', '<u4'),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,9 @@ def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header:
                 np.save(file, values, allow_pickle=False)
                 _settle(file)
         with (part / 'header.json').open('w', encoding='utf-8') as file:
-            json.dump({'format': FORMAT, **header, 'seed': frames['seed'].tolist(), 'asked': frames['asked'].tolist()},
-                      file)
+            json.dump(
+                {'format': FORMAT, **header, 'seed': frames['seed'].tolist(), 'asked': frames['asked'].tolist()}, file
+            )
             _settle(file)
         part.rename(folder)
     except OSError as error:
@@ -76,8 +87,11 @@ def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody else wrote the same shard first
             return
         remedy = 'free some space' if error.errno in (errno.ENOSPC, errno.EDQUOT) else 'give a folder to write in'
-        raise InputError('cache_unwritable', f'{folder.name} could not be written to {folder.parent} '
-                         f'({error.strerror}); {remedy} and run it again: what was done before is kept.') from error
+        raise InputError(
+            'cache_unwritable',
+            f'{folder.name} could not be written to {folder.parent} '
+            f'({error.strerror}); {remedy} and run it again: what was done before is kept.',
+        ) from error
 
 
 def _settle(file) -> None:
@@ -99,8 +113,9 @@ def read_header(folder: Path) -> dict:
         found = f'its format is {header["format"]!r}'
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f'{type(error).__name__}: {error}'
-    raise InputError('foreign_cache', f'{folder} is no shard of format {FORMAT} ({found}); delete it and generate it '
-                     'again.')
+    raise InputError(
+        'foreign_cache', f'{folder} is no shard of format {FORMAT} ({found}); delete it and generate it again.'
+    )
 
 
 def open_shard(folder: Path) -> Shard:
@@ -111,16 +126,21 @@ def open_shard(folder: Path) -> Shard:
     """
     header = read_header(folder)
     try:
-        frames, questions = (np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False)
-                             for name in ('frames', 'questions'))
-        whole = (frames.dtype == frame_type(frames.dtype['rgb'].shape[0]) and questions.dtype == QUESTION
-                 and len(header['asked']) == len(header['seed']) == len(frames)
-                 and sum(header['asked']) == len(questions))
+        frames, questions = (
+            np.load(folder / f'{name}.npy', mmap_mode='r', allow_pickle=False) for name in ('frames', 'questions')
+        )
+        whole = (
+            frames.dtype == frame_type(frames.dtype['rgb'].shape[0])
+            and questions.dtype == QUESTION
+            and len(header['asked']) == len(header['seed']) == len(frames)
+            and sum(header['asked']) == len(questions)
+        )
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError) as error:
         raise InputError('foreign_cache', f'{folder} is damaged ({error}); delete it and generate it again.') from error
     if not whole:
-        raise InputError('foreign_cache', f'{folder} holds other arrays than {FORMAT} does; delete it and generate it '
-                         'again.')
+        raise InputError(
+            'foreign_cache', f'{folder} holds other arrays than {FORMAT} does; delete it and generate it again.'
+        )
     return Shard(frames, questions, header)
 
 

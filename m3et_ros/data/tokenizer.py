@@ -12,7 +12,7 @@ from torch import Tensor
 from m3et_ros.data.errors import InputError
 
 SPECIAL = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
-MAX_FILE_BYTES = 16 * 2 ** 20
+MAX_FILE_BYTES = 16 * 2**20
 CONTINUED = '##'
 
 
@@ -34,8 +34,10 @@ class Tokenizer:
         vocabulary = inner.get_vocab()
         absent = [token for token in SPECIAL if token not in vocabulary]
         if absent:
-            raise InputError('tokenizer', f'The tokenizer has no {absent[0]}; give a BERT vocabulary, which has '
-                             f'{", ".join(SPECIAL)}.')
+            raise InputError(
+                'tokenizer',
+                f'The tokenizer has no {absent[0]}; give a BERT vocabulary, which has {", ".join(SPECIAL)}.',
+            )
         self.pad, self.unk, self.cls, self.sep, self.mask = (vocabulary[token] for token in SPECIAL)
         self.vocabulary = max(vocabulary.values()) + 1
         self._inner = inner
@@ -71,14 +73,18 @@ class Tokenizer:
         if not path.is_file():
             raise InputError('tokenizer', f'There is no tokenizer at {path}; give a tokenizer.json or a vocab.txt.')
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError('tokenizer', f'{path.name} has {path.stat().st_size} bytes and at most {MAX_FILE_BYTES} '
-                             'are read; give the tokenizer itself.')
+            raise InputError(
+                'tokenizer',
+                f'{path.name} has {path.stat().st_size} bytes and at most {MAX_FILE_BYTES} '
+                'are read; give the tokenizer itself.',
+            )
         try:
             text = path.read_text(encoding='utf-8')
             inner = tokenizers.Tokenizer.from_str(text) if path.suffix == '.json' else _assemble(text.splitlines())
         except Exception as error:  # the library raises bare Exception
-            raise InputError('tokenizer', f'{path.name} is not a tokenizer ({error}); give a BERT tokenizer.json or '
-                             'vocab.txt.') from error
+            raise InputError(
+                'tokenizer', f'{path.name} is not a tokenizer ({error}); give a BERT tokenizer.json or vocab.txt.'
+            ) from error
         return cls(inner)
 
     def save(self, path: str | Path) -> None:
@@ -105,9 +111,9 @@ class Tokenizer:
         ids = torch.full((len(texts), length), self.pad)
         mask = torch.zeros(len(texts), length, dtype=torch.bool)
         for row, encoded in enumerate(self._inner.encode_batch(list(texts), add_special_tokens=False)):
-            pieces = [self.cls, *encoded.ids[:length - 2], self.sep]
-            ids[row, :len(pieces)] = torch.tensor(pieces)
-            mask[row, :len(pieces)] = True
+            pieces = [self.cls, *encoded.ids[: length - 2], self.sep]
+            ids[row, : len(pieces)] = torch.tensor(pieces)
+            mask[row, : len(pieces)] = True
         return ids, mask
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -169,7 +175,7 @@ def _learn(words: Counter[str], room: int) -> list[str]:
 def _merge(pieces: list[str], pair: tuple[str, str], merged: str) -> list[str]:
     result, i = [], 0
     while i < len(pieces):
-        together = tuple(pieces[i:i + 2]) == pair
+        together = tuple(pieces[i : i + 2]) == pair
         result.append(merged if together else pieces[i])
         i += 2 if together else 1
     return result

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.cache import AttentionState
-from m3et_ros.layers.order import placed
+from m3et_ros.layers.kv_cache import AttentionState
+from m3et_ros.layers.scan_order import placed
 
 EPS = 1e-6  # of every LayerNorm in the Transformer parts (MultiMAE, ViT)
 
@@ -54,8 +54,9 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.proj.bias)
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False,
-                state: AttentionState | None = None) -> tuple[Tensor, AttentionState]:
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False, state: AttentionState | None = None
+    ) -> tuple[Tensor, AttentionState]:
         """Attend within x and to what went before.
 
         Args:
@@ -75,8 +76,7 @@ class SelfAttention(nn.Module):
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         return self.proj(_merge(attend(q, state, causal))), state
 
-    def renew(self, x: Tensor, places: Tensor | None,
-              kept: AttentionState | None) -> tuple[Tensor, AttentionState]:
+    def renew(self, x: Tensor, places: Tensor | None, kept: AttentionState | None) -> tuple[Tensor, AttentionState]:
         """Attend from some tokens x (B, K, d), at places (K,) int64, to all of kept with these in it; None: to x."""
         q, k, v = (_split(t, self.heads) for t in self.qkv(x).chunk(3, -1))
         k, v = (placed(old, 2, places, new) for old, new in zip(kept[:2] if kept else (None, None), (k, v)))
@@ -100,8 +100,15 @@ class TransformerBlock(nn.Module):
         hidden = int(d * mlp_ratio)
         self.mlp = nn.Sequential(_linear(d, hidden), nn.GELU(), _linear(hidden, d))
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False,
-                state: AttentionState | None = None, return_state: bool = False) -> Tensor | tuple:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        state: AttentionState | None = None,
+        return_state: bool = False,
+    ) -> Tensor | tuple:
         """(B, L, d) -> (B, L, d), with return_state also the state; arguments as SelfAttention."""
         attended, state = self.attention(self.norm1(x), mask=mask, causal=causal, state=state)
         x = x + attended
@@ -161,8 +168,16 @@ class GatedCrossAttention(nn.Module):
         cross_attention: False ignores the context altogether, y = q (the published ~16 dB ablation).
     """
 
-    def __init__(self, *, d_context: int, d: int, heads: int, semantic_bias: bool = True, gate: bool = True,
-                 cross_attention: bool = True):
+    def __init__(
+        self,
+        *,
+        d_context: int,
+        d: int,
+        heads: int,
+        semantic_bias: bool = True,
+        gate: bool = True,
+        cross_attention: bool = True,
+    ):
         super().__init__()
         _check_heads(d, heads)
         self.heads, self.gated, self.cross_attention = heads, gate, cross_attention
@@ -176,8 +191,15 @@ class GatedCrossAttention(nn.Module):
         self.w_o = _linear(d, d)
         self.beta = nn.Parameter(torch.zeros(heads)) if semantic_bias else None
 
-    def forward(self, x: Tensor, context: Tensor, summary: Tensor, *, gate: SemanticGate | None = None,
-                mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        summary: Tensor,
+        *,
+        gate: SemanticGate | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Read the context.
 
         Args:
@@ -269,8 +291,12 @@ def _allowed(before: AttentionState, own: AttentionState, each: int) -> Tensor |
     """Which keys may be looked at, (B * each, 1, 1, K + L) bool; None = all."""
     if before.mask is None and own.mask is None:
         return None
-    masks = [torch.ones(len(part.k), part.k.shape[2], dtype=torch.bool, device=part.k.device)
-             if part.mask is None else part.mask for part in (before, own)]
+    masks = [
+        torch.ones(len(part.k), part.k.shape[2], dtype=torch.bool, device=part.k.device)
+        if part.mask is None
+        else part.mask
+        for part in (before, own)
+    ]
     return torch.cat([masks[0].repeat_interleave(each, 0), masks[1]], 1)[:, None, None]
 
 

@@ -6,13 +6,16 @@ A mask is (B, L) bool, True = valid. A query that may look at nothing gets zeros
 change nothing of it: rotary positions count distances only, and Mamba mixers skip pads.
 """
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m3et_ros.layers.attention import attend
-from m3et_ros.layers.cache import AttentionState
-from m3et_ros.layers.mamba import Mamba1, Mamba2, MambaState
+from m3et_ros.layers.kv_cache import AttentionState
+from m3et_ros.layers.mamba import AttentionMamba2, Mamba1, Mamba2, MambaState
 
 CausalState = AttentionState | MambaState
 """What a layer keeps of a sequence: keys and values, one a token, or a state of constant size."""
@@ -61,8 +64,10 @@ class CausalAttention(nn.Module):
         super().__init__()
         self.heads, self.kv_heads, self.channels, self.base = heads, kv_heads or heads, channels, base
         if d % heads or heads % self.kv_heads:
-            raise ValueError(f'heads is {heads} and kv_heads {self.kv_heads}; give heads that divide d = {d} and '
-                             'kv_heads that divide heads')
+            raise ValueError(
+                f'heads is {heads} and kv_heads {self.kv_heads}; give heads that divide d = {d} and '
+                'kv_heads that divide heads'
+            )
         wide = d // heads
         if channels % 2 or not 0 <= channels <= wide:
             raise ValueError(f'channels is {channels}; give an even number up to the {wide} channels of a head')
@@ -71,8 +76,9 @@ class CausalAttention(nn.Module):
         self.v_proj = nn.Linear(d, self.kv_heads * wide)
         self.dense = nn.Linear(d, d)
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: AttentionState | None = None,
-                return_state: bool = False) -> Tensor | tuple[Tensor, AttentionState]:
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, state: AttentionState | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, AttentionState]:
         """Attend.
 
         Args:
@@ -84,11 +90,18 @@ class CausalAttention(nn.Module):
         Returns:
             (B, L, d), or that and the state, whose keys and values have K heads.
         """
-        q, k, v = (project(x).unflatten(-1, (heads, -1)).transpose(1, 2) for project, heads in (
-            (self.q_proj, self.heads), (self.k_proj, self.kv_heads), (self.v_proj, self.kv_heads)))
+        q, k, v = (
+            project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for project, heads in (
+                (self.q_proj, self.heads),
+                (self.k_proj, self.kv_heads),
+                (self.v_proj, self.kv_heads),
+            )
+        )
         if self.channels:
-            turn = rotary(0 if state is None else state.k.shape[2], x.shape[1], channels=self.channels, base=self.base,
-                          like=q)
+            turn = rotary(
+                0 if state is None else state.k.shape[2], x.shape[1], channels=self.channels, base=self.base, like=q
+            )
             q, k = rotate(q, *turn), rotate(k, *turn)
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
         # One token alone may look at all there is: no triangle to build.
@@ -107,8 +120,9 @@ class CausalAttention(nn.Module):
 Mixer = CausalAttention | Mamba1 | Mamba2
 
 
-def mix(mixer: Mixer, u: Tensor, *, mask: Tensor | None, state: CausalState | None,
-        return_state: bool) -> tuple[Tensor, CausalState | None]:
+def mix(
+    mixer: Mixer, u: Tensor, *, mask: Tensor | None, state: CausalState | None, return_state: bool
+) -> tuple[Tensor, CausalState | None]:
     """Run a mixer over u (B, L, d); a single token that follows others goes the recurrent way of Mamba."""
     if isinstance(mixer, (Mamba1, Mamba2)) and state is not None and u.shape[1] == 1 and mask is None:
         y, state = mixer.step(u[:, 0], state)
@@ -125,8 +139,9 @@ class MixerBlock(nn.Module):
         self.norm = nn.RMSNorm(d, eps=eps)
         self.mixer = mixer
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None,
-                return_state: bool = False) -> Tensor | tuple[Tensor, CausalState]:
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, CausalState]:
         """(B, L, d) -> (B, L, d), with return_state also the state; arguments as CausalAttention."""
         y, state = mix(self.mixer, self.norm(x), mask=mask, state=state, return_state=return_state)
         return (x + y, state) if return_state else x + y
@@ -151,8 +166,9 @@ class ParallelBlock(nn.Module):
         self.fc2 = nn.Linear(hidden, d)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None,
-                return_state: bool = False) -> Tensor | tuple[Tensor, CausalState]:
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, CausalState]:
         """(B, L, d) -> (B, L, d), with return_state also the state; arguments as CausalAttention."""
         u = self.norm(x)
         y, state = mix(self.mixer, u, mask=mask, state=state, return_state=return_state)
@@ -162,3 +178,107 @@ class ParallelBlock(nn.Module):
 
     def _dropped(self, y: Tensor) -> Tensor:
         return F.dropout(y, self.dropout, self.training) if self.dropout else y
+
+
+# MERGED m3et_ros/layers/language: The causal stack of language models: Mamba-2, attention and attention-shaped Mamba-2 in any order (papers.md 4-6).
+#
+# MERGED Symbols: B batch, L tokens, d width. Letters of a schedule:
+# MERGED     'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA)
+# MERGED     'T' Phi's parallel block with causal attention
+# MERGED     'S' the same block with attention-shaped Mamba-2 in its place (MaTVLM)
+LETTERS = 'MTS'
+
+
+@dataclass(frozen=True)
+class StackSizes:
+    """Sizes that the layers of a stack have in common; models.language checks them."""
+
+    # Width.
+    d: int
+    # Query heads of T and S layers.
+    heads: int
+    # Key heads of T and S layers.
+    kv_heads: int
+    # Rotary channels of a head in T layers.
+    channels: int
+    # Base of the rotary wavelengths.
+    base: float
+    # Width inside the MLP of T and S layers.
+    hidden: int
+    # Share of a branch's values that T and S layers drop in training.
+    dropout: float
+    # Inner width of M layers as a multiple of d.
+    expand: int
+    # States of a channel in M layers.
+    N: int
+    # Channels of a head in M layers.
+    P: int
+    # Groups of heads that share B and C in M layers.
+    G: int
+    # Length of the causal convolutions.
+    d_conv: int
+    # Longest chunk of a scan, tokens.
+    chunk: int
+    # Added to variances by every norm.
+    eps: float
+
+
+def language_layer(letter: str, sizes: StackSizes) -> MixerBlock | ParallelBlock:
+    """Build one layer of a schedule.
+
+    Raises:
+        ValueError: an unknown letter.
+    """
+    d = sizes.d
+    if letter == 'M':
+        return MixerBlock(
+            Mamba2(d=d, expand=sizes.expand, N=sizes.N, P=sizes.P, G=sizes.G, d_conv=sizes.d_conv, chunk=sizes.chunk),
+            d=d,
+            eps=sizes.eps,
+        )
+    heads = {'heads': sizes.heads, 'kv_heads': sizes.kv_heads}
+    if letter == 'T':
+        mixer = CausalAttention(d=d, channels=sizes.channels, base=sizes.base, **heads)
+    elif letter == 'S':
+        mixer = AttentionMamba2(d=d, d_conv=sizes.d_conv, chunk=sizes.chunk, **heads)
+    else:
+        raise ValueError(f'schedule holds {letter!r}; give letters out of {", ".join(LETTERS)}')
+    return ParallelBlock(mixer, d=d, hidden=sizes.hidden, dropout=sizes.dropout, eps=sizes.eps)
+
+
+class LanguageStack(nn.ModuleList):
+    """The layers of a schedule, one after the other; the last output is not normalised."""
+
+    def __init__(self, schedule: str, sizes: StackSizes):
+        super().__init__(language_layer(letter, sizes) for letter in schedule)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        states: Sequence[CausalState] | None = None,
+        return_states: bool = False,
+        keep: Collection[int] = (),
+    ) -> tuple[Tensor, tuple[CausalState, ...] | None, dict[int, Tensor]]:
+        """Run.
+
+        Args:
+            x: (B, L, d).
+            mask: (B, L) bool, False for pads.
+            states: of the tokens before x, one a layer; None = nothing went before.
+            return_states: also return the states with x in them.
+            keep: indices of layers whose outputs are wanted.
+
+        Returns:
+            (B, L, d); one state a layer, or None; the outputs kept, by index.
+        """
+        after, kept = [], {}
+        for place, layer in enumerate(self):
+            x = layer(x, mask=mask, state=None if states is None else states[place], return_state=return_states)
+            if return_states:
+                x, state = x
+                after.append(state)
+            if place in keep:
+                kept[place] = x
+        return x, tuple(after) if return_states else None, kept

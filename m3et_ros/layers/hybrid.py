@@ -10,9 +10,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from m3et_ros.layers.attention import EPS, Look, TransformerBlock
-from m3et_ros.layers.cache import AttentionState
-from m3et_ros.layers.attention_mamba import AttentionMamba2
-from m3et_ros.layers.mamba import Mamba1, Mamba2
+from m3et_ros.layers.kv_cache import AttentionState
+from m3et_ros.layers.mamba import AttentionMamba2, Mamba1, Mamba2
 
 MIXERS = {'mamba1': Mamba1, 'mamba2': Mamba2}
 DIRECTIONS = ('alternate', 'forward')
@@ -27,8 +26,9 @@ class MambaLayer(nn.Module):
         self.mixer = mixer
         self.backward = backward
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: Tensor | None = None,
-                return_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, state: Tensor | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Mix a sequence, or its second part.
 
         Args:
@@ -42,8 +42,13 @@ class MambaLayer(nn.Module):
         u, flipped = self.norm(x), self.backward and state is None
         if flipped:
             u, mask = u.flip(1), None if mask is None else mask.flip(1)
-        before = None if state is None else self.mixer.init_state(len(x), dtype=u.dtype)._replace(
-            ssm=state.repeat_interleave(len(x) // len(state), 0))
+        before = (
+            None
+            if state is None
+            else self.mixer.init_state(len(x), dtype=u.dtype)._replace(
+                ssm=state.repeat_interleave(len(x) // len(state), 0)
+            )
+        )
         # Without a wish for states a fused kernel may serve.
         y = self.mixer(u, mask=mask, state=before, return_state=return_state)
         y, after = y if return_state else (y, None)
@@ -74,11 +79,15 @@ class MambaBlock(MambaLayer):
         hidden = int(d * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, state: Tensor | None = None,
-                return_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, state: Tensor | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """As MambaLayer."""
-        x, state = super().forward(x, mask=mask, state=state, return_state=True) if return_state else (
-            super().forward(x, mask=mask, state=state), None)
+        x, state = (
+            super().forward(x, mask=mask, state=state, return_state=True)
+            if return_state
+            else (super().forward(x, mask=mask, state=state), None)
+        )
         x = x + self.mlp(self.norm2(x))
         return (x, state) if return_state else x
 
@@ -121,8 +130,17 @@ class HybridStack(nn.Module):
         ValueError: an unknown letter, mixer or direction, or more stages than layers.
     """
 
-    def __init__(self, *, d: int, schedule: str = 'TMTMTM', heads: int, mixer: str = 'mamba1',
-                 mixer_options: Mapping | None = None, directions: str = 'alternate', stages: int = 3):
+    def __init__(
+        self,
+        *,
+        d: int,
+        schedule: str = 'TMTMTM',
+        heads: int,
+        mixer: str = 'mamba1',
+        mixer_options: Mapping | None = None,
+        directions: str = 'alternate',
+        stages: int = 3,
+    ):
         super().__init__()
         _check(schedule, mixer, directions, stages)
         self.layers = nn.ModuleList()
@@ -139,9 +157,15 @@ class HybridStack(nn.Module):
         self.ends = [round((stage + 1) * len(schedule) / stages) for stage in range(stages)]
         self.norm = nn.LayerNorm(d, eps=EPS)
 
-    def forward(self, x: Tensor, *, mask: Tensor | None = None, states: Sequence[LayerState] | None = None,
-                return_states: bool = False, looks: list[Look] | None = None
-                ) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        states: Sequence[LayerState] | None = None,
+        return_states: bool = False,
+        looks: list[Look] | None = None,
+    ) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
         """Encode tokens.
 
         Args:
@@ -197,8 +221,10 @@ class HybridStack(nn.Module):
 
 def _check(schedule: str, mixer: str, directions: str, stages: int) -> None:
     if not schedule or set(schedule) - set('TMS'):
-        raise ValueError(f'schedule is {schedule!r} but must be letters T (Transformer), M (Mamba) and S (Mamba in the '
-                         'place of attention): try TMTMTM')
+        raise ValueError(
+            f'schedule is {schedule!r} but must be letters T (Transformer), M (Mamba) and S (Mamba in the '
+            'place of attention): try TMTMTM'
+        )
     if mixer not in MIXERS:
         raise ValueError(f'mixer is {mixer!r} but must be one of {", ".join(MIXERS)}')
     if directions not in DIRECTIONS:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.order import placed
+from m3et_ros.layers.scan_order import placed
 from m3et_ros.ops.precision import work_dtype
 from m3et_ros.ops.selective_scan import selective_scan, selective_step
 from m3et_ros.ops.ssd import ssd, ssd_step
@@ -38,8 +38,15 @@ class _Mixer(nn.Module):
     conv1d: nn.Conv1d
     state_shape: tuple[int, ...]
 
-    def forward(self, u: Tensor, *, mask: Tensor | None = None, A_log: Tensor | None = None,
-                state: MambaState | None = None, return_state: bool = False) -> Tensor | tuple[Tensor, MambaState]:
+    def forward(
+        self,
+        u: Tensor,
+        *,
+        mask: Tensor | None = None,
+        A_log: Tensor | None = None,
+        state: MambaState | None = None,
+        return_state: bool = False,
+    ) -> Tensor | tuple[Tensor, MambaState]:
         """Mix a sequence.
 
         Args:
@@ -68,13 +75,18 @@ class _Mixer(nn.Module):
     def init_state(self, B: int, device: torch.device | None = None, dtype: torch.dtype | None = None) -> MambaState:
         """Empty memory for B sequences, by default where and as the weights are."""
         like = self.D.new_zeros(0, device=device, dtype=dtype)
-        return MambaState(like.new_zeros(B, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
-                          like.new_zeros(B, *self.state_shape, dtype=work_dtype(like)))
+        return MambaState(
+            like.new_zeros(B, self.conv1d.kernel_size[0] - 1, self.conv1d.in_channels),
+            like.new_zeros(B, *self.state_shape, dtype=work_dtype(like)),
+        )
 
     def _A(self, injected: Tensor | None) -> Tensor:
         if (injected is None) == (self.A_log is None):
-            raise ValueError('exactly one A: this mixer owns none, pass A_log=...' if injected is None else
-                             'exactly one A: this mixer owns one, build it with own_A=False to inject another')
+            raise ValueError(
+                'exactly one A: this mixer owns none, pass A_log=...'
+                if injected is None
+                else 'exactly one A: this mixer owns one, build it with own_A=False to inject another'
+            )
         A_log = self.A_log if injected is None else injected
         return -torch.exp(A_log.to(work_dtype(A_log)))
 
@@ -86,7 +98,7 @@ class _Mixer(nn.Module):
         padded = torch.cat([before, x], 1)
         y = torch.addcmul(self.conv1d.bias, padded[:, :length], taps[0])
         for shift, tap in enumerate(taps[1:], start=1):
-            y = torch.addcmul(y, padded[:, shift:shift + length], tap)
+            y = torch.addcmul(y, padded[:, shift : shift + length], tap)
         return F.silu(y), padded[:, length:].clone()  # a view would keep the whole sequence alive
 
 
@@ -102,8 +114,9 @@ class Mamba1(_Mixer):
         own_A: False leaves A to the caller (MambaVL shares one among mixers).
     """
 
-    def __init__(self, *, d: int, expand: int = 2, N: int = 16, d_conv: int = 4, dt_rank: int | None = None,
-                 own_A: bool = True):
+    def __init__(
+        self, *, d: int, expand: int = 2, N: int = 16, d_conv: int = 4, dt_rank: int | None = None, own_A: bool = True
+    ):
         super().__init__()
         self.d_in, self.N, self.dt_rank = expand * d, N, dt_rank or math.ceil(d / 16)
         self.state_shape = (self.d_in, N)
@@ -111,7 +124,7 @@ class Mamba1(_Mixer):
         self.conv1d = nn.Conv1d(self.d_in, self.d_in, d_conv, groups=self.d_in)
         self.x_proj = nn.Linear(self.d_in, self.dt_rank + 2 * N, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, self.d_in)
-        nn.init.uniform_(self.dt_proj.weight, -self.dt_rank ** -0.5, self.dt_rank ** -0.5)
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         self.dt_proj.bias = no_decay(initial_dt_bias(self.d_in))
         self.A_log = no_decay(initial_A_log(self.d_in, N)) if own_A else None
         self.D = no_decay(torch.ones(self.d_in))
@@ -122,8 +135,7 @@ class Mamba1(_Mixer):
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.N, self.N], -1)
         return F.softplus(self.dt_proj(dt)), B, C
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor,
-             state: MambaState | None) -> tuple[Tensor, MambaState]:
+    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None) -> tuple[Tensor, MambaState]:
         x, z = self.in_proj(u).chunk(2, -1)
         x, conv = self._convolve(x, state)
         dt, B, C = self._project(x)
@@ -173,14 +185,26 @@ class Mamba2(_Mixer):
         own_A: False leaves A to the caller.
     """
 
-    def __init__(self, *, d: int, expand: int = 2, N: int = 128, P: int = 64, G: int = 1, d_conv: int = 4,
-                 chunk: int = 64, own_A: bool = True):
+    def __init__(
+        self,
+        *,
+        d: int,
+        expand: int = 2,
+        N: int = 128,
+        P: int = 64,
+        G: int = 1,
+        d_conv: int = 4,
+        chunk: int = 64,
+        own_A: bool = True,
+    ):
         super().__init__()
         self.d_in, self.N, self.P, self.G, self.chunk = expand * d, N, P, G, chunk
         self.H = self.d_in // P
         if self.d_in % P or self.H % G:
-            raise ValueError(f'P = {P} must divide the inner width {self.d_in} and G = {G} the heads: '
-                             f'choose divisors of {self.d_in} and {self.H}')
+            raise ValueError(
+                f'P = {P} must divide the inner width {self.d_in} and G = {G} the heads: '
+                f'choose divisors of {self.d_in} and {self.H}'
+            )
         self.state_shape = (self.H, P, N)
         width = self.d_in + 2 * G * N
         self.in_proj = nn.Linear(d, self.d_in + width + self.H, bias=False)
@@ -201,8 +225,7 @@ class Mamba2(_Mixer):
         x, B, C = xBC.split([self.d_in, self.G * self.N, self.G * self.N], -1)
         return x.unflatten(-1, (self.H, self.P)), B.unflatten(-1, (self.G, self.N)), C.unflatten(-1, (self.G, self.N))
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor,
-             state: MambaState | None) -> tuple[Tensor, MambaState]:
+    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None) -> tuple[Tensor, MambaState]:
         z, xBC, dt = self._project(u)
         if mask is not None:
             dt = dt.masked_fill(~mask[..., None], 0)
@@ -259,3 +282,69 @@ def no_decay(values: Tensor) -> nn.Parameter:
     parameter = nn.Parameter(values)
     parameter._no_weight_decay = True
     return parameter
+
+
+# MERGED m3et_ros/layers/attention_mamba: Mamba-2 in the shape of an attention layer, so that attention's matrices can seed it (MaTVLM; papers.md section 6).
+#
+# MERGED Without softmax o_t = sum_s (q_t . k_s) v_s; a scan gives y_t = sum_s (C_t . B_s) exp(sum_r dt_r A) dt_s x_s. Hence
+# MERGED W_Q -> C, W_K -> B, W_V -> x, W_O -> out; gate, step sizes, decays, convolution and norm start fresh.
+#
+# MERGED Symbols: d width, H heads, K key heads (K divides H), P = d / H channels of a head and states of a channel.
+class AttentionMamba2(Mamba2):
+    """A mixer with as many heads, groups, channels and states as the attention that it takes the place of.
+
+    Rows of in_proj: [z d | x K P | B K P | C d | dt H]. x and B of a key head serve its H / K heads.
+
+    Args:
+        d: width.
+        heads: query heads H; divides d.
+        kv_heads: key heads K; None = H.
+        d_conv: length of the causal convolution.
+        chunk: longest chunk of the scan, tokens.
+
+    Raises:
+        ValueError: heads that do not divide.
+    """
+
+    def __init__(self, *, d: int, heads: int, kv_heads: int | None = None, d_conv: int = 4, chunk: int = 64):
+        self.kv_heads = kv_heads or heads
+        if d % heads or heads % self.kv_heads:
+            raise ValueError(
+                f'heads is {heads} and kv_heads {self.kv_heads}; give heads that divide d = {d} and '
+                'kv_heads that divide heads'
+            )
+        super().__init__(d=d, expand=1, N=d // heads, P=d // heads, G=heads, d_conv=d_conv, chunk=chunk)
+        self.narrow = self.kv_heads * self.P
+        if self.kv_heads < heads:
+            width = d + 2 * self.narrow
+            self.in_proj = nn.Linear(d, d + width + heads, bias=False)
+            self.conv1d = nn.Conv1d(width, width, d_conv, groups=width)
+
+    def _parts(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Convolved stream -> x, B and C, each (..., H, P)."""
+        x, B, C = xBC.split([self.narrow, self.narrow, self.d_in], -1)
+        each = self.H // self.kv_heads
+        x, B = (t.unflatten(-1, (self.kv_heads, self.P)) for t in (x, B))
+        if each > 1:
+            x, B = x.repeat_interleave(each, -2), B.repeat_interleave(each, -2)
+        return x, B, C.unflatten(-1, (self.H, self.N))
+
+    @torch.no_grad()
+    def seed(self, *, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> 'AttentionMamba2':
+        """Take over attention's matrices, biases left out; returns self.
+
+        Args:
+            q: W_Q (d, d).
+            k: W_K (K P, d).
+            v: W_V (K P, d).
+            out: W_O (d, d).
+
+        Raises:
+            ValueError: a matrix of another shape; the message names it.
+        """
+        _, x, B, C, _ = self.in_proj.weight.split([self.d_in, self.narrow, self.narrow, self.d_in, self.H])
+        for name, source, target in (('q', q, C), ('k', k, B), ('v', v, x), ('out', out, self.out_proj.weight)):
+            if source.shape != target.shape:
+                raise ValueError(f'{name} is {tuple(source.shape)}; give {tuple(target.shape)}, the shape of the mixer')
+            target.copy_(source)
+        return self

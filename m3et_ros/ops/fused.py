@@ -10,8 +10,17 @@ def load_selective_scan():
     """The CUDA selective scan; it starts from an empty state, and the state it returns carries no gradient."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
-    def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                       z: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def selective_scan(
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        *,
+        D: Tensor | None = None,
+        z: Tensor | None = None,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         if state is not None:
             raise ValueError("the fused selective scan cannot start from a state: use kernel='auto'")
         x_, dt_, B_, C_ = (t.to(x.dtype).transpose(1, 2).contiguous() for t in (x, dt, B, C))
@@ -27,11 +36,29 @@ def load_ssd():
     """The Triton chunked SSD."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-    def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-            state: Tensor | None = None, chunk: int = 64) -> tuple[Tensor, Tensor]:
+    def ssd(
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        *,
+        D: Tensor | None = None,
+        state: Tensor | None = None,
+        chunk: int = 64,
+    ) -> tuple[Tensor, Tensor]:
         size = max(16, 1 << (chunk - 1).bit_length())  # Triton wants powers of two
         D_ = None if D is None else D.float()
-        return mamba_chunk_scan_combined(x, dt.float(), A.float(), B.to(x.dtype), C.to(x.dtype), size, D=D_,
-                                         initial_states=state, return_final_states=True)
+        return mamba_chunk_scan_combined(
+            x,
+            dt.float(),
+            A.float(),
+            B.to(x.dtype),
+            C.to(x.dtype),
+            size,
+            D=D_,
+            initial_states=state,
+            return_final_states=True,
+        )
 
     return ssd

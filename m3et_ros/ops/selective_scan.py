@@ -8,18 +8,30 @@ Symbols: Bt batch, L tokens (at least 1), D channels, N states of a channel.
 Arithmetic is float32 (float64 for float64 input); y comes back in the dtype of x, the state as it was computed.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from m3et_ros.ops import dispatch, native
-from m3et_ros.ops.blocked_scan import blocked_scan
 from m3et_ros.ops.fused import load_selective_scan
 from m3et_ros.ops.precision import no_autocast, work_dtype
 
 
-def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                   z: Tensor | None = None, state: Tensor | None = None, kernel: str = 'auto') -> tuple[Tensor, Tensor]:
+def selective_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    state: Tensor | None = None,
+    kernel: str = 'auto',
+) -> tuple[Tensor, Tensor]:
     """Scan a sequence with the fastest form that agrees with the reference.
 
     Args:
@@ -42,8 +54,17 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D:
     return dispatch.form('selective_scan', kernel, x.device)(x, dt, A, B, C, D=D, z=z, state=state)
 
 
-def selective_step(state: Tensor, x_t: Tensor, dt_t: Tensor, A: Tensor, B_t: Tensor, C_t: Tensor, *,
-                   D: Tensor | None = None, z_t: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def selective_step(
+    state: Tensor,
+    x_t: Tensor,
+    dt_t: Tensor,
+    A: Tensor,
+    B_t: Tensor,
+    C_t: Tensor,
+    *,
+    D: Tensor | None = None,
+    z_t: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Advance one token: state (Bt, D, N), x_t, dt_t, z_t (Bt, D), B_t, C_t (Bt, N) -> y_t (Bt, D), new state."""
     with no_autocast(x_t.device):
         x, dt, A, B, C = (t.to(state.dtype) for t in (x_t, dt_t, A, B_t, C_t))
@@ -53,8 +74,17 @@ def selective_step(state: Tensor, x_t: Tensor, dt_t: Tensor, A: Tensor, B_t: Ten
     return _finish(y, x_t, D, z_t), state
 
 
-def selective_scan_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                             z: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def selective_scan_reference(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Scan token by token, as the equations read: the form that every other one is compared with."""
     state = _initial(state, x, A)
     outputs = []
@@ -65,16 +95,34 @@ def selective_scan_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Ten
     return _finish(torch.stack(outputs, 1), x, D, z), state
 
 
-def selective_scan_blocked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                           z: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def selective_scan_blocked(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Scan block by block (blocked_scan.py): two to four times as fast as the reference at small batch."""
     state = _initial(state, x, A)
     y, state = blocked_scan(*(t.to(state.dtype) for t in (x, dt, A, B, C)), state)
     return _finish(y, x, D, z), state
 
 
-def selective_scan_native(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                          z: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def selective_scan_native(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Scan in C++ (native/), token by token in registers; float64 goes to the blocked form."""
     if work_dtype(x) != torch.float32:
         return selective_scan_blocked(x, dt, A, B, C, D=D, z=z, state=state)
@@ -108,6 +156,108 @@ def _probe() -> dict[str, Tensor]:
     return {'x': x, 'dt': dt, 'A': A, 'B': B, 'C': C, 'D': torch.linspace(-1, 1, 32), 'z': z}
 
 
-dispatch.register(dispatch.Operator(
-    name='selective_scan', reference=selective_scan_reference, tensor=selective_scan_blocked, tensor_name='blocked',
-    load_fused=load_selective_scan, native=selective_scan_native, probe=_probe, tolerance=1e-4))
+dispatch.register(
+    dispatch.Operator(
+        name='selective_scan',
+        reference=selective_scan_reference,
+        tensor=selective_scan_blocked,
+        tensor_name='blocked',
+        load_fused=load_selective_scan,
+        native=selective_scan_native,
+        probe=_probe,
+        tolerance=1e-4,
+    )
+)
+
+
+# MERGED m3et_ros/ops/blocked_scan: The selective scan in blocks of tokens: the fast form of S6 in plain torch, forward and backward.
+#
+# MERGED Decays and writes of a block are computed at once, in a buffer that stays in the cache; what remains of the recurrence
+# MERGED is one fused multiply-add a token. The backward keeps only the state before each block and computes the rest again, so
+# MERGED memory and time are linear in L (autograd through indexed steps would be quadratic in time).
+#
+# MERGED Symbols as in selective_scan.py, except that channels come last: A (N, D), states (Bt, N, D). K tokens of a block.
+BUDGET = 2**18  # numbers in one buffer of a block, 1 MiB in float32: fits beside a second one in a usual L2 cache
+
+
+def blocked_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Scan without skip and gate: A (D, N), state (Bt, D, N), all of one dtype -> y (Bt, L, D), last state."""
+    y, last = _BlockedScan.apply(x, dt, A.T.contiguous(), B, C, state.transpose(1, 2).contiguous())
+    return y, last.transpose(1, 2)
+
+
+class _BlockedScan(torch.autograd.Function):
+    """Forward recurrence h_t = a_t h_{t-1} + w_t, a = exp(dt A), w = dt x B; y = sum over states of C h."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor):
+        y, starts = torch.empty_like(x), []
+        buffers = _buffers(2, x, A)
+        with no_autocast(x.device):
+            for x_k, dt_k, B_k, C_k, y_k in _blocks(x, A, dt, B, C, y):
+                starts.append(state)
+                _, states = _states(x_k, dt_k, A, B_k, state, buffers)
+                state = states[:, -1].clone()  # the buffer is overwritten by the next block
+                y_k.copy_(torch.matmul(C_k[:, :, None], states)[:, :, 0])
+        ctx.save_for_backward(x, dt, A, B, C, torch.stack(starts))
+        return y, state
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_y: Tensor, grad_state: Tensor):
+        x, dt, A, B, C, starts = ctx.saved_tensors
+        grads = [torch.empty_like(t) for t in (x, dt, B, C)]
+        grad_A, carried = torch.zeros_like(A), grad_state
+        *buffers, spare = _buffers(3, x, A)
+        blocks = zip(_blocks(x, A, dt, B, C, grad_y, *grads), starts, strict=True)
+        with no_autocast(x.device):
+            for (x_k, dt_k, B_k, C_k, grad_y_k, *grads_k), start in reversed(list(blocks)):
+                decay, states = _states(x_k, dt_k, A, B_k, start, buffers)
+                grad_h = torch.mul(C_k[..., None], grad_y_k[:, :, None], out=spare[:, : x_k.shape[1]])
+                carried = _reverse(grad_h, decay, carried)
+                grad_C = torch.matmul(states, grad_y_k[..., None])[..., 0]
+                grad_B = torch.matmul(grad_h, (dt_k * x_k)[..., None])[..., 0]
+                grad_write = torch.matmul(B_k[:, :, None], grad_h)[:, :, 0]
+                # From here on the buffer of decays holds the gradient of dt A.
+                grad_log = decay.mul_(grad_h)
+                grad_log[:, 0] *= start
+                grad_log[:, 1:] *= states[:, :-1]
+                grad_dt = torch.mul(grad_log, A, out=grad_h).sum(2) + grad_write * x_k
+                grad_A += torch.mul(grad_log, dt_k[:, :, None], out=grad_h).sum((0, 1))
+                for out, value in zip(grads_k, (grad_write * dt_k, grad_dt, grad_B, grad_C), strict=True):
+                    out.copy_(value)
+        grad_x, grad_dt, grad_B, grad_C = grads
+        return grad_x, grad_dt, grad_A, grad_B, grad_C, carried
+
+
+def _length(x: Tensor, A: Tensor) -> int:
+    """Tokens K of a block."""
+    return max(1, min(x.shape[1], BUDGET // (x.shape[0] * A.numel())))
+
+
+def _buffers(count: int, x: Tensor, A: Tensor) -> Tensor:
+    """Room for `count` blocks of states (count, Bt, K, N, D): fresh memory for each block costs more than the sums."""
+    return x.new_empty(count, x.shape[0], _length(x, A), *A.shape)
+
+
+def _blocks(x: Tensor, A: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Cut (Bt, L, ...) tensors into blocks of K tokens."""
+    return zip(*(t.split(_length(x, A), 1) for t in (x, *others)), strict=True)
+
+
+def _states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, state: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
+    """Decays and states of a block, both (Bt, K, N, D), in the buffers."""
+    decay, states = (buffer[:, : x.shape[1]] for buffer in buffers)
+    torch.mul(dt[:, :, None], A, out=decay).exp_()
+    torch.mul((dt * x)[:, :, None], B[..., None], out=states)
+    for decay_t, h_t in zip(decay.unbind(1), states.unbind(1), strict=True):
+        state = torch.addcmul(h_t, decay_t, state, out=h_t)
+    return decay, states
+
+
+def _reverse(grad_h: Tensor, decay: Tensor, carried: Tensor) -> Tensor:
+    """Add to each state's gradient what later tokens send back, in place; returns what goes to the block before."""
+    for decay_t, grad_t in zip(reversed(decay.unbind(1)), reversed(grad_h.unbind(1)), strict=True):
+        grad_t += carried
+        carried = decay_t * grad_t
+    return carried

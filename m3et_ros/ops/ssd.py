@@ -18,8 +18,18 @@ from m3et_ros.ops.fused import load_ssd
 from m3et_ros.ops.precision import no_autocast, work_dtype
 
 
-def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-        state: Tensor | None = None, chunk: int = 64, kernel: str = 'auto') -> tuple[Tensor, Tensor]:
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    state: Tensor | None = None,
+    chunk: int = 64,
+    kernel: str = 'auto',
+) -> tuple[Tensor, Tensor]:
     """Scan a sequence with the fastest form that agrees with the reference.
 
     Args:
@@ -44,8 +54,9 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | N
     return function(x, dt, A, B, C, D=D, state=state, **options)
 
 
-def ssd_step(state: Tensor, x_t: Tensor, dt_t: Tensor, A: Tensor, B_t: Tensor, C_t: Tensor, *,
-             D: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def ssd_step(
+    state: Tensor, x_t: Tensor, dt_t: Tensor, A: Tensor, B_t: Tensor, C_t: Tensor, *, D: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Advance one token: state (Bt, H, P, N), x_t (Bt, H, P), dt_t (Bt, H), B_t, C_t (Bt, G, N) -> y_t, new state."""
     groups = B_t.shape[1]
     with no_autocast(x_t.device):
@@ -57,8 +68,9 @@ def ssd_step(state: Tensor, x_t: Tensor, dt_t: Tensor, A: Tensor, B_t: Tensor, C
     return _finish(y, x_t, D), state
 
 
-def ssd_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                  state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def ssd_reference(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Scan token by token, as the equations read: the form that every other one is compared with."""
     state = _initial(state, x, B)
     outputs = []
@@ -68,8 +80,17 @@ def ssd_reference(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: 
     return _finish(torch.stack(outputs, 1), x, D), state
 
 
-def ssd_chunked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-                state: Tensor | None = None, chunk: int = 64) -> tuple[Tensor, Tensor]:
+def ssd_chunked(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    state: Tensor | None = None,
+    chunk: int = 64,
+) -> tuple[Tensor, Tensor]:
     """Quadratic form inside chunks, one state from chunk to chunk: matrix products only.
 
     The sequence is cut into the fewest equal chunks of at most `chunk` tokens. The few tokens that then lack at the
@@ -91,8 +112,17 @@ def ssd_chunked(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Te
     return _finish(y, x, D), last.permute(0, 1, 3, 4, 2).flatten(1, 2)
 
 
-def ssd_native(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None,
-               state: Tensor | None = None, chunk: int = 64) -> tuple[Tensor, Tensor]:
+def ssd_native(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    state: Tensor | None = None,
+    chunk: int = 64,
+) -> tuple[Tensor, Tensor]:
     """Scan in C++ (native/), token by token in registers; float64 goes to the chunked form."""
     if work_dtype(x) != torch.float32:
         return ssd_chunked(x, dt, A, B, C, D=D, state=state, chunk=chunk)
@@ -169,6 +199,15 @@ def _probe() -> dict[str, Tensor]:
 
 
 # The Triton kernels multiply in TF32, whose steps are 1e-3 of a number.
-dispatch.register(dispatch.Operator(
-    name='ssd', reference=ssd_reference, tensor=ssd_chunked, tensor_name='chunked', load_fused=load_ssd,
-    native=ssd_native, probe=_probe, tolerance=2e-3))
+dispatch.register(
+    dispatch.Operator(
+        name='ssd',
+        reference=ssd_reference,
+        tensor=ssd_chunked,
+        tensor_name='chunked',
+        load_fused=load_ssd,
+        native=ssd_native,
+        probe=_probe,
+        tolerance=2e-3,
+    )
+)

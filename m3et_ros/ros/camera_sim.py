@@ -19,19 +19,17 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
-from m3et_ros.data.bag_writer import OPTICAL_FRAME, truth
+from m3et_ros.data.bags.writer import OPTICAL_FRAME, truth
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.images import depth_to_mm
-from m3et_ros.data.kitchen.backends import BACKENDS, choose_backend
-from m3et_ros.data.kitchen.camera import Camera, Observation
-from m3et_ros.data.kitchen.episode import Episode
-from m3et_ros.data.kitchen.simulator import import_mujoco
-from m3et_ros.ros import middleware
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.data.images.messages import depth_to_mm
+from m3et_ros.data.kitchen.sim.camera import Camera, Observation
+from m3et_ros.data.kitchen.sim.episode import Episode, import_mujoco
+from m3et_ros.data.kitchen.sim.renderers import BACKENDS, choose_backend
+from m3et_ros.ros import process
+from m3et_ros.ros.camera.subscription import newest, overrides
+from m3et_ros.ros.convert import stamp_ns, to_image_msg
 from m3et_ros.ros.parameters import ParameterSpec as P
 from m3et_ros.ros.parameters import declare, unknown_overrides
-from m3et_ros.ros.qos import newest, overrides
 
 NAMESPACE = '/camera/camera'
 ENDLESS = sys.maxsize
@@ -49,15 +47,19 @@ SLOW_PICTURES = 10
 
 
 PARAMETERS = (
-    P('seed', 0, 'Kitchen and person; the same seed gives the same pictures.', 0, 2 ** 53),
+    P('seed', 0, 'Kitchen and person; the same seed gives the same pictures.', 0, 2**53),
     P('rate_hz', 10.0, 'Pictures per second, simulated and published.', 1, 60),
     P('width', 640, 'Width of a picture in pixels.', 16, 1920),
     P('height', 480, 'Height of a picture in pixels.', 16, 1200),
     P('backend', 'auto', 'Renderer; auto takes the first of the others that works.', choices=('auto', *BACKENDS)),
-    P('depth_encoding', '16UC1', 'Depth in millimetres (16UC1, 0 unknown) or metres (32FC1, NaN unknown).',
-      choices=('16UC1', '32FC1')),
+    P(
+        'depth_encoding',
+        '16UC1',
+        'Depth in millimetres (16UC1, 0 unknown) or metres (32FC1, NaN unknown).',
+        choices=('16UC1', '32FC1'),
+    ),
     P('depth_noise', False, 'Whether depth has holes at edges, steps that grow with distance and a limited range.'),
-    P('episode_frames', 0, "Pictures after which the next seed's kitchen follows; 0 stays in one.", 0, 10 ** 9),
+    P('episode_frames', 0, "Pictures after which the next seed's kitchen follows; 0 stays in one.", 0, 10**9),
     P('frame_id', OPTICAL_FRAME, 'Optical frame in the headers (REP 103: z forward, x right, y down).'),
 )
 """Parameters of the node."""
@@ -84,8 +86,16 @@ def sensed(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 def info_msg(K: np.ndarray, width: int, height: int, header: Header) -> CameraInfo:
     """Return the camera_info of a pinhole camera without distortion; K (3, 3) in pixels."""
-    return CameraInfo(header=header, width=width, height=height, distortion_model='plumb_bob', d=[0.0] * 5,
-                      k=K.ravel(), r=np.eye(3).ravel(), p=np.hstack([K, np.zeros((3, 1))]).ravel())
+    return CameraInfo(
+        header=header,
+        width=width,
+        height=height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=K.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([K, np.zeros((3, 1))]).ravel(),
+    )
 
 
 class CameraSim(Node):
@@ -117,7 +127,7 @@ class CameraSim(Node):
     def play(self, stop: Callable[[], bool]) -> None:
         """Publish until stop() is true; what fails while rendering is raised here."""
         self._thread.start()
-        middleware.spin(self, lambda: stop() or not self._thread.is_alive())
+        process.spin(self, lambda: stop() or not self._thread.is_alive())
         if self._failure:
             raise self._failure
 
@@ -151,8 +161,10 @@ class CameraSim(Node):
         options = self.options
         episode = Episode(seed, width=options.width, height=options.height, fps=options.rate_hz)
         with Camera(episode, backend=self.backend, shadows=False) as camera:
-            self.get_logger().info(f'kitchen {seed}, {options.width}x{options.height} at {options.rate_hz:g} Hz, '
-                                   f'rendered with {self.backend}')
+            self.get_logger().info(
+                f'kitchen {seed}, {options.width}x{options.height} at {options.rate_hz:g} Hz, '
+                f'rendered with {self.backend}'
+            )
             due = time.monotonic()
             for state in episode.run(options.episode_frames or ENDLESS):
                 observation = camera.observe(state)
@@ -166,8 +178,11 @@ class CameraSim(Node):
         late = time.monotonic() - due
         self._late = self._late + 1 if late > 0 else 0
         if self._late == SLOW_PICTURES:
-            self.get_logger().warning(f'{self.backend} is too slow for {self.options.rate_hz:g} Hz here, pictures come '
-                                      'as they are ready; ask for a smaller picture or a lower rate_hz', once=True)
+            self.get_logger().warning(
+                f'{self.backend} is too slow for {self.options.rate_hz:g} Hz here, pictures come '
+                'as they are ready; ask for a smaller picture or a lower rate_hz',
+                once=True,
+            )
         if late < 0:
             self._stopping.wait(-late)
         return due + max(0.0, late) + 1 / self.options.rate_hz
@@ -188,7 +203,7 @@ class CameraSim(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the camera and return the exit code."""
-    return middleware.run(CameraSim, args, serve=CameraSim.play)
+    return process.run(CameraSim, args, serve=CameraSim.play)
 
 
 if __name__ == '__main__':

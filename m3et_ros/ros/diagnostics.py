@@ -169,9 +169,15 @@ class Diagnostics:
             status = Status(ERROR, f'Diagnostics failed: {error!r}; please report it.')
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = [DiagnosticStatus(
-            level=status.level, name=self._node.get_fully_qualified_name(), message=status.message,
-            hardware_id=self.hardware_id, values=key_values(status.values))]
+        message.status = [
+            DiagnosticStatus(
+                level=status.level,
+                name=self._node.get_fully_qualified_name(),
+                message=status.message,
+                hardware_id=self.hardware_id,
+                values=key_values(status.values),
+            )
+        ]
         self._publisher.publish(message)
 
     def close(self) -> None:

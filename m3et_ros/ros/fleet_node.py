@@ -16,16 +16,22 @@ from rclpy.node import Node
 from rclpy.validate_namespace import validate_namespace
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros import middleware
+from m3et_ros.ros import process
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.ros.parameters import PARAMETERS as OF_ROBOTS
 from m3et_ros.ros.parameters import P, declare, unknown_overrides
-from m3et_ros.runtime.shared import SharedModels
+from m3et_ros.runtime.shared_model import SharedModels
 
 PARAMETERS = (
     P('robots', '', 'Namespaces of the robots with commas between them, such as left,right.'),
-    P('batch_window_s', 0.0, 'Longest time in seconds that a frame waits for those of other robots to be encoded in '
-      'one batch; 0 encodes each by itself.', 0, 1),
+    P(
+        'batch_window_s',
+        0.0,
+        'Longest time in seconds that a frame waits for those of other robots to be encoded in '
+        'one batch; 0 encodes each by itself.',
+        0,
+        1,
+    ),
     P('batch_most', 16, 'Most frames of a batch.', 2, 256),
 )
 """Parameters of the fleet, beside those of its model nodes."""
@@ -46,8 +52,10 @@ def namespaces(text: str) -> list[str]:
         try:
             validate_namespace(name)
         except InvalidNamespaceException as error:
-            raise InputError('parameter', f'parameter robots: {name} is no namespace; give letters, digits and '
-                             'underlines, a letter first') from error
+            raise InputError(
+                'parameter',
+                f'parameter robots: {name} is no namespace; give letters, digits and underlines, a letter first',
+            ) from error
     return found
 
 
@@ -63,11 +71,17 @@ class Fleet(Node):
         for sentence in unknown_overrides(self, PARAMETERS, others=OF_ROBOTS):
             self.get_logger().warning(sentence)
         models = SharedModels(window_s=options.batch_window_s, most=options.batch_most)
-        self.robots = [ModelNode(namespace=name, models=models, beside=PARAMETERS)
-                       for name in namespaces(options.robots)]
-        self.get_logger().info(f'{len(self.robots)} robots share what is loaded; '
-                               + (f'frames wait {options.batch_window_s:g} s for each other.'
-                                  if options.batch_window_s else 'each frame is encoded by itself.'))
+        self.robots = [
+            ModelNode(namespace=name, models=models, beside=PARAMETERS) for name in namespaces(options.robots)
+        ]
+        self.get_logger().info(
+            f'{len(self.robots)} robots share what is loaded; '
+            + (
+                f'frames wait {options.batch_window_s:g} s for each other.'
+                if options.batch_window_s
+                else 'each frame is encoded by itself.'
+            )
+        )
 
     def destroy_node(self) -> None:
         """Stop the robots' nodes, then leave."""
@@ -82,14 +96,14 @@ def serve(fleet: Fleet, stop: Callable[[], bool]) -> None:
     for node in (fleet, *fleet.robots):
         executor.add_node(node)
     try:
-        middleware.spin(executor, stop)
+        process.spin(executor, stop)
     finally:
         executor.shutdown(timeout_sec=0)
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the fleet until SIGINT or SIGTERM; 1 when its parameters are refused."""
-    return middleware.run(Fleet, args, serve=serve)
+    return process.run(Fleet, args, serve=serve)
 
 
 if __name__ == '__main__':

@@ -50,7 +50,7 @@ class Health:
         self._warn('internal_error', sentence)
         return sentence
 
-    def frame_done(self, age_s: float, latency_s: float, share: float = 1.) -> None:
+    def frame_done(self, age_s: float, latency_s: float, share: float = 1.0) -> None:
         """Results of a frame went out.
 
         Args:
@@ -67,21 +67,27 @@ class Health:
         """What /diagnostics says now: WARN while the node is inactive, starved or has refused something since."""
         node, session = self._node, self._node.session
         values = {
-            'state': node.state_label, 'model_id': session.engine.model_id if session else 'none',
+            'state': node.state_label,
+            'model_id': session.engine.model_id if session else 'none',
             'device': str(session.engine.device) if session else 'none',
-            'rate_in_hz': self.arrived.hz, 'rate_out_hz': self.served.hz,
-            'frames_in': self.arrived.total, 'frames_out': self.served.total,
+            'rate_in_hz': self.arrived.hz,
+            'rate_out_hz': self.served.hz,
+            'frames_in': self.arrived.total,
+            'frames_out': self.served.total,
             'age_s': {'p50': self.age.p50, 'p95': self.age.p95},
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},
-            'tokens': session.engine.tokens if session else 'none', 'tokens_encoded': self.share.mean,
+            'tokens': session.engine.tokens if session else 'none',
+            'tokens_encoded': self.share.mean,
             'questions_waiting': node.worker.waiting if node.worker else 0,
             'memory_frames': len(session.memory) if session else 0,
-            'dropped': self.counters.snapshot(), 'synchroniser': node.inputs.sync.counts,
+            'dropped': self.counters.snapshot(),
+            'synchroniser': node.inputs.sync.counts,
             'kernel': {choice.op: f'{choice.name} ({choice.reason})' for choice in self.kernels},
             'runtime': f'{self.serving.name} ({self.serving.reason})',
             'process_memory_mib': psutil.Process().memory_info().rss / MIB,
             'device_memory_mib': torch.cuda.memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
-            'last_error': self.last_error or 'none'}
+            'last_error': self.last_error or 'none',
+        }
         return Status(*self._verdict(), values)
 
     def _verdict(self) -> tuple[bytes, str]:

@@ -14,23 +14,21 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros import interfaces, middleware, parameters
-from m3et_ros.ros.anticipation import Anticipations
+from m3et_ros.ros import interfaces, parameters, process
+from m3et_ros.ros.camera.inputs import CameraInputs, Sample
+from m3et_ros.ros.convert import age_s
 from m3et_ros.ros.diagnostics import Diagnostics
 from m3et_ros.ros.health import Health
-from m3et_ros.ros.inputs import CameraInputs, Sample
-from m3et_ros.ros.messages import age_s
-from m3et_ros.ros.perception import Perception
-from m3et_ros.ros.questions import INACTIVE, Questions, outcome
-from m3et_ros.ros.remembering import Remembering
-from m3et_ros.ros.worker import Worker
+from m3et_ros.ros.inference_thread import Worker
+from m3et_ros.ros.outputs import Anticipations, Perception
+from m3et_ros.ros.services import INACTIVE, Questions, Remembering, outcome
 from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.backends.prepared import PLAN
 from m3et_ros.runtime.engine import Engine, View
 from m3et_ros.runtime.selftest import self_test
 from m3et_ros.runtime.session import Session
-from m3et_ros.runtime.shared import Models
+from m3et_ros.runtime.shared_model import Models
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -87,8 +85,10 @@ class ModelNode(LifecycleNode):
             self._halt()
             super().on_deactivate(state)
             return FAILURE
-        self.get_logger().info(f'Active with {self.session.engine.model_id} on {self.session.engine.device} '
-                               f'by {self.session.engine.serving.name}.')
+        self.get_logger().info(
+            f'Active with {self.session.engine.model_id} on {self.session.engine.device} '
+            f'by {self.session.engine.serving.name}.'
+        )
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -142,7 +142,7 @@ class ModelNode(LifecycleNode):
         self.health.runtime(self.session.engine.serving)
         self.worker = Worker(self._see)
         self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
-        middleware.settle()
+        process.settle()
         self.inputs.start()
 
     def _halt(self) -> None:
@@ -168,8 +168,13 @@ class ModelNode(LifecycleNode):
         checkpoint, shared = self._models.open(name, seed=settings.seed)
         engine = Engine(checkpoint, tokens=settings.tokens, adaptive=Adaptive(settings.tokens_threshold), shared=shared)
         plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]
-        engine.prepare(settings.runtime, precision=settings.precision, device=settings.device, plan=plan,
-                       tell=self.get_logger().info)
+        engine.prepare(
+            settings.runtime,
+            precision=settings.precision,
+            device=settings.device,
+            plan=plan,
+            tell=self.get_logger().info,
+        )
         self.health.runtime(engine.serving)
         self.health.kernels = self_test(engine)
         session = Session(engine, memory_frames=settings.memory_frames)
@@ -227,7 +232,7 @@ class ModelNode(LifecycleNode):
         session = self._load(name)
         session.engine.to(self.settings.device)
         self.session = session
-        middleware.settle()
+        process.settle()
         self._perception.start(session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
         return session.engine.model_id
 
@@ -245,7 +250,7 @@ class ModelNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 1 when its parameters are refused."""
-    return middleware.run(ModelNode, args)
+    return process.run(ModelNode, args)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Parameters of a node from one table: declaration, checks, a typed snapshot, the YAML file and the documentation.
 
-    python -m m3et_ros.ros.parameters > config/robot.yaml    # after a change to the table
+python -m m3et_ros.ros.parameters > config/robot.yaml    # after a change to the table
 """
 
 import dataclasses
@@ -89,7 +89,8 @@ class ParameterSpec:
             descriptor.integer_range = [IntegerRange(from_value=self.low, to_value=self.high, step=0)]
         if self.kind is float:
             descriptor.floating_point_range = [
-                FloatingPointRange(from_value=float(self.low), to_value=float(self.high), step=0.0)]
+                FloatingPointRange(from_value=float(self.low), to_value=float(self.high), step=0.0)
+            ]
         return descriptor
 
 
@@ -97,38 +98,86 @@ Table = tuple[ParameterSpec, ...]
 P = ParameterSpec
 
 PARAMETERS: Table = (
-    P('model', 'kitchen', 'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the '
-      'node runs with the service ~/load_model.'),
+    P(
+        'model',
+        'kitchen',
+        'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the '
+        'node runs with the service ~/load_model.',
+    ),
     P('device', 'auto', 'Where the model runs: auto (CUDA where there is one), cpu, cuda or cuda:N.'),
-    P('runtime', 'auto', 'What runs the model: torch as it is; compile, torch compiled ahead, minutes on first use; '
-      'openvino, where installed; cuda, CUDA graphs; auto takes cuda on CUDA and on a CPU openvino where installed. '
-      'One that fails, or disagrees with eager float32, gives way to torch.',
-      choices=('auto', 'torch', 'compile', 'openvino', 'cuda')),
+    P(
+        'runtime',
+        'auto',
+        'What runs the model: torch as it is; compile, torch compiled ahead, minutes on first use; '
+        'openvino, where installed; cuda, CUDA graphs; auto takes cuda on CUDA and on a CPU openvino where installed. '
+        'One that fails, or disagrees with eager float32, gives way to torch.',
+        choices=('auto', 'torch', 'compile', 'openvino', 'cuda'),
+    ),
     P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
-    P('tokens', 'full', 'Which patches of a frame are encoded: full, all of them; adaptive, with runtime torch, those '
-      'that changed and in turn the others, which pays where the camera stands still. A question has the newest frame '
-      'encoded whole; the standing instruction has not.', choices=TOKENS),
-    P('tokens_threshold', 0.1, 'With adaptive tokens, how much a patch must differ on average to be encoded, in '
-      'standardised units: a tenth is about six of 255 grey levels, or 8 cm of depth with the shipped model.', 0, 10),
+    P(
+        'tokens',
+        'full',
+        'Which patches of a frame are encoded: full, all of them; adaptive, with runtime torch, those '
+        'that changed and in turn the others, which pays where the camera stands still. A question has the newest frame '
+        'encoded whole; the standing instruction has not.',
+        choices=TOKENS,
+    ),
+    P(
+        'tokens_threshold',
+        0.1,
+        'With adaptive tokens, how much a patch must differ on average to be encoded, in '
+        'standardised units: a tenth is about six of 255 grey levels, or 8 cm of depth with the shipped model.',
+        0,
+        10,
+    ),
     P('threads', 0, 'CPU threads of the model; 0 leaves the choice to torch.', 0, 64),
-    P('rgb_transport', 'auto', 'How colour arrives; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed '
-      'is published.', choices=('auto', 'raw', 'compressed')),
-    P('depth_transport', 'auto', 'How depth arrives; auto takes whichever is published, none runs on colour alone.',
-      choices=('auto', 'raw', 'compressedDepth', 'none')),
-    P('reliability', 'auto', 'Reliability of image subscriptions; auto follows the publishers.',
-      choices=('auto', 'reliable', 'best_effort')),
+    P(
+        'rgb_transport',
+        'auto',
+        'How colour arrives; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed is published.',
+        choices=('auto', 'raw', 'compressed'),
+    ),
+    P(
+        'depth_transport',
+        'auto',
+        'How depth arrives; auto takes whichever is published, none runs on colour alone.',
+        choices=('auto', 'raw', 'compressedDepth', 'none'),
+    ),
+    P(
+        'reliability',
+        'auto',
+        'Reliability of image subscriptions; auto follows the publishers.',
+        choices=('auto', 'reliable', 'best_effort'),
+    ),
     P('sync_slop_s', 0.02, 'Largest difference in seconds between the stamps of colour and depth of a pair.', 0, 1),
     P('depth_wait_s', 0.1, 'Longest wait in seconds of a colour image for its depth.', 0, 10),
-    P('depth_stall', 'leave_out', 'What happens to colour when depth stops: leave depth out, wait for it, or reuse the '
-      'last depth image.', choices=('leave_out', 'wait', 'reuse')),
-    P('depth_fill', 'auto', 'Whether the model fills holes of measured depth; auto does so with trained weights only.',
-      choices=('auto', 'never', 'always')),
+    P(
+        'depth_stall',
+        'leave_out',
+        'What happens to colour when depth stops: leave depth out, wait for it, or reuse the last depth image.',
+        choices=('leave_out', 'wait', 'reuse'),
+    ),
+    P(
+        'depth_fill',
+        'auto',
+        'Whether the model fills holes of measured depth; auto does so with trained weights only.',
+        choices=('auto', 'never', 'always'),
+    ),
     P('instruction', '', 'What the robot is asked to attend to until an instruction arrives by topic.', live=True),
-    P('answer_mode', 'classify', 'How questions are answered: classify picks among the known answers, generate writes '
-      'word by word.', choices=('classify', 'generate'), live=True),
-    P('answerer', 'm3et', 'Who answers questions about a frame: m3et itself, or in sentences a model trained with m3et '
-      'train talk; the standing instruction and questions about the episode stay with m3et.',
-      choices=('m3et', 'ml_mamba', 'emma', 'matvlm')),
+    P(
+        'answer_mode',
+        'classify',
+        'How questions are answered: classify picks among the known answers, generate writes word by word.',
+        choices=('classify', 'generate'),
+        live=True,
+    ),
+    P(
+        'answerer',
+        'm3et',
+        'Who answers questions about a frame: m3et itself, or in sentences a model trained with m3et '
+        'train talk; the standing instruction and questions about the episode stay with m3et.',
+        choices=('m3et', 'ml_mamba', 'emma', 'matvlm'),
+    ),
     P('answerer_checkpoint', '', 'Checkpoint folder of the answerer; empty takes the one shipped with the package.'),
     P('max_sentence_tokens', 64, 'Longest answer in tokens of an answerer other than m3et.', 1, 1024),
     P('top_k', 5, 'Candidates listed in answers and anticipations.', 1, 50, live=True),
@@ -136,13 +185,23 @@ PARAMETERS: Table = (
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),
     P('max_question_chars', 1000, 'Longest question in characters that is not refused.', 1, 100_000, live=True),
     P('memory_frames', 8, 'Frames kept of an episode, spread evenly over all of it.', 2, 64),
-    P('memory_file', '', 'File of the services ~/save_memory and ~/restore_memory, such as '
-      '~/kitchen.safetensors; empty refuses them.', live=True),
-    P('silent_topic_s', 5.0, 'Seconds without a message after which a topic is reported as silent; 0 never reports.',
-      0, 3600, live=True),
+    P(
+        'memory_file',
+        '',
+        'File of the services ~/save_memory and ~/restore_memory, such as ~/kitchen.safetensors; empty refuses them.',
+        live=True,
+    ),
+    P(
+        'silent_topic_s',
+        5.0,
+        'Seconds without a message after which a topic is reported as silent; 0 never reports.',
+        0,
+        3600,
+        live=True,
+    ),
     P('overlay_alpha', 0.5, 'Opacity of the segmentation overlay.', 0, 1, live=True),
     P('autostart', False, 'Configure and activate the node by itself, without a lifecycle manager.'),
-    P('seed', 0, 'Seed of random weights, where a model has no trained ones.', 0, 2 ** 31 - 1),
+    P('seed', 0, 'Seed of random weights, where a model has no trained ones.', 0, 2**31 - 1),
 )
 """Parameters of the model node."""
 
@@ -216,14 +275,22 @@ def unknown_overrides(node: Node, table: Table = PARAMETERS, others: Table = ())
 
 def as_yaml(table: Table = PARAMETERS) -> str:
     """The parameter file that sets every parameter of the table to its default."""
-    lines = ['# ros2 launch m3et_ros robot.launch.py    # or, without a ROS installation: m3et robot',
-             '# Every parameter of the model node at its default; written by `python -m m3et_ros.ros.parameters`.',
-             "# '/**' matches the node in every namespace. [live] may be changed while the node runs (ros2 param set).",
-             '/**:', '  ros__parameters:']
+    lines = [
+        '# ros2 launch m3et_ros robot.launch.py    # or, without a ROS installation: m3et robot',
+        '# Every parameter of the model node at its default; written by `python -m m3et_ros.ros.parameters`.',
+        "# '/**' matches the node in every namespace. [live] may be changed while the node runs (ros2 param set).",
+        '/**:',
+        '  ros__parameters:',
+    ]
     for spec in table:
         notes = [spec.description, f'[{spec.allowed}]' if spec.allowed else '', '[live]' if spec.live else '']
-        lines += textwrap.wrap(' '.join(note for note in notes if note), 110, initial_indent='    # ',
-                               subsequent_indent='    # ', break_long_words=False)
+        lines += textwrap.wrap(
+            ' '.join(note for note in notes if note),
+            110,
+            initial_indent='    # ',
+            subsequent_indent='    # ',
+            break_long_words=False,
+        )
         lines.append(f'    {spec.name}: {_literal(spec.default)}')
     return '\n'.join(lines) + '\n'
 
@@ -232,8 +299,10 @@ def as_markdown(table: Table = PARAMETERS) -> str:
     """The table for the documentation."""
     lines = ['| Parameter | Type | Default | Allowed | Live | What it does |', '|---|---|---|---|---|---|']
     for spec in table:
-        lines.append(f'| `{spec.name}` | {KINDS[spec.kind]} | `{_literal(spec.default)}` | {spec.allowed or "any"} | '
-                     f'{"yes" if spec.live else "no"} | {spec.description} |')
+        lines.append(
+            f'| `{spec.name}` | {KINDS[spec.kind]} | `{_literal(spec.default)}` | {spec.allowed or "any"} | '
+            f'{"yes" if spec.live else "no"} | {spec.description} |'
+        )
     return '\n'.join(lines) + '\n'
 
 

@@ -23,13 +23,13 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from m3et_ros.data.bags import BagMessage, BagReader, Topic
+from m3et_ros.data.bags.reader import BagMessage, BagReader, Topic
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros import middleware
-from m3et_ros.ros.clock import Timeline, restamped
-from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.ros import process
+from m3et_ros.ros.convert import stamp_msg
 from m3et_ros.ros.parameters import ParameterSpec as P
 from m3et_ros.ros.parameters import declare, unknown_overrides
+from m3et_ros.ros.replay_clock import Timeline, restamped
 
 CLOCK_TOPIC = '/clock'
 CLOCK_PERIOD_S = 0.02
@@ -54,8 +54,12 @@ PARAMETERS = (
     P('start_s', 0.0, 'Seconds after the first message at which to begin.', 0, 1e9),
     P('publish_clock', True, 'Whether the time of the recording goes out on /clock, for nodes with use_sim_time.'),
     P('wait_for_subscribers', False, 'Whether the first message is held back until somebody subscribes.'),
-    P('reliability', 'auto', 'Reliability of the publishers; auto offers what was recorded, or else reliable.',
-      choices=('auto', 'reliable', 'best_effort')),
+    P(
+        'reliability',
+        'auto',
+        'Reliability of the publishers; auto offers what was recorded, or else reliable.',
+        choices=('auto', 'reliable', 'best_effort'),
+    ),
     P('restamp', False, 'Whether header stamps and /clock are moved to the wall clock, as if the camera ran now.'),
 )
 """Parameters of the node beside the list `topics`."""
@@ -86,7 +90,8 @@ class ReplayNode(Node):
         super().__init__('replay_node', **kwargs)
         self.options = declare(self, PARAMETERS)
         self.topics = self.declare_parameter(
-            'topics', ['all'], ParameterDescriptor(description=TOPICS, read_only=True)).value
+            'topics', ['all'], ParameterDescriptor(description=TOPICS, read_only=True)
+        ).value
         for sentence in unknown_overrides(self, PARAMETERS):
             self.get_logger().warning(sentence)
         if not self.options.path:
@@ -149,16 +154,21 @@ class ReplayNode(Node):
         if unknown:
             self.get_logger().warning(f'not played, since their message packages are missing: {", ".join(unknown)}')
         if not any(self.bag.topics[name].count for name in players):
-            raise InputError('bag_empty', f'{self.bag.path} holds no message that can be played; it has the topics '
-                             f'{", ".join(self.bag.topics) or "none"}')
+            raise InputError(
+                'bag_empty',
+                f'{self.bag.path} holds no message that can be played; it has the topics '
+                f'{", ".join(self.bag.topics) or "none"}',
+            )
         return players
 
     def _qos(self, topic: Topic) -> QoSProfile:
         asked = self.options.reliability
         reliable = topic.reliable is not False if asked == 'auto' else asked == 'reliable'
         return QoSProfile(
-            depth=HISTORY, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE)
+            depth=HISTORY,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE,
+        )
 
     def _await_subscribers(self) -> None:
         """Wait until somebody listens and no further subscriber has come for a moment."""
@@ -196,8 +206,10 @@ class ReplayNode(Node):
             self._spun = time.monotonic()
         if not self._late and time.monotonic() - due > LATE_S:
             self._late = True
-            self.get_logger().warning(f'this machine cannot play the bag at rate {self.options.rate:g}; messages go '
-                                      'out late, but none is left out: choose a lower rate or fewer topics')
+            self.get_logger().warning(
+                f'this machine cannot play the bag at rate {self.options.rate:g}; messages go '
+                'out late, but none is left out: choose a lower rate or fewer topics'
+            )
 
     def _tick(self, stamp_ns: int) -> None:
         """Publish the time, unless it was published already."""
@@ -242,7 +254,7 @@ def _begins_with_header(message: type) -> bool:
 
 def main(args: list[str] | None = None) -> int:
     """Play a bag and return the exit code."""
-    return middleware.run(ReplayNode, args, serve=ReplayNode.play)
+    return process.run(ReplayNode, args, serve=ReplayNode.play)
 
 
 if __name__ == '__main__':

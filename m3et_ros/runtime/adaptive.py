@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m3et_ros.data.types import Frame
-from m3et_ros.models.adapters import patchify
-from m3et_ros.models.encoded import Held, Sight
-from m3et_ros.models.m3et import M3ET
+from m3et_ros.data.frame import Frame
+from m3et_ros.models.m3et.adapters import patchify
+from m3et_ros.models.m3et.encoding import Held, Sight
+from m3et_ros.models.m3et.model import M3ET
 
 TOKENS = ('full', 'adaptive')
 """What the parameter `tokens` may be."""
@@ -37,16 +37,16 @@ class Adaptive:
 
     # Mean absolute difference of a patch from what it was when it was last encoded, in standardised colours or depth,
     # above which it has changed: 0..10. A grey level of 255 is 0.017; 0.8 m of the kitchen's depth is 1.
-    threshold: float = .1
+    threshold: float = 0.1
     # Share of all tokens that is encoded of every frame beside the changed ones, the oldest first: 0..1. None gets
     # older than its inverse, rounded up, in frames; 0 lets them grow old.
     refresh: float = 1 / 16
     # Share of changed tokens above which the frame is encoded whole: 0..1.
-    whole_above: float = .6
+    whole_above: float = 0.6
     # Numbers of encoded tokens are rounded up to this many parts of all, so that shapes are few: 1..64.
     parts: int = 16
     # Seconds between two frames above which the later one is encoded whole: above 0.
-    gap_s: float = 1.
+    gap_s: float = 1.0
 
     def __post_init__(self):
         for name, low, high in (('threshold', 0, 10), ('refresh', 0, 1), ('whole_above', 0, 1), ('parts', 1, 64)):
@@ -82,7 +82,7 @@ def places_to_encode(changed: Tensor, age: Tensor, settings: Adaptive) -> Tensor
 
 def patch_pixels(chosen: Tensor, patch: int) -> Tensor:
     """Patches (n,) bool of a square image as its pixels (S, S) bool."""
-    side = int(len(chosen) ** .5)
+    side = int(len(chosen) ** 0.5)
     return chosen.view(side, side).repeat_interleave(patch, 0).repeat_interleave(patch, 1)
 
 
@@ -123,7 +123,7 @@ class Follower:
         step = frame.stamp_ns - self._last_ns
         if self._held is None or like != self._like or not 0 <= step <= self.settings.gap_s * 1e9:
             self._whole(inputs)
-            share = 1.
+            share = 1.0
         else:
             share = self._go_on(inputs)
         self._like, self._last_ns = like, frame.stamp_ns
@@ -155,10 +155,10 @@ class Follower:
         places = places_to_encode(changed > self.settings.threshold, self._age, self.settings)
         self._age += 1
         if not len(places):
-            return 0.
+            return 0.0
         if len(places) == len(changed):
             self._whole(inputs)
-            return 1.
+            return 1.0
         self._held = self._model.see_anew(inputs, places, self._held)
         self._age[places] = 0
         for (m, image), fresh in zip(inputs.items(), (self._age == 0).split(n)):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
+from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.talk_checkpoint import TalkCheckpoint, load_talk
-from m3et_ros.models.generation import Sampling
-from m3et_ros.models.talk import VARIANTS, vision_width
+from m3et_ros.models.vlm.generation import Sampling
+from m3et_ros.models.vlm.variants import VARIANTS, vision_width
 from m3et_ros.runtime.engine import Engine, View
-from m3et_ros.runtime.models import SHIPPED
+from m3et_ros.runtime.open_model import SHIPPED
 
 M3ET = 'm3et'
 ANSWERERS = (M3ET, *VARIANTS)
@@ -51,7 +51,7 @@ class Answerer:
         self._model.to(self._engine.device)  # where the engine went meanwhile
         features = self._engine.visual_tokens(view, *self._grid)
         ids, mask = self._tokenizer.encode([question], len(self._tokenizer.spans(question)) + 3)
-        prompt = ids[:, :int(mask.sum())].to(self._engine.device)
+        prompt = ids[:, : int(mask.sum())].to(self._engine.device)
         steps = self._model.generate(features, prompt, sampling=Sampling(max_tokens, (self._tokenizer.sep,)))
         tokens: list[int] = []
         while True:
@@ -85,16 +85,23 @@ def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
         raise InputError('answerer', f'There is no answerer {name!r}; give one of {", ".join(ANSWERERS)}.')
     if name == M3ET:
         if where:
-            raise InputError('answerer', f'The answerer is m3et, which has no checkpoint of its own; leave {where} '
-                             'out or name the variant that it holds.')
+            raise InputError(
+                'answerer',
+                f'The answerer is m3et, which has no checkpoint of its own; leave {where} '
+                'out or name the variant that it holds.',
+            )
         return None
     folder = Path(where) if where else SHIPPED_TALK
     if not where and not folder.is_dir():
-        raise InputError('model_missing', f'No {name} is shipped with this version; train one with m3et train talk and '
-                         'give its folder.')
+        raise InputError(
+            'model_missing',
+            f'No {name} is shipped with this version; train one with m3et train talk and give its folder.',
+        )
     checkpoint = load_talk(folder)
     if checkpoint.config.variant != name:
         what = folder if where else 'What is shipped'
-        raise InputError('answerer', f'{what} holds a {checkpoint.config.variant} and {name} was asked for; give that '
-                         'name or another folder.')
+        raise InputError(
+            'answerer',
+            f'{what} holds a {checkpoint.config.variant} and {name} was asked for; give that name or another folder.',
+        )
     return Answerer(checkpoint, engine)

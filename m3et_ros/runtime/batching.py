@@ -101,9 +101,11 @@ class Batcher:
         with self._changed:
             oldest = self._waiting[0]
             left = oldest.came_s + self._window_s - time.monotonic()
-            self._changed.wait_for(lambda: oldest.passed_over
-                                   or len(self._waiting) >= min(self._most, max(1, self.clients)), max(0., left))
-            group = [call for call in self._waiting if call.key == oldest.key][:self._most]
+            self._changed.wait_for(
+                lambda: oldest.passed_over or len(self._waiting) >= min(self._most, max(1, self.clients)),
+                max(0.0, left),
+            )
+            group = [call for call in self._waiting if call.key == oldest.key][: self._most]
             self._waiting = deque(call for call in self._waiting if call not in group)
             for call in self._waiting:
                 call.passed_over = True

@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data import preprocess
+from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
-from m3et_ros.models.encoded import Encoded, Sight, join_frames
-from m3et_ros.models.talk import visual_tokens
-from m3et_ros.runtime import preprocess
-from m3et_ros.runtime.actions import ActionStream
+from m3et_ros.data.frame import Frame
+from m3et_ros.models.m3et.encoding import Encoded, Sight, join_frames
+from m3et_ros.models.vlm.variants import visual_tokens
+from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import TOKENS, Adaptive, Follower
 from m3et_ros.runtime.backends.prepared import DTYPES, PLAN, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
-from m3et_ros.runtime.shared import Shared
+from m3et_ros.runtime.shared_model import Shared
 
 LOG = logging.getLogger(__name__)
 
@@ -58,8 +58,16 @@ class View:
 class Engine:
     """One checkpoint on one device."""
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = 'cpu', precision: str = 'float32',
-                 tokens: str = 'full', adaptive: Adaptive | None = None, shared: Shared | None = None):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = 'cpu',
+        precision: str = 'float32',
+        tokens: str = 'full',
+        adaptive: Adaptive | None = None,
+        shared: Shared | None = None,
+    ):
         """Place the checkpoint.
 
         Args:
@@ -109,8 +117,11 @@ class Engine:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError('device', f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or '
-                             'cuda:N, and see m3et doctor.') from error
+            raise InputError(
+                'device',
+                f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or '
+                'cuda:N, and see m3et doctor.',
+            ) from error
         if self._shared is None:
             self._model.to(device=self.device, dtype=self.dtype)
         else:
@@ -123,8 +134,15 @@ class Engine:
         if self._wanted is not None and self._wanted[0] == self.device.type:
             self._wanted[1]()
 
-    def prepare(self, runtime: str, *, precision: str = 'float32', device: str = 'cpu',
-                plan: Sequence[Sequence[str]] = PLAN, tell: Callable[[str], None] = LOG.info) -> Serving:
+    def prepare(
+        self,
+        runtime: str,
+        *,
+        precision: str = 'float32',
+        device: str = 'cpu',
+        plan: Sequence[Sequence[str]] = PLAN,
+        tell: Callable[[str], None] = LOG.info,
+    ) -> Serving:
         """Let a runtime serve: now on the CPU, when the model gets there on CUDA.
 
         Args:
@@ -149,15 +167,20 @@ class Engine:
 
         def build() -> None:
             self._wanted = None
-            self._graphs, self.serving = prepare(self._model, runtime, precision=precision, device=target, plan=plan,
-                                                 tell=tell)
+            self._graphs, self.serving = prepare(
+                self._model, runtime, precision=precision, device=target, plan=plan, tell=tell
+            )
             # Graphs take and give float32 whatever they calculate in; so does what torch adds to them.
             if self._graphs is None:
                 self.dtype = DTYPES[precision]
                 self.to(str(self.device))
             elif self._follower is not None:
-                LOG.warning('Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
-                            'are fixed; set runtime to torch, or tokens to full.', self.serving.name)
+                LOG.warning(
+                    'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
+                    'are fixed; set runtime to torch, or tokens to full.',
+                    self.serving.name,
+                )
+
         self._wanted = target, build
         if target == self.device.type:
             build()
@@ -205,7 +228,8 @@ class Engine:
         predicted, measured = found.get('depth'), view.frame.depth
         return Reconstruction(
             preprocess.depth_output(predicted, view.scale, measured, shape, decode_depth) if depth else None,
-            preprocess.mask_output(found['semseg'], self.config.image_size, shape) if mask else None)
+            preprocess.mask_output(found['semseg'], self.config.image_size, shape) if mask else None,
+        )
 
     def reconstruct_rgb(self, view: View):
         """What the encoder understood of the colours: (S, S, 3) uint8."""

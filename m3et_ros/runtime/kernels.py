@@ -52,20 +52,26 @@ def build() -> Path:
     if path.exists():
         return path
     if program is None:
-        raise InputError('no_compiler', 'There is no C++ compiler; install g++ (apt-get install g++) or name one in '
-                         'the environment variable CXX. The package runs without these kernels.')
+        raise InputError(
+            'no_compiler',
+            'There is no C++ compiler; install g++ (apt-get install g++) or name one in '
+            'the environment variable CXX. The package runs without these kernels.',
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f'.{os.getpid()}.part')
     try:
-        subprocess.run([program, *FLAGS, str(SOURCE), '-o', str(part)], check=True, capture_output=True, text=True,
-                       timeout=LIMIT_S)
+        subprocess.run(
+            [program, *FLAGS, str(SOURCE), '-o', str(part)], check=True, capture_output=True, text=True, timeout=LIMIT_S
+        )
         native.load(str(part))  # a library that this machine cannot open is not kept
         native.unload()
         part.replace(path)
     except (subprocess.SubprocessError, OSError) as error:
         said = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()
-        raise InputError('kernel_build', f'{program} could not build the kernels ({said[0] if said else error}); the '
-                         'package runs without them.') from error
+        raise InputError(
+            'kernel_build',
+            f'{program} could not build the kernels ({said[0] if said else error}); the package runs without them.',
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -10,24 +10,22 @@ minute does, either way.
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from m3et_ros.data.checkpoint import Checkpoint
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.class_names import Reading
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.reading import Reading
-from m3et_ros.models.encoded import Sight
-from m3et_ros.models.episode import EpisodeState
-from m3et_ros.models.eye import patch_features
-from m3et_ros.models.frame_token import GUIDES, frame_token
-from m3et_ros.runtime.pace import Pace
+from m3et_ros.models.actions.frame_token import GUIDES, frame_token
+from m3et_ros.models.episode.model import EpisodeState
+from m3et_ros.models.episode.percepts import patch_features
+from m3et_ros.models.m3et.encoding import Sight
+from m3et_ros.runtime.frame_rate import Pace
 from m3et_ros.runtime.results import Ranked
-
-Item = TypeVar('Item')
 
 
 class EpisodeMemory:
@@ -119,16 +117,23 @@ class EpisodeMemory:
             InputError: it cannot be written; a file that was there stays.
         """
         parts = {str(i): part.cpu().contiguous() for i, part in enumerate(_leaves(self._state))}
-        told = {'model': self._model_id, 'frames': self.frames, 'first_ns': self.first_ns, 'last_ns': self.last_ns,
-                'due_ns': self._pace.due_ns}
+        told = {
+            'model': self._model_id,
+            'frames': self.frames,
+            'first_ns': self.first_ns,
+            'last_ns': self.last_ns,
+            'due_ns': self._pace.due_ns,
+        }
         new = path.with_name(f'{path.name}.new')
         try:
             save_file(parts, new, metadata={'memory': json.dumps(told)})
             new.replace(path)
         except (OSError, SafetensorError) as error:
             new.unlink(missing_ok=True)
-            raise InputError('memory_unwritable', f'The memory cannot be written to {path} ({error}); give another '
-                             'place or make room.') from error
+            raise InputError(
+                'memory_unwritable',
+                f'The memory cannot be written to {path} ({error}); give another place or make room.',
+            ) from error
 
     def restore(self, path: Path) -> None:
         """Go on from what was saved.
@@ -144,12 +149,17 @@ class EpisodeMemory:
             frames, first_ns, last_ns = (int(told[name]) for name in ('frames', 'first_ns', 'last_ns'))
             due_ns, model = float(told['due_ns']), told['model']
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise InputError('memory_damaged', f'{path} holds no memory ({type(error).__name__}: {error}); give a file '
-                             'that was saved.') from error
+            raise InputError(
+                'memory_damaged',
+                f'{path} holds no memory ({type(error).__name__}: {error}); give a file that was saved.',
+            ) from error
         fits = all(new.shape == old.shape and new.dtype == old.dtype for new, old in zip(parts, leaves))
         if model != self._model_id or not fits:
-            raise InputError('memory_foreign', f'{path} is the memory of {model} and this is {self._model_id}; restore '
-                             'it with the model that it was saved with.')
+            raise InputError(
+                'memory_foreign',
+                f'{path} is the memory of {model} and this is {self._model_id}; restore '
+                'it with the model that it was saved with.',
+            )
         device = self._state.slots.device
         self._state = _filled(self._state, iter([part.to(device) for part in parts]))
         self.frames, self.first_ns, self.last_ns, self._pace.due_ns = frames, first_ns, last_ns, due_ns
@@ -166,44 +176,3 @@ def _filled(like: Any, leaves: Iterator[Tensor]) -> Any:
         return next(leaves)
     parts = [_filled(part, leaves) for part in like]
     return type(like)(*parts) if hasattr(like, '_fields') else tuple(parts)
-
-
-class Comb(Generic[Item]):
-    """An evenly spaced sample of everything remembered, never more than `capacity` items, the newest always among them.
-
-    Raises:
-        ValueError: capacity is below 2.
-    """
-
-    def __init__(self, capacity: int = 8):
-        if capacity < 2:
-            raise ValueError(f'capacity is {capacity}; give 2 or more, so that the episode has a beginning and an end')
-        self.capacity = capacity
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self.seen = 0
-        self._stride = 1
-        self._comb: list[Item] = []
-        self._newest: Item | None = None
-
-    def remember(self, item: Item) -> None:
-        """Take in the next item of the episode."""
-        if self.seen % self._stride == 0:
-            self._comb.append(item)
-        # One place is kept for the newest, which may stand between two teeth of the comb.
-        if len(self._comb) == self.capacity:
-            self._comb = self._comb[::2]
-            self._stride *= 2
-        self._newest = item
-        self.seen += 1
-
-    def __iter__(self) -> Iterator[Item]:
-        """Oldest first."""
-        yield from self._comb
-        if self._newest is not None and (not self._comb or self._comb[-1] is not self._newest):
-            yield self._newest
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

@@ -6,8 +6,8 @@ import numpy as np
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import KernelChoice, describe
+from m3et_ros.runtime.backends.probe import golden_frame
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.golden import golden_frame
 
 LOG = logging.getLogger(__name__)
 __all__ = ['golden_frame', 'self_test']
@@ -24,8 +24,11 @@ def self_test(engine: Engine) -> list[KernelChoice]:
     result = engine.reconstruct(view)
     tokens = view.encoded.stages[-1]
     if not bool(tokens.isfinite().all()) or (engine.trained and not np.isfinite(result.depth).any()):
-        raise InputError('model_not_finite', f'The model {engine.model_id} gives values that are not finite on the '
-                         'self-test picture; its weights are damaged or the precision is too low: use float32 or '
-                         'another checkpoint.')
+        raise InputError(
+            'model_not_finite',
+            f'The model {engine.model_id} gives values that are not finite on the '
+            'self-test picture; its weights are damaged or the precision is too low: use float32 or '
+            'another checkpoint.',
+        )
     engine.reset_actions()
     return kernels

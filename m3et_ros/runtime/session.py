@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
+from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.answerer import Answerer
 from m3et_ros.runtime.engine import Engine, View
-from m3et_ros.runtime.memory import Comb, EpisodeMemory
+from m3et_ros.runtime.frame_comb import Comb
+from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
 
 LOG = logging.getLogger(__name__)
@@ -25,8 +26,11 @@ def checked_question(question: str, limit: int) -> str:
     if not text:
         raise InputError('question_empty', 'The question is empty; ask something, such as "What is on the table?".')
     if len(text) > limit:
-        raise InputError('question_long', f'The question has {len(text)} characters and at most {limit} are read; '
-                         'shorten it or raise max_question_chars.')
+        raise InputError(
+            'question_long',
+            f'The question has {len(text)} characters and at most {limit} are read; '
+            'shorten it or raise max_question_chars.',
+        )
     return text
 
 
@@ -63,8 +67,9 @@ class Session:
         self.memory: Comb[View] = Comb(memory_frames)
         self._comb = comb
         if engine.memory is None:
-            LOG.info('%s has no memory of episodes: questions about them rest on %d frames.', engine.model_id,
-                     memory_frames)
+            LOG.info(
+                '%s has no memory of episodes: questions about them rest on %d frames.', engine.model_id, memory_frames
+            )
 
     @property
     def remembers(self) -> bool:
@@ -78,8 +83,11 @@ class Session:
             InputError: the model keeps a few frames instead.
         """
         if not self.remembers:
-            raise InputError('memory_none', f'{self.engine.model_id} has no memory that could be saved, only frames; '
-                             'load a model that has one, such as kitchen.')
+            raise InputError(
+                'memory_none',
+                f'{self.engine.model_id} has no memory that could be saved, only frames; '
+                'load a model that has one, such as kitchen.',
+            )
         return self.engine.memory
 
     def see(self, frame: Frame) -> View:
@@ -119,8 +127,9 @@ class Session:
             raise InputError('no_frame', 'No image has arrived yet; check the camera topic or send an image along.')
         return list(self.memory) if scope == 'episode' and not self.remembers else [self.newest]
 
-    def ask(self, question: str, views: list[View], *, scope: str, top_k: int, mode: str = 'classify',
-            max_tokens: int = 8) -> Reply:
+    def ask(
+        self, question: str, views: list[View], *, scope: str, top_k: int, mode: str = 'classify', max_tokens: int = 8
+    ) -> Reply:
         """Answer a question about views.
 
         Args:
@@ -146,8 +155,11 @@ class Session:
             yield self._recalled(question, 1, start)
             return
         text, confidence = '', 1.0
-        writer = self.engine.write(question, views, max_tokens=max_tokens) if not self.tells(scope) else (
-            self.answerer.write(question, views[-1], max_tokens=max_tokens))
+        writer = (
+            self.engine.write(question, views, max_tokens=max_tokens)
+            if not self.tells(scope)
+            else (self.answerer.write(question, views[-1], max_tokens=max_tokens))
+        )
         for text, probability in writer:
             confidence *= probability
             yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
@@ -160,8 +172,17 @@ class Session:
     def _recalled(self, question: str, top_k: int, start: float) -> Reply:
         """Answer from the memory; frames and span are those that it has taken in."""
         ranked, memory = self.engine.recall(question, top_k=top_k), self.engine.memory
-        return Reply(question, ranked[0].label, ranked[0].score, ranked, 'episode', memory.frames, memory.first_ns,
-                     memory.last_ns, time.perf_counter() - start)
+        return Reply(
+            question,
+            ranked[0].label,
+            ranked[0].score,
+            ranked,
+            'episode',
+            memory.frames,
+            memory.first_ns,
+            memory.last_ns,
+            time.perf_counter() - start,
+        )
 
     def tells(self, scope: str) -> bool:
         """Whether the answerer beside M3ET answers: questions about frames; what was before, M3ET alone knows."""
@@ -173,5 +194,14 @@ class Session:
 
     @staticmethod
     def _reply(question: str, views: list[View], scope: str, ranked: tuple[Ranked, ...], start: float) -> Reply:
-        return Reply(question, ranked[0].label, ranked[0].score, ranked, scope, len(views), views[0].frame.stamp_ns,
-                     views[-1].frame.stamp_ns, time.perf_counter() - start)
+        return Reply(
+            question,
+            ranked[0].label,
+            ranked[0].score,
+            ranked,
+            scope,
+            len(views),
+            views[0].frame.stamp_ns,
+            views[-1].frame.stamp_ns,
+            time.perf_counter() - start,
+        )

@@ -18,14 +18,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from m3et_ros.data.action_questions import (LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, Pair, after, filled,
-                                            given)
-from m3et_ros.data.kitchen.episodes import EpisodeFrames
+from m3et_ros.data.action_questions import (
+    LAST,
+    LAST_GIVEN,
+    NEXT,
+    NEXT_GIVEN,
+    NOW,
+    NOW_GIVEN,
+    Pair,
+    after,
+    filled,
+    given,
+)
+from m3et_ros.data.frame import Labels
+from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.data.types import Labels
-from m3et_ros.models.mambavl import MambaVL
+from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.training.loop import Outcome, Sitting, Trainer
-from m3et_ros.training.plan import Plan
+from m3et_ros.training.recipe import Plan
 
 TASKS = ('now', 'next', 'last')
 
@@ -63,10 +73,25 @@ class Windows(Dataset[Window]):
         ValueError: no episode is long enough.
     """
 
-    def __init__(self, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], labels: Labels, *, length: int = 100,
-                 asked: int = 50, ask: bool = True, seed: int = 0):
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        episodes: Sequence[EpisodeFrames],
+        labels: Labels,
+        *,
+        length: int = 100,
+        asked: int = 50,
+        ask: bool = True,
+        seed: int = 0,
+    ):
         self.tokens, self.labels, self.frames, self.asked, self.ask, self.seed = (
-            tokens, labels, length, min(asked, length), ask, seed)
+            tokens,
+            labels,
+            length,
+            min(asked, length),
+            ask,
+            seed,
+        )
         self.episodes = [episode for episode in episodes if len(episode.stamps) >= length and episode.actions]
         if not self.episodes:
             raise ValueError(f'no episode has {length} frames and an action; give longer ones')
@@ -84,12 +109,21 @@ class Windows(Dataset[Window]):
         now, following, last = (table[start + places] for table in (episode.now(), episode.next(), episode.last()))
         pairs = np.array([(action.verb, action.noun) for action in episode.actions] + [(-1, -1)])
         stamps = episode.stamps[start + places]
-        asked = ([self._of_now(episode, number, rng) for number in now]
-                 + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps)]
-                 + [self._of_last(episode, number, rng) for number in last])
+        asked = (
+            [self._of_now(episode, number, rng) for number in now]
+            + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps)]
+            + [self._of_last(episode, number, rng) for number in last]
+        )
         first = episode.first + start
-        return Window(self.tokens[first:first + self.frames], places, pairs[now], pairs[following], pairs[last],
-                      tuple(asked) if self.ask else (('', ''),) * len(asked), f'seed {episode.name} frame {start}')
+        return Window(
+            self.tokens[first : first + self.frames],
+            places,
+            pairs[now],
+            pairs[following],
+            pairs[last],
+            tuple(asked) if self.ask else (('', ''),) * len(asked),
+            f'seed {episode.name} frame {start}',
+        )
 
     def _of_now(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
         """The generic pair, the noun asked for given the verb, or the paper's forms, filled or masked."""
@@ -112,10 +146,9 @@ class Windows(Dataset[Window]):
             return NEXT
         return after((self.labels.verbs[over[-1].verb], self.labels.nouns[over[-1].noun]))
 
-
     def _of_last(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
         """The generic pair, or the noun asked for given the verb."""
-        if number < 0 or rng.random() < .5:
+        if number < 0 or rng.random() < 0.5:
             return LAST
         return given(LAST_GIVEN, self.labels.verbs[episode.actions[number].verb]), LAST[1]
 
@@ -170,13 +203,20 @@ class Act(Plan):
         seen = model.follow(tokens * kept.to(tokens.device) / (1 - self.dropout))
         seen = seen.gather(1, batch['places'][..., None].expand(-1, -1, seen.shape[-1]))
         # As the questions stand: of each window one task after the other.
-        verbs, nouns = model.classify(seen.repeat(1, len(TASKS), 1).flatten(0, 1), batch['noun_ids'], batch['verb_ids'],
-                                      batch['noun_mask'], batch['verb_mask'], asked=batch['asked'])
+        verbs, nouns = model.classify(
+            seen.repeat(1, len(TASKS), 1).flatten(0, 1),
+            batch['noun_ids'],
+            batch['verb_ids'],
+            batch['noun_mask'],
+            batch['verb_mask'],
+            asked=batch['asked'],
+        )
         targets = torch.cat([batch[task] for task in TASKS], 1)
         found = {}
         for place, (kind, logits) in enumerate((('verb', verbs), ('noun', nouns))):
-            errors = F.cross_entropy(logits, targets[..., place].flatten(), ignore_index=-1, reduction='none',
-                                     label_smoothing=self.smoothing).view(targets.shape[:2])
+            errors = F.cross_entropy(
+                logits, targets[..., place].flatten(), ignore_index=-1, reduction='none', label_smoothing=self.smoothing
+            ).view(targets.shape[:2])
             there = (targets[..., place] >= 0).float()
             for task, error, counted in zip(TASKS, errors.chunk(len(TASKS), 1), there.chunk(len(TASKS), 1)):
                 found[f'{task}_{kind}'] = (error * counted).sum() / counted.sum().clamp(min=1)
@@ -210,9 +250,19 @@ def count_follows(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
     head.follows.copy_(torch.from_numpy(after_each))
 
 
-def train_head(head: MambaVL, data: Windows, tokenizer: Tokenizer, length: int, folder: Path, *, recipe: Act = Act(),
-               seed: int = 0, sitting: Sitting = Sitting(), tell: Callable[[dict], None] = lambda entry: None,
-               stop: Callable[[], bool] = lambda: False) -> tuple[Outcome, nn.Module, bool]:
+def train_head(
+    head: MambaVL,
+    data: Windows,
+    tokenizer: Tokenizer,
+    length: int,
+    folder: Path,
+    *,
+    recipe: Act = Act(),
+    seed: int = 0,
+    sitting: Sitting = Sitting(),
+    tell: Callable[[dict], None] = lambda entry: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Outcome, nn.Module, bool]:
     """Train an action head in place, for one sitting; arguments and result as of recipes.run.
 
     Args:
@@ -226,3 +276,54 @@ def train_head(head: MambaVL, data: Windows, tokenizer: Tokenizer, length: int, 
     trainer = Trainer(recipe, head, data, CollateWindows(tokenizer, length), Path(folder), seed=seed, sitting=sitting)
     outcome = trainer.run(tell, stop)
     return outcome, trainer.delivered, trainer.accelerator.is_main_process
+
+
+# MERGED m3et_ros/training/busy: Whether anything is being done at all: what an action head is taught last, on top of all that it has learnt.
+#
+# MERGED Between two actions a head names the likeliest all the same. So a small layer learns, from every frame of the episodes
+# MERGED and with the rest of the head as it is, to tell frames within an action from those between two.
+PASSES, BATCH, LR, WEIGHT_DECAY = 12, 512, 1e-3, 0.05
+
+
+def frames_seen(head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames]) -> tuple[Tensor, Tensor]:
+    """What the head has seen after each frame (F, d), and whether an action is under way there (F,) bool."""
+    device, seen = head.A_log.device, []
+    with torch.no_grad():
+        for episode in episodes:
+            clip = torch.from_numpy(np.array(tokens[episode.first : episode.first + len(episode.stamps)])).float()
+            seen.append(head.follow(clip.to(device)[None])[0])
+    under_way = np.concatenate([episode.now() >= 0 for episode in episodes])
+    return torch.cat(seen), torch.from_numpy(under_way).to(device)
+
+
+def teach_busy(head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], *, seed: int = 0) -> float:
+    """Teach it to a trained head in place; nothing else of the head changes.
+
+    Args:
+        head: built with busy > 0.
+        tokens: of all frames (training.watched), (F, d_in).
+        episodes: of these frames, of training.
+        seed: of the layer's weights and the order.
+
+    Returns:
+        Cross-entropy of the last pass, nats.
+    """
+    head.eval()
+    head.busy_head.requires_grad_(True)
+    seen, under_way = frames_seen(head, tokens, episodes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in head.busy_head:
+            if hasattr(layer, 'reset_parameters'):
+                layer.reset_parameters()
+        optimiser = torch.optim.AdamW(head.busy_head.parameters(), LR, weight_decay=WEIGHT_DECAY)
+        for _ in range(PASSES):
+            losses = []
+            for some in torch.randperm(len(seen)).to(seen.device).split(BATCH):
+                loss = F.binary_cross_entropy_with_logits(head.busy(seen[some]), under_way[some].float())
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                losses.append(loss.item())
+    head.busy_head.requires_grad_(False)
+    return float(np.mean(losses))

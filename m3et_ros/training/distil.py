@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.attention_mamba import AttentionMamba2
 from m3et_ros.layers.causal import repeated
-from m3et_ros.models.checks import check_choice, check_number, check_switch
-from m3et_ros.models.m3et import M3ET
-from m3et_ros.models.visual_language import VisualLanguageModel
+from m3et_ros.layers.mamba import AttentionMamba2
+from m3et_ros.models.config_checks import check_choice, check_number, check_switch
+from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.vlm.model import VisualLanguageModel
 
 PROB_KINDS = ('kl', 'reverse', 'js', 'l2', 'hard')
 LAYER_KINDS = ('l2', 'kl')
@@ -103,9 +103,16 @@ class Watch:
             self._hooks.pop().remove()
 
 
-def distil(teacher: nn.Module, student: nn.Module, run: Callable[[nn.Module], Tensor], *, config: DistilConfig,
-           labels: Tensor | None = None, counted: Tensor | None = None,
-           places: Sequence[int] | None = None) -> dict[str, Tensor]:
+def distil(
+    teacher: nn.Module,
+    student: nn.Module,
+    run: Callable[[nn.Module], Tensor],
+    *,
+    config: DistilConfig,
+    labels: Tensor | None = None,
+    counted: Tensor | None = None,
+    places: Sequence[int] | None = None,
+) -> dict[str, Tensor]:
     """One step's losses: the teacher runs once, without gradients, the student once and its replaced layers twice.
 
     Args:
@@ -130,13 +137,20 @@ def distil(teacher: nn.Module, student: nn.Module, run: Callable[[nn.Module], Te
     with torch.no_grad(), Watch(stack(teacher), places or ()) as watch:
         wanted = run(teacher)
     if config.layer:
-        found['layer'] = teacher_fed_loss(layers, watch.calls, kind=config.layer_kind, reduction=config.reduction,
-                                          pads=config.pads)
+        found['layer'] = teacher_fed_loss(
+            layers, watch.calls, kind=config.layer_kind, reduction=config.reduction, pads=config.pads
+        )
     if config.prob or config.ce:
         logits = run(student)
     if config.prob:
-        found['prob'] = prob_loss(logits, wanted, counted=counted, kind=config.prob_kind,
-                                  temperature=config.temperature, reduction=config.reduction)
+        found['prob'] = prob_loss(
+            logits,
+            wanted,
+            counted=counted,
+            kind=config.prob_kind,
+            temperature=config.temperature,
+            reduction=config.reduction,
+        )
     if config.ce:
         if labels is None:
             raise ValueError('ce has a weight but there are no labels; give labels, or ce = 0')
@@ -145,8 +159,14 @@ def distil(teacher: nn.Module, student: nn.Module, run: Callable[[nn.Module], Te
     return {'total': total, **found}
 
 
-def teacher_fed_loss(layers: Sequence[nn.Module], calls: Mapping[int, Sequence[Call]], *, kind: str = 'l2',
-                     reduction: str = 'token', pads: bool = False) -> Tensor:
+def teacher_fed_loss(
+    layers: Sequence[nn.Module],
+    calls: Mapping[int, Sequence[Call]],
+    *,
+    kind: str = 'l2',
+    reduction: str = 'token',
+    pads: bool = False,
+) -> Tensor:
     """L_layer: the sum over layers and calls of how far a layer is from the teacher's, fed with the teacher's input.
 
     A call that goes on from an earlier one's state goes on from this layer's own state after that call.
@@ -172,8 +192,9 @@ def _before(call: Call, states: Mapping[int, Any]) -> Any:
     return found
 
 
-def layer_loss(student: Tensor, teacher: Tensor, *, counted: Tensor | None = None, kind: str = 'l2',
-               reduction: str = 'token') -> Tensor:
+def layer_loss(
+    student: Tensor, teacher: Tensor, *, counted: Tensor | None = None, kind: str = 'l2', reduction: str = 'token'
+) -> Tensor:
     """Distance of hidden states (B, L, d) where counted (B, L) bool is True; its gradient is 0 at 0."""
     student, teacher = student.float(), teacher.float()
     if kind == 'kl':
@@ -184,8 +205,15 @@ def layer_loss(student: Tensor, teacher: Tensor, *, counted: Tensor | None = Non
     return _root(squares.sum() if counted is None else squares.masked_fill(~counted, 0).sum())
 
 
-def prob_loss(student: Tensor, teacher: Tensor, *, counted: Tensor | None = None, kind: str = 'kl',
-              temperature: float = 1.0, reduction: str = 'token') -> Tensor:
+def prob_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    counted: Tensor | None = None,
+    kind: str = 'kl',
+    temperature: float = 1.0,
+    reduction: str = 'token',
+) -> Tensor:
     """L_prob of logits (..., V) where counted (...) bool is True, times temperature squared."""
     student, teacher = student.float() / temperature, teacher.float() / temperature
     if kind == 'l2':
@@ -199,7 +227,7 @@ def prob_loss(student: Tensor, teacher: Tensor, *, counted: Tensor | None = None
             errors = (_divergence(t, middle) + _divergence(s, middle)) / 2
         else:
             errors = _divergence(t, s) if kind == 'kl' else _divergence(s, t)
-    return temperature ** 2 * _reduced(errors, counted, reduction)
+    return temperature**2 * _reduced(errors, counted, reduction)
 
 
 def ce_loss(logits: Tensor, labels: Tensor) -> Tensor:

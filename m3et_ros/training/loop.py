@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops import dispatch
 from m3et_ros.training.optim import build_optimiser, set_rate
-from m3et_ros.training.plan import Order, Plan
-from m3et_ros.training.state import STATE, load_state, save_state
+from m3et_ros.training.recipe import Order, Plan
+from m3et_ros.training.run_state import STATE, load_state, save_state
 
 LOG = 'log.jsonl'
 log = logging.getLogger(__name__)
@@ -93,8 +93,17 @@ def _flushed() -> Iterator[None]:
 class Trainer:
     """One sitting at a run."""
 
-    def __init__(self, plan: Plan, model: nn.Module, data: Sized, collate: Callable[[Sequence], tuple], folder: Path, *,
-                 seed: int, sitting: Sitting):
+    def __init__(
+        self,
+        plan: Plan,
+        model: nn.Module,
+        data: Sized,
+        collate: Callable[[Sequence], tuple],
+        folder: Path,
+        *,
+        seed: int,
+        sitting: Sitting,
+    ):
         kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         # Told of a CPU in so many words: otherwise processes under torchrun on a machine without a GPU stay alone.
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=kinds)
@@ -105,8 +114,13 @@ class Trainer:
         device = self.accelerator.device
         self.model = model.to(device).train()
         self.objective = self.accelerator.prepare_model(Objective(self.model, plan, bf16=sitting.bf16))
-        self.optimizer = build_optimiser(self.model, kind=plan.optimiser, weight_decay=plan.weight_decay,
-                                         layer_decay=plan.layer_decay, encoder_scale=plan.encoder_scale)
+        self.optimizer = build_optimiser(
+            self.model,
+            kind=plan.optimiser,
+            weight_decay=plan.weight_decay,
+            layer_decay=plan.layer_decay,
+            encoder_scale=plan.encoder_scale,
+        )
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.average)) if plan.average else None
         # Kernels are checked here because inside autocast the check would distrust them.
         for choice in dispatch.describe(device):
@@ -121,8 +135,9 @@ class Trainer:
         return self.model if self.average is None else self.average.module
 
     @_flushed()
-    def run(self, tell: Callable[[dict[str, Any]], None] = lambda entry: None,
-            stop: Callable[[], bool] = lambda: False) -> Outcome:
+    def run(
+        self, tell: Callable[[dict[str, Any]], None] = lambda entry: None, stop: Callable[[], bool] = lambda: False
+    ) -> Outcome:
         """Train until the run, the minutes or the user's patience ends, and save the state.
 
         Args:
@@ -140,8 +155,10 @@ class Trainer:
             now = time.monotonic()
             self.seconds = before + now - started
             limit = self.sitting.minutes
-            due, end = self._agree(now - saved >= 60 * self.sitting.save_minutes,
-                                   stop() or limit is not None and now - started >= 60 * limit)
+            due, end = self._agree(
+                now - saved >= 60 * self.sitting.save_minutes,
+                stop() or limit is not None and now - started >= 60 * limit,
+            )
             end = end or self.step == self.plan.steps
             if end or len(window) >= self.sitting.log_steps:
                 losses, window = self._note(window, (now - started) / (self.step - first), tell), []
@@ -178,9 +195,12 @@ class Trainer:
 
     def _refuse_loss(self, found: list[dict[str, Tensor]], keys: list[str]) -> None:
         values = ', '.join(f'{name} {float(value):.3g}' for name, value in _joined(found).items())
-        raise InputError('loss_not_finite', f'Step {self.step + 1} gave no finite gradient ({values}) on the samples '
-                         f'{", ".join(keys[:64])}; look at them or lower the learning rate, then go on with --resume '
-                         'from the last state, which is kept.')
+        raise InputError(
+            'loss_not_finite',
+            f'Step {self.step + 1} gave no finite gradient ({values}) on the samples '
+            f'{", ".join(keys[:64])}; look at them or lower the learning rate, then go on with --resume '
+            'from the last state, which is kept.',
+        )
 
     def _draw(self, micro: int) -> int:
         """Seed of one micro-batch of one process."""
@@ -189,13 +209,20 @@ class Trainer:
 
     def _batches(self) -> Iterator[tuple[dict[str, Tensor], list[str]]]:
         """Load this process's micro-batches; a loader serves one epoch, so that its workers all know which."""
-        share = {'rank': self.accelerator.process_index, 'world': self.accelerator.num_processes,
-                 'accumulate': self.plan.accumulate}
+        share = {
+            'rank': self.accelerator.process_index,
+            'world': self.accelerator.num_processes,
+            'accumulate': self.plan.accumulate,
+        }
         for epoch, steps in self.order.epochs(self.step, self.plan.steps):
             if hasattr(self.data, 'epoch'):  # data sets that draw anew in every epoch
                 self.data.epoch = epoch
-            yield from DataLoader(self.data, batch_sampler=self.order.shares(steps, **share),
-                                  collate_fn=self.collate, num_workers=self.sitting.workers)
+            yield from DataLoader(
+                self.data,
+                batch_sampler=self.order.shares(steps, **share),
+                collate_fn=self.collate,
+                num_workers=self.sitting.workers,
+            )
 
     def _agree(self, *wishes: bool) -> list[bool]:
         """What the main process wishes, in all of them: their clocks differ."""
@@ -207,11 +234,17 @@ class Trainer:
         """Write a line of the log; pace is in seconds a step."""
         losses = _means(window)
         if self.accelerator.is_main_process:
-            entry = {'step': self.step, 'steps': self.plan.steps, 'samples': self.step * self.plan.batch,
-                     'lr': self.plan.rate(self.step - 1), 'losses': losses,
-                     'gradient_norm': round(float(self.norm), 6), 'seconds': round(self.seconds, 1),
-                     'samples_per_second': round(self.plan.batch / pace, 1),
-                     'seconds_left': round((self.plan.steps - self.step) * pace, 1)}
+            entry = {
+                'step': self.step,
+                'steps': self.plan.steps,
+                'samples': self.step * self.plan.batch,
+                'lr': self.plan.rate(self.step - 1),
+                'losses': losses,
+                'gradient_norm': round(float(self.norm), 6),
+                'seconds': round(self.seconds, 1),
+                'samples_per_second': round(self.plan.batch / pace, 1),
+                'seconds_left': round((self.plan.steps - self.step) * pace, 1),
+            }
             with (self.folder / LOG).open('a', encoding='utf-8') as file:
                 file.write(json.dumps(entry) + '\n')
             tell(entry)
@@ -219,15 +252,23 @@ class Trainer:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            save_state(self.folder, model=self.model, optimizer=self.optimizer, average=self.average,
-                       header=self._header() | {'step': self.step, 'seconds': self.seconds})
+            save_state(
+                self.folder,
+                model=self.model,
+                optimizer=self.optimizer,
+                average=self.average,
+                header=self._header() | {'step': self.step, 'seconds': self.seconds},
+            )
 
     def _resume(self) -> None:
         header = load_state(self.folder, model=self.model, optimizer=self.optimizer, average=self.average)
         for name, value in self._header().items():
             if header.get(name) != json.loads(json.dumps(value)):
-                raise InputError('resume_state', f'The run in {self.folder} was started with {name} '
-                                 f'{header.get(name)}, not {value}; give the same again or start anew elsewhere.')
+                raise InputError(
+                    'resume_state',
+                    f'The run in {self.folder} was started with {name} '
+                    f'{header.get(name)}, not {value}; give the same again or start anew elsewhere.',
+                )
         self.step, self.seconds = header['step'], header['seconds']
         if self.accelerator.is_main_process:
             _cut_log(self.folder / LOG, self.step)
@@ -239,23 +280,34 @@ class Trainer:
         return parts if len(parts) > 1 else ()
 
     def _header(self) -> dict[str, Any]:
-        return {'seed': self.seed, 'recipe': type(self.plan).__name__, **asdict(self.plan),
-                'data': self._parts or len(self.data),
-                'processes': self.accelerator.num_processes, 'model': asdict(self.model.config)}
+        return {
+            'seed': self.seed,
+            'recipe': type(self.plan).__name__,
+            **asdict(self.plan),
+            'data': self._parts or len(self.data),
+            'processes': self.accelerator.num_processes,
+            'model': asdict(self.model.config),
+        }
 
     def _check(self) -> None:
         parts = self.plan.accumulate * self.accelerator.num_processes
         if self.plan.batch % parts:
-            raise InputError('training', f'A batch of {self.plan.batch} cannot be cut into {parts} equal parts '
-                             '(processes times accumulate); choose a multiple.')
+            raise InputError(
+                'training',
+                f'A batch of {self.plan.batch} cannot be cut into {parts} equal parts '
+                '(processes times accumulate); choose a multiple.',
+            )
         for which, count in enumerate(self._parts or (len(self.data),)):
             if count < self.plan.batch:
                 name = f'The source {self.data.names[which]}' if self._parts else 'The data set'
-                raise InputError('training', f'{name} has {count} samples and a batch {self.plan.batch}; give more '
-                                 'samples or a smaller batch.')
+                raise InputError(
+                    'training',
+                    f'{name} has {count} samples and a batch {self.plan.batch}; give more samples or a smaller batch.',
+                )
         if (self.folder / STATE).exists() and not self.sitting.resume:
-            raise InputError('training', f'{self.folder} already holds a run; go on with --resume or choose another '
-                             'folder.')
+            raise InputError(
+                'training', f'{self.folder} already holds a run; go on with --resume or choose another folder.'
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m3et_ros.layers.attention import Look
-from m3et_ros.models.config import UNLABELLED
+from m3et_ros.models.m3et.config import UNLABELLED
 
 LEAST_WEIGHT = 1e-4
 """Added to the weight of what is looked at, so that its logarithm ends."""

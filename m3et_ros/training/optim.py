@@ -3,6 +3,7 @@
 Beside it Muon for the matrices between hidden layers (Jordan et al. 2024; torch.optim has it), which needs fewer steps.
 """
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -17,9 +18,11 @@ STEM = re.compile(r'adapters\.(rgb|depth|semseg)\.|types$|global_embedding$')
 to it, as stage 2 is the first to see words."""
 
 
-HIDDEN = re.compile(r'encoder\.layers\.|decoders\.\w+\.(attention|blocks)\.|gate\.|answer_head\.layers\.0\.|'
-                    r'adapters\.(rgb|depth)\.project\.|'
-                    r'(student\.)?(language\.layers|connector\.(input|layers|projector)|alignment\.(blocks|fusion))\.')
+HIDDEN = re.compile(
+    r'encoder\.layers\.|decoders\.\w+\.(attention|blocks)\.|gate\.|answer_head\.layers\.0\.|'
+    r'adapters\.(rgb|depth)\.project\.|'
+    r'(student\.)?(language\.layers|connector\.(input|layers|projector)|alignment\.(blocks|fusion))\.'
+)
 """Where matrices map hidden values to hidden values; tables and outputs stay with AdamW, as Muon's authors advise."""
 
 OPTIMISERS = ('adamw', 'muon')
@@ -58,13 +61,20 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
 def layer_scale(name: str, *, layers: int, decay: float) -> float:
     """Return the share of the learning rate for a parameter: decay ** (layers above its own within the encoder)."""
     if STEM.match(name):
-        return decay ** layers
+        return decay**layers
     found = LAYER.match(name)
     return decay ** (layers - 1 - int(found[1])) if found else 1.0
 
 
-def build_optimiser(model: nn.Module, *, kind: str = 'adamw', weight_decay: float, layer_decay: float = 1.0,
-                    encoder_scale: float = 1.0, betas: tuple[float, float] = BETAS) -> Together:
+def build_optimiser(
+    model: nn.Module,
+    *,
+    kind: str = 'adamw',
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    encoder_scale: float = 1.0,
+    betas: tuple[float, float] = BETAS,
+) -> Together:
     """Build an optimiser over the parameters that require gradients; learning rates come from set_rate.
 
     Args:
@@ -96,8 +106,12 @@ def build_optimiser(model: nn.Module, *, kind: str = 'adamw', weight_decay: floa
             groups.setdefault((hidden, decay, scale), []).append(parameter)
 
     def chosen(wanted: bool) -> list[dict]:
-        return [{'params': members, 'weight_decay': decay, 'scale': scale}
-                for (hidden, decay, scale), members in groups.items() if hidden == wanted]
+        return [
+            {'params': members, 'weight_decay': decay, 'scale': scale}
+            for (hidden, decay, scale), members in groups.items()
+            if hidden == wanted
+        ]
+
     # The fused form does one pass over memory instead of ten.
     parts = [AdamW(chosen(False), lr=0.0, betas=betas, fused=True)]
     if chosen(True):
@@ -109,3 +123,26 @@ def set_rate(groups: Iterable[dict], rate: float) -> None:
     """Set the learning rate of every group of an optimiser from build_optimiser."""
     for group in groups:
         group['lr'] = rate * group['scale']
+
+
+# MERGED m3et_ros/training/schedules: Learning rates as pure functions of the step, so that a resumed run needs nothing but its step.
+def warm_up_cosine(step: int, *, total: int, warm_up: int, peak: float, start: float = 1e-6, end: float = 0.0) -> float:
+    """Rise linearly from `start` to `peak`, then fall as half a cosine to `end` (MultiMAE; papers.md, section 1).
+
+    Args:
+        step: 0 for the first step; beyond total - 1 the rate stays at `end`.
+        total: steps of the whole run.
+        warm_up: steps of the rise, less than total; the rate at step `warm_up` is the peak.
+        peak: highest rate.
+        start: rate of step 0 where there is a rise.
+        end: rate that the last step would be followed by.
+
+    Raises:
+        ValueError: warm_up is not in 0..total - 1.
+    """
+    if not 0 <= warm_up < total:
+        raise ValueError(f'warm_up is {warm_up} of {total} steps; give 0 to {total - 1}')
+    if step < warm_up:
+        return start + (peak - start) * step / warm_up
+    passed = min(1.0, (step - warm_up) / (total - warm_up))
+    return end + (peak - end) * (1 + math.cos(math.pi * passed)) / 2

@@ -10,26 +10,35 @@ the first stage stands for that.
 Symbols: B views, Q questions of a view, n visual tokens, T word pieces.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from m3et_ros.data.kitchen.talk import Talk, Turn
+from m3et_ros.data.features import Views
+from m3et_ros.data.kitchen.cache.dialogues import Talk, TalkViews, Turn
+from m3et_ros.data.kitchen.labels import corpus
+from m3et_ros.data.kitchen.questions.sentences import sentences
+from m3et_ros.data.preprocess import rgb_input
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.models.alignment import AlignmentHead
-from m3et_ros.models.talk import PIXELS, read_texts
-from m3et_ros.models.visual_language import VisualLanguageModel, VisualOutput
-from m3et_ros.runtime.preprocess import rgb_input
-from m3et_ros.training.alignment import alignment_loss
+from m3et_ros.models.vlm.emma import EMMA
+from m3et_ros.models.vlm.emma_alignment import AlignmentHead
+from m3et_ros.models.vlm.matvlm import MaTVLM, spread
+from m3et_ros.models.vlm.model import VisualLanguageModel, VisualOutput
+from m3et_ros.models.vlm.variants import PIXELS, TalkConfig, emma_config, read_texts, trainable
 from m3et_ros.training.distil import IGNORED, DistilConfig, ce_loss, distil
-from m3et_ros.training.plan import Plan
-from m3et_ros.training.seen import Views
+from m3et_ros.training.loop import Outcome, Sitting, Trainer
+from m3et_ros.training.recipe import Plan
+from m3et_ros.training.run_state import STATE
 
 LONGEST = 64
 """Most word pieces of a prompt with its answer; a kitchen's descriptions have fewer."""
+
 
 class CollateTalk:
     """Talks as tensors.
@@ -57,8 +66,12 @@ class CollateTalk:
 def encode_turns(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
     """[CLS] prompt [SEP] answer [SEP], pads at the end: ids and labels (B, T) int64, -100 but for answer and end."""
     rows = []
-    for (prompt, asked), (reply, said) in zip(*(zip(*tokenizer.encode(texts, LONGEST)) for texts in (
-            [turn.prompt for turn in turns], [turn.reply for turn in turns]))):
+    for (prompt, asked), (reply, said) in zip(
+        *(
+            zip(*tokenizer.encode(texts, LONGEST))
+            for texts in ([turn.prompt for turn in turns], [turn.reply for turn in turns])
+        )
+    ):
         rows.append((prompt[asked], reply[said][1:]))
     longest = max(len(prompt) + len(reply) for prompt, reply in rows)
     ids = torch.full((len(rows), longest), tokenizer.pad)
@@ -66,7 +79,7 @@ def encode_turns(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[Tensor, T
     for row, (prompt, reply) in enumerate(rows):
         end = len(prompt) + len(reply)
         ids[row, :end] = torch.cat([prompt, reply])
-        labels[row, len(prompt):end] = reply
+        labels[row, len(prompt) : end] = reply
     return ids, labels
 
 
@@ -137,7 +150,7 @@ class Chat(Plan):
 @contextmanager
 def drawn_from(generator: torch.Generator) -> Iterator[None]:
     """Let what layers drop depend on a generator alone, so that a run that goes on repeats what it would have done."""
-    seed = int(torch.randint(2 ** 62, (), generator=generator))
+    seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -202,6 +215,206 @@ class Distil(Plan):
         ids, labels = batch[about], batch['told_labels' if about == 'told' else 'labels']
         # Logits at a word speak of the next one.
         counted = torch.cat([labels[:, 1:] != IGNORED, torch.zeros_like(labels[:, :1], dtype=torch.bool)], 1)
-        found = distil(model.teacher, model.student, lambda one: read_texts(one, batch['features'], ids).logits,
-                       config=config, labels=labels, counted=counted)
+        found = distil(
+            model.teacher,
+            model.student,
+            lambda one: read_texts(one, batch['features'], ids).logits,
+            config=config,
+            labels=labels,
+            counted=counted,
+        )
         return {name: getattr(config, name) * loss for name, loss in found.items() if name != 'total'}
+
+
+# MERGED m3et_ros/training/alignment: EMMA's loss beside that of the text: how far a predicted image is from the one that was seen (papers.md, section 5).
+#
+# MERGED Symbols: B batch, n visual tokens, d width of a target.
+REDUCTIONS = ('mean', 'sum_1e-5')
+
+
+def alignment_loss(predicted: Tensor, target: Tensor, *, reduction: str = 'mean') -> Tensor:
+    """Squared error of (B, n, d) tensors in one order.
+
+    'mean' does not depend on sizes; 'sum_1e-5' is the published sum times 1e-5, 1e-5 B n d times as large.
+
+    Raises:
+        ValueError: shapes that differ, or an unknown reduction.
+    """
+    if predicted.shape != target.shape:
+        raise ValueError(
+            f'the prediction is {tuple(predicted.shape)} and the target {tuple(target.shape)}; give two of one shape'
+        )
+    if reduction not in REDUCTIONS:
+        raise ValueError(f'reduction is {reduction!r}; give one of {", ".join(REDUCTIONS)}')
+    errors = (predicted.float() - target.float()).square()
+    return errors.mean() if reduction == 'mean' else 1e-5 * errors.sum()
+
+
+def alignment_weight(step: int, *, steps_per_epoch: int, weight: float = 1.0, warm_up: float = 0.1) -> float:
+    """Weight of the loss at a step: rises linearly from 0 over `warm_up` epochs and then stays."""
+    rise = warm_up * steps_per_epoch
+    return weight if step >= rise else weight * step / rise
+
+
+# MERGED m3et_ros/training/talk_run: From a cache of kitchens to a talking model: the stages of a variant, one after the other, each in its folder.
+VOCABULARY = 1024
+"""Most word pieces; the kitchen's sentences have about half as many words."""
+
+
+def talk_tokenizer() -> Tokenizer:
+    """Word pieces of the kitchen's questions, answers and descriptions; always the same."""
+    return Tokenizer.train(dict.fromkeys([*corpus(), *sentences()]), vocabulary=VOCABULARY)
+
+
+class Unfinished(Exception):
+    """The minutes are over, or somebody asked to stop; what was done is kept."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a model is and how it is trained."""
+
+    # Variant and sizes; of matvlm those of the teacher.
+    config: TalkConfig
+    # The stages; None leaves one out.
+    words: Words | None = Words()
+    connect: Connect | None = Connect()
+    chat: Chat | None = Chat()
+    distil: Distil | None = None
+    # Share of the attention layers that distil replaces.
+    share: float = 0.25
+    # EMMA: several layers are read, or the last alone.
+    fusion: bool = True
+    # EMMA: whether it has a training head at all.
+    aligned: bool = True
+    # False starts the mixers of distil from random weights instead of attention's, for comparison.
+    seeded: bool = True
+    # Of weights, order and draws.
+    seed: int = 0
+
+
+class Run:
+    """The stages of a course.
+
+    Args:
+        course: what and how.
+        data: views with their questions.
+        views: their visual tokens.
+        tokenizer: of the words.
+        folder: of the stages.
+        sitting: its minutes count for all stages together.
+        tell: gets the name of the stage and every line of its log.
+        stop: as in Trainer.run.
+
+    Attributes:
+        outcomes: where each stage ended, by name.
+        taught: the teacher that was trained on the way, if any.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        data: TalkViews,
+        views: Views,
+        tokenizer: Tokenizer,
+        folder: Path,
+        *,
+        sitting: Sitting = Sitting(),
+        tell: Callable[[str, dict], None] = lambda what, entry: None,
+        stop: Callable[[], bool] = lambda: False,
+    ):
+        self.course, self.data, self.folder = course, data, Path(folder)
+        self.collate, self.sitting, self.tell, self.stop = CollateTalk(tokenizer, views), sitting, tell, stop
+        self.outcomes: dict[str, Outcome] = {}
+        self.taught: VisualLanguageModel | None = None
+        self._started = time.monotonic()
+
+    def train(self, teacher: VisualLanguageModel | None = None) -> tuple[TalkConfig, VisualLanguageModel]:
+        """Go through all stages; what is done already is only read.
+
+        Args:
+            teacher: of matvlm, where it was trained before; the stages before distil are then left out.
+
+        Returns:
+            The config of the model that came out, and that model.
+
+        Raises:
+            Unfinished: go on with sitting.resume.
+            InputError, ValueError: as training.loop.Trainer.
+        """
+        course, model = self.course, teacher
+        if model is None:
+            model = self.start()
+            for place, recipe in enumerate((course.words, course.connect, course.chat)):
+                if recipe is not None:
+                    trainable(model, language=not isinstance(recipe, Connect))
+                    self._stage(place, recipe, model)
+        if course.distil is None:
+            return course.config, model.eval()
+        self.taught = model if teacher is None else None
+        student = self.student(model)
+        self._stage(3, course.distil, Pupil(student, model))
+        return replace(course.config, model=student.config), student.eval()
+
+    def start(self) -> VisualLanguageModel:
+        """The model with random weights, for EMMA with its training head."""
+        course = self.course
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(course.seed)
+            if course.config.variant == 'emma' and course.aligned:
+                return EMMA(emma_config(course.config.model, fusion=course.fusion))
+            return course.config.build()
+
+    def student(self, teacher: VisualLanguageModel) -> MaTVLM:
+        """The hybrid before it learns."""
+        layers = len(teacher.config.language.schedule)
+        student = MaTVLM.from_teacher(teacher, spread(layers, self.course.share), seed=self.course.seed)
+        if not self.course.seeded:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.course.seed)
+                fresh = type(student)(student.config)
+            for old, new in zip(student.language.layers, fresh.language.layers):
+                if any(p.requires_grad for p in old.mixer.parameters()):
+                    old.mixer.load_state_dict(new.mixer.state_dict())
+        return student
+
+    def _stage(self, place: int, recipe: Plan, model: nn.Module) -> None:
+        name = f'{place}_{type(recipe).__name__.lower()}'
+        folder = self.folder / name
+        resume = self.sitting.resume and (folder / STATE).exists()
+        trainer = Trainer(
+            recipe,
+            model,
+            self.data,
+            self.collate,
+            folder,
+            seed=self.course.seed,
+            sitting=replace(self.sitting, minutes=self._minutes(), resume=resume),
+        )
+        outcome = trainer.run(lambda entry: self.tell(name, entry), self.stop)
+        self.outcomes[name] = outcome
+        if outcome.step < outcome.steps:
+            raise Unfinished
+
+    def _minutes(self) -> float | None:
+        """Minutes that are left for the next stage."""
+        if self.sitting.minutes is None:
+            return None
+        left = self.sitting.minutes - (time.monotonic() - self._started) / 60
+        if left <= 0:
+            raise Unfinished
+        return left
+
+
+def told_of(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
+    """What the stages came to, for cards and JSON."""
+    return [
+        {
+            'stage': name,
+            'steps': outcome.steps,
+            'views': outcome.samples,
+            'minutes': round(outcome.seconds / 60, 1),
+            'losses': outcome.losses,
+        }
+        for name, outcome in outcomes.items()
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.generate import generate
+from m3et_ros.data.kitchen.cache.generate import generate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks'))
 
@@ -16,8 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks'))
 def small(folder, first):
     """Three ray-cast kitchens of 32 pixels, six frames each."""
     pytest.importorskip('mujoco')
-    return generate(folder, seeds=range(first, first + 3), size=32, stride=25, frames=6, backend='raycast', workers=0,
-                    progress=False)
+    return generate(
+        folder,
+        seeds=range(first, first + 3),
+        size=32,
+        stride=25,
+        frames=6,
+        backend='raycast',
+        workers=0,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope='session')
@@ -44,13 +52,37 @@ def script():
 @pytest.fixture(scope='session')
 def bench(script, caches):
     """Run a benchmark that trains, two steps a stage unless told otherwise; returns what it writes below `out`."""
+
     def run(name, out, *options):
         train, test = caches
         results = out / f'{name}.json'
-        words = ['--data', train, '--test', test, '--out', out / 'runs', '--results', results, '--size', 'tiny',
-                 '--samples-one', 8, '--samples-two', 8, '--batch', 4, '--each', 2, '--questions', 12, '--frames', 4]
+        words = [
+            '--data',
+            train,
+            '--test',
+            test,
+            '--out',
+            out / 'runs',
+            '--results',
+            results,
+            '--size',
+            'tiny',
+            '--samples-one',
+            8,
+            '--samples-two',
+            8,
+            '--batch',
+            4,
+            '--each',
+            2,
+            '--questions',
+            12,
+            '--frames',
+            4,
+        ]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, 'argv', [f'{name}.py', *map(str, (*words, *options))])
             script(name).main()
         return json.loads(results.read_text())
+
     return run

@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.noise import Noise
-from m3et_ros.runtime.models import untrained
-from m3et_ros.training.recipes import Collate
+from m3et_ros.runtime.open_model import untrained
+from m3et_ros.training.m3et import Collate
 
-CHANGES = {'full': {}, 'no_semantic_bias': {'semantic_bias': False}, 'no_gate': {'gate': False},
-           'no_cross_attention': {'cross_attention': False}, 'all_transformer': {'schedule': 'TTTTTT'},
-           'all_mamba': {'schedule': 'MMMMMM'}, 'rgb_only': {}, 'blind': {}, 'depth_missing': {}, 'rgb_missing': {},
-           'images_missing': {}}
+CHANGES = {
+    'full': {},
+    'no_semantic_bias': {'semantic_bias': False},
+    'no_gate': {'gate': False},
+    'no_cross_attention': {'cross_attention': False},
+    'all_transformer': {'schedule': 'TTTTTT'},
+    'all_mamba': {'schedule': 'MMMMMM'},
+    'rgb_only': {},
+    'blind': {},
+    'depth_missing': {},
+    'rgb_missing': {},
+    'images_missing': {},
+}
 BORROWED = ['depth_missing', 'rgb_missing', 'images_missing']
 
 
@@ -23,7 +32,8 @@ def batch(caches):
     checkpoint = untrained('tiny', 0)
     kitchens = KitchenSamples(caches[0], each=2)
     tensors, _ = Collate(checkpoint.model.config, checkpoint.tokenizer, checkpoint.labels.answers)(
-        [kitchens[i] for i in range(4)])
+        [kitchens[i] for i in range(4)]
+    )
     return checkpoint, tensors
 
 
@@ -42,8 +52,10 @@ def test_every_row_differs_in_what_its_name_says_alone(rows, folder):
     assert [name for name, row in rows.items() if row['model_of_full']] == BORROWED
     assert rows['no_cross_attention']['parameters'] < rows['no_gate']['parameters'] < rows['full']['parameters']
     assert {path.name for path in (folder / 'runs').iterdir()} == {f'{name}-0' for name in CHANGES.keys() - BORROWED}
-    asked = {name: json.loads((folder / f'runs/{name}-0/1_answer/done.json').read_text())['asked']
-             for name in CHANGES.keys() - {*BORROWED, 'blind'}}
+    asked = {
+        name: json.loads((folder / f'runs/{name}-0/1_answer/done.json').read_text())['asked']
+        for name in CHANGES.keys() - {*BORROWED, 'blind'}
+    }
     for name, one in asked.items():
         others = {key for key in one if one[key] != asked['full'][key]}
         assert others <= ({'start', 'read_by'} if name == 'rgb_only' else {'start', 'model'})
@@ -65,8 +77,10 @@ def test_every_row_has_the_figures_that_it_can_have(rows, folder):
 
 def test_what_is_missing_is_missed(rows, folder):
     """The model of full answers each time, but to less."""
-    logs = [json.loads((folder / f'runs/full-0/test_{name}.json').read_text())['asked'] for name in
-            ('full', 'depth_missing', 'rgb_missing', 'images_missing')]
+    logs = [
+        json.loads((folder / f'runs/full-0/test_{name}.json').read_text())['asked']
+        for name in ('full', 'depth_missing', 'rgb_missing', 'images_missing')
+    ]
     assert len({log['weights'] for log in logs}) == 1
     assert [log['shown'] for log in logs] == [['rgb', 'depth'], ['rgb'], ['depth'], []]
 
@@ -82,8 +96,10 @@ def test_some_rows_of_what_is_there(rows, bench, folder):
 def test_blind_training_never_looks(script, batch):
     checkpoint, tensors = batch
     recipe = script('ablations').Blind(samples=8, batch=8)
-    losses = [recipe.losses(checkpoint.model, seen, torch.Generator()) for seen in (
-        tensors, tensors | {name: torch.full_like(tensors[name], torch.nan) for name in ('rgb', 'depth')})]
+    losses = [
+        recipe.losses(checkpoint.model, seen, torch.Generator())
+        for seen in (tensors, tensors | {name: torch.full_like(tensors[name], torch.nan) for name in ('rgb', 'depth')})
+    ]
     assert losses[0].keys() == {'answer', 'words'}
     assert all(losses[0][name] == losses[1][name] and losses[0][name] > 0 for name in losses[0])
     other = tensors | {'text': tensors['text'].flip(0), 'text_mask': tensors['text_mask'].flip(0)}

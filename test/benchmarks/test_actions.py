@@ -6,18 +6,38 @@ import sys
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.generate import generate
-from m3et_ros.models.mambavl import MambaVLConfig
+from m3et_ros.data.kitchen.cache.generate import generate
+from m3et_ros.models.actions.mambavl import MambaVLConfig
 
 
 @pytest.fixture(scope='module')
 def found(script, tmp_path_factory):
     pytest.importorskip('mujoco')
     out = tmp_path_factory.mktemp('actions')
-    train, test = (generate(out, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', workers=0,
-                            progress=False) for seeds in (range(1, 4), range(20_003, 20_005)))
-    words = ['--model', 'tiny', '--data', train, '--test', test, '--out', out / 'runs', '--results', out / 'found.json',
-             '--seeds', '0', '--samples', '4', '--batch', '2', '--length', '24']
+    train, test = (
+        generate(out, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', workers=0, progress=False)
+        for seeds in (range(1, 4), range(20_003, 20_005))
+    )
+    words = [
+        '--model',
+        'tiny',
+        '--data',
+        train,
+        '--test',
+        test,
+        '--out',
+        out / 'runs',
+        '--results',
+        out / 'found.json',
+        '--seeds',
+        '0',
+        '--samples',
+        '4',
+        '--batch',
+        '2',
+        '--length',
+        '24',
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['actions.py', *map(str, words)])
         script('actions').main()
@@ -32,14 +52,22 @@ def test_every_variant_is_examined_beside_the_references(found):
     assert sizes['transformer'] == pytest.approx(sizes['shared_A'], rel=0.1)
     for row in document['variants'].values():
         assert row['means']['anticipation']['generic']['top1'] == pytest.approx(
-            row['seeds']['0']['anticipation']['generic']['action']['top1']['value'], abs=1e-6)
+            row['seeds']['0']['anticipation']['generic']['action']['top1']['value'], abs=1e-6
+        )
     assert set(document['references']) == {'prior', 'repeat_last', 'bigram'}
     assert str(out) not in json.dumps(document)
 
 
 def test_the_transformer_looks_back_only(script):
-    head = script('actions').build('transformer', MambaVLConfig(
-        d_in=12, d=16, d_word=8, vocabulary=30, verbs=5, nouns=7, N=4, fade=3, hidden=8), 0).eval()
+    head = (
+        script('actions')
+        .build(
+            'transformer',
+            MambaVLConfig(d_in=12, d=16, d_word=8, vocabulary=30, verbs=5, nouns=7, N=4, fade=3, hidden=8),
+            0,
+        )
+        .eval()
+    )
     video = torch.randn(2, 9, 12)
     changed = video.clone()
     changed[:, 6:] += 1

@@ -15,11 +15,35 @@ def run(script, tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'SIZES', ('tiny',))
 
     def run(*parts):
-        monkeypatch.setattr(sys, 'argv', [
-            'adaptive.py', '--model', 'tiny', '--kitchens', '1', '--seconds', '2', '--hz', '4', '--rounds', '1',
-            '--thresholds', '0.1', '1', '--backend', 'raycast', '--results', str(results), '--only', *parts])
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            [
+                'adaptive.py',
+                '--model',
+                'tiny',
+                '--kitchens',
+                '1',
+                '--seconds',
+                '2',
+                '--hz',
+                '4',
+                '--rounds',
+                '1',
+                '--thresholds',
+                '0.1',
+                '1',
+                '--backend',
+                'raycast',
+                '--results',
+                str(results),
+                '--only',
+                *parts,
+            ],
+        )
         module.main()
         return json.loads(results.read_text())
+
     return run
 
 
@@ -33,7 +57,12 @@ def test_all_sides_are_told_of_and_parts_are_added(run):
     assert all(sides[name][key] > 0 for name in ('full', '0.1') for key in ('depth_rmse_m', 'holes_rmse_m'))
     both = run('sizes')
     assert both['still'] == found['still'] and set(both['sizes']['tiny']['cpu_ms']) == {
-        'see', 'all', '0.75', '0.5', '0.25'}
+        'see',
+        'all',
+        '0.75',
+        '0.5',
+        '0.25',
+    }
 
 
 def test_a_still_camera_sees_change_where_something_moves_and_grain_everywhere(script):
@@ -41,5 +70,5 @@ def test_a_still_camera_sees_change_where_something_moves_and_grain_everywhere(s
     looks = list(script('scenes').stream(20_003, 'still', seconds=1, hz=4, size=32, backend='raycast'))
     assert [look.cut for look in looks] == [True, False, False, False] and len(looks[3].questions) == 12
     assert np.median([np.abs(a.depth - b.depth) for a, b in zip(looks, looks[1:])]) == 0
-    assert any((a.frame.rgb != b.frame.rgb).mean() > .3 for a, b in zip(looks, looks[1:]))
+    assert any((a.frame.rgb != b.frame.rgb).mean() > 0.3 for a, b in zip(looks, looks[1:]))
     assert all(look.frame.depth.shape == (32, 32) and look.labels.shape == (8, 8) for look in looks)

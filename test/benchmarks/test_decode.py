@@ -6,12 +6,13 @@ import sys
 import pytest
 import torch
 
-from m3et_ros.layers.cache import AttentionState
+from m3et_ros.layers.kv_cache import AttentionState
 
 
 @pytest.fixture(scope='module')
 def decode():
     import decode
+
     return decode
 
 
@@ -35,8 +36,28 @@ def test_filled_states_are_those_that_reading_leaves(decode):
 
 def test_the_table_is_written(decode, tmp_path, monkeypatch):
     out = tmp_path / 'decode.json'
-    monkeypatch.setattr(sys, 'argv', ['decode.py', '--width', '64', '--layers', '4', '--vocabulary', '64',
-                                      '--contexts', '8', '32', '--tokens', '2', '--rounds', '1', '--results', str(out)])
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        [
+            'decode.py',
+            '--width',
+            '64',
+            '--layers',
+            '4',
+            '--vocabulary',
+            '64',
+            '--contexts',
+            '8',
+            '32',
+            '--tokens',
+            '2',
+            '--rounds',
+            '1',
+            '--results',
+            str(out),
+        ],
+    )
     decode.main()
     found = json.loads(out.read_text())
     rows, told = found['rows'], found['against_the_transformer']

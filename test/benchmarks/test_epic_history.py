@@ -10,11 +10,13 @@ from epic_folder import make_folder
 @pytest.fixture
 def told(script, tmp_path, monkeypatch):
     """Run the benchmark and return what it writes."""
+
     def run(*options):
         results = tmp_path / 'results.json'
         monkeypatch.setattr(sys, 'argv', ['epic_history.py', *map(str, (*options, '--results', results))])
         script('epic_history').main()
         return json.loads(results.read_text())
+
     return run
 
 
@@ -23,14 +25,25 @@ def test_ours_stands_beside_the_reference_lines(told, tmp_path):
     options = ('--epic', folder, '--out', tmp_path / 'runs', '--members', 2, '--samples', 16)
     found = told(*options)
     assert 'no pixels' in found['input'] and found['measured_on']['videos'] == 80
-    assert {'prior', 'repeat the last labels', 'bigram', 'trigram', 'trigram + recency cache, tuned for top1',
-            'trigram + recency cache, tuned for mean_top5_recall', 'ours, plain', 'ours, corrected',
-            'ours without n-gram, plain', 'ours, one member, seed 1, corrected'} <= set(found['table'])
+    assert {
+        'prior',
+        'repeat the last labels',
+        'bigram',
+        'trigram',
+        'trigram + recency cache, tuned for top1',
+        'trigram + recency cache, tuned for mean_top5_recall',
+        'ours, plain',
+        'ours, corrected',
+        'ours without n-gram, plain',
+        'ours, one member, seed 1, corrected',
+    } <= set(found['table'])
     for line in found['table'].values():
         for task in ('verb', 'noun', 'action'):
             assert 0 <= line['all'][task]['top1']['value'] <= line['all'][task]['top5']['value'] <= 1
     gain = found['ours_less_cache']['action']['top1']
-    ours, cache = (found['table'][name]['all']['action']['top1']['value']
-                   for name in ('ours, plain', 'trigram + recency cache, tuned for top1'))
-    assert gain['points'] == pytest.approx(100 * (ours - cache), abs=.01) and gain['low'] <= gain['points']
+    ours, cache = (
+        found['table'][name]['all']['action']['top1']['value']
+        for name in ('ours, plain', 'trigram + recency cache, tuned for top1')
+    )
+    assert gain['points'] == pytest.approx(100 * (ours - cache), abs=0.01) and gain['low'] <= gain['points']
     assert told(*options)['table'] == found['table']

@@ -6,23 +6,62 @@ import sys
 import pytest
 
 from m3et_ros.cli.main import main
-from m3et_ros.data.kitchen.generate import generate
+from m3et_ros.data.kitchen.cache.generate import generate
 
 
 @pytest.fixture(scope='module')
 def found(script, tmp_path_factory):
     pytest.importorskip('mujoco')
     out = tmp_path_factory.mktemp('eqa')
-    train, test = (generate(out, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', workers=0,
-                            progress=False) for seeds in (range(1, 4), range(20_003, 20_005)))
+    train, test = (
+        generate(out, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', workers=0, progress=False)
+        for seeds in (range(1, 4), range(20_003, 20_005))
+    )
     short = ('--frames', 16, '--episodes', 4, '--asked', 4, '--batch', 2, '--questions', 4)
     assert main(['train', 'memory', *map(str, ('--data', train, '--from', 'tiny', '--out', out / 'run', *short))]) == 0
-    record = ('record', out / 'bag', '--eqa', '--seed', 20_003, '--frames', 120, '--width', 32, '--height', 32,
-              '--backend', 'raycast', '--questions', 4)
+    record = (
+        'record',
+        out / 'bag',
+        '--eqa',
+        '--seed',
+        20_003,
+        '--frames',
+        120,
+        '--width',
+        32,
+        '--height',
+        32,
+        '--backend',
+        'raycast',
+        '--questions',
+        4,
+    )
     assert main([*map(str, record)]) == 0
-    words = ['--model', out / 'run/checkpoint', '--data', train, '--test', test, '--frames', out / 'run/frames',
-             '--out', out / 'bench', '--results', out / 'found.json', '--blind-samples', 4, '--batch', 2, '--marks', 3,
-             12, '--bag', out / 'bag', '--questions', out / 'bag/questions.json']
+    words = [
+        '--model',
+        out / 'run/checkpoint',
+        '--data',
+        train,
+        '--test',
+        test,
+        '--frames',
+        out / 'run/frames',
+        '--out',
+        out / 'bench',
+        '--results',
+        out / 'found.json',
+        '--blind-samples',
+        4,
+        '--batch',
+        2,
+        '--marks',
+        3,
+        12,
+        '--bag',
+        out / 'bag',
+        '--questions',
+        out / 'bag/questions.json',
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['eqa.py', *map(str, words)])
         script('eqa').main()
@@ -32,8 +71,16 @@ def found(script, tmp_path_factory):
 def test_every_line_answers_the_same_questions(found):
     document, out = found
     lines = document['accuracy']['last_moments']
-    assert {'memory', 'memory_of_the_last_frame', 'eight_frames', 'last_frame', 'no_frame', 'blind_reader',
-            'guess_majority', 'guess_question'} <= set(lines)
+    assert {
+        'memory',
+        'memory_of_the_last_frame',
+        'eight_frames',
+        'last_frame',
+        'no_frame',
+        'blind_reader',
+        'guess_majority',
+        'guess_question',
+    } <= set(lines)
     assert len({line['all']['questions'] for line in lines.values()}) == 1
     for line in lines.values():
         assert all(0 <= part['value'] <= 1 and part['questions'] > 0 for part in line.values())

@@ -18,10 +18,15 @@ def test_the_page_is_up_to_date():
 
 def test_a_goal_is_reached_missed_or_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, 'RESULTS', tmp_path)
-    monkeypatch.setattr(tables, 'GOALS', (
-        tables.Goal('scan', 5, 6, 'ssd', tables.times('case', 'native')),
-        tables.Goal('growth', 4.5, None, 'ssd', tables.over('case', 'slow', 'native'), False),
-        tables.Goal('node', 0.1, 0.05, 'node', lambda result: result['share_not_model'], False)))
+    monkeypatch.setattr(
+        tables,
+        'GOALS',
+        (
+            tables.Goal('scan', 5, 6, 'ssd', tables.times('case', 'native')),
+            tables.Goal('growth', 4.5, None, 'ssd', tables.over('case', 'slow', 'native'), False),
+            tables.Goal('node', 0.1, 0.05, 'node', lambda result: result['share_not_model'], False),
+        ),
+    )
     rows = {'cpu_ms': {'slow': 9.0, 'native': 1.5}, 'times_as_fast': {'native': 6.0}}
     (tmp_path / 'ssd.json').write_text(json.dumps({'cases': {'case': rows}}))
     found = tables.goals().splitlines()[2:]

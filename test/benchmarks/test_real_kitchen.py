@@ -1,20 +1,18 @@
 """Hidden depth and what is made of it, on a small recording; and on the real kitchen where it is at hand."""
 
 import json
-import os
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from shared_data import SHARED
 
-from m3et_ros.data.bag_writer import BagWriter
+from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
+from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.results import Reconstruction
 
-SHARED = Path(os.environ.get('M3ET_DATA', Path(__file__).resolve().parents[2] / '../shared/data'))
 REAL = SHARED / 'real_kitchen/bag'
 WAYS = {'model', 'nearest', 'telea', 'navier_stokes'}
 
@@ -33,6 +31,7 @@ def run(script, monkeypatch, tmp_path):
         monkeypatch.setattr(sys, 'argv', ['real_kitchen.py', *map(str, words)])
         script('real_kitchen').main()
         return json.loads((tmp_path / 'found.json').read_text())
+
     return measured
 
 
@@ -43,14 +42,14 @@ def write(path, count=4, depth=plane):
     return path
 
 
-@pytest.mark.parametrize('share', [.05, .3, .7])
+@pytest.mark.parametrize('share', [0.05, 0.3, 0.7])
 def test_exactly_the_share_of_known_pixels_is_hidden_and_mostly_in_blobs(script, share):
     real_kitchen, depth = script('real_kitchen'), plane(320, 240)
     hidden = real_kitchen.hide(depth, np.random.default_rng(1), share)
     known = np.isfinite(depth)
     assert hidden.sum() == round(share * known.sum()) and not hidden[~known].any()
     inside = cv2.erode(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)).sum()
-    assert inside > .5 * hidden.sum()  # specks would leave nothing
+    assert inside > 0.5 * hidden.sum()  # specks would leave nothing
     assert np.array_equal(hidden, real_kitchen.hide(depth, np.random.default_rng(1), share))
     assert not np.array_equal(hidden, real_kitchen.hide(depth, np.random.default_rng(2), share))
 
@@ -71,7 +70,7 @@ class Oracle:
         return frame
 
     def reconstruct(self, frame):
-        guess = np.full(frame.depth.shape, np.nan, np.float32) if self.open_holes else plane() + np.float32(.1)
+        guess = np.full(frame.depth.shape, np.nan, np.float32) if self.open_holes else plane() + np.float32(0.1)
         return Reconstruction(np.where(np.isfinite(frame.depth), frame.depth, guess), np.zeros((72, 96), np.uint8))
 
 
@@ -81,13 +80,13 @@ def test_hidden_pixels_alone_are_scored_and_the_model_never_sees_them(script):
     found = real_kitchen.measure(engine, iter([frame, frame]), 0, kept=[1])
     scores = real_kitchen.scores(found)
     known = np.isfinite(frame.depth).sum()
-    assert [np.isfinite(seen.depth).sum() for seen in engine.seen] == [known - round(.3 * known)] * 2
-    assert scores['frames'] == 2 and scores['hidden_pixels'] == 2 * round(.3 * known)
+    assert [np.isfinite(seen.depth).sum() for seen in engine.seen] == [known - round(0.3 * known)] * 2
+    assert scores['frames'] == 2 and scores['hidden_pixels'] == 2 * round(0.3 * known)
     assert scores['filled_by'].keys() == WAYS and scores['left_open_by_model'] == 0
     model, nearest = scores['filled_by']['model'], scores['filled_by']['nearest']
-    assert model['rmse_m']['value'] == pytest.approx(.1, abs=1e-5) and model['delta1']['value'] == 1
-    assert nearest['model_below']['value'] == pytest.approx(1 - .1 / nearest['rmse_m']['value'], abs=1e-4)
-    assert [np.nanmax(picture['error']) for picture in found.pictures] == pytest.approx([.1], abs=1e-5)
+    assert model['rmse_m']['value'] == pytest.approx(0.1, abs=1e-5) and model['delta1']['value'] == 1
+    assert nearest['model_below']['value'] == pytest.approx(1 - 0.1 / nearest['rmse_m']['value'], abs=1e-4)
+    assert [np.nanmax(picture['error']) for picture in found.pictures] == pytest.approx([0.1], abs=1e-5)
 
 
 def test_holes_left_open_count_as_nothing_in_front_of_the_camera(script):
@@ -115,5 +114,5 @@ def test_a_recording_without_depth_is_refused(run, tmp_path):
 @pytest.mark.skipif(not REAL.exists(), reason='the real kitchen is not at hand')
 def test_the_real_kitchen(run, tmp_path):
     found = run(REAL, '--every', 75)
-    assert found['frames'] == 2 and found['filled_by']['telea']['delta1']['value'] > .8
+    assert found['frames'] == 2 and found['filled_by']['telea']['delta1']['value'] > 0.8
     assert not list(tmp_path.glob('**/*.mcap'))

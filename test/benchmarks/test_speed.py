@@ -6,18 +6,20 @@ import sys
 import pytest
 import torch
 
-from m3et_ros.models.registry import BASE, SIZES
+from m3et_ros.models.m3et.sizes import BASE, SIZES
 
 
 @pytest.fixture
 def run(script, tmp_path, monkeypatch):
     """Run a script with options; what it writes."""
+
     def start(name, *options):
         out = tmp_path / f'{name}.json'
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', '--rounds', '1', '--results', str(out), *map(str, options)])
         script(name).main()
         torch.set_flush_denormal(False)
         return json.loads(out.read_text())
+
     return start
 
 
@@ -45,8 +47,9 @@ def test_a_side_that_is_wrong_stops_the_benchmark(script):
 
 
 def test_growth_is_measured_and_drawn(run, tmp_path):
-    found = run('scaling', '--size', 'tiny', '--tokens', 8, 64, '--batch', 1, 2, '--sides', 32, '--plot',
-                tmp_path / 'plot.png')
+    found = run(
+        'scaling', '--size', 'tiny', '--tokens', 8, 64, '--batch', 1, 2, '--sides', 32, '--plot', tmp_path / 'plot.png'
+    )
     assert set(found['tokens']) == {'tiny (TMTMTM)', 'Transformer', 'Mamba-2'}
     assert all(rows['64']['mib'] > rows['8']['mib'] > 0 for rows in found['tokens'].values())
     assert (tmp_path / 'plot.png').stat().st_size > 10_000
@@ -61,16 +64,21 @@ def test_both_sides_see_the_same_tokens(script):
         def forward(self, x, task_masks=None, mask_inputs=False, num_encoded_tokens=None):
             # As the published code: what it draws at random takes the place of masks that are not given.
             assert (task_masks is None) == mask_inputs
-            self.masks, self.keep, self.restore = (task_masks, None, None) if task_masks else \
-                self.generate_random_masks(x, num_encoded_tokens, alphas=1.0, sample_tasks_uniformly=True)
+            self.masks, self.keep, self.restore = (
+                (task_masks, None, None)
+                if task_masks
+                else self.generate_random_masks(x, num_encoded_tokens, alphas=1.0, sample_tasks_uniformly=True)
+            )
             return dict.fromkeys(x, torch.zeros(1)), None
 
     inner = Listens()
     models.Theirs(inner)(*models.images(2), ids)
     hidden = torch.cat(list(inner.masks.values()), 1)
     assert ((hidden == 0).sum(1) == 98).all() and (hidden.gather(1, ids) == 0).all()
-    assert torch.equal(inner.keep, ids) and torch.equal(torch.arange(588).expand(2, -1), torch.cat(
-        [inner.keep, hidden.nonzero()[:, 1].view(2, -1)], 1).gather(1, inner.restore))
+    assert torch.equal(inner.keep, ids) and torch.equal(
+        torch.arange(588).expand(2, -1),
+        torch.cat([inner.keep, hidden.nonzero()[:, 1].view(2, -1)], 1).gather(1, inner.restore),
+    )
     models.Theirs(inner)(*models.images(2), None)
     assert not any(mask.any() for mask in inner.masks.values())
     assert set(models.SMALL) <= set(SIZES)

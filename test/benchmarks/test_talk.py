@@ -11,15 +11,50 @@ ROWS = ['cross', 'emma_pal', 'teacher', 'seeded', 'random']
 @pytest.fixture(scope='module')
 def talk():
     import talk
+
     return talk
 
 
 @pytest.fixture(scope='module')
 def found(talk, caches, tmp_path_factory):
     out = tmp_path_factory.mktemp('talk')
-    words = ['talk.py', '--data', caches[0], '--test', caches[1], '--out', out / 'runs', '--results', out / 'talk.json',
-             '--sight', 'tiny', '--rows', *ROWS, '--side', 3, '--every', 1, '--width', 64, '--samples', 8, '--words', 4,
-             '--connect', 4, '--distil', 8, '--batch', 4, '--each', 2, '--questions', 13, '--told', 2]
+    words = [
+        'talk.py',
+        '--data',
+        caches[0],
+        '--test',
+        caches[1],
+        '--out',
+        out / 'runs',
+        '--results',
+        out / 'talk.json',
+        '--sight',
+        'tiny',
+        '--rows',
+        *ROWS,
+        '--side',
+        3,
+        '--every',
+        1,
+        '--width',
+        64,
+        '--samples',
+        8,
+        '--words',
+        4,
+        '--connect',
+        4,
+        '--distil',
+        8,
+        '--batch',
+        4,
+        '--each',
+        2,
+        '--questions',
+        13,
+        '--told',
+        2,
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', list(map(str, words)))
         talk.main()
@@ -30,10 +65,10 @@ def test_rows_have_their_figures(found):
     out, table = found
     assert list(table['rows']) == ROWS and str(out) not in (out / 'talk.json').read_text()
     for row in table['rows'].values():
-        run, = row['runs']
+        (run,) = row['runs']
         assert 0 <= run['accuracy']['value'] <= 1 and row['accuracy_mean'] == run['accuracy']['value']
         assert run['seconds'] > 0 and run['descriptions']['descriptions'] == 2
-    same, = table['steps_to_same_loss']
+    (same,) = table['steps_to_same_loss']
     assert same['random_steps'] == 2 and same['seeded_steps'] in (None, 1, 2)
     assert 'accuracy_kept' in table
 

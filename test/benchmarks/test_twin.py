@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.dataset import KitchenSamples
-from m3et_ros.models.registry import KITCHEN, KITCHEN_TWIN, SIZES
-from m3et_ros.models.summary import parameters_of
-from m3et_ros.runtime.models import untrained
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.models.m3et.cost import parameters_of
+from m3et_ros.models.m3et.sizes import KITCHEN, KITCHEN_TWIN, SIZES
+from m3et_ros.runtime.open_model import untrained
 
 
 def stamps(folder):
@@ -49,8 +49,10 @@ def test_both_are_scored_and_compared(found, folder):
 def test_both_are_trained_alike(found, folder):
     config = json.loads((folder / 'runs/tiny_twin-0/1_answer/checkpoint/config.json').read_text())['model']
     assert config['schedule'] == 'T' * 12 and config['decoder_blocks'] == 2
-    own, other = (json.loads((folder / f'runs/{name}-1/1_answer/done.json').read_text())['asked']
-                  for name in ('tiny', 'tiny_twin'))
+    own, other = (
+        json.loads((folder / f'runs/{name}-1/1_answer/done.json').read_text())['asked']
+        for name in ('tiny', 'tiny_twin')
+    )
     assert {name for name in own if own[name] != other[name]} == {'model', 'start'}
 
 
@@ -107,4 +109,4 @@ def test_cost_counts_what_the_formulas_say(script, caches):
 
 def test_the_kitchen_saves_what_the_issue_asks_for():
     own, other = (sum(parameters_of(SIZES[name]).values()) for name in ('kitchen', 'kitchen_twin'))
-    assert 1 - own / other >= .66
+    assert 1 - own / other >= 0.66

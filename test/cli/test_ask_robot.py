@@ -9,10 +9,9 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from m3et_ros.cli.client import client
+from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.ros.convert import stamp_msg, to_image_msg
 
 PATIENT = ('--timeout', '30')
 STAMP = 1_700_000_000_123_456_789
@@ -23,8 +22,10 @@ def robot(m3et_started):
     """`m3et robot` on a camera that has shown it one picture."""
     picture = to_image_msg(np.full((48, 64, 3), 90, np.uint8), 'rgb8', Header(stamp=stamp_msg(STAMP), frame_id='eye'))
     seen = []
-    with m3et_started('robot', '--namespace', 'left', '--camera', '/cam', '--model', 'tiny') as process, \
-            client(threading.Event()) as node:
+    with (
+        m3et_started('robot', '--namespace', 'left', '--camera', '/cam', '--model', 'tiny') as process,
+        client(threading.Event()) as node,
+    ):
         node.create_subscription(Image, '/left/model/depth/image', seen.append, 5)
         camera = node.create_publisher(Image, '/cam/color/image_raw', 5)
         node.create_timer(0.2, lambda: camera.publish(picture))
@@ -38,8 +39,9 @@ def test_an_empty_question_is_refused(capsys, arguments):
     assert 'The question is empty' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('arguments', [['--depth', 'x.png'], ['--image', 'x.png', '--stream'],
-                                       ['--image', 'x.png', '--scope', 'episode']])
+@pytest.mark.parametrize(
+    'arguments', [['--depth', 'x.png'], ['--image', 'x.png', '--stream'], ['--image', 'x.png', '--scope', 'episode']]
+)
 def test_options_that_do_not_go_together_are_refused(capsys, arguments):
     assert main(['ask', 'What?', *arguments]) == 1
     assert capsys.readouterr().err.count('\n') == 1
@@ -90,9 +92,14 @@ def test_a_signal_stops_the_robot_and_its_nodes(robot):
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize(('arguments', 'words'), [
-    (['-p', 'top_k:=99999'], 'top_k'), (['--params-file', '/none.yaml'], '/none.yaml'),
-    (['--camera', 'a b'], '--camera')])
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['-p', 'top_k:=99999'], 'top_k'),
+        (['--params-file', '/none.yaml'], '/none.yaml'),
+        (['--camera', 'a b'], '--camera'),
+    ],
+)
 def test_a_robot_that_cannot_start_says_why(m3et, arguments, words):
     result = m3et('robot', '--model', 'tiny', *arguments)
     assert result.returncode not in (0, -signal.SIGTERM)

@@ -28,8 +28,7 @@ def folder(tmp_path):
 def test_one_benchmark_gets_its_options_and_one_thread(folder, capfd):
     assert main(['bench', 'ssd', '--benchmarks', str(folder), '--json', '--rounds', '3']) == 0
     found = json.loads(capfd.readouterr().out)
-    assert found == {'failed': [], 'results': {'ssd': {
-        'words': ['--rounds', '3'], 'threads': '1', 'waits': 'PASSIVE'}}}
+    assert found == {'failed': [], 'results': {'ssd': {'words': ['--rounds', '3'], 'threads': '1', 'waits': 'PASSIVE'}}}
 
 
 def test_all_runs_what_is_there_and_prints_the_table(folder, capfd):
@@ -44,9 +43,14 @@ def test_a_benchmark_that_fails_is_an_exit_code(folder, capfd):
     assert json.loads(captured.out) == {'failed': ['ssd'], 'results': {}} and 'ended with code 1' in captured.err
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['sdd'], 'no benchmark'), (['all', '--rounds', '3'], 'is an option of one benchmark'),
-    (['node'], 'benchmarks come with the source')])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['sdd'], 'no benchmark'),
+        (['all', '--rounds', '3'], 'is an option of one benchmark'),
+        (['node'], 'benchmarks come with the source'),
+    ],
+)
 def test_what_cannot_be_run_is_refused_in_a_sentence(folder, capfd, words, said):
     assert main(['bench', *words[:1], '--benchmarks', str(folder), *words[1:]]) == 1
     assert said in capfd.readouterr().err
@@ -54,5 +58,6 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(folder, capfd, words, said)
 
 def test_every_name_is_a_script_of_the_source():
     from pathlib import Path
+
     there = {path.stem for path in (Path(__file__).resolve().parents[2] / 'benchmarks').glob('*.py')}
     assert set(SPEED) <= there

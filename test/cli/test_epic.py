@@ -7,7 +7,7 @@ import pytest
 from epic_folder import make_folder, row, write
 
 from m3et_ros.cli.main import main
-from m3et_ros.data.history_checkpoint import load_history
+from m3et_ros.data.checkpoints.history import load_history
 
 SMALL = ('--samples', 24, '--batch', 4, '--members', 1, '--held-out', 3)
 
@@ -28,8 +28,9 @@ def command(*arguments):
 
 
 def evaluate(annotations, trained, out, *arguments):
-    return command('evaluate', 'epic', '--epic', annotations, '--model', trained[0] / 'checkpoint', '--out', out,
-                   *arguments)
+    return command(
+        'evaluate', 'epic', '--epic', annotations, '--model', trained[0] / 'checkpoint', '--out', out, *arguments
+    )
 
 
 def test_training_leaves_a_checkpoint_with_its_card(trained):
@@ -80,30 +81,43 @@ def test_validation_and_files_by_path(annotations, trained, tmp_path, capsys):
 
 
 def test_odd_rows_are_told_and_kept(annotations, trained, tmp_path, capsys):
-    odd = write(tmp_path / 'odd.csv', tuple(row('P09_01_0', 0, 1, 0, 1)),
-                [row('P09_01_0', 0, 1, 0, 1), row('P09_01_1', 3, 3, 99, 1), row('P09_02_0', 1, 2, 1, 1)])
+    odd = write(
+        tmp_path / 'odd.csv',
+        tuple(row('P09_01_0', 0, 1, 0, 1)),
+        [row('P09_01_0', 0, 1, 0, 1), row('P09_01_1', 3, 3, 99, 1), row('P09_02_0', 1, 2, 1, 1)],
+    )
     assert evaluate(annotations, trained, tmp_path / 'out', '--split', odd) == 0
     told = capsys.readouterr()
     assert '1 segments of odd.csv (first P09_01_1) have a verb or noun that is not in the class lists' in told.err
     assert 'last no time' in told.err and '3 segments of 2 videos, 2 without history' in told.out
 
 
-@pytest.mark.parametrize('arguments, said', [
-    (('--epic', 'X', '--out', 'o'), 'Give --epic DIR with --history'),
-    (('--history', '--out', 'o'), 'Give --epic DIR with --history'),
-    (('--epic', 'X', '--history', '--data', 'd', '--out', 'o'), 'without --data'),
-    (('--epic', 'nowhere', '--history', '--out', 'o'), 'nowhere/EPIC_100_verb_classes.csv cannot be read'),
-    (('--epic', 'X', '--history', '--out', 'o'), 'too few to hold out 80'),
-    (('--epic', 'X', '--history', '--out', 'o', '--lr', 5), 'lr is 5')])
+@pytest.mark.parametrize(
+    'arguments, said',
+    [
+        (('--epic', 'X', '--out', 'o'), 'Give --epic DIR with --history'),
+        (('--history', '--out', 'o'), 'Give --epic DIR with --history'),
+        (('--epic', 'X', '--history', '--data', 'd', '--out', 'o'), 'without --data'),
+        (('--epic', 'nowhere', '--history', '--out', 'o'), 'nowhere/EPIC_100_verb_classes.csv cannot be read'),
+        (('--epic', 'X', '--history', '--out', 'o'), 'too few to hold out 80'),
+        (('--epic', 'X', '--history', '--out', 'o', '--lr', 5), 'lr is 5'),
+    ],
+)
 def test_training_refuses_in_one_sentence(annotations, capsys, arguments, said):
     assert command('train', 'actions', *(annotations if word == 'X' else word for word in arguments)) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert said in told and told.startswith('m3et: ')
 
 
-@pytest.mark.parametrize('changes, said', [
-    (('--split', 'nothing.csv'), 'nothing.csv is no split'), (('--model', 'nowhere'), 'There is no nowhere'),
-    (('--device', 'abacus'), "The device 'abacus' cannot be used"), (('--epic', 'nowhere'), 'nowhere')])
+@pytest.mark.parametrize(
+    'changes, said',
+    [
+        (('--split', 'nothing.csv'), 'nothing.csv is no split'),
+        (('--model', 'nowhere'), 'There is no nowhere'),
+        (('--device', 'abacus'), "The device 'abacus' cannot be used"),
+        (('--epic', 'nowhere'), 'nowhere'),
+    ],
+)
 def test_evaluating_refuses_in_one_sentence(annotations, trained, tmp_path, capsys, changes, said):
     assert evaluate(annotations, trained, tmp_path, *changes) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]

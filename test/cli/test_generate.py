@@ -5,7 +5,7 @@ import json
 import pytest
 
 from m3et_ros.cli.main import main
-from m3et_ros.data.kitchen.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 
 SMALL = ('--size', '32', '--frames', '3', '--stride', '10', '--backend', 'raycast', '--workers', '0')
 

@@ -13,8 +13,20 @@ def test_help_names_every_verb(capsys):
     assert main(['--help']) == 0
     shown = capsys.readouterr().out
     verbs = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
-    assert verbs == {'ask', 'bench', 'build', 'demo', 'doctor', 'evaluate', 'generate', 'models', 'record', 'replay',
-                     'robot', 'train'}
+    assert verbs == {
+        'ask',
+        'bench',
+        'build',
+        'demo',
+        'doctor',
+        'evaluate',
+        'generate',
+        'models',
+        'record',
+        'replay',
+        'robot',
+        'train',
+    }
     assert all(f' {verb} ' in shown for verb in verbs)
 
 
@@ -34,12 +46,15 @@ def test_the_verbs_are_imported_without_what_they_need_later():
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(('arguments', 'words'), [
-    (['frobnicate'], ['frobnicate', 'm3et --help']),
-    (['models', '--colour'], ['--colour', 'm3et models --help']),
-    (['record'], ["'out'", 'm3et record --help']),
-    (['demo', '--rate', '1000'], ['--rate', '60', 'm3et demo --help']),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['frobnicate'], ['frobnicate', 'm3et --help']),
+        (['models', '--colour'], ['--colour', 'm3et models --help']),
+        (['record'], ["'out'", 'm3et record --help']),
+        (['demo', '--rate', '1000'], ['--rate', '60', 'm3et demo --help']),
+    ],
+)
 def test_wrong_usage_is_one_sentence_and_exit_code_one(capsys, arguments, words):
     assert main(arguments) == 1
     shown = capsys.readouterr()

@@ -15,9 +15,14 @@ def test_table_sets_columns():
     assert table([('name', 'n'), ('x', 100)], right=(1,)) == 'name    n\nx     100'
 
 
-@pytest.mark.parametrize(('error', 'code'), [
-    (Refused('No camera; plug one in.'), 1), (Refused('It died; look above.', 7), 7),
-    (InputError('bag_missing', 'No bag; give one.'), 1)])
+@pytest.mark.parametrize(
+    ('error', 'code'),
+    [
+        (Refused('No camera; plug one in.'), 1),
+        (Refused('It died; look above.', 7), 7),
+        (InputError('bag_missing', 'No bag; give one.'), 1),
+    ],
+)
 def test_what_is_refused_is_said_as_it_is(capsys, error, code):
     assert report(error) == code
     assert capsys.readouterr().err == f'm3et: {error}\n'
@@ -25,8 +30,9 @@ def test_what_is_refused_is_said_as_it_is(capsys, error, code):
 
 def test_a_surprise_is_one_sentence_too(capsys):
     assert report(ZeroDivisionError('two\nlines')) == 1
-    assert capsys.readouterr().err == \
-        'm3et: ZeroDivisionError: two lines; run again with M3ET_TRACEBACK=1 to see where\n'
+    assert (
+        capsys.readouterr().err == 'm3et: ZeroDivisionError: two lines; run again with M3ET_TRACEBACK=1 to see where\n'
+    )
 
 
 def test_a_surprise_shows_where_when_asked(capsys, monkeypatch):

@@ -27,6 +27,7 @@ def module(tmp_path, monkeypatch):
     def write(text):
         (tmp_path / 'played.py').write_text(text)
         return 'played'
+
     return write
 
 

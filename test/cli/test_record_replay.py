@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from m3et_ros.cli.client import client
+from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
 from m3et_ros.cli.output import Refused
-from m3et_ros.cli.record import START_NS
-from m3et_ros.cli.replay import contents, transports
-from m3et_ros.data.bags import BagReader, decode
-from m3et_ros.data.images import rgb_from_msg
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.cli.record.app import START_NS
+from m3et_ros.cli.replay.app import contents, transports
+from m3et_ros.data.bags.reader import BagReader, decode
+from m3et_ros.data.images.messages import rgb_from_msg
+from m3et_ros.ros.convert import stamp_ns
 
 SMALL = ('--width', '64', '--height', '48', '--frames', '4')
 COLOUR = '/camera/camera/color/image_raw'
@@ -35,8 +35,13 @@ def test_a_recording_holds_what_was_asked_for(bag):
     assert said['frames'] == 4 and said['complete'] and said['bytes'] > 4 * 64 * 48 * 5
     found = contents(path)
     assert {name: topic['messages'] for name, topic in found['topics'].items()} == {
-        COLOUR: 4, '/camera/camera/aligned_depth_to_color/image_raw': 4, '/camera/camera/color/camera_info': 4,
-        '/camera/pose': 4, '/episode/segmentation': 4, '/episode/labels': 1}
+        COLOUR: 4,
+        '/camera/camera/aligned_depth_to_color/image_raw': 4,
+        '/camera/camera/color/camera_info': 4,
+        '/camera/pose': 4,
+        '/episode/segmentation': 4,
+        '/episode/labels': 1,
+    }
     assert found['seconds'] == pytest.approx(0.3)
 
 
@@ -58,8 +63,9 @@ def test_replay_publishes_what_was_recorded_until_it_is_stopped(bag, m3et_starte
     got = {}
     with client(threading.Event()) as node:
         node.create_subscription(Image, '/seen', lambda m: got.setdefault(stamp_ns(m.header.stamp), m), 10)
-        with m3et_started('replay', bag[0], '--loop', '--rate', '0.5', '--remap', f'{COLOUR}:=/seen',
-                          '--topics', COLOUR) as replay:
+        with m3et_started(
+            'replay', bag[0], '--loop', '--rate', '0.5', '--remap', f'{COLOUR}:=/seen', '--topics', COLOUR
+        ) as replay:
             assert node.wait(lambda: len(got) == 4, 30), replay.stderr.read() if replay.poll() else got.keys()
             replay.send_signal(signal.SIGINT)
             assert replay.wait(15) == 0
@@ -83,6 +89,8 @@ def test_the_node_is_told_how_the_images_come():
     assert transports(facts('/c/color/image_raw'), 'c', ()) == ['rgb_transport:="raw"', 'depth_transport:="none"']
     depth = '/c/aligned_depth_to_color/image_raw/compressedDepth'
     assert transports(facts('/x', depth), 'c', ['/x:=/c/color/image_raw/compressed']) == [
-        'rgb_transport:="compressed"', 'depth_transport:="compressedDepth"']
+        'rgb_transport:="compressed"',
+        'depth_transport:="compressedDepth"',
+    ]
     with pytest.raises(Refused, match='it has /x'):
         transports(facts('/x'), 'c', ())

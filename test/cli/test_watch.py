@@ -7,14 +7,17 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from m3et_ros.cli.client import client
+from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.watch import KEPT_FRAMES, PICTURES, Watch, quantiles
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.ros.convert import stamp_msg, to_image_msg
 
-TOPICS = {'rgb': '/cam/color/image_raw', 'measured': '/cam/aligned_depth_to_color/image_raw',
-          'completed': '/r/model/depth/image', 'overlay': '/r/model/segmentation/overlay',
-          'mask': '/r/model/segmentation/mask'}
+TOPICS = {
+    'rgb': '/cam/color/image_raw',
+    'measured': '/cam/aligned_depth_to_color/image_raw',
+    'completed': '/r/model/depth/image',
+    'overlay': '/r/model/segmentation/overlay',
+    'mask': '/r/model/segmentation/mask',
+}
 
 
 @pytest.fixture
@@ -65,10 +68,23 @@ def test_drops_are_those_of_this_model(watched):
     def status(name, **values):
         return DiagnosticStatus(name=name, values=[KeyValue(key=k, value=v) for k, v in values.items()])
 
-    senders['diagnostics'].publish(DiagnosticArray(status=[
-        status('/r/model', **{'state': 'unconfigured', 'dropped/stamp_back': '2', 'synchroniser/rgb_superseded': '3',
-                              'dropped/none': '0', 'frames_in': '9'}),
-        status('/other/model', **{'state': 'active', 'dropped/stamp_back': '50'})]))
+    senders['diagnostics'].publish(
+        DiagnosticArray(
+            status=[
+                status(
+                    '/r/model',
+                    **{
+                        'state': 'unconfigured',
+                        'dropped/stamp_back': '2',
+                        'synchroniser/rgb_superseded': '3',
+                        'dropped/none': '0',
+                        'frames_in': '9',
+                    },
+                ),
+                status('/other/model', **{'state': 'active', 'dropped/stamp_back': '50'}),
+            ]
+        )
+    )
     assert node.wait(lambda: watch.diagnostics, 20)
     assert watch.drops() == {'stamp_back': 2, 'rgb_superseded': 3} and watch.idle == 1
 

@@ -15,6 +15,8 @@ def test_what_is_filled_in_is_spoken():
 
 
 def test_history_names_the_action_before():
-    assert after(('turn-on', 'tap')) == ('After the action turn on tap, which object is used next?',
-                                         'After the action turn on tap, what is done next?')
+    assert after(('turn-on', 'tap')) == (
+        'After the action turn on tap, which object is used next?',
+        'After the action turn on tap, what is done next?',
+    )
     assert after(None) == NEXT

@@ -6,19 +6,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3et_ros.data.noise import Noise, disturb, mirrored_words, noisy_depth, noisy_rgb, speaks_of_sides
-from m3et_ros.data.samples import Sample
+from m3et_ros.data.sample import Sample
 
-NONE = Noise(min_range=0, max_range=(99, 99), disparity=0, quantum=0, edge=0, blobs=(0, 0), specks=0, gain=1, gamma=1,
-             balance=1, grain=0, blur=0, jpeg=0, mirror=0)
+NONE = Noise(
+    min_range=0,
+    max_range=(99, 99),
+    disparity=0,
+    quantum=0,
+    edge=0,
+    blobs=(0, 0),
+    specks=0,
+    gain=1,
+    gamma=1,
+    balance=1,
+    grain=0,
+    blur=0,
+    jpeg=0,
+    mirror=0,
+)
 NOISE = Noise()
 
 
 def sample(seed=0, **fields):
     rng = np.random.default_rng(seed)
-    depth = rng.uniform(.2, 9, (24, 32)).astype(np.float32)
-    depth[rng.random(depth.shape) < .2] = np.nan
-    values = {'rgb': rng.integers(0, 256, (24, 32, 3), np.uint8), 'depth': depth,
-              'semseg': rng.integers(0, 9, (6, 8), np.uint8)}
+    depth = rng.uniform(0.2, 9, (24, 32)).astype(np.float32)
+    depth[rng.random(depth.shape) < 0.2] = np.nan
+    values = {
+        'rgb': rng.integers(0, 256, (24, 32, 3), np.uint8),
+        'depth': depth,
+        'semseg': rng.integers(0, 9, (6, 8), np.uint8),
+    }
     return Sample(**values | fields)
 
 
@@ -36,7 +53,7 @@ def test_depth_keeps_its_metres_and_errs_more_far_away():
     flat = [np.full((64, 64), metres, np.float32) for metres in (1, 4)]
     rng = np.random.default_rng(1)
     error = [np.nanmean(np.abs(noisy_depth(depth, Noise(max_range=(9, 9)), rng) - depth)) for depth in flat]
-    assert .0005 < error[0] < .01 and 8 < error[1] / error[0] < 32  # the square of four, roughly
+    assert 0.0005 < error[0] < 0.01 and 8 < error[1] / error[0] < 32  # the square of four, roughly
 
 
 def test_depth_comes_in_steps_of_disparity():
@@ -49,7 +66,7 @@ def test_depth_comes_in_steps_of_disparity():
 def test_holes_open_behind_near_edges():
     depth = np.full((32, 64), 3, np.float32)
     depth[:, 32:] = 1
-    edges = Noise(blobs=(0, 0), specks=0, edge=.1, max_range=(9, 9))
+    edges = Noise(blobs=(0, 0), specks=0, edge=0.1, max_range=(9, 9))
     holes = sum(np.isnan(noisy_depth(depth, edges, np.random.default_rng(seed))) for seed in range(20))
     assert holes[:, 26:32].any() and not holes[:, 32:].any() and not holes[:, :20].any()
 
@@ -69,18 +86,19 @@ def test_the_generator_decides_everything():
 
 
 def test_a_mirror_turns_everything_and_the_words():
-    before = sample(question='Is the cup left of the bowl?', answers={'right': 1.})
-    after = disturb(before, Noise(mirror=1.), np.random.default_rng(0), swap_sides=True)
+    before = sample(question='Is the cup left of the bowl?', answers={'right': 1.0})
+    after = disturb(before, Noise(mirror=1.0), np.random.default_rng(0), swap_sides=True)
     np.testing.assert_array_equal(after.clean_depth, before.depth[:, ::-1])
     np.testing.assert_array_equal(after.semseg, before.semseg[:, ::-1])
-    assert after.question == 'Is the cup right of the bowl?' and dict(after.answers) == {'left': 1.}
+    assert after.question == 'Is the cup right of the bowl?' and dict(after.answers) == {'left': 1.0}
 
 
-@pytest.mark.parametrize('fields', [
-    {'question': 'What is left to eat?'}, {'question': 'Where?', 'answers': {'Left': 1}}])
+@pytest.mark.parametrize(
+    'fields', [{'question': 'What is left to eat?'}, {'question': 'Where?', 'answers': {'Left': 1}}]
+)
 def test_who_speaks_of_sides_is_not_mirrored(fields):
     before = sample(**fields)
-    after = disturb(before, Noise(mirror=1.), np.random.default_rng(0))
+    after = disturb(before, Noise(mirror=1.0), np.random.default_rng(0))
     assert speaks_of_sides(before) and after.question == before.question
     np.testing.assert_array_equal(after.semseg, before.semseg)
 
@@ -95,8 +113,10 @@ def test_colours_stay_near():
     assert 80 < min(means) < 112 and 128 < max(means) < 180
 
 
-@pytest.mark.parametrize(('field', 'value'), [
-    ('min_range', -1), ('max_range', (5, 2)), ('blobs', (-1, .1)), ('gain', .5), ('quality', 0), ('mirror', 2)])
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [('min_range', -1), ('max_range', (5, 2)), ('blobs', (-1, 0.1)), ('gain', 0.5), ('quality', 0), ('mirror', 2)],
+)
 def test_fields_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=field):
         Noise(**{field: value})

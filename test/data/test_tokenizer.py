@@ -10,8 +10,13 @@ from transformers import BertTokenizerFast
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import SPECIAL, Tokenizer
 
-CORPUS = ['What is on the table?', 'The red cup is on the table.', 'Put the blue cup into the drawer!',
-          'Where is the knife?', 'Take the knife from the drawer.']
+CORPUS = [
+    'What is on the table?',
+    'The red cup is on the table.',
+    'Put the blue cup into the drawer!',
+    'Where is the knife?',
+    'Take the knife from the drawer.',
+]
 
 
 @pytest.fixture(scope='module')
@@ -59,8 +64,10 @@ def test_letters_that_were_never_seen_are_unknown(tokenizer):
 
 def test_training_is_the_same_in_every_process(tokenizer, tmp_path):
     """The library's own trainer is not: its ties fall as strings hash."""
-    code = ('import sys; from m3et_ros.data.tokenizer import Tokenizer; '
-            f'Tokenizer.train({CORPUS!r}, vocabulary=120).save(sys.argv[1])')
+    code = (
+        'import sys; from m3et_ros.data.tokenizer import Tokenizer; '
+        f'Tokenizer.train({CORPUS!r}, vocabulary=120).save(sys.argv[1])'
+    )
     tokenizer.save(tmp_path / 'here.json')
     subprocess.run([sys.executable, '-c', code, str(tmp_path / 'there.json')], check=True)
     assert (tmp_path / 'there.json').read_bytes() == (tmp_path / 'here.json').read_bytes()
@@ -90,8 +97,10 @@ def test_a_bert_vocabulary_gives_what_transformers_gives(tmp_path):
     assert ours.encode([text], 20)[0][0].tolist() == theirs(text, padding='max_length', max_length=20)['input_ids']
 
 
-@pytest.mark.parametrize('name, text, word', [
-    ('tokenizer.json', '{"version"', 'is not a tokenizer'), ('vocab.txt', 'a\nb\n', 'no \\[PAD\\]')])
+@pytest.mark.parametrize(
+    'name, text, word',
+    [('tokenizer.json', '{"version"', 'is not a tokenizer'), ('vocab.txt', 'a\nb\n', 'no \\[PAD\\]')],
+)
 def test_files_that_are_no_tokenizer_are_refused(tmp_path, name, text, word):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=word) as refused:
@@ -103,7 +112,7 @@ def test_a_missing_or_huge_file_is_refused(tmp_path):
     with pytest.raises(InputError, match='There is no tokenizer'):
         Tokenizer.load(tmp_path / 'vocab.txt')
     with (tmp_path / 'vocab.txt').open('wb') as file:
-        file.truncate(17 * 2 ** 20)
+        file.truncate(17 * 2**20)
     with pytest.raises(InputError, match='are read'):
         Tokenizer.load(tmp_path / 'vocab.txt')
 

@@ -19,11 +19,12 @@ WHY = 'launch comes with a full ROS 2 installation only, and this is the pip-onl
 pytest.importorskip('launch_ros.actions', reason=WHY)
 launch_pytest = pytest.importorskip('launch_pytest', reason=WHY)
 
-from launch import LaunchDescription  # noqa: E402
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
 from launch.event_handlers import OnProcessExit  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
+
+from launch import LaunchDescription  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[2] / 'launch'
 FILES = sorted(path.name for path in FOLDER.glob('*.launch.py'))
@@ -37,8 +38,13 @@ def included(name: str, **arguments: str) -> LaunchDescription:
     exit_codes.clear()
     source = PythonLaunchDescriptionSource(str(FOLDER / name))
     note = OnProcessExit(on_exit=lambda event, context: exit_codes.update({event.process_name: event.returncode}))
-    return LaunchDescription([RegisterEventHandler(note), ReadyToTest(),
-                              IncludeLaunchDescription(source, launch_arguments=arguments.items())])
+    return LaunchDescription(
+        [
+            RegisterEventHandler(note),
+            ReadyToTest(),
+            IncludeLaunchDescription(source, launch_arguments=arguments.items()),
+        ]
+    )
 
 
 def first_image(topic: str, *, feed: str = '', seconds: float = 60) -> Image:
@@ -109,8 +115,8 @@ def test_each_robot_of_a_fleet_reads_the_camera_in_its_namespace(fleet):
 @launch_pytest.fixture
 def recording(tmp_path_factory):
     """A short recording with compressed images, as cameras are recorded in the field; it ends by itself."""
-    from m3et_ros.data.bag_writer import BagWriter
-    from m3et_ros.data.types import Frame
+    from m3et_ros.data.bags.writer import BagWriter
+    from m3et_ros.data.frame import Frame
 
     bag = tmp_path_factory.mktemp('recording') / 'bag'
     rgb, depth = np.full((48, 64, 3), 90, np.uint8), np.ones((48, 64), np.float32)

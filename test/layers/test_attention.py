@@ -4,9 +4,15 @@ import math
 
 import pytest
 import torch
-from m3et_ros.layers.attention import (GatedCrossAttention, SelfAttention, SemanticGate, TransformerBlock,
-                                       scaled_attention)
 from torch.nn import functional as F
+
+from m3et_ros.layers.attention import (
+    GatedCrossAttention,
+    SelfAttention,
+    SemanticGate,
+    TransformerBlock,
+    scaled_attention,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +47,7 @@ def test_a_look_is_the_first_heads_attention_to_what_went_before():
     _, before = attention(torch.randn(2, K, d), mask=mask)
     x, places = torch.randn(2 * each, 5, d), torch.tensor([[4, 0]] * 2 * each)
     weights = attention.look(x, before).weights(places)
-    q = attention.qkv(x)[..., :d // 2].unflatten(0, (2, each))
+    q = attention.qkv(x)[..., : d // 2].unflatten(0, (2, each))
     for b in range(2):
         for row, token in ((0, 4), (5, 0)):
             logits = (before.k[b, 0] @ q[b, row // 2, token] / 2).masked_fill(~mask[b], -torch.inf)
@@ -68,7 +74,7 @@ def test_self_attention_is_the_textbook_formula():
 @pytest.mark.parametrize('masked', ['', 'before', 'own', 'before own'])
 def test_rows_that_share_what_went_before(masked, causal):
     block, before, x = TransformerBlock(d=8, heads=2), torch.randn(2, 5, 8), torch.randn(6, 4, 8)
-    early, late = torch.rand(2, 5) < .7, torch.rand(6, 4) < .7
+    early, late = torch.rand(2, 5) < 0.7, torch.rand(6, 4) < 0.7
     early[:, 0], late[:, 0] = True, True
     early, late = early if 'before' in masked else None, late if 'own' in masked else None
     _, state = block(before, mask=early, return_state=True)
@@ -77,21 +83,24 @@ def test_rows_that_share_what_went_before(masked, causal):
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize('options', [{}, {'causal': True}, {'mask': torch.ones(5, 5).tril(2).bool()},
-                                     {'mask': torch.linspace(-2, 2, 25).view(5, 5)}])
+@pytest.mark.parametrize(
+    'options',
+    [{}, {'causal': True}, {'mask': torch.ones(5, 5).tril(2).bool()}, {'mask': torch.linspace(-2, 2, 25).view(5, 5)}],
+)
 def test_written_out_attention_is_the_kernel(options):
     q, k, v = torch.randn(3, 2, 2, 5, 8).bfloat16()
     options = {n: o.bfloat16() if torch.is_tensor(o) and o.is_floating_point() else o for n, o in options.items()}
     with torch.no_grad():
         wanted = scaled_attention(q, k, v, **options)
     found = scaled_attention(q.requires_grad_(), k, v, **options)
-    assert found.dtype == wanted.dtype and (found - wanted).abs().max() < .05
+    assert found.dtype == wanted.dtype and (found - wanted).abs().max() < 0.05
     found.sum().backward()
     assert q.grad.isfinite().all()
 
 
-@pytest.mark.parametrize('mask', [None, torch.arange(9).view(1, 1, 1, 9) % 2 == 0,
-                                  torch.linspace(-2, 2, 9).view(1, 1, 1, 9)])
+@pytest.mark.parametrize(
+    'mask', [None, torch.arange(9).view(1, 1, 1, 9) % 2 == 0, torch.linspace(-2, 2, 9).view(1, 1, 1, 9)]
+)
 def test_one_query_in_bfloat16_reads_what_it_reads_in_float32(mask):
     q, room = torch.randn(2, 3, 1, 8), torch.randn(2, 2, 3, 12, 8)
     k, v = room[:, :, :, :9]  # with gaps, as keys and values that have room to grow
@@ -99,7 +108,7 @@ def test_one_query_in_bfloat16_reads_what_it_reads_in_float32(mask):
         wanted = scaled_attention(q, k, v, mask=mask)
         lower = mask.bfloat16() if mask is not None and mask.is_floating_point() else mask
         found = scaled_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask=lower)
-    assert found.dtype == torch.bfloat16 and (found - wanted).abs().max() < .05
+    assert found.dtype == torch.bfloat16 and (found - wanted).abs().max() < 0.05
 
 
 @pytest.mark.parametrize('causal', [False, True])

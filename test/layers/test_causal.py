@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from m3et_ros.layers.causal import CausalAttention, MixerBlock, ParallelBlock, rotary, rotate
-from m3et_ros.layers.mamba import Mamba2, MambaState
 from transformers import PhiConfig
 from transformers.models.phi.modeling_phi import PhiDecoderLayer, PhiRotaryEmbedding
+
+from m3et_ros.layers.causal import CausalAttention, MixerBlock, ParallelBlock, rotary, rotate
+from m3et_ros.layers.mamba import Mamba2, MambaState
 
 
 @pytest.fixture(autouse=True)
@@ -14,8 +15,14 @@ def _seed():
 
 
 def phi(kv_heads: int) -> tuple[PhiDecoderLayer, PhiRotaryEmbedding]:
-    config = PhiConfig(hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=kv_heads,
-                       partial_rotary_factor=0.5, attn_implementation='eager')
+    config = PhiConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_attention_heads=4,
+        num_key_value_heads=kv_heads,
+        partial_rotary_factor=0.5,
+        attn_implementation='eager',
+    )
     layer = PhiDecoderLayer(config, 0).eval()
     for values in layer.parameters():
         torch.nn.init.normal_(values, std=0.3)
@@ -54,7 +61,7 @@ def test_parts_and_single_steps_equal_the_whole(kind):
     second, state = layer(x[:, 4:8], state=state, return_state=True)
     outputs = [first, second]
     for t in range(8, 11):
-        y, state = layer(x[:, t:t + 1], state=state, return_state=True)
+        y, state = layer(x[:, t : t + 1], state=state, return_state=True)
         outputs.append(y)
     assert (torch.cat(outputs, 1) - whole).abs().max() < 1e-5
     # What a Mamba layer keeps does not grow; what attention keeps has a key for every token.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from m3et_ros.layers.attention import TransformerBlock
 from m3et_ros.layers.hybrid import HybridStack, MambaBlock, MambaLayer
 from m3et_ros.layers.mamba import Mamba1
@@ -27,7 +28,7 @@ def test_stages_of_any_schedule(schedule, mixer):
     x = torch.randn(2, 11, 16)
     stages = encoder(x)
     assert [stage.shape for stage in stages] == [(2, 11, 16)] * 3
-    for layer in encoder.layers[:encoder.ends[0]]:
+    for layer in encoder.layers[: encoder.ends[0]]:
         x = layer(x)
     assert torch.equal(stages[0], x)
     # Only the last output is normalised.
@@ -59,15 +60,23 @@ def test_what_follows_goes_on_from_the_states(mixer):
     before, states = encoder(x, return_states=True)
     after, _ = encoder(later, mask=mask, states=states, return_states=True)
     # Pads in front change nothing, and what went before does not change either.
-    assert torch.allclose(after[-1][:1, 2:], encoder(later[:1, 2:], states=[
-        type(s)(*(None if t is None else t[:1] for t in s)) if isinstance(s, tuple) else s[:1] for s in states])[-1],
-        atol=1e-5)
+    assert torch.allclose(
+        after[-1][:1, 2:],
+        encoder(
+            later[:1, 2:],
+            states=[
+                type(s)(*(None if t is None else t[:1] for t in s)) if isinstance(s, tuple) else s[:1] for s in states
+            ],
+        )[-1],
+        atol=1e-5,
+    )
     assert torch.allclose(before[-1], encoder(x)[-1], atol=1e-6)
     # All of what went before is heard: even its first token, by a scan that ended there or by attention.
     other = x.clone()
     other[:, 0] = torch.randn(2, 16)
-    assert not torch.allclose(encoder(later, mask=mask, states=encoder(other, return_states=True)[1])[-1], after[-1],
-                              atol=1e-4)
+    assert not torch.allclose(
+        encoder(later, mask=mask, states=encoder(other, return_states=True)[1])[-1], after[-1], atol=1e-4
+    )
 
 
 def test_direction_decides_who_sees_whom():
@@ -89,9 +98,16 @@ def test_padding_changes_nothing_for_valid_tokens(mixer):
         assert torch.allclose(found[:, :8], wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'schedule': 'TMX'}, 'letters T'), ({'schedule': ''}, 'letters T'), ({'mixer': 'mamba3'}, 'mamba1, mamba2'),
-    ({'directions': 'both'}, 'alternate, forward'), ({'schedule': 'TM'}, 'from 1 to the number of layers, 2')])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'schedule': 'TMX'}, 'letters T'),
+        ({'schedule': ''}, 'letters T'),
+        ({'mixer': 'mamba3'}, 'mamba1, mamba2'),
+        ({'directions': 'both'}, 'alternate, forward'),
+        ({'schedule': 'TM'}, 'from 1 to the number of layers, 2'),
+    ],
+)
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         HybridStack(**{'d': 16, 'heads': 2, **changes})
@@ -106,8 +122,10 @@ def test_blocks_whose_attention_a_mixer_replaced():
     mixed = x + block.mixer(block.norm(x))
     assert torch.allclose(block(x), mixed + block.mlp(block.norm2(mixed)), atol=1e-6)
     # Same norms and MLP as the Transformer block that it stands for.
-    sizes = [sum(p.numel() for name, p in layer.named_parameters() if not name.startswith(mixer))
-             for layer, mixer in ((block, 'mixer'), (encoder.layers[0], 'attention'))]
+    sizes = [
+        sum(p.numel() for name, p in layer.named_parameters() if not name.startswith(mixer))
+        for layer, mixer in ((block, 'mixer'), (encoder.layers[0], 'attention'))
+    ]
     assert sizes[0] == sizes[1]
     before, states = encoder(x[:, :5], return_states=True)
     after, _ = encoder(x[:, 5:], states=states, return_states=True)

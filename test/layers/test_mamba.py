@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from m3et_ros.layers.mamba import GatedRMSNorm, Mamba1, Mamba2
 from torch.nn import functional as F
 from transformers import Mamba2Config, MambaConfig
-from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 from transformers.models.mamba.modeling_mamba import MambaMixer
+from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
+
+from m3et_ros.layers.mamba import GatedRMSNorm, Mamba1, Mamba2
 
 MIXERS = {
     'mamba1': lambda **options: Mamba1(d=16, N=4, **options),
@@ -66,7 +67,7 @@ def test_initial_values():
     assert torch.allclose(one.A_log.exp(), torch.arange(1.0, 17.0).expand(512, 16))
     A = two.A_log.exp()
     assert 1 <= A.min() < 2 and 15 < A.max() <= 16
-    assert one.dt_proj.weight.abs().max() <= 16 ** -0.5
+    assert one.dt_proj.weight.abs().max() <= 16**-0.5
     for mixer in (one, two):
         assert torch.equal(mixer.D, torch.ones_like(mixer.D))
         assert mixer.A_log._no_weight_decay and mixer.D._no_weight_decay

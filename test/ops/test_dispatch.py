@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+
 from m3et_ros.ops import dispatch
 from m3et_ros.ops.selective_scan import selective_scan, selective_scan_blocked, selective_scan_reference
 from m3et_ros.ops.ssd import ssd, ssd_reference
@@ -39,7 +40,9 @@ def crashes(*args, **kwargs):
 def test_cpu_is_served_by_the_tensor_forms_and_says_why():
     choices = dispatch.describe('cpu')
     assert [(c.op, c.name, c.reason) for c in choices] == [
-        ('selective_scan', 'blocked', 'no CUDA device'), ('ssd', 'chunked', 'no CUDA device')]
+        ('selective_scan', 'blocked', 'no CUDA device'),
+        ('ssd', 'chunked', 'no CUDA device'),
+    ]
     assert all(0 <= choice.max_error < 1e-4 for choice in choices)
 
 
@@ -80,8 +83,10 @@ def test_meta_device_needs_no_comparison():
     assert (y.shape, state.shape) == ((2, 5, 3, 4), (2, 3, 4, 6))
 
 
-@pytest.mark.parametrize(('function', 'reference', 'op'), [
-    (selective_scan, selective_scan_reference, 'selective_scan'), (ssd, ssd_reference, 'ssd')])
+@pytest.mark.parametrize(
+    ('function', 'reference', 'op'),
+    [(selective_scan, selective_scan_reference, 'selective_scan'), (ssd, ssd_reference, 'ssd')],
+)
 def test_reference_can_be_asked_for(function, reference, op):
     probe = dispatch._operators[op].probe()
     for found, wanted in zip(function(**probe, kernel='reference'), reference(**probe), strict=True):

@@ -9,14 +9,16 @@ import types
 
 import pytest
 import torch
+
 from m3et_ros.ops import dispatch
 from m3et_ros.ops.fused import load_selective_scan, load_ssd
 from m3et_ros.ops.selective_scan import selective_scan_reference
 from m3et_ros.ops.ssd import ssd_reference
 
 
-def selective_scan_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False,
-                      return_last_state=False):
+def selective_scan_fn(
+    u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, return_last_state=False
+):
     """Channels first: u, delta, z (B, D, L), B, C (B, N, L); all of one dtype, A and D float32, all contiguous."""
     assert delta_bias is None and not delta_softplus and return_last_state
     assert all(t.is_contiguous() and t.dtype == u.dtype for t in (u, delta, B, C, z))
@@ -26,9 +28,24 @@ def selective_scan_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_
     return y.transpose(1, 2), state
 
 
-def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, D=None, z=None, dt_bias=None, initial_states=None,
-                              seq_idx=None, cu_seqlens=None, dt_softplus=False, dt_limit=(0.0, float('inf')),
-                              return_final_states=False, return_varlen_states=False):
+def mamba_chunk_scan_combined(
+    x,
+    dt,
+    A,
+    B,
+    C,
+    chunk_size,
+    D=None,
+    z=None,
+    dt_bias=None,
+    initial_states=None,
+    seq_idx=None,
+    cu_seqlens=None,
+    dt_softplus=False,
+    dt_limit=(0.0, float('inf')),
+    return_final_states=False,
+    return_varlen_states=False,
+):
     """Channels last; the chunk is a power of two."""
     assert chunk_size & (chunk_size - 1) == 0 and not dt_softplus and return_final_states
     assert x.dtype == B.dtype == C.dtype and dt.dtype == A.dtype == D.dtype == torch.float32
@@ -37,8 +54,10 @@ def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, D=None, z=None, dt_bia
 
 @pytest.fixture
 def mamba_ssm(monkeypatch):
-    for name, function in (('ops.selective_scan_interface', selective_scan_fn),
-                           ('ops.triton.ssd_combined', mamba_chunk_scan_combined)):
+    for name, function in (
+        ('ops.selective_scan_interface', selective_scan_fn),
+        ('ops.triton.ssd_combined', mamba_chunk_scan_combined),
+    ):
         module = types.ModuleType(name)
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, f'mamba_ssm.{name}', module)

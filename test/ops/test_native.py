@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from m3et_ros.ops import dispatch, native
 from m3et_ros.ops.selective_scan import selective_scan, selective_scan_native, selective_scan_reference
 from m3et_ros.ops.ssd import ssd, ssd_native, ssd_reference
@@ -33,16 +34,30 @@ def level(request):
 def ssd_inputs(L, H, P, N, G, speed):
     rng = torch.Generator().manual_seed(L)
     x, B, C = (torch.randn(2, L, *size, generator=rng) for size in ((H, P), (G, N), (G, N)))
-    return {'x': x, 'dt': 0.1 * speed * torch.rand(2, L, H, generator=rng), 'A': -torch.linspace(1, 16, H), 'B': B,
-            'C': C, 'D': torch.randn(H, generator=rng), 'state': torch.randn(2, H, P, N, generator=rng)}
+    return {
+        'x': x,
+        'dt': 0.1 * speed * torch.rand(2, L, H, generator=rng),
+        'A': -torch.linspace(1, 16, H),
+        'B': B,
+        'C': C,
+        'D': torch.randn(H, generator=rng),
+        'state': torch.randn(2, H, P, N, generator=rng),
+    }
 
 
 def scan_inputs(L, D, N, speed):
     rng = torch.Generator().manual_seed(L)
     x, z, B, C = (torch.randn(2, L, width, generator=rng) for width in (D, D, N, N))
-    return {'x': x, 'dt': 0.1 * speed * torch.rand(2, L, D, generator=rng),
-            'A': -torch.linspace(1, 16, D * N).reshape(D, N), 'B': B, 'C': C, 'D': torch.randn(D, generator=rng),
-            'z': z, 'state': torch.randn(2, D, N, generator=rng)}
+    return {
+        'x': x,
+        'dt': 0.1 * speed * torch.rand(2, L, D, generator=rng),
+        'A': -torch.linspace(1, 16, D * N).reshape(D, N),
+        'B': B,
+        'C': C,
+        'D': torch.randn(D, generator=rng),
+        'z': z,
+        'state': torch.randn(2, D, N, generator=rng),
+    }
 
 
 def values(form, inputs):
@@ -110,8 +125,14 @@ def test_strided_input_and_operator_contract():
     turned = inputs | {'x': inputs['x'].permute(1, 0, 2, 3).contiguous().permute(1, 0, 2, 3)}
     torch.testing.assert_close(ssd_native(**turned)[0], ssd_native(**inputs)[0], rtol=0, atol=0)
     names = ('x', 'dt', 'A', 'B', 'C', 'state')
-    torch.library.opcheck(native.ssd, tuple(inputs[n].requires_grad_() for n in names),
-                          test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'))
+    torch.library.opcheck(
+        native.ssd,
+        tuple(inputs[n].requires_grad_() for n in names),
+        test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
+    )
     inputs = scan_inputs(20, 6, 8, 1)
-    torch.library.opcheck(native.selective_scan, (*(inputs[n].requires_grad_() for n in names), True),
-                          test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'))
+    torch.library.opcheck(
+        native.selective_scan,
+        (*(inputs[n].requires_grad_() for n in names), True),
+        test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
+    )

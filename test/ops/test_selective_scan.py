@@ -4,10 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m3et_ros.ops.blocked_scan import BUDGET
-from m3et_ros.ops.selective_scan import (selective_scan, selective_scan_blocked, selective_scan_reference,
-                                         selective_step)
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from m3et_ros.ops.selective_scan import (
+    BUDGET,
+    selective_scan,
+    selective_scan_blocked,
+    selective_scan_reference,
+    selective_step,
+)
 
 FORMS = [selective_scan_reference, selective_scan_blocked]
 
@@ -16,9 +21,16 @@ def make(L: int, *, batch: int = 2, D: int = 6, N: int = 4, speed: float = 1.0, 
     """Input whose channels forget at every pace up to A = -16."""
     rng = torch.Generator().manual_seed(L)
     x, z, B, C = (torch.randn(batch, L, width, generator=rng) for width in (D, D, N, N))
-    inputs = {'x': x, 'dt': 0.1 * speed * torch.rand(batch, L, D, generator=rng), 'A': -torch.linspace(1, 16, N).repeat(
-        D, 1), 'B': B, 'C': C, 'D': torch.randn(D, generator=rng), 'z': z,
-        'state': torch.randn(batch, D, N, generator=rng)}
+    inputs = {
+        'x': x,
+        'dt': 0.1 * speed * torch.rand(batch, L, D, generator=rng),
+        'A': -torch.linspace(1, 16, N).repeat(D, 1),
+        'B': B,
+        'C': C,
+        'D': torch.randn(D, generator=rng),
+        'z': z,
+        'state': torch.randn(batch, D, N, generator=rng),
+    }
     return {name: value.to(dtype) for name, value in inputs.items()}
 
 
@@ -83,7 +95,9 @@ def test_backward_crosses_block_boundaries(monkeypatch):
     whole = make(11, dtype=torch.float64)
     y, _ = selective_scan_blocked(**{name: value.requires_grad_() for name, value in whole.items()})
     y.square().sum().backward()
-    monkeypatch.setattr('m3et_ros.ops.blocked_scan.BUDGET', 4 * inputs['state'].numel())  # blocks of 4, 4 and 3 tokens
+    monkeypatch.setattr(
+        'm3et_ros.ops.selective_scan.BUDGET', 4 * inputs['state'].numel()
+    )  # blocks of 4, 4 and 3 tokens
     y, _ = selective_scan_blocked(**{name: value.requires_grad_() for name, value in inputs.items()})
     y.square().sum().backward()
     assert BUDGET > 11 * inputs['state'].numel()  # so the first pass was one block

@@ -4,18 +4,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from m3et_ros.ops.ssd import ssd, ssd_chunked, ssd_reference, ssd_step
 
 SEQUENCES = ('x', 'dt', 'B', 'C')
 
 
-def make(L: int, *, batch: int = 2, H: int = 4, P: int = 3, N: int = 5, G: int = 1, speed: float = 1.0,
-         dtype=torch.float32) -> dict:
+def make(
+    L: int, *, batch: int = 2, H: int = 4, P: int = 3, N: int = 5, G: int = 1, speed: float = 1.0, dtype=torch.float32
+) -> dict:
     """Input whose heads forget at every pace up to A = -16."""
     rng = torch.Generator().manual_seed(L)
     x, B, C = (torch.randn(batch, L, *size, generator=rng) for size in ((H, P), (G, N), (G, N)))
-    inputs = {'x': x, 'dt': 0.1 * speed * torch.rand(batch, L, H, generator=rng), 'A': -torch.linspace(1, 16, H),
-              'B': B, 'C': C, 'D': torch.randn(H, generator=rng), 'state': torch.randn(batch, H, P, N, generator=rng)}
+    inputs = {
+        'x': x,
+        'dt': 0.1 * speed * torch.rand(batch, L, H, generator=rng),
+        'A': -torch.linspace(1, 16, H),
+        'B': B,
+        'C': C,
+        'D': torch.randn(H, generator=rng),
+        'state': torch.randn(batch, H, P, N, generator=rng),
+    }
     return {name: value.to(dtype) for name, value in inputs.items()}
 
 

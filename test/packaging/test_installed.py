@@ -41,6 +41,7 @@ def test_interface_has_python_type_support_and_source(path):
 
 def test_message_survives_the_wire_format():
     from m3et_ros.msg import ActionAnticipation, ScoredLabel
+
     action = ScoredLabel(id=3, label='open fridge', score=0.5)
     sent = ActionAnticipation(horizon_s=1.0, actions=[action], model_id='tiny')
     assert deserialize_message(serialize_message(sent), ActionAnticipation) == sent
@@ -76,8 +77,11 @@ def test_service_answers_over_dds():
 @pytest.mark.parametrize('folder', ['launch', 'config'])
 def test_share_files_are_those_of_the_source(folder):
     share = Path(get_package_share_directory('m3et_ros'))
-    files = [path.relative_to(ROOT) for path in (ROOT / folder).rglob('*')
-             if path.is_file() and path.name != '.keep' and '__pycache__' not in path.parts]
+    files = [
+        path.relative_to(ROOT)
+        for path in (ROOT / folder).rglob('*')
+        if path.is_file() and path.name != '.keep' and '__pycache__' not in path.parts
+    ]
     assert files
     for path in files:
         assert (share / path).read_bytes() == (ROOT / path).read_bytes(), f'{path} is stale: run `make` again'

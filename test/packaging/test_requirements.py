@@ -50,14 +50,20 @@ def depends(kinds: tuple[str, ...]) -> set[str]:
     return {element.text for element in ElementTree.parse(ROOT / 'package.xml').getroot() if element.tag in kinds}
 
 
-@pytest.mark.parametrize(('folder', 'lists', 'tags'), [
-    ('m3et_ros', ('run',), ('depend', 'exec_depend')),
-    ('launch', (), ('exec_depend',)),
-    ('test', ('run', 'test'), ('depend', 'exec_depend', 'test_depend')),
-])
+@pytest.mark.parametrize(
+    ('folder', 'lists', 'tags'),
+    [
+        ('m3et_ros', ('run',), ('depend', 'exec_depend')),
+        ('launch', (), ('exec_depend',)),
+        ('test', ('run', 'test'), ('depend', 'exec_depend', 'test_depend')),
+    ],
+)
 def test_imports_are_declared(folder, lists, tags):
     wanted = set().union(*(listed(name) for name in lists))
     distributions = packages_distributions()
-    undeclared = {name for name in imported(ROOT / folder) - depends(tags)
-                  if not wanted & {normal(distribution) for distribution in distributions.get(name, [])}}
+    undeclared = {
+        name
+        for name in imported(ROOT / folder) - depends(tags)
+        if not wanted & {normal(distribution) for distribution in distributions.get(name, [])}
+    }
     assert undeclared == set()

@@ -80,9 +80,11 @@ def test_missing_renderer_only_is_named_and_goes_on(monkeypatch, capsys):
 
 
 def test_failed_step_stops_with_the_end_of_its_output(options, capsys):
-    steps = [script.Step('optional', 1, [sys.executable, '-c', 'raise SystemExit(3)'], 'done without it'),
-             script.Step('needed', 1, [sys.executable, '-c', 'print("the reason"); raise SystemExit(3)']),
-             script.Step('never', 1, [sys.executable, '-c', 'pass'])]
+    steps = [
+        script.Step('optional', 1, [sys.executable, '-c', 'raise SystemExit(3)'], 'done without it'),
+        script.Step('needed', 1, [sys.executable, '-c', 'print("the reason"); raise SystemExit(3)']),
+        script.Step('never', 1, [sys.executable, '-c', 'pass']),
+    ]
     with pytest.raises(script.SetUpError, match='set-up stopped at "needed"(.|\n)*the reason'):
         script.Progress(steps).run(dict(os.environ))
     printed = capsys.readouterr().out

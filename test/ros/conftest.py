@@ -14,8 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import stamp_msg
+from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.srv import AskQuestion
 
 
@@ -92,7 +91,10 @@ class Robot:
         values = [f'model:={model}', f'autostart:={str(autostart).lower()}', *parameters]
         self.process = subprocess.Popen(
             [sys.executable, *command, '--ros-args', '-r', f'__ns:=/{name}', *(w for v in values for w in ('-p', v))],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         self.rgb = self.node.create_publisher(Image, f'/{name}/rgb/image_raw', 1)
         self.depth = self.node.create_publisher(Image, f'/{name}/depth/image_raw', 1)
         self.listen(DiagnosticArray, '/diagnostics')
@@ -107,8 +109,14 @@ class Robot:
 
     def ready(self):
         """Wait until the node is active and hears the camera."""
-        self.ros.until(lambda: self.rgb.get_subscription_count() and self.depth.get_subscription_count()
-                       and self.asker.service_is_ready(), 60)
+        self.ros.until(
+            lambda: (
+                self.rgb.get_subscription_count()
+                and self.depth.get_subscription_count()
+                and self.asker.service_is_ready()
+            ),
+            60,
+        )
         return self
 
     def diagnosis(self):

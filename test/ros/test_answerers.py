@@ -4,11 +4,11 @@ import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.qos import QoSProfile
+from talkers import talker_folder
 
 from m3et_ros.action import AskQuestion
-from m3et_ros.models.talk import VARIANTS
+from m3et_ros.models.vlm.variants import VARIANTS
 from m3et_ros.msg import ActionAnticipation
-from talkers import talker_folder
 
 MANY = QoSProfile(depth=200)
 
@@ -31,24 +31,41 @@ raise SystemExit(main())
 def talking(robot, tmp_path):
     def start(variant, *parameters, **options):
         folder = talker_folder(tmp_path / variant, variant)
-        running = robot('teller', f'answerer:={variant}', f'answerer_checkpoint:={folder}',
-                        *(parameters or ['max_sentence_tokens:=12']), **options)
+        running = robot(
+            'teller',
+            f'answerer:={variant}',
+            f'answerer_checkpoint:={folder}',
+            *(parameters or ['max_sentence_tokens:=12']),
+            **options,
+        )
         served = running.listen(ActionAnticipation, 'anticipation')
         running.ready()
-        clients = [ActionClient(
-            running.node, AskQuestion, '/teller/model/ask_streaming', goal_service_qos_profile=MANY,
-            result_service_qos_profile=MANY, cancel_service_qos_profile=MANY) for _ in range(2)]
+        clients = [
+            ActionClient(
+                running.node,
+                AskQuestion,
+                '/teller/model/ask_streaming',
+                goal_service_qos_profile=MANY,
+                result_service_qos_profile=MANY,
+                cancel_service_qos_profile=MANY,
+            )
+            for _ in range(2)
+        ]
         running.ros.until(lambda: all(client.server_is_ready() for client in clients))
         stamps = iter(range(100, 200))
         running.ros.until(lambda: running.look(next(stamps)) and running.pause() or served, 30)
         return running, clients
+
     return start
 
 
 def send(robot, client, question):
     pieces = []
-    goal = robot.ros.until(client.send_goal_async(
-        AskQuestion.Goal(question=question), feedback_callback=lambda m: pieces.append(m.feedback)).result)
+    goal = robot.ros.until(
+        client.send_goal_async(
+            AskQuestion.Goal(question=question), feedback_callback=lambda m: pieces.append(m.feedback)
+        ).result
+    )
     assert goal.accepted
     return goal, pieces
 
@@ -67,8 +84,10 @@ def test_each_streams_to_several_clients(talking, variant):
         assert not pieces or answer.text.startswith(pieces[-1].text)
     reply = robot.ask('where is the cup?')
     assert reply.success and reply.answer.model_id == f'{variant}-random-0'
-    assert reply.answer.text == robot.ros.until(
-        send(robot, clients[0], 'where is the cup?')[0].get_result_async().result).result.answer.text
+    assert (
+        reply.answer.text
+        == robot.ros.until(send(robot, clients[0], 'where is the cup?')[0].get_result_async().result).result.answer.text
+    )
     assert robot.ask('where was it?', scope='episode').answer.model_id == 'tiny-random-0'
 
 

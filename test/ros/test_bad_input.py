@@ -11,11 +11,10 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from m3et_ros.data.checkpoint import save_checkpoint
+from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.msg import ActionAnticipation
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import stamp_msg, stamp_ns
-from m3et_ros.runtime.models import untrained
+from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
+from m3et_ros.runtime.open_model import untrained
 from m3et_ros.srv import AskQuestion
 
 
@@ -32,7 +31,7 @@ BAD_COLOUR = {
     'step_too_short': dict(step=100),
     'data_too_short': dict(data=[0] * 500),
     'unknown_encoding': dict(encoding='bayer_rggb17'),
-    'too_large': dict(height=2 ** 31, width=2 ** 31, step=2 ** 31),
+    'too_large': dict(height=2**31, width=2**31, step=2**31),
 }
 
 
@@ -183,8 +182,10 @@ def empty_config(folder):
     (folder / 'config.json').write_text(json.dumps({}))
 
 
-@pytest.mark.parametrize('damage, words', [
-    (remove, 'There is no'), (truncate, 'cut short'), (change, 'SHA-256'), (empty_config, 'config.json')])
+@pytest.mark.parametrize(
+    'damage, words',
+    [(remove, 'There is no'), (truncate, 'cut short'), (change, 'SHA-256'), (empty_config, 'config.json')],
+)
 def test_a_bad_model_folder_leaves_the_node_unconfigured_with_the_reason(robot, folder, damage, words):
     damage(folder)
     robot = robot('bad', model=str(folder))

@@ -8,9 +8,9 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from m3et_ros.data.images import depth_from_msg, rgb_from_msg
+from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
 from m3et_ros.ros.camera_sim import EDGE, NEAREST_M, info_msg, sensed
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.convert import stamp_ns
 
 pytest.importorskip('mujoco', reason='the simulated kitchen needs MuJoCo')
 SMALL = ('width:=64', 'height:=48', 'backend:=raycast', 'rate_hz:=20.0')
@@ -22,8 +22,12 @@ class Camera:
     def __init__(self, *parameters, remap=()):
         arguments = [item for parameter in parameters for item in ('-p', parameter)]
         arguments += [item for rule in remap for item in ('-r', rule)]
-        self.process = subprocess.Popen([sys.executable, '-m', 'm3et_ros.ros.camera_sim', '--ros-args', *arguments],
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'm3et_ros.ros.camera_sim', '--ros-args', *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def __enter__(self):
         return self
@@ -49,8 +53,12 @@ class Camera:
 
 
 def topics(namespace):
-    return ((f'{namespace}/color/image_raw', Image), (f'{namespace}/aligned_depth_to_color/image_raw', Image),
-            (f'{namespace}/color/camera_info', CameraInfo), (f'{namespace}/camera_sim/action', String))
+    return (
+        (f'{namespace}/color/image_raw', Image),
+        (f'{namespace}/aligned_depth_to_color/image_raw', Image),
+        (f'{namespace}/color/camera_info', CameraInfo),
+        (f'{namespace}/camera_sim/action', String),
+    )
 
 
 class Listener:
@@ -68,9 +76,11 @@ class Listener:
 
     def complete(self, count):
         """Wait for so many sets of messages with the same stamp; the sets, oldest first."""
+
         def sets():
             common = sorted(set.intersection(*(set(messages) for messages in self.heard)))
             return [[messages[stamp] for messages in self.heard] for stamp in common]
+
         self.ros.until(lambda: len(sets()) >= count, 60)
         return sets()
 
@@ -98,8 +108,14 @@ def test_it_publishes_what_a_realsense_would(ros):
 
 def test_another_namespace_metres_noise_and_a_new_kitchen_after_each_episode(ros):
     listener = Listener(ros, '/robot2/eye')
-    with Camera('depth_encoding:=32FC1', 'depth_noise:=true', 'episode_frames:=3', 'frame_id:=eye', *SMALL,
-                remap=['__ns:=/robot2/eye']) as camera:
+    with Camera(
+        'depth_encoding:=32FC1',
+        'depth_noise:=true',
+        'episode_frames:=3',
+        'frame_id:=eye',
+        *SMALL,
+        remap=['__ns:=/robot2/eye'],
+    ) as camera:
         color, depth, _, _ = listener.complete(8)[-1]
         code, log = camera.stop()
     assert code == 0

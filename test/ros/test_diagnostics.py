@@ -7,17 +7,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.parameter import Parameter
 
-from m3et_ros.ros.diagnostics import (
-    ERROR,
-    OK,
-    WARN,
-    Counters,
-    Diagnostics,
-    Quantiles,
-    RateMeter,
-    Status,
-    key_values,
-)
+from m3et_ros.ros.diagnostics import ERROR, OK, WARN, Counters, Diagnostics, Quantiles, RateMeter, Status, key_values
 
 
 class Clock:
@@ -78,8 +68,12 @@ def test_quantiles_of_the_last_values():
 
 def test_values_become_text():
     pairs = key_values({'rate': 29.98765, 'model': 'tiny', 'drops': {'late': 2, 'in': {'a': True}}})
-    assert [(p.key, p.value) for p in pairs] == [('rate', '29.99'), ('model', 'tiny'), ('drops/late', '2'),
-                                                 ('drops/in/a', 'True')]
+    assert [(p.key, p.value) for p in pairs] == [
+        ('rate', '29.99'),
+        ('model', 'tiny'),
+        ('drops/late', '2'),
+        ('drops/in/a', 'True'),
+    ]
 
 
 def listen(ros):

@@ -14,9 +14,8 @@ from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.msg import ActionAnticipation
+from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.ros.fleet_node import namespaces
-from m3et_ros.ros.images import to_image_msg
-from m3et_ros.ros.messages import stamp_msg
 from m3et_ros.srv import AskQuestion
 
 
@@ -28,7 +27,10 @@ class Fleet:
         words = ['autostart:=true', 'model:=tiny', *parameters]
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'm3et_ros.ros.fleet_node', '--ros-args', *(w for p in words for w in ('-p', p))],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         self.cameras, self.seen, self.askers = {}, {}, {}
 
     def robot(self, name):
@@ -46,7 +48,7 @@ class Fleet:
 
         def served():
             self.cameras[name].publish(image)
-            time.sleep(.1)
+            time.sleep(0.1)
             return any(message.header.stamp.sec == seconds for message in self.seen[name])
 
         self.ros.until(served)
@@ -102,8 +104,10 @@ def test_robots_see_and_remember_each_for_itself_and_one_may_rest(fleet, ros):
     assert '2 robots share what is loaded; frames wait 0.02 s' in output and 'does not exist' not in output
 
 
-@pytest.mark.parametrize('words,sentence', [
-    (['robots:=left,left'], 'has /left twice'), ([], 'robots is empty'), (['robots:=a b'], 'is no namespace')])
+@pytest.mark.parametrize(
+    'words,sentence',
+    [(['robots:=left,left'], 'has /left twice'), ([], 'robots is empty'), (['robots:=a b'], 'is no namespace')],
+)
 def test_a_fleet_that_cannot_be_is_refused_in_a_sentence(fleet, words, sentence):
     process = fleet(*words).process
     output, _ = process.communicate(timeout=60)

@@ -17,15 +17,19 @@ def names(node, rows):
 
 
 def test_the_node_opens_what_the_table_says(ros):
-    node = ModelNode(context=ros.context, namespace='table', parameter_overrides=[
-        Parameter('model', value='tiny'), Parameter('rgb_transport', value='raw')])
+    node = ModelNode(
+        context=ros.context,
+        namespace='table',
+        parameter_overrides=[Parameter('model', value='tiny'), Parameter('rgb_transport', value='raw')],
+    )
     node.trigger_configure()
     node.trigger_activate()
     out = dict(node.get_publisher_names_and_types_by_node('model', '/table'))
     assert {t: k for t, k in out.items() if t not in COMMON and '_action' not in t} == names(node, interfaces.OUTPUTS)
     heard = dict(node.get_subscriber_names_and_types_by_node('model', '/table'))
-    expected = names(node, [i for i in interfaces.INPUTS
-                            if i not in (interfaces.RGB_COMPRESSED, interfaces.DEPTH_COMPRESSED)])
+    expected = names(
+        node, [i for i in interfaces.INPUTS if i not in (interfaces.RGB_COMPRESSED, interfaces.DEPTH_COMPRESSED)]
+    )
     assert {t: k for t, k in heard.items() if t not in COMMON} == expected
     offered = dict(node.get_service_names_and_types_by_node('model', '/table'))
     assert names(node, interfaces.SERVICES).items() <= offered.items()

@@ -27,7 +27,8 @@ def test_records_reach_rosout_in_the_name_of_the_node_with_their_severity(ros, h
             LOGGER.log(level, 'level %d', level)
     ros.until(lambda: len([m for m in heard if m.name == 'robot.model']) >= len(levels))
     assert [(m.msg, m.level) for m in heard if m.name == 'robot.model'] == [
-        (f'level {level}', severity) for level, severity in levels.items()]
+        (f'level {level}', severity) for level, severity in levels.items()
+    ]
 
 
 def test_before_there_is_a_node_records_keep_their_name(capfd):

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 
 from m3et_ros.data.kitchen.labels import kitchen_labels
 from m3et_ros.msg import ActionAnticipation, Answer, Instruction, LabelMap
-from m3et_ros.ros.messages import stamp_msg, stamp_ns
+from m3et_ros.ros.convert import stamp_msg, stamp_ns
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.srv import LoadModel
 
@@ -47,8 +47,12 @@ def feed(robot, messages, stamp=100.0, **images):
 
 def test_every_result_carries_the_header_of_its_image(robot):
     robot = robot()
-    kinds = {'depth/image': Image, 'segmentation/mask': Image, 'segmentation/overlay': Image,
-             'anticipation': ActionAnticipation}
+    kinds = {
+        'depth/image': Image,
+        'segmentation/mask': Image,
+        'segmentation/overlay': Image,
+        'anticipation': ActionAnticipation,
+    }
     results = {topic: robot.listen(kind, topic) for topic, kind in kinds.items()}
     labels = robot.listen(LabelMap, 'segmentation/labels', LATCHED)
     robot.ready()
@@ -60,8 +64,11 @@ def test_every_result_carries_the_header_of_its_image(robot):
         assert stamp_ns(message.header.stamp) in sent, topic
         assert message.header.frame_id == 'camera_color_optical_frame', topic
     # Until the first depth image arrives colour passes alone.
-    robot.ros.until(lambda: feed(robot, results['depth/image'], depth=depth)
-                    and np.isfinite(metres(results['depth/image'][-1])).any())
+    robot.ros.until(
+        lambda: (
+            feed(robot, results['depth/image'], depth=depth) and np.isfinite(metres(results['depth/image'][-1])).any()
+        )
+    )
     image = metres(results['depth/image'][-1])
     assert np.isnan(image[:16]).all() and (image[16:] == 1.5).all()
     mask = results['segmentation/mask'][-1]
@@ -93,7 +100,7 @@ def test_camera_info_goes_out_beside_the_depth(robot):
     camera = robot.node.create_publisher(CameraInfo, '/robot/rgb/camera_info', 1)
     robot.ready()
     robot.ros.until(camera.get_subscription_count)
-    camera.publish(CameraInfo(height=48, width=64, k=[50., 0., 32., 0., 50., 24., 0., 0., 1.]))
+    camera.publish(CameraInfo(height=48, width=64, k=[50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0]))
 
     def republished():
         feed(robot, depth)
@@ -154,10 +161,10 @@ def test_a_standing_instruction_is_answered_for_every_frame(robot):
     robot.ros.until(lambda: feed(robot, served) and answers)
     assert answers[-1].question == 'what is in the hand?'
     instruction = Instruction(text='where is the cup?')
-    instruction.header.stamp = stamp_msg(300 * 10 ** 9)
+    instruction.header.stamp = stamp_msg(300 * 10**9)
     stamped.publish(instruction)
     robot.ros.until(lambda: feed(robot, served, 300.0) and answers[-1].question == 'where is the cup?')
-    assert stamp_ns(answers[-1].header.stamp) >= 300 * 10 ** 9
+    assert stamp_ns(answers[-1].header.stamp) >= 300 * 10**9
 
 
 def test_lifecycle_by_hand(robot):

@@ -3,7 +3,7 @@
 import time
 
 from m3et_ros.msg import ActionAnticipation
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.convert import stamp_ns
 
 DELAY_S, PERIOD_S = 1.0, 0.1
 SLOW = f"""

@@ -9,7 +9,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros import middleware
+from m3et_ros.ros import process
 from m3et_ros.ros.parameters import (
     PARAMETERS,
     ParameterSpec,
@@ -22,7 +22,7 @@ from m3et_ros.ros.parameters import (
     unknown_overrides,
 )
 
-FILE = middleware.share('config', 'robot.yaml')
+FILE = process.share('config', 'robot.yaml')
 
 
 @pytest.mark.parametrize('spec', PARAMETERS, ids=lambda s: s.name)
@@ -38,10 +38,17 @@ def test_names_are_unique():
     assert len({spec.name for spec in PARAMETERS}) == len(PARAMETERS)
 
 
-@pytest.mark.parametrize('options', [
-    {'default': 1}, {'default': 1.0, 'low': 0}, {'default': 9, 'low': 0, 'high': 5},
-    {'default': 'c', 'choices': ('a', 'b')}, {'default': [1]}, {'default': 'x', 'description': ''},
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'default': 1},
+        {'default': 1.0, 'low': 0},
+        {'default': 9, 'low': 0, 'high': 5},
+        {'default': 'c', 'choices': ('a', 'b')},
+        {'default': [1]},
+        {'default': 'x', 'description': ''},
+    ],
+)
 def test_a_wrong_line_in_the_table_is_refused(options):
     with pytest.raises(ValueError, match='give|needs'):
         ParameterSpec(**{'name': 'p', 'description': 'What it is.', **options})
@@ -57,7 +64,7 @@ def test_the_parameter_file_is_what_the_table_writes():
 def test_other_tokens_than_full_and_adaptive_are_refused():
     specs = {spec.name: spec for spec in PARAMETERS}
     assert specs['tokens'].why_not('some') == "tokens is 'some'; give full or adaptive"
-    assert specs['tokens_threshold'].why_not(11.) == 'tokens_threshold is 11.0; give 0..10'
+    assert specs['tokens_threshold'].why_not(11.0) == 'tokens_threshold is 11.0; give 0..10'
     assert not specs['tokens'].why_not('adaptive')
 
 
@@ -81,14 +88,17 @@ def test_the_parameter_file_reaches_a_node_in_any_namespace(ros, tmp_path):
         assert unknown_overrides(node) == []
 
 
-@pytest.mark.parametrize('name,given,words', [
-    ('top_k', 51, 'top_k is 51; give 1..50'),
-    ('horizon_s', 1, 'horizon_s is 1 but must be a float; write 1.0'),
-    ('horizon_s', float('nan'), 'give 0.1..10'),
-    ('precision', 'float16', "precision is 'float16'; give float32 or bfloat16"),
-    ('autostart', 'yes', 'must be a bool'),
-    ('seed', True, 'must be a int'),
-])
+@pytest.mark.parametrize(
+    'name,given,words',
+    [
+        ('top_k', 51, 'top_k is 51; give 1..50'),
+        ('horizon_s', 1, 'horizon_s is 1 but must be a float; write 1.0'),
+        ('horizon_s', float('nan'), 'give 0.1..10'),
+        ('precision', 'float16', "precision is 'float16'; give float32 or bfloat16"),
+        ('autostart', 'yes', 'must be a bool'),
+        ('seed', True, 'must be a int'),
+    ],
+)
 def test_a_bad_start_value_is_one_sentence(ros, name, given, words):
     node = ros.node('n', parameter_overrides=[Parameter(name, value=given)])
     with pytest.raises(InputError, match=words.replace('(', r'\(')) as caught:
@@ -105,9 +115,13 @@ def test_live_parameters_change_and_others_do_not(ros):
 
     assert put('top_k', 9).successful and put('answer_mode', 'generate').successful
     assert (snapshot(node).top_k, snapshot(node).answer_mode, before.top_k) == (9, 'generate', 5)
-    for name, value, words in (('top_k', 0, '1'), ('answer_mode', 'sing', 'give classify or generate'),
-                               ('device', 'cpu', 'read-only'), ('horizon_s', 1, 'type'),
-                               ('instruction', 'x' * 100_001, 'at most 100000')):
+    for name, value, words in (
+        ('top_k', 0, '1'),
+        ('answer_mode', 'sing', 'give classify or generate'),
+        ('device', 'cpu', 'read-only'),
+        ('horizon_s', 1, 'type'),
+        ('instruction', 'x' * 100_001, 'at most 100000'),
+    ):
         result = put(name, value)
         assert not result.successful and words in result.reason, name
     assert snapshot(node).top_k == 9
@@ -115,8 +129,12 @@ def test_live_parameters_change_and_others_do_not(ros):
 
 def test_a_misspelt_parameter_is_reported_with_the_nearest_name(ros):
     given = {'horizons': 2.0, 'xyz': 1, 'qos_overrides./rgb/image_raw.subscription.depth': 5, 'top_k': 3}
-    node = ros.node('n', namespace='robot', parameter_overrides=[Parameter(k, value=v) for k, v in given.items()] + [
-        Parameter('use_sim_time', value=False)])
+    node = ros.node(
+        'n',
+        namespace='robot',
+        parameter_overrides=[Parameter(k, value=v) for k, v in given.items()]
+        + [Parameter('use_sim_time', value=False)],
+    )
     declare(node)
     first, second = unknown_overrides(node)
     assert 'horizons' in first and '/robot/n' in first and 'did you mean horizon_s?' in first

@@ -1,25 +1,24 @@
 """Five seconds of a real kitchen at 30 Hz through replay and model node, in separate processes."""
 
-import os
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
+from shared_data import SHARED as DATA
 
-from m3et_ros.data.bags import BagReader, decode
+from m3et_ros.data.bags.reader import BagReader, decode
 from m3et_ros.msg import ActionAnticipation, Answer
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.ros.convert import stamp_ns
 
-DATA = pathlib.Path(os.environ.get('M3ET_DATA') or pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'data')
 BAG = DATA / 'real_kitchen' / 'bag'
 COLOUR = '/camera/camera/color/image_raw'
 DEPTH = '/camera/camera/aligned_depth_to_color/image_raw'
 
 pytestmark = pytest.mark.skipif(
-    not BAG.exists(), reason='the real kitchen bag is not there; set M3ET_DATA to its folder')
+    not BAG.exists(), reason='the real kitchen bag is not there; set M3ET_DATA to its folder'
+)
 
 
 @pytest.fixture(scope='module')
@@ -30,15 +29,34 @@ def stamps():
 
 def play(robot, rate):
     return subprocess.Popen(
-        [sys.executable, '-m', 'm3et_ros.ros.replay_node', '--ros-args', '-p', f'path:={BAG}', '-p', f'rate:={rate}',
-         '-r', f'{COLOUR}/compressed:=/{robot.name}/rgb/image_raw/compressed',
-         '-r', f'{DEPTH}/compressedDepth:=/{robot.name}/depth/image_raw/compressedDepth'],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [
+            sys.executable,
+            '-m',
+            'm3et_ros.ros.replay_node',
+            '--ros-args',
+            '-p',
+            f'path:={BAG}',
+            '-p',
+            f'rate:={rate}',
+            '-r',
+            f'{COLOUR}/compressed:=/{robot.name}/rgb/image_raw/compressed',
+            '-r',
+            f'{DEPTH}/compressedDepth:=/{robot.name}/depth/image_raw/compressedDepth',
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_results_carry_the_stamps_of_a_real_camera(robot, stamps):
-    robot = robot('kitchen', 'instruction:=what is in view?', 'use_sim_time:=true',
-                  'rgb_transport:=compressed', 'depth_transport:=compressedDepth')
+    robot = robot(
+        'kitchen',
+        'instruction:=what is in view?',
+        'use_sim_time:=true',
+        'rgb_transport:=compressed',
+        'depth_transport:=compressedDepth',
+    )
     depth, served = robot.listen(Image, 'depth/image'), robot.listen(ActionAnticipation, 'anticipation')
     answers = robot.listen(Answer, 'answer')
     robot.ros.until(robot.asker.service_is_ready, 60)

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,20 +10,20 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from shared_data import SHARED
 from std_msgs.msg import String
 
-from m3et_ros.data.bag_writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
-from m3et_ros.data.bags import BagReader
-from m3et_ros.data.cdr import typestore
+from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.reader import BagReader
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
-from m3et_ros.ros.messages import stamp_ns
+from m3et_ros.data.frame import Frame
+from m3et_ros.ros.convert import stamp_ns
 from m3et_ros.ros.replay_node import ReplayNode, message_class
 
 START = 1_700_000_000_000_000_000
 STEP = 50_000_000
 COUNT = 20
-SHARED = Path(os.environ.get('M3ET_DATA', Path(__file__).resolve().parents[2] / '../shared/data'))
 REAL = SHARED / 'real_kitchen/bag'
 
 
@@ -71,8 +70,12 @@ class Player:
     def __init__(self, *parameters, remap=()):
         arguments = [item for parameter in parameters for item in ('-p', parameter)]
         arguments += [item for rule in remap for item in ('-r', rule)]
-        self.process = subprocess.Popen([sys.executable, '-m', 'm3et_ros.ros.replay_node', '--ros-args', *arguments],
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'm3et_ros.ros.replay_node', '--ros-args', *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def __enter__(self):
         return self
@@ -120,8 +123,15 @@ def test_sqlite_remapped_selected_later_and_without_clock(listener, tmp_path):
     path = write(tmp_path / 'bag', storage='sqlite3')
     for kind, topic in ((Image, '/rgb'), (Image, COLOR_TOPIC), (Image, DEPTH_TOPIC), (Clock, '/clock')):
         listener.listen(kind, topic)
-    with Player(f'path:={path}', 'wait_for_subscribers:=true', 'start_s:=0.5', 'publish_clock:=false',
-                f"topics:=['{COLOR_TOPIC}']", 'rate:=10.0', remap=[f'{COLOR_TOPIC}:=/rgb']) as player:
+    with Player(
+        f'path:={path}',
+        'wait_for_subscribers:=true',
+        'start_s:=0.5',
+        'publish_clock:=false',
+        f"topics:=['{COLOR_TOPIC}']",
+        'rate:=10.0',
+        remap=[f'{COLOR_TOPIC}:=/rgb'],
+    ) as player:
         code, log = player.finish()
     assert code == 0 and '10 on /rgb' in log
     listener.hears(10, '/rgb')
@@ -136,7 +146,7 @@ def test_loop_goes_back_in_time_and_a_signal_ends_it(listener, recording):
         player.process.send_signal(signal.SIGINT)
         code, _ = player.finish()
     assert code == 0
-    assert listener.stamps(INFO_TOPIC)[:3 * COUNT] == recorded() * 3
+    assert listener.stamps(INFO_TOPIC)[: 3 * COUNT] == recorded() * 3
 
 
 def test_restamped_messages_never_go_back_and_pairs_stay_pairs(listener, recording):
@@ -148,21 +158,27 @@ def test_restamped_messages_never_go_back_and_pairs_stay_pairs(listener, recordi
         listener.hears(2 * COUNT, COLOR_TOPIC, DEPTH_TOPIC)
         player.process.terminate()
         assert player.finish()[0] == 0
-    stamps = listener.stamps(COLOR_TOPIC)[:2 * COUNT]
-    assert stamps == listener.stamps(DEPTH_TOPIC)[:2 * COUNT]
+    stamps = listener.stamps(COLOR_TOPIC)[: 2 * COUNT]
+    assert stamps == listener.stamps(DEPTH_TOPIC)[: 2 * COUNT]
     assert stamps == sorted(set(stamps)) and stamps[0] > before
 
 
-@pytest.mark.parametrize('parameters, part', [
-    ({'path': '{folder}/missing'}, 'there is no bag'),
-    ({'path': '{bag}', 'rate': 1000.0}, 'rate is 1000.0; give 0.1..100'),
-    ({'path': '{bag}', 'rate': 2}, 'write 2.0'),
-    ({'path': '{bag}', 'reliability': 'perfect'}, 'give auto, reliable or best_effort'),
-    ({}, 'parameter path is empty'),
-], ids=['no bag', 'rate', 'whole number', 'reliability', 'no path'])
+@pytest.mark.parametrize(
+    'parameters, part',
+    [
+        ({'path': '{folder}/missing'}, 'there is no bag'),
+        ({'path': '{bag}', 'rate': 1000.0}, 'rate is 1000.0; give 0.1..100'),
+        ({'path': '{bag}', 'rate': 2}, 'write 2.0'),
+        ({'path': '{bag}', 'reliability': 'perfect'}, 'give auto, reliable or best_effort'),
+        ({}, 'parameter path is empty'),
+    ],
+    ids=['no bag', 'rate', 'whole number', 'reliability', 'no path'],
+)
 def test_what_cannot_be_played_is_refused(ros, recording, tmp_path, parameters, part):
-    given = [Parameter(name, value=value.format(folder=tmp_path, bag=recording) if isinstance(value, str) else value)
-             for name, value in parameters.items()]
+    given = [
+        Parameter(name, value=value.format(folder=tmp_path, bag=recording) if isinstance(value, str) else value)
+        for name, value in parameters.items()
+    ]
     with pytest.raises(InputError) as refused:
         ReplayNode(context=ros.context, parameter_overrides=given)
     assert part in str(refused.value)

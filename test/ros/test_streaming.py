@@ -10,7 +10,7 @@ from m3et_ros.msg import ActionAnticipation
 # A text decoder that takes its time, so that pieces come before the result and there is something to cancel.
 SLOW = """
 import time
-from m3et_ros.models.m3et import M3ET
+from m3et_ros.models.m3et.model import M3ET
 generate = M3ET.generate
 def slowly(*args, **options):
     for step in generate(*args, **options):
@@ -30,6 +30,7 @@ def streaming(robot):
         running.ready()
         running.ros.until(client.server_is_ready)
         return running, client
+
     return start
 
 
@@ -41,8 +42,11 @@ def see(robot):
 
 def send(robot, client, question):
     pieces = []
-    goal = robot.ros.until(client.send_goal_async(
-        AskQuestion.Goal(question=question), feedback_callback=lambda m: pieces.append(m.feedback)).result)
+    goal = robot.ros.until(
+        client.send_goal_async(
+            AskQuestion.Goal(question=question), feedback_callback=lambda m: pieces.append(m.feedback)
+        ).result
+    )
     assert goal.accepted
     return goal, pieces
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.types import Frame
-from m3et_ros.models.registry import build
+from m3et_ros.data.frame import Frame
+from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.adaptive import Adaptive, Follower, patch_changes, places_to_encode
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
 
-SECOND = 10 ** 9
-LAZY = Adaptive(refresh=0.)
+SECOND = 10**9
+LAZY = Adaptive(refresh=0.0)
 
 
 @pytest.fixture(scope='module')
@@ -27,8 +27,13 @@ def model():
 def calls(model, monkeypatch):
     """How many tokens each call of the encoder was given; 0 for all of them."""
     seen, whole = [], model.see_anew
-    monkeypatch.setattr(model, 'see_anew', lambda images, places=None, held=None: seen.append(
-        0 if places is None else len(places)) or whole(images, places, held))
+    monkeypatch.setattr(
+        model,
+        'see_anew',
+        lambda images, places=None, held=None: (
+            seen.append(0 if places is None else len(places)) or whole(images, places, held)
+        ),
+    )
     return seen
 
 
@@ -57,8 +62,9 @@ def same(a, b, tolerance=1e-5):
     return all(torch.allclose(x, y, atol=tolerance) for x, y in zip(parts(a), parts(b), strict=True))
 
 
-@pytest.mark.parametrize('name, low, high', [('threshold', 0, 10), ('refresh', 0, 1), ('whole_above', 0, 1),
-                                             ('parts', 1, 64)])
+@pytest.mark.parametrize(
+    'name, low, high', [('threshold', 0, 10), ('refresh', 0, 1), ('whole_above', 0, 1), ('parts', 1, 64)]
+)
 def test_settings_out_of_range_are_refused_with_the_range(name, low, high):
     for value in (low - 1, high + 1, float('nan')):
         with pytest.raises(ValueError, match=f'{name} is {value}; give {low} to {high}'):
@@ -69,11 +75,11 @@ def test_settings_out_of_range_are_refused_with_the_range(name, low, high):
 
 def test_a_patch_changes_by_the_mean_of_its_cells():
     old, new = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
-    new[:, :, 16:, :16] = .5
-    torch.testing.assert_close(patch_changes(new, old, 16), torch.tensor([0, 0, .5, 0]))
+    new[:, :, 16:, :16] = 0.5
+    torch.testing.assert_close(patch_changes(new, old, 16), torch.tensor([0, 0, 0.5, 0]))
     # Grain that is nothing on average is hardly a change.
     grain = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert (patch_changes(old + grain, old, 16) < .3).all()
+    assert (patch_changes(old + grain, old, 16) < 0.3).all()
 
 
 def test_the_changed_ones_are_taken_then_the_oldest():
@@ -82,12 +88,13 @@ def test_the_changed_ones_are_taken_then_the_oldest():
     taken = places_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=8))
     assert taken.tolist() == [1, 2, 5]
     assert places_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=2)).tolist() == [1, 2, 4, 5]
-    assert places_to_encode(changed, age, Adaptive(refresh=0, whole_above=.2)).tolist() == list(range(8))
+    assert places_to_encode(changed, age, Adaptive(refresh=0, whole_above=0.2)).tolist() == list(range(8))
     assert places_to_encode(changed & False, age, LAZY).tolist() == []
 
 
-@pytest.mark.parametrize('options', [{}, {'mixer': 'mamba1', 'mixer_options': {'N': 8}}, {'schedule': 'SMTMSS'},
-                                     {'adapter_width': 4}])
+@pytest.mark.parametrize(
+    'options', [{}, {'mixer': 'mamba1', 'mixer_options': {'N': 8}}, {'schedule': 'SMTMSS'}, {'adapter_width': 4}]
+)
 def test_with_all_patches_it_sees_what_see_sees(options):
     model = build('tiny', **options).eval()
     whole, held = model.see(images()), model.see_anew(images(1))
@@ -95,8 +102,9 @@ def test_with_all_patches_it_sees_what_see_sees(options):
     for found in (model.see_anew(images()), model.see_anew(images(), everything, held)):
         assert same(found.sight, whole, 1e-5) and torch.equal(found.sight.source, whole.source)
         words = torch.ones(1, 4, dtype=torch.int64)
-        torch.testing.assert_close(model.hear(found.sight, words).context, model.hear(whole, words).context, atol=1e-5,
-                                   rtol=1e-5)
+        torch.testing.assert_close(
+            model.hear(found.sight, words).context, model.hear(whole, words).context, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_a_changed_patch_gets_new_tokens_and_the_others_keep_theirs(model):
@@ -148,9 +156,9 @@ def test_slow_change_adds_up(model):
     follower.see(shown, frame(0))
     shares = []
     for n in range(1, 5):
-        shown = shown | {'rgb': shown['rgb'] + .04}
+        shown = shown | {'rgb': shown['rgb'] + 0.04}
         shares.append(follower.see(shown, frame(n))[1])
-    assert shares == [0, 0, .5, 0]
+    assert shares == [0, 0, 0.5, 0]
 
 
 @pytest.mark.parametrize('refresh, bound', [(1 / 8, 8), (1 / 3, 3), (1, 1)])
@@ -165,9 +173,17 @@ def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_chang
     assert max(oldest) < bound and follower._age[:2].max() == 0
 
 
-@pytest.mark.parametrize('change', [
-    dict(stamp_ns=0), dict(stamp_ns=2 * SECOND), dict(instruction='where is the cup?'), dict(frame_id='other'),
-    dict(rgb=np.zeros((48, 64, 3), np.uint8))], ids=lambda change: next(iter(change)))
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(stamp_ns=0),
+        dict(stamp_ns=2 * SECOND),
+        dict(instruction='where is the cup?'),
+        dict(frame_id='other'),
+        dict(rgb=np.zeros((48, 64, 3), np.uint8)),
+    ],
+    ids=lambda change: next(iter(change)),
+)
 def test_what_breaks_the_stream_has_the_frame_encoded_whole(model, calls, change):
     follower = Follower(model, LAZY)
     follower.see(images(), frame(1))
@@ -199,7 +215,7 @@ def session():
 def test_an_engine_encodes_less_of_a_stream_and_all_of_what_stands_alone(session):
     shares = [session.see(picture(n)).share for n in range(4)]
     assert shares[0] == 1 and all(0 < share < 1 for share in shares[1:])
-    own, = session.views('frame', picture(9, seed=1))
+    (own,) = session.views('frame', picture(9, seed=1))
     assert own.share == 1 and session.see(picture(4)).share < 1
     result = session.engine.reconstruct(session.newest)
     assert np.isfinite(result.depth).all() and result.mask.shape == (32, 32)
@@ -219,8 +235,9 @@ def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monke
     for question in ('where is the cup?', 'how many spoons can be seen?'):
         found, wanted = (s.ask(question, s.views('frame'), scope='frame', top_k=4) for s in (session, exact))
         assert [a.label for a in found.alternatives] == [a.label for a in wanted.alternatives]
-        np.testing.assert_allclose([a.score for a in found.alternatives], [a.score for a in wanted.alternatives],
-                                   rtol=1e-4)
+        np.testing.assert_allclose(
+            [a.score for a in found.alternatives], [a.score for a in wanted.alternatives], rtol=1e-4
+        )
     assert len(encoded) == 1
     later = session.see(picture(3))
     assert later.share < 1 and same(later.sight, exact.newest.sight)

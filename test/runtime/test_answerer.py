@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from talkers import talker, talker_folder
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
-from m3et_ros.models.generation import Sampling, complete
-from m3et_ros.models.talk import VARIANTS
+from m3et_ros.data.frame import Frame
+from m3et_ros.models.vlm.generation import Sampling, complete
+from m3et_ros.models.vlm.variants import VARIANTS
 from m3et_ros.ros.parameters import PARAMETERS
 from m3et_ros.runtime.answerer import ANSWERERS, Answerer, open_answerer, polished
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
-
-from talkers import talker, talker_folder
 
 
 @pytest.fixture(scope='module')
@@ -25,8 +24,9 @@ def engine():
 @pytest.fixture(scope='module')
 def view(engine):
     rng = np.random.default_rng(0)
-    return engine.encode(Frame(rng.integers(0, 255, (48, 64, 3), np.uint8),
-                               rng.uniform(1, 3, (48, 64)).astype(np.float32)))
+    return engine.encode(
+        Frame(rng.integers(0, 255, (48, 64, 3), np.uint8), rng.uniform(1, 3, (48, 64)).astype(np.float32))
+    )
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
@@ -80,9 +80,11 @@ def test_refusals(engine, tmp_path):
     assert open_answerer('m3et', '', engine) is None
     assert open_answerer('emma', str(talker_folder(tmp_path / 'e', 'emma')), engine).model_id == 'emma-random-0'
     for name, where, sentence in (
-            ('gpt', '', 'There is no answerer'), ('m3et', 'x', 'no checkpoint of its own'),
-            ('emma', str(talker_folder(tmp_path / 'm')), 'holds a ml_mamba and emma was asked for'),
-            ('emma', str(tmp_path / 'nowhere'), 'There is no'),
-            ('ml_mamba', str(talker_folder(tmp_path / 'o', vision='other@12345678')), 'was trained on what other@')):
+        ('gpt', '', 'There is no answerer'),
+        ('m3et', 'x', 'no checkpoint of its own'),
+        ('emma', str(talker_folder(tmp_path / 'm')), 'holds a ml_mamba and emma was asked for'),
+        ('emma', str(tmp_path / 'nowhere'), 'There is no'),
+        ('ml_mamba', str(talker_folder(tmp_path / 'o', vision='other@12345678')), 'was trained on what other@'),
+    ):
         with pytest.raises(InputError, match=sentence):
             open_answerer(name, where, engine)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from m3et_ros.models.m3et import M3ET
-from m3et_ros.models.registry import SIZES
+from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime.batching import Batcher, leaves
 from m3et_ros.runtime.engine import _decode, _look
 
@@ -56,34 +56,37 @@ def test_a_batch_gives_each_robot_what_it_would_have_got_alone(model):
             alone = _look(model, own, text)
             for one, other in zip(leaves((sight, encoded)), leaves(alone), strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close((depth, semseg), _decode(model, alone[1], ('depth', 'semseg')), rtol=1e-4,
-                                       atol=1e-4)
+            torch.testing.assert_close(
+                (depth, semseg), _decode(model, alone[1], ('depth', 'semseg')), rtol=1e-4, atol=1e-4
+            )
 
 
 def test_what_does_not_fit_together_is_done_apart(model):
-    batcher = Batcher(model, window_s=.05)
+    batcher = Batcher(model, window_s=0.05)
     batcher.clients = 2
-    both, colour = at_once([lambda: batcher.do(_look, images(model, 0), {}),
-                            lambda: batcher.do(_look, images(model, 1, depth=False), {})])
+    both, colour = at_once(
+        [lambda: batcher.do(_look, images(model, 0), {}), lambda: batcher.do(_look, images(model, 1, depth=False), {})]
+    )
     assert list(both[0].tokens) == ['rgb', 'depth'] and list(colour[0].tokens) == ['rgb']
     assert (batcher.batches, batcher.steps) == (2, 2)
 
 
 def test_nobody_waits_longer_than_the_window_or_for_more_than_all(model):
-    batcher = Batcher(nn.Identity(), window_s=.2)
+    batcher = Batcher(nn.Identity(), window_s=0.2)
     batcher.clients = 5
     start = time.monotonic()
     assert batcher.do(doubled, torch.ones(1, 2))['twice'].tolist() == [[2, 2]]
-    assert time.monotonic() - start >= .2
+    assert time.monotonic() - start >= 0.2
     patient = Batcher(nn.Identity(), window_s=600)
     patient.clients = 2
-    counts = at_once([lambda n=n: patient.do(doubled, torch.full((1, n + 1), 1.))['count'][0].item()
-                      for n in range(2)])
+    counts = at_once(
+        [lambda n=n: patient.do(doubled, torch.full((1, n + 1), 1.0))['count'][0].item() for n in range(2)]
+    )
     assert counts == [1, 2] and patient.batches == 2
 
 
 def test_the_oldest_goes_first_and_no_batch_is_larger_than_allowed():
-    order, batcher = [], Batcher(nn.Identity(), window_s=.001, most=2)
+    order, batcher = [], Batcher(nn.Identity(), window_s=0.001, most=2)
     busy, go = threading.Event(), threading.Event()
 
     def slow(_, x):
@@ -103,7 +106,7 @@ def test_the_oldest_goes_first_and_no_batch_is_larger_than_allowed():
             waiting.append(pool.submit(batcher.do, noted, torch.full((1, 1), float(number))))
             end = time.monotonic() + 10
             while len(batcher._waiting) <= number and time.monotonic() < end:
-                time.sleep(.001)
+                time.sleep(0.001)
         go.set()
         assert [job.result(10).item() for job in waiting] == [0, 1, 2, 3, 4]
         first.result(10)
@@ -125,10 +128,10 @@ def test_a_fault_costs_only_the_one_whose_it_is():
         except ValueError as error:
             return str(error)
 
-    assert at_once([lambda v=v: told(v) for v in (1., -1., 2.)]) == [1, 'negative', 2]
+    assert at_once([lambda v=v: told(v) for v in (1.0, -1.0, 2.0)]) == [1, 'negative', 2]
 
 
-@pytest.mark.parametrize('options', [{'window_s': 0}, {'window_s': .1, 'most': 1}])
+@pytest.mark.parametrize('options', [{'window_s': 0}, {'window_s': 0.1, 'most': 1}])
 def test_windows_and_sizes_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match='give more than 0 and at least 2'):
         Batcher(nn.Identity(), **options)

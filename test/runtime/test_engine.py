@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.types import Frame
+from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.models import open_checkpoint, untrained
+from m3et_ros.runtime.open_model import open_checkpoint, untrained
 from m3et_ros.runtime.selftest import golden_frame, self_test
 
 

@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
-from m3et_ros.models.episode import EpisodeHead
+from m3et_ros.data.frame import Frame
+from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.memory import Comb, EpisodeMemory
-from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.frame_comb import Comb
+from m3et_ros.runtime.memory import EpisodeMemory
+from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
-from m3et_ros.training.memory_run import episode_config
+from m3et_ros.training.memory.run import episode_config
 
-SECOND = 10 ** 9
+SECOND = 10**9
 QUESTION = 'Where is the cup now?'
 
 
@@ -25,8 +26,9 @@ QUESTION = 'Where is the cup now?'
 def checkpoint():
     plain = untrained('tiny', 0)
     torch.manual_seed(0)
-    config = episode_config(plain, ('yes', 'no', 'on the table'), rate_hz=2.5, d=16, d_eye=16, d_value=8, d_slot=8,
-                            d_stream=16)
+    config = episode_config(
+        plain, ('yes', 'no', 'on the table'), rate_hz=2.5, d=16, d_eye=16, d_value=8, d_slot=8, d_stream=16
+    )
     return replace(plain, heads={**plain.heads, 'episode': EpisodeHead(config).eval()})
 
 
@@ -37,8 +39,11 @@ def engine(checkpoint):
 
 def frame(n, stamp_ns=None):
     rng = np.random.default_rng(n % 7)
-    return Frame(rng.integers(0, 255, (24, 32, 3), np.uint8), rng.uniform(.5, 4, (24, 32)).astype(np.float32),
-                 stamp_ns=SECOND + n * 400_000_000 if stamp_ns is None else stamp_ns)
+    return Frame(
+        rng.integers(0, 255, (24, 32, 3), np.uint8),
+        rng.uniform(0.5, 4, (24, 32)).astype(np.float32),
+        stamp_ns=SECOND + n * 400_000_000 if stamp_ns is None else stamp_ns,
+    )
 
 
 def told(memory):
@@ -62,7 +67,7 @@ def test_bytes_are_the_same_after_100_and_after_10_000_frames(checkpoint):
         assert memory.update(sight, inputs, SECOND + n * 400_000_000)
     sizes[memory.frames] = memory.bytes
     config = memory._head.config
-    patches, tokens = torch.randn(1, 495, config.grid ** 2, config.d_patch), torch.randn(1, 495, config.d_in)
+    patches, tokens = torch.randn(1, 495, config.grid**2, config.d_patch), torch.randn(1, 495, config.d_in)
     for _ in range(20):
         memory._state = memory._head.update(memory._state, patches, tokens)
     memory.update(sight, inputs, SECOND + 10_000 * 400_000_000)
@@ -138,6 +143,7 @@ def test_a_file_that_is_no_memory_changes_nothing(engine, tmp_path, spoil):
         engine.memory._model_id = 'another@12345678'
     if spoil == 'bare':
         from safetensors.torch import save_file
+
         save_file({'0': torch.zeros(1)}, path)
     with pytest.raises(InputError, match='; ') as refused:
         engine.memory.restore(path)

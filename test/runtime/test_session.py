@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.types import Frame
+from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.models import untrained
+from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session, checked_question, checked_scope
 
 
@@ -23,11 +23,12 @@ def session(engine):
 
 
 def frame(n):
-    return Frame(np.full((24, 32, 3), 10 * n % 256, np.uint8), stamp_ns=n * 10 ** 9)
+    return Frame(np.full((24, 32, 3), 10 * n % 256, np.uint8), stamp_ns=n * 10**9)
 
 
-@pytest.mark.parametrize('question, reason', [('', 'question_empty'), (' \t\n', 'question_empty'),
-                                              ('x' * 21, 'question_long')])
+@pytest.mark.parametrize(
+    'question, reason', [('', 'question_empty'), (' \t\n', 'question_empty'), ('x' * 21, 'question_long')]
+)
 def test_questions_are_checked(question, reason):
     with pytest.raises(InputError) as refused:
         checked_question(question, 20)
@@ -50,17 +51,17 @@ def test_answers_say_what_they_rest_on(session):
     for n in range(1, 21):
         session.see(frame(n))
     reply = session.ask('what?', session.views('frame'), scope='frame', top_k=3)
-    assert (reply.frames_used, reply.first_ns, reply.last_ns) == (1, 20 * 10 ** 9, 20 * 10 ** 9)
+    assert (reply.frames_used, reply.first_ns, reply.last_ns) == (1, 20 * 10**9, 20 * 10**9)
     assert reply.text == reply.alternatives[0].label and reply.confidence == reply.alternatives[0].score
     reply = session.ask('what?', session.views('episode'), scope='episode', top_k=3)
-    assert 2 <= reply.frames_used <= 4 and reply.first_ns == 10 ** 9 and reply.last_ns == 20 * 10 ** 9
+    assert 2 <= reply.frames_used <= 4 and reply.first_ns == 10**9 and reply.last_ns == 20 * 10**9
 
 
 def test_an_image_of_ones_own_is_not_remembered(session):
     session.see(frame(1))
     views = session.views('frame', frame(9))
-    assert views[0].frame.stamp_ns == 9 * 10 ** 9
-    assert session.newest.frame.stamp_ns == 10 ** 9 and session.memory.seen == 1
+    assert views[0].frame.stamp_ns == 9 * 10**9
+    assert session.newest.frame.stamp_ns == 10**9 and session.memory.seen == 1
 
 
 def test_the_memory_keeps_no_encoder_outputs(session):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.samples import Sample
+from m3et_ros.data.sample import Sample
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.models.registry import build
+from m3et_ros.models.m3et.sizes import build
 
 ANSWERS = ('left', 'right', 'yes', 'no', 'one', 'two')
 QUESTION = 'where is the square?'
@@ -19,9 +19,9 @@ def sample(i):
     labels = np.zeros((8, 8), np.uint8)
     left = bool(i % 2)
     x, y = (0 if left else 16) + 4 * int(rng.integers(3)), 4 * int(rng.integers(6))
-    rgb[y:y + 8, x:x + 8] = rng.integers(150, 255, 3)
-    depth[y:y + 8, x:x + 8] = 1.0
-    labels[y // 4:y // 4 + 2, x // 4:x // 4 + 2] = 1
+    rgb[y : y + 8, x : x + 8] = rng.integers(150, 255, 3)
+    depth[y : y + 8, x : x + 8] = 1.0
+    labels[y // 4 : y // 4 + 2, x // 4 : x // 4 + 2] = 1
     seen = depth.copy()
     seen[:2] = np.nan
     return Sample(rgb, seen, labels, depth, QUESTION, {'left' if left else 'right': 1.0}, 'location', key=f'toy {i}')

@@ -8,8 +8,9 @@ from action_world import LABELS, RATE, build, world
 from m3et_ros.data.action_questions import NEXT, NOW
 from m3et_ros.data.kitchen.labels import corpus
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.evaluation.runs.actions import Examiner, examine
+from m3et_ros.evaluation.tasks.actions import Examiner, examine
 from m3et_ros.training.actions import Act, CollateWindows, Windows, count_priors, train_head
+
 
 @pytest.fixture(scope='module')
 def tokenizer():
@@ -24,7 +25,7 @@ def test_a_window_asks_for_what_is_done_there_and_what_comes_a_second_later():
     for window in windows:
         seed, start = int(window.key.split()[1]), int(window.key.split()[3])
         episode = episodes[seed]
-        np.testing.assert_array_equal(window.tokens, tokens[100 * seed + start:100 * seed + start + 50])
+        np.testing.assert_array_equal(window.tokens, tokens[100 * seed + start : 100 * seed + start + 50])
         for place, now, following, last in zip(window.places, window.now, window.next, window.last):
             stamp = (start + place) / RATE
             under_way = [(a.verb, a.noun) for a in episode.actions if a.start_s <= stamp < a.stop_s]
@@ -48,8 +49,9 @@ def test_a_head_learns_to_tell_and_to_foresee(tmp_path, tokenizer):
     tokens, episodes = world(24, 1)
     head = build(tokenizer)
     recipe = Act(samples=1280, batch=8, lr=5e-3, dropout=0.0, smoothing=0.0)
-    outcome, trained, main = train_head(head, Windows(tokens, episodes, LABELS, length=40), tokenizer, 20,
-                                        tmp_path / 'run', recipe=recipe)
+    outcome, trained, main = train_head(
+        head, Windows(tokens, episodes, LABELS, length=40), tokenizer, 20, tmp_path / 'run', recipe=recipe
+    )
     assert main and outcome.step == 160
     tested = world(6, 2)
     found = examine(Examiner(trained.eval(), *tested, tokenizer, LABELS, 20))
@@ -57,7 +59,8 @@ def test_a_head_learns_to_tell_and_to_foresee(tmp_path, tokenizer):
     assert all(found['anticipation'][way]['all']['action']['top1']['value'] > 0.4 for way in ('generic', 'chain'))
     assert found['recognition']['chain']['all']['action']['top1']['value'] > 0.9
     assert found['anticipation']['generic']['all']['samples'] == 48 - found['anticipation']['left_out'].get(
-        'outside_the_frames', 0)
+        'outside_the_frames', 0
+    )
     assert set(found['recognition']) == {'left_out', 'generic', 'masked', 'two_pass', 'chain', 'oracle'}
 
 
@@ -66,8 +69,9 @@ def test_priors_are_shares_of_the_classes_and_where_the_head_starts(tokenizer):
     head = build(tokenizer, hidden=0)
     count_priors(head, episodes)
     verbs = [action.verb for episode in episodes for action in episode.actions]
-    torch.testing.assert_close(head.verb_prior.exp(), torch.tensor(
-        [(verbs.count(verb) + 0.5) / (len(verbs) + 1.5) for verb in range(3)]))
+    torch.testing.assert_close(
+        head.verb_prior.exp(), torch.tensor([(verbs.count(verb) + 0.5) / (len(verbs) + 1.5) for verb in range(3)])
+    )
     assert torch.equal(head.verb_head.bias, head.verb_prior)
 
 
@@ -77,12 +81,14 @@ def test_what_follows_is_counted_and_joins_what_the_head_expects(tokenizer):
     head = build(tokenizer, follow=True)
     count_priors(head, episodes)
     torch.testing.assert_close(head.follows.sum(1), torch.ones(9))
-    torch.testing.assert_close(head.pair_prior.exp().sum(), torch.tensor(1.))
-    surely = torch.full((1, 3, 3), -9.).index_put((torch.tensor(0), torch.tensor(1), torch.tensor(2)), torch.tensor(9.))
+    torch.testing.assert_close(head.pair_prior.exp().sum(), torch.tensor(1.0))
+    surely = torch.full((1, 3, 3), -9.0).index_put(
+        (torch.tensor(0), torch.tensor(1), torch.tensor(2)), torch.tensor(9.0)
+    )
     flat = torch.zeros(1, 3), torch.zeros(1, 3, 3)
     verbs, nouns = head.foreseen((surely.logsumexp(2), surely), flat)
     assert verbs.argmax() == 2 and nouns[0, 2].argmax() == 2
-    torch.testing.assert_close((verbs[..., None] + nouns).exp().sum(), torch.tensor(1.))
+    torch.testing.assert_close((verbs[..., None] + nouns).exp().sum(), torch.tensor(1.0))
     with pytest.raises(ValueError, match='follow=True'):
         build(tokenizer).foreseen(flat, flat)
 

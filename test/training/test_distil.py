@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from m3et_ros.models.m3et import M3ET
-from m3et_ros.models.matvlm import TINY_TEACHER, MaTVLM, hybrid_m3et
-from m3et_ros.models.registry import build
+from torch.nn import functional as F
+
+from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.m3et.sizes import build
+from m3et_ros.models.vlm.matvlm import TINY_TEACHER, MaTVLM, hybrid_m3et
 from m3et_ros.training.distil import (
     DistilConfig,
     Watch,
@@ -17,10 +19,12 @@ from m3et_ros.training.distil import (
     stack,
     teacher_fed_loss,
 )
-from torch.nn import functional as F
 
-SMALL = replace(TINY_TEACHER, connector=replace(TINY_TEACHER.connector, rows=2, cols=3),
-                language=replace(TINY_TEACHER.language, vocabulary=40))
+SMALL = replace(
+    TINY_TEACHER,
+    connector=replace(TINY_TEACHER.connector, rows=2, cols=3),
+    language=replace(TINY_TEACHER.language, vocabulary=40),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +45,13 @@ def test_losses_are_what_they_are_called():
     m = (p + q) / 2
     js = ((p * (p / m).log()).sum(-1) + (q * (q / m).log()).sum(-1)) / 2
     hard = F.cross_entropy(s.flatten(0, 1), t.argmax(-1).flatten(), reduction='none').view(2, 3)
-    for kind, wanted in (('kl', kl), ('reverse', reverse), ('js', js), ('hard', hard),
-                         ('l2', (s - t).square().sum(-1))):
+    for kind, wanted in (
+        ('kl', kl),
+        ('reverse', reverse),
+        ('js', js),
+        ('hard', hard),
+        ('l2', (s - t).square().sum(-1)),
+    ):
         assert torch.allclose(prob_loss(s, t, kind=kind), wanted.mean(), atol=1e-5)
         assert torch.allclose(prob_loss(s, t, kind=kind, reduction='released'), wanted.sum() / 2, atol=1e-5)
     warm = F.kl_div((s / 2).log_softmax(-1), (t / 2).log_softmax(-1), log_target=True, reduction='sum') / 6
@@ -74,8 +83,12 @@ def test_equal_layers_have_loss_and_gradient_zero():
 
 def test_cross_entropy_of_the_next_word():
     logits, labels = torch.randn(2, 4, 5), torch.tensor([[0, 1, -100, 3], [0, 2, 2, -100]])
-    wanted = torch.stack([F.cross_entropy(logits[0, [0, 2]], torch.tensor([1, 3]), reduction='sum'),
-                          F.cross_entropy(logits[1, [0, 1]], torch.tensor([2, 2]), reduction='sum')]).sum()
+    wanted = torch.stack(
+        [
+            F.cross_entropy(logits[0, [0, 2]], torch.tensor([1, 3]), reduction='sum'),
+            F.cross_entropy(logits[1, [0, 1]], torch.tensor([2, 2]), reduction='sum'),
+        ]
+    ).sum()
     labels[:, 0] = 4  # nothing speaks of the first word; counted in the mean it would be wrong
     assert torch.allclose(ce_loss(logits, labels), wanted / 4)
     answers = torch.tensor([1, 2])
@@ -109,8 +122,12 @@ def test_pads_are_left_out_of_the_layers_unless_asked_for():
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 
     def loss(ids: torch.Tensor, **options) -> torch.Tensor:
-        return distil(teacher, student, lambda model: model(features, ids, mask=mask).logits,
-                      config=DistilConfig(prob=0, **options))['layer']
+        return distil(
+            teacher,
+            student,
+            lambda model: model(features, ids, mask=mask).logits,
+            config=DistilConfig(prob=0, **options),
+        )['layer']
 
     changed = torch.where(mask, ids, (ids + 1) % 40)
     assert torch.allclose(loss(ids), loss(changed), atol=1e-6)
@@ -141,8 +158,12 @@ def test_an_m3et_is_distilled_into_its_hybrid():
     teacher = build('tiny', schedule='TTTT', stages=2).eval()
     student = hybrid_m3et(teacher, (1, 2))
     mask = torch.tensor([[True] * 6, [True] * 6, [True] * 4 + [False] * 2, [True] * 5 + [False]])
-    inputs = {'rgb': torch.randn(4, 3, 32, 32), 'depth': torch.randn(4, 1, 32, 32),
-              'text': torch.randint(1, 64, (4, 6)), 'text_mask': mask}
+    inputs = {
+        'rgb': torch.randn(4, 3, 32, 32),
+        'depth': torch.randn(4, 1, 32, 32),
+        'text': torch.randint(1, 64, (4, 6)),
+        'text_mask': mask,
+    }
 
     def run(model: M3ET) -> torch.Tensor:
         return model.answer_logits(model.encode(inputs))
@@ -170,7 +191,8 @@ def test_several_questions_about_one_image_go_on_from_the_same_state():
         layer, calls = stack(student)[1], watch.calls[1]
         seen, state = layer(calls[0].x, return_state=True)
         wanted = layer_loss(seen, calls[0].y) + sum(
-            layer_loss(layer(call.x, state=state), call.y) for call in calls[1:])
+            layer_loss(layer(call.x, state=state), call.y) for call in calls[1:]
+        )
         assert torch.allclose(teacher_fed_loss(stack(student), watch.calls), wanted, atol=1e-5)
 
 
@@ -189,10 +211,16 @@ def test_what_cannot_be_distilled_is_refused():
         stack(torch.nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize(('field', 'value', 'words'), [
-    ('layer', -1, 'layer is -1; give a number from 0'), ('temperature', 0, 'temperature is 0; give a number from'),
-    ('prob_kind', 'l1', "prob_kind is 'l1'; give one of kl"), ('pads', 1, 'pads is 1; give true or false'),
-    ('reduction', 'sum', "reduction is 'sum'; give one of token")])
+@pytest.mark.parametrize(
+    ('field', 'value', 'words'),
+    [
+        ('layer', -1, 'layer is -1; give a number from 0'),
+        ('temperature', 0, 'temperature is 0; give a number from'),
+        ('prob_kind', 'l1', "prob_kind is 'l1'; give one of kl"),
+        ('pads', 1, 'pads is 1; give true or false'),
+        ('reduction', 'sum', "reduction is 'sum'; give one of token"),
+    ],
+)
 def test_a_config_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):
         DistilConfig(**{field: value})

@@ -5,13 +5,12 @@ import pytest
 import torch
 from epic_folder import make_folder
 
-from m3et_ros.data.epic import find_split, read_segments
-from m3et_ros.data.epic_history import Asking, HistoryWindows, Pasts
-from m3et_ros.data.epic_lists import read_classes
+from m3et_ros.data.epic.annotations import find_split, read_segments
+from m3et_ros.data.epic.class_lists import read_classes
+from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
 from m3et_ros.data.errors import InputError
-from m3et_ros.models.history import HistoryConfig
-from m3et_ros.training.history import Anticipate
-from m3et_ros.training.history_run import Course, Unfinished, Videos, learn, share_out
+from m3et_ros.models.actions.history import HistoryConfig
+from m3et_ros.training.history import Anticipate, Course, Unfinished, Videos, learn, share_out
 from m3et_ros.training.loop import Sitting
 
 SMALL = HistoryConfig(d=16, e=16, hidden=32, N=4, layers=1)
@@ -39,8 +38,13 @@ def test_videos_serve_one_purpose_each(pasts):
 def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
     videos = share_out(pasts.videos, held_out=3, inner=2)
     told = []
-    checkpoint = learn(pasts, videos, tmp_path, Course(RECIPE, SMALL, members=2),
-                       tell=lambda what, entry: told.append((what, entry['losses'])))
+    checkpoint = learn(
+        pasts,
+        videos,
+        tmp_path,
+        Course(RECIPE, SMALL, members=2),
+        tell=lambda what, entry: told.append((what, entry['losses'])),
+    )
     assert [what for what, _ in told] == sorted(what for what, _ in told)
     assert {what for what, _ in told} == {'choice', 'member_0', 'member_1'}
     first, last = told[0][1], [losses for what, losses in told if what == 'choice'][-1]
@@ -63,6 +67,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
         nonlocal steps
         steps += 1
         return steps == 15
+
     with pytest.raises(Unfinished):
         learn(pasts, videos, tmp_path / 'broken', course, stop=stop)
     again = learn(pasts, videos, tmp_path / 'broken', course, sitting=Sitting(resume=True))
@@ -72,13 +77,19 @@ def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
 
 def test_no_minutes_leave_nothing_undone(pasts, tmp_path):
     with pytest.raises(Unfinished):
-        learn(pasts, share_out(pasts.videos, held_out=3, inner=2), tmp_path, Course(RECIPE, SMALL),
-              sitting=Sitting(minutes=0.0))
+        learn(
+            pasts,
+            share_out(pasts.videos, held_out=3, inner=2),
+            tmp_path,
+            Course(RECIPE, SMALL),
+            sitting=Sitting(minutes=0.0),
+        )
 
 
 def test_hiding_and_unknown_targets(pasts):
     class Model:
         config = HistoryConfig(verbs=7, nouns=6, pairs=3)
+
     asking = Asking(pasts.classes)
     data = HistoryWindows(pasts, (), asking, pasts.windows())
     batch, _ = data.collate([data[0]])

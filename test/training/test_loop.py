@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.training.loop import LOG, Sitting
-from m3et_ros.training.plan import Order
-from m3et_ros.training.recipes import Answer, Pretrain, run
-from m3et_ros.training.state import STATE
+from m3et_ros.training.m3et import Answer, Pretrain, run
+from m3et_ros.training.recipe import Order
+from m3et_ros.training.run_state import STATE
 
 SIX = Pretrain(samples=6 * 8, batch=8, lr=1e-3, average=0.5)
 OFTEN = Sitting(save_minutes=0.0, log_steps=1)
@@ -28,8 +28,8 @@ from accelerate import PartialState
 from pathlib import Path
 from safetensors.torch import save_file
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.models.registry import build
-from m3et_ros.training.recipes import Pretrain, run
+from m3et_ros.models.m3et.sizes import build
+from m3et_ros.training.m3et import Pretrain, run
 sys.path.insert(0, sys.argv[1])
 from conftest import ANSWERS, QUESTION, sample
 import torch
@@ -47,9 +47,9 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from conftest import ANSWERS, QUESTION, sample
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.models.registry import build
+from m3et_ros.models.m3et.sizes import build
 from m3et_ros.training.loop import Sitting
-from m3et_ros.training.recipes import Pretrain, run
+from m3et_ros.training.m3et import Pretrain, run
 import torch
 torch.set_num_threads(1)
 
@@ -86,10 +86,19 @@ class Spoilt:
 @pytest.fixture
 def train(tiny, toys, tokenizer, answers):
     """Run a recipe on the toys; returns outcome and delivered model."""
+
     def go(recipe, folder, *, data=None, model=None, **options):
-        outcome, delivered, _ = run(recipe, tiny() if model is None else model, toys if data is None else data,
-                                    tokenizer=tokenizer, answers=answers, folder=folder, **options)
+        outcome, delivered, _ = run(
+            recipe,
+            tiny() if model is None else model,
+            toys if data is None else data,
+            tokenizer=tokenizer,
+            answers=answers,
+            folder=folder,
+            **options,
+        )
         return outcome, delivered
+
     return go
 
 
@@ -104,8 +113,10 @@ def same(one, other):
 
 
 def losses(folder):
-    return [{k: v for k, v in json.loads(line).items() if k in ('step', 'lr', 'losses')}
-            for line in (folder / LOG).read_text().splitlines()]
+    return [
+        {k: v for k, v in json.loads(line).items() if k in ('step', 'lr', 'losses')}
+        for line in (folder / LOG).read_text().splitlines()
+    ]
 
 
 def test_every_epoch_is_shuffled_anew_and_shares_are_disjoint():
@@ -133,8 +144,12 @@ def test_a_run_in_two_sittings_is_the_run_in_one_to_the_bit(tmp_path, train):
 
 def test_a_killed_run_goes_on_to_the_bit(tmp_path, train):
     train(SIX, tmp_path / 'whole', sitting=OFTEN)
-    killed = subprocess.run([sys.executable, '-c', KILLED, str(Path(__file__).parent), str(tmp_path / 'killed')],
-                            capture_output=True, text=True, timeout=100)
+    killed = subprocess.run(
+        [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(tmp_path / 'killed')],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state(tmp_path / 'killed')[1]['step'] == 3 and len(losses(tmp_path / 'killed')) == 4
     train(SIX, tmp_path / 'killed', sitting=replace(OFTEN, resume=True))
@@ -189,9 +204,14 @@ def test_loading_processes_change_nothing(tmp_path, train):
     assert same(state(tmp_path / 'none')[0], state(tmp_path / 'one')[0])
 
 
-@pytest.mark.parametrize(('changes', 'words'), [
-    ({'recipe': replace(SIX, lr=2e-3)}, 'lr 0.001, not 0.002'), ({'seed': 3}, 'seed 0, not 3'),
-    ({'recipe': Answer(samples=48, batch=8)}, 'recipe')])
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'recipe': replace(SIX, lr=2e-3)}, 'lr 0.001, not 0.002'),
+        ({'seed': 3}, 'seed 0, not 3'),
+        ({'recipe': Answer(samples=48, batch=8)}, 'recipe'),
+    ],
+)
 def test_going_on_with_other_options_is_refused(tmp_path, train, changes, words):
     train(replace(SIX, average=0.0), tmp_path, sitting=Sitting(minutes=0.0))
     with pytest.raises(InputError, match=words) as caught:
@@ -203,8 +223,10 @@ def test_going_on_with_other_options_is_refused(tmp_path, train, changes, words)
 def test_a_folder_that_holds_a_run_and_bad_sizes_are_refused(tmp_path, train, toys):
     train(SIX, tmp_path / 'run', sitting=Sitting(minutes=0.0))
     for recipe, folder, data, words in (
-            (SIX, 'run', toys, 'already holds a run'), (SIX, 'new', toys[:7], '7 samples and a batch 8'),
-            (replace(SIX, accumulate=3), 'new', toys, 'cannot be cut into 3')):
+        (SIX, 'run', toys, 'already holds a run'),
+        (SIX, 'new', toys[:7], '7 samples and a batch 8'),
+        (replace(SIX, accumulate=3), 'new', toys, 'cannot be cut into 3'),
+    ):
         with pytest.raises(InputError, match=words):
             train(recipe, tmp_path / folder, data=data)
 
@@ -214,9 +236,22 @@ def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path):
     script = tmp_path / 'two.py'
     script.write_text(TWO_PROCESSES)
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-                           str(script), str(Path(__file__).parent), str(tmp_path)],
-                          capture_output=True, text=True, timeout=110, env=environment)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc-per-node=2',
+            str(script),
+            str(Path(__file__).parent),
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     ranks = [load_file(tmp_path / f'rank{rank}.safetensors') for rank in (0, 1)]
     assert same(*ranks)

@@ -17,7 +17,7 @@ def test_means_are_per_sample_first_and_leave_empty_samples_out():
     mean = losses.sample_mean(errors, counted)
     assert mean.item() == (2 + 10) / 2  # over all counted numbers it would be 14 / 3
     mean.backward()
-    assert torch.equal(errors.grad, torch.tensor([[.25, .25, 0], [.5, 0, 0], [0, 0, 0]]))
+    assert torch.equal(errors.grad, torch.tensor([[0.25, 0.25, 0], [0.5, 0, 0], [0, 0, 0]]))
 
 
 def test_nothing_counted_is_zero_with_zero_gradients():
@@ -48,7 +48,7 @@ def test_unknown_depth_does_not_count_and_leaves_gradients_finite():
     loss = losses.depth_loss(predicted, target, counted)
     assert loss.item() == pytest.approx((1 + 0.5) / 2)
     loss.backward()
-    assert predicted.grad.flatten().tolist() == [.5, 0, .5, 0]
+    assert predicted.grad.flatten().tolist() == [0.5, 0, 0.5, 0]
 
 
 def test_segmentation_ignores_what_is_not_labelled():
@@ -81,8 +81,7 @@ def test_a_written_answer_must_end():
     answer, mask = torch.tensor([[2, 5, 3, 0]]), torch.tensor([[True, True, True, False]])
     logits = torch.zeros(1, 3, 6)
     logits[0, 1, 3] = math.log(15.0)
-    assert losses.generation_loss(logits, answer, mask).item() == pytest.approx(
-        (math.log(6) + math.log(20 / 15)) / 2)
+    assert losses.generation_loss(logits, answer, mask).item() == pytest.approx((math.log(6) + math.log(20 / 15)) / 2)
     assert losses.generation_loss(logits, answer, mask & False).item() == 0
 
 
@@ -103,7 +102,7 @@ def test_rare_classes_weigh_more_and_the_mean_pixel_one():
     logits[:, 1] = -5.0  # the single pixel of class 1 is wrong: of 15 it weighs 1 / 15, or more
     plain, balanced = (losses.semseg_loss(logits, target, counted, rarity=rarity).item() for rarity in (0.0, 0.5))
     wrong, right = math.log(2 + math.exp(-5)) + 5, math.log(2 + math.exp(-5))
-    rare, common = 1.0, 14 ** -0.5
+    rare, common = 1.0, 14**-0.5
     total = rare + 14 * common
     assert plain == pytest.approx((wrong + 14 * right) / 15, rel=1e-4)
     assert balanced == pytest.approx((rare * wrong + 14 * common * right) / total, rel=1e-4)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from m3et_ros.models.registry import build
+from m3et_ros.models.m3et.sizes import build
 from m3et_ros.training.optim import build_optimiser, decays, layer_scale, set_rate
 
 
@@ -17,14 +17,29 @@ def test_what_decays(model):
     for word in ('bias', 'norm', 'A_log', '.D', 'beta', 'mask_token', 'types', 'global_embedding', 'text.positions'):
         assert not [name for name in decayed if word in name], word
         assert [name for name in bare if word in name], word
-    assert {'adapters.text.table.weight', 'adapters.rgb.project.weight', 'encoder.layers.1.mixer.in_proj.weight',
-            'encoder.layers.0.attention.qkv.weight', 'decoders.text.output.weight'} <= decayed
+    assert {
+        'adapters.text.table.weight',
+        'adapters.rgb.project.weight',
+        'encoder.layers.1.mixer.in_proj.weight',
+        'encoder.layers.0.attention.qkv.weight',
+        'decoders.text.output.weight',
+    } <= decayed
 
 
-@pytest.mark.parametrize(('name', 'scale'), [
-    ('encoder.layers.5.norm.weight', 1.0), ('encoder.layers.4.norm1.weight', 0.5), ('encoder.layers.0.x', 0.5 ** 5),
-    ('adapters.rgb.project.weight', 0.5 ** 6), ('types', 0.5 ** 6), ('adapters.text.table.weight', 1.0),
-    ('encoder.norm.weight', 1.0), ('answer_head.layers.0.weight', 1.0), ('decoders.rgb.output.bias', 1.0)])
+@pytest.mark.parametrize(
+    ('name', 'scale'),
+    [
+        ('encoder.layers.5.norm.weight', 1.0),
+        ('encoder.layers.4.norm1.weight', 0.5),
+        ('encoder.layers.0.x', 0.5**5),
+        ('adapters.rgb.project.weight', 0.5**6),
+        ('types', 0.5**6),
+        ('adapters.text.table.weight', 1.0),
+        ('encoder.norm.weight', 1.0),
+        ('answer_head.layers.0.weight', 1.0),
+        ('decoders.rgb.output.bias', 1.0),
+    ],
+)
 def test_lower_layers_learn_more_slowly(name, scale):
     assert layer_scale(name, layers=6, decay=0.5) == scale
 
@@ -38,7 +53,7 @@ def test_every_parameter_once_and_rates_scaled(model):
     assert rate[id(model.text_bias)] == 2e-3
     assert rate[id(model.encoder.norm.weight)] == pytest.approx(2e-4)
     assert rate[id(model.encoder.layers[4].norm1.weight)] == pytest.approx(1e-4)
-    assert rate[id(model.types)] == pytest.approx(2e-4 * 0.5 ** 6)
+    assert rate[id(model.types)] == pytest.approx(2e-4 * 0.5**6)
 
 
 def test_a_step_is_that_of_adamw(model):
@@ -60,10 +75,19 @@ def test_muon_takes_the_hidden_matrices_and_nothing_else(model):
     adamw, muon = ({id(p) for group in part.param_groups for p in group['params']} for part in optimizer.parts)
     assert not adamw & muon and adamw | muon == {id(p) for p in model.parameters()}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in muon}
-    assert {'encoder.layers.0.attention.qkv.weight', 'encoder.layers.1.mixer.in_proj.weight', 'gate.w1.weight',
-            'adapters.rgb.project.weight', 'decoders.rgb.attention.w_k.weight', 'answer_head.layers.0.weight'} <= names
-    assert not [name for name in names if any(word in name for word in ('table', 'output', 'bias', '.layers.3.'))
-                and not name.startswith('encoder.')]
+    assert {
+        'encoder.layers.0.attention.qkv.weight',
+        'encoder.layers.1.mixer.in_proj.weight',
+        'gate.w1.weight',
+        'adapters.rgb.project.weight',
+        'decoders.rgb.attention.w_k.weight',
+        'answer_head.layers.0.weight',
+    } <= names
+    assert not [
+        name
+        for name in names
+        if any(word in name for word in ('table', 'output', 'bias', '.layers.3.')) and not name.startswith('encoder.')
+    ]
     weight = model.gate.w1.weight
     before = weight.detach().clone()
     weight.grad = torch.randn_like(weight)
@@ -71,13 +95,14 @@ def test_muon_takes_the_hidden_matrices_and_nothing_else(model):
     optimizer.step()
     optimizer.zero_grad()
     # An orthogonal step as large as AdamW's mostly are: 0.2 a value in the mean square.
-    assert (weight - before).square().mean().sqrt().item() == pytest.approx(.2 * .01, rel=.35)
+    assert (weight - before).square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.35)
     with torch.no_grad():
         weight.copy_(before)
 
 
-@pytest.mark.parametrize('options', [
-    {'kind': 'sgd'}, {'layer_decay': 0.0}, {'layer_decay': 1.1}, {'encoder_scale': -1}])
+@pytest.mark.parametrize(
+    'options', [{'kind': 'sgd'}, {'layer_decay': 0.0}, {'layer_decay': 1.1}, {'encoder_scale': -1}]
+)
 def test_factors_out_of_range_are_refused(model, options):
     with pytest.raises(ValueError, match='sgd' if 'kind' in options else next(iter(options))):
         build_optimiser(model, weight_decay=0.05, **options)

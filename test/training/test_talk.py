@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.talk import Talk, Turn
-from m3et_ros.models.talk import VARIANTS, kitchen_config, read_texts
+from m3et_ros.data.features import Views
+from m3et_ros.data.kitchen.cache.dialogues import Talk, Turn
+from m3et_ros.models.vlm.variants import VARIANTS, kitchen_config, read_texts
 from m3et_ros.training.distil import DistilConfig, distil
 from m3et_ros.training.loop import Sitting
-from m3et_ros.training.seen import Views
-from m3et_ros.training.talk import Chat, CollateTalk, Connect, Distil, Words, encode_turns
-from m3et_ros.training.talk_run import Course, Run, Unfinished, talk_tokenizer
+from m3et_ros.training.talk import (
+    Chat,
+    CollateTalk,
+    Connect,
+    Course,
+    Distil,
+    Run,
+    Unfinished,
+    Words,
+    encode_turns,
+    talk_tokenizer,
+)
 
 COLOURS = ('red', 'green', 'blue', 'white')
 SMALL = {'samples': 12, 'batch': 4}
@@ -27,11 +37,17 @@ class Toys:
 
     def __getitem__(self, index):
         colour = COLOURS[index % 4]
-        turns = (Turn('What colour is the cup?', f'The cup is {colour}.', 'colour'),
-                 Turn('Is the cup red?', 'Yes, the cup is red.' if colour == 'red' else 'No, the cup is not red.',
-                      'colour'))
-        return Talk(index, turns, Turn('What do you see?', f'I can see a {colour} cup.', 'describe'),
-                    np.full((112, 112, 3), 20 * index, np.uint8), f'seed {index} tick 0')
+        turns = (
+            Turn('What colour is the cup?', f'The cup is {colour}.', 'colour'),
+            Turn('Is the cup red?', 'Yes, the cup is red.' if colour == 'red' else 'No, the cup is not red.', 'colour'),
+        )
+        return Talk(
+            index,
+            turns,
+            Turn('What do you see?', f'I can see a {colour} cup.', 'describe'),
+            np.full((112, 112, 3), 20 * index, np.uint8),
+            f'seed {index} tick 0',
+        )
 
 
 @pytest.fixture(scope='module')
@@ -56,6 +72,7 @@ def course(tokenizer):
         config = kitchen_config(variant, d_vision=16, vocabulary=tokenizer.vocabulary, d=64, layers=4)
         given = {'words': Words(**SMALL), 'connect': Connect(**SMALL), 'chat': Chat(**SMALL)} | changes
         return Course(config, **given)
+
     return make
 
 
@@ -131,8 +148,10 @@ def test_a_hybrid_learns_from_its_teacher_who_stays(course, views, tokenizer, tm
 
 def test_random_mixers_share_nothing_with_attention(course, views, tokenizer, tmp_path):
     teacher = course('matvlm').config.build().requires_grad_(False)
-    run = {seeded: Run(course('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
-           for seeded in (True, False)}
+    run = {
+        seeded: Run(course('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
+        for seeded in (True, False)
+    }
     out = teacher.language.layers[0].mixer.dense.weight
     assert torch.equal(run[True].language.layers[0].mixer.out_proj.weight, out)
     assert not torch.equal(run[False].language.layers[0].mixer.out_proj.weight, out)
@@ -143,8 +162,16 @@ def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(course, batc
     student = copy.deepcopy(teacher)
 
     def paid():
-        return float(distil(teacher, student, lambda model: read_texts(model, batch['features'], batch['ids']).logits,
-                            config=DistilConfig(prob=0), places=(0, 2))['layer'])
+        return float(
+            distil(
+                teacher,
+                student,
+                lambda model: read_texts(model, batch['features'], batch['ids']).logits,
+                config=DistilConfig(prob=0),
+                places=(0, 2),
+            )['layer']
+        )
+
     assert paid() == pytest.approx(0, abs=1e-4)
     student.language.layers[2].fc1.weight.data *= 1.5
     assert paid() > 1e-2
@@ -158,6 +185,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer,
     def stop():
         steps.append(1)
         return len(steps) == 4
+
     with pytest.raises(Unfinished):
         Run(asked, Toys(), views, tokenizer, tmp_path / 'broken', stop=stop).train()
     on = Run(asked, Toys(), views, tokenizer, tmp_path / 'broken', sitting=Sitting(resume=True)).train()[1]

@@ -58,7 +58,8 @@ def _call(name: str, sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
     kinds = (ctypes.c_int64, ctypes.c_int64) + (ctypes.c_int,) * (len(sizes) - 2)
     getattr(_library, f'm3et_{name}')(
         *(kind(size) for kind, size in zip(kinds, sizes, strict=True)),
-        *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors))
+        *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors),
+    )
 
 
 def _whole(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -83,8 +84,18 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -
 
 
 @torch.library.custom_op('m3et::ssd_backward', mutates_args=(), device_types='cpu')
-def ssd_backward(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, y: Tensor, last: Tensor,
-                 grad_y: Tensor, grad_last: Tensor) -> list[Tensor]:
+def ssd_backward(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    state: Tensor,
+    y: Tensor,
+    last: Tensor,
+    grad_y: Tensor,
+    grad_last: Tensor,
+) -> list[Tensor]:
     """Gradients of x, dt, A, B, C and the first state."""
     inputs = _whole(x, dt, A, B, C)
     carried = _whole(grad_last)[0].clone()
@@ -94,8 +105,9 @@ def ssd_backward(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: 
 
 
 @torch.library.custom_op('m3et::selective_scan', mutates_args=(), device_types='cpu')
-def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor,
-                   keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+def selective_scan(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Selective scan without skip and gate: y (Bt, L, D), the last state and, to `keep`, what the backward needs."""
     inputs = _whole(x, dt, A, B, C)
     y, last = torch.empty_like(inputs[0]), _whole(state)[0].clone()
@@ -105,8 +117,9 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state
 
 
 @torch.library.custom_op('m3et::selective_scan_backward', mutates_args=(), device_types='cpu')
-def selective_scan_backward(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor, grad_y: Tensor,
-                            grad_last: Tensor) -> list[Tensor]:
+def selective_scan_backward(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor, grad_y: Tensor, grad_last: Tensor
+) -> list[Tensor]:
     """Gradients of x, dt, A, B, C and the first state."""
     inputs = _whole(x, dt, A, B, C)
     carried = _whole(grad_last)[0].clone()
@@ -117,14 +130,15 @@ def selective_scan_backward(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tens
 
 def _kept(x: Tensor, A: Tensor) -> int:
     """Numbers that the states before every BLOCK steps take, channels filled up to whole vectors."""
-    lanes = _library.m3et_lanes() if loaded() else max(4 * 2 ** level for level in range(len(SETS)))
+    lanes = _library.m3et_lanes() if loaded() else max(4 * 2**level for level in range(len(SETS)))
     return x.shape[0] * -(-x.shape[1] // BLOCK) * -(-x.shape[2] // lanes) * lanes * A.shape[1]
 
 
 @ssd.register_fake
 def _(x, dt, A, B, C, state):
     return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
-        state, memory_format=torch.contiguous_format)
+        state, memory_format=torch.contiguous_format
+    )
 
 
 @ssd_backward.register_fake

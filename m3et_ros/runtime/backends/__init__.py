@@ -59,12 +59,15 @@ def missing(name: str) -> str:
     """Why a runtime cannot be had here, in words with the fix; '' where it can."""
     if name == 'openvino':
         from m3et_ros.runtime.backends import openvino
+
         return openvino.missing()
     if name == 'compile':
         from m3et_ros.runtime.backends import compiled
+
         return compiled.missing()
     if name == 'cuda':
         from m3et_ros.runtime.backends import cuda
+
         return cuda.missing()
     return ''
 
@@ -94,9 +97,12 @@ def make(name: str, setting: Setting) -> Backend:
     """The backend of a name of RUNTIMES, except auto and torch."""
     if name == 'openvino':
         from m3et_ros.runtime.backends.openvino import OpenVino
+
         return OpenVino(setting)
     if name == 'compile':
         from m3et_ros.runtime.backends.compiled import Compiled
+
         return Compiled(setting)
     from m3et_ros.runtime.backends.cuda import CudaGraphs
+
     return CudaGraphs(setting)

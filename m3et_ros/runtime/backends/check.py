@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from m3et_ros.data.types import Frame
-from m3et_ros.models.encoded import Encoded
-from m3et_ros.models.m3et import M3ET
-from m3et_ros.runtime import preprocess
+from m3et_ros.data import preprocess
+from m3et_ros.data.frame import Frame
+from m3et_ros.models.m3et.encoding import Encoded
+from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends.graphs import DENSE, flat_sight
-from m3et_ros.runtime.golden import golden_frame
+from m3et_ros.runtime.backends.probe import golden_frame
 
 TOLERANCES = {'float32': 1e-3, 'bfloat16': 5e-2}
 """Largest accepted difference from eager float32 by precision, as a share of the largest value of each output.

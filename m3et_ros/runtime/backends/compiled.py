@@ -40,7 +40,8 @@ class Compiled:
                 if path is not None:
                     folder.mkdir(parents=True, exist_ok=True)
                 made = torch._inductor.aoti_compile_and_package(
-                    exported, package_path=part, inductor_configs={'freezing': True})
+                    exported, package_path=part, inductor_configs={'freezing': True}
+                )
                 path = path or made
                 if part is not None:
                     os.replace(made, path)
@@ -49,4 +50,5 @@ class Compiled:
         def run(*inputs: Tensor) -> list[Tensor]:
             # Outputs may be buffers of the package, which its next call would write over.
             return [t.clone() for t in loaded(*(t.contiguous() for t in inputs))]
+
         return run

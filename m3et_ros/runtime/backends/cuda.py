@@ -52,4 +52,5 @@ class CudaGraphs:
             main.wait_stream(self._copies)
             graph.replay()
             return [t.clone() for t in outputs]
+
         return run

@@ -14,11 +14,11 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from m3et_ros.layers.cache import AttentionState
 from m3et_ros.layers.hybrid import LayerState
-from m3et_ros.models.config import MODALITIES, M3ETConfig
-from m3et_ros.models.encoded import GLOBAL, TEXT, Encoded, Sight
-from m3et_ros.models.m3et import M3ET
+from m3et_ros.layers.kv_cache import AttentionState
+from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, Sight
+from m3et_ros.models.m3et.model import M3ET
 
 DENSE = ('depth', 'semseg')
 """What a robot asks of a frame."""
@@ -107,8 +107,9 @@ class Decode(nn.Module):
         return (self.model.decode(encoded, self.task).float(),)
 
 
-def sources_of(config: M3ETConfig, modalities: tuple[str, ...], device: torch.device, words: int = 0,
-               last: bool = False) -> Tensor:
+def sources_of(
+    config: M3ETConfig, modalities: tuple[str, ...], device: torch.device, words: int = 0, last: bool = False
+) -> Tensor:
     """Sources of all tokens of a frame, of so many words and, where asked for, of the global token: (1, L) int64."""
     parts = [torch.full((1, config.image_tokens), MODALITIES.index(m), device=device) for m in modalities]
     parts += [torch.full((1, words), TEXT, device=device)] * (words > 0)
@@ -124,8 +125,7 @@ def flat_states(states: list[LayerState]) -> list[Tensor]:
 def restored_states(flat: list[Tensor], config: M3ETConfig) -> list[LayerState]:
     """What flat_states made flat."""
     rest = iter(flat)
-    return [AttentionState(next(rest), next(rest), None) if letter == 'T' else next(rest)
-            for letter in config.schedule]
+    return [AttentionState(next(rest), next(rest), None) if letter == 'T' else next(rest) for letter in config.schedule]
 
 
 def flat_sight(sight: Sight) -> list[Tensor]:
@@ -144,8 +144,15 @@ def restored_sight(flat: list[Tensor], config: M3ETConfig, modalities: tuple[str
     states = restored_states(take(sum(2 if letter == 'T' else 1 for letter in config.schedule)), config)
     tokens = dict(zip(modalities, take(len(modalities)), strict=True))
     visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-    return Seen(stages, states, sources_of(config, modalities, flat[0].device), None, tokens, visible,
-                tuple(take(config.stages)))
+    return Seen(
+        stages,
+        states,
+        sources_of(config, modalities, flat[0].device),
+        None,
+        tokens,
+        visible,
+        tuple(take(config.stages)),
+    )
 
 
 def graphs(model: M3ET, dtype: torch.dtype, plan: tuple[tuple[str, ...], ...], device: str) -> Iterator[Graph]:
@@ -165,8 +172,13 @@ def graphs(model: M3ET, dtype: torch.dtype, plan: tuple[tuple[str, ...], ...], d
         with torch.no_grad():
             sight = restored_sight(list(see(*images)), config, modalities)
         yield Graph('see', modalities, False, see, images)
-        yield Graph('listen', modalities, True, Listen(model, modalities, dtype).eval(),
-                    (*flat_states(sight.states), ids, ids.bool()))
+        yield Graph(
+            'listen',
+            modalities,
+            True,
+            Listen(model, modalities, dtype).eval(),
+            (*flat_states(sight.states), ids, ids.bool()),
+        )
         for task, words in product(DENSE, (False, True)):
             if task not in config.tasks:
                 continue
@@ -174,5 +186,6 @@ def graphs(model: M3ET, dtype: torch.dtype, plan: tuple[tuple[str, ...], ...], d
             own = (sight.tokens[task],) if task in modalities else ()
             valid = (torch.ones(1, tokens, device=device),) if words else ()
             context = torch.zeros(1, tokens, config.d, device=device)
-            yield Graph(task, modalities, words, Decode(model, task, modalities, words, dtype).eval(),
-                        (context, *own, *valid))
+            yield Graph(
+                task, modalities, words, Decode(model, task, modalities, words, dtype).eval(), (context, *own, *valid)
+            )

@@ -36,8 +36,10 @@ class OpenVino:
         self._ov, self._setting = openvino, setting
         self._core = openvino.Core()
         self._target = os.environ.get('M3ET_OPENVINO_DEVICE', 'CPU')
-        self._options = {'INFERENCE_PRECISION_HINT': 'bf16' if setting.precision == 'bfloat16' else 'f32',
-                         'PERFORMANCE_HINT': 'LATENCY'}
+        self._options = {
+            'INFERENCE_PRECISION_HINT': 'bf16' if setting.precision == 'bfloat16' else 'f32',
+            'PERFORMANCE_HINT': 'LATENCY',
+        }
         if self._target == 'CPU':
             self._options['INFERENCE_NUM_THREADS'] = setting.threads
 
@@ -73,8 +75,11 @@ class OpenVino:
                 if output is not None:
                     request.set_output_tensor(place, Shared(output.numpy(), shared_memory=True))
             request.infer()
-            return [torch.from_numpy(request.get_output_tensor(place).data.copy()) if output is None else output
-                    for place, output in enumerate(outputs)]
+            return [
+                torch.from_numpy(request.get_output_tensor(place).data.copy()) if output is None else output
+                for place, output in enumerate(outputs)
+            ]
+
         return run
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from m3et_ros import __version__
-from m3et_ros.models.config import MODALITIES
-from m3et_ros.models.encoded import GLOBAL, TEXT, Encoded, Sight, joined, sources
-from m3et_ros.models.m3et import M3ET
+from m3et_ros.models.m3et.config import MODALITIES
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, Sight, joined, sources
+from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import Runner, Setting, check
 from m3et_ros.runtime.backends.graphs import Seen, flat_states, graphs, restored_sight
@@ -83,8 +83,16 @@ class Prepared:
         return run(encoded.context, *own, *((encoded.valid.float(),) if words else ()))[0]
 
 
-def prepare(model: M3ET, runtime: str, *, precision: str = 'float32', device: str = 'cpu', plan=PLAN,
-            keep: bool = True, tell: Callable[[str], None] = LOG.info) -> tuple[Prepared | None, Serving]:
+def prepare(
+    model: M3ET,
+    runtime: str,
+    *,
+    precision: str = 'float32',
+    device: str = 'cpu',
+    plan=PLAN,
+    keep: bool = True,
+    tell: Callable[[str], None] = LOG.info,
+) -> tuple[Prepared | None, Serving]:
     """Build all graphs of a runtime and compare them with eager float32; torch serves where any of it fails.
 
     Args:
@@ -104,8 +112,11 @@ def prepare(model: M3ET, runtime: str, *, precision: str = 'float32', device: st
         return None, Serving('torch', reason)
     if name == 'torch':
         return None, Serving('torch', 'asked for' if runtime == 'torch' else backends.missing('openvino'))
-    plan = tuple(usable for usable in dict.fromkeys(
-        tuple(m for m in modalities if m in model.config.modalities) for modalities in plan) if usable)
+    plan = tuple(
+        usable
+        for usable in dict.fromkeys(tuple(m for m in modalities if m in model.config.modalities) for modalities in plan)
+        if usable
+    )
     try:
         if reason := backends.missing(name) or backends.unfit(name, model):
             raise RuntimeError(reason)
@@ -143,8 +154,17 @@ def _folder(model: M3ET, name: str, precision: str) -> Path:
     root = Path(backends.__file__).parents[2]
     for path in (path for room in ROOMS for path in sorted((root / room).rglob('*.py'))):
         digest.update(path.read_bytes())
-    facts = (str(model.config.to_dict()), precision, str(torch.get_num_threads()), __version__, torch.__version__,
-             _version('openvino'), platform.machine(), platform.python_version(), _cpu())
+    facts = (
+        str(model.config.to_dict()),
+        precision,
+        str(torch.get_num_threads()),
+        __version__,
+        torch.__version__,
+        _version('openvino'),
+        platform.machine(),
+        platform.python_version(),
+        _cpu(),
+    )
     digest.update('\n'.join(facts).encode())
     return cache() / 'runtimes' / f'{model.config.name}-{name}-{digest.hexdigest()[:16]}'
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from m3et_ros.data.kitchen.camera import Camera
-from m3et_ros.data.kitchen.episode import Episode, perform
-from m3et_ros.data.kitchen.generate import generate
-from m3et_ros.data.kitchen.scene import build_scene
-from m3et_ros.data.kitchen.state import World
+from m3et_ros.data.kitchen.cache.generate import generate
+from m3et_ros.data.kitchen.sim.camera import Camera
+from m3et_ros.data.kitchen.sim.episode import Episode, perform
+from m3et_ros.data.kitchen.sim.scene import build_scene
+from m3et_ros.data.kitchen.sim.world import World
 
 
 @pytest.fixture(scope='session')
@@ -16,7 +16,7 @@ def worlds():
     done = []
     for seed in range(20):
         for_scene, for_person = np.random.default_rng(seed).spawn(2)
-        world = World(build_scene(for_scene), for_person, 5.)
+        world = World(build_scene(for_scene), for_person, 5.0)
         script = perform(world)
         for _ in range(300):
             world.advance(script)
@@ -39,6 +39,9 @@ def caches(tmp_path_factory):
     """Small ray-cast caches: four training seeds, of which two are skipped and one is cut, and four test seeds."""
     pytest.importorskip('mujoco')
     root = tmp_path_factory.mktemp('caches')
-    return {name: generate(root, seeds=seeds, size=32, stride=25, frames=11, block=3, backend='raycast', workers=0,
-                           progress=False)
-            for name, seeds in (('train', range(0, 4)), ('test', range(20_003, 20_007)))}
+    return {
+        name: generate(
+            root, seeds=seeds, size=32, stride=25, frames=11, block=3, backend='raycast', workers=0, progress=False
+        )
+        for name, seeds in (('train', range(0, 4)), ('test', range(20_003, 20_007)))
+    }

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
-from m3et_ros.data.kitchen.templates import ANSWERS
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 
 WITHOUT_MUJOCO = """
 import sys
@@ -23,7 +23,7 @@ def test_labels_need_no_simulator_and_episodes_say_how_to_get_it():
     done = subprocess.run([sys.executable, '-c', WITHOUT_MUJOCO], capture_output=True, text=True, check=True)
     numbers, refusal = done.stdout.splitlines()
     assert numbers == f'{len(kitchen_labels().classes)} {len(corpus())}'
-    assert 'pip install m3et_ros[sim]' in refusal
+    assert 'pip install mujoco' in refusal
 
 
 def test_answers_are_distinct_and_short():

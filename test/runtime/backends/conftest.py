@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from m3et_ros.models.registry import TINY, build
+from m3et_ros.models.m3et.sizes import TINY, build
 
 
 @pytest.fixture(scope='session')

@@ -9,8 +9,10 @@ from m3et_ros.runtime.kernels import cache
 
 PLAN = (('rgb', 'depth'),)
 
-pytestmark = [pytest.mark.skipif(bool(backends.missing('openvino')), reason=backends.missing('openvino')),
-              pytest.mark.timeout(900)]  # exporting takes seconds, on a machine at work minutes
+pytestmark = [
+    pytest.mark.skipif(bool(backends.missing('openvino')), reason=backends.missing('openvino')),
+    pytest.mark.timeout(900),
+]  # exporting takes seconds, on a machine at work minutes
 
 
 def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
@@ -43,4 +45,5 @@ def test_a_damaged_blob_is_made_anew(small, caplog):
 
 def test_no_telemetry_is_imported():
     import sys
+
     assert sys.modules.get('openvino_telemetry') is None

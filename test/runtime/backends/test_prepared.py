@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from m3et_ros.models.registry import build
+from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import check, prepared
 from m3et_ros.runtime.backends.graphs import graphs
@@ -31,8 +31,14 @@ class Plain:
 @pytest.fixture
 def plain(small):
     backend = Plain()
-    return Prepared(small, {graph.key: backend.build(graph.name, graph.module, graph.inputs)
-                            for graph in graphs(small, torch.float32, PLAN, 'cpu')}, 'plain')
+    return Prepared(
+        small,
+        {
+            graph.key: backend.build(graph.name, graph.module, graph.inputs)
+            for graph in graphs(small, torch.float32, PLAN, 'cpu')
+        },
+        'plain',
+    )
 
 
 def images(small, batch=1):
@@ -46,11 +52,15 @@ def test_the_cut_changes_nothing(small, plain):
 
 def test_every_graph_is_used(small, plain):
     called = []
-    plain._runners = {key: (lambda *given, key=key, run=run: called.append(key) or run(*given))
-                      for key, run in plain._runners.items()}
+    plain._runners = {
+        key: (lambda *given, key=key, run=run: called.append(key) or run(*given)) for key, run in plain._runners.items()
+    }
     check.largest(plain, small, PLAN)
-    assert set(called) == set(plain._runners) == {
-        ('see', PLAN[0], False), ('listen', PLAN[0], True), ('depth', PLAN[0], False), ('depth', PLAN[0], True)}
+    assert (
+        set(called)
+        == set(plain._runners)
+        == {('see', PLAN[0], False), ('listen', PLAN[0], True), ('depth', PLAN[0], False), ('depth', PLAN[0], True)}
+    )
 
 
 def test_what_no_graph_covers_runs_in_torch(small, plain):
@@ -60,8 +70,10 @@ def test_what_no_graph_covers_runs_in_torch(small, plain):
             sight, wanted = plain.see(given), small.see(given)
             assert all(torch.equal(a, b) for a, b in zip(sight.stages, wanted.stages))
             encoded = plain.listen(sight, ids.expand(len(sight.source), -1))
-            torch.testing.assert_close(plain.decode(encoded, 'depth'), small.decode(small.listen(wanted, ids.expand(
-                len(wanted.source), -1)), 'depth'))
+            torch.testing.assert_close(
+                plain.decode(encoded, 'depth'),
+                small.decode(small.listen(wanted, ids.expand(len(wanted.source), -1)), 'depth'),
+            )
 
 
 def test_a_question_about_what_a_graph_has_seen_may_be_heard_in_torch(small, plain):

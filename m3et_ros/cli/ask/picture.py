@@ -1,0 +1,146 @@
+"""Questions about a picture on disk: the engine alone, no node and no rclpy."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from m3et_ros.cli.output import Refused
+from m3et_ros.data.frame import Frame
+from m3et_ros.runtime.answerer import M3ET, open_answerer
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.open_model import open_checkpoint
+from m3et_ros.runtime.results import Reply
+from m3et_ros.runtime.session import Session, checked_question
+
+LONGEST = 64
+"""Most tokens of a written answer, as the node has it by default."""
+
+QUESTION_CHARS = 512
+"""Longest question that is read, as the node has it by default."""
+
+
+def ask_picture(
+    question: str,
+    image: Path,
+    depth: Path | None,
+    *,
+    model: str,
+    device: str,
+    top_k: int,
+    answerer: str = M3ET,
+    checkpoint: Path | None = None,
+    write: Callable[[str], None] | None = None,
+) -> dict:
+    """Answer a question about a picture; the same keys as an answer of the node, its age unknown.
+
+    Args:
+        question: in words.
+        image, depth: files, see read_frame.
+        model: what sees: named size, checkpoint folder or Hub id.
+        device: auto, cpu, cuda, ...
+        top_k: alternatives wanted.
+        answerer: who answers: runtime.answerer.ANSWERERS.
+        checkpoint: folder of the answerer; None takes the one shipped.
+        write: gets every new piece of a written answer.
+
+    Raises:
+        Refused: a file cannot be read, or the two do not fit each other.
+        InputError: the model is missing or damaged, or the question is too long.
+    """
+    question = checked_question(question, QUESTION_CHARS)
+    frame = read_frame(image, depth)
+    engine = Engine(open_checkpoint(model), device=device)
+    session = Session(engine)
+    session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
+    views = session.views('frame', frame)
+    if session.tells('frame'):
+        reply = _told(session.write(question, views, scope='frame', max_tokens=LONGEST), write)
+    else:
+        reply = session.ask(question, views, scope='frame', top_k=top_k)
+    fields = dataclasses.asdict(reply)
+    first, last = fields.pop('first_ns'), fields.pop('last_ns')
+    return fields | {
+        'stamp_ns': last,
+        'span_start_ns': first,
+        'frame_id': '',
+        'model_id': session.answered_by('frame'),
+        'age_s': None,
+    }
+
+
+def _told(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Reply:
+    """The last of growing replies; `write` gets each piece."""
+    text = ''
+    for reply in replies:
+        if write and reply.text != text:
+            write(reply.text[len(text) :])
+            text = reply.text
+    return reply
+
+
+def read_frame(image: Path, depth: Path | None = None) -> Frame:
+    """A picture and its depth as a frame.
+
+    Args:
+        image: anything OpenCV reads: PNG, JPEG, ...
+        depth: see `read_depth`; as large as the image.
+
+    Raises:
+        Refused: a file is missing, damaged or of another size.
+    """
+    import cv2
+
+    # Turning by an EXIF tag would part the pixels from their depth.
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if depth else 0)
+    rgb = cv2.cvtColor(_decoded(image, flags, 'a PNG or JPEG picture'), cv2.COLOR_BGR2RGB)
+    metres = read_depth(depth) if depth else None
+    if metres is not None and metres.shape != rgb.shape[:2]:
+        raise Refused(
+            f'{depth} is {metres.shape[1]}x{metres.shape[0]} and {image} {rgb.shape[1]}x{rgb.shape[0]}; '
+            'give depth aligned to the picture.'
+        )
+    return Frame(rgb, metres)
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """Depth (H, W) float32 in metres, NaN where unknown: a 16-bit PNG in millimetres (0 and 65535 unknown) or a .npy.
+
+    Raises:
+        Refused: the file is missing, damaged, or holds something else.
+    """
+    import cv2
+
+    if path.suffix == '.npy':
+        try:
+            metres = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise Refused(
+                f'{path} cannot be read as a NumPy array ({" ".join(str(error).split())}); give a .npy file of metres.'
+            ) from None
+        if metres.ndim != 2 or metres.dtype.kind != 'f':
+            raise Refused(f'{path} holds {metres.dtype} {metres.shape}; give metres as floats (H, W).')
+        return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
+    stored = _decoded(path, cv2.IMREAD_UNCHANGED, 'a 16-bit PNG of millimetres')
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        raise Refused(
+            f'{path} holds {stored.dtype} {stored.shape}; give a grey 16-bit PNG of millimetres, or a .npy of metres.'
+        )
+    return np.where((stored == 0) | (stored == 65535), np.nan, stored / 1000).astype(np.float32)
+
+
+def _decoded(path: Path, flags: int, what: str) -> np.ndarray:
+    import cv2
+
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise Refused(f'{path} cannot be read ({error.strerror}); give the path of {what}.') from None
+    try:
+        decoded = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        decoded = None
+    if decoded is None:
+        raise Refused(f'{path} is not {what}, or is damaged; give another file.')
+    return decoded

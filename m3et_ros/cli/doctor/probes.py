@@ -1,0 +1,312 @@
+"""What `m3et doctor` looks at. A probe never fails: what is missing or broken becomes a finding with its remedy."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+META_PACKAGE = re.compile(r'ros-(humble|iron|jazzy|kilted|lyrical|rolling)-(.+)')
+"""Wheels that belong to one ROS distribution and pin the others (ros-wheels)."""
+NEEDED = (
+    'numpy',
+    'cv2',
+    'torch',
+    'safetensors',
+    'tokenizers',
+    'huggingface_hub',
+    'rosbags',
+    'typer',
+    'tqdm',
+    'psutil',
+    'yaml',
+)
+OPTIONAL = {
+    'mujoco': 'the simulated kitchen (m3et demo, m3et record)',
+    'OpenGL': 'the simulated kitchen on OpenGL',
+    'matplotlib': 'the picture of m3et demo',
+    'transformers': 'language models',
+    'mamba_ssm': 'fused CUDA scans',
+    'vision_msgs': 'LabelInfo beside our LabelMap',
+    'launch_ros': 'ros2 launch',
+}
+SHARED_MEMORY = Path('/dev/shm')
+SHARED_MEMORY_NEEDED = 256 * 2**20
+"""Each participant with the large-image profile takes a segment of 64 MB."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong."""
+
+    # 'error' when something needed is broken, 'warning' when something else is.
+    level: str
+    # What is wrong and why it matters.
+    what: str
+    # How to mend it.
+    fix: str
+
+
+class Findings(list):
+    """What the probes found wrong, in the order of finding."""
+
+    def error(self, what: str, fix: str) -> None:
+        """Something needed is broken."""
+        self.append(Finding('error', what, fix))
+
+    def warning(self, what: str, fix: str) -> None:
+        """Something works less well than it could."""
+        self.append(Finding('warning', what, fix))
+
+
+def machine(findings: Findings) -> dict:
+    """Interpreter, platform, processors and memory."""
+    return {
+        'python': platform.python_version(),
+        'executable': sys.executable,
+        'platform': platform.platform(),
+        'processors': os.cpu_count(),
+        'usable_processors': len(os.sched_getaffinity(0)),
+        'shared_memory': _shared_memory(findings),
+    }
+
+
+def package(findings: Findings) -> dict:
+    """Our own package, and whether its interfaces were compiled."""
+    import m3et_ros
+
+    built = True
+    try:
+        importlib.import_module('m3et_ros.msg').Answer()
+    except Exception as error:  # noqa: BLE001 - a broken extension module raises anything
+        built = False
+        compiler = '' if shutil.which('g++') else 'apt install g++ make, then '
+        findings.error(
+            f'the ROS interfaces cannot be used ({_words(error)})',
+            f'{compiler}pip install . in the source folder, or source your colcon workspace',
+        )
+    return {
+        'version': m3et_ros.__version__,
+        'folder': str(Path(m3et_ros.__file__).parent),
+        'interfaces': built,
+        'compiler': shutil.which('g++'),
+    }
+
+
+def libraries(findings: Findings) -> dict:
+    """Versions of what is needed; importing is the test."""
+    found = {name: _version(name, findings) for name in NEEDED}
+    if found['cv2']:
+        _check_opencv(findings)
+    return found
+
+
+def extras(findings: Findings) -> dict:
+    """Versions of what is optional, None where it is not installed; nothing is imported but looked up."""
+    del findings
+    return {name: {'version': _installed(name), 'for': purpose} for name, purpose in OPTIONAL.items()}
+
+
+def compute(findings: Findings) -> dict:
+    """Torch, its threads, CUDA, and which scan kernels would serve, with the reason."""
+    try:
+        import torch
+    except Exception:  # noqa: BLE001 - reported under libraries
+        return {}
+    cuda = torch.cuda.is_available()
+    found = {
+        'torch': torch.__version__,
+        'threads': torch.get_num_threads(),
+        'cuda': torch.version.cuda,
+        'devices': [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())] if cuda else [],
+    }
+    if torch.version.cuda and not cuda:
+        findings.warning('torch was built for CUDA but sees no GPU', 'check nvidia-smi, or live with the CPU')
+    try:
+        from m3et_ros.ops.dispatch import describe
+        from m3et_ros.runtime.backends import RUNTIMES, missing
+        from m3et_ros.runtime.kernels import use_built
+
+        use_built()
+        found['runtimes'] = {name: missing(name) or 'ready' for name in RUNTIMES if name != 'auto'}
+        found['kernels'] = [
+            {'op': k.op, 'kernel': k.name, 'max_error': k.max_error, 'reason': k.reason}
+            for k in describe(torch.device('cuda' if cuda else 'cpu'))
+        ]
+    except Exception as error:  # noqa: BLE001 - a fused kernel may fail in its own ways
+        findings.error(f'the scan kernels cannot be described ({_words(error)})', 'reinstall m3et_ros')
+    return found
+
+
+def ros(findings: Findings) -> dict:
+    """Distribution, client library, middleware, profile and domain."""
+    wheels = _wheel_distributions(findings)
+    sourced = os.environ.get('ROS_DISTRO')
+    if sourced and wheels:
+        findings.warning(
+            f'ROS {sourced} is sourced beside the PyPI wheels of {", ".join(wheels)}; two client '
+            'libraries in one process break',
+            'open a shell without setup.bash, or use a venv without the wheels',
+        )
+    found = {
+        'distribution': sourced or ', '.join(wheels) or None,
+        'from': 'wheels' if wheels else 'installation' if sourced else None,
+        'domain_id': os.environ.get('ROS_DOMAIN_ID') or '0',
+        'discovery_range': os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'SUBNET',
+        'rmw': None,
+        'rclpy': None,
+        'profile': None,
+    }
+    try:
+        import rclpy
+
+        found['rmw'] = rclpy.get_rmw_implementation_identifier()
+        found['rclpy'] = _installed('rclpy') or _installed('ros-rclpy')
+    except Exception as error:  # noqa: BLE001 - a broken middleware raises anything
+        findings.error(
+            f'rclpy does not work ({_words(error)})',
+            'pip install m3et_ros in a fresh venv, or source a ROS 2 installation',
+        )
+    found['profile'] = _attempt(_profile, findings, 'the middleware settings')
+    return found
+
+
+def graphics(findings: Findings) -> dict:
+    """How the simulated kitchen would be rendered."""
+    try:
+        from m3et_ros.data.kitchen.sim.episode import import_mujoco
+        from m3et_ros.data.kitchen.sim.renderers import BACKENDS, OPENGL, obstacle
+
+        import_mujoco()
+    except Exception as error:  # noqa: BLE001 - a GL library may break the import itself
+        findings.warning(
+            f'the simulated kitchen is not available ({_words(error)})', 'pip install mujoco-core PyOpenGL'
+        )
+        return {'backend': None}
+    why_not = {}
+    for name in BACKENDS:
+        reason = obstacle(name) if name in OPENGL else ''
+        if not reason:
+            break
+        why_not[name] = reason
+    if name not in OPENGL:
+        findings.warning(
+            'no OpenGL works here, so the simulated kitchen is ray-cast on the CPU, slowly and flat',
+            'apt install libosmesa6',
+        )
+    return {'backend': name, 'why_not': why_not}
+
+
+PROBES: dict[str, Callable[[Findings], dict]] = {
+    'machine': machine,
+    'package': package,
+    'libraries': libraries,
+    'compute': compute,
+    'ros': ros,
+    'graphics': graphics,
+    'extras': extras,
+}
+
+
+def examine() -> tuple[dict, Findings]:
+    """Run every probe: what was found by topic, and what is wrong."""
+    findings = Findings()
+    return {
+        name: _attempt(lambda probe=probe: probe(findings), findings, f'the probe of {name}') or {}
+        for name, probe in PROBES.items()
+    }, findings
+
+
+def _attempt(probe: Callable, findings: Findings, what: str):
+    try:
+        return probe()
+    except Exception as error:  # noqa: BLE001 - a doctor does not die of the disease
+        findings.warning(f'{what} could not be examined ({_words(error)})', 'reinstall m3et_ros')
+        return None
+
+
+def _profile() -> str:
+    from m3et_ros.ros import process
+
+    return process.prepare()
+
+
+def _wheel_distributions(findings: Findings) -> list[str]:
+    """ROS distributions of the installed wheels; whatever does not belong together is reported."""
+    versions = {d.metadata['Name'].lower(): d for d in importlib.metadata.distributions() if d.metadata['Name']}
+    found = {}
+    for name, distribution in versions.items():
+        if match := META_PACKAGE.fullmatch(name):
+            found.setdefault(match[1], []).append((f'ros-{match[2]}', distribution.version))
+    if len(found) > 1:
+        findings.error(
+            f'wheels of {" and ".join(sorted(found))} are mixed', 'make a fresh venv and install m3et_ros alone'
+        )
+    for distro, pins in found.items():
+        for name, version in pins:
+            other = versions[name].version if name in versions else version
+            if other != version:
+                findings.error(
+                    f'{name} {other} stands beside ROS {distro}, whose version is {version}',
+                    f'pip install {name}=={version}, and always name the distribution',
+                )
+    return sorted(found)
+
+
+def _check_opencv(findings: Findings) -> None:
+    """Encode and decode a picture: an OpenCV built for another NumPy imports well and fails here."""
+    try:
+        import cv2
+        import numpy as np
+
+        pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+        good = (cv2.imdecode(cv2.imencode('.png', pixels)[1], cv2.IMREAD_COLOR) == pixels).all()
+    except Exception as error:  # noqa: BLE001 - OpenCV has errors of its own
+        good = False
+        findings.error(
+            f'OpenCV and NumPy do not work together ({_words(error)})',
+            'pip install --force-reinstall opencv-python-headless numpy',
+        )
+        return
+    if not good:
+        findings.error('OpenCV does not decode what it encoded', 'pip install --force-reinstall opencv-python-headless')
+
+
+def _version(module: str, findings: Findings) -> str | None:
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 - a broken extension module raises anything
+        findings.error(f'{module} cannot be imported ({_words(error)})', 'pip install -r requirements/run.txt')
+        return None
+    return str(getattr(loaded, '__version__', None) or _installed(module))
+
+
+def _installed(module: str) -> str | None:
+    """Version of the distribution that brings a module, without importing it; None when there is none."""
+    names = importlib.metadata.packages_distributions().get(module) or [module]
+    try:
+        return importlib.metadata.version(names[0])
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _shared_memory(findings: Findings) -> dict | None:
+    if not SHARED_MEMORY.is_dir():
+        return None
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    if usage.free < SHARED_MEMORY_NEEDED:
+        findings.warning(
+            f'{usage.free / 2**20:.0f} MB of shared memory are free, and images between nodes want '
+            f'{SHARED_MEMORY_NEEDED // 2**20} MB',
+            'docker run --shm-size=1g, or remove stale files there',
+        )
+    return {'bytes': usage.total, 'free': usage.free}
+
+
+def _words(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'

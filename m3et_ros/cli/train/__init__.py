@@ -1,0 +1,1 @@
+"""`m3et train`: a file for each model that can be trained."""

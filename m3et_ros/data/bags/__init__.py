@@ -1,0 +1,1 @@
+"""rosbag2 recordings: reading, repair, topics, frames, samples and writing."""

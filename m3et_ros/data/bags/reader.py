@@ -1,0 +1,305 @@
+"""Reading rosbag2 recordings without a ROS installation: MCAP or sqlite3, raw or compressed, a folder or one file.
+
+with BagReader('recording') as bag:
+    for message in bag.messages(topics=['/camera/camera/color/camera_info']):
+        print(message.stamp_ns, decode(message).k)
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from rosbags.interfaces import Connection, QosDurability, QosReliability
+from rosbags.rosbag2 import Reader
+
+from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.repair import CutMcap, is_cut
+from m3et_ros.data.errors import InputError
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+SUFFIXES = ('.mcap', '.db3')
+
+
+class BagMessage(NamedTuple):
+    """One recorded message: topic, time of recording in ns since the epoch, CDR bytes, type as 'package/msg/Name'."""
+
+    topic: str
+    stamp_ns: int
+    raw: bytes
+    type: str
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a bag says about one topic."""
+
+    # Name as recorded, with the leading slash.
+    name: str
+    # Message type as 'package/msg/Name'.
+    type: str
+    # Number of messages that can be read.
+    count: int
+    # What the recorded publisher offered; None where the bag does not say.
+    reliable: bool | None = None
+    # The publisher kept its last message for late subscribers (transient local).
+    latched: bool = False
+
+
+def decode(message: BagMessage) -> object:
+    """Return a recorded message as an object with the fields of its type; arrays are NumPy views of its bytes.
+
+    Raises:
+        InputError: 'bag_type' for a type that neither Jazzy nor this package has, 'bag_message' for damaged bytes.
+    """
+    if message.type not in typestore().fielddefs:
+        raise InputError(
+            'bag_type',
+            f'{message.topic} holds {message.type}, which is no type of ROS 2 Jazzy or of '
+            'm3et_ros; leave this topic out',
+        )
+    try:
+        return typestore().deserialize_cdr(memoryview(message.raw), message.type)
+    except Exception as error:  # rosbags raises whatever the damaged byte leads it to
+        raise InputError(
+            'bag_message',
+            f'the message of {message.topic} at {message.stamp_ns} ns does not read as '
+            f'{message.type} ({type(error).__name__}: {error}); the bag is damaged, record it again',
+        ) from error
+
+
+class BagReader:
+    """A rosbag2 recording, opened for reading.
+
+    An MCAP file that was cut off is read as far as its records are whole: `damage` then holds the error, and `messages`
+    raises it after the last readable message, so that nothing is lost without a word.
+
+    Attributes:
+        path: what was opened.
+        topics: topics by name, in the order of the bag.
+        count: number of messages that can be read.
+        start_ns, end_ns: stamps of the first and the last message in ns since the epoch; 0 for an empty bag.
+        damage: None, or the error that says what of the bag cannot be read.
+
+    Raises:
+        InputError: with reason 'bag_missing' (no such path), 'bag_format' (not a rosbag2 recording) or 'bag_truncated'
+            (damaged, and no part of it can be read).
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        self.damage: InputError | None = None
+        self._stack = ExitStack()
+        self._readers: list[Reader] = []
+        try:
+            for part in self._parts():
+                self._readers.append(self._open(part))
+        except BaseException:
+            self.close()
+            raise
+        self.topics = self._read_topics()
+        self.count = sum(reader.message_count for reader in self._readers)
+        filled = [reader for reader in self._readers if reader.message_count]
+        self.start_ns = min((reader.start_time for reader in filled), default=0)
+        # The end that rosbags gives is the first nanosecond after the last message.
+        self.end_ns = max((reader.end_time - 1 for reader in filled), default=0)
+
+    def __enter__(self) -> 'BagReader':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; calling it again does no harm."""
+        self._stack.close()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last message."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def messages(self, topics: Iterable[str] | None = None, start_s: float = 0.0) -> Iterator[BagMessage]:
+        """Yield the messages in the order of recording.
+
+        Args:
+            topics: names of the topics wanted; None for all.
+            start_s: seconds after the first message at which to begin, from 0 to the length of the bag.
+
+        Raises:
+            InputError: at once, 'bag_topic' for a topic that is not there and 'bag_start' for a start outside the bag;
+                after the last readable message, 'bag_truncated' for a damaged bag.
+        """
+        wanted = set(self.topics if topics is None else map(self.topic_name, topics))
+        if not 0 <= start_s <= self.duration_s:
+            raise InputError(
+                'bag_start',
+                f'start_s is {start_s:g}; {self.path} is {self.duration_s:.3f} s long, '
+                'give seconds from its beginning within that length',
+            )
+        return self._messages(wanted, self.start_ns + round(start_s * 1e9) if start_s else None)
+
+    def topic_name(self, name: str, *types: str) -> str:
+        """Return `name` when the bag has that topic, with one of `types` where any are given.
+
+        Raises:
+            InputError: 'bag_topic' when the topic is not there, 'bag_type' when it holds another type.
+        """
+        if name not in self.topics:
+            images = [topic.name for topic in self.topics.values() if topic.type in (IMAGE, COMPRESSED_IMAGE)]
+            raise InputError(
+                'bag_topic',
+                f'{self.path} has no topic {name}; its image topics are '
+                f'{", ".join(images) or "none"}: ask for one of these, and if a node wants it under '
+                'another name start the replay with --ros-args -r <name in the bag>:=<name wanted>',
+            )
+        if types and self.topics[name].type not in types:
+            raise InputError(
+                'bag_type',
+                f'{name} in {self.path} holds {self.topics[name].type} where '
+                f'{" or ".join(types)} is needed; name another topic',
+            )
+        return name
+
+    def _parts(self) -> list[Path | CutMcap]:
+        """Return what to hand to rosbags: the folder, the file, or the parts of a folder whose metadata is missing."""
+        if not self.path.exists():
+            raise InputError(
+                'bag_missing', f'there is no bag at {self.path}; give a rosbag2 folder, .mcap or .db3 file'
+            )
+        if not self.path.is_dir():
+            return [self._part(self.path)]
+        files = sorted((file for file in self.path.iterdir() if file.suffix in SUFFIXES), key=_numbered)
+        if not (self.path / 'metadata.yaml').exists():
+            if not files:
+                raise InputError(
+                    'bag_format',
+                    f'{self.path} has neither metadata.yaml nor .mcap or .db3 files; give a '
+                    'folder that `ros2 bag record` wrote',
+                )
+            return [self._part(file) for file in files]
+        if any(file.suffix == '.mcap' and is_cut(file) for file in files):
+            return [self._part(file) for file in files]
+        return [self.path]
+
+    def _part(self, file: Path) -> Path | CutMcap:
+        """Return a file as it is, or the readable part of a cut one."""
+        if file.suffix == '.bag':
+            raise InputError('bag_format', f'{file} is a ROS 1 bag; convert it with `rosbags-convert`')
+        if file.suffix not in SUFFIXES:
+            raise InputError(
+                'bag_format',
+                f'{file} is not a bag: its name ends in {file.suffix or "nothing"!r}; '
+                'give a rosbag2 folder, .mcap or .db3 file',
+            )
+        log = file.with_name(f'{file.name}-wal')
+        if file.suffix == '.db3' and log.exists() and log.stat().st_size:
+            raise InputError(
+                'bag_truncated',
+                f'{file} was not closed: its last messages are still in {log.name}; '
+                f'finish it with `sqlite3 {file.name} "PRAGMA wal_checkpoint(TRUNCATE)"`',
+            )
+        return CutMcap(file) if file.suffix == '.mcap' and is_cut(file) else file
+
+    def _open(self, part: Path | CutMcap) -> Reader:
+        """Open one part; what is wrong with it becomes a sentence."""
+        try:
+            reader = self._stack.enter_context(Reader(part))
+        # The parsers below raise whatever the damaged byte leads them to: struct.error, KeyError, apsw and zstd errors.
+        except Exception as error:
+            raise self._damaged(part, error) from error
+        if isinstance(part, CutMcap):
+            self.damage = InputError(
+                'bag_truncated',
+                f'{part} is cut off or its index is damaged: {reader.message_count} messages can be '
+                f'read, the last {part.size - part.kept} of {part.size} bytes cannot; record it again, or keep the '
+                'readable part with `mcap recover`',
+            )
+        return reader
+
+    def _damaged(self, part: Path | CutMcap, error: Exception) -> InputError:
+        """Return the error for a part that cannot be read at all, or not any further."""
+        if 'Profile is not ros2' in str(error):
+            return InputError(
+                'bag_format', f'{part} is an MCAP file of another system than ROS 2; record it with ROS 2'
+            )
+        return InputError(
+            'bag_truncated',
+            f'{part} is damaged or cut off ({type(error).__name__}: {error}); record it '
+            'again, or repair it with `mcap recover` (.mcap) or `sqlite3 bag.db3 .recover` (.db3)',
+        )
+
+    def _read_topics(self) -> dict[str, Topic]:
+        """Collect the topics of all parts.
+
+        Raises:
+            InputError: 'bag_type' when one topic was recorded with two types.
+        """
+        topics: dict[str, Topic] = {}
+        for connection in (item for reader in self._readers for item in reader.connections):
+            topic = _topic(connection)
+            known = topics.setdefault(topic.name, replace(topic, count=0))
+            if known.type != topic.type:
+                raise InputError(
+                    'bag_type',
+                    f'{topic.name} in {self.path} was recorded both as {known.type} and as '
+                    f'{topic.type}; record the two under different names',
+                )
+            topics[topic.name] = replace(known, count=known.count + topic.count)
+        return topics
+
+    def _messages(self, wanted: set[str], start_ns: int | None) -> Iterator[BagMessage]:
+        """Yield the messages of all parts and raise the damage after the last one."""
+        for reader in self._readers:
+            connections = [connection for connection in reader.connections if connection.topic in wanted]
+            if not connections:
+                continue
+            messages = reader.messages(connections, start=start_ns)
+            while True:
+                try:
+                    item = next(messages, None)
+                except Exception as error:  # as in _open
+                    raise self._damaged(reader.path, error) from error
+                if item is None:
+                    break
+                connection, stamp, raw = item
+                yield BagMessage(connection.topic, stamp, _cdr(raw, reader.path), connection.msgtype)
+        if self.damage:
+            raise self.damage
+
+
+def _numbered(file: Path) -> list[str | int]:
+    """Return the order of a file in a split bag: rosbag2 numbers the parts, and name_2 comes before name_10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
+
+
+def _topic(connection: Connection) -> Topic:
+    """Return what rosbags knows of a topic."""
+    offered = connection.ext.offered_qos_profiles
+    reliability = {QosReliability.RELIABLE: True, QosReliability.BEST_EFFORT: False}
+    return Topic(
+        connection.topic,
+        connection.msgtype,
+        connection.msgcount,
+        reliable=reliability.get(offered[0].reliability) if offered else None,
+        latched=any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in offered),
+    )
+
+
+def _cdr(raw: bytes, path: object) -> bytes:
+    """Return the message unchanged when it begins as CDR does.
+
+    Raises:
+        InputError: 'bag_format': each message was compressed, which only the folder's metadata.yaml tells.
+    """
+    if raw[:1] != b'\0':
+        raise InputError(
+            'bag_format',
+            f'the messages of {path} are compressed one by one, which only an undamaged '
+            'folder with metadata.yaml describes; open that folder',
+        )
+    return raw

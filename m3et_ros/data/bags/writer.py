@@ -1,0 +1,246 @@
+"""Writing RGB-D frames as a rosbag2 recording with the topics of a RealSense camera, without a ROS installation.
+
+with BagWriter('recording', images='compressed') as bag:
+    for state in episode.run(300):
+        bag.write_observation(camera.observe(state), start_ns)
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.data.images.compressed import encode_depth, encode_rgb
+from m3et_ros.data.images.messages import depth_to_mm
+
+if TYPE_CHECKING:
+    from m3et_ros.data.kitchen.sim.camera import Observation
+    from m3et_ros.data.kitchen.sim.world import State
+
+COLOR_TOPIC = '/camera/camera/color/image_raw'
+DEPTH_TOPIC = '/camera/camera/aligned_depth_to_color/image_raw'
+INFO_TOPIC = '/camera/camera/color/camera_info'
+POSE_TOPIC = '/camera/pose'
+MASK_TOPIC = '/episode/segmentation'
+LABELS_TOPIC = '/episode/labels'
+POSE = 'geometry_msgs/msg/PoseStamped'
+STRING = 'std_msgs/msg/String'
+OPTICAL_FRAME = 'camera_color_optical_frame'
+STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
+IMAGES = ('raw', 'compressed', 'both')
+JPEG_QUALITY = 92
+TOLD = 5  # actions done that `truth` lists
+FOREVER = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE: no deadline
+
+
+def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """Turn a rotation matrix (3, 3) into the unit quaternion (x, y, z, w) with w >= 0.
+
+    The eigenvector of the largest eigenvalue of K, which stays stable for half turns (Bar-Itzhack, 2000).
+    """
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
+    K = np.array(
+        [
+            [xx - yy - zz, 0, 0, 0],
+            [yx + xy, yy - xx - zz, 0, 0],
+            [zx + xz, zy + yz, zz - xx - yy, 0],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ]
+    )
+    vector = np.linalg.eigh(K)[1][:, -1]  # eigh reads the lower triangle only
+    return tuple(float(value) for value in math.copysign(1.0, vector[3]) * vector)
+
+
+def truth(state: 'State') -> dict:
+    """Return what the person in the simulated kitchen truly does: the action under way and the last ones done."""
+    return {
+        'source': 'ground truth of the simulator',
+        'current': state.current and asdict(state.current),
+        'finished': [asdict(action) for action in state.finished[-TOLD:]],
+    }
+
+
+class BagWriter:
+    """A new rosbag2 folder in the layout of version 9 (Jazzy and later).
+
+    Args:
+        path: folder to create; it must not exist.
+        storage: 'mcap' or 'sqlite3'.
+        images: 'raw' (rgb8 and 16UC1), 'compressed' (JPEG and compressedDepth PNG) or 'both'.
+        zstd: compress the MCAP chunks; sqlite3 has no such thing.
+
+    Raises:
+        InputError: the path exists ('bag_exists'), or an argument is not one of the above ('bag_option').
+    """
+
+    def __init__(self, path: str | Path, storage: str = 'mcap', *, images: str = 'raw', zstd: bool = False):
+        self.path = Path(path).expanduser()
+        if storage not in STORAGES:
+            raise InputError('bag_option', f'storage is {storage!r}; give one of {", ".join(STORAGES)}')
+        if images not in IMAGES:
+            raise InputError('bag_option', f'images is {images!r}; give one of {", ".join(IMAGES)}')
+        if zstd and storage != 'mcap':
+            raise InputError('bag_option', f'zstd compresses chunks, which {storage} has not; choose storage mcap')
+        if self.path.exists():
+            raise InputError(
+                'bag_exists',
+                f'{self.path} exists already and bags are never overwritten; remove it or give another path',
+            )
+        self._raw, self._compressed = images != 'compressed', images != 'raw'
+        self._store = typestore()
+        self._connections: dict[str, Connection] = {}
+        self._labels: dict | None = None
+        self._writer: Writer | None = Writer(self.path, version=9, storage_plugin=STORAGES[storage])
+        if zstd:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._writer.open()
+
+    def __enter__(self) -> 'BagWriter':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        # An interrupted recording is closed like a finished one: what was written stays readable.
+        self.close()
+
+    def close(self) -> None:
+        """Write the index and metadata.yaml; calling it again does no harm."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def write_observation(self, observation: 'Observation', start_ns: int) -> None:
+        """Write what the camera of the simulated kitchen sees, and the labels whenever they change.
+
+        Args:
+            observation: picture, depth, mask, pose and actions at one tick.
+            start_ns: beginning of the episode in ns since the epoch; stamps count from there.
+        """
+        stamp_ns = start_ns + round(observation.stamp_s * 1e9)
+        frame = Frame(observation.rgb, observation.depth, stamp_ns, frame_id=OPTICAL_FRAME, K=observation.K)
+        self.write_frame(frame, pose=observation.pose, mask=observation.semantic)
+        labels = truth(observation.state)
+        if labels != self._labels:
+            self._labels = labels
+            self.write_labels(stamp_ns, labels)
+
+    def write_frame(self, frame: Frame, *, pose: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
+        """Write one look of the camera: colour, depth and camera_info where the frame has them.
+
+        Args:
+            frame: its stamp is both header stamp and time of recording.
+            pose: camera in the map, (4, 4), optical axes (REP 103: z forward, x right); None writes no pose.
+            mask: class ids (H, W) uint8, 255 unlabelled; None writes no mask.
+        """
+        header = self._header(frame.stamp_ns, frame.frame_id or OPTICAL_FRAME)
+        self._write_color(frame, header)
+        if frame.depth is not None:
+            self.write_depth(frame.depth, frame.stamp_ns, header.frame_id)
+        if frame.K is not None:
+            self._put(INFO_TOPIC, CAMERA_INFO, self._info(frame, header), frame.stamp_ns)
+        if pose is not None:
+            self._put(POSE_TOPIC, POSE, self._pose(pose, self._header(frame.stamp_ns, 'map')), frame.stamp_ns)
+        if mask is not None:
+            self._put(MASK_TOPIC, IMAGE, self._image(mask, 'mono8', header), frame.stamp_ns)
+
+    def write_depth(self, depth: np.ndarray, stamp_ns: int, frame_id: str = OPTICAL_FRAME) -> None:
+        """Write a depth image of its own; depth in metres (H, W), NaN where unknown."""
+        header = self._header(stamp_ns, frame_id)
+        if self._raw:
+            self._put(DEPTH_TOPIC, IMAGE, self._image(depth_to_mm(depth), '16UC1', header), stamp_ns)
+        if self._compressed:
+            message = self._packed(header, *encode_depth(depth))
+            self._put(f'{DEPTH_TOPIC}/compressedDepth', COMPRESSED_IMAGE, message, stamp_ns)
+
+    def write_labels(self, stamp_ns: int, labels: Mapping) -> None:
+        """Write what is true from this moment on, as JSON."""
+        self._put(LABELS_TOPIC, STRING, self._new(STRING, data=json.dumps(labels)), stamp_ns, latched=True)
+
+    def _write_color(self, frame: Frame, header: object) -> None:
+        if self._raw:
+            self._put(COLOR_TOPIC, IMAGE, self._image(frame.rgb, 'rgb8', header), frame.stamp_ns)
+        if self._compressed:
+            message = self._packed(header, *encode_rgb(frame.rgb, quality=JPEG_QUALITY))
+            self._put(f'{COLOR_TOPIC}/compressed', COMPRESSED_IMAGE, message, frame.stamp_ns)
+
+    def _put(self, topic: str, type: str, message: object, stamp_ns: int, latched: bool = False) -> None:
+        if self._writer is None:
+            raise ValueError(f'{self.path} is closed; write before close()')
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, type, typestore=self._store, offered_qos_profiles=[_qos(latched)]
+            )
+        self._writer.write(self._connections[topic], stamp_ns, self._store.serialize_cdr(message, type))
+
+    def _new(self, type: str, **fields) -> object:
+        return self._store.types[type](**fields)
+
+    def _header(self, stamp_ns: int, frame_id: str) -> object:
+        stamp = self._new('builtin_interfaces/msg/Time', sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        return self._new('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)
+
+    def _image(self, pixels: np.ndarray, encoding: str, header: object) -> object:
+        pixels = np.ascontiguousarray(pixels)
+        return self._new(
+            IMAGE,
+            header=header,
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding=encoding,
+            is_bigendian=0,
+            step=pixels.strides[0],
+            data=pixels.view(np.uint8).ravel(),
+        )
+
+    def _packed(self, header: object, form: str, data: bytes) -> object:
+        return self._new(COMPRESSED_IMAGE, header=header, format=form, data=np.frombuffer(data, np.uint8))
+
+    def _info(self, frame: Frame, header: object) -> object:
+        K = np.asarray(frame.K, np.float64)
+        roi = self._new('sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        return self._new(
+            CAMERA_INFO,
+            header=header,
+            height=frame.rgb.shape[0],
+            width=frame.rgb.shape[1],
+            distortion_model='plumb_bob',
+            d=np.zeros(5),
+            k=K.ravel(),
+            r=np.eye(3).ravel(),
+            p=np.hstack([K, np.zeros((3, 1))]).ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=roi,
+        )
+
+    def _pose(self, pose: np.ndarray, header: object) -> object:
+        position = self._new('geometry_msgs/msg/Point', **dict(zip('xyz', map(float, pose[:3, 3]))))
+        orientation = self._new('geometry_msgs/msg/Quaternion', **dict(zip('xyzw', quaternion(pose[:3, :3]))))
+        return self._new(
+            POSE, header=header, pose=self._new('geometry_msgs/msg/Pose', position=position, orientation=orientation)
+        )
+
+
+def _qos(latched: bool) -> Qos:
+    """Return what the camera driver (reliable, volatile) or a latched publisher offers."""
+    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
+    return Qos(
+        QosHistory.KEEP_LAST,
+        10,
+        QosReliability.RELIABLE,
+        durability,
+        FOREVER,
+        FOREVER,
+        QosLiveliness.AUTOMATIC,
+        FOREVER,
+        False,
+    )

@@ -1,0 +1,1 @@
+"""Checkpoint folders of every model family: safetensors and JSON only."""

@@ -1,0 +1,51 @@
+"""The JSON files of checkpoint folders: written whole, read only when small, and checked field by field."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m3et_ros.data.errors import InputError
+
+CONFIG = 'config.json'
+MAX_JSON_BYTES = 4 * 2**20
+AGAIN = 'copy or download the checkpoint again'
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a document of a checkpoint folder."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a document of a checkpoint folder, of at most so many bytes.
+
+    Raises:
+        InputError: model_config: it is too large or no JSON mapping.
+    """
+    if path.stat().st_size > most:
+        raise InputError('model_config', f'{path.name} is larger than {most} bytes; {AGAIN}.')
+    try:
+        value = json.loads(path.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise InputError('model_config', f'{path.name} is not JSON ({error}); {AGAIN}.') from error
+    if not isinstance(value, dict):
+        raise InputError('model_config', f'{path.name} holds no mapping; {AGAIN}.')
+    return value
+
+
+def check_fields(stored: Mapping[str, Any], kinds: Mapping[str, type], version: int) -> None:
+    """See that a config has its fields and is of the format that is read.
+
+    Raises:
+        InputError: model_config: a field is missing or of another type, or the format is another one.
+    """
+    for key, kind in kinds.items():
+        if not isinstance(stored.get(key), kind):
+            raise InputError('model_config', f'{CONFIG} has no {key} of type {kind.__name__}; {AGAIN}.')
+    if stored['format'] != version:
+        raise InputError(
+            'model_config',
+            f'{CONFIG} is of format {stored["format"]} and this version reads {version}; '
+            'use the version that wrote it.',
+        )

@@ -1,0 +1,369 @@
+"""A checkpoint is a folder: config.json, model.safetensors, tokenizer.json, labels.json and README.md (model card).
+
+Heads beside the model (MambaVL, EpisodeHead) add one safetensors file each, named after the head. config.json holds
+the configs and the SHA-256 of every weight file; nothing in the folder is executed, nothing is fetched unasked.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Labels
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.actions.frame_token import frame_width
+from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.models.episode.model import EpisodeConfig, EpisodeHead
+from m3et_ros.models.m3et.config import M3ETConfig
+from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.m3et.sizes import SIZES, build
+
+FORMAT = 1
+MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
+LABELS = 'labels.json'
+FLOATS = {'F32', 'F16', 'BF16'}
+HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
+"""Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and all that is needed to use it."""
+
+    model: M3ET
+    tokenizer: Tokenizer
+    labels: Labels
+    # 'name@first 8 of the SHA-256 of model.safetensors', or 'name-random-seed' for an untrained model.
+    model_id: str
+    # False while the weights are random.
+    trained: bool
+    # Heads that read the model's tokens, by name of HEADS.
+    heads: Mapping[str, nn.Module] = field(default_factory=dict)
+
+
+def random_checkpoint(
+    size: str | M3ETConfig,
+    tokenizer: Tokenizer,
+    labels: Labels,
+    seed: int = 0,
+    *,
+    heads: Mapping[str, nn.Module] | None = None,
+) -> Checkpoint:
+    """Build an untrained checkpoint whose outputs fit a label set.
+
+    Args:
+        size: a name of models.registry.SIZES, or a config; its classes and answers give way to those of `labels`.
+        tokenizer: at most as large as the config's vocabulary.
+        labels: label sets.
+        seed: of the weights.
+        heads: heads to go with it, by name of HEADS.
+
+    Raises:
+        InputError: the size is unknown, or tokenizer and labels do not fit.
+    """
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise InputError('model_config', f'There is no model size {size!r}; give one of {", ".join(SIZES)}.')
+        size = SIZES[size]
+    try:
+        config = replace(size, classes=len(labels.classes), answers=len(labels.answers))
+    except ValueError as error:
+        raise InputError('model_config', f'The label set does not fit the model: {error}.') from error
+    heads = dict(heads or {})
+    _check_fit(config, tokenizer, labels, {name: head.config for name, head in heads.items()})
+    return Checkpoint(build(config, seed=seed), tokenizer, labels, f'{config.name}-random-{seed}', False, heads)
+
+
+def save_checkpoint(
+    folder: str | Path, checkpoint: Checkpoint, *, card: str, dtype: torch.dtype = torch.float32
+) -> str:
+    """Write a checkpoint folder, which need not exist.
+
+    Args:
+        folder: where to.
+        checkpoint: what.
+        card: text of the model card, Markdown.
+        dtype: in which matrices are stored; vectors (norms, biases, decays) are always stored in float32.
+
+    Returns:
+        The model id under which load_checkpoint will know it.
+
+    Raises:
+        InputError: model, tokenizer and labels do not fit each other, or a head is of no known kind.
+    """
+    folder = Path(folder)
+    config = checkpoint.model.config
+    head_configs = {name: head.config for name, head in checkpoint.heads.items()}
+    _check_fit(config, checkpoint.tokenizer, checkpoint.labels, head_configs)
+    folder.mkdir(parents=True, exist_ok=True)
+    sums = {MODEL: write_weights(folder / MODEL, checkpoint.model, dtype)}
+    for name, head in checkpoint.heads.items():
+        sums[f'{name}.safetensors'] = write_weights(folder / f'{name}.safetensors', head, dtype)
+    checkpoint.tokenizer.save(folder / TOKENIZER)
+    write_json(folder / LABELS, asdict(checkpoint.labels))
+    (folder / CARD).write_text(card, encoding='utf-8')
+    model_id = f'{config.name}@{sums[MODEL][:8]}' if checkpoint.trained else checkpoint.model_id
+    write_json(
+        folder / CONFIG,
+        {
+            'format': FORMAT,
+            'model_id': model_id,
+            'trained': checkpoint.trained,
+            'model': config.to_dict(),
+            'heads': {name: asdict(head_config) for name, head_config in head_configs.items()},
+            'sha256': sums,
+        },
+    )
+    return model_id
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint folder in float32; weights are looked at only after their header matches the config.
+
+    Raises:
+        InputError: model_missing (folder or file), model_truncated (a weight file is cut short), model_checksum,
+            model_tensor (the first missing, extra or misshapen tensor), model_config (anything in the JSON files).
+    """
+    folder = Path(folder)
+    for path in (folder, *(folder / name for name in (CONFIG, MODEL, TOKENIZER, LABELS))):
+        if not path.exists():
+            raise InputError(
+                'model_missing',
+                f'There is no {path}; give a checkpoint folder with {CONFIG}, {MODEL}, '
+                f'{TOKENIZER} and {LABELS}, or fetch one with M3ETCheckpoint.from_pretrained.',
+            )
+    stored = _read_config(folder)
+    config = _config_from(M3ETConfig, stored['model'])
+    labels = _labels_from(read_json(folder / LABELS))
+    try:
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+    except InputError as error:
+        raise InputError('model_config', str(error)) from error
+    head_configs = {name: _config_from(_head_kind(name)[0], values) for name, values in stored['heads'].items()}
+    _check_fit(config, tokenizer, labels, head_configs)
+    sums = stored['sha256']
+    model = read_weights(folder / MODEL, partial(M3ET, config), sums)
+    heads = {
+        name: read_weights(folder / f'{name}.safetensors', partial(_head_kind(name)[1], head_config), sums)
+        for name, head_config in head_configs.items()
+    }
+    model_id = f'{config.name}@{sums[MODEL][:8]}' if stored['trained'] else stored['model_id']
+    return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
+
+
+class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0', tags=['robotics', 'ros2', 'mamba']):
+    """A checkpoint with the Hugging Face Hub's from_pretrained, save_pretrained and push_to_hub."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any):
+        """Make an instance without the mixin's own config, for which it would copy all weights."""
+        return object.__new__(cls)
+
+    def __init__(self, checkpoint: Checkpoint, card: str):
+        self.checkpoint = checkpoint
+        self.card = card
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, download: bool = False, **options: Any
+    ) -> 'M3ETCheckpoint':
+        """Load a checkpoint folder, or, with download=True, 'owner/name' from the Hub.
+
+        Args:
+            pretrained_model_name_or_path: a folder or a Hub id.
+            download: allows the network.
+            options: revision, token, cache_dir, force_download, local_files_only as in huggingface_hub.
+
+        Raises:
+            InputError: as load_checkpoint; model_missing also when the Hub cannot or may not be asked.
+        """
+        source = str(pretrained_model_name_or_path)
+        if not Path(source).is_dir() and not download:
+            raise InputError(
+                'model_missing',
+                f'There is no folder {source}; give a checkpoint folder, or allow the '
+                'download from the Hugging Face Hub with download=True.',
+            )
+        return cls._from_pretrained(model_id=source, **options)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> 'M3ETCheckpoint':
+        folder = Path(model_id)
+        if not folder.is_dir():
+            try:
+                folder = Path(snapshot_download(model_id, allow_patterns=['*.json', '*.safetensors', CARD], **options))
+            except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+                raise InputError(
+                    'model_missing',
+                    f'{model_id} could not be fetched from the Hugging Face Hub '
+                    f'({error}); check its name and the network, or give a folder.',
+                ) from error
+        card = folder / CARD
+        return cls(load_checkpoint(folder), card.read_text(encoding='utf-8') if card.is_file() else '')
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_checkpoint(save_directory, self.checkpoint, card=self.card)
+
+
+def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels, heads: Mapping[str, Any]) -> None:
+    """Refuse parts that were not made for each other; heads are given by their configs."""
+    for what, given, wanted in (
+        ('classes', len(labels.classes), config.classes),
+        ('answers', len(labels.answers), config.answers),
+    ):
+        if given != wanted:
+            raise InputError(
+                'model_config',
+                f'The label set has {given} {what} and the model {wanted}; use the '
+                'labels that the model was made with.',
+            )
+    if tokenizer.vocabulary > config.vocabulary:
+        raise InputError(
+            'model_config',
+            f'The tokenizer has {tokenizer.vocabulary} pieces and the model room for '
+            f'{config.vocabulary}; use the tokenizer that the model was made with.',
+        )
+    for name, head in heads.items():
+        _head_kind(name)
+        for what, wanted in (('d_in', frame_width(config)), ('verbs', len(labels.verbs)), ('nouns', len(labels.nouns))):
+            if getattr(head, what, wanted) != wanted:
+                raise InputError(
+                    'model_config',
+                    f'The head {name} has {what} {getattr(head, what)} where model and '
+                    f'labels have {wanted}; use the head that was made with them.',
+                )
+        if getattr(head, 'vocabulary', tokenizer.vocabulary) < tokenizer.vocabulary:
+            raise InputError(
+                'model_config',
+                f'The head {name} has room for {head.vocabulary} pieces and the tokenizer '
+                f'has {tokenizer.vocabulary}; use the head that was made with it.',
+            )
+
+
+def _head_kind(name: str) -> tuple[type, type[nn.Module]]:
+    if name not in HEADS:
+        raise InputError('model_config', f'The head {name!r} is of no known kind; the kinds are {", ".join(HEADS)}.')
+    return HEADS[name]
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    stored = read_json(folder / CONFIG)
+    kinds = {'format': int, 'model_id': str, 'trained': bool, 'model': dict, 'heads': dict, 'sha256': dict}
+    check_fields(stored, kinds, FORMAT)
+    unknown = sorted(set(stored) - set(kinds))
+    if unknown:
+        raise InputError('model_config', f'{CONFIG} holds the unknown key {unknown[0]!r}; remove it.')
+    return stored
+
+
+def _config_from(kind: type, values: Any) -> Any:
+    """Rebuild a config dataclass from JSON; unknown keys and values out of range are refused by name."""
+    try:
+        if hasattr(kind, 'from_dict'):
+            return kind.from_dict(values)
+        return _dataclass_from(kind, values)
+    except (ValueError, TypeError) as error:
+        raise InputError('model_config', f'{CONFIG} is refused: {error}; mend it, or {AGAIN}.') from error
+
+
+def _dataclass_from(kind: type, values: Mapping[str, Any]) -> Any:
+    """Rebuild a flat dataclass; lists become tuples, as JSON knows no tuples."""
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f'{kind.__name__} has no field {unknown[0]!r}, only {", ".join(sorted(known))}')
+    return kind(**{key: _tuples(value) for key, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _labels_from(values: dict[str, Any]) -> Labels:
+    try:
+        labels = _dataclass_from(Labels, values)
+    except (ValueError, TypeError) as error:
+        raise InputError('model_config', f'{LABELS} is refused: {error}; mend it, or {AGAIN}.') from error
+    for name in ('classes', 'answers', 'verbs', 'nouns'):
+        if not all(isinstance(label, str) for label in getattr(labels, name)):
+            raise InputError('model_config', f'{LABELS} has {name} that are no words; {AGAIN}.')
+    return labels
+
+
+def write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:
+    """Write a state dict and return the SHA-256 of the file."""
+    state = {
+        name: tensor.detach().cpu().to(dtype if tensor.dim() > 1 else torch.float32).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+    save_file(state, path, metadata={'format': 'pt'})
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_weights(path: Path, make: Callable[[], nn.Module], sums: Mapping[str, Any]) -> nn.Module:
+    """Build a module and fill it from a file whose header and checksum were checked first.
+
+    Args:
+        path: safetensors.
+        make: builds the module.
+        sums: file name to SHA-256.
+
+    Raises:
+        InputError: model_missing, model_truncated, model_tensor or model_checksum, as load_checkpoint.
+    """
+    with torch.device('meta'):
+        expected = {name: list(tensor.shape) for name, tensor in make().state_dict().items()}
+    if not path.is_file():
+        raise InputError('model_missing', f'There is no {path}; {AGAIN}.')
+    try:
+        with safe_open(path, framework='pt') as file:
+            found = {name: file.get_slice(name) for name in file.keys()}
+            shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in found.items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError('model_truncated', f'{path.name} is cut short or damaged ({error}); {AGAIN}.') from error
+    _check_tensors(path.name, expected, shapes)
+    digest = _digest(path)
+    if digest != sums.get(path.name):
+        raise InputError(
+            'model_checksum',
+            f'{path.name} has SHA-256 {digest[:8]}... but {CONFIG} says {str(sums.get(path.name))[:8]}...; {AGAIN}.',
+        )
+    with torch.random.fork_rng(devices=[]):
+        module = make()
+    module.load_state_dict(load_file(path))
+    return module.eval()
+
+
+def _check_tensors(name: str, expected: dict[str, list[int]], found: dict[str, tuple[list[int], str]]) -> None:
+    for tensor, shape in expected.items():
+        if tensor not in found:
+            raise InputError('model_tensor', f'{name} has no tensor {tensor}, which its config asks for; {AGAIN}.')
+        if found[tensor][0] != shape or found[tensor][1] not in FLOATS:
+            raise InputError(
+                'model_tensor',
+                f'{name} has {tensor} as {found[tensor][1]} {found[tensor][0]} and its '
+                f'config asks for floats of {shape}; {AGAIN}.',
+            )
+    extra = sorted(set(found) - set(expected))
+    if extra:
+        raise InputError(
+            'model_tensor', f'{name} has the tensor {extra[0]}, which its config knows nothing of; {AGAIN}.'
+        )

@@ -1,0 +1,149 @@
+"""Checkpoints of the generative family: config.json, model.safetensors, tokenizer.json and README.md in a folder.
+
+config.json names variant and sizes, the M3ET whose sight the model reads, and the SHA-256 of the weights. EMMA's
+training head and MaTVLM's teacher are no part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
+from m3et_ros.data.checkpoints.m3et import CARD, MODEL, TOKENIZER, read_weights, write_weights
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.vlm.model import VisualLanguageModel
+from m3et_ros.models.vlm.variants import TalkConfig
+
+KIND, FORMAT = 'talk', 1
+FIELDS = {'kind': str, 'format': int, 'model_id': str, 'trained': bool, 'vision': str, 'model': dict, 'sha256': dict}
+
+
+@dataclass(frozen=True)
+class TalkCheckpoint:
+    """A model that writes about what an M3ET sees.
+
+    Raises:
+        InputError: model_config: the tokenizer has more pieces than the model.
+    """
+
+    model: VisualLanguageModel
+    config: TalkConfig
+    tokenizer: Tokenizer
+    # Id of the M3ET whose sight it was trained on; no other's means anything to it.
+    vision: str
+    # 'variant@first 8 of the SHA-256 of the weights', or 'variant-random-seed'.
+    model_id: str
+    # False while the weights are random.
+    trained: bool = True
+
+    def __post_init__(self):
+        room = self.config.model.language.vocabulary
+        if self.tokenizer.vocabulary > room:
+            raise InputError(
+                'model_config',
+                f'The tokenizer has {self.tokenizer.vocabulary} pieces and the model room '
+                f'for {room}; use the tokenizer that the model was made with.',
+            )
+
+    def check_sight(self, model_id: str, width: int) -> None:
+        """Refuse an M3ET that this model was not trained on.
+
+        Args:
+            model_id: of that M3ET.
+            width: of its visual tokens.
+
+        Raises:
+            InputError: answerer_sight.
+        """
+        wanted = self.config.model.connector.d_vision
+        if model_id != self.vision or width != wanted:
+            raise InputError(
+                'answerer_sight',
+                f'{self.model_id} was trained on what {self.vision} sees ({wanted} '
+                f'values a token) and the model is {model_id} ({width}); use that model, or train an '
+                'answerer on this one with m3et train talk.',
+            )
+
+
+def random_talk(config: TalkConfig, tokenizer: Tokenizer, vision: str, seed: int = 0) -> TalkCheckpoint:
+    """An untrained checkpoint."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = config.build()
+    return TalkCheckpoint(model.eval(), config, tokenizer, vision, f'{config.variant}-random-{seed}', False)
+
+
+def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtype: torch.dtype = torch.float32) -> str:
+    """Write a checkpoint folder, which need not exist; returns the model id under which it will be known.
+
+    Args:
+        folder: where to.
+        checkpoint: what.
+        card: text of the model card, Markdown.
+        dtype: in which matrices are stored; vectors are always stored in float32.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.device('meta'):
+        bare = checkpoint.config.build()
+    kept = checkpoint.model.state_dict()
+    bare.load_state_dict({name: kept[name] for name in bare.state_dict()}, assign=True)
+    digest = write_weights(folder / MODEL, bare, dtype)
+    checkpoint.tokenizer.save(folder / TOKENIZER)
+    (folder / CARD).write_text(card, encoding='utf-8')
+    model_id = f'{checkpoint.config.variant}@{digest[:8]}' if checkpoint.trained else checkpoint.model_id
+    write_json(
+        folder / CONFIG,
+        {
+            'kind': KIND,
+            'format': FORMAT,
+            'model_id': model_id,
+            'trained': checkpoint.trained,
+            'vision': checkpoint.vision,
+            'model': checkpoint.config.to_dict(),
+            'sha256': {MODEL: digest},
+        },
+    )
+    return model_id
+
+
+def load_talk(folder: str | Path) -> TalkCheckpoint:
+    """Read a checkpoint folder in float32; weights are looked at only after their header matches the config.
+
+    Raises:
+        InputError: model_missing, model_truncated, model_checksum, model_tensor (the first missing, extra or misshapen
+            tensor), or model_config (anything in the JSON files, or a checkpoint of another kind).
+    """
+    folder = Path(folder)
+    for name in (CONFIG, MODEL, TOKENIZER):
+        if not (folder / name).is_file():
+            raise InputError(
+                'model_missing',
+                f'There is no {folder / name}; give a checkpoint folder that m3et train talk has written.',
+            )
+    stored = _read_config(folder)
+    try:
+        config = TalkConfig.from_dict(stored['model'])
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+    except (ValueError, TypeError) as error:
+        raise InputError('model_config', f'{CONFIG} is refused: {error}; mend it, or {AGAIN}.') from error
+    except InputError as error:
+        raise InputError('model_config', str(error)) from error
+    model = read_weights(folder / MODEL, config.build, stored['sha256'])
+    model_id = f'{config.variant}@{stored["sha256"][MODEL][:8]}' if stored['trained'] else stored['model_id']
+    return TalkCheckpoint(model, config, tokenizer, stored['vision'], model_id, stored['trained'])
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    stored = read_json(folder / CONFIG)
+    if stored.get('kind') != KIND:
+        raise InputError(
+            'model_config',
+            f'{folder} holds no talking model; give a checkpoint folder that m3et train talk has written.',
+        )
+    check_fields(stored, FIELDS, FORMAT)
+    return stored

@@ -1,0 +1,1 @@
+"""Public data sets and recordings as samples to train on or questions to answer."""

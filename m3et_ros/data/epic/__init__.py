@@ -1,0 +1,1 @@
+"""EPIC-KITCHENS-100: annotations, class lists, labels, histories and frames."""

@@ -1,0 +1,365 @@
+"""EPIC-KITCHENS-100 (Damen et al., IJCV 2022) as read from a folder of the official CSV files (papers.md section 9.1).
+
+Timestamps are the truth: the files count frames at 50, 59.94 or, in some copies, 30 per second. What is odd but can be
+kept (an unknown class, a segment without length, overlaps) is kept and counted in notes; what cannot be placed in time
+is refused. Times are seconds from the start of the video.
+"""
+
+import csv
+import hashlib
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m3et_ros.data.epic.class_lists import Classes
+from m3et_ros.data.errors import InputError
+
+GAP_S = 1.0
+"""Seconds between the end of what may be seen and the start of the action that is anticipated (papers.md 7.7)."""
+
+HELD_OUT = 80
+"""Training videos that no model learns from, so that models can be compared without the validation split."""
+
+NEEDED = ('narration_id', 'participant_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'verb_class', 'noun_class')
+"""Columns without which a segment cannot be used; the others of the official 15 are used where they are there."""
+
+TIMED = ('narration_id', 'video_id', 'start_timestamp', 'stop_timestamp')
+"""What is needed where verbs and nouns are known by their words (data.epic_words)."""
+
+UNTOLD = -1
+"""Class id of a segment whose file has none."""
+
+FILES = {
+    'train': ('EPIC_100_train.csv', 'EPIC_100_train_labels.csv'),
+    'validation': ('EPIC_100_validation.csv',),
+    'uda_source_train': ('EPIC_100_uda_source_train.csv',),
+    'uda_source_val': ('EPIC_100_uda_source_val.csv',),
+    'uda_target_val': ('EPIC_100_uda_target_val.csv',),
+}
+"""Splits with labels: name to files, the first that is there is read."""
+
+CLOCK = re.compile(r'(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)')
+TOLERANCE_S = 1e-6
+"""Timestamps are decimal and their sums are binary."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One labelled action.
+
+    Raises:
+        ValueError: a time is negative or not finite, or the end lies before the start.
+    """
+
+    # Official id, for example 'P01_01_12'; each segment's own.
+    narration_id: str
+    # For example 'P01_01'.
+    video: str
+    # For example 'P01'; the video where the file lacks it.
+    participant: str
+    # When it starts, seconds.
+    start_s: float
+    # When it ends, seconds, not before the start.
+    stop_s: float
+    # Class ids as the file has them; UNTOLD where words were asked for and stand there.
+    verb: int
+    noun: int
+    # What the participant said, empty where the file lacks it.
+    narration: str = ''
+    # Words of verb and noun as the file has them, for example 'turn-on' and 'board:chopping'; empty where it has none.
+    verb_word: str = ''
+    noun_word: str = ''
+
+    def __post_init__(self):
+        if not (math.isfinite(self.stop_s) and 0 <= self.start_s <= self.stop_s):
+            raise ValueError(
+                f'{self.narration_id} lasts from {self.start_s} to {self.stop_s}; give seconds from 0, '
+                'the end not before the start'
+            )
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something odd in the data that was kept."""
+
+    # Short snake_case word, for example 'zero_length'.
+    kind: str
+    # How many segments or videos.
+    count: int
+    # One sentence: what, why it matters, and the fix.
+    text: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The segments of a file."""
+
+    # Where they were read.
+    path: Path
+    # In the order of the file.
+    segments: tuple[Segment, ...]
+    # What was odd.
+    notes: tuple[Note, ...]
+
+    @property
+    def videos(self) -> dict[str, list[int]]:
+        """Video to the places of its segments, in order of the start; videos in order of first mention."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for place, segment in enumerate(self.segments):
+            found[segment.video].append(place)
+        return {
+            video: sorted(own, key=lambda i: (self.segments[i].start_s, self.segments[i].stop_s, i))
+            for video, own in found.items()
+        }
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Everybody who is in it, by name."""
+        return tuple(sorted({segment.participant for segment in self.segments}))
+
+    def only(self, videos: Iterable[str]) -> 'Annotations':
+        """The segments of some videos; the notes speak of the whole file still."""
+        kept = set(videos)
+        return Annotations(self.path, tuple(s for s in self.segments if s.video in kept), self.notes)
+
+
+def find_split(folder: str | Path, split: str) -> Path:
+    """The file of a split: a name of FILES, or the path of a CSV file.
+
+    Raises:
+        InputError: there is none.
+    """
+    if split in FILES:
+        for name in FILES[split]:
+            if (path := Path(folder) / name).is_file():
+                return path
+        raise InputError(
+            'data_missing',
+            f'{folder} has no {FILES[split][0]}; put the file of the EPIC-KITCHENS-100 annotations there',
+        )
+    path = Path(split)
+    if not path.is_file():
+        raise InputError('data_missing', f'{split} is no split ({", ".join(FILES)}) and no CSV file; give one of them')
+    return path
+
+
+def read_segments(path: str | Path, classes: Classes | None) -> Annotations:
+    """Read a file of labelled segments.
+
+    Args:
+        path: a CSV file with the official columns.
+        classes: for the ids that are known; None where words tell the classes: then TIMED are needed, and of each
+            segment its words or its ids.
+
+    Raises:
+        InputError: the file or a column is missing, a time or class id is no number, or a narration id comes twice; the
+            sentence names line and column.
+    """
+    path = Path(path)
+    segments, reversed_ids = [], []
+    for line, row in read_rows(path, NEEDED if classes else TIMED):
+        segment, ends_early = _segment(path, line, row, worded=classes is None)
+        segments.append(segment)
+        reversed_ids += [segment.narration_id] if ends_early else []
+    if not segments:
+        raise InputError('data_format', f'{path} holds no segment; give a file with some')
+    _check_ids(path, segments)
+    return Annotations(path, tuple(segments), tuple(_notes(path, segments, reversed_ids, classes)))
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file by column name, each with the line on which it ends.
+
+    Raises:
+        InputError: the file is missing, is no text, or lacks a column.
+    """
+    try:
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            'data_missing', f'{path} cannot be read ({error}); give a CSV file of EPIC-KITCHENS-100'
+        ) from error
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise InputError(
+            'data_columns',
+            f'{path} lacks the column{"s" * (len(missing) > 1)} {", ".join(missing)}; '
+            'give the official file, which has them',
+        )
+    return rows
+
+
+def seconds(text: str) -> float:
+    """Seconds of an official timestamp, '00:01:02.34' to 62.34.
+
+    Raises:
+        ValueError: it is of another form.
+    """
+    found = CLOCK.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f'{text!r} is no time; give HH:MM:SS.ss')
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def held_out_videos(videos: Iterable[str], count: int = HELD_OUT, *, seed: int = 0, skip: int = 0) -> tuple[str, ...]:
+    """Draw videos by the hash of seed and name: which are drawn does not depend on what else is there but for rank.
+
+    Args:
+        videos: names.
+        count: how many, 0 for none.
+        seed: of the draw.
+        skip: leave out the first so many, so that a second draw shares none with the first.
+
+    Raises:
+        ValueError: there are not so many and one more to learn from.
+    """
+    names = sorted(set(videos), key=lambda name: hashlib.blake2b(f'{seed}:{name}'.encode(), digest_size=8).digest())
+    if not 0 <= count + skip < len(names):
+        raise ValueError(f'{count + skip} of {len(names)} videos cannot be held out; choose fewer')
+    return tuple(sorted(names[skip : skip + count]))
+
+
+def by_stop(segments: Sequence[Segment], places: Iterable[int]) -> list[int]:
+    """Places of one video's segments in order of their end: what is visible at any moment is a beginning of it."""
+    return sorted(places, key=lambda i: (segments[i].stop_s, segments[i].start_s, i))
+
+
+def visible_counts(segments: Sequence[Segment], places: Sequence[int], gap_s: float = GAP_S) -> list[int]:
+    """How many segments of a video have ended when each target has to be anticipated.
+
+    Args:
+        segments: of the file.
+        places: of one video's segments, in order of the end (by_stop).
+        gap_s: seconds between the last moment that may be seen and the target's start.
+
+    Returns:
+        For each of `places` the number n of segments with stop <= start - gap_s; they are places[:n].
+    """
+    stops, counts = [segments[i].stop_s for i in places], []
+    for i in places:
+        cut, low, high = segments[i].start_s - gap_s + TOLERANCE_S, 0, len(stops)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if stops[middle] <= cut else (low, middle)
+        counts.append(low)
+    return counts
+
+
+def histories(annotations: Annotations, gap_s: float = GAP_S) -> list[list[int]]:
+    """For each segment the places of those of its video that end gap_s before it starts, in order of their end."""
+    found: list[list[int]] = [[] for _ in annotations.segments]
+    for own in annotations.videos.values():
+        order = by_stop(annotations.segments, own)
+        for place, count in zip(order, visible_counts(annotations.segments, order, gap_s)):
+            found[place] = order[:count]
+    return found
+
+
+def _segment(path: Path, line: int, row: Mapping[str, str], *, worded: bool) -> tuple[Segment, bool]:
+    """A row as segment, and whether it ended before it started."""
+    texts = {column: (text or '').strip() for column, text in row.items() if column}
+
+    def told(column: str, read: Callable[[str], Any]) -> Any:
+        try:
+            return read(texts.get(column, ''))
+        except ValueError as error:
+            raise InputError(
+                'data_format',
+                f'line {line} of {path} is no labelled segment: in column {column} {error}'
+                '; mend it, or give a file with labels',
+            ) from error
+
+    def class_of(column: str) -> int:
+        if worded and (texts.get(column) or not texts.get(f'{column}_class')):
+            told(column, _filled)
+            return UNTOLD
+        return told(f'{column}_class', _whole)
+
+    start, stop = (told(f'{end}_timestamp', seconds) for end in ('start', 'stop'))
+    video = told('video_id', _filled)
+    participant = texts.get('participant_id') or video if worded else told('participant_id', _filled)
+    segment = Segment(
+        told('narration_id', _filled),
+        video,
+        participant,
+        start,
+        max(start, stop),
+        class_of('verb'),
+        class_of('noun'),
+        row.get('narration') or '',
+        texts.get('verb', ''),
+        texts.get('noun', ''),
+    )
+    return segment, stop < start
+
+
+def _whole(text: str) -> int:
+    if not text.removeprefix('-').isdecimal():
+        raise ValueError(f'{text!r} is no whole number')
+    return int(text)
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise ValueError('nothing stands')
+    return text
+
+
+def _check_ids(path: Path, segments: Sequence[Segment]) -> None:
+    seen: set[str] = set()
+    for segment in segments:
+        if segment.narration_id in seen:
+            raise InputError('data_format', f'{path} holds {segment.narration_id} twice; give each segment once')
+        seen.add(segment.narration_id)
+
+
+def _notes(
+    path: Path, segments: Sequence[Segment], reversed_ids: Sequence[str], classes: Classes | None
+) -> Iterable[Note]:
+    unknown = [
+        s.narration_id
+        for s in segments
+        if classes and not (0 <= s.verb < len(classes.verbs) and 0 <= s.noun < len(classes.nouns))
+    ]
+    empty = [s.narration_id for s in segments if s.start_s == s.stop_s and s.narration_id not in set(reversed_ids)]
+    for kind, names, why in (
+        (
+            'unknown_class',
+            unknown,
+            'have a verb or noun that is not in the class lists; they count as targets that '
+            'nobody can get right and stand as unknown in histories: give the lists that belong to the file',
+        ),
+        ('zero_length', empty, 'last no time; they are kept with a duration of 0: mend their stop_timestamp'),
+        (
+            'reversed',
+            reversed_ids,
+            'end before they start; they are kept with a duration of 0: mend their stop_timestamp',
+        ),
+    ):
+        if names:
+            yield Note(kind, len(names), f'{len(names)} segments of {path.name} (first {names[0]}) {why}.')
+    overlapping = _overlapping(segments)
+    if overlapping:
+        yield Note(
+            'overlapping',
+            len(overlapping),
+            f'{len(overlapping)} segments of {path.name} (first '
+            f'{overlapping[0]}) start before another one of the video has ended, as hands do; both are kept: '
+            'nothing to mend.',
+        )
+
+
+def _overlapping(segments: Sequence[Segment]) -> list[str]:
+    found, ends = [], {}
+    for segment in sorted(segments, key=lambda s: (s.video, s.start_s, s.stop_s)):
+        if segment.start_s < ends.get(segment.video, 0.0):
+            found.append(segment.narration_id)
+        ends[segment.video] = max(ends.get(segment.video, 0.0), segment.stop_s)
+    return found

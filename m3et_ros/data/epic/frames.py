@@ -1,0 +1,222 @@
+"""Pictures and features of EPIC-KITCHENS-100 videos: clips that end a second before an action starts (papers.md 7.7).
+
+Official pictures lie in PXX/rgb_frames/PXX_YY/frame_0000000001.jpg, the first being number 1; features that others
+have computed in one file a video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their
+own. Both are read at times, never by the frame numbers of the annotations, whose rate differs between copies.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from m3et_ros.data.epic.annotations import GAP_S, Note, Segment
+from m3et_ros.data.epic.class_lists import Video
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.images.files import names_in, read_rgb
+
+FRAME = re.compile(r'frame_(\d{10})\.jpg')
+FEATURES = 'features'
+"""Name of the tensor in a safetensors file."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """When pictures are looked at before an action.
+
+    Raises:
+        ValueError: a field is out of range; the message names field, value and range.
+    """
+
+    # Pictures of a clip.
+    frames: int = 16
+    # Seconds from the first to the last; the challenge suggests 5.
+    length_s: float = 5.0
+    # Seconds between the last picture and the start of the action.
+    gap_s: float = GAP_S
+
+    def __post_init__(self):
+        if isinstance(self.frames, bool) or not isinstance(self.frames, int) or not 1 <= self.frames <= 100_000:
+            raise ValueError(f'frames is {self.frames!r}; give a whole number from 1 to 100000')
+        for name, low in (('length_s', 0), ('gap_s', 0)):
+            if not low <= getattr(self, name) < math.inf:
+                raise ValueError(f'{name} is {getattr(self, name)!r}; give a number from {low}')
+
+    def times(self, segment: Segment) -> np.ndarray:
+        """When to look, (frames,) float64 seconds in order; what lies before the video stands at its start."""
+        last = segment.start_s - self.gap_s
+        return np.maximum(
+            np.linspace(last - self.length_s, last, self.frames) if self.frames > 1 else np.array([last]), 0.0
+        )
+
+    def indices(self, segment: Segment, fps: float, *, count: int | None = None) -> np.ndarray:
+        """Numbers (frames,) int64, from 0, of the newest pictures that have been taken by those times.
+
+        Args:
+            segment: the action.
+            fps: pictures a second.
+            count: of the pictures, at least 1; later ones are replaced by the last. None knows no end.
+        """
+        found = np.floor(self.times(segment) * fps + 1e-6).astype(np.int64)
+        return found if count is None else np.minimum(found, count - 1)
+
+
+class FrameFolders:
+    """The official folders of pictures.
+
+    Args:
+        root: holds PXX/rgb_frames/PXX_YY.
+        videos: rates, from read_videos.
+        missing: how many pictures a video may lack before it is refused; each one is replaced by the last before it
+            (the first after it at the start), and counted in notes.
+
+    Raises:
+        ValueError: missing is negative.
+    """
+
+    def __init__(self, root: str | Path, videos: Mapping[str, Video], *, missing: int = 0):
+        if missing < 0:
+            raise ValueError(f'missing is {missing}; give 0 or more')
+        self.root, self.videos, self.missing = Path(root), videos, missing
+        self._numbers: dict[str, np.ndarray] = {}
+        self._gaps: dict[str, int] = {}
+
+    def folder(self, video: str) -> Path:
+        """Where the pictures of a video lie."""
+        return self.root / video.split('_')[0] / 'rgb_frames' / video
+
+    def clip(self, segment: Segment, clip: Clip = Clip()) -> np.ndarray:
+        """Pictures (frames, H, W, 3) uint8, R G B, that end before an action.
+
+        Raises:
+            InputError: the video is not in the list of videos, its folder is missing or has too many gaps, or a
+                picture cannot be read.
+        """
+        return np.stack([read_rgb(path) for path in self.paths(segment, clip)])
+
+    def paths(self, segment: Segment, clip: Clip = Clip()) -> list[Path]:
+        """The files of a clip; raises as clip."""
+        numbers, folder = self._present(segment.video), self.folder(segment.video)
+        wanted = clip.indices(segment, _rate(segment.video, self.videos), count=int(numbers[-1])) + 1
+        # Of pictures that are not there the last before stands in, as a robot would have it.
+        places = np.maximum(np.searchsorted(numbers, wanted, side='right') - 1, 0)
+        return [folder / f'frame_{number:010d}.jpg' for number in numbers[places]]
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Gaps of the videos that have been looked at."""
+        gaps = {video: count for video, count in self._gaps.items() if count}
+        if not gaps:
+            return ()
+        return (
+            Note(
+                'frame_gaps',
+                sum(gaps.values()),
+                f'{sum(gaps.values())} pictures of {len(gaps)} videos (first '
+                f'{next(iter(gaps))}) are missing and the last ones before them stand in; extract these videos '
+                'again.',
+            ),
+        )
+
+    def _present(self, video: str) -> np.ndarray:
+        """Numbers of the pictures of a video in order, from 1."""
+        if video not in self._numbers:
+            folder = self.folder(video)
+            found = sorted(int(match[1]) for name in names_in(folder) if (match := FRAME.fullmatch(name)))
+            if not found:
+                raise InputError(
+                    'data_missing',
+                    f'{folder} holds no frame_0000000001.jpg; extract the official pictures of this video there',
+                )
+            gaps = found[-1] - len(found)
+            if gaps > self.missing:
+                raise InputError(
+                    'frame_gaps',
+                    f'{folder} lacks {gaps} of {found[-1]} pictures (first '
+                    f'frame_{_first_gap(found):010d}.jpg) and {self.missing} may be missing; extract this '
+                    'video again, or let more be missing',
+                )
+            self._numbers[video], self._gaps[video] = np.array(found), gaps
+        return self._numbers[video]
+
+
+class FeatureFolder:
+    """Features that were computed beforehand, one file a video.
+
+    Args:
+        root: holds PXX_YY.npy or PXX_YY.safetensors.
+        fps: rows a second, of all videos; None where they have the rate of the pictures.
+        videos: rates of the pictures, needed where fps is None.
+
+    Raises:
+        ValueError: there is no rate, or it is not above 0.
+    """
+
+    def __init__(self, root: str | Path, *, fps: float | None = None, videos: Mapping[str, Video] | None = None):
+        if fps is None and videos is None or fps is not None and not 0 < fps < math.inf:
+            raise ValueError(f'fps is {fps!r}; give rows a second above 0, or the list of videos')
+        self.root, self.fps, self.videos = Path(root), fps, videos or {}
+
+    def clip(self, segment: Segment, clip: Clip = Clip()) -> np.ndarray:
+        """Features (frames, d) float32 that end before an action.
+
+        Raises:
+            InputError: the file is missing, damaged, no table of finite numbers, or its rate is not known.
+        """
+        table = self.table(segment.video)
+        fps = self.fps if self.fps is not None else _rate(segment.video, self.videos)
+        found = table[clip.indices(segment, fps, count=len(table))].astype(np.float32)
+        if not np.isfinite(found).all():
+            raise InputError(
+                'data_format',
+                f'the features of {segment.video} before {segment.narration_id} are not all finite; compute them again',
+            )
+        return found
+
+    def table(self, video: str) -> np.ndarray:
+        """All features of a video, (rows, d), mapped from the file where it is an .npy; raises as clip."""
+        paths = [self.root / f'{video}{suffix}' for suffix in ('.npy', '.safetensors')]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise InputError(
+                'data_missing', f'There is no {paths[0]} and no {paths[1].name}; put the features of this video there'
+            )
+        try:
+            table = (
+                np.load(path, mmap_mode='r', allow_pickle=False) if path.suffix == '.npy' else load_file(path)[FEATURES]
+            )
+        except (OSError, ValueError, EOFError, KeyError, SafetensorError) as error:
+            raise InputError(
+                'data_format',
+                f'{path} cannot be read ({error!r}); give an .npy of numbers, or '
+                f'safetensors with a tensor {FEATURES!r}',
+            ) from error
+        if table.ndim != 2 or not table.size or table.dtype.kind not in 'fiu':
+            raise InputError('data_format', f'{path} holds {table.dtype} {table.shape}; give numbers (rows, d)')
+        return table
+
+
+def lacking(videos: Iterable[str], root: str | Path) -> Sequence[str]:
+    """Videos whose features are not in a folder, in order."""
+    present = {Path(name).stem for name in names_in(Path(root)) if name.endswith(('.npy', '.safetensors'))}
+    return sorted(set(videos) - present)
+
+
+def _rate(video: str, videos: Mapping[str, Video]) -> float:
+    if video not in videos:
+        raise InputError(
+            'data_missing',
+            f'The list of videos does not know {video}, so that its picture rate is '
+            'unknown; give the EPIC_100_video_info.csv that has it',
+        )
+    return videos[video].fps
+
+
+def _first_gap(numbers: Sequence[int]) -> int:
+    """The first number from 1 that is not there."""
+    return next(place for place, number in enumerate(numbers, start=1) if place != number)

@@ -1,0 +1,156 @@
+"""Segments whose verbs and nouns are words: what a model makes of them, and their files.
+
+    known, unknown = labelled(read_segments(path, None).segments, labels)
+    write_segments(path, segments, fps=10)
+
+A word counts as the model's own in any of EPIC-KITCHENS-100's forms: 'turn-on' and 'turn on', 'board:chopping' and
+'chopping board'.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from m3et_ros.data.epic.annotations import UNTOLD, Segment
+from m3et_ros.data.epic.class_lists import spoken
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Labels
+
+COLUMNS = (
+    'narration_id',
+    'participant_id',
+    'video_id',
+    'narration_timestamp',
+    'start_timestamp',
+    'stop_timestamp',
+    'start_frame',
+    'stop_frame',
+    'narration',
+    'verb',
+    'verb_class',
+    'noun',
+    'noun_class',
+    'all_nouns',
+    'all_noun_classes',
+)
+"""The official ones, in their order."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A segment in the terms of a model."""
+
+    segment: Segment
+    # Places in Labels.verbs and Labels.nouns.
+    verb: int
+    noun: int
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What a model has no word for."""
+
+    # Segments that were left out.
+    segments: int
+    # Word, or 'class 7' where the file has ids alone, to how many segments have it; the commonest first.
+    verbs: dict[str, int]
+    nouns: dict[str, int]
+
+
+def labelled(segments: Sequence[Segment], labels: Labels) -> tuple[list[Labelled], Unknown]:
+    """Look up verbs and nouns in the labels of a model.
+
+    Args:
+        segments: of data.epic.read_segments. Where a word is missing the class id is looked up among the published ids
+            of the labels, or taken for a place in them where they have none.
+        labels: of the model.
+
+    Returns:
+        The segments of which both are known, in their order, and what is unknown.
+    """
+    tables = [
+        _table(names, ids, noun=noun)
+        for names, ids, noun in ((labels.verbs, labels.verb_ids, False), (labels.nouns, labels.noun_ids, True))
+    ]
+    known: list[Labelled] = []
+    missing: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    for segment in segments:
+        asked = _key(segment.verb_word, segment.verb, noun=False), _key(segment.noun_word, segment.noun, noun=True)
+        verb, noun = (table.get(key) for table, key in zip(tables, asked))
+        if verb is not None and noun is not None:
+            known.append(Labelled(segment, verb, noun))
+            continue
+        for found, words, word, number in (
+            (verb, missing[0], segment.verb_word, segment.verb),
+            (noun, missing[1], segment.noun_word, segment.noun),
+        ):
+            if found is None:
+                words[word or f'class {number}'] += 1
+    return known, Unknown(len(segments) - len(known), *(dict(words.most_common()) for words in missing))
+
+
+def _key(word: str, number: int, *, noun: bool) -> str | int:
+    return _plain(word, noun=noun) if word else number
+
+
+def _table(names: Sequence[str], ids: Sequence[int], *, noun: bool) -> dict[str | int, int]:
+    """Plain word or published id to place."""
+    return {_plain(name, noun=noun): place for place, name in enumerate(names)} | {
+        number: place for place, number in enumerate(ids or range(len(names)))
+    }
+
+
+def _plain(word: str, *, noun: bool) -> str:
+    """A word without regard to its form."""
+    return ' '.join(spoken(word.strip().lower(), noun=noun).replace('_', ' ').replace('-', ' ').split())
+
+
+def write_segments(path: Path, segments: Sequence[Segment], *, fps: float) -> None:
+    """Write a file with the official columns.
+
+    Args:
+        path: of the file.
+        segments: with their words; ids are left empty where there are none.
+        fps: by which the official frame numbers count; nothing here reads them.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    try:
+        with path.open('w', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file, lineterminator='\n')
+            writer.writerow(COLUMNS)
+            writer.writerows(_row(segment, fps) for segment in segments)
+    except OSError as error:
+        raise InputError(
+            'out_unwritable',
+            f'{path} cannot be written ({error.strerror}); give a place with room that may be written to',
+        ) from error
+
+
+def _row(segment: Segment, fps: float) -> tuple:
+    verb, noun = ('' if number == UNTOLD else number for number in (segment.verb, segment.noun))
+    times = segment.start_s, segment.stop_s
+    return (
+        segment.narration_id,
+        segment.participant,
+        segment.video,
+        _clock(segment.start_s),
+        *map(_clock, times),
+        *(round(fps * time) + 1 for time in times),
+        segment.narration,
+        segment.verb_word,
+        verb,
+        segment.noun_word,
+        noun,
+        f"['{segment.noun_word}']",
+        f'[{noun}]',
+    )
+
+
+def _clock(seconds: float) -> str:
+    """'00:01:02.340' of 62.34."""
+    whole, thousandths = divmod(round(1000 * seconds), 1000)
+    return f'{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{thousandths:03}'

@@ -1,0 +1,1 @@
+"""Images: ROS messages, compressed transports and files."""

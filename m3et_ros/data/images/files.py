@@ -1,0 +1,114 @@
+"""Pictures of a data set on disk: colours, depth in millimetres and label maps, each refused with the file's name."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.images.compressed import rgb_from_compressed
+from m3et_ros.data.images.messages import metres
+
+SUFFIXES = ('.jpg', '.jpeg', '.png')
+"""Names of colour pictures end so, in small letters or capitals."""
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Colours (H, W, 3) uint8, R G B, of a JPEG or PNG; EXIF tags turn nothing.
+
+    Raises:
+        InputError: the file is missing, cut off, damaged or of another kind.
+    """
+    try:
+        return rgb_from_compressed(SimpleNamespace(data=_bytes(path), format=path.name))
+    except InputError as error:
+        raise _unreadable(path, error.reason, 'it is empty, cut off or no JPEG or PNG') from error
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """Metres (H, W) float32 of a PNG of 16-bit millimetres; NaN where it holds 0 or 65535.
+
+    Raises:
+        InputError: the file is missing or no 16-bit grey PNG.
+    """
+    pixels = _grey(path)
+    if pixels.dtype != np.uint16:
+        raise _unreadable(path, 'depth_file', f'its pixels are {pixels.dtype} and depth is 16-bit millimetres')
+    return metres(pixels)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Ids (H, W) uint8 or uint16 of a grey PNG, as the file has them.
+
+    Raises:
+        InputError: the file is missing or no grey PNG.
+    """
+    return _grey(path)
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """Names of the colour pictures in a folder, in order.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    return sorted(name for name in names_in(folder) if os.path.splitext(name)[1].lower() in SUFFIXES)
+
+
+def png_of(name: str) -> str:
+    """Name of the depth or label picture that belongs to a colour picture."""
+    return f'{os.path.splitext(name)[0]}.png'
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of everything in a folder.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise InputError(
+            'data_missing', f'{folder} cannot be listed ({error.strerror}); give a folder that is there'
+        ) from error
+
+
+def check_complete(wanted: Iterable[str], folder: Path, what: str) -> None:
+    """Refuse a folder in which files are missing.
+
+    Raises:
+        InputError: names how many and the first of them.
+    """
+    present = set(names_in(folder))
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise InputError(
+            'data_missing',
+            f'{folder} lacks {len(missing)} {what}, the first is {missing[0]}; put them '
+            'there or leave their pictures out',
+        )
+
+
+def _grey(path: Path) -> np.ndarray:
+    data = _bytes(path)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if pixels is None:
+        raise _unreadable(path, 'image_file', 'it is empty, cut off or no picture')
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise _unreadable(path, 'image_file', f'its pixels are {pixels.dtype} {pixels.shape[2:]}, not one grey value')
+    return pixels
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, 'data_missing', error.strerror) from error
+
+
+def _unreadable(path: Path, reason: str, why: str) -> InputError:
+    return InputError(reason, f'{path} cannot be read: {why}; replace the file or leave it out')

@@ -1,0 +1,1 @@
+"""Rendered kitchens on disk: recipe, generation and the data sets that read them."""

@@ -1,0 +1,110 @@
+"""A cache of the kitchen on disk: what it is made of, its name and its shards. Needs no simulator."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.kitchen.questions.splits import GENERATOR_VERSION, split_of
+from m3et_ros.data.shards import frame_type, read_header
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a cache is made of; its name and the record inside it.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    # First seed, and the one after the last.
+    first: int
+    last: int
+    # Side of the stored images in pixels, a multiple of 4.
+    size: int = 112
+    # Ticks (of a tenth of a second) from one frame to the next.
+    stride: int = 7
+    # Frames of an episode at most; the training seeds' episodes may be cut (splits.last_safe_stamp).
+    frames: int = 43
+    # Whether the lamp casts shadows: twice the time on a software renderer.
+    shadows: bool = False
+    # 'auto', 'egl', 'osmesa' or 'raycast'.
+    backend: str = 'auto'
+    # Seeds of a shard: what a kill can cost.
+    block: int = 16
+    # Kitchens, pictures and questions of another version are other data.
+    version: int = GENERATOR_VERSION
+
+    def __post_init__(self):
+        for name, low, high in (
+            ('first', 0, 2**31 - 2),
+            ('last', self.first + 1, 2**31 - 1),
+            ('size', 16, 512),
+            ('stride', 1, 1000),
+            ('frames', 1, 10_000),
+            ('block', 1, 1000),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f'{name} is {getattr(self, name)}; give {low} to {high}')
+        frame_type(self.size)
+        splits = {split_of(self.first), split_of(self.last - 1)}
+        if len(splits) > 1 or None in splits:
+            raise ValueError(
+                f'the seeds {self.first} to {self.last - 1} are not of one split; give seeds of 0-9999 '
+                '(train), 10000-10499 (validation) or 20000 and up (test)'
+            )
+
+    @property
+    def name(self) -> str:
+        """Folder of the cache."""
+        return (
+            f'kitchen-v{self.version}-seeds{self.first}-{self.last - 1}-{self.size}px-{self.frames}x{self.stride}'
+            f'{"-shadows" if self.shadows else ""}{"" if self.backend == "auto" else "-" + self.backend}'
+        )
+
+    @property
+    def split(self) -> str:
+        """'train', 'validation' or 'test'."""
+        return split_of(self.first)
+
+    def blocks(self) -> list[range]:
+        """The seeds of each shard."""
+        return [range(start, min(start + self.block, self.last)) for start in range(self.first, self.last, self.block)]
+
+
+def shard_name(seeds: range) -> str:
+    """Folder of the shard of some seeds."""
+    return f'{seeds[0]:07d}'
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """What a cache is made of.
+
+    Raises:
+        InputError: the folder is no cache of the kitchen.
+    """
+    try:
+        return Recipe(**json.loads((folder / 'recipe.json').read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            'foreign_cache',
+            f'{folder} is no cache of the simulated kitchen ({error}); give a folder that generate has made.',
+        ) from error
+
+
+def read_shards(folder: Path) -> list[Path]:
+    """The finished shards of a cache, in the order of their seeds.
+
+    Raises:
+        InputError: the folder is no cache, or has no finished shard.
+    """
+    read_recipe(folder)
+    shards = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
+    if not shards:
+        raise InputError('empty_cache', f'{folder} has no finished shard; let generate go on.')
+    return shards
+
+
+def troubles(folder: Path) -> dict[int, str]:
+    """Seed -> why it could not be made, over all finished shards of a cache."""
+    return {int(seed): why for path in read_shards(folder) for seed, why in read_header(path)['failed'].items()}

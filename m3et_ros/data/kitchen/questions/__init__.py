@@ -1,0 +1,1 @@
+"""Questions with true answers about simulated frames and episodes."""

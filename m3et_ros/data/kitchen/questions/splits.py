@@ -1,0 +1,124 @@
+"""Which kitchens are for training, validation and test, and which combinations training never meets.
+
+A kitchen that holds a held-out colour of a noun, or a held-out texture, is left out of training altogether: things move
+in and out of view, so no frame of it is safe. Rather more than half of the seeds go that way, at little cost, because a
+kitchen is known before it is rendered. An episode in which a held-out action happens is cut before that action is
+announced. What is left may still be asked "Is the bowl red?" with the answer no; those questions are left out too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from m3et_ros.data.kitchen.questions.frame_wordings import action, coloured
+from m3et_ros.data.kitchen.sim.parts import Scene
+from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, spoken
+from m3et_ros.data.kitchen.sim.world import ActionLabel
+
+GENERATOR_VERSION = 1
+"""Counts up whenever a seed gives another kitchen, episode, picture or question; part of every cache's name."""
+
+SEEDS = {'train': range(0, 10_000), 'validation': range(10_000, 10_500), 'test': range(20_000, 2**31)}
+"""Seeds of each split; others belong to none."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Combinations that training never shows nor asks."""
+
+    # Colour word and noun key of a thing.
+    colour_nouns: tuple[tuple[str, str], ...]
+    # Material, pattern and colour word of a surface.
+    textures: tuple[tuple[str, str, str], ...]
+    # Verb and noun key of an action.
+    verb_nouns: tuple[tuple[str, str], ...]
+
+
+HELD_OUT = HeldOut(
+    colour_nouns=(('red', 'bowl'), ('blue', 'plate'), ('green', 'bottle'), ('yellow', 'jar'), ('black', 'kettle')),
+    textures=(('wall', 'tiles', 'green'), ('front', 'wood', 'blue')),
+    verb_nouns=(('cut', 'carrot'), ('pour', 'milk'), ('wash', 'cup'), ('shake', 'bottle'), ('throw', 'can')),
+)
+"""Each part of a combination is common in training; only the combination is new."""
+
+PAINTS = {
+    'wall': ({'plain', 'tiles'}, ('white', 'grey', 'yellow', 'pink', 'green', 'blue'), (0.55, 0.42)),
+    'front': ({'plain', 'wood'}, ('white', 'grey', 'brown', 'green', 'blue', 'yellow'), (0.8, 0.12)),
+}
+"""Material -> patterns, colour words and how a colour is made pale (scale, offset), as room and furniture paint."""
+
+ANSWERS_OF = {f'{colour} {spoken(noun)}' for colour, noun in HELD_OUT.colour_nouns} | {
+    action(verb, noun) for verb, noun in HELD_OUT.verb_nouns
+}
+"""Answers that name a held-out combination."""
+
+
+def split_of(seed: int) -> str | None:
+    """'train', 'validation', 'test', or None for a seed that belongs to none."""
+    return next((name for name, seeds in SEEDS.items() if seed in seeds), None)
+
+
+def painted(scene: Scene, material: str) -> tuple[str, str]:
+    """Pattern and colour word of a surface ('wall' or 'front'), read from its texture.
+
+    A texture is one colour times a brightness, so the ratios of its channels tell the colour whatever the pattern.
+    """
+    patterns, colours, (scale, offset) = PAINTS[material]
+    image = cv2.imdecode(np.frombuffer(scene.assets[f'{material}.png'], np.uint8), cv2.IMREAD_COLOR_RGB) / 255
+    brightness = image.mean(axis=2)
+    uneven = brightness.std() > 0.045 * brightness.mean()
+    (pattern,) = patterns - {'plain'} if uneven else {'plain'}
+    shown = image.mean(axis=(0, 1))
+    expected = {word: scale * np.array(COLOURS[word]) + offset for word in colours}
+    return pattern, min(
+        colours,
+        key=lambda word: (
+            np.abs(shown / shown.sum() - expected[word] / expected[word].sum()).sum()
+            + 0.05 * abs(shown.mean() - expected[word].mean())
+        ),
+    )
+
+
+def held_out_sights(scene: Scene) -> tuple[str, ...]:
+    """Held-out colours of things and textures of a kitchen, in words; empty where training may see it."""
+    pairs = {(instance.colour, instance.noun) for instance in scene.instances.values()}
+    things = [coloured(*pair) for pair in HELD_OUT.colour_nouns if pair in pairs]
+    surfaces = {material: painted(scene, material) for material in PAINTS}
+    return (
+        *things,
+        *(
+            f'{colour} {pattern} {material}'
+            for material, pattern, colour in HELD_OUT.textures
+            if surfaces[material] == (pattern, colour)
+        ),
+    )
+
+
+def is_held_out(label: ActionLabel) -> bool:
+    """Whether training must not meet an action."""
+    return (label.verb, label.noun) in HELD_OUT.verb_nouns
+
+
+def last_safe_stamp(labels: Sequence[ActionLabel]) -> float:
+    """Seconds up to which, exclusively, neither the past, the present nor the next action of an episode is held out."""
+    start = float('-inf')  # when the action before began: from then on the held-out one is the next
+    for label in labels:
+        if is_held_out(label):
+            return start
+        start = label.start_s
+    return float('inf')
+
+
+def concerns_held_out(fields: Mapping[str, str], answer: str) -> bool:
+    """Whether a question with its answer speaks of a held-out combination, even to deny it.
+
+    Args:
+        fields: what the wording is filled with, as questions.ASK gives it.
+        answer: in words.
+    """
+    words = {answer, fields.get('colour', '')}
+    return answer in ANSWERS_OF or any(
+        colour in words and fields.get('a') == spoken(noun) for colour, noun in HELD_OUT.colour_nouns
+    )

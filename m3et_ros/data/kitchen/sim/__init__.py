@@ -1,0 +1,1 @@
+"""The simulated kitchen: room, objects, planner, motion, camera and renderers."""

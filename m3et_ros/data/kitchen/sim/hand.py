@@ -1,0 +1,53 @@
+"""The person's right hand and forearm: a palm, four fingers of two joints, a thumb, a sleeve."""
+
+from m3et_ros.data.kitchen.sim.parts import Scene
+from m3et_ros.data.kitchen.sim.shapes import body, box, capsule, free, hinge
+from m3et_ros.data.kitchen.sim.vocabulary import COLOURS
+
+SKINS = ((0.87, 0.67, 0.55), (0.62, 0.43, 0.31), (0.38, 0.25, 0.18))
+
+BEND = {f'finger_{i}_{part}': gain for i in range(4) for part, gain in (('base', 1.0), ('tip', 1.3))}
+BEND |= {'thumb_base': 0.5, 'thumb_tip': 0.6}
+"""Joint of the hand -> radians when it is closed; the curl of the hand scales them all."""
+
+
+def add_hand(scene: Scene):
+    """Give the person a hand: fingers along y, palm towards -x, thumb up."""
+    skin, sleeve = scene.pick(*SKINS), COLOURS[scene.pick('blue', 'grey', 'red', 'green', 'black', 'white')]
+    fingers = ''.join(_finger(i, z, skin) for i, z in enumerate((0.03, 0.010, -0.010, -0.03)))
+    wrist = capsule((0, -0.05, 0), (0, -0.09, 0), 0.026, skin)
+    palm = box((0, 0, 0), (0.013, 0.046, 0.040), skin)
+    scene.add('hand', 'hand', palm + wrist + fingers + _thumb(skin), joint=free('hand'))
+    scene.add('sleeve', 'clothes', capsule((0, -0.01, 0), (0, -0.62, 0), 0.043, sleeve), joint=free('sleeve'))
+
+
+def _finger(i: int, z: float, skin) -> str:
+    """Two bones that bend towards the palm."""
+    tip = body(
+        f'finger_{i}_tip',
+        capsule((0, 0, 0), (0, 0.032, 0), 0.0078, skin),
+        pos=(0, 0.038, 0),
+        joint=hinge(f'finger_{i}_tip'),
+    )
+    return body(
+        f'finger_{i}',
+        capsule((0, 0, 0), (0, 0.038, 0), 0.0085, skin) + tip,
+        pos=(-0.006, 0.045, z),
+        joint=hinge(f'finger_{i}_base'),
+    )
+
+
+def _thumb(skin) -> str:
+    """The thumb stands off the upper edge of the palm."""
+    tip = body(
+        'thumb_tip',
+        capsule((0, 0, 0), (-0.006, 0.028, 0), 0.009, skin),
+        pos=(-0.018, 0.035, 0.012),
+        joint=hinge('thumb_tip'),
+    )
+    return body(
+        'thumb',
+        capsule((0, 0, 0), (-0.018, 0.035, 0.012), 0.010, skin) + tip,
+        pos=(-0.015, -0.01, 0.036),
+        joint=hinge('thumb_base'),
+    )

@@ -1,0 +1,55 @@
+"""The room: floor, walls, ceiling, window, picture."""
+
+from m3et_ros.data.kitchen.sim import textures
+from m3et_ros.data.kitchen.sim.parts import Scene
+from m3et_ros.data.kitchen.sim.shapes import box
+from m3et_ros.data.kitchen.sim.vocabulary import COLOURS
+
+
+def add_room(scene: Scene):
+    """Build the shell."""
+    _paint(scene)
+    wide, deep, high = scene.size[0] / 2, scene.size[1] / 2, scene.size[2]
+    scene.add('floor', 'floor', box((0, 0, -0.05), (wide, deep, 0.05), 'floor'))
+    scene.add('ceiling', 'ceiling', box((0, 0, high + 0.05), (wide, deep, 0.05), COLOURS['white']))
+    for name, sign in (('wall_north', 1), ('wall_south', -1)):
+        scene.add(name, 'wall', box((0, sign * (deep + 0.05), high / 2), (wide, 0.05, high / 2), 'wall'))
+    for name, sign in (('wall_east', 1), ('wall_west', -1)):
+        scene.add(name, 'wall', box((sign * (wide + 0.05), 0, high / 2), (0.05, deep, high / 2), 'wall'))
+    _window(scene, -wide)
+    _picture(scene, wide)
+
+
+def _paint(scene: Scene):
+    """Materials of floor and walls."""
+    rng = scene.rng
+    wood = rng.uniform(0.35, 0.75)
+    floor = textures.texture(rng, scene.pick('planks', 'tiles', 'checker'), (wood, 0.82 * wood, 0.65 * wood))
+    scene.material('floor', floor, repeat=0.7)
+    colour = COLOURS[scene.pick('white', 'grey', 'yellow', 'pink', 'green', 'blue')]
+    pale = [0.55 * level + 0.42 for level in colour]
+    pattern = scene.pick('plain', 'plain', 'tiles')
+    scene.material('wall', textures.texture(rng, pattern, pale), repeat=1.5 if pattern == 'tiles' else 0.8)
+
+
+def _window(scene: Scene, wall: float):
+    """Four panes in a white frame on the left wall."""
+    y, z, white = scene.rng.uniform(-0.6, 0.3), 1.55, COLOURS['white']
+    bars = (
+        (0.52, 0, 0.03, 0.47),
+        (-0.52, 0, 0.03, 0.47),
+        (0, 0, 0.015, 0.47),
+        (0, 0.44, 0.55, 0.03),
+        (0, -0.44, 0.55, 0.03),
+    )
+    frame = ''.join(
+        box((wall + 0.012, y + across, z + up), (0.02, half_y, half_z), white) for across, up, half_y, half_z in bars
+    )
+    scene.add('window', 'window', box((wall + 0.004, y, z), (0.01, 0.5, 0.42), (0.75, 0.88, 1)) + frame)
+
+
+def _picture(scene: Scene, wall: float):
+    """A print on the right wall."""
+    art = scene.material('art', textures.label(scene.rng, scene.rng.random(3)))
+    where = (wall - 0.01, scene.rng.uniform(-1, 0.2), 1.6)
+    scene.add('picture', 'picture', box(where, (0.012, 0.3, 0.22), art))

@@ -1,0 +1,208 @@
+"""What training and evaluation read, whatever it came from: samples, and how a batch of them meets a model.
+
+Symbols: B batch, Q questions of a sample, H, W height and width of a view, S image side of the model, s side of its
+    label map, T text tokens, A candidate answers.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m3et_ros.data.preprocess import DepthScale, depth_input, depth_scale, rgb_input, squeeze_depth, squeeze_labels
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.m3et.config import M3ETConfig
+
+NO_ACTION = (-1, -1)
+"""Verb and noun where none is known or under way."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question about a view, with its answers."""
+
+    # In words; empty for none.
+    question: str = ''
+    # Answer in words -> soft score in 0..1 (papers.md, 7.1); one answer of score 1 where there is no doubt.
+    answers: Mapping[str, float] = field(default_factory=dict)
+    # Kind of question under which accuracies are reported, for example 'colour'.
+    family: str = ''
+
+    @property
+    def answer(self) -> str:
+        """The answer of the highest score, the first on a draw; empty for none."""
+        return max(self.answers, key=self.answers.get, default='')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One view and, where there is one, a question about it.
+
+    Raises:
+        ValueError: a shape or type is not as listed, or a score is outside 0..1.
+    """
+
+    # Colours, (H, W, 3) uint8, R G B.
+    rgb: np.ndarray
+    # What a model may see: metres, (H, W) float32, NaN unknown; None without a depth camera.
+    depth: np.ndarray | None = None
+    # Class ids, (h, w) uint8, 255 unlabelled; any size, stretched over the same view. None where nobody labelled it.
+    semseg: np.ndarray | None = None
+    # What depth should be, like depth; None where depth itself is the best that is known.
+    clean_depth: np.ndarray | None = None
+    # One question in words; empty for none.
+    question: str = ''
+    # Answer in words -> soft score in 0..1 (papers.md, 7.1); one answer of score 1 where there is no doubt.
+    answers: Mapping[str, float] = field(default_factory=dict)
+    # Kind of question under which accuracies are reported, for example 'colour'.
+    family: str = ''
+    # Further questions about the same view; a batch wants equally many of every sample.
+    further: tuple[Asked, ...] = ()
+    # Places in Labels.verbs and Labels.nouns of the action under way; -1 for none.
+    now: tuple[int, int] = NO_ACTION
+    # The same of the action that follows.
+    next: tuple[int, int] = NO_ACTION
+    # Where the sample came from, for logs and tables: 'seed 12 tick 70'.
+    key: str = ''
+
+    def __post_init__(self):
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise ValueError(f'rgb is {self.rgb.dtype} {self.rgb.shape}; give uint8 (H, W, 3)')
+        for name in ('depth', 'clean_depth'):
+            value = getattr(self, name)
+            if value is not None and value.shape != self.rgb.shape[:2]:
+                raise ValueError(f'{name} is {value.shape} beside rgb {self.rgb.shape[:2]}; give the same size')
+        if self.semseg is not None and (self.semseg.ndim != 2 or self.semseg.dtype != np.uint8):
+            raise ValueError(f'semseg is {self.semseg.dtype} {self.semseg.shape}; give uint8 (h, w)')
+        wrong = [score for asked in self.asked for score in asked.answers.values() if not 0 <= score <= 1]
+        if wrong:
+            raise ValueError(f'answers hold a score of {wrong[0]}; give 0 to 1')
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """All questions, the sample's own first."""
+        return (Asked(self.question, self.answers, self.family), *self.further)
+
+    @property
+    def answer(self) -> str:
+        """The best answer to the sample's own question."""
+        return self.asked[0].answer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples as tensors, with Q questions each: those of the first sample, then those of the second ..."""
+
+    # What M3ET takes: any of rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T).
+    inputs: dict[str, Tensor]
+    # Depth to be predicted, (B, 1, S, S) float32 standardised as the input is, NaN unknown; None if no sample has any.
+    depth: Tensor | None
+    # Metres of a standardised depth d: d * scale[:, 1] + scale[:, 0]; (B, 2) float32, NaN where unknown.
+    scale: Tensor
+    # Soft scores of the candidate answers, (B * Q, A) float32; answers that are no candidates are left out.
+    scores: Tensor
+    # Verb and noun under way, (B, 2) int64, -1 for none.
+    now: Tensor
+    # Verb and noun that follow, (B, 2) int64, -1 for none.
+    next: Tensor
+    # Questions, best answers and families, B * Q each.
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+    families: tuple[str, ...]
+    # Where the samples came from, B.
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def collate(
+    samples: Sequence[Sample], config: M3ETConfig, tokenizer: Tokenizer | None = None, *, answers: Sequence[str] = ()
+) -> Batch:
+    """Bring samples to what a model takes, as the robot does (runtime.preprocess).
+
+    Depth and label maps enter only where every sample has them: a missing modality has no tokens, and one batch has
+    one set of modalities. A sample without a question in a batch with questions has a text mask of False.
+
+    Args:
+        samples: B of them; sizes may differ.
+        config: of the model.
+        tokenizer: for the questions; None leaves text out.
+        answers: the candidates, A words in the order of the answer head.
+
+    Raises:
+        ValueError: there is no sample, or one has more questions than another.
+    """
+    if not samples or len({len(sample.further) for sample in samples}) > 1:
+        raise ValueError(
+            f'samples is empty or uneven ({len(samples)}); give at least one, and all with equally many questions'
+        )
+    asked = [one for sample in samples for one in sample.asked]
+    scales = [_scale(sample, config) for sample in samples]
+    inputs = {'rgb': torch.cat([rgb_input(sample.rgb, config.image_size) for sample in samples])}
+    if all(sample.depth is not None and np.isfinite(sample.depth).any() for sample in samples):
+        inputs['depth'] = torch.cat(
+            [depth_input(sample.depth, config.image_size, scale) for sample, scale in zip(samples, scales)]
+        )
+    if all(sample.semseg is not None for sample in samples):
+        maps = [_labels(sample.semseg, config.semseg_size) for sample in samples]
+        inputs['semseg'] = torch.from_numpy(np.stack(maps)).long()
+    if tokenizer is not None and any(one.question for one in asked):
+        ids, mask = tokenizer.encode([one.question for one in asked], config.text_length)
+        spoken = torch.tensor([bool(one.question) for one in asked])
+        longest = int(mask.sum(1).max())  # pads that no question of the batch needs would only cost time
+        inputs |= {'text': ids[:, :longest], 'text_mask': (mask & spoken[:, None])[:, :longest]}
+    return Batch(
+        inputs={name: value for name, value in inputs.items() if name.removesuffix('_mask') in config.modalities},
+        depth=_depth_target(samples, scales, config),
+        scale=torch.tensor([(scale.mean, scale.std) if scale else (np.nan, np.nan) for scale in scales]),
+        scores=_scores(asked, tuple(answers)),
+        now=torch.tensor([sample.now for sample in samples]),
+        next=torch.tensor([sample.next for sample in samples]),
+        questions=tuple(one.question for one in asked),
+        answers=tuple(one.answer for one in asked),
+        families=tuple(one.family for one in asked),
+        keys=tuple(sample.key for sample in samples),
+    )
+
+
+def _scale(sample: Sample, config: M3ETConfig) -> DepthScale | None:
+    """Standardisation by what the model sees; by the truth where it sees no depth."""
+    seen = depth_scale(sample.depth, config)
+    return seen if seen is not None else depth_scale(sample.clean_depth, config)
+
+
+def _labels(labels: np.ndarray, size: int) -> np.ndarray:
+    """Label map (s, s); one that has this size already stays as it is."""
+    return labels if labels.shape == (size, size) else squeeze_labels(labels, size)
+
+
+def _depth_target(samples: Sequence[Sample], scales: Sequence[DepthScale | None], config: M3ETConfig) -> Tensor | None:
+    """Standardised depth to be predicted; see Batch.depth."""
+    size, targets = config.image_size, []
+    for sample, scale in zip(samples, scales):
+        truth = sample.depth if sample.clean_depth is None else sample.clean_depth
+        known = truth is not None and scale is not None
+        targets.append(
+            (squeeze_depth(truth, size) - scale.mean) / scale.std if known else np.full((size, size), np.nan)
+        )
+    stacked = np.stack(targets).astype(np.float32)
+    return torch.from_numpy(stacked)[:, None] if np.isfinite(stacked).any() else None
+
+
+@functools.lru_cache(maxsize=8)
+def _places(answers: tuple[str, ...]) -> dict[str, int]:
+    return {answer: i for i, answer in enumerate(answers)}
+
+
+def _scores(asked: Sequence[Asked], answers: tuple[str, ...]) -> Tensor:
+    """Soft scores (questions, A)."""
+    scores, places = torch.zeros(len(asked), len(answers)), _places(answers)
+    for row, one in zip(scores, asked):
+        for answer, score in one.answers.items():
+            if answer in places:
+                row[places[answer]] = score
+    return scores

@@ -1,0 +1,1 @@
+"""Metrics as pure functions of numbers and text, with their confidence intervals."""

@@ -1,0 +1,1 @@
+"""Reports: metrics.json, CSV, Markdown, HTML, charts and pictures."""

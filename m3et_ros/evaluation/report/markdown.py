@@ -1,0 +1,115 @@
+"""What an evaluation found, as Markdown tables for a model card or a README.
+
+print(vqa_table(json.loads((folder / 'metrics.json').read_text())['metrics']))
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def vqa_table(metrics: Mapping[str, Any]) -> str:
+    """Accuracy of all questions, of those that one frame can answer, of each family and subset, beside blind lines."""
+    subsets = metrics['subsets']
+    whole = subsets['all']
+    rows = [
+        ('all families', whole),
+        ('answerable from one frame', whole['answerable_from_one_frame']),
+        *((name.replace('_', ' '), part) for name, part in whole['families'].items()),
+        *((f'{name.replace("_", " ")}: all families', part) for name, part in subsets.items() if name != 'all'),
+    ]
+    cells = [
+        (
+            name,
+            share(part['accuracy']),
+            plain(part.get('best_blind')),
+            plain(part.get('majority')),
+            str(part['samples']),
+        )
+        for name, part in rows
+    ]
+    written = whole.get('written')
+    if written:
+        cells.insert(
+            1,
+            ('all families, written by the text decoder', share(written['accuracy']), '', '', str(written['samples'])),
+        )
+    return table(('Questions', 'Accuracy', 'Best blind guess', 'Majority of the family', 'Asked'), cells)
+
+
+def reconstruction_table(metrics: Mapping[str, Any]) -> str:
+    """PSNR, segmentation and depth, with the fillers of holes beside the model."""
+    hidden, full, alone = metrics['hidden'], metrics['full'], metrics['rgb_only']
+    holes = full['depth_in_holes']
+    cells = [
+        ('PSNR of hidden colour patches, 70 % of all tokens hidden', number(hidden['psnr_hidden_db'], 'dB')),
+        ('the same, whole image with the visible patches', number(hidden['psnr_pasted_db'], 'dB')),
+        (f'segmentation mIoU, {full["segmentation"]["classes"]} classes', share(full['segmentation']['miou'])),
+        ('segmentation pixel accuracy', share(full['segmentation']['pixel_accuracy'])),
+        ('segmentation mIoU without depth', share(alone['segmentation']['miou'])),
+        ('depth RMSE inside holes', number(holes['model']['rmse_m'], 'm')),
+        ('the same before it meets what was measured around', number(holes['model_alone']['rmse_m'], 'm')),
+    ]
+    for name, found in holes.items():
+        if isinstance(found, Mapping) and 'model_below' in found:
+            cells += [
+                (f'depth RMSE inside holes, {name.replace("_", " ")}', number(found['rmse_m'], 'm')),
+                ('the model is below by', share(found['model_below'])),
+            ]
+    cells += [
+        ('depth RMSE from colour alone', number(alone['depth']['rmse_m'], 'm')),
+        ('depth delta_1 from colour alone', share(alone['depth']['delta1'])),
+    ]
+    return table(('Measure', 'Value'), cells)
+
+
+TOLD = {'oracle': 'oracle (told a true half: an upper bound)', 'history': 'history (told the true action before)'}
+
+
+def actions_table(metrics: Mapping[str, Any]) -> str:
+    """Recognition and anticipation beside what labels of the past alone would guess."""
+    ways = [
+        (f'{task}, asked {TOLD.get(way, way.replace("_", " "))}', subsets['all']['action'])
+        for task in ('recognition', 'anticipation')
+        for way, subsets in metrics.get(task, {}).items()
+        if way != 'left_out'
+    ]
+    ways += [
+        (f'anticipation, {name.replace("_", " ")} of true labels', found['action'])
+        for name, found in metrics.get('references', {}).items()
+    ]
+    figures = ('top1', 'top5', 'mean_top5_recall_unbalanced')
+    return table(
+        ('Action, verb and noun', 'Top-1', 'Top-5', 'Mean top-5 recall'),
+        ((name, *(share(found[figure]) for figure in figures)) for name, found in ways),
+    )
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = tuple(head)
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, ('---',) * len(head), *rows))
+
+
+def plain(value: float | None) -> str:
+    """A share without an interval."""
+    return '' if value is None else f'{100 * value:.1f} %'
+
+
+def share(found: Mapping[str, Any]) -> str:
+    """A share with its 95 % interval: '71.2 % (69.8 to 72.6)'."""
+    return _told(found, 1, 100, ' %')
+
+
+def number(found: Mapping[str, Any], unit: str) -> str:
+    """A number with its 95 % interval: '0.142 m (0.131 to 0.155)'."""
+    return _told(found, 1 if unit == 'dB' else 3, 1, f' {unit}')
+
+
+def _told(found: Mapping[str, Any], digits: int, factor: float, unit: str) -> str:
+    """A value with its interval where it has one: too few kitchens have none."""
+    value, low, high = (
+        None if found[name] is None else f'{factor * found[name]:.{digits}f}' for name in ('value', 'low', 'high')
+    )
+    if value is None:
+        return 'none'
+    return f'{value}{unit}' + ('' if low is None else f' ({low} to {high})')

@@ -1,0 +1,119 @@
+"""What a memory takes of a frame: for each class of things, where it is in view, how surely, and what it looks like.
+
+The cells of M3ET's colour patches, whose bare colours and depths stand beside them, are told apart into the classes; a
+class is then the mean of its patches and cells. So a frame of any number of patches becomes C percepts of one width,
+from which facts are told: its colour, for example, and where it is.
+
+Symbols: B frames, n = g * g colour patches, k = CELLS^2 cells of a patch, d width of M3ET, d_patch = d + 4 k,
+    e width of the eye, C classes, P width of a percept = d_value + 4 + STATISTICS, F answers of all facts together.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m3et_ros.layers.mamba import no_decay
+from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
+from m3et_ros.models.m3et.encoding import Sight
+
+CELLS = 2
+"""Sides of the grid of cells into which a patch is cut for bare colours and depths."""
+
+STATISTICS = 5
+"""What a percept ends with: size in cells (log), chance of the surest cell, mean column and row in -1..1, share of its
+weight in one patch."""
+
+PEAK = -4
+"""Place of the surest cell in a percept."""
+
+
+def patch_width(config: M3ETConfig) -> int:
+    """Width of a patch as an eye takes it, d_patch."""
+    return config.d + 4 * CELLS**2
+
+
+def patch_features(config: M3ETConfig, sight: Sight, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The colour patches of frames, each with the bare colours and depths of its cells.
+
+    Args:
+        config: of the model that saw them.
+        sight: of B frames with colours, all patches seen.
+        inputs: what it saw: rgb (B, 3, S, S) and, where there is depth, depth (B, 1, S, S), standardised.
+
+    Returns:
+        (B, n, d_patch) float32; depths are 0 where there is no depth.
+
+    Raises:
+        ValueError: there are no colours.
+    """
+    patches = sight.source[0] == MODALITIES.index('rgb')
+    if not patches.any():
+        raise ValueError('the frames have no colours; a memory cannot do without')
+    rgb = inputs['rgb'].float()
+    depth = torch.nan_to_num(inputs['depth'].float()) if 'depth' in inputs else torch.zeros_like(rgb[:, :1])
+    small = F.adaptive_avg_pool2d(torch.cat([rgb, depth], 1), CELLS * config.grid)
+    cells = F.pixel_unshuffle(small, CELLS).flatten(2).transpose(1, 2)
+    return torch.cat([sight.stages[-1][:, patches].float(), cells], -1)
+
+
+class Eye(nn.Module):
+    """Patches (B, n, d_patch) -> class of each cell, and a percept of each class."""
+
+    def __init__(self, *, d_patch: int, grid: int, e: int, d_value: int, classes: int, facts: Sequence[int]):
+        super().__init__()
+        self.grid, self.classes, self.bare = grid, classes, 4 * CELLS**2
+        self.enter = nn.Sequential(nn.LayerNorm(d_patch), nn.Linear(d_patch, e))
+        self.places = no_decay(torch.randn(grid**2, e) * 0.02)
+        self.round = nn.Conv2d(e, e, 3, padding=1, groups=e)
+        self.mix = nn.Sequential(nn.LayerNorm(e), nn.Linear(e, 2 * e), nn.GELU(), nn.Linear(2 * e, e))
+        self.leave = nn.LayerNorm(e)
+        self.tell = nn.Linear(e, CELLS**2 * classes)
+        self.value = nn.Linear(e, d_value)
+        self.facts = nn.ModuleList(nn.Linear(self.width, answers) for answers in facts)
+
+    @property
+    def width(self) -> int:
+        """Width of a percept, P."""
+        return self.value.out_features + 4 + STATISTICS
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at frames (B, n, d_patch), as patch_features gives them.
+
+        Returns:
+            Logits of the classes (B, n, k, C), cells in raster order, and percepts (B, C, P), float32.
+        """
+        x = self.enter(patches) + self.places
+        around = self.round(x.transpose(1, 2).unflatten(2, (self.grid, self.grid))).flatten(2).transpose(1, 2)
+        x = x + self.mix(x + around)
+        x = self.leave(x)
+        logits = self.tell(x).float().unflatten(-1, (CELLS**2, self.classes))
+        return logits, self._percepts(logits, self.value(x).float(), patches[..., -self.bare :].float())
+
+    def told(self, percepts: Tensor) -> Tensor:
+        """Chances of the answers of all facts one after the other, (..., F), as far as percepts (..., P) are seen."""
+        return torch.cat([fact(percepts).float().softmax(-1) for fact in self.facts], -1) * percepts[..., PEAK, None]
+
+    def _percepts(self, logits: Tensor, values: Tensor, bare: Tensor) -> Tensor:
+        """The means of each class over patches and over bare cells, (B, n, 4 * k), the surer the heavier."""
+        share = logits.softmax(-1)
+        weight = share.square() / share.square().sum((1, 2), keepdim=True).clamp(min=1e-9)
+        bare = bare.unflatten(-1, (4, CELLS**2)).transpose(2, 3).flatten(1, 2)
+        cells = weight.flatten(1, 2).transpose(1, 2) @ bare
+        weight = weight.sum(2).transpose(1, 2)
+        line = torch.linspace(-1, 1, self.grid, device=bare.device)
+        spots = torch.cartesian_prod(line, line).flip(-1).expand(len(bare), -1, -1)
+        patches = weight @ torch.cat([values, spots], -1)
+        area, peak = share.sum((1, 2)), share.amax((1, 2))
+        return torch.cat(
+            [
+                patches[..., :-2],
+                cells,
+                area.clamp(min=1e-4).log()[..., None],
+                peak[..., None],
+                patches[..., -2:],
+                weight.amax(-1)[..., None],
+            ],
+            -1,
+        )

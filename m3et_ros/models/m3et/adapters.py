@@ -1,0 +1,178 @@
+"""From images, label maps and word pieces to tokens of one width (papers.md, section 2.3, steps 1 and 2).
+
+Symbols: B batch, C channels, S image side, p patch side, g = S/p, n = g^2 tokens, T text tokens, d width.
+Adapters give bare tokens; position and modality type are added where tokens of several modalities meet.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from m3et_ros.layers.mamba import no_decay
+from m3et_ros.models.m3et.config import M3ETConfig
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """Cut (B, C, S, S) into raster-ordered patches (B, n, C * p * p), channel-major within a patch."""
+    B, C, height, width = images.shape
+    grid = images.reshape(B, C, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpatchify(patches: Tensor, patch: int) -> Tensor:
+    """Put raster-ordered patches (B, n, C * p * p) of a square image back together as (B, C, S, S)."""
+    B, n, values = patches.shape
+    side, C = int(n**0.5), values // patch**2
+    return (
+        patches.reshape(B, side, side, C, patch, patch)
+        .permute(0, 3, 1, 4, 2, 5)
+        .reshape(B, C, side * patch, side * patch)
+    )
+
+
+def cut(images: Tensor, patch: int, ids: Tensor) -> Tensor:
+    """Some patches, raster ids (K,) int64, of images (B, C, S, S) or (B, S, S): as images of their own, B * K."""
+    flat = images.dim() == 3
+    patches = patchify(images[:, None] if flat else images, patch)[:, ids].flatten(0, 1)
+    patches = patches.unflatten(1, (-1, patch, patch))
+    return patches[:, 0] if flat else patches
+
+
+class ImageAdapter(nn.Module):
+    """One linear map per patch: (B, C, S, S) float -> (B, n, d)."""
+
+    def __init__(self, *, channels: int, patch: int, d: int):
+        super().__init__()
+        self.channels, self.patch = channels, patch
+        self.project = nn.Linear(channels * patch**2, d)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens (B, n, d) of standardised images (B, C, S, S)."""
+        return self.project(patchify(images, self.patch))
+
+
+class DeepImageAdapter(nn.Module):
+    """Two maps per patch with a bend between, each cutting its side to a quarter: (B, C, S, S) float -> (B, n, d).
+
+    What is small is found within cells of p/4 pixels first. A token still knows its own patch alone, so that hidden
+    patches stay hidden.
+    """
+
+    def __init__(self, *, channels: int, patch: int, d: int, width: int):
+        super().__init__()
+        self.cells = ImageAdapter(channels=channels, patch=patch // 4, d=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.project = nn.Linear(16 * width, d)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens (B, n, d) of standardised images (B, C, S, S)."""
+        cells = nn.functional.gelu(self.norm(self.cells(images)))
+        side = int(cells.shape[1] ** 0.5)
+        grid = cells.reshape(len(cells), side // 4, 4, side // 4, 4, -1)
+        return self.project(grid.transpose(2, 3).flatten(3).flatten(1, 2))
+
+
+class SemsegAdapter(nn.Module):
+    """Learned class embedding per pixel, then one linear map per patch: (B, s, s) int64 -> (B, n, d).
+
+    Ids outside 0..classes-1, 255 for unlabelled among them, embed to zeros.
+    """
+
+    def __init__(self, *, classes: int, class_width: int, patch: int, d: int):
+        super().__init__()
+        self.embedding = nn.Embedding(classes, class_width)
+        nn.init.trunc_normal_(self.embedding.weight, std=0.02)
+        self.pixels = ImageAdapter(channels=class_width, patch=patch, d=d)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return tokens (B, n, d) of a class map (B, s, s)."""
+        last = self.embedding.num_embeddings - 1
+        labelled = (ids >= 0) & (ids <= last)
+        embedded = self.embedding(ids.clamp(0, last)) * labelled[..., None]
+        return self.pixels(embedded.permute(0, 3, 1, 2))
+
+
+class TextAdapter(nn.Module):
+    """Word-piece table and learned positions; the table also reads out the text decoder."""
+
+    def __init__(self, *, vocabulary: int, length: int, d: int):
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, d)
+        self.positions = no_decay(torch.randn(length, d) * 0.02)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return tokens (B, T, d) of word pieces (B, T) int64."""
+        return self.table(ids)
+
+
+def build_adapters(config: M3ETConfig) -> nn.ModuleDict:
+    """Return one adapter per modality of the config."""
+    made = {
+        'rgb': lambda: _image_adapter(config, channels=3, width=config.adapter_width),
+        'depth': lambda: _image_adapter(config, channels=1, width=config.adapter_width // 2),
+        'semseg': lambda: SemsegAdapter(
+            classes=config.classes, class_width=config.class_width, patch=config.semseg_patch, d=config.d
+        ),
+        'text': lambda: TextAdapter(vocabulary=config.vocabulary, length=config.text_length, d=config.d),
+    }
+    return nn.ModuleDict({modality: made[modality]() for modality in config.modalities})
+
+
+def _image_adapter(config: M3ETConfig, *, channels: int, width: int) -> nn.Module:
+    if not width:
+        return ImageAdapter(channels=channels, patch=config.patch, d=config.d)
+    return DeepImageAdapter(channels=channels, patch=config.patch, d=config.d, width=width)
+
+
+def check_inputs(inputs: dict[str, Tensor], config: M3ETConfig) -> None:
+    """Refuse inputs that the config cannot take.
+
+    Raises:
+        ValueError: an unknown key, nothing at all, or a shape or type other than the config's; the message names it.
+    """
+    unknown = sorted(set(inputs) - set(config.modalities) - {'text_mask'})
+    if unknown:
+        raise ValueError(f'input {unknown[0]!r} is unknown; {config.name} takes {", ".join(config.modalities)}')
+    present = [m for m in config.modalities if m in inputs]
+    if not present:
+        raise ValueError(f'no modality is present; give at least one of {", ".join(config.modalities)}')
+    S, s, batch = config.image_size, config.semseg_size, inputs[present[0]].shape[0]
+    shapes = {'rgb': (batch, 3, S, S), 'depth': (batch, 1, S, S), 'semseg': (batch, s, s)}
+    if 'text' in inputs:
+        _check_text(inputs, config, batch)
+    for name in set(present) & set(shapes):
+        if tuple(inputs[name].shape) != shapes[name]:
+            raise ValueError(f'{name} is {tuple(inputs[name].shape)}; give {shapes[name]}')
+    for name in set(present) & {'semseg', 'text'}:
+        if inputs[name].dtype != torch.int64:
+            raise ValueError(f'{name} is {inputs[name].dtype}; give int64 ids')
+
+
+def _check_text(inputs: dict[str, Tensor], config: M3ETConfig, batch: int) -> None:
+    text, mask = inputs['text'], inputs.get('text_mask')
+    if text.dim() != 2 or text.shape[0] != batch or not 1 <= text.shape[1] <= config.text_length:
+        raise ValueError(f'text is {tuple(text.shape)}; give ({batch}, 1 to {config.text_length}) word pieces')
+    if mask is not None and (mask.shape != text.shape or mask.dtype != torch.bool):
+        raise ValueError(f'text_mask is {mask.dtype} {tuple(mask.shape)}; give bool {tuple(text.shape)}')
+
+
+# MERGED m3et_ros/models/positions: Fixed two-dimensional sine-cosine positions (MultiMAE, MAE; papers.md, sections 1 and 2.3).
+def sincos_2d(rows: int, columns: int, d: int) -> Tensor:
+    """Return the positions (rows * columns, d) of a raster-ordered grid, float32, each entry in [-1, 1].
+
+    The first half of a vector tells the column, the second half the row; each is d/4 sines beside d/4 cosines of
+    wavelengths from 2 pi to 20,000 pi.
+
+    Raises:
+        ValueError: d is not a multiple of 4.
+    """
+    if d % 4:
+        raise ValueError(f'd is {d}; give a multiple of 4')
+    frequencies = 10000.0 ** -(torch.arange(d // 4, dtype=torch.float64) / (d // 4))
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing='ij')
+    angles = torch.stack([column.flatten(), row.flatten()], 1)[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1).float()

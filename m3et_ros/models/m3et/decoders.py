@@ -1,0 +1,105 @@
+"""Task decoders and the answer head (papers.md, sections 2.3 step 6 and 2.5).
+
+Symbols: B batch, n queries, L context tokens, d encoder width, d' decoder width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from m3et_ros.layers.attention import EPS, GatedCrossAttention, SemanticGate, TransformerBlock
+from m3et_ros.layers.mamba import no_decay
+from m3et_ros.models.m3et.config import M3ETConfig
+
+
+class Decoder(nn.Module):
+    """Gated cross-attention from own tokens to the encoder's, Transformer blocks, one linear output.
+
+    One instance serves one task; the text instance puts out vectors of width d for the tied word table.
+    """
+
+    def __init__(self, *, config: M3ETConfig, outputs: int):
+        super().__init__()
+        width = config.d_decoder
+        self.mask_token = no_decay(torch.randn(config.d) * 0.02)
+        self.attention = GatedCrossAttention(
+            d_context=config.d,
+            d=width,
+            heads=config.decoder_heads,
+            semantic_bias=config.semantic_bias,
+            gate=config.gate,
+            cross_attention=config.cross_attention,
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(d=width, heads=config.decoder_heads) for _ in range(config.decoder_blocks)
+        )
+        self.norm = nn.LayerNorm(width, eps=EPS)
+        self.output = nn.Linear(width, outputs)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def queries(self, tokens: Tensor | None, visible: Tensor | None, positions: Tensor) -> Tensor:
+        """Return queries (B, n, d) or, of a wholly absent modality, (1, n, d).
+
+        Args:
+            tokens: bare tokens of the task's own modality (B, n, d); None where it is absent.
+            visible: (B, n) bool, True where the encoder saw the token; elsewhere the mask token stands.
+            positions: (n, d).
+        """
+        if tokens is None:
+            return (self.mask_token + positions)[None]
+        return torch.where(visible[..., None], tokens, self.mask_token.to(tokens.dtype)) + positions
+
+    def forward(
+        self,
+        queries: Tensor,
+        context: Tensor,
+        *,
+        summary: Tensor,
+        gate: SemanticGate | None,
+        context_mask: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Decode.
+
+        Args:
+            queries: (B, n, d).
+            context: encoder output (B, L, d).
+            summary: what the text means, (B, d).
+            gate: the semantic gate that all decoders share; None in the ablation without it.
+            context_mask: (B, L) bool, False for pads.
+            query_mask: (B, n) bool, False for pads.
+            causal: a query sees no later query.
+
+        Returns:
+            (B, n, outputs).
+        """
+        y = self.attention(queries, context, summary, gate=gate, mask=context_mask)
+        for block in self.blocks:
+            y = block(y, mask=query_mask, causal=causal)
+        return self.output(self.norm(y))
+
+
+class AnswerHead(nn.Module):
+    """Scores of candidate answers from the global token: (B, d) -> (B, answers)."""
+
+    def __init__(self, *, d: int, answers: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(d, 2 * d), nn.GELU(), nn.LayerNorm(2 * d, eps=EPS), nn.Linear(2 * d, answers)
+        )
+
+    def forward(self, token: Tensor) -> Tensor:
+        """Return logits (B, answers) of a global token (B, d)."""
+        return self.layers(token)
+
+
+def build_decoders(config: M3ETConfig) -> nn.ModuleDict:
+    """Return one decoder per task of the config."""
+    outputs = {
+        'rgb': 3 * config.patch**2,
+        'depth': config.patch**2,
+        'semseg': config.classes * config.semseg_patch**2,
+        'text': config.d,
+    }
+    return nn.ModuleDict({task: Decoder(config=config, outputs=outputs[task]) for task in config.tasks})

@@ -1,0 +1,87 @@
+"""Named sizes, and how one is built."""
+
+from dataclasses import replace
+
+import torch
+
+from m3et_ros.models.m3et.config import M3ETConfig
+from m3et_ros.models.m3et.model import M3ET
+
+BASE = M3ETConfig(name='base')
+BASE_SSD = replace(BASE, name='base_ssd', mixer='mamba2', mixer_options={'N': 64, 'P': 64})
+# MultiMAE as released has 97,917,072 parameters, so -66.63 % leaves at most 32,674,926 for the same work: the three
+# image adapters, the encoder and the three image decoders. The widest model with heads of 64 and 32 channels, a gate
+# twice as wide as the decoder and the Mamba-2 of base_ssd below that line has d = 704 and d' = 192: 32,495,592.
+COMPACT = replace(BASE_SSD, name='compact', d=704, heads=11, d_decoder=192, decoder_heads=6, d_gate=384)
+# 112 pixels as 14 x 14 patches, the 196 tokens that a modality has at 224 pixels and patch 16: what is small in a
+# kitchen fills a patch, not a corner of one. Four layers, each Mamba before a Transformer block, so that attention
+# compares what a scan has gathered; inner width expand * d = d, for T has the MLP. Classes and answers: the kitchen's.
+KITCHEN = M3ETConfig(
+    name='kitchen',
+    image_size=112,
+    patch=8,
+    d=192,
+    adapter_width=32,
+    schedule='MTMT',
+    stages=2,
+    heads=3,
+    mixer='mamba2',
+    mixer_options={'N': 64, 'P': 64, 'expand': 1},
+    d_decoder=80,
+    decoder_heads=4,
+    d_gate=48,
+    vocabulary=512,
+    classes=47,
+    class_width=16,
+    answers=353,
+    depth_norm='fixed',
+    depth_mean=1.7,
+    depth_std=0.8,
+)
+# What KITCHEN is measured against: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks
+# with plain cross-attention for the same tasks. Equal adapters, heads, data and steps.
+KITCHEN_TWIN = replace(
+    KITCHEN, name='kitchen_twin', schedule='T' * 12, decoder_blocks=2, semantic_bias=False, gate=False
+)
+TINY = M3ETConfig(
+    name='tiny',
+    image_size=32,
+    d=32,
+    heads=2,
+    mixer='mamba2',
+    mixer_options={'N': 8, 'P': 16, 'chunk': 8},
+    d_decoder=16,
+    decoder_heads=2,
+    d_gate=32,
+    vocabulary=64,
+    text_length=12,
+    classes=5,
+    class_width=8,
+    answers=6,
+)
+
+SIZES: dict[str, M3ETConfig] = {
+    config.name: config for config in (BASE, BASE_SSD, COMPACT, KITCHEN, KITCHEN_TWIN, TINY)
+}
+
+
+def build(name_or_config: str | M3ETConfig, *, seed: int = 0, **overrides) -> M3ET:
+    """Build a model with random weights that depend on the seed alone; the global generator stays as it was.
+
+    Args:
+        name_or_config: a name of SIZES, or a config.
+        seed: of the weights.
+        overrides: fields of the config to replace.
+
+    Raises:
+        ValueError: an unknown name, or a field out of range.
+    """
+    config = name_or_config
+    if isinstance(config, str):
+        if config not in SIZES:
+            raise ValueError(f'model size {config!r} is unknown; give one of {", ".join(SIZES)}')
+        config = SIZES[config]
+    config = replace(config, **overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return M3ET(config)

@@ -1,0 +1,208 @@
+"""Language models on the causal hybrid stack: Mamba-2, Phi-2, and what MaTVLM makes of the latter (papers.md 4-6).
+
+Symbols: B batch, L tokens, d width, V vocabulary, H query heads, K key heads; schedule letters see layers.language:
+    M a Mamba-2 mixer, T Phi's parallel block, S the same with attention-shaped Mamba-2.
+x (B, L) int64 word pieces or (B, L, d) vectors -> logits (B, L, V), of which position t speaks of token t + 1.
+States: one a layer; an M or S layer keeps (H, P, N) values a sequence however long it is, a T layer keys and values.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m3et_ros.layers.causal import LETTERS, CausalState, LanguageStack, StackSizes
+from m3et_ros.models.config_checks import check_choice, check_divides, check_number, check_switch, check_whole
+
+RANGES = {
+    'vocabulary': (2, 1_000_000),
+    'd': (1, 65536),
+    'heads': (1, 1024),
+    'kv_heads': (0, 1024),
+    'channels': (0, 4096),
+    'hidden': (1, 262_144),
+    'expand': (1, 16),
+    'N': (1, 4096),
+    'P': (1, 4096),
+    'G': (1, 1024),
+    'd_conv': (1, 64),
+    'chunk': (1, 4096),
+}
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """Sizes and switches of one language model; the defaults are tiny, for tests and robots.
+
+    Raises:
+        ValueError: a field is out of range; the message names field, value and range.
+    """
+
+    # Name under which the model is known.
+    name: str = 'tiny'
+    # Word pieces in the table, those without a meaning included.
+    vocabulary: int = 512
+    # Width.
+    d: int = 64
+    # One letter a layer: M Mamba-2, T parallel block with attention, S parallel block with attention-shaped Mamba-2.
+    schedule: str = 'MMMM'
+    # Query heads of T and S layers; divides d where there are such layers.
+    heads: int = 4
+    # Key heads of T and S layers, a divisor of heads; 0 = heads.
+    kv_heads: int = 0
+    # Rotary channels of a head in T layers, even; 0 = no positions.
+    channels: int = 0
+    # Base of the rotary wavelengths, from 1.001.
+    base: float = 10000.0
+    # Width inside the MLP of T and S layers.
+    hidden: int = 256
+    # Share of a branch's values that T and S layers drop in training, from 0 to 0.99.
+    dropout: float = 0.0
+    # Inner width of M layers as a multiple of d.
+    expand: int = 2
+    # States of a channel in M layers.
+    N: int = 16
+    # Channels of a head in M layers; divides expand * d where there are such layers.
+    P: int = 16
+    # Groups of heads that share B and C in M layers; divides their heads, expand * d / P.
+    G: int = 1
+    # Length of the causal convolutions.
+    d_conv: int = 4
+    # Longest chunk of a scan, tokens.
+    chunk: int = 64
+    # Norm before the head: 'rms' (Mamba) or 'layer' (Phi).
+    norm: str = 'rms'
+    # Added to variances by every norm, from 1e-12 to 0.1.
+    eps: float = 1e-5
+    # True reads words with the very table that writes them.
+    tied: bool = True
+    # True gives the head a bias.
+    head_bias: bool = False
+
+    def __post_init__(self):
+        check_whole(self, RANGES)
+        check_number(self, {'base': (1.001, 1e12), 'dropout': (0, 0.99), 'eps': (1e-12, 0.1)})
+        check_choice(self, {'norm': ('rms', 'layer')})
+        check_switch(self, 'tied', 'head_bias')
+        letters = self.schedule
+        if not isinstance(letters, str) or not 1 <= len(letters) <= 1024 or set(letters) - set(LETTERS):
+            raise ValueError(f'schedule is {letters!r}; give 1 to 1024 letters out of {", ".join(LETTERS)}')
+        self._check_divisions()
+
+    def _check_divisions(self):
+        if set('TS') & set(self.schedule):
+            check_divides(self, 'heads', self.d, 'd')
+            check_divides(self, 'kv_heads', self.heads, 'heads', value=self.kv_heads or self.heads)
+            if self.channels % 2 or self.channels > self.d // self.heads:
+                raise ValueError(
+                    f'channels is {self.channels}; give an even number up to the {self.d // self.heads} '
+                    'channels of a head'
+                )
+        if 'M' in self.schedule:
+            check_divides(self, 'P', self.expand * self.d, 'expand * d')
+            check_divides(self, 'G', self.expand * self.d // self.P, 'the heads of M layers')
+
+    @property
+    def sizes(self) -> StackSizes:
+        """What the layers need to know."""
+        values = {f.name: getattr(self, f.name) for f in fields(StackSizes)}
+        return StackSizes(**values | {'kv_heads': self.kv_heads or self.heads})
+
+
+class LanguageOutput(NamedTuple):
+    """What a language model says of a sequence.
+
+    logits: (B, L, V), or of the last positions asked for.
+    states: one a layer, with the sequence in them; None where they were not asked for.
+    hidden: outputs (B, L, d) of the layers asked for, by index.
+    """
+
+    logits: Tensor
+    states: tuple[CausalState, ...] | None
+    hidden: dict[int, Tensor]
+
+
+class LanguageModel(nn.Module):
+    """Word table, layers, norm and head of one config."""
+
+    def __init__(self, config: LanguageConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.d)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = LanguageStack(config.schedule, config.sizes)
+        self.norm = (nn.RMSNorm if config.norm == 'rms' else nn.LayerNorm)(config.d, eps=config.eps)
+        self.head = None if config.tied else nn.Linear(config.d, config.vocabulary, bias=False)
+        self.head_bias = nn.Parameter(torch.zeros(config.vocabulary)) if config.head_bias else None
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        states: Sequence[CausalState] | None = None,
+        return_states: bool = False,
+        keep: Collection[int] = (),
+        last: int | None = None,
+    ) -> LanguageOutput:
+        """Read a sequence, or its next part.
+
+        Args:
+            x: (B, L) int64 word pieces, or (B, L, d) vectors, L >= 1.
+            mask: (B, L) bool, False for pads, which belong in front of what they fill up.
+            states: of the tokens before x; None = nothing went before.
+            return_states: also return the states with x in them.
+            keep: indices of layers whose outputs are wanted.
+            last: logits of only so many positions at the end; None = of all.
+
+        Raises:
+            ValueError: an empty sequence, or word pieces that the table does not hold.
+        """
+        x, states, hidden = self.layers(self.embed(x), mask=mask, states=states, return_states=return_states, keep=keep)
+        return LanguageOutput(self.logits(x if last is None else x[:, -last:]), states, hidden)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Vectors (B, L, d) of word pieces (B, L); vectors stay what they are. Raises as forward."""
+        if not x.shape[1]:
+            raise ValueError('the prompt is empty; give at least one token')
+        if x.is_floating_point():
+            if x.dim() != 3 or x.shape[2] != self.config.d:
+                raise ValueError(f'the vectors are {tuple(x.shape)}; give (batch, tokens, {self.config.d})')
+            return x
+        # A compiler must not trace the comparison, and there is nothing to compare without values.
+        traced = torch.compiler.is_compiling() or x.is_meta
+        if not traced and (int(x.min()) < 0 or int(x.max()) >= self.config.vocabulary):
+            raise ValueError(
+                f'the word pieces run from {int(x.min())} to {int(x.max())}; give 0 to '
+                f'{self.config.vocabulary - 1}, which the table holds'
+            )
+        return self.embedding(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores (..., V) of the next word piece from layer outputs (..., d)."""
+        return F.linear(self.norm(x), self.embedding.weight if self.head is None else self.head.weight, self.head_bias)
+
+
+# state-spaces/mamba2-2.7b; its 50,277 word pieces are filled up to a multiple of 16.
+MAMBA2_2B7 = LanguageConfig(name='mamba2_2.7b', vocabulary=50288, d=2560, schedule='M' * 64, N=128, P=64, chunk=256)
+# microsoft/phi-2.
+PHI2 = LanguageConfig(
+    name='phi2',
+    vocabulary=51200,
+    d=2560,
+    schedule='T' * 32,
+    heads=32,
+    channels=32,
+    hidden=10240,
+    dropout=0.1,
+    norm='layer',
+    tied=False,
+    head_bias=True,
+)
+TINY_MAMBA = LanguageConfig(name='tiny_mamba')
+TINY_PHI = LanguageConfig(name='tiny_phi', schedule='TTTT', channels=8, norm='layer', tied=False, head_bias=True)
+
+LANGUAGE_SIZES: dict[str, LanguageConfig] = {config.name: config for config in (MAMBA2_2B7, PHI2, TINY_MAMBA, TINY_PHI)}

@@ -1,0 +1,225 @@
+"""The generative family at kitchen scale: what M3ET sees becomes visual tokens, and three variants read them.
+
+    ml_mamba  Mamba-2 layers behind a connector that scans the image            (papers.md, section 4)
+    emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (papers.md, section 5)
+    matvlm    Phi's blocks, some of them with Mamba-2 in the place of attention (papers.md, section 6)
+
+Symbols: B batch, Q texts an image, g side of M3ET's patch grid, n = rows * cols visual tokens, T word pieces,
+    V vocabulary, d_vision = 2 d of M3ET: colour and depth of a patch side by side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m3et_ros.layers.causal import repeated
+from m3et_ros.models.config_checks import check_choice
+from m3et_ros.models.m3et.config import M3ETConfig
+from m3et_ros.models.m3et.encoding import Sight
+from m3et_ros.models.vlm.connectors import ConnectorConfig
+from m3et_ros.models.vlm.emma import EMMA, EMMAConfig
+from m3et_ros.models.vlm.emma_alignment import AlignmentConfig
+from m3et_ros.models.vlm.language_model import LanguageConfig
+from m3et_ros.models.vlm.matvlm import MaTVLM, replaced, spread
+from m3et_ros.models.vlm.ml_mamba import MLMamba
+from m3et_ros.models.vlm.model import VisualLanguageConfig, VisualLanguageModel, VisualOutput
+
+VARIANTS: dict[str, type[VisualLanguageModel]] = {'ml_mamba': MLMamba, 'emma': EMMA, 'matvlm': MaTVLM}
+SIGHTS = ('rgb', 'depth')
+"""Modalities whose tokens stand side by side in a visual token; one that is missing is all zeros."""
+
+SIDE, TAPS = 9, 4
+"""Visual tokens of a side, a multiple of 3 for EMMA; and how many language layers EMMA reads."""
+
+PIXELS = 12
+"""Side of the square of pixels that EMMA's head predicts for each visual token; images are scaled to fit."""
+
+
+@dataclass(frozen=True)
+class TalkConfig:
+    """A variant and its sizes, as a checkpoint knows them; the training head of EMMA is no part of it.
+
+    Raises:
+        ValueError: an unknown variant, or sizes that do not fit each other.
+    """
+
+    # One of VARIANTS.
+    variant: str
+    # Connector and language model.
+    model: VisualLanguageConfig
+
+    def __post_init__(self):
+        check_choice(self, {'variant': tuple(VARIANTS)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as JSON holds it."""
+        return {
+            'variant': self.variant,
+            'connector': asdict(self.model.connector),
+            'language': asdict(self.model.language),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'TalkConfig':
+        """Rebuild what to_dict gave.
+
+        Raises:
+            ValueError: an unknown or missing key, or a value out of range; the message names it.
+        """
+        wanted = {'variant', 'connector', 'language'}
+        if set(values) != wanted:
+            odd = sorted(set(values) ^ wanted)[0]
+            raise ValueError(
+                f'a config of a talking model has {", ".join(sorted(wanted))}, and {odd!r} is missing or too much'
+            )
+        parts = {
+            name: _rebuilt(kind, values[name])
+            for name, kind in (('connector', ConnectorConfig), ('language', LanguageConfig))
+        }
+        return cls(values['variant'], VisualLanguageConfig(**parts))
+
+    def build(self) -> VisualLanguageModel:
+        """The model with random weights, as it is at inference."""
+        if self.variant == 'emma':
+            return EMMA(emma_config(self.model), training_head=False)
+        return VARIANTS[self.variant](self.model)
+
+
+def kitchen_config(
+    variant: str,
+    *,
+    d_vision: int,
+    vocabulary: int,
+    d: int = 256,
+    layers: int = 4,
+    side: int = SIDE,
+    connector: str | None = None,
+    scan: str = 'bidirectional',
+    share: float = 0.0,
+) -> TalkConfig:
+    """Sizes for the simulated kitchen.
+
+    Args:
+        variant: one of VARIANTS.
+        d_vision: width of the visual tokens.
+        vocabulary: word pieces.
+        d: width of the language model, a multiple of 64.
+        layers: of the language model.
+        side: visual tokens of a side.
+        connector: one of connectors.KINDS; None is that of the paper.
+        scan: of the connectors 'basic' and 'advanced'.
+        share: of the attention layers of matvlm that are replaced; 0 is the teacher.
+
+    Raises:
+        ValueError: sizes that do not fit each other.
+    """
+    own = {'ml_mamba': 'advanced', 'emma': 'mlp', 'matvlm': 'short'}
+    bridge = ConnectorConfig(
+        kind=connector or own.get(variant, 'mlp'), d_vision=d_vision, d=d, rows=side, cols=side, scan=scan, N=16, P=64
+    )
+    if variant == 'matvlm':
+        language = LanguageConfig(
+            name='kitchen_phi',
+            vocabulary=vocabulary,
+            d=d,
+            schedule='T' * layers,
+            heads=d // 64,
+            channels=32,
+            hidden=4 * d,
+            norm='layer',
+        )
+        language = replaced(language, spread(layers, share)) if share else language
+    else:
+        language = LanguageConfig(name='kitchen_mamba', vocabulary=vocabulary, d=d, schedule='M' * layers, N=32, P=64)
+    return TalkConfig(variant, VisualLanguageConfig(bridge, language))
+
+
+def emma_config(model: VisualLanguageConfig, *, fusion: bool = True) -> EMMAConfig:
+    """EMMA's training head for a model: pixels from the last layers, or from the last alone without `fusion`."""
+    last = len(model.language.schedule)
+    taps = tuple(range(max(0, last - TAPS), last)) if fusion else (last - 1,)
+    connector = model.connector
+    segment = 27 if connector.tokens % 27 == 0 else 9
+    return EMMAConfig(
+        model,
+        AlignmentConfig(
+            rows=connector.rows,
+            cols=connector.cols,
+            d=connector.d,
+            taps=taps,
+            heads=max(1, connector.d // 64),
+            segment=segment,
+            target='pixels',
+            d_target=3 * PIXELS**2,
+            patch=PIXELS,
+            N=16,
+            P=min(64, 2 * connector.d),
+        ),
+    )
+
+
+def vision_width(config: M3ETConfig) -> int:
+    """Width of the visual tokens of an M3ET."""
+    return len(SIGHTS) * config.d
+
+
+def visual_tokens(sight: Sight, config: M3ETConfig, *, rows: int, cols: int) -> Tensor:
+    """What M3ET sees as visual tokens (B, rows * cols, d_vision) in raster order: patches averaged over areas.
+
+    Args:
+        sight: of an encoder that saw whole images.
+        config: of that M3ET.
+        rows, cols: of the grid of visual tokens.
+    """
+    last, parts = sight.stages[-1], []
+    seen = dict(zip(sight.tokens, last.split([tokens.shape[1] for tokens in sight.tokens.values()], 1)))
+    for name in SIGHTS:
+        if name not in seen:
+            parts.append(last.new_zeros(len(last), rows * cols, config.d))
+            continue
+        grid = seen[name].transpose(1, 2).unflatten(2, (config.grid, config.grid))
+        parts.append(F.adaptive_avg_pool2d(grid, (rows, cols)).flatten(2).transpose(1, 2))
+    return torch.cat(parts, 2)
+
+
+def read_texts(
+    model: VisualLanguageModel, features: Tensor, ids: Tensor, *, keep: tuple[int, ...] = ()
+) -> VisualOutput:
+    """Read Q texts behind each image under teacher forcing; the image is read once.
+
+    Args:
+        model: any variant.
+        features: visual tokens (B, n, d_vision).
+        ids: word pieces (B * Q, T) int64, those of the first image first; pads stand at the end.
+        keep: indices of language layers whose outputs at the visual tokens are wanted.
+
+    Returns:
+        Logits (B * Q, T, V), of which position t speaks of word t + 1, and hidden outputs (B, n, d).
+    """
+    words = model.language.embed(ids)
+    seen, states, hidden = model.language.layers(
+        model.connector(features).to(words.dtype), return_states=True, keep=keep
+    )
+    each = len(ids) // len(features)
+    x, _, _ = model.language.layers(words, states=[repeated(state, each) for state in states])
+    return VisualOutput(model.language.logits(x), hidden)
+
+
+def trainable(model: nn.Module, *, language: bool) -> nn.Module:
+    """Let the connector learn, and the language model only where it is to; returns the model."""
+    model.requires_grad_(True)
+    model.language.requires_grad_(language)
+    return model
+
+
+def _rebuilt(kind: type, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f'{kind.__name__} is {values!r}; give its fields')
+    unknown = sorted(set(values) - {f.name for f in fields(kind)})
+    if unknown:
+        raise ValueError(f'{kind.__name__} has no field {unknown[0]!r}')
+    return kind(**values)

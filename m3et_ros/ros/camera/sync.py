@@ -1,0 +1,238 @@
+"""Pairs colour with depth by stamp, within bounds, without rclpy and without callbacks.
+
+message_filters' synchroniser calls the user under its lock and never says what it dropped. This one hands a pair back
+to whoever fed it, waits for a bounded time, keeps a bounded number of frames and counts every frame it drops.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, NamedTuple
+
+from m3et_ros.data.errors import InputError
+
+STALLS = ('leave_out', 'wait', 'reuse')
+NANOSECONDS = 1_000_000_000
+
+
+class Pair(NamedTuple):
+    """One look of the camera."""
+
+    # Stamp of the colour image in nanoseconds.
+    stamp_ns: int
+    # What was given to add_rgb.
+    rgb: Any
+    # What was given to add_depth, or None when colour passes alone.
+    depth: Any = None
+    # Stamp of the depth image in nanoseconds, or None.
+    depth_stamp_ns: int | None = None
+    # Why a depth image that was there has been left out, or None.
+    error: InputError | None = None
+
+
+class _Waiting(NamedTuple):
+    stamp_ns: int
+    image: Any
+    arrival_s: float
+
+
+class Synchroniser:
+    """Pairs the nearest stamps within slop_s; of several finished pairs the newest wins.
+
+    Colour passes alone at once until the first depth image comes, and again once depth has stalled. What happens to the
+    colour image that notices the stall is the policy: 'leave_out' lets it pass alone, 'reuse' pairs it with the last
+    depth image whatever its age, 'wait' holds it until its depth comes or a newer pair supersedes it.
+
+    `counts` tells what was dropped and why: rgb_superseded (a newer colour image went first), rgb_duplicate and
+    depth_duplicate (same stamp again), depth_unmatched (no colour image within slop), depth_stalled (colour waited in
+    vain), depth_reused, depth_size (refused), stamp_back (time went back, all waiting frames forgotten) and stamp_zero
+    (frames without a stamp; they are taken, and match each other).
+    """
+
+    def __init__(
+        self,
+        *,
+        slop_s: float = 0.02,
+        depth_wait_s: float = 0.1,
+        stall: str = 'leave_out',
+        queue: int = 8,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Start empty.
+
+        Args:
+            slop_s: largest difference of stamps within a pair, seconds, at least 0.
+            depth_wait_s: longest wait of a colour image for its depth, seconds on `clock`, at least 0.
+            stall: one of STALLS.
+            queue: how many images of each kind may wait, at least 1.
+            clock: seconds that never go back.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        if stall not in STALLS:
+            raise ValueError(f'stall is {stall!r}; give one of {", ".join(STALLS)}')
+        if slop_s < 0 or depth_wait_s < 0 or queue < 1:
+            raise ValueError(f'slop_s {slop_s}, depth_wait_s {depth_wait_s}, queue {queue}; give at least 0, 0 and 1')
+        self._slop_ns = round(slop_s * NANOSECONDS)
+        self._depth_wait_s = depth_wait_s
+        self._stall = stall
+        self._queue = queue
+        self._clock = clock
+        self._lock = Lock()
+        self._counts: Counter[str] = Counter()
+        self._depth_seen = False
+        self._reset()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Frames dropped or remarked on, by reason."""
+        with self._lock:
+            return {reason: count for reason, count in self._counts.items() if count}
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many colour and depth images wait, each at most `queue`; beside them only the last depth is held."""
+        with self._lock:
+            return len(self._rgbs), len(self._depths)
+
+    def add_rgb(self, stamp_ns: int, rgb: Any) -> Pair | None:
+        """Feed a colour image: an array (H, W, 3), or anything that the caller decodes later.
+
+        Returns:
+            The newest finished pair, if this image finished one.
+        """
+        with self._lock:
+            if self._admit('rgb', stamp_ns):
+                if len(self._rgbs) == self._queue:
+                    self._rgbs.popleft()
+                    self._counts['rgb_superseded'] += 1
+                self._rgbs.append(_Waiting(stamp_ns, rgb, self._clock()))
+            return self._finished()
+
+    def add_depth(self, stamp_ns: int, depth: Any) -> Pair | None:
+        """Feed a depth image: an array (H, W), or anything that the caller decodes later.
+
+        Returns:
+            The newest finished pair, if this image finished one.
+        """
+        with self._lock:
+            if self._admit('depth', stamp_ns):
+                if len(self._depths) == self._queue:
+                    self._depths.popleft()
+                    self._counts['depth_unmatched'] += 1
+                if self._last_depth is not None:
+                    self._period_ns = stamp_ns - self._last_depth.stamp_ns
+                self._last_depth = _Waiting(stamp_ns, depth, self._clock())
+                self._depths.append(self._last_depth)
+                self._depth_seen, self._stalled = True, False
+            return self._finished()
+
+    def poll(self) -> Pair | None:
+        """The colour image that has waited for its depth long enough, if any; call it some 50 times a second."""
+        with self._lock:
+            return self._finished()
+
+    def _reset(self) -> None:
+        self._rgbs: deque[_Waiting] = deque()
+        self._depths: deque[_Waiting] = deque()
+        self._last_stamp: dict[str, int] = {'rgb': 0, 'depth': 0}
+        self._last_depth: _Waiting | None = None
+        self._period_ns = 0
+        self._stalled = False
+
+    def _admit(self, kind: str, stamp_ns: int) -> bool:
+        """Whether to take an image; notices stamps that are missing, repeated or gone back."""
+        last = self._last_stamp[kind]
+        if stamp_ns == 0:
+            self._counts['stamp_zero'] += 1
+        elif stamp_ns == last:
+            self._counts[f'{kind}_duplicate'] += 1
+            return False
+        elif stamp_ns < last:
+            self._counts['stamp_back'] += 1
+            self._counts['rgb_superseded'] += len(self._rgbs)
+            self._counts['depth_unmatched'] += len(self._depths)
+            # The other stream will go back too; forgetting its last stamp keeps that from counting twice.
+            self._reset()
+        self._last_stamp[kind] = stamp_ns or self._last_stamp[kind]
+        return True
+
+    def _finished(self) -> Pair | None:
+        """Take the newest colour image whose case is decided; those before it are superseded."""
+        for index in range(len(self._rgbs) - 1, -1, -1):
+            pair = self._decide(self._rgbs[index])
+            if pair is not None:
+                for _ in range(index + 1):
+                    self._rgbs.popleft()
+                self._counts['rgb_superseded'] += index
+                return pair
+        return None
+
+    def _decide(self, rgb: _Waiting) -> Pair | None:
+        candidate = self._nearest(rgb.stamp_ns)
+        overdue = self._stalled or self._clock() - rgb.arrival_s >= self._depth_wait_s
+        if candidate is not None and (overdue or self._final(rgb, candidate)):
+            return self._pair(rgb, candidate)
+        if not self._depth_seen:
+            return Pair(rgb.stamp_ns, rgb.image)
+        if not overdue or self._stall == 'wait':
+            return None
+        self._stalled = True
+        self._counts['depth_stalled'] += 1
+        if self._stall == 'reuse' and self._last_depth is not None:
+            self._counts['depth_reused'] += 1
+            return _joined(rgb, self._last_depth, self._counts)
+        return Pair(rgb.stamp_ns, rgb.image)
+
+    def _nearest(self, stamp_ns: int) -> _Waiting | None:
+        # The newest first, so that of images without a stamp the newest wins.
+        near = min(reversed(self._depths), key=lambda d: abs(d.stamp_ns - stamp_ns), default=None)
+        return near if near is not None and abs(near.stamp_ns - stamp_ns) <= self._slop_ns else None
+
+    def _final(self, rgb: _Waiting, depth: _Waiting) -> bool:
+        """Whether no depth image to come can be nearer: stamps only grow, by about one period at a time."""
+        lag = rgb.stamp_ns - depth.stamp_ns
+        return lag <= 0 or depth is not self._depths[-1] or 2 * lag <= self._period_ns
+
+    def _pair(self, rgb: _Waiting, depth: _Waiting) -> Pair:
+        while self._depths.popleft() is not depth:
+            self._counts['depth_unmatched'] += 1
+        return _joined(rgb, depth, self._counts)
+
+
+def _joined(rgb: _Waiting, depth: _Waiting, counts: Counter[str]) -> Pair:
+    try:
+        require_same_size(rgb.image, depth.image)
+    except InputError as error:
+        counts[error.reason] += 1
+        return Pair(rgb.stamp_ns, rgb.image, error=error)
+    return Pair(rgb.stamp_ns, rgb.image, depth.image, depth.stamp_ns)
+
+
+def require_same_size(rgb: Any, depth: Any) -> None:
+    """Refuse depth that is not registered to colour.
+
+    Args:
+        rgb: array (H, W, 3) or a message with height and width; anything without a size passes.
+        depth: array (H, W) or a message with height and width; likewise.
+
+    Raises:
+        InputError: depth_size.
+    """
+    sizes = _size(rgb), _size(depth)
+    if None not in sizes and sizes[0] != sizes[1]:
+        (height, width), (depth_height, depth_width) = sizes
+        raise InputError(
+            'depth_size',
+            f'depth is {depth_width}x{depth_height} but colour is {width}x{height}, so '
+            'their pixels do not match; start the camera with aligned depth (realsense2_camera: launch '
+            'argument align_depth.enable:=true, topic aligned_depth_to_color/image_raw)',
+        )
+
+
+def _size(image: Any) -> tuple[int, int] | None:
+    if hasattr(image, 'shape'):
+        return tuple(image.shape[:2])
+    return (image.height, image.width) if hasattr(image, 'height') else None

@@ -1,0 +1,1 @@
+"""The recipe of the episode memory: percepts first, then answers."""

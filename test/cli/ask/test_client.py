@@ -1,0 +1,84 @@
+"""The client against servers that are slow on purpose; the model node itself is asked in test_ask_robot.py."""
+
+import threading
+import time
+
+import pytest
+import rclpy
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.executors import MultiThreadedExecutor
+
+from m3et_ros.action import AskQuestion as AskStreaming
+from m3et_ros.cli.ask.client import ask_streaming, ask_together, client
+from m3et_ros.cli.output import Refused
+from m3et_ros.srv import AskQuestion
+
+
+class SlowServer:
+    """Writes one token and then goes on until the goal is cancelled; its service is never served."""
+
+    def __init__(self):
+        self.cancelled = threading.Event()
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('model', namespace='/slow', context=self.context)
+        self.deaf = rclpy.create_node('model', namespace='/deaf', context=self.context)
+        self.deaf.create_service(AskQuestion, '~/ask', lambda request, response: response)
+        self.server = ActionServer(
+            self.node, AskStreaming, '~/ask_streaming', self.execute, cancel_callback=lambda _: CancelResponse.ACCEPT
+        )
+        self.executor = MultiThreadedExecutor(2, context=self.context)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.spin)
+        self.thread.start()
+
+    def spin(self):
+        while self.context.ok():
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def execute(self, goal):
+        goal.publish_feedback(AskStreaming.Feedback(token='well', text='well'))
+        deadline = time.monotonic() + 30
+        while not goal.is_cancel_requested and time.monotonic() < deadline:
+            time.sleep(0.01)
+        goal.canceled()
+        self.cancelled.set()
+        return AskStreaming.Result(message='too late')
+
+    def close(self):
+        rclpy.shutdown(context=self.context)
+        self.thread.join(10)
+        self.executor.shutdown(timeout_sec=1)
+        self.server.destroy()
+        self.node.destroy_node()
+        self.deaf.destroy_node()
+
+
+@pytest.fixture
+def slow():
+    server = SlowServer()
+    yield server
+    server.close()
+
+
+def test_a_signal_takes_the_question_back(slow):
+    stopped, pieces = threading.Event(), []
+
+    def piece(token):
+        pieces.append(token)
+        stopped.set()
+
+    with client(stopped) as node, pytest.raises(Refused, match='The question was cancelled'):
+        ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 30, piece)
+    assert pieces == ['well'] and slow.cancelled.wait(10) and stopped.is_set()
+
+
+def test_an_answer_that_takes_too_long_is_given_up(slow):
+    names = ('/deaf/model/ask', '/slow/model/ask_streaming/_action/send_goal')
+    with client(threading.Event()) as node:
+        assert node.wait(lambda: all(map(node.count_services, names)), 20)
+        with pytest.raises(Refused, match='did not answer within 3 s; give it more with --timeout'):
+            ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 3, print)
+        with pytest.raises(Refused, match='did not answer within 3 s'):
+            ask_together(node, '/deaf', [('What?', 'frame')], 3)
+    assert slow.cancelled.wait(10)

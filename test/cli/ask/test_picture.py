@@ -1,0 +1,97 @@
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from m3et_ros.cli.ask.picture import read_depth, read_frame
+from m3et_ros.cli.output import Refused
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A colour PNG and depth of the same picture in both forms, 6 wide and 4 high."""
+    depth = np.full((4, 6), 1.25)
+    depth[0, 0] = np.nan
+    stored = np.nan_to_num(depth * 1000).astype(np.uint16)
+    stored[0, 1] = 65535
+    cv2.imwrite(str(tmp_path / 'rgb.png'), np.full((4, 6, 3), (0, 0, 255), np.uint8))
+    cv2.imwrite(str(tmp_path / 'depth.png'), stored)
+    np.save(tmp_path / 'depth.npy', depth)
+    return tmp_path
+
+
+def test_a_picture_and_its_depth(files):
+    frame = read_frame(files / 'rgb.png', files / 'depth.png')
+    assert (frame.rgb == (255, 0, 0)).all()
+    assert np.isnan(frame.depth[0, :2]).all() and (frame.depth[1:] == np.float32(1.25)).all()
+    assert np.isnan(read_depth(files / 'depth.npy')).sum() == 1
+
+
+def test_answer_about_files_without_ros(files):
+    code = (
+        'import sys; from m3et_ros.cli.main import main; code = main(sys.argv[1:]);'
+        'assert not {"rclpy", "sensor_msgs"} & set(sys.modules); sys.exit(code)'
+    )
+    result = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            code,
+            'ask',
+            'What is in the hand?',
+            '--image',
+            files / 'rgb.png',
+            '--depth',
+            files / 'depth.npy',
+            '--model',
+            'tiny',
+            '--top-k',
+            '3',
+            '--json',
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer['text'] == answer['alternatives'][0]['label'] and len(answer['alternatives']) == 3
+    assert answer['model_id'] == 'tiny-random-0' and answer['age_s'] is None and answer['frames_used'] == 1
+    assert 'random' in result.stderr
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('image', 'depth', 'words'),
+    [
+        ('none.png', None, 'cannot be read'),
+        ('text.png', None, 'damaged'),
+        ('empty.png', None, 'damaged'),
+        ('rgb.png', 'rgb.png', '16-bit PNG'),
+        ('rgb.png', 'wide.npy', '7x4'),
+        ('rgb.png', 'whole.npy', 'int64'),
+        ('rgb.png', 'text.npy', 'NumPy'),
+        ('rgb.png', 'none.npy', 'NumPy'),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(files, image, depth, words):
+    for name in ('text.png', 'text.npy'):
+        write(files / name, b'no picture at all')
+    write(files / 'empty.png', b'')
+    np.save(files / 'wide.npy', np.ones((4, 7)))
+    np.save(files / 'whole.npy', np.ones((4, 6), int))
+    with pytest.raises(Refused, match=words):
+        read_frame(files / image, depth and files / depth)
+
+
+def test_an_array_with_objects_is_not_loaded(files):
+    np.save(files / 'objects.npy', np.array([[{}]]), allow_pickle=True)
+    with pytest.raises(Refused, match='cannot be read'):
+        read_depth(files / 'objects.npy')

@@ -1,0 +1,45 @@
+import cv2
+import numpy as np
+import pytest
+
+from m3et_ros.cli.demo.poster import DPI, UNKNOWN_GREY, WIDTH, Moment, Said, Sheet, draw
+
+
+def moment(depth):
+    shape = depth.shape
+    return Moment(
+        np.full((*shape, 3), 200, np.uint8),
+        depth,
+        np.ones(shape, np.float32),
+        np.zeros((*shape, 3), np.uint8),
+        np.ones(shape, np.uint8),
+        1.5,
+        (Said('What?', 'cup  0.50', 'now: take cup  0.40', 'in truth: take cup'),),
+    )
+
+
+def pixels(path, colour):
+    wanted = [int(colour[i : i + 2], 16) for i in (5, 3, 1)]  # OpenCV has B G R
+    return (cv2.imread(str(path)) == wanted).all(-1).sum()
+
+
+def test_a_picture_with_a_row_per_moment(tmp_path):
+    row = moment(np.linspace(1, 2, 12 * 16, dtype=np.float32).reshape(12, 16))
+    sizes = []
+    for rows in (1, 3):
+        path = tmp_path / 'new' / f'{rows}.png'
+        draw(Sheet('title', 'subtitle', (row,) * rows, {1: ('cup', (1.0, 0.0, 0.0))}), path)
+        sizes.append(cv2.imread(str(path)).shape)
+    assert sizes[0][1] == sizes[1][1] == WIDTH * DPI and sizes[1][0] > 1.9 * sizes[0][0]
+
+
+def test_unknown_depth_is_grey_and_classes_have_their_colour(tmp_path):
+    path = tmp_path / 'sheet.png'
+    draw(Sheet('', '', (moment(np.full((12, 16), np.nan, np.float32)),), {1: ('cup', (1.0, 0.0, 0.0))}), path)
+    assert pixels(path, UNKNOWN_GREY) > 20_000  # a whole picture
+    assert pixels(path, '#ff0000') > 100
+
+
+def test_a_sheet_without_moments_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='no moments'):
+        draw(Sheet('', '', ()), tmp_path / 'sheet.png')

@@ -1,0 +1,111 @@
+"""m3et replay --evaluate: a live robot on a short recording, over DDS."""
+
+import json
+
+import pytest
+
+from m3et_ros.cli.main import main
+from m3et_ros.cli.replay.live_score import _row
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    pytest.importorskip('mujoco')
+    path = tmp_path_factory.mktemp('live') / 'bag'
+    words = ('record', path, '--seed', 20_003, '--frames', 12, '--width', 64, '--height', 48, '--backend', 'raycast')
+    assert main([*map(str, words)]) == 0
+    (path / 'questions.json').write_text(
+        json.dumps(
+            [
+                {
+                    'question': question,
+                    'answer': 'yes',
+                    'category': 'object recognition',
+                    'question_id': str(number),
+                    'episode_history': 'bag',
+                }
+                for number, question in enumerate(('Was there a cup?', 'Was there a pan?'))
+            ]
+        )
+    )
+    return path
+
+
+def test_the_robot_is_played_to_asked_and_scored(bag, m3et_json, tmp_path, below):
+    out = tmp_path / 'out'
+    document = m3et_json(
+        'replay',
+        bag,
+        '--evaluate',
+        '--questions',
+        bag / 'questions.json',
+        '--out',
+        out,
+        '--model',
+        'tiny',
+        '--rates',
+        4,
+        '--namespace',
+        below,
+        timeout=100,
+    )
+    assert json.loads((out / 'live.json').read_text()) == document
+    assert document['images'] == 12 and [row['rate'] for row in document['rates']] == [4]
+    for row in document['rates']:
+        assert 0 < row['served'] <= 12 and row['model'].startswith('tiny') and row['age_s']['p95'] >= 0
+    answers = {answer['question_id']: answer['answer'] for answer in document['answers']}
+    assert len(answers) == 2 and document['metrics']['all']['questions'] == 2
+    assert {row['question_id']: row['answer'] for row in json.loads((out / 'results.json').read_text())} == answers
+
+
+def test_diagnostics_become_a_row():
+    told = {
+        'frames_out': '57',
+        'frames_in': '60',
+        'age_s/p50': '0.05',
+        'age_s/p95': '0.1',
+        'latency_s/p50': '0.03',
+        'dropped/frame_superseded': '3',
+        'model_id': 'kitchen@1',
+        'state': 'active',
+    }
+    row = _row(2.0, 3.14159, 60, told)
+    assert row['served'] == 57 and row['served_share'] == 0.95 and row['dropped'] == {'frame_superseded': 3}
+    assert row['age_s'] == {'p50': 0.05, 'p95': 0.1} and row['seconds'] == 3.14
+
+
+@pytest.mark.parametrize(
+    ('words', 'sentence'),
+    [
+        (('--evaluate',), '--evaluate needs --out'),
+        (('--out', 'x'), 'go with --evaluate'),
+        (('--evaluate', '--out', 'x', '--loop'), 'neither --loop nor --restamp'),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(bag, capsys, words, sentence):
+    assert main(['replay', str(bag), *words]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_questions_about_another_recording_are_refused(bag, tmp_path, capsys):
+    questions = tmp_path / 'other.json'
+    questions.write_text(
+        json.dumps(
+            [
+                {
+                    'question': 'What?',
+                    'answer': 'a cup',
+                    'category': 'object recognition',
+                    'question_id': '1',
+                    'episode_history': 'elsewhere',
+                }
+            ]
+        )
+    )
+    assert main(['replay', str(bag), '--evaluate', '--out', str(tmp_path), '--questions', str(questions)]) == 1
+    assert 'No question is about bag' in capsys.readouterr().err
+
+
+@pytest.fixture
+def below():
+    return '/live_test'

@@ -1,0 +1,29 @@
+"""Serialised messages read without rclpy, and without copying their pixels."""
+
+import numpy as np
+import pytest
+from rclpy.serialization import serialize_message
+from std_msgs.msg import Header
+
+from m3et_ros.data.bags.cdr import from_cdr
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.images.messages import rgb_from_msg
+from m3et_ros.ros.convert import stamp_msg, to_image_msg
+
+RGB = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+IMAGE = serialize_message(to_image_msg(RGB, 'rgb8', Header(stamp=stamp_msg(7_000_000_005), frame_id='eye')))
+
+
+def test_an_image_reads_as_it_was_written_and_shares_its_bytes():
+    image = from_cdr(IMAGE, 'sensor_msgs/msg/Image')
+    assert (image.header.stamp.sec, image.header.stamp.nanosec, image.header.frame_id) == (7, 5, 'eye')
+    pixels = rgb_from_msg(image)
+    np.testing.assert_array_equal(pixels, RGB)
+    assert np.shares_memory(pixels, np.frombuffer(IMAGE, np.uint8))
+
+
+@pytest.mark.parametrize('data', [b'', b'\0\1\0\0', IMAGE[:40], IMAGE[:-20], IMAGE[:4] + b'\xff' * 60])
+def test_damaged_bytes_are_refused_in_a_sentence(data):
+    with pytest.raises(InputError, match='do not read as sensor_msgs/msg/Image') as refused:
+        from_cdr(data, 'sensor_msgs/msg/Image')
+    assert refused.value.reason == 'message'

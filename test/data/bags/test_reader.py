@@ -1,0 +1,222 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from shared_data import SHARED
+
+from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, decode
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+
+START = 1_700_000_000_000_000_000
+STEP = 100_000_000
+REAL = SHARED / 'real_kitchen/bag'
+
+
+def write(path, count=20, **options):
+    """A bag of `count` small frames, ten a second; in every picture all colours are the number of the frame."""
+    with BagWriter(path, **options) as bag:
+        for i in range(count):
+            rgb = np.full((48, 64, 3), i, np.uint8)
+            bag.write_frame(Frame(rgb, np.full((48, 64), 1.5, np.float32), START + i * STEP, K=np.eye(3)))
+            if i % 10 == 0:
+                bag.write_labels(START + i * STEP, {'number': i})
+    return path
+
+
+@pytest.fixture(scope='module')
+def recording(tmp_path_factory):
+    return write(tmp_path_factory.mktemp('bags') / 'recording')
+
+
+def refusal(action):
+    with pytest.raises(InputError) as refused:
+        action()
+    return refused.value
+
+
+def everything(bag):
+    """What can be read, and the error after it."""
+    messages = []
+    try:
+        for message in bag.messages():
+            messages.append(message)
+    except InputError as damage:
+        return messages, damage
+    return messages, None
+
+
+@pytest.mark.parametrize('options', [{}, {'storage': 'sqlite3'}, {'zstd': True}], ids=['mcap', 'sqlite3', 'mcap zstd'])
+def test_folder_and_single_file_read_alike(tmp_path, options):
+    folder = write(tmp_path / 'bag', **options)
+    (file,) = (path for path in folder.iterdir() if path.suffix in ('.mcap', '.db3'))
+    (tmp_path / 'alone').mkdir()
+    alone = Path(shutil.copy(file, tmp_path / 'alone'))
+    with BagReader(folder) as bag, BagReader(alone) as single:
+        assert {name: (topic.type, topic.count) for name, topic in bag.topics.items()} == {
+            COLOR_TOPIC: (IMAGE, 20),
+            DEPTH_TOPIC: (IMAGE, 20),
+            INFO_TOPIC: (CAMERA_INFO, 20),
+            LABELS_TOPIC: ('std_msgs/msg/String', 2),
+        }
+        assert (bag.count, bag.start_ns, bag.end_ns) == (62, START, START + 19 * STEP)
+        assert (single.count, single.start_ns, single.end_ns) == (62, START, START + 19 * STEP)
+        assert bag.topics[LABELS_TOPIC].latched and bag.topics[COLOR_TOPIC].reliable
+        assert list(bag.messages()) == list(single.messages())
+        assert bag.damage is None
+
+
+def test_topics_and_start_select_messages(recording):
+    with BagReader(recording) as bag:
+        later = list(bag.messages([COLOR_TOPIC], start_s=1.5))
+        assert [message.stamp_ns for message in later] == [START + i * STEP for i in range(15, 20)]
+        assert {message.topic for message in later} == {COLOR_TOPIC}
+        image = decode(later[0])
+        assert (image.height, image.width, image.encoding, image.data[0]) == (48, 64, 'rgb8', 15)
+        assert refusal(lambda: bag.messages(start_s=2)).reason == 'bag_start'
+        assert refusal(lambda: bag.messages(start_s=-1)).reason == 'bag_start'
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.MESSAGE, CompressionMode.FILE])
+def test_compression_of_rosbag2_is_undone(tmp_path, mode):
+    writer = Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.SQLITE3)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    store = typestore()
+    with writer:
+        connection = writer.add_connection('/text', 'std_msgs/msg/String', typestore=store)
+        text = store.types['std_msgs/msg/String'](data='hello ' * 50)
+        writer.write(connection, START, store.serialize_cdr(text, 'std_msgs/msg/String'))
+    with BagReader(tmp_path / 'bag') as bag:
+        assert [decode(message).data for message in bag.messages()] == ['hello ' * 50]
+    if mode == CompressionMode.MESSAGE:  # the file alone does not say that its messages are compressed
+        with BagReader(tmp_path / 'bag/bag.db3') as bag:
+            assert refusal(lambda: list(bag.messages())).reason == 'bag_format'
+
+
+def test_split_recording_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
+    (tmp_path / 'split').mkdir()
+    for number in (2, 10):
+        shutil.copy(next(write(tmp_path / f'part_{number}', count=number).glob('*.mcap')), tmp_path / 'split')
+    with BagReader(tmp_path / 'split') as bag:
+        values = [decode(message).data[0] for message in bag.messages([COLOR_TOPIC])]
+        assert values == [*range(2), *range(10)]
+
+
+def test_types_of_this_package_go_through_a_bag(tmp_path):
+    store = typestore()
+    answer = {'std_msgs/msg/Header', 'm3et_ros/msg/ScoredLabel', 'm3et_ros/msg/Answer'}
+    assert answer < set(store.fielddefs)
+    label = store.types['m3et_ros/msg/ScoredLabel'](id=3, label='cup', score=0.5)
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/label', 'm3et_ros/msg/ScoredLabel', typestore=store)
+        writer.write(connection, START, store.serialize_cdr(label, 'm3et_ros/msg/ScoredLabel'))
+    with BagReader(tmp_path / 'bag') as bag:
+        (read,) = map(decode, bag.messages())
+    assert (read.id, read.label, read.score) == (3, 'cup', 0.5)
+
+
+def test_missing_topic_is_refused_with_those_that_are_there(recording):
+    with BagReader(recording) as bag:
+        missing = refusal(lambda: bag.messages(['/rgb']))
+        wrong = refusal(lambda: bag.topic_name(LABELS_TOPIC, IMAGE, COMPRESSED_IMAGE))
+    assert missing.reason == 'bag_topic'
+    assert all(part in str(missing) for part in ('/rgb', COLOR_TOPIC, DEPTH_TOPIC, ':='))
+    assert wrong.reason == 'bag_type'
+    assert 'std_msgs/msg/String' in str(wrong)
+
+
+@pytest.mark.parametrize(
+    'name, content, reason',
+    [
+        ('nothing', None, 'bag_missing'),
+        ('notes.txt', b'hello', 'bag_format'),
+        ('old.bag', b'#ROSBAG V2.0\n', 'bag_format'),
+        ('empty.mcap', b'', 'bag_truncated'),
+        ('empty.db3', b'', 'bag_truncated'),
+        ('other.mcap', b'\x89PNG\r\n\x1a\n' * 20, 'bag_truncated'),
+    ],
+)
+def test_what_is_no_bag_is_refused(tmp_path, name, content, reason):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    error = refusal(lambda: BagReader(path))
+    assert error.reason == reason
+    assert str(path) in str(error)
+
+
+def test_folder_without_a_recording_is_refused(tmp_path):
+    assert refusal(lambda: BagReader(tmp_path)).reason == 'bag_format'
+    (tmp_path / 'metadata.yaml').write_text('rosbag2_bagfile_information: {version: 9}')
+    assert refusal(lambda: BagReader(tmp_path)).reason == 'bag_truncated'
+
+
+def test_cut_mcap_yields_its_whole_part_and_then_says_what_is_lost(recording, tmp_path):
+    # Larger than one chunk of a megabyte, so that whole chunks remain.
+    folder = tmp_path / 'bag'
+    with BagWriter(folder) as bag:
+        for i in range(10):
+            bag.write_frame(Frame(np.full((480, 640, 3), i, np.uint8), stamp_ns=START + i * STEP))
+    with BagReader(folder) as bag:
+        complete = list(bag.messages())
+    file = folder / 'bag.mcap'
+    os.truncate(file, file.stat().st_size * 6 // 10)
+    with BagReader(folder) as bag:  # metadata.yaml still promises ten
+        messages, damage = everything(bag)
+        assert 3 <= len(messages) <= 6
+        assert messages == complete[: len(messages)]
+        assert bag.count == len(messages) == bag.topics[COLOR_TOPIC].count
+        assert damage is bag.damage and damage.reason == 'bag_truncated'
+        assert str(bag.count) in str(damage) and str(file) in str(damage)
+
+
+def test_cut_sqlite_is_refused(tmp_path):
+    file = next(write(tmp_path / 'bag', storage='sqlite3').glob('*.db3'))
+    os.truncate(file, file.stat().st_size // 2)
+    assert refusal(lambda: BagReader(file)).reason == 'bag_truncated'
+    assert refusal(lambda: BagReader(tmp_path / 'bag')).reason == 'bag_truncated'
+
+
+def test_unfinished_sqlite_is_refused(tmp_path):
+    file = next(write(tmp_path / 'bag', storage='sqlite3').glob('*.db3'))
+    file.with_name(f'{file.name}-wal').write_bytes(b'messages that were not moved into the file')
+    error = refusal(lambda: BagReader(file))
+    assert error.reason == 'bag_truncated' and 'wal_checkpoint' in str(error)
+
+
+def test_damaged_chunk_is_told_after_the_messages_before_it(tmp_path):
+    # Few values: zstd stores pure noise as it is, without a checksum.
+    noise = np.random.default_rng(0).integers(0, 4, (480, 640, 3), dtype=np.uint8)
+    with BagWriter(tmp_path / 'bag', zstd=True) as bag:
+        for i in range(6):
+            bag.write_frame(Frame(noise, stamp_ns=START + i * STEP))
+    file = tmp_path / 'bag/bag.mcap'
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    file.write_bytes(content)
+    with BagReader(tmp_path / 'bag') as bag:
+        messages, damage = everything(bag)
+    assert 0 < len(messages) < 6
+    assert damage.reason == 'bag_truncated'
+
+
+def test_damaged_message_is_refused(recording):
+    with BagReader(recording) as bag:
+        message = next(bag.messages([COLOR_TOPIC]))
+    assert refusal(lambda: decode(message._replace(raw=message.raw[:40]))).reason == 'bag_message'
+    assert refusal(lambda: decode(message._replace(type='other_msgs/msg/Thing'))).reason == 'bag_type'
+
+
+@pytest.mark.skipif(not REAL.exists(), reason='no real kitchen bag beside the checkout; set M3ET_DATA to its folder')
+def test_real_kitchen_reads():
+    with BagReader(REAL) as bag:
+        assert {topic.count for topic in bag.topics.values()} == {150}
+        assert bag.duration_s == pytest.approx(149 / 30)
+        stamps = [message.stamp_ns for message in bag.messages()]
+    assert stamps == sorted(stamps) and len(stamps) == 600

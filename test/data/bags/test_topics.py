@@ -1,0 +1,74 @@
+"""Which topics of a bag are the camera, told by what their images hold."""
+
+import numpy as np
+import pytest
+
+from m3et_ros.data.bags.reader import COMPRESSED_IMAGE, IMAGE, BagReader
+from m3et_ros.data.bags.topics import find_camera
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, BagWriter
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.data.images.compressed import encode_depth, encode_rgb
+
+RGB, DEPTH = np.full((4, 6, 3), 90, np.uint8), np.full((4, 6), 1.5, np.float32)
+MM = np.full((4, 6), 1500, np.uint16)
+
+
+def bag(path, *topics):
+    """A bag with one image on each topic: (name, pixels or compressed fields, encoding, frame)."""
+    with BagWriter(path) as writer:
+        for name, pixels, encoding, frame in topics:
+            header = writer._header(10**9, frame)
+            if encoding is None:
+                writer._put(name, COMPRESSED_IMAGE, writer._packed(header, *pixels), 10**9)
+            else:
+                writer._put(name, IMAGE, writer._image(pixels, encoding, header), 10**9)
+    return BagReader(path)
+
+
+def test_the_camera_of_this_package(tmp_path):
+    for images, ends in (('raw', ('', '')), ('compressed', ('/compressed', '/compressedDepth')), ('both', ('', ''))):
+        with BagWriter(tmp_path / images, images=images) as writer:
+            writer.write_frame(Frame(RGB, DEPTH, 10**9), mask=MM.astype(np.uint8))
+        with BagReader(tmp_path / images) as reader:
+            camera = find_camera(reader)
+        assert (camera.rgb, camera.depth, camera.told) == (COLOR_TOPIC + ends[0], DEPTH_TOPIC + ends[1], '')
+
+
+def test_other_names_are_found_by_what_they_hold(tmp_path):
+    with bag(
+        tmp_path / 'bag',
+        ('/eye/infra', MM.astype(np.uint8), 'mono8', 'eye'),
+        ('/eye/a', MM, '16UC1', 'eye'),
+        ('/eye/b', RGB, 'bgr8', 'eye'),
+        ('/eye/b/compressed', encode_rgb(RGB), None, 'eye'),
+    ) as reader:
+        camera = find_camera(reader)
+        assert (camera.rgb, camera.depth) == ('/eye/b', '/eye/a')
+        assert find_camera(reader, rgb='/eye/b/compressed').depth == '/eye/a'
+
+
+def test_only_depth_on_the_pixels_of_the_colours_is_taken(tmp_path):
+    colours = ('/c', encode_rgb(RGB), None, 'colour')
+    far = ('/far', DEPTH, '32FC1', 'depth')
+    small = ('/small', MM[:2], '16UC1', 'colour')
+    broken = ('/rvl', ('16UC1; compressedDepth rvl', b'0' * 40), None, 'colour')
+    with bag(tmp_path / 'without', colours, far, small, broken) as reader:
+        camera = find_camera(reader)
+        assert camera.depth is None and 'depth is absent' in camera.told
+        assert all(words in camera.told for words in ('/far (6x4 in depth)', '/small (6x2', '/rvl', 'RVL'))
+        assert find_camera(reader, depth='/far').depth == '/far'
+    with bag(tmp_path / 'aligned', colours, far, ('/aligned_depth', encode_depth(DEPTH), None, 'depth')) as reader:
+        assert find_camera(reader).depth == '/aligned_depth'
+
+
+def test_what_cannot_be_told_is_refused(tmp_path):
+    with bag(tmp_path / 'two', ('/left', RGB, 'rgb8', ''), ('/right', RGB, 'rgb8', '')) as reader:
+        with pytest.raises(InputError, match='/left, /right; name one'):
+            find_camera(reader)
+        assert find_camera(reader, rgb='/right').rgb == '/right'
+        with pytest.raises(InputError, match='no topic /depth'):
+            find_camera(reader, rgb='/left', depth='/depth')
+    with bag(tmp_path / 'none', ('/mask', MM.astype(np.uint8), 'mono8', '')) as reader:
+        with pytest.raises(InputError, match='no readable colour images .*mono8'):
+            find_camera(reader)

@@ -1,0 +1,149 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rosbags.rosbag2 import Reader
+
+from m3et_ros.data.bags.reader import BagReader, decode
+from m3et_ros.data.bags.writer import (
+    COLOR_TOPIC,
+    DEPTH_TOPIC,
+    INFO_TOPIC,
+    LABELS_TOPIC,
+    MASK_TOPIC,
+    OPTICAL_FRAME,
+    POSE_TOPIC,
+    BagWriter,
+    quaternion,
+)
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.data.images.messages import depth_to_mm
+
+STAMP = 1_700_000_000_123_456_789
+DEPTH = np.array([[1.5, np.nan], [0.0004, 70.0]], np.float32)
+FRAME = Frame(
+    np.arange(12, dtype=np.uint8).reshape(2, 2, 3), DEPTH, STAMP, K=np.array([[5, 0, 1], [0, 6, 2], [0, 0, 1]])
+)
+
+
+def read(path):
+    with BagReader(path) as bag:
+        return {message.topic: decode(message) for message in bag.messages()}
+
+
+def test_every_part_of_a_frame_comes_back(tmp_path):
+    turned = np.array([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], float)
+    mask = np.array([[0, 255], [3, 4]], np.uint8)
+    with BagWriter(tmp_path / 'bag', images='both') as bag:
+        bag.write_frame(FRAME, pose=turned, mask=mask)
+        bag.write_labels(STAMP, {'verb': 'take'})
+    topics = read(tmp_path / 'bag')
+    color, depth, info = topics[COLOR_TOPIC], topics[DEPTH_TOPIC], topics[INFO_TOPIC]
+    assert (color.encoding, color.step, depth.encoding, depth.step) == ('rgb8', 6, '16UC1', 4)
+    assert color.data.tolist() == list(range(12))
+    assert depth.data.view(np.uint16).tolist() == [1500, 0, 0, 0]
+    assert (color.header.stamp.sec, color.header.stamp.nanosec) == (1_700_000_000, 123_456_789)
+    images = (COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, MASK_TOPIC)
+    assert {topics[name].header.frame_id for name in images} == {OPTICAL_FRAME}
+    assert info.k.tolist() == [5, 0, 1, 0, 6, 2, 0, 0, 1] and (info.height, info.width) == (2, 2)
+    assert info.p.reshape(3, 4)[:, :3].tolist() == info.k.reshape(3, 3).tolist()
+    assert (topics[MASK_TOPIC].encoding, topics[MASK_TOPIC].data.tolist()) == ('mono8', [0, 255, 3, 4])
+    pose = topics[POSE_TOPIC].pose
+    assert (pose.position.x, pose.position.y, pose.position.z) == (1, 2, 3)
+    assert (pose.orientation.z, pose.orientation.w) == pytest.approx((np.sqrt(0.5), np.sqrt(0.5)))
+    assert json.loads(topics[LABELS_TOPIC].data) == {'verb': 'take'}
+
+
+def test_compressed_images_decode(tmp_path):
+    smooth = np.full((16, 16, 3), (200, 60, 20), np.uint8)
+    depth = np.linspace(0.5, 4, 256, dtype=np.float32).reshape(16, 16)
+    with BagWriter(tmp_path / 'bag', images='compressed') as bag:
+        bag.write_frame(Frame(smooth, depth, STAMP))
+    topics = read(tmp_path / 'bag')
+    color, packed = topics[f'{COLOR_TOPIC}/compressed'], topics[f'{DEPTH_TOPIC}/compressedDepth']
+    assert set(topics) == {f'{COLOR_TOPIC}/compressed', f'{DEPTH_TOPIC}/compressedDepth'}
+    assert np.abs(cv2.imdecode(color.data, cv2.IMREAD_COLOR)[..., ::-1].astype(int) - smooth).max() < 8
+    assert packed.format == '16UC1; compressedDepth png'
+    assert np.array_equal(cv2.imdecode(packed.data[12:], cv2.IMREAD_UNCHANGED), depth_to_mm(depth))
+
+
+def test_type_hashes_are_those_of_ros(tmp_path):
+    """The hashes that the interface generator of Jazzy wrote for these types (type_description_hash, REP 2016)."""
+    with BagWriter(tmp_path / 'bag', images='both') as bag:
+        bag.write_frame(FRAME, pose=np.eye(4))
+    with Reader(tmp_path / 'bag') as reader:
+        hashes = {connection.msgtype.split('/')[-1]: connection.digest for connection in reader.connections}
+    assert hashes == {
+        'Image': 'RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47',
+        'CompressedImage': 'RIHS01_15640771531571185e2efc8a100baf923961a4d15d5569652e6cb6691e8e371a',
+        'CameraInfo': 'RIHS01_b3dfd68ff46c9d56c80fd3bd4ed22c7a4ddce8c8348f2f59c299e73118e7e275',
+        'PoseStamped': 'RIHS01_10f3786d7d40fd2b54367835614bff85d4ad3b5dab62bf8bca0cc232d73b4cd8',
+    }
+
+
+@given(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1))
+def test_quaternion_turns_as_the_matrix_does(q):
+    x, y, z, w = q / np.linalg.norm(q)
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    found = np.array(quaternion(rotation))
+    assert min(np.abs(found - (x, y, z, w)).max(), np.abs(found + (x, y, z, w)).max()) < 1e-6
+    assert found[3] >= 0
+
+
+def test_existing_path_and_unknown_options_are_refused(tmp_path):
+    for options, reason in (
+        ({'path': tmp_path}, 'bag_exists'),
+        ({'storage': 'csv'}, 'bag_option'),
+        ({'images': 'png'}, 'bag_option'),
+        ({'storage': 'sqlite3', 'zstd': True}, 'bag_option'),
+    ):
+        with pytest.raises(InputError) as refused:
+            BagWriter(**{'path': tmp_path / 'bag', **options})
+        assert refused.value.reason == reason
+    assert not (tmp_path / 'bag').exists()
+
+
+def test_interrupted_recording_stays_readable(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        with BagWriter(tmp_path / 'bag') as bag:
+            bag.write_frame(FRAME)
+            raise KeyboardInterrupt
+    assert COLOR_TOPIC in read(tmp_path / 'bag')
+    with pytest.raises(ValueError, match='closed'):
+        bag.write_frame(FRAME)
+
+
+def test_kitchen_observations_are_recorded_with_their_labels(tmp_path):
+    pytest.importorskip('mujoco', reason='the simulated kitchen needs MuJoCo')
+    from m3et_ros.data.kitchen.sim.camera import Camera
+    from m3et_ros.data.kitchen.sim.episode import Episode
+
+    episode = Episode(3, width=48, height=32, fps=4)
+    with Camera(episode, backend='raycast') as camera, BagWriter(tmp_path / 'bag') as bag:
+        observations = []
+        for state in episode.run(3):
+            observations.append(camera.observe(state))
+            bag.write_observation(observations[-1], STAMP)
+    with BagReader(tmp_path / 'bag') as bag:
+        assert {name: topic.count for name, topic in bag.topics.items()} == {
+            COLOR_TOPIC: 3,
+            DEPTH_TOPIC: 3,
+            INFO_TOPIC: 3,
+            POSE_TOPIC: 3,
+            MASK_TOPIC: 3,
+            LABELS_TOPIC: 1,
+        }
+        images = [decode(message) for message in bag.messages([COLOR_TOPIC])]
+    for image, observation in zip(images, observations):
+        assert np.array_equal(image.data.reshape(32, 48, 3), observation.rgb)
+    assert images[1].header.stamp.nanosec - images[0].header.stamp.nanosec == 250_000_000

@@ -1,0 +1,299 @@
+"""Checkpoint folders: there and back, and every way in which one may be damaged."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from m3et_ros.data.checkpoints import m3et as module
+from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, load_checkpoint, random_checkpoint, save_checkpoint
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Labels
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.models.m3et.sizes import SIZES, build
+
+LABELS = Labels(
+    classes=('wall', 'table', 'cup'),
+    colors=((0, 0, 0), (90, 60, 30), (255, 0, 0)),
+    answers=('yes', 'no', 'red', 'two'),
+    verbs=('take', 'put'),
+    nouns=('cup',),
+    verb_ids=(0, 1),
+    noun_ids=(13,),
+)
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+    return Tokenizer.train(['is the cup red?', 'yes', 'no', 'two'], vocabulary=64)
+
+
+@pytest.fixture(scope='module')
+def made(tokenizer):
+    return random_checkpoint('tiny', tokenizer, LABELS, 7)
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    save_checkpoint(tmp_path / 'tiny', replace(made, trained=True), card='# A card')
+    return tmp_path / 'tiny'
+
+
+def refused(folder, reason):
+    with pytest.raises(InputError) as error:
+        load_checkpoint(folder)
+    assert error.value.reason == reason, str(error.value)
+    return str(error.value)
+
+
+def edit(folder, change, name='config.json'):
+    stored = json.loads((folder / name).read_text())
+    change(stored)
+    (folder / name).write_text(json.dumps(stored))
+
+
+def same_weights(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_random_checkpoints_fit_their_labels_and_say_that_they_are_random(made):
+    assert (made.model_id, made.trained) == ('tiny-random-7', False)
+    assert (made.model.config.classes, made.model.config.answers) == (3, 4)
+    assert same_weights(made.model, build('tiny', seed=7, classes=3, answers=4))
+
+
+def test_there_and_back(made, folder):
+    assert sorted(path.name for path in folder.iterdir()) == [
+        'README.md',
+        'config.json',
+        'labels.json',
+        'model.safetensors',
+        'tokenizer.json',
+    ]
+    assert (folder / 'README.md').read_text() == '# A card'
+    again = load_checkpoint(folder)
+    assert again.model.config == made.model.config and again.labels == LABELS and again.trained
+    assert same_weights(again.model, made.model) and not again.model.training
+    assert torch.equal(again.tokenizer.encode(['is it red?'], 12)[0], made.tokenizer.encode(['is it red?'], 12)[0])
+
+
+def test_the_model_id_names_the_weights(made, tmp_path):
+    trained = save_checkpoint(tmp_path / 'a', replace(made, trained=True), card='')
+    digest = json.loads((tmp_path / 'a' / 'config.json').read_text())['sha256']['model.safetensors']
+    assert trained == load_checkpoint(tmp_path / 'a').model_id == f'tiny@{digest[:8]}'
+    assert save_checkpoint(tmp_path / 'b', made, card='') == 'tiny-random-7' == load_checkpoint(tmp_path / 'b').model_id
+
+
+def test_matrices_in_half_precision(made, tmp_path):
+    save_checkpoint(tmp_path / 'full', made, card='')
+    save_checkpoint(tmp_path / 'half', made, card='', dtype=torch.float16)
+    sizes = [(tmp_path / name / 'model.safetensors').stat().st_size for name in ('full', 'half')]
+    assert sizes[1] < 0.6 * sizes[0]
+    again = load_checkpoint(tmp_path / 'half').model
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+    for ours, theirs in zip(made.model.parameters(), again.parameters()):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+        assert ours.dim() > 1 or torch.equal(ours, theirs)
+
+
+def test_loading_leaves_the_global_generator_alone(folder):
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    torch.manual_seed(0)
+    load_checkpoint(folder)
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize('name', ['config.json', 'model.safetensors', 'tokenizer.json', 'labels.json'])
+def test_a_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    assert name in refused(folder, 'model_missing')
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    assert 'nowhere' in refused(tmp_path / 'nowhere', 'model_missing')
+
+
+@pytest.mark.parametrize('keep', [0, 5, 100, 0.5, -1])
+def test_truncated_weights_are_refused(folder, keep):
+    path = folder / 'model.safetensors'
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    assert 'cut short' in refused(folder, 'model_truncated')
+
+
+def test_a_flipped_bit_is_refused(folder):
+    path = folder / 'model.safetensors'
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    assert 'SHA-256' in refused(folder, 'model_checksum')
+
+
+def test_a_checksum_that_was_taken_out_is_refused(folder):
+    edit(folder, lambda stored: stored['sha256'].clear())
+    refused(folder, 'model_checksum')
+
+
+def rewrite(folder, change):
+    state = load_file(folder / 'model.safetensors')
+    change(state)
+    save_file(state, folder / 'model.safetensors')
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda state: state.pop('types'), 'no tensor types'),
+        (lambda state: state.update(types=torch.zeros(3, 32)), r'types as F32 [3, 32]'),
+        (lambda state: state.update(types=torch.zeros(4, 32, dtype=torch.int64)), 'types as I64'),
+        (lambda state: state.update(surplus=torch.zeros(1)), 'the tensor surplus'),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_by_name(folder, change, words):
+    rewrite(folder, change)
+    assert words in refused(folder, 'model_tensor')
+
+
+def test_a_config_larger_than_its_weights_is_refused_before_memory_is_spent(folder):
+    edit(folder, lambda stored: stored['model'].update(d=8192, heads=2, schedule='T' * 126))
+    assert 'floats of' in refused(folder, 'model_tensor')
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda stored: stored['model'].update(depht=1), 'depht'),
+        (lambda stored: stored['model'].update(d=33), 'd is 33'),
+        (lambda stored: stored['model'].update(classes=4), '3 classes and the model 4'),
+        (lambda stored: stored['model'].update(answers=3), '4 answers and the model 3'),
+        (lambda stored: stored['model'].update(vocabulary=6), 'pieces'),
+        (lambda stored: stored.update(format=2), 'format 2'),
+        (lambda stored: stored.update(note='hello'), "'note'"),
+        (lambda stored: stored.update(trained='yes'), 'trained'),
+        (lambda stored: stored.pop('model'), 'no model'),
+        (lambda stored: stored['heads'].update(psychic={}), "'psychic'"),
+    ],
+)
+def test_configs_that_do_not_hold_are_refused(folder, change, words):
+    edit(folder, change)
+    assert words in refused(folder, 'model_config')
+
+
+@pytest.mark.parametrize('name', ['config.json', 'labels.json', 'tokenizer.json'])
+@pytest.mark.parametrize('text', ['', '[]', '{"a": ', '{"a": 1}', '[' * 100_000])
+def test_files_that_are_not_what_they_should_be_are_refused(folder, name, text):
+    (folder / name).write_text(text)
+    assert name in refused(folder, 'model_config')
+
+
+def test_labels_that_are_no_words_are_refused(folder):
+    edit(folder, lambda labels: labels.update(nouns=[3], noun_ids=[]), 'labels.json')
+    assert 'nouns' in refused(folder, 'model_config')
+
+
+def test_huge_json_is_refused(folder):
+    with (folder / 'labels.json').open('ab') as file:
+        file.truncate(5 * 2**20)
+    assert 'larger' in refused(folder, 'model_config')
+
+
+def test_parts_that_do_not_fit_are_neither_made_nor_saved(made, tokenizer, tmp_path):
+    big = Tokenizer.train([' '.join(chr(c) for c in range(0x4E00, 0x4E00 + 90))], vocabulary=90)
+    for make in (
+        lambda: random_checkpoint('tiny', big, LABELS),
+        lambda: random_checkpoint('huge', tokenizer, LABELS),
+        lambda: random_checkpoint('tiny', tokenizer, replace(LABELS, classes=(), colors=())),
+        lambda: save_checkpoint(tmp_path, replace(made, labels=replace(LABELS, answers=())), card=''),
+    ):
+        with pytest.raises(InputError) as error:
+            make()
+        assert error.value.reason == 'model_config'
+    assert not list(tmp_path.iterdir())
+
+
+HEAD = MambaVLConfig(d_in=12 * 32, d=16, d_word=8, vocabulary=64, verbs=2, nouns=1)
+
+
+@pytest.fixture
+def headed(made, tmp_path):
+    head = MambaVL(HEAD)
+    save_checkpoint(tmp_path / 'headed', replace(made, heads={'mambavl': head}), card='')
+    return tmp_path / 'headed', head
+
+
+def test_heads_travel_with_the_model(headed):
+    folder, head = headed
+    again = load_checkpoint(folder).heads['mambavl']
+    assert again.config == head.config and same_weights(again, head) and not again.training
+
+
+def test_heads_are_checked_as_the_model_is(headed):
+    folder, _ = headed
+    edit(folder, lambda stored: stored['heads']['mambavl'].update(depth=3))
+    assert "'depth'" in refused(folder, 'model_config')
+    edit(folder, lambda stored: (stored['heads']['mambavl'].pop('depth'), stored['heads']['mambavl'].update(d=9)))
+    assert 'mambavl.safetensors has A_log' in refused(folder, 'model_tensor')
+    (folder / 'mambavl.safetensors').unlink()
+    refused(folder, 'model_missing')
+
+
+@pytest.mark.parametrize('change', [{'d_in': 16}, {'verbs': 3}, {'nouns': 2}, {'vocabulary': 6}])
+def test_heads_made_for_something_else_are_refused(tokenizer, change):
+    with pytest.raises(InputError, match='The head mambavl') as error:
+        random_checkpoint('tiny', tokenizer, LABELS, heads={'mambavl': MambaVL(replace(HEAD, **change))})
+    assert error.value.reason == 'model_config'
+
+
+def test_a_head_of_no_known_kind_is_not_saved(made, tmp_path):
+    with pytest.raises(InputError, match="'psychic' is of no known kind"):
+        save_checkpoint(tmp_path, replace(made, heads={'psychic': MambaVL(HEAD)}), card='')
+
+
+def test_the_hub_class_loads_and_saves_folders(folder, made, tmp_path):
+    loaded = M3ETCheckpoint.from_pretrained(folder)
+    assert same_weights(loaded.checkpoint.model, made.model) and loaded.card == '# A card'
+    loaded.save_pretrained(tmp_path / 'copy')
+    assert {p.name: p.read_bytes() for p in (tmp_path / 'copy').iterdir()} == {
+        p.name: p.read_bytes() for p in folder.iterdir()
+    }
+
+
+def test_the_hub_is_asked_only_when_allowed(monkeypatch):
+    monkeypatch.setattr(module, 'snapshot_download', lambda *_, **__: pytest.fail('the network was asked'))
+    with pytest.raises(InputError, match='download=True') as error:
+        M3ETCheckpoint.from_pretrained('someone/m3et_tiny')
+    assert error.value.reason == 'model_missing'
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_refused(tmp_path):
+    for source in ('someone/m3et_tiny', 'not an id'):
+        with pytest.raises(InputError, match='could not be fetched') as error:
+            M3ETCheckpoint.from_pretrained(source, download=True, cache_dir=tmp_path, local_files_only=True)
+        assert error.value.reason == 'model_missing'
+
+
+def test_a_hub_download_is_read_from_its_cache(folder, made, tmp_path):
+    """The layout in which huggingface_hub keeps a repository, filled by hand; no network."""
+    commit = 'a' * 40
+    repository = tmp_path / 'cache' / 'models--someone--m3et_tiny'
+    (repository / 'snapshots').mkdir(parents=True)
+    (repository / 'refs').mkdir()
+    (repository / 'refs' / 'main').write_text(commit)
+    folder.rename(repository / 'snapshots' / commit)
+    loaded = M3ETCheckpoint.from_pretrained(
+        'someone/m3et_tiny', download=True, cache_dir=tmp_path / 'cache', local_files_only=True
+    )
+    assert same_weights(loaded.checkpoint.model, made.model)
+
+
+def test_named_sizes_can_all_be_saved_by_header(tokenizer):
+    """No size may have tensors that share memory, which safetensors refuses."""
+    for config in SIZES.values():
+        small = replace(config, image_size=32, d=64, heads=4, d_decoder=32, decoder_heads=4, vocabulary=64, classes=3)
+        state = build(small).state_dict()
+        assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)

@@ -1,0 +1,108 @@
+"""Clips from folders of pictures and features: what is seen ends a second before the action; gaps are counted."""
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from m3et_ros.data.epic.annotations import Segment
+from m3et_ros.data.epic.class_lists import Video
+from m3et_ros.data.epic.frames import Clip, FeatureFolder, FrameFolders, lacking
+from m3et_ros.data.errors import InputError
+
+VIDEOS = {'P01_01': Video(4.0, 10.0)}
+ACTION = Segment('P01_01_3', 'P01_01', 'P01', 3.0, 3.5, 0, 0)
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / 'P01/rgb_frames/P01_01'
+    folder.mkdir(parents=True)
+    for number in range(1, 41):
+        cv2.imwrite(str(folder / f'frame_{number:010d}.jpg'), np.full((8, 8, 3), 5 * number, np.uint8))
+    return tmp_path
+
+
+def shades(pictures):
+    """Numbers of the pictures, by their grey."""
+    return [round(float(picture.mean()) / 5) for picture in pictures]
+
+
+@pytest.mark.parametrize('fps, last', [(50.0, 950), (59.94, 1138), (30.0, 570)])
+def test_the_same_time_is_found_at_every_rate(fps, last):
+    found = Clip(frames=3, length_s=5).indices(Segment('a', 'v', 'P', 20.0, 21.0, 0, 0), fps)
+    assert found[-1] == last and found[0] == int(14 * fps)
+
+
+def test_a_clip_ends_a_second_before_the_action(root):
+    pictures = FrameFolders(root, VIDEOS).clip(ACTION, Clip(frames=5, length_s=2))
+    assert pictures.shape == (5, 8, 8, 3) and pictures.dtype == np.uint8
+    # Picture n is taken at (n - 1) / 10 s; the action starts at 3 s, so nothing after 2 s, picture 21, is seen.
+    assert shades(pictures) == [1, 6, 11, 16, 21]
+
+
+def test_what_lies_before_the_video_stands_at_its_start(root):
+    early = Segment('a', 'P01_01', 'P01', 0.5, 1.0, 0, 0)
+    assert shades(FrameFolders(root, VIDEOS).clip(early, Clip(frames=3))) == [1, 1, 1]
+
+
+def test_gaps_are_refused_or_counted(root):
+    for number in (1, 11, 12):
+        (root / f'P01/rgb_frames/P01_01/frame_{number:010d}.jpg').unlink()
+    with pytest.raises(InputError, match='lacks 3 of 40 pictures .first frame_0000000001.jpg.') as caught:
+        FrameFolders(root, VIDEOS).clip(ACTION)
+    assert caught.value.reason == 'frame_gaps'
+    folders = FrameFolders(root, VIDEOS, missing=3)
+    assert folders.notes == ()
+    assert shades(folders.clip(ACTION, Clip(frames=5, length_s=2))) == [2, 6, 10, 16, 21]
+    (note,) = folders.notes
+    assert (note.kind, note.count) == ('frame_gaps', 3) and 'P01_01' in note.text
+
+
+def test_missing_pictures_and_rates_are_named(root):
+    with pytest.raises(InputError, match='P01_02'):
+        FrameFolders(root, VIDEOS).clip(Segment('a', 'P01_02', 'P01', 3, 4, 0, 0))
+    with pytest.raises(InputError, match='does not know P01_01'):
+        FrameFolders(root, {}).clip(ACTION)
+
+
+def test_features_are_read_at_times(tmp_path):
+    table = np.arange(24, dtype=np.float32).reshape(12, 2)
+    np.save(tmp_path / 'P01_01.npy', table)
+    save_file({'features': table + 100}, tmp_path / 'P01_02.safetensors')
+    clip = Clip(frames=3, length_s=1)
+    np.testing.assert_array_equal(FeatureFolder(tmp_path, fps=4).clip(ACTION, clip), table[[4, 6, 8]])
+    other = Segment('a', 'P01_02', 'P01', 9.0, 9.5, 0, 0)
+    np.testing.assert_array_equal(FeatureFolder(tmp_path, fps=4).clip(other, clip), table[[11] * 3] + 100)
+    np.testing.assert_array_equal(
+        FeatureFolder(tmp_path, videos={'P01_01': Video(4, 5.0)}).clip(ACTION, clip), table[[5, 7, 10]]
+    )
+    assert lacking(['P01_03', 'P01_01'], tmp_path) == ['P01_03']
+
+
+@pytest.mark.parametrize(
+    'table, said',
+    [
+        (np.zeros(3, np.float32), r'float32 \(3,\)'),
+        (np.zeros((0, 4), np.float32), r'\(0, 4\)'),
+        (np.array([[object()]]), 'cannot be read'),
+        (np.full((4, 2), np.nan, np.float32), 'not all finite'),
+    ],
+)
+def test_damaged_features_are_refused(tmp_path, table, said):
+    np.save(tmp_path / 'P01_01.npy', table, allow_pickle=True)
+    with pytest.raises(InputError, match=said):
+        FeatureFolder(tmp_path, fps=4).clip(ACTION)
+
+
+def test_missing_features_are_named(tmp_path):
+    with pytest.raises(InputError, match='P01_01.npy'):
+        FeatureFolder(tmp_path, fps=4).clip(ACTION)
+    with pytest.raises(ValueError, match='fps is None'):
+        FeatureFolder(tmp_path)
+
+
+@pytest.mark.parametrize('field, value', [('frames', 0), ('frames', True), ('length_s', -1.0), ('gap_s', float('nan'))])
+def test_clips_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match=f'{field} is'):
+        Clip(**{field: value})

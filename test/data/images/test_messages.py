@@ -1,0 +1,165 @@
+"""The image codec: every encoding, step and endianness, and the refusal of everything else."""
+
+import array
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import messages
+
+H, W = 6, 8
+RGB = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+
+def message(pixels, encoding, *, padding=0, big=0, kind=bytes):
+    """An Image whose rows are followed by padding bytes of 0xAA; kind wraps the data."""
+    rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1).view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xAA)
+    return SimpleNamespace(
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=big,
+        step=padded.shape[1],
+        data=kind(padded.tobytes()),
+    )
+
+
+def alpha(rgb):
+    return np.dstack([rgb, np.full(rgb.shape[:2], 7, np.uint8)])
+
+
+KINDS = [bytes, bytearray, lambda b: array.array('B', b), lambda b: np.frombuffer(b, np.uint8)]
+
+
+@pytest.mark.parametrize('padding', [0, 1, 5])
+@pytest.mark.parametrize(
+    'encoding,stored',
+    [('rgb8', RGB), ('bgr8', RGB[..., ::-1]), ('rgba8', alpha(RGB)), ('bgra8', alpha(RGB[..., ::-1]))],
+)
+def test_colour_encodings_give_the_same_pixels(encoding, stored, padding):
+    for kind in KINDS:
+        rgb = messages.rgb_from_msg(message(stored, encoding, padding=padding, kind=kind))
+        assert rgb.dtype == np.uint8 and np.array_equal(rgb, RGB)
+        assert min(rgb.strides) >= 0, 'torch.from_numpy refuses negative strides'
+
+
+def test_mono_is_grey_in_all_channels():
+    rgb = messages.rgb_from_msg(message(RGB[..., 0], 'mono8', padding=3))
+    assert np.array_equal(rgb, np.repeat(RGB[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize('encoding,luma', [('yuv422', 1), ('uyvy', 1), ('yuv422_yuy2', 0), ('yuyv', 0)])
+def test_yuv_follows_bt601_with_video_range(encoding, luma):
+    yuv = np.random.default_rng(1).integers(0, 256, (32, 64, 2), dtype=np.uint8)
+    # Below video black luma counts as black; cameras send nothing there.
+    y = 255 / 219 * np.maximum(yuv[..., luma] - 16.0, 0)
+    u, v = (np.repeat(yuv[:, start::2, 1 - luma] - 128.0, 2, axis=1) for start in (0, 1))
+    expected = np.dstack([y + 1.596 * v, y - 0.813 * v - 0.391 * u, y + 2.018 * u]).clip(0, 255)
+    assert np.abs(messages.rgb_from_msg(message(yuv, encoding, padding=2)) - expected).max() <= 1
+
+
+def test_rgb_is_a_view():
+    msg = message(RGB, 'rgb8', kind=lambda b: array.array('B', b))
+    rgb = messages.rgb_from_msg(msg)
+    msg.data[0] = 255 - msg.data[0]
+    assert rgb[0, 0, 0] == msg.data[0]
+
+
+@pytest.mark.parametrize('padding', [0, 1, 6])
+@pytest.mark.parametrize('big', [0, 1])
+@pytest.mark.parametrize('encoding', ['16UC1', 'mono16'])
+def test_millimetres(encoding, big, padding):
+    stored = np.array([[0, 1, 999], [1000, 65534, 65535]], '>u2' if big else '<u2')
+    depth = messages.depth_from_msg(message(stored, encoding, big=big, padding=padding))
+    assert depth.dtype == np.float32
+    np.testing.assert_allclose(depth, [[np.nan, 0.001, 0.999], [1.0, 65.534, np.nan]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize('big', [0, 1])
+def test_float_metres(big, padding):
+    stored = np.array([[0, -1, np.inf], [-np.inf, np.nan, 2.5]], '>f4' if big else '<f4')
+    depth = messages.depth_from_msg(message(stored, '32FC1', big=big, padding=padding))
+    assert depth.dtype == np.float32 and depth.dtype.isnative
+    np.testing.assert_array_equal(depth, np.float32([[np.nan] * 3, [np.nan, np.nan, 2.5]]))
+
+
+def broken(**fields):
+    good = message(RGB, 'rgb8')
+    for name, value in fields.items():
+        setattr(good, name, value)
+    return good
+
+
+@pytest.mark.parametrize(
+    'reason,fields',
+    [
+        ('empty_image', {'height': 0, 'width': 0, 'step': 0, 'data': b''}),
+        ('empty_image', {'height': 0}),
+        ('step_too_short', {'step': 3 * W - 1}),
+        ('data_too_short', {'data': bytes(3 * W * H - 1)}),
+        ('data_too_short', {'data': b''}),
+        ('too_large', {'height': 2**32 - 1, 'width': 2**32 - 1, 'step': 2**32 - 1}),
+        ('unknown_encoding', {'encoding': 'bayer_rggb8'}),
+        ('unknown_encoding', {'encoding': '16UC1'}),
+        ('odd_width', {'encoding': 'yuv422', 'width': 7}),
+        ('data_type', {'data': [1, 2, 3]}),
+        ('data_type', {'data': np.zeros(2 * H * W * 3, np.uint8)[::2]}),
+    ],
+)
+def test_refused_colour_says_what_why_and_how_to_mend_it(reason, fields):
+    with pytest.raises(InputError, match='colour|yuv422') as caught:
+        messages.rgb_from_msg(broken(**fields))
+    assert caught.value.reason == reason
+    assert ';' in str(caught.value), 'the fix comes after the semicolon'
+
+
+def test_colour_is_not_depth():
+    with pytest.raises(InputError, match='16UC1') as caught:
+        messages.depth_from_msg(message(RGB, 'rgb8'))
+    assert caught.value.reason == 'unknown_encoding'
+
+
+def test_distances_as_millimetres_and_back():
+    depth = np.float32([[0.0004, 0.0006, 1.5, 65.534], [np.nan, 0, -1, np.inf], [-np.inf, 65.5346, 70, 1e38]])
+    millimetres = messages.depth_to_mm(depth)
+    assert millimetres.dtype == np.uint16
+    assert millimetres.tolist() == [[0, 1, 1500, 65534], [0] * 4, [0] * 4]
+    np.testing.assert_allclose(messages.metres(millimetres)[0], [np.nan, 0.001, 1.5, 65.534], rtol=1e-6)
+
+
+def test_an_unset_image_is_empty_and_a_broken_one_is_not():
+    unset = {'height': 0, 'width': 0, 'data': b''}
+    assert messages.empty(SimpleNamespace(**unset))
+    assert not messages.empty(message(RGB, 'rgb8'))
+    assert not messages.empty(SimpleNamespace(**unset | {'height': 1}))
+
+
+SIZES = st.one_of(st.integers(0, 20), st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    height=SIZES,
+    width=SIZES,
+    step=SIZES,
+    big=st.integers(0, 255),
+    data=st.binary(max_size=2000),
+    encoding=st.one_of(st.sampled_from([*messages.COLOUR, *messages.DEPTH]), st.text(max_size=8)),
+)
+def test_no_message_does_more_than_be_refused(height, width, step, big, data, encoding):
+    msg = SimpleNamespace(height=height, width=width, step=step, is_bigendian=big, data=data, encoding=encoding)
+    for read, kind, channels in ((messages.rgb_from_msg, np.uint8, (3,)), (messages.depth_from_msg, np.float32, ())):
+        try:
+            pixels = read(msg)
+        except InputError as error:
+            assert error.reason and str(error)
+        else:
+            assert pixels.shape == (height, width, *channels) and pixels.dtype == kind
+            assert not channels or pixels.min() >= 0
+            assert channels or not (pixels <= 0).any()

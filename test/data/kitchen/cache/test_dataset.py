@@ -1,0 +1,206 @@
+"""Cached kitchens as samples."""
+
+import json
+import shutil
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.labels import corpus
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.questions.splits import ANSWERS_OF, HELD_OUT, SEEDS
+from m3et_ros.data.kitchen.sim.vocabulary import CLASSES, NOUNS, VERBS, spoken
+from m3et_ros.data.noise import Noise
+from m3et_ros.data.sample import collate
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.m3et.sizes import build
+
+
+def same(one, other):
+    return (
+        one.question == other.question
+        and one.key == other.key
+        and (one.rgb == other.rgb).all()
+        and np.array_equal(one.depth, other.depth, equal_nan=True)
+    )
+
+
+def test_training_and_test_share_no_kitchen(caches):
+    train, test = (KitchenSamples(caches[name], questions=False) for name in ('train', 'test'))
+    assert (train.split, test.split) == ('train', 'test')
+    assert train.seeds() and test.seeds() and not train.seeds() & test.seeds()
+    assert train.seeds() <= set(SEEDS['train']) and all(seed in SEEDS['test'] for seed in test.seeds())
+    shown = [{test[i].rgb.tobytes() for i in range(len(test))}, {train[i].rgb.tobytes() for i in range(len(train))}]
+    assert not shown[0] & shown[1]
+    with pytest.raises(ValueError, match='one'):
+        KitchenSamples([caches['train'], caches['test']])
+
+
+def test_training_neither_shows_nor_asks_what_is_held_out(caches):
+    samples = KitchenSamples(caches['train'], length=1500)
+    pairs = [(colour, spoken(noun)) for colour, noun in HELD_OUT.colour_nouns]
+    actions = {(list(VERBS).index(verb), list(NOUNS).index(noun)) for verb, noun in HELD_OUT.verb_nouns}
+    for i in range(len(samples)):
+        one = samples[i]
+        words = set(f'{one.question} {one.answer}'.replace('?', '').lower().split())
+        assert one.answer not in ANSWERS_OF and not {one.now, one.next} & actions
+        assert not any({colour, noun} <= words for colour, noun in pairs), (one.question, one.answer)
+
+
+def test_several_questions_of_a_view_are_as_balanced_as_one(caches):
+    """Each draw, the first and the further ones, takes a row as often as the odds say."""
+    samples = KitchenSamples(caches['train'], each=4, length=3000)
+    odds = samples.balance.row_odds(len(samples._answer))
+    assert odds.sum() == pytest.approx(1)
+    rows = np.array([samples._draw(np.random.default_rng(i)) for i in range(len(samples))])
+    assert (samples._frame[rows] == samples._frame[rows[:, :1]]).all()  # about one view
+    families = np.array([family for family, _, _ in samples._wordings])[samples._wording]
+    for name in samples.balance.families:
+        expected = odds[families == name].sum()
+        assert expected == pytest.approx(1 / len(samples.balance.families))
+        for drawn in (rows[:, 0], rows[:, 1:].ravel()):
+            assert (families[drawn] == name).mean() == pytest.approx(expected, abs=0.03)
+    one = samples[0]
+    assert len(one.further) == 3 and all(asked.question and asked.answer for asked in one.asked)
+
+
+def test_the_mirror_turns_all_questions(caches):
+    plain, turned = (
+        KitchenSamples(caches['train'], families=['relation'], each=3, length=20, noise=Noise(mirror=mirror))
+        for mirror in (0, 1)
+    )
+    for i in range(20):
+        for one, other in zip(plain[i].asked, turned[i].asked):
+            assert one.question != other.question and one.answers == other.answers
+            assert sorted(one.question.replace('left', 'right')) == sorted(other.question.replace('left', 'right'))
+
+
+def test_test_kitchens_hold_it(caches):
+    held = KitchenSamples(caches['test'], subset='held_out', length=200)
+    for i in range(len(held)):
+        one = held[i]
+        spoken_of = f'{one.question} {one.answer}'
+        assert (
+            one.answer in ANSWERS_OF
+            or one.family.startswith('action')
+            or any(colour in spoken_of and spoken(noun) in spoken_of for colour, noun in HELD_OUT.colour_nouns)
+        )
+
+
+def test_subsets_part_the_test_kitchens(caches):
+    kitchens = {}
+    for subset in ('all', 'seen', 'held_out', 'textures'):
+        samples = KitchenSamples(caches['test'], questions=False, subset=subset)
+        kitchens[subset] = {int(samples[i].key.split()[1]) for i in range(len(samples))}
+    # 20003 holds nothing new, 20004 a green bottle, 20005 blue fronts too, 20006 a black kettle and green tiles.
+    assert kitchens == {
+        'all': {20003, 20004, 20005, 20006},
+        'seen': {20003},
+        'held_out': {20004, 20005, 20006},
+        'textures': {20005, 20006},
+    }
+    asked = KitchenSamples(caches['test'], subset='seen', length=60)
+    assert {asked[i].key.split()[1] for i in range(60)} == {'20003'}
+
+
+def test_seed_epoch_and_index_decide(caches):
+    one, other = (KitchenSamples(caches['train'], noise=Noise(), length=50) for _ in '12')
+    assert all(same(one[i], other[i]) for i in (0, 7, 49))
+    first = [one[i] for i in range(10)]
+    one.epoch = 1
+    assert not any(same(one[i], first[i]) for i in range(10))
+    one.epoch = 0
+    assert all(same(one[i], first[i]) for i in range(10))
+    assert not same(KitchenSamples(caches['train'], noise=Noise(), length=50, seed=1)[0], first[0])
+
+
+def test_workers_of_a_loader_see_the_epoch(caches):
+    samples = KitchenSamples(caches['train'], length=4)
+    loader = DataLoader(samples, batch_size=2, num_workers=1, persistent_workers=True, collate_fn=list)
+    for samples.epoch in (0, 3):
+        loaded = [one for batch in loader for one in batch]
+        assert all(same(one, samples[i]) for i, one in enumerate(loaded))
+
+
+def test_families_come_evenly_and_guessing_gains_little(caches):
+    samples = KitchenSamples(caches['train'], length=2600)
+    drawn = [(one.family, one.question, one.answer) for one in map(samples.__getitem__, range(len(samples)))]
+    families = Counter(family for family, _, _ in drawn)
+    assert len(families) >= 12 and max(families.values()) < 1.5 * min(families.values())
+    by_question, right = defaultdict(Counter), 0
+    for _, question, answer in drawn:
+        by_question[question][answer] += 1
+    yes_no = [answers for answers in by_question.values() if set(answers) == {'yes', 'no'} and answers.total() > 20]
+    right = sum(max(answers.values()) for answers in yes_no) / sum(answers.total() for answers in yes_no)
+    assert len(yes_no) > 5 and right < 0.75  # of two kitchens; with many it nears a half
+    assert all(accuracy < 0.75 for accuracy in samples.balance.best_blind().values())
+
+
+def test_only_the_families_asked_for_are_asked(caches):
+    samples = KitchenSamples(caches['train'], families=('count', 'region'), length=100)
+    assert {samples[i].family for i in range(100)} == {'count', 'region'} == set(samples.balance.families)
+
+
+def test_frames_without_questions_come_once_each(caches):
+    samples = KitchenSamples(caches['train'], questions=False)
+    keys = [samples[i].key for i in range(len(samples))]
+    assert len(set(keys)) == len(keys) == len(samples) and not any(samples[i].question for i in range(3))
+    one = samples[0]
+    assert one.rgb.shape == (32, 32, 3) and one.semseg.shape == (8, 8) and 0.1 < np.nanmin(one.depth) < 12
+    with pytest.raises(IndexError):
+        samples[len(samples)]
+
+
+def test_samples_feed_a_model(caches):
+    samples = KitchenSamples(caches['train'], noise=Noise(), length=4)
+    tokenizer = Tokenizer.train(corpus(), 512)
+    model = build(
+        'tiny',
+        vocabulary=tokenizer.vocabulary,
+        classes=len(CLASSES),
+        answers=len(ANSWERS),
+        depth_norm='fixed',
+        depth_mean=1.7,
+        depth_std=0.8,
+    ).eval()
+    batch = collate([samples[i] for i in range(4)], model.config, tokenizer, answers=ANSWERS)
+    with torch.no_grad():
+        assert model.answer_logits(model.encode(batch.inputs)).shape == batch.scores.shape
+    assert (batch.scores.sum(1) == 1).all() and batch.depth.shape == (4, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'reason'),
+    [('recipe.json', '{}', 'foreign_cache'), ('recipe.json', None, 'foreign_cache'), (None, None, 'empty_cache')],
+)
+def test_empty_and_foreign_caches_are_refused(caches, tmp_path, name, text, reason):
+    folder = tmp_path / 'cache'
+    folder.mkdir()
+    shutil.copy(caches['train'] / 'recipe.json', folder)
+    if name:
+        (folder / name).unlink()
+    if text:
+        (folder / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        KitchenSamples(folder)
+    assert caught.value.reason == reason
+
+
+def test_a_cache_of_another_version_is_refused(caches, tmp_path):
+    recipe = json.loads((caches['train'] / 'recipe.json').read_text())
+    (tmp_path / 'recipe.json').write_text(json.dumps(recipe | {'version': 0}))
+    with pytest.raises(InputError, match='version 0'):
+        KitchenSamples(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'arguments', [{'subset': 'none'}, {'families': ('weather',)}, {'length': 0}, {'length': 5, 'questions': False}]
+)
+def test_arguments_out_of_range_are_refused(caches, arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        KitchenSamples(caches['train'], **arguments)

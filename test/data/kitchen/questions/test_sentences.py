@@ -1,0 +1,90 @@
+"""Sentences: each can be taken apart again, and whoever writes otherwise is read as far as it goes."""
+
+import pytest
+
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
+from m3et_ros.data.kitchen.questions.sentences import (
+    DESCRIBE,
+    answers_of,
+    listed,
+    recognised,
+    sentence,
+    sentences,
+    short_answer,
+    some,
+)
+from m3et_ros.training.talk import talk_tokenizer
+
+FIELDS = {'a': 'cup', 'b': 'orange', 'article': 'an orange', 'plural': 'cups', 'colour': 'red', 'place': 'on the hob'}
+
+
+def fields_of(kind):
+    return {name: value for name, value in FIELDS.items() if any(f'{{{name}}}' in w for w in PHRASINGS[kind])}
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+    return talk_tokenizer()
+
+
+@pytest.mark.parametrize('kind', PHRASINGS)
+def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
+    fields = fields_of(kind)
+    said = {answer: sentence(kind, fields, answer) for answer in answers_of(kind)}
+    assert set(said) <= set(ANSWERS) and len(set(said.values())) == len(said)
+    for answer, text in said.items():
+        assert text[0].isupper() and text.endswith('.') and '{' not in text
+        assert short_answer(kind, fields, text) == answer
+        ids, _ = tokenizer.encode([text], 64)
+        assert tokenizer.unk not in ids and short_answer(kind, fields, tokenizer.decode(ids[0])) == answer
+
+
+@pytest.mark.parametrize('kind', PHRASINGS)
+def test_questions_are_recognised_in_every_wording(kind):
+    for wording in PHRASINGS[kind]:
+        fields = {name: value for name, value in FIELDS.items() if f'{{{name}}}' in wording}
+        found, given = recognised(wording.format(**fields))
+        assert found == kind and fields.items() <= given.items()
+        assert short_answer(kind, given, sentence(kind, given, answers_of(kind)[0])) == answers_of(kind)[0]
+
+
+def test_a_wording_without_fields_comes_first():
+    assert recognised('Is there something in the hand?') == ('holding', {})
+    assert recognised('Is there something in the cup?') == ('is_filled', {'a': 'cup'})
+    assert recognised('Who are you?') is None
+
+
+@pytest.mark.parametrize(
+    ('kind', 'reply', 'short'),
+    [
+        ('colour', 'I believe it is a red one', 'red'),
+        ('colour', 'no idea', ''),
+        ('is_colour', 'yes!', 'yes'),
+        ('is_colour', 'It is red.', ''),
+        ('location', 'Look in the drawer, not on the hob: in the fridge', 'in the fridge'),
+        ('nearest', 'the white cup, I think', 'white cup'),
+        ('distance', 'one and a half metres', '1.5 m'),
+        ('distance', 'half a metre', '0.5 m'),
+        ('region', 'left', ''),
+        ('count', 'one', '1'),
+        ('colour', '', ''),
+    ],
+)
+def test_other_sentences_are_read_as_far_as_it_goes(kind, reply, short):
+    assert short_answer(kind, fields_of(kind), reply) == short
+
+
+def test_things_are_counted_and_coloured():
+    assert [some('cup'), some('cup', 1, 'orange'), some('knife', 2), some('milk', 1, 'white')] == [
+        'a cup',
+        'an orange cup',
+        'two knives',
+        'a white milk carton',
+    ]
+    assert listed(['a', 'b', 'c']) == 'a, b and c'
+    assert sentence('count', {'plural': 'loaves of bread'}, '1') == 'I can see one loaf of bread.'
+
+
+def test_the_tokenizer_knows_every_word(tokenizer):
+    ids, _ = tokenizer.encode([*sentences(), *DESCRIBE], 64)
+    assert tokenizer.unk not in ids and (ids[:, -1] == tokenizer.pad).all()

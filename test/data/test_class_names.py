@@ -1,0 +1,48 @@
+"""Which classes a sentence names."""
+
+import pytest
+
+from m3et_ros.data.class_names import Naming
+from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
+from m3et_ros.data.tokenizer import Tokenizer
+
+CLASSES = kitchen_labels().classes
+
+
+@pytest.fixture(scope='module')
+def naming():
+    return Naming(Tokenizer.train(corpus(), vocabulary=512), CLASSES)
+
+
+def names(naming, text):
+    return {CLASSES[number] for number in naming.classes(text)}
+
+
+@pytest.mark.parametrize(
+    ('text', 'named'),
+    [
+        ('Which is closer, the Orange or the knife?', {'orange', 'knife'}),
+        ('Is the cup orange?', {'cup'}),
+        ('Can you see a chopping board?', {'chopping board'}),
+        ('How many cans can you see?', {'can'}),
+        ('How many glasses are in view?', {'glass'}),
+        ('Is the loaf of bread in the drawer?', {'bread', 'drawer'}),
+        ('How many orange objects are in view?', set()),
+        ('What is the scandal about panic?', set()),
+        ('', set()),
+    ],
+)
+def test_names_and_plurals_are_found_and_other_words_are_not(naming, text, named):
+    assert names(naming, text) == named
+
+
+def test_the_pieces_of_a_name_are_those_that_spell_it(naming):
+    text = 'Is the tomato left of the chopping board?'
+    ids = naming.tokenizer.encode([text], 24)[0][0, 1:]
+    spelt = {}
+    for place, number in naming.pieces(text):
+        spelt.setdefault(CLASSES[number], []).append(int(ids[place]))
+    assert {name: naming.tokenizer.decode(pieces) for name, pieces in spelt.items()} == {
+        'tomato': 'tomato',
+        'chopping board': 'chopping board',
+    }

@@ -1,0 +1,44 @@
+"""What is written, and that it is the same every time."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from m3et_ros.data.kitchen.cache.recipe import Recipe
+from m3et_ros.evaluation.report.files import made_by, weights_digest, write_metrics, write_samples
+from m3et_ros.runtime.open_model import untrained
+
+
+def test_the_digest_is_of_the_weights(tiny):
+    digest = weights_digest(tiny.model)
+    assert digest == weights_digest(untrained('tiny', 0).model) and len(digest) == 64
+    with torch.no_grad():
+        tiny.model.global_embedding[0] += 1e-3
+    assert weights_digest(tiny.model) != digest != weights_digest(untrained('tiny', 1).model)
+
+
+def test_what_it_depends_on_is_told(tiny):
+    told = made_by('m3et evaluate vqa', tiny, Recipe(20_000, 20_200), seed=3)
+    assert told['model']['id'] == 'tiny-random-0' and not told['model']['trained'] and told['settings'] == {'seed': 3}
+    assert told['cache']['first'] == 20_000 and told['environment']['torch'] == torch.__version__
+
+
+def test_metrics_are_sorted_and_plain(tmp_path):
+    write_metrics(tmp_path, {'b': 1, 'a': {'d': None, 'c': 0.5}})
+    text = (tmp_path / 'metrics.json').read_text()
+    assert json.loads(text) == {'a': {'c': 0.5, 'd': None}, 'b': 1}
+    assert text.index('"a"') < text.index('"c"') < text.index('"d"') < text.index('"b"')
+    with pytest.raises(ValueError):
+        write_metrics(tmp_path, {'a': float('nan')})
+
+
+def test_rows_may_lack_columns(tmp_path):
+    write_samples(tmp_path, [{'key': 'seed 1, tick 2', 'score': 1.0}, {'key': 'b', 'guessed': 'yes'}])
+    with (tmp_path / 'per_sample.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {'key': 'seed 1, tick 2', 'score': '1.0', 'guessed': ''},
+        {'key': 'b', 'score': '', 'guessed': 'yes'},
+    ]

@@ -1,0 +1,62 @@
+"""Tables of a model card."""
+
+import pytest
+
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
+from m3et_ros.evaluation.report.markdown import actions_table, number, reconstruction_table, share, table, vqa_table
+from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_run
+from m3et_ros.evaluation.tasks.vqa import vqa_run
+
+
+def test_numbers_come_with_their_intervals():
+    found = {'value': 0.7125, 'low': 0.698, 'high': 0.7261}
+    assert share(found) == '71.2 % (69.8 to 72.6)'
+    assert number(found, 'm') == '0.713 m (0.698 to 0.726)' and number(found, 'dB') == '0.7 dB (0.7 to 0.7)'
+    assert table(('a', 'b'), [('1', '2')]) == '| a | b |\n| --- | --- |\n| 1 | 2 |'
+
+
+def test_the_questions_of_a_run(cache, tiny):
+    samples = KitchenSamples(cache, length=40)
+    scores = vqa_run(tiny.model.eval(), tiny.tokenizer, samples, write=True)
+    lines = vqa_table({'subsets': {'all': scores, 'held_out': scores}}).splitlines()
+    names = [line.split(' | ')[0].removeprefix('| ') for line in lines]
+    assert names[2:5] == ['all families', 'all families, written by the text decoder', 'answerable from one frame']
+    assert names[-1] == 'held out: all families' and 'colour' in names
+    assert len({line.count('|') for line in lines}) == 1
+    assert lines[2].split(' | ')[1] == share(scores['accuracy'])
+    assert lines[2].split(' | ')[2] == f'{100 * scores["best_blind"]:.1f} %'
+
+
+def test_the_frames_of_a_run(cache, tiny):
+    scores = reconstruction_run(tiny.model.eval(), KitchenSamples(cache, questions=False), classes=CLASSES)
+    text = reconstruction_table(scores)
+    holes = scores['full']['depth_in_holes']
+    assert number(scores['hidden']['psnr_hidden_db'], 'dB') in text
+    assert all(number(holes[name]['rmse_m'], 'm') in text for name in ('model', 'nearest', 'telea', 'navier_stokes'))
+    assert share(holes['telea']['model_below']) in text
+
+
+def test_the_actions_of_a_run():
+    found = {
+        figure: {'value': value, 'low': None, 'high': None}
+        for figure, value in (('top1', 0.5), ('top5', 0.75), ('mean_top5_recall_unbalanced', 0.25))
+    }
+    lines = actions_table(
+        {
+            'recognition': {'left_out': {}, 'two_pass': {'all': {'action': found}}},
+            'references': {'repeat_last': {'action': found}},
+        }
+    ).splitlines()[2:]
+    assert lines == [
+        '| recognition, asked two pass | 50.0 % | 75.0 % | 25.0 % |',
+        '| anticipation, repeat last of true labels | 50.0 % | 75.0 % | 25.0 % |',
+    ]
+
+
+@pytest.mark.parametrize('missing', ['value', 'low', 'high'])
+def test_an_interval_is_whole(missing):
+    found = {'value': 1.0, 'low': 1.0, 'high': 1.0}
+    del found[missing]
+    with pytest.raises(KeyError):
+        share(found)

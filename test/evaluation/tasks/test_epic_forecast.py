@@ -1,0 +1,169 @@
+"""Forecasts: probabilities, order of the file, the mean of members, corrections that are chosen for recall."""
+
+import numpy as np
+import pytest
+import torch
+from epic_folder import make_folder
+
+from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
+from m3et_ros.data.epic.annotations import find_split, read_segments
+from m3et_ros.data.epic.class_lists import read_classes
+from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
+from m3et_ros.evaluation.metrics.ranking import label_ranks, mean_topk_recall
+from m3et_ros.evaluation.tasks.epic_forecast import (
+    CORRECTED,
+    FLOORS,
+    PLAIN,
+    SHARES,
+    TAUS,
+    Panel,
+    choose,
+    choose_share,
+    forecast,
+)
+from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
+from m3et_ros.models.actions.ngram import Line, NGram
+
+
+@pytest.fixture(scope='module')
+def pasts(tmp_path_factory):
+    folder = make_folder(tmp_path_factory.mktemp('epic'), videos=4, segments=14)
+    classes = read_classes(folder)
+    return Pasts(read_segments(find_split(folder, 'train'), classes), classes)
+
+
+def models(pasts, count=2):
+    asking = Asking(pasts.classes)
+    found = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        found.append(
+            HistoryModel(
+                HistoryConfig(verbs=7, nouns=6, pairs=2, words=len(asking.words), d=8, e=8, hidden=12, N=4)
+            ).eval()
+        )
+    return tuple(found), asking
+
+
+def made(pasts, share=0.0):
+    members, asking = models(pasts)
+    expert = Expert(NGram([[], [0], [1]], [0, 1, 0], 2), Line(cache=0.2), share)
+    return HistoryCheckpoint(
+        members,
+        pasts.classes,
+        asking.words,
+        {0: 30, 2001: 5},
+        expert,
+        dict.fromkeys(TASKS, Correction(0.5, 1.0)),
+        1.0,
+        (),
+        (),
+        (),
+    )
+
+
+def panel(checkpoint):
+    return Panel(checkpoint.members, checkpoint.expert, sorted(checkpoint.pairs))
+
+
+def windows(pasts, checkpoint, **options):
+    return HistoryWindows(pasts, sorted(checkpoint.pairs), Asking(pasts.classes), pasts.windows(**options))
+
+
+def test_members_are_averaged_as_probabilities(pasts):
+    checkpoint = made(pasts)
+    data = windows(pasts, checkpoint)
+    batch, _ = data.collate(pasts.windows()[:2])
+    with torch.inference_mode():
+        verb, noun, action = Panel(checkpoint.members).answers(batch, data)
+        alone = [Panel((member,)).answers(batch, data) for member in checkpoint.members]
+    for together, one, other in zip((verb, noun, action), *alone):
+        torch.testing.assert_close(together.exp(), (one.exp() + other.exp()) / 2)
+        torch.testing.assert_close(together.exp().flatten(1).sum(1), torch.ones(len(together)))
+    torch.testing.assert_close(noun.exp(), action.exp().sum(2))
+
+
+def test_the_ngram_has_its_share(pasts):
+    checkpoint = made(pasts, share=0.25)
+    data = windows(pasts, checkpoint)
+    batch, _ = data.collate(pasts.windows()[:1])
+    with torch.inference_mode():
+        alone = Panel(checkpoint.members).answers(batch, data)[2].exp()
+        _, noun, mixed = panel(checkpoint).answers(batch, data)
+    wanted = 0.75 * alone
+    for row, place in enumerate(batch['target'].tolist()):
+        context = pasts.context(place, np.where(data.pair < 2, data.pair, 2))
+        p = checkpoint.expert.counts.probabilities(context, checkpoint.expert.line)
+        wanted[row, 0, 0] += 0.25 * p[0]  # take tap
+        wanted[row, 1, 2] += 0.25 * p[1]  # wash spoon
+    torch.testing.assert_close(mixed.exp(), wanted)
+    torch.testing.assert_close(noun.exp(), wanted.sum(2))
+
+
+def test_the_chosen_share_is_right_most_often(pasts):
+    checkpoint = made(pasts)
+    data = windows(pasts, checkpoint)
+    truth = 1000 * np.array([s.verb for s in pasts.segments]) + np.array([s.noun for s in pasts.segments])
+
+    def right(share):
+        return (forecast(made(pasts, share), data).actions[PLAIN][0][:, 0] == truth).sum()
+
+    chosen = choose_share(panel(checkpoint), data)
+    assert right(chosen) == max(right(share) for share in SHARES)
+
+
+def test_a_forecast_has_the_order_of_the_file(pasts):
+    checkpoint = made(pasts, share=0.2)
+    found = forecast(checkpoint, windows(pasts, checkpoint))
+    short = forecast(checkpoint, windows(pasts, checkpoint, length=3, before=40))
+    np.testing.assert_allclose(short.noun, found.noun, atol=1e-5)
+    data = windows(pasts, checkpoint)
+    batch, _ = data.collate(pasts.windows())
+    with torch.inference_mode():
+        verb, noun, action = panel(checkpoint).answers(batch, data)
+    rows = pasts.order[batch['target'].numpy()]
+    np.testing.assert_allclose(found.verb[rows], verb.numpy(), atol=1e-5)
+    ids, scores = found.actions[PLAIN]
+    assert ids.shape == scores.shape == (len(pasts), 42) and (np.diff(scores, axis=1) <= 0).all()
+    place = np.argmax(action.flatten(1).numpy(), 1)
+    assert (ids[rows, 0] == place % 7 * 1000 + place // 7).all()
+
+
+def test_corrected_actions_are_divided_by_the_prior(pasts):
+    checkpoint = made(pasts)
+    found = forecast(checkpoint, windows(pasts, checkpoint))
+    plain, corrected = (
+        {int(a): s for a, s in zip(found.actions[kind][0][5], found.actions[kind][1][5])} for kind in (PLAIN, CORRECTED)
+    )
+    assert plain[0] - corrected[0] == pytest.approx(0.5 * np.log(31), abs=1e-4)
+    assert plain[2001] - corrected[2001] == pytest.approx(0.5 * np.log(6), abs=1e-4)
+    assert plain[1001] == pytest.approx(corrected[1001], abs=1e-5)
+    counts = checkpoint.counts('noun')
+    np.testing.assert_allclose(
+        found.noun - found.scores('noun', Correction(0.5, 1.0), counts),
+        np.broadcast_to(0.5 * np.log(counts + 1), found.noun.shape),
+        atol=1e-5,
+    )
+
+
+def test_each_target_is_asked_for_once(pasts):
+    checkpoint = made(pasts)
+    data = windows(pasts, checkpoint)
+    data.windows = data.windows[1:]
+    with pytest.raises(ValueError, match='14 of 56 targets are not asked for once'):
+        forecast(checkpoint, data)
+
+
+def test_the_chosen_corrections_have_the_best_recall(pasts):
+    checkpoint = made(pasts)
+    data, counts = windows(pasts, checkpoint), {task: checkpoint.counts(task) for task in TASKS}
+    chosen = choose(panel(checkpoint), data, counts)
+    found = forecast(checkpoint, data)
+    labels = np.array([segment.noun for segment in pasts.segments])
+
+    def recall(correction):
+        return mean_topk_recall(label_ranks(found.scores('noun', correction, counts['noun']), labels), labels)
+
+    assert set(chosen) == set(TASKS)
+    best = max(recall(Correction(tau, floor)) for tau in TAUS for floor in FLOORS)
+    assert recall(chosen['noun']) == pytest.approx(best)

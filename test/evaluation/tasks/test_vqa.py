@@ -1,0 +1,131 @@
+"""Questions to a small real model, and the scores of what it said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.sample import collate
+from m3et_ros.evaluation.tasks.vqa import NOISE, Reply, ask, gap, subset_samples, vqa_run, vqa_scores
+
+
+@pytest.fixture(scope='module')
+def samples(cache):
+    return KitchenSamples(cache, noise=NOISE, length=40, seed=1)
+
+
+def reply(score, family='count', kitchen=1, written_score=None):
+    return Reply(
+        0,
+        f'seed {kitchen} tick 0',
+        family,
+        'How many?',
+        '1',
+        '1' if score else '2',
+        0.5,
+        score,
+        None if written_score is None else 'one',
+        written_score,
+    )
+
+
+def test_who_always_says_yes_is_right_where_yes_is_the_answer(samples, tiny):
+    with torch.no_grad():
+        tiny.model.answer_head.layers[-1].bias[ANSWERS.index('yes')] = 100
+    replies = ask(tiny.model, tiny.tokenizer, samples)
+    assert [r.index for r in replies] == list(range(40))
+    assert {r.predicted for r in replies} == {'yes'} and all(r.confidence > 0.99 for r in replies)
+    true = [samples[i].answer for i in range(40)]
+    assert [r.answer for r in replies] == true
+    assert [r.score for r in replies] == [float(answer == 'yes') for answer in true] and 'yes' in true
+    assert vqa_scores(replies)['accuracy']['value'] == pytest.approx(np.mean([a == 'yes' for a in true]))
+
+
+def test_batches_are_of_no_consequence_and_modes_are_put_back(samples, tiny):
+    tiny.model.train()
+    whole, parts = (ask(tiny.model, tiny.tokenizer, samples, batch=batch, write=True) for batch in (40, 7))
+    assert tiny.model.training
+    for a, b in zip(whole, parts):
+        assert a.confidence == pytest.approx(b.confidence, abs=2e-6)
+        assert replace(a, confidence=0) == replace(b, confidence=0)
+
+
+def test_written_answers_are_those_of_the_text_decoder(samples, tiny):
+    replies = ask(tiny.model, tiny.tokenizer, samples, write=True)
+    batch = collate([samples[5]], tiny.model.config, tiny.tokenizer)
+    tiny.model.eval()
+    with torch.inference_mode():
+        encoded = tiny.model.encode({k: v for k, v in batch.inputs.items() if k != 'semseg'})
+        steps = tiny.model.generate(encoded, bos=tiny.tokenizer.cls, eos=tiny.tokenizer.sep, max_tokens=8)
+        assert replies[5].written == tiny.tokenizer.decode([int(ids) for ids, _ in steps])
+
+
+def test_what_is_withheld_is_not_seen(samples, tiny):
+    def asked(*shown):
+        return ask(tiny.model, tiny.tokenizer, samples, shown=shown)
+
+    blind, by_question = asked(), {}
+    for r in blind:
+        by_question.setdefault(r.question, set()).add((r.predicted, round(r.confidence, 5)))
+    assert len(by_question) < len(blind) and all(len(said) == 1 for said in by_question.values())
+    ways = ((), ('rgb',), ('depth',), ('rgb', 'depth'))
+    assert len({tuple(r.confidence for r in asked(*shown)) for shown in ways}) == 4
+
+
+def test_blind_lines_are_those_of_the_odds(samples, tiny):
+    scores = vqa_run(tiny.model, tiny.tokenizer, samples, write=True)
+    best, most = samples.balance.best_blind(), samples.balance.majority()
+    assert scores['best_blind'] == pytest.approx(np.mean(list(best.values())), abs=1e-6)
+    assert scores['majority'] == pytest.approx(np.mean(list(most.values())), abs=1e-6)
+    assert scores['above_best_blind'] == pytest.approx(scores['accuracy']['value'] - scores['best_blind'], abs=1e-5)
+    one = [best[family] for family in best if family not in ('action_done', 'action_next')]
+    assert scores['answerable_from_one_frame']['best_blind'] == pytest.approx(np.mean(one), abs=1e-6)
+    for family, part in scores['families'].items():
+        assert part['best_blind'] == pytest.approx(best[family], abs=1e-6)
+    assert scores['written']['samples'] == scores['samples'] == 40
+    assert sum(part['samples'] for part in scores['families'].values()) == 40
+
+
+def test_scores_by_hand():
+    replies = [reply(1.0, 'count', 1), reply(0.0, 'count', 2), reply(1.0, 'colour', 1), reply(0.0, 'action_next', 3)]
+    scores = vqa_scores(replies)
+    assert scores['accuracy']['value'] == 0.5 and scores['accuracy']['kitchens'] == 3 and 'best_blind' not in scores
+    assert scores['answerable_from_one_frame']['accuracy']['value'] == pytest.approx(2 / 3, abs=1e-6)
+    assert {name: part['accuracy']['value'] for name, part in scores['families'].items()} == {
+        'action_next': 0,
+        'colour': 1,
+        'count': 0.5,
+    }
+    written = [reply(0.0, written_score=1.0), reply(0.0, written_score=1.0)]
+    assert vqa_scores(written, field='written_score')['accuracy']['value'] == 1
+    with pytest.raises(ValueError, match='no samples'):
+        vqa_scores([])
+
+
+def test_the_gap_is_over_common_families():
+    seen = [reply(1.0, 'colour', k) for k in range(6)] + [reply(0.0, 'count', 1)]
+    other = [reply(float(k % 2), 'colour', k + 3) for k in range(6)] + [reply(1.0, 'action_next', 9)]
+    found = gap(seen, other)
+    assert found['families'] == ['colour'] and found['seen']['value'] == 1 and found['other']['value'] == 0.5
+    points = found['points']
+    assert points['value'] == 0.5 and points['low'] < 0.5 < points['high'] and points['kitchens'] == 9
+    assert gap(seen, [reply(1.0, 'hand')]) is None
+
+
+def test_subsets_without_questions_are_named(cache, tmp_path):
+    found, empty = subset_samples(cache, length=9)
+    assert 'all' in found and set(found) | set(empty) == {'all', 'seen', 'held_out', 'textures'}
+    assert all(len(samples) == 9 for samples in found.values()) and all('give more' in why for why in empty.values())
+    assert found['all'].noise == NOISE and found['all'].noise.mirror == 0
+    with pytest.raises(InputError, match='no cache'):
+        subset_samples(tmp_path, length=9)
+
+
+def test_a_model_without_the_head_is_refused(samples, tiny):
+    tiny.model.answer_head = None
+    with pytest.raises(ValueError, match='no answer head'):
+        ask(tiny.model, tiny.tokenizer, samples)

@@ -1,0 +1,153 @@
+"""The ledger of papers.md, sections 1 and 2.2, row by row."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from m3et_ros.models.m3et import cost
+from m3et_ros.models.m3et.config import IMAGE_MODALITIES
+from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.m3et.sizes import SIZES, build
+
+BASE = SIZES['base']
+LEDGER = {
+    'encoder layers': 32_580_864,
+    'final norm': 1_536,
+    'rgb adapter': 590_592,
+    'depth adapter': 197_376,
+    'semseg adapter': 795_712,
+    'word table': 23_440_896,
+    'text positions': 24_576,
+    'type embeddings': 3_072,
+    'global token': 768,
+    'decoder q, k, v': 2_362_368,
+    'decoder o': 263_168,
+    'decoder input norms': 12_288,
+    'decoder blocks': 3_159_040,
+    'decoder output norms': 2_048,
+    'mask tokens': 3_072,
+    'semantic bias': 32,
+    'semantic gate': 918_272,
+    'rgb output': 197_376,
+    'depth output': 65_792,
+    'semseg output': 546_896,
+    'text output': 197_376,
+    'text output bias': 30_522,
+}
+
+
+def total(config):
+    return sum(cost.parameters_of(config).values())
+
+
+@pytest.fixture(scope='module')
+def base_parts():
+    return cost.parameters_of(BASE)
+
+
+@pytest.mark.parametrize('part, expected', LEDGER.items())
+def test_row_of_the_ledger(base_parts, part, expected):
+    assert base_parts[part] == expected
+
+
+def test_the_ledger_is_complete(base_parts):
+    assert base_parts.keys() == LEDGER.keys()
+    assert sum(base_parts.values()) == 65_393_642
+    assert f'{1 - 65_393_642 / 195.97e6:.4f}' == '0.6663'
+
+
+@pytest.mark.parametrize(
+    'changes, expected',
+    [
+        ({'modalities': IMAGE_MODALITIES, 'tasks': IMAGE_MODALITIES}, 40_249_768),
+        ({'modalities': ('rgb', 'text'), 'tasks': (), 'answers': 3129}, 62_635_833),
+        ({'mixer': 'mamba2', 'mixer_options': {'N': 64, 'P': 64}}, 65_077_826),
+    ],
+)
+def test_subsets_of_base(changes, expected):
+    assert total(replace(BASE, **changes)) == expected
+
+
+def test_the_answer_head():
+    assert cost.parameters_of(replace(BASE, answers=3129))['answer head'] == 5_993_529
+
+
+def test_compact_is_two_thirds_smaller_than_multimae():
+    compact = replace(SIZES['compact'], modalities=IMAGE_MODALITIES, tasks=IMAGE_MODALITIES)
+    assert total(compact) == 32_495_592
+    assert 1 - total(compact) / cost.MULTIMAE_PARAMETERS >= 0.6663
+
+
+def test_kitchen_fits_25_megabytes_in_half_precision():
+    assert 2 * total(replace(SIZES['kitchen'], classes=255, answers=1000)) < 25_000_000
+
+
+def test_parts_sum_to_the_whole():
+    model = build('tiny')
+    assert sum(cost.parameters(model).values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_an_unknown_part_is_refused():
+    model = build('tiny')
+    model.extra = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match='extra.weight'):
+        cost.parameters(model)
+
+
+@pytest.mark.parametrize('tokens, ours, multimae', [(98, 4.57, 11.17), (176, 7.33, 18.32), (588, 22.86, 59.84)])
+def test_multiply_accumulates(tokens, ours, multimae):
+    assert cost.macs(BASE, tokens) / 1e9 == pytest.approx(ours, rel=0.01)
+    assert cost.multimae_macs(tokens) / 1e9 == pytest.approx(multimae, rel=0.01)
+
+
+def test_the_encoder_of_a_visual_question():
+    parts = cost.mac_parts(BASE, 196 + 48, modalities=('rgb',), tasks=())
+    assert parts['encoder'] / 1e9 == pytest.approx(8.28, rel=0.01)
+    assert parts['decoders'] == parts['gate'] == parts['answers'] == 0
+
+
+@pytest.mark.parametrize('size', ['base', 'base_ssd'])
+def test_linear_layers_cost_what_the_formula_says(size):
+    """Every matrix is multiplied with as many tokens as pass through it; counted by hooks on a real forward."""
+    config = replace(
+        SIZES[size],
+        image_size=32,
+        d=64,
+        heads=4,
+        d_decoder=32,
+        d_gate=48,
+        classes=7,
+        tasks=('rgb',),
+        modalities=('rgb',),
+        schedule='TM',
+        stages=1,
+        mixer_options={'N': 8},
+    )
+    counted = 0
+
+    def count(module, inputs, output):
+        nonlocal counted
+        counted += inputs[0].numel() // inputs[0].shape[-1] * module.weight.numel()
+
+    model = M3ET(config).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(count)
+    model({'rgb': torch.zeros(1, 3, 32, 32)})
+    n, length, d, width, inner, N = 4, 5, 64, 32, 128, 8
+    channels = inner if size == 'base' else inner + 2 * N
+    attention = 2 * length**2 * d + 2 * n * length * width + 2 * n**2 * width
+    scan = length * (4 * channels + 3 * inner * N)
+    # The gate's first matrix is applied in halves, outside the hooks; the semantic bias sends one summary through W_q.
+    outside = cost.mac_parts(config, n)['gate'] - n * 48 * width - d * width
+    assert sum(cost.mac_parts(config, n).values()) == counted + attention + scan + outside
+
+
+def test_a_block_with_mamba_for_attention_costs_what_the_formula_says():
+    config = replace(SIZES['tiny'], schedule='S', stages=1, modalities=('rgb',), tasks=())
+    length, d, heads = 5, config.d, config.heads
+    layer = M3ET(config).encoder.layers[0]
+    linear = sum(module.weight.numel() for module in layer.modules() if isinstance(module, torch.nn.Linear))
+    convolution, scan = layer.mixer.conv1d.weight.numel(), 3 * d * (d // heads)
+    assert cost.mac_parts(config, length - 1)['encoder'] == length * (linear + convolution + scan)

@@ -1,0 +1,333 @@
+"""M3ET: what may be missing, what must not matter, and what must."""
+
+from copy import deepcopy
+from itertools import combinations
+
+import pytest
+import torch
+
+from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, join_frames
+from m3et_ros.models.m3et.sizes import SIZES, build
+
+NARROW = {
+    'image_size': 32,
+    'patch': 16,
+    'd': 64,
+    'heads': 4,
+    'd_decoder': 32,
+    'decoder_heads': 4,
+    'd_gate': 32,
+    'vocabulary': 64,
+    'text_length': 12,
+    'classes': 5,
+    'class_width': 8,
+    'answers': 6,
+}
+SUBSETS = [subset for size in range(1, 5) for subset in combinations(MODALITIES, size)]
+BOS, EOS = 2, 3
+
+
+@pytest.fixture(scope='module', params=SIZES)
+def model(request):
+    """Each named size, narrow where it is wide: same mixer, schedule and depth standardisation."""
+    return build(request.param, **({} if request.param == 'tiny' else NARROW)).eval()
+
+
+@pytest.fixture(scope='module')
+def tiny():
+    return build('tiny').eval()
+
+
+def example(batch=2, seed=0, words=(5, 12)):
+    """Inputs of the tiny image size, text padded to 12."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        'rgb': torch.randn(batch, 3, 32, 32, generator=generator),
+        'depth': torch.randn(batch, 1, 32, 32, generator=generator),
+        'semseg': torch.randint(0, 5, (batch, 8, 8), generator=generator),
+        'text': torch.randint(5, 64, (batch, 12), generator=generator),
+        'text_mask': torch.arange(12)[None] < torch.tensor(words)[:batch, None],
+    }
+
+
+def only(inputs, modalities):
+    return {k: v for k, v in inputs.items() if k.removesuffix('_mask') in modalities}
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('subset', SUBSETS, ids='+'.join)
+def test_any_subset_of_modalities(model, subset):
+    config, inputs = model.config, only(example(), subset)
+    with torch.no_grad():
+        encoded = model.encode(inputs)
+        outputs = model(inputs)
+    tokens = sum(config.token_count(m) for m in subset)
+    assert [z.shape for z in encoded.stages] == [(2, tokens + 1, config.d)] * config.stages
+    assert set(encoded.source.unique().tolist()) == {MODALITIES.index(m) for m in subset} | {GLOBAL}
+    assert (encoded.source[:, -1] == GLOBAL).all()
+    assert {task: tuple(out.shape) for task, out in outputs.items()} == {
+        'rgb': (2, 3, 32, 32),
+        'depth': (2, 1, 32, 32),
+        'semseg': (2, 5, 8, 8),
+        'text': (2, 12, 64),
+        'answers': (2, 6),
+    }
+    assert all(out.isfinite().all() for out in outputs.values())
+
+
+def test_gradient_reaches_every_parameter(model):
+    """All of them; beta leaves its start at 0, where the bias of W_k would get rounding errors only, as without it."""
+    model = deepcopy(model)
+    for decoder in model.decoders.values():
+        if decoder.attention.beta is not None:
+            torch.nn.init.constant_(decoder.attention.beta, 0.5)
+    outputs = model(example(), visible=torch.tensor([[0, 2, 5, 9, 12, 13, 15], [1, 4, 6, 8, 10, 18, 20]]))
+    answer = model.text_logits(model.encode(example()), torch.tensor([[BOS, 7], [BOS, 9]]))
+    (sum(out.square().sum() for out in outputs.values()) + answer.square().sum()).backward()
+    flat = [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is None or p.grad.abs().max() < 1e-7 and (model.config.semantic_bias or not name.endswith('w_k.bias'))
+    ]
+    assert flat == []
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_base_at_full_size():
+    model = build('base').eval()
+    torch.manual_seed(0)
+    inputs = {'rgb': torch.randn(1, 3, 224, 224), 'depth': torch.randn(1, 1, 224, 224)}
+    with torch.no_grad():
+        outputs = model(inputs, visible=torch.randperm(392)[None, :98], tasks=('depth', 'semseg'))
+    assert outputs['depth'].shape == (1, 1, 224, 224) and outputs['semseg'].shape == (1, 133, 56, 56)
+    assert all(out.isfinite().all() for out in outputs.values())
+
+
+@torch.no_grad()
+def test_missing_is_the_same_as_never_visible(model):
+    both, alone = only(example(), ('rgb', 'depth')), only(example(), ('rgb',))
+    masked = model(both, visible=torch.arange(4).expand(2, -1))
+    absent = model(alone)
+    for task in masked:
+        close(masked[task], absent[task])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('pads', [0, 1, 2, 5])
+def test_pads_of_text_change_nothing(model, pads):
+    inputs = example(batch=1, words=(7,))
+    short = inputs | {'text': inputs['text'][:, :7], 'text_mask': None}
+    del short['text_mask']
+    padded = inputs | {'text': inputs['text'][:, : 7 + pads].clone(), 'text_mask': inputs['text_mask'][:, : 7 + pads]}
+    padded['text'][:, 7:] = 60
+    expected, got = model(short), model(padded)
+    for task in expected:
+        close(got[task][:, :7] if task == 'text' else got[task], expected[task])
+
+
+@torch.no_grad()
+def test_neighbours_in_a_batch_change_nothing(model):
+    inputs = example(words=(5, 9))
+    together = model(inputs)
+    for row in range(2):
+        alone = model({k: v[row : row + 1] for k, v in inputs.items()})
+        for task in together:
+            close(together[task][row : row + 1], alone[task])
+
+
+@torch.no_grad()
+def test_order_of_visible_ids_changes_nothing(tiny):
+    ids = torch.tensor([[1, 3, 6, 11, 14], [0, 2, 9, 10, 13]])
+    shuffled = ids[:, [3, 0, 4, 2, 1]]
+    a, b = tiny(example(), visible=ids), tiny(example(), visible=shuffled)
+    assert all(torch.equal(a[task], b[task]) for task in a)
+
+
+@torch.no_grad()
+def test_hidden_tokens_are_not_seen(tiny):
+    """What is masked may change at will: neither encoder nor queries look at it."""
+    inputs, visible = example(), torch.tensor([[0, 1, 5, 9, 12], [0, 1, 5, 9, 12]])
+    other = {k: v.clone() for k, v in inputs.items()}
+    other['rgb'][:, :, 16:] = 3  # patches 2 and 3
+    other['depth'][:, :, :16, :16] = 3  # patch 0, token 4
+    other['text'][:, 1:] = 9
+    a, b = tiny(inputs, visible=visible), tiny(other, visible=visible)
+    assert all(torch.equal(a[task], b[task]) for task in a)
+
+
+def test_visible_ids_that_do_not_fit_are_refused(tiny):
+    with pytest.raises(ValueError, match='visible is'):
+        tiny.encode(example(), visible=torch.zeros(2, 99, dtype=torch.int64))
+
+
+@torch.no_grad()
+def test_the_summary_is_the_mean_of_the_text_or_else_the_global_token(tiny):
+    encoded = tiny.encode(example(words=(5, 12)))
+    text = encoded.context[0][(encoded.source[0] == TEXT) & encoded.valid[0]]
+    assert len(text) == 5
+    close(encoded.summary()[0], text.mean(0))
+    visible = torch.tensor([[0, 1, 12], [0, 1, 2]])  # the second sample sees no text
+    encoded = tiny.encode(example(), visible=visible)
+    close(encoded.summary()[0], encoded.context[0, -2])
+    close(encoded.summary()[1], tiny.global_token(encoded)[1])
+
+
+@torch.no_grad()
+def test_one_sight_serves_many_questions(model):
+    images, (first, second) = only(example(), IMAGE_MODALITIES), (example(seed=s, words=(5, 12)) for s in (0, 1))
+    sight = model.see(images)
+    both = {name: torch.stack([first[name], second[name]], 1).flatten(0, 1) for name in ('text', 'text_mask')}
+    together = model.listen(sight, both['text'], both['text_mask'])
+    close(model.answer_logits(model.hear(sight, both['text'], both['text_mask'])), model.answer_logits(together))
+    for place, words in enumerate((first, second)):
+        alone = model.encode(images | {name: words[name] for name in ('text', 'text_mask')})
+        close(model.answer_logits(together)[place::2], model.answer_logits(alone))
+        close(model.decode(together, 'semseg')[place::2], model.decode(alone, 'semseg'))
+
+
+@torch.no_grad()
+def test_images_never_see_the_words(model):
+    images = only(example(), IMAGE_MODALITIES)
+    bare, asked = model.encode(images), model.encode(images | only(example(), ('text', 'text_mask')))
+    count = bare.context.shape[1] - 1
+    close(bare.context[:, :count], asked.context[:, :count])
+    assert not torch.allclose(model.global_token(bare), model.global_token(asked), atol=1e-4)
+
+
+@torch.no_grad()
+def test_fillers_of_samples_that_show_fewer_image_tokens_change_nothing(model):
+    inputs = example()
+    last = model.config.image_tokens * 3
+    visible = torch.tensor([[0, 3, 8, 11], [2, last, last + 1, last + 2]])  # the second shows one image token
+    together = model.encode(inputs, visible=visible)
+    for row in range(2):
+        alone = model.encode(
+            {name: value[row : row + 1] for name, value in inputs.items()}, visible=visible[row : row + 1]
+        )
+        close(model.global_token(together)[row], model.global_token(alone)[0])
+
+
+@torch.no_grad()
+def test_every_input_is_heard(tiny):
+    answers = tiny.answer_logits(tiny.encode(example()))
+    for changed in ('rgb', 'depth', 'semseg', 'text'):
+        inputs = example() | {changed: example(seed=1)[changed]}
+        assert not torch.allclose(tiny.answer_logits(tiny.encode(inputs)), answers, atol=1e-4)
+
+
+@torch.no_grad()
+def test_generation_equals_teacher_forcing(model):
+    encoded = model.encode(example())
+    steps = list(model.generate(encoded, bos=BOS, eos=EOS, max_tokens=8))
+    written = torch.stack([ids for ids, _ in steps], 1)
+    assert 1 <= written.shape[1] <= 8
+    forced = model.text_logits(encoded, torch.cat([torch.full((2, 1), BOS), written[:, :-1]], 1)).softmax(-1)
+    for row in range(2):
+        ended = (written[row] == EOS).nonzero()
+        length = int(ended[0]) + 1 if len(ended) else written.shape[1]
+        assert torch.equal(forced[row, :length].argmax(-1), written[row, :length])
+        close(forced[row, :length].amax(-1), torch.stack([p for _, p in steps], 1)[row, :length])
+
+
+@torch.no_grad()
+def test_teacher_forcing_is_causal(tiny):
+    encoded = tiny.encode(example())
+    ids = torch.tensor([[BOS, 7, 8, 9], [BOS, 5, 6, 7]])
+    changed = ids.clone()
+    changed[:, 2] = 30
+    a, b = tiny.text_logits(encoded, ids), tiny.text_logits(encoded, changed)
+    close(a[:, :2], b[:, :2])
+    assert not torch.allclose(a[:, 2], b[:, 2], atol=1e-4)
+
+
+@torch.no_grad()
+def test_generation_stops_when_all_have_ended():
+    model = build('tiny').eval()
+    model.text_bias[EOS] = 1e4
+    encoded = model.encode(example())
+    assert list(model.generate(encoded, bos=BOS, eos=EOS)) == []
+    model.text_bias[EOS] = -1e4
+    assert len(list(model.generate(encoded, bos=BOS, eos=EOS, max_tokens=5))) == 5
+
+
+def test_text_limits_are_refused(tiny):
+    encoded = tiny.encode(example())
+    with pytest.raises(ValueError, match='max_tokens is 13'):
+        next(tiny.generate(encoded, bos=BOS, eos=EOS, max_tokens=13))
+    with pytest.raises(ValueError, match='13 tokens'):
+        tiny.text_logits(encoded, torch.zeros(2, 13, dtype=torch.int64))
+
+
+def test_absent_parts_are_refused_by_name():
+    model = build('tiny', tasks=('rgb',), answers=0)
+    encoded = model.encode(example())
+    with pytest.raises(ValueError, match="no decoder for 'depth'"):
+        model.decode(encoded, 'depth')
+    with pytest.raises(ValueError, match="no decoder for 'text'"):
+        model.text_logits(encoded, torch.zeros(2, 1, dtype=torch.int64))
+    with pytest.raises(ValueError, match='no answer head'):
+        model.answer_logits(encoded)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'switch, reads_context',
+    [({'cross_attention': False}, False), ({'semantic_bias': False}, True), ({'gate': False}, True), ({}, True)],
+)
+def test_decoder_ablations(switch, reads_context):
+    model = build('tiny', **switch).eval()
+    inputs, visible = example(), torch.tensor([[4, 5, 6, 7]]).expand(2, -1)  # depth only
+    other = inputs | {'depth': example(seed=1)['depth']}
+    changed = not torch.allclose(model(inputs, visible=visible)['rgb'], model(other, visible=visible)['rgb'], atol=1e-5)
+    assert changed == reads_context
+    names = [name for name, _ in model.named_parameters()]
+    assert any('.beta' in n for n in names) == (switch == {} or 'gate' in switch)
+    assert any(n.startswith('gate.') for n in names) == ('semantic_bias' in switch or switch == {})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('schedule', ['TTTTTT', 'MMMMMM'])
+def test_mixer_ablations(schedule):
+    model = build('tiny', schedule=schedule).eval()
+    kinds = {type(layer).__name__ for layer in model.encoder.layers}
+    assert kinds == ({'TransformerBlock'} if schedule[0] == 'T' else {'MambaLayer'})
+    assert all(out.isfinite().all() for out in model(example()).values())
+
+
+@torch.no_grad()
+def test_single_modality_ablation():
+    model = build('tiny', modalities=('rgb',), tasks=('rgb', 'depth')).eval()
+    assert set(model(only(example(), ('rgb',)))) == {'rgb', 'depth', 'answers'}
+    with pytest.raises(ValueError, match="'depth' is unknown"):
+        model.encode(only(example(), ('rgb', 'depth')))
+
+
+@torch.no_grad()
+def test_joined_frames(tiny):
+    frames = [tiny.encode(example(seed=seed, words=(5, 12))) for seed in range(3)]
+    joined = join_frames(frames, every=2)
+    # Two of four patches per modality and frame, the last frame's text, the global token.
+    assert joined.valid.sum(1).tolist() == [3 * 3 * 2 + 5 + 1, 3 * 3 * 2 + 12 + 1]
+    close(tiny.global_token(joined), torch.stack([tiny.global_token(f) for f in frames]).mean(0))
+    rgb = (joined.source[0] == 0) & joined.valid[0]
+    patches = torch.cat([f.context[0][(f.source[0] == 0) & f.valid[0]][::2] for f in frames])
+    close(joined.context[0][rgb], patches)
+    assert next(tiny.generate(joined, bos=BOS, eos=0))[0].shape == (2,)
+    close(joined.summary(), frames[-1].summary())
+
+
+@torch.no_grad()
+def test_one_joined_frame_with_every_token_answers_as_the_frame_does(tiny):
+    encoded = tiny.encode(example())
+    joined, ids = join_frames([encoded], every=1), torch.tensor([[BOS, 7, 8]] * 2)
+    close(tiny.text_logits(joined, ids), tiny.text_logits(encoded, ids))
+    close(tiny.answer_logits(joined), tiny.answer_logits(encoded))
+
+
+def test_no_frames_to_join_are_refused():
+    with pytest.raises(ValueError, match='0 frames'):
+        join_frames([])

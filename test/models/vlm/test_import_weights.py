@@ -1,0 +1,206 @@
+"""Weights by name: released Mamba-2 and MaTVLM keys and shapes, configs, and tensors that lack or are too many."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from released_names import mamba_tensors, matvlm_tensors
+from transformers import Mamba2Config, PhiConfig
+
+from m3et_ros.models.vlm.import_weights import (
+    config_from,
+    fill,
+    language_tensors,
+    schedule_of,
+    visual_config_from,
+    visual_language_tensors,
+)
+from m3et_ros.models.vlm.language_model import MAMBA2_2B7, PHI2, LanguageConfig, LanguageModel
+
+MAMBA = LanguageConfig(d=32, schedule='MM', N=8, P=8, vocabulary=48)
+HYBRID = LanguageConfig(
+    d=32, schedule='STT', heads=4, channels=4, hidden=48, norm='layer', tied=False, head_bias=True, vocabulary=48
+)
+
+
+def test_released_mamba2_is_read_by_name():
+    tensors = mamba_tensors(MAMBA)
+    model = fill(LanguageModel(MAMBA), language_tensors(tensors, MAMBA))
+    assert torch.equal(model.layers[1].mixer.A_log, tensors['backbone.layers.1.mixer.A_log'])
+    assert torch.equal(model.embedding.weight, tensors['backbone.embedding.weight'])
+    assert torch.equal(model.norm.weight, tensors['backbone.norm_f.weight'])
+    assert schedule_of(list(tensors)) == 'MM'
+
+
+def test_a_hybrid_phi_is_read_by_name():
+    tensors = {
+        name.removeprefix('language_model.'): value
+        for name, value in matvlm_tensors(HYBRID, 12).items()
+        if name.startswith('language_model')
+    }
+    tensors['model.layers.1.self_attn.rotary_emb.inv_freq'] = torch.zeros(2)  # older versions store this table
+    model = fill(LanguageModel(HYBRID), language_tensors(tensors, HYBRID))
+    assert torch.equal(model.layers[0].mixer.in_proj.weight, tensors['model.layers.0.mamba.in_proj.weight'])
+    assert torch.equal(model.layers[2].mixer.dense.bias, tensors['model.layers.2.self_attn.dense.bias'])
+    assert torch.equal(model.layers[2].fc2.bias, tensors['model.layers.2.mlp.fc2.bias'])
+    assert torch.equal(model.head_bias, tensors['lm_head.bias'])
+    assert schedule_of(list(tensors)) == 'STT'
+
+
+def test_names_and_shapes_of_the_published_sizes_fit():
+    with torch.device('meta'):
+        config = replace(PHI2, schedule=''.join('S' if place in (0, 6, 12, 18) else 'T' for place in range(32)))
+        for config, tensors in (
+            (MAMBA2_2B7, mamba_tensors(MAMBA2_2B7)),
+            (
+                config,
+                {
+                    name.removeprefix('language_model.'): value
+                    for name, value in matvlm_tensors(config, 1152).items()
+                    if name.startswith('language_model')
+                },
+            ),
+        ):
+            wanted = LanguageModel(config).state_dict()
+            found = language_tensors(tensors, replace(config, tied=False))
+            found.pop('head.weight') if config.tied else None
+            assert {name: value.shape for name, value in found.items()} == {
+                name: value.shape for name, value in wanted.items()
+            }
+            assert schedule_of(list(tensors)) == config.schedule
+
+
+def test_a_missing_an_extra_and_a_misshapen_tensor_are_named():
+    good = language_tensors(mamba_tensors(MAMBA), MAMBA)
+    model = LanguageModel(MAMBA)
+    with pytest.raises(ValueError, match=r'no tensor for layers\.1\.mixer\.D; give a complete checkpoint'):
+        fill(model, {name: value for name, value in good.items() if name != 'layers.1.mixer.D'})
+    with pytest.raises(ValueError, match=r'a tensor for layers\.2\.norm\.weight, which the config knows nothing of'):
+        fill(model, good | {'layers.2.norm.weight': torch.ones(32)})
+    with pytest.raises(ValueError, match=r'norm\.weight as \(33,\) and the config asks for \(32,\)'):
+        fill(model, good | {'norm.weight': torch.ones(33)})
+    with pytest.raises(ValueError, match=r'a tensor backbone\.gate, which this model has no place for'):
+        language_tensors({'backbone.gate': torch.ones(1)}, MAMBA)
+    with pytest.raises(ValueError, match=r'a tensor projector\.weight, which this model has no place for'):
+        visual_language_tensors({'projector.weight': torch.ones(1)}, HYBRID)
+    twice = {'backbone.embedding.weight': torch.ones(1), 'backbone.embeddings.weight': torch.ones(1)}
+    with pytest.raises(ValueError, match=r'two tensors for embedding\.weight, the second of them backbone\.embeddings'):
+        language_tensors(twice, MAMBA)
+    with pytest.raises(ValueError, match='layer 1 of the checkpoint has 0 mixers'):
+        schedule_of(['backbone.layers.0.mixer.D', 'backbone.layers.2.mixer.D'])
+
+
+def test_a_head_of_its_own_does_not_fit_a_tied_config():
+    tensors = mamba_tensors(MAMBA) | {'lm_head.weight': torch.randn(48, 32)}
+    with pytest.raises(ValueError, match=r'lm_head\.weight that differs from its word table'):
+        language_tensors(tensors, MAMBA)
+    untied = replace(MAMBA, tied=False)
+    model = fill(LanguageModel(untied), language_tensors(tensors, untied))
+    assert torch.equal(model.head.weight, tensors['lm_head.weight'])
+
+
+def test_configs_of_the_published_models():
+    stored = {
+        'd_model': 2560,
+        'd_intermediate': 0,
+        'n_layer': 64,
+        'vocab_size': 50277,
+        'ssm_cfg': {'layer': 'Mamba2'},
+        'attn_layer_idx': [],
+        'attn_cfg': {},
+        'rms_norm': True,
+        'residual_in_fp32': True,
+        'fused_add_norm': True,
+        'pad_vocab_size_multiple': 16,
+        'tie_embeddings': True,
+    }
+    assert config_from(stored, name='mamba2_2.7b') == MAMBA2_2B7
+    phi2 = PhiConfig(
+        vocab_size=51200,
+        hidden_size=2560,
+        intermediate_size=10240,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        partial_rotary_factor=0.4,
+        resid_pdrop=0.1,
+    )
+    assert config_from(phi2.to_dict(), name='phi2') == replace(PHI2, kv_heads=32)
+    old = {
+        'model_type': 'phi',
+        'vocab_size': 51200,
+        'hidden_size': 2560,
+        'intermediate_size': 10240,
+        'num_hidden_layers': 32,
+        'num_attention_heads': 32,
+        'partial_rotary_factor': 0.4,
+        'rope_theta': 10000.0,
+        'resid_pdrop': 0.1,
+        'layer_norm_eps': 1e-5,
+    }
+    assert config_from(old, name='phi2') == PHI2
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        Mamba2Config(),
+        Mamba2Config(n_groups=1, hidden_size=64, num_heads=2),
+        PhiConfig(),
+        PhiConfig(hidden_size=64, num_attention_heads=2, resid_pdrop=0.1),
+    ],
+)
+def test_a_stored_config_holds_what_differs_from_the_defaults_alone(config):
+    assert config_from(config.to_diff_dict(), name='x') == config_from(config.to_dict(), name='x')
+
+
+def test_the_config_of_a_released_matvlm():
+    tensors = matvlm_tensors(HYBRID, 12)
+    text = {
+        'model_type': 'phi',
+        'hidden_size': 32,
+        'num_attention_heads': 4,
+        'intermediate_size': 48,
+        'vocab_size': 48,
+        'num_hidden_layers': 3,
+        'partial_rotary_factor': 0.5,
+        'resid_pdrop': 0.1,
+    }
+    values = {
+        'model_type': 'tinyllava',
+        'connector_type': 'mlp2x_gelu',
+        'text_config': text,
+        'vision_config': {'hidden_size': 12, 'image_size': 384, 'patch_size': 14},
+    }
+    config = visual_config_from(values, list(tensors), name='copy')
+    assert config.language == replace(HYBRID, name='copy', dropout=0.1)
+    assert (config.connector.kind, config.connector.rows, config.connector.d_vision) == ('short', 27, 12)
+    with pytest.raises(ValueError, match='connector_type is .resampler.; this package has .mlp2x_gelu. only'):
+        visual_config_from(values | {'connector_type': 'resampler'}, list(tensors), name='copy')
+    with pytest.raises(ValueError, match='the config has no vision_config'):
+        visual_config_from({'text_config': text}, list(tensors), name='copy')
+
+
+def test_a_model_without_memory_takes_the_tensors_themselves():
+    tensors = language_tensors(mamba_tensors(MAMBA), MAMBA)
+    with torch.device('meta'):
+        model = LanguageModel(MAMBA)
+    fill(model, tensors)
+    assert model.layers[0].mixer.in_proj.weight.data_ptr() == tensors['layers.0.mixer.in_proj.weight'].data_ptr()
+    assert model.layers[0].mixer.A_log._no_weight_decay and model.layers[1].mixer.D._no_weight_decay
+    assert torch.isfinite(model(torch.zeros(1, 3, dtype=torch.int64)).logits).all()
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [
+        ({'model_type': 'llama'}, "model_type is 'llama'; give a config of mamba2, phi or state-spaces"),
+        ({'model_type': 'phi', 'qk_layernorm': True}, 'qk_layernorm is True; this package has False only'),
+        ({'ssm_cfg': {'layer': 'Mamba2'}}, 'the config has no vocab_size; give the whole config.json'),
+        (Mamba2Config(time_step_limit=(0.0, 0.5)).to_dict(), r'time_step_limit is \[0.0, 0.5\]'),
+        (Mamba2Config(use_bias=True).to_dict(), 'use_bias is True; this package has False only'),
+        ({'ssm_cfg': {'layer': 'Mamba1'}}, "layer is 'Mamba1'; this package has 'Mamba2' only"),
+    ],
+)
+def test_configs_of_other_models_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        config_from(values, name='other')

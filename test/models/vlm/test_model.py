@@ -1,0 +1,66 @@
+"""Connector and language model in one: visual tokens first, pads of no account, answers from a prompt read once."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from m3et_ros.models.vlm.connectors import ConnectorConfig
+from m3et_ros.models.vlm.generation import Sampling, whole
+from m3et_ros.models.vlm.language_model import LanguageConfig
+from m3et_ros.models.vlm.model import VisualLanguageConfig, VisualLanguageModel
+
+CONNECTOR = ConnectorConfig(kind='mlp', d_vision=12, d=32, rows=2, cols=3)
+LANGUAGE = LanguageConfig(d=32, schedule='MTS', heads=4, channels=4, hidden=48, N=8, P=8, vocabulary=64)
+
+
+@pytest.fixture
+def model() -> VisualLanguageModel:
+    torch.manual_seed(0)
+    model = VisualLanguageModel(VisualLanguageConfig(CONNECTOR, LANGUAGE)).eval()
+    torch.nn.init.normal_(model.language.embedding.weight)
+    return model
+
+
+def test_visual_tokens_stand_before_the_words(model):
+    features, ids = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 5))
+    output = model(features, ids, keep=(0, 2))
+    x = torch.cat([model.connector(features), model.language.embedding(ids)], 1)
+    wanted = model.language(x, keep=(0, 2))
+    assert torch.allclose(output.logits, wanted.logits[:, 6:], atol=1e-6)
+    assert all(torch.equal(output.hidden[place], wanted.hidden[place]) for place in (0, 2))
+    other = model(torch.randn(2, 6, 12), ids).logits
+    assert (other - output.logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize('mask', [[True] * 3 + [False] * 2, [False] * 2 + [True] * 3, [True, False, True, False, True]])
+def test_pads_wherever_they_stand_change_nothing(model, mask):
+    features, words = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 5))
+    mask = torch.tensor([mask, [True] * 5])
+    output = model(features, words, mask=mask, keep=(1,))
+    alone = model(features[:1], words[:1, mask[0]], keep=(1,))
+    assert (output.logits[0, mask[0]] - alone.logits[0]).abs().max() < 1e-5
+    assert (output.logits[1] - model(features[1:], words[1:]).logits[0]).abs().max() < 1e-5
+    seen = torch.cat([torch.ones(6, dtype=torch.bool), mask[0]])
+    assert (output.hidden[1][0, seen] - alone.hidden[1][0]).abs().max() < 1e-5
+
+
+def test_answers_are_those_of_reading_everything_again(model):
+    features, ids = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 4))
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    steps = model.generate(features, ids, mask=mask, sampling=Sampling(max_tokens=5))
+    answers = whole(steps, 2, ())
+    for row, words in enumerate((ids[:1], ids[1:, :2])):
+        for token in answers[row]:
+            assert token == int(model(features[row : row + 1], words).logits[0, -1].argmax())
+            words = torch.cat([words, torch.tensor([[token]])], 1)
+
+
+def test_bad_input_is_refused(model):
+    features = torch.randn(1, 6, 12)
+    with pytest.raises(ValueError, match='the prompt is empty; give at least one token'):
+        model(features, torch.zeros(1, 0, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r'there are 7 visual tokens and the model was built for 6 \(2 x 3\)'):
+        model(torch.randn(1, 7, 12), torch.ones(1, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match='connector.d is 16; give 32, the width of the language model'):
+        VisualLanguageConfig(replace(CONNECTOR, d=16), LANGUAGE)

@@ -1,0 +1,210 @@
+"""Pairs by stamp: who is matched, who passes alone, who is dropped and counted."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.ros.camera.sync import STALLS, Pair, Synchroniser, require_same_size
+
+MS = 1_000_000
+START = 1_700_000_000_000 * MS
+
+
+class Clock:
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+class Bench:
+    """A synchroniser with slop 20 ms and wait 100 ms, fed with names; stamps in milliseconds."""
+
+    def __init__(self, **options):
+        self.clock = Clock()
+        self.sync = Synchroniser(clock=self.clock, **options)
+
+    def rgb(self, at):
+        return short(self.sync.add_rgb(START + at * MS, f'c{at}'))
+
+    def depth(self, at):
+        return short(self.sync.add_depth(START + at * MS, f'd{at}'))
+
+    def poll(self, after):
+        self.clock.seconds += after / 1000
+        return short(self.sync.poll())
+
+
+def short(pair: Pair | None):
+    return pair and (pair.rgb, pair.depth)
+
+
+def test_without_any_depth_colour_passes_at_once():
+    bench = Bench()
+    assert [bench.rgb(i) for i in (0, 33, 66)] == [('c0', None), ('c33', None), ('c66', None)]
+    assert bench.sync.counts == {}
+
+
+def test_equal_stamps_pair_in_either_order_of_arrival():
+    bench = Bench()
+    assert bench.depth(0) is None and bench.rgb(0) == ('c0', 'd0')
+    assert bench.rgb(33) is None and bench.depth(33) == ('c33', 'd33')
+    assert bench.sync.waiting == (0, 0)
+
+
+def test_depth_that_arrives_two_frames_late_still_pairs():
+    bench = Bench()
+    assert bench.depth(-33) is None
+    assert bench.rgb(0) is None and bench.rgb(33) is None
+    assert bench.depth(0) == ('c0', 'd0')
+    assert bench.rgb(66) is None and bench.depth(33) == ('c33', 'd33')
+
+
+def test_with_a_wide_slop_the_nearest_is_awaited():
+    bench = Bench(slop_s=0.05)
+    for at in (-66, -33, 0):
+        bench.depth(at)
+    assert bench.rgb(30) is None, 'd33 is nearer than d0 and still to come'
+    assert bench.depth(33) == ('c30', 'd33')
+
+
+def test_depth_that_always_leads_a_little_is_not_awaited():
+    bench = Bench()
+    bench.depth(-33)
+    assert bench.depth(0) is None and bench.rgb(8) == ('c8', 'd0')
+
+
+def test_slow_depth_passes_over_the_colour_between():
+    bench = Bench()
+    seen = [bench.depth(0), bench.rgb(0), bench.rgb(33), bench.depth(66), bench.rgb(66)]
+    assert seen == [None, ('c0', 'd0'), None, None, ('c66', 'd66')]
+    assert bench.sync.counts == {'rgb_superseded': 1}
+
+
+def test_beyond_the_slop_is_unmatched():
+    bench = Bench(queue=2)
+    bench.depth(0), bench.rgb(0)
+    assert bench.rgb(100) is None and bench.depth(79) is None and bench.depth(121) is None
+    assert bench.rgb(121) == ('c121', 'd121')
+    assert bench.sync.counts == {'depth_unmatched': 1, 'rgb_superseded': 1}
+
+
+def stalled(stall):
+    bench = Bench(stall=stall)
+    bench.depth(0), bench.rgb(0)
+    assert bench.rgb(33) is None and bench.poll(99) is None
+    return bench
+
+
+def test_a_stall_leaves_depth_out_and_then_waits_no_more():
+    bench = stalled('leave_out')
+    assert bench.poll(2) == ('c33', None)
+    assert bench.rgb(66) == ('c66', None), 'only the first image pays the wait'
+    assert bench.depth(99) is None and bench.rgb(99) == ('c99', 'd99')
+    assert bench.sync.counts == {'depth_stalled': 2}
+
+
+def test_a_stall_reuses_the_last_depth():
+    bench = stalled('reuse')
+    assert bench.poll(2) == ('c33', 'd0') and bench.rgb(66) == ('c66', 'd0')
+    assert bench.sync.counts == {'depth_stalled': 2, 'depth_reused': 2}
+
+
+def test_a_stall_may_hold_colour_until_depth_comes():
+    bench = stalled('wait')
+    assert bench.poll(5000) is None
+    assert bench.rgb(5033) is None and bench.depth(5033) == ('c5033', 'd5033')
+    assert bench.sync.counts == {'rgb_superseded': 1}
+
+
+def test_a_candidate_within_slop_is_better_than_none():
+    bench = Bench()
+    bench.depth(0)
+    assert bench.rgb(15) is None, 'the period of depth is not known yet'
+    assert bench.poll(101) == ('c15', 'd0')
+
+
+def test_time_that_goes_back_starts_anew():
+    bench = Bench()
+    bench.depth(5000), bench.rgb(5000), bench.rgb(5033)
+    assert bench.depth(0) is None and bench.rgb(0) == ('c0', 'd0')
+    assert bench.sync.counts == {'stamp_back': 1, 'rgb_superseded': 1}
+
+
+def test_the_same_stamp_again_is_dropped():
+    bench = Bench()
+    assert bench.rgb(0) and bench.rgb(0) is None
+    bench.depth(33), bench.depth(33)
+    assert bench.sync.counts == {'rgb_duplicate': 1, 'depth_duplicate': 1}
+
+
+def test_images_without_a_stamp_pass_and_match_each_other():
+    sync = Synchroniser(clock=Clock())
+    assert sync.add_rgb(0, 'c1') == Pair(0, 'c1')
+    assert sync.add_depth(0, 'd1') is None and sync.add_depth(0, 'd2') is None
+    assert sync.add_rgb(0, 'c2') == Pair(0, 'c2', 'd2', 0)
+    assert sync.counts == {'stamp_zero': 4, 'depth_unmatched': 1}
+
+
+def test_depth_of_another_size_is_named_and_colour_passes_alone():
+    sync = Synchroniser(clock=Clock())
+    sync.add_depth(START, np.zeros((4, 5), np.float32))
+    pair = sync.add_rgb(START, np.zeros((8, 10, 3), np.uint8))
+    assert pair.depth is None and pair.error.reason == 'depth_size'
+    assert '5x4' in str(pair.error) and 'align_depth.enable:=true' in str(pair.error)
+    assert sync.counts == {'depth_size': 1}
+
+
+def test_messages_are_compared_by_their_fields():
+    image = SimpleNamespace(height=4, width=5)
+    require_same_size(image, np.zeros((4, 5)))
+    require_same_size(image, 'not decoded yet')
+    with pytest.raises(InputError, match='5x4'):
+        require_same_size(np.zeros((4, 6, 3)), image)
+
+
+@pytest.mark.parametrize('options', [{'stall': 'hope'}, {'slop_s': -1}, {'depth_wait_s': -1}, {'queue': 0}])
+def test_arguments_out_of_range(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Synchroniser(**options)
+
+
+STAMPS = st.one_of(st.integers(-3, 60), st.just(-1_000_000))
+EVENTS = st.lists(st.tuples(st.sampled_from(['rgb', 'depth', 'poll']), STAMPS, st.integers(0, 80)), max_size=80)
+
+
+@settings(max_examples=400, deadline=None)
+@given(events=EVENTS, stall=st.sampled_from(STALLS), queue=st.integers(1, 4))
+def test_whatever_comes_every_frame_is_emitted_once_or_counted(events, stall, queue):
+    clock = Clock()
+    sync = Synchroniser(stall=stall, queue=queue, clock=clock)
+    emitted, fed, now, last, resets = [], 0, 100, 0, 0
+    for number, (kind, step, wait) in enumerate(events):
+        clock.seconds += wait / 1000
+        now = now + step if step > -1000 else 0
+        stamp = max(now, 0) * MS
+        if kind == 'poll':
+            pair = sync.poll()
+        elif kind == 'rgb':
+            fed += 1
+            pair = sync.add_rgb(stamp, number)
+        else:
+            pair = sync.add_depth(stamp, number)
+        back = sync.counts.get('stamp_back', 0)
+        if back > resets:
+            resets, last = back, 0
+        if pair is not None:
+            emitted.append(pair.rgb)
+            assert pair.stamp_ns >= last or pair.stamp_ns == 0, 'stamps go back only after a reset'
+            last = max(last, pair.stamp_ns)
+            if stall != 'reuse' and pair.depth is not None:
+                assert abs(pair.depth_stamp_ns - pair.stamp_ns) <= 20 * MS
+        assert max(sync.waiting) <= queue
+    counts = sync.counts
+    assert len(set(emitted)) == len(emitted)
+    assert fed == len(emitted) + sync.waiting[0] + counts.get('rgb_superseded', 0) + counts.get('rgb_duplicate', 0)

@@ -1,0 +1,107 @@
+"""Ranked actions and the live stream, checked against numbers made by hand."""
+
+import pytest
+import torch
+
+from m3et_ros.data.frame import Labels
+from m3et_ros.runtime.action_stream import ActionStream, ranked_actions
+from m3et_ros.runtime.open_model import untrained
+
+LABELS = Labels((), (), (), ('take', 'wash'), ('cup', 'pan', 'tap'), (0, 2), (13, 5, 1000))
+
+
+def test_a_pair_scores_the_product_of_its_parts():
+    verbs, nouns = torch.tensor([0.25, 0.75]).log(), torch.tensor([0.5, 0.3, 0.2]).log()
+    actions = ranked_actions(verbs, nouns, LABELS, 4)
+    assert [r.label for r in actions.verbs] == ['wash', 'take'] and [r.id for r in actions.verbs] == [2, 0]
+    assert [r.label for r in actions.nouns] == ['cup', 'pan', 'tap']
+    assert [(r.label, r.id) for r in actions.actions] == [
+        ('wash cup', 2013),
+        ('wash pan', 2005),
+        ('wash tap', 3000),
+        ('take cup', 13),
+    ]
+    assert [r.score for r in actions.actions] == pytest.approx([0.375, 0.225, 0.15, 0.125])
+
+
+def test_a_noun_may_be_asked_for_given_each_verb():
+    verbs, nouns = torch.tensor([0.4, 0.6]).log(), torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]]).log()
+    actions = ranked_actions(verbs, nouns, LABELS, 3)
+    assert [(r.label, r.id) for r in actions.actions] == [('take cup', 13), ('wash tap', 3000), ('wash pan', 2005)]
+    assert [r.score for r in actions.actions] == pytest.approx([0.36, 0.3, 0.18])
+    assert [r.label for r in actions.nouns] == ['cup', 'tap', 'pan']
+    assert [r.score for r in actions.nouns] == pytest.approx([0.48, 0.3, 0.22])
+
+
+@pytest.fixture
+def stream():
+    return ActionStream(untrained('tiny', 0))
+
+
+@pytest.fixture
+def sights():
+    """Frames as a tiny model sees them."""
+    model, random = untrained('tiny', 0).model.eval(), torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        return [model.see({'rgb': torch.randn(1, 3, 32, 32, generator=random)}) for _ in range(4)]
+
+
+def stored(stream):
+    return torch.cat([part.flatten().clone() for part in (*stream._state.mixer, *stream._state[1:])])
+
+
+def milliseconds(count):
+    return count * 1_000_000
+
+
+def test_the_state_of_the_stream_does_not_grow(stream, sights):
+    before = len(stored(stream))
+    with torch.inference_mode():
+        for i in range(50):
+            assert stream.update(sights[i % 4], milliseconds(200 * i)) == ''
+    assert len(stored(stream)) == before
+
+
+def test_the_state_takes_frames_at_its_own_rate_and_answers_at_the_cameras(stream, sights):
+    """At 20 frames a second every eighth is kept: the state is that of a camera of 2.5 frames a second."""
+    slow = ActionStream(untrained('tiny', 0))
+    with torch.inference_mode():
+        answers = set()
+        for i in range(32):
+            stream.update(sights[i // 8 if i % 8 == 0 else 3 - i // 8], milliseconds(5000 + i * 50.1))
+            answers.add(stream.read('', 1)[0].verbs[0].score)
+            if i % 8 == 0:
+                slow.update(sights[i // 8], milliseconds(5000 + i * 50.1))
+    torch.testing.assert_close(stored(stream), stored(slow))
+    assert len(answers) > 4
+
+
+@pytest.mark.parametrize(('step', 'why'), [(200, ''), (-200, 'stream_back'), (6000, 'stream_gap')])
+def test_a_jump_of_the_clock_begins_a_new_stream(stream, sights, step, why):
+    fresh = ActionStream(untrained('tiny', 0))
+    with torch.inference_mode():
+        stream.update(sights[0], milliseconds(10_000))
+        assert stream.update(sights[1], milliseconds(10_000 + step)) == why
+        fresh.update(sights[1], 0)
+    assert torch.equal(stored(stream), stored(fresh)) == bool(why)
+
+
+def test_little_speaks_for_an_action_where_nothing_is_being_done(stream, sights):
+    with torch.inference_mode():
+        stream.update(sights[0], 0)
+        stream._head.busy_head[-1].weight.zero_()
+        scores = {}
+        for logit in (9.0, -3.0):
+            stream._head.busy_head[-1].bias.fill_(logit)
+            now, following = stream.read('', 10**6)
+            scores[logit] = sum(ranked.score for ranked in now.actions)
+            assert sum(ranked.score for ranked in following.actions) == pytest.approx(1, abs=1e-4)
+    assert scores == pytest.approx({9.0: 0.99988, -3.0: 0.04743}, abs=1e-4)
+
+
+def test_an_instruction_steers_what_comes_next_and_nothing_else(stream, sights):
+    with torch.inference_mode():
+        stream.update(sights[0], 0)
+        now, following = stream.read('', 3)
+        same_now, steered = stream.read('wash the cup', 3)
+    assert now == same_now and following != steered

@@ -1,0 +1,44 @@
+"""Frames are chosen at the head's rate, whatever the camera's is."""
+
+import numpy as np
+import pytest
+
+from m3et_ros.runtime.frame_rate import Pace
+
+START = 1_700_000_000 * 10**9
+
+
+def taken(rate, stamps):
+    pace, found = Pace(rate), []
+    for stamp in stamps:
+        if pace.due(stamp):
+            pace.take(stamp)
+            found.append(stamp)
+    return found
+
+
+@pytest.mark.parametrize('camera', [5, 10, 14.3, 15, 30, 59.94])
+def test_a_minute_gives_as_many_frames_as_the_head_wants(camera):
+    rng = np.random.default_rng(0)
+    stamps = [START + round(1e9 * (at / camera + rng.normal(0, 0.002))) for at in range(round(60 * camera))]
+    found = taken(2.5, stamps)
+    assert abs(len(found) - 150) <= 1
+    assert np.abs(np.diff(found) / 1e9 - 0.4).max() < 1 / camera + 0.02
+
+
+def test_a_slow_camera_and_a_head_without_rate_take_all():
+    stamps = [START + at * 10**9 for at in range(20)]
+    assert taken(2.5, stamps) == stamps == taken(0, stamps)
+
+
+def test_after_a_gap_the_count_begins_there():
+    stamps = [START + round(at * 1e8) for at in (*range(5), *range(23, 32))]
+    assert [(stamp - START) // 10**8 for stamp in taken(2.5, stamps)] == [0, 4, 23, 27, 31]
+
+
+def test_begun_anew_the_next_frame_is_due():
+    pace = Pace(2.5)
+    pace.take(START)
+    assert not pace.due(START - 10**9)
+    pace.reset()
+    assert pace.due(START - 10**9)

@@ -1,0 +1,76 @@
+"""Opening a model by name: the shipped weights, random ones, folders."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from m3et_ros.data.checkpoints.m3et import save_checkpoint
+from m3et_ros.data.checkpoints.talk import load_talk
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.generate import generate
+from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_run
+from m3et_ros.evaluation.tasks.vqa import NOISE, vqa_run
+from m3et_ros.models.m3et.sizes import SIZES
+from m3et_ros.runtime.answerer import open_answerer
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.open_model import SHIPPED, open_checkpoint, untrained
+
+
+def test_the_shipped_weights_are_small_and_come_with_a_card(caplog):
+    folder = SHIPPED / 'm3et_kitchen'
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 25e6
+    with caplog.at_level(logging.WARNING):
+        checkpoint = open_checkpoint('kitchen')
+    assert checkpoint.trained and checkpoint.model_id.startswith('kitchen@') and not caplog.text
+    assert checkpoint.model.config == SIZES['kitchen']
+    card = (folder / 'README.md').read_text()
+    assert checkpoint.model_id in card and 'Best blind guess' in card and 'depth RMSE inside holes' in card
+
+
+def test_the_shipped_talking_model_is_small_and_was_trained_on_the_shipped_eyes():
+    folder = SHIPPED / 'm3et_talk'
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 15e6
+    engine = Engine(open_checkpoint('kitchen'))
+    talk = open_answerer('matvlm', '', engine)
+    view = engine.encode(Frame(np.full((120, 160, 3), 90, np.uint8), np.full((120, 160), 1.5, np.float32), 0))
+    *_, (text, _) = talk.write('Is the tap on?', view, max_tokens=24)
+    assert text.lower().startswith(('yes', 'no')) and len(text.split()) > 2
+    assert load_talk(folder).model_id in (folder / 'README.md').read_text()
+
+
+@pytest.fixture(scope='module')
+def kitchens(tmp_path_factory):
+    """Three kitchens that training has not seen."""
+    pytest.importorskip('mujoco')
+    return generate(
+        tmp_path_factory.mktemp('kitchens'), seeds=range(20_000, 20_003), frames=8, stride=35, workers=0, progress=False
+    )
+
+
+def test_the_shipped_weights_know_kitchens_that_they_have_not_seen(kitchens):
+    """Far below what they reach on 200 kitchens (README), far above what random weights or a blind guess do."""
+    checkpoint = open_checkpoint('kitchen')
+    dense = reconstruction_run(checkpoint.model, KitchenSamples(kitchens, questions=False))
+    assert dense['full']['segmentation']['pixel_accuracy']['value'] > 0.6
+    holes = dense['full']['depth_in_holes']
+    assert holes['model']['rmse_m']['value'] < holes['telea']['rmse_m']['value']
+    asked = KitchenSamples(kitchens, families=['location', 'state', 'hand', 'region'], noise=NOISE, length=200)
+    scores = vqa_run(checkpoint.model, checkpoint.tokenizer, asked, answers=checkpoint.labels.answers)
+    assert scores['accuracy']['value'] > scores['majority'] + 0.1
+
+
+def test_a_size_without_shipped_weights_says_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        checkpoint = open_checkpoint('tiny', seed=3)
+    assert not checkpoint.trained and checkpoint.model_id == 'tiny-random-3'
+    assert 'tiny-random-3' in caplog.text and 'mean nothing' in caplog.text
+
+
+def test_a_folder_is_opened_and_a_missing_one_refused(tmp_path):
+    save_checkpoint(tmp_path / 'mine', untrained('tiny', 0), card='# mine')
+    assert open_checkpoint(str(tmp_path / 'mine')).model_id == 'tiny-random-0'
+    with pytest.raises(InputError, match='nowhere'):
+        open_checkpoint(str(tmp_path / 'nowhere'))

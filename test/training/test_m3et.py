@@ -1,0 +1,209 @@
+"""What the two stages learn from."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from m3et_ros.data.class_names import Naming
+from m3et_ros.data.errors import InputError
+from m3et_ros.training.m3et import STAGES, Answer, Collate, Pretrain, dense_losses, run
+
+
+@pytest.fixture
+def batch(tiny, toys, tokenizer, answers):
+    return Collate(tiny().config, tokenizer, answers)(toys[:8])[0]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_batch_holds_what_the_head_of_the_file_lists(batch, toys, tiny, tokenizer, answers):
+    shapes = {name: tuple(tensor.shape) for name, tensor in batch.items()}
+    words = shapes['text'][1]
+    assert batch['text_mask'].any(0).all()  # no pads that nobody needs
+    assert shapes == {
+        'rgb': (8, 3, 32, 32),
+        'depth': (8, 1, 32, 32),
+        'semseg': (8, 8, 8),
+        'text': (8, words),
+        'text_mask': (8, words),
+        'depth_target': (8, 1, 32, 32),
+        'scores': (8, 6),
+        'answer': (8, 10),
+        'answer_mask': (8, 10),
+        'asked': (8,),
+    }
+    assert batch['scores'].argmax(1).tolist() == [1, 0] * 4  # right, left
+    assert tokenizer.decode(batch['answer'][0]) == 'right'
+    mute = replace(toys[0], question='', answers={})
+    tensors, keys = Collate(tiny().config, tokenizer, answers)([mute, toys[1]])
+    assert keys == ['toy 0', 'toy 1'] and tensors['asked'].tolist() == [False, True]
+    assert tensors['answer_mask'].any(1).tolist() == [False, True]
+
+
+def test_stage_one_counts_hidden_patches_alone(batch, tiny, monkeypatch):
+    """What the decoders say of visible patches is free; what they say of hidden ones is not."""
+    model = tiny().eval()
+    seen = {}
+    encode, decode = model.encode, model.decode
+    monkeypatch.setattr(model, 'encode', lambda inputs, visible: seen.setdefault('it', encode(inputs, visible=visible)))
+
+    def spoil(where):
+        def decoded(encoded, task):
+            out = decode(encoded, task)
+            chosen = encoded.visible[task] if where == 'visible' else ~encoded.visible[task]
+            side = out.shape[-1] // 2
+            return torch.where(
+                chosen.view(-1, 1, 2, 2).repeat_interleave(side, 2).repeat_interleave(side, 3),
+                out + torch.randn(out.shape, generator=generator(1)),
+                out,
+            )
+
+        monkeypatch.setattr(model, 'decode', decoded)
+        return Pretrain().losses(model, batch, generator())
+
+    honest = Pretrain().losses(model, batch, generator())
+    visible, hidden = spoil('visible'), spoil('hidden')
+    assert honest.keys() == {'rgb', 'depth', 'semseg'}
+    assert all(visible[name] == honest[name] and hidden[name] != honest[name] for name in honest)
+    assert sum(int(mask.sum()) for mask in seen['it'].visible.values()) == 8 * round(0.3 * 12)
+
+
+def test_stage_one_learns(batch, tiny):
+    model = tiny()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history = []
+    for step in range(40):
+        loss = sum(Pretrain().losses(model, batch, generator(step)).values())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        history.append(loss.item())
+    assert np.mean(history[-5:]) < 0.6 * np.mean(history[:3])
+
+
+def test_stage_two_learns_answers_words_depth_and_classes(batch, tiny):
+    model, recipe = tiny(), Answer(rehearse=0.0, drop_depth=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = recipe.losses(model, batch, generator())
+    assert first.keys() == {'answer', 'words', 'depth', 'semseg'}
+    for step in range(40):
+        sum(recipe.losses(model, batch, generator(step)).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    last = recipe.losses(model, batch, generator())
+    assert all(last[name] < 0.6 * first[name] for name in first)
+    encoded = model.eval().encode({name: batch[name] for name in ('rgb', 'depth', 'text', 'text_mask')})
+    assert (model.answer_logits(encoded).argmax(1) == batch['scores'].argmax(1)).all()
+
+
+def test_options_of_stage_two(batch, tiny):
+    model = tiny()
+    bare = Answer(words=0.0, dense=0.0, rehearse=0.0).losses(model, batch, generator())
+    assert bare.keys() == {'answer'}
+    double = Answer(answer=2.0, words=0.0, dense=0.0, rehearse=0.0).losses(model, batch, generator())
+    assert double['answer'].item() == pytest.approx(2 * bare['answer'].item())
+    always = Answer(rehearse=1.0).losses(model, batch, generator())
+    assert {'hidden_rgb', 'hidden_depth', 'hidden_semseg'} <= always.keys()
+    blind = Answer(words=0.0, dense=0.0, rehearse=0.0, drop_depth=1.0).losses(model, batch, generator())
+    other = Answer(words=0.0, dense=0.0, rehearse=0.0, drop_depth=1.0).losses(
+        model, {**batch, 'depth': batch['depth'] + 1}, generator()
+    )
+    assert blind['answer'] == other['answer'] != bare['answer']
+
+
+def test_a_sample_without_question_or_depth_counts_for_nothing_there(tiny, toys, tokenizer, answers):
+    model = tiny()
+    mute = replace(toys[0], question='', answers={}, depth=None, clean_depth=None)
+    both, _ = Collate(model.config, tokenizer, answers)([mute, toys[1]])
+    assert 'depth' not in both and both['depth_target'][0].isnan().all()
+    found = Answer(rehearse=1.0).losses(model, both, generator())
+    sum(found.values()).backward()
+    assert all(loss.isfinite() for loss in found.values())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_dense_losses_count_everything_when_nothing_is_hidden(batch, tiny):
+    model = tiny().eval()
+    encoded = model.encode({'rgb': batch['rgb']})
+    found = dense_losses(model, encoded, batch, ('rgb', 'depth', 'semseg'))
+    error = model.decode(encoded, 'rgb') - batch['rgb']
+    torch.testing.assert_close(found['rgb'], error.square().mean())
+    assert dense_losses(tiny(tasks=('rgb',)), encoded, batch, ('depth',)) == {}
+
+
+def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_path, tiny, toys, tokenizer, answers):
+    def first_loss(model, name):
+        outcome, _, _ = run(
+            Answer(samples=8, batch=8), model, toys, tokenizer=tokenizer, answers=answers, folder=tmp_path / name
+        )
+        return outcome.losses['answer']
+
+    assert first_loss(tiny(), 'fresh') == pytest.approx(math.log(6) - 5 * math.log(5 / 6), rel=0.2)
+    trained = tiny()
+    torch.nn.init.constant_(trained.answer_head.layers[-1].bias, -4.0)
+    assert first_loss(trained, 'trained') == pytest.approx(4 + 6 * math.log1p(math.exp(-4)), rel=0.2)
+
+
+def test_words_and_the_global_token_learn_to_look_at_what_they_name(tmp_path, tiny, toys, tokenizer, answers):
+    """Of the toys' question the word 'square' names class 1, a square of 4 of the 16 patches; looking evenly is 1.4."""
+    model = tiny(patch=8)
+    collate = Collate(model.config, tokenizer, answers, Naming(tokenizer, ('ground', 'square')))
+    batch, _ = collate(toys[:8])
+    length, classes = batch['text'].shape[1], batch['pointed'][0, :, 1]
+    spelt = [int(place) for place, number in batch['pointed'][0] if number == 1 and place < length]
+    assert tokenizer.decode(batch['text'][0][spelt]) == 'square'  # no pads in this batch
+    assert [length, 1] in batch['pointed'][0].tolist() and classes.tolist() == [1] * (len(spelt) + 1)
+    recipe = Answer(samples=320, batch=8, lr=3e-3, rehearse=0.0)
+    without, _, _ = run(
+        replace(recipe, pointing=0.0, samples=8),
+        tiny(),
+        toys,
+        tokenizer=tokenizer,
+        answers=answers,
+        folder=tmp_path / 'without',
+        classes=('ground', 'square'),
+    )
+    assert 'pointing' not in without.losses
+    outcome, _, _ = run(
+        recipe,
+        model,
+        toys,
+        tokenizer=tokenizer,
+        answers=answers,
+        folder=tmp_path / 'with',
+        classes=('ground', 'square'),
+    )
+    assert outcome.losses['pointing'] < 0.5 * recipe.pointing
+
+
+def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys, tokenizer, answers):
+    with pytest.raises(InputError, match='lacks the answer head'):
+        run(Answer(), tiny(answers=0), toys, tokenizer=tokenizer, answers=answers, folder=tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+    ('stage', 'options'),
+    [
+        ('pretrain', {'samples': 0}),
+        ('pretrain', {'batch': 2.5}),
+        ('pretrain', {'samples': 10, 'batch': 64}),
+        ('pretrain', {'lr': 0.0}),
+        ('pretrain', {'warm_up': 1.0}),
+        ('pretrain', {'average': 1.0}),
+        ('pretrain', {'visible': 0.0}),
+        ('pretrain', {'alpha': 0.0}),
+        ('pretrain', {'modalities': ('text',)}),
+        ('vqa', {'layer_decay': 1.5}),
+        ('vqa', {'rehearse': 1.1}),
+        ('vqa', {'drop_depth': -0.1}),
+        ('vqa', {'words': -1.0}),
+    ],
+)
+def test_fields_out_of_range_are_refused_by_name(stage, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        STAGES[stage](**options)
