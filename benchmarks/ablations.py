@@ -7,7 +7,7 @@ with --bf16; every line of progress tells the time left. --rows takes some of th
 Rows that exist are not trained again, and the table is written after each row. A row of benchmarks/twin.py of the same
 options does not stand in for one: folders differ.
 
-Rows, by papers.md 2.1 and 2.6: `full`; no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB),
+Rows, by docs/papers.md 2.1 and 2.6: `full`; no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB),
 all_transformer and all_mamba differ from it in one field; rgb_only never sees depth, in training or test; blind is
 trained and tested on words alone, the best guess that can be learnt. depth_missing, rgb_missing and images_missing are
 the model of `full`, tested without.
@@ -50,7 +50,7 @@ class Blind(Answer):
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return answer and words."""
-        encoded = model.listen(None, batch['text'], batch['text_mask'])
+        encoded = model.add_text(None, batch['text'], batch['text_mask'])
         found = {'answer': self.answer * answer_loss(model.answer_logits(encoded), batch['scores'], batch['asked'])}
         if self.words:
             logits = model.text_logits(encoded, batch['answer'][:, :-1])

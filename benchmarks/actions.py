@@ -33,7 +33,7 @@ from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.m3et.adapters import sincos_2d
 from m3et_ros.runtime.open_model import action_config, open_checkpoint
 from m3et_ros.training.actions import Act, Windows, train_head
-from m3et_ros.training.loop import Sitting
+from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.run_state import STATE
 
 VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}}
@@ -75,7 +75,7 @@ def main() -> None:
     asked = options()
     checkpoint = open_checkpoint(asked.model)
     eyes = [
-        watch_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, watch=track)
+        watch_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, progress=track)
         for name, folders in (('train', asked.data), ('test', asked.test))
     ]
     config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(asked.data))
@@ -124,7 +124,7 @@ def trained(
         folder,
         recipe=Act(samples=asked.samples, batch=asked.batch),
         seed=seed,
-        sitting=Sitting(resume=(folder / STATE).exists()),
+        sitting=TrainingSession(resume=(folder / STATE).exists()),
     )
     return head.eval(), sum(p.numel() for p in head.parameters() if p.requires_grad)
 

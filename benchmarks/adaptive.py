@@ -78,7 +78,7 @@ class Side:
             self.answers += [self.engine.classify(one, [view], top_k=1)[0].label for one in questions]
         elif questions:
             model, tokenizer = self.engine.checkpoint.model, self.engine.checkpoint.tokenizer
-            heard = model.hear(view.sight, *tokenizer.encode(questions, model.config.text_length))
+            heard = model.encode_text(view.sight, *tokenizer.encode(questions, model.config.text_length))
             self.answers += [self.engine.labels.answers[i] for i in model.answer_logits(heard).argmax(-1).tolist()]
 
     @torch.inference_mode()
@@ -110,7 +110,7 @@ def follow(sides: dict[str, Side], looks: Iterable[Look]) -> list[str]:
     truth, names = [], list(sides)
     for number, look in enumerate(looks):
         turn = number % len(names)
-        views = {name: sides[name].see(look.frame) for name in names[turn:] + names[:turn]}
+        views = {name: sides[name].observe(look.frame) for name in names[turn:] + names[:turn]}
         truth += [question.answer for question in look.questions]
         for name, view in views.items():
             sides[name].answer(view, [question.text for question in look.questions])
@@ -173,7 +173,7 @@ def recording(checkpoint: Checkpoint, path: Path, thresholds: Sequence[float], m
             turn = number % len(names)
             stamps.append(frame.stamp_ns)
             for name in names[turn:] + names[:turn]:
-                sides[name].see(frame)
+                sides[name].observe(frame)
     rows = {
         name: {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3)}
         for name, side in sides.items()
@@ -195,13 +195,13 @@ def speed(name: str, rounds: int) -> dict[str, Any]:
     if name != 'kitchen':  # 588 tokens are those of three modalities
         s = model.config.semseg_size
         images['semseg'] = torch.randint(model.config.classes, (1, s, s), generator=random)
-    held = model.see_anew(images)
+    held = model.encode_changed(images)
     N = held.sight.source.shape[1]
-    work = {'see': lambda: model.see(images), 'all': lambda: model.see_anew(images)}
+    work = {'see': lambda: model.encode_images(images), 'all': lambda: model.encode_changed(images)}
     for share in reversed(SHARES):
         places = torch.randperm(N, generator=random)[: round(share * N)].sort().values
-        work[f'{share:g}'] = lambda places=places: model.see_anew(images, places, held)
-    off = error(held.sight.stages[-1], model.see(images).stages[-1])
+        work[f'{share:g}'] = lambda places=places: model.encode_changed(images, places, held)
+    off = error(held.sight.stages[-1], model.encode_images(images).stages[-1])
     ms = interleaved(work, rounds, name)
     return {'tokens': N, 'cpu_ms': ms, 'times_as_fast': ratios(ms, 'see'), 'error': {'all': f'{off:.1e}'}}
 

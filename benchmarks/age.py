@@ -25,7 +25,7 @@ from tqdm import tqdm
 from m3et_ros.ros import process
 from m3et_ros.ros.camera.subscription import newest
 from m3et_ros.ros.convert import age_s, to_image_msg
-from m3et_ros.ros.inference_thread import Worker
+from m3et_ros.ros.inference_thread import InferenceThread
 
 RESULTS = Path(__file__).parent / 'results' / 'age.json'
 
@@ -37,7 +37,7 @@ class Side:
         self.ages: list[float] = []
         self._inference_s = inference_s
         self.node = rclpy.create_node('slot' if slot else 'queue')
-        self.worker = Worker(self._infer) if slot else None
+        self.worker = InferenceThread(self._infer) if slot else None
         self.node.create_subscription(
             Image, 'camera', self.worker.offer if slot else self._infer, newest() if slot else QoSProfile(depth=10)
         )

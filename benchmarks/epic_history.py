@@ -35,18 +35,18 @@ from m3et_ros.evaluation.tasks.epic import (
     summary,
 )
 from m3et_ros.evaluation.tasks.epic_forecast import CORRECTED, PLAIN, RECALL, TOP1, ngram_ranks, tune
-from m3et_ros.models.actions.ngram import MEMORY, Line, NGram
-from m3et_ros.training.history import Anticipate, Course, Unfinished, Videos, learn, share_out
-from m3et_ros.training.loop import Sitting
-from m3et_ros.training.recipe import Plan
+from m3et_ros.models.actions.ngram import MEMORY, NGram, NGramSettings
+from m3et_ros.training.history import Anticipate, HistoryRecipe, Interrupted, Videos, learn, share_out
+from m3et_ros.training.loop import TrainingSession
+from m3et_ros.training.recipe import Recipe
 
 CHECKPOINT = 'checkpoint'
 TASKS = ('verb', 'noun', 'action')
-LINES: dict[str, Line | None] = {
-    'prior': Line(order=0),
+LINES: dict[str, NGramSettings | None] = {
+    'prior': NGramSettings(order=0),
     'repeat the last labels': None,
-    'bigram': Line(order=1),
-    'trigram': Line(order=2),
+    'bigram': NGramSettings(order=1),
+    'trigram': NGramSettings(order=2),
 }
 CACHE = 'trigram + recency cache'
 
@@ -112,17 +112,17 @@ def _trained(options: argparse.Namespace, pasts: Pasts, videos: Videos) -> Histo
             pasts,
             videos,
             options.out,
-            Course(options.recipe, members=options.members, seed=options.seed),
-            sitting=Sitting(minutes=options.minutes, resume=True),
+            HistoryRecipe(options.recipe, members=options.members, seed=options.seed),
+            sitting=TrainingSession(minutes=options.minutes, resume=True),
             tell=_teller(options.recipe),
         )
-    except Unfinished as error:
+    except Interrupted as error:
         raise Stopped from error
     save_history(folder, checkpoint, card=f'# A run of a benchmark\n\n{json.dumps(asdict(options.recipe), indent=2)}\n')
     return load_history(folder)
 
 
-def _teller(recipe: Plan) -> Any:
+def _teller(recipe: Recipe) -> Any:
     last = -QUIET
 
     def tell(what: str, entry: dict) -> None:

@@ -28,7 +28,7 @@ from m3et_ros.cli.progress import track
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import Reading
 from m3et_ros.data.datasets.openeqa import CATEGORIES, EqaQuestion, read_question_files
-from m3et_ros.data.features import Watched, remember_frames
+from m3et_ros.data.features import EncodedEpisodes, remember_frames
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.episodes import open_episodes
@@ -42,14 +42,14 @@ from m3et_ros.evaluation.tasks.eqa_scores import guesses, score_answer
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.frame_comb import Comb
+from m3et_ros.runtime.frame_comb import FrameComb
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.memory.answers import Remember
-from m3et_ros.training.memory.run import Recipe, Ways, teach_reader, watch_encoded
+from m3et_ros.training.memory.run import MemoryRecipe, Ways, teach_reader, watch_encoded
 
 FRAMES = 8
-"""Of an episode, that the paper's way looks at (papers.md 2.5)."""
+"""Of an episode, that the paper's way looks at (docs/papers.md 2.5)."""
 
 MARKS = (100, 10_000)
 """Frames after which costs are measured."""
@@ -64,7 +64,7 @@ class Lines:
         self.checkpoint, self.head, self.out = checkpoint, checkpoint.heads['episode'], out
         self.engine = Engine(replace(checkpoint, heads={}))
         self.frames = KitchenSamples(folders, questions=False)
-        encoded = remember_frames(checkpoint, folders, frames, bf16=bf16, noisy=False, watch=track)
+        encoded = remember_frames(checkpoint, folders, frames, bf16=bf16, noisy=False, progress=track)
         self.watched = watch_encoded(self.head, open_episodes(folders), encoded, out / 'percepts-test', track)
         self.reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, self.head.config.length)
         self.questions: Questions = asked_questions(self.watched.episodes)
@@ -100,7 +100,7 @@ class Lines:
         last = episode.first + episode.moments[-1].frame
         if count == 1:
             return [last]
-        comb: Comb[int] = Comb(count)
+        comb: FrameComb[int] = FrameComb(count)
         for number in range(episode.first, last + 1):
             comb.remember(number)
         return list(comb)
@@ -115,7 +115,7 @@ class Lines:
             return self.engine.classify(question, views, top_k=1)[0].label
         ids, mask = self.checkpoint.tokenizer.encode([question], self.engine.config.text_length)
         model: M3ET = self.checkpoint.model
-        return self.engine.labels.answers[int(model.answer_logits(model.listen(None, ids, mask)).argmax())]
+        return self.engine.labels.answers[int(model.answer_logits(model.add_text(None, ids, mask)).argmax())]
 
 
 def scored(questions: Iterable[EqaQuestion], answers: dict[str, str]) -> dict[str, Any]:
@@ -141,7 +141,9 @@ def flat(questions: Questions) -> list[EqaQuestion]:
     return [one for asked in questions for of_moment in asked for one in of_moment]
 
 
-def blind_reader(checkpoint: Checkpoint, watched: Watched, out: Path, recipe: Recipe, bf16: bool) -> EpisodeHead:
+def blind_reader(
+    checkpoint: Checkpoint, watched: EncodedEpisodes, out: Path, recipe: MemoryRecipe, bf16: bool
+) -> EpisodeHead:
     """The reader of a memory, trained anew on words alone; eye and diarist play no part in it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -192,7 +194,7 @@ def costs(checkpoint: Checkpoint, marks: Sequence[int], rounds: int = 50) -> dic
         'rgb': torch.randn(1, 3, config.image_size, config.image_size, generator=random),
         'depth': torch.randn(1, 1, config.image_size, config.image_size, generator=random),
     }
-    sight, found = checkpoint.model.eval().see(inputs), {}
+    sight, found = checkpoint.model.eval().encode_images(inputs), {}
     for mark in sorted(marks):
         before = memory.frames
         for frame in track(range(before, mark), mark - before, f'{mark} frames remembered', 'frame'):
@@ -239,7 +241,7 @@ def main() -> None:
     blind = None
     if asked.blind_samples:
         watched = watch_encoded(lines.head, episodes, encoded, asked.out / 'percepts', track)
-        recipe = Recipe(remember=Remember(samples=asked.blind_samples, batch=asked.batch))
+        recipe = MemoryRecipe(remember=Remember(samples=asked.blind_samples, batch=asked.batch))
         blind = blind_reader(checkpoint, watched, asked.out / 'blind', recipe, asked.bf16)
     document = {
         'made_by': made_by(

@@ -32,8 +32,8 @@ FIRST = 5
 PATIENCE = 10.0
 """Seconds after which a frame without a result is given up."""
 MODEL = {
-    'm3et_ros.models.m3et.model': {'M3ET': ('see', 'listen', 'decode', 'answer_logits')},
-    'm3et_ros.runtime.backends.prepared': {'Prepared': ('see', 'listen', 'decode')},
+    'm3et_ros.models.m3et.model': {'M3ET': ('encode_images', 'add_text', 'decode', 'answer_logits')},
+    'm3et_ros.runtime.backends.prepared': {'Prepared': ('encode_images', 'add_text', 'decode')},
     'm3et_ros.runtime.action_stream': {'ActionStream': ('update', 'read')},
     'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)},
 }

@@ -20,16 +20,16 @@ from m3et_ros.cli.output import note
 from m3et_ros.data.checkpoints.m3et import Checkpoint, load_checkpoint, random_checkpoint, save_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.kitchen.cache.recipe import Recipe, read_recipe
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe
 from m3et_ros.data.noise import Noise
 from m3et_ros.evaluation.report.files import made_by, weights_digest
 from m3et_ros.evaluation.standard_caches import find_cache, make_cache
 from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime.open_model import untrained
-from m3et_ros.training.loop import Sitting
+from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.m3et import Answer, Pretrain, run
 from m3et_ros.training.optim import OPTIMISERS
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.recipe import Recipe
 from m3et_ros.training.run_state import STATE, read_header
 
 RESULTS = Path(__file__).parent / 'results'
@@ -77,7 +77,7 @@ class Bench:
         self.cache, missing = find_cache(options.test)
         if missing:
             make_cache(missing, workers=os.cpu_count() or 1)
-        self.recipe: Recipe = read_recipe(self.cache)
+        self.recipe: CacheRecipe = read_recipe(self.cache)
         if self.recipe.split == 'train':
             raise InputError('split', f'{options.test} holds training kitchens, which measure nothing; give others.')
         self._base = untrained(options.size, 0)
@@ -85,7 +85,7 @@ class Bench:
         self._total, self._done = trainings * (options.samples_one + options.samples_two), 0
 
     @property
-    def stages(self) -> tuple[Plan, Plan]:
+    def stages(self) -> tuple[Recipe, Recipe]:
         """The recipes of both stages."""
         o = self.options
         return (
@@ -104,7 +104,7 @@ class Bench:
         folder: Path,
         seed: int,
         *,
-        recipes: Sequence[Plan] = (),
+        recipes: Sequence[Recipe] = (),
         samples: type[KitchenSamples] = KitchenSamples,
     ) -> tuple[Checkpoint, float]:
         """Train through all stages, or find what was trained before; also the seconds that it took.
@@ -121,7 +121,7 @@ class Bench:
         return checkpoint, seconds
 
     def _stage(
-        self, checkpoint: Checkpoint, folder: Path, seed: int, recipe: Plan, samples: type[KitchenSamples]
+        self, checkpoint: Checkpoint, folder: Path, seed: int, recipe: Recipe, samples: type[KitchenSamples]
     ) -> tuple[Checkpoint, float]:
         o, each = self.options, self.options.each if isinstance(recipe, Answer) else 0
         asked = plain(
@@ -152,7 +152,7 @@ class Bench:
             classes=checkpoint.labels.classes,
             folder=folder,
             seed=seed,
-            sitting=Sitting(minutes=self._minutes_left(), workers=o.workers, bf16=o.bf16, resume=resume),
+            sitting=TrainingSession(minutes=self._minutes_left(), workers=o.workers, bf16=o.bf16, resume=resume),
             tell=self._teller(f'{folder.parent.name}, {folder.name}', before),
         )
         if outcome.step < outcome.steps:

@@ -27,13 +27,13 @@ def jobs(which, heads, inputs: dict, ids: torch.Tensor, mask: torch.Tensor) -> d
     """What is timed."""
 
     def dense():
-        encoded = which.listen(which.see(inputs))
+        encoded = which.add_text(which.encode_images(inputs))
         return which.decode(encoded, 'depth'), which.decode(encoded, 'semseg')
 
-    sight = which.see(inputs)
+    sight = which.encode_images(inputs)
     return {
         'a frame and its dense outputs': dense,
-        'a question about a frame seen': lambda: heads.answer_logits(which.listen(sight, ids, mask)),
+        'a question about a frame seen': lambda: heads.answer_logits(which.add_text(sight, ids, mask)),
     }
 
 

@@ -96,7 +96,7 @@ def frame(config: M3ETConfig, batch: int) -> Callable:
     images = {'rgb': torch.randn(batch, 3, S, S), 'depth': torch.randn(batch, 1, S, S)}
 
     def run() -> list[Tensor]:
-        encoded = model.listen(model.see(images))
+        encoded = model.add_text(model.encode_images(images))
         return [model.decode(encoded, task) for task in TASKS]
 
     return run

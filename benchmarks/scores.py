@@ -89,7 +89,7 @@ def _answers(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any]
         drawn,
         answers=subject.labels.answers,
         shown=exam.shown,
-        watch=track,
+        progress=track,
         what=f'{what}: questions',
     )
     return {'vqa': scores_of(replies, drawn.balance)}, {
@@ -103,7 +103,7 @@ def _pictures(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any
     frames = measure_frames(
         subject.model,
         Subset(views, spread(len(views), exam.frames)),
-        watch=lambda items, total, _what, unit: track(items, total, f'{what}: frames', unit),
+        progress=lambda items, total, _what, unit: track(items, total, f'{what}: frames', unit),
     )
     rows = {name: frames.columns[column] for name, (column, _) in DENSE.items() if column in frames.columns}
     if 'psnr_hidden_db' in rows:

@@ -3,7 +3,7 @@
     python benchmarks/talk.py --data CACHE ... --out runs/bench_talk   # writes benchmarks/results/talk.json
 
 Rows, all with the same views, questions, steps and language width:
-    connectors   mlp, basic, advanced, cross: ML-Mamba behind each connector (papers.md, section 4)
+    connectors   mlp, basic, advanced, cross: ML-Mamba behind each connector (docs/papers.md, section 4)
     alignment    emma_plain, emma_pal, emma_pal_mff: EMMA without its head, on the last layer, on several (section 5)
     students     teacher, seeded, random: MaTVLM's teacher, and its hybrid from attention's weights or from random ones
                  (section 6), with the steps after which the seeded one has the loss that the random one ends with
@@ -35,9 +35,9 @@ from m3et_ros.evaluation.tasks.talk import ask_talker, description_scores, talk_
 from m3et_ros.evaluation.tasks.vqa import NOISE
 from m3et_ros.models.vlm.variants import kitchen_config, vision_width
 from m3et_ros.runtime.open_model import open_checkpoint
-from m3et_ros.training.loop import LOG, Sitting
+from m3et_ros.training.loop import LOG, TrainingSession
 from m3et_ros.training.optim import OPTIMISERS
-from m3et_ros.training.talk import Chat, Connect, Course, Distil, Run, Words, talk_tokenizer
+from m3et_ros.training.talk import Chat, Connect, Distil, TalkRecipe, TalkRun, Words, talk_tokenizer
 
 ROWS: dict[str, dict[str, Any]] = {
     'mlp': {'variant': 'ml_mamba', 'connector': 'mlp'},
@@ -74,7 +74,7 @@ class Bench:
             raise InputError('cache', f'The cache {cache} is not there; render it with m3et evaluate vqa first.')
         self.test, self.recipe = KitchenSamples(cache, noise=NOISE, length=asked.questions), read_recipe(cache)
 
-    def course(self, row: dict[str, Any], seed: int) -> Course:
+    def course(self, row: dict[str, Any], seed: int) -> TalkRecipe:
         """What a row is and how it is trained."""
         asked = self.asked
         sizes = {name: value for name, value in row.items() if name not in (*COURSE, 'student')}
@@ -87,7 +87,7 @@ class Bench:
             **sizes,
         )
         budget = {'batch': asked.batch, 'lr': asked.lr, 'optimiser': asked.optimiser}
-        return Course(
+        return TalkRecipe(
             config,
             Words(samples=asked.words, **budget) if asked.words else None,
             Connect(samples=asked.connect, **budget) if asked.connect and row['variant'] != 'emma' else None,
@@ -105,14 +105,14 @@ class Bench:
             return load_talk(folder / 'checkpoint'), json.loads((folder / 'done.json').read_text())['seconds']
         teacher = self.train('teacher', seed)[0].model if row.get('student') else None
         self.data.pixels = row['variant'] == 'emma' and row.get('aligned', True)
-        run = Run(
+        run = TalkRun(
             self.course(row, seed),
             self.data,
             self.views,
             self.tokenizer,
             folder,
             tell=_teller(name),
-            sitting=Sitting(bf16=self.asked.bf16, resume=folder.exists()),
+            sitting=TrainingSession(bf16=self.asked.bf16, resume=folder.exists()),
         )
         config, model = run.train(teacher)
         seconds = sum(outcome.seconds for outcome in run.outcomes.values())

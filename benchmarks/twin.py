@@ -9,7 +9,7 @@ it shorter, --minutes cuts it into sittings. Runs that exist are not repeated. T
 The cost is that of the models alone, without camera and preprocessing, which are the same for both: batch 1, float32,
 one thread, CPU time of the process, the two in turn within one process. Three jobs: `question`, a frame with depth and
 one question; `dense`, depth and segmentation of a frame with depth; `masked`, all three pictures from the 30 % of the
-tokens that pre-training shows, the paper's measure of speed (papers.md 2.1).
+tokens that pre-training shows, the paper's measure of speed (docs/papers.md 2.1).
 """
 
 import argparse
@@ -57,7 +57,7 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
     kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).kept
 
     def dense() -> list[torch.Tensor]:
-        encoded = model.listen(model.see(seen))
+        encoded = model.add_text(model.encode_images(seen))
         return [model.decode(encoded, task) for task in LIVE]
 
     def masked() -> list[torch.Tensor]:
@@ -71,7 +71,7 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
     frame = len(seen) * config.image_tokens
     return (
         {
-            'question': lambda: model.answer_logits(model.listen(model.see(seen), words, mask)),
+            'question': lambda: model.answer_logits(model.add_text(model.encode_images(seen), words, mask)),
             'dense': dense,
             'masked': masked,
         },

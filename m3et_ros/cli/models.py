@@ -8,7 +8,7 @@ import typer
 from m3et_ros.cli.output import Json, emit, say, table
 
 TOKENS = (98, 176, 588)
-"""Visible tokens for which multiply-accumulates are given (papers.md 2.2)."""
+"""Visible tokens for which multiply-accumulates are given (docs/papers.md 2.2)."""
 
 
 def sizes() -> list[dict]:

@@ -20,7 +20,7 @@ KEPT_FRAMES = 24
 PICTURES = ('rgb', 'measured', 'completed', 'overlay', 'mask')
 
 
-class Watch:
+class ResultListener:
     """Listens to a model node and its simulated camera.
 
     Attributes:

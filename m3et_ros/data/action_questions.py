@@ -1,4 +1,4 @@
-"""The pair of questions that guide an action head: one about the object, one about the verb (papers.md, section 3).
+"""The pair of questions that guide an action head: one about the object, one about the verb (docs/papers.md, section 3).
 
 A mode tells what the questions give away:
     generic   one constant pair; nothing.

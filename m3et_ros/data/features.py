@@ -7,10 +7,9 @@ Symbols: f frames of a shard, n colour patches of a frame, g grid side (n = g^2)
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +21,17 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames, open_episodes
 from m3et_ros.data.kitchen.cache.recipe import read_shards
 from m3et_ros.data.noise import steady
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.shards import open_shard
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token, frame_width
-from m3et_ros.models.episode.action_log import Diary, empty_diary, kept_diaries
+from m3et_ros.models.episode.action_log import ActionLog, empty_diary, kept_diaries
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.models.episode.percepts import patch_features, patch_width
 from m3et_ros.models.vlm.variants import SIDE, SIGHTS, vision_width, visual_tokens
 
 FRAMES_INDEX, PATCHES, TOKENS = 'remembered.json', 'patches.npy', 'tokens.npy'
 FRAME_BATCH = 25
-
-Watch = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 
 
 def remember_frames(
@@ -44,7 +42,7 @@ def remember_frames(
     bf16: bool = False,
     noisy: bool = True,
     patches: bool = True,
-    watch: Watch = lambda items, *_: items,
+    progress: Progress = no_progress,
 ) -> list[Path]:
     """Encode all frames of caches.
 
@@ -55,7 +53,7 @@ def remember_frames(
         bf16: matrix products in bfloat16.
         noisy: every second kitchen is seen through a disturbed camera; False leaves all of them clean.
         patches: False keeps the tokens of frames alone.
-        watch: hands on items while it tells how far along they are.
+        progress: hands on items while it tells how far along they are.
 
     Returns:
         A folder for each shard, in the order of data.kitchen.episodes.open_episodes.
@@ -80,7 +78,7 @@ def remember_frames(
         (path, range(sum(counts[:i]), sum(counts[: i + 1])), out / path.parent.name / path.name)
         for i, path in enumerate(shards)
     ]
-    for _, numbers, target in watch(jobs, len(jobs), 'shards encoded', 'shard'):
+    for _, numbers, target in progress(jobs, len(jobs), 'shards encoded', 'shard'):
         if not (target / TOKENS).exists() or patches and not (target / PATCHES).exists():
             _encode_shard(checkpoint, frames, numbers, target, bf16=bf16, noisy=noisy, keep=patches)
     return [target for *_, target in jobs]
@@ -127,7 +125,7 @@ def look(samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = Fals
     ids, mask = (part.to(device) for part in checkpoint.tokenizer.encode(GUIDES, model.config.text_length))
     longest = int(mask.sum(1).max())
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        sight = model.see(inputs)
+        sight = model.encode_images(inputs)
         token = frame_token(model, sight, ids[:, :longest], mask[:, :longest])[:, 0]
         patches = patch_features(model.config, sight, inputs)
     return patches.half().cpu().numpy(), token.half().cpu().numpy()
@@ -135,7 +133,7 @@ def look(samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = Fals
 
 # MERGED from m3et_ros/training/episode
 @dataclass(frozen=True)
-class Watched:
+class EncodedEpisodes:
     """Episodes as the eye saw them."""
 
     episodes: Sequence[EpisodeFrames]
@@ -149,7 +147,7 @@ class Watched:
 
 
 @torch.inference_mode()
-def diaries(head: EpisodeHead, watched: Watched, episode: EpisodeFrames) -> Diary:
+def diaries(head: EpisodeHead, watched: EncodedEpisodes, episode: EpisodeFrames) -> ActionLog:
     """The diaries of an episode at its moments, of batch M; nothing is written in those of the blind."""
     config, count = head.config, len(episode.moments)
     if config.blind:
@@ -158,7 +156,7 @@ def diaries(head: EpisodeHead, watched: Watched, episode: EpisodeFrames) -> Diar
     tokens, percepts = (torch.from_numpy(part[here]).float()[None] for part in (watched.tokens, watched.percepts))
     told, _ = head.tell(tokens, percepts)
     all_of_them = kept_diaries(told, empty_diary(1, config.entries, config.verbs, config.nouns, tokens))
-    return Diary(*(torch.cat(parts) for parts in zip(*(all_of_them[moment.frame] for moment in episode.moments))))
+    return ActionLog(*(torch.cat(parts) for parts in zip(*(all_of_them[moment.frame] for moment in episode.moments))))
 
 
 # MERGED m3et_ros/training/seen: Views as a frozen M3ET sees them: each is encoded once, to visual tokens, and read many times.
@@ -193,7 +191,7 @@ def see_views(
     every: int = 5,
     grid: tuple[int, int] = (SIDE, SIDE),
     bf16: bool = False,
-    watch: Watch = lambda items, *_: items,
+    progress: Progress = no_progress,
 ) -> Views:
     """The views of every n-th frame of caches; what was encoded before is not encoded again.
 
@@ -204,7 +202,7 @@ def see_views(
         every: n; each episode has frames enough that look alike.
         grid: rows and columns of the visual tokens.
         bf16: matrix products in bfloat16.
-        watch: hands on items while it tells how far along they are.
+        progress: hands on items while it tells how far along they are.
 
     Raises:
         InputError: a folder is no cache, or `out` holds the views of others.
@@ -236,7 +234,7 @@ def see_views(
     part = out / f'part-{VIEWS}'
     features = np.lib.format.open_memmap(part, 'w+', np.float16, (len(frames), grid[0] * grid[1], width))
     starts = range(0, len(frames), VIEW_BATCH)
-    for start in watch(starts, len(starts), 'views encoded', 'batch'):
+    for start in progress(starts, len(starts), 'views encoded', 'batch'):
         chosen = frames[start : start + VIEW_BATCH]
         features[start : start + len(chosen)] = (
             see([steady(samples[int(i)]) for i in chosen], checkpoint, grid=grid, bf16=bf16).half().cpu().numpy()
@@ -254,7 +252,7 @@ def see(samples: Sequence[Sample], checkpoint: Checkpoint, *, grid: tuple[int, i
     batch = collate([replace(sample, semseg=None) for sample in samples], model.config)
     shown = {name: batch.inputs[name].to(device) for name in SIGHTS if name in batch.inputs}
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return visual_tokens(model.see(shown), model.config, rows=grid[0], cols=grid[1])
+        return visual_tokens(model.encode_images(shown), model.config, rows=grid[0], cols=grid[1])
 
 
 def _mapped(folder: Path) -> np.ndarray:
@@ -263,12 +261,7 @@ def _mapped(folder: Path) -> np.ndarray:
 
 # MERGED m3et_ros/training/watched: Episodes as an action head reads them: one token a frame, from what a frozen M3ET saw (training.remembered).
 def watch_episodes(
-    checkpoint: Checkpoint,
-    folders: Sequence[Path],
-    out: Path,
-    *,
-    bf16: bool = False,
-    watch: Watch = lambda items, *_: items,
+    checkpoint: Checkpoint, folders: Sequence[Path], out: Path, *, bf16: bool = False, progress: Progress = no_progress
 ) -> tuple[np.ndarray, list[EpisodeFrames]]:
     """The tokens of all frames of caches, (F, frame_width) float16, and their episodes.
 
@@ -277,11 +270,11 @@ def watch_episodes(
         folders: caches of one split.
         out: folder of the tokens; may be one that a memory has learnt from.
         bf16: matrix products in bfloat16.
-        watch: hands on items while it tells how far along they are.
+        progress: hands on items while it tells how far along they are.
 
     Raises:
         InputError: a folder is no cache with actions, or `out` holds the frames of others.
     """
     episodes = open_episodes(folders)
-    parts = remember_frames(checkpoint, folders, out, bf16=bf16, patches=False, watch=watch)
+    parts = remember_frames(checkpoint, folders, out, bf16=bf16, patches=False, progress=progress)
     return np.concatenate([np.load(part / TOKENS, allow_pickle=False) for part in parts]), episodes

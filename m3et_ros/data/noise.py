@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from m3et_ros.data.sample import Asked, Sample
+from m3et_ros.data.sample import QuestionAnswers, Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
 """Normal deviates to cut noise out of at random places: drawing them anew would cost more than all the rest."""
@@ -154,7 +154,7 @@ def mirrored_words(text: str) -> str:
     return SIDE.sub(lambda found: SIDES[found[0]], text)
 
 
-def _mirrored_asked(one: Asked) -> Asked:
+def _mirrored_asked(one: QuestionAnswers) -> QuestionAnswers:
     return replace(
         one,
         question=mirrored_words(one.question),

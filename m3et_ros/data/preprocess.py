@@ -14,7 +14,7 @@ import torch
 from m3et_ros.data.frame import UNLABELLED, Frame
 from m3et_ros.models.m3et.config import M3ETConfig
 
-# Mean and standard deviation of ImageNet, R G B in 0..1: the standardisation of papers.md 2.5.
+# Mean and standard deviation of ImageNet, R G B in 0..1: the standardisation of docs/papers.md 2.5.
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -47,7 +47,7 @@ def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | No
     """Scale by which depth is standardised; None when it cannot be known.
 
     'fixed': the model's own metres. 'image': mean and deviation of the known values between the 10th and the 90th
-    percentile of this image (MultiMAE; papers.md 1), so without measured depth there are no metres to return to.
+    percentile of this image (MultiMAE; docs/papers.md 1), so without measured depth there are no metres to return to.
     """
     if config.depth_norm == 'fixed':
         return DepthScale(config.depth_mean, config.depth_std)

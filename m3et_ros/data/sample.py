@@ -21,12 +21,12 @@ NO_ACTION = (-1, -1)
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionAnswers:
     """One question about a view, with its answers."""
 
     # In words; empty for none.
     question: str = ''
-    # Answer in words -> soft score in 0..1 (papers.md, 7.1); one answer of score 1 where there is no doubt.
+    # Answer in words -> soft score in 0..1 (docs/papers.md, 7.1); one answer of score 1 where there is no doubt.
     answers: Mapping[str, float] = field(default_factory=dict)
     # Kind of question under which accuracies are reported, for example 'colour'.
     family: str = ''
@@ -55,12 +55,12 @@ class Sample:
     clean_depth: np.ndarray | None = None
     # One question in words; empty for none.
     question: str = ''
-    # Answer in words -> soft score in 0..1 (papers.md, 7.1); one answer of score 1 where there is no doubt.
+    # Answer in words -> soft score in 0..1 (docs/papers.md, 7.1); one answer of score 1 where there is no doubt.
     answers: Mapping[str, float] = field(default_factory=dict)
     # Kind of question under which accuracies are reported, for example 'colour'.
     family: str = ''
     # Further questions about the same view; a batch wants equally many of every sample.
-    further: tuple[Asked, ...] = ()
+    further: tuple[QuestionAnswers, ...] = ()
     # Places in Labels.verbs and Labels.nouns of the action under way; -1 for none.
     now: tuple[int, int] = NO_ACTION
     # The same of the action that follows.
@@ -82,9 +82,9 @@ class Sample:
             raise ValueError(f'answers hold a score of {wrong[0]}; give 0 to 1')
 
     @property
-    def asked(self) -> tuple[Asked, ...]:
+    def asked(self) -> tuple[QuestionAnswers, ...]:
         """All questions, the sample's own first."""
-        return (Asked(self.question, self.answers, self.family), *self.further)
+        return (QuestionAnswers(self.question, self.answers, self.family), *self.further)
 
     @property
     def answer(self) -> str:
@@ -198,7 +198,7 @@ def _places(answers: tuple[str, ...]) -> dict[str, int]:
     return {answer: i for i, answer in enumerate(answers)}
 
 
-def _scores(asked: Sequence[Asked], answers: tuple[str, ...]) -> Tensor:
+def _scores(asked: Sequence[QuestionAnswers], answers: tuple[str, ...]) -> Tensor:
     """Soft scores (questions, A)."""
     scores, places = torch.zeros(len(asked), len(answers)), _places(answers)
     for row, one in zip(scores, asked):

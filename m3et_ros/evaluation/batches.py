@@ -4,7 +4,7 @@ Symbols: B batch, n samples.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,14 +21,6 @@ DIGITS = 6
 """Decimals of every number that is reported."""
 
 KITCHEN = re.compile(r'seed \d+')
-
-Watch = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
-"""Hands on items while it tells how far along they are: items, their number, what is done, what an item is called."""
-
-
-def unwatched(items: Iterable[Any], _total: int, _what: str, _unit: str) -> Iterable[Any]:
-    """Hand on items and tell nobody."""
-    return items
 
 
 @contextmanager

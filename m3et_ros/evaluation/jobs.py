@@ -98,7 +98,7 @@ def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[
     return jobs, sorted(name for name in names if name not in about)
 
 
-class Worker:
+class JobRunner:
     """Examines bags with one model, on as many threads as the task says.
 
     Args:
@@ -165,8 +165,8 @@ class Worker:
 
     def _watch(self, job: Job) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
         """Part and times of a bag, and what is kept beside them, by the ending of its file."""
-        watch = examine_moments if self.task.scope == 'moment' else examine
-        part, times, strip = watch(self.engine, self.task, job.bag, job.questions)
+        progress = examine_moments if self.task.scope == 'moment' else examine
+        part, times, strip = progress(self.engine, self.task, job.bag, job.questions)
         return part, times, {} if strip is None else {'jpg': _jpeg(strip)}
 
     def _key(self, job: Job, files: dict[str, str]) -> str:
@@ -214,7 +214,12 @@ def failed(job: Job, why: str, **more: Any) -> Done:
 
 
 def run_jobs(
-    worker: Worker, jobs: Sequence[Job], workers: int, model: str, device: str, watch: Callable[..., Iterable[Job]]
+    worker: JobRunner,
+    jobs: Sequence[Job],
+    workers: int,
+    model: str,
+    device: str,
+    progress: Callable[..., Iterable[Job]],
 ) -> list[Done]:
     """Do all jobs, in this process or in several; the order of what comes back is that of the jobs.
 
@@ -224,20 +229,20 @@ def run_jobs(
         workers: processes; 1 works in this one.
         model: as open_checkpoint takes it.
         device: as Engine takes it.
-        watch: see feed.Watch.
+        progress: see feed.Progress.
 
     Raises:
         InputError: 'out_unwritable'; what is finished is kept.
     """
     if workers == 1 or len(jobs) == 1:
-        return [worker.do(job) for job in watch(jobs, len(jobs), 'bags', 'bag')]
+        return [worker.do(job) for job in progress(jobs, len(jobs), 'bags', 'bag')]
     found: dict[str, Done] = {}
     context = multiprocessing.get_context('spawn')
     start = (type(worker), model, device, worker.task, worker.folder)
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=start) as pool:
         pending = {pool.submit(_do, job): job for job in jobs}
         try:
-            for future in watch(as_completed(pending), len(jobs), 'bags', 'bag'):
+            for future in progress(as_completed(pending), len(jobs), 'bags', 'bag'):
                 done, error = future.result()
                 if error:
                     raise InputError(*error)
@@ -250,10 +255,10 @@ def run_jobs(
     return [found.get(job.name) or failed(job, f'{job.bag}: {died}') for job in jobs]
 
 
-_worker: Worker | None = None
+_worker: JobRunner | None = None
 
 
-def _begin(kind: type[Worker], model: str, device: str, task: EqaTask, folder: Path) -> None:
+def _begin(kind: type[JobRunner], model: str, device: str, task: EqaTask, folder: Path) -> None:
     """Make the worker of a process, which lives no longer than its parent."""
     global _worker
     parent = multiprocessing.parent_process()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.jobs import Done, Job, Worker, failed
+from m3et_ros.evaluation.jobs import Done, Job, JobRunner, failed
 from m3et_ros.evaluation.tasks.eqa import EqaTask
 
 LOCAL = 'local'
@@ -21,7 +21,7 @@ class Remote:
     """A worker on some machine; see eqa_jobs.Worker for its arguments."""
 
     def __init__(self, model: str, device: str, task: EqaTask, folder: Path):
-        self._worker = Worker(model, device, task, folder)
+        self._worker = JobRunner(model, device, task, folder)
 
     def do(self, job: Job) -> tuple[Done | None, tuple[str, str] | None]:
         """Examine one bag; an InputError comes back as (reason, sentence)."""
@@ -32,13 +32,13 @@ class Remote:
 
 
 def run_on_ray(
-    worker: Worker,
+    worker: JobRunner,
     jobs: Sequence[Job],
     workers: int,
     address: str,
     model: str,
     device: str,
-    watch: Callable[..., Iterable[Any]],
+    progress: Callable[..., Iterable[Any]],
 ) -> list[Done]:
     """Do all jobs on a cluster; the order of what comes back is that of the jobs.
 
@@ -49,7 +49,7 @@ def run_on_ray(
         address: of the cluster, as ray has it, or LOCAL.
         model: as open_checkpoint takes it.
         device: as Engine takes it.
-        watch: see feed.Watch.
+        progress: see feed.Progress.
 
     Raises:
         InputError: 'ray' where Ray is not installed or no cluster answers; 'out_unwritable', what is finished is kept.
@@ -63,7 +63,7 @@ def run_on_ray(
             for _ in range(min(workers, len(jobs)))
         ]
         waiting = [replace(job, bag=job.bag.resolve()) for job in jobs]
-        return _gathered(ray, pool, waiting, watch)
+        return _gathered(ray, pool, waiting, progress)
     finally:
         ray.shutdown()
 
@@ -89,10 +89,10 @@ def _connected(address: str, processors: int) -> Any:
     return ray
 
 
-def _gathered(ray: Any, pool: list, jobs: Sequence[Job], watch: Callable[..., Iterable[Any]]) -> list[Done]:
+def _gathered(ray: Any, pool: list, jobs: Sequence[Job], progress: Callable[..., Iterable[Any]]) -> list[Done]:
     """Hand each idle worker the next job until all are done; a worker that dies costs the bag that it had."""
     free, left, running, found = list(pool), list(jobs), {}, {}
-    for _ in watch(range(len(jobs)), len(jobs), 'bags', 'bag'):
+    for _ in progress(range(len(jobs)), len(jobs), 'bags', 'bag'):
         while free and left:
             actor, job = free.pop(), left.pop(0)
             running[actor.do.remote(job)] = actor, job

@@ -1,6 +1,6 @@
 """A judge of free-text answers, asked only where the user names one: any server that speaks OpenAI's chat protocol.
 
-What it says becomes OpenEQA's LLM-match (evaluation.openeqa; papers.md 7.6). The wording is our own, so that scores
+What it says becomes OpenEQA's LLM-match (evaluation.openeqa; docs/papers.md 7.6). The wording is our own, so that scores
 compare only where model and prompt are the same; both are recorded. OpenEQA's own prompt can be given as a file: its
 fields are {question}, {answer}, {prediction} and {extra_answers}.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.batches import Watch, unwatched
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.metrics.answers import BEST, WORST
 from m3et_ros.evaluation.tasks.eqa_scores import Scored
 
@@ -157,7 +157,9 @@ class Judge:
         )
 
 
-def mark_answers(out: Path, rows: Sequence[Scored], judge: Judge, watch: Watch = unwatched) -> dict[str, float | None]:
+def mark_answers(
+    out: Path, rows: Sequence[Scored], judge: Judge, progress: Progress = no_progress
+) -> dict[str, float | None]:
     """Let a judge mark every answer; question_id to mark, None where nothing was answered.
 
     Marks are kept in out/marks.json as they come: a run that was stopped, or is scored again, asks for the rest alone.
@@ -166,7 +168,7 @@ def mark_answers(out: Path, rows: Sequence[Scored], judge: Judge, watch: Watch =
         out: folder of the run.
         rows: answers.
         judge: who marks.
-        watch: see feed.Watch.
+        progress: see feed.Progress.
 
     Raises:
         InputError: 'judge' as Judge.mark, with the marks so far kept; 'out_unwritable'.
@@ -175,7 +177,7 @@ def mark_answers(out: Path, rows: Sequence[Scored], judge: Judge, watch: Watch =
     known = _read_marks(path)
     marks: dict[str, float | None] = {}
     try:
-        for row in watch(rows, len(rows), 'judge', 'answer'):
+        for row in progress(rows, len(rows), 'judge', 'answer'):
             key = _key(judge, row)
             if key not in known:
                 known[key] = judge.mark(row.question, row.answer)

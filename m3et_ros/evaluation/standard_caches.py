@@ -8,7 +8,7 @@ from typing import Any
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.recipe import Recipe, shard_name
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, shard_name
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
 
@@ -25,7 +25,7 @@ def cache_home() -> Path:
     return (home if home.is_absolute() else Path.home() / '.cache') / 'm3et'
 
 
-def find_cache(name: str) -> tuple[Path, Recipe | None]:
+def find_cache(name: str) -> tuple[Path, CacheRecipe | None]:
     """The folder of a cache, and the recipe by which it has still to be made, or None.
 
     Args:
@@ -33,13 +33,13 @@ def find_cache(name: str) -> tuple[Path, Recipe | None]:
     """
     if name not in STANDARD:
         return Path(name), None
-    recipe = Recipe(**STANDARD[name])
+    recipe = CacheRecipe(**STANDARD[name])
     folder = cache_home() / recipe.name
     whole = all((folder / shard_name(block)).is_dir() for block in recipe.blocks())
     return folder, None if whole else recipe
 
 
-def make_cache(recipe: Recipe, *, workers: int, progress: bool = True) -> Path:
+def make_cache(recipe: CacheRecipe, *, workers: int, progress: bool = True) -> Path:
     """Render a standard cache, or what is missing of it, in cache_home().
 
     Raises:
@@ -67,7 +67,7 @@ def check_finite(checkpoint: Checkpoint) -> None:
         )
 
 
-def check_fit(checkpoint: Checkpoint, recipe: Recipe) -> None:
+def check_fit(checkpoint: Checkpoint, recipe: CacheRecipe) -> None:
     """See that a checkpoint speaks of the kitchen and does not see more than a cache stores.
 
     Raises:

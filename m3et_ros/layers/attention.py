@@ -16,7 +16,7 @@ from m3et_ros.layers.scan_order import placed
 EPS = 1e-6  # of every LayerNorm in the Transformer parts (MultiMAE, ViT)
 
 
-class Look(NamedTuple):
+class HeadAttention(NamedTuple):
     """One head's queries, and the keys before them that they may look at.
 
     q: (B * each, L, d / H), those that follow one sample one after the other.
@@ -83,14 +83,14 @@ class SelfAttention(nn.Module):
         kept = AttentionState(k, v, None)
         return self.proj(_merge(attend(q, kept, False))), kept
 
-    def look(self, x: Tensor, before: AttentionState) -> Look:
+    def look(self, x: Tensor, before: AttentionState) -> HeadAttention:
         """Return where the first head of tokens x, (B * each, L, d), looks among the tokens before them."""
         wide = before.k.shape[-1]
-        return Look(F.linear(x, self.qkv.weight[:wide], self.qkv.bias[:wide]), before.k[:, 0], before.mask)
+        return HeadAttention(F.linear(x, self.qkv.weight[:wide], self.qkv.bias[:wide]), before.k[:, 0], before.mask)
 
 
 class TransformerBlock(nn.Module):
-    """x += Attention(LN x); x += MLP(LN x), pre-norm, GELU (papers.md section 0)."""
+    """x += Attention(LN x); x += MLP(LN x), pre-norm, GELU (docs/papers.md section 0)."""
 
     def __init__(self, *, d: int, heads: int, mlp_ratio: float = 4):
         super().__init__()
@@ -127,7 +127,7 @@ class TransformerBlock(nn.Module):
         x = x + attended
         return x + self.mlp(self.norm2(x)), kept, kept
 
-    def look(self, x: Tensor, before: AttentionState) -> Look:
+    def look(self, x: Tensor, before: AttentionState) -> HeadAttention:
         """What SelfAttention.look says of this block's input."""
         return self.attention.look(self.norm1(x), before)
 
@@ -154,7 +154,7 @@ class SemanticGate(nn.Module):
 
 
 class GatedCrossAttention(nn.Module):
-    """Decoder queries read the encoder through text-weighted, gated attention (papers.md 2.3 step 6).
+    """Decoder queries read the encoder through text-weighted, gated attention (docs/papers.md 2.3 step 6).
 
     q = W_q LN(x), k = W_k LN(c), v = W_v LN(c); s_j = cos(W_k LN(c_j), W_q LN(summary)) in [-1, 1];
     logits_h(i, j) = q_i k_j / sqrt(d / H) + beta_h s_j;  y = gate * W_o(attended) + (1 - gate) * q.

@@ -180,7 +180,7 @@ class ParallelBlock(nn.Module):
         return F.dropout(y, self.dropout, self.training) if self.dropout else y
 
 
-# MERGED m3et_ros/layers/language: The causal stack of language models: Mamba-2, attention and attention-shaped Mamba-2 in any order (papers.md 4-6).
+# MERGED m3et_ros/layers/language: The causal stack of language models: Mamba-2, attention and attention-shaped Mamba-2 in any order (docs/papers.md 4-6).
 #
 # MERGED Symbols: B batch, L tokens, d width. Letters of a schedule:
 # MERGED     'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA)

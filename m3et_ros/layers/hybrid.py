@@ -1,7 +1,7 @@
-"""The hybrid stack: Transformer and Mamba layers in the order of a schedule string (papers.md 2.2, 2.3).
+"""The hybrid stack: Transformer and Mamba layers in the order of a schedule string (docs/papers.md 2.2, 2.3).
 
 Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm residual Mamba mixer without MLP,
-    'S' a Transformer block with attention-shaped Mamba-2 in the place of attention (MaTVLM; papers.md section 6).
+    'S' a Transformer block with attention-shaped Mamba-2 in the place of attention (MaTVLM; docs/papers.md section 6).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from m3et_ros.layers.attention import EPS, Look, TransformerBlock
+from m3et_ros.layers.attention import EPS, HeadAttention, TransformerBlock
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.layers.mamba import AttentionMamba2, Mamba1, Mamba2
 
@@ -164,7 +164,7 @@ class HybridStack(nn.Module):
         mask: Tensor | None = None,
         states: Sequence[LayerState] | None = None,
         return_states: bool = False,
-        looks: list[Look] | None = None,
+        looks: list[HeadAttention] | None = None,
     ) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
         """Encode tokens.
 

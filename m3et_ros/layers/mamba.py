@@ -1,4 +1,4 @@
-"""Mamba-1 and Mamba-2 mixers (papers.md section 0; Gu and Dao 2023, Dao and Gu 2024).
+"""Mamba-1 and Mamba-2 mixers (docs/papers.md section 0; Gu and Dao 2023, Dao and Gu 2024).
 
 Symbols: B batch, L tokens, d width, e expand, d_in = e d inner width, k convolution length, R rank of dt,
     N states, P channels of a head, H = d_in / P heads, G groups.
@@ -284,7 +284,7 @@ def no_decay(values: Tensor) -> nn.Parameter:
     return parameter
 
 
-# MERGED m3et_ros/layers/attention_mamba: Mamba-2 in the shape of an attention layer, so that attention's matrices can seed it (MaTVLM; papers.md section 6).
+# MERGED m3et_ros/layers/attention_mamba: Mamba-2 in the shape of an attention layer, so that attention's matrices can seed it (MaTVLM; docs/papers.md section 6).
 #
 # MERGED Without softmax o_t = sum_s (q_t . k_s) v_s; a scan gives y_t = sum_s (C_t . B_s) exp(sum_r dt_r A) dt_s x_s. Hence
 # MERGED W_Q -> C, W_K -> B, W_V -> x, W_O -> out; gate, step sizes, decays, convolution and norm start fresh.

@@ -1,4 +1,4 @@
-"""Mamba-2 over a grid of tokens in several orders, and the layers of ML-Mamba's scan connector (papers.md section 4).
+"""Mamba-2 over a grid of tokens in several orders, and the layers of ML-Mamba's scan connector (docs/papers.md section 4).
 
 Symbols: B batch, n = rows * cols tokens, d width, d_in inner width, H heads, K scans: 2 (raster, back) or 4 (columns).
     y = W_out mean_k norm(unscan_k SSD_k(scan_k x), z): projections and norm are shared, each scan has its own

@@ -1,4 +1,4 @@
-"""Orders in which a scan may visit a grid of tokens (papers.md sections 2.3, 4 and 8), and tokens put in their places.
+"""Orders in which a scan may visit a grid of tokens (docs/papers.md sections 2.3, 4 and 8), and tokens put in their places.
 
 An order is a permutation of rows * cols raster ids, int64: `tokens[:, p]` is the sequence to scan and
 `scanned[:, inverse(p)]` puts the result back into raster order. Grids need not be square.

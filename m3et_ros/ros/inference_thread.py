@@ -9,7 +9,7 @@ MAX_QUESTIONS = 100
 """How many questions may wait before the next is refused."""
 
 
-class Worker:
+class InferenceThread:
     """The inference thread of a node.
 
     Frames wait in one slot where the newest wins; questions wait in line. A frame takes its place in the line when the

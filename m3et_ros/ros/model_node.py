@@ -15,11 +15,11 @@ from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import interfaces, parameters, process
-from m3et_ros.ros.camera.inputs import CameraInputs, Sample
+from m3et_ros.ros.camera.inputs import CameraInputs, PairedMessages
 from m3et_ros.ros.convert import age_s
 from m3et_ros.ros.diagnostics import Diagnostics
 from m3et_ros.ros.health import Health
-from m3et_ros.ros.inference_thread import Worker
+from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.outputs import Anticipations, Perception
 from m3et_ros.ros.services import INACTIVE, Questions, Remembering, outcome
 from m3et_ros.runtime.adaptive import Adaptive
@@ -38,7 +38,7 @@ class ModelNode(LifecycleNode):
 
     # A node whose parameters are refused is destroyed before it has any of these.
     session: Session | None = None
-    worker: Worker | None = None
+    worker: InferenceThread | None = None
     inputs: CameraInputs | None = None
 
     def __init__(self, *, models: Models | None = None, beside: parameters.Table = (), **kwargs):
@@ -140,7 +140,7 @@ class ModelNode(LifecycleNode):
     def _activate(self) -> None:
         self.session.engine.to(self.settings.device)
         self.health.runtime(self.session.engine.serving)
-        self.worker = Worker(self._see)
+        self.worker = InferenceThread(self._see)
         self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
         process.settle()
         self.inputs.start()
@@ -183,22 +183,22 @@ class ModelNode(LifecycleNode):
 
     # Frames, on the inference thread
 
-    def _offer(self, sample: Sample) -> None:
+    def _offer(self, sample: PairedMessages) -> None:
         if self.worker is not None and self.worker.offer(sample):
             self.health.counters.count('frame_superseded')
 
-    def _see(self, sample: Sample) -> None:
+    def _see(self, sample: PairedMessages) -> None:
         try:
             frame, problem = sample.decode()
             if problem is not None:
                 self.health.refuse(problem)
-            self._publish(self.session.see(frame), sample)
+            self._publish(self.session.observe(frame), sample)
         except InputError as error:
             self.health.refuse(error)
         except Exception as error:  # noqa: BLE001 - whatever a model does, the node lives on and says so
             self.health.broke('a frame', error)
 
-    def _publish(self, view: View, sample: Sample) -> None:
+    def _publish(self, view: View, sample: PairedMessages) -> None:
         settings, session, header = self.settings, self.session, sample.header
         fill = settings.depth_fill == 'always' or (settings.depth_fill == 'auto' and session.engine.trained)
         self._perception.publish(view, session.engine, header, sample.info, fill=fill, alpha=settings.overlay_alpha)

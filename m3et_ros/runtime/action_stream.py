@@ -1,6 +1,6 @@
 """The live action stream: MambaVL's recurrent state over the frames, read by questions about now and next.
 
-Which of the two is meant is told by the question, MambaVL's guide (papers.md 3): the verb is asked for, then the noun
+Which of the two is meant is told by the question, MambaVL's guide (docs/papers.md 3): the verb is asked for, then the noun
 given each verb. An instruction replaces the questions about what comes next. The state takes in frames at the rate that
 the head was trained with, whatever the camera's is; what is between two of them is read from a copy of the state, so
 that the answer is as new as the frame.
@@ -13,8 +13,8 @@ import torch
 from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, given
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token
-from m3et_ros.models.m3et.encoding import Sight
-from m3et_ros.runtime.frame_rate import Pace
+from m3et_ros.models.m3et.encoding import ImageEncoding
+from m3et_ros.runtime.frame_rate import FrameRate
 from m3et_ros.runtime.results import Actions, Ranked
 
 LOG = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ LONGEST_GAP_S = 5.0
 
 
 def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int, share: float = 1.0) -> Actions:
-    """The best verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (papers.md 7.7), times `share`.
+    """The best verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (docs/papers.md 7.7), times `share`.
 
     Args:
         verbs: logits (V,).
@@ -79,7 +79,7 @@ class ActionStream:
         self._tokenizer = checkpoint.tokenizer
         self._labels = checkpoint.labels
         self._length = checkpoint.model.config.text_length
-        self._pace = Pace(self._head.config.rate_hz)
+        self._pace = FrameRate(self._head.config.rate_hz)
         self.to(torch.device('cpu'))
 
     def to(self, device: torch.device) -> None:
@@ -101,7 +101,7 @@ class ActionStream:
         self._last_ns: int | None = None
         self._pace.reset()
 
-    def update(self, sight: Sight, stamp_ns: int) -> str:
+    def update(self, sight: ImageEncoding, stamp_ns: int) -> str:
         """Take in the next frame.
 
         Args:
@@ -127,7 +127,7 @@ class ActionStream:
             self._pace.take(stamp_ns)
         return why
 
-    def token(self, sight: Sight) -> torch.Tensor:
+    def token(self, sight: ImageEncoding) -> torch.Tensor:
         """What the stream takes of a frame: (1, 1, frame_width) float32."""
         return frame_token(self._model, sight, *self._guides)
 

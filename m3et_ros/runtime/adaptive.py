@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.adapters import patchify
-from m3et_ros.models.m3et.encoding import Held, Sight
+from m3et_ros.models.m3et.encoding import Held, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
 TOKENS = ('full', 'adaptive')
@@ -107,11 +107,11 @@ class Follower:
         self._shown: dict[str, Tensor] = {}
         self._age = torch.zeros(0, dtype=torch.int64)
         # A frame that was asked about, and what is seen of all of it.
-        self._asked: tuple[Sight, Sight] | None = None
+        self._asked: tuple[ImageEncoding, ImageEncoding] | None = None
         self._like: tuple = ()
         self._last_ns = 0
 
-    def see(self, inputs: Mapping[str, Tensor], frame: Frame) -> tuple[Sight, float]:
+    def encode(self, inputs: Mapping[str, Tensor], frame: Frame) -> tuple[ImageEncoding, float]:
         """What is seen of the next frame, and the share of its tokens that was encoded for it.
 
         Args:
@@ -129,7 +129,7 @@ class Follower:
         self._like, self._last_ns = like, frame.stamp_ns
         return self._held.sight, share
 
-    def whole(self, sight: Sight, inputs: Mapping[str, Tensor]) -> Sight:
+    def whole(self, sight: ImageEncoding, inputs: Mapping[str, Tensor]) -> ImageEncoding:
         """What is seen of a frame with all of its patches encoded, for questions; encoded once, however many they are.
 
         Args:
@@ -139,13 +139,13 @@ class Follower:
         if self._asked is not None and self._asked[0] is sight:
             return self._asked[1]
         if self._held is None or self._held.sight is not sight:
-            return self._model.see(inputs)
+            return self._model.encode_images(inputs)
         self._whole(inputs)
         self._asked = sight, self._held.sight
         return self._held.sight
 
     def _whole(self, inputs: Mapping[str, Tensor]) -> None:
-        self._held = self._model.see_anew(inputs)
+        self._held = self._model.encode_changed(inputs)
         self._shown = dict(inputs)
         self._age = torch.zeros_like(self._held.sight.source[0])
 
@@ -159,7 +159,7 @@ class Follower:
         if len(places) == len(changed):
             self._whole(inputs)
             return 1.0
-        self._held = self._model.see_anew(inputs, places, self._held)
+        self._held = self._model.encode_changed(inputs, places, self._held)
         self._age[places] = 0
         for (m, image), fresh in zip(inputs.items(), (self._age == 0).split(n)):
             self._shown[m] = torch.where(patch_pixels(fresh, patch), image, self._shown[m])

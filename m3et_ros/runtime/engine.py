@@ -17,7 +17,7 @@ from m3et_ros.data import preprocess
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.models.m3et.encoding import Encoded, Sight, join_frames
+from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding, join_frames
 from m3et_ros.models.vlm.variants import visual_tokens
 from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import TOKENS, Adaptive, Follower
@@ -41,7 +41,7 @@ class View:
     # How standardised depth returns to metres; None when it cannot.
     scale: preprocess.DepthScale | None
     # What the encoder keeps of the images, for any question; None in a view kept for later.
-    sight: Sight | None = field(default=None, repr=False)
+    sight: ImageEncoding | None = field(default=None, repr=False)
     # Encoder outputs, with the frame's instruction as its text; None in a view kept for later.
     encoded: Encoded | None = field(default=None, repr=False)
     # Seconds of preprocessing and encoding.
@@ -211,8 +211,8 @@ class Engine:
         with self._inference():
             text = self._text(frame.instruction)
             if stream and self.tokens == 'adaptive':
-                sight, share = self._follower.see(inputs, frame)
-                encoded = self._runner.listen(sight, **text)
+                sight, share = self._follower.encode(inputs, frame)
+                encoded = self._runner.add_text(sight, **text)
             else:
                 (sight, encoded), share = self._do(_look, inputs, text), 1.0
         return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start, share)
@@ -237,7 +237,7 @@ class Engine:
             return preprocess.rgb_output(self._runner.decode(view.encoded, 'rgb'))
 
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
-        """The best candidate answers to a question about one view, or about several (papers.md 2.5, EQA)."""
+        """The best candidate answers to a question about one view, or about several (docs/papers.md 2.5, EQA)."""
         with self._inference():
             scores = self._model.answer_logits(self._encode_question(question, views)).float().softmax(-1)[0]
         best = scores.topk(min(top_k, scores.numel()))
@@ -321,16 +321,16 @@ class Engine:
         if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
             return views[0].encoded
         text = self._text(question)
-        encoded = [self._runner.listen(self._sight(view), **text) for view in views]
+        encoded = [self._runner.add_text(self._sight(view), **text) for view in views]
         return encoded[0] if len(encoded) == 1 else join_frames(encoded)
 
-    def _sight(self, view: View) -> Sight:
+    def _sight(self, view: View) -> ImageEncoding:
         """What was seen of a view; a remembered one, and one of which not all patches are new, is looked at again."""
         if view.sight is not None and view.share == 1:
             return view.sight
         if view.sight is not None:
             return self._follower.whole(view.sight, view.inputs)
-        return self._runner.see({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
+        return self._runner.encode_images({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
 
     def _text(self, text: str) -> dict[str, torch.Tensor]:
         """Text inputs (1, T); none when nothing is said, since a missing modality has no tokens."""
@@ -350,9 +350,9 @@ class Engine:
             yield
 
 
-def _look(runner: Any, images: dict[str, torch.Tensor], text: dict[str, torch.Tensor]) -> tuple[Sight, Encoded]:
-    sight = runner.see(images)
-    return sight, runner.listen(sight, **text)
+def _look(runner: Any, images: dict[str, torch.Tensor], text: dict[str, torch.Tensor]) -> tuple[ImageEncoding, Encoded]:
+    sight = runner.encode_images(images)
+    return sight, runner.add_text(sight, **text)
 
 
 def _decode(runner: Any, encoded: Encoded, tasks: tuple[str, ...]) -> tuple[torch.Tensor, ...]:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Item = TypeVar('Item')
 
 
-class Comb(Generic[Item]):
+class FrameComb(Generic[Item]):
     """An evenly spaced sample of everything remembered, never more than `capacity` items, the newest always among them.
 
     Raises:

@@ -4,7 +4,7 @@ EARLY = 0.1
 """A frame may come early by this share of the distance between two that are taken in; cameras are not exact."""
 
 
-class Pace:
+class FrameRate:
     """Chooses among the frames of one camera, in the order of time.
 
     Args:

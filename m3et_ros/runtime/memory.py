@@ -2,7 +2,7 @@
 
 EpisodeMemory is the state of a checkpoint's episode head (models.episode): every frame that is due updates it, and
 questions read it. Without such a head there is a comb of frames: M3ET's own embodied question answering looks at F
-frames sampled uniformly from the episode (papers.md 2.5). Kept online that sample is a comb: every stride-th frame is
+frames sampled uniformly from the episode (docs/papers.md 2.5). Kept online that sample is a comb: every stride-th frame is
 stored, and when the F + 1st arrives every second one is dropped and the stride doubles. An hour of frames costs what a
 minute does, either way.
 """
@@ -23,8 +23,8 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token
 from m3et_ros.models.episode.model import EpisodeState
 from m3et_ros.models.episode.percepts import patch_features
-from m3et_ros.models.m3et.encoding import Sight
-from m3et_ros.runtime.frame_rate import Pace
+from m3et_ros.models.m3et.encoding import ImageEncoding
+from m3et_ros.runtime.frame_rate import FrameRate
 from m3et_ros.runtime.results import Ranked
 
 
@@ -42,7 +42,7 @@ class EpisodeMemory:
         config = self._head.config
         self._reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, config.length)
         self._guides = checkpoint.tokenizer.encode(GUIDES, checkpoint.model.config.text_length)
-        self._pace = Pace(config.rate_hz)
+        self._pace = FrameRate(config.rate_hz)
         self.reset()
 
     def to(self, device: torch.device) -> None:
@@ -64,7 +64,7 @@ class EpisodeMemory:
         return not self.frames or stamp_ns < self.last_ns or self._pace.due(stamp_ns)
 
     @torch.inference_mode()
-    def update(self, sight: Sight, inputs: Mapping[str, Tensor], stamp_ns: int) -> bool:
+    def update(self, sight: ImageEncoding, inputs: Mapping[str, Tensor], stamp_ns: int) -> bool:
         """Take in the next frame, if it is due; says whether it was.
 
         Args:

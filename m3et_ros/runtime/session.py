@@ -8,7 +8,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.answerer import Answerer
 from m3et_ros.runtime.engine import Engine, View
-from m3et_ros.runtime.frame_comb import Comb
+from m3et_ros.runtime.frame_comb import FrameComb
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
 
@@ -64,7 +64,7 @@ class Session:
         """
         self.engine = engine
         self.newest: View | None = None
-        self.memory: Comb[View] = Comb(memory_frames)
+        self.memory: FrameComb[View] = FrameComb(memory_frames)
         self._comb = comb
         if engine.memory is None:
             LOG.info(
@@ -90,7 +90,7 @@ class Session:
             )
         return self.engine.memory
 
-    def see(self, frame: Frame) -> View:
+    def observe(self, frame: Frame) -> View:
         """Encode the next frame of the episode and remember it."""
         self.newest = self.engine.encode(frame, stream=True)
         self.memory.remember(self.newest.kept())

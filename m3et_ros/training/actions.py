@@ -1,4 +1,4 @@
-"""Learning what is done and what comes next from episodes that were watched (MambaVL; papers.md, section 3).
+"""Learning what is done and what comes next from episodes that were watched (MambaVL; docs/papers.md, section 3).
 
 An action head reads the tokens of a frozen M3ET, so an episode is encoded once and the head is trained in minutes.
 A sample is a window of an episode; at some of its frames is asked what is being done, what starts at least GAP_S
@@ -34,14 +34,14 @@ from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.mambavl import MambaVL
-from m3et_ros.training.loop import Outcome, Sitting, Trainer
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
+from m3et_ros.training.recipe import Recipe
 
 TASKS = ('now', 'next', 'last')
 
 
 @dataclass(frozen=True)
-class Window:
+class ActionWindow:
     """Part of an episode."""
 
     # (n, width) float16.
@@ -57,7 +57,7 @@ class Window:
     key: str
 
 
-class Windows(Dataset[Window]):
+class Windows(Dataset[ActionWindow]):
     """Windows of watched episodes; the same seed, epoch and index always give the same one.
 
     Args:
@@ -100,7 +100,7 @@ class Windows(Dataset[Window]):
     def __len__(self) -> int:
         return sum(len(episode.stamps) // self.frames for episode in self.episodes)
 
-    def __getitem__(self, index: int) -> Window:
+    def __getitem__(self, index: int) -> ActionWindow:
         """One window; an index stands for a draw."""
         rng = np.random.default_rng((self.seed, self.epoch, index))
         episode = self.episodes[rng.integers(len(self.episodes))]
@@ -115,7 +115,7 @@ class Windows(Dataset[Window]):
             + [self._of_last(episode, number, rng) for number in last]
         )
         first = episode.first + start
-        return Window(
+        return ActionWindow(
             self.tokens[first : first + self.frames],
             places,
             pairs[now],
@@ -162,7 +162,7 @@ class CollateWindows:
     # Most text tokens of a question.
     length: int
 
-    def __call__(self, windows: Sequence[Window]) -> tuple[dict[str, Tensor], list[str]]:
+    def __call__(self, windows: Sequence[ActionWindow]) -> tuple[dict[str, Tensor], list[str]]:
         """Return tensors by name, and B keys."""
         asked = [pair for window in windows for pair in window.questions]
         pairs = {pair: number for number, pair in enumerate(dict.fromkeys(asked))}
@@ -178,7 +178,7 @@ class CollateWindows:
 
 
 @dataclass(frozen=True)
-class Act(Plan):
+class Act(Recipe):
     """Recognition and anticipation by one head."""
 
     samples: int = 40_000
@@ -259,7 +259,7 @@ def train_head(
     *,
     recipe: Act = Act(),
     seed: int = 0,
-    sitting: Sitting = Sitting(),
+    sitting: TrainingSession = TrainingSession(),
     tell: Callable[[dict], None] = lambda entry: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, nn.Module, bool]:

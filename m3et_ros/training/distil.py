@@ -1,4 +1,4 @@
-"""Distillation of a Transformer into its hybrid: three losses and what feeds them (MaTVLM; papers.md, section 6).
+"""Distillation of a Transformer into its hybrid: three losses and what feeds them (MaTVLM; docs/papers.md, section 6).
 
     L = w_layer sum_l |S_l(h_T) - T_l(h_T)| + w_prob tau^2 KL(teacher || student) + w_ce next-token cross-entropy
 S_l is a replaced layer, T_l the teacher's, both fed with what the teacher's layer l got.
@@ -79,7 +79,7 @@ class Call(NamedTuple):
     after: Any
 
 
-class Watch:
+class LayerRecorder:
     """Writes down, while it is entered, every call of some layers: `calls` by index, in their order."""
 
     def __init__(self, layers: Sequence[nn.Module], places: Sequence[int]):
@@ -87,7 +87,7 @@ class Watch:
         self.calls: dict[int, list[Call]] = {place: [] for place in places}
         self._hooks: list[Any] = []
 
-    def __enter__(self) -> 'Watch':
+    def __enter__(self) -> 'LayerRecorder':
         for place, layer in self.layers.items():
             calls = self.calls[place]
 
@@ -134,7 +134,7 @@ def distil(
     layers = stack(student)
     if config.layer:
         places = _replaced_places(layers) if places is None else places
-    with torch.no_grad(), Watch(stack(teacher), places or ()) as watch:
+    with torch.no_grad(), LayerRecorder(stack(teacher), places or ()) as watch:
         wanted = run(teacher)
     if config.layer:
         found['layer'] = teacher_fed_loss(

@@ -1,4 +1,4 @@
-"""Recipe for models.history: cross-entropy of the next noun, and of the verb with and without it (papers.md 3, 9.2)."""
+"""Recipe for models.history: cross-entropy of the next noun, and of the verb with and without it (docs/papers.md 3, 9.2)."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +18,13 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.tasks.epic_forecast import TOP1, Panel, choose, choose_share, tune
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.models.actions.ngram import MEMORY, NGram
-from m3et_ros.training.loop import Outcome, Sitting, Trainer
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
+from m3et_ros.training.recipe import Recipe
 from m3et_ros.training.run_state import STATE
 
 
 @dataclass(frozen=True)
-class Anticipate(Plan):
+class Anticipate(Recipe):
     """Learn what comes next from the labels of what came before. A sample is a window of a video."""
 
     samples: int = 6_400
@@ -51,7 +51,7 @@ class Anticipate(Plan):
         batch = dict(batch) | self._hidden(model, batch, generator)
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # of dropout, so that a run that goes on repeats what it would have done
-            seen = model.see(batch)
+            seen = model.context(batch)
             known = (batch['noun'] >= 0) & (batch['verb'] >= 0)
             noun, verb = batch['noun'].where(known, -1), batch['verb'].where(known, -1)
             of_noun = model.verbs_of(seen, noun.clamp(min=0))
@@ -81,7 +81,7 @@ def run(
     *,
     folder: str | Path,
     seed: int = 0,
-    sitting: Sitting = Sitting(),
+    sitting: TrainingSession = TrainingSession(),
     tell: Callable[[dict], None] = lambda entry: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, nn.Module, bool]:
@@ -101,7 +101,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 #
 # MERGED Three sets of training videos: those held out (80), on which results are told and nothing is chosen; an inner set, on
 # MERGED which the corrections for mean top-5 recall and the n-gram's share are chosen with a model that has not learnt from it;
-# MERGED the rest. The members then learn from the inner set, too (papers.md 9.2, lesson 3). The official validation split has no
+# MERGED the rest. The members then learn from the inner set, too (docs/papers.md 9.2, lesson 3). The official validation split has no
 # MERGED part in any of it.
 INNER = 60
 """Videos on which corrections are chosen."""
@@ -157,7 +157,7 @@ def share_out(videos: Iterable[str], *, held_out: int = HELD_OUT, inner: int | N
 
 
 @dataclass(frozen=True)
-class Course:
+class HistoryRecipe:
     """How a checkpoint is made.
 
     Raises:
@@ -178,7 +178,7 @@ class Course:
             raise ValueError(f'members is {self.members!r}; give 1 to 64')
 
 
-class Unfinished(Exception):
+class Interrupted(Exception):
     """The minutes are over, or somebody asked to stop; what was done is kept."""
 
 
@@ -186,9 +186,9 @@ def learn(
     pasts: Pasts,
     videos: Videos,
     folder: str | Path,
-    course: Course = Course(),
+    course: HistoryRecipe = HistoryRecipe(),
     *,
-    sitting: Sitting = Sitting(),
+    sitting: TrainingSession = TrainingSession(),
     tell: Callable[[str, dict], None] = lambda what, entry: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> HistoryCheckpoint:
@@ -256,7 +256,15 @@ def _choices(work: '_Work', model: HistoryModel, videos: Videos) -> tuple[Expert
 class _Work:
     """What the runs share."""
 
-    def __init__(self, pasts: Pasts, folder: Path, course: Course, sitting: Sitting, tell: Callable, stop: Callable):
+    def __init__(
+        self,
+        pasts: Pasts,
+        folder: Path,
+        course: HistoryRecipe,
+        sitting: TrainingSession,
+        tell: Callable,
+        stop: Callable,
+    ):
         self.pasts, self.folder, self.course, self.sitting = pasts, folder, course, sitting
         self.tell, self.stop, self.asking = tell, stop, Asking(pasts.classes)
         self._started = time.monotonic()
@@ -314,7 +322,7 @@ class _Work:
             stop=self.stop,
         )
         if outcome.step < outcome.steps:
-            raise Unfinished
+            raise Interrupted
         return trained.eval()
 
     def _minutes(self) -> float | None:
@@ -323,5 +331,5 @@ class _Work:
             return None
         left = self.sitting.minutes - (time.monotonic() - self._started) / 60
         if left <= 0:
-            raise Unfinished
+            raise Interrupted
         return left

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops import dispatch
 from m3et_ros.training.optim import build_optimiser, set_rate
-from m3et_ros.training.recipe import Order, Plan
+from m3et_ros.training.recipe import Order, Recipe
 from m3et_ros.training.run_state import STATE, load_state, save_state
 
 LOG = 'log.jsonl'
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sitting:
+class TrainingSession:
     """How one sitting at a run goes; the next one may choose otherwise."""
 
     # Stop after so many minutes, state saved; None goes on to the end.
@@ -68,7 +68,7 @@ class Outcome:
 class Objective(nn.Module):
     """Model and recipe as one module, so that distributed training sees a single forward."""
 
-    def __init__(self, model: nn.Module, plan: Plan, *, bf16: bool):
+    def __init__(self, model: nn.Module, plan: Recipe, *, bf16: bool):
         super().__init__()
         self.model, self.plan, self.bf16 = model, plan, bf16
 
@@ -95,14 +95,14 @@ class Trainer:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Recipe,
         model: nn.Module,
         data: Sized,
         collate: Callable[[Sequence], tuple],
         folder: Path,
         *,
         seed: int,
-        sitting: Sitting,
+        sitting: TrainingSession,
     ):
         kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         # Told of a CPU in so many words: otherwise processes under torchrun on a machine without a GPU stay alone.

@@ -1,4 +1,4 @@
-"""Losses of both training stages (papers.md, sections 1 and 2.5): pure functions, float32 whatever autocast made.
+"""Losses of both training stages (docs/papers.md, sections 1 and 2.5): pure functions, float32 whatever autocast made.
 
 Symbols: B batch, n patches, S image side, s segmentation side, T text tokens, V vocabulary, A candidate answers,
     Q questions of a sample, I image tokens, C classes.
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m3et_ros.layers.attention import Look
+from m3et_ros.layers.attention import HeadAttention
 from m3et_ros.models.m3et.config import UNLABELLED
 
 LEAST_WEIGHT = 1e-4
@@ -94,7 +94,7 @@ def class_presence(target: Tensor, classes: int, grid: int) -> Tensor:
     return (filled / filled.amax(-1, keepdim=True).clamp(min=1e-6)).transpose(1, 2)
 
 
-def pointing_loss(look: Look, presence: Tensor, pointed: Tensor) -> Tensor:
+def pointing_loss(look: HeadAttention, presence: Tensor, pointed: Tensor) -> Tensor:
     """How little tokens look at what they speak of: -log of their weight on patches of a class.
 
     The mean is over the classes that are there to be looked at; 0 if there are none.

@@ -1,4 +1,4 @@
-"""The paper's two stages as recipes: masked pre-training, then question answering (papers.md, sections 2.4 and 2.5).
+"""The paper's two stages as recipes: masked pre-training, then question answering (docs/papers.md, sections 2.4 and 2.5).
 
 Defaults are for the size `kitchen` at 112 pixels on a few cores (perf.md, sections 1.7 and 2.4), not for ImageNet.
 
@@ -22,11 +22,11 @@ from m3et_ros.data.class_names import Naming
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.layers.attention import Look
+from m3et_ros.layers.attention import HeadAttention
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.encoding import joined
 from m3et_ros.models.m3et.masking import draw, visible_total
-from m3et_ros.training.loop import Outcome, Sitting, Trainer
+from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
 from m3et_ros.training.losses import (
     answer_loss,
     class_presence,
@@ -37,10 +37,10 @@ from m3et_ros.training.losses import (
     rgb_loss,
     semseg_loss,
 )
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.recipe import Recipe
 
 WORDS = 8
-"""Most word pieces of a generated answer (papers.md, section 2.3)."""
+"""Most word pieces of a generated answer (docs/papers.md, section 2.3)."""
 TARGETS = {'rgb': 'rgb', 'depth': 'depth_target', 'semseg': 'semseg'}
 
 
@@ -97,7 +97,7 @@ class Collate:
 
 
 @dataclass(frozen=True)
-class Pretrain(Plan):
+class Pretrain(Recipe):
     """Stage 1: most tokens of colour, depth and segmentation are hidden and predicted from the rest."""
 
     # Modalities that are shown in part and predicted where hidden.
@@ -138,7 +138,7 @@ class Pretrain(Plan):
 
 
 @dataclass(frozen=True)
-class Answer(Plan):
+class Answer(Recipe):
     """Stage 2: questions about what is seen, answered by score and in words, with live depth and segmentation.
 
     A sample is a view with all its questions. The paper gives the encoder a tenth of the learning rate and 0.75 of it
@@ -184,10 +184,10 @@ class Answer(Plan):
             torch.rand(3, generator=generator) < torch.tensor([self.drop_depth, self.silent, self.rehearse])
         ).tolist()
         shown = ('rgb',) if drop else ('rgb', 'depth')
-        sight = model.see({name: batch[name] for name in shown if name in batch})
+        sight = model.encode_images({name: batch[name] for name in shown if name in batch})
         each = len(batch['asked']) // len(batch['rgb'])
         looks = [] if self.pointing and {'pointed', 'semseg'} <= batch.keys() else None
-        heard = model.hear(sight, batch.get('text'), batch.get('text_mask'), looks=looks)
+        heard = model.encode_text(sight, batch.get('text'), batch.get('text_mask'), looks=looks)
         found = {'answer': self.answer * answer_loss(model.answer_logits(heard), batch['scores'], batch['asked'])}
         if looks:
             found['pointing'] = self.pointing * _pointing(looks[-2:], batch, len(sight.tokens), model.config)
@@ -197,7 +197,7 @@ class Answer(Plan):
             found['words'] = self.words * generation_loss(model.text_logits(first, answer[:, :-1]), answer, mask)
         if self.dense:
             dense = dense_losses(
-                model, model.listen(sight) if silent else first, batch, ('depth', 'semseg'), rarity=self.rarity
+                model, model.add_text(sight) if silent else first, batch, ('depth', 'semseg'), rarity=self.rarity
             )
             found |= {name: self.dense * loss for name, loss in dense.items()}
         if rehearse:
@@ -206,11 +206,11 @@ class Answer(Plan):
         return found
 
 
-STAGES: dict[str, type[Plan]] = {'pretrain': Pretrain, 'vqa': Answer}
+STAGES: dict[str, type[Recipe]] = {'pretrain': Pretrain, 'vqa': Answer}
 
 
 def run(
-    recipe: Plan,
+    recipe: Recipe,
     model: nn.Module,
     data: Any,
     *,
@@ -219,7 +219,7 @@ def run(
     folder: str | Path,
     classes: Sequence[str] = (),
     seed: int = 0,
-    sitting: Sitting = Sitting(),
+    sitting: TrainingSession = TrainingSession(),
     tell: Callable[[dict], None] = lambda entry: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, nn.Module, bool]:
@@ -298,7 +298,9 @@ def dense_losses(
     return found
 
 
-def _pointing(looks: Sequence[Look], batch: Mapping[str, Tensor], modalities: int, config: M3ETConfig) -> Tensor:
+def _pointing(
+    looks: Sequence[HeadAttention], batch: Mapping[str, Tensor], modalities: int, config: M3ETConfig
+) -> Tensor:
     """Mean pointing_loss of some layers."""
     presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, modalities, 1)
     return torch.stack([pointing_loss(look, presence, batch['pointed']) for look in looks]).mean()

@@ -1,4 +1,4 @@
-"""AdamW as the papers use it: what decays, and which layers learn more slowly (papers.md, sections 1 and 2.5).
+"""AdamW as the papers use it: what decays, and which layers learn more slowly (docs/papers.md, sections 1 and 2.5).
 
 Beside it Muon for the matrices between hidden layers (Jordan et al. 2024; torch.optim has it), which needs fewer steps.
 """
@@ -127,7 +127,7 @@ def set_rate(groups: Iterable[dict], rate: float) -> None:
 
 # MERGED m3et_ros/training/schedules: Learning rates as pure functions of the step, so that a resumed run needs nothing but its step.
 def warm_up_cosine(step: int, *, total: int, warm_up: int, peak: float, start: float = 1e-6, end: float = 0.0) -> float:
-    """Rise linearly from `start` to `peak`, then fall as half a cosine to `end` (MultiMAE; papers.md, section 1).
+    """Rise linearly from `start` to `peak`, then fall as half a cosine to `end` (MultiMAE; docs/papers.md, section 1).
 
     Args:
         step: 0 for the first step; beyond total - 1 the rate stays at `end`.

@@ -13,7 +13,7 @@ from m3et_ros.training.optim import OPTIMISERS, warm_up_cosine
 
 
 @dataclass(frozen=True)
-class Plan(ABC):
+class Recipe(ABC):
     """What decides the result of a run, besides model, data and seed.
 
     Raises:

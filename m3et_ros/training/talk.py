@@ -1,6 +1,6 @@
 """Recipes of the generative family: words alone, the connector, all of it, EMMA's alignment, MaTVLM's distillation.
 
-Stages of a run, in this order (papers.md 4 to 6). The papers start from language models that can read; at kitchen scale
+Stages of a run, in this order (docs/papers.md 4 to 6). The papers start from language models that can read; at kitchen scale
 the first stage stands for that.
     words    the language model alone, on questions, answers and descriptions without images
     connect  the connector alone, the language model frozen            (ML-Mamba's stage 1; EMMA has none)
@@ -32,8 +32,8 @@ from m3et_ros.models.vlm.matvlm import MaTVLM, spread
 from m3et_ros.models.vlm.model import VisualLanguageModel, VisualOutput
 from m3et_ros.models.vlm.variants import PIXELS, TalkConfig, emma_config, read_texts, trainable
 from m3et_ros.training.distil import IGNORED, DistilConfig, ce_loss, distil
-from m3et_ros.training.loop import Outcome, Sitting, Trainer
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
+from m3et_ros.training.recipe import Recipe
 from m3et_ros.training.run_state import STATE
 
 LONGEST = 64
@@ -84,7 +84,7 @@ def encode_turns(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[Tensor, T
 
 
 @dataclass(frozen=True)
-class Words(Plan):
+class Words(Recipe):
     """The language model alone learns how questions, answers and descriptions are worded; a sample is a view's talk."""
 
     samples: int = 3_200
@@ -103,7 +103,7 @@ class Words(Plan):
 
 
 @dataclass(frozen=True)
-class Connect(Plan):
+class Connect(Recipe):
     """The connector alone learns from descriptions and answers."""
 
     samples: int = 4_800
@@ -122,7 +122,7 @@ class Connect(Plan):
 
 
 @dataclass(frozen=True)
-class Chat(Plan):
+class Chat(Recipe):
     """Connector and language model learn together; EMMA's with the alignment of its hidden states."""
 
     samples: int = 32_000
@@ -166,7 +166,7 @@ def _pixels(head: AlignmentHead, output: VisualOutput, images: Tensor) -> Tensor
     return alignment_loss(head(output.hidden), head.targets(images=images))
 
 
-class Pupil(nn.Module):
+class DistilledStudent(nn.Module):
     """A student beside its teacher, who neither learns nor is stored with it.
 
     Args:
@@ -192,7 +192,7 @@ class Pupil(nn.Module):
 
 
 @dataclass(frozen=True)
-class Distil(Plan):
+class Distil(Recipe):
     """A hybrid learns to do what its Transformer teacher does; AdamW (0.9, 0.95) and weight decay as released."""
 
     samples: int = 9_600
@@ -226,7 +226,7 @@ class Distil(Plan):
         return {name: getattr(config, name) * loss for name, loss in found.items() if name != 'total'}
 
 
-# MERGED m3et_ros/training/alignment: EMMA's loss beside that of the text: how far a predicted image is from the one that was seen (papers.md, section 5).
+# MERGED m3et_ros/training/alignment: EMMA's loss beside that of the text: how far a predicted image is from the one that was seen (docs/papers.md, section 5).
 #
 # MERGED Symbols: B batch, n visual tokens, d width of a target.
 REDUCTIONS = ('mean', 'sum_1e-5')
@@ -266,12 +266,12 @@ def talk_tokenizer() -> Tokenizer:
     return Tokenizer.train(dict.fromkeys([*corpus(), *sentences()]), vocabulary=VOCABULARY)
 
 
-class Unfinished(Exception):
+class Interrupted(Exception):
     """The minutes are over, or somebody asked to stop; what was done is kept."""
 
 
 @dataclass(frozen=True)
-class Course:
+class TalkRecipe:
     """What a model is and how it is trained."""
 
     # Variant and sizes; of matvlm those of the teacher.
@@ -293,7 +293,7 @@ class Course:
     seed: int = 0
 
 
-class Run:
+class TalkRun:
     """The stages of a course.
 
     Args:
@@ -313,13 +313,13 @@ class Run:
 
     def __init__(
         self,
-        course: Course,
+        course: TalkRecipe,
         data: TalkViews,
         views: Views,
         tokenizer: Tokenizer,
         folder: Path,
         *,
-        sitting: Sitting = Sitting(),
+        sitting: TrainingSession = TrainingSession(),
         tell: Callable[[str, dict], None] = lambda what, entry: None,
         stop: Callable[[], bool] = lambda: False,
     ):
@@ -353,7 +353,7 @@ class Run:
             return course.config, model.eval()
         self.taught = model if teacher is None else None
         student = self.student(model)
-        self._stage(3, course.distil, Pupil(student, model))
+        self._stage(3, course.distil, DistilledStudent(student, model))
         return replace(course.config, model=student.config), student.eval()
 
     def start(self) -> VisualLanguageModel:
@@ -378,7 +378,7 @@ class Run:
                     old.mixer.load_state_dict(new.mixer.state_dict())
         return student
 
-    def _stage(self, place: int, recipe: Plan, model: nn.Module) -> None:
+    def _stage(self, place: int, recipe: Recipe, model: nn.Module) -> None:
         name = f'{place}_{type(recipe).__name__.lower()}'
         folder = self.folder / name
         resume = self.sitting.resume and (folder / STATE).exists()
@@ -394,7 +394,7 @@ class Run:
         outcome = trainer.run(lambda entry: self.tell(name, entry), self.stop)
         self.outcomes[name] = outcome
         if outcome.step < outcome.steps:
-            raise Unfinished
+            raise Interrupted
 
     def _minutes(self) -> float | None:
         """Minutes that are left for the next stage."""
@@ -402,7 +402,7 @@ class Run:
             return None
         left = self.sitting.minutes - (time.monotonic() - self._started) / 60
         if left <= 0:
-            raise Unfinished
+            raise Interrupted
         return left
 
 

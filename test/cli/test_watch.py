@@ -8,7 +8,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from m3et_ros.cli.ask.client import client
-from m3et_ros.cli.watch import KEPT_FRAMES, PICTURES, Watch, quantiles
+from m3et_ros.cli.watch import KEPT_FRAMES, PICTURES, ResultListener, quantiles
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 
 TOPICS = {
@@ -24,7 +24,7 @@ TOPICS = {
 def watched():
     """A watch, its node, and publishers by name; all in one context, where discovery is immediate."""
     with client(threading.Event()) as node:
-        watch = Watch(node, '/r', '/cam')
+        watch = ResultListener(node, '/r', '/cam')
         senders = {name: node.create_publisher(Image, topic, 100) for name, topic in TOPICS.items()}
         senders['truth'] = node.create_publisher(String, '/cam/camera_sim/action', 100)
         senders['diagnostics'] = node.create_publisher(DiagnosticArray, '/diagnostics', 10)

@@ -53,7 +53,7 @@ def test_what_was_broken_off_leaves_nothing_behind_that_could_be_read(cache, tmp
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        see_views(untrained('tiny', 0), [cache], tmp_path, every=3, watch=breaking)
+        see_views(untrained('tiny', 0), [cache], tmp_path, every=3, progress=breaking)
     assert not (tmp_path / 'seen.json').exists() and not (tmp_path / 'views.npy').exists()
     see_views(untrained('tiny', 0), [cache], tmp_path, every=3, grid=(3, 3))
     assert json.loads((tmp_path / 'seen.json').read_text())['every'] == 3

@@ -38,7 +38,7 @@ def test_tokens_are_what_the_robot_would_make_of_the_frames(cache, tmp_path, fra
     assert (seen(sample, True) is sample) == (frame == 25)
     sample, config = seen(sample, True), checkpoint.model.config
     with torch.inference_mode():
-        sight = checkpoint.model.see(
+        sight = checkpoint.model.encode_images(
             {
                 'rgb': rgb_input(sample.rgb, config.image_size),
                 'depth': depth_input(sample.depth, config.image_size, depth_scale(sample.depth, config)),

@@ -6,7 +6,7 @@ import torch
 
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.preprocess import image_inputs
-from m3et_ros.data.sample import Asked, Sample, collate
+from m3et_ros.data.sample import QuestionAnswers, Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import SIZES, build
 
@@ -92,7 +92,7 @@ def test_wrong_fields_are_named(fields, word):
 
 
 def test_questions_of_a_view_stand_side_by_side():
-    more = (Asked('is it red', {'is': 1.0}, 'colour'),)
+    more = (QuestionAnswers('is it red', {'is': 1.0}, 'colour'),)
     batch = collate([sample(0, further=more), sample(1, further=more)], CONFIG, TOKENIZER, answers=('cup', 'is', 'red'))
     assert batch.inputs['rgb'].shape[0] == len(batch) == 2
     assert batch.inputs['text'].shape[0] == len(batch.scores) == 4

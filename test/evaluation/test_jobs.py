@@ -11,9 +11,9 @@ from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.progress import no_progress
 from m3et_ros.evaluation import jobs as jobs_module
-from m3et_ros.evaluation.batches import unwatched
-from m3et_ros.evaluation.jobs import Job, Worker, match_bags, run_jobs, stored
+from m3et_ros.evaluation.jobs import Job, JobRunner, match_bags, run_jobs, stored
 from m3et_ros.evaluation.tasks.eqa import EqaTask
 from m3et_ros.runtime.open_model import untrained
 
@@ -42,7 +42,7 @@ def jobs(bags):
 @pytest.fixture(scope='module')
 def work():
     """The worker of this process, told where and how."""
-    made = Worker('tiny', 'cpu', EqaTask(), None)
+    made = JobRunner('tiny', 'cpu', EqaTask(), None)
 
     def tell(folder, task=EqaTask()):
         made.folder, made.task = folder, task
@@ -60,8 +60,8 @@ def test_bags_are_known_by_their_names(bags):
 
 
 def test_one_or_two_processes_and_a_bad_bag(work, jobs, tmp_path):
-    one = run_jobs(work(tmp_path / 'one'), jobs, 1, 'tiny', 'cpu', unwatched)
-    two = run_jobs(work(tmp_path / 'two'), jobs, 2, 'tiny', 'cpu', unwatched)
+    one = run_jobs(work(tmp_path / 'one'), jobs, 1, 'tiny', 'cpu', no_progress)
+    two = run_jobs(work(tmp_path / 'two'), jobs, 2, 'tiny', 'cpu', no_progress)
     assert [done.part for done in one] == [done.part for done in two]
     assert [done.part['bag'] for done in one] == ['a', 'b', 'c'] and not any(done.kept for done in one + two)
     assert 'damaged' in one[1].part['failed'] and one[1].part['answers'] == []
@@ -73,7 +73,7 @@ def test_one_or_two_processes_and_a_bad_bag(work, jobs, tmp_path):
 
 def test_what_is_finished_is_kept_and_what_changed_is_not(work, jobs, tmp_path):
     def kept(task=EqaTask(), todo=jobs):
-        return [done.kept for done in run_jobs(work(tmp_path, task), todo, 1, 'tiny', 'cpu', unwatched)]
+        return [done.kept for done in run_jobs(work(tmp_path, task), todo, 1, 'tiny', 'cpu', no_progress)]
 
     assert kept(todo=jobs[:1]) == [False]
     assert kept() == [True, False, False]
@@ -96,7 +96,7 @@ def test_a_surprise_in_one_bag_is_told_and_not_kept(work, jobs, tmp_path, monkey
 def test_no_room_for_a_part_is_a_sentence(work, jobs, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='file.*cannot be written') as refused:
-        run_jobs(work(tmp_path / 'file'), jobs, 1, 'tiny', 'cpu', unwatched)
+        run_jobs(work(tmp_path / 'file'), jobs, 1, 'tiny', 'cpu', no_progress)
     assert refused.value.reason == 'out_unwritable'
 
 
@@ -112,4 +112,4 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     next(made.model.parameters()).data.fill_(float('nan'))
     save_checkpoint(tmp_path / 'broken', replace(made, heads={}), card='')
     with pytest.raises(InputError, match='not finite'):
-        Worker(str(tmp_path / 'broken'), 'cpu', EqaTask(), tmp_path)
+        JobRunner(str(tmp_path / 'broken'), 'cpu', EqaTask(), tmp_path)

@@ -9,8 +9,8 @@ from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.evaluation.batches import unwatched
-from m3et_ros.evaluation.jobs import Worker, match_bags, run_jobs
+from m3et_ros.data.progress import no_progress
+from m3et_ros.evaluation.jobs import JobRunner, match_bags, run_jobs
 from m3et_ros.evaluation.jobs_ray import LOCAL, run_on_ray
 from m3et_ros.evaluation.tasks.eqa import EqaTask
 
@@ -25,22 +25,24 @@ def work(tmp_path):
                 bag.write_frame(Frame(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8), None, 10**18 + at * 10**8))
     (tmp_path / 'b' / 'b.mcap').write_bytes(b'no bag')
     asked = [EqaQuestion('Is the tap on?', 'yes', 'state', f'{name}-0', f'kitchens/{name}') for name in 'abc']
-    return Worker('tiny', 'cpu', EqaTask(), tmp_path / 'one'), match_bags([tmp_path / name for name in 'abc'], asked)[0]
+    return JobRunner('tiny', 'cpu', EqaTask(), tmp_path / 'one'), match_bags(
+        [tmp_path / name for name in 'abc'], asked
+    )[0]
 
 
 def test_two_workers_of_a_cluster_give_the_same_parts(work, tmp_path):
     pytest.importorskip('ray', reason="Ray is not installed; pip install 'm3et_ros[ray]'")
     worker, jobs = work
-    alone = run_jobs(worker, jobs, 1, 'tiny', 'cpu', unwatched)
+    alone = run_jobs(worker, jobs, 1, 'tiny', 'cpu', no_progress)
     worker.folder = tmp_path / 'ray'
-    found = run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', unwatched)
+    found = run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)
     assert [done.part for done in found] == [done.part for done in alone]
     assert 'damaged' in found[1].part['failed'] and (tmp_path / 'ray' / 'c.json').exists()
-    assert all(done.kept for done in run_on_ray(worker, jobs[::2], 2, LOCAL, 'tiny', 'cpu', unwatched))
+    assert all(done.kept for done in run_on_ray(worker, jobs[::2], 2, LOCAL, 'tiny', 'cpu', no_progress))
 
 
 def test_without_ray_a_sentence_says_what_to_install(work, monkeypatch):
     worker, jobs = work
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(InputError, match=r'pip install .m3et_ros\[ray\]'):
-        run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', unwatched)
+        run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)

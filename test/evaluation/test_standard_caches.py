@@ -8,7 +8,7 @@ import torch
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.kitchen.cache.recipe import Recipe
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 from m3et_ros.evaluation import standard_caches
 from m3et_ros.evaluation.standard_caches import check_fit, find_cache, make_cache
 from m3et_ros.runtime.open_model import untrained
@@ -35,14 +35,14 @@ def test_a_standard_cache_is_made_once(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(standard_caches, 'STANDARD', {'test': SMALL})
     folder, missing = find_cache('test')
-    assert missing == Recipe(**SMALL)
+    assert missing == CacheRecipe(**SMALL)
     assert make_cache(missing, workers=0, progress=False) == folder
     assert find_cache('test') == (folder, None)
     assert KitchenSamples(folder, questions=False).seeds() == {20_003}
 
 
 def test_what_does_not_fit_is_refused(tiny):
-    recipe = Recipe(**SMALL)
+    recipe = CacheRecipe(**SMALL)
     check_fit(tiny, recipe)
     answers, classes = tiny.labels.answers, tiny.labels.classes
     for labels, words in (

@@ -2,7 +2,7 @@
 
 import threading
 
-from m3et_ros.ros.inference_thread import Worker
+from m3et_ros.ros.inference_thread import InferenceThread
 
 
 def test_newest_frame_wins_while_one_is_in_hand():
@@ -13,7 +13,7 @@ def test_newest_frame_wins_while_one_is_in_hand():
         started.set()
         release.wait(10)
 
-    worker = Worker(on_frame)
+    worker = InferenceThread(on_frame)
     assert worker.offer(1) is False
     assert started.wait(10)
     assert [worker.offer(n) for n in (2, 3, 4)] == [False, True, True]
@@ -25,7 +25,7 @@ def test_newest_frame_wins_while_one_is_in_hand():
 
 def test_questions_and_frames_take_turns():
     order, gate = [], threading.Event()
-    worker = Worker(order.append)
+    worker = InferenceThread(order.append)
     first = worker.submit(lambda: gate.wait(10))
     worker.offer('frame a')
     second = worker.submit(lambda: order.append('question'))
@@ -39,7 +39,7 @@ def test_questions_and_frames_take_turns():
 
 def test_a_full_line_refuses_and_recovers():
     gate = threading.Event()
-    worker = Worker(print, max_questions=2)
+    worker = InferenceThread(print, max_questions=2)
     waiting = [worker.submit(lambda: gate.wait(10)) for _ in range(2)]
     assert worker.submit(lambda: None) is None
     assert worker.waiting == 2
@@ -53,7 +53,7 @@ def test_a_full_line_refuses_and_recovers():
 
 def test_closing_drops_what_waits_and_refuses_more():
     gate, started = threading.Event(), threading.Event()
-    worker = Worker(print)
+    worker = InferenceThread(print)
 
     def hold():
         started.set()

@@ -43,7 +43,7 @@ def sights():
     """Frames as a tiny model sees them."""
     model, random = untrained('tiny', 0).model.eval(), torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        return [model.see({'rgb': torch.randn(1, 3, 32, 32, generator=random)}) for _ in range(4)]
+        return [model.encode_images({'rgb': torch.randn(1, 3, 32, 32, generator=random)}) for _ in range(4)]
 
 
 def stored(stream):

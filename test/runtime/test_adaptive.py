@@ -29,7 +29,7 @@ def calls(model, monkeypatch):
     seen, whole = [], model.see_anew
     monkeypatch.setattr(
         model,
-        'see_anew',
+        'encode_changed',
         lambda images, places=None, held=None: (
             seen.append(0 if places is None else len(places)) or whole(images, places, held)
         ),
@@ -97,13 +97,13 @@ def test_the_changed_ones_are_taken_then_the_oldest():
 )
 def test_with_all_patches_it_sees_what_see_sees(options):
     model = build('tiny', **options).eval()
-    whole, held = model.see(images()), model.see_anew(images(1))
+    whole, held = model.encode_images(images()), model.encode_changed(images(1))
     everything = torch.arange(whole.source.shape[1])
-    for found in (model.see_anew(images()), model.see_anew(images(), everything, held)):
+    for found in (model.encode_changed(images()), model.encode_changed(images(), everything, held)):
         assert same(found.sight, whole, 1e-5) and torch.equal(found.sight.source, whole.source)
         words = torch.ones(1, 4, dtype=torch.int64)
         torch.testing.assert_close(
-            model.hear(found.sight, words).context, model.hear(whole, words).context, atol=1e-5, rtol=1e-5
+            model.encode_text(found.sight, words).context, model.encode_text(whole, words).context, atol=1e-5, rtol=1e-5
         )
 
 
@@ -111,53 +111,53 @@ def test_a_changed_patch_gets_new_tokens_and_the_others_keep_theirs(model):
     old, new = images(), images()
     new['depth'] = old['depth'].clone()
     new['depth'][..., :16, 16:] += 2
-    held = model.see_anew(old)
-    found = model.see_anew(new, torch.tensor([5]), held).sight
+    held = model.encode_changed(old)
+    found = model.encode_changed(new, torch.tensor([5]), held).sight
     moved = [(a != b).any(-1)[0].nonzero().flatten().tolist() for a, b in zip(found.stages, held.sight.stages)]
     assert moved == [[5]] * len(moved)
     assert (found.tokens['depth'] != held.sight.tokens['depth']).any(-1).nonzero().tolist() == [[0, 1]]
     # In the first layer nothing is missing: what it kept of the others is what they would be.
-    again = model.see_anew(new)
-    for a, b in zip(model.see_anew(new, torch.tensor([5]), held).passed.kept[0], again.passed.kept[0]):
+    again = model.encode_changed(new)
+    for a, b in zip(model.encode_changed(new, torch.tensor([5]), held).passed.kept[0], again.passed.kept[0]):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_other_modalities_than_those_held_are_refused(model):
     with pytest.raises(ValueError, match='images are rgb and rgb, depth are held'):
-        model.see_anew(images(depth=False), torch.tensor([0]), model.see_anew(images()))
+        model.encode_changed(images(depth=False), torch.tensor([0]), model.encode_changed(images()))
 
 
 def test_nothing_changed_nothing_is_encoded_but_the_refresh(model, calls):
     follower = Follower(model, LAZY)
-    first, _ = follower.see(images(), frame(1))
-    sight, share = follower.see(images(), frame(2))
+    first, _ = follower.encode(images(), frame(1))
+    sight, share = follower.encode(images(), frame(2))
     assert sight is first and share == 0 and calls == [0]
     follower = Follower(model, Adaptive(refresh=1 / 4, parts=4))
-    follower.see(images(), frame(1))
-    assert follower.see(images(), frame(2))[1] == 1 / 4 and calls == [0, 0, 2]
+    follower.encode(images(), frame(1))
+    assert follower.encode(images(), frame(2))[1] == 1 / 4 and calls == [0, 0, 2]
 
 
 def test_when_nothing_moves_a_refresh_changes_nothing(model):
     follower = Follower(model, Adaptive(refresh=1 / 4))
     for n in range(5):
-        sight, _ = follower.see(images(), frame(n))
-        assert same(sight, model.see(images()))
+        sight, _ = follower.encode(images(), frame(n))
+        assert same(sight, model.encode_images(images()))
 
 
 def test_when_all_changed_it_is_the_whole_frame(model, calls):
     follower = Follower(model)
-    follower.see(images(0), frame(1))
-    sight, share = follower.see(images(1), frame(2))
-    assert share == 1 and same(sight, model.see(images(1))) and calls == [0, 0]
+    follower.encode(images(0), frame(1))
+    sight, share = follower.encode(images(1), frame(2))
+    assert share == 1 and same(sight, model.encode_images(images(1))) and calls == [0, 0]
 
 
 def test_slow_change_adds_up(model):
     follower, shown = Follower(model, LAZY), images()
-    follower.see(shown, frame(0))
+    follower.encode(shown, frame(0))
     shares = []
     for n in range(1, 5):
         shown = shown | {'rgb': shown['rgb'] + 0.04}
-        shares.append(follower.see(shown, frame(n))[1])
+        shares.append(follower.encode(shown, frame(n))[1])
     assert shares == [0, 0, 0.5, 0]
 
 
@@ -168,7 +168,7 @@ def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_chang
     for n in range(30):
         shown['rgb'] = shown['rgb'].clone()
         shown['rgb'][..., :16, :] *= -1
-        follower.see(shown, frame(n))
+        follower.encode(shown, frame(n))
         oldest.append(int(follower._age.max()))
     assert max(oldest) < bound and follower._age[:2].max() == 0
 
@@ -186,15 +186,15 @@ def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_chang
 )
 def test_what_breaks_the_stream_has_the_frame_encoded_whole(model, calls, change):
     follower = Follower(model, LAZY)
-    follower.see(images(), frame(1))
-    assert follower.see(images(), replace(frame(2), **change))[1] == 1 and calls == [0, 0]
+    follower.encode(images(), frame(1))
+    assert follower.encode(images(), replace(frame(2), **change))[1] == 1 and calls == [0, 0]
 
 
 def test_depth_that_comes_or_goes_has_the_frame_encoded_whole(model, calls):
     follower = Follower(model, LAZY)
     for depth in (True, False, True):
-        sight, share = follower.see(images(depth=depth), frame(1))
-        assert share == 1 and same(sight, model.see(images(depth=depth)))
+        sight, share = follower.encode(images(depth=depth), frame(1))
+        assert share == 1 and same(sight, model.encode_images(images(depth=depth)))
 
 
 # The engine and the session
@@ -213,25 +213,27 @@ def session():
 
 
 def test_an_engine_encodes_less_of_a_stream_and_all_of_what_stands_alone(session):
-    shares = [session.see(picture(n)).share for n in range(4)]
+    shares = [session.observe(picture(n)).share for n in range(4)]
     assert shares[0] == 1 and all(0 < share < 1 for share in shares[1:])
     (own,) = session.views('frame', picture(9, seed=1))
-    assert own.share == 1 and session.see(picture(4)).share < 1
+    assert own.share == 1 and session.observe(picture(4)).share < 1
     result = session.engine.reconstruct(session.newest)
     assert np.isfinite(result.depth).all() and result.mask.shape == (32, 32)
     session.reset()
-    assert session.see(picture(5)).share == 1
+    assert session.observe(picture(5)).share == 1
     session.engine.to('cpu')
-    assert session.see(picture(6)).share == 1
+    assert session.observe(picture(6)).share == 1
 
 
 def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monkeypatch):
     for n in range(4):
-        session.see(picture(n))
+        session.observe(picture(n))
     whole, encoded = session.engine._follower._model.see_anew, []
-    monkeypatch.setattr(session.engine._follower._model, 'see_anew', lambda *given: encoded.append(1) or whole(*given))
+    monkeypatch.setattr(
+        session.engine._follower._model, 'encode_changed', lambda *given: encoded.append(1) or whole(*given)
+    )
     exact = Session(Engine(untrained('tiny', 0)))
-    exact.see(picture(3))
+    exact.observe(picture(3))
     for question in ('where is the cup?', 'how many spoons can be seen?'):
         found, wanted = (s.ask(question, s.views('frame'), scope='frame', top_k=4) for s in (session, exact))
         assert [a.label for a in found.alternatives] == [a.label for a in wanted.alternatives]
@@ -239,13 +241,13 @@ def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monke
             [a.score for a in found.alternatives], [a.score for a in wanted.alternatives], rtol=1e-4
         )
     assert len(encoded) == 1
-    later = session.see(picture(3))
+    later = session.observe(picture(3))
     assert later.share < 1 and same(later.sight, exact.newest.sight)
 
 
 def test_the_standing_instruction_is_answered_from_what_is_seen(session, monkeypatch):
     for n in range(3):
-        view = session.see(replace(picture(n), instruction='where is the cup?'))
+        view = session.observe(replace(picture(n), instruction='where is the cup?'))
     monkeypatch.setattr(session.engine._follower, 'whole', None)
     assert view.share < 1 and session.ask('where is the cup?', [view], scope='frame', top_k=1).text
 

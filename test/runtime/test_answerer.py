@@ -56,7 +56,7 @@ def test_what_it_sees_depends_on_the_picture_and_missing_depth_is_zeros(engine, 
 def test_a_session_lets_it_answer_about_frames_alone(engine, view):
     session = Session(engine)
     session.answerer = Answerer(talker(), engine)
-    session.see(view.frame)
+    session.observe(view.frame)
     *_, reply = session.write('where is the cup?', session.views('frame'), scope='frame', max_tokens=5)
     assert session.answered_by('frame') == 'ml_mamba-random-0' and session.answered_by('episode') == engine.model_id
     assert session.answered_by('frame', written=False) == engine.model_id

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from m3et_ros.runtime.frame_rate import Pace
+from m3et_ros.runtime.frame_rate import FrameRate
 
 START = 1_700_000_000 * 10**9
 
 
 def taken(rate, stamps):
-    pace, found = Pace(rate), []
+    pace, found = FrameRate(rate), []
     for stamp in stamps:
         if pace.due(stamp):
             pace.take(stamp)
@@ -37,7 +37,7 @@ def test_after_a_gap_the_count_begins_there():
 
 
 def test_begun_anew_the_next_frame_is_due():
-    pace = Pace(2.5)
+    pace = FrameRate(2.5)
     pace.take(START)
     assert not pace.due(START - 10**9)
     pace.reset()

@@ -12,7 +12,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.frame_comb import Comb
+from m3et_ros.runtime.frame_comb import FrameComb
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
@@ -53,7 +53,7 @@ def told(memory):
 def walk(engine, count, start=0):
     session = Session(engine)
     for n in range(start, start + count):
-        session.see(frame(n))
+        session.observe(frame(n))
     return session
 
 
@@ -61,7 +61,7 @@ def walk(engine, count, start=0):
 def test_bytes_are_the_same_after_100_and_after_10_000_frames(checkpoint):
     memory, model = EpisodeMemory(checkpoint), checkpoint.model.eval()
     inputs = {'rgb': torch.randn(1, 3, 32, 32), 'depth': torch.randn(1, 1, 32, 32)}
-    sight, sizes = model.see(inputs), {}
+    sight, sizes = model.encode_images(inputs), {}
     # The head's part of a frame is the same however long the episode was: many frames at once are as good as one.
     for n in range(100):
         assert memory.update(sight, inputs, SECOND + n * 400_000_000)
@@ -78,7 +78,7 @@ def test_frames_are_taken_in_at_the_heads_rate(engine):
     """Of 30 frames a second every twelfth is taken in, a camera's own jitter allowed for."""
     session = Session(engine)
     for i in range(58):
-        session.see(frame(0, SECOND + i * SECOND // 30))
+        session.observe(frame(0, SECOND + i * SECOND // 30))
     memory = engine.memory
     assert memory.frames == 5 and memory.first_ns == SECOND and memory.last_ns == SECOND + 47 * SECOND // 30
     assert not memory.due(SECOND + 50 * SECOND // 30) and memory.due(SECOND + 61 * SECOND // 30)
@@ -99,7 +99,7 @@ def test_the_reply_tells_frames_and_span(engine):
 def test_a_comb_is_used_where_it_is_asked_for_or_there_is_no_memory(engine, caplog):
     session = Session(engine, memory_frames=4, comb=True)
     for n in range(20):
-        session.see(frame(n))
+        session.observe(frame(n))
     assert engine.memory.frames == 0
     assert session.ask(QUESTION, session.views('episode'), scope='episode', top_k=1).frames_used <= 4
     with caplog.at_level('INFO'):
@@ -158,9 +158,9 @@ def test_a_place_that_cannot_be_written_is_one_sentence(engine, tmp_path):
 
 def test_a_clock_that_jumps_back_costs_nothing(engine):
     session = walk(engine, 5)
-    session.see(frame(0, 5))
-    session.see(frame(0, 5 + 100_000_000))
-    session.see(frame(0, 5 + 400_000_000))
+    session.observe(frame(0, 5))
+    session.observe(frame(0, 5 + 100_000_000))
+    session.observe(frame(0, 5 + 400_000_000))
     assert engine.memory.frames == 7 and engine.memory.last_ns == 5 + 400_000_000
 
 
@@ -171,7 +171,7 @@ def test_without_a_memory_nothing_can_be_recalled():
 
 @given(st.integers(2, 16), st.integers(1, 2000))
 def test_the_sample_is_bounded_ordered_and_spread(capacity, frames):
-    memory = Comb(capacity)
+    memory = FrameComb(capacity)
     for n in range(frames):
         memory.remember(n)
         assert len(memory) <= capacity
@@ -185,14 +185,14 @@ def test_the_sample_is_bounded_ordered_and_spread(capacity, frames):
 
 
 def test_short_episodes_are_kept_whole():
-    memory = Comb(8)
+    memory = FrameComb(8)
     for n in range(7):
         memory.remember(n)
     assert list(memory) == list(range(7))
 
 
 def test_reset_forgets():
-    memory = Comb()
+    memory = FrameComb()
     memory.remember('frame')
     memory.reset()
     assert list(memory) == [] and memory.seen == 0
@@ -200,4 +200,4 @@ def test_reset_forgets():
 
 def test_capacity_is_checked():
     with pytest.raises(ValueError, match='capacity is 1; give 2 or more'):
-        Comb(1)
+        FrameComb(1)

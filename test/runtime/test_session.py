@@ -49,7 +49,7 @@ def test_nothing_seen_nothing_answered(session):
 
 def test_answers_say_what_they_rest_on(session):
     for n in range(1, 21):
-        session.see(frame(n))
+        session.observe(frame(n))
     reply = session.ask('what?', session.views('frame'), scope='frame', top_k=3)
     assert (reply.frames_used, reply.first_ns, reply.last_ns) == (1, 20 * 10**9, 20 * 10**9)
     assert reply.text == reply.alternatives[0].label and reply.confidence == reply.alternatives[0].score
@@ -58,7 +58,7 @@ def test_answers_say_what_they_rest_on(session):
 
 
 def test_an_image_of_ones_own_is_not_remembered(session):
-    session.see(frame(1))
+    session.observe(frame(1))
     views = session.views('frame', frame(9))
     assert views[0].frame.stamp_ns == 9 * 10**9
     assert session.newest.frame.stamp_ns == 10**9 and session.memory.seen == 1
@@ -66,14 +66,14 @@ def test_an_image_of_ones_own_is_not_remembered(session):
 
 def test_the_memory_keeps_no_encoder_outputs(session):
     for n in range(9):
-        session.see(frame(n))
+        session.observe(frame(n))
     assert all(view.encoded is None for view in session.memory) and session.newest.encoded is not None
 
 
 @pytest.mark.parametrize('scope', ['frame', 'episode'])
 def test_writing_ends_with_the_whole_answer(session, scope):
     for n in range(3):
-        session.see(frame(n))
+        session.observe(frame(n))
     replies = list(session.write('what?', session.views(scope), scope=scope, max_tokens=4))
     assert replies[-1].text == replies[-2].text if len(replies) > 1 else True
     generated = session.ask('what?', session.views(scope), scope=scope, top_k=1, mode='generate', max_tokens=4)
@@ -81,6 +81,6 @@ def test_writing_ends_with_the_whole_answer(session, scope):
 
 
 def test_reset_begins_a_new_episode(session):
-    session.see(frame(1))
+    session.observe(frame(1))
     session.reset()
     assert session.newest is None and len(session.memory) == 0

@@ -11,7 +11,7 @@ from m3et_ros.models.m3et.sizes import build
 from m3et_ros.models.vlm.matvlm import TINY_TEACHER, MaTVLM, hybrid_m3et
 from m3et_ros.training.distil import (
     DistilConfig,
-    Watch,
+    LayerRecorder,
     ce_loss,
     distil,
     layer_loss,
@@ -183,10 +183,10 @@ def test_several_questions_about_one_image_go_on_from_the_same_state():
     student = hybrid_m3et(teacher, (1,)).eval()
     images, questions = {'rgb': torch.randn(2, 3, 32, 32)}, torch.randint(1, 64, (4, 6))
     with torch.no_grad():
-        with Watch(stack(teacher), (1,)) as watch:
-            sight = teacher.see(images)
-            teacher.hear(sight, questions)
-            teacher.hear(sight, questions.flip(1))
+        with LayerRecorder(stack(teacher), (1,)) as watch:
+            sight = teacher.encode_images(images)
+            teacher.encode_text(sight, questions)
+            teacher.encode_text(sight, questions.flip(1))
         assert [len(call.x) for call in watch.calls[1]] == [2, 4, 4]
         layer, calls = stack(student)[1], watch.calls[1]
         seen, state = layer(calls[0].x, return_state=True)

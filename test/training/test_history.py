@@ -10,8 +10,8 @@ from m3et_ros.data.epic.class_lists import read_classes
 from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig
-from m3et_ros.training.history import Anticipate, Course, Unfinished, Videos, learn, share_out
-from m3et_ros.training.loop import Sitting
+from m3et_ros.training.history import Anticipate, HistoryRecipe, Interrupted, Videos, learn, share_out
+from m3et_ros.training.loop import TrainingSession
 
 SMALL = HistoryConfig(d=16, e=16, hidden=32, N=4, layers=1)
 RECIPE = Anticipate(samples=240, batch=4, lr=5e-3)
@@ -42,7 +42,7 @@ def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
         pasts,
         videos,
         tmp_path,
-        Course(RECIPE, SMALL, members=2),
+        HistoryRecipe(RECIPE, SMALL, members=2),
         tell=lambda what, entry: told.append((what, entry['losses'])),
     )
     assert [what for what, _ in told] == sorted(what for what, _ in told)
@@ -59,7 +59,10 @@ def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
 
 
 def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
-    videos, course = share_out(pasts.videos, held_out=3, inner=2), Course(Anticipate(samples=48), SMALL, members=1)
+    videos, course = (
+        share_out(pasts.videos, held_out=3, inner=2),
+        HistoryRecipe(Anticipate(samples=48), SMALL, members=1),
+    )
     whole = learn(pasts, videos, tmp_path / 'whole', course)
     steps = 0
 
@@ -68,21 +71,21 @@ def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
         steps += 1
         return steps == 15
 
-    with pytest.raises(Unfinished):
+    with pytest.raises(Interrupted):
         learn(pasts, videos, tmp_path / 'broken', course, stop=stop)
-    again = learn(pasts, videos, tmp_path / 'broken', course, sitting=Sitting(resume=True))
+    again = learn(pasts, videos, tmp_path / 'broken', course, sitting=TrainingSession(resume=True))
     for name, values in whole.members[0].state_dict().items():
         torch.testing.assert_close(again.members[0].state_dict()[name], values, rtol=0, atol=0)
 
 
 def test_no_minutes_leave_nothing_undone(pasts, tmp_path):
-    with pytest.raises(Unfinished):
+    with pytest.raises(Interrupted):
         learn(
             pasts,
             share_out(pasts.videos, held_out=3, inner=2),
             tmp_path,
-            Course(RECIPE, SMALL),
-            sitting=Sitting(minutes=0.0),
+            HistoryRecipe(RECIPE, SMALL),
+            sitting=TrainingSession(minutes=0.0),
         )
 
 
@@ -107,4 +110,4 @@ def test_recipes_out_of_range_are_refused(field, value):
 
 def test_courses_out_of_range_are_refused():
     with pytest.raises(ValueError, match='members is 0'):
-        Course(members=0)
+        HistoryRecipe(members=0)

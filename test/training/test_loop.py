@@ -14,13 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.loop import LOG, Sitting
+from m3et_ros.training.loop import LOG, TrainingSession
 from m3et_ros.training.m3et import Answer, Pretrain, run
 from m3et_ros.training.recipe import Order
 from m3et_ros.training.run_state import STATE
 
 SIX = Pretrain(samples=6 * 8, batch=8, lr=1e-3, average=0.5)
-OFTEN = Sitting(save_minutes=0.0, log_steps=1)
+OFTEN = TrainingSession(save_minutes=0.0, log_steps=1)
 TWO_PROCESSES = """
 import sys
 import pytest
@@ -48,7 +48,7 @@ sys.path.insert(0, sys.argv[1])
 from conftest import ANSWERS, QUESTION, sample
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import build
-from m3et_ros.training.loop import Sitting
+from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.m3et import Pretrain, run
 import torch
 torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def tell(entry):
 
 run(Pretrain(samples=48, batch=8, lr=1e-3, average=0.5), build('tiny', answers=len(ANSWERS)),
     [sample(i) for i in range(24)], tokenizer=Tokenizer.train([QUESTION, *ANSWERS], vocabulary=64), answers=ANSWERS,
-    folder=sys.argv[2], sitting=Sitting(save_minutes=0, log_steps=1), tell=tell)
+    folder=sys.argv[2], sitting=TrainingSession(save_minutes=0, log_steps=1), tell=tell)
 """
 
 
@@ -185,13 +185,13 @@ def test_micro_batches_add_up_to_the_batch(tmp_path, tiny, train):
 
 
 def test_minutes_end_a_sitting_with_the_state_saved(tmp_path, train):
-    outcome, _ = train(SIX, tmp_path, sitting=Sitting(minutes=0.0))
+    outcome, _ = train(SIX, tmp_path, sitting=TrainingSession(minutes=0.0))
     assert (outcome.step, outcome.steps) == (1, 6) and state(tmp_path)[1]['step'] == 1
 
 
 def test_bfloat16_learns_the_same_within_its_precision(tmp_path, train, caplog):
     full, _ = train(SIX, tmp_path / 'f32')
-    half, model = train(SIX, tmp_path / 'bf16', sitting=Sitting(bf16=True))
+    half, model = train(SIX, tmp_path / 'bf16', sitting=TrainingSession(bf16=True))
     assert full.losses != half.losses
     assert all(half.losses[name] == pytest.approx(full.losses[name], rel=0.05) for name in ('rgb', 'depth', 'semseg'))
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -213,15 +213,15 @@ def test_loading_processes_change_nothing(tmp_path, train):
     ],
 )
 def test_going_on_with_other_options_is_refused(tmp_path, train, changes, words):
-    train(replace(SIX, average=0.0), tmp_path, sitting=Sitting(minutes=0.0))
+    train(replace(SIX, average=0.0), tmp_path, sitting=TrainingSession(minutes=0.0))
     with pytest.raises(InputError, match=words) as caught:
         recipe = replace(changes.get('recipe', SIX), average=0.0)
-        train(recipe, tmp_path, seed=changes.get('seed', 0), sitting=Sitting(resume=True))
+        train(recipe, tmp_path, seed=changes.get('seed', 0), sitting=TrainingSession(resume=True))
     assert caught.value.reason == 'resume_state'
 
 
 def test_a_folder_that_holds_a_run_and_bad_sizes_are_refused(tmp_path, train, toys):
-    train(SIX, tmp_path / 'run', sitting=Sitting(minutes=0.0))
+    train(SIX, tmp_path / 'run', sitting=TrainingSession(minutes=0.0))
     for recipe, folder, data, words in (
         (SIX, 'run', toys, 'already holds a run'),
         (SIX, 'new', toys[:7], '7 samples and a batch 8'),

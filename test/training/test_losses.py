@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from m3et_ros.layers.attention import Look
+from m3et_ros.layers.attention import HeadAttention
 from m3et_ros.training import losses
 
 YES = torch.ones(1, 2, 2, dtype=torch.bool)
@@ -124,7 +124,7 @@ def test_pointing_counts_the_weight_on_what_is_spoken_of():
     k[0, 2, 0] = 1
     presence = torch.zeros(1, 4, 3)
     presence[0, 2, 0], presence[0, 3, 0], presence[0, 1, 1] = 1, 0.5, 1
-    look = Look(q, k, None)
+    look = HeadAttention(q, k, None)
 
     def loss(*pointed):
         return losses.pointing_loss(look, presence, torch.tensor(pointed).view(2, -1, 2)).item()

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from m3et_ros.data.datasets.sources import Sources
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.loop import Sitting
+from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.m3et import Answer, Pretrain, run
 from m3et_ros.training.recipe import Order
 
@@ -50,7 +50,7 @@ def train(tiny, tokenizer, answers):
             answers=answers,
             folder=folder,
             tell=told.append,
-            **{'sitting': Sitting(log_steps=1, save_minutes=0), **options},
+            **{'sitting': TrainingSession(log_steps=1, save_minutes=0), **options},
         )
         return outcome, model, [entry['losses'] for entry in told]
 
@@ -109,11 +109,13 @@ def test_two_sittings_on_sources_are_one(tmp_path, sources, train):
     recipe = Pretrain(samples=6 * 8, batch=8, lr=1e-3)
     data = Sources(sources, ['kitchen', 'bag', 'blind'])
     _, whole, _ = train(recipe, data, tmp_path / 'whole')
-    train(recipe, data, tmp_path / 'parts', sitting=Sitting(minutes=0, log_steps=1))
-    _, parts, _ = train(recipe, data, tmp_path / 'parts', sitting=Sitting(resume=True, log_steps=1))
+    train(recipe, data, tmp_path / 'parts', sitting=TrainingSession(minutes=0, log_steps=1))
+    _, parts, _ = train(recipe, data, tmp_path / 'parts', sitting=TrainingSession(resume=True, log_steps=1))
     assert all(torch.equal(one, other) for one, other in zip(whole.state_dict().values(), parts.state_dict().values()))
     with pytest.raises(InputError, match=r'with data \[24, 18, 10\]'):
-        train(recipe, Sources(sources[:2], ['kitchen', 'bag']), tmp_path / 'parts', sitting=Sitting(resume=True))
+        train(
+            recipe, Sources(sources[:2], ['kitchen', 'bag']), tmp_path / 'parts', sitting=TrainingSession(resume=True)
+        )
 
 
 def test_a_source_smaller_than_a_batch_is_named(tmp_path, sources, train):

@@ -11,15 +11,15 @@ from m3et_ros.data.features import Views
 from m3et_ros.data.kitchen.cache.dialogues import Talk, Turn
 from m3et_ros.models.vlm.variants import VARIANTS, kitchen_config, read_texts
 from m3et_ros.training.distil import DistilConfig, distil
-from m3et_ros.training.loop import Sitting
+from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.talk import (
     Chat,
     CollateTalk,
     Connect,
-    Course,
     Distil,
-    Run,
-    Unfinished,
+    Interrupted,
+    TalkRecipe,
+    TalkRun,
     Words,
     encode_turns,
     talk_tokenizer,
@@ -71,7 +71,7 @@ def course(tokenizer):
     def make(variant, **changes):
         config = kitchen_config(variant, d_vision=16, vocabulary=tokenizer.vocabulary, d=64, layers=4)
         given = {'words': Words(**SMALL), 'connect': Connect(**SMALL), 'chat': Chat(**SMALL)} | changes
-        return Course(config, **given)
+        return TalkRecipe(config, **given)
 
     return make
 
@@ -108,22 +108,22 @@ def test_pads_cost_nothing(course, batch):
 
 def test_only_emma_with_its_head_predicts_pixels(course, batch, tokenizer, views, tmp_path):
     for fusion, taps in ((True, (0, 1, 2, 3)), (False, (3,))):
-        run = Run(course('emma', fusion=fusion), Toys(), views, tokenizer, tmp_path)
+        run = TalkRun(course('emma', fusion=fusion), Toys(), views, tokenizer, tmp_path)
         model = run.start()
         found = Chat(**SMALL).losses(model, batch, torch.Generator())
         assert model.alignment.config.taps == taps and found['pixels'] > 0
-    bare = Run(course('emma', aligned=False), Toys(), views, tokenizer, tmp_path).start()
+    bare = TalkRun(course('emma', aligned=False), Toys(), views, tokenizer, tmp_path).start()
     assert 'pixels' not in Chat(**SMALL).losses(bare, batch, torch.Generator())
     assert 'pixels' not in Chat(**SMALL, align=0).losses(model, batch, torch.Generator())
 
 
 def test_each_stage_trains_its_own_part(course, views, tokenizer, tmp_path):
-    run = Run(course('ml_mamba', words=None, chat=None), Toys(), views, tokenizer, tmp_path)
+    run = TalkRun(course('ml_mamba', words=None, chat=None), Toys(), views, tokenizer, tmp_path)
     before = run.start().state_dict()
     after = run.train()[1].state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith('connector.') for name in changed)
-    run = Run(course('ml_mamba', connect=None, chat=None), Toys(), views, tokenizer, tmp_path / 'words')
+    run = TalkRun(course('ml_mamba', connect=None, chat=None), Toys(), views, tokenizer, tmp_path / 'words')
     after = run.train()[1].state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith('language.') for name in changed)
@@ -131,13 +131,13 @@ def test_each_stage_trains_its_own_part(course, views, tokenizer, tmp_path):
 
 def test_a_hybrid_learns_from_its_teacher_who_stays(course, views, tokenizer, tmp_path):
     asked = course('matvlm', distil=Distil(**SMALL), share=0.5)
-    run = Run(asked, Toys(), views, tokenizer, tmp_path)
+    run = TalkRun(asked, Toys(), views, tokenizer, tmp_path)
     config, student = run.train()
     assert config.model.language.schedule == 'STST'
     assert set(run.outcomes) == {'0_words', '1_connect', '2_chat', '3_distil'}
     assert set(run.outcomes['3_distil'].losses) == {'layer', 'prob', 'ce'}
     teacher = copy.deepcopy(run.taught.state_dict())
-    again = Run(asked, Toys(), views, tokenizer, tmp_path / 'again')
+    again = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'again')
     config, same = again.train(run.taught)
     assert set(again.outcomes) == {'3_distil'} and again.taught is None
     assert all(torch.equal(value, run.taught.state_dict()[name]) for name, value in teacher.items())
@@ -149,7 +149,7 @@ def test_a_hybrid_learns_from_its_teacher_who_stays(course, views, tokenizer, tm
 def test_random_mixers_share_nothing_with_attention(course, views, tokenizer, tmp_path):
     teacher = course('matvlm').config.build().requires_grad_(False)
     run = {
-        seeded: Run(course('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
+        seeded: TalkRun(course('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
         for seeded in (True, False)
     }
     out = teacher.language.layers[0].mixer.dense.weight
@@ -179,16 +179,16 @@ def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(course, batc
 
 def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer, tmp_path):
     asked = course('ml_mamba', words=Words(**SMALL), chat=Chat(**SMALL, told=0.5))
-    whole = Run(asked, Toys(), views, tokenizer, tmp_path / 'whole').train()[1]
+    whole = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'whole').train()[1]
     steps = []
 
     def stop():
         steps.append(1)
         return len(steps) == 4
 
-    with pytest.raises(Unfinished):
-        Run(asked, Toys(), views, tokenizer, tmp_path / 'broken', stop=stop).train()
-    on = Run(asked, Toys(), views, tokenizer, tmp_path / 'broken', sitting=Sitting(resume=True)).train()[1]
+    with pytest.raises(Interrupted):
+        TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'broken', stop=stop).train()
+    on = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'broken', sitting=TrainingSession(resume=True)).train()[1]
     assert len(steps) == 4
     assert all(torch.equal(value, on.state_dict()[name]) for name, value in whole.state_dict().items())
 
@@ -196,7 +196,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer,
 def test_a_run_learns_what_it_is_paid_for(course, views, tokenizer, batch, tmp_path):
     chat = Chat(samples=160, batch=8, lr=3e-3, warm_up=0.1, told=0)
     asked = course('matvlm', words=None, connect=None, chat=chat)
-    run = Run(replace(asked, seed=1), Toys(), views, tokenizer, tmp_path)
+    run = TalkRun(replace(asked, seed=1), Toys(), views, tokenizer, tmp_path)
     first = float(chat.losses(run.start(), batch, torch.Generator())['answer'])
     last = float(chat.losses(run.train()[1], batch, torch.Generator())['answer'])
     assert last < 0.6 * first

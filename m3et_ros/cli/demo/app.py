@@ -98,10 +98,10 @@ class DemoOutput:
 def _observe(children, stopped, below: str, camera: str, seconds: float, rows: int, show: DemoOutput):
     """Wait for the first result, then look on and ask; returns what was observed."""
     from m3et_ros.cli.ask.client import client
-    from m3et_ros.cli.demo.camera_and_robot import Scene
+    from m3et_ros.cli.demo.camera_and_robot import Demo
 
     with client(stopped) as node:
-        scene = Scene(node, below, camera, lambda: _all_alive(children))
+        scene = Demo(node, below, camera, lambda: _all_alive(children))
         _await_first(scene, stopped)
         show.line(scene.weights())
         show.line(f'It looks for {seconds:g} s; ask along with: m3et ask "..." --namespace {below}\n')

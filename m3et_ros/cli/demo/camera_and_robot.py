@@ -7,8 +7,8 @@ from pathlib import Path
 
 from m3et_ros.cli.ask.app import RANDOM, answer_dict, frames, probability, untrained
 from m3et_ros.cli.ask.client import Client, ask_together
-from m3et_ros.cli.demo.poster import Moment, Said, Sheet, draw
-from m3et_ros.cli.watch import Watch, quantiles
+from m3et_ros.cli.demo.poster import Caption, PosterRow, Sheet, draw
+from m3et_ros.cli.watch import ResultListener, quantiles
 
 QUESTIONS = (
     ('What is in the hand?', 'frame'),
@@ -29,7 +29,7 @@ PICTURES_S = 5.0
 """How long a frame's pictures may lag behind an answer about it."""
 
 
-class Scene:
+class Demo:
     """A demo under way."""
 
     def __init__(self, node: Client, below: str, camera: str, check: Callable[[], None]):
@@ -42,7 +42,7 @@ class Scene:
             check: raises when a node of the demo has died.
         """
         self._node, self._below, self._check = node, below, check
-        self._watch = Watch(node, below, camera)
+        self._watch = ResultListener(node, below, camera)
         self._questions = cycle(QUESTIONS)
         self._rows: list[dict] = []
         self._start: float | None = None
@@ -161,14 +161,14 @@ class Scene:
             path,
         )
 
-    def _moment(self, row: dict) -> Moment:
+    def _moment(self, row: dict) -> PosterRow:
         """Decode the images of a row."""
         from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
 
         messages, asked = row['messages'], row['answers']
         actions = self._actions(row)
         said = tuple(
-            Said(
+            Caption(
                 answer['question'],
                 f'{answer["text"]}  {probability(answer["confidence"])}',
                 line.anticipated,
@@ -176,7 +176,7 @@ class Scene:
             )
             for answer, line in zip(asked, actions)
         )
-        return Moment(
+        return PosterRow(
             rgb_from_msg(messages['rgb']),
             depth_from_msg(messages['measured']),
             depth_from_msg(messages['completed']),
@@ -201,7 +201,7 @@ class Scene:
         """What the simulator knows of now and next."""
         return {'now': _narration(self._watch.truths.get(stamp)), 'next': _narration(self._watch.next_action(stamp))}
 
-    def _actions(self, row: dict) -> list[Said]:
+    def _actions(self, row: dict) -> list[Caption]:
         """Lines about now and next: what was anticipated, and what was the case."""
         lines = []
         for when in ('now', 'next'):
@@ -209,7 +209,7 @@ class Scene:
             anticipated = f'{when}: {best[0]["label"]}  {probability(best[0]["score"])}' if best else ''
             truth = self._truth(row['stamp_ns'])[when]
             known = truth or ('no action' if when == 'now' else 'not seen yet')
-            lines.append(Said(anticipated=anticipated, truth=f'{"" if best else when + ", "}in truth: {known}'))
+            lines.append(Caption(anticipated=anticipated, truth=f'{"" if best else when + ", "}in truth: {known}'))
         return lines
 
 

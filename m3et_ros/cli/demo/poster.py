@@ -18,7 +18,7 @@ LEGEND_COLUMNS, LEGEND_ROWS = 3, 4
 
 
 @dataclass(frozen=True)
-class Said:
+class Caption:
     """One line of text under a row."""
 
     # What was asked.
@@ -32,7 +32,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Moment:
+class PosterRow:
     """A row: one frame and everything that was made of it."""
 
     # Colour image (H, W, 3) uint8.
@@ -48,7 +48,7 @@ class Moment:
     # Seconds since the first moment of the demo.
     seconds: float
     # Lines of text below.
-    said: tuple[Said, ...] = ()
+    said: tuple[Caption, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Sheet:
 
     title: str
     subtitle: str
-    moments: tuple[Moment, ...]
+    moments: tuple[PosterRow, ...]
     # Class id -> name and colour (R, G, B each in 0..1).
     classes: dict[int, tuple[str, tuple[float, float, float]]] = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ class Layout:
     height: float
 
     @classmethod
-    def of(cls, moments: Sequence[Moment]) -> 'Layout':
+    def of(cls, moments: Sequence[PosterRow]) -> 'Layout':
         """The layout of these rows; all images have the shape of the first."""
         height, width = moments[0].rgb.shape[:2]
         column = (WIDTH - 2 * MARGIN - (len(COLUMNS) - 1) * GAP) / len(COLUMNS)
@@ -137,7 +137,7 @@ def _head(figure, layout: Layout, sheet: Sheet) -> None:
         _text(figure, layout, layout.left(column), layout.height - TOP + 0.08, name, fontweight='bold', fontsize=9.5)
 
 
-def _images(figure, layout: Layout, row: int, moment: Moment, span: tuple[float, float]):
+def _images(figure, layout: Layout, row: int, moment: PosterRow, span: tuple[float, float]):
     """Draw the four images of a row; returns a depth image, for the colour bar."""
     from matplotlib import colormaps
 
@@ -161,7 +161,7 @@ def _images(figure, layout: Layout, row: int, moment: Moment, span: tuple[float,
     return depth
 
 
-def _words(figure, layout: Layout, row: int, moment: Moment) -> None:
+def _words(figure, layout: Layout, row: int, moment: PosterRow) -> None:
     for line, said in enumerate(moment.said):
         bottom = layout.top(row) - layout.image - LINE * (line + 1)
         cells = zip(
@@ -199,7 +199,7 @@ def _legend(figure, layout: Layout, sheet: Sheet) -> None:
         _swatch(figure, layout, layout.left(3) + column * width, BOTTOM - 0.32 - 0.2 * row, colour, name)
 
 
-def _span(moments: Sequence[Moment]) -> tuple[float, float]:
+def _span(moments: Sequence[PosterRow]) -> tuple[float, float]:
     """Ends of the depth scale in quarters of a metre; a hundredth of the known pixels at either end may lie outside."""
     known = np.concatenate(
         [depth[np.isfinite(depth)] for moment in moments for depth in (moment.measured, moment.completed)]

@@ -52,7 +52,7 @@ class Finding:
     fix: str
 
 
-class Findings(list):
+class Diagnosis(list):
     """What the probes found wrong, in the order of finding."""
 
     def error(self, what: str, fix: str) -> None:
@@ -64,7 +64,7 @@ class Findings(list):
         self.append(Finding('warning', what, fix))
 
 
-def machine(findings: Findings) -> dict:
+def machine(findings: Diagnosis) -> dict:
     """Interpreter, platform, processors and memory."""
     return {
         'python': platform.python_version(),
@@ -76,7 +76,7 @@ def machine(findings: Findings) -> dict:
     }
 
 
-def package(findings: Findings) -> dict:
+def package(findings: Diagnosis) -> dict:
     """Our own package, and whether its interfaces were compiled."""
     import m3et_ros
 
@@ -98,7 +98,7 @@ def package(findings: Findings) -> dict:
     }
 
 
-def libraries(findings: Findings) -> dict:
+def libraries(findings: Diagnosis) -> dict:
     """Versions of what is needed; importing is the test."""
     found = {name: _version(name, findings) for name in NEEDED}
     if found['cv2']:
@@ -106,13 +106,13 @@ def libraries(findings: Findings) -> dict:
     return found
 
 
-def extras(findings: Findings) -> dict:
+def extras(findings: Diagnosis) -> dict:
     """Versions of what is optional, None where it is not installed; nothing is imported but looked up."""
     del findings
     return {name: {'version': _installed(name), 'for': purpose} for name, purpose in OPTIONAL.items()}
 
 
-def compute(findings: Findings) -> dict:
+def compute(findings: Diagnosis) -> dict:
     """Torch, its threads, CUDA, and which scan kernels would serve, with the reason."""
     try:
         import torch
@@ -143,7 +143,7 @@ def compute(findings: Findings) -> dict:
     return found
 
 
-def ros(findings: Findings) -> dict:
+def ros(findings: Diagnosis) -> dict:
     """Distribution, client library, middleware, profile and domain."""
     wheels = _wheel_distributions(findings)
     sourced = os.environ.get('ROS_DISTRO')
@@ -176,7 +176,7 @@ def ros(findings: Findings) -> dict:
     return found
 
 
-def graphics(findings: Findings) -> dict:
+def graphics(findings: Diagnosis) -> dict:
     """How the simulated kitchen would be rendered."""
     try:
         from m3et_ros.data.kitchen.sim.episode import import_mujoco
@@ -202,7 +202,7 @@ def graphics(findings: Findings) -> dict:
     return {'backend': name, 'why_not': why_not}
 
 
-PROBES: dict[str, Callable[[Findings], dict]] = {
+PROBES: dict[str, Callable[[Diagnosis], dict]] = {
     'machine': machine,
     'package': package,
     'libraries': libraries,
@@ -213,16 +213,16 @@ PROBES: dict[str, Callable[[Findings], dict]] = {
 }
 
 
-def examine() -> tuple[dict, Findings]:
+def examine() -> tuple[dict, Diagnosis]:
     """Run every probe: what was found by topic, and what is wrong."""
-    findings = Findings()
+    findings = Diagnosis()
     return {
         name: _attempt(lambda probe=probe: probe(findings), findings, f'the probe of {name}') or {}
         for name, probe in PROBES.items()
     }, findings
 
 
-def _attempt(probe: Callable, findings: Findings, what: str):
+def _attempt(probe: Callable, findings: Diagnosis, what: str):
     try:
         return probe()
     except Exception as error:  # noqa: BLE001 - a doctor does not die of the disease
@@ -236,7 +236,7 @@ def _profile() -> str:
     return process.prepare()
 
 
-def _wheel_distributions(findings: Findings) -> list[str]:
+def _wheel_distributions(findings: Diagnosis) -> list[str]:
     """ROS distributions of the installed wheels; whatever does not belong together is reported."""
     versions = {d.metadata['Name'].lower(): d for d in importlib.metadata.distributions() if d.metadata['Name']}
     found = {}
@@ -258,7 +258,7 @@ def _wheel_distributions(findings: Findings) -> list[str]:
     return sorted(found)
 
 
-def _check_opencv(findings: Findings) -> None:
+def _check_opencv(findings: Diagnosis) -> None:
     """Encode and decode a picture: an OpenCV built for another NumPy imports well and fails here."""
     try:
         import cv2
@@ -277,7 +277,7 @@ def _check_opencv(findings: Findings) -> None:
         findings.error('OpenCV does not decode what it encoded', 'pip install --force-reinstall opencv-python-headless')
 
 
-def _version(module: str, findings: Findings) -> str | None:
+def _version(module: str, findings: Diagnosis) -> str | None:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # noqa: BLE001 - a broken extension module raises anything
@@ -295,7 +295,7 @@ def _installed(module: str) -> str | None:
         return None
 
 
-def _shared_memory(findings: Findings) -> dict | None:
+def _shared_memory(findings: Diagnosis) -> dict | None:
     if not SHARED_MEMORY.is_dir():
         return None
     usage = shutil.disk_usage(SHARED_MEMORY)

@@ -109,12 +109,12 @@ def _of_bags(
     workers: int,
     device: str,
 ) -> dict[str, Any]:
-    """Watch recordings, score them and write everything; returns metrics.json."""
+    """Progress recordings, score them and write everything; returns metrics.json."""
     from m3et_ros.cli.evaluate.common import _make
     from m3et_ros.evaluation.jobs import PARTS, limited, run_jobs
     from m3et_ros.evaluation.report.actions_html import write_action_report
     from m3et_ros.evaluation.tasks.actions_in_bags import ActionWorker, match_segments, read_files
-    from m3et_ros.evaluation.tasks.actions_results import Findings, files_digest, write_run
+    from m3et_ros.evaluation.tasks.actions_results import ActionResults, files_digest, write_run
 
     if not segments:
         raise Refused(
@@ -134,7 +134,7 @@ def _of_bags(
         for trouble in filter(None, (one.part.get('failed'), *one.part['troubles'])):
             note(f'{one.part["bag"]}: {trouble}')
     with limited(task.threads):
-        found = Findings(worker.engine.checkpoint, asked, done, out / PARTS, training, watch=track)
+        found = ActionResults(worker.engine.checkpoint, asked, done, out / PARTS, training, progress=track)
     document = found.document(
         {
             'command': command_line(context, UNTOLD),
@@ -165,7 +165,7 @@ def _of_caches(
         raise Refused(f'{checkpoint.model_id} has no action head; train one with m3et train actions.')
     head = checkpoint.heads['mambavl'].eval()
     try:
-        tokens, episodes = watch_episodes(checkpoint, data, out / 'tokens', bf16=bf16, watch=track)
+        tokens, episodes = watch_episodes(checkpoint, data, out / 'tokens', bf16=bf16, progress=track)
         examiner = Examiner(
             head,
             tokens,
@@ -173,7 +173,7 @@ def _of_caches(
             checkpoint.tokenizer,
             checkpoint.labels,
             checkpoint.model.config.text_length,
-            watch=track,
+            progress=track,
         )
         metrics = examine(examiner)
         if head.busy_head is not None:

@@ -82,7 +82,7 @@ def epic(
     checkpoint, classes = load_history(Path(model)), read_classes(folder)
     annotations = _annotations(folder, split, checkpoint, classes)
     _make(out)
-    found = anticipate(checkpoint, annotations, classes, device=_device(device), watch=track)
+    found = anticipate(checkpoint, annotations, classes, device=_device(device), progress=track)
     ranks = ranks_of(checkpoint, found, annotations)
     document = {
         'made_by': _made_by(command_line(context, UNTOLD), checkpoint, annotations, split, device),

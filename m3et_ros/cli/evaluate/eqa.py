@@ -190,14 +190,14 @@ def evaluate_recordings(context: typer.Context, bags: list[Path], task: Any, ask
         typer.Exit: with BELOW, below the threshold.
     """
     from m3et_ros.data.datasets.openeqa import read_question_files
-    from m3et_ros.evaluation.jobs import PARTS, Worker, match_bags, run_jobs
+    from m3et_ros.evaluation.jobs import PARTS, JobRunner, match_bags, run_jobs
     from m3et_ros.evaluation.jobs_ray import run_on_ray
-    from m3et_ros.evaluation.tasks.eqa_results import Run
+    from m3et_ros.evaluation.tasks.eqa_results import EqaRun
 
     asked, training = read_question_files(ask.questions), read_question_files(ask.train)
     jobs, without = match_bags(bags, asked)
     _make(ask.out)
-    worker = Worker(ask.model, ask.device, task, ask.out / PARTS)
+    worker = JobRunner(ask.model, ask.device, task, ask.out / PARTS)
     done = (
         run_on_ray(worker, jobs, ask.workers, ask.ray, ask.model, ask.device, track)
         if ask.ray
@@ -214,7 +214,7 @@ def evaluate_recordings(context: typer.Context, bags: list[Path], task: Any, ask
     timed = sum(question.time is not None for question in chosen)
     if timed and task.scope in ('episode', 'frame'):
         note(f'{timed} questions have a time, which plays no part here; m3et evaluate vqa answers from the frame of it')
-    run = Run(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
+    run = EqaRun(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
     if without:
         note(f'no question is about {", ".join(without)}')
     _finish(ask.out, run, training, ask.judge, at_least=ask.at_least, as_json=ask.as_json)
@@ -248,7 +248,7 @@ def _finish(out: Path, run: Any, training: list, judge: Any, *, at_least: float 
     marks, why = None, ''
     if judge is not None:
         try:
-            marks = mark_answers(out, scored_answers(run), judge, watch=track)
+            marks = mark_answers(out, scored_answers(run), judge, progress=track)
         except InputError as error:
             why = str(error)
             note(f'm3et: {why}; the rest is scored')

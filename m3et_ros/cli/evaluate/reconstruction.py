@@ -74,7 +74,7 @@ def reconstruction(
     chosen = spread(len(kitchens), frames)
     seen = spread(len(chosen), 8)
     found = _refusing(
-        measure_frames, subject.model, Subset(kitchens, chosen), seed=seed, batch=batch, pictures=seen, watch=track
+        measure_frames, subject.model, Subset(kitchens, chosen), seed=seed, batch=batch, pictures=seen, progress=track
     )
     metrics = reconstruction_scores(found, CLASSES)
     settings = {'seed': seed, 'frames': len(chosen), 'batch': batch, 'noise': asdict(NOISE), 'cross_attention': look}
@@ -139,7 +139,7 @@ def reconstruction_of_bags(
     from m3et_ros.evaluation.report.pictures import draw_frames
     from m3et_ros.evaluation.tasks.reconstruction_scores import measure_bags
 
-    found = measure_bags(checkpoint, bags, out / FRAMES, frames=frames, seed=seed, batch=batch, watch=track)
+    found = measure_bags(checkpoint, bags, out / FRAMES, frames=frames, seed=seed, batch=batch, progress=track)
     for name, bag in found.metrics['bags'].items():
         if 'failed' in bag:
             note(f'{name}: {bag["failed"]}')

@@ -114,10 +114,10 @@ def _measure(
     from m3et_ros.evaluation.tasks.talk import ask_talker, description_scores, talk_scores, tell_talker
 
     kitchens = KitchenSamples(folder, noise=noise, length=samples, seed=seed)
-    told = tell_talker(checkpoint, seeing, kitchens, views=views, batch=batch, watch=track)
+    told = tell_talker(checkpoint, seeing, kitchens, views=views, batch=batch, progress=track)
     write_samples(out, [asdict(one) for one in told])
     (out / PER_SAMPLE).replace(out / 'descriptions.csv')
-    said = ask_talker(checkpoint, seeing, kitchens, batch=batch, watch=track)
+    said = ask_talker(checkpoint, seeing, kitchens, batch=batch, progress=track)
     write_samples(out, [asdict(one) for one in said])
     blind = kitchens.balance.best_blind()
     scores = talk_scores(said)

@@ -209,7 +209,7 @@ def _ask(checkpoint: Any, samples: Any, what: str, **options: Any) -> list:
         checkpoint.tokenizer,
         samples,
         answers=checkpoint.labels.answers,
-        watch=track,
+        progress=track,
         what=what,
         **options,
     )

@@ -10,7 +10,7 @@ import typer
 from m3et_ros.cli.output import Json, Refused, emit, say
 from m3et_ros.cli.processes import stop_signals
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.record.questions import Wish, record_eqa, record_vqa
+from m3et_ros.cli.record.questions import RecordOptions, record_eqa, record_vqa
 
 START_NS = 1_700_000_000 * 10**9
 """Stamp of the first frame: fixed, so that the same seed writes the same messages."""
@@ -47,7 +47,7 @@ def record(
     if eqa and vqa:
         raise Refused('--eqa and --vqa are two question files; give one of them.')
     if eqa or vqa:
-        wish = Wish(
+        wish = RecordOptions(
             out,
             seed,
             episodes,

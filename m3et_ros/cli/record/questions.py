@@ -21,7 +21,7 @@ LEAST_FRAMES = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class RecordOptions:
     """What is to be recorded; see `m3et record --help`."""
 
     out: Path
@@ -71,7 +71,7 @@ class _Witnessed:
         return episode_drafts(self._witness.account())
 
 
-def record_eqa(wish: Wish, *, as_json: bool) -> None:
+def record_eqa(wish: RecordOptions, *, as_json: bool) -> None:
     """Record the episodes and write their questions; a signal ends it after the episodes that are whole.
 
     Raises:
@@ -92,7 +92,7 @@ def record_eqa(wish: Wish, *, as_json: bool) -> None:
     write_asked(wish, done, questions, as_json)
 
 
-def record_episodes(wish: Wish, watch: Callable[[Any], Watcher]) -> tuple[list[int], list[Any]]:
+def record_episodes(wish: RecordOptions, watch: Callable[[Any], Watcher]) -> tuple[list[int], list[Any]]:
     """Record the episodes and write their actions; a signal ends it after the episodes that are whole.
 
     Args:
@@ -131,7 +131,7 @@ def record_episodes(wish: Wish, watch: Callable[[Any], Watcher]) -> tuple[list[i
     return done, found
 
 
-def write_asked(wish: Wish, seeds: list[int], questions: list, as_json: bool) -> None:
+def write_asked(wish: RecordOptions, seeds: list[int], questions: list, as_json: bool) -> None:
     """Write the questions beside the bags and say what there is.
 
     Raises:
@@ -143,7 +143,9 @@ def write_asked(wish: Wish, seeds: list[int], questions: list, as_json: bool) ->
     _tell(wish, seeds, questions, as_json)
 
 
-def _record(wish: Wish, seed: int, stopped: Any, watch: Callable[[Any], Watcher]) -> tuple[Watcher, list] | None:
+def _record(
+    wish: RecordOptions, seed: int, stopped: Any, watch: Callable[[Any], Watcher]
+) -> tuple[Watcher, list] | None:
     """Record one episode; its watcher and its actions, or None where a signal came first."""
     from m3et_ros.data.bags.writer import BagWriter
     from m3et_ros.data.kitchen.sim.camera import Camera
@@ -164,7 +166,7 @@ def _record(wish: Wish, seed: int, stopped: Any, watch: Callable[[Any], Watcher]
     return watcher, _segments(wish, seed, episode.labels)
 
 
-def _segments(wish: Wish, seed: int, labels: Any) -> list:
+def _segments(wish: RecordOptions, seed: int, labels: Any) -> list:
     """The actions that were finished; times count from the first frame."""
     from m3et_ros.data.epic.annotations import Segment
 
@@ -186,7 +188,7 @@ def _segments(wish: Wish, seed: int, labels: Any) -> list:
     ]
 
 
-def _tell(wish: Wish, seeds: list[int], questions: list, as_json: bool) -> None:
+def _tell(wish: RecordOptions, seeds: list[int], questions: list, as_json: bool) -> None:
     path, bags, segments = wish.out / QUESTIONS, [str(wish.bag(seed)) for seed in seeds], wish.out / SEGMENTS
     if as_json:
         emit(
@@ -222,7 +224,7 @@ def _tell(wish: Wish, seeds: list[int], questions: list, as_json: bool) -> None:
 #
 # MERGED writes kitchens/20000 ... kitchens/20003 and kitchens/questions.json, in OpenEQA's schema with the second of each frame
 # MERGED as `time`. Questions have the families and the odds of those of a cache.
-def record_vqa(wish: Wish, *, as_json: bool) -> None:
+def record_vqa(wish: RecordOptions, *, as_json: bool) -> None:
     """Record the episodes and write their questions; a signal ends it after the episodes that are whole.
 
     Raises:

@@ -18,7 +18,7 @@ import typer
 
 from m3et_ros.cli.output import Json, Refused, emit, say
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.train.history import Wish, learn_history
+from m3et_ros.cli.train.history import HistoryOptions, learn_history
 from m3et_ros.cli.training_session import asked_to_stop, command_line, teller
 
 TOKENS, CHECKPOINT = 'tokens', 'checkpoint'
@@ -62,7 +62,7 @@ def actions(
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.runtime.open_model import open_checkpoint
     from m3et_ros.training.actions import Act, train_head
-    from m3et_ros.training.loop import Sitting
+    from m3et_ros.training.loop import TrainingSession
 
     given = {name: value for name, value in (('samples', samples), ('batch', batch), ('lr', lr)) if value is not None}
     if epic or history:
@@ -71,7 +71,7 @@ def actions(
                 'Give --epic DIR with --history and without --data: of EPIC-KITCHENS-100 only the labels of '
                 'the past are learnt from.'
             )
-        wish = Wish(epic, out, given, members, held_out, seed, minutes, resume, command_line(context))
+        wish = HistoryOptions(epic, out, given, members, held_out, seed, minutes, resume, command_line(context))
         return learn_history(wish, as_json=as_json)
     try:
         recipe, checkpoint = Act(**given), open_checkpoint(start)
@@ -87,7 +87,7 @@ def actions(
             out,
             recipe=recipe,
             seed=seed,
-            sitting=Sitting(minutes=minutes, resume=resume),
+            sitting=TrainingSession(minutes=minutes, resume=resume),
             tell=teller(),
             stop=stop,
         )
@@ -125,7 +125,7 @@ def _prepare(
             'of the train split.'
         )
     config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(data), shared_A=shared)
-    tokens, episodes = watch_episodes(checkpoint, data, folder, bf16=bf16, watch=track)
+    tokens, episodes = watch_episodes(checkpoint, data, folder, bf16=bf16, progress=track)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = MambaVL(config)

@@ -69,7 +69,7 @@ def train(
     # Waiting threads that spin are worse than one thread as soon as another process works; read when torch is loaded.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.checkpoints.m3et import save_checkpoint
-    from m3et_ros.training.loop import Sitting
+    from m3et_ros.training.loop import TrainingSession
     from m3et_ros.training.m3et import STAGES, run
 
     stage = context.info_name
@@ -103,7 +103,7 @@ def train(
             seed=seed,
             tell=teller(),
             stop=stop,
-            sitting=Sitting(minutes=minutes, workers=workers, bf16=bf16, resume=resume),
+            sitting=TrainingSession(minutes=minutes, workers=workers, bf16=bf16, resume=resume),
         )
     if not main:
         return
@@ -139,12 +139,12 @@ def _start(model: str, start: Path | None, words: Path | None, seed: int) -> Any
 
 def _sources(words: list[str], checkpoint: Any, cache: Path, *, every: int, each: int, seed: int) -> Any:
     """All that is learnt from, as one data set; `each` questions a picture of the kitchen, 0 for none."""
-    from m3et_ros.data.datasets.sources import Opening, open_sources
+    from m3et_ros.data.datasets.sources import SourceOptions, open_sources
 
     if not words:
         raise Refused('There is nothing to learn from; give --data or --bag.')
     config = checkpoint.model.config
-    opening = Opening(
+    opening = SourceOptions(
         checkpoint.labels.classes, config.image_size, cache, metric=config.depth_norm == 'fixed', every=every, seed=seed
     )
     try:

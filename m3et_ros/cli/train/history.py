@@ -18,7 +18,7 @@ CHECKPOINT = 'checkpoint'
 
 
 @dataclass(frozen=True)
-class Wish:
+class HistoryOptions:
     """What was asked for on the command line."""
 
     # Folder of the annotations.
@@ -38,18 +38,18 @@ class Wish:
     command: str
 
 
-def learn_history(wish: Wish, *, as_json: bool) -> None:
+def learn_history(wish: HistoryOptions, *, as_json: bool) -> None:
     """Train and write the checkpoint; says what was done."""
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.checkpoints.history import save_history
     from m3et_ros.data.epic.annotations import find_split, read_segments
     from m3et_ros.data.epic.class_lists import read_classes
     from m3et_ros.data.epic.history import Pasts
-    from m3et_ros.training.history import Anticipate, Course, Unfinished, learn, share_out
-    from m3et_ros.training.loop import Sitting
+    from m3et_ros.training.history import Anticipate, HistoryRecipe, Interrupted, learn, share_out
+    from m3et_ros.training.loop import TrainingSession
 
     try:
-        course = Course(Anticipate(**wish.given), members=wish.members, seed=wish.seed)
+        course = HistoryRecipe(Anticipate(**wish.given), members=wish.members, seed=wish.seed)
     except ValueError as error:
         raise Refused(f'{error}.') from error
     classes = read_classes(wish.epic)
@@ -68,9 +68,9 @@ def learn_history(wish: Wish, *, as_json: bool) -> None:
                 course,
                 tell=_telling(),
                 stop=stop,
-                sitting=Sitting(minutes=wish.minutes, resume=wish.resume),
+                sitting=TrainingSession(minutes=wish.minutes, resume=wish.resume),
             )
-    except Unfinished:
+    except Interrupted:
         say('The run has not ended: the same command with --resume goes on.')
         return
     folder = wish.out / CHECKPOINT

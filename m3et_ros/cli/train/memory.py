@@ -52,7 +52,7 @@ def memory(
     from m3et_ros.data.checkpoints.m3et import save_checkpoint
     from m3et_ros.data.kitchen.cache.recipe import read_recipe
     from m3et_ros.runtime.open_model import open_checkpoint
-    from m3et_ros.training.memory.run import Recipe, Ways, train_memory
+    from m3et_ros.training.memory.run import MemoryRecipe, Ways, train_memory
 
     wrong = [folder for folder in data if read_recipe(folder).split != 'train']
     if wrong:
@@ -62,7 +62,7 @@ def memory(
         )
     checkpoint = open_checkpoint(start)
     try:
-        recipe = _recipe(Recipe(each=questions), frames, episodes, asked, batch)
+        recipe = _recipe(MemoryRecipe(each=questions), frames, episodes, asked, batch)
         with asked_to_stop() as stop:
             head, outcomes = train_memory(
                 checkpoint, data, out, recipe=recipe, seed=seed, ways=Ways(bf16, minutes, track, teller(), stop)

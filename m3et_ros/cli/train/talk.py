@@ -73,7 +73,7 @@ def talk(
     as_json: Json = False,
 ) -> None:
     """Learn to answer in sentences and to describe what is seen."""
-    wish = Wish(
+    wish = TalkOptions(
         variant.value,
         data,
         out,
@@ -94,7 +94,7 @@ def talk(
 
 
 @dataclass(frozen=True)
-class Wish:
+class TalkOptions:
     """What was asked for on the command line."""
 
     variant: str
@@ -121,14 +121,14 @@ class Wish:
     seed: int
 
 
-def _learn(context: typer.Context, wish: Wish, sitting: dict[str, Any], *, half: bool, as_json: bool) -> None:
+def _learn(context: typer.Context, wish: TalkOptions, sitting: dict[str, Any], *, half: bool, as_json: bool) -> None:
     """Train and write the checkpoint; says what was done."""
     # Waiting threads that spin are worse than one thread as soon as another process works.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
     from m3et_ros.runtime.open_model import open_checkpoint
-    from m3et_ros.training.loop import Sitting
-    from m3et_ros.training.talk import Run, Unfinished, talk_tokenizer
+    from m3et_ros.training.loop import TrainingSession
+    from m3et_ros.training.talk import Interrupted, TalkRun, talk_tokenizer
 
     if wish.teacher is not None and (wish.variant != 'matvlm' or not wish.share):
         raise Refused('Only matvlm has a teacher, and only with --share above 0; leave --teacher out.')
@@ -142,23 +142,30 @@ def _learn(context: typer.Context, wish: Wish, sitting: dict[str, Any], *, half:
         raise Refused(f'{error}.') from error
     try:
         with asked_to_stop() as stop:
-            run = Run(
-                course, kitchens, seen, tokenizer, wish.out, tell=_telling(), stop=stop, sitting=Sitting(**sitting)
+            run = TalkRun(
+                course,
+                kitchens,
+                seen,
+                tokenizer,
+                wish.out,
+                tell=_telling(),
+                stop=stop,
+                sitting=TrainingSession(**sitting),
             )
             final, model = run.train(taught.model if taught else None)
-    except Unfinished:
+    except Interrupted:
         say('The run has not ended: the same command with --resume goes on.')
         return
     made = TalkCheckpoint(model, final, tokenizer, checkpoint.model_id, wish.variant)
     _deliver(context, made, run, wish, half=half, as_json=as_json)
 
 
-def _course(wish: Wish, config: Any) -> Any:
+def _course(wish: TalkOptions, config: Any) -> Any:
     """The stages that were asked for."""
-    from m3et_ros.training.talk import Chat, Connect, Course, Distil, Words
+    from m3et_ros.training.talk import Chat, Connect, Distil, TalkRecipe, Words
 
     samples, budget = wish.samples, wish.budget
-    return Course(
+    return TalkRecipe(
         config,
         Words(samples=samples['words'], **budget) if samples['words'] else None,
         Connect(samples=samples['connect'], **budget) if samples['connect'] and wish.variant != 'emma' else None,
@@ -171,7 +178,7 @@ def _course(wish: Wish, config: Any) -> Any:
     )
 
 
-def _config(wish: Wish, checkpoint: Any, tokenizer: Any, taught: Any) -> Any:
+def _config(wish: TalkOptions, checkpoint: Any, tokenizer: Any, taught: Any) -> Any:
     """Sizes of the model, or of its teacher."""
     from m3et_ros.models.vlm.variants import kitchen_config, vision_width
 
@@ -184,7 +191,7 @@ def _config(wish: Wish, checkpoint: Any, tokenizer: Any, taught: Any) -> Any:
     return taught.config
 
 
-def _prepare(wish: Wish, checkpoint: Any, course: Any, *, bf16: bool) -> tuple[Any, Any]:
+def _prepare(wish: TalkOptions, checkpoint: Any, course: Any, *, bf16: bool) -> tuple[Any, Any]:
     """The encoded views and what is said about them."""
     from m3et_ros.data.features import see_views
     from m3et_ros.data.kitchen.cache.dialogues import TalkViews
@@ -204,7 +211,7 @@ def _prepare(wish: Wish, checkpoint: Any, course: Any, *, bf16: bool) -> tuple[A
         every=wish.every,
         grid=(connector.rows, connector.cols),
         bf16=bf16,
-        watch=track,
+        progress=track,
     )
     note('indexing the questions')
     pixels = wish.variant == 'emma' and course.aligned
@@ -223,7 +230,7 @@ def _telling() -> Any:
     return tell
 
 
-def _deliver(context: typer.Context, made: Any, run: Any, wish: Wish, *, half: bool, as_json: bool) -> None:
+def _deliver(context: typer.Context, made: Any, run: Any, wish: TalkOptions, *, half: bool, as_json: bool) -> None:
     """Write the checkpoint, and of matvlm its teacher beside it."""
     import torch
 

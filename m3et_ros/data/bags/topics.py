@@ -13,7 +13,7 @@ ALIGNED = ('align', 'regist', 'to_color', 'to_rgb')
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraTopics:
     """The topics of a camera."""
 
     # Colour images, raw or compressed.
@@ -34,7 +34,7 @@ class _Stream:
     frame: str
 
 
-def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = None) -> Camera:
+def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = None) -> CameraTopics:
     """The camera of a recording, from what the first image of each topic holds.
 
     Args:
@@ -50,14 +50,14 @@ def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = N
     streams, passed = _streams(bag)
     colour = _given(bag, rgb, 'compressed') or _colour(bag, streams, passed)
     if depth is not None:
-        return Camera(colour, _given(bag, depth, 'compressedDepth'))
+        return CameraTopics(colour, _given(bag, depth, 'compressedDepth'))
     seen = [stream for stream in streams if stream.kind == 'depth']
     look = next((stream for stream in streams if stream.topic == colour), None)
     fitting = [stream.topic for stream in seen if look and _aligned(stream, look)]
     if fitting:
-        return Camera(colour, min(fitting, key=lambda topic: (not topic.startswith(DEPTH_TOPIC), topic)))
+        return CameraTopics(colour, min(fitting, key=lambda topic: (not topic.startswith(DEPTH_TOPIC), topic)))
     others = [f'{s.topic} ({s.size[1]}x{s.size[0]} in {s.frame or "no frame"})' for s in seen] + passed
-    return Camera(
+    return CameraTopics(
         colour,
         None,
         f'{bag.path} has no depth on the pixels of {colour}: depth is absent, and colours are '

@@ -25,7 +25,7 @@ from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.history import Asking
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
-from m3et_ros.models.actions.ngram import Line, NGram
+from m3et_ros.models.actions.ngram import NGram, NGramSettings
 
 KIND, FORMAT = 'history', 1
 TASKS = ('verb', 'noun', 'action')
@@ -83,7 +83,7 @@ class Expert:
     # Counts over pairs, classes being their places in the sorted list of pairs.
     counts: NGram
     # Its settings.
-    line: Line
+    line: NGramSettings
     # What it contributes; 0 leaves the members alone.
     share: float
 
@@ -245,7 +245,7 @@ def _rebuilt(folder: Path, stored: dict[str, Any]) -> HistoryCheckpoint:
     settings = dict(stored['expert'])
     share = settings.pop('share')
     expert = Expert(
-        NGram.from_table(_read_counts(folder / COUNTS, stored['sha256']), len(pairs)), Line(**settings), share
+        NGram.from_table(_read_counts(folder / COUNTS, stored['sha256']), len(pairs)), NGramSettings(**settings), share
     )
     people, learnt, held_out = (tuple(map(str, stored[name])) for name in ('participants', 'learnt', 'held_out'))
     return HistoryCheckpoint(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
-from m3et_ros.data.bags.topics import Camera, find_camera
+from m3et_ros.data.bags.topics import CameraTopics, find_camera
 from m3et_ros.data.datasets.base import SampleSet
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.errors import InputError
@@ -155,7 +155,7 @@ def _decode(bag: Path, folder: Path, wish: dict) -> None:
 class _Picked:
     """The frames of a bag that can be learnt from, and a tally of the others."""
 
-    def __init__(self, reader: BagReader, camera: Camera, every: int):
+    def __init__(self, reader: BagReader, camera: CameraTopics, every: int):
         self.damage: InputError | None = None
         self.spoiled: InputError | None = None
         self.spoilt = self.alone = 0
@@ -217,7 +217,7 @@ def _write_contents(folder: Path, contents: dict) -> None:
         ) from error
 
 
-def _read_contents(folder: Path) -> tuple[Camera, list[str], list[Path]]:
+def _read_contents(folder: Path) -> tuple[CameraTopics, list[str], list[Path]]:
     """The camera, what is to be told about the bag, and its shards.
 
     Raises:
@@ -226,7 +226,7 @@ def _read_contents(folder: Path) -> tuple[Camera, list[str], list[Path]]:
     try:
         contents = read_json(folder / CONTENTS)
         shards = [folder / name for name in contents['shards']]
-        return Camera(**contents['camera']), list(contents['told']), shards
+        return CameraTopics(**contents['camera']), list(contents['told']), shards
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             'foreign_cache', f'{folder / CONTENTS} is damaged ({error}); delete {folder} and run it again.'

@@ -1,4 +1,4 @@
-"""Question files and result files in OpenEQA's own schema (papers.md 9.3), read, checked and written.
+"""Question files and result files in OpenEQA's own schema (docs/papers.md 9.3), read, checked and written.
 
 A question file is a JSON list of objects with the texts question, answer, category, question_id and episode_history,
 and here and there extra_answers, a list of further right answers. Two more fields, which other readers pass over, are

@@ -40,7 +40,7 @@ ASKING = ('vqav2',)
 
 
 @dataclass(frozen=True)
-class Opening:
+class SourceOptions:
     """What real data sets need to know of the model and the run.
 
     Raises:
@@ -120,7 +120,11 @@ class Sources(Dataset[Sample]):
 
 
 def open_sources(
-    words: Sequence[str], opening: Opening, *, kitchen: Callable[[list[Path]], Dataset[Sample]], questions: bool = False
+    words: Sequence[str],
+    opening: SourceOptions,
+    *,
+    kitchen: Callable[[list[Path]], Dataset[Sample]],
+    questions: bool = False,
 ) -> Sources:
     """Open what the words name.
 
@@ -169,7 +173,7 @@ def _check(word: str, questions: bool) -> None:
         )
 
 
-def _open(word: str, opening: Opening) -> SampleSet:
+def _open(word: str, opening: SourceOptions) -> SampleSet:
     kind, _, rest = word.partition(':')
     first, *more = rest.split(',')
     drawn = {'noise': opening.noise, 'seed': opening.seed}

@@ -1,6 +1,6 @@
 """VQAv2 (Goyal et al., 2017) as samples: questions and annotations as the official JSON files, COCO's pictures.
 
-Answers carry the soft scores of the official metric (papers.md, section 7.1). Symbols: Q questions.
+Answers carry the soft scores of the official metric (docs/papers.md, section 7.1). Symbols: Q questions.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""EPIC-KITCHENS-100 (Damen et al., IJCV 2022) as read from a folder of the official CSV files (papers.md section 9.1).
+"""EPIC-KITCHENS-100 (Damen et al., IJCV 2022) as read from a folder of the official CSV files (docs/papers.md section 9.1).
 
 Timestamps are the truth: the files count frames at 50, 59.94 or, in some copies, 30 per second. What is odd but can be
 kept (an unknown class, a segment without length, overlaps) is kept and counted in notes; what cannot be placed in time
@@ -19,7 +19,7 @@ from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.errors import InputError
 
 GAP_S = 1.0
-"""Seconds between the end of what may be seen and the start of the action that is anticipated (papers.md 7.7)."""
+"""Seconds between the end of what may be seen and the start of the action that is anticipated (docs/papers.md 7.7)."""
 
 HELD_OUT = 80
 """Training videos that no model learns from, so that models can be compared without the validation split."""

@@ -1,6 +1,6 @@
 """The lists beside the annotations of EPIC-KITCHENS-100: classes, tail classes, unseen participants, videos.
 
-Source: the annotations repository of Damen et al. (IJCV 2022); papers.md sections 7.7 and 9.1. It may not be
+Source: the annotations repository of Damen et al. (IJCV 2022); docs/papers.md sections 7.7 and 9.1. It may not be
 redistributed inside the package, so that everything is read from a folder of the user's.
 """
 

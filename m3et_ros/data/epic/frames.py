@@ -1,4 +1,4 @@
-"""Pictures and features of EPIC-KITCHENS-100 videos: clips that end a second before an action starts (papers.md 7.7).
+"""Pictures and features of EPIC-KITCHENS-100 videos: clips that end a second before an action starts (docs/papers.md 7.7).
 
 Official pictures lie in PXX/rgb_frames/PXX_YY/frame_0000000001.jpg, the first being number 1; features that others
 have computed in one file a video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their

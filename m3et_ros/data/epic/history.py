@@ -1,4 +1,4 @@
-"""Pasts of EPIC-KITCHENS-100 targets as tensors: windows of videos, memories of objects, questions (papers.md 3, 9.2).
+"""Pasts of EPIC-KITCHENS-100 targets as tensors: windows of videos, memories of objects, questions (docs/papers.md 3, 9.2).
 
 Sorted by their end, the segments that are visible to a target are a beginning of its video, so that one causal pass
 over a video serves all its targets. A class that is not in the lists stands as 'unknown', one id too large.
@@ -26,7 +26,7 @@ QUESTIONS = (
     'After the person {verb} the {noun}, which object is used next?',
     'After the person {verb} the {noun}, what is done next?',
 )
-"""About the noun and about the verb (mode 'history' of papers.md 3), from the last visible action."""
+"""About the noun and about the verb (mode 'history' of docs/papers.md 3), from the last visible action."""
 
 FIRST = ('In this kitchen, which object is used first?', 'In this kitchen, what is done first?')
 """Where nothing is visible yet."""
@@ -39,7 +39,7 @@ FIRST_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Window:
+class HistoryWindow:
     """Part of a video: what is scanned, and the targets that are asked for."""
 
     # First and last + 1 of the past actions, places in order of the end.
@@ -128,7 +128,7 @@ class Pasts:
         first, end = self.first[place], self.first[place] + self.count[place]
         return labels[first if most is None else max(first, end - most) : end].tolist()
 
-    def windows(self, length: int = 128, before: int = 48) -> list[Window]:
+    def windows(self, length: int = 128, before: int = 48) -> list[HistoryWindow]:
         """Cut the videos into windows so that each target belongs to one.
 
         Args:
@@ -148,7 +148,7 @@ class Pasts:
                 own = (count > low if low else count >= 0) & (count <= high)
                 if own.any():
                     found.append(
-                        Window(int(first + max(0, low - before)), int(first + high), first + np.flatnonzero(own))
+                        HistoryWindow(int(first + max(0, low - before)), int(first + high), first + np.flatnonzero(own))
                     )
         return found
 
@@ -258,7 +258,7 @@ class HistoryWindows(Dataset):
         pair: (N,) place of each segment's pair among them, as many as there are where it is not one.
     """
 
-    def __init__(self, pasts: Pasts, pairs: Sequence[int], asking: Asking, windows: Iterable[Window]):
+    def __init__(self, pasts: Pasts, pairs: Sequence[int], asking: Asking, windows: Iterable[HistoryWindow]):
         self.pasts, self.asking, self.windows = pasts, asking, list(windows)
         self._pairs, self.pairs = list(pairs), len(pairs)
         self.pair = np.array([self._place(v, n) for v, n in zip(pasts.known_verb.tolist(), pasts.known_noun.tolist())])
@@ -268,7 +268,7 @@ class HistoryWindows(Dataset):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> Window:
+    def __getitem__(self, index: int) -> HistoryWindow:
         """The window itself; its arrays are looked up in collate."""
         return self.windows[index]
 
@@ -277,7 +277,7 @@ class HistoryWindows(Dataset):
         place = bisect.bisect_left(self._pairs, pair := 1000 * verb + noun)
         return place if place < len(self._pairs) and self._pairs[place] == pair else len(self._pairs)
 
-    def collate(self, windows: Sequence[Window]) -> tuple[dict[str, Tensor], list[str]]:
+    def collate(self, windows: Sequence[HistoryWindow]) -> tuple[dict[str, Tensor], list[str]]:
         """Tensors as models.history.HistoryModel wants them, with 'verb' and 'noun' (T,), and the ids of the targets.
 
         'target' (T,) holds the places of the targets; classes that are not in the lists stand as -1 in verb and noun.
@@ -305,7 +305,7 @@ class HistoryWindows(Dataset):
             [pasts.segment(place).narration_id for place in targets.tolist()],
         )
 
-    def _past(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+    def _past(self, windows: Sequence[HistoryWindow]) -> dict[str, np.ndarray]:
         """The past actions of windows, padded to the longest."""
         pasts = self.pasts
         size = len(windows), max(window.stop - window.start for window in windows)

@@ -1,4 +1,4 @@
-"""VQA soft accuracy (VQAv2, TextVQA, VizWiz; papers.md 7.1) and the tally by question family."""
+"""VQA soft accuracy (VQAv2, TextVQA, VizWiz; docs/papers.md 7.1) and the tally by question family."""
 
 import re
 from collections import Counter
@@ -40,7 +40,7 @@ def agreement(matches: int, answers: int = 10) -> float:
 def soft_score(prediction: str, answers: Sequence[str]) -> float:
     """Soft score of one prediction, 0 to 1.
 
-    The prediction takes every step of the normaliser, human answers the punctuation step only (papers.md 7.1).
+    The prediction takes every step of the normaliser, human answers the punctuation step only (docs/papers.md 7.1).
 
     Args:
         prediction: the model's answer.
@@ -85,7 +85,7 @@ def by_group(scores: ArrayLike, groups: Sequence[Hashable]) -> dict[str, Group]:
     return {str(name): Group(int(n), float(mean)) for name, n, mean in zip(names, counts, means)}
 
 
-# MERGED m3et_ros/evaluation/normalise: How answers are made comparable: the normaliser of the VQA protocol (papers.md 7.1).
+# MERGED m3et_ros/evaluation/normalise: How answers are made comparable: the normaliser of the VQA protocol (docs/papers.md 7.1).
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 """What the protocol takes for punctuation besides the full stop; the apostrophe is none."""
 
@@ -150,7 +150,7 @@ def normalise_reference(answer: str) -> str:
     return strip_punctuation(_one_line(answer))
 
 
-# MERGED m3et_ros/evaluation/openeqa: OpenEQA's score from marks that a judge gave (papers.md 7.6); nothing here calls a judge.
+# MERGED m3et_ros/evaluation/openeqa: OpenEQA's score from marks that a judge gave (docs/papers.md 7.6); nothing here calls a judge.
 WORST, BEST = 1.0, 5.0
 """Ends of the judge's scale."""
 
@@ -218,7 +218,7 @@ def unanswered_share(answers: Sequence[str | float | None]) -> float:
     return sum(a is None or isinstance(a, str) and not a.strip() for a in answers) / len(answers)
 
 
-# MERGED m3et_ros/evaluation/text: Free-text answers against references: exact match and token F1 (papers.md 7.6), GQA's rule (7.2).
+# MERGED m3et_ros/evaluation/text: Free-text answers against references: exact match and token F1 (docs/papers.md 7.6), GQA's rule (7.2).
 #
 # MERGED Every score is between 0 and 1. Answers are normalised on both sides unless said otherwise.
 def exact_match(prediction: str, references: str | Sequence[str]) -> float:
@@ -245,7 +245,7 @@ def best_f1(prediction: str, references: str | Sequence[str]) -> float:
 
 
 def gqa_match(prediction: str, reference: str) -> float:
-    """GQA: 1 if equal after lower case and a trailing full stop taken off, else 0 (papers.md 7.2)."""
+    """GQA: 1 if equal after lower case and a trailing full stop taken off, else 0 (docs/papers.md 7.2)."""
     return float(_gqa(prediction) == _gqa(reference))
 
 

@@ -1,4 +1,4 @@
-"""Answers without looking: the lines above which a model shows that it sees (papers.md 9.3).
+"""Answers without looking: the lines above which a model shows that it sees (docs/papers.md 9.3).
 
 Each baseline is learned from training questions and answers alone. Of equally frequent answers the first in the
 alphabet wins, so that a line does not depend on the order of the data.

@@ -1,4 +1,4 @@
-"""The file of the EPIC-KITCHENS-100 challenges, version 0.2, as a dict to be written with json (papers.md 7.7)."""
+"""The file of the EPIC-KITCHENS-100 challenges, version 0.2, as a dict to be written with json (docs/papers.md 7.7)."""
 
 from collections.abc import Sequence
 

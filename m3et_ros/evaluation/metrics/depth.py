@@ -1,4 +1,4 @@
-"""Depth errors in metres inside a mask, from sums that add up over pictures (papers.md 7.8).
+"""Depth errors in metres inside a mask, from sums that add up over pictures (docs/papers.md 7.8).
 
 A row of sums belongs to one picture: pixels, squared error (m^2), absolute error (m), pixels within the ratio. Rows of
 any pictures may be added before the scores are taken, so that every pixel weighs alike.

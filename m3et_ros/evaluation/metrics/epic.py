@@ -1,4 +1,4 @@
-"""EPIC-KITCHENS-100: the action ranking and the official recognition and anticipation scores (papers.md 7.7).
+"""EPIC-KITCHENS-100: the action ranking and the official recognition and anticipation scores (docs/papers.md 7.7).
 
 Symbols: N segments, V verbs, M nouns, K listed actions.
 """

@@ -1,4 +1,4 @@
-"""POPE by its two harnesses, which must never share a column (papers.md 7.4).
+"""POPE by its two harnesses, which must never share a column (docs/papers.md 7.4).
 
 Harness A (ML-Mamba, EMMA) compares P(Yes) with P(No) and reports accuracy; harness B (LLaVA, TinyLLaVA, MaTVLM) reads
 free text and reports F1.

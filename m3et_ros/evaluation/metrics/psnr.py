@@ -1,4 +1,4 @@
-"""PSNR of reconstructed colour (papers.md 2.6).
+"""PSNR of reconstructed colour (docs/papers.md 2.6).
 
 Symbols: B images, C channels, H x W pixels, p patch side, n = (H / p) * (W / p) patches in raster order.
 Colours are in 0..1 throughout. Two figures are reported: over the hidden patches only, and over the whole picture with

@@ -1,4 +1,4 @@
-"""Top-k scores from the rank of the true label (papers.md 7.7).
+"""Top-k scores from the rank of the true label (docs/papers.md 7.7).
 
 Symbols: N samples, C classes, K length of a ranked list. Rank 0 is best; of equal scores the lower id comes first.
 """

@@ -1,4 +1,4 @@
-"""Mean intersection over union and pixel accuracy from confusion matrices that add up (papers.md 7.8).
+"""Mean intersection over union and pixel accuracy from confusion matrices that add up (docs/papers.md 7.8).
 
 A matrix is (K, K) int64 for K classes: rows the truth, columns the prediction, pixels in each cell. Matrices of any
 pictures may be added.

@@ -13,14 +13,14 @@ from m3et_ros.evaluation.report.charts import category_bars, time_histogram
 from m3et_ros.evaluation.report.html import SHOWN, facts, render, write_page
 from m3et_ros.evaluation.tasks.actions import TASKS
 from m3et_ros.evaluation.tasks.actions_in_bags import read_picture
-from m3et_ros.evaluation.tasks.actions_results import KINDS, Findings, Told, way_of
+from m3et_ros.evaluation.tasks.actions_results import KINDS, ActionResults, SegmentResult, way_of
 
 NAMES = {'recognition': 'What is done', 'anticipation': 'What comes next, a second before'}
 MEASURES = {'top1': 'top-1', 'top5': 'top-5', 'mean_top5_recall': 'mean top-5 recall'}
 
 
 def write_action_report(
-    out: Path, document: Mapping[str, Any], found: Findings, times: Mapping[str, Any], done: Sequence[Done]
+    out: Path, document: Mapping[str, Any], found: ActionResults, times: Mapping[str, Any], done: Sequence[Done]
 ) -> Path:
     """Write report.html.
 
@@ -59,7 +59,7 @@ def write_action_report(
     return write_page(out, page)
 
 
-def best_and_worst(rows: Sequence[Told]) -> tuple[list[Told], list[Told]]:
+def best_and_worst(rows: Sequence[SegmentResult]) -> tuple[list[SegmentResult], list[SegmentResult]]:
     """Segments recognised of which the model was surest, and those taken for something else, the surest first; at most
     SHOWN each."""
     asked = sorted((row for row in rows if 'recognition' in row.said), key=_doubt)
@@ -67,11 +67,11 @@ def best_and_worst(rows: Sequence[Told]) -> tuple[list[Told], list[Told]]:
     return right[:SHOWN], [row for row in asked if row.said['recognition'].ranks['action'] > 0][:SHOWN]
 
 
-def _doubt(row: Told) -> tuple[float, str]:
+def _doubt(row: SegmentResult) -> tuple[float, str]:
     return -row.said['recognition'].best[0].score, row.one.segment.narration_id
 
 
-def _shown(told: Told, found: Findings, folder: Path) -> dict[str, Any]:
+def _shown(told: SegmentResult, found: ActionResults, folder: Path) -> dict[str, Any]:
     """A segment as the template takes it."""
     segment, said = told.one.segment, told.said['recognition']
     jpeg = read_picture(folder, found.parts[segment.video], said.place)

@@ -15,12 +15,12 @@ import torch
 
 from m3et_ros import __version__
 from m3et_ros.data.checkpoints.m3et import Checkpoint
-from m3et_ros.data.kitchen.cache.recipe import Recipe
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 
 METRICS, PER_SAMPLE, PICTURES = 'metrics.json', 'per_sample.csv', 'pictures'
 
 
-def made_by(command: str, checkpoint: Checkpoint, recipe: Recipe, **settings: Any) -> dict[str, Any]:
+def made_by(command: str, checkpoint: Checkpoint, recipe: CacheRecipe, **settings: Any) -> dict[str, Any]:
     """Everything an evaluation depends on, no time and no place of output among it.
 
     Args:

@@ -15,7 +15,7 @@ from m3et_ros.evaluation.jobs import PARTS
 from m3et_ros.evaluation.report.charts import category_bars, time_histogram
 from m3et_ros.evaluation.report.thumbnails import Thumbnails, with_pictures
 from m3et_ros.evaluation.tasks.eqa_results import (
-    Run,
+    EqaRun,
     compare,
     read_document,
     read_run,
@@ -33,7 +33,7 @@ SHOWN = 10
 
 def write_report(
     out: Path,
-    run: Run,
+    run: EqaRun,
     rows: Sequence[Scored],
     document: Mapping[str, Any],
     judge_failed: str = '',

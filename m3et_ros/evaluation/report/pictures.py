@@ -9,7 +9,7 @@ import numpy as np
 
 from m3et_ros.data.frame import UNLABELLED
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_COLOURS, CLASSES
-from m3et_ros.evaluation.tasks.vqa import Reply
+from m3et_ros.evaluation.tasks.vqa import Prediction
 
 COLUMNS = {
     'rgb': 'colour',
@@ -68,7 +68,7 @@ def draw_frames(frames: Sequence[tuple[str, Mapping[str, np.ndarray]]], path: Pa
     _save(figure, path)
 
 
-def draw_replies(replies: Sequence[tuple[Reply, np.ndarray]], path: Path, title: str) -> None:
+def draw_replies(replies: Sequence[tuple[Prediction, np.ndarray]], path: Path, title: str) -> None:
     """Write questions with their pictures (H, W, 3) uint8 as PNG, what was said in green or red.
 
     Raises:
@@ -109,14 +109,14 @@ def draw_replies(replies: Sequence[tuple[Reply, np.ndarray]], path: Path, title:
     _save(figure, path)
 
 
-def choose_replies(replies: Sequence[Reply], wanted: int = 16) -> list[Reply]:
+def choose_replies(replies: Sequence[Prediction], wanted: int = 16) -> list[Prediction]:
     """Right and wrong replies, as near to half and half as there are, each from as many families as possible."""
     right, wrong = (_varied([reply for reply in replies if bool(reply.score) is good]) for good in (True, False))
     half = min(len(wrong), max(wanted // 2, wanted - len(right)))
     return right[: wanted - half] + wrong[:half]
 
 
-def _varied(replies: Sequence[Reply]) -> list[Reply]:
+def _varied(replies: Sequence[Prediction]) -> list[Prediction]:
     """The first reply of each family, then the second of each, and so on."""
     met: dict[str, int] = {}
     turns = []

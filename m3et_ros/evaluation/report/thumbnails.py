@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from m3et_ros.evaluation.tasks.eqa_results import Run
+from m3et_ros.evaluation.tasks.eqa_results import EqaRun
 
 QUALITY = 85
 
@@ -20,7 +20,7 @@ class Thumbnails:
         folders: where its pictures may lie; the first that has one counts.
     """
 
-    def __init__(self, run: Run, folders: Sequence[Path]):
+    def __init__(self, run: EqaRun, folders: Sequence[Path]):
         self._folders = tuple(folders)
         self._sheets = {done.part['bag']: done.part['sheet'] for done in run.done if 'sheet' in done.part}
         self._places = {

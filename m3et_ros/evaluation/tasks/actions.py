@@ -1,4 +1,4 @@
-"""What an action head says of episodes, cached or recorded: the action under way, and the one to come (papers.md 7.7).
+"""What an action head says of episodes, cached or recorded: the action under way, and the one to come (docs/papers.md 7.7).
 
 Every episode is one stream, read where it is asked: for recognition at the last frame of an action, for anticipation at
 the last frame that lies at least a second before it. Nothing is cut around the actions, as on a robot.
@@ -30,8 +30,9 @@ from m3et_ros.data.action_questions import (
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.cache.episodes import GAP_S, EpisodeFrames
 from m3et_ros.data.kitchen.questions.splits import HELD_OUT
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.evaluation.batches import Watch, measured, told, unwatched
+from m3et_ros.evaluation.batches import measured, told
 from m3et_ros.evaluation.metrics.epic import BEST, action_id, rank_actions
 from m3et_ros.evaluation.metrics.intervals import bootstrap, mean_rows, ratio
 from m3et_ros.evaluation.metrics.ranking import label_ranks, listed_ranks
@@ -109,11 +110,11 @@ class Examiner:
         tokenizer: Tokenizer,
         labels: Labels,
         length: int,
-        watch: Watch = unwatched,
+        progress: Progress = no_progress,
     ):
         self.head, self.tokens, self.episodes, self.labels = head, tokens, episodes, labels
         self.tokenizer, self.length = tokenizer, length
-        self.seen = [self._follow(episode) for episode in watch(episodes, len(episodes), 'episodes seen', 'episode')]
+        self.seen = [self._follow(episode) for episode in progress(episodes, len(episodes), 'episodes seen', 'episode')]
 
     def _follow(self, episode: EpisodeFrames) -> torch.Tensor:
         with measured(self.head) as device:

@@ -27,11 +27,11 @@ from m3et_ros.data.epic.labels import Labelled, Unknown, labelled
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, Labels
 from m3et_ros.data.kitchen.cache.episodes import Action, EpisodeFrames
-from m3et_ros.evaluation.jobs import Done, Job, Worker
-from m3et_ros.evaluation.tasks.eqa import STRIP_HEIGHT, Look, small, topics_of
+from m3et_ros.evaluation.jobs import Done, Job, JobRunner
+from m3et_ros.evaluation.tasks.eqa import STRIP_HEIGHT, BagPass, small, topics_of
 from m3et_ros.runtime.action_stream import broken
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.frame_rate import Pace
+from m3et_ros.runtime.frame_rate import FrameRate
 
 TOKENS, PICTURES = 'tokens.npy', 'jpegs'
 """What files of a bag end with: tokens (n, frame_width) float16, as heads learn from; small JPEGs one after another."""
@@ -79,7 +79,7 @@ class Chosen:
     """
 
     def __init__(self, rate_hz: float):
-        self.pace, self.stamps, self.breaks, self.late = Pace(rate_hz), [], [], 0
+        self.pace, self.stamps, self.breaks, self.late = FrameRate(rate_hz), [], [], 0
         self._newest: int | None = None
 
     def __call__(self, frame: Frame) -> bool:
@@ -117,7 +117,7 @@ def watch_bag(engine: Engine, task: ActionTask, bag: Path) -> tuple[dict[str, An
     tokens, pictures, encode_ms = [], [], []
     with BagReader(bag) as reader:
         camera = topics_of(reader, task)
-        look = Look(reader, camera, 1)
+        look = BagPass(reader, camera, 1)
         for frame in look:
             if not chosen(frame):
                 continue
@@ -188,7 +188,7 @@ def episode_of(part: dict[str, Any], own: Sequence[Labelled], first: int) -> Epi
 # MERGED m3et_ros/evaluation/runs/action_jobs: Which segments are about which bag, and the processes that watch the bags (evaluation.runs.eqa_jobs).
 #
 # MERGED     asked = match_segments(bags, read_files(paths), labels)
-# MERGED     done = run_jobs(ActionWorker(model, device, ActionTask(), out / PARTS), asked.jobs, workers, model, device, watch)
+# MERGED     done = run_jobs(ActionWorker(model, device, ActionTask(), out / PARTS), asked.jobs, workers, model, device, progress)
 #
 # MERGED A part depends on its bag and the model, not on the segments: with other labels nothing is looked at again.
 NAMED = 8
@@ -196,7 +196,7 @@ NAMED = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class BagActions:
     """Bags and what is done in them."""
 
     # Bags with segments of which the model knows verb and noun, by name in order.
@@ -235,7 +235,7 @@ def read_files(paths: Sequence[Path]) -> list[Annotations]:
     return files
 
 
-def match_segments(bags: Sequence[Path], files: Sequence[Annotations], labels: Labels) -> Asked:
+def match_segments(bags: Sequence[Path], files: Sequence[Annotations], labels: Labels) -> BagActions:
     """Which segments are about which bag: video_id is its name (data.openeqa.episode_name).
 
     Raises:
@@ -277,7 +277,7 @@ def match_segments(bags: Sequence[Path], files: Sequence[Annotations], labels: L
         if unknown.segments
         else []
     )
-    return Asked(
+    return BagActions(
         jobs,
         segments,
         unknown,
@@ -312,7 +312,7 @@ def _listed(words: Iterable[str]) -> str:
     return ', '.join(found[:NAMED]) + (' ...' if len(found) > NAMED else '')
 
 
-class ActionWorker(Worker):
+class ActionWorker(JobRunner):
     """Watches bags with one model that has an action head; see Worker.
 
     Raises:
@@ -331,7 +331,7 @@ class ActionWorker(Worker):
         self.task = replace(task, rate_hz=head.config.rate_hz or 0.0)
 
     def do(self, job: Job) -> Done:
-        """Watch a bag, or find what was made of it before; a part without its tokens is none."""
+        """Progress a bag, or find what was made of it before; a part without its tokens is none."""
         part = self.folder / f'{job.name}.json'
         if part.is_file() and not (self.folder / f'{job.name}.{TOKENS}').is_file():
             part.unlink()

@@ -20,7 +20,8 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.epic.labels import Labelled
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
-from m3et_ros.evaluation.batches import Watch, rounded, unwatched
+from m3et_ros.data.progress import Progress, no_progress
+from m3et_ros.evaluation.batches import rounded
 from m3et_ros.evaluation.jobs import Done
 from m3et_ros.evaluation.report.files import write_metrics, write_samples
 from m3et_ros.evaluation.tasks.actions import (
@@ -34,8 +35,8 @@ from m3et_ros.evaluation.tasks.actions import (
     top1,
     truth,
 )
-from m3et_ros.evaluation.tasks.actions_in_bags import Asked, episode_of, read_tokens
-from m3et_ros.evaluation.tasks.eqa_results import OF_A_BAG, TIMES, Run, times_of
+from m3et_ros.evaluation.tasks.actions_in_bags import BagActions, episode_of, read_tokens
+from m3et_ros.evaluation.tasks.eqa_results import OF_A_BAG, TIMES, EqaRun, times_of
 from m3et_ros.runtime.action_stream import ranked_actions
 from m3et_ros.runtime.results import Ranked
 
@@ -46,7 +47,7 @@ KINDS = ('verb', 'noun', 'action')
 
 
 @dataclass(frozen=True)
-class Said:
+class SegmentPrediction:
     """What was said of one segment in one task, asked as the robot asks (way_of)."""
 
     # Frame of the part at which was asked, and its time in seconds since the first frame of the bag.
@@ -59,11 +60,11 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Told:
+class SegmentResult:
     """One segment, and what was said of it: by task, nothing where it could not be asked for."""
 
     one: Labelled
-    said: dict[str, Said]
+    said: dict[str, SegmentPrediction]
 
 
 def way_of(task: str, head: Any) -> str:
@@ -71,7 +72,7 @@ def way_of(task: str, head: Any) -> str:
     return 'chain' if task == 'recognition' or head.follows is None else 'follow'
 
 
-class Findings:
+class ActionResults:
     """Everything that was found about bags that could be watched.
 
     Args:
@@ -94,11 +95,11 @@ class Findings:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        asked: Asked,
+        asked: BagActions,
         done: Sequence[Done],
         folder: Path,
         training: References | None = None,
-        watch: Watch = unwatched,
+        progress: Progress = no_progress,
     ):
         self.labels, self.head = checkpoint.labels, checkpoint.heads['mambavl'].eval()
         self.parts = {one.part['bag']: one.part for one in done if 'failed' not in one.part}
@@ -116,7 +117,7 @@ class Findings:
             checkpoint.tokenizer,
             self.labels,
             checkpoint.model.config.text_length,
-            watch=watch,
+            progress=progress,
         )
         try:
             scores = examine(examiner)
@@ -131,13 +132,13 @@ class Findings:
         for task in TASKS:
             said[task], verbs[task] = self._said(examiner, task)
         self.told = [
-            Told(one, {task: said[task][bag, number] for task in TASKS if (bag, number) in said[task]})
+            SegmentResult(one, {task: said[task][bag, number] for task in TASKS if (bag, number) in said[task]})
             for bag in self.parts
             for number, one in enumerate(asked.segments[bag])
         ]
         self.metrics = scores | {'by_verb': verbs, **_summary(asked, done)}
 
-    def _said(self, examiner: Examiner, task: str) -> tuple[dict[tuple[str, int], Said], dict[str, dict]]:
+    def _said(self, examiner: Examiner, task: str) -> tuple[dict[tuple[str, int], SegmentPrediction], dict[str, dict]]:
         """What is said of each segment that can be asked for, by bag and number; and scores by true verb."""
         asked, _ = targets(examiner.episodes, task)
         if not asked:
@@ -152,7 +153,7 @@ class Findings:
         for i, (target, bag) in enumerate(zip(asked, bags)):
             episode: EpisodeFrames = examiner.episodes[target.episode]
             best = ranked_actions(verbs[i], nouns[i], self.labels, LISTED, busy[i]).actions
-            said[bag, target.number] = Said(
+            said[bag, target.number] = SegmentPrediction(
                 target.place, float(episode.stamps[target.place]), {kind: int(found[kind][i]) for kind in KINDS}, best
             )
         return said, self._by_verb(pairs, bags, found)
@@ -175,7 +176,7 @@ class Findings:
         """Rows of per_sample.csv."""
         return [self._row(told) for told in self.told]
 
-    def _row(self, told: Told) -> dict[str, Any]:
+    def _row(self, told: SegmentResult) -> dict[str, Any]:
         segment = told.one.segment
         row: dict[str, Any] = {
             'bag': segment.video,
@@ -196,7 +197,7 @@ class Findings:
         return row
 
 
-def _summary(asked: Asked, done: Sequence[Done]) -> dict[str, Any]:
+def _summary(asked: BagActions, done: Sequence[Done]) -> dict[str, Any]:
     """What was measured on."""
     bags = {
         one.part['bag']: {name: one.part[name] for name in OF_A_BAG if name in one.part}
@@ -222,13 +223,13 @@ def files_digest(paths: Sequence[Path]) -> list[dict[str, str]]:
     return [{'name': path.name, 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths]
 
 
-def write_run(out: Path, document: Mapping[str, Any], found: Findings, done: Sequence[Done]) -> dict[str, Any]:
+def write_run(out: Path, document: Mapping[str, Any], found: ActionResults, done: Sequence[Done]) -> dict[str, Any]:
     """Write everything but the report and the parts; returns what times.json holds.
 
     Raises:
         InputError: 'out_unwritable'.
     """
-    times = times_of(Run({}, (), tuple(done)))
+    times = times_of(EqaRun({}, (), tuple(done)))
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_samples(out, found.sample_rows())

@@ -1,4 +1,4 @@
-"""Next-action anticipation on EPIC-KITCHENS-100 from past labels, by the official metrics (papers.md 7.7, 9).
+"""Next-action anticipation on EPIC-KITCHENS-100 from past labels, by the official metrics (docs/papers.md 7.7, 9).
 
 The past is given as labels by people ('oracle'); no picture is looked at. Every document says so, because scores of
 models that see videos instead are of another kind.
@@ -16,7 +16,8 @@ from m3et_ros.data.epic.annotations import Annotations, histories
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.batches import Watch, rounded, unwatched
+from m3et_ros.data.progress import Progress, no_progress
+from m3et_ros.evaluation.batches import rounded
 from m3et_ros.evaluation.metrics.challenge import ACTIONS, NOUNS, VERBS, Supervision, submission
 from m3et_ros.evaluation.metrics.epic import TASKS, action_id, subsets
 from m3et_ros.evaluation.metrics.intervals import bootstrap
@@ -40,7 +41,7 @@ def anticipate(
     classes: Classes,
     *,
     device: str = 'cpu',
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> Forecast:
     """Forecast every segment of a file from what ended before.
 
@@ -58,7 +59,7 @@ def anticipate(
     pasts = Pasts(annotations, checkpoint.classes, slots=(config.slots, config.verb_slots), gap_s=checkpoint.gap_s)
     asking = Asking(checkpoint.classes, checkpoint.words)
     data = HistoryWindows(pasts, sorted(checkpoint.pairs), asking, pasts.windows())
-    return forecast(checkpoint, data, device=device, watch=watch)
+    return forecast(checkpoint, data, device=device, progress=progress)
 
 
 def labels_of(annotations: Annotations) -> dict[str, np.ndarray]:

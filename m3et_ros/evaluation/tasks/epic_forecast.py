@@ -1,4 +1,4 @@
-"""What models of past actions expect next: probabilities, and scores corrected for mean top-5 recall (papers.md 9.2).
+"""What models of past actions expect next: probabilities, and scores corrected for mean top-5 recall (docs/papers.md 9.2).
 
 Top-1 accuracy wants the likeliest class; class-mean recall wants rare classes named when they are likelier than usual.
 So there are two rankings of the same probabilities, 'plain' and 'corrected', and every table says which.
@@ -21,11 +21,12 @@ from torch import Tensor
 
 from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.data.epic.history import HistoryWindows
-from m3et_ros.evaluation.batches import Watch, measured, unwatched
+from m3et_ros.data.progress import Progress, no_progress
+from m3et_ros.evaluation.batches import measured
 from m3et_ros.evaluation.metrics.epic import BEST
 from m3et_ros.evaluation.metrics.ranking import label_ranks, mean_topk_recall, topk_accuracy
 from m3et_ros.models.actions.history import HistoryModel
-from m3et_ros.models.actions.ngram import MEMORY, Line, NGram
+from m3et_ros.models.actions.ngram import MEMORY, NGram, NGramSettings
 
 PLAIN, CORRECTED = 'plain', 'corrected'
 TOGETHER = 4
@@ -81,7 +82,7 @@ class Panel:
         """
         verbs, actions = [], []
         for member in self.members:
-            seen = member.see(batch)
+            seen = member.context(batch)
             actions.append(member.actions(seen).float())
             verbs.append(member.verbs(seen).float().log_softmax(-1))
         action = _mean(actions)
@@ -109,7 +110,7 @@ def forecast(
     *,
     device: str = 'cpu',
     best: int = BEST,
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> Forecast:
     """Anticipate every target.
 
@@ -118,7 +119,7 @@ def forecast(
         data: windows that hold each segment of a file as a target once.
         device: for the models, which are left there.
         best: K, or the number of pairs where there are fewer.
-        watch: is told how far along it is.
+        progress: is told how far along it is.
 
     Raises:
         ValueError: a target is missing or asked for twice.
@@ -130,7 +131,7 @@ def forecast(
     actions = {kind: (np.empty((size, best), np.int64), np.empty((size, best), np.float32)) for kind in penalties}
     asked = np.zeros(size, int)
     panel = Panel(checkpoint.members, checkpoint.expert, sorted(checkpoint.pairs))
-    for places, batch in _batches(checkpoint.members, data, device, watch):
+    for places, batch in _batches(checkpoint.members, data, device, progress):
         rows = data.pasts.order[places]
         asked[rows] += 1
         verbs, nouns, joint = panel.answers(batch, data)
@@ -146,16 +147,16 @@ def forecast(
     return Forecast(verb, noun, actions)
 
 
-def choose_share(panel: Panel, data: HistoryWindows, *, device: str = 'cpu', watch: Watch = unwatched) -> float:
+def choose_share(panel: Panel, data: HistoryWindows, *, device: str = 'cpu', progress: Progress = no_progress) -> float:
     """The share of the n-gram with the best top-1 accuracy of actions.
 
     Args:
         panel: models and n-gram, whose own share does not count.
         data: windows of videos that neither has learnt from.
-        device, watch: as in forecast.
+        device, progress: as in forecast.
     """
     hits, models = dict.fromkeys(SHARES, 0), Panel(panel.members)
-    for places, batch in _batches(panel.members, data, device, watch):
+    for places, batch in _batches(panel.members, data, device, progress):
         truth = batch['noun'] * panel.members[0].config.verbs + batch['verb']
         truth[(batch['noun'] < 0) | (batch['verb'] < 0)] = -1
         action, guesses = models.answers(batch, data)[2], panel.guesses(places.tolist(), data)
@@ -171,7 +172,7 @@ def choose(
     counts: Mapping[str, np.ndarray],
     *,
     device: str = 'cpu',
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> dict[str, Correction]:
     """The corrections with the best mean top-5 recall on videos that the models have not learnt from.
 
@@ -179,7 +180,7 @@ def choose(
         panel: models and n-gram.
         data: windows of those videos.
         counts: by task, as HistoryCheckpoint.counts.
-        device, watch: as in forecast.
+        device, progress: as in forecast.
 
     Raises:
         ValueError: there is no target whose class is known.
@@ -187,7 +188,7 @@ def choose(
     tried = [Correction(tau, floor) for tau in TAUS for floor in (FLOORS if tau else FLOORS[:1])]
     ranks: dict[tuple[str, Correction], list[np.ndarray]] = {(t, c): [] for t in TASKS for c in tried}
     labels: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
-    for _, batch in _batches(panel.members, data, device, watch):
+    for _, batch in _batches(panel.members, data, device, progress):
         known = (batch['verb'] >= 0) & (batch['noun'] >= 0)
         verb, noun = batch['verb'][known], batch['noun'][known]
         truth = {'verb': verb, 'noun': noun, 'action': noun * counts['action'].shape[1] + verb}
@@ -210,14 +211,14 @@ def on_device(batch: Mapping[str, Any], device: str | torch.device) -> dict[str,
 
 
 def _batches(
-    members: Sequence[HistoryModel], data: HistoryWindows, device: str, watch: Watch
+    members: Sequence[HistoryModel], data: HistoryWindows, device: str, progress: Progress
 ) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
     """Places of targets and their batch, members in evaluation mode on the device."""
     starts: Iterable[int] = range(0, len(data), TOGETHER)
     with ExitStack() as stack:
         for member in members:
             stack.enter_context(measured(member.to(device)))
-        for start in watch(starts, -(-len(data) // TOGETHER), 'anticipating', 'batch'):
+        for start in progress(starts, -(-len(data) // TOGETHER), 'anticipating', 'batch'):
             batch, _ = data.collate([data[i] for i in range(start, min(start + TOGETHER, len(data)))])
             yield batch['target'].numpy(), on_device(batch, device)
 
@@ -261,7 +262,9 @@ CHUNK = 1024
 """Histories scored at a time."""
 
 
-def ngram_ranks(model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndarray, line: Line | None) -> np.ndarray:
+def ngram_ranks(
+    model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndarray, line: NGramSettings | None
+) -> np.ndarray:
     """Rank the true labels among the scores of an n-gram model.
 
     Args:
@@ -280,7 +283,9 @@ def ngram_ranks(model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndar
     return np.concatenate(parts)
 
 
-def tune(model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndarray, kind: str, *, rounds: int = 2) -> Line:
+def tune(
+    model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndarray, kind: str, *, rounds: int = 2
+) -> NGramSettings:
     """Choose the settings of trigram and cache on targets that the counts have not seen, one field after another.
 
     Args:
@@ -295,11 +300,11 @@ def tune(model: NGram, contexts: Sequence[Sequence[int]], labels: np.ndarray, ki
     if kind not in (TOP1, RECALL):
         raise ValueError(f'kind is {kind!r}; give {TOP1} or {RECALL}')
 
-    def worth(line: Line) -> float:
+    def worth(line: NGramSettings) -> float:
         ranks = ngram_ranks(model, contexts, labels, line)
         return topk_accuracy(ranks, 1) if kind == TOP1 else mean_topk_recall(ranks, labels)
 
-    line, best = Line(cache=0.1, tau=0.4 * (kind == RECALL)), -1.0
+    line, best = NGramSettings(cache=0.1, tau=0.4 * (kind == RECALL)), -1.0
     for _ in range(rounds):
         for field, values in candidates(kind):
             for value in values:

@@ -18,7 +18,7 @@ import torch
 
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import COMPRESSED_IMAGE, IMAGE, SUFFIXES, BagReader
-from m3et_ros.data.bags.topics import Camera, find_camera
+from m3et_ros.data.bags.topics import CameraTopics, find_camera
 from m3et_ros.data.datasets.openeqa import EqaQuestion, episode_name
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -105,7 +105,7 @@ def bag_files(bag: Path) -> dict[str, str]:
     return digests
 
 
-def topics_of(reader: BagReader, task: EqaTask) -> Camera:
+def topics_of(reader: BagReader, task: EqaTask) -> CameraTopics:
     """The topics that are read.
 
     Raises:
@@ -128,10 +128,10 @@ def topics_of(reader: BagReader, task: EqaTask) -> Camera:
             f'{reader.path} has no colour images on {prefix}/{RGB} or {prefix}/{RGB}/'
             f'compressed; it has {has or "no topics"}: give --camera, or --remap one of them',
         )
-    return Camera(rgb, depth)
+    return CameraTopics(rgb, depth)
 
 
-class Look:
+class BagPass:
     """The frames of a bag one after the other, and what is to be told about them.
 
     Args:
@@ -147,7 +147,7 @@ class Look:
         troubles: sentences; whole only after the last frame.
     """
 
-    def __init__(self, reader: BagReader, camera: Camera, every: int):
+    def __init__(self, reader: BagReader, camera: CameraTopics, every: int):
         self.frames = self.spoilt = self.back = self.alone = 0
         self.stamps: tuple[int, int] = (0, 0)
         self.newest_ns = 0
@@ -206,7 +206,7 @@ class Look:
                 self.strip, self._stride = self.strip[::2], 2 * self._stride
         self.frames += 1
 
-    def part(self, bag: Path, camera: Camera, answers: list[dict]) -> dict[str, Any]:
+    def part(self, bag: Path, camera: CameraTopics, answers: list[dict]) -> dict[str, Any]:
         """What was watched and answered, ready for JSON."""
         first, last = self.stamps
         return {
@@ -222,7 +222,7 @@ class Look:
             'answers': answers,
         }
 
-    def refuse_nothing(self, bag: Path, camera: Camera) -> None:
+    def refuse_nothing(self, bag: Path, camera: CameraTopics) -> None:
         """Raise InputError 'bag_format' where no frame has come."""
         if not self.frames:
             raise InputError(
@@ -238,7 +238,7 @@ def small(rgb: np.ndarray, width: int, height: int = STRIP_HEIGHT) -> np.ndarray
 
 
 def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQuestion]) -> tuple[dict, dict, Any]:
-    """Watch a bag and answer its questions.
+    """Progress a bag and answer its questions.
 
     Args:
         engine: the model; threads are the caller's affair.
@@ -259,15 +259,15 @@ def examine(engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQue
     encode_ms: list[float] = []
     with BagReader(bag) as reader:
         camera = topics_of(reader, task)
-        look, newest = Look(reader, camera, task.every), None
+        look, newest = BagPass(reader, camera, task.every), None
         for frame in look:
             # What the memory would not take in need not be looked at.
             if task.scope == 'episode' and (not session.remembers or engine.memory.due(frame.stamp_ns)):
-                encode_ms.append(1e3 * session.see(frame).latency_s)
+                encode_ms.append(1e3 * session.observe(frame).latency_s)
             newest = frame
     look.refuse_nothing(bag, camera)
     if task.scope == 'frame':
-        encode_ms.append(1e3 * session.see(newest).latency_s)
+        encode_ms.append(1e3 * session.observe(newest).latency_s)
     answers, answer_ms = _answers(engine, session, task, questions)
     times = {'encode_ms': encode_ms, 'answer_ms': answer_ms, 'wall_s': time.perf_counter() - start}
     strip = np.concatenate(look.strip[:: max(1, len(look.strip) // STRIP)][:STRIP], 1)
@@ -335,7 +335,7 @@ def _guess(engine: Engine, text: str, *, write: bool) -> dict[str, Any]:
     checkpoint, model = engine.checkpoint, engine.checkpoint.model
     with torch.inference_mode():
         ids, mask = checkpoint.tokenizer.encode([text], engine.config.text_length)
-        encoded = model.listen(None, ids.to(engine.device), mask.to(engine.device))
+        encoded = model.add_text(None, ids.to(engine.device), mask.to(engine.device))
         if write:
             tokenizer = checkpoint.tokenizer
             steps = list(model.generate(encoded, bos=tokenizer.cls, eos=tokenizer.sep, max_tokens=WORDS))

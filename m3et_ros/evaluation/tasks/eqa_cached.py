@@ -15,10 +15,10 @@ from torch import Tensor
 
 from m3et_ros.data.class_names import Reading
 from m3et_ros.data.datasets.openeqa import CATEGORIES, EqaQuestion
-from m3et_ros.data.features import Watched, diaries
+from m3et_ros.data.features import EncodedEpisodes, diaries
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
 from m3et_ros.data.kitchen.questions.episode import worded
-from m3et_ros.models.episode.action_log import Diary, kept_diaries
+from m3et_ros.models.episode.action_log import ActionLog, kept_diaries
 from m3et_ros.models.episode.model import EpisodeHead
 
 
@@ -48,7 +48,7 @@ def asked_questions(episodes: Sequence[EpisodeFrames]) -> list[list[list[EqaQues
 @torch.inference_mode()
 def memory_answers(
     head: EpisodeHead,
-    watched: Watched,
+    watched: EncodedEpisodes,
     questions: Sequence[Sequence[Sequence[EqaQuestion]]],
     reading: Reading,
     *,
@@ -76,14 +76,14 @@ def memory_answers(
     return found
 
 
-def _all(head: EpisodeHead, watched: Watched, episode: EpisodeFrames) -> tuple[Tensor, Tensor, Diary]:
+def _all(head: EpisodeHead, watched: EncodedEpisodes, episode: EpisodeFrames) -> tuple[Tensor, Tensor, ActionLog]:
     """Slots (M, C, 2 s), newest percepts (M, C, P) and diaries at the moments of an episode."""
     percepts = torch.from_numpy(watched.percepts[watched.frames(episode)]).float()
     frames = [moment.frame for moment in episode.moments]
     return head.keep(percepts[None])[0][0, frames], percepts[frames], diaries(head, watched, episode)
 
 
-def _last(head: EpisodeHead, watched: Watched, episode: EpisodeFrames) -> tuple[Tensor, Tensor, Diary]:
+def _last(head: EpisodeHead, watched: EncodedEpisodes, episode: EpisodeFrames) -> tuple[Tensor, Tensor, ActionLog]:
     """As _all, of the newest frame alone."""
     numbers = [episode.first + moment.frame for moment in episode.moments]
     percepts, tokens = (torch.from_numpy(part[numbers]).float()[:, None] for part in (watched.percepts, watched.tokens))
@@ -93,7 +93,7 @@ def _last(head: EpisodeHead, watched: Watched, episode: EpisodeFrames) -> tuple[
 
 
 def _answered(
-    head: EpisodeHead, slots: Tensor, newest: Tensor, diary: Diary, asked: Sequence[EqaQuestion], reading: Reading
+    head: EpisodeHead, slots: Tensor, newest: Tensor, diary: ActionLog, asked: Sequence[EqaQuestion], reading: Reading
 ) -> list[Given]:
     """The answers at one moment."""
     words = (part[None] for part in reading([one.question for one in asked]))

@@ -38,7 +38,7 @@ OF_A_BAG = (
 
 
 @dataclass(frozen=True)
-class Run:
+class EqaRun:
     """A run that is finished."""
 
     # What it depends on: command, settings, model, environment, questions.
@@ -64,7 +64,7 @@ def questions_digest(questions: Iterable[EqaQuestion]) -> str:
     return digest.hexdigest()
 
 
-def given_answers(path: Path, questions: Sequence[EqaQuestion], command: str) -> Run:
+def given_answers(path: Path, questions: Sequence[EqaQuestion], command: str) -> EqaRun:
     """A run out of a result file, whoever answered: no bags, no times.
 
     Args:
@@ -90,7 +90,7 @@ def given_answers(path: Path, questions: Sequence[EqaQuestion], command: str) ->
         'environment': {'m3et_ros': __version__},
         'model': {'id': path.stem, 'trained': True, 'weights_sha256': None},
     }
-    return Run(made_by, tuple(questions), (_told(path.name, said),))
+    return EqaRun(made_by, tuple(questions), (_told(path.name, said),))
 
 
 def _told(name: str, said: Mapping[str, str | None]) -> Done:
@@ -98,7 +98,7 @@ def _told(name: str, said: Mapping[str, str | None]) -> Done:
     return Done({'bag': name, 'answers': [{'question_id': key, 'answer': said[key]} for key in sorted(said)]}, {})
 
 
-def scored_answers(run: Run, marks: Mapping[str, float | None] | None = None) -> list[Scored]:
+def scored_answers(run: EqaRun, marks: Mapping[str, float | None] | None = None) -> list[Scored]:
     """Every question of a run with its answer and scores, in the order of the questions."""
     said = {answer['question_id']: answer['answer'] for done in run.done for answer in done.part['answers']}
     return [
@@ -108,7 +108,7 @@ def scored_answers(run: Run, marks: Mapping[str, float | None] | None = None) ->
 
 
 def document(
-    run: Run, rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), judge: Mapping[str, Any] | None = None
+    run: EqaRun, rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), judge: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
@@ -141,7 +141,7 @@ def document(
     }
 
 
-def sample_rows(run: Run, rows: Sequence[Scored]) -> list[dict[str, Any]]:
+def sample_rows(run: EqaRun, rows: Sequence[Scored]) -> list[dict[str, Any]]:
     """Rows of per_sample.csv."""
     more = {answer['question_id']: answer for done in run.done for answer in done.part['answers']}
     table = []
@@ -167,7 +167,7 @@ def sample_rows(run: Run, rows: Sequence[Scored]) -> list[dict[str, Any]]:
     return table
 
 
-def times_of(run: Run) -> dict[str, Any]:
+def times_of(run: EqaRun) -> dict[str, Any]:
     """What clocks have measured, over all bags: milliseconds, and recorded seconds per second of one process."""
     times = [done.times for done in run.done if done.times]
     found: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def times_of(run: Run) -> dict[str, Any]:
     }
 
 
-def write_run(out: Path, run: Run, rows: Sequence[Scored], found: Mapping[str, Any]) -> None:
+def write_run(out: Path, run: EqaRun, rows: Sequence[Scored], found: Mapping[str, Any]) -> None:
     """Write everything but the report and the parts.
 
     Raises:
@@ -220,7 +220,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     return found
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> EqaRun:
     """A finished run, from its folder.
 
     Raises:
@@ -240,7 +240,7 @@ def read_run(folder: Path) -> Run:
             'eqa_run', f'{folder / PARTS} lacks {", ".join(missing)}; run its command again: {made_by.get("command")}'
         )
     parts = tuple(done[name] for name in sorted(metrics['bags'])) or (_told(RESULTS, read_results(folder / RESULTS)),)
-    return Run(
+    return EqaRun(
         made_by,
         tuple(read_questions(folder / QUESTIONS)),
         parts,
@@ -249,7 +249,7 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def merge_runs(folders: Sequence[Path]) -> Run:
+def merge_runs(folders: Sequence[Path]) -> EqaRun:
     """Runs of other bags with the same model and settings, as if they had been one.
 
     Raises:
@@ -278,7 +278,7 @@ def merge_runs(folders: Sequence[Path]) -> Run:
         raise InputError(
             'eqa_merge', f'a question_id stands in two of {", ".join(map(str, folders))}; give each question its own'
         )
-    return Run(
+    return EqaRun(
         _merged_origin(runs),
         tuple(questions[name] for name in sorted(questions)),
         tuple(sorted((one for run in runs for one in run.done), key=lambda one: one.part['bag'])),
@@ -287,7 +287,7 @@ def merge_runs(folders: Sequence[Path]) -> Run:
     )
 
 
-def keep_parts(target: Path, sources: Sequence[Path], run: Run) -> None:
+def keep_parts(target: Path, sources: Sequence[Path], run: EqaRun) -> None:
     """Lay the parts of merged runs into one folder, so that it can be merged and compared in its turn.
 
     Raises:
@@ -307,14 +307,14 @@ def keep_parts(target: Path, sources: Sequence[Path], run: Run) -> None:
         ) from error
 
 
-def _merged_origin(runs: Sequence[Run]) -> dict[str, Any]:
+def _merged_origin(runs: Sequence[EqaRun]) -> dict[str, Any]:
     """made_by of merged runs: all commands, and further environments where they differ."""
     origin = runs[0].made_by | {'command': ' ; '.join(sorted({run.made_by['command'] for run in runs}))}
     others = [run.made_by['environment'] for run in runs if run.made_by['environment'] != origin['environment']]
     return origin | ({'further_environments': others} if others else {})
 
 
-def _left_over(runs: Sequence[Run], asked: int) -> int:
+def _left_over(runs: Sequence[EqaRun], asked: int) -> int:
     """Questions that no run asked: each run counts those of the others' bags among its own, if they shared a file."""
     totals = {run.not_asked + len(run.questions) for run in runs}
     return max(0, totals.pop() - asked) if len(totals) == 1 else sum(run.not_asked for run in runs)

@@ -1,4 +1,4 @@
-"""Scores of answers about episodes: per category, next to what guessing gives (papers.md 7.6, 9.3).
+"""Scores of answers about episodes: per category, next to what guessing gives (docs/papers.md 7.6, 9.3).
 
 A question left unanswered scores 0, as OpenEQA has it; its share is told, and so is the score of what was answered.
 Intervals are over episodes, since questions about one episode resemble each other.

@@ -1,4 +1,4 @@
-"""Frames through a model: what it makes of hidden patches, of holes in depth and of colour alone (papers.md 2.4, 2.6).
+"""Frames through a model: what it makes of hidden patches, of holes in depth and of colour alone (docs/papers.md 2.4, 2.6).
 
     reconstruction_run(model, KitchenSamples(cache, questions=False))
 
@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 
 from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.preprocess import RGB_MEAN, RGB_STD, met, squeeze_depth, squeeze_labels
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Batch, Sample, collate
-from m3et_ros.evaluation.batches import BATCH, Watch, in_batches, measured, shown_inputs, unwatched
+from m3et_ros.evaluation.batches import BATCH, in_batches, measured, shown_inputs
 from m3et_ros.evaluation.metrics.depth import depth_sums
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS, known_mask
 from m3et_ros.evaluation.metrics.psnr import patch_mask, psnr_hidden, psnr_pasted, unstandardise
@@ -57,7 +58,7 @@ class Frames:
 
 
 def without_context(model: M3ET) -> M3ET:
-    """The same weights, the decoders' cross-attention switched off: they see none of the encoder (papers.md 2.6)."""
+    """The same weights, the decoders' cross-attention switched off: they see none of the encoder (docs/papers.md 2.6)."""
     other = M3ET(replace(model.config, cross_attention=False)).to(model.positions.device)
     # Strict but for what is switched off: everything that is left has its weights.
     left = other.load_state_dict(model.state_dict(), strict=False)
@@ -73,7 +74,7 @@ def measure_frames(
     noise: Noise = NOISE,
     batch: int = BATCH,
     pictures: Collection[int] = (),
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> Frames:
     """Run all passes over every sample.
 
@@ -84,13 +85,13 @@ def measure_frames(
         noise: of the camera in the passes full and rgb_only.
         batch: frames at a time.
         pictures: places of the frames whose images are kept.
-        watch: see feed.Watch.
+        progress: see feed.Progress.
 
     Raises:
         ValueError: the model predicts depth that is not finite.
     """
     count = len(samples)
-    clean = (samples[i] for i in watch(range(count), count, 'frames', 'frame'))
+    clean = (samples[i] for i in progress(range(count), count, 'frames', 'frame'))
     disturbed = (
         (i, _Pair(sample, disturb(sample, noise, np.random.default_rng((seed, i))))) for i, sample in enumerate(clean)
     )

@@ -16,8 +16,9 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.datasets.bag_samples import BagSamples
 from m3et_ros.data.datasets.openeqa import episode_name
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Sample
-from m3et_ros.evaluation.batches import BATCH, Watch, kitchen_of, rounded, scored, unwatched
+from m3et_ros.evaluation.batches import BATCH, kitchen_of, rounded, scored
 from m3et_ros.evaluation.metrics.depth import depth_rates
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS
 from m3et_ros.evaluation.metrics.intervals import mean_rows, ratio
@@ -182,7 +183,7 @@ def measure_bags(
     seed: int = 0,
     batch: int = BATCH,
     pictures: int = 4,
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> BagFrames:
     """Measure frames of bags; one that cannot be read costs no other.
 
@@ -193,7 +194,7 @@ def measure_bags(
         frames: of each bag, evenly apart; all if it has fewer.
         every: n for only every n-th colour image.
         rgb, depth: topics; None finds them.
-        seed, batch, watch: see measure_frames.
+        seed, batch, progress: see measure_frames.
         pictures: frames of each bag whose images are kept.
 
     Raises:
@@ -219,7 +220,7 @@ def measure_bags(
             seed=seed,
             batch=batch,
             pictures=spread(len(chosen), pictures),
-            watch=watch,
+            progress=progress,
         )
         told[name] = {
             'files': bag_files(bag),

@@ -24,8 +24,9 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.dialogues import LEAST_CELLS, describe, facts_of
 from m3et_ros.data.kitchen.questions.sentences import DESCRIBE, recognised, short_answer
 from m3et_ros.data.kitchen.sim.vocabulary import OBJECTS, plural, spoken
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Sample
-from m3et_ros.evaluation.batches import BATCH, Watch, in_batches, kitchen_of, rounded, scored, unwatched
+from m3et_ros.evaluation.batches import BATCH, in_batches, kitchen_of, rounded, scored
 from m3et_ros.evaluation.metrics.intervals import mean_rows, ratio
 from m3et_ros.evaluation.metrics.pope import pope_a, pope_b, says_yes
 from m3et_ros.evaluation.tasks.vqa import BEYOND_A_FRAME
@@ -81,7 +82,7 @@ def ask_talker(
     samples: KitchenSamples,
     *,
     batch: int = BATCH,
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> list[Said]:
     """Put every question of a data set to a model; greedy, one question at a time for each view.
 
@@ -90,10 +91,10 @@ def ask_talker(
         sight: the M3ET that it reads.
         samples: with questions of the kitchen.
         batch: samples at a time.
-        watch: see feed.Watch.
+        progress: see feed.Progress.
     """
     said: list[Said] = []
-    numbered = ((i, samples[i]) for i in watch(range(len(samples)), len(samples), 'questions', 'question'))
+    numbered = ((i, samples[i]) for i in progress(range(len(samples)), len(samples), 'questions', 'question'))
     for group in in_batches(numbered, batch):
         found, first = _written(checkpoint, sight, [s for _, s in group], [s.question for _, s in group], LONGEST)
         said += [_said(index, sample, text, odds) for (index, sample), text, odds in zip(group, found, first)]
@@ -203,7 +204,7 @@ def tell_talker(
     *,
     views: int,
     batch: int = BATCH,
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
 ) -> list[Told]:
     """Let a model describe views spread evenly over a cache.
 
@@ -216,7 +217,7 @@ def tell_talker(
     frames = np.unique(np.linspace(0, len(samples._frames) - 1, views).astype(int))
     told: list[Told] = []
     starts = range(0, len(frames), batch)
-    for start in watch(starts, len(starts), 'descriptions', 'batch'):
+    for start in progress(starts, len(starts), 'descriptions', 'batch'):
         chosen = [int(samples._frames[i]) for i in frames[start : start + batch]]
         pictures = [samples._view(frame) for frame in chosen]
         prompts = [DESCRIBE[i % len(DESCRIBE)] for i in range(start, start + len(chosen))]

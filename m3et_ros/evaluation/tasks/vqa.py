@@ -1,4 +1,4 @@
-"""Questions to a model: its answers, and how often they are right (papers.md 2.6, 7.1).
+"""Questions to a model: its answers, and how often they are right (docs/papers.md 2.6, 7.1).
 
     vqa_run(model, tokenizer, KitchenSamples(cache, noise=NOISE, length=4000))
 
@@ -21,20 +21,10 @@ from m3et_ros.data.kitchen.cache.dataset import SUBSETS, KitchenSamples
 from m3et_ros.data.kitchen.questions.balance import Balance
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 from m3et_ros.data.noise import Noise
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Batch, Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.evaluation.batches import (
-    BATCH,
-    Watch,
-    in_batches,
-    kitchen_of,
-    measured,
-    rounded,
-    scored,
-    shown_inputs,
-    told,
-    unwatched,
-)
+from m3et_ros.evaluation.batches import BATCH, in_batches, kitchen_of, measured, rounded, scored, shown_inputs, told
 from m3et_ros.evaluation.metrics.answers import exact_match
 from m3et_ros.evaluation.metrics.intervals import bootstrap, mean_rows, ratio
 
@@ -46,11 +36,11 @@ BEYOND_A_FRAME = ('action_done', 'action_next')
 """Families that no single frame can answer; accuracy is reported with and without them."""
 
 WORDS = 8
-"""Most word pieces of a written answer (papers.md 2.3)."""
+"""Most word pieces of a written answer (docs/papers.md 2.3)."""
 
 
 @dataclass(frozen=True)
-class Reply:
+class Prediction:
     """What a model said to one question."""
 
     # Place in the data set.
@@ -80,9 +70,9 @@ def ask(
     shown: Sequence[str] = SHOWN,
     write: bool = False,
     batch: int = BATCH,
-    watch: Watch = unwatched,
+    progress: Progress = no_progress,
     what: str = 'questions',
-) -> list[Reply]:
+) -> list[Prediction]:
     """Put every question of a data set to a model.
 
     Args:
@@ -93,7 +83,7 @@ def ask(
         shown: which of rgb and depth the model sees; () leaves it blind.
         write: whether the text decoder answers, too.
         batch: samples at a time.
-        watch: see feed.Watch.
+        progress: see feed.Progress.
         what: what watch says is being done.
 
     Returns:
@@ -103,8 +93,8 @@ def ask(
         ValueError: the model has no answer head, no text decoder though it shall write, or other modalities.
     """
     count = len(samples)
-    numbered = ((i, samples[i]) for i in watch(range(count), count, what, 'question'))
-    replies: list[Reply] = []
+    numbered = ((i, samples[i]) for i in progress(range(count), count, what, 'question'))
+    replies: list[Prediction] = []
     with measured(model) as device:
         for group in in_batches(numbered, batch):
             prepared = collate([sample for _, sample in group], model.config, tokenizer, answers=answers)
@@ -130,9 +120,9 @@ def _replies(
     predicted: list[str],
     confidence: list[float],
     written: list[str | None],
-) -> list[Reply]:
+) -> list[Prediction]:
     return [
-        Reply(
+        Prediction(
             index,
             sample.key,
             sample.family,
@@ -148,7 +138,9 @@ def _replies(
     ]
 
 
-def vqa_scores(replies: Sequence[Reply], balance: Balance | None = None, *, field: str = 'score') -> dict[str, Any]:
+def vqa_scores(
+    replies: Sequence[Prediction], balance: Balance | None = None, *, field: str = 'score'
+) -> dict[str, Any]:
     """Accuracy of replies, ready for JSON, next to what can be had without looking.
 
     best_blind is the accuracy of who knows all odds of these very questions and sees none of the pictures, majority of
@@ -203,7 +195,7 @@ def vqa_run(
     return scores_of(replies, getattr(samples, 'balance', None))
 
 
-def scores_of(replies: Sequence[Reply], balance: Balance | None = None) -> dict[str, Any]:
+def scores_of(replies: Sequence[Prediction], balance: Balance | None = None) -> dict[str, Any]:
     """vqa_scores of the answer head and, where there is one, of the text decoder under 'written'."""
     scores = vqa_scores(replies, balance)
     if replies[0].written is not None:
@@ -241,7 +233,7 @@ def subset_samples(
     return found, empty
 
 
-def gap(seen: Sequence[Reply], other: Sequence[Reply]) -> dict[str, Any] | None:
+def gap(seen: Sequence[Prediction], other: Sequence[Prediction]) -> dict[str, Any] | None:
     """How far the answers to other questions fall behind those to seen ones, over the families that both have.
 
     Returns:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from m3et_ros.data.bags.reader import BagReader, decode
-from m3et_ros.data.bags.topics import Camera
+from m3et_ros.data.bags.topics import CameraTopics
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.evaluation.batches import rounded
-from m3et_ros.evaluation.tasks.eqa import EqaTask, Look, answered, small, topics_of, unanswered
+from m3et_ros.evaluation.tasks.eqa import BagPass, EqaTask, answered, small, topics_of, unanswered
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.session import Session
 
@@ -59,7 +59,7 @@ def examine_moments(
     with BagReader(bag) as reader:
         camera = topics_of(reader, task)
         begin = _begin(reader, camera)
-        look = Look(reader, camera, 1)
+        look = BagPass(reader, camera, 1)
         for frame, places in _moments(look, begin, [question.time for question in questions]):
             asking.ask(frame, places, begin)
     look.refuse_nothing(bag, camera)
@@ -94,7 +94,7 @@ class _Asking:
             self.answer_ms += took_ms
 
 
-def _begin(reader: BagReader, camera: Camera) -> int:
+def _begin(reader: BagReader, camera: CameraTopics) -> int:
     """Stamp of the first colour image, be it readable or not, in ns; 0 where none can be read at all."""
     try:
         stamp = decode(next(reader.messages([camera.rgb]))).header.stamp
@@ -103,7 +103,7 @@ def _begin(reader: BagReader, camera: Camera) -> int:
     return stamp.sec * 10**9 + stamp.nanosec
 
 
-def _moments(look: Look, begin: int, times: Sequence[float | None]) -> Iterator[tuple[Frame, list[int]]]:
+def _moments(look: BagPass, begin: int, times: Sequence[float | None]) -> Iterator[tuple[Frame, list[int]]]:
     """Each frame that is asked about, in the order of the bag, with the places of its questions.
 
     It is known once a newer one comes by. Where the clock jumps back, what comes after counts as old.
@@ -130,7 +130,7 @@ def _moments(look: Look, begin: int, times: Sequence[float | None]) -> Iterator[
             yield frame, places
 
 
-def _why(question: EqaQuestion, look: Look, begin: int) -> str:
+def _why(question: EqaQuestion, look: BagPass, begin: int) -> str:
     """Why there is no frame for a question."""
     readable = [(stamp - begin) / 1e9 for stamp in (look.stamps[0], look.newest_ns)]
     return (

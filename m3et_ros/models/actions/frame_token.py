@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.encoding import Sight
+from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
 REGIONS = 3
@@ -27,7 +27,7 @@ def frame_width(config: M3ETConfig) -> int:
     return (REGIONS**2 + len(GUIDES)) * config.d
 
 
-def frame_token(model: M3ET, sight: Sight, guides: Tensor, guides_mask: Tensor) -> Tensor:
+def frame_token(model: M3ET, sight: ImageEncoding, guides: Tensor, guides_mask: Tensor) -> Tensor:
     """The token of each frame.
 
     Args:
@@ -48,6 +48,6 @@ def frame_token(model: M3ET, sight: Sight, guides: Tensor, guides_mask: Tensor) 
     side, B = model.config.grid, len(sight.source)
     grid = sight.stages[-1][:, patches].float().transpose(1, 2).unflatten(2, (side, side))
     pooled = F.adaptive_avg_pool2d(grid, REGIONS).flatten(2).transpose(1, 2)
-    heard = model.hear(sight, guides.repeat(B, 1), guides_mask.repeat(B, 1))
+    heard = model.encode_text(sight, guides.repeat(B, 1), guides_mask.repeat(B, 1))
     told = model.global_token(heard).float().unflatten(0, (B, -1))
     return torch.cat([pooled, told], 1).flatten(1)[:, None]

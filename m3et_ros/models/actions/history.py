@@ -1,4 +1,4 @@
-"""What happens next, from the labels of what happened before: MambaVL's scan over past actions (papers.md 3, 9.2).
+"""What happens next, from the labels of what happened before: MambaVL's scan over past actions (docs/papers.md 3, 9.2).
 
 There are no pixels: a token is a past action. As in MambaVL a second scan reads a question, here one about the last
 action, and both share the matrix A. Beside the scan stand two memories, the copy mechanism: a slot for every object
@@ -134,7 +134,7 @@ class Slots(NamedTuple):
     before: Tensor
 
 
-class Seen(NamedTuple):
+class TargetContext(NamedTuple):
     """What is known of T targets when they must be anticipated.
 
     noun, verb: context of either question, (T, d).
@@ -185,7 +185,7 @@ class HistoryModel(nn.Module):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.05)
 
-    def see(self, batch: Mapping[str, Tensor]) -> Seen:
+    def context(self, batch: Mapping[str, Tensor]) -> TargetContext:
         """Take in the past of every target."""
         past = self.encoder(batch, self.A_log)
         h = past[batch['window'], batch['place']] + self.cut(time_bucket(batch['cut_s']))
@@ -196,27 +196,27 @@ class HistoryModel(nn.Module):
             noun = h + self.ask_noun(self._question(batch['noun_question']))[asked]
             verb = h + self.ask_verb(self._question(batch['verb_question']))[asked]
         memory = self.config.memory
-        return Seen(
+        return TargetContext(
             noun,
             verb,
             self.objects(batch, 'objects') if memory else None,
             self.deeds(batch, 'deeds') if memory else None,
         )
 
-    def nouns(self, seen: Seen) -> Tensor:
+    def nouns(self, seen: TargetContext) -> Tensor:
         """Logits (T, M) of the next noun."""
         logits = self.noun_head(self.dropout(F.relu(self.noun_hidden(seen.noun))))
         if seen.objects is None:
             return logits
         return _voted(logits, seen.objects.keys, self.noun_votes(seen.objects.values, seen.noun)[..., 0])
 
-    def verbs(self, seen: Seen) -> Tensor:
+    def verbs(self, seen: TargetContext) -> Tensor:
         """Logits (T, V) of the next verb, whatever its noun."""
         nobody = torch.full((len(seen.verb),), self.config.nouns, device=seen.verb.device)
         hidden = self.verb_context(seen.verb) + self.verb_noun(nobody) + self.verb_slot(self.unused)
         return self._verbs(hidden) + self._common(seen)
 
-    def verbs_of(self, seen: Seen, nouns: Tensor) -> Tensor:
+    def verbs_of(self, seen: TargetContext, nouns: Tensor) -> Tensor:
         """Logits (T, V) of the next verb where the noun (T,) is given."""
         slot = self.unused
         if seen.objects is not None:
@@ -231,7 +231,7 @@ class HistoryModel(nn.Module):
             logits = _voted(logits, verbs.where(verbs < self.config.verbs, -1), again[..., number])
         return logits
 
-    def actions(self, seen: Seen) -> Tensor:
+    def actions(self, seen: TargetContext) -> Tensor:
         """Log probabilities (T, M, V) of all pairs of noun and verb; their exponentials sum to 1."""
         count, slots = self.config.nouns, self.unused
         if seen.objects is not None:
@@ -245,7 +245,7 @@ class HistoryModel(nn.Module):
             logits = self._repeated(logits.flatten(1), seen).view_as(logits)
         return logits.log_softmax(-1) + self.nouns(seen).log_softmax(-1)[..., None]
 
-    def _repeated(self, logits: Tensor, seen: Seen) -> Tensor:
+    def _repeated(self, logits: Tensor, seen: TargetContext) -> Tensor:
         """Logits (T, M V) with the votes for doing again what was done to an object."""
         objects, again = seen.objects, self.again(seen.objects.values, seen.verb)
         for number, verbs in enumerate((objects.last, objects.before)):
@@ -258,7 +258,7 @@ class HistoryModel(nn.Module):
     def _verbs(self, hidden: Tensor) -> Tensor:
         return self.verb_head(self.dropout(F.relu(hidden)))
 
-    def _common(self, seen: Seen) -> Tensor:
+    def _common(self, seen: TargetContext) -> Tensor:
         """What the verbs used so far add to the logits of verbs, (T, V), whatever the noun."""
         nothing = seen.verb.new_zeros(len(seen.verb), self.config.verbs)
         if seen.deeds is None:

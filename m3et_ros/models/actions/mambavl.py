@@ -1,4 +1,4 @@
-"""MambaVL: what is done and to what, from a video stream and two questions (2409.11513; papers.md section 3).
+"""MambaVL: what is done and to what, from a video stream and two questions (2409.11513; docs/papers.md section 3).
 
 Two selective scans, one over video tokens and one over question words, share the matrix A that sets how fast their
 states fade; their means are added and classified. The video side is recurrent, so an endless stream costs a constant.

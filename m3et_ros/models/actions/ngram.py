@@ -24,7 +24,7 @@ Counts = tuple[dict[tuple[int, ...], Counter], dict[tuple[int, ...], Counter], d
 
 
 @dataclass(frozen=True)
-class Line:
+class NGramSettings:
     """Settings of a reference line.
 
     Raises:
@@ -115,7 +115,7 @@ class NGram:
         prior[list(own)] += list(own.values())
         self.prior = prior / prior.sum()
 
-    def probabilities(self, context: Sequence[int], line: Line) -> np.ndarray:
+    def probabilities(self, context: Sequence[int], line: NGramSettings) -> np.ndarray:
         """p(c) of one target, (C,) float64, before any correction."""
         p = self.prior
         for order in range(1, min(line.order, len(context)) + 1):
@@ -131,7 +131,7 @@ class NGram:
         cache = np.bincount(newest, weights / weights.sum(), self.classes) if newest else self.prior
         return (1 - line.cache) * p + line.cache * cache
 
-    def scores(self, contexts: Sequence[Sequence[int]], line: Line) -> np.ndarray:
+    def scores(self, contexts: Sequence[Sequence[int]], line: NGramSettings) -> np.ndarray:
         """Scores (N, C) float32 of targets by what they see; higher is better."""
         correction = line.tau * np.log(self.prior)
         found = np.empty((len(contexts), self.classes), np.float32)

@@ -28,7 +28,7 @@ KEPT = 0.8
 """Share of the sum that is kept from frame to frame, so that doubts do not add up to an action."""
 
 
-class Told(NamedTuple):
+class ActionReadout(NamedTuple):
     """What is told of frames; logits, float32.
 
     verb: under way, (B, L, V + 1), the last for none.
@@ -47,7 +47,7 @@ class Told(NamedTuple):
     stream: Tensor
 
 
-class Diary(NamedTuple):
+class ActionLog(NamedTuple):
     """Finished actions, float32.
 
     verbs: (B, K, V), probabilities.
@@ -63,15 +63,15 @@ class Diary(NamedTuple):
     count: Tensor
     level: Tensor
 
-    def at(self, rows: Tensor) -> 'Diary':
+    def at(self, rows: Tensor) -> 'ActionLog':
         """Some of the episodes, or the same one several times."""
-        return Diary(*(part[rows] for part in self))
+        return ActionLog(*(part[rows] for part in self))
 
 
-def empty_diary(B: int, entries: int, verbs: int, nouns: int, like: Tensor) -> Diary:
+def empty_diary(B: int, entries: int, verbs: int, nouns: int, like: Tensor) -> ActionLog:
     """Diaries without an entry, where `like` is."""
     zeros = like.new_zeros(B, dtype=torch.float32)
-    return Diary(
+    return ActionLog(
         like.new_zeros(B, entries, verbs, dtype=torch.float32),
         like.new_zeros(B, entries, nouns, dtype=torch.float32),
         like.new_full((B, entries), -1, dtype=torch.float32),
@@ -80,7 +80,7 @@ def empty_diary(B: int, entries: int, verbs: int, nouns: int, like: Tensor) -> D
     )
 
 
-def written(diary: Diary, finished: Tensor, verb: Tensor, noun: Tensor) -> Diary:
+def written(diary: ActionLog, finished: Tensor, verb: Tensor, noun: Tensor) -> ActionLog:
     """The diaries after one more frame.
 
     Args:
@@ -95,7 +95,7 @@ def written(diary: Diary, finished: Tensor, verb: Tensor, noun: Tensor) -> Diary
     full = level >= FULL
     place = torch.where(diary.count < pinned, diary.count, pinned + (diary.count - pinned) % (entries - pinned))
     here = full[:, None] & (torch.arange(entries, device=place.device) == place[:, None])
-    return Diary(
+    return ActionLog(
         torch.where(here[..., None], verb[:, None], diary.verbs),
         torch.where(here[..., None], noun[:, None], diary.nouns),
         torch.where(here, diary.count[:, None], diary.numbers),
@@ -119,7 +119,7 @@ class Diarist(nn.Module):
 
     def forward(
         self, tokens: Tensor, percepts: Tensor, states: tuple[MambaState, ...] | None = None
-    ) -> tuple[Told, tuple[MambaState, ...]]:
+    ) -> tuple[ActionReadout, tuple[MambaState, ...]]:
         """Follow frames.
 
         Args:
@@ -136,7 +136,7 @@ class Diarist(nn.Module):
             y, state = mixer(norm(x), state=None if states is None else states[i], return_state=True)
             x, kept = x + y, [*kept, state]
         y = self.leave(x)
-        return Told(
+        return ActionReadout(
             *(head(y).float() for head in (self.now, self.noun)),
             self.finished(y)[..., 0].float(),
             *(head(y).float() for head in (self.done_verb, self.done_noun)),
@@ -148,7 +148,7 @@ class Diarist(nn.Module):
         return tuple(mixer.init_state(B) for mixer in self.mixers)
 
 
-def kept_diaries(told: Told, diary: Diary) -> list[Diary]:
+def kept_diaries(told: ActionReadout, diary: ActionLog) -> list[ActionLog]:
     """The diary after each frame of what was told: L of them."""
     chance, verbs, nouns = told.finished.sigmoid(), told.done_verb.softmax(-1), told.done_noun.softmax(-1)
     found = []

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from m3et_ros.layers.attention import SelfAttention, scaled_attention
 from m3et_ros.layers.mamba import MambaState, initial_dt_bias, no_decay
-from m3et_ros.models.episode.action_log import Diarist, Diary, Told, empty_diary, kept_diaries
-from m3et_ros.models.episode.percepts import PEAK, STATISTICS, Eye
+from m3et_ros.models.episode.action_log import ActionLog, ActionReadout, Diarist, empty_diary, kept_diaries
+from m3et_ros.models.episode.percepts import PEAK, STATISTICS, PerceptEncoder
 from m3et_ros.ops.selective_scan import selective_scan
 
 RANGES = {
@@ -134,7 +134,7 @@ class EpisodeState(NamedTuple):
 
     stream: tuple[MambaState, ...]
     slots: Tensor
-    diary: Diary
+    diary: ActionLog
     newest: Tensor
 
 
@@ -150,7 +150,7 @@ class EpisodeHead(nn.Module):
         self.own_keys = no_decay(torch.randn(C, d) * d**-0.5)
         for name, pieces in (('class', config.classes), ('answer', config.answer_pieces)):
             self.register_buffer(f'{name}_pieces', _padded(pieces), persistent=False)
-        self.eye = Eye(
+        self.eye = PerceptEncoder(
             d_patch=config.d_patch,
             grid=config.grid,
             e=config.d_eye,
@@ -204,7 +204,7 @@ class EpisodeHead(nn.Module):
 
     def tell(
         self, tokens: Tensor, percepts: Tensor, states: tuple[MambaState, ...] | None = None
-    ) -> tuple[Told, tuple[MambaState, ...]]:
+    ) -> tuple[ActionReadout, tuple[MambaState, ...]]:
         """What is done in frames, from tokens (B, L, d_in) and percepts (B, L, C, P); see Diarist."""
         return self.diarist(tokens, self.moves(percepts), states)
 
@@ -259,7 +259,7 @@ class EpisodeHead(nn.Module):
         return self.answer(self._slots(state.slots[:, None, :, 0])[:, 0], state.newest, state.diary, ids, mask, named)
 
     def answer(
-        self, slots: Tensor, newest: Tensor, diary: Diary, ids: Tensor, mask: Tensor, named: Tensor
+        self, slots: Tensor, newest: Tensor, diary: ActionLog, ids: Tensor, mask: Tensor, named: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As read, from slots (B, C, 2 s), the newest percepts (B, C, P) and diaries."""
         keys, newest = self.keys(), torch.cat([newest, self.eye.told(newest)], -1)
@@ -312,7 +312,7 @@ class Reader(nn.Module):
         self,
         slots: Tensor,
         facts: Tensor,
-        diary: Diary,
+        diary: ActionLog,
         keys: Tensor,
         words: nn.Embedding,
         spoken: Tensor,
@@ -344,7 +344,7 @@ class Reader(nn.Module):
             answers = answers + (self.trust(y)[..., self.kinds] * told) @ self.said
         return answers, self.categories(y)
 
-    def _entries(self, diary: Diary) -> tuple[Tensor, Tensor]:
+    def _entries(self, diary: ActionLog) -> tuple[Tensor, Tensor]:
         """Tokens of the entries (B, K, d), and which there are, (B, K) bool."""
         there = diary.numbers >= 0
         what = torch.cat([self.verb(diary.verbs), self.noun(diary.nouns)], -1)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.encoding import Sight
+from m3et_ros.models.m3et.encoding import ImageEncoding
 
 CELLS = 2
 """Sides of the grid of cells into which a patch is cut for bare colours and depths."""
@@ -34,7 +34,7 @@ def patch_width(config: M3ETConfig) -> int:
     return config.d + 4 * CELLS**2
 
 
-def patch_features(config: M3ETConfig, sight: Sight, inputs: Mapping[str, Tensor]) -> Tensor:
+def patch_features(config: M3ETConfig, sight: ImageEncoding, inputs: Mapping[str, Tensor]) -> Tensor:
     """The colour patches of frames, each with the bare colours and depths of its cells.
 
     Args:
@@ -58,7 +58,7 @@ def patch_features(config: M3ETConfig, sight: Sight, inputs: Mapping[str, Tensor
     return torch.cat([sight.stages[-1][:, patches].float(), cells], -1)
 
 
-class Eye(nn.Module):
+class PerceptEncoder(nn.Module):
     """Patches (B, n, d_patch) -> class of each cell, and a percept of each class."""
 
     def __init__(self, *, d_patch: int, grid: int, e: int, d_value: int, classes: int, facts: Sequence[int]):

@@ -1,4 +1,4 @@
-"""From images, label maps and word pieces to tokens of one width (papers.md, section 2.3, steps 1 and 2).
+"""From images, label maps and word pieces to tokens of one width (docs/papers.md, section 2.3, steps 1 and 2).
 
 Symbols: B batch, C channels, S image side, p patch side, g = S/p, n = g^2 tokens, T text tokens, d width.
 Adapters give bare tokens; position and modality type are added where tokens of several modalities meet.
@@ -160,7 +160,7 @@ def _check_text(inputs: dict[str, Tensor], config: M3ETConfig, batch: int) -> No
         raise ValueError(f'text_mask is {mask.dtype} {tuple(mask.shape)}; give bool {tuple(text.shape)}')
 
 
-# MERGED m3et_ros/models/positions: Fixed two-dimensional sine-cosine positions (MultiMAE, MAE; papers.md, sections 1 and 2.3).
+# MERGED m3et_ros/models/positions: Fixed two-dimensional sine-cosine positions (MultiMAE, MAE; docs/papers.md, sections 1 and 2.3).
 def sincos_2d(rows: int, columns: int, d: int) -> Tensor:
     """Return the positions (rows * columns, d) of a raster-ordered grid, float32, each entry in [-1, 1].
 

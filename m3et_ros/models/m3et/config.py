@@ -1,4 +1,4 @@
-"""What makes one M3ET different from another (papers.md, section 2.2), and nothing else.
+"""What makes one M3ET different from another (docs/papers.md, section 2.2), and nothing else.
 
 Symbols: S image side in pixels, p patch side, n = (S/p)^2 tokens per image modality, d encoder width, d' decoder width.
 """
@@ -62,7 +62,7 @@ class M3ETConfig:
     heads: int = 12
     # Mixer of the M layers: 'mamba1' (S6) or 'mamba2' (state-space dual).
     mixer: str = 'mamba1'
-    # Keyword options of the mixer (papers.md, section 0): expand, N, d_conv, and dt_rank or P, G, chunk.
+    # Keyword options of the mixer (docs/papers.md, section 0): expand, N, d_conv, and dt_rank or P, G, chunk.
     mixer_options: Mapping[str, int] = field(default_factory=lambda: {'N': 16})
     # 'alternate' turns every second M layer and every second S layer backward; 'forward' scans all forward.
     directions: str = 'alternate'

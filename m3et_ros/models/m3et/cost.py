@@ -1,4 +1,4 @@
-"""Parameters by part and multiply-accumulates by formula (papers.md, sections 1 and 2.2).
+"""Parameters by part and multiply-accumulates by formula (docs/papers.md, sections 1 and 2.2).
 
 Counted are projections, attention products, convolutions, scans (3 * d_in * N a token) and adapters; norms,
 activations and softmax are left out. `tokens` are visible tokens without the global one; adapters and decoder queries
@@ -39,7 +39,7 @@ PARTS = {
     'answer head': r'answer_head\.',
 }
 MULTIMAE_PARAMETERS = 97_917_072
-"""MultiMAE-B as released: 133 classes, decoders for rgb, depth, semseg and standardised rgb (papers.md, section 1)."""
+"""MultiMAE-B as released: 133 classes, decoders for rgb, depth, semseg and standardised rgb (docs/papers.md, section 1)."""
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
@@ -95,7 +95,7 @@ def mac_parts(
 def macs(config: M3ETConfig, tokens: int) -> float:
     """Return multiply-accumulates of one masked image reconstruction with all image decoders.
 
-    These are the figures of papers.md 2.2 (4.57, 7.33 and 22.86 G for base at 98, 176 and 588 tokens), which leave
+    These are the figures of docs/papers.md 2.2 (4.57, 7.33 and 22.86 G for base at 98, 176 and 588 tokens), which leave
     the semantic gate out; mac_parts gives its share, which does not depend on the visible tokens.
     """
     parts = mac_parts(config, tokens)
@@ -103,7 +103,7 @@ def macs(config: M3ETConfig, tokens: int) -> float:
 
 
 def multimae_macs(tokens: int) -> float:
-    """Return multiply-accumulates of MultiMAE-B at 224 pixels with its four decoders (papers.md, section 1)."""
+    """Return multiply-accumulates of MultiMAE-B at 224 pixels with its four decoders (docs/papers.md, section 1)."""
     d, width, n, length = 768, 256, 196, tokens + 1
     adapters = n * d * (3 * 16**2 + 16**2 + 64 * 4**2)
     total = adapters + 12 * _transformer(length, d)

@@ -1,4 +1,4 @@
-"""Task decoders and the answer head (papers.md, sections 2.3 step 6 and 2.5).
+"""Task decoders and the answer head (docs/papers.md, sections 2.3 step 6 and 2.5).
 
 Symbols: B batch, n queries, L context tokens, d encoder width, d' decoder width.
 """

@@ -20,7 +20,7 @@ GLOBAL = len(MODALITIES)
 
 
 @dataclass(frozen=True)
-class Sight:
+class ImageEncoding:
     """What the encoder keeps of images alone; listen makes an Encoded of it, with words or without."""
 
     # Outputs of the stages, each (B, I, d); the last one is normalised.
@@ -41,7 +41,7 @@ class Sight:
 class Held:
     """A Sight of which everything is visible, with what it takes to see some of its patches anew."""
 
-    sight: Sight
+    sight: ImageEncoding
     # What the encoder computed of all tokens.
     passed: Pass
 
@@ -92,7 +92,7 @@ class Encoded:
         return torch.where(count > 0, mean, self.context[:, -1])
 
 
-def joined(sight: Sight, heard: Encoded) -> Encoded:
+def joined(sight: ImageEncoding, heard: Encoded) -> Encoded:
     """Images and the words that followed them, as one sequence; images stand before each of their questions."""
     each = len(heard.source) // len(sight.source)
 
@@ -127,7 +127,7 @@ def both_of(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
-    """Make one context of several frames encoded with the same question (papers.md, section 2.5, EQA).
+    """Make one context of several frames encoded with the same question (docs/papers.md, section 2.5, EQA).
 
     Every `every`-th patch token of each modality and frame, the text tokens of the last frame and the mean of the
     global tokens: 8 frames of 196 patches leave 392 + text + 1 tokens. There is no temporal model in it.

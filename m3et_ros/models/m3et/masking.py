@@ -1,4 +1,4 @@
-"""Which tokens the encoder may see in masked pre-training (MultiMAE; papers.md, section 2.4).
+"""Which tokens the encoder may see in masked pre-training (MultiMAE; docs/papers.md, section 2.4).
 
 Symbols: B batch, M modalities, n_m tokens of modality m, T = sum of n_m, K visible tokens of a sample.
 Token ids run over the modalities in the order given: rgb raster, depth raster, semseg raster, text.

@@ -1,4 +1,4 @@
-"""M3ET: any subset of rgb, depth, segmentation and text in; any of them, and answers, out (papers.md, section 2).
+"""M3ET: any subset of rgb, depth, segmentation and text in; any of them, and answers, out (docs/papers.md, section 2).
 
 Symbols: B batch, Q questions, S image side, s segmentation side, n patches of an image, T text tokens, V vocabulary,
     K visible tokens, I of them in images, L = K + 1 tokens of the encoder (the global token is the last), d width.
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.attention import Look, SemanticGate
+from m3et_ros.layers.attention import HeadAttention, SemanticGate
 from m3et_ros.layers.hybrid import HybridStack
 from m3et_ros.layers.mamba import no_decay
 from m3et_ros.models.m3et.adapters import build_adapters, check_inputs, cut, sincos_2d, unpatchify
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.decoders import AnswerHead, build_decoders
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, Held, Sight, both_of, joined, select, sources
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, Held, ImageEncoding, both_of, joined, select, sources
 
 
 class M3ET(nn.Module):
@@ -90,10 +90,10 @@ class M3ET(nn.Module):
             )
             # Without words every sample shows as many image tokens as were asked for; no need to count them.
             shown = visible.shape[1] if 'text' not in inputs else int(seen.sum(1).max())
-            sight = self._see(images, seen, shown) if shown else None
+            sight = self._encode_images(images, seen, shown) if shown else None
         else:
-            sight = self._see(images) if images else None
-        return self.listen(
+            sight = self._encode_images(images) if images else None
+        return self.add_text(
             sight,
             inputs.get('text'),
             inputs.get('text_mask'),
@@ -101,7 +101,7 @@ class M3ET(nn.Module):
             batch=len(next(iter(inputs.values()))),
         )
 
-    def see(self, images: Mapping[str, Tensor]) -> Sight:
+    def encode_images(self, images: Mapping[str, Tensor]) -> ImageEncoding:
         """Encode images, once for all that will be asked of them.
 
         Args:
@@ -111,19 +111,21 @@ class M3ET(nn.Module):
             ValueError: an input does not fit the config; the message names it.
         """
         check_inputs(dict(images), self.config)
-        return self._see({m: images[m] for m in IMAGE_MODALITIES if m in images})
+        return self._encode_images({m: images[m] for m in IMAGE_MODALITIES if m in images})
 
-    def see_anew(self, images: Mapping[str, Tensor], places: Tensor | None = None, held: Held | None = None) -> Held:
+    def encode_changed(
+        self, images: Mapping[str, Tensor], places: Tensor | None = None, held: Held | None = None
+    ) -> Held:
         """Encode some patches of images anew among what is held of earlier images; the other tokens stay.
 
         Args:
-            images: as see takes them; those of `held` where there is one, in the same modalities and as many samples.
+            images: as encode_images takes them; those of `held` where there is one, in the same modalities and as many samples.
             places: ids (K,) int64, rising, K >= 1, of the patches that are encoded, counted over the present
                 modalities in the order above; None = all.
             held: of earlier images; None = nothing, all is encoded.
 
         Returns:
-            What is held now. With all patches its sight is that of see.
+            What is held now. With all patches its sight is that of encode_images.
 
         Raises:
             ValueError: an input does not fit the config or `held`; the message names it.
@@ -144,7 +146,7 @@ class M3ET(nn.Module):
             passed = self.encoder.renew(x, places, held.passed)
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
         visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=x.device) for m, t in tokens.items()}
-        return Held(Sight(passed.outputs, passed.states, source, None, tokens, visible), passed)
+        return Held(ImageEncoding(passed.outputs, passed.states, source, None, tokens, visible), passed)
 
     def _adapt_anew(self, images: Mapping[str, Tensor], places: Tensor, held: Held) -> tuple[dict[str, Tensor], Tensor]:
         """All bare tokens, some of them new, and the new ones (B, K, d) with position and type."""
@@ -159,28 +161,28 @@ class M3ET(nn.Module):
             new.append(part + self.positions[ids] + self.types[MODALITIES.index(m)])
         return tokens, torch.cat(new, 1)
 
-    def listen(
+    def add_text(
         self,
-        sight: Sight | None,
+        sight: ImageEncoding | None,
         text: Tensor | None = None,
         text_mask: Tensor | None = None,
         *,
         visible: Tensor | None = None,
         batch: int = 1,
     ) -> Encoded:
-        """Go on from images with words, or with the global token alone, and put all in one sequence: see hear."""
-        heard = self.hear(sight, text, text_mask, visible=visible, batch=batch)
+        """Go on from images with words, or with the global token alone, and put all in one sequence: see encode_text."""
+        heard = self.encode_text(sight, text, text_mask, visible=visible, batch=batch)
         return joined(sight, heard) if sight else heard
 
-    def hear(
+    def encode_text(
         self,
-        sight: Sight | None,
+        sight: ImageEncoding | None,
         text: Tensor | None = None,
         text_mask: Tensor | None = None,
         *,
         visible: Tensor | None = None,
         batch: int = 1,
-        looks: list[Look] | None = None,
+        looks: list[HeadAttention] | None = None,
     ) -> Encoded:
         """Go on from images with words, or with the global token alone.
 
@@ -312,7 +314,7 @@ class M3ET(nn.Module):
         places = self.adapters['text'].positions[: tokens.shape[1]] if modality == 'text' else self.positions
         return tokens + places + self.types[MODALITIES.index(modality)]
 
-    def _see(self, images: Mapping[str, Tensor], seen: Tensor | None = None, shown: int = 0) -> Sight:
+    def _encode_images(self, images: Mapping[str, Tensor], seen: Tensor | None = None, shown: int = 0) -> ImageEncoding:
         """Encode images of which (B, tokens) bool are seen, None = all; `shown` is the most that a sample shows."""
         tokens = {m: self.adapters[m](values) for m, values in images.items()}
         x = torch.cat([self._place(m, t) for m, t in tokens.items()], 1)
@@ -326,7 +328,7 @@ class M3ET(nn.Module):
             valid = None if bool(valid.all()) else valid
         stages, states = self.encoder(x, mask=valid, return_states=True)
         counts = [t.shape[1] for t in tokens.values()]
-        return Sight(stages, states, source, valid, tokens, dict(zip(tokens, visible.split(counts, 1))))
+        return ImageEncoding(stages, states, source, valid, tokens, dict(zip(tokens, visible.split(counts, 1))))
 
     def _seen(self, visible: Tensor, images: Mapping[str, Tensor], text: Tensor | None) -> Tensor:
         """Return visible ids as a mask (B, tokens) bool."""

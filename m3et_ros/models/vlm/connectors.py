@@ -1,4 +1,4 @@
-"""From what an image encoder sees to what a language model reads (papers.md sections 4, 5 and 6).
+"""From what an image encoder sees to what a language model reads (docs/papers.md sections 4, 5 and 6).
 
 Symbols: B batch, n = rows * cols visual tokens in raster order, d_vision their width, d width of the language model.
     mlp       d_vision -> 4 d_vision -> d -> d                       (Cobra, EMMA, ML-Mamba's baseline)

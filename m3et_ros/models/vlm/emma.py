@@ -1,4 +1,4 @@
-"""EMMA: a Mamba multimodal language model that has to keep the image in mind while it trains (2410.05938; papers.md 5).
+"""EMMA: a Mamba multimodal language model that has to keep the image in mind while it trains (2410.05938; docs/papers.md 5).
 
 Symbols: B batch, n = rows * cols visual tokens (27 x 27 as published), T word pieces, d = 2560, d_target = 1152.
     inference   [connector(features) (B, n, d) | words (B, T, d)] -> Mamba-2 layers -> logits (B, T, V)

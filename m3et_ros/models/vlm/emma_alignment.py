@@ -1,4 +1,4 @@
-"""EMMA's training-time modules: multi-scale fusion of hidden states and a head that predicts the image (papers.md 5).
+"""EMMA's training-time modules: multi-scale fusion of hidden states and a head that predicts the image (docs/papers.md 5).
 
 Symbols: B batch, n = rows * cols visual tokens, d width, K taps (layers whose outputs are read), H heads, S tokens of a
 segment, p patch side in pixels, d_target width of a target.

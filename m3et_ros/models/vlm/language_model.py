@@ -1,4 +1,4 @@
-"""Language models on the causal hybrid stack: Mamba-2, Phi-2, and what MaTVLM makes of the latter (papers.md 4-6).
+"""Language models on the causal hybrid stack: Mamba-2, Phi-2, and what MaTVLM makes of the latter (docs/papers.md 4-6).
 
 Symbols: B batch, L tokens, d width, V vocabulary, H query heads, K key heads; schedule letters see layers.language:
     M a Mamba-2 mixer, T Phi's parallel block, S the same with attention-shaped Mamba-2.

@@ -1,4 +1,4 @@
-"""MaTVLM: some of a trained Transformer's attention layers become Mamba-2, seeded from what they replace (papers.md 6).
+"""MaTVLM: some of a trained Transformer's attention layers become Mamba-2, seeded from what they replace (docs/papers.md 6).
 
 Symbols: B batch, n visual tokens (729 as published), T word pieces, d = 2560, layers 0 .. L - 1; letters of a schedule:
     T attention, S attention-shaped Mamba-2 in the same block: y = x + Mamba2(LN x) + MLP(LN x)

@@ -1,4 +1,4 @@
-"""ML-Mamba: text about an image from Mamba-2 alone, behind a connector that scans the image (2407.19832; papers.md 4).
+"""ML-Mamba: text about an image from Mamba-2 alone, behind a connector that scans the image (2407.19832; docs/papers.md 4).
 
 Symbols: B batch, n = rows * cols visual tokens (27 x 27 as published), T word pieces, d_vision = 1024 + 1152 (DINOv2
 beside SigLIP, frozen, not part of it), d = 2560.

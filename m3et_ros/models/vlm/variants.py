@@ -1,8 +1,8 @@
 """The generative family at kitchen scale: what M3ET sees becomes visual tokens, and three variants read them.
 
-    ml_mamba  Mamba-2 layers behind a connector that scans the image            (papers.md, section 4)
-    emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (papers.md, section 5)
-    matvlm    Phi's blocks, some of them with Mamba-2 in the place of attention (papers.md, section 6)
+    ml_mamba  Mamba-2 layers behind a connector that scans the image            (docs/papers.md, section 4)
+    emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (docs/papers.md, section 5)
+    matvlm    Phi's blocks, some of them with Mamba-2 in the place of attention (docs/papers.md, section 6)
 
 Symbols: B batch, Q texts an image, g side of M3ET's patch grid, n = rows * cols visual tokens, T word pieces,
     V vocabulary, d_vision = 2 d of M3ET: colour and depth of a patch side by side.
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from m3et_ros.layers.causal import repeated
 from m3et_ros.models.config_checks import check_choice
 from m3et_ros.models.m3et.config import M3ETConfig
-from m3et_ros.models.m3et.encoding import Sight
+from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.models.vlm.connectors import ConnectorConfig
 from m3et_ros.models.vlm.emma import EMMA, EMMAConfig
 from m3et_ros.models.vlm.emma_alignment import AlignmentConfig
@@ -167,7 +167,7 @@ def vision_width(config: M3ETConfig) -> int:
     return len(SIGHTS) * config.d
 
 
-def visual_tokens(sight: Sight, config: M3ETConfig, *, rows: int, cols: int) -> Tensor:
+def visual_tokens(sight: ImageEncoding, config: M3ETConfig, *, rows: int, cols: int) -> Tensor:
     """What M3ET sees as visual tokens (B, rows * cols, d_vision) in raster order: patches averaged over areas.
 
     Args:

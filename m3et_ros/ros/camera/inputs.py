@@ -21,7 +21,7 @@ from m3et_ros.msg import Instruction
 from m3et_ros.ros import interfaces
 from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
-from m3et_ros.ros.camera.wait_thread import Intake
+from m3et_ros.ros.camera.wait_thread import WaitThread
 from m3et_ros.ros.convert import stamp_msg, stamp_ns
 
 RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
@@ -31,7 +31,7 @@ FOLLOW_S = 0.5
 
 
 @dataclass(frozen=True)
-class Sample:
+class PairedMessages:
     """A pair of messages on its way to the inference thread, of rclpy or of rosbags."""
 
     pair: Pair
@@ -95,7 +95,7 @@ class Instructions:
 class CameraInputs:
     """Subscriptions of the model node while it is active."""
 
-    def __init__(self, node: LifecycleNode, offer: Callable[[Sample], None]):
+    def __init__(self, node: LifecycleNode, offer: Callable[[PairedMessages], None]):
         """Remember whom to serve; nothing is read before `start`.
 
         Args:
@@ -107,7 +107,7 @@ class CameraInputs:
         self._readers: list[TopicReader] = []
         self._timer: Timer | None = None
         self._info: CameraInfo | None = None
-        self._intake: Intake | None = None
+        self._intake: WaitThread | None = None
         self.sync = Synchroniser()
         self.instructions = Instructions('')
 
@@ -120,7 +120,7 @@ class CameraInputs:
         self.instructions = Instructions(settings.instruction)
         typestore()  # now, not at the first image
         # Between messages, since waiting for depth must end also where nothing comes and simulated time stands still.
-        self._intake = Intake(self._node.context, lambda: self._pass(self.sync.poll()))
+        self._intake = WaitThread(self._node.context, lambda: self._pass(self.sync.poll()))
         # Instructions first: one that came together with an image holds for it.
         self._read({'raw': interfaces.INSTRUCTION}, self._on_instruction, 'raw')
         self._read({'raw': interfaces.INSTRUCTION_TEXT}, self._on_text, 'raw')
@@ -192,4 +192,4 @@ class CameraInputs:
 
     def _pass(self, pair: Pair | None) -> None:
         if pair is not None:
-            self._offer(Sample(pair, self._info, self.instructions.at(pair.stamp_ns)))
+            self._offer(PairedMessages(pair, self._info, self.instructions.at(pair.stamp_ns)))

@@ -27,7 +27,7 @@ from rclpy.subscription import Subscription
 
 from m3et_ros.data.bags.cdr import from_cdr
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros.camera.wait_thread import Intake
+from m3et_ros.ros.camera.wait_thread import WaitThread
 from m3et_ros.ros.diagnostics import Counters
 from m3et_ros.ros.interfaces import Interface
 
@@ -130,7 +130,7 @@ class FollowingSubscription:
         *,
         reliability: str = 'auto',
         counters: Counters,
-        intake: Intake | None = None,
+        intake: WaitThread | None = None,
         raw: bool = False,
     ):
         """Subscribe.
@@ -315,7 +315,7 @@ class TopicReader:
         transport: str = 'auto',
         reliability: str = 'auto',
         watched: bool = False,
-        intake: Intake | None = None,
+        intake: WaitThread | None = None,
         refuse: Callable[[InputError], None] | None = None,
     ):
         """Subscribe to the first transport; `follow` mends the choice.

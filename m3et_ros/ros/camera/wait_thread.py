@@ -35,7 +35,7 @@ class Apart(ReentrantCallbackGroup):
         return False
 
 
-class Intake:
+class WaitThread:
     """Takes messages of the subscriptions given to it as they come, and calls their callbacks one after the other."""
 
     def __init__(self, context: Context, between: Callable[[], None] = lambda: None):

@@ -39,11 +39,11 @@ def _outputs(which, model: M3ET, frame: Frame, modalities: tuple[str, ...]) -> l
     inputs, _ = preprocess.image_inputs(frame, config)
     size = config.image_size
     zeros = {'depth': torch.zeros(1, 1, size, size), 'rgb': torch.zeros(1, 3, size, size)}
-    sight = which.see({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
+    sight = which.encode_images({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
     ids = (torch.arange(config.text_length, device=device)[None] * 7 + 1) % config.vocabulary
     mask = torch.arange(config.text_length, device=device)[None] < max(2, config.text_length // 2)
     said: list[dict] = [{}, {'text': ids, 'text_mask': mask}]
-    encoded = [which.listen(sight, **words) for words in (said if 'text' in config.modalities else said[:1])]
+    encoded = [which.add_text(sight, **words) for words in (said if 'text' in config.modalities else said[:1])]
     return [*flat_sight(sight), *(t for one in encoded for t in _read(which, model, one))]
 
 

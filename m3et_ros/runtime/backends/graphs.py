@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from m3et_ros.layers.hybrid import LayerState
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, Sight
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
 DENSE = ('depth', 'semseg')
@@ -25,7 +25,7 @@ DENSE = ('depth', 'semseg')
 
 
 @dataclass(frozen=True)
-class Seen(Sight):
+class SilentImageEncoding(ImageEncoding):
     """A Sight that already knows what the global token hears after it when nothing is said."""
 
     # Outputs of the stages, each (1, 1, d).
@@ -58,7 +58,7 @@ class Graph:
         return '-'.join((self.kind, *self.modalities, *(('words',) if self.words else ())))
 
 
-class See(nn.Module):
+class ImageGraph(nn.Module):
     """Images in the order of `modalities` -> flat_sight, and the stages of the silent global token."""
 
     def __init__(self, model: M3ET, modalities: tuple[str, ...], dtype: torch.dtype):
@@ -67,8 +67,10 @@ class See(nn.Module):
 
     def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
         """All float32."""
-        sight = self.model.see({m: image.to(self.dtype) for m, image in zip(self.modalities, images, strict=True)})
-        heard = self.model.hear(sight)
+        sight = self.model.encode_images(
+            {m: image.to(self.dtype) for m, image in zip(self.modalities, images, strict=True)}
+        )
+        heard = self.model.encode_text(sight)
         return tuple(t.float() for t in (*flat_sight(sight), *heard.stages))
 
 
@@ -84,8 +86,8 @@ class Listen(nn.Module):
         *states, ids, mask = inputs
         config = self.model.config
         source = sources_of(config, self.modalities, states[0].device)
-        sight = Sight([], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {})
-        heard = self.model.hear(sight, ids, mask)
+        sight = ImageEncoding([], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {})
+        heard = self.model.encode_text(sight, ids, mask)
         return (*(t.float() for t in heard.stages), heard.valid.float())
 
 
@@ -128,12 +130,12 @@ def restored_states(flat: list[Tensor], config: M3ETConfig) -> list[LayerState]:
     return [AttentionState(next(rest), next(rest), None) if letter == 'T' else next(rest) for letter in config.schedule]
 
 
-def flat_sight(sight: Sight) -> list[Tensor]:
+def flat_sight(sight: ImageEncoding) -> list[Tensor]:
     """Stages, states and tokens of a Sight of which everything is seen."""
     return [*sight.stages, *flat_states(sight.states), *sight.tokens.values()]
 
 
-def restored_sight(flat: list[Tensor], config: M3ETConfig, modalities: tuple[str, ...]) -> Seen:
+def restored_sight(flat: list[Tensor], config: M3ETConfig, modalities: tuple[str, ...]) -> SilentImageEncoding:
     """The Sight of a See graph's outputs."""
     rest = iter(flat)
 
@@ -144,7 +146,7 @@ def restored_sight(flat: list[Tensor], config: M3ETConfig, modalities: tuple[str
     states = restored_states(take(sum(2 if letter == 'T' else 1 for letter in config.schedule)), config)
     tokens = dict(zip(modalities, take(len(modalities)), strict=True))
     visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-    return Seen(
+    return SilentImageEncoding(
         stages,
         states,
         sources_of(config, modalities, flat[0].device),
@@ -168,7 +170,7 @@ def graphs(model: M3ET, dtype: torch.dtype, plan: tuple[tuple[str, ...], ...], d
     size, ids = config.image_size, torch.ones(1, config.text_length, dtype=torch.int64, device=device)
     for modalities in plan:
         images = tuple(torch.zeros(1, 3 if m == 'rgb' else 1, size, size, device=device) for m in modalities)
-        see = See(model, modalities, dtype).eval()
+        see = ImageGraph(model, modalities, dtype).eval()
         with torch.no_grad():
             sight = restored_sight(list(see(*images)), config, modalities)
         yield Graph('see', modalities, False, see, images)

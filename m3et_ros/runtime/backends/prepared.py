@@ -15,11 +15,11 @@ from torch import Tensor
 
 from m3et_ros import __version__
 from m3et_ros.models.m3et.config import MODALITIES
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, Sight, joined, sources
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding, joined, sources
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import Runner, Setting, check
-from m3et_ros.runtime.backends.graphs import Seen, flat_states, graphs, restored_sight
+from m3et_ros.runtime.backends.graphs import SilentImageEncoding, flat_states, graphs, restored_sight
 from m3et_ros.runtime.kernels import cache
 
 LOG = logging.getLogger(__name__)
@@ -49,23 +49,23 @@ class Prepared:
         self.name, self.device = name, device
         self._model, self._runners = model, dict(runners)
 
-    def see(self, images: Mapping[str, Tensor]) -> Sight:
+    def encode_images(self, images: Mapping[str, Tensor]) -> ImageEncoding:
         """As M3ET.see."""
         modalities = tuple(m for m in MODALITIES if m in images)
         run = self._runners.get(('see', modalities, False))
         if run is None or len(images[modalities[0]]) != 1:
-            return self._model.see(images)
+            return self._model.encode_images(images)
         return restored_sight(run(*(images[m].float() for m in modalities)), self._model.config, modalities)
 
-    def listen(self, sight: Sight, text: Tensor | None = None, text_mask: Tensor | None = None) -> Encoded:
+    def add_text(self, sight: ImageEncoding, text: Tensor | None = None, text_mask: Tensor | None = None) -> Encoded:
         """As M3ET.listen to words without hidden ones."""
-        if text is None and isinstance(sight, Seen):
+        if text is None and isinstance(sight, SilentImageEncoding):
             last = sight.silence[-1]
             return joined(sight, Encoded(list(sight.silence), sources(last, GLOBAL), None, {}, {}))
         run = self._runners.get(('listen', tuple(sight.tokens), True))
         whole = (1, self._model.config.text_length)
         if run is None or text is None or text_mask is None or text.shape != whole or sight.valid is not None:
-            return self._model.listen(sight, text, text_mask)
+            return self._model.add_text(sight, text, text_mask)
         *stages, valid = run(*flat_states(sight.states), text, text_mask)
         words = self._model.adapters['text'](text)
         source = torch.cat([sources(words, TEXT), sources(stages[-1][:, -1:], GLOBAL)], 1)

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from m3et_ros.data.class_names import Reading
-from m3et_ros.data.features import Watched, diaries
+from m3et_ros.data.features import EncodedEpisodes, diaries
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
 from m3et_ros.data.kitchen.questions.episode import worded
 from m3et_ros.data.kitchen.questions.episode_wordings import EQA_CATEGORIES
-from m3et_ros.models.episode.action_log import Diary
+from m3et_ros.models.episode.action_log import ActionLog
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.models.episode.percepts import PEAK
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.recipe import Recipe
 
 NEAR = 4
 """Frames after the end of an action within which it counts fully that it is told which one that was."""
@@ -38,7 +38,7 @@ EACH = 40
 class Doings(Dataset):
     """Episodes with their actions, for a diarist; all are filled up to the length of the longest."""
 
-    def __init__(self, watched: Watched):
+    def __init__(self, watched: EncodedEpisodes):
         self.watched, self.episodes = watched, list(watched.episodes)
         self.frames = max(len(episode.stamps) for episode in self.episodes)
 
@@ -86,7 +86,7 @@ def collate_doings(rows: Sequence[dict[str, np.ndarray]]) -> tuple[dict[str, Ten
 
 
 @dataclass(frozen=True)
-class Tell(Plan):
+class Tell(Recipe):
     """What is done in every frame, when it is finished, and what it was."""
 
     samples: int = 12_000
@@ -143,7 +143,7 @@ class Lessons(Dataset):
         seed: of the wordings.
     """
 
-    def __init__(self, head: EpisodeHead, watched: Watched, reading: Reading, *, seed: int = 0):
+    def __init__(self, head: EpisodeHead, watched: EncodedEpisodes, reading: Reading, *, seed: int = 0):
         self.watched, self.reading, self.seed, self.epoch = watched, reading, seed, 0
         self.episodes = [episode for episode in watched.episodes if episode.moments]
         self.size = (
@@ -213,13 +213,14 @@ class CollateLessons:
         }
         tensors |= {name: torch.from_numpy(np.stack(kept)) for name, kept in targets.items()}
         tensors |= {
-            f'diary_{name}': torch.cat([getattr(lesson['diary'], name) for lesson in lessons]) for name in Diary._fields
+            f'diary_{name}': torch.cat([getattr(lesson['diary'], name) for lesson in lessons])
+            for name in ActionLog._fields
         }
         return tensors, [''] * len(lessons)
 
 
 @dataclass(frozen=True)
-class Remember(Plan):
+class Remember(Recipe):
     """Answers to questions about episodes."""
 
     samples: int = 12_000
@@ -261,5 +262,5 @@ def answers_of(
         percepts = percepts.clone()
         percepts[..., PEAK] *= (~closed).to(percepts)[..., None]
     slots = model.keep(percepts)[0][rows, frames].flatten(0, 1)
-    diary = Diary(*(batch[f'diary_{name}'] for name in Diary._fields))
+    diary = ActionLog(*(batch[f'diary_{name}'] for name in ActionLog._fields))
     return model.answer(slots, newest, diary, batch['ids'], batch['mask'], batch['named'])

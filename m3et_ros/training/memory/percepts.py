@@ -20,8 +20,8 @@ from m3et_ros.data.features import PATCHES
 from m3et_ros.data.kitchen.questions.frame_wordings import FARTHEST, STEP, metres
 from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, PLACES
 from m3et_ros.data.shards import open_shard
-from m3et_ros.models.episode.percepts import CELLS, Eye
-from m3et_ros.training.recipe import Plan
+from m3et_ros.models.episode.percepts import CELLS, PerceptEncoder
+from m3et_ros.training.recipe import Recipe
 
 FACTS = {
     'colour': tuple(COLOURS),
@@ -118,16 +118,16 @@ def collate_glances(glances: Sequence[Glance]) -> tuple[dict[str, Tensor], list[
     }, [''] * len(glances)
 
 
-class Pupil(nn.Module):
+class TrainablePercepts(nn.Module):
     """An eye with the config of its memory, as Trainer wants it."""
 
-    def __init__(self, eye: Eye, config):
+    def __init__(self, eye: PerceptEncoder, config):
         super().__init__()
         self.config, self.eye = config, eye
 
 
 @dataclass(frozen=True)
-class See(Plan):
+class PerceptRecipe(Recipe):
     """Classes of cells, and facts of classes."""
 
     samples: int = 96_000
@@ -139,7 +139,9 @@ class See(Plan):
     # Weight of the facts beside the classes.
     facts: float = 0.5
 
-    def losses(self, model: Pupil, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(
+        self, model: TrainablePercepts, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Return the cross-entropies of the classes and of each kind of fact."""
         logits, percepts = model.eye(batch['patches'])
         cells = cell_classes(batch['labels'], model.eye.grid)

@@ -4,7 +4,7 @@ A folder of a run holds frames/ (training.remembered), eye/, percepts/, diary/ a
 not done again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,28 +15,36 @@ from torch import nn
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import Reading
-from m3et_ros.data.features import PATCHES, TOKENS, Watched, remember_frames
+from m3et_ros.data.features import PATCHES, TOKENS, EncodedEpisodes, remember_frames
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames, frame_rate, open_episodes
 from m3et_ros.data.kitchen.cache.recipe import read_shards
 from m3et_ros.data.kitchen.questions.episode_wordings import EQA_CATEGORIES
+from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.episode.model import EpisodeConfig, EpisodeHead
 from m3et_ros.models.episode.percepts import patch_width
-from m3et_ros.training.loop import Outcome, Sitting, Trainer
+from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
 from m3et_ros.training.memory.answers import CollateLessons, Doings, Lessons, Remember, Tell, collate_doings
-from m3et_ros.training.memory.percepts import FACTS, LASTING, SPOKEN, Glances, Pupil, See, collate_glances
-from m3et_ros.training.recipe import Plan
+from m3et_ros.training.memory.percepts import (
+    FACTS,
+    LASTING,
+    SPOKEN,
+    Glances,
+    PerceptRecipe,
+    TrainablePercepts,
+    collate_glances,
+)
+from m3et_ros.training.recipe import Recipe
 from m3et_ros.training.run_state import STATE
 
-Watch = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 BATCH = 50
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MemoryRecipe:
     """How a memory is trained."""
 
-    see: See = field(default_factory=See)
+    see: PerceptRecipe = field(default_factory=PerceptRecipe)
     tell: Tell = field(default_factory=Tell)
     remember: Remember = field(default_factory=Remember)
     # Questions of a moment that are learnt from at a time, 1 to 40.
@@ -51,7 +59,7 @@ class Ways:
     bf16: bool = False
     # Minutes of each step; None goes on to its end.
     minutes: float | None = None
-    watch: Watch = lambda items, *_: items
+    progress: Progress = no_progress
     tell: Callable[[dict], None] = lambda entry: None
     stop: Callable[[], bool] = lambda: False
 
@@ -99,7 +107,7 @@ def train_memory(
     folders: Sequence[Path],
     out: Path,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: MemoryRecipe = MemoryRecipe(),
     ways: Ways = Ways(),
     seed: int = 0,
     **changes: Any,
@@ -123,11 +131,11 @@ def train_memory(
         ValueError: the caches ask nothing, or differ in rate.
     """
     episodes, answers = episodes_with(folders)
-    encoded = remember_frames(checkpoint, folders, out / 'frames', bf16=ways.bf16, watch=ways.watch)
+    encoded = remember_frames(checkpoint, folders, out / 'frames', bf16=ways.bf16, progress=ways.progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = EpisodeHead(episode_config(checkpoint, answers, rate_hz=frame_rate(folders), **changes))
-        pupil = Pupil(head.eye, head.config)
+        pupil = TrainablePercepts(head.eye, head.config)
     shards = [path for folder in folders for path in read_shards(folder)]
     found: dict[str, Outcome] = {}
     found['eye'] = _step(
@@ -135,7 +143,7 @@ def train_memory(
     )
     if _unfinished(found):
         return head, found
-    watched = watch_encoded(head, episodes, encoded, out / 'percepts', ways.watch)
+    watched = watch_encoded(head, episodes, encoded, out / 'percepts', ways.progress)
     _only(head, [head.diarist])
     found['diary'] = _step(out / 'diary', recipe.tell, head, Doings(watched), collate_doings, ways, seed)
     if not _unfinished(found):
@@ -145,11 +153,11 @@ def train_memory(
 
 def teach_reader(
     head: EpisodeHead,
-    watched: Watched,
+    watched: EncodedEpisodes,
     checkpoint: Checkpoint,
     out: Path,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: MemoryRecipe = MemoryRecipe(),
     ways: Ways = Ways(),
     seed: int = 0,
 ) -> Outcome:
@@ -178,9 +186,9 @@ def teach_reader(
     return outcome
 
 
-def _step(folder: Path, plan: Plan, model: nn.Module, data: Any, collate: Any, ways: Ways, seed: int) -> Outcome:
+def _step(folder: Path, plan: Recipe, model: nn.Module, data: Any, collate: Any, ways: Ways, seed: int) -> Outcome:
     """One step of a run, from where it was left; one that is complete is not gone on with."""
-    sitting = Sitting(minutes=ways.minutes, bf16=ways.bf16, resume=(folder / STATE).exists())
+    sitting = TrainingSession(minutes=ways.minutes, bf16=ways.bf16, resume=(folder / STATE).exists())
     outcome = Trainer(plan, model, data, collate, folder, seed=seed, sitting=sitting).run(ways.tell, ways.stop)
     model.eval()
     return outcome
@@ -222,12 +230,12 @@ def watch_encoded(
     episodes: Sequence[EpisodeFrames],
     encoded: Sequence[Path],
     out: Path,
-    watch: Watch = lambda items, *_: items,
-) -> Watched:
+    progress: Progress = no_progress,
+) -> EncodedEpisodes:
     """Let the eye of a memory look at all encoded frames; what it has looked at before is read from `out`."""
     head.eval()
     percepts = []
-    for path in watch(encoded, len(encoded), 'shards looked at', 'shard'):
+    for path in progress(encoded, len(encoded), 'shards looked at', 'shard'):
         target = out / path.parent.name / f'{path.name}.npy'
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -241,4 +249,4 @@ def watch_encoded(
             part.replace(target)
         percepts.append(np.load(target, allow_pickle=False))
     tokens = np.concatenate([np.load(path / TOKENS, allow_pickle=False) for path in encoded])
-    return Watched(episodes, np.concatenate(percepts), tokens)
+    return EncodedEpisodes(episodes, np.concatenate(percepts), tokens)

@@ -2,19 +2,19 @@ import cv2
 import numpy as np
 import pytest
 
-from m3et_ros.cli.demo.poster import DPI, UNKNOWN_GREY, WIDTH, Moment, Said, Sheet, draw
+from m3et_ros.cli.demo.poster import DPI, UNKNOWN_GREY, WIDTH, Caption, PosterRow, Sheet, draw
 
 
 def moment(depth):
     shape = depth.shape
-    return Moment(
+    return PosterRow(
         np.full((*shape, 3), 200, np.uint8),
         depth,
         np.ones(shape, np.float32),
         np.zeros((*shape, 3), np.uint8),
         np.ones(shape, np.uint8),
         1.5,
-        (Said('What?', 'cup  0.50', 'now: take cup  0.40', 'in truth: take cup'),),
+        (Caption('What?', 'cup  0.50', 'now: take cup  0.40', 'in truth: take cup'),),
     )
 
 

@@ -29,7 +29,7 @@ def test_this_machine_is_healthy(capsys):
 
 def test_a_library_that_cannot_be_imported_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tokenizers', None)
-    findings = probes.Findings()
+    findings = probes.Diagnosis()
     assert probes.libraries(findings)['tokenizers'] is None
     assert [(f.level, 'tokenizers' in f.what, 'pip install' in f.fix) for f in findings] == [('error', True, True)]
 
@@ -52,7 +52,7 @@ def add_wheel(folder, name, version):
 def test_two_distributions_in_one_venv_are_an_error(tmp_path, monkeypatch):
     add_wheel(tmp_path, 'ros-humble-rclpy', '3.3.0')
     monkeypatch.syspath_prepend(tmp_path)
-    findings = probes.Findings()
+    findings = probes.Diagnosis()
     probes.ros(findings)
     assert any('humble' in f.what and 'mixed' in f.what and f.level == 'error' for f in findings)
 
@@ -61,7 +61,7 @@ def test_a_core_package_of_another_distribution_is_an_error(tmp_path, monkeypatc
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
     add_wheel(tmp_path, 'ros-jazzy-std-srvs', '5.3.6')
     add_wheel(tmp_path, 'ros-std-srvs', '5.5.1')
-    findings = probes.Findings()
+    findings = probes.Diagnosis()
     assert probes.ros(findings)['distribution'] == 'jazzy'
     assert 'ros-std-srvs 5.5.1 stands beside ROS jazzy, whose version is 5.3.6' in [f.what for f in findings]
 

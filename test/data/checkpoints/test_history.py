@@ -12,7 +12,7 @@ from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.history import Asking
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
-from m3et_ros.models.actions.ngram import Line, NGram
+from m3et_ros.models.actions.ngram import NGram, NGramSettings
 
 CLASSES = Classes(('take', 'put'), ('tap', 'cup', 'board:chopping'), ('a',) * 2, ('b',) * 3)
 PAIRS = {0: 7, 1: 2, 1002: 1}
@@ -26,7 +26,7 @@ def made(members=2):
         torch.manual_seed(seed)
         models.append(HistoryModel(config).eval())
     corrections = {'verb': Correction(), 'noun': Correction(0.5, 3.0), 'action': Correction(0.7, 10.0)}
-    expert = Expert(NGram([[], [0], [0, 3]], [0, 1, 2], 3), Line(cache=0.2), 0.25)
+    expert = Expert(NGram([[], [0], [0, 3]], [0, 1, 2], 3), NGramSettings(cache=0.2), 0.25)
     return HistoryCheckpoint(
         tuple(models), CLASSES, words, PAIRS, expert, corrections, 1.0, ('P01',), ('P01_01', 'P01_02'), ('P01_03',)
     )

@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from m3et_ros.data.bags.writer import BagWriter
-from m3et_ros.data.datasets.sources import Opening, Sources, open_sources
+from m3et_ros.data.datasets.sources import SourceOptions, Sources, open_sources
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.sample import Sample
@@ -62,7 +62,7 @@ def words(tmp_path):
 
 
 def opening(tmp_path, **options):
-    return Opening(**{'classes': CLASSES, 'size': 8, 'cache': tmp_path / 'cache', 'noise': None, **options})
+    return SourceOptions(**{'classes': CLASSES, 'size': 8, 'cache': tmp_path / 'cache', 'noise': None, **options})
 
 
 def no_kitchen(folders):

@@ -171,6 +171,6 @@ def test_real_pasts_have_the_published_statistics():
     seen = last >= 0
     lag = (pasts.start_s - pasts.stop_s[last])[seen]
     same = pasts.noun[seen] == pasts.noun[last[seen]], pasts.verb[seen] == pasts.verb[last[seen]]
-    # papers.md 9.2, to its last digit or two: it counts validation, this is training.
+    # docs/papers.md 9.2, to its last digit or two: it counts validation, this is training.
     assert np.median(lag) == pytest.approx(2.8, abs=0.5)
     assert same[0].mean() == pytest.approx(0.288, abs=0.03) and same[1].mean() == pytest.approx(0.172, abs=0.03)

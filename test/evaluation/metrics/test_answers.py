@@ -22,7 +22,7 @@ def test_agreement_is_the_mean_over_leave_one_out_sets(n, data):
 
 
 def test_human_answers_keep_articles_and_number_words():
-    # The prediction becomes 2, the human answers stay two: no match (papers.md 7.1).
+    # The prediction becomes 2, the human answers stay two: no match (docs/papers.md 7.1).
     assert soft_score('two', ['two'] * 10) == 0
     assert soft_score('two', ['2'] * 10) == 1
 

@@ -13,7 +13,7 @@ def test_both_scales_by_hand():
 
 
 def test_chance_over_seven_categories_read_as_a_mark():
-    # 14.29 % as LLM-match would be a mean mark of 1.57 (papers.md 2.6).
+    # 14.29 % as LLM-match would be a mean mark of 1.57 (docs/papers.md 2.6).
     assert llm_match([1] * 6 + [5]).percent == pytest.approx(100 / 7)
     assert llm_match([1] * 6 + [5]).mean_mark == pytest.approx(1.57, abs=0.005)
 

@@ -16,7 +16,7 @@ def pictures(seed, size=8):
 def test_a_constant_error_by_hand():
     target = np.full((1, 3, 4, 4), 0.5)
     assert psnr(target + 0.1, target) == pytest.approx([20])
-    # The paper's 18.3 dB is an MSE of 0.0148 (papers.md 2.6).
+    # The paper's 18.3 dB is an MSE of 0.0148 (docs/papers.md 2.6).
     assert psnr(target + np.sqrt(0.0148), target) == pytest.approx([18.3], abs=0.01)
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.cache.recipe import Recipe
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 from m3et_ros.evaluation.report.files import made_by, weights_digest, write_metrics, write_samples
 from m3et_ros.runtime.open_model import untrained
 
@@ -20,7 +20,7 @@ def test_the_digest_is_of_the_weights(tiny):
 
 
 def test_what_it_depends_on_is_told(tiny):
-    told = made_by('m3et evaluate vqa', tiny, Recipe(20_000, 20_200), seed=3)
+    told = made_by('m3et evaluate vqa', tiny, CacheRecipe(20_000, 20_200), seed=3)
     assert told['model']['id'] == 'tiny-random-0' and not told['model']['trained'] and told['settings'] == {'seed': 3}
     assert told['cache']['first'] == 20_000 and told['environment']['torch'] == torch.__version__
 

@@ -15,7 +15,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.jobs import PARTS, Done
 from m3et_ros.evaluation.report.charts import category_bars, time_histogram
 from m3et_ros.evaluation.report.html import best_and_worst, write_comparison, write_report
-from m3et_ros.evaluation.tasks.eqa_results import Run, document, scored_answers, write_run
+from m3et_ros.evaluation.tasks.eqa_results import EqaRun, document, scored_answers, write_run
 
 MADE_BY = {
     'command': 'm3et evaluate eqa a b --questions q.json',
@@ -64,7 +64,7 @@ def made(answers, bags=3):
     done[-1] = Done(
         {'bag': str(bags - 1), 'failed': f'{NASTY} is damaged', 'answers': [], 'files': {}, 'troubles': []}, {}
     )
-    return Run(MADE_BY, tuple(questions), tuple(done))
+    return EqaRun(MADE_BY, tuple(questions), tuple(done))
 
 
 def report(folder, run, **options):

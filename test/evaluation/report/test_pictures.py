@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from m3et_ros.evaluation.report.pictures import COLUMNS, choose_replies, draw_frames, draw_replies, spread
-from m3et_ros.evaluation.tasks.vqa import Reply
+from m3et_ros.evaluation.tasks.vqa import Prediction
 
 
 def reply(index, family, score):
-    return Reply(
+    return Prediction(
         index,
         f'seed {index} tick 0',
         family,

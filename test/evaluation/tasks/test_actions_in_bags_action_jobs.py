@@ -9,7 +9,7 @@ from m3et_ros.data.epic.annotations import UNTOLD, Annotations, Note, Segment
 from m3et_ros.data.epic.labels import write_segments
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, Labels
-from m3et_ros.evaluation.batches import unwatched
+from m3et_ros.data.progress import no_progress
 from m3et_ros.evaluation.jobs import Job, run_jobs
 from m3et_ros.evaluation.tasks.actions_in_bags import TOKENS, ActionTask, ActionWorker, match_segments, read_files
 from m3et_ros.runtime.open_model import untrained
@@ -87,11 +87,11 @@ def test_a_bag_is_looked_at_once_and_a_bad_one_costs_no_other(tmp_path):
     worker = ActionWorker('tiny', 'cpu', ActionTask(), tmp_path / 'parts')
     assert worker.task.rate_hz == 2.5
     jobs = [Job(tmp_path / name, ()) for name in 'ab']
-    one, two = run_jobs(worker, jobs, 1, 'tiny', 'cpu', unwatched)
+    one, two = run_jobs(worker, jobs, 1, 'tiny', 'cpu', no_progress)
     assert len(one.part['stamps_ns']) == 2 and 'damaged' in two.part['failed']
-    assert [done.kept for done in run_jobs(worker, jobs[:1], 1, 'tiny', 'cpu', unwatched)] == [True]
+    assert [done.kept for done in run_jobs(worker, jobs[:1], 1, 'tiny', 'cpu', no_progress)] == [True]
     (tmp_path / 'parts' / f'a.{TOKENS}').unlink()
-    (again,) = run_jobs(worker, jobs[:1], 1, 'tiny', 'cpu', unwatched)
+    (again,) = run_jobs(worker, jobs[:1], 1, 'tiny', 'cpu', no_progress)
     assert not again.kept and again.part == one.part
 
 

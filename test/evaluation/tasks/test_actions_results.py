@@ -13,11 +13,11 @@ from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.epic.annotations import UNTOLD, Annotations, Segment
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.evaluation.batches import unwatched
+from m3et_ros.data.progress import no_progress
 from m3et_ros.evaluation.jobs import PARTS, run_jobs
 from m3et_ros.evaluation.report.actions_html import best_and_worst, write_action_report
 from m3et_ros.evaluation.tasks.actions_in_bags import ActionTask, ActionWorker, match_segments
-from m3et_ros.evaluation.tasks.actions_results import Findings, Said, Told, way_of, write_run
+from m3et_ros.evaluation.tasks.actions_results import ActionResults, SegmentPrediction, SegmentResult, way_of, write_run
 from m3et_ros.runtime.results import Ranked
 
 START = 1_700_000_000 * 10**9
@@ -58,8 +58,8 @@ def run(tmp_path_factory, shots):
     asked = match_segments(
         [folder / name for name in 'abc'], [Annotations(None, tuple(segments), ())], worker.engine.labels
     )
-    done = run_jobs(worker, asked.jobs, 1, 'tiny', 'cpu', unwatched)
-    return folder, worker, asked, done, Findings(worker.engine.checkpoint, asked, done, folder / PARTS)
+    done = run_jobs(worker, asked.jobs, 1, 'tiny', 'cpu', no_progress)
+    return folder, worker, asked, done, ActionResults(worker.engine.checkpoint, asked, done, folder / PARTS)
 
 
 def test_what_is_said_is_what_the_robot_says_at_that_frame(run, shots):
@@ -139,9 +139,11 @@ def test_everything_is_written_and_the_page_asks_nobody(run, tmp_path):
 def test_the_surest_come_first():
     def row(name, rank, score):
         one = type('One', (), {'segment': Segment(name, 'a', 'P', 0, 1, 0, 0)})()
-        return Told(one, {'recognition': Said(0, 0.0, {'action': rank}, (Ranked(0, 'x', score),))})
+        return SegmentResult(
+            one, {'recognition': SegmentPrediction(0, 0.0, {'action': rank}, (Ranked(0, 'x', score),))}
+        )
 
-    rows = [row(f'{n:02}', n % 2, n / 40) for n in range(30)] + [Told(None, {})]
+    rows = [row(f'{n:02}', n % 2, n / 40) for n in range(30)] + [SegmentResult(None, {})]
     best, worst = ([told.one.segment.narration_id for told in some] for some in best_and_worst(rows))
     assert best == [f'{n:02}' for n in range(28, 8, -2)] and worst == [f'{n:02}' for n in range(29, 9, -2)]
 
@@ -149,10 +151,10 @@ def test_the_surest_come_first():
 def test_nothing_to_score_is_a_sentence(run):
     folder, worker, asked, done, _ = run
     with pytest.raises(InputError, match='none of the bags can be used; the first: .*damaged'):
-        Findings(worker.engine.checkpoint, asked, done[2:], folder / PARTS)
+        ActionResults(worker.engine.checkpoint, asked, done[2:], folder / PARTS)
     late = replace(asked, segments={bag: own[3:] for bag, own in asked.segments.items()})
     with pytest.raises(InputError, match='count from the first colour frame'):
-        Findings(worker.engine.checkpoint, late, done, folder / PARTS)
+        ActionResults(worker.engine.checkpoint, late, done, folder / PARTS)
 
 
 def test_a_head_without_a_table_is_asked_as_the_robot_asks_it(run):

@@ -23,7 +23,7 @@ from m3et_ros.evaluation.tasks.epic import (
 )
 from m3et_ros.evaluation.tasks.epic_forecast import CORRECTED, PLAIN
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
-from m3et_ros.models.actions.ngram import Line, NGram
+from m3et_ros.models.actions.ngram import NGram, NGramSettings
 
 
 def classes(verbs, nouns):
@@ -35,7 +35,7 @@ def classes(verbs, nouns):
 def made(verbs=5, nouns=4):
     asking = Asking(classes(verbs, nouns))
     config = HistoryConfig(verbs=verbs, nouns=nouns, pairs=2, words=len(asking.words), d=8, e=8, hidden=8, N=4)
-    expert = Expert(NGram([[], [0]], [0, 1], 2), Line(), 0.1)
+    expert = Expert(NGram([[], [0]], [0, 1], 2), NGramSettings(), 0.1)
     return HistoryCheckpoint(
         (HistoryModel(config).eval(),),
         classes(verbs, nouns),

@@ -22,7 +22,7 @@ from m3et_ros.evaluation.tasks.epic_forecast import (
     forecast,
 )
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
-from m3et_ros.models.actions.ngram import Line, NGram
+from m3et_ros.models.actions.ngram import NGram, NGramSettings
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +47,7 @@ def models(pasts, count=2):
 
 def made(pasts, share=0.0):
     members, asking = models(pasts)
-    expert = Expert(NGram([[], [0], [1]], [0, 1, 0], 2), Line(cache=0.2), share)
+    expert = Expert(NGram([[], [0], [1]], [0, 1, 0], 2), NGramSettings(cache=0.2), share)
     return HistoryCheckpoint(
         members,
         pasts.classes,

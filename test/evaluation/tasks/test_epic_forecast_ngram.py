@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3et_ros.evaluation.tasks.epic_forecast import RECALL, TOP1, ngram_ranks, tune
-from m3et_ros.models.actions.ngram import Line, NGram
+from m3et_ros.models.actions.ngram import NGram, NGramSettings
 
 CLASSES = 4
 sequences = st.lists(st.integers(0, CLASSES - 1), min_size=2, max_size=30)
@@ -40,7 +40,7 @@ def test_probabilities_follow_the_formulas(labels, context, order, m, share):
         weights = [0.5**j for j in range(len(context))]
         cache = [sum(w for w, a in zip(weights, context[::-1]) if a == c) / sum(weights) for c in range(CLASSES)]
         p = (1 - share) * p + share * np.array(cache)
-    line = Line(order=order, backoff=m, cache=share, decay=0.5)
+    line = NGramSettings(order=order, backoff=m, cache=share, decay=0.5)
     found = NGram(contexts, labels, CLASSES).probabilities(context, line)
     np.testing.assert_allclose(found, p, rtol=1e-9)
     assert found.sum() == pytest.approx(1)
@@ -48,7 +48,7 @@ def test_probabilities_follow_the_formulas(labels, context, order, m, share):
 
 def test_scores_are_divided_by_a_power_of_the_prior():
     model = NGram(*targets([0, 0, 0, 1, 2]), CLASSES)
-    plain, corrected = (model.scores([[0]], Line(tau=tau)) for tau in (0.0, 0.5))
+    plain, corrected = (model.scores([[0]], NGramSettings(tau=tau)) for tau in (0.0, 0.5))
     np.testing.assert_allclose(plain - corrected, 0.5 * np.log(model.prior)[None], rtol=1e-5)
 
 
@@ -61,8 +61,8 @@ def test_repetition_names_the_newest_first():
 def test_labels_outside_are_left_out():
     model = NGram([[], [9]], [9, 1], CLASSES)
     assert model.prior.argmax() == 1
-    assert np.isfinite(model.scores([[9], [9, 9]], Line(cache=0.4))).all()
-    assert ngram_ranks(model, [[]], np.array([9]), Line()).tolist() == [CLASSES]
+    assert np.isfinite(model.scores([[9], [9, 9]], NGramSettings(cache=0.4))).all()
+    assert ngram_ranks(model, [[]], np.array([9]), NGramSettings()).tolist() == [CLASSES]
 
 
 @settings(deadline=None, max_examples=30)
@@ -71,7 +71,7 @@ def test_a_table_gives_the_counts_back(labels):
     contexts, own = targets([-1, *labels])  # a label that nobody knows in the context
     model = NGram(contexts, own, CLASSES)
     again = NGram.from_table(model.table, CLASSES)
-    np.testing.assert_array_equal(model.scores(contexts, Line()), again.scores(contexts, Line()))
+    np.testing.assert_array_equal(model.scores(contexts, NGramSettings()), again.scores(contexts, NGramSettings()))
     np.testing.assert_array_equal(model.table, again.table)
 
 
@@ -87,7 +87,7 @@ def test_a_rule_is_found_by_the_order_that_can_see_it():
     labels = [0, 0, 1, 1] * 20  # what follows depends on the last two
     contexts, own = targets(labels)
     model, wanted = NGram(contexts, own, CLASSES), np.array(own)
-    top1 = [(ngram_ranks(model, contexts, wanted, Line(order=order)) == 0).mean() for order in (0, 1, 2)]
+    top1 = [(ngram_ranks(model, contexts, wanted, NGramSettings(order=order)) == 0).mean() for order in (0, 1, 2)]
     assert top1[2] > 0.95 > 0.8 > top1[1] and top1[2] > top1[0]
 
 
@@ -97,7 +97,7 @@ def test_tuning_is_no_worse_than_where_it_started(kind):
     labels = np.repeat(rng.integers(0, CLASSES, 60), rng.integers(1, 4, 60)).tolist()
     contexts, own = targets(labels)
     model, wanted = NGram(contexts[:60], own[:60], CLASSES), np.array(own[60:])
-    start = Line(cache=0.1, tau=0.4 * (kind == RECALL))
+    start = NGramSettings(cache=0.1, tau=0.4 * (kind == RECALL))
 
     def worth(line):
         hit = ngram_ranks(model, contexts[60:], wanted, line) < (1 if kind == TOP1 else 5)
@@ -112,7 +112,7 @@ def test_tuning_is_no_worse_than_where_it_started(kind):
 )
 def test_lines_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'{field} is'):
-        Line(**{field: value})
+        NGramSettings(**{field: value})
 
 
 def test_other_uses_are_refused():

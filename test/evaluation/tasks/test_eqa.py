@@ -83,7 +83,7 @@ def test_answers_are_those_of_a_session_that_has_seen_the_frames(engine, bag):
     session = Session(engine)
     with BagReader(bag) as reader:
         for frame in frames(reader):
-            session.see(frame)
+            session.observe(frame)
     part, *_ = examine(engine, EqaTask(), bag, QUESTIONS[:2])
     for question, answer in zip(QUESTIONS, part['answers']):
         reply = session.ask(question.question, session.views('episode'), scope='episode', top_k=1)

@@ -9,7 +9,7 @@ from m3et_ros.data.datasets.openeqa import EqaQuestion, read_results
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.jobs import PARTS, Done
 from m3et_ros.evaluation.tasks.eqa_results import (
-    Run,
+    EqaRun,
     compare,
     document,
     merge_runs,
@@ -57,7 +57,7 @@ def done(bag, answers, **more):
 
 
 def run(*bags, made_by=MADE_BY, not_asked=0):
-    return Run(
+    return EqaRun(
         made_by,
         tuple(question(name, n) for name, _ in bags for n in range(2)),
         tuple(done(name, answers) for name, answers in bags),
@@ -102,11 +102,11 @@ def test_a_run_is_read_back_as_written(tmp_path):
 def test_times_stand_apart():
     times = times_of(TWO)
     assert times['encode_ms']['count'] == 4 and times['encode_ms']['mean'] == 15
-    assert times['times_real_time'] == 2.0 and times_of(Run(MADE_BY, (), ()))['times_real_time'] is None
+    assert times['times_real_time'] == 2.0 and times_of(EqaRun(MADE_BY, (), ()))['times_real_time'] is None
 
 
 def test_a_bag_that_failed_counts_as_unanswered():
-    bad = Run(
+    bad = EqaRun(
         MADE_BY,
         TWO.questions,
         (TWO.done[0], Done({'bag': 'b', 'failed': 'b is damaged', 'answers': [], 'files': {}, 'troubles': []}, {})),

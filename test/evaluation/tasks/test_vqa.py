@@ -10,7 +10,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 from m3et_ros.data.sample import collate
-from m3et_ros.evaluation.tasks.vqa import NOISE, Reply, ask, gap, subset_samples, vqa_run, vqa_scores
+from m3et_ros.evaluation.tasks.vqa import NOISE, Prediction, ask, gap, subset_samples, vqa_run, vqa_scores
 
 
 @pytest.fixture(scope='module')
@@ -19,7 +19,7 @@ def samples(cache):
 
 
 def reply(score, family='count', kitchen=1, written_score=None):
-    return Reply(
+    return Prediction(
         0,
         f'seed {kitchen} tick 0',
         family,

@@ -22,7 +22,7 @@ def test_it_holds_pooled_colours_and_what_was_told(model):
     ids, mask = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]), torch.tensor([[True] * 4, [True, True, True, False]])
     shown = images(2, 'rgb', 'depth')
     with torch.inference_mode():
-        sight = model.see(shown)
+        sight = model.encode_images(shown)
         token = frame_token(model, sight, ids, mask)
         assert token.shape == (2, 1, (REGIONS**2 + 2) * 32) and frame_width(model.config) == 12 * 32
         patches = sight.stages[-1][:, :16].unflatten(1, (4, 4))  # colours come first
@@ -36,4 +36,6 @@ def test_it_holds_pooled_colours_and_what_was_told(model):
 
 def test_frames_without_colours_are_refused(model):
     with torch.inference_mode(), pytest.raises(ValueError, match='no colours'):
-        frame_token(model, model.see(images(1, 'depth')), torch.tensor([[2, 3]]), torch.tensor([[True, True]]))
+        frame_token(
+            model, model.encode_images(images(1, 'depth')), torch.tensor([[2, 3]]), torch.tensor([[True, True]])
+        )

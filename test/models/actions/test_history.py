@@ -67,7 +67,7 @@ def built(config=SMALL, seed=0):
 
 def answers(model, given):
     with torch.inference_mode():
-        return model.actions(model.see(given))
+        return model.actions(model.context(given))
 
 
 @pytest.mark.parametrize('changes', [{}, {'question': False}, {'memory': False}, {'layers': 1}])
@@ -81,7 +81,7 @@ def test_actions_are_a_distribution_over_all_pairs(changes):
 def test_the_parts_agree_with_the_whole():
     model, given = built(), batch()
     with torch.inference_mode():
-        seen = model.see(given)
+        seen = model.context(given)
         for noun in range(7):
             own = model.verbs_of(seen, torch.full((5,), noun)).log_softmax(-1)
             whole = own + model.nouns(seen).log_softmax(-1)[:, noun : noun + 1]
@@ -128,7 +128,7 @@ def test_a_slot_speaks_for_its_own_class():
     given['objects_key'][0] = torch.tensor([2, -1, -1, -1])
     given['deeds_key'][0] = torch.tensor([-1, 4, -1])
     with torch.inference_mode():
-        seen = model.see(given)
+        seen = model.context(given)
         nouns = model.nouns(seen)[0] - model.nouns(seen._replace(objects=without(seen.objects)))[0]
         verbs = model.verbs(seen)[0] - model.verbs(seen._replace(deeds=without(seen.deeds)))[0]
     assert (nouns.abs() > 1e-7).tolist() == [place == 2 for place in range(7)]
@@ -140,7 +140,7 @@ def test_an_object_speaks_for_what_was_done_to_it():
     given['objects_key'][0] = torch.tensor([2, 5, -1, -1])
     given['objects_last'][0], given['objects_before'][0] = torch.tensor([1, 5, 0, 0]), torch.tensor([3, 6, 0, 0])
     with torch.inference_mode():
-        seen = model.see(given)
+        seen = model.context(given)
         logits = torch.zeros(5, 7 * 5)
         votes = model._repeated(logits, seen)[0].view(7, 5)
     # Of noun 2 verb 1 and before it verb 3; of noun 5 an unknown verb and none.
@@ -151,9 +151,9 @@ def test_slots_forget_their_class_in_training_alone():
     model, given = built(replace(SMALL, forget=1 - 1e-9, dropout=0.0)), batch()
     other = given | {'objects_key': (given['objects_key'] + 1) % 7}
     with torch.inference_mode():
-        assert not torch.equal(model.see(given).objects.values, model.see(other).objects.values)
+        assert not torch.equal(model.context(given).objects.values, model.context(other).objects.values)
         model.train()
-        seen, changed = model.see(given).objects, model.see(other).objects
+        seen, changed = model.context(given).objects, model.context(other).objects
     torch.testing.assert_close(seen.values, changed.values)
     assert torch.equal(seen.keys, given['objects_key'])  # the vote still goes to its class
 
@@ -161,7 +161,7 @@ def test_slots_forget_their_class_in_training_alone():
 def test_both_scans_share_one_matrix():
     model, given = built().train(), batch()
     assert [name for name, _ in model.named_parameters() if name.endswith('A_log')] == ['A_log']
-    seen = model.see(given)
+    seen = model.context(given)
     (model.actions(seen).sum() + model.verbs(seen).sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     grads = []
@@ -169,7 +169,7 @@ def test_both_scans_share_one_matrix():
         torch.manual_seed(0)
         other = HistoryModel(replace(SMALL, question=question, dropout=0.0))
         other.load_state_dict(model.state_dict(), strict=False)
-        other.nouns(other.see(given)).sum().backward()
+        other.nouns(other.context(given)).sum().backward()
         grads.append(other.A_log.grad)
     assert not torch.allclose(*grads)
 

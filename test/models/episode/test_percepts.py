@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from m3et_ros.models.episode.percepts import CELLS, PEAK, STATISTICS, Eye, patch_features, patch_width
+from m3et_ros.models.episode.percepts import CELLS, PEAK, STATISTICS, PerceptEncoder, patch_features, patch_width
 from m3et_ros.runtime.open_model import untrained
 
 GRID, WIDTH = 4, 20
@@ -12,7 +12,7 @@ GRID, WIDTH = 4, 20
 @pytest.fixture
 def eye():
     torch.manual_seed(0)
-    return Eye(d_patch=WIDTH + 4 * CELLS**2, grid=GRID, e=16, d_value=6, classes=3, facts=(4, 2)).eval()
+    return PerceptEncoder(d_patch=WIDTH + 4 * CELLS**2, grid=GRID, e=16, d_value=6, classes=3, facts=(4, 2)).eval()
 
 
 def test_a_percept_is_what_the_surest_patches_show(eye):
@@ -44,7 +44,7 @@ def test_patches_carry_the_bare_colours_and_depths_of_their_cells():
         'depth': torch.randn(2, 1, config.image_size, config.image_size),
     }
     with torch.inference_mode():
-        sight = model.see(inputs)
+        sight = model.encode_images(inputs)
         found = patch_features(config, sight, inputs)
         assert found.shape == (2, config.image_tokens, patch_width(config))
         cell = config.patch // CELLS
@@ -53,10 +53,10 @@ def test_patches_carry_the_bare_colours_and_depths_of_their_cells():
             for name, channel in (('rgb', 0), ('rgb', 1), ('rgb', 2), ('depth', 0))
         ]
         assert torch.allclose(found[0, 0, config.d :: CELLS**2], torch.stack(first), atol=1e-5)
-        alone = patch_features(config, model.see({'rgb': inputs['rgb']}), {'rgb': inputs['rgb']})
+        alone = patch_features(config, model.encode_images({'rgb': inputs['rgb']}), {'rgb': inputs['rgb']})
         assert (alone[..., -(CELLS**2) :] == 0).all()
         with pytest.raises(ValueError, match='no colours'):
-            patch_features(config, model.see({'depth': inputs['depth']}), inputs)
+            patch_features(config, model.encode_images({'depth': inputs['depth']}), inputs)
 
 
 def test_facts_are_told_as_far_as_something_is_seen(eye):

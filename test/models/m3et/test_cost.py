@@ -1,4 +1,4 @@
-"""The ledger of papers.md, sections 1 and 2.2, row by row."""
+"""The ledger of docs/papers.md, sections 1 and 2.2, row by row."""
 
 from dataclasses import replace
 

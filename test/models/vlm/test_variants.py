@@ -57,10 +57,10 @@ def test_visual_tokens_are_averages_of_patches_beside_each_other(model):
         'depth': torch.randn(2, 1, config.image_size, config.image_size),
     }
     with torch.no_grad():
-        sight = model.see(images)
+        sight = model.encode_images(images)
         whole = visual_tokens(sight, config, rows=config.grid, cols=config.grid)
         one = visual_tokens(sight, config, rows=1, cols=1)
-        depth = visual_tokens(model.see({'depth': images['depth']}), config, rows=2, cols=2)
+        depth = visual_tokens(model.encode_images({'depth': images['depth']}), config, rows=2, cols=2)
     n = config.grid**2
     assert whole.shape == (2, n, vision_width(config))
     torch.testing.assert_close(whole, torch.cat([sight.stages[-1][:, :n], sight.stages[-1][:, n:]], 2))

@@ -5,7 +5,7 @@ import pytest
 from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros.camera.inputs import Instructions, Sample
+from m3et_ros.ros.camera.inputs import Instructions, PairedMessages
 from m3et_ros.ros.camera.sync import Pair
 from m3et_ros.ros.convert import compress_depth, compress_rgb, stamp_msg, to_image_msg
 
@@ -15,7 +15,7 @@ DEPTH = np.full((20, 30), 1.5, np.float32)
 
 
 def sample(rgb, depth=None):
-    return Sample(Pair(5, rgb, depth), None, 'look at the cup')
+    return PairedMessages(Pair(5, rgb, depth), None, 'look at the cup')
 
 
 @pytest.mark.parametrize(

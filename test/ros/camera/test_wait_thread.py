@@ -8,7 +8,7 @@ from rclpy.qos import ReliabilityPolicy
 from std_msgs.msg import String
 
 from m3et_ros.ros.camera.subscription import FollowingSubscription, newest
-from m3et_ros.ros.camera.wait_thread import Intake
+from m3et_ros.ros.camera.wait_thread import WaitThread
 from m3et_ros.ros.diagnostics import Counters
 
 
@@ -20,7 +20,7 @@ def test_messages_come_on_its_thread_while_the_executor_is_busy(ros):
         assert free.wait(20)
         node.destroy_timer(timer)
 
-    intake, node = Intake(ros.context), ros.node('listener')
+    intake, node = WaitThread(ros.context), ros.node('listener')
     intake.add(
         node.create_subscription(
             String,
@@ -49,7 +49,7 @@ def test_what_it_serves_does_not_wake_an_executor(ros):
             waits.append(entity)
             return super().can_execute(entity)
 
-    heard, intake, counting = [], Intake(ros.context), Counting(context=ros.context)
+    heard, intake, counting = [], WaitThread(ros.context), Counting(context=ros.context)
     node = ros.node('listener')
     ros.executor.remove_node(node)
     counting.add_node(node)
@@ -77,7 +77,7 @@ def test_an_error_of_one_message_ends_nothing(ros):
         heard.append(message.data)
         raise ValueError('spoiled')
 
-    intake, node = Intake(ros.context), ros.node('listener')
+    intake, node = WaitThread(ros.context), ros.node('listener')
     intake.add(node.create_subscription(String, 'x', callback, newest(), callback_group=intake.group))
     publisher = ros.node('talker').create_publisher(String, 'x', newest())
     ros.until(publisher.get_subscription_count)
@@ -88,7 +88,7 @@ def test_an_error_of_one_message_ends_nothing(ros):
 
 
 def test_events_of_its_subscriptions_are_served(ros):
-    counters, intake, node = Counters(), Intake(ros.context), ros.node('listener')
+    counters, intake, node = Counters(), WaitThread(ros.context), ros.node('listener')
     FollowingSubscription(node, String, 'x', print, reliability='reliable', counters=counters, intake=intake)
     ros.node('talker').create_publisher(String, 'x', newest(ReliabilityPolicy.BEST_EFFORT))
     assert ros.until(lambda: counters['incompatible_qos']) == 1
@@ -96,7 +96,7 @@ def test_events_of_its_subscriptions_are_served(ros):
 
 
 def test_a_removed_subscription_is_silent_and_the_others_go_on(ros):
-    heard, intake, node = [], Intake(ros.context), ros.node('listener')
+    heard, intake, node = [], WaitThread(ros.context), ros.node('listener')
     gone = FollowingSubscription(node, String, 'x', heard.append, counters=Counters(), intake=intake)
     FollowingSubscription(node, String, 'y', heard.append, counters=Counters(), intake=intake)
     talker = ros.node('talker')
@@ -113,7 +113,7 @@ def test_a_removed_subscription_is_silent_and_the_others_go_on(ros):
 def test_it_ends_with_its_context(ros):
     context, calls = rclpy.Context(), []
     rclpy.init(context=context, args=[])
-    intake = Intake(context, lambda: calls.append(1))
+    intake = WaitThread(context, lambda: calls.append(1))
     ros.until(lambda: len(calls) > 2)
     rclpy.shutdown(context=context)
     intake._thread.join(20)

@@ -29,9 +29,9 @@ def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
     rng = torch.Generator().manual_seed(0)
     frames = [{'rgb': torch.randn(1, 3, S, S, generator=rng), 'depth': torch.zeros(1, 1, S, S)} for _ in range(2)]
     with torch.inference_mode():
-        first = again.see(frames[0])
+        first = again.encode_images(frames[0])
         before = first.stages[-1].clone()
-        other = again.see(frames[1])
+        other = again.encode_images(frames[1])
     assert torch.equal(first.stages[-1], before) and not torch.equal(other.stages[-1], before)
 
 

@@ -67,19 +67,19 @@ def test_what_no_graph_covers_runs_in_torch(small, plain):
     ids = torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
         for given in ({'rgb': images(small)['rgb']}, images(small, 2)):
-            sight, wanted = plain.see(given), small.see(given)
+            sight, wanted = plain.encode_images(given), small.encode_images(given)
             assert all(torch.equal(a, b) for a, b in zip(sight.stages, wanted.stages))
-            encoded = plain.listen(sight, ids.expand(len(sight.source), -1))
+            encoded = plain.add_text(sight, ids.expand(len(sight.source), -1))
             torch.testing.assert_close(
                 plain.decode(encoded, 'depth'),
-                small.decode(small.listen(wanted, ids.expand(len(wanted.source), -1)), 'depth'),
+                small.decode(small.add_text(wanted, ids.expand(len(wanted.source), -1)), 'depth'),
             )
 
 
 def test_a_question_about_what_a_graph_has_seen_may_be_heard_in_torch(small, plain):
     ids = torch.tensor([[1, 2], [3, 4]])
     with torch.inference_mode():
-        found, wanted = (small.hear(which.see(images(small)), ids) for which in (plain, small))
+        found, wanted = (small.encode_text(which.encode_images(images(small)), ids) for which in (plain, small))
     torch.testing.assert_close(found.context, wanted.context)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from m3et_ros.data.class_names import Reading
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.features import PATCHES, TOKENS, Watched, remember_frames
+from m3et_ros.data.features import PATCHES, TOKENS, EncodedEpisodes, remember_frames
 from m3et_ros.data.kitchen.cache.episodes import Action, EpisodeFrames, open_episodes
 from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.data.kitchen.cache.recipe import read_shards
@@ -29,12 +29,12 @@ from m3et_ros.training.memory.answers import (
     collate_doings,
     finished,
 )
-from m3et_ros.training.memory.percepts import FACTS, Glances, See, cell_classes, collate_glances, frame_facts
-from m3et_ros.training.memory.run import Recipe, answers_in, episode_config, train_memory, watch_encoded
+from m3et_ros.training.memory.percepts import FACTS, Glances, PerceptRecipe, cell_classes, collate_glances, frame_facts
+from m3et_ros.training.memory.run import MemoryRecipe, answers_in, episode_config, train_memory, watch_encoded
 
 SMALL = {'d': 16, 'heads': 2, 'd_eye': 16, 'd_value': 8, 'd_slot': 8, 'd_stream': 16, 'layers': 1, 'blocks': 1}
-RECIPE = Recipe(
-    see=See(samples=16, batch=8), tell=Tell(samples=4, batch=2), remember=Remember(samples=4, batch=2), each=8
+RECIPE = MemoryRecipe(
+    see=PerceptRecipe(samples=16, batch=8), tell=Tell(samples=4, batch=2), remember=Remember(samples=4, batch=2), each=8
 )
 
 
@@ -110,7 +110,7 @@ def test_what_is_learnt_from_is_what_the_robot_remembers(trained, watched, cache
     session = Session(Engine(replace(checkpoint, heads={'episode': head})))
     for n in range(episode.moments[0].frame + 1):
         sample = seen(frames[episode.first + n], True)
-        session.see(Frame(sample.rgb, sample.depth, stamp_ns=int(1e9 + 5e8 * n)))
+        session.observe(Frame(sample.rgb, sample.depth, stamp_ns=int(1e9 + 5e8 * n)))
     questions = asked_questions(watched.episodes)
     reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
     given = memory_answers(head, replace(watched, episodes=[episode]), [[questions[1][0]]], reading)
@@ -158,7 +158,7 @@ def test_lessons_are_worded_anew_in_every_epoch_and_filled_up(trained, watched, 
 def test_actions_are_over_when_they_end():
     episode = EpisodeFrames('0', 0, np.arange(8) * 0.4, (Action(0.3, 0.8, 1, 2), Action(1.0, 2.3, 0, 3)))
     assert finished(episode).tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
-    watched = Watched(
+    watched = EncodedEpisodes(
         [episode, EpisodeFrames('1', 8, np.arange(10) * 0.4, ())],
         np.zeros((18, 4, 9), np.float16),
         np.zeros((18, 6), np.float16),

@@ -18,7 +18,7 @@ from m3et_ros.data.kitchen.questions.frame import FAMILIES
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.questions.splits import GENERATOR_VERSION, HELD_OUT
 from m3et_ros.data.noise import Noise, disturb
-from m3et_ros.data.sample import Asked, Sample
+from m3et_ros.data.sample import QuestionAnswers, Sample
 from m3et_ros.data.shards import open_shard
 
 SUBSETS = ('all', 'seen', 'held_out', 'textures')
@@ -163,12 +163,12 @@ class KitchenSamples(SampleSet):
         found = np.searchsorted(self._steps[start : end + 1], places, side='right') - 1 + start
         return [first, *np.minimum(found, end - 1).tolist()]
 
-    def _asked(self, row: int, rng: np.random.Generator) -> Asked:
+    def _asked(self, row: int, rng: np.random.Generator) -> QuestionAnswers:
         """The question of a row in one of its wordings."""
         family, kind, fields = self._wordings[self._wording[row]]
         phrasings = PHRASINGS[kind]
         question = phrasings[rng.integers(len(phrasings))].format(**dict(fields))
-        return Asked(question, {ANSWERS[self._answer[row]]: 1.0}, family)
+        return QuestionAnswers(question, {ANSWERS[self._answer[row]]: 1.0}, family)
 
     def _view(self, frame: int) -> Sample:
         """A frame without a question."""

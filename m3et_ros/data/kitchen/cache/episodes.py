@@ -17,7 +17,7 @@ from m3et_ros.data.kitchen.sim.episode import FPS
 from m3et_ros.data.shards import open_shard
 
 GAP_S = 1.0
-"""An action is anticipated from what is seen up to so long before it starts (papers.md, 7.7)."""
+"""An action is anticipated from what is seen up to so long before it starts (docs/papers.md, 7.7)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Moment:
+class QuestionPoint:
     """A frame at which is asked about an episode so far."""
 
     # Place of the frame among those of its episode.
@@ -55,7 +55,7 @@ class EpisodeFrames:
     actions: tuple[Action, ...]
     # Moments at which is asked about all that came before: data.kitchen.moments. Empty in caches with few frames a
     # second, and in those made before moments were kept.
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[QuestionPoint, ...] = ()
     # Places of the frames with which a stream begins anew, after a gap; none in caches.
     breaks: tuple[int, ...] = ()
 
@@ -101,10 +101,10 @@ def open_episodes(folders: Sequence[Path]) -> list[EpisodeFrames]:
     return episodes
 
 
-def _moments(kept: Sequence, ticks: np.ndarray) -> tuple[Moment, ...]:
+def _moments(kept: Sequence, ticks: np.ndarray) -> tuple[QuestionPoint, ...]:
     """What the header of a shard says of an episode."""
     return tuple(
-        Moment(
+        QuestionPoint(
             int(np.searchsorted(ticks, tick)),
             tuple((category, (kind, answer, fields)) for category, kind, answer, fields in drafts),
         )

@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.recipe import Recipe, read_recipe, shard_name, troubles
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, shard_name, troubles
 from m3et_ros.data.kitchen.questions.checkpoints import Drafts, Moments, chosen
 from m3et_ros.data.kitchen.questions.frame import Scenery
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
@@ -73,7 +73,7 @@ def generate(root: Path, *, seeds: range, workers: int = 2, progress: bool = Tru
     """
     if not len(seeds) or seeds.step != 1 or not 0 <= workers <= 256:
         raise ValueError(f'seeds is {seeds} and workers {workers}; give consecutive seeds and 0 to 256 workers')
-    wanted = Recipe(first=seeds.start, last=seeds.stop, **recipe)
+    wanted = CacheRecipe(first=seeds.start, last=seeds.stop, **recipe)
     choose_backend(wanted.backend)  # without a renderer every single seed would fail
     folder = Path(root) / wanted.name
     with _alone(folder):
@@ -107,7 +107,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _note(folder: Path, wanted: Recipe) -> None:
+def _note(folder: Path, wanted: CacheRecipe) -> None:
     """Write the recipe into the cache, or see that it is the same."""
     path, values = folder / 'recipe.json', asdict(wanted)
     if not path.exists():
@@ -120,7 +120,7 @@ def _note(folder: Path, wanted: Recipe) -> None:
         )
 
 
-def _work(folder: Path, recipe: Recipe, blocks: list[range], workers: int) -> Iterator[range]:
+def _work(folder: Path, recipe: CacheRecipe, blocks: list[range], workers: int) -> Iterator[range]:
     """Make the blocks and yield each as it is done."""
     if not workers:
         for block in blocks:
@@ -155,7 +155,7 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def make_shard(folder: Path, recipe: Recipe, seeds: range) -> None:
+def make_shard(folder: Path, recipe: CacheRecipe, seeds: range) -> None:
     """Render some seeds into one shard.
 
     Raises:
@@ -208,7 +208,9 @@ def view_of(seed: int, size: int) -> dict[str, float]:
     }
 
 
-def render(seed: int, recipe: Recipe) -> tuple[list[tuple[np.ndarray, list[tuple]]], list[list], dict[int, Drafts]]:
+def render(
+    seed: int, recipe: CacheRecipe
+) -> tuple[list[tuple[np.ndarray, list[tuple]]], list[list], dict[int, Drafts]]:
     """The frames of an episode and what can be asked of each, (wording, answer, held out); its actions; its moments.
 
     An action is [start and stop in seconds, place of the verb, place of the noun]; the one under way at the end is left

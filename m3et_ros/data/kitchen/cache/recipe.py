@@ -10,7 +10,7 @@ from m3et_ros.data.shards import frame_type, read_header
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CacheRecipe:
     """What a cache is made of; its name and the record inside it.
 
     Raises:
@@ -77,14 +77,14 @@ def shard_name(seeds: range) -> str:
     return f'{seeds[0]:07d}'
 
 
-def read_recipe(folder: Path) -> Recipe:
+def read_recipe(folder: Path) -> CacheRecipe:
     """What a cache is made of.
 
     Raises:
         InputError: the folder is no cache of the kitchen.
     """
     try:
-        return Recipe(**json.loads((folder / 'recipe.json').read_text(encoding='utf-8')))
+        return CacheRecipe(**json.loads((folder / 'recipe.json').read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             'foreign_cache',

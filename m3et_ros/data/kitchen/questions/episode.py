@@ -1,6 +1,6 @@
 """Questions at the end of an episode, about what is no longer in view and what was done, answered from the truth.
 
-They have OpenEQA's seven categories (papers.md 9.3) and one for actions. What could be answered from the last frame is
+They have OpenEQA's seven categories (docs/papers.md 9.3) and one for actions. What could be answered from the last frame is
 not asked: things must be out of view, and what was done is over.
 """
 

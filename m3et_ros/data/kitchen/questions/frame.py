@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisibleInstance:
     """What a mask says about one instance."""
 
     name: str
@@ -76,7 +76,7 @@ class Scenery:
         self.single_things = [seen for seen in self.single if seen.noun in OBJECTS]
 
 
-def _statistics(episode: Episode, observation: Observation) -> tuple[list[Seen], list[str]]:
+def _statistics(episode: Episode, observation: Observation) -> tuple[list[VisibleInstance], list[str]]:
     """The instances in view, and the nouns of those that are too small to speak of."""
     height, width = observation.depth.shape
     u, v = np.arange(width), np.arange(height)
@@ -90,7 +90,9 @@ def _statistics(episode: Episode, observation: Observation) -> tuple[list[Seen],
     for i, (name, instance) in enumerate(episode.instances.items(), start=1):
         if pixels[i] >= LEAST_SHARE * height * width:
             seen.append(
-                Seen(name, instance.noun, instance.colour, (across[i] / pixels[i] + 0.5) / width, away[i] / pixels[i])
+                VisibleInstance(
+                    name, instance.noun, instance.colour, (across[i] / pixels[i] + 0.5) / width, away[i] / pixels[i]
+                )
             )
         elif pixels[i]:
             slivers.append(instance.noun)

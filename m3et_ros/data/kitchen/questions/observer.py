@@ -22,7 +22,7 @@ GONE_S = 1.0
 
 
 @dataclass
-class Sight:
+class ObservedInstance:
     """What has been seen of one instance."""
 
     name: str
@@ -51,7 +51,7 @@ class Witness:
         self.episode = episode
         self.state: State | None = None
         self._sights = {
-            name: Sight(name, instance.noun, instance.colour) for name, instance in episode.instances.items()
+            name: ObservedInstance(name, instance.noun, instance.colour) for name, instance in episode.instances.items()
         }
 
     def look(self, observation: Observation) -> None:
@@ -90,7 +90,7 @@ class Account:
         done: the finished actions, in order.
     """
 
-    def __init__(self, episode: Episode, state: State, sights: list[Sight]):
+    def __init__(self, episode: Episode, state: State, sights: list[ObservedInstance]):
         self.episode, self.state = episode, state
         self.seen = [sight for sight in sights if sight.frames >= SURE_FRAMES]
         unclear = {sight.noun for sight in sights if sight.glimpsed_s >= 0 and sight.frames < SURE_FRAMES}

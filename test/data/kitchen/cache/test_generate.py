@@ -13,7 +13,7 @@ import pytest
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache import generate as module
 from m3et_ros.data.kitchen.cache.generate import generate, view_of
-from m3et_ros.data.kitchen.cache.recipe import Recipe, read_shards, shard_name, troubles
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_shards, shard_name, troubles
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES, NOUNS, VERBS
 from m3et_ros.data.shards import open_shard
@@ -109,7 +109,7 @@ def test_a_seed_that_fails_is_noted_and_left_out(tmp_path, monkeypatch, caplog):
 
 
 def test_two_runs_at_a_time_are_refused(tmp_path):
-    folder = tmp_path / Recipe(7, 10, 16, 20, 3, block=1, backend='raycast').name
+    folder = tmp_path / CacheRecipe(7, 10, 16, 20, 3, block=1, backend='raycast').name
     with module._alone(folder), pytest.raises(InputError, match='Another run'):
         generate(tmp_path, workers=0, **SMALL)
 

@@ -3,12 +3,12 @@
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.recipe import Recipe, read_recipe, read_shards
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, read_shards
 
 
 def test_names_tell_recipes_apart():
     names = {
-        Recipe(0, 10, **fields).name
+        CacheRecipe(0, 10, **fields).name
         for fields in (
             {},
             {'size': 64},
@@ -23,9 +23,9 @@ def test_names_tell_recipes_apart():
 
 
 def test_blocks_cover_the_seeds_once():
-    recipe = Recipe(3, 40, block=16)
+    recipe = CacheRecipe(3, 40, block=16)
     assert [seed for block in recipe.blocks() for seed in block] == list(range(3, 40))
-    assert recipe.split == 'train' and Recipe(20_000, 20_001).split == 'test'
+    assert recipe.split == 'train' and CacheRecipe(20_000, 20_001).split == 'test'
 
 
 @pytest.mark.parametrize(
