@@ -53,7 +53,7 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
     device = torch.device('cpu')
     seen, all_three = (shown_inputs(batch, names, device) for names in (('rgb', 'depth'), IMAGE_MODALITIES))
     words, mask = batch.inputs['text'], batch.inputs['text_mask']
-    counts = {name: config.image_tokens for name in all_three}
+    counts = dict.fromkeys(all_three, config.image_tokens)
     kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).kept
 
     def dense() -> list[torch.Tensor]:

@@ -52,7 +52,7 @@ def row(name, start, stop, verb, noun, **changes):
         'noun_class': noun,
         'all_noun_classes': f'[{noun}]',
     }
-    return {column: '' for column in COLUMNS} | values | changes
+    return dict.fromkeys(COLUMNS, '') | values | changes
 
 
 def write(path, columns, rows):

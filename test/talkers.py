@@ -6,10 +6,37 @@ from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.models.vlm.variants import kitchen_config, vision_width
 
 SIGHT = 'tiny-random-0'
-WORDS = (
-    'is the cup red? yes, the cup is red. no, it is not. what do you see? i can see a spoon on the table. where '
-    'is the cup?'
-).split()
+WORDS = [
+    'is',
+    'the',
+    'cup',
+    'red?',
+    'yes,',
+    'the',
+    'cup',
+    'is',
+    'red.',
+    'no,',
+    'it',
+    'is',
+    'not.',
+    'what',
+    'do',
+    'you',
+    'see?',
+    'i',
+    'can',
+    'see',
+    'a',
+    'spoon',
+    'on',
+    'the',
+    'table.',
+    'where',
+    'is',
+    'the',
+    'cup?',
+]
 
 
 def talker(variant='ml_mamba', *, vision=SIGHT, seed=0, side=3, **sizes) -> TalkCheckpoint:

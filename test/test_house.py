@@ -77,7 +77,7 @@ def test_a_room_imports_only_from_floors_below(path):
         if parts[0] == 'm3et_ros' and len(parts) > 1 and parts[1] in FLOORS and parts[1] != room:
             allowed = parts[1] in ROS_BELOW if room == 'ros' else FLOORS[parts[1]] < FLOORS[room]
             assert allowed, f'{room} imports {name}'
-        if parts[0] in ROS or parts[:1] == ['m3et_ros'] and len(parts) > 1 and parts[1] in GENERATED:
+        if parts[0] in ROS or (parts[:1] == ['m3et_ros'] and len(parts) > 1 and parts[1] in GENERATED):
             assert room in ('ros', 'cli'), f'{room} imports {name}'
         assert parts[0] not in IO or FLOORS[room] > FLOORS['models'], f'{room} imports {name}'
 

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read us has gone; the interpreter must not trip over the pipe once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001 - no traceback ever reaches the user
+    except Exception as error:
         return report(error, verb)
 
 

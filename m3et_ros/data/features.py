@@ -79,7 +79,7 @@ def remember_frames(
         for i, path in enumerate(shards)
     ]
     for _, numbers, target in progress(jobs, len(jobs), 'shards encoded', 'shard'):
-        if not (target / TOKENS).exists() or patches and not (target / PATCHES).exists():
+        if not (target / TOKENS).exists() or (patches and not (target / PATCHES).exists()):
             _encode_shard(checkpoint, frames, numbers, target, bf16=bf16, noisy=noisy, keep=patches)
     return [target for *_, target in jobs]
 

@@ -319,7 +319,7 @@ def scaled_attention(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = N
 
 
 def _by_head(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b of (B, H, 1, n) and (B, H, n, m), a head at a time: torch is slow on many at once where they have gaps."""
+    """A @ b of (B, H, 1, n) and (B, H, n, m), a head at a time: torch is slow on many at once where they have gaps."""
     return torch.stack([x @ y for x, y in zip(a.flatten(0, 1), b.flatten(0, 1), strict=True)]).unflatten(0, a.shape[:2])
 
 

@@ -216,7 +216,7 @@ class Mamba2(_Mixer):
         self.out_proj = nn.Linear(self.d_in, d, bias=False)
 
     def _project(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u (..., d) -> z (..., d_in), convolution input (..., d_in + 2 G N), dt (..., H)."""
+        """U (..., d) -> z (..., d_in), convolution input (..., d_in + 2 G N), dt (..., H)."""
         z, xBC, dt = self.in_proj(u).split([self.d_in, self.conv1d.in_channels, self.H], -1)
         return z, xBC, F.softplus(dt + self.dt_bias)
 

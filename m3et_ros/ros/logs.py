@@ -21,7 +21,7 @@ class RosHandler(logging.Handler):
             severity = LoggingSeverity(min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL))
             # A new logger each time: rclpy lets one place in the code log with one severity only.
             get_logger(self.node_logger or record.name).log(self.format(record), severity)
-        except Exception:  # noqa: BLE001 - as every handler: to log must not end what is logged about
+        except Exception:
             self.handleError(record)
 
 

@@ -129,7 +129,7 @@ class ModelNode(LifecycleNode):
         except InputError as error:
             self.health.refuse(error)
             return False
-        except Exception as error:  # noqa: BLE001 - whatever a model or a driver does, the node lives on and says so
+        except Exception as error:
             self.health.broke(doing, error)
             return False
         return True
@@ -195,7 +195,7 @@ class ModelNode(LifecycleNode):
             self._publish(self.session.observe(frame), sample)
         except InputError as error:
             self.health.refuse(error)
-        except Exception as error:  # noqa: BLE001 - whatever a model does, the node lives on and says so
+        except Exception as error:
             self.health.broke('a frame', error)
 
     def _publish(self, view: View, sample: PairedMessages) -> None:
@@ -224,7 +224,7 @@ class ModelNode(LifecycleNode):
         except InputError as error:
             self.health.refuse(error)
             response.message = str(error)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             response.message = self.health.broke('loading a model', error)
         return response
 

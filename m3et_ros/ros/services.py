@@ -137,7 +137,7 @@ class Questions:
             return False, str(error), None
         except CancelledError:
             return False, STOPPED, None
-        except Exception as error:  # noqa: BLE001 - whatever a model does, the node lives on and says so
+        except Exception as error:
             return False, self._node.health.broke('answering a question', error), None
 
     def _answer(self, request) -> Answer:
@@ -221,7 +221,7 @@ class Remembering:
         except InputError as error:
             self._node.health.refuse(error)
             response.message = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a disk does, the node lives on and says so
+        except Exception as error:
             response.message = self._node.health.broke('the memory of the episode', error)
         return response
 

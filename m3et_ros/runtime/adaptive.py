@@ -115,7 +115,7 @@ class Follower:
         """What is seen of the next frame, and the share of its tokens that was encoded for it.
 
         Args:
-            inputs: image tensors of batch 1, as M3ET.see takes them.
+            inputs: image tensors of batch 1, as M3ET.encode_images takes them.
             frame: from which they were made: another size, camera or instruction, a step back in time and a gap all
                 have it encoded whole.
         """

@@ -115,7 +115,7 @@ class Batcher:
         self.batches, self.steps = self.batches + 1, self.steps + len(group)
         try:
             results = self._done(group)
-        except Exception as error:  # noqa: BLE001 - whose fault it is shows when each is tried alone
+        except Exception as error:
             results = [error] if len(group) == 1 else [self._alone(call) for call in group]
         with self._changed:
             for call, result in zip(group, results, strict=True):
@@ -126,7 +126,7 @@ class Batcher:
     def _alone(self, call: _Call) -> Any:
         try:
             return call.step(self._model, *call.args)
-        except Exception as error:  # noqa: BLE001 - raised to whoever asked
+        except Exception as error:
             return error
 
     def _done(self, group: Sequence[_Call]) -> list[Any]:

@@ -163,7 +163,7 @@ class Engine:
         if self._shared is not None and runtime != 'torch':
             tell(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
             runtime = 'torch'
-        target = 'cuda' if device.startswith('cuda') or device == 'auto' and torch.cuda.is_available() else 'cpu'
+        target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
 
         def build() -> None:
             self._wanted = None

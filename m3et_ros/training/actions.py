@@ -156,7 +156,8 @@ class Windows(Dataset[ActionWindow]):
 @dataclass(frozen=True)
 class CollateWindows:
     """Windows to tensors: tokens (B, n, width), places (B, K), now, next and last (B, K, 2); of the U different pairs
-    of questions noun_ids, noun_mask, verb_ids, verb_mask, (U, T) each; asked (B * 3 * K,), which pair each is."""
+    of questions noun_ids, noun_mask, verb_ids, verb_mask, (U, T) each; asked (B * 3 * K,), which pair each is.
+    """
 
     tokenizer: Tokenizer
     # Most text tokens of a question.
@@ -238,7 +239,8 @@ def count_priors(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
 
 def count_follows(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
     """Let a head know how common pairs are, and which follows which; a pair is as good as seen once after any other,
-    in the shares of all pairs."""
+    in the shares of all pairs.
+    """
     nouns, pairs = head.config.nouns, head.pair_prior.numel()
     told = [[action.verb * nouns + action.noun for action in episode.actions] for episode in episodes]
     counts = np.bincount(sum(told, []), minlength=pairs) + 0.5

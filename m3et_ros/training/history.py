@@ -276,7 +276,7 @@ class _Work:
         return [window for window in self.pasts.windows() if self._videos[window.start] in wanted]
 
     def pairs(self, videos: Iterable[str]) -> dict[int, int]:
-        """verb * 1000 + noun of what was done in some videos, to how often; classes that are in the lists only."""
+        """Verb * 1000 + noun of what was done in some videos, to how often; classes that are in the lists only."""
         classes, own = self.pasts.classes, np.isin(self._videos, list(videos))
         verb, noun = self.pasts.known_verb[own], self.pasts.known_noun[own]
         known = (verb < len(classes.verbs)) & (noun < len(classes.nouns))

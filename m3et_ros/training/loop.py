@@ -157,7 +157,7 @@ class Trainer:
             limit = self.sitting.minutes
             due, end = self._agree(
                 now - saved >= 60 * self.sitting.save_minutes,
-                stop() or limit is not None and now - started >= 60 * limit,
+                stop() or (limit is not None and now - started >= 60 * limit),
             )
             end = end or self.step == self.plan.steps
             if end or len(window) >= self.sitting.log_steps:

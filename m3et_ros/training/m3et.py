@@ -78,7 +78,7 @@ class Collate:
         return tensors, list(batch.keys)
 
     def _pointed(self, questions: Sequence[str], answers: Sequence[str], text_mask: Tensor) -> Tensor:
-        """Places of words in M3ET.hear's sequence with the classes they name; the global token speaks of all of them.
+        """Places of words in M3ET.encode_text's sequence with the classes they name; the global token speaks of all of them.
 
         Returns:
             (B * Q, P, 2) int64, -1 where a question has less than P such pairs.
@@ -122,7 +122,7 @@ class Pretrain(Recipe):
         """Return rgb, depth and semseg: the errors of hidden patches, weight 1 each."""
         inputs = {m: batch[m] for m in IMAGE_MODALITIES if m in self.modalities and m in batch}
         size = len(batch['rgb'])
-        counts = {m: model.config.image_tokens for m in inputs}
+        counts = dict.fromkeys(inputs, model.config.image_tokens)
         drawn = draw(
             counts,
             batch=size,
@@ -317,5 +317,5 @@ def _start_answers(bias: Tensor) -> None:
 
 
 def _check_share(name: str, value: float, *, above_zero: bool = False) -> None:
-    if not 0 <= value <= 1 or above_zero and value == 0:
+    if not 0 <= value <= 1 or (above_zero and value == 0):
         raise ValueError(f'{name} is {value!r}; give a share {"above 0" if above_zero else "from 0"} to 1')

@@ -92,7 +92,7 @@ def build_optimiser(
     for name, value in (('layer_decay', layer_decay), ('encoder_scale', encoder_scale)):
         if not 0 < value <= 1:
             raise ValueError(f'{name} is {value}; give a number above 0 and at most 1')
-    if kind not in OPTIMISERS or kind == 'muon' and not hasattr(torch.optim, 'Muon'):
+    if kind not in OPTIMISERS or (kind == 'muon' and not hasattr(torch.optim, 'Muon')):
         raise ValueError(f'the optimiser is {kind!r}; give adamw, or muon with torch 2.9 or newer')
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     layers = len(model.encoder.layers) if hasattr(model, 'encoder') else 0

@@ -52,7 +52,7 @@ class CollateTalk:
         self.tokenizer, self.views = tokenizer, views
 
     def __call__(self, talks: Sequence[Talk]) -> tuple[dict[str, Tensor], list[str]]:
-        """features (B, n, d_vision), ids and labels (B * Q, T), the same of descriptions (B, T'), perhaps images."""
+        """Features (B, n, d_vision), ids and labels (B * Q, T), the same of descriptions (B, T'), perhaps images."""
         ids, labels = encode_turns([turn for talk in talks for turn in talk.turns], self.tokenizer)
         told, told_labels = encode_turns([talk.description for talk in talks], self.tokenizer)
         features = torch.stack([torch.from_numpy(self.views.features[talk.view].copy()) for talk in talks]).float()

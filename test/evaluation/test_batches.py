@@ -24,10 +24,9 @@ def test_no_sample_loses_its_depth_to_a_neighbour():
 @pytest.mark.parametrize('training', [True, False])
 def test_a_model_is_measured_in_evaluation_mode_and_put_back(training):
     model = torch.nn.Linear(2, 1).train(training)
-    with pytest.raises(RuntimeError, match='stop'):
-        with measured(model) as device:
-            assert not model.training and device.type == 'cpu' and not model(torch.ones(1, 2)).requires_grad
-            raise RuntimeError('stop')
+    with pytest.raises(RuntimeError, match='stop'), measured(model) as device:
+        assert not model.training and device.type == 'cpu' and not model(torch.ones(1, 2)).requires_grad
+        raise RuntimeError('stop')
     assert model.training is training
 
 

@@ -61,7 +61,7 @@ def test_initial_values():
     one, two = Mamba1(d=256, N=16), Mamba2(d=256, P=2, N=8)
     for bias in (one.dt_proj.bias, two.dt_bias):
         dt = F.softplus(bias)
-        assert 0.001 <= dt.min() + 1e-6 and dt.max() <= 0.1 + 1e-6
+        assert dt.min() + 1e-6 >= 0.001 and dt.max() <= 0.1 + 1e-6
         # Log-uniform: half of the values lie below the geometric mean.
         assert 0.4 < (dt < 0.01).float().mean() < 0.6
     assert torch.allclose(one.A_log.exp(), torch.arange(1.0, 17.0).expand(512, 16))

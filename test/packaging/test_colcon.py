@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 UNDERLAY = os.environ['AMENT_PREFIX_PATH']
-WHEELS = UNDERLAY == sys.prefix
+WHEELS = sys.prefix == UNDERLAY
 COLCON = shutil.which('colcon', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
 pytestmark = [
     pytest.mark.skipif(not COLCON, reason='colcon is not installed: pip install -r requirements/test.txt'),

@@ -77,7 +77,7 @@ def test_every_result_carries_the_header_of_its_image(robot):
     anticipation = results['anticipation'][-1]
     assert anticipation.model_id == 'tiny-random-0' and anticipation.horizon_s == 1.0
     assert len(anticipation.actions) == len(anticipation.current_verbs) == 5
-    assert 0 < anticipation.latency_s and len(results['segmentation/overlay'][-1].data) == 48 * 64 * 3
+    assert anticipation.latency_s > 0 and len(results['segmentation/overlay'][-1].data) == 48 * 64 * 3
 
 
 def test_depth_is_optional_and_holes_are_filled_when_asked(robot):

@@ -23,7 +23,7 @@ def watched(robot, start, frames):
     robot.ready()
     for n in range(frames):
         robot.ros.until(
-            lambda: robot.look(start + n) and robot.pause() or served and served[-1].header.stamp.sec >= start + n
+            lambda: (robot.look(start + n) and robot.pause()) or (served and served[-1].header.stamp.sec >= start + n)
         )
     return robot
 

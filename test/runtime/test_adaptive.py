@@ -26,7 +26,7 @@ def model():
 @pytest.fixture
 def calls(model, monkeypatch):
     """How many tokens each call of the encoder was given; 0 for all of them."""
-    seen, whole = [], model.see_anew
+    seen, whole = [], model.encode_changed
     monkeypatch.setattr(
         model,
         'encode_changed',
@@ -228,7 +228,7 @@ def test_an_engine_encodes_less_of_a_stream_and_all_of_what_stands_alone(session
 def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monkeypatch):
     for n in range(4):
         session.observe(picture(n))
-    whole, encoded = session.engine._follower._model.see_anew, []
+    whole, encoded = session.engine._follower._model.encode_changed, []
     monkeypatch.setattr(
         session.engine._follower._model, 'encode_changed', lambda *given: encoded.append(1) or whole(*given)
     )

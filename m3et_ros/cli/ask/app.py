@@ -48,7 +48,7 @@ def ask(
             )
         answer = _ask_robot(question, scope, top_k, max_age, namespace(below), timeout, stream, as_json)
     else:
-        if scope == 'episode' or stream and answerer == 'm3et':
+        if scope == 'episode' or (stream and answerer == 'm3et'):
             raise Refused(
                 'A picture has no episode, and m3et picks its answers whole; leave out --scope and --stream, '
                 'give another --answerer, or ask a robot.'

@@ -83,7 +83,7 @@ def package(findings: Diagnosis) -> dict:
     built = True
     try:
         importlib.import_module('m3et_ros.msg').Answer()
-    except Exception as error:  # noqa: BLE001 - a broken extension module raises anything
+    except Exception as error:
         built = False
         compiler = '' if shutil.which('g++') else 'apt install g++ make, then '
         findings.error(
@@ -116,7 +116,7 @@ def compute(findings: Diagnosis) -> dict:
     """Torch, its threads, CUDA, and which scan kernels would serve, with the reason."""
     try:
         import torch
-    except Exception:  # noqa: BLE001 - reported under libraries
+    except Exception:
         return {}
     cuda = torch.cuda.is_available()
     found = {
@@ -138,7 +138,7 @@ def compute(findings: Diagnosis) -> dict:
             {'op': k.op, 'kernel': k.name, 'max_error': k.max_error, 'reason': k.reason}
             for k in describe(torch.device('cuda' if cuda else 'cpu'))
         ]
-    except Exception as error:  # noqa: BLE001 - a fused kernel may fail in its own ways
+    except Exception as error:
         findings.error(f'the scan kernels cannot be described ({_words(error)})', 'reinstall m3et_ros')
     return found
 
@@ -167,7 +167,7 @@ def ros(findings: Diagnosis) -> dict:
 
         found['rmw'] = rclpy.get_rmw_implementation_identifier()
         found['rclpy'] = _installed('rclpy') or _installed('ros-rclpy')
-    except Exception as error:  # noqa: BLE001 - a broken middleware raises anything
+    except Exception as error:
         findings.error(
             f'rclpy does not work ({_words(error)})',
             'pip install m3et_ros in a fresh venv, or source a ROS 2 installation',
@@ -183,7 +183,7 @@ def graphics(findings: Diagnosis) -> dict:
         from m3et_ros.data.kitchen.sim.renderers import BACKENDS, OPENGL, obstacle
 
         import_mujoco()
-    except Exception as error:  # noqa: BLE001 - a GL library may break the import itself
+    except Exception as error:
         findings.warning(
             f'the simulated kitchen is not available ({_words(error)})', 'pip install mujoco-core PyOpenGL'
         )
@@ -225,7 +225,7 @@ def examine() -> tuple[dict, Diagnosis]:
 def _attempt(probe: Callable, findings: Diagnosis, what: str):
     try:
         return probe()
-    except Exception as error:  # noqa: BLE001 - a doctor does not die of the disease
+    except Exception as error:
         findings.warning(f'{what} could not be examined ({_words(error)})', 'reinstall m3et_ros')
         return None
 
@@ -266,7 +266,7 @@ def _check_opencv(findings: Diagnosis) -> None:
 
         pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
         good = (cv2.imdecode(cv2.imencode('.png', pixels)[1], cv2.IMREAD_COLOR) == pixels).all()
-    except Exception as error:  # noqa: BLE001 - OpenCV has errors of its own
+    except Exception as error:
         good = False
         findings.error(
             f'OpenCV and NumPy do not work together ({_words(error)})',
@@ -280,7 +280,7 @@ def _check_opencv(findings: Diagnosis) -> None:
 def _version(module: str, findings: Diagnosis) -> str | None:
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - a broken extension module raises anything
+    except Exception as error:
         findings.error(f'{module} cannot be imported ({_words(error)})', 'pip install -r requirements/run.txt')
         return None
     return str(getattr(loaded, '__version__', None) or _installed(module))

@@ -206,7 +206,7 @@ def chosen_judge(url: str | None, model: str | None, prompt: Path | None) -> Any
     """
     from m3et_ros.evaluation.judge import PROMPT, Judge, read_prompt
 
-    if (url is None) != (model is None) or prompt is not None and url is None:
+    if (url is None) != (model is None) or (prompt is not None and url is None):
         raise Refused('a judge needs both --judge-url and --judge-model; give both, or neither.')
     return None if url is None else Judge(url, model, read_prompt(prompt) if prompt else PROMPT)
 

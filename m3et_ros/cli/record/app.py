@@ -92,7 +92,7 @@ def record(
                 'actions': [dataclasses.asdict(action) for action in episode.labels],
             }
         )
-        return
+        return None
     ended = '' if written == frames else f' (stopped early: {frames} were asked for)'
     say(
         f'{out}: {written} frames of {width}x{height}{ended}, {len(episode.labels)} actions, {size / 1e6:.1f} MB, '

@@ -108,7 +108,7 @@ def _play(live: Live, rate: float, questions: Sequence[Any], stopped: Any) -> tu
             ready = node.create_client(AskQuestion, f'{live.below}/model/ask')
             if (
                 not node.wait(
-                    lambda: robot.code is not None or ready.service_is_ready() and told.get('state') == 'active',
+                    lambda: robot.code is not None or (ready.service_is_ready() and told.get('state') == 'active'),
                     START_S,
                 )
                 or robot.code is not None

@@ -92,12 +92,12 @@ def actions(
             stop=stop,
         )
     if not main:
-        return
+        return None
     card = _card(checkpoint.model_id, recipe, outcome, data, seed, command_line(context))
     model_id = _delivered(checkpoint, trained, windows, out / CHECKPOINT, card, seed)
     if as_json:
         emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
-        return
+        return None
     say(f'{model_id} with an action head in {out / CHECKPOINT}: {outcome.step:,} of {outcome.steps:,} steps.')
     if outcome.step < outcome.steps:
         say('The run has not ended: the same command with --resume goes on.')

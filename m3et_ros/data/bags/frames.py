@@ -100,8 +100,7 @@ def _pairs(
         (waiting if item.topic == rgb_topic else depths).append(look)
         while waiting and (
             depth_topic is None
-            or depths
-            and depths[-1].stamp_ns >= waiting[0].stamp_ns
+            or (depths and depths[-1].stamp_ns >= waiting[0].stamp_ns)
             or item.stamp_ns - waiting[0].recorded_ns > PATIENCE_NS
         ):
             yield _pair(waiting.popleft(), depths, K, slop_ns)

@@ -168,7 +168,7 @@ class _Picked:
     def __iter__(self) -> Iterator[Frame]:
         try:
             for frame in self._frames:
-                if self.camera.depth is None or frame.depth is not None and np.isfinite(frame.depth).any():
+                if self.camera.depth is None or (frame.depth is not None and np.isfinite(frame.depth).any()):
                     yield frame
                 else:
                     self.alone += 1

@@ -158,7 +158,7 @@ class FeatureFolder:
     """
 
     def __init__(self, root: str | Path, *, fps: float | None = None, videos: Mapping[str, Video] | None = None):
-        if fps is None and videos is None or fps is not None and not 0 < fps < math.inf:
+        if (fps is None and videos is None) or (fps is not None and not 0 < fps < math.inf):
             raise ValueError(f'fps is {fps!r}; give rows a second above 0, or the list of videos')
         self.root, self.fps, self.videos = Path(root), fps, videos or {}
 

@@ -18,15 +18,15 @@ from m3et_ros.data.kitchen.sim.world import ActionLabel, State
 
 __all__ = [
     'ANSWERS',
-    'ActionLabel',
     'CLASSES',
+    'NOUNS',
+    'VERBS',
+    'ActionLabel',
     'Camera',
     'Episode',
-    'NOUNS',
     'Observation',
     'Question',
     'State',
-    'VERBS',
     'all_questions',
     'choose_backend',
     'corpus',

@@ -59,7 +59,7 @@ def confusion(prediction: ArrayLike, target: ArrayLike, classes: int, *, ignored
 
 def _checked(name: str, ids: np.ndarray, classes: int) -> np.ndarray:
     ids = ids.astype(np.int64)
-    if ids.size and not (0 <= ids.min() and ids.max() < classes):
+    if ids.size and not (ids.min() >= 0 and ids.max() < classes):
         raise ValueError(f'{name} has ids from {ids.min()} to {ids.max()}; give 0 to {classes - 1}')
     return ids
 

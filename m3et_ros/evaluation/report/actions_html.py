@@ -61,7 +61,8 @@ def write_action_report(
 
 def best_and_worst(rows: Sequence[SegmentResult]) -> tuple[list[SegmentResult], list[SegmentResult]]:
     """Segments recognised of which the model was surest, and those taken for something else, the surest first; at most
-    SHOWN each."""
+    SHOWN each.
+    """
     asked = sorted((row for row in rows if 'recognition' in row.said), key=_doubt)
     right = [row for row in asked if row.said['recognition'].ranks['action'] == 0]
     return right[:SHOWN], [row for row in asked if row.said['recognition'].ranks['action'] > 0][:SHOWN]

@@ -71,7 +71,7 @@ def targets(episodes: Sequence[EpisodeFrames], task: str) -> tuple[list[Target],
         for number, action in enumerate(episode.actions):
             until = action.stop_s - 1e-6 if task == 'recognition' else action.start_s - GAP_S + 1e-6
             place = int(np.searchsorted(episode.stamps, until)) - 1
-            if place < 0 or place + 1 in ends and until > episode.stamps[place] + 1:
+            if place < 0 or (place + 1 in ends and until > episode.stamps[place] + 1):
                 missing['outside_the_frames'] += 1
             elif task == 'recognition' and episode.stamps[place] < action.start_s:
                 missing['shorter_than_a_frame'] += 1

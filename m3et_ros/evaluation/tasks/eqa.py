@@ -291,7 +291,8 @@ def answered(
     engine: Engine, session: Session, task: EqaTask, question: EqaQuestion, views: list[View]
 ) -> tuple[dict[str, Any], list[float]]:
     """Ask one question; the answer for the part, and its time in milliseconds, of which there is none where the
-    question cannot be asked."""
+    question cannot be asked.
+    """
     start = time.perf_counter()
     try:
         text = checked_question(question.question, LONGEST_QUESTION)

@@ -163,7 +163,7 @@ class M3ETConfig:
             value, by = getattr(self, name), getattr(self, divisor)
             if value % by:
                 raise ValueError(f'{name} is {value}; give a multiple of {divisor} = {by}')
-        if self.adapter_width and self.patch % 4 or self.adapter_width % 2:
+        if (self.adapter_width and self.patch % 4) or self.adapter_width % 2:
             raise ValueError(
                 f'adapter_width is {self.adapter_width} and patch {self.patch}; give an even number, and '
                 'a patch that is a multiple of 4'

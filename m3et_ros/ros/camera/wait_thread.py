@@ -125,7 +125,7 @@ def _hold(held: ExitStack, handle: Any) -> bool:
 def _guarded(what: str, step: Callable[[Any], None], given: Any) -> None:
     try:
         step(given)
-    except Exception as error:  # noqa: BLE001 - one message must not end all that follow
+    except Exception as error:
         get_logger(PACKAGE).error(
             f'{what} could not be taken in ({type(error).__name__}: {error}); what comes next is.'
         )

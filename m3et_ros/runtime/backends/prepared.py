@@ -50,7 +50,7 @@ class Prepared:
         self._model, self._runners = model, dict(runners)
 
     def encode_images(self, images: Mapping[str, Tensor]) -> ImageEncoding:
-        """As M3ET.see."""
+        """As M3ET.encode_images."""
         modalities = tuple(m for m in MODALITIES if m in images)
         run = self._runners.get(('see', modalities, False))
         if run is None or len(images[modalities[0]]) != 1:
@@ -124,7 +124,7 @@ def prepare(
         error = check.largest(found, model, plan)
         if not error <= check.TOLERANCES[precision]:
             raise RuntimeError(f'it is off by {error:.1e} from eager float32, more than {check.TOLERANCES[precision]}')
-    except Exception as problem:  # noqa: BLE001 - whatever a compiler or driver does, torch serves and says so
+    except Exception as problem:
         reason = f'{name} cannot serve ({" ".join(str(problem).split())[:300]})'
         LOG.warning('Runtime %s; torch serves.', reason)
         return None, Serving('torch', reason, True)

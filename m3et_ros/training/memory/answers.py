@@ -186,7 +186,8 @@ class Lessons(Dataset):
 @dataclass(frozen=True)
 class CollateLessons:
     """Lessons to tensors: percepts (B, L, C, P), frames (B, M), the parts of the diaries (B * M, ...), ids, mask and
-    named (B * M, each, T), answers and categories (B * M, each)."""
+    named (B * M, each, T), answers and categories (B * M, each).
+    """
 
     reading: Reading
     # Questions of a moment that are learnt from at a time, drawn anew every time.

@@ -26,7 +26,7 @@ def caches(tmp_path_factory):
     root = tmp_path_factory.mktemp('caches')
     return {
         name: generate(root, seeds=seeds, size=32, stride=10, frames=6, backend='raycast', workers=0, progress=False)
-        for name, seeds in (('train', range(0, 4)), ('test', range(20_003, 20_004)))
+        for name, seeds in (('train', range(4)), ('test', range(20_003, 20_004)))
     }
 
 

@@ -114,10 +114,9 @@ def test_existing_path_and_unknown_options_are_refused(tmp_path):
 
 
 def test_interrupted_recording_stays_readable(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        with BagWriter(tmp_path / 'bag') as bag:
-            bag.write_frame(FRAME)
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'bag') as bag:
+        bag.write_frame(FRAME)
+        raise KeyboardInterrupt
     assert COLOR_TOPIC in read(tmp_path / 'bag')
     with pytest.raises(ValueError, match='closed'):
         bag.write_frame(FRAME)

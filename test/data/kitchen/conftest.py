@@ -43,5 +43,5 @@ def caches(tmp_path_factory):
         name: generate(
             root, seeds=seeds, size=32, stride=25, frames=11, block=3, backend='raycast', workers=0, progress=False
         )
-        for name, seeds in (('train', range(0, 4)), ('test', range(20_003, 20_007)))
+        for name, seeds in (('train', range(4)), ('test', range(20_003, 20_007)))
     }

@@ -91,7 +91,8 @@ def test_gradient_reaches_every_parameter(model):
     flat = [
         name
         for name, p in model.named_parameters()
-        if p.grad is None or p.grad.abs().max() < 1e-7 and (model.config.semantic_bias or not name.endswith('w_k.bias'))
+        if p.grad is None
+        or (p.grad.abs().max() < 1e-7 and (model.config.semantic_bias or not name.endswith('w_k.bias')))
     ]
     assert flat == []
     assert all(p.grad.isfinite().all() for p in model.parameters())

@@ -75,7 +75,7 @@ class KitchenSamples(SampleSet):
             raise ValueError(f'subset is {subset!r}; give one of {", ".join(SUBSETS)}')
         if length is not None and (length < 1 or not questions):
             raise ValueError(f'length is {length}; give at least 1, and only with questions')
-        if not 1 <= each <= 64 or each > 1 and not questions:
+        if not 1 <= each <= 64 or (each > 1 and not questions):
             raise ValueError(f'each is {each}; give 1 to 64 questions, and more than 1 only with questions')
         unknown = sorted(set(families or ()) - set(FAMILIES))
         if unknown:

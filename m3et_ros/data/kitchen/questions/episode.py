@@ -140,7 +140,7 @@ class _Known:
         here = {sight.place for sight in self.lost.values()}
         clear = len(self.counts) == len(self.nouns) and len(self.lost) == len(self.seen)
         for place in PLACES if self.seen else ():
-            if place in here or clear and place not in self.places:
+            if place in here or (clear and place not in self.places):
                 yield place, _yes(place in here)
 
 

@@ -20,7 +20,7 @@ from m3et_ros.data.kitchen.sim.world import ActionLabel
 GENERATOR_VERSION = 1
 """Counts up whenever a seed gives another kitchen, episode, picture or question; part of every cache's name."""
 
-SEEDS = {'train': range(0, 10_000), 'validation': range(10_000, 10_500), 'test': range(20_000, 2**31)}
+SEEDS = {'train': range(10_000), 'validation': range(10_000, 10_500), 'test': range(20_000, 2**31)}
 """Seeds of each split; others belong to none."""
 
 

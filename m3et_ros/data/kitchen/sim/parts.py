@@ -108,7 +108,7 @@ class Scene:
 
     @property
     def front(self) -> float:
-        """y of the front edge of the counter."""
+        """Y of the front edge of the counter."""
         return self.size[1] / 2 - 0.62
 
     def pick(self, *options):

@@ -106,7 +106,7 @@ def _with_full_hand(world: World) -> dict[str, dict[Target, float]]:
     return {
         'put': {slot: _appeal(world, slot) for slot in free},
         'pour': {name: 1.0 for name in vessels if world.fill[name] < 0.5} if can['pour'] else {},
-        'mix': {name: 1.0 for name in vessels} if held.noun == 'spoon' else {},
+        'mix': dict.fromkeys(vessels, 1.0) if held.noun == 'spoon' else {},
         'cut': {name: 1.0 for name in on_view if world.scene.things[name].noun in AFFORDS['cut']}
         if held.noun == 'knife'
         else {},
