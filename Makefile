@@ -1,8 +1,9 @@
-# make demo      set up, then the simulated kitchen with the robot looking at it
-# make test      set up, then all tests
-# make train     set up, then train the shipped weights from nothing (about 4 h on 2 cores; goes on where it stopped)
-# make doctor    set up, then what this machine has and what is wrong
-# make lint      ruff, as in pyproject.toml
+# make setup     make the environment, compile the messages, install the package
+# make demo      set up, then run the robot in the simulated kitchen
+# make test      set up, then run all tests
+# make train     set up, then train the shipped weights from scratch (about 4 h on 2 cores; resumes where it stopped)
+# make doctor    set up, then report what this machine has and what is wrong
+# make lint      set up, then ruff (rules and format) and mypy, as in pyproject.toml
 # make clean     remove the environment and everything built
 #
 # Settings: PYTHON=python3.12  VENV=.venv  ROS_WHEELS=jazzy|kilted  TORCH_INDEX=<package index>  ARGS=<options>
@@ -13,18 +14,21 @@ ROS_WHEELS ?= jazzy
 TORCH_INDEX ?=
 ARGS ?=
 
-# A sourced ROS installation must not mix with the wheels.
+# A sourced ROS installation would mix with the wheels.
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
 
 set_up = $(PYTHON) scripts/set_up.py --venv '$(VENV)' --ros '$(ROS_WHEELS)' --torch-index '$(TORCH_INDEX)'
 
-.PHONY: demo test train doctor lint clean
+.PHONY: setup demo test train doctor lint clean
+
+setup:
+	@$(set_up)
 
 demo:
 	@$(set_up)
 	@$(VENV)/bin/m3et demo $(ARGS)
 
-# Two workers with one thread each: spinning thread pools on few cores slow each other down.
+# Two workers with one thread each: spinning thread pools slow each other down on few cores.
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = PASSIVE
 test:
@@ -40,8 +44,11 @@ doctor:
 	@$(VENV)/bin/m3et doctor $(ARGS)
 
 lint:
-	@$(VENV)/bin/python -m ruff --version >/dev/null 2>&1 || $(VENV)/bin/python -m pip install -q 'ruff~=0.17'
-	@$(VENV)/bin/python -m ruff check $(ARGS) .
+	@$(set_up) --tests
+	@$(VENV)/bin/python -m pip install -q -r requirements/lint.txt
+	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m ruff format --check .
+	@$(VENV)/bin/python -m mypy
 
 clean:
 	rm -rf .venv build install log *.egg-info m3et_ros/msg m3et_ros/srv m3et_ros/action m3et_ros/*.so
