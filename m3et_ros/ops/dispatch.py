@@ -1,9 +1,9 @@
-"""Which kernel serves an operator on a device, and why.
+"""Choice of the kernel that serves an operator on a device.
 
-Each operator has a sequential reference, a tensor form that runs wherever torch does, and perhaps a faster kernel,
-looked for at run time and never needed: of mamba-ssm on CUDA, in C++ on a CPU where it was built. None is trusted
-unseen: before its first use on a device a form is compared with the reference on a small fixed input, outputs and
-gradients; one that disagrees is not used.
+Every operator has a sequential reference and a tensor form that runs wherever torch does. A faster kernel is optional:
+mamba-ssm on CUDA, C++ on the CPU. No form is trusted untested. Before its first use on a device it runs on a small
+fixed input that starts from a state, and its outputs, final state and gradients are compared with those of the
+reference. A form that disagrees is not used.
 """
 
 import logging
@@ -24,29 +24,31 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator and the forms it comes in; all take the same arguments and return (y, state)."""
+    """An operator and its forms, which take the same arguments and return (y, state)."""
 
-    # Name under which `choose` knows it.
+    # Name by which `choose` knows it.
     name: str
-    # Sequential form, the yardstick.
+    # Sequential form, which every other form is compared with.
     reference: Form
     # Fast form in plain torch.
     tensor: Form
-    # What the tensor form is called in reports.
+    # Name of the tensor form in reports.
     tensor_name: str
     # Imports the fused form; raises whatever a missing or broken installation raises.
     load_fused: Callable[[], Form]
-    # Form in C++, which serves only once ops.native has its library.
+    # Form in C++; serves only after ops.native has loaded its library.
     native: Form
-    # A small fixed input, keyword arguments of every form (on the CPU).
+    # Makes the small fixed input: keyword arguments of every form, `state` among them, on the CPU.
     probe: Callable[[], dict[str, Tensor]]
+    # True where the fused form can start from a state and passes gradients through the final state.
+    fused_streams: bool
     # Largest accepted difference from the reference, as a share of the largest reference value.
     tolerance: float
 
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """What serves an operator on a device."""
+    """The kernel that serves an operator on a device."""
 
     # Operator.
     op: str
@@ -54,47 +56,48 @@ class KernelChoice:
     name: str
     # Largest difference from the reference on the fixed input, as a share of the largest reference value.
     max_error: float
-    # Why this one, in words.
+    # Reason for the choice, in words.
     reason: str
 
 
-_operators: dict[str, Operator] = {}
+OPERATORS: dict[str, Operator] = {}
+"""Registered operators by name."""
 _served: dict[tuple[str, torch.device], tuple[KernelChoice, Form]] = {}
 
 
 def register(operator: Operator) -> None:
     """Make an operator known to `choose`."""
-    _operators[operator.name] = operator
+    OPERATORS[operator.name] = operator
 
 
 def choose(op: str, device: torch.device | str) -> KernelChoice:
-    """The kernel that serves `op` ('selective_scan' or 'ssd') on `device`; decided once per device."""
+    """Return the kernel that serves `op` ('selective_scan' or 'ssd') on `device`, decided once per device."""
     return _serve(op, torch.device(device))[0]
 
 
 def describe(device: torch.device | str) -> list[KernelChoice]:
-    """Every operator's choice on a device, for reports."""
-    return [choose(op, device) for op in _operators]
+    """Return the choice for every operator on a device, for reports."""
+    return [choose(op, device) for op in OPERATORS]
 
 
 def forget() -> None:
-    """Decide anew: a library has come or gone."""
+    """Forget every choice, because a library was loaded or unloaded."""
     _served.clear()
 
 
 def form(op: str, kernel: str, device: torch.device) -> Form:
-    """The function to call for `kernel`, one of KERNELS.
+    """Return the function to call for `kernel`, one of KERNELS.
 
     Raises:
-        ValueError: unknown kernel.
-        RuntimeError: 'fused' or 'native' was asked for and cannot be had.
+        ValueError: the kernel is unknown.
+        RuntimeError: 'fused' or 'native' was asked for and is not available.
     """
-    operator = _operators[op]
+    operator = OPERATORS[op]
     if kernel not in KERNELS:
-        raise ValueError(f'kernel is {kernel!r} but must be one of {", ".join(KERNELS)}')
+        raise ValueError(f'kernel is {kernel!r}; give one of {", ".join(KERNELS)}')
     if kernel == 'reference':
         return operator.reference
-    # A compiler must not trace the comparison, and there is nothing to compare without values.
+    # A compiler must not trace the comparison, and without values there is nothing to compare.
     if kernel == 'tensor' or torch.compiler.is_compiling() or device.type == 'meta':
         return operator.tensor
     choice, function = _serve(op, device)
@@ -105,19 +108,19 @@ def form(op: str, kernel: str, device: torch.device) -> Form:
 
 def _serve(op: str, device: torch.device) -> tuple[KernelChoice, Form]:
     if (op, device) not in _served:
-        _served[op, device] = decide(_operators[op], device)
+        _served[op, device] = decide(OPERATORS[op], device)
     return _served[op, device]
 
 
 def decide(operator: Operator, device: torch.device) -> tuple[KernelChoice, Form]:
-    """Take the first of fast, tensor and reference form that runs and agrees; a failed check is logged."""
+    """Take the first of fast, tensor and reference form that runs and agrees; log a form that does not."""
     name, tolerance = operator.name, operator.tolerance
-    fast, kind, why = _fast(operator, device)
+    fast, kind, why = _fast_form(operator, device)
     if fast is not None:
-        error = _disagreement(operator, fast, device)
+        error = _disagreement(operator, fast, device, streams=kind != FUSED or operator.fused_streams)
         if error <= tolerance:
-            said = f'agrees with the reference to {error:.0e}'
-            return KernelChoice(name, kind, error, f'{why}, {said}' if why else said), fast
+            agreement = f'agrees with the reference to {error:.0e}'
+            return KernelChoice(name, kind, error, f'{why}, {agreement}' if why else agreement), fast
         why = f'{kind} is off by {error:.0e}, more than {tolerance:.0e}'
         log.warning('%s on %s: %s; using %s', name, device, why, operator.tensor_name)
     error = _disagreement(operator, operator.tensor, device)
@@ -128,8 +131,8 @@ def decide(operator: Operator, device: torch.device) -> tuple[KernelChoice, Form
     return KernelChoice(name, 'reference', 0.0, why), operator.reference
 
 
-def _fast(operator: Operator, device: torch.device) -> tuple[Form | None, str, str]:
-    """A form beyond plain torch, what it is called, and what is to be said of it or of its absence."""
+def _fast_form(operator: Operator, device: torch.device) -> tuple[Form | None, str, str]:
+    """Return the native or fused form or None, its name, and a remark on it or on its absence."""
     if device.type == 'cpu' and native.loaded():
         return operator.native, NATIVE, native.instruction_set()
     if device.type != 'cuda':
@@ -142,27 +145,38 @@ def _fast(operator: Operator, device: torch.device) -> tuple[Form | None, str, s
         return None, '', why
 
 
-def _disagreement(operator: Operator, candidate: Form, device: torch.device) -> float:
-    """Largest difference from the reference in outputs and gradients, relative; inf where the candidate fails."""
+def _disagreement(operator: Operator, candidate: Form, device: torch.device, *, streams: bool = True) -> float:
+    """Return the largest relative difference from the reference; inf where the candidate fails or returns NaN.
+
+    Outputs, final state and the gradient of every input are compared, and their shapes and dtypes must be equal.
+    Without `streams` the scan starts empty, and no gradient is asked of the final state.
+    """
     try:
-        found = _outputs_and_gradients(candidate, operator, device)
+        found = _outputs_and_gradients(candidate, operator, device, streams)
     except Exception:
         log.exception('%s: a kernel failed on the fixed input', operator.name)
         return float('inf')
-    wanted = _outputs_and_gradients(operator.reference, operator, device)
+    wanted = _outputs_and_gradients(operator.reference, operator, device, streams)
+    if [(t.shape, t.dtype) for t in found] != [(t.shape, t.dtype) for t in wanted]:
+        return float('inf')
     errors = [float((f - w).abs().max() / w.abs().max()) for f, w in zip(found, wanted, strict=True)]
     return max(error if error == error else float('inf') for error in errors)  # NaN is as wrong as can be
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def _outputs_and_gradients(function: Form, operator: Operator, device: torch.device) -> list[Tensor]:
+def _outputs_and_gradients(function: Form, operator: Operator, device: torch.device, streams: bool) -> list[Tensor]:
+    """Return y, the final state and the gradient of every input, on the fixed input."""
     with torch.device('cpu'):  # whatever default device the caller has set
         probe = operator.probe()
+    if not streams:
+        del probe['state']
     inputs = {name: value.to(device).requires_grad_() for name, value in probe.items()}
-    # The caller may stand in an autocast region, where the backward of the probe would lose digits and trust be lost.
+    # An autocast region of the caller would cost the backward pass digits, and the form its trust.
     with no_autocast(device):
         y, state = function(**inputs)
-        # The state is left out: mamba-ssm's selective scan gives it no gradient.
-        gradients = torch.autograd.grad(y.square().sum(), list(inputs.values()))
-    return [t.detach().float() for t in (y, state, *gradients)]
+        loss = y.square().sum()
+        if streams:
+            loss = loss + state.square().sum()
+        gradients = torch.autograd.grad(loss, list(inputs.values()))
+    return [t.detach() for t in (y, state, *gradients)]

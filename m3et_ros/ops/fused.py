@@ -1,13 +1,17 @@
-"""The kernels of mamba-ssm (CUDA, optional) behind the signatures of this package.
+"""The optional CUDA kernels of mamba-ssm behind the signatures of this package.
 
-Import errors are the caller's to report. The package is Apache-2.0; nothing of it is contained here.
+An ImportError is left to the caller. mamba-ssm is Apache-2.0; none of its code is contained here.
 """
+
+from collections.abc import Callable
 
 from torch import Tensor
 
+Scan = Callable[..., tuple[Tensor, Tensor]]
 
-def load_selective_scan():
-    """The CUDA selective scan; it starts from an empty state, and the state it returns carries no gradient."""
+
+def load_selective_scan() -> Scan:
+    """Return the CUDA selective scan. It starts from an empty state and returns a state without gradient."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
     def selective_scan(
@@ -23,6 +27,7 @@ def load_selective_scan():
     ) -> tuple[Tensor, Tensor]:
         if state is not None:
             raise ValueError("the fused selective scan cannot start from a state: use kernel='auto'")
+        # The kernel takes channels first, all of one dtype.
         x_, dt_, B_, C_ = (t.to(x.dtype).transpose(1, 2).contiguous() for t in (x, dt, B, C))
         z_ = None if z is None else z.to(x.dtype).transpose(1, 2).contiguous()
         D_ = None if D is None else D.float()
@@ -32,8 +37,8 @@ def load_selective_scan():
     return selective_scan
 
 
-def load_ssd():
-    """The Triton chunked SSD."""
+def load_ssd() -> Scan:
+    """Return the chunked SSD in Triton."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
     def ssd(
@@ -47,7 +52,7 @@ def load_ssd():
         state: Tensor | None = None,
         chunk: int = 64,
     ) -> tuple[Tensor, Tensor]:
-        size = max(16, 1 << (chunk - 1).bit_length())  # Triton wants powers of two
+        size = max(16, 1 << (chunk - 1).bit_length())  # Triton wants a power of two, 16 or more
         D_ = None if D is None else D.float()
         return mamba_chunk_scan_combined(
             x,

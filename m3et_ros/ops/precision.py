@@ -1,4 +1,4 @@
-"""Arithmetic of the scans: never below float32, whatever the input or an autocast region around them."""
+"""Arithmetic of the scans: float32 or better, whatever the dtype of the input or the autocast region around them."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def work_dtype(x: Tensor) -> torch.dtype:
-    """float32, or float64 for float64 input."""
+    """Return the dtype to compute in: float64 for float64 input, else float32."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager:
-    """Keep autocast from lowering the matrix products inside."""
+    """Return a context in which autocast does not lower the precision of matrix products."""
     if device.type == 'meta':  # carries shapes only, and autocast does not know it
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

@@ -2,10 +2,10 @@
 
     h_t = exp(dt_t A) * h_{t-1} + (dt_t x_t) B_t,    y_t = h_t C_t + D x_t,    out_t = y_t * SiLU(z_t)
 
-Symbols: Bt batch, L tokens (at least 1), D channels, N states of a channel.
-    x, dt, z (Bt, L, D); dt after softplus, not negative (0 = neither write nor decay)
+Symbols: Bt batch, L tokens (at least 1), D channels, N states of a channel, K tokens of a block in the blocked form.
+    x, dt, z (Bt, L, D); dt after softplus, not negative (0 neither writes to nor decays the state)
     A (D, N) negative; B, C (Bt, L, N); D (D,); h or state (Bt, D, N), None = empty
-Arithmetic is float32 (float64 for float64 input); y comes back in the dtype of x, the state as it was computed.
+Arithmetic is float32, float64 for float64 input. y is returned in the dtype of x, the state in that of the arithmetic.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from m3et_ros.ops import dispatch, native
 from m3et_ros.ops.fused import load_selective_scan
 from m3et_ros.ops.precision import no_autocast, work_dtype
+
+BUDGET = 2**18
+"""Numbers in one buffer of a block: 1 MiB in float32, so that two of them fit in a usual L2 cache."""
 
 
 def selective_scan(
@@ -35,17 +38,24 @@ def selective_scan(
     """Scan a sequence with the fastest form that agrees with the reference.
 
     Args:
-        x, dt, A, B, C, D, z, state: as at the head of this file.
-        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'native' (C++ on the CPU, where it was built), 'tensor' (blocks,
-            plain torch) or 'reference'. The fused kernel cannot start from a state: 'auto' then takes the tensor form.
-            Nor does its last state carry a gradient.
+        x: (Bt, L, D) input.
+        dt: (Bt, L, D) step sizes.
+        A: (D, N) negative decay rates.
+        B: (Bt, L, N) input weights.
+        C: (Bt, L, N) output weights.
+        D: (D,) weights of the skip connection; None = no skip.
+        z: (Bt, L, D) gate; None = no gate.
+        state: (Bt, D, N) state to start from; None = empty.
+        kernel: 'auto', 'fused' (mamba-ssm on CUDA), 'native' (C++ on the CPU, once built), 'tensor' (blocks in plain
+            torch) or 'reference'. The fused kernel cannot start from a state, so 'auto' then takes the tensor form.
+            Its final state carries no gradient.
 
     Returns:
         y (Bt, L, D) and the state after the last token (Bt, D, N).
 
     Raises:
-        ValueError: an empty sequence or an unknown kernel.
-        RuntimeError: kernel='fused' or 'native' where there is none.
+        ValueError: the sequence is empty or the kernel unknown.
+        RuntimeError: kernel='fused' or 'native' is not available.
     """
     if not x.shape[1]:
         raise ValueError('the sequence has no tokens: a scan needs at least one')
@@ -65,7 +75,7 @@ def selective_step(
     D: Tensor | None = None,
     z_t: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Advance one token: state (Bt, D, N), x_t, dt_t, z_t (Bt, D), B_t, C_t (Bt, N) -> y_t (Bt, D), new state."""
+    """Advance by one token: state (Bt, D, N), x_t, dt_t, z_t (Bt, D), B_t, C_t (Bt, N) -> y_t (Bt, D), new state."""
     with no_autocast(x_t.device):
         x, dt, A, B, C = (t.to(state.dtype) for t in (x_t, dt_t, A, B_t, C_t))
         decay = torch.exp(dt[..., None] * A)
@@ -85,10 +95,10 @@ def selective_scan_reference(
     z: Tensor | None = None,
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Scan token by token, as the equations read: the form that every other one is compared with."""
+    """Scan token by token, as the equations read; every other form is compared with this one."""
     state = _initial(state, x, A)
     outputs = []
-    # unbind, never t[:, i]: the backward of indexing writes a whole sequence of zeros for each token.
+    # unbind, not t[:, i]: the backward of indexing writes a whole sequence of zeros for every token.
     for x_t, dt_t, B_t, C_t in zip(*(t.to(state.dtype).unbind(1) for t in (x, dt, B, C)), strict=True):
         y_t, state = selective_step(state, x_t, dt_t, A, B_t, C_t)
         outputs.append(y_t)
@@ -106,10 +116,11 @@ def selective_scan_blocked(
     z: Tensor | None = None,
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Scan block by block (blocked_scan.py): two to four times as fast as the reference at small batch."""
+    """Scan block by block in plain torch: two to four times as fast as the reference at small batch."""
     state = _initial(state, x, A)
-    y, state = blocked_scan(*(t.to(state.dtype) for t in (x, dt, A, B, C)), state)
-    return _finish(y, x, D, z), state
+    x_, dt, A, B, C = (t.to(state.dtype) for t in (x, dt, A, B, C))
+    y, last = _BlockedScan.apply(x_, dt, A.T.contiguous(), B, C, state.transpose(1, 2).contiguous())
+    return _finish(y, x, D, z), last.transpose(1, 2)
 
 
 def selective_scan_native(
@@ -123,23 +134,24 @@ def selective_scan_native(
     z: Tensor | None = None,
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Scan in C++ (native/), token by token in registers; float64 goes to the blocked form."""
+    """Scan in C++ (native/), token by token in registers; float64 input goes to the blocked form."""
     if work_dtype(x) != torch.float32:
         return selective_scan_blocked(x, dt, A, B, C, D=D, z=z, state=state)
     inputs = (*(t.float() for t in (x, dt, A, B, C)), _initial(state, x, A))
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    y, last, _ = native.selective_scan(*inputs, keep)
+    for_backward = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    y, last, _ = native.selective_scan(*inputs, for_backward)
     return _finish(y, x, D, z), last
 
 
 def _initial(state: Tensor | None, x: Tensor, A: Tensor) -> Tensor:
+    """Return the state to start from, in the dtype of the arithmetic."""
     if state is None:
         return x.new_zeros(x.shape[0], *A.shape, dtype=work_dtype(x))
     return state.to(work_dtype(x))
 
 
 def _finish(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
-    """Skip connection and gate; back to the dtype of x."""
+    """Apply skip connection and gate, and return to the dtype of x."""
     if D is not None:
         y = torch.addcmul(y, x.to(y.dtype), D.to(y.dtype))
     if z is not None:
@@ -147,47 +159,15 @@ def _finish(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
     return y.to(x.dtype)
 
 
-def _probe() -> dict[str, Tensor]:
-    """Small fixed input with ordinary and extreme step sizes."""
-    rng = torch.Generator().manual_seed(0)
-    x, z, B, C = (torch.randn(2, 70, width, generator=rng) for width in (32, 32, 16, 16))
-    dt = torch.rand(2, 70, 32, generator=rng) * torch.tensor([0.1, 3.0])[:, None, None]
-    A = -torch.arange(1, 17, dtype=torch.float32).repeat(32, 1)
-    return {'x': x, 'dt': dt, 'A': A, 'B': B, 'C': C, 'D': torch.linspace(-1, 1, 32), 'z': z}
-
-
-dispatch.register(
-    dispatch.Operator(
-        name='selective_scan',
-        reference=selective_scan_reference,
-        tensor=selective_scan_blocked,
-        tensor_name='blocked',
-        load_fused=load_selective_scan,
-        native=selective_scan_native,
-        probe=_probe,
-        tolerance=1e-4,
-    )
-)
-
-
-# MERGED m3et_ros/ops/blocked_scan: The selective scan in blocks of tokens: the fast form of S6 in plain torch, forward and backward.
-#
-# MERGED Decays and writes of a block are computed at once, in a buffer that stays in the cache; what remains of the recurrence
-# MERGED is one fused multiply-add a token. The backward keeps only the state before each block and computes the rest again, so
-# MERGED memory and time are linear in L (autograd through indexed steps would be quadratic in time).
-#
-# MERGED Symbols as in selective_scan.py, except that channels come last: A (N, D), states (Bt, N, D). K tokens of a block.
-BUDGET = 2**18  # numbers in one buffer of a block, 1 MiB in float32: fits beside a second one in a usual L2 cache
-
-
-def blocked_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Scan without skip and gate: A (D, N), state (Bt, D, N), all of one dtype -> y (Bt, L, D), last state."""
-    y, last = _BlockedScan.apply(x, dt, A.T.contiguous(), B, C, state.transpose(1, 2).contiguous())
-    return y, last.transpose(1, 2)
-
-
 class _BlockedScan(torch.autograd.Function):
-    """Forward recurrence h_t = a_t h_{t-1} + w_t, a = exp(dt A), w = dt x B; y = sum over states of C h."""
+    """The scan without skip and gate: h_t = a_t h_{t-1} + w_t, a = exp(dt A), w = dt x B; y = sum over states of C h.
+
+    Decays and writes of a block are computed at once, in a buffer that stays in the cache. What remains of the
+    recurrence is one fused multiply-add a token. The backward keeps only the state before each block and computes the
+    rest again, so memory and time are linear in L; autograd through indexed steps would take quadratic time.
+
+    Channels come last here: A (N, D), states (Bt, N, D).
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor):
@@ -208,17 +188,18 @@ class _BlockedScan(torch.autograd.Function):
         x, dt, A, B, C, starts = ctx.saved_tensors
         grads = [torch.empty_like(t) for t in (x, dt, B, C)]
         grad_A, carried = torch.zeros_like(A), grad_state
-        *buffers, spare = _buffers(3, x, A)
+        buffers = _buffers(3, x, A)
+        spare = buffers[2]
         blocks = zip(_blocks(x, A, dt, B, C, grad_y, *grads), starts, strict=True)
         with no_autocast(x.device):
             for (x_k, dt_k, B_k, C_k, grad_y_k, *grads_k), start in reversed(list(blocks)):
-                decay, states = _states(x_k, dt_k, A, B_k, start, buffers)
+                decay, states = _states(x_k, dt_k, A, B_k, start, buffers[:2])
                 grad_h = torch.mul(C_k[..., None], grad_y_k[:, :, None], out=spare[:, : x_k.shape[1]])
                 carried = _reverse(grad_h, decay, carried)
                 grad_C = torch.matmul(states, grad_y_k[..., None])[..., 0]
                 grad_B = torch.matmul(grad_h, (dt_k * x_k)[..., None])[..., 0]
                 grad_write = torch.matmul(B_k[:, :, None], grad_h)[:, :, 0]
-                # From here on the buffer of decays holds the gradient of dt A.
+                # The buffer of decays holds the gradient of dt A from here on.
                 grad_log = decay.mul_(grad_h)
                 grad_log[:, 0] *= start
                 grad_log[:, 1:] *= states[:, :-1]
@@ -231,12 +212,12 @@ class _BlockedScan(torch.autograd.Function):
 
 
 def _length(x: Tensor, A: Tensor) -> int:
-    """Tokens K of a block."""
+    """Return the number of tokens K of a block."""
     return max(1, min(x.shape[1], BUDGET // (x.shape[0] * A.numel())))
 
 
 def _buffers(count: int, x: Tensor, A: Tensor) -> Tensor:
-    """Room for `count` blocks of states (count, Bt, K, N, D): fresh memory for each block costs more than the sums."""
+    """Allocate `count` blocks of states (count, Bt, K, N, D); fresh memory for every block costs more than the sums."""
     return x.new_empty(count, x.shape[0], _length(x, A), *A.shape)
 
 
@@ -246,7 +227,7 @@ def _blocks(x: Tensor, A: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...
 
 
 def _states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, state: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
-    """Decays and states of a block, both (Bt, K, N, D), in the buffers."""
+    """Compute decays and states of a block in the two buffers, both (Bt, K, N, D)."""
     decay, states = (buffer[:, : x.shape[1]] for buffer in buffers)
     torch.mul(dt[:, :, None], A, out=decay).exp_()
     torch.mul((dt * x)[:, :, None], B[..., None], out=states)
@@ -256,8 +237,33 @@ def _states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, state: Tensor, buffers:
 
 
 def _reverse(grad_h: Tensor, decay: Tensor, carried: Tensor) -> Tensor:
-    """Add to each state's gradient what later tokens send back, in place; returns what goes to the block before."""
+    """Add the gradients from later tokens to every state's gradient in place; return the one for the block before."""
     for decay_t, grad_t in zip(reversed(decay.unbind(1)), reversed(grad_h.unbind(1)), strict=True):
         grad_t += carried
         carried = decay_t * grad_t
     return carried
+
+
+def _probe() -> dict[str, Tensor]:
+    """Return a small fixed input with ordinary and extreme step sizes."""
+    rng = torch.Generator().manual_seed(0)
+    x, z, B, C = (torch.randn(2, 70, width, generator=rng) for width in (32, 32, 16, 16))
+    dt = torch.rand(2, 70, 32, generator=rng) * torch.tensor([0.1, 3.0])[:, None, None]
+    A = -torch.arange(1, 17, dtype=torch.float32).repeat(32, 1)
+    state = torch.randn(2, 32, 16, generator=rng)
+    return {'x': x, 'dt': dt, 'A': A, 'B': B, 'C': C, 'D': torch.linspace(-1, 1, 32), 'z': z, 'state': state}
+
+
+dispatch.register(
+    dispatch.Operator(
+        name='selective_scan',
+        reference=selective_scan_reference,
+        tensor=selective_scan_blocked,
+        tensor_name='blocked',
+        load_fused=load_selective_scan,
+        native=selective_scan_native,
+        probe=_probe,
+        fused_streams=False,
+        tolerance=1e-4,
+    )
+)

@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from m3et_ros.ops import dispatch
+from m3et_ros.ops import dispatch, native
 from m3et_ros.ops.selective_scan import selective_scan, selective_scan_blocked, selective_scan_reference
 from m3et_ros.ops.ssd import ssd, ssd_reference
 
@@ -14,17 +14,53 @@ CPU = torch.device('cpu')
 
 
 def operator(**changes) -> dispatch.Operator:
-    return dataclasses.replace(dispatch._operators['selective_scan'], **changes)
+    return dataclasses.replace(dispatch.OPERATORS['selective_scan'], **changes)
 
 
-def off_by_a_percent(*args, **kwargs):
+def wrong_output(*args, **kwargs):
     y, state = selective_scan_reference(*args, **kwargs)
     return y * 1.01, state
+
+
+def wrong_state(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y, state * 1.01
+
+
+def ignores_the_first_state(*args, state, **kwargs):
+    return selective_scan_reference(*args, state=0 * state, **kwargs)
 
 
 def wrong_gradient(*args, **kwargs):
     y, state = selective_scan_reference(*args, **kwargs)
     return y.detach() + 0 * y, state
+
+
+def wrong_gradient_through_the_state(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y, state.detach() + 0 * state
+
+
+def other_dtype(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y.double(), state
+
+
+def other_shape(*args, **kwargs):
+    y, state = selective_scan_reference(*args, **kwargs)
+    return y, state[None]
+
+
+class Halved(torch.autograd.Function):
+    """The identity with half its gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient / 2
 
 
 def not_a_number(*args, **kwargs):
@@ -50,7 +86,20 @@ def test_choice_is_made_once_per_device():
     assert dispatch.choose('ssd', 'cpu') is dispatch.choose('ssd', CPU)
 
 
-@pytest.mark.parametrize('broken', [off_by_a_percent, wrong_gradient, not_a_number, crashes])
+@pytest.mark.parametrize(
+    'broken',
+    [
+        wrong_output,
+        wrong_state,
+        ignores_the_first_state,
+        wrong_gradient,
+        wrong_gradient_through_the_state,
+        other_dtype,
+        other_shape,
+        not_a_number,
+        crashes,
+    ],
+)
 def test_a_form_that_disagrees_gives_way_to_the_reference_and_is_logged(broken, caplog):
     with caplog.at_level(logging.WARNING):
         choice, function = dispatch.decide(operator(tensor=broken), CPU)
@@ -58,10 +107,62 @@ def test_a_form_that_disagrees_gives_way_to_the_reference_and_is_logged(broken, 
     assert 'blocked is off by' in choice.reason and 'using the slow reference' in caplog.text
 
 
+@pytest.mark.parametrize('argument', ['x', 'dt', 'A', 'B', 'C', 'D', 'z', 'state'])
+def test_the_gradient_of_every_argument_is_compared(argument):
+    def broken(**inputs):
+        return selective_scan_reference(**inputs | {argument: Halved.apply(inputs[argument])})
+
+    choice, _ = dispatch.decide(operator(tensor=broken), CPU)
+    assert choice.name == 'reference' and 'blocked is off by' in choice.reason
+
+
+def test_the_tolerance_itself_is_accepted():
+    error = dispatch.decide(operator(tensor=wrong_output, tolerance=1.0), CPU)[0].max_error
+    assert dispatch.decide(operator(tensor=wrong_output, tolerance=error), CPU)[0].name == 'blocked'
+    assert dispatch.decide(operator(tensor=wrong_output, tolerance=0.999 * error), CPU)[0].name == 'reference'
+
+
+@pytest.mark.parametrize('broken', [wrong_state, ignores_the_first_state])
+def test_a_native_form_that_disagrees_gives_way_to_the_tensor_form(broken, monkeypatch):
+    monkeypatch.setattr(native, 'loaded', lambda: True)
+    monkeypatch.setattr(native, 'instruction_set', lambda: 'plain')
+    choice, function = dispatch.decide(operator(native=broken), CPU)
+    assert (choice.name, function) == ('blocked', selective_scan_blocked)
+    assert 'native is off by' in choice.reason
+
+
+def cannot_start_from_a_state(*args, state=None, **kwargs):
+    """Behave like mamba-ssm's selective scan: an empty start, and a final state without gradient."""
+    if state is not None:
+        raise ValueError('cannot start from a state')
+    y, last = selective_scan_reference(*args, **kwargs)
+    return y, last.detach()
+
+
+@pytest.mark.parametrize('streams', [False, True])
+def test_a_fused_form_is_asked_for_states_only_where_it_can_stream(streams, monkeypatch):
+    choices = {False: ('mamba-ssm', cannot_start_from_a_state), True: ('blocked', selective_scan_blocked)}
+    monkeypatch.setattr(
+        dispatch, '_fast_form', lambda operator, device: (cannot_start_from_a_state, dispatch.FUSED, '')
+    )
+    choice, function = dispatch.decide(operator(fused_streams=streams), CPU)
+    assert (choice.name, function) == choices[streams]
+
+
+def test_a_fused_form_that_cannot_stream_still_answers_for_its_final_state(monkeypatch):
+    def wrong(*args, state=None, **kwargs):
+        y, last = cannot_start_from_a_state(*args, state=state, **kwargs)
+        return y, last * 1.01
+
+    monkeypatch.setattr(dispatch, '_fast_form', lambda operator, device: (wrong, dispatch.FUSED, ''))
+    choice, _ = dispatch.decide(operator(fused_streams=False), CPU)
+    assert choice.name == 'blocked' and 'mamba-ssm is off by' in choice.reason
+
+
 @pytest.mark.parametrize('op', ['selective_scan', 'ssd'])
 def test_an_autocast_region_costs_no_trust(op):
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        choice, _ = dispatch.decide(dispatch._operators[op], CPU)
+        choice, _ = dispatch.decide(dispatch.OPERATORS[op], CPU)
     assert choice.name != 'reference' and choice.max_error < 1e-4
 
 
@@ -88,7 +189,7 @@ def test_meta_device_needs_no_comparison():
     [(selective_scan, selective_scan_reference, 'selective_scan'), (ssd, ssd_reference, 'ssd')],
 )
 def test_reference_can_be_asked_for(function, reference, op):
-    probe = dispatch._operators[op].probe()
+    probe = dispatch.OPERATORS[op].probe()
     for found, wanted in zip(function(**probe, kernel='reference'), reference(**probe), strict=True):
         assert torch.equal(found, wanted)
 
@@ -96,4 +197,4 @@ def test_reference_can_be_asked_for(function, reference, op):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_whatever_serves_cuda_agrees_with_the_reference():
     for choice in dispatch.describe('cuda'):
-        assert choice.max_error <= dispatch._operators[choice.op].tolerance
+        assert choice.max_error <= dispatch.OPERATORS[choice.op].tolerance

@@ -46,8 +46,8 @@ def mamba_chunk_scan_combined(
     return_final_states=False,
     return_varlen_states=False,
 ):
-    """Channels last; the chunk is a power of two."""
-    assert chunk_size & (chunk_size - 1) == 0 and not dt_softplus and return_final_states
+    """Channels last; the chunk is a power of two, 16 or more."""
+    assert chunk_size >= 16 and chunk_size & (chunk_size - 1) == 0 and not dt_softplus and return_final_states
     assert x.dtype == B.dtype == C.dtype and dt.dtype == A.dtype == D.dtype == torch.float32
     return ssd_reference(x, dt, A, B, C, D=D, state=initial_states)
 
@@ -66,9 +66,11 @@ def mamba_ssm(monkeypatch):
 
 
 @pytest.mark.parametrize(('op', 'load'), [('selective_scan', load_selective_scan), ('ssd', load_ssd)])
-def test_adapters_speak_the_published_signatures(mamba_ssm, op, load):
-    operator = dispatch._operators[op]
+def test_adapters_call_the_published_signatures(mamba_ssm, op, load):
+    operator = dispatch.OPERATORS[op]
     probe = operator.probe()
+    if not operator.fused_streams:
+        del probe['state']
     for found, wanted in zip(load()(**probe), operator.reference(**probe), strict=True):
         assert torch.equal(found, wanted)
     low = probe | {'x': probe['x'].bfloat16()}
@@ -76,15 +78,29 @@ def test_adapters_speak_the_published_signatures(mamba_ssm, op, load):
 
 
 def test_fused_selective_scan_refuses_to_start_from_a_state(mamba_ssm):
-    probe = dispatch._operators['selective_scan'].probe()
+    probe = dispatch.OPERATORS['selective_scan'].probe()
     with pytest.raises(ValueError, match='cannot start from a state'):
-        load_selective_scan()(**probe, state=torch.zeros(2, 32, 16))
+        load_selective_scan()(**probe)
 
 
-def test_fused_ssd_starts_from_a_state_at_any_chunk(mamba_ssm):
-    probe = dispatch._operators['ssd'].probe() | {'state': torch.ones(2, 4, 16, 16)}
-    for found, wanted in zip(load_ssd()(**probe, chunk=98), ssd_reference(**probe), strict=True):
+@pytest.mark.parametrize('chunk', [1, 8, 16, 17, 98])
+def test_fused_ssd_starts_from_a_state_at_any_chunk(mamba_ssm, chunk):
+    probe = dispatch.OPERATORS['ssd'].probe()
+    for found, wanted in zip(load_ssd()(**probe, chunk=chunk), ssd_reference(**probe), strict=True):
         assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize(('chunk', 'size'), [(1, 16), (16, 16), (17, 32), (64, 64), (98, 128)])
+def test_the_chunk_is_rounded_up_to_a_power_of_two(mamba_ssm, monkeypatch, chunk, size):
+    sizes = []
+
+    def recording(x, dt, A, B, C, chunk_size, **options):
+        sizes.append(chunk_size)
+        return mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, **options)
+
+    monkeypatch.setattr(sys.modules['mamba_ssm.ops.triton.ssd_combined'], 'mamba_chunk_scan_combined', recording)
+    load_ssd()(**dispatch.OPERATORS['ssd'].probe(), chunk=chunk)
+    assert sizes == [size]
 
 
 @pytest.mark.skipif(importlib.util.find_spec('mamba_ssm') is not None, reason='speaks of machines without mamba-ssm')

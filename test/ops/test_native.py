@@ -98,7 +98,7 @@ def test_dispatch_takes_it_and_says_so():
 
 
 def test_without_the_library_the_tensor_forms_serve():
-    path, loaded = str(kernels.library()), native._library
+    loaded = native._library
     native.unload()
     dispatch.forget()
     try:
@@ -108,7 +108,35 @@ def test_without_the_library_the_tensor_forms_serve():
     finally:
         native._library = loaded
         dispatch.forget()
-    assert path.endswith('.so')
+
+
+def test_without_the_library_its_own_functions_say_what_to_run():
+    loaded = native._library
+    native.unload()
+    try:
+        assert not native.loaded()
+        with pytest.raises(RuntimeError, match='run m3et build kernels'):
+            native.instruction_set()
+    finally:
+        native._library = loaded
+
+
+def test_a_library_of_something_else_is_refused():
+    with pytest.raises(OSError, match='is not a library of these kernels'):
+        native.load('libm.so.6')
+    assert native.loaded()  # the one before still serves
+
+
+@pytest.mark.parametrize('other', [torch.float64, torch.bfloat16])
+def test_operators_refuse_all_but_float32(other):
+    inputs = [value for name, value in scan_inputs(3, 4, 8, 1).items() if name not in ('D', 'z')]
+    for place in range(len(inputs)):
+        with pytest.raises(ValueError, match='take float32 on the CPU'):
+            native.selective_scan(*(t.to(other) if i == place else t for i, t in enumerate(inputs)), False)
+
+
+def test_forcing_a_level_bounds_the_instruction_set(level, request):
+    assert native.SETS.index(native.instruction_set()) <= request.node.callspec.params['level']
 
 
 def test_other_types_come_back_as_they_went_in():

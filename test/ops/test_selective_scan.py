@@ -105,8 +105,8 @@ def test_backward_crosses_block_boundaries(monkeypatch):
         assert error(inputs[name].grad, whole[name].grad) < 1e-12, name
 
 
-class Written(TorchDispatchMode):
-    """Counts the numbers that every operation inside puts out."""
+class OutputCount(TorchDispatchMode):
+    """Counts the numbers in the outputs of all operations inside."""
 
     total = 0
 
@@ -119,13 +119,13 @@ class Written(TorchDispatchMode):
 
 @pytest.mark.parametrize('form', FORMS)
 def test_backward_work_is_linear_in_length(form):
-    """Indexing a sequence step by step makes the backward quadratic: a zero sequence for each step (perf.md 2.3)."""
+    """Indexing a sequence step by step makes the backward quadratic: it writes a zero sequence for each step."""
 
     def work(L: int) -> int:
         y, _ = form(**{name: value.requires_grad_() for name, value in make(L).items()})
-        with Written() as written:
+        with OutputCount() as outputs:
             y.sum().backward()
-        return written.total
+        return outputs.total
 
     assert work(128) < 2.2 * work(64)
 

@@ -61,7 +61,7 @@ def test_sequential_chunked_and_stepwise_forms_agree_with_float64(L, speed, flus
 
 
 @pytest.mark.parametrize('G', [1, 2, 4])
-def test_a_group_shares_B_and_C_among_its_heads(G):
+def test_the_heads_of_a_group_share_b_and_c(G):
     inputs = make(70, G=G, dtype=torch.float64)
     repeated = {**inputs, **{name: inputs[name].repeat_interleave(4 // G, 2) for name in 'BC'}}
     for form in (ssd_reference, ssd_chunked):

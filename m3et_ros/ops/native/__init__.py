@@ -1,8 +1,7 @@
-"""The scans in C++ (scans.cpp) as operators of torch, once somebody has built them and `load` was told where.
+"""The scans in C++ (scans.cpp) as operators of torch: m3et::ssd, m3et::selective_scan and their backwards.
 
-    m3et::ssd, m3et::selective_scan and their backwards: float32 on the CPU, first derivatives, fake forms for tracing.
-
-Never needed: without the library the tensor forms serve. Shapes as in ssd.py and selective_scan.py.
+They take float32 on the CPU and have first derivatives, and fake forms for tracing. They serve after `load` has opened
+the built library; without it the tensor forms serve. Shapes are those of ssd.py and selective_scan.py.
 """
 
 import ctypes
@@ -11,18 +10,18 @@ import torch
 from torch import Tensor
 
 SETS = ('plain', 'AVX2', 'AVX-512')
-"""Instruction sets by m3et_level."""
+"""Instruction sets, in the order of m3et_level."""
 BLOCK = 16
-"""Steps between the states that Mamba-1 keeps for its backward, as in scans.cpp."""
+"""Steps between the states that the selective scan stores for its backward, as in scans.cpp."""
 
 _library: ctypes.CDLL | None = None
 
 
 def load(path: str) -> str:
-    """Use the library at `path` from now on; returns the instruction set that it chose.
+    """Use the library at `path` from now on, and return the instruction set that it chose.
 
     Raises:
-        OSError: the file is no library, or not this one.
+        OSError: the file is not a library, or not one of these kernels.
     """
     global _library
     found = ctypes.CDLL(path)
@@ -33,37 +32,43 @@ def load(path: str) -> str:
 
 
 def unload() -> None:
-    """Do as if the library had not been built."""
+    """Stop using the library."""
     global _library
     _library = None
 
 
 def loaded() -> bool:
-    """Whether the library serves."""
+    """Return True while the library serves."""
     return _library is not None
 
 
 def instruction_set() -> str:
-    """What the library uses on this CPU."""
-    return SETS[_library.m3et_level()]
+    """Return the instruction set that the library uses on this CPU."""
+    return SETS[_loaded_library().m3et_level()]
 
 
 def force(level: int) -> None:
-    """Use no more than SETS[level], for comparisons; -1 is the best there is."""
-    _library.m3et_force(level)
+    """Use at most SETS[level], for comparisons; -1 returns to the best that the CPU has."""
+    _loaded_library().m3et_force(level)
+
+
+def _loaded_library() -> ctypes.CDLL:
+    if _library is None:
+        raise RuntimeError('the native scans are not loaded; run m3et build kernels')
+    return _library
 
 
 def _call(name: str, sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
-    """Call a function of the library: two int64 sizes, the others int, and the tensors' addresses."""
+    """Call a function of the library with two int64 sizes, further int sizes and the addresses of tensors."""
     kinds = (ctypes.c_int64, ctypes.c_int64) + (ctypes.c_int,) * (len(sizes) - 2)
-    getattr(_library, f'm3et_{name}')(
+    getattr(_loaded_library(), f'm3et_{name}')(
         *(kind(size) for kind, size in zip(kinds, sizes, strict=True)),
         *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors),
     )
 
 
 def _whole(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Contiguous float32 on the CPU, which is what the library reads without looking."""
+    """Return contiguous tensors; refuse all but float32 on the CPU, because the library reads memory unchecked."""
     for t in tensors:
         if t.dtype != torch.float32 or not t.is_cpu:
             raise ValueError(f'the native scans take float32 on the CPU, not {t.dtype} on {t.device}')
@@ -76,7 +81,7 @@ def _sizes(x: Tensor, B: Tensor) -> tuple[int, ...]:
 
 @torch.library.custom_op('m3et::ssd', mutates_args=(), device_types='cpu')
 def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """State-space dual without the skip: y (Bt, L, H, P) and the last state (Bt, H, P, N)."""
+    """Return y (Bt, L, H, P) and the last state (Bt, H, P, N) of the state-space dual without skip."""
     inputs = _whole(x, dt, A, B, C)
     y, last = torch.empty_like(inputs[0]), _whole(state)[0].clone()
     _call('ssd_forward', _sizes(x, B), *inputs, y, last)
@@ -96,7 +101,7 @@ def ssd_backward(
     grad_y: Tensor,
     grad_last: Tensor,
 ) -> list[Tensor]:
-    """Gradients of x, dt, A, B, C and the first state."""
+    """Return the gradients of x, dt, A, B, C and the first state."""
     inputs = _whole(x, dt, A, B, C)
     carried = _whole(grad_last)[0].clone()
     grads = [torch.empty_like(t) for t in inputs]
@@ -106,13 +111,13 @@ def ssd_backward(
 
 @torch.library.custom_op('m3et::selective_scan', mutates_args=(), device_types='cpu')
 def selective_scan(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, keep: bool
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, for_backward: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Selective scan without skip and gate: y (Bt, L, D), the last state and, to `keep`, what the backward needs."""
+    """Return y (Bt, L, D), the last state and the states that the backward needs, of a scan without skip and gate."""
     inputs = _whole(x, dt, A, B, C)
     y, last = torch.empty_like(inputs[0]), _whole(state)[0].clone()
-    starts = x.new_empty(_kept(x, A) if keep else 0)
-    _call('scan_forward', (*x.shape, A.shape[1]), *inputs, y, last, starts if keep else None)
+    starts = x.new_empty(_stored(x, A) if for_backward else 0)
+    _call('scan_forward', (*x.shape, A.shape[1]), *inputs, y, last, starts if for_backward else None)
     return y, last, starts
 
 
@@ -120,7 +125,7 @@ def selective_scan(
 def selective_scan_backward(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor, grad_y: Tensor, grad_last: Tensor
 ) -> list[Tensor]:
-    """Gradients of x, dt, A, B, C and the first state."""
+    """Return the gradients of x, dt, A, B, C and the first state."""
     inputs = _whole(x, dt, A, B, C)
     carried = _whole(grad_last)[0].clone()
     grads = [torch.empty_like(t) for t in inputs]
@@ -128,9 +133,9 @@ def selective_scan_backward(
     return [*grads, carried]
 
 
-def _kept(x: Tensor, A: Tensor) -> int:
-    """Numbers that the states before every BLOCK steps take, channels filled up to whole vectors."""
-    lanes = _library.m3et_lanes() if loaded() else max(4 * 2**level for level in range(len(SETS)))
+def _stored(x: Tensor, A: Tensor) -> int:
+    """Return how many numbers the states before every BLOCK steps take, with channels padded to whole vectors."""
+    lanes = max(4 * 2**level for level in range(len(SETS))) if _library is None else _library.m3et_lanes()
     return x.shape[0] * -(-x.shape[1] // BLOCK) * -(-x.shape[2] // lanes) * lanes * A.shape[1]
 
 
@@ -147,9 +152,9 @@ def _(x, dt, A, B, C, state, y, last, grad_y, grad_last):
 
 
 @selective_scan.register_fake
-def _(x, dt, A, B, C, state, keep):
+def _(x, dt, A, B, C, state, for_backward):
     y, last = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (x, state))
-    return y, last, x.new_empty(_kept(x, A) if keep else 0)
+    return y, last, x.new_empty(_stored(x, A) if for_backward else 0)
 
 
 @selective_scan_backward.register_fake
