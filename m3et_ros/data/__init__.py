@@ -1,1 +1,1 @@
-"""Frames, episodes, tokens and the files they live in."""
+"""Data between files and models: frames, samples, recordings, data sets, checkpoints and the simulated kitchen."""

@@ -1,18 +1,17 @@
-"""The pair of questions that guide an action head: one about the object, one about the verb (docs/papers.md, section 3).
+"""The pair of questions that guide an action head: one about the object, one about the verb (docs/papers.md 3).
 
-A mode tells what the questions give away:
-    generic   one constant pair; nothing.
-    masked    the paper's form, the other half of the action masked; the wording is picked by a hash of the key.
-    two_pass  masked first; then the other half filled with what the head itself thought most likely.
-    history   names the action before, which has to be over; anticipation alone.
+A mode says what the questions give away:
+    generic   nothing: one constant pair.
+    masked    the other half of the action is masked, as in the paper; a hash of the key picks the wording.
+    two_pass  masked first; then the other half is filled with the head's own most likely answer.
+    history   the action before, which has to be over; anticipation alone.
     chain     the verb as in generic; the noun once for every verb there is, given that verb.
-    follow    chain for what comes next and for what was done last, from which a table tells what mostly follows.
-    oracle    the other half filled with the truth: an upper bound, never a result.
+    follow    chain for the next action and for the last one, which a table of frequent successors continues.
+    oracle    the other half is filled with the truth: an upper bound, never a result.
 """
 
 import zlib
 
-MODES = ('generic', 'masked', 'two_pass', 'history', 'chain', 'follow', 'oracle')
 MASK = '[MASK]'
 
 Pair = tuple[str, str]
@@ -41,17 +40,17 @@ AFTER: Pair = (
 
 
 def spoken_verb(verb: str) -> str:
-    """Words of a verb key: 'turn-on' -> 'turn on'."""
+    """Return the words of an EPIC-KITCHENS verb key: 'turn-on' -> 'turn on'."""
     return verb.replace('-', ' ')
 
 
 def spoken_noun(noun: str) -> str:
-    """Words of a noun key: 'board:chopping' -> 'chopping board'."""
+    """Return the words of an EPIC-KITCHENS noun key: 'board:chopping' -> 'chopping board'."""
     return ' '.join(reversed(noun.split(':')))
 
 
-def filled(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
-    """The paper's form; what is not given stays masked.
+def masked_questions(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
+    """Return the paper's pair; a word that is not given stays masked.
 
     Args:
         key: of the segment; picks the wordings, so that they tell nothing of its labels.
@@ -65,14 +64,14 @@ def filled(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
     )
 
 
-def given(form: str, verb: str) -> str:
-    """The noun question NOW_GIVEN, NEXT_GIVEN or LAST_GIVEN for a verb key."""
+def noun_question(form: str, verb: str) -> str:
+    """Return NOW_GIVEN, NEXT_GIVEN or LAST_GIVEN filled with a verb key."""
     return form.format(verb=spoken_verb(verb))
 
 
-def after(before: tuple[str, str] | None) -> Pair:
-    """What comes after an action (verb key, noun key); the generic pair where there was none."""
+def questions_after(before: tuple[str, str] | None) -> Pair:
+    """Return the pair about the action after (verb key, noun key); NEXT where there was no action before."""
     if before is None:
         return NEXT
-    verb, noun = before
-    return tuple(form.format(verb=spoken_verb(verb), noun=spoken_noun(noun)) for form in AFTER)
+    words = {'verb': spoken_verb(before[0]), 'noun': spoken_noun(before[1])}
+    return AFTER[0].format(**words), AFTER[1].format(**words)

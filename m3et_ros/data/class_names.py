@@ -1,4 +1,4 @@
-"""Which of a model's classes a sentence names, and by which of its word pieces."""
+"""The classes of a model that sentences name, and the word pieces that name them."""
 
 import functools
 import re
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from m3et_ros.data.tokenizer import Tokenizer
 
-OTHERWISE = ('can', 'orange')
-"""Nouns that are also something else in English, a verb or a colour: alone they count only after an article."""
+AMBIGUOUS = ('can', 'orange')
+"""Nouns that are also a verb or a colour in English: alone they count only after an article."""
 
-KEPT = 100_000
-"""Sentences whose names are remembered."""
+CACHED = 100_000
+"""Sentences whose result is kept."""
 
 
-class Naming:
+class ClassNames:
     """Finds the names of classes, or their plurals in -s and -es, in sentences.
 
     Args:
@@ -32,64 +32,63 @@ class Naming:
         self._pattern = re.compile(
             rf'\b(?P<article>(?:the|an?)\s+)?(?P<name>{"|".join(names)})(?P<plural>e?s)?\b', re.IGNORECASE
         )
-        self._found = functools.lru_cache(KEPT)(self._find)
+        self._found = functools.lru_cache(CACHED)(self._find)
 
     def classes(self, text: str) -> tuple[int, ...]:
-        """The classes that a sentence names, each once, in their order."""
+        """Return the classes that a sentence names, each once, in ascending order."""
         return self._found(text)[0]
 
     def pieces(self, text: str) -> tuple[tuple[int, int], ...]:
-        """Places of the word pieces that name something, 0 for the first after [CLS], each with its class."""
+        """Return (position, class) of the word pieces that name something; position 0 is the first after [CLS]."""
         return self._found(text)[1]
 
     def _find(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-        """Classes, and (place of a word piece, class) pairs."""
         spans = [
             (match.start('name'), match.end(), self._classes[match['name'].lower()])
             for match in self._pattern.finditer(text)
-            if match['name'].lower() not in OTHERWISE or match['article'] or match['plural']
+            if match['name'].lower() not in AMBIGUOUS or match['article'] or match['plural']
         ]
         pieces = self.tokenizer.spans(text) if spans else []
-        places = [
-            (place, number)
-            for place, (start, end) in enumerate(pieces)
+        positions = [
+            (position, number)
+            for position, (start, end) in enumerate(pieces)
             for first, last, number in spans
             if first <= start and end <= last
         ]
-        return tuple(sorted({number for _, _, number in spans})), tuple(places)
+        return tuple(sorted({number for _, _, number in spans})), tuple(positions)
 
 
-# MERGED m3et_ros/data/reading: Questions as a memory reads them: word pieces, and the class that each of them names.
-class Reading:
-    """Turns questions into word pieces, and tells which class each of them names.
+class QuestionEncoder:
+    """Encodes questions as word pieces, each with the class that it names.
 
     Args:
         tokenizer: of the questions.
-        classes: names, as Naming takes them.
+        classes: names, as ClassNames takes them.
         length: most word pieces of a question, [CLS] and [SEP] included; a longer one keeps its beginning.
     """
 
     def __init__(self, tokenizer: Tokenizer, classes: Sequence[str], length: int):
-        self._tokenizer, self._naming, self.length = tokenizer, Naming(tokenizer, classes), length
-        self._known = functools.lru_cache(KEPT)(self._read)
+        self._tokenizer, self._names, self.length = tokenizer, ClassNames(tokenizer, classes), length
+        self._encoded = functools.lru_cache(CACHED)(self._encode)
 
-    def _read(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        ids, mask = self._tokenizer.encode([question], self.length)
-        ids = tuple(ids[0, : int(mask.sum())].tolist())
+    def _encode(self, question: str) -> tuple[list[int], list[int]]:
+        """Return the ids of a question, without padding, and the class of each, -1 for none."""
+        padded, mask = self._tokenizer.encode([question], self.length)
+        ids = padded[0, : int(mask.sum())].tolist()
         named = [-1] * len(ids)
-        for place, number in self._naming.pieces(question):
-            if place + 1 < len(ids) - 1:
-                named[place + 1] = number
-        return ids, tuple(named)
+        for position, number in self._names.pieces(question):
+            if position + 1 < len(ids) - 1:
+                named[position + 1] = number
+        return ids, named
 
     def __call__(self, questions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Read B questions.
+        """Encode B questions.
 
         Returns:
-            ids (B, T) int64, mask (B, T) bool, False for pads, and named classes (B, T) int64, -1 for none; T is as the
-            longest of them needs it.
+            ids (B, T) int64, mask (B, T) bool, False for pads, and named classes (B, T) int64, -1 for none; T is the
+            length of the longest of them.
         """
-        rows = [self._known(question) for question in questions]
+        rows = [self._encoded(question) for question in questions]
         shape = len(rows), max(len(ids) for ids, _ in rows)
         ids, named = torch.zeros(shape, dtype=torch.int64), torch.full(shape, -1)
         mask = torch.zeros(shape, dtype=torch.bool)

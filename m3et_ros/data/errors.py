@@ -1,8 +1,8 @@
-"""Errors that are somebody's input, not our bug."""
+"""The error for input that somebody else has to mend."""
 
 
 class InputError(ValueError):
-    """Input that was refused: one sentence that names what, why and the fix.
+    """Input that was refused, in one sentence: what, why and the fix.
 
     Attributes:
         reason: a short snake_case word under which diagnostics count the refusal, for example 'step_too_short'.

@@ -1,9 +1,10 @@
-"""What heads learn from: every frame of cached episodes as a frozen M3ET saw it, encoded once and read many times.
+"""Frames of cached episodes encoded by a frozen M3ET: encoded once, read many times by the heads that learn from them.
 
 A folder holds, for each shard of the caches, tokens.npy, (f, frame_width) float16, for a memory also patches.npy,
 (f, n, patch_width) float16, and one index that names the model. Shards that are there already are not encoded again.
 
-Symbols: f frames of a shard, n colour patches of a frame, g grid side (n = g^2), C classes.
+Symbols: f frames of a shard, F frames of all shards, n colour patches of a frame, C percepts of a frame and P their
+    width, B batch, M questions of an episode at their moments.
 """
 
 import json
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames, open_episodes
 from m3et_ros.data.kitchen.cache.recipe import read_shards
@@ -25,16 +26,15 @@ from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.shards import open_shard
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token, frame_width
-from m3et_ros.models.episode.action_log import ActionLog, empty_diary, kept_diaries
+from m3et_ros.models.episode.action_log import ActionLog, action_logs, empty_action_log
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.models.episode.percepts import patch_features, patch_width
-from m3et_ros.models.vlm.variants import SIDE, SIGHTS, vision_width, visual_tokens
 
-FRAMES_INDEX, PATCHES, TOKENS = 'remembered.json', 'patches.npy', 'tokens.npy'
-FRAME_BATCH = 25
+INDEX, PATCHES, TOKENS = 'remembered.json', 'patches.npy', 'tokens.npy'
+BATCH = 25
 
 
-def remember_frames(
+def encode_frames(
     checkpoint: Checkpoint,
     folders: Sequence[Path],
     out: Path,
@@ -47,77 +47,85 @@ def remember_frames(
     """Encode all frames of caches.
 
     Args:
-        checkpoint: whose model looks, on its device, with colours and depth.
+        checkpoint: the encoder, on its device; it reads colours and depth.
         folders: caches of one split.
-        out: folder of what is encoded.
+        out: folder of the features.
         bf16: matrix products in bfloat16.
-        noisy: every second kitchen is seen through a disturbed camera; False leaves all of them clean.
-        patches: False keeps the tokens of frames alone.
-        progress: hands on items while it tells how far along they are.
+        noisy: read every second kitchen through a disturbed camera; False leaves all of them clean.
+        patches: False stores the tokens of frames alone.
+        progress: reports encoded shards.
 
     Returns:
-        A folder for each shard, in the order of data.kitchen.episodes.open_episodes.
+        A folder for each shard, in the order of data.kitchen.cache.episodes.open_episodes.
 
     Raises:
-        InputError: a folder is no cache, or `out` holds the frames of others.
+        InputError: a folder is no cache, or `out` holds the features of another model.
     """
-    asked = {
+    config = checkpoint.model.config
+    index = {
         'model': checkpoint.model_id,
         'noisy': noisy,
         'guides': list(GUIDES),
-        'widths': [patch_width(checkpoint.model.config), frame_width(checkpoint.model.config)],
+        'widths': [patch_width(config), frame_width(config)],
     }
     out.mkdir(parents=True, exist_ok=True)
-    if (out / FRAMES_INDEX).exists():
-        if json.loads((out / FRAMES_INDEX).read_text(encoding='utf-8')) != asked:
-            raise InputError('other_run', f'{out} holds what another model saw; give another folder or delete it.')
-    (out / FRAMES_INDEX).write_text(json.dumps(asked, indent=2) + '\n', encoding='utf-8')
-    frames, shards = KitchenSamples(folders, questions=False), [p for folder in folders for p in read_shards(folder)]
+    if (out / INDEX).exists() and json.loads((out / INDEX).read_text(encoding='utf-8')) != index:
+        raise InputError(
+            'other_run', f'{out} holds frames that another model encoded; give another folder or delete it.'
+        )
+    with write_atomically(out / INDEX) as part:
+        part.write_text(json.dumps(index, indent=2) + '\n', encoding='utf-8')
+    samples, shards = KitchenSamples(folders, questions=False), [p for folder in folders for p in read_shards(folder)]
     counts = [len(open_shard(path).frames) for path in shards]
     jobs = [
-        (path, range(sum(counts[:i]), sum(counts[: i + 1])), out / path.parent.name / path.name)
+        (range(sum(counts[:i]), sum(counts[: i + 1])), out / path.parent.name / path.name)
         for i, path in enumerate(shards)
     ]
-    for _, numbers, target in progress(jobs, len(jobs), 'shards encoded', 'shard'):
+    for numbers, target in progress(jobs, len(jobs), 'shards encoded', 'shard'):
         if not (target / TOKENS).exists() or (patches and not (target / PATCHES).exists()):
-            _encode_shard(checkpoint, frames, numbers, target, bf16=bf16, noisy=noisy, keep=patches)
-    return [target for *_, target in jobs]
+            _encode_shard(checkpoint, samples, numbers, target, bf16=bf16, noisy=noisy, patches=patches)
+    return [target for _, target in jobs]
 
 
 def _encode_shard(
-    checkpoint: Checkpoint, frames: KitchenSamples, numbers: range, target: Path, *, bf16: bool, noisy: bool, keep: bool
+    checkpoint: Checkpoint,
+    samples: KitchenSamples,
+    numbers: range,
+    target: Path,
+    *,
+    bf16: bool,
+    noisy: bool,
+    patches: bool,
 ) -> None:
-    """Write the arrays of a shard, the one that tells of its end last; `keep` wants the patches."""
+    """Write the arrays of a shard, the tokens last: they say that it is complete."""
     (target / TOKENS).unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     config = checkpoint.model.config
-    patches = (
-        np.lib.format.open_memmap(
-            target / PATCHES, 'w+', np.float16, (len(numbers), config.image_tokens, patch_width(config))
-        )
-        if keep
-        else None
-    )
+    stored = None
+    if patches:
+        shape = len(numbers), config.image_tokens, patch_width(config)
+        stored = np.lib.format.open_memmap(target / PATCHES, 'w+', np.float16, shape)
     tokens = np.empty((len(numbers), frame_width(config)), np.float16)
-    for start in range(0, len(numbers), FRAME_BATCH):
-        samples = [seen(frames[i], noisy) for i in numbers[start : start + FRAME_BATCH]]
-        seen_patches, tokens[start : start + FRAME_BATCH] = look(samples, checkpoint, bf16=bf16)
-        if keep:
-            patches[start : start + FRAME_BATCH] = seen_patches
-    if keep:
-        patches.flush()
-    part = target / f'part-{TOKENS}'
-    np.save(part, tokens)
-    part.replace(target / TOKENS)
+    for start in range(0, len(numbers), BATCH):
+        batch = [disturbed(samples[i], noisy) for i in numbers[start : start + BATCH]]
+        values, tokens[start : start + BATCH] = encode_samples(batch, checkpoint, bf16=bf16)
+        if stored is not None:
+            stored[start : start + BATCH] = values
+    if stored is not None:
+        stored.flush()
+    with write_atomically(target / TOKENS) as part, part.open('wb') as file:
+        np.save(file, tokens)
 
 
-def seen(sample: Sample, noisy: bool) -> Sample:
-    """The sample, disturbed in every second kitchen where asked for."""
-    return steady(sample) if noisy and int(sample.key.split()[1]) % 2 else sample
+def disturbed(sample: Sample, noisy: bool) -> Sample:
+    """Return the sample of a kitchen, disturbed in every second kitchen if `noisy`."""
+    return steady(sample) if noisy and sample.seed is not None and sample.seed % 2 else sample
 
 
-def look(samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Patches (B, n, patch_width) and token (B, frame_width) of frames, float16."""
+def encode_samples(
+    samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode samples to patches (B, n, patch_width) and a token (B, frame_width) each, float16."""
     model = checkpoint.model.eval()
     device = next(model.parameters()).device
     batch = collate([replace(sample, semseg=None) for sample in samples], model.config)
@@ -125,16 +133,38 @@ def look(samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = Fals
     ids, mask = (part.to(device) for part in checkpoint.tokenizer.encode(GUIDES, model.config.text_length))
     longest = int(mask.sum(1).max())
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        sight = model.encode_images(inputs)
-        token = frame_token(model, sight, ids[:, :longest], mask[:, :longest])[:, 0]
-        patches = patch_features(model.config, sight, inputs)
+        images = model.encode_images(inputs)
+        token = frame_token(model, images, ids[:, :longest], mask[:, :longest])[:, 0]
+        patches = patch_features(model.config, images, inputs)
     return patches.half().cpu().numpy(), token.half().cpu().numpy()
 
 
-# MERGED from m3et_ros/training/episode
+def encode_episodes(
+    checkpoint: Checkpoint, folders: Sequence[Path], out: Path, *, bf16: bool = False, progress: Progress = no_progress
+) -> tuple[np.ndarray, list[EpisodeFrames]]:
+    """Encode caches for an action head.
+
+    Args:
+        checkpoint: the encoder, on its device; it reads colours and depth.
+        folders: caches of one split.
+        out: folder of the features; may be the one that a memory has learnt from.
+        bf16: matrix products in bfloat16.
+        progress: reports encoded shards.
+
+    Returns:
+        The tokens of all frames, (F, frame_width) float16, and the episodes.
+
+    Raises:
+        InputError: a folder is no cache with actions, or `out` holds the features of another model.
+    """
+    episodes = open_episodes(folders)
+    parts = encode_frames(checkpoint, folders, out, bf16=bf16, patches=False, progress=progress)
+    return np.concatenate([np.load(part / TOKENS, allow_pickle=False) for part in parts]), episodes
+
+
 @dataclass(frozen=True)
 class EncodedEpisodes:
-    """Episodes as the eye saw them."""
+    """Episodes with the percepts and tokens of their frames."""
 
     episodes: Sequence[EpisodeFrames]
     # Percepts (F, C, P) and tokens (F, d_in) of all frames, float16.
@@ -142,139 +172,19 @@ class EncodedEpisodes:
     tokens: np.ndarray
 
     def frames(self, episode: EpisodeFrames) -> slice:
-        """Where the frames of an episode stand."""
+        """Return the positions of the frames of an episode."""
         return slice(episode.first, episode.first + len(episode.stamps))
 
 
 @torch.inference_mode()
-def diaries(head: EpisodeHead, watched: EncodedEpisodes, episode: EpisodeFrames) -> ActionLog:
-    """The diaries of an episode at its moments, of batch M; nothing is written in those of the blind."""
+def logs_at_questions(head: EpisodeHead, encoded: EncodedEpisodes, episode: EpisodeFrames) -> ActionLog:
+    """Return the action logs of an episode at the moments of its questions, of batch M; empty for a blind head."""
     config, count = head.config, len(episode.moments)
     if config.blind:
-        return empty_diary(count, config.entries, config.verbs, config.nouns, torch.zeros(1))
-    here = watched.frames(episode)
-    tokens, percepts = (torch.from_numpy(part[here]).float()[None] for part in (watched.tokens, watched.percepts))
-    told, _ = head.tell(tokens, percepts)
-    all_of_them = kept_diaries(told, empty_diary(1, config.entries, config.verbs, config.nouns, tokens))
-    return ActionLog(*(torch.cat(parts) for parts in zip(*(all_of_them[moment.frame] for moment in episode.moments))))
-
-
-# MERGED m3et_ros/training/seen: Views as a frozen M3ET sees them: each is encoded once, to visual tokens, and read many times.
-#
-# MERGED A folder of views holds views.npy, (F, n, d_vision) float16, and seen.json, which names the model, the caches and the
-# MERGED frames.
-#
-# MERGED Symbols: F chosen frames, n visual tokens of a view, d_vision their width (models.talk).
-VIEWS, VIEWS_INDEX = 'views.npy', 'seen.json'
-VIEW_BATCH = 32
-
-
-@dataclass(frozen=True)
-class Views:
-    """Encoded views of caches."""
-
-    # (F, n, d_vision) float16, memory-mapped.
-    features: np.ndarray
-    # Number of each view among all frames of the caches, rising, (F,) int64.
-    frames: np.ndarray
-    # Rows and columns of the visual tokens.
-    grid: tuple[int, int]
-    # Id of the M3ET that looked.
-    model_id: str
-
-
-def see_views(
-    checkpoint: Checkpoint,
-    folders: Sequence[Path],
-    out: Path,
-    *,
-    every: int = 5,
-    grid: tuple[int, int] = (SIDE, SIDE),
-    bf16: bool = False,
-    progress: Progress = no_progress,
-) -> Views:
-    """The views of every n-th frame of caches; what was encoded before is not encoded again.
-
-    Args:
-        checkpoint: whose model looks, on its device, with colours and depth.
-        folders: caches of one split.
-        out: folder of the views.
-        every: n; each episode has frames enough that look alike.
-        grid: rows and columns of the visual tokens.
-        bf16: matrix products in bfloat16.
-        progress: hands on items while it tells how far along they are.
-
-    Raises:
-        InputError: a folder is no cache, or `out` holds the views of others.
-        ValueError: every is below 1.
-    """
-    if every < 1:
-        raise ValueError(f'every is {every}; give at least 1')
-    samples = KitchenSamples(folders, questions=False)
-    frames = np.arange(0, len(samples), every)
-    width = vision_width(checkpoint.model.config)
-    asked = {
-        'model': checkpoint.model_id,
-        'caches': [Path(folder).name for folder in folders],
-        'frames': len(samples),
-        'every': every,
-        'grid': list(grid),
-        'width': width,
-    }
-    views = Views(np.empty(0), frames, grid, checkpoint.model_id)
-    if (out / VIEWS_INDEX).exists():
-        if json.loads((out / VIEWS_INDEX).read_text(encoding='utf-8')) != asked:
-            raise InputError(
-                'other_run',
-                f'{out} holds the views of another model, other kitchens or another grid; '
-                'give another folder or delete it.',
-            )
-        return replace(views, features=_mapped(out))
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f'part-{VIEWS}'
-    features = np.lib.format.open_memmap(part, 'w+', np.float16, (len(frames), grid[0] * grid[1], width))
-    starts = range(0, len(frames), VIEW_BATCH)
-    for start in progress(starts, len(starts), 'views encoded', 'batch'):
-        chosen = frames[start : start + VIEW_BATCH]
-        features[start : start + len(chosen)] = (
-            see([steady(samples[int(i)]) for i in chosen], checkpoint, grid=grid, bf16=bf16).half().cpu().numpy()
-        )
-    features.flush()
-    part.replace(out / VIEWS)
-    (out / VIEWS_INDEX).write_text(json.dumps(asked, indent=2) + '\n', encoding='utf-8')
-    return replace(views, features=_mapped(out))
-
-
-def see(samples: Sequence[Sample], checkpoint: Checkpoint, *, grid: tuple[int, int], bf16: bool = False) -> Tensor:
-    """Visual tokens (B, n, d_vision) of samples that all have depth or all lack it."""
-    model = checkpoint.model.eval()
-    device = next(model.parameters()).device
-    batch = collate([replace(sample, semseg=None) for sample in samples], model.config)
-    shown = {name: batch.inputs[name].to(device) for name in SIGHTS if name in batch.inputs}
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return visual_tokens(model.encode_images(shown), model.config, rows=grid[0], cols=grid[1])
-
-
-def _mapped(folder: Path) -> np.ndarray:
-    return np.load(folder / VIEWS, mmap_mode='r', allow_pickle=False)
-
-
-# MERGED m3et_ros/training/watched: Episodes as an action head reads them: one token a frame, from what a frozen M3ET saw (training.remembered).
-def watch_episodes(
-    checkpoint: Checkpoint, folders: Sequence[Path], out: Path, *, bf16: bool = False, progress: Progress = no_progress
-) -> tuple[np.ndarray, list[EpisodeFrames]]:
-    """The tokens of all frames of caches, (F, frame_width) float16, and their episodes.
-
-    Args:
-        checkpoint: whose model looks, on its device, with colours and depth.
-        folders: caches of one split.
-        out: folder of the tokens; may be one that a memory has learnt from.
-        bf16: matrix products in bfloat16.
-        progress: hands on items while it tells how far along they are.
-
-    Raises:
-        InputError: a folder is no cache with actions, or `out` holds the frames of others.
-    """
-    episodes = open_episodes(folders)
-    parts = remember_frames(checkpoint, folders, out, bf16=bf16, patches=False, progress=progress)
-    return np.concatenate([np.load(part / TOKENS, allow_pickle=False) for part in parts]), episodes
+        return empty_action_log(count, config.entries, config.verbs, config.nouns, torch.zeros(1))
+    own = encoded.frames(episode)
+    tokens, percepts = (torch.from_numpy(part[own]).float()[None] for part in (encoded.tokens, encoded.percepts))
+    readout, _ = head.recognise_actions(tokens, percepts)
+    logs = action_logs(readout, empty_action_log(1, config.entries, config.verbs, config.nouns, tokens))
+    at_moments = (logs[moment.frame] for moment in episode.moments)
+    return ActionLog(*(torch.cat(parts) for parts in zip(*at_moments, strict=True)))

@@ -1,16 +1,19 @@
-"""What travels between files, topics and models: frames and label sets."""
+"""Camera frames and label sets, which travel between files, topics and models."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-UNLABELLED = 255
-"""Pixel value of a segmentation mask that belongs to no class."""
+from m3et_ros.data.errors import InputError
+from m3et_ros.models.m3et.config import UNLABELLED
+
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds of one second; stamps count them from the epoch."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One look of the camera.
+    """One image of the camera, with depth where there is any.
 
     Raises:
         ValueError: a shape or type is not as listed.
@@ -18,27 +21,63 @@ class Frame:
 
     # Colours, (H, W, 3) uint8, R G B.
     rgb: np.ndarray
-    # Metres along the optical axis, (H, W) float32, NaN where unknown; None when there is no depth camera (REP 118).
+    # Metres along the optical axis, (H, W) float32, NaN where unknown; None without a depth camera (REP 118).
     depth: np.ndarray | None = None
     # Time of exposure in nanoseconds since the epoch.
     stamp_ns: int = 0
-    # What the robot was asked to attend to when the frame was taken; empty for nothing.
+    # Instruction the robot was following when the frame was taken; empty for none.
     instruction: str = ''
     # Optical frame of the camera (REP 105), for example 'camera_color_optical_frame'.
     frame_id: str = ''
     # Pinhole intrinsics (3, 3) of the colour camera, or None.
-    K: np.ndarray | None = field(default=None)
+    K: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
-            raise ValueError(f'rgb is {self.rgb.dtype} {self.rgb.shape}; give uint8 (H, W, 3)')
-        if self.depth is not None and self.depth.shape != self.rgb.shape[:2]:
-            raise ValueError(f'depth is {self.depth.shape} beside rgb {self.rgb.shape[:2]}; give the same size')
+        check_arrays(self.rgb, depth=self.depth)
+
+
+def check_arrays(rgb: np.ndarray, **depths: np.ndarray | None) -> None:
+    """Check the arrays of one view, which a program made.
+
+    Args:
+        rgb: colours, (H, W, 3) uint8.
+        depths: arrays (H, W) by name, for the message; None for one that is absent.
+
+    Raises:
+        ValueError: a shape or type is wrong.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f'rgb is {rgb.dtype} {rgb.shape}; give uint8 (H, W, 3)')
+    for name, depth in depths.items():
+        if depth is not None and depth.shape != rgb.shape[:2]:
+            raise ValueError(f'{name} is {depth.shape} beside rgb {rgb.shape[:2]}; give the same size')
+
+
+def check_aligned(rgb: tuple[int, ...], depth: tuple[int, ...], fix: str) -> None:
+    """Refuse depth that is not aligned to colour, as far as sizes show it.
+
+    Args:
+        rgb: height and width of the colour image; further sizes are ignored, so that the shape of an array will do.
+        depth: height and width of the depth image, likewise.
+        fix: how to get aligned depth; the end of the error's sentence.
+
+    Raises:
+        InputError: 'depth_size'.
+    """
+    if rgb[:2] != depth[:2]:
+        raise InputError(
+            'depth_size',
+            f'depth is {depth[1]}x{depth[0]} but colour is {rgb[1]}x{rgb[0]}, so their pixels do not match; {fix}',
+        )
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The label sets of a model; the position of a name is its class id unless ids say otherwise."""
+    """The label sets of a model; the position of a name is its class id unless ids say otherwise.
+
+    Raises:
+        ValueError: colours or ids differ in number from what they belong to, or classes do not fit a mono8 mask.
+    """
 
     # Segmentation classes in the order of the model's outputs.
     classes: tuple[str, ...]
@@ -49,7 +88,7 @@ class Labels:
     # Verbs and nouns of the action heads.
     verbs: tuple[str, ...]
     nouns: tuple[str, ...]
-    # Ids published for verbs and nouns (EPIC-KITCHENS-100 where the set has them); empty means positions.
+    # Published ids of verbs and nouns (EPIC-KITCHENS-100 where the set has them); empty means positions.
     verb_ids: tuple[int, ...] = ()
     noun_ids: tuple[int, ...] = ()
 

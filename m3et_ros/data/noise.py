@@ -1,4 +1,4 @@
-"""What real cameras do to colours and depth, added as samples are read; the files stay clean.
+"""The disturbances of real cameras, added to colours and depth as samples are read; the files stay clean.
 
 Every function takes the sample's own generator, so a sample is the same in every run.
 """
@@ -12,17 +12,17 @@ import numpy as np
 from m3et_ros.data.sample import QuestionAnswers, Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
-"""Normal deviates to cut noise out of at random places: drawing them anew would cost more than all the rest."""
+"""Normal deviates of which noise is cut out at random places: drawing them anew would cost more than all the rest."""
 
 SIDES = {'left': 'right', 'right': 'left'}
-"""Words that change places in a mirror."""
+"""Words that a mirror exchanges."""
 
 SIDE = re.compile(r'\b(left|right)\b')
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How strong each disturbance is; zeros leave a picture as it is.
+    """Strength of each disturbance; zeros leave a picture as it is.
 
     Raises:
         ValueError: a field is out of its range.
@@ -32,31 +32,31 @@ class Noise:
     min_range: float = 0.5
     # Depth beyond a limit drawn from this range of metres is unknown.
     max_range: tuple[float, float] = (4.0, 10.0)
-    # Deviation of a disparity, as 1/metres: the error of depth grows with its square.
+    # Standard deviation of a disparity, in 1/metres: the error of depth grows with the square of depth.
     disparity: float = 0.003
-    # Steps of the disparity, as 1/metres; depth is told in steps that grow with its square.
+    # Step of the disparity, in 1/metres: the steps of depth grow with the square of depth.
     quantum: float = 0.004
-    # Most pixels of shadow that a near edge throws on what is behind it, as a share of the width.
+    # Widest shadow that a near edge throws on the background, as a share of the image width.
     edge: float = 0.02
-    # Most round holes, and the largest radius as a share of the width.
+    # Largest number of round holes, and their largest radius as a share of the width.
     blobs: tuple[int, float] = (5, 0.08)
-    # Share of pixels without depth for no reason, at most.
+    # Largest share of single pixels without depth.
     specks: float = 0.02
-    # Colours are multiplied by up to this factor or its inverse, as a whole.
+    # Largest factor, or its inverse, by which all colours are multiplied.
     gain: float = 1.3
-    # Exponent of the brightness curve, up to this or its inverse.
+    # Largest exponent, or its inverse, of the brightness curve.
     gamma: float = 1.25
-    # The channels drift apart by up to this factor or its inverse.
+    # Largest factor, or its inverse, by which one channel drifts from the others.
     balance: float = 1.12
-    # Deviation of the sensor's noise in grey levels, at most.
+    # Largest standard deviation of the sensor's noise in grey levels.
     grain: float = 6.0
-    # Largest deviation in pixels of a blur.
+    # Largest standard deviation of a blur in pixels.
     blur: float = 0.8
     # Lowest JPEG quality, 1..100.
     quality: int = 40
-    # How often colours go through JPEG.
+    # Probability that colours go through JPEG.
     jpeg: float = 0.4
-    # How often a sample is mirrored.
+    # Probability that a sample is mirrored.
     mirror: float = 0.5
 
     def __post_init__(self):
@@ -84,7 +84,7 @@ class Noise:
 
 
 def noisy_depth(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
-    """Depth as a camera would tell it: (H, W) float32 metres, NaN unknown; unknown pixels stay unknown."""
+    """Return depth as a camera would measure it: (H, W) float32 metres, NaN unknown; unknown pixels stay unknown."""
     known = np.isfinite(depth) & (depth >= max(noise.min_range, 1e-3)) & (depth <= rng.uniform(*noise.max_range))
     known &= ~_edges(depth, noise, rng) & ~_blobs(depth.shape, noise, rng)
     specks = rng.integers(depth.size, size=int(rng.uniform(0, noise.specks) * depth.size))
@@ -97,12 +97,12 @@ def noisy_depth(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np
 
 
 def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Normal deviates float32 of a shape."""
+    """Return normal deviates float32 of a shape."""
     return np.resize(NORMAL[rng.integers(len(NORMAL) // 2) :], shape)
 
 
 def _edges(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
-    """Where the second eye does not see, behind the left edges of near things, (H, W) bool."""
+    """Return the pixels hidden from the second camera, left of near edges, (H, W) bool."""
     reach = round(rng.uniform(0, noise.edge) * depth.shape[1])
     near = np.nan_to_num(depth, nan=np.inf)
     hidden = np.zeros(depth.shape, bool)
@@ -112,7 +112,7 @@ def _edges(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndar
 
 
 def _blobs(shape: tuple[int, int], noise: Noise, rng: np.random.Generator) -> np.ndarray:
-    """Where things shine or swallow light, (H, W) bool."""
+    """Return the pixels on shining or light-absorbing surfaces, (H, W) bool."""
     holes = np.zeros(shape, np.uint8)
     for _ in range(rng.integers(noise.blobs[0] + 1)):
         centre = rng.random(2) * shape[::-1]
@@ -122,14 +122,14 @@ def _blobs(shape: tuple[int, int], noise: Noise, rng: np.random.Generator) -> np
 
 
 def noisy_rgb(rgb: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
-    """Colours as a camera would tell them, (H, W, 3) uint8."""
+    """Return colours as a camera would deliver them, (H, W, 3) uint8."""
 
     def factor(most, size=None):
         return most ** rng.uniform(-1, 1, size)
 
     levels = (np.arange(256) / 255) ** factor(noise.gamma) * 255
     curves = levels[:, None] * (factor(noise.gain) * factor(noise.balance, 3))
-    image = cv2.LUT(rgb, curves.round().clip(0, 255).astype(np.uint8)[:, None])
+    image: np.ndarray = cv2.LUT(rgb, curves.round().clip(0, 255).astype(np.uint8)[:, None])
     sigma = rng.uniform(0, noise.blur)
     if sigma > 0.2:  # less is no blur at this grid
         image = cv2.GaussianBlur(image, (0, 0), sigma)
@@ -140,60 +140,69 @@ def noisy_rgb(rgb: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
         _, packed = cv2.imencode(
             '.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(noise.quality, 101))]
         )
-        image = cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB)
+        return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB))
     return image
 
 
-def mirrored(image: np.ndarray) -> np.ndarray:
-    """The image (H, W, ...) with left and right exchanged."""
+def _mirrored(image: np.ndarray) -> np.ndarray:
+    """Return the image (H, W, ...) with left and right exchanged."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
 def mirrored_words(text: str) -> str:
-    """A question or answer for the mirrored picture: left becomes right and the other way round."""
+    """Return a question or answer for the mirrored picture: left becomes right and the other way round."""
     return SIDE.sub(lambda found: SIDES[found[0]], text)
 
 
-def _mirrored_asked(one: QuestionAnswers) -> QuestionAnswers:
-    return replace(
-        one,
-        question=mirrored_words(one.question),
-        answers={mirrored_words(answer): score for answer, score in one.answers.items()},
-    )
-
-
-def speaks_of_sides(sample: Sample) -> bool:
-    """Whether a mirror would make the question or an answer of a sample wrong."""
+def mentions_sides(sample: Sample) -> bool:
+    """Tell if a question or answer of a sample speaks of left or right, which a mirror would make wrong."""
     return any(SIDE.search(text.lower()) for one in sample.asked for text in (one.question, *one.answers))
 
 
 def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_sides: bool = False) -> Sample:
-    """The sample as a real camera would have seen it, perhaps in a mirror; what depth should be stays clean.
+    """Return the sample as a real camera would have delivered it, perhaps mirrored; the target depth stays clean.
 
     Args:
         sample: with clean or real depth.
-        noise: how strongly.
-        rng: of this sample.
-        swap_sides: whether 'left' and 'right' may change places in the words. Only where they always are sides, as in
-            the kitchen's questions; otherwise samples that speak of them are not mirrored ("What is left to eat?").
+        noise: strength of the disturbances.
+        rng: generator of this sample.
+        swap_sides: exchange 'left' and 'right' in the words of a mirrored sample. Only for words that always mean
+            sides, as in the kitchen's questions; without it samples that use these words are not mirrored ("What is
+            left to eat?").
     """
-    if rng.random() < noise.mirror and (swap_sides or not speaks_of_sides(sample)):
-        images = {
-            name: mirrored(image)
-            for name in ('rgb', 'depth', 'semseg', 'clean_depth')
-            if (image := getattr(sample, name)) is not None
-        }
-        own, *further = map(_mirrored_asked, sample.asked)
-        sample = replace(sample, **images, question=own.question, answers=own.answers, further=tuple(further))
-    truth = sample.depth if sample.clean_depth is None else sample.clean_depth
+    if rng.random() < noise.mirror and (swap_sides or not mentions_sides(sample)):
+        own, *further = (
+            replace(
+                one,
+                question=mirrored_words(one.question),
+                answers={mirrored_words(answer): score for answer, score in one.answers.items()},
+            )
+            for one in sample.asked
+        )
+        sample = replace(
+            sample,
+            rgb=_mirrored(sample.rgb),
+            depth=None if sample.depth is None else _mirrored(sample.depth),
+            semseg=None if sample.semseg is None else _mirrored(sample.semseg),
+            clean_depth=None if sample.clean_depth is None else _mirrored(sample.clean_depth),
+            question=own.question,
+            answers=own.answers,
+            further=tuple(further),
+        )
     depth = None if sample.depth is None else noisy_depth(sample.depth, noise, rng)
-    return replace(sample, rgb=noisy_rgb(sample.rgb, noise, rng), depth=depth, clean_depth=truth)
+    return replace(sample, rgb=noisy_rgb(sample.rgb, noise, rng), depth=depth, clean_depth=sample.target_depth)
 
 
 STEADY = Noise(mirror=0.0)
-"""A camera's disturbances; in a mirror only half of an episode would be stranger than none of it."""
+"""Disturbances of one camera throughout an episode; no mirror, which would turn a single frame of it."""
 
 
 def steady(sample: Sample) -> Sample:
-    """The sample of a kitchen as a camera sees it whose faults stay the same throughout an episode."""
-    return disturb(sample, STEADY, np.random.default_rng((int(sample.key.split()[1]), 3)))
+    """Return a kitchen's sample as a camera delivers it whose faults stay the same throughout an episode.
+
+    Raises:
+        ValueError: the sample has no seed, so it is of no kitchen.
+    """
+    if sample.seed is None:
+        raise ValueError(f'the sample {sample.key!r} has no seed; give one of the simulated kitchen')
+    return disturb(sample, STEADY, np.random.default_rng((sample.seed, 3)))

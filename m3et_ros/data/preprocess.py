@@ -1,8 +1,10 @@
 """From camera frames to model inputs, and from model outputs back to camera images.
 
-Glossary: H, W camera height and width in pixels; S side of the model's square image; C segmentation classes.
-The whole view is squeezed into the square (no crop): every camera pixel gets an answer, and resizing the outputs
-back to (H, W) leaves them aligned with the camera image and its intrinsics.
+The whole view is squeezed into the model's square, without a crop: every camera pixel gets an answer, and outputs
+resized to (H, W) are aligned with the camera image and its intrinsics.
+
+Symbols: H, W camera height and width in pixels; S side of the model's square image; s side of its label map; C
+segmentation classes.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,153 +21,22 @@ RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 RIM = 1.0
-"""Deviation in pixels of the model's image of the weights by which a prediction meets measured depth (met)."""
+"""Standard deviation, in pixels of the model's image, of the weights with which measurements correct predictions."""
 FADE = 1e-3
-"""Weight below which what was measured is too far away to count."""
+"""Weight below which a measurement is too far away to count."""
 
 
-@dataclass(frozen=True)
-class DepthScale:
-    """Standardisation of one depth image: z = standard * std + mean, in metres."""
-
-    mean: float
-    std: float
-    # What was measured as the model got it, (S, S) in metres, NaN unknown; None where that was not kept.
-    measured: np.ndarray | None = field(default=None, compare=False, repr=False)
-
-
-def rgb_input(rgb: np.ndarray, size: int) -> torch.Tensor:
-    """Standardised colours (1, 3, S, S) float32 of an (H, W, 3) uint8 image."""
-    # Planes first: each is then standardised in one go by a single number.
-    planes = squeeze_rgb(rgb, size).transpose(2, 0, 1).astype(np.float32)
-    planes *= (1 / (255 * RGB_STD))[:, None, None]
-    planes -= (RGB_MEAN / RGB_STD)[:, None, None]
-    return torch.from_numpy(planes)[None]
-
-
-def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | None:
-    """Scale by which depth is standardised; None when it cannot be known.
-
-    'fixed': the model's own metres. 'image': mean and deviation of the known values between the 10th and the 90th
-    percentile of this image (MultiMAE; docs/papers.md 1), so without measured depth there are no metres to return to.
-    """
-    if config.depth_norm == 'fixed':
-        return DepthScale(config.depth_mean, config.depth_std)
-    known = depth[np.isfinite(depth)] if depth is not None else np.empty(0, np.float32)
-    if known.size == 0:
-        return None
-    low, high = np.percentile(known, (10, 90))
-    middle = known[(known >= low) & (known <= high)]
-    return DepthScale(float(middle.mean()), float(np.sqrt(middle.var() + 1e-6)))
-
-
-def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> torch.Tensor:
-    """Standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean."""
-    metres = np.nan_to_num(squeeze_depth(depth, size), nan=scale.mean)
-    return torch.from_numpy(((metres - scale.mean) / scale.std).astype(np.float32))[None, None]
-
-
-def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, torch.Tensor], DepthScale | None]:
-    """Model inputs of a frame without its text, and the scale of its depth.
-
-    Depth without a single known pixel is a missing modality: no tokens rather than zeros.
-    """
-    scale = depth_scale(frame.depth, config)
-    inputs = {'rgb': rgb_input(frame.rgb, config.image_size)}
-    if frame.depth is not None and scale is not None:
-        scale = replace(scale, measured=squeeze_depth(frame.depth, config.image_size))
-        if np.isfinite(scale.measured).any():
-            inputs['depth'] = depth_input(scale.measured, config.image_size, scale)
-    return inputs, scale
-
-
-def met(predicted: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
-    """Predicted depth (S, S) in metres, shifted to meet what was measured at the rims of holes.
-
-    What measurement and prediction differ by is carried a few pixels into the holes, as a weighted mean that fades
-    with distance: far inside, the prediction stands alone.
-
-    Args:
-        predicted: (S, S) in metres.
-        measured: (S, S) in metres, NaN unknown; None leaves the prediction as it is.
-    """
-    if measured is None:
-        return predicted
-    known = np.isfinite(measured)
-    difference = np.where(known, measured - predicted, 0).astype(np.float32)
-    near, weight = (cv2.GaussianBlur(image, (0, 0), RIM) for image in (difference, known.astype(np.float32)))
-    return predicted + near / (weight + FADE)
-
-
-def depth_output(
-    predicted: torch.Tensor, scale: DepthScale | None, measured: np.ndarray | None, shape: tuple[int, int], fill: bool
-) -> np.ndarray:
-    """Completed depth (H, W) float32 in metres, NaN where nothing is known (REP 117, 118).
-
-    Args:
-        predicted: standardised depth (1, 1, S, S).
-        scale: how to return to metres; None means that there are none, so nothing is filled.
-        measured: depth of the camera (H, W) in metres, or None.
-        shape: (H, W).
-        fill: whether holes take the prediction; measured pixels are always kept.
-    """
-    if not fill or scale is None:
-        depth = np.full(shape, np.nan, np.float32)
-    else:
-        small = predicted[0, 0].float().cpu().numpy() * scale.std + scale.mean
-        known = scale.measured  # which need not be squeezed again
-        if known is None and measured is not None:
-            known = squeeze_depth(measured, len(small))
-        depth = cv2.resize(met(small, known), shape[::-1], interpolation=cv2.INTER_LINEAR)
-        depth[depth <= 0] = np.nan
-    # OpenCV copies under a mask four times as fast as NumPy.
-    return depth if measured is None else cv2.copyTo(measured, np.isfinite(measured).view(np.uint8), depth)
-
-
-def mask_output(logits: torch.Tensor, size: int, shape: tuple[int, int]) -> np.ndarray:
-    """Class ids (H, W) uint8 from logits (1, C, s, s); UNLABELLED where the logits are not finite."""
-    # Classes last, as OpenCV resizes and NumPy compares them: a third of the time that torch takes with planes.
-    scores = logits[0].float().permute(1, 2, 0).contiguous().cpu().numpy()
-    smooth = cv2.resize(scores, (size, size), interpolation=cv2.INTER_LINEAR)
-    ids = smooth.argmax(-1).astype(np.uint8)
-    if not np.isfinite(scores).all():
-        ids[~np.isfinite(smooth.max(-1))] = UNLABELLED
-    return cv2.resize(ids, shape[::-1], interpolation=cv2.INTER_NEAREST)
-
-
-def rgb_output(predicted: torch.Tensor) -> np.ndarray:
-    """Colours (S, S, 3) uint8 of standardised (1, 3, S, S)."""
-    image = predicted[0].float().permute(1, 2, 0).cpu().numpy() * RGB_STD + RGB_MEAN
-    return (image.clip(0, 1) * 255).round().astype(np.uint8)
-
-
-def overlay(rgb: np.ndarray, mask: np.ndarray, colors: np.ndarray, alpha: float) -> np.ndarray:
-    """Class colours laid over the camera image: (H, W, 3) uint8.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        mask: class ids (H, W) uint8; UNLABELLED pixels keep the camera's colour.
-        colors: (256, 3) uint8, the colour of every pixel value.
-        alpha: weight of the class colour in 0..1.
-    """
-    mixed = cv2.addWeighted(rgb, 1 - alpha, colors[mask], alpha, 0)
-    return np.where((mask == UNLABELLED)[..., None], rgb, mixed)
-
-
-# MERGED m3et_ros/data/squeeze: The whole view squeezed into a model's square: colours, depth and label maps. NumPy and OpenCV alone.
-#
-# MERGED Glossary: H, W height and width of the view in pixels; S side of the square; s side of the label map.
 def squeeze_rgb(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Colours (S, S, 3) uint8 of an (H, W, 3) uint8 view: means over areas. A view of that size stays as it is."""
+    """Squeeze colours (H, W, 3) uint8 to (S, S, 3) by means over areas; a view of that size is returned as it is."""
     if rgb.shape[:2] == (size, size):
         return rgb
     return cv2.resize(halved(rgb, size), (size, size), interpolation=cv2.INTER_AREA)
 
 
 def halved(image: np.ndarray, size: int) -> np.ndarray:
-    """The image halved as often as both of its sides stay even numbers of pixels and at least 2 S: a quick first step.
+    """Halve an image while both sides are even and stay at least 2 S: a quick first step of squeezing.
 
-    Means over two by two pixels cost OpenCV a tenth of those over areas of any size.
+    OpenCV takes a tenth of the time for means over two by two pixels as for means over areas of any size.
     """
     while min(image.shape[:2]) >= 4 * size and not any(side % 2 for side in image.shape[:2]):
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -173,7 +44,7 @@ def halved(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
-    """Depth (S, S) float32 of an (H, W) view in metres, NaN unknown.
+    """Squeeze depth (H, W) in metres, NaN unknown, to (S, S) float32.
 
     A small pixel is the mean of the known pixels it covers, so that holes do not bleed into their surroundings.
     """
@@ -189,7 +60,7 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
 
 
 def squeeze_labels(labels: np.ndarray, size: int, *, votes: int = 4) -> np.ndarray:
-    """Label map (s, s) uint8 of an (H, W) uint8 view: the commonest label of each cell, the smallest id on a draw.
+    """Squeeze a label map (H, W) uint8 to (s, s): the commonest label of each cell, the smallest id on a draw.
 
     Args:
         labels: class ids, any uint8 value.
@@ -201,3 +72,141 @@ def squeeze_labels(labels: np.ndarray, size: int, *, votes: int = 4) -> np.ndarr
     present = np.unique(cells)
     counts = (cells[..., None] == present).sum(2)
     return present[counts.argmax(-1)]
+
+
+@dataclass(frozen=True)
+class DepthScale:
+    """Standardisation of one depth image: z = standard * std + mean, in metres."""
+
+    mean: float
+    std: float
+    # Measured depth as the model got it, (S, S) in metres, NaN unknown; None where it was not kept.
+    measured: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+def rgb_input(rgb: np.ndarray, size: int) -> torch.Tensor:
+    """Return standardised colours (1, 3, S, S) float32 of an (H, W, 3) uint8 image."""
+    # Planes first: each is then standardised in one go by a single number.
+    planes = squeeze_rgb(rgb, size).transpose(2, 0, 1).astype(np.float32)
+    planes *= (1 / (255 * RGB_STD))[:, None, None]
+    planes -= (RGB_MEAN / RGB_STD)[:, None, None]
+    return torch.from_numpy(planes)[None]
+
+
+def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | None:
+    """Return the scale by which depth is standardised; None when it cannot be known.
+
+    'fixed': the model's own metres. 'image': mean and deviation of the known values between the 10th and the 90th
+    percentile of this image (MultiMAE; docs/papers.md 1), so without measured depth there are no metres to return to.
+    """
+    if config.depth_norm == 'fixed':
+        return DepthScale(config.depth_mean, config.depth_std)
+    known = depth[np.isfinite(depth)] if depth is not None else np.empty(0, np.float32)
+    if known.size == 0:
+        return None
+    low, high = np.percentile(known, (10, 90))
+    middle = known[(known >= low) & (known <= high)]
+    return DepthScale(float(middle.mean()), float(np.sqrt(middle.var() + 1e-6)))
+
+
+def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> torch.Tensor:
+    """Return standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean."""
+    metres = np.nan_to_num(squeeze_depth(depth, size), nan=scale.mean)
+    return torch.from_numpy(((metres - scale.mean) / scale.std).astype(np.float32))[None, None]
+
+
+def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, torch.Tensor], DepthScale | None]:
+    """Return the model inputs of a frame without its text, and the scale of its depth.
+
+    Depth without a single known pixel is a missing modality: no tokens rather than zeros.
+    """
+    scale = depth_scale(frame.depth, config)
+    inputs = {'rgb': rgb_input(frame.rgb, config.image_size)}
+    if frame.depth is not None and scale is not None:
+        measured = squeeze_depth(frame.depth, config.image_size)
+        scale = replace(scale, measured=measured)
+        if np.isfinite(measured).any():
+            inputs['depth'] = depth_input(measured, config.image_size, scale)
+    return inputs, scale
+
+
+def align_to_measured(predicted: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
+    """Shift predicted depth so that it joins the measured depth at the rims of holes.
+
+    The difference between measurement and prediction is carried a few pixels into the holes, as a weighted mean that
+    fades with distance: far inside, the prediction stands alone.
+
+    Args:
+        predicted: (S, S) in metres.
+        measured: (S, S) in metres, NaN unknown; None leaves the prediction as it is.
+
+    Returns:
+        (S, S) in metres.
+    """
+    if measured is None:
+        return predicted
+    known = np.isfinite(measured)
+    difference = np.where(known, measured - predicted, 0).astype(np.float32)
+    near, weight = (cv2.GaussianBlur(image, (0, 0), RIM) for image in (difference, known.astype(np.float32)))
+    return predicted + near / (weight + FADE)
+
+
+def depth_output(
+    predicted: torch.Tensor, scale: DepthScale | None, measured: np.ndarray | None, shape: tuple[int, int], fill: bool
+) -> np.ndarray:
+    """Return completed depth (H, W) float32 in metres, NaN where nothing is known (REP 117, 118).
+
+    Args:
+        predicted: standardised depth (1, 1, S, S).
+        scale: the way back to metres; None means that there are none, so nothing is filled.
+        measured: depth of the camera (H, W) in metres, or None.
+        shape: (H, W).
+        fill: fill holes with the prediction; measured pixels are always kept.
+    """
+    if not fill or scale is None:
+        depth: np.ndarray = np.full(shape, np.nan, np.float32)
+    else:
+        small = predicted[0, 0].float().cpu().numpy() * scale.std + scale.mean
+        known = scale.measured  # spares squeezing it again
+        if known is None and measured is not None:
+            known = squeeze_depth(measured, len(small))
+        depth = cv2.resize(align_to_measured(small, known), shape[::-1], interpolation=cv2.INTER_LINEAR)
+        depth[depth <= 0] = np.nan
+    # OpenCV copies under a mask four times as fast as NumPy.
+    return depth if measured is None else cv2.copyTo(measured, np.isfinite(measured).view(np.uint8), depth)
+
+
+def mask_output(logits: torch.Tensor, size: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return class ids (H, W) uint8 of logits (1, C, s, s); UNLABELLED where the logits are not finite.
+
+    Args:
+        logits: of the segmentation decoder.
+        size: S, to which logits are smoothed before the classes are chosen.
+        shape: (H, W).
+    """
+    # Classes last, as OpenCV resizes and NumPy compares them: a third of the time that torch takes with planes.
+    scores = logits[0].float().permute(1, 2, 0).contiguous().cpu().numpy()
+    smooth = cv2.resize(scores, (size, size), interpolation=cv2.INTER_LINEAR)
+    ids = smooth.argmax(-1).astype(np.uint8)
+    if not np.isfinite(scores).all():
+        ids[~np.isfinite(smooth.max(-1))] = UNLABELLED
+    return cv2.resize(ids, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def rgb_output(predicted: torch.Tensor) -> np.ndarray:
+    """Return colours (S, S, 3) uint8 of standardised (1, 3, S, S)."""
+    image = predicted[0].float().permute(1, 2, 0).cpu().numpy() * RGB_STD + RGB_MEAN
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def overlay(rgb: np.ndarray, mask: np.ndarray, colors: np.ndarray, alpha: float) -> np.ndarray:
+    """Lay class colours over the camera image and return (H, W, 3) uint8.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        mask: class ids (H, W) uint8; UNLABELLED pixels keep the camera's colour.
+        colors: (256, 3) uint8, the colour of every pixel value.
+        alpha: weight of the class colour in 0..1.
+    """
+    mixed = cv2.addWeighted(rgb, 1 - alpha, colors[mask], alpha, 0)
+    return np.where((mask == UNLABELLED)[..., None], rgb, mixed)

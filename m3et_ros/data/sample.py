@@ -1,4 +1,4 @@
-"""What training and evaluation read, whatever it came from: samples, and how a batch of them meets a model.
+"""Samples, which training and evaluation read whatever their source, and batches of them as a model takes them.
 
 Symbols: B batch, Q questions of a sample, H, W height and width of a view, S image side of the model, s side of its
     label map, T text tokens, A candidate answers.
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m3et_ros.data.frame import check_arrays
 from m3et_ros.data.preprocess import DepthScale, depth_input, depth_scale, rgb_input, squeeze_depth, squeeze_labels
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.config import M3ETConfig
 
 NO_ACTION = (-1, -1)
-"""Verb and noun where none is known or under way."""
+"""Verb and noun where no action is known or under way."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class QuestionAnswers:
 
     # In words; empty for none.
     question: str = ''
-    # Answer in words -> soft score in 0..1 (docs/papers.md, 7.1); one answer of score 1 where there is no doubt.
+    # Answer in words -> soft score in 0..1 (docs/papers.md 7.1); one answer of score 1 where there is no doubt.
     answers: Mapping[str, float] = field(default_factory=dict)
     # Kind of question under which accuracies are reported, for example 'colour'.
     family: str = ''
@@ -34,12 +35,12 @@ class QuestionAnswers:
     @property
     def answer(self) -> str:
         """The answer of the highest score, the first on a draw; empty for none."""
-        return max(self.answers, key=self.answers.get, default='')
+        return max(self.answers, key=lambda answer: self.answers[answer], default='')
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One view and, where there is one, a question about it.
+    """One view and, where there are any, questions about it.
 
     Raises:
         ValueError: a shape or type is not as listed, or a score is outside 0..1.
@@ -47,34 +48,32 @@ class Sample:
 
     # Colours, (H, W, 3) uint8, R G B.
     rgb: np.ndarray
-    # What a model may see: metres, (H, W) float32, NaN unknown; None without a depth camera.
+    # Input depth in metres, (H, W) float32, NaN unknown; None without a depth camera.
     depth: np.ndarray | None = None
     # Class ids, (h, w) uint8, 255 unlabelled; any size, stretched over the same view. None where nobody labelled it.
     semseg: np.ndarray | None = None
-    # What depth should be, like depth; None where depth itself is the best that is known.
+    # Target depth, like depth; None where depth itself is the best that is known.
     clean_depth: np.ndarray | None = None
     # One question in words; empty for none.
     question: str = ''
-    # Answer in words -> soft score in 0..1 (docs/papers.md, 7.1); one answer of score 1 where there is no doubt.
+    # Answer in words -> soft score in 0..1 (docs/papers.md 7.1); one answer of score 1 where there is no doubt.
     answers: Mapping[str, float] = field(default_factory=dict)
     # Kind of question under which accuracies are reported, for example 'colour'.
     family: str = ''
-    # Further questions about the same view; a batch wants equally many of every sample.
+    # Further questions about the same view; all samples of a batch need equally many.
     further: tuple[QuestionAnswers, ...] = ()
-    # Places in Labels.verbs and Labels.nouns of the action under way; -1 for none.
+    # Positions in Labels.verbs and Labels.nouns of the action under way; -1 for none.
     now: tuple[int, int] = NO_ACTION
     # The same of the action that follows.
     next: tuple[int, int] = NO_ACTION
-    # Where the sample came from, for logs and tables: 'seed 12 tick 70'.
+    # Source of the sample, to be displayed in logs and tables: 'seed 12 tick 70'.
     key: str = ''
+    # Seed of the simulated kitchen, and tick of its episode; None for samples of another source.
+    seed: int | None = None
+    tick: int | None = None
 
     def __post_init__(self):
-        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
-            raise ValueError(f'rgb is {self.rgb.dtype} {self.rgb.shape}; give uint8 (H, W, 3)')
-        for name in ('depth', 'clean_depth'):
-            value = getattr(self, name)
-            if value is not None and value.shape != self.rgb.shape[:2]:
-                raise ValueError(f'{name} is {value.shape} beside rgb {self.rgb.shape[:2]}; give the same size')
+        check_arrays(self.rgb, depth=self.depth, clean_depth=self.clean_depth)
         if self.semseg is not None and (self.semseg.ndim != 2 or self.semseg.dtype != np.uint8):
             raise ValueError(f'semseg is {self.semseg.dtype} {self.semseg.shape}; give uint8 (h, w)')
         wrong = [score for asked in self.asked for score in asked.answers.values() if not 0 <= score <= 1]
@@ -91,14 +90,19 @@ class Sample:
         """The best answer to the sample's own question."""
         return self.asked[0].answer
 
+    @property
+    def target_depth(self) -> np.ndarray | None:
+        """The best depth that is known: clean_depth, else depth."""
+        return self.depth if self.clean_depth is None else self.clean_depth
+
 
 @dataclass(frozen=True)
 class Batch:
     """B samples as tensors, with Q questions each: those of the first sample, then those of the second ..."""
 
-    # What M3ET takes: any of rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T).
+    # Inputs of M3ET: any of rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T).
     inputs: dict[str, Tensor]
-    # Depth to be predicted, (B, 1, S, S) float32 standardised as the input is, NaN unknown; None if no sample has any.
+    # Target depth, (B, 1, S, S) float32 standardised as the input is, NaN unknown; None if no sample has any.
     depth: Tensor | None
     # Metres of a standardised depth d: d * scale[:, 1] + scale[:, 0]; (B, 2) float32, NaN where unknown.
     scale: Tensor
@@ -112,7 +116,7 @@ class Batch:
     questions: tuple[str, ...]
     answers: tuple[str, ...]
     families: tuple[str, ...]
-    # Where the samples came from, B.
+    # Sources of the samples, B.
     keys: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -122,7 +126,7 @@ class Batch:
 def collate(
     samples: Sequence[Sample], config: M3ETConfig, tokenizer: Tokenizer | None = None, *, answers: Sequence[str] = ()
 ) -> Batch:
-    """Bring samples to what a model takes, as the robot does (runtime.preprocess).
+    """Turn samples into the tensors of a model, as the robot does with its frames (data.preprocess).
 
     Depth and label maps enter only where every sample has them: a missing modality has no tokens, and one batch has
     one set of modalities. A sample without a question in a batch with questions has a text mask of False.
@@ -143,21 +147,24 @@ def collate(
     asked = [one for sample in samples for one in sample.asked]
     scales = [_scale(sample, config) for sample in samples]
     inputs = {'rgb': torch.cat([rgb_input(sample.rgb, config.image_size) for sample in samples])}
-    if all(sample.depth is not None and np.isfinite(sample.depth).any() for sample in samples):
-        inputs['depth'] = torch.cat(
-            [depth_input(sample.depth, config.image_size, scale) for sample, scale in zip(samples, scales)]
-        )
-    if all(sample.semseg is not None for sample in samples):
-        maps = [_labels(sample.semseg, config.semseg_size) for sample in samples]
+    depths = [
+        depth_input(sample.depth, config.image_size, scale)
+        for sample, scale in zip(samples, scales, strict=True)
+        if sample.depth is not None and scale is not None and np.isfinite(sample.depth).any()
+    ]
+    if len(depths) == len(samples):
+        inputs['depth'] = torch.cat(depths)
+    maps = [_labels(sample.semseg, config.semseg_size) for sample in samples if sample.semseg is not None]
+    if len(maps) == len(samples):
         inputs['semseg'] = torch.from_numpy(np.stack(maps)).long()
     if tokenizer is not None and any(one.question for one in asked):
         ids, mask = tokenizer.encode([one.question for one in asked], config.text_length)
-        spoken = torch.tensor([bool(one.question) for one in asked])
+        has_question = torch.tensor([bool(one.question) for one in asked])
         longest = int(mask.sum(1).max())  # pads that no question of the batch needs would only cost time
-        inputs |= {'text': ids[:, :longest], 'text_mask': (mask & spoken[:, None])[:, :longest]}
+        inputs |= {'text': ids[:, :longest], 'text_mask': (mask & has_question[:, None])[:, :longest]}
     return Batch(
         inputs={name: value for name, value in inputs.items() if name.removesuffix('_mask') in config.modalities},
-        depth=_depth_target(samples, scales, config),
+        depth=_depth_target(samples, scales, config.image_size),
         scale=torch.tensor([(scale.mean, scale.std) if scale else (np.nan, np.nan) for scale in scales]),
         scores=_scores(asked, tuple(answers)),
         now=torch.tensor([sample.now for sample in samples]),
@@ -170,39 +177,39 @@ def collate(
 
 
 def _scale(sample: Sample, config: M3ETConfig) -> DepthScale | None:
-    """Standardisation by what the model sees; by the truth where it sees no depth."""
-    seen = depth_scale(sample.depth, config)
-    return seen if seen is not None else depth_scale(sample.clean_depth, config)
+    """Return the standardisation by the input depth, or by the target depth where there is no input depth."""
+    scale = depth_scale(sample.depth, config)
+    return scale if scale is not None else depth_scale(sample.clean_depth, config)
 
 
 def _labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Label map (s, s); one that has this size already stays as it is."""
+    """Return a label map (s, s); one that has this size already stays as it is."""
     return labels if labels.shape == (size, size) else squeeze_labels(labels, size)
 
 
-def _depth_target(samples: Sequence[Sample], scales: Sequence[DepthScale | None], config: M3ETConfig) -> Tensor | None:
-    """Standardised depth to be predicted; see Batch.depth."""
-    size, targets = config.image_size, []
-    for sample, scale in zip(samples, scales):
-        truth = sample.depth if sample.clean_depth is None else sample.clean_depth
-        known = truth is not None and scale is not None
-        targets.append(
-            (squeeze_depth(truth, size) - scale.mean) / scale.std if known else np.full((size, size), np.nan)
-        )
+def _depth_target(samples: Sequence[Sample], scales: Sequence[DepthScale | None], size: int) -> Tensor | None:
+    """Return Batch.depth."""
+    targets = []
+    for sample, scale in zip(samples, scales, strict=True):
+        target = sample.target_depth
+        if target is None or scale is None:
+            targets.append(np.full((size, size), np.nan))
+        else:
+            targets.append((squeeze_depth(target, size) - scale.mean) / scale.std)
     stacked = np.stack(targets).astype(np.float32)
     return torch.from_numpy(stacked)[:, None] if np.isfinite(stacked).any() else None
 
 
 @functools.lru_cache(maxsize=8)
-def _places(answers: tuple[str, ...]) -> dict[str, int]:
+def _positions(answers: tuple[str, ...]) -> dict[str, int]:
     return {answer: i for i, answer in enumerate(answers)}
 
 
 def _scores(asked: Sequence[QuestionAnswers], answers: tuple[str, ...]) -> Tensor:
-    """Soft scores (questions, A)."""
-    scores, places = torch.zeros(len(asked), len(answers)), _places(answers)
-    for row, one in zip(scores, asked):
+    """Return soft scores (questions, A)."""
+    scores, positions = torch.zeros(len(asked), len(answers)), _positions(answers)
+    for row, one in zip(scores, asked, strict=True):
         for answer, score in one.answers.items():
-            if answer in places:
-                row[places[answer]] = score
+            if answer in positions:
+                row[positions[answer]] = score
     return scores

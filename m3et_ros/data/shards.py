@@ -1,7 +1,7 @@
-"""Blocks of frames on disk: two memory-mapped arrays and a header, written as a whole or not at all.
+"""Shards: blocks of frames on disk, two memory-mapped arrays and a header, written as a whole or not at all.
 
-A shard is a folder: frames.npy (one record per frame), questions.npy (one record per question) and header.json. It is
-written under a temporary name and renamed, so a shard that can be seen is complete, whenever the writer was killed.
+A shard is a folder: frames.npy (one record a frame), questions.npy (one record a question) and header.json. It is
+written under a temporary name and renamed, so a shard with its own name is complete, whenever the writer was killed.
 """
 
 import errno
@@ -10,6 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -17,17 +18,17 @@ from m3et_ros.data.errors import InputError
 
 FORMAT = 'm3et-shard-1'
 PART = '.part-'
-"""How the name of a shard that is being written starts."""
+"""First letters of the name of an unfinished shard."""
 
 QUESTION = np.dtype([('question', '<u2'), ('answer', '<i2'), ('held_out', 'u1')])
-"""Place in the header's questions, place in its answers, and whether it is about a held-out combination."""
+"""Positions in the header's questions and in its answers, and 1 for a question about a held-out combination."""
 
 
 def frame_type(size: int, stride: int = 4) -> np.dtype:
-    """Record of one frame with an image of size S and labels of size S / stride.
+    """Return the record type of one frame, with an image of side `size` and labels of side `size / stride`.
 
-    depth is in millimetres, 0 unknown; semseg 255 unlabelled; actions are verb and noun, -1 none; the questions of the
-    frame are [first, first + asked) of questions.npy.
+    depth is in millimetres, 0 unknown; semseg is 255 where unlabelled; actions are verb and noun, -1 for none; the
+    questions of the frame are [first, first + asked) of questions.npy.
 
     Raises:
         ValueError: size is not a multiple of stride from stride to 1024.
@@ -52,19 +53,19 @@ def frame_type(size: int, stride: int = 4) -> np.dtype:
 
 @dataclass(frozen=True)
 class Shard:
-    """One block, open for reading."""
+    """One shard, open for reading."""
 
     # Records of frame_type, (frames,), memory-mapped.
     frames: np.ndarray
     # Records of QUESTION, (questions,), memory-mapped.
     questions: np.ndarray
-    # What the writer noted; `questions` and `answers` hold the words that the records point at, `seed` and `asked`
-    # those fields of the frames once more, so that a cache is indexed without reading its pictures.
+    # Header of the writer; `questions` and `answers` hold the words that the records point at, `seed` and `asked`
+    # repeat these fields of the frames, so that a cache is indexed without reading its pictures.
     header: dict
 
 
 def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header: dict) -> None:
-    """Write a shard, all of it or nothing; one that is there already stays.
+    """Write a shard as a whole; one that is there already stays.
 
     Raises:
         InputError: the disk is full or cannot be written.
@@ -75,33 +76,33 @@ def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header:
         for name, values in (('frames', frames), ('questions', questions)):
             with (part / f'{name}.npy').open('wb') as file:
                 np.save(file, values, allow_pickle=False)
-                _settle(file)
+                _sync(file)
         with (part / 'header.json').open('w', encoding='utf-8') as file:
             json.dump(
                 {'format': FORMAT, **header, 'seed': frames['seed'].tolist(), 'asked': frames['asked'].tolist()}, file
             )
-            _settle(file)
+            _sync(file)
         part.rename(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody else wrote the same shard first
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another writer was first
             return
         remedy = 'free some space' if error.errno in (errno.ENOSPC, errno.EDQUOT) else 'give a folder to write in'
         raise InputError(
             'cache_unwritable',
             f'{folder.name} could not be written to {folder.parent} '
-            f'({error.strerror}); {remedy} and run it again: what was done before is kept.',
+            f'({error.strerror}); {remedy} and run it again: finished shards are kept.',
         ) from error
 
 
-def _settle(file) -> None:
+def _sync(file: IO) -> None:
     """Bring a file to the disk before its folder gets its name."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def read_header(folder: Path) -> dict:
-    """The header of a shard.
+    """Return the header of a shard.
 
     Raises:
         InputError: the folder is no shard.
@@ -145,6 +146,6 @@ def open_shard(folder: Path) -> Shard:
 
 
 def clear_parts(folder: Path) -> None:
-    """Remove what killed writers left; only for who holds the folder alone."""
+    """Remove unfinished shards of killed writers; nobody else may be writing to the folder."""
     for part in folder.glob(f'{PART}*'):
         shutil.rmtree(part)

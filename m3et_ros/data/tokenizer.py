@@ -1,5 +1,6 @@
 """Word pieces for instructions, questions and answers: BERT's WordPiece on the `tokenizers` library."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from m3et_ros.data.errors import InputError
 SPECIAL = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 MAX_FILE_BYTES = 16 * 2**20
 CONTINUED = '##'
+"""Prefix of a piece that continues a word."""
 
 
 class Tokenizer:
@@ -21,6 +23,7 @@ class Tokenizer:
 
     Attributes:
         pad, unk, cls, sep, mask: ids of the special tokens.
+        vocabulary: number of ids.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer):
@@ -47,8 +50,8 @@ class Tokenizer:
         """Learn word pieces; the same corpus always gives the same ones.
 
         Args:
-            corpus: sentences. Meant for small worlds of a few thousand different words; for open language load
-                BERT's own vocabulary.
+            corpus: sentences of a small world, of a few thousand different words; for open language load BERT's own
+                vocabulary.
             vocabulary: most pieces, special ones included; a small corpus may yield fewer.
 
         Raises:
@@ -64,7 +67,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> 'Tokenizer':
-        """Read a BERT tokenizer.json, or a vocab.txt of one piece per line.
+        """Read a BERT tokenizer.json, or a vocab.txt with one piece a line.
 
         Raises:
             InputError: the file is missing, larger than 16 MiB, or not a tokenizer.
@@ -76,7 +79,7 @@ class Tokenizer:
             raise InputError(
                 'tokenizer',
                 f'{path.name} has {path.stat().st_size} bytes and at most {MAX_FILE_BYTES} '
-                'are read; give the tokenizer itself.',
+                'are read; give a tokenizer.json or a vocab.txt.',
             )
         try:
             text = path.read_text(encoding='utf-8')
@@ -92,7 +95,7 @@ class Tokenizer:
         self._inner.save(str(path))
 
     def encode(self, texts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
-        """Turn texts into [CLS] pieces [SEP], padded to `length`.
+        """Encode texts as [CLS] pieces [SEP], padded to `length`.
 
         A longer text keeps its first length - 2 pieces: it fills its row of the mask to the end.
 
@@ -117,11 +120,11 @@ class Tokenizer:
         return ids, mask
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """First character and the one after the last of every piece of a text, [CLS] and [SEP] left out."""
+        """Return the first character of every piece of a text and the one after its last, without [CLS] and [SEP]."""
         return self._inner.encode(text, add_special_tokens=False).offsets
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """Turn the ids of one text, up to its first [SEP], back into words; special tokens are left out."""
+        """Decode the ids of one text, up to its first [SEP], to words; special tokens are left out."""
         ids = [int(i) for i in ids]
         end = ids.index(self.sep) if self.sep in ids else len(ids)
         special = {self.pad, self.unk, self.cls, self.mask}
@@ -133,7 +136,7 @@ def _normalizer() -> normalizers.Normalizer:
 
 
 def _assemble(pieces: Sequence[str]) -> tokenizers.Tokenizer:
-    """Build BERT's pipeline around pieces whose ids are their places."""
+    """Build BERT's pipeline around pieces whose ids are their positions."""
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     inner = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token='[UNK]'))
     inner.normalizer = _normalizer()
@@ -146,7 +149,7 @@ def _assemble(pieces: Sequence[str]) -> tokenizers.Tokenizer:
 
 
 def _learn(words: Counter[str], room: int) -> list[str]:
-    """Merge the commonest pair of pieces until `room` is filled; ties go to the first in the alphabet.
+    """Learn word pieces by merging the commonest pair until there are `room`; ties go to the first in the alphabet.
 
     The library's own trainer breaks ties by hash order, which differs from process to process.
     """
@@ -155,11 +158,11 @@ def _learn(words: Counter[str], room: int) -> list[str]:
     for word, pieces in parts.items():
         for piece in pieces:
             known[piece] += words[word]
-    learnt = sorted(sorted(known), key=known.get, reverse=True)[:room]
+    learnt = sorted(sorted(known), key=lambda piece: known[piece], reverse=True)[:room]
     while len(learnt) < room:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, pieces in parts.items():
-            for pair in zip(pieces, pieces[1:]):
+            for pair in itertools.pairwise(pieces):
                 pairs[pair] += words[word]
         if not pairs:
             break
@@ -173,6 +176,7 @@ def _learn(words: Counter[str], room: int) -> list[str]:
 
 
 def _merge(pieces: list[str], pair: tuple[str, str], merged: str) -> list[str]:
+    """Replace every `pair` in a word's pieces by `merged`."""
     result, i = [], 0
     while i < len(pieces):
         together = tuple(pieces[i : i + 2]) == pair

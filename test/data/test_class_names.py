@@ -2,7 +2,7 @@
 
 import pytest
 
-from m3et_ros.data.class_names import Naming
+from m3et_ros.data.class_names import ClassNames
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
 
@@ -11,7 +11,7 @@ CLASSES = kitchen_labels().classes
 
 @pytest.fixture(scope='module')
 def naming():
-    return Naming(Tokenizer.train(corpus(), vocabulary=512), CLASSES)
+    return ClassNames(Tokenizer.train(corpus(), vocabulary=512), CLASSES)
 
 
 def names(naming, text):

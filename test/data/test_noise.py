@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3et_ros.data.noise import Noise, disturb, mirrored_words, noisy_depth, noisy_rgb, speaks_of_sides
+from m3et_ros.data.noise import Noise, disturb, mentions_sides, mirrored_words, noisy_depth, noisy_rgb
 from m3et_ros.data.sample import Sample
 
 NONE = Noise(
@@ -99,7 +99,7 @@ def test_a_mirror_turns_everything_and_the_words():
 def test_who_speaks_of_sides_is_not_mirrored(fields):
     before = sample(**fields)
     after = disturb(before, Noise(mirror=1.0), np.random.default_rng(0))
-    assert speaks_of_sides(before) and after.question == before.question
+    assert mentions_sides(before) and after.question == before.question
     np.testing.assert_array_equal(after.semseg, before.semseg)
 
 

@@ -65,10 +65,12 @@ def test_measured_depth_is_kept_and_holes_are_filled_only_when_wanted(fill):
 
 def test_a_prediction_meets_what_was_measured():
     predicted, measured = np.full((32, 32), 2, np.float32), np.full((32, 32), 2.3, np.float32)
-    np.testing.assert_array_equal(preprocess.met(predicted, None), predicted)
-    np.testing.assert_array_equal(preprocess.met(predicted, np.full((32, 32), np.nan, np.float32)), predicted)
+    np.testing.assert_array_equal(preprocess.align_to_measured(predicted, None), predicted)
+    np.testing.assert_array_equal(
+        preprocess.align_to_measured(predicted, np.full((32, 32), np.nan, np.float32)), predicted
+    )
     measured[14:18, 14:18] = np.nan
-    np.testing.assert_allclose(preprocess.met(predicted, measured), 2.3, atol=0.02)
+    np.testing.assert_allclose(preprocess.align_to_measured(predicted, measured), 2.3, atol=0.02)
 
 
 def test_without_metres_nothing_is_filled():

@@ -44,7 +44,7 @@ def test_a_full_disk_leaves_nothing_half_done(tmp_path, monkeypatch):
     def full(file):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(shards, '_settle', full)
+    monkeypatch.setattr(shards, '_sync', full)
     with pytest.raises(InputError, match='free some space') as caught:
         write_shard(tmp_path / '0', *arrays())
     assert caught.value.reason == 'cache_unwritable' and not list(tmp_path.iterdir())

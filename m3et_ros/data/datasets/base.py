@@ -1,6 +1,4 @@
-"""What the real data sets share: samples by number, and disturbances drawn anew in every epoch."""
-
-from abc import abstractmethod
+"""The base of all data sets: samples by number, with disturbances drawn anew in every epoch."""
 
 import numpy as np
 import torch
@@ -11,7 +9,7 @@ from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.sample import Sample
 
 LIGHT = Noise(min_range=0, max_range=(1e4, 1e4), disparity=0, quantum=0, edge=0, blobs=(0, 0), specks=0)
-"""For pictures that a camera has taken: another light and a mirror. Their depth has real holes and errors already."""
+"""Disturbances of pictures that a camera has taken: other light and a mirror. Their depth has real faults already."""
 
 
 class SampleSet(Dataset[Sample]):
@@ -19,8 +17,8 @@ class SampleSet(Dataset[Sample]):
 
     Args:
         count: number of samples, N.
-        where: what messages call the set: its folder or file.
-        noise: how samples are disturbed; None leaves them as they are.
+        where: folder or file of the set, its name in messages.
+        noise: disturbances of the samples; None leaves them as they are.
         seed: of the disturbances.
     """
 
@@ -30,7 +28,7 @@ class SampleSet(Dataset[Sample]):
 
     @property
     def epoch(self) -> int:
-        """Which epoch the disturbances belong to; set it before a loader starts on it."""
+        """Epoch of the disturbances; set it before a loader starts on it."""
         return int(self._epoch)
 
     @epoch.setter
@@ -41,7 +39,7 @@ class SampleSet(Dataset[Sample]):
         return self._count
 
     def __getitem__(self, index: int) -> Sample:
-        """One sample.
+        """Return one sample.
 
         Raises:
             IndexError: index is not in 0..N - 1.
@@ -53,11 +51,11 @@ class SampleSet(Dataset[Sample]):
             sample = self.view(index)
         except InputError:
             raise
-        except ValueError as error:  # of Sample: what the files hold does not belong together
+        except ValueError as error:  # of Sample: the contents of the files do not fit together
             raise InputError('data_format', f'sample {index} of {self.where} is no sample: {error}') from error
         rng = np.random.default_rng((self.seed, self.epoch, index))
         return disturb(sample, self.noise, rng) if self.noise else sample
 
-    @abstractmethod
     def view(self, index: int) -> Sample:
-        """Sample `index`, 0 to N - 1, as the files have it."""
+        """Return sample `index`, 0 to N - 1, as the files have it; a subclass defines this or __getitem__."""
+        raise NotImplementedError

@@ -184,6 +184,8 @@ class KitchenSamples(SampleSet):
             now=now,
             next=following,
             key=f'seed {record["seed"]} tick {record["tick"]}',
+            seed=int(record['seed']),
+            tick=int(record['tick']),
         )
 
     def seeds(self) -> set[int]:

@@ -1,0 +1,30 @@
+"""Files that are there as a whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` when the block ends without an error.
+
+        with write_atomically(folder / 'index.json') as part:
+            part.write_text(text)
+
+    A reader never finds half a file, and a file that was there stays when the block fails. The folder must exist.
+    The yielded name does not end as `path` does, so a pattern such as '*.json' never finds it.
+
+    Args:
+        path: file to create or replace.
+
+    Raises:
+        OSError: as the block or the renaming raises it.
+    """
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
