@@ -1,9 +1,12 @@
-"""Causal attention with a cache of keys and values, and the two blocks of which language models are made here.
+"""Causal attention with a cache, the blocks of language models, and stacks of them (docs/papers.md 4 to 6).
 
 Symbols: B batch, L tokens, d width, H query heads, K key heads (K divides H), P = d / H channels of a head,
-    R rotary channels, the first of each head.
-A mask is (B, L) bool, True = valid. A query that may look at nothing gets zeros, never NaN. Pads in front of a sequence
-change nothing of it: rotary positions count distances only, and Mamba mixers skip pads.
+    R rotary channels, the first of each head. Letters of a schedule:
+    'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA)
+    'T' Phi's parallel block with causal attention
+    'S' the same block with attention-shaped Mamba-2 in the place of attention (MaTVLM)
+A mask is (B, L) bool, True = valid. A query without a valid key gets zeros, never NaN. Pads in front of a sequence do
+not change it: rotary positions encode distances only, and Mamba mixers skip pads.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,21 +20,22 @@ from m3et_ros.layers.attention import attend
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.layers.mamba import AttentionMamba2, Mamba1, Mamba2, MambaState
 
+LETTERS = 'MTS'
 CausalState = AttentionState | MambaState
-"""What a layer keeps of a sequence: keys and values, one a token, or a state of constant size."""
+"""State of a layer after a sequence: keys and values of every token, or a state of constant size."""
 
 
 def repeated(state: CausalState, times: int) -> CausalState:
-    """The state of B sequences for B * times that go on from them, those of the first sequence first."""
+    """Return the state for B * times continuations of B sequences, those of the first sequence first."""
     if times == 1:
         return state
     if isinstance(state, AttentionState):
         return state.repeated(times)
-    return type(state)(*(None if part is None else part.repeat_interleave(times, 0) for part in state))
+    return MambaState(*(part.repeat_interleave(times, 0) for part in state))
 
 
 def rotary(first: int, count: int, *, channels: int, base: float, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the positions first .. first + count - 1, each (count, channels / 2), dtype of `like`.
+    """Return cosine and sine of positions first .. first + count - 1: (count, channels / 2) each, dtype of `like`.
 
     Channel pair i turns by position * base^(-2 i / channels) (rotary positions, Su et al. 2021).
     """
@@ -41,23 +45,23 @@ def rotary(first: int, count: int, *, channels: int, base: float, like: Tensor) 
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the first R channels of x (B, H, L, P); channel i of their first half pairs with channel i of the second."""
+    """Rotate the first R channels of x (B, H, L, P); channel i of their first half pairs with i of the second."""
     one, two, rest = x.split([cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], -1)
     return torch.cat([one * cos - two * sin, two * cos + one * sin, rest], -1)
 
 
 class CausalAttention(nn.Module):
-    """Self-attention to the token itself and those before it; parameter names are those of Phi.
+    """Self-attention to a token itself and to earlier ones; parameter names are those of Phi.
 
     Args:
         d: width.
         heads: query heads H; divides d.
-        kv_heads: key heads K, each for H / K query heads; None = H.
+        kv_heads: key heads K, each of which serves H / K query heads; None = H.
         channels: rotary channels R of a head, even; 0 = no positions.
         base: of the rotary wavelengths.
 
     Raises:
-        ValueError: heads that do not divide, or rotary channels that are odd or too many.
+        ValueError: heads or kv_heads does not divide, or channels is odd or more than P.
     """
 
     def __init__(self, *, d: int, heads: int, kv_heads: int | None = None, channels: int = 0, base: float = 10000.0):
@@ -84,11 +88,11 @@ class CausalAttention(nn.Module):
         Args:
             x: (B, L, d).
             mask: (B, L) bool, hides pads of x.
-            state: of the tokens before x; None = nothing went before.
-            return_state: also return the state with x in it.
+            state: keys and values of earlier tokens; None = there are none.
+            return_state: also return the state that includes x.
 
         Returns:
-            (B, L, d), or that and the state, whose keys and values have K heads.
+            (B, L, d), with return_state also the state, whose keys and values have K heads.
         """
         q, k, v = (
             project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -99,22 +103,17 @@ class CausalAttention(nn.Module):
             )
         )
         if self.channels:
-            turn = rotary(
-                0 if state is None else state.k.shape[2], x.shape[1], channels=self.channels, base=self.base, like=q
-            )
+            first = 0 if state is None else state.k.shape[2]
+            turn = rotary(first, x.shape[1], channels=self.channels, base=self.base, like=q)
             q, k = rotate(q, *turn), rotate(k, *turn)
         state = AttentionState(k, v, mask) if state is None else state.extended(k, v, mask)
-        # One token alone may look at all there is: no triangle to build.
-        read = attend(q, self._shared(state), causal=x.shape[1] > 1)
-        y = self.dense(read.transpose(1, 2).flatten(2))
+        each, shared = self.heads // self.kv_heads, state
+        if each > 1:
+            shared = state._replace(k=state.k.repeat_interleave(each, 1), v=state.v.repeat_interleave(each, 1))
+        # A single token attends to all keys, so no causal mask has to be built.
+        attended = attend(q, shared, causal=x.shape[1] > 1)
+        y = self.dense(attended.transpose(1, 2).flatten(2))
         return (y, state) if return_state else y
-
-    def _shared(self, state: AttentionState) -> AttentionState:
-        """The state as every query head reads it."""
-        each = self.heads // self.kv_heads
-        if each == 1:
-            return state
-        return state._replace(k=state.k.repeat_interleave(each, 1), v=state.v.repeat_interleave(each, 1))
 
 
 Mixer = CausalAttention | Mamba1 | Mamba2
@@ -123,12 +122,13 @@ Mixer = CausalAttention | Mamba1 | Mamba2
 def mix(
     mixer: Mixer, u: Tensor, *, mask: Tensor | None, state: CausalState | None, return_state: bool
 ) -> tuple[Tensor, CausalState | None]:
-    """Run a mixer over u (B, L, d); a single token that follows others goes the recurrent way of Mamba."""
-    if isinstance(mixer, (Mamba1, Mamba2)) and state is not None and u.shape[1] == 1 and mask is None:
+    """Run a mixer over u (B, L, d); a single token with a state takes the recurrent step of Mamba."""
+    if isinstance(mixer, (Mamba1, Mamba2)) and isinstance(state, MambaState) and u.shape[1] == 1 and mask is None:
         y, state = mixer.step(u[:, 0], state)
         return y[:, None], state
-    y = mixer(u, mask=mask, state=state, return_state=return_state)
-    return y if return_state else (y, None)
+    if return_state:
+        return mixer(u, mask=mask, state=state, return_state=True)
+    return mixer(u, mask=mask, state=state), None
 
 
 class MixerBlock(nn.Module):
@@ -142,20 +142,20 @@ class MixerBlock(nn.Module):
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None, return_state: bool = False
     ) -> Tensor | tuple[Tensor, CausalState]:
-        """(B, L, d) -> (B, L, d), with return_state also the state; arguments as CausalAttention."""
-        y, state = mix(self.mixer, self.norm(x), mask=mask, state=state, return_state=return_state)
-        return (x + y, state) if return_state else x + y
+        """Return (B, L, d), with return_state also the state; arguments as in CausalAttention."""
+        y, after = mix(self.mixer, self.norm(x), mask=mask, state=state, return_state=return_state)
+        return (x + y, after) if return_state and after is not None else x + y
 
 
 class ParallelBlock(nn.Module):
-    """x += Mixer(LN x) + MLP(LN x), both beside each other on one LayerNorm: Phi's block.
+    """x += Mixer(LN x) + MLP(LN x), both on one LayerNorm: Phi's block.
 
     Args:
-        mixer: causal attention, or what MaTVLM puts in its place.
+        mixer: causal attention, or the mixer by which MaTVLM replaces it.
         d: width.
-        hidden: width inside the MLP (GELU, tanh form).
-        dropout: share of each branch's values dropped in training.
-        eps: of the LayerNorm.
+        hidden: inner width of the MLP (GELU, tanh form).
+        dropout: share of the values of each branch that is dropped in training.
+        eps: added to the variance by the LayerNorm.
     """
 
     def __init__(self, mixer: Mixer, *, d: int, hidden: int, dropout: float = 0.0, eps: float = 1e-5):
@@ -169,29 +169,20 @@ class ParallelBlock(nn.Module):
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, state: CausalState | None = None, return_state: bool = False
     ) -> Tensor | tuple[Tensor, CausalState]:
-        """(B, L, d) -> (B, L, d), with return_state also the state; arguments as CausalAttention."""
+        """Return (B, L, d), with return_state also the state; arguments as in CausalAttention."""
         u = self.norm(x)
-        y, state = mix(self.mixer, u, mask=mask, state=state, return_state=return_state)
+        y, after = mix(self.mixer, u, mask=mask, state=state, return_state=return_state)
         wide = self.fc2(F.gelu(self.fc1(u), approximate='tanh'))
         x = x + self._dropped(y) + self._dropped(wide)
-        return (x, state) if return_state else x
+        return (x, after) if return_state and after is not None else x
 
     def _dropped(self, y: Tensor) -> Tensor:
         return F.dropout(y, self.dropout, self.training) if self.dropout else y
 
 
-# MERGED m3et_ros/layers/language: The causal stack of language models: Mamba-2, attention and attention-shaped Mamba-2 in any order (docs/papers.md 4-6).
-#
-# MERGED Symbols: B batch, L tokens, d width. Letters of a schedule:
-# MERGED     'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA)
-# MERGED     'T' Phi's parallel block with causal attention
-# MERGED     'S' the same block with attention-shaped Mamba-2 in its place (MaTVLM)
-LETTERS = 'MTS'
-
-
 @dataclass(frozen=True)
 class StackSizes:
-    """Sizes that the layers of a stack have in common; models.language checks them."""
+    """Sizes that the layers of a stack share; models.vlm.language_model checks them."""
 
     # Width.
     d: int
@@ -203,9 +194,9 @@ class StackSizes:
     channels: int
     # Base of the rotary wavelengths.
     base: float
-    # Width inside the MLP of T and S layers.
+    # Inner width of the MLP of T and S layers.
     hidden: int
-    # Share of a branch's values that T and S layers drop in training.
+    # Share of the values of a branch that T and S layers drop in training.
     dropout: float
     # Inner width of M layers as a multiple of d.
     expand: int
@@ -217,7 +208,7 @@ class StackSizes:
     G: int
     # Length of the causal convolutions.
     d_conv: int
-    # Longest chunk of a scan, tokens.
+    # Longest chunk of a scan in tokens.
     chunk: int
     # Added to variances by every norm.
     eps: float
@@ -227,7 +218,7 @@ def language_layer(letter: str, sizes: StackSizes) -> MixerBlock | ParallelBlock
     """Build one layer of a schedule.
 
     Raises:
-        ValueError: an unknown letter.
+        ValueError: the letter is unknown.
     """
     d = sizes.d
     if letter == 'M':
@@ -237,6 +228,7 @@ def language_layer(letter: str, sizes: StackSizes) -> MixerBlock | ParallelBlock
             eps=sizes.eps,
         )
     heads = {'heads': sizes.heads, 'kv_heads': sizes.kv_heads}
+    mixer: Mixer
     if letter == 'T':
         mixer = CausalAttention(d=d, channels=sizes.channels, base=sizes.base, **heads)
     elif letter == 'S':
@@ -247,7 +239,7 @@ def language_layer(letter: str, sizes: StackSizes) -> MixerBlock | ParallelBlock
 
 
 class LanguageStack(nn.ModuleList):
-    """The layers of a schedule, one after the other; the last output is not normalised."""
+    """The layers of a schedule in order; the last output is not normalised."""
 
     def __init__(self, schedule: str, sizes: StackSizes):
         super().__init__(language_layer(letter, sizes) for letter in schedule)
@@ -261,24 +253,27 @@ class LanguageStack(nn.ModuleList):
         return_states: bool = False,
         keep: Collection[int] = (),
     ) -> tuple[Tensor, tuple[CausalState, ...] | None, dict[int, Tensor]]:
-        """Run.
+        """Run all layers.
 
         Args:
             x: (B, L, d).
             mask: (B, L) bool, False for pads.
-            states: of the tokens before x, one a layer; None = nothing went before.
-            return_states: also return the states with x in them.
-            keep: indices of layers whose outputs are wanted.
+            states: states after earlier tokens, one per layer; None = there are no earlier tokens.
+            return_states: also return the states that include x.
+            keep: indices of the layers whose outputs are returned too.
 
         Returns:
-            (B, L, d); one state a layer, or None; the outputs kept, by index.
+            (B, L, d); one state per layer, or None; the outputs asked for, by index.
         """
-        after, kept = [], {}
-        for place, layer in enumerate(self):
-            x = layer(x, mask=mask, state=None if states is None else states[place], return_state=return_states)
+        after: list[CausalState] = []
+        outputs: dict[int, Tensor] = {}
+        for index, layer in enumerate(self):
+            state = None if states is None else states[index]
             if return_states:
-                x, state = x
+                x, state = layer(x, mask=mask, state=state, return_state=True)
                 after.append(state)
-            if place in keep:
-                kept[place] = x
-        return x, tuple(after) if return_states else None, kept
+            else:
+                x = layer(x, mask=mask, state=state)
+            if index in keep:
+                outputs[index] = x
+        return x, tuple(after) if return_states else None, outputs

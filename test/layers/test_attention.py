@@ -40,13 +40,13 @@ def inputs(n: int = 5, L: int = 7) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     return torch.randn(2, n, 12), torch.randn(2, L, 12), torch.randn(2, 12)
 
 
-def test_a_look_is_the_first_heads_attention_to_what_went_before():
+def test_head_attention_is_the_first_heads_attention_to_earlier_tokens():
     d, K, each = 8, 4, 3
     attention = SelfAttention(d=d, heads=2)
     mask = torch.tensor([[True, True, False, True], [True] * 4])
     _, before = attention(torch.randn(2, K, d), mask=mask)
-    x, places = torch.randn(2 * each, 5, d), torch.tensor([[4, 0]] * 2 * each)
-    weights = attention.look(x, before).weights(places)
+    x, indices = torch.randn(2 * each, 5, d), torch.tensor([[4, 0]] * 2 * each)
+    weights = attention.head_attention(x, before).weights(indices)
     q = attention.qkv(x)[..., : d // 2].unflatten(0, (2, each))
     for b in range(2):
         for row, token in ((0, 4), (5, 0)):
@@ -72,7 +72,7 @@ def test_self_attention_is_the_textbook_formula():
 
 @pytest.mark.parametrize('causal', [False, True])
 @pytest.mark.parametrize('masked', ['', 'before', 'own', 'before own'])
-def test_rows_that_share_what_went_before(masked, causal):
+def test_rows_may_share_earlier_tokens(masked, causal):
     block, before, x = TransformerBlock(d=8, heads=2), torch.randn(2, 5, 8), torch.randn(6, 4, 8)
     early, late = torch.rand(2, 5) < 0.7, torch.rand(6, 4) < 0.7
     early[:, 0], late[:, 0] = True, True
@@ -102,8 +102,8 @@ def test_written_out_attention_is_the_kernel(options):
     'mask', [None, torch.arange(9).view(1, 1, 1, 9) % 2 == 0, torch.linspace(-2, 2, 9).view(1, 1, 1, 9)]
 )
 def test_one_query_in_bfloat16_reads_what_it_reads_in_float32(mask):
-    q, room = torch.randn(2, 3, 1, 8), torch.randn(2, 2, 3, 12, 8)
-    k, v = room[:, :, :, :9]  # with gaps, as keys and values that have room to grow
+    q, buffer = torch.randn(2, 3, 1, 8), torch.randn(2, 2, 3, 12, 8)
+    k, v = buffer[:, :, :, :9]  # with gaps, as keys and values in a buffer
     with torch.inference_mode():
         wanted = scaled_attention(q, k, v, mask=mask)
         lower = mask.bfloat16() if mask is not None and mask.is_floating_point() else mask
@@ -112,7 +112,7 @@ def test_one_query_in_bfloat16_reads_what_it_reads_in_float32(mask):
 
 
 @pytest.mark.parametrize('causal', [False, True])
-def test_masked_keys_are_not_looked_at(causal):
+def test_masked_keys_are_not_attended_to(causal):
     block, x = TransformerBlock(d=8, heads=2), torch.randn(2, 6, 8)
     mask = torch.ones(2, 6, dtype=torch.bool)
     mask[0, 4:] = False
@@ -236,5 +236,21 @@ def test_without_cross_attention_the_context_is_ignored():
 def test_misuse_is_refused(cross):
     with pytest.raises(ValueError, match='got no gate'):
         cross(*inputs())
-    with pytest.raises(ValueError, match='heads is 3'):
+    with pytest.raises(ValueError, match='heads is 3; give a divisor of the width d = 8'):
         SelfAttention(d=8, heads=3)
+
+
+@pytest.mark.parametrize(('ratio', 'hidden'), [(4, 32), (2.5, 20)])
+def test_the_mlp_is_as_wide_as_its_ratio_says(ratio, hidden):
+    assert TransformerBlock(d=8, heads=2, mlp_ratio=ratio).mlp[0].out_features == hidden
+
+
+def test_renewed_tokens_attend_to_all_tokens():
+    """Renewing in a cache equals attending with those tokens in their places."""
+    attention, old, new = SelfAttention(d=8, heads=2), torch.randn(2, 6, 8), torch.randn(2, 2, 8)
+    indices = torch.tensor([4, 1])
+    _, cache = attention.renew(old, None, None)
+    found, renewed = attention.renew(new, indices, cache)
+    whole, state = attention(old.index_copy(1, indices, new))
+    torch.testing.assert_close(found, whole[:, indices])
+    torch.testing.assert_close((renewed.k, renewed.v), (state.k, state.v))

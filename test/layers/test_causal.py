@@ -1,12 +1,41 @@
-"""Causal attention and the blocks around it: Phi's from its weights, caches, pads, shared key heads."""
+"""Causal attention, its blocks and their stacks: Phi's block from its weights, caches, pads, shared key heads."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import PhiConfig
 from transformers.models.phi.modeling_phi import PhiDecoderLayer, PhiRotaryEmbedding
 
-from m3et_ros.layers.causal import CausalAttention, MixerBlock, ParallelBlock, rotary, rotate
-from m3et_ros.layers.mamba import Mamba2, MambaState
+from m3et_ros.layers.causal import (
+    CausalAttention,
+    LanguageStack,
+    MixerBlock,
+    ParallelBlock,
+    StackSizes,
+    language_layer,
+    repeated,
+    rotary,
+    rotate,
+)
+from m3et_ros.layers.mamba import AttentionMamba2, Mamba2, MambaState
+
+SIZES = StackSizes(
+    d=32,
+    heads=4,
+    kv_heads=2,
+    channels=4,
+    base=10000.0,
+    hidden=48,
+    dropout=0.0,
+    expand=2,
+    N=8,
+    P=8,
+    G=2,
+    d_conv=4,
+    chunk=8,
+    eps=1e-5,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +144,81 @@ def test_heads_that_do_not_divide_are_refused():
         CausalAttention(d=32, heads=4, kv_heads=3)
     with pytest.raises(ValueError, match='channels is 3; give an even number up to the 8 channels'):
         CausalAttention(d=32, heads=4, channels=3)
+
+
+@pytest.mark.parametrize('schedule', ['MTS', 'SSSS', 'TM'])
+def test_parts_of_any_schedule_equal_the_whole(schedule):
+    stack, x = LanguageStack(schedule, SIZES), torch.randn(2, 9, 32)
+    kinds = {'M': Mamba2, 'T': CausalAttention, 'S': AttentionMamba2}
+    assert [type(layer.mixer) for layer in stack] == [kinds[letter] for letter in schedule]
+    whole, states, kept = stack(x)
+    assert states is None and not kept
+    first, states, _ = stack(x[:, :6], return_states=True)
+    second, states, _ = stack(x[:, 6:], states=states, return_states=True)
+    assert len(states) == len(schedule)
+    assert (torch.cat([first, second], 1) - whole).abs().max() < 1e-5
+
+
+def test_the_outputs_that_are_kept_are_those_of_the_layers():
+    stack, x = LanguageStack('MTS', SIZES), torch.randn(1, 5, 32)
+    last, _, kept = stack(x, keep=(0, 2))
+    assert set(kept) == {0, 2} and torch.equal(kept[2], last)
+    assert torch.equal(kept[0], stack[0](x))
+
+
+@pytest.mark.parametrize('G', [1, 2, 4, 8])
+def test_mamba_layers_in_any_number_of_groups(G):
+    layer = language_layer('M', replace(SIZES, G=G))
+    assert layer.mixer.H == 8 and layer.mixer.G == G
+    assert layer(torch.randn(1, 5, 32)).shape == (1, 5, 32)
+
+
+def test_an_unknown_letter_is_refused():
+    with pytest.raises(ValueError, match="schedule holds 'X'; give letters out of M, T, S"):
+        language_layer('X', SIZES)
+
+
+def test_every_size_reaches_the_mamba_layer():
+    block = language_layer('M', replace(SIZES, expand=3, N=6, P=16, G=3, d_conv=5, chunk=7, eps=0.1))
+    mixer = block.mixer
+    assert (mixer.d_in, mixer.N, mixer.P, mixer.G, mixer.chunk) == (96, 6, 16, 3, 7)
+    assert mixer.conv1d.kernel_size == (5,) and block.norm.eps == 0.1
+
+
+def test_every_size_reaches_the_attention_layer():
+    block = language_layer('T', replace(SIZES, heads=8, kv_heads=4, channels=2, base=500.0, hidden=40, eps=0.1))
+    mixer = block.mixer
+    assert (mixer.heads, mixer.kv_heads, mixer.channels, mixer.base) == (8, 4, 2, 500.0)
+    assert block.fc1.out_features == 40 and block.norm.eps == 0.1
+
+
+def test_every_size_reaches_the_attention_shaped_layer():
+    block = language_layer('S', replace(SIZES, heads=8, kv_heads=4, hidden=40, d_conv=5, chunk=7, eps=0.1))
+    mixer = block.mixer
+    assert (mixer.H, mixer.kv_heads, mixer.chunk) == (8, 4, 7)
+    assert mixer.conv1d.kernel_size == (5,) and block.fc1.out_features == 40 and block.norm.eps == 0.1
+
+
+@pytest.mark.parametrize(('letter', 'dropout'), [('T', 0.25), ('S', 0.25)])
+def test_the_dropout_of_a_stack_is_that_of_its_blocks(letter, dropout):
+    assert language_layer(letter, replace(SIZES, dropout=dropout)).dropout == dropout
+
+
+def test_the_base_of_the_wavelengths_changes_what_positions_mean():
+    x = torch.randn(1, 6, 32)
+    layer = CausalAttention(d=32, heads=4, channels=8, base=10000.0)
+    before = layer(x)
+    layer.base = 10.0
+    assert not torch.allclose(layer(x), before, atol=1e-4)
+
+
+@blocks
+@torch.inference_mode()
+def test_a_repeated_state_serves_several_continuations(kind):
+    layer, x, later = block(kind), torch.randn(2, 5, 32), torch.randn(6, 3, 32)
+    _, state = layer(x, return_state=True)
+    assert repeated(state, 1) is state
+    found = layer(later, state=repeated(state, 3))
+    for row in range(6):
+        whole = layer(torch.cat([x[row // 3], later[row]])[None])
+        assert torch.allclose(found[row], whole[0, 5:], atol=1e-5)

@@ -54,12 +54,12 @@ def test_backward_layer_is_the_forward_one_on_the_flipped_sequence():
 
 
 @pytest.mark.parametrize('mixer', ['mamba1', 'mamba2'])
-def test_what_follows_goes_on_from_the_states(mixer):
+def test_later_tokens_continue_from_the_states(mixer):
     encoder, x, later = stack('MTMT', mixer, stages=2), torch.randn(2, 9, 16), torch.randn(2, 6, 16)
     mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6], dtype=torch.bool)
     before, states = encoder(x, return_states=True)
     after, _ = encoder(later, mask=mask, states=states, return_states=True)
-    # Pads in front change nothing, and what went before does not change either.
+    # Pads in front change nothing, and the earlier tokens do not change either.
     assert torch.allclose(
         after[-1][:1, 2:],
         encoder(
@@ -71,7 +71,7 @@ def test_what_follows_goes_on_from_the_states(mixer):
         atol=1e-5,
     )
     assert torch.allclose(before[-1], encoder(x)[-1], atol=1e-6)
-    # All of what went before is heard: even its first token, by a scan that ended there or by attention.
+    # All earlier tokens have an effect, even the first: through attention or through a scan that ended there.
     other = x.clone()
     other[:, 0] = torch.randn(2, 16)
     assert not torch.allclose(
@@ -79,7 +79,7 @@ def test_what_follows_goes_on_from_the_states(mixer):
     )
 
 
-def test_direction_decides_who_sees_whom():
+def test_the_direction_decides_which_tokens_affect_which():
     x = torch.randn(1, 9, 16)
     changed = x.clone()
     changed[:, 4] = torch.randn(16)
@@ -127,30 +127,57 @@ def test_blocks_whose_attention_a_mixer_replaced():
         for layer, mixer in ((block, 'mixer'), (encoder.layers[0], 'attention'))
     ]
     assert sizes[0] == sizes[1]
-    before, states = encoder(x[:, :5], return_states=True)
+    _, states = encoder(x[:, :5], return_states=True)
     after, _ = encoder(x[:, 5:], states=states, return_states=True)
     assert after[-1].shape == (2, 4, 16) and states[1].shape == (2, 2, 8, 8)
 
 
 @pytest.mark.parametrize('mixer, options', [('mamba1', {'N': 4}), ('mamba2', {'N': 8, 'P': 8, 'chunk': 4})])
 @pytest.mark.parametrize('schedule', ['M', 'MM', 'T', 'S', 'SS', 'MTMST'])
-def test_tokens_made_anew_are_those_of_a_whole_pass_where_nothing_before_them_is_old(schedule, mixer, options):
+def test_renewed_tokens_are_those_of_a_whole_pass_where_their_inputs_are_up_to_date(schedule, mixer, options):
     stack = HybridStack(d=16, schedule=schedule, heads=2, mixer=mixer, mixer_options=options, stages=1).eval()
     old = torch.randn(2, 11, 16)
     first = stack.renew(old)
     outputs, states = stack(old, return_states=True)
     torch.testing.assert_close(first.outputs, outputs)
     torch.testing.assert_close(first.states, states)
-    places = torch.tensor([7, 0, 4])
+    indices = torch.tensor([7, 0, 4])
     # The same tokens again change nothing, however deep the stack.
-    again = stack.renew(old[:, places], places, first)
+    again = stack.renew(old[:, indices], indices, first)
     torch.testing.assert_close(again.outputs, outputs)
     torch.testing.assert_close(again.states, states)
-    # Other tokens are what a whole pass says of them as long as what they meet is as new: in the first layer.
+    # In the first layer the new tokens meet up-to-date inputs only, so they equal those of a whole pass.
     if len(schedule) == 1:
-        new = old.index_copy(1, places, torch.randn(2, 3, 16))
-        found, (whole, after) = stack.renew(new[:, places], places, first), stack(new, return_states=True)
-        torch.testing.assert_close(found.outputs[0][:, places], whole[0][:, places])
+        new = old.index_copy(1, indices, torch.randn(2, 3, 16))
+        found, (whole, after) = stack.renew(new[:, indices], indices, first), stack(new, return_states=True)
+        torch.testing.assert_close(found.outputs[0][:, indices], whole[0][:, indices])
         torch.testing.assert_close(found.states, after)
         rest = torch.tensor([1, 2, 3, 5, 6, 8, 9, 10])
         assert torch.equal(found.outputs[0][:, rest], first.outputs[0][:, rest])
+
+
+def test_head_attentions_are_those_of_the_t_layers_to_the_earlier_tokens():
+    encoder, x, later = stack('TMTS', stages=2), torch.randn(2, 5, 16), torch.randn(4, 3, 16)
+    _, states = encoder(x, return_states=True)
+    found = []
+    encoder(later, states=states, head_attentions=found)
+    assert len(found) == 2
+    indices = torch.arange(3).expand(4, -1)
+    wanted = encoder.layers[0].head_attention(later, states[0]).weights(indices)
+    assert torch.equal(found[0].weights(indices), wanted) and wanted.shape == (2, 6, 5)
+
+
+def test_head_attentions_need_earlier_tokens():
+    with pytest.raises(ValueError, match='head_attentions needs states'):
+        stack('TM', stages=1)(torch.randn(1, 3, 16), head_attentions=[])
+
+
+@pytest.mark.parametrize(('stages', 'ends'), [(1, [5]), (2, [2, 5]), (3, [2, 3, 5]), (5, [1, 2, 3, 4, 5])])
+def test_layers_are_divided_among_the_stages(stages, ends):
+    encoder = stack('MTMTM', stages=stages)
+    assert encoder.ends == ends and len(encoder(torch.randn(1, 3, 16))) == stages
+
+
+@pytest.mark.parametrize('ratio', [4, 2])
+def test_the_mlp_of_a_mamba_block_is_as_wide_as_its_ratio_says(ratio):
+    assert MambaBlock(Mamba1(d=16, N=4), d=16, mlp_ratio=ratio).mlp[0].out_features == 16 * ratio

@@ -1,9 +1,9 @@
-"""Keys and values that grow by a token: in room that is there, and never at the cost of a state that others hold."""
+"""A cache that grows by a token: within its buffer, and never at the cost of a state that others hold."""
 
 import pytest
 import torch
 
-from m3et_ros.layers.kv_cache import ROOM, AttentionState
+from m3et_ros.layers.kv_cache import SPARE_TOKENS, AttentionState
 
 
 def token():
@@ -22,23 +22,23 @@ def start():
 
 
 @torch.inference_mode()
-def test_it_holds_what_was_added(start):
-    tokens = [token() for _ in range(ROOM + 3)]
+def test_it_holds_every_token_added(start):
+    tokens = [token() for _ in range(SPARE_TOKENS + 3)]
     state = grown(start, tokens)
     assert torch.equal(state.k, torch.cat([start.k, *(k for k, _ in tokens)], 2))
     assert torch.equal(state.v, torch.cat([start.v, *(v for _, v in tokens)], 2))
 
 
 @torch.inference_mode()
-def test_a_token_moves_nothing_while_there_is_room(start):
+def test_no_memory_moves_while_the_buffer_has_space(start):
     state = grown(start, [token()])
-    later = grown(state, [token() for _ in range(ROOM - 1)])
+    later = grown(state, [token() for _ in range(SPARE_TOKENS - 1)])
     assert later.k.data_ptr() == state.k.data_ptr()
     assert grown(later, [token()]).k.data_ptr() != state.k.data_ptr()
 
 
 @torch.inference_mode()
-def test_two_that_go_on_from_one_state_do_not_meet(start):
+def test_two_continuations_of_one_state_do_not_meet(start):
     shared = grown(start, [token()])
     before = shared.k.clone()
     one, other = token(), token()
@@ -47,14 +47,14 @@ def test_two_that_go_on_from_one_state_do_not_meet(start):
     assert torch.equal(shared.k, before) and torch.equal(left.k[:, :, :6], right.k[:, :, :6])
 
 
-def test_what_was_kept_in_inference_may_be_gone_on_from_outside_of_it(start):
+def test_a_state_of_inference_mode_can_be_extended_outside_of_it(start):
     with torch.inference_mode():
         state = grown(start, [token()])
     with torch.no_grad():
         assert grown(state, [token()]).k.shape[2] == 7
 
 
-def test_gradients_go_through(start):
+def test_gradients_flow_through(start):
     k, v = (t.requires_grad_() for t in token())
     grown(start, [(k, v), token()]).k.sum().backward()
     assert (k.grad == 1).all()
@@ -70,3 +70,9 @@ def test_repeated_rows_follow_each_other(start):
 def test_masks_grow_with_the_tokens(start):
     state = start.extended(*token(), torch.tensor([[True], [False]]))
     assert state.mask.tolist() == [[True] * 6, [True] * 5 + [False]]
+
+
+@torch.inference_mode()
+def test_a_mask_given_later_ends_the_buffer_and_hides_its_token(start):
+    state = grown(start, [token()]).extended(*token(), torch.tensor([[True], [False]]))
+    assert state.buffer is None and state.mask.tolist() == [[True] * 7, [True] * 6 + [False]]

@@ -1,4 +1,7 @@
-"""Mamba mixers: the published layers from the same weights, steps equal sequences, masks, counts, initial values."""
+"""Mamba mixers: the published layers from the same weights, steps equal sequences, masks, counts, initial values.
+
+The attention-shaped one: the identity behind its seeding, its size, its steps, shared key heads.
+"""
 
 import pytest
 import torch
@@ -7,7 +10,8 @@ from transformers import Mamba2Config, MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
-from m3et_ros.layers.mamba import GatedRMSNorm, Mamba1, Mamba2
+from m3et_ros.layers.causal import CausalAttention
+from m3et_ros.layers.mamba import AttentionMamba2, GatedRMSNorm, Mamba1, Mamba2
 
 MIXERS = {
     'mamba1': lambda **options: Mamba1(d=16, N=4, **options),
@@ -165,3 +169,113 @@ def test_gated_norm_has_unit_mean_square_in_each_group():
     scale = torch.tensor([1.0, 10.0, 100.0]).repeat_interleave(4)
     y = norm(torch.randn(5, 12) * scale, torch.full((5, 12), 3.0))
     assert torch.allclose(y.unflatten(-1, (3, 4)).square().mean(-1), torch.ones(5, 3), atol=1e-3)
+
+
+@pytest.mark.parametrize(('dt_rank', 'rank'), [(None, 2), (5, 5)])
+def test_the_rank_of_the_step_size_is_given_or_a_sixteenth_of_the_width(dt_rank, rank):
+    mixer = Mamba1(d=24, N=4, dt_rank=dt_rank)
+    assert mixer.dt_proj.in_features == rank and mixer.x_proj.out_features == rank + 2 * 4
+    assert mixer(torch.randn(1, 3, 24)).shape == (1, 3, 24)
+
+
+@mixers
+def test_sizes_of_a_mixer_follow_its_options(build):
+    mixer = build(d_conv=3, expand=3)
+    state = mixer.init_state(2)
+    assert mixer.d_in == 48 and state.conv.shape == (2, 2, mixer.conv1d.in_channels)
+    assert state.ssm.shape == (2, *mixer.state_shape)
+
+
+@mixers
+def test_an_empty_state_is_made_in_the_dtype_that_is_asked_for(build):
+    state = build().init_state(2, dtype=torch.bfloat16)
+    assert state.conv.dtype == torch.bfloat16 and state.ssm.dtype == torch.float32
+
+
+def seeded(kv_heads: int) -> tuple[AttentionMamba2, CausalAttention]:
+    teacher = CausalAttention(d=32, heads=4, kv_heads=kv_heads)
+    mixer = AttentionMamba2(d=32, heads=4, kv_heads=kv_heads, chunk=8)
+    return mixer.seed(
+        q=teacher.q_proj.weight, k=teacher.k_proj.weight, v=teacher.v_proj.weight, out=teacher.dense.weight
+    ), teacher
+
+
+class NoNorm(torch.nn.Module):
+    """Passes its input on, without norm and gate."""
+
+    def forward(self, y, z):
+        return y
+
+
+@pytest.mark.parametrize('kv_heads', [4, 2, 1])
+def test_a_seeded_mixer_without_decay_is_causal_linear_attention(kv_heads, monkeypatch):
+    mixer, teacher = seeded(kv_heads)
+    # Decay 1, dt 1, no skip, no gate, no norm, no convolution.
+    with torch.no_grad():
+        mixer.in_proj.weight[-4:] = 0
+        mixer.dt_bias.fill_(torch.tensor(1.0).expm1().log())
+        mixer.A_log.fill_(-torch.inf)
+        mixer.D.zero_()
+    mixer.norm = NoNorm()
+    monkeypatch.setattr(mixer, '_convolve', lambda x, state: (x, x[:, -3:]))
+    u = torch.randn(2, 21, 32)
+    q, k, v = (
+        torch.nn.functional.linear(u, part.weight).unflatten(-1, (-1, 8)).transpose(1, 2)
+        for part in (teacher.q_proj, teacher.k_proj, teacher.v_proj)
+    )
+    k, v = (t.repeat_interleave(4 // kv_heads, 1) for t in (k, v))
+    wanted = ((q @ k.transpose(-1, -2)).tril() @ v).transpose(1, 2).flatten(2) @ teacher.dense.weight.T
+    assert wanted.abs().max() > 1
+    assert (mixer(u) - wanted).abs().max() < 1e-5
+
+
+def test_with_one_key_head_per_head_it_is_mamba2_in_as_many_groups():
+    mixer, plain = AttentionMamba2(d=32, heads=4), Mamba2(d=32, expand=1, N=8, P=8, G=4)
+    plain.load_state_dict(mixer.state_dict())
+    u = torch.randn(2, 9, 32)
+    assert torch.equal(mixer(u), plain(u))
+
+
+@pytest.mark.parametrize('kv_heads', [4, 2])
+def test_steps_of_the_attention_shaped_mixer_equal_the_sequence(kv_heads):
+    mixer, u = seeded(kv_heads)[0], torch.randn(2, 9, 32)
+    state, outputs = mixer.init_state(2), []
+    for u_t in u.unbind(1):
+        y, state = mixer.step(u_t, state)
+        outputs.append(y)
+    assert (torch.stack(outputs, 1) - mixer(u)).abs().max() < 1e-5
+    assert state.ssm.shape == (2, 4, 8, 8)
+
+
+def test_the_attention_shaped_mixer_has_the_size_of_the_paper():
+    with torch.device('meta'):
+        mixer, attention = AttentionMamba2(d=2560, heads=32), CausalAttention(d=2560, heads=32, channels=32)
+    assert sum(p.numel() for p in mixer.parameters()) == 32_890_976
+    assert sum(p.numel() for p in attention.parameters()) == 26_224_640
+    assert mixer.state_shape == (32, 80, 80)
+
+
+def test_seeding_changes_only_what_attention_has():
+    fresh = AttentionMamba2(d=32, heads=4)
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    fresh.seed(q=torch.zeros(32, 32), k=torch.zeros(32, 32), v=torch.zeros(32, 32), out=torch.zeros(32, 32))
+    after = fresh.state_dict()
+    assert {name for name in after if not torch.equal(after[name], before[name])} == {
+        'in_proj.weight',
+        'out_proj.weight',
+    }
+    changed = (after['in_proj.weight'] != before['in_proj.weight']).any(1)
+    assert changed.tolist() == [False] * 32 + [True] * 96 + [False] * 4
+
+
+def test_a_matrix_of_another_shape_is_named():
+    with pytest.raises(ValueError, match=r'k is \(32, 32\); give \(16, 32\)'):
+        square = torch.zeros(32, 32)
+        AttentionMamba2(d=32, heads=4, kv_heads=2).seed(q=square, k=square, v=square, out=square)
+
+
+def test_heads_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match='give heads that divide d = 32'):
+        AttentionMamba2(d=32, heads=5)
+    with pytest.raises(ValueError, match='kv_heads 3'):
+        AttentionMamba2(d=32, heads=4, kv_heads=3)

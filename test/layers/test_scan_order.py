@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3et_ros.layers.scan_order import blocks, column, inverse, raster, reverse
+from m3et_ros.layers.scan_order import blocks, column, inverse, raster, replaced_tokens, reverse
 
 
 @given(rows=st.integers(1, 9), cols=st.integers(1, 9), order=st.sampled_from([raster, reverse, column]))
@@ -32,3 +32,11 @@ def test_orders_of_a_small_grid():
 def test_blocks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match='4 x 6 tokens does not divide into blocks of 3 x 3'):
         blocks(4, 6)
+
+
+def test_tokens_are_replaced_at_their_indices():
+    cached, new = torch.arange(8.0).view(1, 2, 4), torch.tensor([[[10.0, 11.0], [12.0, 13.0]]])
+    found = replaced_tokens(cached, 2, torch.tensor([3, 0]), new)
+    assert found.tolist() == [[[11, 1, 2, 10], [13, 5, 6, 12]]]
+    assert cached.tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7]]]
+    assert replaced_tokens(None, 2, None, new) is new
