@@ -100,7 +100,7 @@ def child(out: Path, arguments: list[str]) -> int:
             for name in names:
                 watch.wrap(getattr(importlib.import_module(module), kind), name)
     watch.mark(model_node.Engine, 'encode')
-    watch.span(model_node.ModelNode, '_see')
+    watch.span(model_node.ModelNode, '_process_frame')
     code = model_node.main(['node', *arguments])
     # The first call is the self-test's.
     out.write_text(json.dumps({'frames': watch.frames[1 + FIRST :], 'spans': watch.spans[FIRST:]}))
@@ -190,7 +190,7 @@ def frames_of(path: Path, count: int) -> list:
 
     with BagReader(path) as bag:
         camera = find_camera(bag)
-        seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=10, spoiled=lambda _: None)
+        seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=10, on_damaged=lambda _: None)
         found = list(islice((frame for frame in seen if frame.depth is not None), count))
     if not found:
         raise SystemExit(f'{path} has no frame with colour and depth')

@@ -17,7 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from runs import RESULTS, told_to_end, write
+from runs import RESULTS, run_script, write
 
 from m3et_ros.cli.progress import track
 from m3et_ros.data.bags.frames import frames
@@ -26,12 +26,11 @@ from m3et_ros.data.bags.topics import find_camera
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, Labels
-from m3et_ros.evaluation.batches import rounded
+from m3et_ros.evaluation.batches import rounded, spread
+from m3et_ros.evaluation.files import made_by
 from m3et_ros.evaluation.metrics.depth import depth_rates, depth_sums
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS, known_mask
 from m3et_ros.evaluation.metrics.intervals import bootstrap
-from m3et_ros.evaluation.report.files import made_by
-from m3et_ros.evaluation.report.pictures import spread
 from m3et_ros.evaluation.tasks.reconstruction_scores import RATES
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
@@ -218,7 +217,7 @@ def main() -> None:
     with BagReader(asked.bag) as bag:
         camera = find_camera(bag)
         if camera.depth is None:
-            raise InputError('bag_depth', camera.told)
+            raise InputError('bag_depth', camera.note)
         count = -(-bag.topics[camera.rgb].count // asked.every)
         seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=asked.every)
         deep = (
@@ -252,4 +251,4 @@ def document(asked: argparse.Namespace, checkpoint: Checkpoint, recording: Recor
 
 
 if __name__ == '__main__':
-    told_to_end(main)
+    run_script(main)

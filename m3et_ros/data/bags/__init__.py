@@ -1,1 +1,1 @@
-"""rosbag2 recordings: reading, repair, topics, frames, samples and writing."""
+"""rosbag2 recordings: read, repair, find the camera's topics, pair frames, and write."""

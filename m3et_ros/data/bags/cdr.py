@@ -1,9 +1,10 @@
-"""Message types, and messages of their bytes, without rclpy: rosbags leaves an image's pixels where they are."""
+"""Message types and decoded messages without rclpy; rosbags does not copy the pixels of an image."""
 
 import os
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -13,7 +14,7 @@ from m3et_ros.data.errors import InputError
 
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
-    """Return the message types of ROS 2 Jazzy and of this package, for (de)serialising without rclpy.
+    """Return the message types of ROS 2 Jazzy and of this package.
 
     Raises:
         InputError: the package's msg files are not installed ('install_broken').
@@ -26,27 +27,27 @@ def typestore() -> Typestore:
     return store
 
 
-def from_cdr(data: bytes, kind: str) -> object:
-    """An object with the fields of a message that came over DDS; arrays are read-only NumPy views of `data`.
+def from_cdr(data: bytes, kind: str) -> Any:
+    """Decode a message that came over DDS to an object with its fields; arrays are read-only NumPy views of `data`.
 
     Args:
         data: the message in CDR.
         kind: its type, for example 'sensor_msgs/msg/Image'.
 
     Raises:
-        InputError: 'message', the bytes are no such message.
+        InputError: 'message', the bytes are not such a message.
     """
     try:
         return typestore().deserialize_cdr(memoryview(data), kind)
-    except Exception as error:  # rosbags raises whatever the damaged byte leads it to
+    except Exception as error:  # rosbags raises anything on damaged bytes
         raise InputError(
             'message',
-            f'{len(data)} bytes do not read as {kind} ({type(error).__name__}: {error}); mend their publisher',
+            f'{len(data)} bytes do not read as {kind} ({type(error).__name__}: {error}); correct their publisher',
         ) from error
 
 
 def _msg_folder() -> Path:
-    """Return the folder of the installed msg files, or of the checkout's when the package was never installed."""
+    """Return the folder of the installed msg files, else that of the checkout."""
     prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
     folders = [*(Path(prefix) / 'share/m3et_ros/msg' for prefix in prefixes), Path(__file__).parents[3] / 'msg']
     for folder in folders:

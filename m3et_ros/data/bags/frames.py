@@ -1,31 +1,36 @@
-"""Frames out of a bag for offline use: decoded, colour paired with depth by header stamp; same bag, same frames."""
+"""Frames of a bag for offline use: decoded, colour paired with depth by header stamp; the same bag, the same frames."""
 
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, decode
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.frame import Frame
+from m3et_ros.data.frame import NANOSECONDS, Frame, check_aligned
 from m3et_ros.data.images.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
 
-# A colour image waits this long (in bag time) for depth before it goes out without.
-PATIENCE_NS = 1_000_000_000
+PATIENCE_NS = NANOSECONDS
+"""Recorded time for which a colour image waits for its depth before it is yielded without."""
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One image message: stamp of its header, time of recording, message, type."""
+class _RecordedImage:
+    """One image message with the stamp of its header, the time of recording and its type."""
 
     stamp_ns: int
     recorded_ns: int
-    message: object
+    message: Any
     type: str
+
+
+_Pair = tuple[_RecordedImage, _RecordedImage | None, np.ndarray | None]
+"""Colour, its depth or None, and the intrinsics or None."""
 
 
 def frames(
@@ -36,51 +41,59 @@ def frames(
     info_topic: str | None = None,
     slop_s: float = 0.02,
     every: int = 1,
-    spoiled: Callable[[InputError], None] | None = None,
+    on_damaged: Callable[[InputError], None] | None = None,
 ) -> Iterator[Frame]:
     """Yield a frame for every colour image, in the order of recording.
 
     Args:
         bag: the recording.
-        rgb_topic: raw or compressed images; for a topic that is not there, its '/compressed' form is taken.
+        rgb_topic: raw or compressed images; if only its '/compressed' form was recorded, that is read.
         depth_topic: likewise with '/compressedDepth'; None leaves depth out.
         info_topic: intrinsics; None takes the RealSense topic where the bag has it.
-        slop_s: largest distance of the two stamps in seconds; the nearest depth within it is used, otherwise none.
+        slop_s: largest distance of the two stamps in seconds, 0 or more; the nearest depth within it is used.
         every: n for only every n-th colour image, beginning with the first; the others are not decoded.
-        spoiled: called for each frame whose images cannot be decoded or differ in size, which is left out; None raises.
+        on_damaged: called for each frame whose images cannot be decoded or differ in size; that frame is left out.
+            None raises instead.
 
     Raises:
-        InputError: 'bag_topic' or 'bag_type' for a topic that is missing or not an image, 'depth_size' when depth and
-            colour differ in size, 'bag_truncated' after the last readable frame, and the refusals of the image codec.
+        InputError: 'bag_topic' or 'bag_type' for a topic that is missing or holds no images, 'depth_size' when depth
+            and colour differ in size, 'bag_truncated' after the last readable frame, and the refusals of the image
+            codec.
+        ValueError: slop_s or every is out of range.
     """
     if slop_s < 0:
         raise ValueError(f'slop_s is {slop_s}; give 0 or more seconds')
     if every < 1:
         raise ValueError(f'every is {every}; give 1 or more')
     rgb_topic = image_topic(bag, rgb_topic, 'compressed')
-    depth_topic = depth_topic and image_topic(bag, depth_topic, 'compressedDepth')
-    if info_topic is None:
-        info_topic = INFO_TOPIC if INFO_TOPIC in bag.topics else None
-    else:
+    if depth_topic is not None:
+        depth_topic = image_topic(bag, depth_topic, 'compressedDepth')
+    if info_topic is not None:
         bag.topic_name(info_topic, CAMERA_INFO)
-    looks = _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * 1e9))
-    return _decoded(itertools.islice(looks, 0, None, every), spoiled)
+    elif INFO_TOPIC in bag.topics:
+        info_topic = INFO_TOPIC
+    pairs = _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * NANOSECONDS))
+    return _decoded(itertools.islice(pairs, 0, None, every), on_damaged)
 
 
 def image_topic(bag: BagReader, name: str, suffix: str) -> str:
-    """Return `name`, or `name`/`suffix` where only that was recorded; InputError when neither is an image topic."""
+    """Return `name`, or `name`/`suffix` where only that was recorded.
+
+    Raises:
+        InputError: 'bag_topic' when neither is there, 'bag_type' when it holds no images.
+    """
     compressed = f'{name}/{suffix}'
-    return bag.topic_name(
-        compressed if name not in bag.topics and compressed in bag.topics else name, IMAGE, COMPRESSED_IMAGE
-    )
+    if name not in bag.topics and compressed in bag.topics:
+        name = compressed
+    return bag.topic_name(name, IMAGE, COMPRESSED_IMAGE)
 
 
 def _pairs(
     bag: BagReader, rgb_topic: str, depth_topic: str | None, info_topic: str | None, slop_ns: int
-) -> Iterator[tuple[_Look, _Look | None, np.ndarray | None]]:
-    """Walk the bag once; a colour image leaves when a depth at least as new has come, or when it waited too long."""
-    waiting: deque[_Look] = deque()
-    depths: deque[_Look] = deque()
+) -> Iterator[_Pair]:
+    """Walk the bag once; yield a colour image when a depth at least as new has come, or when it has waited too long."""
+    waiting: deque[_RecordedImage] = deque()
+    depths: deque[_RecordedImage] = deque()
     K = None
     damage = None
     messages = bag.messages([name for name in (rgb_topic, depth_topic, info_topic) if name])
@@ -96,54 +109,48 @@ def _pairs(
             K = message.k.reshape(3, 3)
             continue
         stamp = message.header.stamp
-        look = _Look(stamp.sec * 10**9 + stamp.nanosec, item.stamp_ns, message, item.type)
-        (waiting if item.topic == rgb_topic else depths).append(look)
+        image = _RecordedImage(stamp.sec * NANOSECONDS + stamp.nanosec, item.stamp_ns, message, item.type)
+        (waiting if item.topic == rgb_topic else depths).append(image)
         while waiting and (
             depth_topic is None
             or (depths and depths[-1].stamp_ns >= waiting[0].stamp_ns)
             or item.stamp_ns - waiting[0].recorded_ns > PATIENCE_NS
         ):
             yield _pair(waiting.popleft(), depths, K, slop_ns)
-    # The images that still wait were readable: they go out before the damage is told.
+    # The images that still wait were readable: they are yielded before the damage is raised.
     while waiting:
         yield _pair(waiting.popleft(), depths, K, slop_ns)
     if damage:
         raise damage
 
 
-def _pair(
-    look: _Look, depths: deque[_Look], K: np.ndarray | None, slop_ns: int
-) -> tuple[_Look, _Look | None, np.ndarray | None]:
-    """One colour image with the nearest depth; depths that no later image can want are dropped."""
-    while depths and depths[0].stamp_ns < look.stamp_ns - slop_ns:
+def _pair(rgb: _RecordedImage, depths: deque[_RecordedImage], K: np.ndarray | None, slop_ns: int) -> _Pair:
+    """Pair a colour image with the nearest depth, and drop the depths that are too old for any later image."""
+    while depths and depths[0].stamp_ns < rgb.stamp_ns - slop_ns:
         depths.popleft()
-    near = min(depths, key=lambda depth: abs(depth.stamp_ns - look.stamp_ns), default=None)
-    return look, near if near is not None and abs(near.stamp_ns - look.stamp_ns) <= slop_ns else None, K
+    depth = min(depths, key=lambda depth: abs(depth.stamp_ns - rgb.stamp_ns), default=None)
+    if depth is not None and abs(depth.stamp_ns - rgb.stamp_ns) > slop_ns:
+        depth = None
+    return rgb, depth, K
 
 
-def _decoded(pairs: Iterator[tuple], spoiled: Callable[[InputError], None] | None) -> Iterator[Frame]:
-    """Decode one pair after the other."""
+def _decoded(pairs: Iterator[_Pair], on_damaged: Callable[[InputError], None] | None) -> Iterator[Frame]:
     for pair in pairs:
         try:
             frame = _frame(*pair)
         except InputError as error:
-            if spoiled is None:
+            if on_damaged is None:
                 raise
-            spoiled(error)
+            on_damaged(error)
             continue
         yield frame
 
 
-def _frame(look: _Look, near: _Look | None, K: np.ndarray | None) -> Frame:
+def _frame(rgb: _RecordedImage, depth: _RecordedImage | None, K: np.ndarray | None) -> Frame:
     """Decode one colour image and its depth."""
-    rgb = (rgb_from_msg if look.type == IMAGE else rgb_from_compressed)(look.message)
-    depth = None
-    if near is not None:
-        depth = (depth_from_msg if near.type == IMAGE else depth_from_compressed)(near.message)
-        if depth.shape != rgb.shape[:2]:
-            raise InputError(
-                'depth_size',
-                f'depth is {depth.shape[1]}x{depth.shape[0]} beside colour of '
-                f'{rgb.shape[1]}x{rgb.shape[0]}; record the depth that is aligned to colour',
-            )
-    return Frame(rgb, depth, look.stamp_ns, frame_id=look.message.header.frame_id, K=K)
+    colours = (rgb_from_msg if rgb.type == IMAGE else rgb_from_compressed)(rgb.message)
+    metres = None
+    if depth is not None:
+        metres = (depth_from_msg if depth.type == IMAGE else depth_from_compressed)(depth.message)
+        check_aligned(colours.shape, metres.shape, 'record the depth that is aligned to colour')
+    return Frame(colours, metres, rgb.stamp_ns, frame_id=rgb.message.header.frame_id, K=K)

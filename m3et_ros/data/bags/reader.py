@@ -1,4 +1,4 @@
-"""Reading rosbag2 recordings without a ROS installation: MCAP or sqlite3, raw or compressed, a folder or one file.
+"""Read rosbag2 recordings without a ROS installation: MCAP or sqlite3, raw or compressed, a folder or one file.
 
 with BagReader('recording') as bag:
     for message in bag.messages(topics=['/camera/camera/color/camera_info']):
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from rosbags.interfaces import Connection, QosDurability, QosReliability
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 
 from m3et_ros.data.bags.cdr import typestore
 from m3et_ros.data.bags.repair import CutMcap, is_cut
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import NANOSECONDS
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -36,7 +37,7 @@ class BagMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """What a bag says about one topic."""
+    """One topic of a bag."""
 
     # Name as recorded, with the leading slash.
     name: str
@@ -44,14 +45,14 @@ class Topic:
     type: str
     # Number of messages that can be read.
     count: int
-    # What the recorded publisher offered; None where the bag does not say.
+    # Reliability that the recorded publisher offered; None where the bag does not say.
     reliable: bool | None = None
-    # The publisher kept its last message for late subscribers (transient local).
+    # True where the publisher kept its last message for late subscribers (transient local).
     latched: bool = False
 
 
-def decode(message: BagMessage) -> object:
-    """Return a recorded message as an object with the fields of its type; arrays are NumPy views of its bytes.
+def decode(message: BagMessage) -> Any:
+    """Decode a recorded message to an object with the fields of its type; arrays are NumPy views of its bytes.
 
     Raises:
         InputError: 'bag_type' for a type that neither Jazzy nor this package has, 'bag_message' for damaged bytes.
@@ -64,7 +65,7 @@ def decode(message: BagMessage) -> object:
         )
     try:
         return typestore().deserialize_cdr(memoryview(message.raw), message.type)
-    except Exception as error:  # rosbags raises whatever the damaged byte leads it to
+    except Exception as error:  # rosbags raises anything on damaged bytes
         raise InputError(
             'bag_message',
             f'the message of {message.topic} at {message.stamp_ns} ns does not read as '
@@ -76,14 +77,14 @@ class BagReader:
     """A rosbag2 recording, opened for reading.
 
     An MCAP file that was cut off is read as far as its records are whole: `damage` then holds the error, and `messages`
-    raises it after the last readable message, so that nothing is lost without a word.
+    raises it after the last readable message, so that no loss goes unreported.
 
     Attributes:
-        path: what was opened.
+        path: the opened folder or file.
         topics: topics by name, in the order of the bag.
         count: number of messages that can be read.
         start_ns, end_ns: stamps of the first and the last message in ns since the epoch; 0 for an empty bag.
-        damage: None, or the error that says what of the bag cannot be read.
+        damage: None, or the error that says which part of the bag cannot be read.
 
     Raises:
         InputError: with reason 'bag_missing' (no such path), 'bag_format' (not a rosbag2 recording) or 'bag_truncated'
@@ -115,19 +116,19 @@ class BagReader:
         self.close()
 
     def close(self) -> None:
-        """Close the files; calling it again does no harm."""
+        """Close the files; a second call does nothing."""
         self._stack.close()
 
     @property
     def duration_s(self) -> float:
         """Seconds from the first to the last message."""
-        return (self.end_ns - self.start_ns) / 1e9
+        return (self.end_ns - self.start_ns) / NANOSECONDS
 
     def messages(self, topics: Iterable[str] | None = None, start_s: float = 0.0) -> Iterator[BagMessage]:
         """Yield the messages in the order of recording.
 
         Args:
-            topics: names of the topics wanted; None for all.
+            topics: names of the topics to read; None for all.
             start_s: seconds after the first message at which to begin, from 0 to the length of the bag.
 
         Raises:
@@ -141,7 +142,7 @@ class BagReader:
                 f'start_s is {start_s:g}; {self.path} is {self.duration_s:.3f} s long, '
                 'give seconds from its beginning within that length',
             )
-        return self._messages(wanted, self.start_ns + round(start_s * 1e9) if start_s else None)
+        return self._messages(wanted, self.start_ns + round(start_s * NANOSECONDS) if start_s else None)
 
     def topic_name(self, name: str, *types: str) -> str:
         """Return `name` when the bag has that topic, with one of `types` where any are given.
@@ -154,8 +155,8 @@ class BagReader:
             raise InputError(
                 'bag_topic',
                 f'{self.path} has no topic {name}; its image topics are '
-                f'{", ".join(images) or "none"}: ask for one of these, and if a node wants it under '
-                'another name start the replay with --ros-args -r <name in the bag>:=<name wanted>',
+                f'{", ".join(images) or "none"}: give one of these, and if a node reads it under '
+                'another name start the replay with --ros-args -r <name in the bag>:=<name of the node>',
             )
         if types and self.topics[name].type not in types:
             raise InputError(
@@ -166,7 +167,7 @@ class BagReader:
         return name
 
     def _parts(self) -> list[Path | CutMcap]:
-        """Return what to hand to rosbags: the folder, the file, or the parts of a folder whose metadata is missing."""
+        """Return the arguments for rosbags: the folder, the file, or the files of a folder without usable metadata."""
         if not self.path.exists():
             raise InputError(
                 'bag_missing', f'there is no bag at {self.path}; give a rosbag2 folder, .mcap or .db3 file'
@@ -206,10 +207,11 @@ class BagReader:
         return CutMcap(file) if file.suffix == '.mcap' and is_cut(file) else file
 
     def _open(self, part: Path | CutMcap) -> Reader:
-        """Open one part; what is wrong with it becomes a sentence."""
+        """Open one part; any error becomes an InputError."""
         try:
-            reader = self._stack.enter_context(Reader(part))
-        # The parsers below raise whatever the damaged byte leads them to: struct.error, KeyError, apsw and zstd errors.
+            # A CutMcap has all of a path that an MCAP reader uses.
+            reader = self._stack.enter_context(Reader(cast(Path, part)))
+        # The parsers below raise anything on damaged bytes: struct.error, KeyError, apsw and zstd errors.
         except Exception as error:
             raise self._damaged(part, error) from error
         if isinstance(part, CutMcap):
@@ -221,8 +223,8 @@ class BagReader:
             )
         return reader
 
-    def _damaged(self, part: Path | CutMcap, error: Exception) -> InputError:
-        """Return the error for a part that cannot be read at all, or not any further."""
+    def _damaged(self, part: object, error: Exception) -> InputError:
+        """Return the error for a part that cannot be read at all, or no further."""
         if 'Profile is not ros2' in str(error):
             return InputError(
                 'bag_format', f'{part} is an MCAP file of another system than ROS 2; record it with ROS 2'
@@ -273,13 +275,13 @@ class BagReader:
 
 
 def _numbered(file: Path) -> list[str | int]:
-    """Return the order of a file in a split bag: rosbag2 numbers the parts, and name_2 comes before name_10."""
+    """Return the sort key of a file in a split bag: rosbag2 numbers the parts, and name_2 comes before name_10."""
     return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
 
 
 def _topic(connection: Connection) -> Topic:
-    """Return what rosbags knows of a topic."""
-    offered = connection.ext.offered_qos_profiles
+    """Return the topic of a connection."""
+    offered = cast(ConnectionExtRosbag2, connection.ext).offered_qos_profiles
     reliability = {QosReliability.RELIABLE: True, QosReliability.BEST_EFFORT: False}
     return Topic(
         connection.topic,
@@ -291,10 +293,10 @@ def _topic(connection: Connection) -> Topic:
 
 
 def _cdr(raw: bytes, path: object) -> bytes:
-    """Return the message unchanged when it begins as CDR does.
+    """Return the message unchanged if it begins as CDR does.
 
     Raises:
-        InputError: 'bag_format': each message was compressed, which only the folder's metadata.yaml tells.
+        InputError: 'bag_format': each message was compressed, which only the folder's metadata.yaml says.
     """
     if raw[:1] != b'\0':
         raise InputError(

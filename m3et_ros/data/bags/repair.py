@@ -1,4 +1,4 @@
-"""Cut MCAP files: find where the whole records end and present that part as a file of its own.
+"""Cut MCAP files: find the end of the whole records and present that part as a file of its own.
 
 A recorder that lost power leaves chunks without the index at the end of the file. Readers that start from the index
 refuse such a file; here the index is rebuilt in memory from the chunk headers and nothing is written to disk.
@@ -9,12 +9,12 @@ import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 MAGIC = b'\x89MCAP0\r\n'
 CHUNK, MESSAGE, MESSAGE_INDEX, CHUNK_INDEX, STATISTICS, FOOTER, DATA_END = 0x06, 0x05, 0x07, 0x08, 0x0B, 0x02, 0x0F
-# Opcodes that the specification gives a meaning; zero is what a file system leaves in blocks it never wrote.
 KNOWN = range(0x01, 0x10)
+"""Opcodes of the specification; a file system leaves zeros in blocks it never wrote."""
 
 
 class Record(NamedTuple):
@@ -26,7 +26,7 @@ class Record(NamedTuple):
 
 
 def is_cut(path: Path) -> bool:
-    """Say whether a file begins as an MCAP file and does not end as one."""
+    """Tell if a file begins as an MCAP file and does not end as one."""
     with path.open('rb') as file:
         begins = file.read(len(MAGIC)) == MAGIC
         file.seek(max(0, path.stat().st_size - len(MAGIC)))
@@ -34,7 +34,7 @@ def is_cut(path: Path) -> bool:
 
 
 def whole_records(file: BinaryIO, size: int) -> Iterator[Record]:
-    """Yield the records that lie in the data section of a file of `size` bytes as a whole."""
+    """Yield the whole records in the data section of a file of `size` bytes."""
     start = len(MAGIC)
     while start + 9 <= size:
         file.seek(start)
@@ -57,7 +57,7 @@ def text(value: bytes) -> bytes:
 
 
 def chunk_index(file: BinaryIO, chunk: Record, indexes: list[Record]) -> bytes:
-    """Return the chunk index record of a chunk from its own header and the message indexes that follow it."""
+    """Return the chunk index record of a chunk, from its header and the message indexes that follow it."""
     file.seek(chunk.start + 9)
     start_time, end_time, raw_size, _, name_length = struct.unpack('<QQQII', file.read(32))
     compression = file.read(name_length)
@@ -91,7 +91,7 @@ class CutMcap:
     """The readable part of a cut MCAP file, as the path-like object that rosbags' `Reader` opens.
 
     Attributes:
-        kept: bytes of the file that hold whole records.
+        kept: length in bytes of the part with whole records.
         size: bytes of the file.
     """
 
@@ -112,15 +112,15 @@ class CutMcap:
                 and all(item.opcode != MESSAGE for item in records)
             )
             self.kept = records[-1].end if records else len(MAGIC)
-            # Without message indexes (a recorder may leave them out) the reader walks the file in its own order.
+            # Without message indexes (a recorder may leave them out) the reader reads the file from front to back.
             summary = b''.join(chunk_index(file, *group) for group in groups) if indexed else b''
         if summary:
-            # Empty statistics make the reader count for itself; it finds schemas and channels inside the chunks.
+            # Empty statistics make the reader count by itself; it finds schemas and channels inside the chunks.
             summary += record(STATISTICS, struct.pack('<QHIIIIQQI', 0, 0, 0, 0, 0, 0, 0, 0, 0))
         self.tail = summary + record(FOOTER, struct.pack('<QQI', self.kept if summary else 0, 0, 0)) + MAGIC
 
     def _last_group_open(self, file: BinaryIO, records: list[Record]) -> bool:
-        """Say whether message indexes of the last chunk may be missing: a chunk without them would be passed over."""
+        """Tell if message indexes of the last chunk may be missing: the reader would skip a chunk without them."""
         file.seek(records[-1].end)
         following = file.read(1)
         return records[-1].opcode in (CHUNK, MESSAGE_INDEX) and following in (b'', bytes([MESSAGE_INDEX]))
@@ -129,16 +129,16 @@ class CutMcap:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Say that the file is there."""
+        """Tell if the file is there, as a path does."""
         return self.path.exists()
 
     def is_dir(self) -> bool:
-        """Say that it is a file."""
+        """Return False: it is a file."""
         return False
 
     def open(self, mode: str = 'rb') -> io.BufferedReader:
-        """Open the readable part with a rebuilt index behind it; only for reading bytes."""
-        return io.BufferedReader(_Spliced(self.path.open(mode), self.kept, self.tail))
+        """Open the readable part, followed by the rebuilt index, for reading bytes."""
+        return io.BufferedReader(_Spliced(cast(BinaryIO, self.path.open(mode)), self.kept, self.tail))
 
 
 class _Spliced(io.RawIOBase):

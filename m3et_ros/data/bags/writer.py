@@ -1,4 +1,4 @@
-"""Writing RGB-D frames as a rosbag2 recording with the topics of a RealSense camera, without a ROS installation.
+"""Write RGB-D frames as a rosbag2 recording with the topics of a RealSense camera, without a ROS installation.
 
 with BagWriter('recording', images='compressed') as bag:
     for state in episode.run(300):
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -19,13 +19,13 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from m3et_ros.data.bags.cdr import typestore
 from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.frame import Frame
+from m3et_ros.data.frame import NANOSECONDS, Frame
 from m3et_ros.data.images.compressed import encode_depth, encode_rgb
 from m3et_ros.data.images.messages import depth_to_mm
 
 if TYPE_CHECKING:
     from m3et_ros.data.kitchen.sim.camera import Observation
-    from m3et_ros.data.kitchen.sim.world import State
+    from m3et_ros.data.kitchen.sim.world import WorldState
 
 COLOR_TOPIC = '/camera/camera/color/image_raw'
 DEPTH_TOPIC = '/camera/camera/aligned_depth_to_color/image_raw'
@@ -39,14 +39,16 @@ OPTICAL_FRAME = 'camera_color_optical_frame'
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 IMAGES = ('raw', 'compressed', 'both')
 JPEG_QUALITY = 92
-TOLD = 5  # actions done that `truth` lists
-FOREVER = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE: no deadline
+LISTED = 5
+"""Finished actions that `truth` lists."""
+FOREVER = QosTime(9223372036, 854775807)
+"""RMW_DURATION_INFINITE: no deadline."""
 
 
 def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
     """Turn a rotation matrix (3, 3) into the unit quaternion (x, y, z, w) with w >= 0.
 
-    The eigenvector of the largest eigenvalue of K, which stays stable for half turns (Bar-Itzhack, 2000).
+    It is the eigenvector of the largest eigenvalue of K, which is stable for half turns too (Bar-Itzhack, 2000).
     """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
     K = np.array(
@@ -58,15 +60,16 @@ def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
         ]
     )
     vector = np.linalg.eigh(K)[1][:, -1]  # eigh reads the lower triangle only
-    return tuple(float(value) for value in math.copysign(1.0, vector[3]) * vector)
+    x, y, z, w = (float(value) for value in math.copysign(1.0, vector[3]) * vector)
+    return x, y, z, w
 
 
-def truth(state: 'State') -> dict:
-    """Return what the person in the simulated kitchen truly does: the action under way and the last ones done."""
+def truth(state: 'WorldState') -> dict:
+    """Return the true actions of the person in the simulated kitchen: the one under way and the last finished ones."""
     return {
         'source': 'ground truth of the simulator',
         'current': state.current and asdict(state.current),
-        'finished': [asdict(action) for action in state.finished[-TOLD:]],
+        'finished': [asdict(action) for action in state.finished[-LISTED:]],
     }
 
 
@@ -77,7 +80,7 @@ class BagWriter:
         path: folder to create; it must not exist.
         storage: 'mcap' or 'sqlite3'.
         images: 'raw' (rgb8 and 16UC1), 'compressed' (JPEG and compressedDepth PNG) or 'both'.
-        zstd: compress the MCAP chunks; sqlite3 has no such thing.
+        zstd: compress the MCAP chunks; sqlite3 has none.
 
     Raises:
         InputError: the path exists ('bag_exists'), or an argument is not one of the above ('bag_option').
@@ -90,7 +93,7 @@ class BagWriter:
         if images not in IMAGES:
             raise InputError('bag_option', f'images is {images!r}; give one of {", ".join(IMAGES)}')
         if zstd and storage != 'mcap':
-            raise InputError('bag_option', f'zstd compresses chunks, which {storage} has not; choose storage mcap')
+            raise InputError('bag_option', f'zstd compresses chunks and {storage} has none; give storage mcap')
         if self.path.exists():
             raise InputError(
                 'bag_exists',
@@ -109,23 +112,23 @@ class BagWriter:
         return self
 
     def __exit__(self, *exception) -> None:
-        # An interrupted recording is closed like a finished one: what was written stays readable.
+        # An interrupted recording is closed like a finished one, so that it can be read.
         self.close()
 
     def close(self) -> None:
-        """Write the index and metadata.yaml; calling it again does no harm."""
+        """Write the index and metadata.yaml; a second call does nothing."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
 
     def write_observation(self, observation: 'Observation', start_ns: int) -> None:
-        """Write what the camera of the simulated kitchen sees, and the labels whenever they change.
+        """Write an observation of the simulated kitchen, and its labels whenever they change.
 
         Args:
             observation: picture, depth, mask, pose and actions at one tick.
-            start_ns: beginning of the episode in ns since the epoch; stamps count from there.
+            start_ns: beginning of the episode in ns since the epoch; the observation's stamp counts from there.
         """
-        stamp_ns = start_ns + round(observation.stamp_s * 1e9)
+        stamp_ns = start_ns + round(observation.stamp_s * NANOSECONDS)
         frame = Frame(observation.rgb, observation.depth, stamp_ns, frame_id=OPTICAL_FRAME, K=observation.K)
         self.write_frame(frame, pose=observation.pose, mask=observation.semantic)
         labels = truth(observation.state)
@@ -134,15 +137,19 @@ class BagWriter:
             self.write_labels(stamp_ns, labels)
 
     def write_frame(self, frame: Frame, *, pose: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
-        """Write one look of the camera: colour, depth and camera_info where the frame has them.
+        """Write one frame: colour, and depth and camera_info where the frame has them.
 
         Args:
-            frame: its stamp is both header stamp and time of recording.
+            frame: its stamp is both the header stamp and the time of recording.
             pose: camera in the map, (4, 4), optical axes (REP 103: z forward, x right); None writes no pose.
             mask: class ids (H, W) uint8, 255 unlabelled; None writes no mask.
         """
         header = self._header(frame.stamp_ns, frame.frame_id or OPTICAL_FRAME)
-        self._write_color(frame, header)
+        if self._raw:
+            self._put(COLOR_TOPIC, IMAGE, self._image(frame.rgb, 'rgb8', header), frame.stamp_ns)
+        if self._compressed:
+            message = self._packed(header, *encode_rgb(frame.rgb, quality=JPEG_QUALITY))
+            self._put(f'{COLOR_TOPIC}/compressed', COMPRESSED_IMAGE, message, frame.stamp_ns)
         if frame.depth is not None:
             self.write_depth(frame.depth, frame.stamp_ns, header.frame_id)
         if frame.K is not None:
@@ -153,7 +160,7 @@ class BagWriter:
             self._put(MASK_TOPIC, IMAGE, self._image(mask, 'mono8', header), frame.stamp_ns)
 
     def write_depth(self, depth: np.ndarray, stamp_ns: int, frame_id: str = OPTICAL_FRAME) -> None:
-        """Write a depth image of its own; depth in metres (H, W), NaN where unknown."""
+        """Write a depth image alone; depth (H, W) in metres, NaN where unknown."""
         header = self._header(stamp_ns, frame_id)
         if self._raw:
             self._put(DEPTH_TOPIC, IMAGE, self._image(depth_to_mm(depth), '16UC1', header), stamp_ns)
@@ -162,17 +169,10 @@ class BagWriter:
             self._put(f'{DEPTH_TOPIC}/compressedDepth', COMPRESSED_IMAGE, message, stamp_ns)
 
     def write_labels(self, stamp_ns: int, labels: Mapping) -> None:
-        """Write what is true from this moment on, as JSON."""
+        """Write the labels that hold from this moment on, as JSON."""
         self._put(LABELS_TOPIC, STRING, self._new(STRING, data=json.dumps(labels)), stamp_ns, latched=True)
 
-    def _write_color(self, frame: Frame, header: object) -> None:
-        if self._raw:
-            self._put(COLOR_TOPIC, IMAGE, self._image(frame.rgb, 'rgb8', header), frame.stamp_ns)
-        if self._compressed:
-            message = self._packed(header, *encode_rgb(frame.rgb, quality=JPEG_QUALITY))
-            self._put(f'{COLOR_TOPIC}/compressed', COMPRESSED_IMAGE, message, frame.stamp_ns)
-
-    def _put(self, topic: str, type: str, message: object, stamp_ns: int, latched: bool = False) -> None:
+    def _put(self, topic: str, type: str, message: Any, stamp_ns: int, latched: bool = False) -> None:
         if self._writer is None:
             raise ValueError(f'{self.path} is closed; write before close()')
         if topic not in self._connections:
@@ -181,14 +181,14 @@ class BagWriter:
             )
         self._writer.write(self._connections[topic], stamp_ns, self._store.serialize_cdr(message, type))
 
-    def _new(self, type: str, **fields) -> object:
+    def _new(self, type: str, **fields) -> Any:
         return self._store.types[type](**fields)
 
-    def _header(self, stamp_ns: int, frame_id: str) -> object:
-        stamp = self._new('builtin_interfaces/msg/Time', sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    def _header(self, stamp_ns: int, frame_id: str) -> Any:
+        stamp = self._new('builtin_interfaces/msg/Time', sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
         return self._new('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)
 
-    def _image(self, pixels: np.ndarray, encoding: str, header: object) -> object:
+    def _image(self, pixels: np.ndarray, encoding: str, header: Any) -> Any:
         pixels = np.ascontiguousarray(pixels)
         return self._new(
             IMAGE,
@@ -201,10 +201,10 @@ class BagWriter:
             data=pixels.view(np.uint8).ravel(),
         )
 
-    def _packed(self, header: object, form: str, data: bytes) -> object:
+    def _packed(self, header: Any, form: str, data: bytes) -> Any:
         return self._new(COMPRESSED_IMAGE, header=header, format=form, data=np.frombuffer(data, np.uint8))
 
-    def _info(self, frame: Frame, header: object) -> object:
+    def _info(self, frame: Frame, header: Any) -> Any:
         K = np.asarray(frame.K, np.float64)
         roi = self._new('sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
         return self._new(
@@ -222,16 +222,18 @@ class BagWriter:
             roi=roi,
         )
 
-    def _pose(self, pose: np.ndarray, header: object) -> object:
-        position = self._new('geometry_msgs/msg/Point', **dict(zip('xyz', map(float, pose[:3, 3]))))
-        orientation = self._new('geometry_msgs/msg/Quaternion', **dict(zip('xyzw', quaternion(pose[:3, :3]))))
+    def _pose(self, pose: np.ndarray, header: Any) -> Any:
+        position = self._new('geometry_msgs/msg/Point', **dict(zip('xyz', map(float, pose[:3, 3]), strict=True)))
+        orientation = self._new(
+            'geometry_msgs/msg/Quaternion', **dict(zip('xyzw', quaternion(pose[:3, :3]), strict=True))
+        )
         return self._new(
             POSE, header=header, pose=self._new('geometry_msgs/msg/Pose', position=position, orientation=orientation)
         )
 
 
 def _qos(latched: bool) -> Qos:
-    """Return what the camera driver (reliable, volatile) or a latched publisher offers."""
+    """Return the QoS that the camera driver (reliable, volatile) or a latched publisher offers."""
     durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
     return Qos(
         QosHistory.KEEP_LAST,

@@ -1,1 +1,1 @@
-"""Images: ROS messages, compressed transports and files."""
+"""Images as ROS messages, as compressed ROS messages and as files."""

@@ -1,11 +1,12 @@
-"""Codec for sensor_msgs/CompressedImage, without ROS: JPEG and PNG colour, and the compressedDepth transport.
+"""Encode and decode sensor_msgs/CompressedImage without ROS: JPEG and PNG colour, and the compressedDepth transport.
 
-compressedDepth is a 12-byte header (int32 kind, float32 A, float32 B, little endian) before a 16-bit PNG. Of a 16UC1
-image the PNG holds millimetres; of a 32FC1 image it holds A / metres + B, that is inverse depth, 0 where unknown
+compressedDepth is a 12-byte header (int32 kind, float32 A, float32 B, little endian) before a 16-bit PNG. The PNG of a
+16UC1 image holds millimetres; that of a 32FC1 image holds A / metres + B, which is inverse depth, 0 where unknown
 (image_transport_plugins, compressed_depth_image_transport).
 """
 
 import struct
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,16 +19,16 @@ JPEG = b'\xff\xd8\xff'
 DEPTH_HEADER = struct.Struct('<iff')
 PNG_SIZE = struct.Struct('>II')
 JPEG_SIZE = struct.Struct('>HH')
-# Baseline, progressive and their rarer kin; C4, C8 and CC in between are tables.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Defaults of the transport for 32FC1: resolution at z = 0 and farthest distance kept.
+"""Markers of frame segments: baseline, progressive and rarer ones; C4, C8 and CC in between are tables."""
 DEPTH_QUANTISATION, DEPTH_MAX = 100.0, 10.0
+"""Defaults of the transport for 32FC1: resolution at z = 0, and the distance in metres from which depth is unknown."""
 
 
-def rgb_from_compressed(msg) -> np.ndarray:
-    """Colours of a JPEG or PNG message.
+def rgb_from_compressed(msg: Any) -> np.ndarray:
+    """Decode a JPEG or PNG image.
 
-    The first bytes decide the format; the `format` field only serves the error message, since drivers fill it freely.
+    The first bytes decide the format; the `format` field only appears in error messages, since drivers fill it freely.
 
     Args:
         msg: sensor_msgs/CompressedImage of rclpy or rosbags.
@@ -40,20 +41,20 @@ def rgb_from_compressed(msg) -> np.ndarray:
     """
     data = _bytes(msg)
     check_pixels(*_size(data, msg.format), 'compressed colour')
-    # Turning by an EXIF tag would part the pixels from camera_info and depth.
+    # A rotation by an EXIF tag would separate the pixels from camera_info and depth.
     decoded = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, 'colour')
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
-def depth_from_compressed(msg) -> np.ndarray:
-    """Distances of a compressedDepth message.
+def depth_from_compressed(msg: Any) -> np.ndarray:
+    """Decode a compressedDepth image.
 
     Args:
         msg: sensor_msgs/CompressedImage of rclpy or rosbags, format '16UC1; compressedDepth' or
             '32FC1; compressedDepth', with or without ' png' at the end.
 
     Returns:
-        (H, W) float32 metres, NaN where nothing is known (0 and 65535 mm, or inverse depth 0).
+        (H, W) float32 metres, NaN where unknown (0 and 65535 mm, or inverse depth 0).
 
     Raises:
         InputError: rvl_depth, unknown_encoding, empty_image, too_large, unknown_compression, compressed_truncated,
@@ -63,7 +64,7 @@ def depth_from_compressed(msg) -> np.ndarray:
     if 'rvl' in transport.lower():
         raise InputError(
             'rvl_depth',
-            "compressed depth is RVL, which is not read; set the publisher's parameter "
+            "compressed depth is RVL, which is not supported; set the publisher's parameter "
             'compressedDepth.format (or ...compressed_depth.format) to png',
         )
     if encoding not in ('16UC1', 'mono16', '32FC1'):
@@ -76,7 +77,7 @@ def depth_from_compressed(msg) -> np.ndarray:
     if len(data) <= DEPTH_HEADER.size:
         raise InputError(
             'empty_image',
-            f'compressed depth has {len(data)} bytes, but its header alone takes '
+            f'compressed depth has {len(data)} bytes, of which its header takes '
             f'{DEPTH_HEADER.size}; check that the depth camera is running',
         )
     _, a, b = DEPTH_HEADER.unpack_from(data)
@@ -85,7 +86,7 @@ def depth_from_compressed(msg) -> np.ndarray:
 
 
 def encode_rgb(rgb: np.ndarray, *, kind: str = 'jpeg', quality: int = 90) -> tuple[str, bytes]:
-    """The fields `format` and `data` of a JPEG or PNG message of colours.
+    """Encode colours as the fields `format` and `data` of a JPEG or PNG message.
 
     Args:
         rgb: (H, W, 3) uint8, R G B.
@@ -105,12 +106,12 @@ def encode_rgb(rgb: np.ndarray, *, kind: str = 'jpeg', quality: int = 90) -> tup
 
 
 def encode_depth(depth: np.ndarray, *, encoding: str = '16UC1') -> tuple[str, bytes]:
-    """The fields `format` and `data` of a compressedDepth message of distances.
+    """Encode depth as the fields `format` and `data` of a compressedDepth message.
 
     Args:
         depth: (H, W) float metres; NaN, infinite and non-positive values become 0, 'unknown'.
         encoding: '16UC1' keeps millimetres up to 65.534 m; '32FC1' keeps inverse depth from 0.152 m to 10 m in steps
-            that grow with the square of the distance (0.1 mm at 1 m, 10 mm at 10 m). What lies outside becomes 0.
+            that grow with the square of the distance (0.1 mm at 1 m, 10 mm at 10 m). Other depth becomes 0.
 
     Raises:
         ValueError: another encoding, or an array that is not (H, W) of floats.
@@ -124,7 +125,7 @@ def encode_depth(depth: np.ndarray, *, encoding: str = '16UC1') -> tuple[str, by
     return f'{encoding}; compressedDepth png', DEPTH_HEADER.pack(0, a, b) + png
 
 
-def _bytes(msg) -> bytes:
+def _bytes(msg: Any) -> bytes:
     try:
         data = bytes(memoryview(msg.data))
     except TypeError:
@@ -138,7 +139,7 @@ def _bytes(msg) -> bytes:
 
 
 def _size(data: bytes, form: str) -> tuple[int, int]:
-    """Width and height that the file claims, found without decoding; a truncated or foreign file is refused."""
+    """Return the width and height that the file claims, without decoding; refuse a truncated or foreign file."""
     if data.startswith(PNG):
         return _png_size(data)
     if data.startswith(JPEG):
@@ -157,9 +158,9 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the frame segment; also asks for the end marker, which a truncated JPEG lacks.
+    """Return width and height of the frame segment; refuse a JPEG without its end marker, that is a truncated one.
 
-    The decoder itself fills a truncated JPEG with grey and says nothing.
+    The decoder itself fills a truncated JPEG with grey and reports nothing.
     """
     size, position = None, 2
     while position + 9 <= len(data) and data[position] == 0xFF:
@@ -167,7 +168,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         if marker in JPEG_FRAMES:
             size = JPEG_SIZE.unpack_from(data, position + 5)[::-1]
         if marker == 0xDA:
-            # Past the start of scan 0xFF 0xD9 can only be the end: scan data stuff every other 0xFF with a zero.
+            # After the start of scan 0xFF 0xD9 can only be the end: in scan data a zero follows every other 0xFF.
             if size is None or data.find(b'\xff\xd9', position) < 0:
                 break
             return size
@@ -207,7 +208,7 @@ def _encode(extension: str, pixels: np.ndarray, options: list[int]) -> bytes:
 
 
 def _stored(data: bytes, form: str) -> np.ndarray:
-    """The 16-bit PNG behind the depth header, (H, W) uint16."""
+    """Decode the 16-bit PNG behind the depth header, (H, W) uint16."""
     if not data.startswith(PNG):
         raise InputError(
             'unknown_compression',
@@ -233,7 +234,7 @@ def _from_inverse(stored: np.ndarray, a: float, b: float) -> np.ndarray:
 
 
 def _inverse(depth: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """What _from_inverse takes: inverse depth (H, W) uint16 with its factor A and offset B."""
+    """Return inverse depth (H, W) uint16 with its factor A and offset B, the arguments of _from_inverse."""
     a = DEPTH_QUANTISATION * (DEPTH_QUANTISATION + 1)
     b = 1 - a / DEPTH_MAX
     known = known_depth(depth)

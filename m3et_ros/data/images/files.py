@@ -1,4 +1,4 @@
-"""Pictures of a data set on disk: colours, depth in millimetres and label maps, each refused with the file's name."""
+"""Pictures on disk: colours, depth in millimetres and label maps; errors name the file."""
 
 import os
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from m3et_ros.data.images.compressed import rgb_from_compressed
 from m3et_ros.data.images.messages import metres
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
-"""Names of colour pictures end so, in small letters or capitals."""
+"""Suffixes of colour pictures, in lower or upper case."""
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Colours (H, W, 3) uint8, R G B, of a JPEG or PNG; EXIF tags turn nothing.
+    """Read colours (H, W, 3) uint8, R G B, of a JPEG or PNG; EXIF rotation is ignored.
 
     Raises:
         InputError: the file is missing, cut off, damaged or of another kind.
@@ -29,7 +29,7 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_depth(path: Path) -> np.ndarray:
-    """Metres (H, W) float32 of a PNG of 16-bit millimetres; NaN where it holds 0 or 65535.
+    """Read depth (H, W) float32 in metres of a PNG of 16-bit millimetres; NaN where it holds 0 or 65535.
 
     Raises:
         InputError: the file is missing or no 16-bit grey PNG.
@@ -41,7 +41,7 @@ def read_depth(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Ids (H, W) uint8 or uint16 of a grey PNG, as the file has them.
+    """Read ids (H, W) uint8 or uint16 of a grey PNG, as the file has them.
 
     Raises:
         InputError: the file is missing or no grey PNG.
@@ -50,7 +50,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def list_pictures(folder: Path) -> list[str]:
-    """Names of the colour pictures in a folder, in order.
+    """Return the names of the colour pictures in a folder, sorted.
 
     Raises:
         InputError: there is no such folder.
@@ -59,12 +59,12 @@ def list_pictures(folder: Path) -> list[str]:
 
 
 def png_of(name: str) -> str:
-    """Name of the depth or label picture that belongs to a colour picture."""
+    """Return the name of the depth or label picture of a colour picture."""
     return f'{os.path.splitext(name)[0]}.png'
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of everything in a folder.
+    """Return the names of everything in a folder.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -73,15 +73,20 @@ def names_in(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError as error:
         raise InputError(
-            'data_missing', f'{folder} cannot be listed ({error.strerror}); give a folder that is there'
+            'data_missing', f'{folder} cannot be listed ({error.strerror}); give a folder that exists'
         ) from error
 
 
 def check_complete(wanted: Iterable[str], folder: Path, what: str) -> None:
     """Refuse a folder in which files are missing.
 
+    Args:
+        wanted: names of the files.
+        folder: to look in.
+        what: plural noun for the files, for the message.
+
     Raises:
-        InputError: names how many and the first of them.
+        InputError: 'data_missing'; the message gives the number of missing files and the first of them.
     """
     present = set(names_in(folder))
     missing = [name for name in wanted if name not in present]
@@ -107,7 +112,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, 'data_missing', error.strerror) from error
+        raise _unreadable(path, 'data_missing', str(error.strerror)) from error
 
 
 def _unreadable(path: Path, reason: str, why: str) -> InputError:

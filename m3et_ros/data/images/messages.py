@@ -1,8 +1,11 @@
-"""Arrays of sensor_msgs/Image, without ROS: cv_bridge breaks on NumPy 2.
+"""Decode sensor_msgs/Image to arrays, without ROS: cv_bridge breaks on NumPy 2.
 
 Duck typing lets messages of rclpy and of rosbags go through the same code. Every field is checked with plain integers
-before NumPy sees the buffer; what does not hold is refused with an InputError.
+before NumPy touches the buffer; a message that fails a check is refused with an InputError.
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,15 +13,14 @@ import numpy as np
 from m3et_ros.data.errors import InputError
 
 MAX_PIXELS = 64_000_000
-"""Larger images are refused: no robot camera makes them, and a corrupt header must not allocate gigabytes."""
+"""Most pixels of an image: no robot camera makes more, and a corrupt header must not allocate gigabytes."""
 
 COLOUR = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'yuv422': 2, 'uyvy': 2, 'yuv422_yuy2': 2, 'yuyv': 2}
-"""Colour encodings that are read, with their bytes per pixel; yuv422 is U Y V Y (sensor_msgs/image_encodings)."""
+"""Supported colour encodings and their bytes per pixel; yuv422 is U Y V Y (sensor_msgs/image_encodings)."""
 
 DEPTH = {'16UC1': 2, 'mono16': 2, '32FC1': 4}
-"""Depth encodings that are read, with their bytes per pixel: millimetres, millimetres, metres (REP 118)."""
+"""Supported depth encodings and their bytes per pixel: millimetres, millimetres, metres (REP 118)."""
 
-# What takes a conversion. OpenCV reads YUV as BT.601 with video range, which UVC cameras send, and luma below 16 as 16.
 CONVERSIONS = {
     'bgr8': cv2.COLOR_BGR2RGB,
     'bgra8': cv2.COLOR_BGRA2RGB,
@@ -27,25 +29,26 @@ CONVERSIONS = {
     'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2,
     'yuyv': cv2.COLOR_YUV2RGB_YUY2,
 }
+"""Conversions to rgb8. OpenCV reads YUV as BT.601 with video range, which UVC cameras send, and luma below 16 as 16."""
 
 NOT_MM = 65535
-"""Unknown depth of some drivers, beside the 0 of REP 118."""
+"""Millimetres that mean unknown depth to some drivers, besides the 0 of REP 118."""
 NAN = np.float32('nan')
 
 
-def empty(msg) -> bool:
-    """Whether the message says 'no image given', as an unset field of a service request does."""
+def empty(msg: Any) -> bool:
+    """Tell if the message holds no image, like an unset field of a service request."""
     return not (msg.height or msg.width or len(msg.data))
 
 
-def rgb_from_msg(msg) -> np.ndarray:
-    """Colours of an image message.
+def rgb_from_msg(msg: Any) -> np.ndarray:
+    """Decode a colour image.
 
     Args:
         msg: sensor_msgs/Image of rclpy or rosbags in one of the encodings of COLOUR, any step that holds a row.
 
     Returns:
-        (H, W, 3) uint8, R G B. A view on the message where no byte has to move (rgb8, rgba8, mono8), so it may be
+        (H, W, 3) uint8, R G B. A view of the message where no byte has to move (rgb8, rgba8, mono8), so it may be
         read-only; no stride is negative.
 
     Raises:
@@ -58,7 +61,7 @@ def rgb_from_msg(msg) -> np.ndarray:
     if channels == 2 and msg.width % 2:
         raise InputError(
             'odd_width',
-            f'{encoding} image is {msg.width} pixels wide, but two pixels share their '
+            f'{encoding} image is {msg.width} pixels wide, but two neighbours share their '
             'colour; set an even width in the camera driver',
         )
     pixels = _rows(msg, channels, 'colour').reshape(msg.height, msg.width, channels)
@@ -67,16 +70,16 @@ def rgb_from_msg(msg) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if channels == 1 else pixels[..., :3]
 
 
-def depth_from_msg(msg) -> np.ndarray:
-    """Distances of a depth image message.
+def depth_from_msg(msg: Any) -> np.ndarray:
+    """Decode a depth image.
 
     Args:
         msg: sensor_msgs/Image of rclpy or rosbags in one of the encodings of DEPTH, any step, either endianness.
 
     Returns:
-        (H, W) float32, metres along the optical axis (REP 118), NaN where nothing is known: 0 and 65535 of the integer
-        encodings; zero, negative and infinite values of 32FC1. REP 117 tells 'too near' (-inf) from 'too far' (+inf);
-        both are folded into NaN here, because neither is a distance.
+        (H, W) float32, metres along the optical axis (REP 118), NaN where unknown: 0 and 65535 of the integer
+        encodings; zero, negative and infinite values of 32FC1. REP 117 distinguishes 'too near' (-inf) from 'too far'
+        (+inf); both become NaN here, because neither is a distance.
 
     Raises:
         InputError: empty_image, too_large, unknown_encoding, step_too_short, data_too_short, data_type.
@@ -92,7 +95,7 @@ def depth_from_msg(msg) -> np.ndarray:
 
 
 def metres(millimetres: np.ndarray) -> np.ndarray:
-    """Metres (H, W) float32 of millimetres (H, W) uint16; 0 (REP 118) and 65535 (Kinect) become NaN."""
+    """Convert millimetres (H, W) uint16 to metres float32; 0 (REP 118) and 65535 (Kinect) become NaN."""
     depth = np.divide(millimetres, np.float32(1000), dtype=np.float32)
     # One comparison for both: 65535 + 1 wraps to 0.
     np.copyto(depth, NAN, where=millimetres + np.uint16(1) < 2)
@@ -100,7 +103,7 @@ def metres(millimetres: np.ndarray) -> np.ndarray:
 
 
 def depth_to_mm(depth: np.ndarray) -> np.ndarray:
-    """Millimetres (H, W) uint16 of metres (H, W) float; 0 where unknown (REP 118) or beyond 65.534 m."""
+    """Convert metres (H, W) float to millimetres uint16; 0 where unknown (REP 118) or beyond 65.534 m."""
     with np.errstate(invalid='ignore', over='ignore'):
         millimetres = np.rint(np.multiply(depth, np.float32(1000), dtype=np.float32))
     np.copyto(millimetres, np.float32(0), where=~((millimetres > 0) & (millimetres < NOT_MM)))
@@ -108,7 +111,7 @@ def depth_to_mm(depth: np.ndarray) -> np.ndarray:
 
 
 def known_depth(depth: np.ndarray) -> np.ndarray:
-    """A native float32 copy of depth (H, W) in metres, NaN where it is not a positive finite number."""
+    """Return a native float32 copy of depth (H, W) in metres, NaN where it is not a positive finite number."""
     with np.errstate(invalid='ignore', over='ignore'):
         depth = depth.astype(np.float32)
         np.copyto(depth, NAN, where=depth <= 0)
@@ -116,8 +119,8 @@ def known_depth(depth: np.ndarray) -> np.ndarray:
     return depth
 
 
-def _rows(msg, pixel_bytes: int, what: str) -> np.ndarray:
-    """The pixels' bytes, (H, W * pixel_bytes) uint8, a view; checks size, step and length first."""
+def _rows(msg: Any, pixel_bytes: int, what: str) -> np.ndarray:
+    """Check size, step and length, and return a view of the pixels' bytes, (H, W * pixel_bytes) uint8."""
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
     if height <= 0 or width <= 0:
         raise InputError(
@@ -163,9 +166,9 @@ def check_pixels(width: int, height: int, what: str) -> None:
         )
 
 
-def _unknown(what: str, encoding: str, known) -> InputError:
+def _unknown(what: str, encoding: str, known: Iterable[str]) -> InputError:
     return InputError(
         'unknown_encoding',
-        f'{what} image has encoding {str(encoding)[:40]!r}, which is not read as '
+        f'{what} image has encoding {str(encoding)[:40]!r}, which is not supported for '
         f'{what}; set the camera to one of {", ".join(known)}',
     )

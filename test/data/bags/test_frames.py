@@ -98,5 +98,5 @@ def test_every_nth_colour_image(tmp_path):
 def test_spoiled_frames_can_be_left_out(tmp_path):
     told = []
     with write(tmp_path / 'bag', colors=[0, 100], depths=[0], size=(2, 3)) as bag:
-        assert pairs(bag, spoiled=told.append) == [(1, None)]
+        assert pairs(bag, on_damaged=told.append) == [(1, None)]
     assert [error.reason for error in told] == ['depth_size']

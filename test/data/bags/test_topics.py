@@ -32,7 +32,7 @@ def test_the_camera_of_this_package(tmp_path):
             writer.write_frame(Frame(RGB, DEPTH, 10**9), mask=MM.astype(np.uint8))
         with BagReader(tmp_path / images) as reader:
             camera = find_camera(reader)
-        assert (camera.rgb, camera.depth, camera.told) == (COLOR_TOPIC + ends[0], DEPTH_TOPIC + ends[1], '')
+        assert (camera.rgb, camera.depth, camera.note) == (COLOR_TOPIC + ends[0], DEPTH_TOPIC + ends[1], '')
 
 
 def test_other_names_are_found_by_what_they_hold(tmp_path):
@@ -55,8 +55,8 @@ def test_only_depth_on_the_pixels_of_the_colours_is_taken(tmp_path):
     broken = ('/rvl', ('16UC1; compressedDepth rvl', b'0' * 40), None, 'colour')
     with bag(tmp_path / 'without', colours, far, small, broken) as reader:
         camera = find_camera(reader)
-        assert camera.depth is None and 'depth is absent' in camera.told
-        assert all(words in camera.told for words in ('/far (6x4 in depth)', '/small (6x2', '/rvl', 'RVL'))
+        assert camera.depth is None and 'depth is absent' in camera.note
+        assert all(words in camera.note for words in ('/far (6x4 in depth)', '/small (6x2', '/rvl', 'RVL'))
         assert find_camera(reader, depth='/far').depth == '/far'
     with bag(tmp_path / 'aligned', colours, far, ('/aligned_depth', encode_depth(DEPTH), None, 'depth')) as reader:
         assert find_camera(reader).depth == '/aligned_depth'
@@ -69,6 +69,8 @@ def test_what_cannot_be_told_is_refused(tmp_path):
         assert find_camera(reader, rgb='/right').rgb == '/right'
         with pytest.raises(InputError, match='no topic /depth'):
             find_camera(reader, rgb='/left', depth='/depth')
-    with bag(tmp_path / 'none', ('/mask', MM.astype(np.uint8), 'mono8', '')) as reader:
-        with pytest.raises(InputError, match='no readable colour images .*mono8'):
-            find_camera(reader)
+    with (
+        bag(tmp_path / 'none', ('/mask', MM.astype(np.uint8), 'mono8', '')) as reader,
+        pytest.raises(InputError, match='no readable colour images .*mono8'),
+    ):
+        find_camera(reader)
