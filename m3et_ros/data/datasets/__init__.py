@@ -1,1 +1,1 @@
-"""Public data sets and recordings as samples to train on or questions to answer."""
+"""Public data sets and the user's own recordings, as samples to train on or questions to answer."""

@@ -1,6 +1,6 @@
-"""Any rosbag of the user's as samples: colours, and depth where it was recorded; nobody labelled them.
+"""Any rosbag of the user's as samples: colours, with depth where it was recorded, and no labels.
 
-Bags are read in order only, so the frames are decoded once, squeezed to the model's size and laid down as shards that
+A bag can only be read in order, so its frames are decoded once, squeezed to the model's size and stored as shards that
 are memory-mapped. Symbols: S side of the stored square, N frames.
 """
 
@@ -8,9 +8,7 @@ import functools
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from m3et_ros.data.bags.topics import CameraTopics, find_camera
 from m3et_ros.data.datasets.base import SampleSet
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 from m3et_ros.data.frame import UNLABELLED, Frame
 from m3et_ros.data.images.messages import depth_to_mm, metres
 from m3et_ros.data.noise import Noise
@@ -31,7 +30,7 @@ from m3et_ros.data.sample import Sample
 from m3et_ros.data.shards import QUESTION, frame_type, open_shard, write_shard
 
 VERSION = 1
-"""Of what stands in the cache of a bag."""
+"""Of the contents of a bag's cache."""
 
 BLOCK = 256
 """Frames of a shard: 16 MB at 112 pixels, which is all that is held in memory."""
@@ -42,18 +41,17 @@ log = logging.getLogger(__name__)
 
 
 class BagSamples(SampleSet):
-    """One sample a frame, colours with the depth of the same moment.
+    """One sample a frame: colours, with the depth of the same moment.
 
-    Frames whose colours or depth cannot be decoded, and in a bag with depth those without any near in time, are left
-    out; how many is said in the log. Of a bag that was cut off the readable part is used, and the log says what is
-    lost.
+    Frames whose colours or depth cannot be decoded are left out, and in a bag with depth those without any near in
+    time; the log says how many. Of a bag that was cut off the readable part is used, and the log says what is lost.
 
     Args:
         bag: rosbag2 folder, .mcap or .db3 file.
-        cache: folder below which the decoded frames are laid down; the next time they are found there.
+        cache: folder for the decoded frames, which the next call finds there.
         size: S, a multiple of 4 up to 1024: the model's image size.
         every: n for only every n-th colour image.
-        rgb, depth: topics; None finds them (bag_topics.find_camera).
+        rgb, depth: topics; None finds them (bags.topics.find_camera).
         need_depth: refuse a bag without depth.
         noise, seed: see SampleSet.
 
@@ -61,9 +59,9 @@ class BagSamples(SampleSet):
         camera: the topics that were read.
 
     Raises:
-        InputError: no such bag, no readable frame or no such topic (as BagReader, find_camera and bag_frames.frames);
+        InputError: no such bag, no readable frame or no such topic (as BagReader, find_camera and bags.frames.frames);
             'bag_depth' where depth is needed and absent; 'cache_unwritable' where the cache cannot be written, and
-            'foreign_cache' where it was damaged.
+            'foreign_cache' where it is damaged.
         ValueError: every or size is out of range.
     """
 
@@ -81,18 +79,19 @@ class BagSamples(SampleSet):
         seed: int = 0,
     ):
         bag = Path(bag).expanduser()
-        wish = {'version': VERSION, 'files': _files(bag), 'size': size, 'every': every, 'rgb': rgb, 'depth': depth}
-        folder = Path(cache) / f'{bag.resolve().stem}-{_digest(wish)}'
+        recipe = {'version': VERSION, 'files': _files(bag), 'size': size, 'every': every, 'rgb': rgb, 'depth': depth}
+        digest = hashlib.blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()
+        folder = Path(cache) / f'{bag.resolve().stem}-{digest}'
         if not (folder / CONTENTS).exists():
-            _decode(bag, folder, wish)
-        self.camera, told, self._shards = _read_contents(folder)
-        for line in filter(None, (self.camera.told, *told)):
-            log.warning('%s', line)
+            _decode(bag, folder, recipe)
+        self.camera, notes, self._shards = _read_contents(folder)
+        for note in filter(None, (self.camera.note, *notes)):
+            log.warning('%s', note)
         if need_depth and self.camera.depth is None:
             raise InputError(
                 'bag_depth',
-                f'{bag} has no depth on the pixels of {self.camera.rgb}, and here it is '
-                'needed; record the aligned depth too, or name its topic',
+                f'{bag} has no depth aligned to {self.camera.rgb}, and depth is needed here; record the aligned '
+                'depth too, or name its topic',
             )
         self._ends = np.cumsum([len(open_shard(shard).frames) for shard in self._shards])
         super().__init__(int(self._ends[-1]), str(bag), noise=noise, seed=seed)
@@ -111,77 +110,84 @@ def _mapped(shard: Path) -> np.ndarray:
 
 
 def _files(bag: Path) -> list[list]:
-    """Name, bytes and time of writing of the files of a bag, by which a cache is recognised."""
+    """Return name, size and time of writing of a bag's files, which identify its cache."""
     if not bag.exists():
         raise InputError('bag_missing', f'there is no bag at {bag}; give a rosbag2 folder, .mcap or .db3 file')
     files = sorted(path for path in bag.iterdir() if path.is_file()) if bag.is_dir() else [bag]
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
-def _digest(wish: dict) -> str:
-    return hashlib.blake2b(json.dumps(wish).encode(), digest_size=6).hexdigest()
-
-
-def _decode(bag: Path, folder: Path, wish: dict) -> None:
-    """Lay down the frames of a bag. What a killed run left is done again; the last file written is the contents."""
-    told: list[str] = []
+def _decode(bag: Path, folder: Path, recipe: dict[str, Any]) -> None:
+    """Store the frames of a bag, and the contents last: without them a run that was killed is repeated."""
+    notes: list[str] = []
     with BagReader(bag) as reader:
-        camera = find_camera(reader, rgb=wish['rgb'], depth=wish['depth'])
-        pick = _Picked(reader, camera, wish['every'])
+        camera = find_camera(reader, rgb=recipe['rgb'], depth=recipe['depth'])
+        usable = _UsableFrames(reader, camera, recipe['every'])
         log.info('the frames of %s are decoded into %s', bag, folder)
-        count = reader.topics[camera.rgb].count // wish['every']
-        seen = tqdm(pick, f'frames of {bag.name}', count, unit='frame', delay=3, disable=None)
-        shards = list(_shards(seen, folder, wish['size']))
-        damage = pick.damage
+        count = reader.topics[camera.rgb].count // recipe['every']
+        shown = tqdm(usable, f'frames of {bag.name}', count, unit='frame', delay=3, disable=None)
+        shards = list(_shards(shown, folder, recipe['size']))
     if not shards:
         raise (
-            damage
-            or pick.spoiled
+            usable.damage
+            or usable.decode_error
             or InputError(
-                'bag_depth' if pick.alone else 'bag_format',
-                f'{bag} has no frame to learn from: {pick.alone} of its colour images have no depth within 20 ms and '
-                f'none is left; look at the stamps of {camera.rgb} and {camera.depth}',
+                'bag_depth' if usable.without_depth else 'bag_format',
+                f'{bag} has no frame to learn from: {usable.without_depth} of its colour images have no depth within '
+                f'20 ms and none is left; check the stamps of {camera.rgb} and {camera.depth}',
             )
         )
-    if damage:
-        told.append(f'{damage}; the frames before that are used')
-    if pick.spoilt:
-        told.append(f'{pick.spoilt} frames of {bag} are left out, the last because {pick.spoiled}')
-    if pick.alone:
-        told.append(f'{pick.alone} frames of {bag} are left out: no depth came within 20 ms of their colours')
-    _write_contents(folder, {**wish, 'camera': asdict(camera), 'told': told, 'shards': shards})
+    if usable.damage:
+        notes.append(f'{usable.damage}; the frames before that are used')
+    if usable.undecoded:
+        notes.append(f'{usable.undecoded} frames of {bag} are left out, the last because {usable.decode_error}')
+    if usable.without_depth:
+        notes.append(
+            f'{usable.without_depth} frames of {bag} are left out: no depth came within 20 ms of their colours'
+        )
+    topics = {'rgb': camera.rgb, 'depth': camera.depth, 'told': camera.note}
+    _write_contents(folder, {**recipe, 'camera': topics, 'told': notes, 'shards': shards})
 
 
-class _Picked:
-    """The frames of a bag that can be learnt from, and a tally of the others."""
+class _UsableFrames:
+    """The frames of a bag that can be learnt from, and the number of the others.
+
+    Attributes:
+        damage: after the last frame, the error that says which part of the bag cannot be read; None for none.
+        undecoded: frames whose images cannot be decoded.
+        decode_error: why, of the last of them.
+        without_depth: frames without any near depth, in a bag with depth.
+    """
 
     def __init__(self, reader: BagReader, camera: CameraTopics, every: int):
         self.damage: InputError | None = None
-        self.spoiled: InputError | None = None
-        self.spoilt = self.alone = 0
-        self.camera = camera
-        self._frames = frames(reader, rgb_topic=camera.rgb, depth_topic=camera.depth, every=every, spoiled=self._count)
+        self.decode_error: InputError | None = None
+        self.undecoded = self.without_depth = 0
+        self._camera = camera
+        self._frames = frames(
+            reader, rgb_topic=camera.rgb, depth_topic=camera.depth, every=every, on_damaged=self._count
+        )
 
     def _count(self, error: InputError) -> None:
-        self.spoilt, self.spoiled = self.spoilt + 1, error
+        self.undecoded, self.decode_error = self.undecoded + 1, error
 
     def __iter__(self) -> Iterator[Frame]:
         try:
             for frame in self._frames:
-                if self.camera.depth is None or (frame.depth is not None and np.isfinite(frame.depth).any()):
+                if self._camera.depth is None or (frame.depth is not None and np.isfinite(frame.depth).any()):
                     yield frame
                 else:
-                    self.alone += 1
-        except InputError as error:  # what was readable has come
+                    self.without_depth += 1
+        except InputError as error:  # raised after the last readable frame
             self.damage = error
 
 
-def _shards(picked: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
-    """Write shard by shard and yield the names."""
+def _shards(usable: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
+    """Write shard by shard and yield their names."""
     block = np.zeros(BLOCK, frame_type(size))
     number = filled = 0
-    for tick, frame in enumerate(picked):
-        _store(block[filled], frame, tick, size)
+    for tick, frame in enumerate(usable):
+        _fill(block[filled], frame, tick, size)
         filled += 1
         if filled == BLOCK:
             yield _write(folder, number, block)
@@ -190,8 +196,8 @@ def _shards(picked: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
         yield _write(folder, number, block[:filled])
 
 
-def _store(record: Any, frame: Frame, tick: int, size: int) -> None:
-    """Fill a record; there are no labels, actions and questions, and the stamp stands in the place of the seed."""
+def _fill(record: Any, frame: Frame, tick: int, size: int) -> None:
+    """Fill a record without labels, actions or questions; the field for the seed holds the stamp."""
     record['rgb'] = squeeze_rgb(frame.rgb, size)
     record['depth'] = depth_to_mm(squeeze_depth(frame.depth, size)) if frame.depth is not None else 0
     record['semseg'], record['seed'], record['tick'] = UNLABELLED, frame.stamp_ns, tick
@@ -204,21 +210,20 @@ def _write(folder: Path, number: int, block: np.ndarray) -> str:
     return name
 
 
-def _write_contents(folder: Path, contents: dict) -> None:
-    part = folder / f'{CONTENTS}.part-{os.getpid()}'
+def _write_contents(folder: Path, contents: dict[str, Any]) -> None:
     try:
-        part.write_text(json.dumps(contents, indent=1), encoding='utf-8')
-        part.rename(folder / CONTENTS)
+        with write_atomically(folder / CONTENTS) as part:
+            part.write_text(json.dumps(contents, indent=1), encoding='utf-8')
     except OSError as error:
         raise InputError(
             'cache_unwritable',
             f'{folder} could not be written ({error.strerror}); free some space or '
-            'give a folder to write in and run it again: what was done before is kept.',
+            'give a folder to write in and run it again: finished shards are kept.',
         ) from error
 
 
 def _read_contents(folder: Path) -> tuple[CameraTopics, list[str], list[Path]]:
-    """The camera, what is to be told about the bag, and its shards.
+    """Return the camera, the notes about the bag, and its shards.
 
     Raises:
         InputError: the file is damaged.
@@ -226,7 +231,8 @@ def _read_contents(folder: Path) -> tuple[CameraTopics, list[str], list[Path]]:
     try:
         contents = read_json(folder / CONTENTS)
         shards = [folder / name for name in contents['shards']]
-        return CameraTopics(**contents['camera']), list(contents['told']), shards
+        topics = contents['camera']
+        return CameraTopics(topics['rgb'], topics['depth'], topics['told']), list(contents['told']), shards
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             'foreign_cache', f'{folder / CONTENTS} is damaged ({error}); delete {folder} and run it again.'

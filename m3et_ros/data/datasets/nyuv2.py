@@ -1,11 +1,12 @@
 """NYU Depth V2 (Silberman et al., 2012) as samples: the labelled .mat, or folders of pictures.
 
-Depth as the Kinect measured it is what a model may see, and the in-painted depth, where the set has it, what depth
-should be. Symbols: N pictures, H = 480 and W = 640 of the published set; any size is read.
+The depth that the Kinect measured is the input, and the in-painted depth, where the set has it, the target.
+Symbols: N pictures, H = 480 and W = 640 of the published set; any size is read.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,30 +71,31 @@ CLASSES = (
     'other furniture',
     'other prop',
 )
-"""The 40 classes (Gupta et al., CVPR 2013); in label pictures the first is 1 and 0 is unlabelled."""
+"""The 40 classes (Gupta et al., CVPR 2013); in label pictures the first one is 1, and 0 is unlabelled."""
 
 ALIASES = {'refridgerator': 'refrigerator', 'book': 'books'}
-"""Names of the .mat that are one of the 40 classes by another spelling."""
+"""Names of the .mat that spell one of the 40 classes in another way."""
 
 FARTHEST = 10.0
-"""Metres from which on the .mat's measured depth means 'too far to tell'."""
+"""Metres from which the .mat's measured depth means 'out of range'."""
 
 ARRAYS = ('images', 'depths', 'rawDepths', 'labels', 'names')
 
 
 def forty() -> dict[str, int]:
-    """Class names to ids of a model that has the 40 classes in their order, 0 to 39."""
-    return {name: place for place, name in enumerate(CLASSES)}
+    """Return class names to ids of a model that has the 40 classes in their order, 0 to 39."""
+    return {name: number for number, name in enumerate(CLASSES)}
 
 
 def nyuv2(path: str | Path, classes: Mapping[str, int], *, noise: Noise | None = None, seed: int = 0) -> SampleSet:
-    """The data set in either form.
+    """Open the data set in either form.
 
     Args:
         path: nyu_depth_v2_labeled.mat, or a folder as NyuFolder takes it.
-        classes: class name to the model's id, 0 to 254: `forty()`, or names of the .mat's own 894. What is not named
-            is unlabelled, 255; if nothing is left samples have no label map.
-        noise, seed: see SampleSet.
+        classes: class name to the model's id, 0 to 254: `forty()`, or names of the .mat's own 894. Other classes
+            are unlabelled, 255; if none is left samples have no label map.
+        noise: see SampleSet.
+        seed: see SampleSet.
 
     Raises:
         InputError: see NyuMat and NyuFolder.
@@ -103,11 +105,10 @@ def nyuv2(path: str | Path, classes: Mapping[str, int], *, noise: Noise | None =
 
 
 class NyuMat(SampleSet):
-    """nyu_depth_v2_labeled.mat, a MATLAB 7.3 file: read picture by picture, never as a whole.
+    """nyu_depth_v2_labeled.mat, a MATLAB 7.3 file that is read picture by picture.
 
-    The file names 894 things and holds no table from these to the 40 classes: those 37 that are things themselves are
-    found by name, and the three 'other' classes stay unlabelled. With the table at hand, export label pictures for
-    NyuFolder.
+    The file names 894 things and has no table from these to the 40 classes: 37 of the classes are found by name, and
+    the three 'other' classes stay unlabelled. If you have the table, export label pictures for NyuFolder.
 
     Raises:
         InputError: 'needs_extra' where h5py is not installed, 'data_missing' or 'data_format' for the file.
@@ -115,13 +116,14 @@ class NyuMat(SampleSet):
 
     def __init__(self, path: Path, classes: Mapping[str, int], *, noise: Noise | None = None, seed: int = 0):
         self.path = Path(path)
-        self._file, self._owner, self._told = None, None, _Told(self.path)
+        self._file: Any = None
+        self._owner: int | None = None
         arrays = self._open()
-        with self._told:
+        with _as_input_error(self.path):
             shape = arrays['images'].shape
             names = [_text(arrays[ref]) for ref in arrays['names'][0]]
-            wide = (shape[0], *shape[2:])
-            if len(shape) != 4 or shape[1] != 3 or any(arrays[name].shape != wide for name in ARRAYS[1:4]):
+            others = (shape[0], *shape[2:])
+            if len(shape) != 4 or shape[1] != 3 or any(arrays[name].shape != others for name in ARRAYS[1:4]):
                 raise ValueError(f'images are {shape}, depths {arrays["depths"].shape}')
         known = {name: classes.get(name, classes.get(ALIASES.get(name, name), UNLABELLED)) for name in names}
         table = class_table(names, known, first=1)
@@ -129,9 +131,9 @@ class NyuMat(SampleSet):
         super().__init__(shape[0], str(path), noise=noise, seed=seed)
 
     def view(self, index: int) -> Sample:
-        """See SampleSet; MATLAB's columns come first in the file, so every array is turned."""
+        """See SampleSet; MATLAB stores columns first, so every array is transposed."""
         arrays = self._open()
-        with self._told:
+        with _as_input_error(self.path):
             rgb = np.ascontiguousarray(arrays['images'][index].transpose(2, 1, 0))
             raw, filled = (known_depth(arrays[name][index].T) for name in ('rawDepths', 'depths'))
             labels = self._table[arrays['labels'][index].T] if self._table is not None else None
@@ -139,11 +141,11 @@ class NyuMat(SampleSet):
         return Sample(rgb, raw, labels, filled, key=f'nyu {index + 1}')
 
     def __getstate__(self) -> dict:
-        """Without the open file: every process that loads opens its own."""
+        """Leave out the open file: every process opens its own."""
         return self.__dict__ | {'_file': None, '_owner': None}
 
     def _open(self) -> Any:
-        """The file, opened by this process: HDF5 handles do not survive a fork."""
+        """Return the file, opened by this process: HDF5 handles do not survive a fork."""
         if self._owner != os.getpid():
             h5py = _h5py(self.path)
             if not self.path.is_file():
@@ -151,39 +153,34 @@ class NyuMat(SampleSet):
                     'data_missing',
                     f'there is no file {self.path}; give nyu_depth_v2_labeled.mat or a folder with rgb/ and depth/',
                 )
-            with self._told:
+            with _as_input_error(self.path):
                 self._file, self._owner = h5py.File(self.path, 'r'), os.getpid()
         return self._file
 
 
-class _Told:
-    """Turns what h5py raises on a foreign or damaged file into a sentence."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(
-            error, (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
-        ) and not isinstance(error, InputError):
-            raise InputError(
-                'data_format',
-                f'{self.path} does not read as nyu_depth_v2_labeled.mat, with '
-                f'{", ".join(ARRAYS)} ({type(error).__name__}: {error}); fetch it again',
-            ) from error
+@contextmanager
+def _as_input_error(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on a foreign or damaged file into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            'data_format',
+            f'{path} does not read as nyu_depth_v2_labeled.mat, with '
+            f'{", ".join(ARRAYS)} ({type(error).__name__}: {error}); fetch it again',
+        ) from error
 
 
 class NyuFolder(SampleSet):
     """rgb/NAME.png|jpg, depth/NAME.png (16-bit millimetres) and, where there is one, label/NAME.png.
 
-    Label pictures hold the 40 classes as 1 to 40 and 0 for unlabelled. A folder filled/NAME.png, where there is one,
-    holds what depth should be.
+    Label pictures hold the 40 classes as 1 to 40 and 0 for unlabelled. The pictures filled/NAME.png, where there are
+    any, are the target depth.
 
     Raises:
-        InputError: 'data_missing' where a folder or a picture is not there.
+        InputError: 'data_missing' where a folder or a picture is missing.
     """
 
     def __init__(self, path: Path, classes: Mapping[str, int], *, noise: Noise | None = None, seed: int = 0):
@@ -221,5 +218,5 @@ def _h5py(path: Path) -> Any:
 
 
 def _text(codes: Any) -> str:
-    """A MATLAB string: its UTF-16 codes stand in a column."""
+    """Return a MATLAB string, which is stored as a column of UTF-16 codes."""
     return ''.join(map(chr, np.asarray(codes).ravel()))

@@ -1,9 +1,9 @@
-"""Question files and result files in OpenEQA's own schema (docs/papers.md 9.3), read, checked and written.
+"""Read, check and write question files and result files in OpenEQA's schema (docs/papers.md 9.3).
 
-A question file is a JSON list of objects with the texts question, answer, category, question_id and episode_history,
-and here and there extra_answers, a list of further right answers. Two more fields, which other readers pass over, are
-ours: time, for a question about one frame, and answers, what several people answered. A result file is a list of
-objects with question_id and answer, null for none.
+A question file is a JSON list of objects with the texts question, answer, category, question_id and episode_history;
+some have extra_answers, a list of further right answers. Two more fields, which other readers ignore, are ours: time,
+for a question about one frame, and answers, the answers of several people. A result file is a list of objects with
+question_id and answer, null for none.
 """
 
 import json
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from m3et_ros.data.bags.reader import SUFFIXES
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.errors import InputError
 
@@ -26,10 +27,11 @@ CATEGORIES = (
     'functional reasoning',
     'world knowledge',
 )
-"""The seven of OpenEQA; files may have others."""
+"""The seven categories of OpenEQA; files may have others."""
 
 FIELDS = ('question', 'answer', 'category', 'question_id', 'episode_history')
-BAG_SUFFIXES = ('.mcap', '.db3')
+FEWEST = 4
+"""Fewest human answers of a soft score: with fewer even full agreement would score below 1."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,16 @@ class EqaQuestion:
     answer: str
     # One of CATEGORIES, or another word under which scores are reported.
     category: str
-    # Unlike any other of the file.
+    # Unique in the file.
     question_id: str
-    # Which episode it is about: 'hm3d-v0/000-hm3d-BFRyYbPCCPE', or the name of a bag.
+    # Its episode: 'hm3d-v0/000-hm3d-BFRyYbPCCPE', or the name of a bag.
     episode_history: str
     # Further right answers.
     extra_answers: tuple[str, ...] = ()
-    # Seconds after the first colour frame of the bag, 0 or more: about the newest frame at or before that; None for the
-    # last frame.
+    # Seconds after the first colour frame of the bag, 0 or more: the question is about the newest frame at or before
+    # it. None for the last frame.
     time: float | None = None
-    # What several people answered, ten in VQAv2, for its soft score; () where nobody was asked.
+    # Answers of several people, ten in VQAv2, for the soft score; () for none.
     answers: tuple[str, ...] = ()
 
     @property
@@ -60,18 +62,18 @@ class EqaQuestion:
 
     @property
     def episode(self) -> str:
-        """The last part of episode_history, by which a bag is recognised."""
+        """The last part of episode_history, which identifies a bag."""
         return episode_name(self.episode_history)
 
 
 def episode_name(path: str | Path) -> str:
-    """Name of an episode: the last part of a path, without the suffix of a bag."""
+    """Return the name of an episode: the last part of a path, without the suffix of a bag."""
     last = PurePosixPath(Path(path).as_posix())
-    return last.stem if last.suffix in BAG_SUFFIXES else last.name
+    return last.stem if last.suffix in SUFFIXES else last.name
 
 
 def read_questions(path: Path) -> list[EqaQuestion]:
-    """The questions of a file, in its order.
+    """Read the questions of a file, in its order.
 
     Raises:
         InputError: 'data_missing' or 'data_format' where it cannot be read, 'eqa_schema' where it is no list of
@@ -79,23 +81,23 @@ def read_questions(path: Path) -> list[EqaQuestion]:
     """
     records = _records(path, 'question')
     questions = [_question(record, f'{path}, record {n}') for n, record in enumerate(records, start=1)]
-    _distinct(path, [question.question_id for question in questions])
+    _check_distinct(path, [question.question_id for question in questions])
     return questions
 
 
 def read_question_files(paths: Sequence[Path]) -> list[EqaQuestion]:
-    """The questions of several files, one after the other.
+    """Read the questions of several files, one after the other.
 
     Raises:
-        InputError: as read_questions, and where two files share a question_id.
+        InputError: as read_questions, or two files share a question_id.
     """
     questions = [question for path in paths for question in read_questions(path)]
-    _distinct(' and '.join(map(str, paths)), [question.question_id for question in questions])
+    _check_distinct(' and '.join(map(str, paths)), [question.question_id for question in questions])
     return questions
 
 
 def write_questions(path: Path, questions: Iterable[EqaQuestion]) -> None:
-    """Write a question file; extra_answers, time and answers only where there are any.
+    """Write a question file, with extra_answers, time and answers only where there are any.
 
     Raises:
         InputError: 'out_unwritable'.
@@ -114,7 +116,7 @@ def write_questions(path: Path, questions: Iterable[EqaQuestion]) -> None:
 
 
 def read_results(path: Path) -> dict[str, str | None]:
-    """question_id to answer, None for none, of a result file.
+    """Read a result file: question_id to answer, None for none.
 
     Raises:
         InputError: as read_questions.
@@ -139,7 +141,7 @@ def read_results(path: Path) -> dict[str, str | None]:
 
 
 def write_results(path: Path, answers: Mapping[str, str | None]) -> None:
-    """Write a result file, by question_id in order; None for a question left unanswered.
+    """Write a result file, sorted by question_id; None for a question left unanswered.
 
     Raises:
         InputError: 'out_unwritable'.
@@ -148,7 +150,7 @@ def write_results(path: Path, answers: Mapping[str, str | None]) -> None:
 
 
 def _records(path: Path, what: str) -> list[dict]:
-    """The objects of a file."""
+    """Read the objects of a file; `what` is the noun for one of them."""
     document = read_json(path)
     if not isinstance(document, list) or not document:
         found = 'an empty list' if document == [] else f'a {type(document).__name__}'
@@ -171,23 +173,23 @@ def _question(record: Mapping[str, Any], where: str) -> EqaQuestion:
         raise InputError(
             'eqa_schema', f"{where}: 'extra_answers' is {str(extra)[:60]!r}; give a list of texts, or leave it out"
         )
-    # OpenEQA's own file has a blank one, which would make silence right.
+    # OpenEQA's own file has a blank one, which would make an empty answer right.
     return EqaQuestion(
         **texts,
         extra_answers=tuple(answer for answer in extra if answer.strip()),
         time=_time(record.get('time'), where),
-        answers=_people(record.get('answers'), where),
+        answers=_human_answers(record.get('answers'), where),
     )
 
 
 def _time(value: Any, where: str) -> float | None:
-    """Seconds from the beginning of a bag, or None."""
+    """Return seconds from the beginning of a bag, or None."""
     if value is None:
         return None
     try:
-        # To Python true is 1.
+        # Python takes true for 1.
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # an integer beyond all floats
         fits = False
     if not fits:
         raise InputError(
@@ -198,23 +200,24 @@ def _time(value: Any, where: str) -> float | None:
     return float(value)
 
 
-def _people(said: Any, where: str) -> tuple[str, ...]:
-    """What people answered: texts, or VQAv2's objects, which hold one under 'answer'."""
-    if said is None or said == []:
+def _human_answers(value: Any, where: str) -> tuple[str, ...]:
+    """Return the answers of people: texts, or VQAv2's objects, which hold one under 'answer'."""
+    if value is None or value == []:
         return ()
-    items = said if isinstance(said, list) else []
+    items = value if isinstance(value, list) else []
     answers = [item.get('answer') if isinstance(item, dict) else item for item in items]
-    if len(answers) < FEWEST or not all(isinstance(answer, str) for answer in answers):
+    texts = tuple(answer for answer in answers if isinstance(answer, str))
+    if len(answers) < FEWEST or len(texts) < len(answers):
         raise InputError(
             'eqa_schema',
-            f"{where}: 'answers' is {str(said)[:60]!r}; give a list of what {FEWEST} or "
-            'more people answered (ten in VQAv2), or leave it out',
+            f"{where}: 'answers' is {str(value)[:60]!r}; give a list of the answers of {FEWEST} or "
+            'more people (ten in VQAv2), or leave it out',
         )
-    return tuple(answers)
+    return texts
 
 
 def _text(record: Mapping[str, Any], name: str, where: str) -> str:
-    """A field that must hold text."""
+    """Return a field that must hold text."""
     if name not in record:
         raise InputError(
             'eqa_schema',
@@ -227,11 +230,11 @@ def _text(record: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _distinct(where: str | Path, names: Sequence[str]) -> None:
+def _check_distinct(where: str | Path, names: Sequence[str]) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputError(
-            'eqa_schema', f'{where}: question_id {twice!r} stands in several records; give each question its own'
+            'eqa_schema', f'{where}: question_id {twice!r} is in several records; give each question its own'
         )
 
 
@@ -243,8 +246,3 @@ def _write(path: Path, records: list[dict]) -> None:
             'out_unwritable',
             f'{path} cannot be written ({error.strerror}); give a place with room that may be written to',
         ) from error
-
-
-# MERGED from m3et_ros/evaluation/vqa
-FEWEST = 4
-"""With fewer human answers even full agreement would score below 1."""

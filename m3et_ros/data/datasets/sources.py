@@ -1,4 +1,4 @@
-"""From the words of a command line to one data set, whatever it is made of.
+"""Open the data sets that a command line names as one data set.
 
     FOLDER                                  a cache of the simulated kitchen; several of them are one source
     nyu:PATH[,MAP.json]                     NYU Depth V2, the .mat or a folder (nyuv2)
@@ -6,14 +6,15 @@
     imagenet:ROOT[,MAP.json]                pictures in class folders with pseudo labels (imagenet)
     bag:PATH[,RGB[,DEPTH]]                  a rosbag2 recording, with its topics (bag_samples)
 
-Label maps come over by the names of the classes; MAP.json adds what is called otherwise (class_map.read_class_map).
+Label maps are translated by the names of the classes; MAP.json adds other names (class_map.read_class_map).
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import cast
 
 from torch.utils.data import Dataset
 
@@ -33,15 +34,15 @@ FORMS = {
     'imagenet': ('ROOT[,MAP.json]', 1, 2),
     'bag': ('PATH[,RGB[,DEPTH]]', 1, 3),
 }
-"""What stands behind the colon of each word, and how many parts that may have."""
+"""Form of the part behind the colon, with the fewest and most parts between commas."""
 
-ASKING = ('vqav2',)
-"""The words whose samples ask questions, besides the kitchen."""
+WITH_QUESTIONS = ('vqav2',)
+"""Kinds whose samples have questions, besides the kitchen."""
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What real data sets need to know of the model and the run.
+    """Properties of the model and the run by which real data sets are opened.
 
     Raises:
         ValueError: every is below 1.
@@ -51,15 +52,15 @@ class SourceOptions:
     classes: tuple[str, ...]
     # Side of the model's image.
     size: int
-    # Folder below which the frames of bags are laid down.
+    # Folder for the decoded frames of bags.
     cache: Path
-    # Whether the model's depth is in metres (depth_norm 'fixed'); pseudo depth is then left out, which has none.
+    # True if the model's depth is in metres (depth_norm 'fixed'); pseudo depth, which is not, is then left out.
     metric: bool = False
-    # Only every n-th frame of a bag.
+    # n for only every n-th frame of a bag, 1 or more.
     every: int = 1
-    # How samples are disturbed.
+    # Disturbances of the samples; None for none.
     noise: Noise | None = LIGHT
-    # Of the disturbances.
+    # Seed of the disturbances.
     seed: int = 0
 
     def __post_init__(self):
@@ -68,20 +69,20 @@ class SourceOptions:
 
 
 class Sources(Dataset[Sample]):
-    """Several data sets one after the other, as torch's ConcatDataset, and their epochs set together.
+    """Several data sets one after the other, like torch's ConcatDataset, with one epoch for all.
 
     Args:
         sets: at least one, none of them empty.
-        names: what they are called in messages and on the model card.
+        names: their names in messages and on the model card.
         caches: folders of the kitchen caches among them.
 
     Attributes:
         sets, names, caches: as given.
-        parts: number of samples of each set. A batch should come from one of them: what one set has (labels, depth,
-            questions) another may lack, and a batch has one set of modalities (samples.collate).
+        parts: number of samples of each set. A batch should come from one set: another may lack its labels, depth or
+            questions, and a batch has one set of modalities (sample.collate).
 
     Raises:
-        ValueError: there is no set, or a name too few or too many.
+        ValueError: there is no set, or sets and names differ in number.
     """
 
     def __init__(self, sets: Sequence[Dataset[Sample]], names: Sequence[str], caches: Sequence[Path] = ()):
@@ -90,12 +91,12 @@ class Sources(Dataset[Sample]):
                 f'there are {len(sets)} sets and {len(names)} names; give at least one set, and a name for each'
             )
         self.sets, self.names, self.caches = tuple(sets), tuple(names), tuple(caches)
-        self.parts = tuple(len(data) for data in sets)
+        self.parts = tuple(len(cast(Sized, data)) for data in sets)
         self._ends = list(accumulate(self.parts))
 
     @property
     def epoch(self) -> int:
-        """Which epoch the draws of all sets belong to; set it before a loader starts on it."""
+        """Epoch of the draws of all sets; set it before a loader starts on it."""
         return max(getattr(data, 'epoch', 0) for data in self.sets)
 
     @epoch.setter
@@ -108,7 +109,7 @@ class Sources(Dataset[Sample]):
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
-        """One sample.
+        """Return one sample.
 
         Raises:
             IndexError: index is not in 0..len - 1.
@@ -121,71 +122,67 @@ class Sources(Dataset[Sample]):
 
 def open_sources(
     words: Sequence[str],
-    opening: SourceOptions,
+    options: SourceOptions,
     *,
     kitchen: Callable[[list[Path]], Dataset[Sample]],
     questions: bool = False,
 ) -> Sources:
-    """Open what the words name.
+    """Open the data sets that words name.
 
     Args:
         words: see the head of this file.
-        opening: what the model is like.
+        options: properties of the model and the run.
         kitchen: opens the caches of the kitchen, all at once.
-        questions: whether samples have to ask.
+        questions: require samples with questions.
 
     Raises:
-        InputError: 'source' for a word of another form, or one that asks nothing where questions are wanted; and what
-            the data sets refuse.
+        InputError: 'source' for a word of another form, or for a set without questions where these are required; and
+            the refusals of the data sets.
         ValueError: there is no word.
     """
     if not words:
         raise ValueError('words is empty; give at least one source')
-    caches = [Path(word) for word in words if _kind(word) is None]
-    others = [word for word in words if _kind(word) is not None]
+    others = [word for word in words if ':' in word and word.partition(':')[0] in FORMS]
+    caches = [Path(word) for word in words if word not in others]
     for word in others:
         _check(word, questions)
-    sets = [kitchen(caches)] if caches else []
-    sets += [_open(word, opening) for word in others]
-    return Sources(sets, [*([' '.join(map(str, caches))] if caches else []), *others], caches)
-
-
-def _kind(word: str) -> str | None:
-    """What stands before the colon, for the words of FORMS."""
-    kind, colon, _ = word.partition(':')
-    return kind if colon and kind in FORMS else None
+    sets: list[Dataset[Sample]] = [kitchen(caches)] if caches else []
+    names = [' '.join(map(str, caches))] if caches else []
+    return Sources(sets + [_open(word, options) for word in others], names + others, caches)
 
 
 def _check(word: str, questions: bool) -> None:
     """Refuse a word before anything is opened, which may take long."""
-    kind = _kind(word)
+    kind, _, rest = word.partition(':')
     form, fewest, most = FORMS[kind]
-    parts = word.partition(':')[2].split(',')
+    parts = rest.split(',')
     if not fewest <= len(parts) <= most or not all(parts):
         raise InputError(
-            'source', f'{word!r} has another form than {kind}:{form}; give it so, with paths that hold no comma'
+            'source', f'{word!r} has another form than {kind}:{form}; give it in this form, with paths without commas'
         )
-    if questions and kind not in ASKING:
+    if questions and kind not in WITH_QUESTIONS:
         raise InputError(
             'source',
             f'{word} asks no questions, from which this stage learns; use it to pretrain, and '
-            f'give a kitchen cache or {" or ".join(f"{k}:{FORMS[k][0]}" for k in ASKING)} here',
+            f'give a kitchen cache or {" or ".join(f"{k}:{FORMS[k][0]}" for k in WITH_QUESTIONS)} here',
         )
 
 
-def _open(word: str, opening: SourceOptions) -> SampleSet:
+def _open(word: str, options: SourceOptions) -> SampleSet:
     kind, _, rest = word.partition(':')
     first, *more = rest.split(',')
-    drawn = {'noise': opening.noise, 'seed': opening.seed}
+    noise, seed = options.noise, options.seed
     if kind == 'bag':
+        rgb, depth = (*more, None, None)[:2]
         return BagSamples(
-            first, opening.cache, size=opening.size, every=opening.every, **dict(zip(('rgb', 'depth'), more)), **drawn
+            first, options.cache, size=options.size, every=options.every, rgb=rgb, depth=depth, noise=noise, seed=seed
         )
     if kind == 'vqav2':
-        return VQAv2Samples(first, *more, **drawn)
-    classes = {name: place for place, name in enumerate(opening.classes)}
+        annotations, images = more
+        return VQAv2Samples(first, annotations, images, noise=noise, seed=seed)
+    classes = {name: number for number, name in enumerate(options.classes)}
     for path in more:
-        classes |= read_class_map(Path(path), opening.classes)
+        classes |= read_class_map(Path(path), options.classes)
     if kind == 'nyu':
-        return nyuv2(first, classes, **drawn)
-    return ImageNetSamples(first, classes=classes, depth=not opening.metric, **drawn)
+        return nyuv2(first, classes, noise=noise, seed=seed)
+    return ImageNetSamples(first, classes=classes, depth=not options.metric, noise=noise, seed=seed)

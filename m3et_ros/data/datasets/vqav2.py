@@ -1,6 +1,6 @@
-"""VQAv2 (Goyal et al., 2017) as samples: questions and annotations as the official JSON files, COCO's pictures.
+"""VQAv2 (Goyal et al., 2017) as samples: the official JSON files of questions and annotations, and COCO's pictures.
 
-Answers carry the soft scores of the official metric (docs/papers.md, section 7.1). Symbols: Q questions.
+Answers have the soft scores of the official metric (docs/papers.md 7.1). Symbols: Q questions.
 """
 
 from collections import Counter
@@ -12,26 +12,24 @@ import numpy as np
 
 from m3et_ros.data.datasets.base import SampleSet
 from m3et_ros.data.datasets.class_map import read_json
+from m3et_ros.data.datasets.openeqa import FEWEST
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.files import names_in, read_rgb
 from m3et_ros.data.noise import Noise
 from m3et_ros.data.sample import Sample
 
 LEAST = 9
-"""How often an answer must be the commonest of its question to be a candidate: 3,129 in train and val together."""
-
-FEWEST = 4
-"""With fewer people even full agreement would score below 1."""
+"""Questions of which a candidate has to be the commonest answer: this gives 3,129 candidates in train and val."""
 
 
 def soft_scores(answers: Sequence[str]) -> dict[str, float]:
-    """Score of each answer, 0 to 1: the mean over all sets that leave one person out of min(1, matches / 3).
+    """Score each answer, 0 to 1: the mean of min(1, matches / 3) over all sets that leave one person out.
 
     Args:
-        answers: what people said, ten in VQAv2: 1, 2, 3, 4 matches score 0.3, 0.6, 0.9, 1.
+        answers: one a person, ten in VQAv2: 1, 2, 3, 4 matches score 0.3, 0.6, 0.9, 1.
 
     Returns:
-        In falling order of the score, then in the order of first mention.
+        Answer to score, by falling score, then by first mention.
 
     Raises:
         ValueError: fewer than four answers.
@@ -47,17 +45,17 @@ def soft_scores(answers: Sequence[str]) -> dict[str, float]:
 
 
 def candidate_answers(annotations: str | Path | Sequence[str | Path], *, least: int = LEAST) -> tuple[str, ...]:
-    """The candidates of an answer head: what is the commonest answer of at least `least` questions.
+    """Return the candidates of an answer head: the commonest answers of at least `least` questions.
 
     Args:
         annotations: JSON files; the official table takes train and val together.
         least: 1 or more.
 
     Returns:
-        In falling order of how often, then by alphabet.
+        By falling number of questions, then by alphabet.
 
     Raises:
-        InputError: a file is missing or is no VQAv2 annotation.
+        InputError: a file is missing or holds no VQAv2 annotations.
         ValueError: least is below 1.
     """
     if least < 1:
@@ -72,7 +70,7 @@ def candidate_answers(annotations: str | Path | Sequence[str | Path], *, least: 
 
 
 def clean(answer: str) -> str:
-    """An answer in small letters and single blanks; the annotations' own editors have done the rest."""
+    """Return an answer in lower case with single blanks; the annotations are normalised otherwise."""
     return ' '.join(answer.lower().split())
 
 
@@ -83,10 +81,10 @@ class VQAv2Samples(SampleSet):
         questions: for example v2_OpenEnded_mscoco_train2014_questions.json.
         annotations: for example v2_mscoco_train2014_annotations.json.
         images: folder of COCO_train2014_000000000009.jpg or of 000000000009.jpg.
-        noise, seed: see SampleSet. Pictures are mirrored only where nobody speaks of left and right.
+        noise, seed: see SampleSet. Pictures are mirrored only where no text speaks of left or right.
 
     Raises:
-        InputError: a file is missing or of another form, a question has no annotation, or a picture is not there.
+        InputError: a file is missing or of another form, or a question has no annotation or no picture.
     """
 
     def __init__(
@@ -106,7 +104,7 @@ class VQAv2Samples(SampleSet):
             )
             for item in _items(questions, 'questions')
         }
-        self._keep(_answers(annotations, asked))
+        self._store(_answers(annotations, asked))
         self._ids = np.fromiter(asked, np.int64, len(asked))
         self._questions = [question.strip() for question, _ in asked.values()]
         self._pictures = np.array([picture for _, picture in asked.values()], np.int64)
@@ -120,20 +118,23 @@ class VQAv2Samples(SampleSet):
             read_rgb(self.images / self._pattern.format(int(self._pictures[index]))),
             question=self._questions[index],
             family=self._families[index],
-            answers={self._words[place]: float(score) for place, score in zip(self._places[own], self._scores[own])},
+            answers={
+                self._words[number]: float(score)
+                for number, score in zip(self._answers[own], self._scores[own], strict=True)
+            },
             key=f'question {self._ids[index]}',
         )
 
-    def _keep(self, answered: list[tuple[dict[str, float], str]]) -> None:
-        """Lay the answers of all questions side by side as numbers: millions of objects would fill the memory."""
+    def _store(self, answered: list[tuple[dict[str, float], str]]) -> None:
+        """Store the answers of all questions side by side as numbers: millions of objects would fill the memory."""
         known: dict[str, int] = {}
-        self._places = np.array([known.setdefault(answer, len(known)) for scores, _ in answered for answer in scores])
+        self._answers = np.array([known.setdefault(answer, len(known)) for scores, _ in answered for answer in scores])
         self._scores = np.array([score for scores, _ in answered for score in scores.values()])
         self._ends = np.cumsum([0, *(len(scores) for scores, _ in answered)])
         self._words, self._families = list(known), [family for _, family in answered]
 
     def _naming(self) -> str:
-        """How the pictures are named; all of them are there."""
+        """Return the pattern of the pictures' names, and refuse a folder that lacks one of them."""
         present = {name for name in names_in(self.images) if name.endswith('.jpg')}
         ends = sorted({name[:-16] for name in present if name[-16:-4].isdigit()})
         numbers = np.unique(self._pictures).tolist()
@@ -153,18 +154,18 @@ class VQAv2Samples(SampleSet):
 
 
 def _answers(path: Path, asked: Collection[int]) -> list[tuple[dict[str, float], str]]:
-    """Answers with their scores, and the answer type, of the questions in their order."""
+    """Return the answers with their scores, and the answer type, of the questions in their order."""
     found = {}
     for item in _items(path, 'annotations'):
         number = _field(path, item, 'question_id', int)
-        said = [clean(_field(path, answer, 'answer', str)) for answer in _field(path, item, 'answers', list)]
-        if len(said) < FEWEST:
+        given = [clean(_field(path, answer, 'answer', str)) for answer in _field(path, item, 'answers', list)]
+        if len(given) < FEWEST:
             raise InputError(
                 'data_format',
-                f'question {number} in {path} has {len(said)} answers; soft scores need '
+                f'question {number} in {path} has {len(given)} answers; soft scores need '
                 f'at least {FEWEST}, and VQAv2 has ten',
             )
-        scores = {answer: score for answer, score in soft_scores(said).items() if score > 0}
+        scores = {answer: score for answer, score in soft_scores(given).items() if score > 0}
         found[number] = scores, str(item.get('answer_type', ''))
     missing = [number for number in asked if number not in found]
     if missing:
@@ -177,16 +178,16 @@ def _answers(path: Path, asked: Collection[int]) -> list[tuple[dict[str, float],
 
 
 def _items(path: Path, name: str) -> list[dict]:
-    """The list that an official file holds under a name."""
+    """Return the list that an official file holds under a name."""
     document = read_json(path)
     items = document.get(name) if isinstance(document, dict) else None
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-        raise InputError('data_format', f'{path} holds no list of {name}; give the VQAv2 file that does')
+        raise InputError('data_format', f'{path} holds no list of {name}; give the VQAv2 file that has one')
     return items
 
 
 def _field(path: Path, item: Any, name: str, kind: type) -> Any:
-    """One field of an entry."""
+    """Return one field of an entry."""
     value = item.get(name) if isinstance(item, dict) else None
     if not isinstance(value, kind):
         raise InputError(

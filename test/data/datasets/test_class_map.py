@@ -28,8 +28,8 @@ def test_a_map_takes_names_and_ids(tmp_path):
         ({'sofa': -1}, 'to -1'),
         ({'sofa': True}, 'to True'),
         (['sofa'], 'list'),
-        ('{"sofa"', 'no JSON'),
-        (None, 'that is there'),
+        ('{"sofa"', 'not JSON'),
+        (None, 'that exists'),
     ],
 )
 def test_wrong_maps_are_one_sentence(tmp_path, document, words):

@@ -108,7 +108,7 @@ def test_files_that_do_not_fit_are_one_sentence(files, name, change, words):
 
 def test_missing_and_cut_files(files):
     (files / 'annotations.json').write_text((files / 'annotations.json').read_text()[:200])
-    with pytest.raises(InputError, match='annotations.json is no JSON'):
+    with pytest.raises(InputError, match='annotations.json is not JSON'):
         opened(files)
     (files / 'questions.json').unlink()
     with pytest.raises(InputError, match='questions.json cannot be read'):
