@@ -1,10 +1,10 @@
-"""The simulated kitchen as a RealSense camera: colour, depth aligned to it, camera_info.
+"""The simulated kitchen as a RealSense camera: colour, aligned depth and camera_info.
 
     ros2 run m3et_ros camera_sim --ros-args -p seed:=7 -p rate_hz:=10.0
     python -m m3et_ros.ros.camera_sim --ros-args -r __ns:=/robot2/camera -p backend:=raycast
 
-Topics are relative to the namespace, /camera/camera unless another is given. Renders on a thread of its own. What the
-person in the kitchen truly does is published beside the pictures on ~/action, as ground truth to compare with.
+Topics are relative to the namespace, /camera/camera by default. A thread of its own renders. The true action of the
+person in the kitchen is published on ~/action beside the images, as ground truth for comparison.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
@@ -34,23 +35,23 @@ from m3et_ros.ros.parameters import declare, unknown_overrides
 NAMESPACE = '/camera/camera'
 ENDLESS = sys.maxsize
 JOIN_S = 1.0
-"""How long the frame being rendered may take when the node stops."""
+"""Longest wait in seconds for the image being rendered when the node stops."""
 
 NEAREST_M, FURTHEST_M = 0.3, 6.0
 """Range of the simulated depth sensor, about that of a RealSense D435."""
 DISPARITY_PX, BASELINE_M = 0.125, 0.05
-"""Smallest step of disparity in pixels, and the distance of the two eyes."""
+"""Smallest step of disparity in pixels, and distance of the two imagers of the stereo sensor in metres."""
 EDGE = 0.05
-"""Relative jump in depth that leaves a hole."""
-SLOW_PICTURES = 10
-"""So many late pictures in a row are worth a warning; the first ones of an episode always take longer."""
+"""Relative jump in depth beside which the sensor has a hole."""
+LATE_IMAGES = 10
+"""Number of late images in a row before a warning; the first ones of an episode always take longer."""
 
 
 PARAMETERS = (
-    P('seed', 0, 'Kitchen and person; the same seed gives the same pictures.', 0, 2**53),
-    P('rate_hz', 10.0, 'Pictures per second, simulated and published.', 1, 60),
-    P('width', 640, 'Width of a picture in pixels.', 16, 1920),
-    P('height', 480, 'Height of a picture in pixels.', 16, 1200),
+    P('seed', 0, 'Seed of kitchen and person; the same seed gives the same images.', 0, 2**53),
+    P('rate_hz', 10.0, 'Images per second, simulated and published.', 1, 60),
+    P('width', 640, 'Width of an image in pixels.', 16, 1920),
+    P('height', 480, 'Height of an image in pixels.', 16, 1200),
     P('backend', 'auto', 'Renderer; auto takes the first of the others that works.', choices=('auto', *BACKENDS)),
     P(
         'depth_encoding',
@@ -58,23 +59,29 @@ PARAMETERS = (
         'Depth in millimetres (16UC1, 0 unknown) or metres (32FC1, NaN unknown).',
         choices=('16UC1', '32FC1'),
     ),
-    P('depth_noise', False, 'Whether depth has holes at edges, steps that grow with distance and a limited range.'),
-    P('episode_frames', 0, "Pictures after which the next seed's kitchen follows; 0 stays in one.", 0, 10**9),
+    P('depth_noise', False, 'Gives depth holes at edges, steps that grow with distance and a limited range.'),
+    P(
+        'episode_frames',
+        0,
+        'Number of images after which the kitchen of the next seed follows; 0 stays in one.',
+        0,
+        10**9,
+    ),
     P('frame_id', OPTICAL_FRAME, 'Optical frame in the headers (REP 103: z forward, x right, y down).'),
 )
 """Parameters of the node."""
 
 
 def sensed(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Return depth as an active stereo sensor would give it.
+    """Return depth as an active stereo sensor would measure it.
 
     Args:
         depth: metres (H, W) float32, NaN where unknown.
         K: intrinsics (3, 3) in pixels.
 
     Returns:
-        Metres (H, W) float32 in steps of z^2 * DISPARITY_PX / (f * BASELINE_M), as disparity comes in steps; NaN out of
-        range and beside edges, which only one of the two eyes sees.
+        Metres (H, W) float32 in steps of z^2 * DISPARITY_PX / (f * BASELINE_M), because disparity has steps; NaN out of
+        range and beside edges, where only one of the two imagers has a view.
     """
     scale = K[0, 0] * BASELINE_M / DISPARITY_PX
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -85,7 +92,7 @@ def sensed(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 
 def info_msg(K: np.ndarray, width: int, height: int, header: Header) -> CameraInfo:
-    """Return the camera_info of a pinhole camera without distortion; K (3, 3) in pixels."""
+    """Return the camera_info of a pinhole camera without distortion and with intrinsics K (3, 3) in pixels."""
     return CameraInfo(
         header=header,
         width=width,
@@ -99,13 +106,13 @@ def info_msg(K: np.ndarray, width: int, height: int, header: Header) -> CameraIn
 
 
 class CameraSim(Node):
-    """Publishes what the person in the simulated kitchen sees.
+    """Publishes the view of the person in the simulated kitchen.
 
     Raises:
-        InputError: MuJoCo is missing, the renderer asked for does not work here, or a parameter is refused.
+        InputError: MuJoCo is missing, the chosen renderer does not work here, or a parameter is refused.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__('camera_sim', namespace=NAMESPACE, **kwargs)
         self.options = declare(self, PARAMETERS)
         for sentence in unknown_overrides(self, PARAMETERS):
@@ -125,36 +132,36 @@ class CameraSim(Node):
         self._thread = threading.Thread(target=self._render, name='kitchen', daemon=True)
 
     def play(self, stop: Callable[[], bool]) -> None:
-        """Publish until stop() is true; what fails while rendering is raised here."""
+        """Publish until stop() is true; raise what fails while rendering."""
         self._thread.start()
         process.spin(self, lambda: stop() or not self._thread.is_alive())
         if self._failure:
             raise self._failure
 
     def stop(self) -> None:
-        """End the thread after the picture it works on."""
+        """End the thread after the image it renders."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
 
-    def destroy_node(self):
+    def destroy_node(self) -> None:
         """Stop rendering and leave the graph."""
         self.stop()
         super().destroy_node()
 
     def _camera_publisher(self, kind: type, topic: str) -> Publisher:
-        """Create a publisher with the QoS of a RealSense driver; parameters qos_overrides.<topic> change it."""
+        """Create a reliable, keep-last 1 publisher; the parameters qos_overrides.<topic> change that."""
         return self.create_publisher(kind, topic, newest(), qos_overriding_options=overrides())
 
     def _render(self) -> None:
-        """Body of the thread: one episode after another. The renderer belongs to the thread that made it."""
+        """Render one episode after another on the thread, because a renderer belongs to the thread that created it."""
         try:
             seed = self.options.seed
             while not self._stopping.is_set():
                 self._episode(seed)
                 seed += 1
         except Exception as error:
-            # After the context is gone a publisher fails; any other failure is raised by play().
+            # Once the context is shut down publishers fail; play() raises any other failure.
             self._failure = error if self.context.ok() else None
 
     def _episode(self, seed: int) -> None:
@@ -168,19 +175,19 @@ class CameraSim(Node):
             due = time.monotonic()
             for state in episode.run(options.episode_frames or ENDLESS):
                 observation = camera.observe(state)
-                due = self._pace(due)
+                due = self._wait_until(due)
                 if self._stopping.is_set():
                     return
                 self._publish(observation)
 
-    def _pace(self, due: float) -> float:
-        """Wait for the moment of a picture and return that of the next; a late picture delays all that follow."""
+    def _wait_until(self, due: float) -> float:
+        """Wait until an image is due and return the due time of the next; a late image delays all that follow."""
         late = time.monotonic() - due
         self._late = self._late + 1 if late > 0 else 0
-        if self._late == SLOW_PICTURES:
+        if self._late == LATE_IMAGES:
             self.get_logger().warning(
-                f'{self.backend} is too slow for {self.options.rate_hz:g} Hz here, pictures come '
-                'as they are ready; ask for a smaller picture or a lower rate_hz',
+                f'{self.backend} is too slow for {self.options.rate_hz:g} Hz here, so images are published as soon as '
+                'they are ready; choose a smaller image or a lower rate_hz',
                 once=True,
             )
         if late < 0:
@@ -188,7 +195,7 @@ class CameraSim(Node):
         return due + max(0.0, late) + 1 / self.options.rate_hz
 
     def _publish(self, observation: Observation) -> None:
-        """Publish one picture; the stamp is the moment at which it is complete, as if exposed then."""
+        """Publish one image; its stamp is the time at which it is complete, as if exposed then."""
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.options.frame_id)
         depth = sensed(observation.depth, observation.K) if self.options.depth_noise else observation.depth
         if self.options.depth_encoding == '16UC1':
@@ -197,8 +204,8 @@ class CameraSim(Node):
         self._info.publish(info_msg(observation.K, width, height, header))
         self._depth.publish(to_image_msg(depth, self.options.depth_encoding, header))
         self._color.publish(to_image_msg(observation.rgb, 'rgb8', header))
-        told = {'stamp_ns': stamp_ns(header.stamp), **truth(observation.state)}
-        self._action.publish(String(data=json.dumps(told)))
+        action = {'stamp_ns': stamp_ns(header.stamp), **truth(observation.state)}
+        self._action.publish(String(data=json.dumps(action)))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Counters, rates and quantiles, and the node's entry on /diagnostics; diagnostic_updater is not on PyPI."""
+"""Counters, rates, quantiles and the status of a node on /diagnostics; diagnostic_updater is not on PyPI."""
 
 import time
 from collections import Counter, deque
@@ -15,14 +15,14 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 
 class Counters:
-    """Counts by reason, from any thread."""
+    """Counts by reason; usable from any thread."""
 
     def __init__(self):
         self._lock = Lock()
         self._counts: Counter[str] = Counter()
 
     def count(self, reason: str, times: int = 1) -> int:
-        """Count a reason; the new total."""
+        """Add to the count of a reason and return the new total."""
         with self._lock:
             self._counts[reason] += times
             return self._counts[reason]
@@ -32,19 +32,19 @@ class Counters:
             return self._counts[reason]
 
     def snapshot(self) -> dict[str, int]:
-        """Totals by reason, in alphabetical order."""
+        """Return the totals by reason, in alphabetical order."""
         with self._lock:
             return dict(sorted(self._counts.items()))
 
 
 class RateMeter:
-    """Events per second over the last window, from any thread."""
+    """Events per second over the last window; usable from any thread."""
 
     def __init__(self, window_s: float = 5.0, *, clock: Callable[[], float] = time.monotonic):
         """Start empty.
 
         Args:
-            window_s: seconds that the rate speaks of, above 0.
+            window_s: length of the window in seconds, above 0.
             clock: seconds that never go back.
 
         Raises:
@@ -61,14 +61,14 @@ class RateMeter:
         self._times: deque[float] = deque(maxlen=1000)
 
     def tick(self) -> None:
-        """Something happened now."""
+        """Count an event that happens now."""
         with self._lock:
             self._times.append(self._clock())
             self._total += 1
 
     @property
     def total(self) -> int:
-        """How often something happened since the start."""
+        """Number of events since the start."""
         with self._lock:
             return self._total
 
@@ -86,24 +86,24 @@ class RateMeter:
 
 
 class Quantiles:
-    """Quantiles of the last values, from any thread."""
+    """Quantiles and mean of the last values; usable from any thread."""
 
     def __init__(self, size: int = 300):
         """Start empty.
 
         Args:
-            size: how many values are remembered, at least 1.
+            size: number of values that are stored, at least 1.
         """
         self._lock = Lock()
         self._values: deque[float] = deque(maxlen=size)
 
     def add(self, value: float) -> None:
-        """Remember a value, forget the oldest beyond the size."""
+        """Store a value and drop the oldest beyond the size."""
         with self._lock:
             self._values.append(value)
 
     def quantile(self, share: float) -> float:
-        """The smallest remembered value that at least this share (0 to 1) does not exceed; NaN without values."""
+        """Return the smallest value that at least this share (0..1) of all does not exceed; NaN without values."""
         with self._lock:
             values = sorted(self._values)
         if not values:
@@ -112,7 +112,7 @@ class Quantiles:
 
     @property
     def mean(self) -> float:
-        """Mean of the remembered values; NaN without values."""
+        """Mean of the stored values; NaN without values."""
         with self._lock:
             return sum(self._values) / len(self._values) if self._values else float('nan')
 
@@ -129,29 +129,29 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class Status:
-    """What a node says of itself once a second."""
+    """Status that a node publishes once a second."""
 
-    # OK, WARN or ERROR of this module.
+    # One of OK, WARN and ERROR.
     level: bytes = OK
-    # One sentence: what, why and, where something is wrong, the fix.
+    # One sentence: what, why and, if something is wrong, the fix.
     message: str = 'Running.'
-    # What is shown beside it; numbers are rounded, mappings become one line per key.
+    # Figures shown beside it; floats are rounded, mappings become one line per key.
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Diagnostics:
     """Publishes a node's Status on /diagnostics, once a second on the steady clock.
 
-    The steady clock goes on when use_sim_time is set and nobody publishes /clock: just then somebody needs to be told.
+    The steady clock goes on when use_sim_time is set and nobody publishes /clock, which is just when it is needed.
     """
 
     def __init__(self, node: Node, source: Callable[[], Status], *, hardware_id: str = '', period_s: float = 1.0):
         """Start publishing.
 
         Args:
-            node: the node that speaks; its full name is the name of the status.
-            source: called once per period on the executor thread. When it raises, the error itself is published.
-            hardware_id: what the status is about, for example the device of the model.
+            node: node that publishes; its full name is the name of the status.
+            source: called once per period on the executor thread. If it raises, the error itself is published.
+            hardware_id: hardware that the status is about, for example the device of the model.
             period_s: seconds between two messages, above 0.
         """
         self.hardware_id = hardware_id
@@ -161,10 +161,10 @@ class Diagnostics:
         self._timer = node.create_timer(period_s, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish(self) -> None:
-        """Publish now, for example right after something went wrong."""
+        """Publish the status now."""
         try:
             status = self._source()
-        except Exception as error:  # a broken figure must not silence the node, nor stop it
+        except Exception as error:  # a failing figure must neither silence the node nor stop it
             self._node.get_logger().error(f'Diagnostics failed: {error!r}', throttle_duration_sec=60.0)
             status = Status(ERROR, f'Diagnostics failed: {error!r}; please report it.')
         message = DiagnosticArray()
@@ -187,7 +187,7 @@ class Diagnostics:
 
 
 def key_values(values: Mapping[str, Any], prefix: str = '') -> list[KeyValue]:
-    """Key-value pairs for a status; floats to four significant digits, nested mappings as 'outer/inner'."""
+    """Return key-value pairs for a status; floats get four significant digits, nested mappings keys 'outer/inner'."""
     pairs = []
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,73 +1,101 @@
-"""How the model node is doing: counts, rates, the last error, and what /diagnostics says of it."""
+"""Health of the model node: counters, rates, the last error, and the status that goes out on /diagnostics."""
 
 import time
 import traceback
+from collections.abc import Callable, Mapping
 
 import psutil
 import torch
-from rclpy.lifecycle import LifecycleNode
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import KernelChoice
 from m3et_ros.ros.diagnostics import OK, WARN, Counters, Quantiles, RateMeter, Status
+from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.runtime.backends.prepared import Serving
+from m3et_ros.runtime.session import Session
 
 WARN_EVERY_S = 10.0
+"""Shortest time between two warnings for the same reason."""
 MIB = 1 << 20
 
 
 class Health:
-    """Gathered on every thread of the node, read once a second by its diagnostics."""
+    """Health of one node; written from all of its threads, read once a second for /diagnostics."""
 
-    def __init__(self, node: LifecycleNode):
-        self._node = node
+    def __init__(self, logger: RcutilsLogger, *, clock: Callable[[], float] = time.monotonic):
+        """Start with nothing counted.
+
+        Args:
+            logger: logger of the node, for warnings.
+            clock: seconds that never go back.
+        """
+        self._logger, self._clock = logger, clock
         self._warned: dict[str, float] = {}
-        self._errors_told = 0
+        self._reported = 0
         self.counters = Counters()
-        self.arrived, self.served = RateMeter(), RateMeter()
+        self.arrived, self.served = RateMeter(clock=clock), RateMeter(clock=clock)
         self.age, self.latency, self.share = Quantiles(), Quantiles(), Quantiles()
         self.last_error = ''
         self.kernels: list[KernelChoice] = []
         self.serving = Serving('none', 'no model is configured')
 
     def refuse(self, error: InputError) -> None:
-        """Count refused input; warn of each reason at most every ten seconds."""
+        """Count refused input and warn, at most every WARN_EVERY_S seconds for each reason."""
         self.counters.count(error.reason)
         self._warn(error.reason, str(error))
 
-    def runtime(self, serving: Serving) -> None:
-        """Take note of the runtime that serves; one that only stands in is counted, its log has warned of it."""
+    def internal_error(self, activity: str, error: Exception) -> str:
+        """Count a fault of this package and log it; the traceback goes to the debug log.
+
+        Args:
+            activity: completes the sentence 'An internal error stopped ...'.
+            error: the exception.
+
+        Returns:
+            The sentence that was logged.
+        """
+        sentence = f'An internal error stopped {activity} ({type(error).__name__}: {error}); the node goes on.'
+        self.counters.count('internal_error')
+        self._logger.debug(''.join(traceback.format_exception(error)))
+        self._warn('internal_error', sentence)
+        return sentence
+
+    def set_runtime(self, serving: Serving) -> None:
+        """Record the runtime that serves; a fallback is counted, and whoever chose it has already warned."""
         if serving.fallback and serving != self.serving:
             self.counters.count('runtime_fallback')
             self.last_error = f'Runtime {serving.reason}; {serving.name} serves.'
         self.serving = serving
 
-    def broke(self, doing: str, error: Exception) -> str:
-        """Count a fault of ours, log where it happened, and say it in one sentence."""
-        sentence = f'An internal error stopped {doing} ({type(error).__name__}: {error}); the node goes on.'
-        self.counters.count('internal_error')
-        self._node.get_logger().debug(''.join(traceback.format_exception(error)))
-        self._warn('internal_error', sentence)
-        return sentence
-
     def frame_done(self, age_s: float, latency_s: float, share: float = 1.0) -> None:
-        """Results of a frame went out.
+        """Record a frame whose results have been published.
 
         Args:
-            age_s: seconds from the stamp of its image to now.
+            age_s: seconds from the stamp of the image to now.
             latency_s: seconds of preprocessing and encoding.
-            share: of its image tokens that was encoded, 0..1.
+            share: share of the image tokens that was encoded, 0..1.
         """
         self.served.tick()
         self.age.add(age_s)
         self.latency.add(latency_s)
         self.share.add(share)
 
-    def status(self) -> Status:
-        """What /diagnostics says now: WARN while the node is inactive, starved or has refused something since."""
-        node, session = self._node, self._node.session
+    def status(
+        self, state: str, session: Session | None, inference: InferenceThread | None, synchroniser: Mapping[str, int]
+    ) -> Status:
+        """Return the status for /diagnostics.
+
+        Its level is WARN while the node is inactive, while no frame is served, and once after each new error.
+
+        Args:
+            state: lifecycle state of the node, such as 'active'.
+            session: model and episode; None before configuration.
+            inference: the inference thread; None while the node is inactive.
+            synchroniser: frames that the synchroniser dropped, by reason.
+        """
         values = {
-            'state': node.state_label,
+            'state': state,
             'model_id': session.engine.model_id if session else 'none',
             'device': str(session.engine.device) if session else 'none',
             'rate_in_hz': self.arrived.hz,
@@ -78,32 +106,30 @@ class Health:
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},
             'tokens': session.engine.tokens if session else 'none',
             'tokens_encoded': self.share.mean,
-            'questions_waiting': node.worker.waiting if node.worker else 0,
-            'memory_frames': len(session.memory) if session else 0,
+            'questions_waiting': inference.waiting if inference else 0,
+            'memory_frames': session.memory.frames if session else 0,
             'dropped': self.counters.snapshot(),
-            'synchroniser': node.inputs.sync.counts,
+            'synchroniser': synchroniser,
             'kernel': {choice.op: f'{choice.name} ({choice.reason})' for choice in self.kernels},
             'runtime': f'{self.serving.name} ({self.serving.reason})',
             'process_memory_mib': psutil.Process().memory_info().rss / MIB,
             'device_memory_mib': torch.cuda.memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
             'last_error': self.last_error or 'none',
         }
-        return Status(*self._verdict(), values)
-
-    def _verdict(self) -> tuple[bytes, str]:
+        # A superseded frame is no error: with a camera faster than the model most frames are.
         errors = sum(self.counters.snapshot().values()) - self.counters['frame_superseded']
-        fresh, self._errors_told = errors > self._errors_told, errors
-        if self._node.worker is None:
-            return WARN, f'The node is {self._node.state_label}; activate it to get results.'
-        if fresh:
-            return WARN, self.last_error or 'Input was refused; see dropped/*.'
+        new_errors, self._reported = errors > self._reported, errors
+        if inference is None:
+            return Status(WARN, f'The node is {state}; activate it to get results.', values)
+        if new_errors:
+            return Status(WARN, self.last_error or 'Input was refused; see dropped/*.', values)
         if self.served.hz == 0:
-            return WARN, 'No image has been served in the last seconds; check the camera topics.'
-        return OK, 'Running.'
+            return Status(WARN, 'No image has been served in the last seconds; check the camera topics.', values)
+        return Status(OK, 'Running.', values)
 
     def _warn(self, reason: str, sentence: str) -> None:
         self.last_error = sentence
-        now = time.monotonic()
+        now = self._clock()
         if now - self._warned.get(reason, -WARN_EVERY_S) >= WARN_EVERY_S:
             self._warned[reason] = now
-            self._node.get_logger().warning(sentence)
+            self._logger.warning(sentence)

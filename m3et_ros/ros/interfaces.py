@@ -1,6 +1,6 @@
-"""Every topic, service and action of the model node in one table: the node opens them from it, the README prints it.
+"""Every topic, service and action of the model node in one table, from which the node and the README take them.
 
-python scripts/readme_tables.py            # after a change to the table
+python scripts/readme_tables.py            # after a change of the table
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Interface(NamedTuple):
 
     name: str
     kind: type
-    # What it carries, for the README.
+    # Contents, for the README.
     about: str
 
     @property
@@ -31,9 +31,9 @@ class Interface(NamedTuple):
 
 RGB = Interface('rgb/image_raw', Image, 'Colour: rgb8, bgr8, rgba8, bgra8, mono8, yuv422; any step, either endianness.')
 RGB_COMPRESSED = Interface(
-    'rgb/image_raw/compressed', CompressedImage, 'Colour as JPEG or PNG, where nobody publishes it raw.'
+    'rgb/image_raw/compressed', CompressedImage, 'Colour as JPEG or PNG, if nobody publishes it raw.'
 )
-RGB_INFO = Interface('rgb/camera_info', CameraInfo, 'Optional; goes out again beside the completed depth.')
+RGB_INFO = Interface('rgb/camera_info', CameraInfo, 'Optional; published again beside the completed depth.')
 DEPTH = Interface(
     'depth/image_raw',
     Image,
@@ -43,57 +43,57 @@ DEPTH = Interface(
 DEPTH_COMPRESSED = Interface(
     'depth/image_raw/compressedDepth',
     CompressedImage,
-    'Depth as PNG of the compressedDepth transport, where nobody publishes it raw.',
+    'Depth as PNG of the compressedDepth transport, if nobody publishes it raw.',
 )
-INSTRUCTION = Interface('instruction', Instruction, 'Holds from its stamp until the next one.')
+INSTRUCTION = Interface('instruction', Instruction, 'Instruction that holds from its stamp until the next one.')
 INSTRUCTION_TEXT = Interface(
-    'instruction/text', String, 'The same without a stamp: holds from now on; empty clears it.'
+    'instruction/text', String, 'The same without a stamp: it holds from now on; an empty one clears it.'
 )
 INPUTS = (RGB, RGB_COMPRESSED, RGB_INFO, DEPTH, DEPTH_COMPRESSED, INSTRUCTION, INSTRUCTION_TEXT)
 
 DEPTH_COMPLETED = Interface(
     '~/depth/image',
     Image,
-    '32FC1 in m, NaN unknown: measured pixels as they came, holes filled by the model (parameter depth_fill).',
+    '32FC1 in m, NaN unknown: measured pixels unchanged, holes filled by the model (parameter depth_fill).',
 )
-DEPTH_INFO = Interface('~/depth/camera_info', CameraInfo, 'Intrinsics for it.')
+DEPTH_INFO = Interface('~/depth/camera_info', CameraInfo, 'Intrinsics of the completed depth.')
 MASK = Interface('~/segmentation/mask', Image, 'mono8 class ids, 255 unlabelled.')
-OVERLAY = Interface('~/segmentation/overlay', Image, 'rgb8, drawn only when somebody listens.')
+OVERLAY = Interface('~/segmentation/overlay', Image, 'rgb8, drawn only while somebody subscribes.')
 LABELS = Interface(
     '~/segmentation/labels',
     LabelMap,
-    'Names and colours of the classes; latched. Where '
+    'Names and colours of the classes; latched. If '
     'vision_msgs is installed, ~/segmentation/label_info has them as LabelInfo.',
 )
-ANSWER = Interface('~/answer', Answer, 'Every answer given, and the answer to the standing instruction for each image.')
-ANTICIPATION = Interface(
-    '~/anticipation', ActionAnticipation, 'What is being done and what comes next, for each image.'
-)
+ANSWER = Interface('~/answer', Answer, 'Every answer, and for each image the answer to the standing instruction.')
+ANTICIPATION = Interface('~/anticipation', ActionAnticipation, 'Current and next action, for each image.')
 OUTPUTS = (DEPTH_COMPLETED, DEPTH_INFO, MASK, OVERLAY, LABELS, ANSWER, ANTICIPATION)
 
-ASK = Interface('~/ask', AskQuestion, 'Answers a question about the newest image, the episode or an image sent along.')
+ASK = Interface(
+    '~/ask', AskQuestion, 'Answers a question about the newest image, the episode or an image in the request.'
+)
 LOAD_MODEL = Interface(
     '~/load_model', LoadModel, 'Replaces the model; the old one serves until the new one has passed its self-test.'
 )
 RESET_MEMORY = Interface('~/reset_memory', Trigger, 'Begins a new episode.')
 SAVE_MEMORY = Interface(
-    '~/save_memory', Trigger, 'Writes what is remembered of the episode to the file of the parameter memory_file.'
+    '~/save_memory', Trigger, 'Writes the memory of the episode to the file of the parameter memory_file.'
 )
 RESTORE_MEMORY = Interface(
     '~/restore_memory',
     Trigger,
-    'Goes on from what was saved there by this model; questions about the episode are answered once an image has come.',
+    'Restores a memory that this model saved there; questions about the episode are answered after the next image.',
 )
 SERVICES = (ASK, LOAD_MODEL, RESET_MEMORY, SAVE_MEMORY, RESTORE_MEMORY)
 
 ASK_STREAMING = Interface(
-    '~/ask_streaming', AskStreaming, 'Writes an answer; tokens come as feedback, cancelling works.'
+    '~/ask_streaming', AskStreaming, 'Writes an answer token by token, as feedback; may be cancelled.'
 )
 ACTIONS = (ASK_STREAMING,)
 
 
 def as_markdown() -> str:
-    """The tables for the README."""
+    """Return the tables for the README."""
     parts = []
     for title, rows in (('Topics in', INPUTS), ('Topics out', OUTPUTS), ('Services', SERVICES), ('Actions', ACTIONS)):
         parts += [

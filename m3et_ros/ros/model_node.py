@@ -3,66 +3,74 @@
     ros2 run m3et_ros model_node --ros-args --params-file config/robot.yaml -p autostart:=true
     python -m m3et_ros.ros.model_node --ros-args -p autostart:=true        # without the ros2 command
 
-A lifecycle node: weights are loaded on configure, topics open on activate, device memory is freed on deactivate.
+A lifecycle node: configure loads the weights, activate opens the topics, deactivate frees the memory of the device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import torch
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import interfaces, parameters, process
 from m3et_ros.ros.camera.inputs import CameraInputs, PairedMessages
 from m3et_ros.ros.convert import age_s
-from m3et_ros.ros.diagnostics import Diagnostics
+from m3et_ros.ros.diagnostics import Diagnostics, Status
 from m3et_ros.ros.health import Health
+from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.outputs import Anticipations, Perception
-from m3et_ros.ros.services import INACTIVE, Questions, Remembering, outcome
+from m3et_ros.ros.services import MemoryServices, Questions, run_on_inference_thread
 from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.answerer import open_answerer
-from m3et_ros.runtime.backends.prepared import PLAN
-from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.backends.prepared import MODALITY_SETS
+from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.selftest import self_test
 from m3et_ros.runtime.session import Session
 from m3et_ros.runtime.shared_model import Models
+from m3et_ros.runtime.view import View
+from m3et_ros.srv import LoadModel
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class ModelNode(LifecycleNode):
-    """Owns the session (configured), the inference thread and the inputs (active)."""
+class ModelNode(Host):
+    """Owns the session while configured; the inference thread and the camera inputs while active."""
 
-    # A node whose parameters are refused is destroyed before it has any of these.
-    session: Session | None = None
-    worker: InferenceThread | None = None
+    # None in a node whose parameters were refused: it is destroyed before it has inputs.
     inputs: CameraInputs | None = None
 
-    def __init__(self, *, models: Models | None = None, beside: parameters.Table = (), **kwargs):
-        """Declare parameters and what does not depend on the model.
+    def __init__(
+        self, *, models: Models | None = None, parameters_beside: parameters.Table = (), **kwargs: Any
+    ) -> None:
+        """Declare the parameters and create all that does not depend on the model.
 
         Args:
-            models: opens models; None = of its own.
-            beside: parameters of other nodes of the process, which are no mistake where they are given for all nodes.
-            kwargs: of the node.
+            models: opens the models; None opens each anew.
+            parameters_beside: parameters of other nodes of the process; one that is set for all nodes is no mistake.
+            kwargs: options of rclpy.node.Node.
+
+        Raises:
+            InputError: 'parameter', a value is of the wrong type or out of range.
         """
         super().__init__('model', **kwargs)
         self._models = models or Models()
         self.settings = parameters.declare(self)
         self.add_post_set_parameters_callback(self._on_parameters)
-        self.health = Health(self)
-        self._perception = Perception(self)
-        self._anticipations = Anticipations(self)
+        self.health = Health(self.get_logger())
+        self._perception = Perception(self, self.health.counters)
+        self._anticipations = Anticipations(self, self.health.counters)
         self._questions = Questions(self)
-        self._remembering = Remembering(self)
-        self.inputs = CameraInputs(self, self._offer)
-        self.diagnostics = Diagnostics(self, self.health.status)
+        self._memory_services = MemoryServices(self)
+        self.inputs = CameraInputs(self)
+        self.diagnostics = Diagnostics(self, self._status)
         self.create_service(interfaces.LOAD_MODEL.kind, interfaces.LOAD_MODEL.name, self._on_load_model)
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
-        for sentence in parameters.unknown_overrides(self, others=beside):
+        for sentence in parameters.unknown_overrides(self, others=parameters_beside):
             self.get_logger().warning(sentence)
 
     @property
@@ -74,63 +82,61 @@ class ModelNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model on the host and check it; FAILURE leaves the node unconfigured with the reason in the log."""
-        if not self._tried('configuring', self._configure):
+        if not self._succeeds('configuring', self._configure):
             return FAILURE
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Place the model on its device, start the inference thread, open the topics."""
-        outcome = super().on_activate(state)
-        if not self._tried('activating', self._activate):
+        """Move the model to its device, start the inference thread, open the topics."""
+        result = super().on_activate(state)
+        if not self._succeeds('activating', self._activate):
             self._halt()
             super().on_deactivate(state)
             return FAILURE
-        self.get_logger().info(
-            f'Active with {self.session.engine.model_id} on {self.session.engine.device} '
-            f'by {self.session.engine.serving.name}.'
-        )
-        return outcome
+        engine = self.session.engine
+        self.get_logger().info(f'Active with {engine.model_id} on {engine.device} by {engine.serving.name}.')
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Close the topics, drain the inference thread, free the device; the memory of the episode stays."""
         self._halt()
         if self.session is not None:
-            # Its encoder outputs are on the device, and what it showed is over; the memory of the episode is not.
+            # The newest view holds encoder outputs on the device, and its image is out of date after a pause.
             self.session.newest = None
             self.session.engine.to('cpu')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget model and memory."""
+        """Drop the model and the memory of the episode."""
         self.session = None
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop whatever runs."""
+        """Stop everything that runs."""
         self._halt()
         self.session = None
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After an exception in a transition: back to unconfigured, ready to be configured again."""
+        """Return to unconfigured after an exception in a transition, ready to be configured again."""
         self._halt()
         self.session = None
         return OK
 
     def destroy_node(self) -> None:
-        """Stop the inference thread before the entities it publishes on disappear."""
+        """Stop the inference thread before the publishers it uses are destroyed."""
         self._halt()
         super().destroy_node()
 
-    def _tried(self, doing: str, step: Callable[[], None]) -> bool:
-        """Whether a step of a transition succeeded; rclpy would swallow its exception without a word."""
+    def _succeeds(self, activity: str, step: Callable[[], None]) -> bool:
+        """Run a step of a transition; return False after an error, which rclpy would swallow without a word."""
         try:
             step()
         except InputError as error:
             self.health.refuse(error)
             return False
         except Exception as error:
-            self.health.broke(doing, error)
+            self.health.internal_error(activity, error)
             return False
         return True
 
@@ -139,24 +145,24 @@ class ModelNode(LifecycleNode):
 
     def _activate(self) -> None:
         self.session.engine.to(self.settings.device)
-        self.health.runtime(self.session.engine.serving)
-        self.worker = InferenceThread(self._see)
-        self._perception.start(self.session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
+        self.health.set_runtime(self.session.engine.serving)
+        self.inference_thread = InferenceThread(self._process_frame)
+        self._publish_labels()
         process.settle()
         self.inputs.start()
 
     def _halt(self) -> None:
         if self.inputs is not None:
             self.inputs.stop()
-        if self.worker is not None:
-            # In this order questions that are still queued learn that the node is no longer active.
-            worker, self.worker = self.worker, None
-            worker.close()
+        if self.inference_thread is not None:
+            # None first: questions that are still queued then learn that the node is no longer active.
+            inference_thread, self.inference_thread = self.inference_thread, None
+            inference_thread.close()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _load(self, name: str) -> Session:
-        """Open a checkpoint and check it.
+        """Open a model, choose its runtime and check it.
 
         Raises:
             InputError: it cannot be used.
@@ -167,42 +173,45 @@ class ModelNode(LifecycleNode):
             cv2.setNumThreads(settings.threads)
         checkpoint, shared = self._models.open(name, seed=settings.seed)
         engine = Engine(checkpoint, tokens=settings.tokens, adaptive=Adaptive(settings.tokens_threshold), shared=shared)
-        plan = PLAN if settings.depth_transport != 'none' else PLAN[-1:]
         engine.prepare(
             settings.runtime,
             precision=settings.precision,
             device=settings.device,
-            plan=plan,
-            tell=self.get_logger().info,
+            modality_sets=MODALITY_SETS if settings.depth_transport != 'none' else MODALITY_SETS[-1:],
+            report=self.get_logger().info,
         )
-        self.health.runtime(engine.serving)
+        self.health.set_runtime(engine.serving)
         self.health.kernels = self_test(engine)
         session = Session(engine, memory_frames=settings.memory_frames)
         session.answerer = open_answerer(settings.answerer, settings.answerer_checkpoint, engine)
         return session
 
+    def _publish_labels(self) -> None:
+        now = Header(stamp=self.get_clock().now().to_msg())
+        self._perception.publish_labels(self.session.engine.labels, now)
+
     # Frames, on the inference thread
 
-    def _offer(self, sample: PairedMessages) -> None:
-        if self.worker is not None and self.worker.offer(sample):
-            self.health.counters.count('frame_superseded')
+    def _process_frame(self, messages: PairedMessages) -> None:
+        """Decode a pair of messages, encode the frame and publish the results.
 
-    def _see(self, sample: PairedMessages) -> None:
+        Called by the inference thread with what CameraInputs._offer_to_inference has put into its slot.
+        """
         try:
-            frame, problem = sample.decode()
+            frame, problem = messages.decode()
             if problem is not None:
                 self.health.refuse(problem)
-            self._publish(self.session.observe(frame), sample)
+            self._publish(self.session.observe(frame), messages)
         except InputError as error:
             self.health.refuse(error)
         except Exception as error:
-            self.health.broke('a frame', error)
+            self.health.internal_error('a frame', error)
 
-    def _publish(self, view: View, sample: PairedMessages) -> None:
-        settings, session, header = self.settings, self.session, sample.header
+    def _publish(self, view: View, messages: PairedMessages) -> None:
+        settings, session, header = self.settings, self.session, messages.header
         fill = settings.depth_fill == 'always' or (settings.depth_fill == 'auto' and session.engine.trained)
-        self._perception.publish(view, session.engine, header, sample.info, fill=fill, alpha=settings.overlay_alpha)
-        self._questions.publish_standing(view)
+        self._perception.publish(view, session.engine, header, messages.info, fill=fill, alpha=settings.overlay_alpha)
+        self._questions.answer_instruction(view)
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:
             if actions.broken:
@@ -210,36 +219,32 @@ class ModelNode(LifecycleNode):
             self._anticipations.publish(actions, header, session.engine.model_id)
         self.health.frame_done(age_s(header, self.get_clock().now()), view.latency_s, view.share)
 
-    # Services and parameters
+    # Services, parameters and diagnostics
 
-    async def _on_load_model(self, request, response):
+    async def _on_load_model(self, request: LoadModel.Request, response: LoadModel.Response) -> LoadModel.Response:
         """Swap the model; the old one serves until the new one has passed its self-test."""
-        job = self.worker.submit(lambda: self._swap(request.model)) if self.worker is not None else None
-        if job is None:
-            response.message = INACTIVE
-            return response
-        try:
-            response.model_id = await outcome(self, job)
-            response.success = True
-        except InputError as error:
-            self.health.refuse(error)
-            response.message = str(error)
-        except Exception as error:
-            response.message = self.health.broke('loading a model', error)
+        model_id, response.message = await run_on_inference_thread(
+            self, lambda: self._swap_model(request.model), 'loading a model'
+        )
+        response.success = model_id is not None
+        response.model_id = model_id or ''
         return response
 
-    def _swap(self, name: str) -> str:
+    def _swap_model(self, name: str) -> str:
         session = self._load(name)
         session.engine.to(self.settings.device)
         self.session = session
         process.settle()
-        self._perception.start(session.engine.labels, Header(stamp=self.get_clock().now().to_msg()))
+        self._publish_labels()
         return session.engine.model_id
 
-    def _on_parameters(self, changed) -> None:
+    def _on_parameters(self, changed: Sequence[Parameter]) -> None:
         self.settings = parameters.snapshot(self)
         if any(parameter.name == 'instruction' for parameter in changed):
             self.inputs.instructions.add(0, self.settings.instruction)
+
+    def _status(self) -> Status:
+        return self.health.status(self.state_label, self.session, self.inference_thread, self.inputs.sync.counts)
 
     def _start(self) -> None:
         """Come up without a lifecycle manager."""
@@ -249,7 +254,7 @@ class ModelNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 1 when its parameters are refused."""
+    """Run the node until SIGINT or SIGTERM; return 1 when its parameters are refused."""
     return process.run(ModelNode, args)
 
 

@@ -1,6 +1,6 @@
-"""Parameters of a node from one table: declaration, checks, a typed snapshot, the YAML file and the documentation.
+"""Parameters of a node in one table: declaration, checks, a typed snapshot, the YAML file and the documentation.
 
-python -m m3et_ros.ros.parameters > config/robot.yaml    # after a change to the table
+python -m m3et_ros.ros.parameters > config/robot.yaml    # after a change of the table
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ class ParameterSpec:
     """One parameter.
 
     Raises:
-        ValueError: a number without a range, a default out of range or choice, or no description.
+        ValueError: a number without a range, a default that is not allowed, or no description.
     """
 
     # Name as in the YAML file.
     name: str
-    # Value when nobody sets it; its type is the type of the parameter.
+    # Value unless the user sets it; its type is the type of the parameter.
     default: bool | int | float | str
     # One or two sentences for `ros2 param describe`, the YAML file and the documentation.
     description: str
@@ -41,9 +41,9 @@ class ParameterSpec:
     low: float | None = None
     # Largest value of a number.
     high: float | None = None
-    # What a string may be; empty for anything.
+    # Allowed values of a string; empty allows any.
     choices: tuple[str, ...] = ()
-    # Whether it may be changed while the node runs.
+    # The parameter may be changed while the node runs.
     live: bool = False
 
     def __post_init__(self):
@@ -62,13 +62,13 @@ class ParameterSpec:
 
     @property
     def allowed(self) -> str:
-        """What it may be, in words: '0..64', 'auto, raw or compressed', or '' for anything."""
+        """Allowed values in words: '0..64', 'auto, raw or compressed', or '' for any."""
         if self.low is not None:
             return f'{self.low:g}..{self.high:g}' if self.kind is float else f'{self.low}..{self.high}'
         return f'{", ".join(self.choices[:-1])} or {self.choices[-1]}' if self.choices else ''
 
     def why_not(self, value: Any) -> str:
-        """Why the value is refused, one sentence with the fix; '' when it is fine."""
+        """Return why the value is refused, in one sentence with the fix; '' if it is allowed."""
         if type(value) is not self.kind:
             hint = f'; write {float(value)}' if self.kind is float and type(value) is int else ''
             return f'{self.name} is {value!r} but must be a {KINDS[self.kind]}{hint}'
@@ -81,7 +81,7 @@ class ParameterSpec:
         return ''
 
     def descriptor(self) -> ParameterDescriptor:
-        """The descriptor that rqt and `ros2 param describe` show."""
+        """Return the descriptor, which rqt and `ros2 param describe` show."""
         descriptor = ParameterDescriptor(description=self.description, read_only=not self.live)
         if self.choices:
             descriptor.additional_constraints = f'One of {self.allowed}.'
@@ -101,32 +101,32 @@ PARAMETERS: Table = (
     P(
         'model',
         'kitchen',
-        'Named size, checkpoint folder or Hugging Face Hub id of the model; replace it while the '
-        'node runs with the service ~/load_model.',
+        'Model: a named size, a checkpoint folder or a Hugging Face Hub id. The service ~/load_model replaces it '
+        'while the node runs.',
     ),
-    P('device', 'auto', 'Where the model runs: auto (CUDA where there is one), cpu, cuda or cuda:N.'),
+    P('device', 'auto', 'Device of the model: auto (CUDA if there is one), cpu, cuda or cuda:N.'),
     P(
         'runtime',
         'auto',
-        'What runs the model: torch as it is; compile, torch compiled ahead, minutes on first use; '
-        'openvino, where installed; cuda, CUDA graphs; auto takes cuda on CUDA and on a CPU openvino where installed. '
-        'One that fails, or disagrees with eager float32, gives way to torch.',
+        'Runtime of the model: torch; compile, torch compiled ahead of time, which takes minutes on first use; '
+        'openvino, if installed; cuda, CUDA graphs; auto takes cuda on CUDA and, on a CPU, openvino if installed. '
+        'A runtime that fails, or disagrees with eager float32, is replaced by torch.',
         choices=('auto', 'torch', 'compile', 'openvino', 'cuda'),
     ),
     P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
     P(
         'tokens',
         'full',
-        'Which patches of a frame are encoded: full, all of them; adaptive, with runtime torch, those '
-        'that changed and in turn the others, which pays where the camera stands still. A question has the newest frame '
-        'encoded whole; the standing instruction has not.',
+        'Patches of a frame that are encoded: full, all of them; adaptive, with runtime torch, those that changed and '
+        'the others in turn, which saves time while the camera stands still. For a question the newest frame is '
+        'encoded in full; for the standing instruction it is not.',
         choices=TOKENS,
     ),
     P(
         'tokens_threshold',
         0.1,
-        'With adaptive tokens, how much a patch must differ on average to be encoded, in '
-        'standardised units: a tenth is about six of 255 grey levels, or 8 cm of depth with the shipped model.',
+        'Mean difference, in standardised units, above which adaptive tokens encode a patch again: 0.1 is about six '
+        'of 255 grey levels, or 8 cm of depth with the shipped model.',
         0,
         10,
     ),
@@ -134,57 +134,65 @@ PARAMETERS: Table = (
     P(
         'rgb_transport',
         'auto',
-        'How colour arrives; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed is published.',
+        'Transport of the colour images; auto takes whichever of rgb/image_raw and rgb/image_raw/compressed is '
+        'published.',
         choices=('auto', 'raw', 'compressed'),
     ),
     P(
         'depth_transport',
         'auto',
-        'How depth arrives; auto takes whichever is published, none runs on colour alone.',
+        'Transport of the depth images; auto takes whichever is published, none runs on colour alone.',
         choices=('auto', 'raw', 'compressedDepth', 'none'),
     ),
     P(
         'reliability',
         'auto',
-        'Reliability of image subscriptions; auto follows the publishers.',
+        'Reliability of the image subscriptions; auto follows the publishers.',
         choices=('auto', 'reliable', 'best_effort'),
     ),
-    P('sync_slop_s', 0.02, 'Largest difference in seconds between the stamps of colour and depth of a pair.', 0, 1),
-    P('depth_wait_s', 0.1, 'Longest wait in seconds of a colour image for its depth.', 0, 10),
+    P(
+        'sync_slop_s',
+        0.02,
+        'Largest difference in seconds between the stamps of a colour and a depth image of a pair; 0 pairs equal '
+        'stamps.',
+        0,
+        1,
+    ),
+    P('depth_wait_s', 0.1, 'Longest time in seconds that a colour image waits for its depth.', 0, 10),
     P(
         'depth_stall',
         'leave_out',
-        'What happens to colour when depth stops: leave depth out, wait for it, or reuse the last depth image.',
+        'Action when depth stops: leave depth out, wait for it, or reuse the last depth image.',
         choices=('leave_out', 'wait', 'reuse'),
     ),
     P(
         'depth_fill',
         'auto',
-        'Whether the model fills holes of measured depth; auto does so with trained weights only.',
+        'Fills holes of the measured depth with the prediction of the model; auto does so with trained weights only.',
         choices=('auto', 'never', 'always'),
     ),
-    P('instruction', '', 'What the robot is asked to attend to until an instruction arrives by topic.', live=True),
+    P('instruction', '', 'Instruction that holds until another one arrives by topic.', live=True),
     P(
         'answer_mode',
         'classify',
-        'How questions are answered: classify picks among the known answers, generate writes word by word.',
+        'Way of answering questions: classify picks one of the known answers, generate writes word by word.',
         choices=('classify', 'generate'),
         live=True,
     ),
     P(
         'answerer',
         'm3et',
-        'Who answers questions about a frame: m3et itself, or in sentences a model trained with m3et '
-        'train talk; the standing instruction and questions about the episode stay with m3et.',
+        'Model that answers questions about a frame: m3et itself, or one trained with m3et train talk, which answers '
+        'in sentences. m3et always answers the standing instruction and questions about the episode.',
         choices=('m3et', 'ml_mamba', 'emma', 'matvlm'),
     ),
     P('answerer_checkpoint', '', 'Checkpoint folder of the answerer; empty takes the one shipped with the package.'),
     P('max_sentence_tokens', 64, 'Longest answer in tokens of an answerer other than m3et.', 1, 1024),
-    P('top_k', 5, 'Candidates listed in answers and anticipations.', 1, 50, live=True),
-    P('horizon_s', 1.0, 'How many seconds ahead actions are anticipated.', 0.1, 10, live=True),
+    P('top_k', 5, 'Number of candidates listed in answers and anticipations.', 1, 50, live=True),
+    P('horizon_s', 1.0, 'Seconds ahead for which actions are anticipated.', 0.1, 10, live=True),
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),
-    P('max_question_chars', 1000, 'Longest question in characters that is not refused.', 1, 100_000, live=True),
-    P('memory_frames', 8, 'Frames kept of an episode, spread evenly over all of it.', 2, 64),
+    P('max_question_chars', 1000, 'Longest accepted question or instruction in characters.', 1, 100_000, live=True),
+    P('memory_frames', 8, 'Number of frames stored of an episode, spread evenly over all of it.', 2, 64),
     P(
         'memory_file',
         '',
@@ -200,15 +208,15 @@ PARAMETERS: Table = (
         live=True,
     ),
     P('overlay_alpha', 0.5, 'Opacity of the segmentation overlay.', 0, 1, live=True),
-    P('autostart', False, 'Configure and activate the node by itself, without a lifecycle manager.'),
-    P('seed', 0, 'Seed of random weights, where a model has no trained ones.', 0, 2**31 - 1),
+    P('autostart', False, 'Configures and activates the node at once, without a lifecycle manager.'),
+    P('seed', 0, 'Seed of random weights, for a model without trained ones.', 0, 2**31 - 1),
 )
 """Parameters of the model node."""
 
 
 @functools.cache
 def settings_type(table: Table) -> type:
-    """A frozen dataclass with one field per parameter of the table."""
+    """Return a frozen dataclass with one field per parameter of the table."""
     fields = [(spec.name, spec.kind, dataclasses.field(default=spec.default)) for spec in table]
     return dataclasses.make_dataclass('Settings', fields, frozen=True)
 
@@ -218,7 +226,7 @@ Settings = settings_type(PARAMETERS)
 
 
 def declare(node: Node, table: Table = PARAMETERS) -> Any:
-    """Declare every parameter of the table on a node and check what the user gave.
+    """Declare every parameter of the table on a node and check the values that the user set.
 
     Returns:
         A snapshot, as from `snapshot`.
@@ -237,9 +245,9 @@ def declare(node: Node, table: Table = PARAMETERS) -> Any:
 
 
 def validate(table: Table, parameters: Sequence[Parameter]) -> SetParametersResult:
-    """The on-set callback of a table: refuses with one sentence that names parameter, value and what is allowed.
+    """Check new values, as on-set callback; a refusal names parameter, value and allowed values in one sentence.
 
-    Numbers out of range and read-only parameters are refused by rclpy itself before it asks.
+    rclpy itself refuses numbers out of range and read-only parameters before it calls this.
     """
     specs = {spec.name: spec for spec in table}
     for parameter in parameters:
@@ -251,16 +259,16 @@ def validate(table: Table, parameters: Sequence[Parameter]) -> SetParametersResu
 
 
 def snapshot(node: Node, table: Table = PARAMETERS) -> Any:
-    """The values of now, as a frozen dataclass with one field per parameter (Settings for the model node)."""
+    """Return the current values: a frozen dataclass with one field per parameter, Settings for the model node."""
     return settings_type(table)(**{spec.name: node.get_parameter(spec.name).value for spec in table})
 
 
 def unknown_overrides(node: Node, table: Table = PARAMETERS, others: Table = ()) -> list[str]:
-    """One sentence per parameter that the user gave and nobody declared; rclpy ignores those silently.
+    """Return one sentence per parameter that the user set and nobody declared; rclpy ignores those silently.
 
-    Call it when the node has declared everything. `others` are parameters of other nodes of the process.
+    Call it after the node has declared everything. `others` are parameters of other nodes of the process.
     """
-    # rclpy has no public way to ask for the overrides a node was started with.
+    # rclpy has no public access to the overrides with which a node was started.
     given = [name for name in node._parameter_overrides if not name.startswith('qos_overrides.')]
     known = [spec.name for spec in table]
     sentences = []
@@ -274,10 +282,10 @@ def unknown_overrides(node: Node, table: Table = PARAMETERS, others: Table = ())
 
 
 def as_yaml(table: Table = PARAMETERS) -> str:
-    """The parameter file that sets every parameter of the table to its default."""
+    """Return the parameter file that sets every parameter of the table to its default."""
     lines = [
         '# ros2 launch m3et_ros robot.launch.py    # or, without a ROS installation: m3et robot',
-        '# Every parameter of the model node at its default; written by `python -m m3et_ros.ros.parameters`.',
+        '# Every parameter of the model node at its default, written by `python -m m3et_ros.ros.parameters`.',
         "# '/**' matches the node in every namespace. [live] may be changed while the node runs (ros2 param set).",
         '/**:',
         '  ros__parameters:',
@@ -296,8 +304,8 @@ def as_yaml(table: Table = PARAMETERS) -> str:
 
 
 def as_markdown(table: Table = PARAMETERS) -> str:
-    """The table for the documentation."""
-    lines = ['| Parameter | Type | Default | Allowed | Live | What it does |', '|---|---|---|---|---|---|']
+    """Return the table for the documentation."""
+    lines = ['| Parameter | Type | Default | Allowed | Live | Meaning |', '|---|---|---|---|---|---|']
     for spec in table:
         lines.append(
             f'| `{spec.name}` | {KINDS[spec.kind]} | `{_literal(spec.default)}` | {spec.allowed or "any"} | '

@@ -1,4 +1,4 @@
-"""What surrounds every node: settings before rclpy.init, spinning, and an orderly end."""
+"""The process of a node: environment before rclpy.init, spinning, and an orderly end."""
 
 import gc
 import os
@@ -26,20 +26,22 @@ REFUSALS = (InputError, ParameterException, InvalidQosOverridesError)
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')  # Jazzy and before; Kilted on
 SHARED_MEMORY = Path('/dev/shm')
 MIB = 1 << 20
-# Profiles from the largest, with the room that some four processes of a robot need; each reserves its segment at once.
+# Profiles, the largest first, with the free shared memory that about four processes of a robot need; each process
+# reserves its segment at once.
 PROFILES = (('fastdds.xml', 256 * MIB), ('fastdds_small.xml', 20 * MIB))
 WAIT_S = 0.2
-N = TypeVar('N', bound=Node)
+"""Longest wait of the executor, after which a stop is noticed."""
+NodeT = TypeVar('NodeT', bound=Node)
 
 
 def share(*parts: str) -> Path:
-    """A file of the package: of the source checkout the code runs from, else of an ament prefix, else of the venv.
+    """Return a file of the package: from the source checkout of this code, an ament prefix or the venv, in this order.
 
     Args:
         parts: path below share/m3et_ros, for example 'config', 'robot.yaml'.
 
     Raises:
-        FileNotFoundError: it is nowhere; the message lists where it was looked for.
+        FileNotFoundError: it is in none of them; the message lists the folders.
     """
     checkout = Path(__file__).resolve().parents[2]
     roots = [checkout] if (checkout / 'package.xml').is_file() else []
@@ -52,13 +54,13 @@ def share(*parts: str) -> Path:
 
 
 def prepare() -> str:
-    """Set what has to stand in the environment before rclpy.init, and leave alone what the user has set.
+    """Set the environment variables that rclpy.init needs, except those that the user has set.
 
     AMENT_PREFIX_PATH, which the PyPI wheels leave unset, becomes the prefix of this Python. Fast DDS gets the profile
-    for large images (config/fastdds.xml), a smaller one where /dev/shm is small, or none where even that does not fit.
+    for large images (config/fastdds.xml), a smaller one if /dev/shm is small, or none if even that does not fit.
 
     Returns:
-        One sentence for the log: which profile serves and why.
+        One sentence for the log: the profile and the reason.
     """
     os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
     for variable in PROFILE_VARIABLES:
@@ -79,10 +81,10 @@ def prepare() -> str:
 
 
 def settle() -> None:
-    """Let Python's collector pass over everything that is there by now, once what is to stay has been loaded.
+    """Exclude all present objects from garbage collection, once everything that stays has been loaded.
 
-    Else it looks through all modules and weights every so often, with every thread standing still: a fifth of a second
-    of a model node.
+    Otherwise the collector visits all modules and weights again and again while every thread stands still: a fifth of
+    a second in a model node.
     """
     gc.unfreeze()
     gc.collect()
@@ -90,52 +92,52 @@ def settle() -> None:
 
 
 class Stop:
-    """Notes SIGINT and SIGTERM instead of letting them fall into whatever runs; for the rest of the process.
+    """Records SIGINT and SIGTERM instead of interrupting the code that runs; for the rest of the process.
 
-    rclpy's own handlers shut the context down at once, and an executor or entity that is just being made then dies
-    with tracebacks from its __del__. This one lets the work in hand finish and interrupts it only after a grace.
+    rclpy's own handlers shut the context down at once, and an executor or entity that is being created then fails with
+    tracebacks from its __del__. This handler lets the current work finish and interrupts it only after GRACE_S.
     """
 
-    # Seconds that a callback may go on after the signal.
+    # Seconds that a callback may still take after the signal.
     GRACE_S = 1.0
 
     def __init__(self):
-        """Install the handlers; call it on the main thread."""
-        self._came = False
+        """Install the handlers; to be called on the main thread."""
+        self._received = False
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
         signal.signal(signal.SIGALRM, self._interrupt)
 
     def __call__(self) -> bool:
-        """Whether a signal came."""
-        return self._came
+        """Return True after a signal."""
+        return self._received
 
     def settle(self) -> None:
-        """From now on interrupt nothing: the orderly end has begun."""
-        if self._came:
-            # As it ends Python puts the default handlers back and a second Ctrl-C would kill; ignored stays ignored.
+        """Interrupt nothing from now on, because the orderly end has begun."""
+        if self._received:
+            # At its end Python restores the default handlers and a second Ctrl-C would kill; ignored stays ignored.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
-        self._came = True
+        self._received = True
         signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _note(self, *_) -> None:
-        if not self._came:
-            self._came = True
+    def _record(self, *_: object) -> None:
+        if not self._received:
+            self._received = True
             signal.setitimer(signal.ITIMER_REAL, self.GRACE_S)
 
-    def _interrupt(self, *_) -> None:
+    def _interrupt(self, *_: object) -> None:
         raise KeyboardInterrupt
 
 
 def spin(target: Node | Executor, stop: Callable[[], bool] = bool) -> None:
-    """Serve callbacks until stop() is true or the context is shut down.
+    """Call callbacks until stop() is true or the context is shut down.
 
-    The wait is bounded: an idle rclpy.spin slept through one SIGTERM in sixteen.
+    The wait is bounded, because an idle rclpy.spin slept through one SIGTERM in sixteen.
 
     Args:
-        target: an executor, or a node to put on a single-threaded one.
-        stop: asked several times a second, for example a Stop; by default never true.
+        target: an executor, or a node for a single-threaded one.
+        stop: called several times a second, for example a Stop; the default never stops.
     """
     executor = target if isinstance(target, Executor) else SingleThreadedExecutor(context=target.context)
     if executor is not target:
@@ -152,22 +154,22 @@ def spin(target: Node | Executor, stop: Callable[[], bool] = bool) -> None:
 
 
 def run(
-    make: Callable[[], N],
+    make: Callable[[], NodeT],
     args: Sequence[str] | None = None,
     *,
-    serve: Callable[[N, Callable[[], bool]], int | None] = spin,
+    serve: Callable[[NodeT, Callable[[], bool]], int | None] = spin,
 ) -> int:
-    """Main function of an executable with one node: prepare, init, make the node, serve, end in order.
+    """Run an executable with one node: prepare, initialise, create the node, serve, end in order.
 
     Args:
-        make: makes the node, in less than a second; longer work belongs into callbacks and threads.
+        make: creates the node in less than a second; longer work belongs in callbacks and threads.
         args: as for rclpy.init; None takes sys.argv.
-        serve: called with the node and whether to stop, to be asked several times a second; returns the exit code,
-            None for 0.
+        serve: called with the node and a function that says when to stop, which it has to call several times a
+            second; returns the exit code, None for 0.
 
     Returns:
         Exit code: 0 at the end and after SIGINT, SIGTERM or shutdown; 1 when the command line, a parameter or other
-        input is refused (one sentence says why).
+        input is refused, with one sentence in the log.
     """
     stop, node, code = Stop(), None, 0
     with forwarded() as python_log:
@@ -180,7 +182,9 @@ def run(
             get_logger(PACKAGE).fatal(str(error))
             code = 1
         except KeyboardInterrupt:
-            get_logger(PACKAGE).info(f'Work still ran {stop.GRACE_S:g} s after the signal and was interrupted.')
+            get_logger(PACKAGE).info(
+                f'The work was interrupted, because it still ran {stop.GRACE_S:g} s after the signal.'
+            )
         finally:
             stop.settle()
             if node is not None:

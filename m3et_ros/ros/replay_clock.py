@@ -1,4 +1,4 @@
-"""The clock of a replay: recorded time, the steady clock it is paced by, and the stamps that go out."""
+"""The clock of a replay: recorded time, the steady clock that paces it, and the published stamps."""
 
 import struct
 from collections.abc import Callable
@@ -11,7 +11,7 @@ NANOSECONDS = 1_000_000_000
 class Timeline:
     """One pass through a recording."""
 
-    # Recorded time that is played at the moment `started`, in ns since the epoch.
+    # Recorded time at the beginning of the pass, in ns since the epoch.
     first_ns: int
     # Recorded seconds per second.
     rate: float
@@ -25,15 +25,15 @@ class Timeline:
             raise ValueError(f'rate is {self.rate}; give more than 0')
 
     def due(self, recorded_ns: int) -> float:
-        """Steady time in seconds at which a message goes out; counted from the start, so that no error adds up."""
+        """Return the steady time in seconds at which to publish a message; from the start, so that no error adds up."""
         return self.started + (recorded_ns - self.first_ns) / NANOSECONDS / self.rate
 
     def recorded(self, now: float) -> int:
-        """Recorded time in ns that is played at the steady time `now` in seconds."""
+        """Return the recorded time in ns that corresponds to the steady time `now` in seconds."""
         return self.first_ns + round((now - self.started) * self.rate * NANOSECONDS)
 
     def published(self, recorded_ns: int) -> int:
-        """Stamp in ns that goes out for a recorded one."""
+        """Return the published stamp in ns of a recorded one."""
         if self.epoch_ns is None:
             return recorded_ns
         return self.epoch_ns + round((recorded_ns - self.first_ns) / self.rate)

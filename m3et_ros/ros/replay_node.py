@@ -1,11 +1,11 @@
-"""Plays a rosbag2 recording onto the topics it was recorded from.
+"""Play a rosbag2 recording on the topics from which it was recorded.
 
     ros2 run m3et_ros replay_node --ros-args -p path:=recording -r /camera/camera/color/image_raw:=/rgb
     python -m m3et_ros.ros.replay_node --ros-args -p path:=recording.mcap -p rate:=2.0 -p loop:=true
 
-Messages go out as recorded: the CDR bytes are not decoded, header stamps are not touched. When the bag starts over,
-stamps and /clock therefore go back; with restamp they follow the wall clock instead. Exit code 1 means that something
-asked for could not be played, and the log says what.
+Messages are published as recorded: the CDR bytes are not decoded and header stamps stay. When the bag starts over,
+stamps and /clock therefore go back; with restamp they follow the wall clock instead. Exit code 1 means that a part of
+what was requested could not be played; the log names it.
 """
 
 import importlib
@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
@@ -33,42 +34,42 @@ from m3et_ros.ros.replay_clock import Timeline, restamped
 
 CLOCK_TOPIC = '/clock'
 CLOCK_PERIOD_S = 0.02
-"""Longest time between two /clock messages, in wall time."""
+"""Longest wall time between two /clock messages."""
 SPIN_PERIOD_S = 0.1
-"""Parameter services are answered this often even when the bag is too fast to leave a pause."""
+"""Longest time between two spins, which answer parameter services, even if the bag leaves no pause."""
 LATE_S = 1.0
-"""Falling this far behind the asked rate is worth a warning."""
+"""Delay of a message after which the node warns that it cannot keep the rate."""
 SETTLE_S = 0.5
-"""Subscribers must have stopped arriving for this long: a node subscribes to its topics one after the other."""
+"""Time without a new subscriber before playing begins: a node subscribes to its topics one after the other."""
 ACK_S = 5.0
-"""How long the last messages may take to be acknowledged; Fast DDS asks readers every 3 s."""
+"""Longest wait for the acknowledgement of the last messages; Fast DDS queries readers every 3 s."""
 HISTORY = 100
-"""Messages kept for a reliable subscriber that lags; a burst at a high rate must fit."""
+"""Number of messages stored for a reliable subscriber that lags; a burst at a high rate must fit."""
 MESSAGE_TYPE = re.compile(r'([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)')
 
 
 PARAMETERS = (
     P('path', '', 'Folder of a rosbag2 recording, or its .mcap or .db3 file.'),
-    P('rate', 1.0, 'Speed; 2.0 plays twice as fast as recorded.', 0.1, 100),
-    P('loop', False, 'Whether to start over at the end, for ever.'),
-    P('start_s', 0.0, 'Seconds after the first message at which to begin.', 0, 1e9),
-    P('publish_clock', True, 'Whether the time of the recording goes out on /clock, for nodes with use_sim_time.'),
-    P('wait_for_subscribers', False, 'Whether the first message is held back until somebody subscribes.'),
+    P('rate', 1.0, 'Speed factor; 2.0 plays twice as fast as recorded.', 0.1, 100),
+    P('loop', False, 'Starts over at the end, for ever.'),
+    P('start_s', 0.0, 'Start, in seconds after the first message.', 0, 1e9),
+    P('publish_clock', True, 'Publishes the time of the recording on /clock, for nodes with use_sim_time.'),
+    P('wait_for_subscribers', False, 'Holds the first message back until somebody subscribes.'),
     P(
         'reliability',
         'auto',
-        'Reliability of the publishers; auto offers what was recorded, or else reliable.',
+        'Reliability of the publishers; auto offers the recorded one, or reliable if none was recorded.',
         choices=('auto', 'reliable', 'best_effort'),
     ),
-    P('restamp', False, 'Whether header stamps and /clock are moved to the wall clock, as if the camera ran now.'),
+    P('restamp', False, 'Moves header stamps and /clock to the wall clock, as if the camera ran now.'),
 )
-"""Parameters of the node beside the list `topics`."""
+"""Parameters of the node, except the list `topics`."""
 
-TOPICS = "Topics to play, by their names in the bag; ['all'] plays every one."
+TOPICS = "Topics to play, by their names in the bag; ['all'] plays all."
 
 
 def message_class(name: str) -> type | None:
-    """Return the Python class of 'package/msg/Name', or None where that package is not installed."""
+    """Return the Python class of 'package/msg/Name'; None if that package is not installed."""
     match = MESSAGE_TYPE.fullmatch(name)
     if not match:
         return None
@@ -79,14 +80,14 @@ def message_class(name: str) -> type | None:
 
 
 class ReplayNode(Node):
-    """Publishes the messages of a bag at the pace of their recording.
+    """Publishes the messages of a bag at the rate of their recording.
 
     Raises:
-        InputError: the bag or a topic asked for is not there, or an option is out of range.
-        ParameterException: a parameter has the wrong type or is out of range.
+        InputError: the bag or a requested topic does not exist, or a parameter is refused.
+        ParameterException: the parameter topics has the wrong type.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__('replay_node', **kwargs)
         self.options = declare(self, PARAMETERS)
         self.topics = self.declare_parameter(
@@ -102,16 +103,16 @@ class ReplayNode(Node):
         self.sent: Counter[str] = Counter()
         self._clock_publisher = self.create_publisher(Clock, CLOCK_TOPIC, 10) if self.options.publish_clock else None
         self._clock_ns = 0
-        # The topics' publishers by name in the bag; ordinary remapping gives them other names on the graph.
-        self._players = self._create_players()
-        self._headed = {name for name, player in self._players.items() if _begins_with_header(player.msg_type)}
+        # By topic name in the bag; ordinary remapping gives the topics other names on the graph.
+        self._publishers = self._create_publishers()
+        self._with_header = {name for name, p in self._publishers.items() if _begins_with_header(p.msg_type)}
         self._late = False
         self._stop: Callable[[], bool] = bool
         self._spun = time.monotonic()
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self)
 
-    def destroy_node(self):
+    def destroy_node(self) -> None:
         """Close the bag and leave the graph."""
         if hasattr(self, '_executor'):
             self._executor.shutdown(timeout_sec=1)
@@ -119,7 +120,11 @@ class ReplayNode(Node):
         super().destroy_node()
 
     def play(self, stop: Callable[[], bool]) -> int:
-        """Play the bag once, or for ever until stop(); the exit code: 0, or 1 when a part of it could not be read."""
+        """Play the bag once or, with loop, until stop() is true.
+
+        Returns:
+            Exit code: 0, or 1 when a part of the bag could not be read.
+        """
         self._stop = stop
         if self.options.wait_for_subscribers:
             self._await_subscribers()
@@ -129,7 +134,7 @@ class ReplayNode(Node):
                 self._play_once()
             except InputError as damage:
                 code = 1
-                if damage is not self.bag.damage:  # which was told when the bag was opened
+                if damage is not self.bag.damage:  # that one has been logged when the bag was opened
                     self.get_logger().error(str(damage))
             if not self.options.loop or not self.sent:
                 break
@@ -137,33 +142,37 @@ class ReplayNode(Node):
             self._finish()
         return code
 
-    def _create_players(self) -> dict[str, Publisher]:
-        """Create a publisher for every topic asked for whose type is installed; the others are named once."""
+    def _create_publishers(self) -> dict[str, Publisher]:
+        """Create a publisher for each requested topic whose type is installed; log the others once."""
         names = self.bag.topics if 'all' in self.topics else self.topics
-        wanted = [self.bag.topics[self.bag.topic_name(name)] for name in names]
-        players, unknown = {}, []
-        for topic in wanted:
+        publishers, unknown = {}, []
+        for topic in [self.bag.topics[self.bag.topic_name(name)] for name in names]:
             if topic.name == CLOCK_TOPIC and self._clock_publisher:
-                self.get_logger().info('the /clock in the bag is left out; publish_clock makes one at this rate')
+                self.get_logger().info(
+                    'the /clock of the bag is not played, because publish_clock publishes one at this rate'
+                )
                 continue
             kind = message_class(topic.type)
             if kind is None:
                 unknown.append(f'{topic.name} ({topic.type})')
             else:
-                players[topic.name] = self.create_publisher(kind, topic.name, self._qos(topic))
+                publishers[topic.name] = self.create_publisher(kind, topic.name, self._qos(topic))
         if unknown:
-            self.get_logger().warning(f'not played, since their message packages are missing: {", ".join(unknown)}')
-        if not any(self.bag.topics[name].count for name in players):
+            self.get_logger().warning(
+                f'not played, because their message packages are not installed: {", ".join(unknown)}'
+            )
+        if not any(self.bag.topics[name].count for name in publishers):
             raise InputError(
                 'bag_empty',
-                f'{self.bag.path} holds no message that can be played; it has the topics '
+                f'{self.bag.path} has no message that can be played; its topics are '
                 f'{", ".join(self.bag.topics) or "none"}',
             )
-        return players
+        return publishers
 
     def _qos(self, topic: Topic) -> QoSProfile:
-        asked = self.options.reliability
-        reliable = topic.reliable is not False if asked == 'auto' else asked == 'reliable'
+        reliable = self.options.reliability == 'reliable'
+        if self.options.reliability == 'auto':
+            reliable = topic.reliable is not False
         return QoSProfile(
             depth=HISTORY,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
@@ -171,20 +180,20 @@ class ReplayNode(Node):
         )
 
     def _await_subscribers(self) -> None:
-        """Wait until somebody listens and no further subscriber has come for a moment."""
+        """Wait until there is a subscriber and no further one has come for SETTLE_S."""
         self.get_logger().info('waiting for subscribers')
-        seen, since = 0, time.monotonic()
-        while not self._stop() and (seen == 0 or time.monotonic() - since < SETTLE_S):
+        known, since = 0, time.monotonic()
+        while not self._stop() and (known == 0 or time.monotonic() - since < SETTLE_S):
             self._executor.spin_once(timeout_sec=0.05)
-            count = sum(player.get_subscription_count() for player in self._players.values())
-            if count != seen:
-                seen, since = count, time.monotonic()
+            count = sum(publisher.get_subscription_count() for publisher in self._publishers.values())
+            if count != known:
+                known, since = count, time.monotonic()
 
     def _play_once(self) -> None:
         """Play from start_s to the end."""
         first_ns = self.bag.start_ns + round(self.options.start_s * 1e9)
-        # Opened before the clock starts: finding the place in a large bag takes a moment.
-        messages = self.bag.messages(self._players, self.options.start_s)
+        # Opened before the clock starts, because seeking in a large bag takes a moment.
+        messages = self.bag.messages(self._publishers, self.options.start_s)
         epoch_ns = time.time_ns() if self.options.restamp else None
         timeline = Timeline(first_ns, self.options.rate, time.monotonic(), epoch_ns)
         self._clock_ns = 0
@@ -195,7 +204,7 @@ class ReplayNode(Node):
             self._publish(timeline, message)
 
     def _wait(self, timeline: Timeline, recorded_ns: int) -> None:
-        """Serve parameters and tick the clock until a message is due."""
+        """Serve parameters and publish the clock until a message is due."""
         due = timeline.due(recorded_ns)
         while not self._stop():
             now = time.monotonic()
@@ -207,40 +216,41 @@ class ReplayNode(Node):
         if not self._late and time.monotonic() - due > LATE_S:
             self._late = True
             self.get_logger().warning(
-                f'this machine cannot play the bag at rate {self.options.rate:g}; messages go '
-                'out late, but none is left out: choose a lower rate or fewer topics'
+                f'this machine cannot play the bag at rate {self.options.rate:g}; messages are '
+                'late, but none is lost: choose a lower rate or fewer topics'
             )
 
     def _tick(self, stamp_ns: int) -> None:
-        """Publish the time, unless it was published already."""
+        """Publish the time, unless it has been published already."""
         if self._clock_publisher and stamp_ns > self._clock_ns:
             self._clock_ns = stamp_ns
             self._clock_publisher.publish(Clock(clock=stamp_msg(stamp_ns)))
 
     def _publish(self, timeline: Timeline, message: BagMessage) -> None:
-        # The clock comes first: to a subscriber on simulated time no message is from the future.
+        # The clock first, so that no message is in the future for a subscriber on simulated time.
         self._tick(timeline.published(message.stamp_ns))
         raw = message.raw
-        if timeline.epoch_ns is not None and message.topic in self._headed:
+        if timeline.epoch_ns is not None and message.topic in self._with_header:
             raw = restamped(raw, timeline.published)
-        self._players[message.topic].publish(raw)
+        self._publishers[message.topic].publish(raw)
         self.sent[message.topic] += 1
 
     def _finish(self) -> None:
-        """See the last messages delivered and say how many went out."""
+        """Wait until the last messages are delivered and log the number of messages."""
         deadline = time.monotonic() + ACK_S
-        lagging = [player.topic_name for player in self._players.values() if not self._acknowledged(player, deadline)]
+        publishers = self._publishers.values()
+        lagging = [p.topic_name for p in publishers if not self._acknowledged(p, deadline)]
         if self._stop():
             return
         if lagging:
             self.get_logger().warning(f'not acknowledged within {ACK_S:g} s: {", ".join(lagging)}')
-        counts = ', '.join(f'{self.sent[name]} on {player.topic_name}' for name, player in self._players.items())
+        counts = ', '.join(f'{self.sent[name]} on {p.topic_name}' for name, p in self._publishers.items())
         self.get_logger().info(f'end of {self.bag.path}, messages sent: {counts}')
 
-    def _acknowledged(self, player: Publisher, deadline: float) -> bool:
-        """Wait until every subscriber has what was sent, in short steps because a signal must end this too."""
+    def _acknowledged(self, publisher: Publisher, deadline: float) -> bool:
+        """Wait until every subscriber has acknowledged the messages, in short steps so that a signal ends it too."""
         while not self._stop():
-            if player.wait_for_all_acked(Duration(seconds=0.1)):
+            if publisher.wait_for_all_acked(Duration(seconds=0.1)):
                 return True
             if time.monotonic() > deadline:
                 return False
@@ -248,7 +258,7 @@ class ReplayNode(Node):
 
 
 def _begins_with_header(message: type) -> bool:
-    """Say whether the first field of a message class is a std_msgs/Header."""
+    """Return True if the first field of a message class is a std_msgs/Header."""
     return next(iter(message.get_fields_and_field_types().items()), None) == ('header', 'std_msgs/Header')
 
 

@@ -1,18 +1,19 @@
-"""Questions from outside: the ask service, the streaming action, and what is said on ~/answer."""
+"""Questions and memory from outside: ~/ask, ~/ask_streaming, ~/answer and the services that reset, save and restore."""
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from concurrent.futures import Future as Job
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.data.errors import InputError
@@ -20,38 +21,65 @@ from m3et_ros.data.frame import Frame
 from m3et_ros.data.images.messages import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
-from m3et_ros.ros.convert import answer_msg, stamp_msg, stamp_ns
+from m3et_ros.ros.convert import age_s, answer_msg, stamp_msg, stamp_ns
+from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import MAX_QUESTIONS
 from m3et_ros.ros.outputs import publisher
-from m3et_ros.runtime.engine import View
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import checked_question, checked_scope
+from m3et_ros.runtime.view import View
+from m3et_ros.srv import AskQuestion
 
 INACTIVE = 'The model node is not active; activate it first (ros2 lifecycle set <node> activate).'
 BUSY = 'Too many questions are waiting; ask again later.'
 STOPPED = 'The node was deactivated while the question waited; ask again when it is active.'
 
+ResultT = TypeVar('ResultT')
 
-async def outcome(node: LifecycleNode, job: Job):
-    """Result of a job on another thread, awaited without blocking the executor."""
+
+async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activity: str) -> tuple[ResultT | None, str]:
+    """Run a job on the inference thread, without blocking the executor.
+
+    Args:
+        host: node whose thread it is.
+        job: called on the thread.
+        activity: completes the sentence 'An internal error stopped ...'.
+
+    Returns:
+        The result and ''; or None and one sentence that says why there is no result. Errors are counted.
+    """
+    if host.inference_thread is None:
+        return None, INACTIVE
+    queued = host.inference_thread.submit(job)
+    if queued is None:
+        host.health.refuse(InputError('questions_waiting', BUSY))
+        return None, BUSY
     done = Future()
 
-    def finish(_):
+    def wake_executor(_: object) -> None:
         done.set_result(None)
-        # A future set from another thread does not wake an executor that sleeps.
-        if node.executor is not None:
-            node.executor.wake()
+        # A future that another thread completes does not wake a sleeping executor.
+        if host.executor is not None:
+            host.executor.wake()
 
-    job.add_done_callback(finish)
+    queued.add_done_callback(wake_executor)
     await done
-    return job.result()
+    try:
+        return queued.result(), ''
+    except InputError as error:
+        host.health.refuse(error)
+        return None, str(error)
+    except CancelledError:
+        return None, STOPPED
+    except Exception as error:
+        return None, host.health.internal_error(activity, error)
 
 
 def attached_frame(image: Image, depth: Image) -> Frame | None:
-    """The image sent along with a question; None when there is none.
+    """Return the image that came with a question as a frame; None if there is none.
 
     Raises:
-        InputError: the image cannot be read, or depth came without an image or with another size.
+        InputError: the image cannot be decoded, or depth came without an image or with another size.
     """
     if empty(image):
         if not empty(depth):
@@ -69,20 +97,21 @@ def attached_frame(image: Image, depth: Image) -> Frame | None:
 
 
 class Questions:
-    """Answers questions through the node's session, on its inference thread."""
+    """Answers questions with the node's session, on its inference thread."""
 
-    def __init__(self, node: LifecycleNode):
-        self._node = node
-        # A question that waits for the inference thread must not keep the next one from being taken.
+    def __init__(self, host: Host):
+        """Offer the service and the action."""
+        self._host = host
+        # A question that waits for the inference thread must not delay the acceptance of the next one.
         group = ReentrantCallbackGroup()
-        self._publisher = publisher(node, interfaces.ANSWER)
-        # As many goals at once as there are places in the queue must reach it, and learn that there are no more.
+        self._publisher = publisher(host, interfaces.ANSWER, host.health.counters)
+        # Twice the queue: the goals that do not fit into it must arrive too, to be refused with a reason.
         many = QoSProfile(depth=2 * MAX_QUESTIONS)
-        self._service = node.create_service(
+        self._service = host.create_service(
             interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group, qos_profile=many
         )
         self._action = ActionServer(
-            node,
+            host,
             AskStreaming,
             interfaces.ASK_STREAMING.name,
             execute_callback=self._on_goal,
@@ -93,23 +122,24 @@ class Questions:
             cancel_service_qos_profile=many,
         )
 
-    def publish_standing(self, view: View) -> None:
-        """Answer the standing instruction for this frame; its words are already in the encoder's outputs."""
-        if view.frame.instruction:
-            self._publish(
-                self._node.session.ask(view.frame.instruction, [view], scope='frame', top_k=self._node.settings.top_k),
-                view,
-            )
+    def answer_instruction(self, view: View) -> None:
+        """Answer the standing instruction for a frame, if there is one; the encoder has read its words already."""
+        question = view.frame.instruction
+        if question:
+            top_k = self._host.settings.top_k
+            self._publish(self._host.session.ask(question, [view], scope='frame', top_k=top_k), view, written=False)
 
-    async def _on_ask(self, request, response):
-        response.success, response.message, answer = await self._run(lambda: self._answer(request))
+    async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:
+        answer, response.message = await self._run(lambda: self._answer(request))
+        response.success = answer is not None
         if answer is not None:
             response.answer = answer
         return response
 
-    async def _on_goal(self, goal):
+    async def _on_goal(self, goal: ServerGoalHandle) -> AskStreaming.Result:
         result = AskStreaming.Result()
-        result.success, result.message, answer = await self._run(lambda: self._stream(goal))
+        answer, result.message = await self._run(lambda: self._stream(goal))
+        result.success = answer is not None
         if answer is not None:
             result.answer = answer
         if goal.is_cancel_requested:
@@ -121,28 +151,12 @@ class Questions:
             goal.abort()
         return result
 
-    async def _run(self, job) -> tuple[bool, str, Answer | None]:
-        """Run a job on the inference thread: success, a sentence when there is none, and the answer."""
-        worker = self._node.worker
-        if worker is None:
-            return False, INACTIVE, None
-        queued = worker.submit(job)
-        if queued is None:
-            self._node.health.refuse(InputError('questions_waiting', BUSY))
-            return False, BUSY, None
-        try:
-            return True, '', await outcome(self._node, queued)
-        except InputError as error:
-            self._node.health.refuse(error)
-            return False, str(error), None
-        except CancelledError:
-            return False, STOPPED, None
-        except Exception as error:
-            return False, self._node.health.broke('answering a question', error), None
+    async def _run(self, job: Callable[[], Answer | None]) -> tuple[Answer | None, str]:
+        return await run_on_inference_thread(self._host, job, 'answering a question')
 
-    def _answer(self, request) -> Answer:
+    def _answer(self, request: AskQuestion.Request) -> Answer:
         """Answer a service request; on the inference thread."""
-        settings, session = self._node.settings, self._node.session
+        settings, session = self._host.settings, self._host.session
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope, attached_frame(request.image, request.depth))
@@ -153,20 +167,20 @@ class Questions:
             views,
             scope=scope,
             top_k=request.top_k or settings.top_k,
-            mode='generate' if session.tells(scope) else settings.answer_mode,
-            max_tokens=self._most_tokens(scope),
+            mode=settings.answer_mode if session.answerer_for(scope) is None else 'generate',
+            max_tokens=self._max_tokens(scope),
         )
         return self._publish(reply, views[-1], written=True)
 
-    def _stream(self, goal) -> Answer | None:
-        """Answer a goal piece by piece; on the inference thread."""
-        settings, session, request = self._node.settings, self._node.session, goal.request
+    def _stream(self, goal: ServerGoalHandle) -> Answer | None:
+        """Answer a goal token by token; on the inference thread. Return None once the goal is cancelled."""
+        settings, session, request = self._host.settings, self._host.session, goal.request
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope)
         self._check_age(views[-1], request.max_age_s)
         text, reply = '', None
-        for reply in session.write(question, views, scope=scope, max_tokens=self._most_tokens(scope)):
+        for reply in session.write(question, views, scope=scope, max_tokens=self._max_tokens(scope)):
             if goal.is_cancel_requested:
                 return None
             if reply.text != text:
@@ -174,78 +188,80 @@ class Questions:
                 text = reply.text
         return self._publish(reply, views[-1], written=True)
 
-    def _most_tokens(self, scope: str) -> int:
-        settings = self._node.settings
-        return settings.max_sentence_tokens if self._node.session.tells(scope) else settings.max_answer_tokens
+    def _max_tokens(self, scope: str) -> int:
+        settings = self._host.settings
+        m3et_answers = self._host.session.answerer_for(scope) is None
+        return settings.max_answer_tokens if m3et_answers else settings.max_sentence_tokens
 
-    def _check_age(self, view: View, limit: float) -> None:
-        age = (self._node.get_clock().now().nanoseconds - view.frame.stamp_ns) / 1e9
-        if limit > 0 and age > limit:
+    def _check_age(self, view: View, max_age_s: float) -> None:
+        age = age_s(_header(view), self._host.get_clock().now())
+        if max_age_s > 0 and age > max_age_s:
             raise InputError(
                 'too_old',
-                f'The newest image is {age:.2f} s old and at most {limit:.2f} s were allowed; '
+                f'The newest image is {age:.2f} s old and at most {max_age_s:.2f} s were allowed; '
                 'check the camera or raise max_age_s.',
             )
 
-    def _publish(self, reply: Reply, view: View, *, written: bool = False) -> Answer:
-        header = Header(stamp=stamp_msg(view.frame.stamp_ns), frame_id=view.frame.frame_id)
-        message = answer_msg(
-            reply, header, self._node.session.answered_by(reply.scope, written=written), self._node.get_clock().now()
-        )
+    def _publish(self, reply: Reply, view: View, *, written: bool) -> Answer:
+        """Publish a reply on ~/answer.
+
+        Args:
+            reply: reply of the session.
+            view: newest frame that it is about.
+            written: an answerer beside M3ET may have written it; the standing instruction is answered by M3ET itself.
+        """
+        model_id = self._host.session.answered_by(reply.scope, written=written)
+        message = answer_msg(reply, _header(view), model_id, self._host.get_clock().now())
         self._publisher.publish(message)
         return message
 
 
-# MERGED m3et_ros/ros/remembering: Services about the memory of the episode: begin anew, save what is remembered, go on from what was saved.
-class Remembering:
-    """Serves reset_memory, save_memory and restore_memory on the inference thread of a node."""
+def _header(view: View) -> Header:
+    return Header(stamp=stamp_msg(view.frame.stamp_ns), frame_id=view.frame.frame_id)
 
-    def __init__(self, node: LifecycleNode):
-        self._node = node
-        for service, step in (
+
+class MemoryServices:
+    """Resets, saves and restores the memory of the episode, on the inference thread of the node."""
+
+    def __init__(self, host: Host):
+        """Offer the three services."""
+        self._host = host
+        for service, job in (
             (interfaces.RESET_MEMORY, self._reset),
             (interfaces.SAVE_MEMORY, self._save),
             (interfaces.RESTORE_MEMORY, self._restore),
         ):
-            node.create_service(service.kind, service.name, partial(self._serve, step))
+            host.create_service(service.kind, service.name, partial(self._on_request, job))
 
-    async def _serve(self, step: Callable[[], str], request, response):
-        worker = self._node.worker
-        job = worker.submit(step) if worker is not None else None
-        if job is None:
-            response.message = INACTIVE
-            return response
-        try:
-            response.message = await outcome(self._node, job)
-            response.success = True
-        except InputError as error:
-            self._node.health.refuse(error)
-            response.message = str(error)
-        except Exception as error:
-            response.message = self._node.health.broke('the memory of the episode', error)
+    async def _on_request(
+        self, job: Callable[[], str], _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        done, problem = await run_on_inference_thread(self._host, job, 'the memory of the episode')
+        response.success = done is not None
+        response.message = done or problem
         return response
 
     def _reset(self) -> str:
-        self._node.session.reset()
+        self._host.session.reset()
         return 'A new episode begins.'
 
     def _save(self) -> str:
-        path, memory = self._file(), self._node.session.learnt_memory()
+        path, memory = self._file(), self._host.session.memory
         memory.save(path)
         return f'{memory.frames} frames of the episode are remembered in {path}.'
 
     def _restore(self) -> str:
-        path, memory = self._file(), self._node.session.learnt_memory()
+        path, memory = self._file(), self._host.session.memory
         memory.restore(path)
         return f'The episode goes on from {path}, after {memory.frames} frames.'
 
     def _file(self) -> Path:
-        """Where the memory is kept.
+        """Return the file of the memory.
 
         Raises:
-            InputError: the parameter does not say.
+            InputError: the parameter memory_file is empty.
         """
-        name = self._node.settings.memory_file
+        name = self._host.settings.memory_file
         if not name:
             raise InputError(
                 'memory_file',

@@ -27,11 +27,11 @@ def image(**fields):
 
 
 BAD_COLOUR = {
-    'empty_image': dict(height=0, width=0, step=0, data=[]),
-    'step_too_short': dict(step=100),
-    'data_too_short': dict(data=[0] * 500),
-    'unknown_encoding': dict(encoding='bayer_rggb17'),
-    'too_large': dict(height=2**31, width=2**31, step=2**31),
+    'empty_image': {'height': 0, 'width': 0, 'step': 0, 'data': []},
+    'step_too_short': {'step': 100},
+    'data_too_short': {'data': [0] * 500},
+    'unknown_encoding': {'encoding': 'bayer_rggb17'},
+    'too_large': {'height': 2**31, 'width': 2**31, 'step': 2**31},
 }
 
 

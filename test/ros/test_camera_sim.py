@@ -116,7 +116,7 @@ def test_another_namespace_metres_noise_and_a_new_kitchen_after_each_episode(ros
         *SMALL,
         remap=['__ns:=/robot2/eye'],
     ) as camera:
-        color, depth, _, _ = listener.complete(8)[-1]
+        _color, depth, _, _ = listener.complete(8)[-1]
         code, log = camera.stop()
     assert code == 0
     assert 'kitchen 0,' in log and 'kitchen 1,' in log and 'kitchen 2,' in log

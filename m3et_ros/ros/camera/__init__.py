@@ -1,1 +1,1 @@
-"""From camera messages on DDS to paired frames: subscriptions, the wait thread and stamp matching."""
+"""Camera topics: subscriptions, the thread that waits for them, and the pairing of colour with depth."""

@@ -1,18 +1,19 @@
-"""Camera and instruction topics: messages are paired by stamp here and decoded later, on the inference thread."""
+"""Camera and instruction topics: pair messages by stamp, give the pairs to the inference thread, decode them there."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
+from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 
-from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.cdr import from_cdr, typestore
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.images.compressed import depth_from_compressed, rgb_from_compressed
@@ -23,19 +24,24 @@ from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
 from m3et_ros.ros.camera.wait_thread import WaitThread
 from m3et_ros.ros.convert import stamp_msg, stamp_ns
+from m3et_ros.ros.host import Host
+from m3et_ros.ros.interfaces import Interface
 
 RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
 DEPTH = {'raw': interfaces.DEPTH, 'compressedDepth': interfaces.DEPTH_COMPRESSED}
-# How often publishers are looked for, in seconds.
 FOLLOW_S = 0.5
+"""Seconds between two looks at the publishers of the topics."""
 
 
 @dataclass(frozen=True)
 class PairedMessages:
-    """A pair of messages on its way to the inference thread, of rclpy or of rosbags."""
+    """A colour and a depth message on their way to the inference thread, with what belongs to them."""
 
+    # The messages, of rclpy's types or of rosbags'.
     pair: Pair
+    # Intrinsics of the colour camera; None before they arrive.
     info: CameraInfo | None
+    # Instruction that holds for the colour image; '' for none.
     instruction: str
 
     @cached_property
@@ -45,142 +51,180 @@ class PairedMessages:
         return Header(stamp=stamp_msg(stamp_ns(header.stamp)), frame_id=header.frame_id)
 
     def decode(self) -> tuple[Frame, InputError | None]:
-        """The frame, and why its depth was left out if it was.
+        """Decode the images.
+
+        Returns:
+            The frame, and the reason if its depth was left out.
 
         Raises:
-            InputError: the colour image cannot be read.
+            InputError: the colour image cannot be decoded.
         """
         message = self.pair.rgb
-        rgb = rgb_from_compressed(message) if _compressed(message) else rgb_from_msg(message)
+        rgb = rgb_from_compressed(message) if _is_compressed(message) else rgb_from_msg(message)
         depth, problem = None, self.pair.error
         if self.pair.depth is not None:
             try:
-                depth = self._decode_depth(rgb)
+                depth = _decode_depth(self.pair.depth, rgb)
             except InputError as error:
                 problem = error
         return Frame(rgb, depth, self.pair.stamp_ns, self.instruction, self.header.frame_id), problem
 
-    def _decode_depth(self, rgb):
-        message = self.pair.depth
-        depth = depth_from_compressed(message) if _compressed(message) else depth_from_msg(message)
-        require_same_size(rgb, depth)
-        return depth
+
+def _decode_depth(message: Any, rgb: np.ndarray) -> np.ndarray:
+    depth = depth_from_compressed(message) if _is_compressed(message) else depth_from_msg(message)
+    require_same_size(rgb, depth)
+    return depth
 
 
-def _compressed(message) -> bool:
+def _is_compressed(message: Any) -> bool:
     return hasattr(message, 'format')
 
 
 class Instructions:
-    """What the robot is asked to attend to; each holds from its stamp until the next one."""
+    """The instructions given to the robot; each holds from its stamp until the next one."""
 
-    def __init__(self, standing: str, limit: int = 16):
+    def __init__(self, first: str, limit: int = 16):
+        """Start with an instruction that holds from the beginning.
+
+        Args:
+            first: its text; '' for none.
+            limit: number of instructions that are stored; the oldest are dropped.
+        """
         self._lock = Lock()
-        self._known: deque[tuple[int, str]] = deque([(0, standing.strip())], maxlen=limit)
+        self._stored: deque[tuple[int, str]] = deque([(0, first.strip())], maxlen=limit)
 
     def add(self, nanoseconds: int, text: str) -> None:
-        """Take in an instruction; stamp 0 means 'from now on', whatever the clocks say."""
+        """Add an instruction; stamp 0 means 'from now on', whatever the clocks say."""
         with self._lock:
             if nanoseconds == 0:
-                self._known.clear()
-            self._known.append((nanoseconds, text.strip()))
+                self._stored.clear()
+            self._stored.append((nanoseconds, text.strip()))
 
     def at(self, nanoseconds: int) -> str:
-        """The instruction that holds for an image with this stamp; empty for none."""
+        """Return the instruction that holds for an image with this stamp; '' for none."""
         with self._lock:
-            holding = [(t, n) for n, (t, _) in enumerate(self._known) if t <= nanoseconds]
-            return self._known[max(holding)[1]][1] if holding else ''
+            # Of two with the same stamp the one that arrived later holds.
+            holding = [(stamp, order) for order, (stamp, _) in enumerate(self._stored) if stamp <= nanoseconds]
+            return self._stored[max(holding)[1]][1] if holding else ''
 
 
 class CameraInputs:
-    """Subscriptions of the model node while it is active."""
+    """The subscriptions of the model node while it is active."""
 
-    def __init__(self, node: LifecycleNode, offer: Callable[[PairedMessages], None]):
-        """Remember whom to serve; nothing is read before `start`.
-
-        Args:
-            node: subscribes; its `settings` say how.
-            offer: takes each finished sample, on the thread of the intake.
-        """
-        self._node = node
-        self._offer = offer
+    def __init__(self, host: Host):
+        """Prepare; `start` subscribes."""
+        self._host = host
+        self._rgb: TopicReader | None = None
         self._readers: list[TopicReader] = []
         self._timer: Timer | None = None
         self._info: CameraInfo | None = None
-        self._intake: WaitThread | None = None
+        self._wait_thread: WaitThread | None = None
         self.sync = Synchroniser()
         self.instructions = Instructions('')
 
     def start(self) -> None:
-        """Open the topics."""
-        settings = self._node.settings
+        """Subscribe to the topics."""
+        settings = self._host.settings
         self.sync = Synchroniser(
             slop_s=settings.sync_slop_s, depth_wait_s=settings.depth_wait_s, stall=settings.depth_stall
         )
         self.instructions = Instructions(settings.instruction)
-        typestore()  # now, not at the first image
-        # Between messages, since waiting for depth must end also where nothing comes and simulated time stands still.
-        self._intake = WaitThread(self._node.context, lambda: self._pass(self.sync.poll()))
-        # Instructions first: one that came together with an image holds for it.
-        self._read({'raw': interfaces.INSTRUCTION}, self._on_instruction, 'raw')
-        self._read({'raw': interfaces.INSTRUCTION_TEXT}, self._on_text, 'raw')
-        self._read(RGB, self._on_rgb, settings.rgb_transport)
+        typestore()  # takes a moment, which must not delay the first image
+        # After each wait, because waiting for depth must end even where no message arrives and simulated time stands.
+        self._wait_thread = WaitThread(self._host.context, lambda: self._offer_to_inference(self.sync.poll()))
+        # Instructions first: one that arrives together with an image holds for it.
+        self._reader([interfaces.INSTRUCTION], self._on_instruction)
+        self._reader([interfaces.INSTRUCTION_TEXT], self._on_instruction_text)
+        self._rgb = self._reader(_chosen(RGB, settings.rgb_transport), self._on_rgb, raw=True)
         if settings.depth_transport != 'none':
-            self._read(DEPTH, self._on_depth, settings.depth_transport)
-        self._read({'raw': interfaces.RGB_INFO}, self._on_info, 'raw')
-        # On the steady clock, for the same reason.
-        self._timer = self._node.create_timer(FOLLOW_S, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def stop(self) -> None:
-        """Close the topics."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
+            self._reader(_chosen(DEPTH, settings.depth_transport), self._on_depth, raw=True)
+        self._reader([interfaces.RGB_INFO], self._on_info)
         for reader in self._readers:
-            reader.close()
-        self._timer, self._readers = None, []
-        if self._intake is not None:
-            self._intake.close()
-            self._intake = None
-
-    def _read(self, transports, callback, transport: str) -> None:
-        self._readers.append(
-            TopicReader(
-                self._node,
-                transports,
-                callback,
-                counters=self._node.health.counters,
-                transport=transport,
-                reliability=self._node.settings.reliability,
-                watched=transports is RGB,
-                intake=self._intake,
-                refuse=self._node.health.refuse if transports in (RGB, DEPTH) else None,
-            )
+            reader.open()
+        # On the steady clock, because simulated time may stand still.
+        self._timer = self._host.create_timer(
+            FOLLOW_S, self._follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
-    def _follow(self) -> None:
+    def stop(self) -> None:
+        """Unsubscribe."""
+        if self._timer is not None:
+            self._host.destroy_timer(self._timer)
+            self._timer = None
         for reader in self._readers:
-            reader.follow(self._node.settings.silent_topic_s)
+            reader.close()
+        self._readers = []
+        if self._wait_thread is not None:
+            self._wait_thread.close()
+            self._wait_thread = None
 
-    def _on_rgb(self, message) -> None:
-        self._node.health.arrived.tick()
-        self._pass(self.sync.add_rgb(stamp_ns(message.header.stamp), message))
+    def _reader(
+        self, transports: Sequence[Interface], callback: Callable[[Interface, Any], None], *, raw: bool = False
+    ) -> TopicReader:
+        reader = TopicReader(
+            self._host,
+            transports,
+            callback,
+            counters=self._host.health.counters,
+            reliability=self._host.settings.reliability,
+            wait_thread=self._wait_thread,
+            raw=raw,
+        )
+        self._readers.append(reader)
+        return reader
 
-    def _on_depth(self, message) -> None:
-        self._pass(self.sync.add_depth(stamp_ns(message.header.stamp), message))
+    def _follow_publishers(self) -> None:
+        for reader in self._readers:
+            reader.follow()
+        self._rgb.silence.warn_after(self._host.settings.silent_topic_s)
 
-    def _on_info(self, message: CameraInfo) -> None:
+    # Callbacks, on the wait thread
+
+    def _on_rgb(self, transport: Interface, data: bytes) -> None:
+        self._rgb.silence.message_arrived()
+        message = self._parse(transport, data)
+        if message is not None:
+            self._host.health.arrived.tick()
+            self._offer_to_inference(self.sync.add_rgb(stamp_ns(message.header.stamp), message))
+
+    def _on_depth(self, transport: Interface, data: bytes) -> None:
+        message = self._parse(transport, data)
+        if message is not None:
+            self._offer_to_inference(self.sync.add_depth(stamp_ns(message.header.stamp), message))
+
+    def _on_info(self, _: Interface, message: CameraInfo) -> None:
         self._info = message
 
-    def _on_instruction(self, message: Instruction) -> None:
+    def _on_instruction(self, _: Interface, message: Instruction) -> None:
         self._instruct(stamp_ns(message.header.stamp), message.text)
 
-    def _on_text(self, message: String) -> None:
+    def _on_instruction_text(self, _: Interface, message: String) -> None:
         self._instruct(0, message.data)
 
+    def _parse(self, transport: Interface, data: bytes) -> Any | None:
+        """Return the message as rosbags reads it, without a copy of the pixels; None if it is refused."""
+        try:
+            return from_cdr(data, transport.type_name)
+        except InputError as error:
+            self._host.health.refuse(error)
+            return None
+
+    def _offer_to_inference(self, pair: Pair | None) -> None:
+        """Put a finished pair, if there is one, into the slot of the inference thread; the newest pair wins there.
+
+        From the slot it goes to ModelNode._process_frame.
+        """
+        inference = self._host.inference_thread
+        if pair is None or inference is None:
+            return
+        messages = PairedMessages(pair, self._info, self.instructions.at(pair.stamp_ns))
+        if inference.offer(messages):
+            self._host.health.counters.count('frame_superseded')
+
     def _instruct(self, nanoseconds: int, text: str) -> None:
-        limit = self._node.settings.max_question_chars
+        limit = self._host.settings.max_question_chars
         if len(text) > limit:
-            self._node.health.refuse(
+            self._host.health.refuse(
                 InputError(
                     'instruction_long',
                     f'The instruction has {len(text)} characters and '
@@ -190,6 +234,7 @@ class CameraInputs:
         else:
             self.instructions.add(nanoseconds, text)
 
-    def _pass(self, pair: Pair | None) -> None:
-        if pair is not None:
-            self._offer(PairedMessages(pair, self._info, self.instructions.at(pair.stamp_ns)))
+
+def _chosen(transports: dict[str, Interface], name: str) -> list[Interface]:
+    """Return the transport of this name, or all of them, preferred first, for 'auto'."""
+    return list(transports.values()) if name == 'auto' else [transports[name]]

@@ -1,7 +1,7 @@
-"""Pairs colour with depth by stamp, within bounds, without rclpy and without callbacks.
+"""Pair colour with depth by stamp: bounded in time and memory, without rclpy and without callbacks.
 
-message_filters' synchroniser calls the user under its lock and never says what it dropped. This one hands a pair back
-to whoever fed it, waits for a bounded time, keeps a bounded number of frames and counts every frame it drops.
+The synchroniser of message_filters calls the user under its lock and does not report what it drops. This one returns a
+pair to its caller, waits for a bounded time, stores a bounded number of images and counts every one it drops.
 """
 
 import time
@@ -17,17 +17,17 @@ NANOSECONDS = 1_000_000_000
 
 
 class Pair(NamedTuple):
-    """One look of the camera."""
+    """A colour image and the depth image that belongs to it."""
 
     # Stamp of the colour image in nanoseconds.
     stamp_ns: int
-    # What was given to add_rgb.
+    # Argument of add_rgb.
     rgb: Any
-    # What was given to add_depth, or None when colour passes alone.
+    # Argument of add_depth; None when colour passes alone.
     depth: Any = None
-    # Stamp of the depth image in nanoseconds, or None.
+    # Stamp of the depth image in nanoseconds; None without one.
     depth_stamp_ns: int | None = None
-    # Why a depth image that was there has been left out, or None.
+    # Reason why a depth image was left out; None if it was not.
     error: InputError | None = None
 
 
@@ -40,14 +40,14 @@ class _Waiting(NamedTuple):
 class Synchroniser:
     """Pairs the nearest stamps within slop_s; of several finished pairs the newest wins.
 
-    Colour passes alone at once until the first depth image comes, and again once depth has stalled. What happens to the
-    colour image that notices the stall is the policy: 'leave_out' lets it pass alone, 'reuse' pairs it with the last
-    depth image whatever its age, 'wait' holds it until its depth comes or a newer pair supersedes it.
+    Colour passes alone and at once until the first depth image arrives, and again after depth has stalled. The policy
+    decides about the colour image that detects the stall: 'leave_out' lets it pass alone, 'reuse' pairs it with the
+    last depth image whatever its age, 'wait' holds it until its depth arrives or a newer pair supersedes it.
 
-    `counts` tells what was dropped and why: rgb_superseded (a newer colour image went first), rgb_duplicate and
-    depth_duplicate (same stamp again), depth_unmatched (no colour image within slop), depth_stalled (colour waited in
-    vain), depth_reused, depth_size (refused), stamp_back (time went back, all waiting frames forgotten) and stamp_zero
-    (frames without a stamp; they are taken, and match each other).
+    `counts` has the reasons for dropped images and other events: rgb_superseded (a newer colour image went first),
+    rgb_duplicate and depth_duplicate (same stamp again), depth_unmatched (no colour image within slop), depth_stalled
+    (colour waited in vain), depth_reused, depth_size (refused), stamp_back (time went back, all waiting images dropped)
+    and stamp_zero (images without a stamp; they are accepted and match each other).
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Synchroniser:
         """Start empty.
 
         Args:
-            slop_s: largest difference of stamps within a pair, seconds, at least 0.
-            depth_wait_s: longest wait of a colour image for its depth, seconds on `clock`, at least 0.
+            slop_s: largest difference of the stamps of a pair in seconds, at least 0; 0 pairs equal stamps.
+            depth_wait_s: longest wait of a colour image for its depth in seconds on `clock`, at least 0.
             stall: one of STALLS.
-            queue: how many images of each kind may wait, at least 1.
+            queue: number of images of each kind that may wait, at least 1.
             clock: seconds that never go back.
 
         Raises:
@@ -82,23 +82,23 @@ class Synchroniser:
         self._clock = clock
         self._lock = Lock()
         self._counts: Counter[str] = Counter()
-        self._depth_seen = False
+        self._any_depth = False
         self._reset()
 
     @property
     def counts(self) -> dict[str, int]:
-        """Frames dropped or remarked on, by reason."""
+        """Number of events by reason; reasons that have not occurred are left out."""
         with self._lock:
             return {reason: count for reason, count in self._counts.items() if count}
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """How many colour and depth images wait, each at most `queue`; beside them only the last depth is held."""
+        """Number of colour and of depth images that wait, each at most `queue`; the last depth is stored besides."""
         with self._lock:
             return len(self._rgbs), len(self._depths)
 
     def add_rgb(self, stamp_ns: int, rgb: Any) -> Pair | None:
-        """Feed a colour image: an array (H, W, 3), or anything that the caller decodes later.
+        """Add a colour image: an array (H, W, 3), or anything that the caller decodes later.
 
         Returns:
             The newest finished pair, if this image finished one.
@@ -109,10 +109,10 @@ class Synchroniser:
                     self._rgbs.popleft()
                     self._counts['rgb_superseded'] += 1
                 self._rgbs.append(_Waiting(stamp_ns, rgb, self._clock()))
-            return self._finished()
+            return self._take_newest()
 
     def add_depth(self, stamp_ns: int, depth: Any) -> Pair | None:
-        """Feed a depth image: an array (H, W), or anything that the caller decodes later.
+        """Add a depth image: an array (H, W), or anything that the caller decodes later.
 
         Returns:
             The newest finished pair, if this image finished one.
@@ -126,13 +126,13 @@ class Synchroniser:
                     self._period_ns = stamp_ns - self._last_depth.stamp_ns
                 self._last_depth = _Waiting(stamp_ns, depth, self._clock())
                 self._depths.append(self._last_depth)
-                self._depth_seen, self._stalled = True, False
-            return self._finished()
+                self._any_depth, self._stalled = True, False
+            return self._take_newest()
 
     def poll(self) -> Pair | None:
-        """The colour image that has waited for its depth long enough, if any; call it some 50 times a second."""
+        """Return the colour image that has waited long enough for its depth, if any; call it 20 times a second."""
         with self._lock:
-            return self._finished()
+            return self._take_newest()
 
     def _reset(self) -> None:
         self._rgbs: deque[_Waiting] = deque()
@@ -143,7 +143,7 @@ class Synchroniser:
         self._stalled = False
 
     def _admit(self, kind: str, stamp_ns: int) -> bool:
-        """Whether to take an image; notices stamps that are missing, repeated or gone back."""
+        """Return False for a duplicate; count stamps that are missing, repeated or gone back."""
         last = self._last_stamp[kind]
         if stamp_ns == 0:
             self._counts['stamp_zero'] += 1
@@ -154,13 +154,13 @@ class Synchroniser:
             self._counts['stamp_back'] += 1
             self._counts['rgb_superseded'] += len(self._rgbs)
             self._counts['depth_unmatched'] += len(self._depths)
-            # The other stream will go back too; forgetting its last stamp keeps that from counting twice.
+            # The other stream will go back too; forgetting its last stamp keeps that from being counted twice.
             self._reset()
         self._last_stamp[kind] = stamp_ns or self._last_stamp[kind]
         return True
 
-    def _finished(self) -> Pair | None:
-        """Take the newest colour image whose case is decided; those before it are superseded."""
+    def _take_newest(self) -> Pair | None:
+        """Take the newest colour image whose pair is decided; it supersedes those before it."""
         for index in range(len(self._rgbs) - 1, -1, -1):
             pair = self._decide(self._rgbs[index])
             if pair is not None:
@@ -171,11 +171,18 @@ class Synchroniser:
         return None
 
     def _decide(self, rgb: _Waiting) -> Pair | None:
-        candidate = self._nearest(rgb.stamp_ns)
+        """Return the pair of a colour image; None while it has to wait."""
+        # The newest first, so that of images without a stamp the newest wins.
+        nearest = min(reversed(self._depths), key=lambda d: abs(d.stamp_ns - rgb.stamp_ns), default=None)
         overdue = self._stalled or self._clock() - rgb.arrival_s >= self._depth_wait_s
-        if candidate is not None and (overdue or self._final(rgb, candidate)):
-            return self._pair(rgb, candidate)
-        if not self._depth_seen:
+        if nearest is not None and abs(nearest.stamp_ns - rgb.stamp_ns) <= self._slop_ns:
+            # Stamps only grow, by about one period at a time: a later depth image may be nearer or cannot be.
+            lag = rgb.stamp_ns - nearest.stamp_ns
+            if overdue or lag <= 0 or nearest is not self._depths[-1] or 2 * lag <= self._period_ns:
+                while self._depths.popleft() is not nearest:
+                    self._counts['depth_unmatched'] += 1
+                return self._joined(rgb, nearest)
+        if not self._any_depth:
             return Pair(rgb.stamp_ns, rgb.image)
         if not overdue or self._stall == 'wait':
             return None
@@ -183,40 +190,24 @@ class Synchroniser:
         self._counts['depth_stalled'] += 1
         if self._stall == 'reuse' and self._last_depth is not None:
             self._counts['depth_reused'] += 1
-            return _joined(rgb, self._last_depth, self._counts)
+            return self._joined(rgb, self._last_depth)
         return Pair(rgb.stamp_ns, rgb.image)
 
-    def _nearest(self, stamp_ns: int) -> _Waiting | None:
-        # The newest first, so that of images without a stamp the newest wins.
-        near = min(reversed(self._depths), key=lambda d: abs(d.stamp_ns - stamp_ns), default=None)
-        return near if near is not None and abs(near.stamp_ns - stamp_ns) <= self._slop_ns else None
-
-    def _final(self, rgb: _Waiting, depth: _Waiting) -> bool:
-        """Whether no depth image to come can be nearer: stamps only grow, by about one period at a time."""
-        lag = rgb.stamp_ns - depth.stamp_ns
-        return lag <= 0 or depth is not self._depths[-1] or 2 * lag <= self._period_ns
-
-    def _pair(self, rgb: _Waiting, depth: _Waiting) -> Pair:
-        while self._depths.popleft() is not depth:
-            self._counts['depth_unmatched'] += 1
-        return _joined(rgb, depth, self._counts)
-
-
-def _joined(rgb: _Waiting, depth: _Waiting, counts: Counter[str]) -> Pair:
-    try:
-        require_same_size(rgb.image, depth.image)
-    except InputError as error:
-        counts[error.reason] += 1
-        return Pair(rgb.stamp_ns, rgb.image, error=error)
-    return Pair(rgb.stamp_ns, rgb.image, depth.image, depth.stamp_ns)
+    def _joined(self, rgb: _Waiting, depth: _Waiting) -> Pair:
+        try:
+            require_same_size(rgb.image, depth.image)
+        except InputError as error:
+            self._counts[error.reason] += 1
+            return Pair(rgb.stamp_ns, rgb.image, error=error)
+        return Pair(rgb.stamp_ns, rgb.image, depth.image, depth.stamp_ns)
 
 
 def require_same_size(rgb: Any, depth: Any) -> None:
     """Refuse depth that is not registered to colour.
 
     Args:
-        rgb: array (H, W, 3) or a message with height and width; anything without a size passes.
-        depth: array (H, W) or a message with height and width; likewise.
+        rgb: array (H, W, 3) or message with height and width; anything without a size is accepted.
+        depth: array (H, W) or message with height and width; likewise.
 
     Raises:
         InputError: depth_size.

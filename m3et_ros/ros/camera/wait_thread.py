@@ -1,8 +1,8 @@
 """A thread that waits for the camera's messages alone, beside the executor.
 
-Before each wait an executor of rclpy gathers everything that its nodes have: of the model node some fifty services,
-timers, topics and events, half a millisecond of CPU time, several times an image. This thread waits for a handful of
-subscriptions, and services do not make them wait either.
+Before each wait an rclpy executor collects every entity of its nodes: for the model node some fifty services, timers,
+topics and events, which costs half a millisecond of CPU time several times per image. This thread waits for a handful
+of subscriptions only, and a service call does not delay them.
 """
 
 from collections.abc import Callable
@@ -21,53 +21,53 @@ from rclpy.subscription import Subscription
 from m3et_ros.ros.logs import PACKAGE
 
 WAIT_NS = 50_000_000
-"""Longest wait, in nanoseconds: how often `between` is called where nothing comes."""
+"""Longest wait in nanoseconds, and so the period of `after_wait` when no message arrives."""
 
 
-class Apart(ReentrantCallbackGroup):
-    """A callback group that executors leave alone.
+class IgnoredByExecutors(ReentrantCallbackGroup):
+    """A callback group whose entities no executor waits for.
 
-    Events of a subscription stay with it: to wait for them wakes an executor at each message, over and over.
+    The events of a subscription belong to it too: waiting for them would wake an executor at each message.
     """
 
-    def can_execute(self, entity) -> bool:
-        """Whether an executor may wait for the entity and call its callback: never."""
+    def can_execute(self, entity: Any) -> bool:
+        """Return False: no executor may wait for the entity or call its callback."""
         return False
 
 
 class WaitThread:
-    """Takes messages of the subscriptions given to it as they come, and calls their callbacks one after the other."""
+    """Takes the messages of its subscriptions as they arrive and calls their callbacks one after the other."""
 
-    def __init__(self, context: Context, between: Callable[[], None] = lambda: None):
+    def __init__(self, context: Context, after_wait: Callable[[], None] = lambda: None):
         """Start the thread.
 
         Args:
-            context: of the node that subscribes; the thread ends with it.
-            between: called on the thread whenever it has waited, for WAIT_NS at most; must not raise.
+            context: context of the node that subscribes; the thread ends with it.
+            after_wait: called on the thread after each wait, at least every WAIT_NS; must not raise.
         """
-        # What the subscriptions are made with.
-        self.group = Apart()
-        self._context, self._between, self._lock, self._open = context, between, Lock(), True
+        self.group = IgnoredByExecutors()
+        """Callback group in which the subscriptions have to be created."""
+        self._context, self._after_wait, self._lock, self._open = context, after_wait, Lock(), True
         self._subscriptions: tuple[Subscription, ...] = ()
         self._changed = GuardCondition(None, None, context=context)
-        self._thread = Thread(target=self._run, name='intake', daemon=True)
+        self._thread = Thread(target=self._run, name='wait_thread', daemon=True)
         self._thread.start()
 
     def add(self, subscription: Subscription) -> None:
-        """Serve a subscription, which was made in `group`."""
+        """Serve a subscription, which was created in `group`."""
         with self._lock:
             self._subscriptions += (subscription,)
         self._changed.trigger()
 
     def remove(self, subscription: Subscription) -> None:
-        """Serve a subscription no more; one that is not served is passed over."""
+        """Stop serving a subscription; ignore one that is not served."""
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
         if self._open:
             self._changed.trigger()
 
     def close(self) -> None:
-        """End the thread after the callback in hand."""
+        """End the thread after the current callback."""
         if self._open:
             self._open = False
             self._changed.trigger()
@@ -77,14 +77,14 @@ class WaitThread:
     def _run(self) -> None:
         while self._open and self._context.ok():
             try:
-                self._serve(self._subscriptions)
-                self._between()
+                self._wait_and_take(self._subscriptions)
+                self._after_wait()
             except rclpy_implementation.RCLError:
                 if self._context.ok():
                     raise
 
-    def _serve(self, subscriptions: tuple[Subscription, ...]) -> None:
-        """Wait for WAIT_NS at most, or until the subscriptions change, and call the callbacks of what has come."""
+    def _wait_and_take(self, subscriptions: tuple[Subscription, ...]) -> None:
+        """Wait until a message arrives, the subscriptions change or WAIT_NS are over; call the callbacks."""
         with ExitStack() as held:
             held.enter_context(self._context.handle)
             alive = [s for s in subscriptions if _hold(held, s.handle)]
@@ -97,24 +97,25 @@ class WaitThread:
                 event.add_to_wait_set(wait_set)
             wait_set.add_guard_condition(self._changed.handle)
             wait_set.wait(WAIT_NS)
-            came = wait_set.get_ready_entities('subscription')
+            ready = wait_set.get_ready_entities('subscription')
             for event in events:
-                if event.is_ready(wait_set) and (what := event.take_data()):
-                    _guarded('An event', event.callback, what)
+                if event.is_ready(wait_set) and (data := event.take_data()):
+                    _call_guarded(event.callback, data, 'An event')
             for subscription in alive:
-                # One that was removed during the wait has nobody left to hear it.
-                if subscription.handle.pointer in came and subscription in self._subscriptions:
-                    _guarded(f'A message on {subscription.topic_name}', _take, subscription)
+                # A subscription that was removed during the wait must not call its owner any more.
+                if subscription.handle.pointer in ready and subscription in self._subscriptions:
+                    _call_guarded(_take_message, subscription, f'A message on {subscription.topic_name}')
 
 
-def _take(subscription: Subscription) -> None:
-    found = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-    if found is not None:
-        subscription.callback(found[0])
+def _take_message(subscription: Subscription) -> None:
+    """Take a message from DDS and call the subscription's callback, such as CameraInputs._on_rgb."""
+    message = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+    if message is not None:
+        subscription.callback(message[0])
 
 
 def _hold(held: ExitStack, handle: Any) -> bool:
-    """Keep something of rclpy from being destroyed; False where it is already."""
+    """Keep an rclpy handle from being destroyed while `held` is open; return False if it is destroyed already."""
     try:
         held.enter_context(handle)
     except InvalidHandle:
@@ -122,10 +123,11 @@ def _hold(held: ExitStack, handle: Any) -> bool:
     return True
 
 
-def _guarded(what: str, step: Callable[[Any], None], given: Any) -> None:
+def _call_guarded(callback: Callable[[Any], None], argument: Any, subject: str) -> None:
+    """Call a callback and log its exception, so that the messages after it are still served."""
     try:
-        step(given)
+        callback(argument)
     except Exception as error:
         get_logger(PACKAGE).error(
-            f'{what} could not be taken in ({type(error).__name__}: {error}); what comes next is.'
+            f'{subject} could not be processed ({type(error).__name__}: {error}); the next ones will be.'
         )

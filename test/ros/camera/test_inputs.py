@@ -1,17 +1,42 @@
-"""Samples are decoded late, depth that cannot be used is left out, instructions hold from their stamp on."""
+"""Messages become pairs with header, intrinsics and instruction; every parameter of the inputs arrives."""
+
+import dataclasses
+import threading
+import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
-from std_msgs.msg import Header
+from rcl_interfaces.msg import Log
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header, String
 
+from m3et_ros import ros as ros_package
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros.camera.inputs import Instructions, PairedMessages
-from m3et_ros.ros.camera.sync import Pair
-from m3et_ros.ros.convert import compress_depth, compress_rgb, stamp_msg, to_image_msg
+from m3et_ros.data.images.compressed import encode_depth, encode_rgb
+from m3et_ros.msg import Instruction
+from m3et_ros.ros import parameters
+from m3et_ros.ros.camera import sync
+from m3et_ros.ros.camera.inputs import CameraInputs, Instructions, PairedMessages
+from m3et_ros.ros.camera.sync import Pair, Synchroniser
+from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
+from m3et_ros.ros.health import Health
+from m3et_ros.ros.host import Host
+from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.ros.model_node import ModelNode
+from m3et_ros.runtime.engine import Engine
 
 HEADER = Header(stamp=stamp_msg(5), frame_id='camera')
 RGB = np.full((20, 30, 3), 128, np.uint8)
 DEPTH = np.full((20, 30), 1.5, np.float32)
+SECOND = 10**9
+
+
+def compressed(encoded):
+    kind, data = encoded
+    return CompressedImage(header=HEADER, format=kind, data=list(data))
 
 
 def sample(rgb, depth=None):
@@ -22,8 +47,9 @@ def sample(rgb, depth=None):
     'rgb, depth',
     [
         (to_image_msg(RGB, 'rgb8', HEADER), to_image_msg(DEPTH, '32FC1', HEADER)),
-        (compress_rgb(RGB, HEADER), compress_depth(DEPTH, HEADER)),
+        (compressed(encode_rgb(RGB)), compressed(encode_depth(DEPTH))),
     ],
+    ids=['raw', 'compressed'],
 )
 def test_raw_and_compressed_pairs_become_frames(rgb, depth):
     frame, problem = sample(rgb, depth).decode()
@@ -33,11 +59,18 @@ def test_raw_and_compressed_pairs_become_frames(rgb, depth):
 
 
 def test_depth_that_does_not_fit_is_left_out_with_the_reason():
-    frame, problem = sample(to_image_msg(RGB, 'rgb8', HEADER), compress_depth(DEPTH[:10], HEADER)).decode()
+    frame, problem = sample(to_image_msg(RGB, 'rgb8', HEADER), compressed(encode_depth(DEPTH[:10]))).decode()
     assert frame.depth is None and problem.reason == 'depth_size'
 
 
-def test_colour_that_cannot_be_read_is_refused():
+def test_the_reason_of_the_synchroniser_passes_on():
+    reason = InputError('depth_size', 'why')
+    messages = PairedMessages(Pair(5, to_image_msg(RGB, 'rgb8', HEADER), error=reason), None, '')
+    frame, problem = messages.decode()
+    assert frame.depth is None and problem is reason
+
+
+def test_colour_that_cannot_be_decoded_is_refused():
     message = to_image_msg(RGB, 'rgb8', HEADER)
     message.step = 7
     with pytest.raises(InputError) as refused:
@@ -46,17 +79,18 @@ def test_colour_that_cannot_be_read_is_refused():
 
 
 def test_instructions_hold_from_their_stamp_until_the_next():
-    instructions = Instructions('at first')
+    instructions = Instructions(' at first ')
     instructions.add(100, 'then')
     instructions.add(200, ' at last ')
-    assert [instructions.at(t) for t in (0, 99, 100, 199, 200, 10**18)] == [
-        'at first',
-        'at first',
-        'then',
-        'then',
-        'at last',
-        'at last',
-    ]
+    holding = [instructions.at(t) for t in (0, 99, 100, 199, 200, 10**18)]
+    assert holding == ['at first', 'at first', 'then', 'then', 'at last', 'at last']
+
+
+def test_of_two_instructions_with_one_stamp_the_later_one_holds():
+    instructions = Instructions('')
+    instructions.add(100, 'z')
+    instructions.add(100, 'a')
+    assert instructions.at(100) == 'a'
 
 
 def test_an_instruction_without_a_stamp_holds_from_now_on_whatever_the_clock():
@@ -72,4 +106,231 @@ def test_the_list_of_instructions_is_bounded():
     instructions = Instructions('', limit=4)
     for n in range(1, 100):
         instructions.add(n, str(n))
-    assert instructions.at(99) == '99' and instructions.at(97) == '97' and instructions.at(1) == ''
+    assert instructions.at(99) == '99' and instructions.at(96) == '96' and instructions.at(95) == ''
+
+
+class Bench:
+    """Camera inputs on a real node whose inference thread collects what it gets, and a camera."""
+
+    def __init__(self, ros, **settings):
+        self.ros, self.processed = ros, []
+        self.host = ros.add(
+            Host(
+                'model',
+                namespace='robot',
+                context=ros.context,
+                parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()],
+            )
+        )
+        self.host.settings = parameters.declare(self.host)
+        self.host.health = Health(self.host.get_logger())
+        self.host.inference_thread = InferenceThread(self.processed.append)
+        self.inputs = CameraInputs(self.host)
+        self.camera = ros.node('camera', namespace='robot')
+        self.publishers = {}
+        self.inputs.start()
+
+    def topics(self):
+        return {s.topic_name.removeprefix('/robot/'): s.qos_profile for s in self.host.subscriptions}
+
+    def publish(self, kind, topic, message):
+        if topic not in self.publishers:
+            self.publishers[topic] = self.camera.create_publisher(kind, topic, 1)
+            self.ros.until(self.publishers[topic].get_subscription_count)
+        self.publishers[topic].publish(message)
+
+    def show(self, stamp):
+        image = to_image_msg(RGB, 'rgb8', Header(stamp=stamp_msg(stamp), frame_id='lens'))
+        self.publish(Image, 'rgb/image_raw', image)
+
+    def close(self):
+        self.inputs.stop()
+        self.host.inference_thread.close()
+
+
+@pytest.fixture
+def bench(ros):
+    benches = []
+
+    def start(**settings):
+        benches.append(Bench(ros, **settings))
+        return benches[-1]
+
+    yield start
+    for one in benches:
+        one.close()
+
+
+def test_a_pair_reaches_the_inference_thread_with_all_that_belongs_to_it(ros, bench):
+    bench = bench(depth_wait_s=10.0)
+    info = CameraInfo(height=20, width=30, k=[float(n) for n in range(9)])
+    bench.publish(CameraInfo, 'rgb/camera_info', info)
+    instruction = Instruction(header=Header(stamp=stamp_msg(6 * SECOND)), text=' find the cup ')
+    bench.publish(Instruction, 'instruction', instruction)
+    ros.until(lambda: bench.inputs.instructions.at(6 * SECOND) == 'find the cup')
+    depth = to_image_msg(DEPTH, '32FC1', Header(stamp=stamp_msg(7 * SECOND)))
+    bench.publish(Image, 'depth/image_raw', depth)
+    ros.until(lambda: bench.inputs.sync.waiting == (0, 1))
+    bench.show(7 * SECOND + 1)
+    messages = ros.until(lambda: bench.processed)[0]
+    assert messages.header == Header(stamp=stamp_msg(7 * SECOND + 1), frame_id='lens')
+    assert (messages.info, messages.instruction) == (info, 'find the cup')
+    pair = messages.pair
+    assert (pair.stamp_ns, pair.depth_stamp_ns, pair.error) == (7 * SECOND + 1, 7 * SECOND, None)
+    frame, problem = messages.decode()
+    assert problem is None and np.array_equal(frame.rgb, RGB) and np.array_equal(frame.depth, DEPTH)
+    assert bench.host.health.arrived.total == 1, 'frames_in counts colour'
+
+
+def test_a_frame_that_a_newer_one_replaces_is_counted(ros, bench):
+    bench, release = bench(), threading.Event()
+    bench.host.inference_thread.submit(lambda: release.wait(20))
+    for n in range(1, 4):
+        bench.show(n * SECOND)
+        ros.until(lambda n=n: bench.host.health.arrived.total == n)
+    ros.until(lambda: bench.host.health.counters['frame_superseded'] == 2)
+    release.set()
+    assert stamp_ns(ros.until(lambda: bench.processed)[0].header.stamp) == 3 * SECOND
+
+
+@pytest.mark.parametrize('topic', ['rgb/image_raw', 'depth/image_raw'])
+def test_bytes_that_are_no_message_are_refused_and_counted(ros, bench, topic):
+    bench = bench()
+    bench.publish(Image, topic, b'\0\1\0\0' + b'\xff' * 60)
+    ros.until(lambda: bench.host.health.counters['message'] == 1)
+    assert bench.host.health.arrived.total == 0
+    bench.show(SECOND)
+    ros.until(lambda: bench.processed)
+
+
+TOPICS = {'instruction', 'instruction/text', 'rgb/camera_info'}
+
+
+@pytest.mark.parametrize(
+    'rgb, depth, expected',
+    [
+        ('auto', 'auto', {'rgb/image_raw', 'depth/image_raw'}),
+        ('raw', 'raw', {'rgb/image_raw', 'depth/image_raw'}),
+        ('compressed', 'compressedDepth', {'rgb/image_raw/compressed', 'depth/image_raw/compressedDepth'}),
+        ('compressed', 'none', {'rgb/image_raw/compressed'}),
+    ],
+)
+def test_each_transport_opens_its_topic(bench, rgb, depth, expected):
+    assert set(bench(rgb_transport=rgb, depth_transport=depth).topics()) == TOPICS | expected
+
+
+def test_auto_follows_the_camera_to_the_compressed_topics(ros, bench):
+    bench = bench()
+    bench.camera.create_publisher(CompressedImage, 'rgb/image_raw/compressed', 1)
+    bench.camera.create_publisher(CompressedImage, 'depth/image_raw/compressedDepth', 1)
+    expected = TOPICS | {'rgb/image_raw/compressed', 'depth/image_raw/compressedDepth'}
+    ros.until(lambda: set(bench.topics()) == expected)
+
+
+@pytest.mark.parametrize(
+    'name, policy', [('best_effort', ReliabilityPolicy.BEST_EFFORT), ('reliable', ReliabilityPolicy.RELIABLE)]
+)
+def test_the_reliability_arrives_at_every_subscription(bench, name, policy):
+    bench = bench(reliability=name)
+    assert {profile.reliability for profile in bench.topics().values()} == {policy}
+
+
+def test_the_slop_arrives(bench):
+    pairs = bench(sync_slop_s=0.3, depth_wait_s=0.0).inputs.sync
+    pairs.add_depth(SECOND, 'depth')
+    assert pairs.add_rgb(SECOND + 300_000_000, 'colour').depth == 'depth'
+    pairs.add_depth(3 * SECOND, 'depth')
+    assert pairs.add_rgb(3 * SECOND + 300_000_001, 'colour').depth is None
+
+
+def test_the_wait_for_depth_arrives(ros, bench):
+    bench = bench(depth_wait_s=0.4)
+    bench.inputs.sync.add_depth(SECOND, 'depth')
+    bench.show(3 * SECOND)
+    ros.until(lambda: bench.inputs.sync.waiting[0] == 1)
+    assert not bench.processed
+    # The wait thread ends the wait; no message comes to do so.
+    ros.until(lambda: bench.processed, 5)
+    assert bench.processed[0].pair.depth is None and bench.inputs.sync.counts['depth_stalled'] == 1
+
+
+@pytest.mark.parametrize('stall, depth', [('leave_out', None), ('reuse', 'depth'), ('wait', 'no pair')])
+def test_the_policy_for_stalled_depth_arrives(bench, stall, depth):
+    pairs = bench(depth_stall=stall, depth_wait_s=0.0).inputs.sync
+    pairs.add_depth(SECOND, 'depth')
+    pair = pairs.add_rgb(3 * SECOND, 'colour')
+    assert (pair.depth if pair else 'no pair') == depth
+
+
+def test_the_standing_instruction_arrives_and_a_text_replaces_it(ros, bench):
+    bench = bench(instruction='find the pan')
+    assert bench.inputs.instructions.at(1) == 'find the pan'
+    bench.publish(String, 'instruction/text', String(data='find the lid'))
+    ros.until(lambda: bench.inputs.instructions.at(1) == 'find the lid')
+
+
+def test_an_instruction_of_the_longest_length_is_accepted_and_a_longer_one_refused(ros, bench):
+    bench = bench(max_question_chars=6)
+    bench.publish(String, 'instruction/text', String(data='longer!'))
+    ros.until(lambda: bench.host.health.counters['instruction_long'] == 1)
+    assert 'has 7 characters and at most 6 are read' in bench.host.health.last_error
+    bench.publish(String, 'instruction/text', String(data='enough'))
+    ros.until(lambda: bench.inputs.instructions.at(1) == 'enough')
+    bench.host.settings = dataclasses.replace(bench.host.settings, max_question_chars=7)
+    bench.publish(String, 'instruction/text', String(data='longer!'))
+    ros.until(lambda: bench.inputs.instructions.at(1) == 'longer!')
+    assert bench.host.health.counters['instruction_long'] == 1
+
+
+def test_silence_of_the_colour_topic_is_reported_after_the_time_set_and_ends_with_a_message(ros, bench):
+    warnings = []
+    ros.node('log_reader').create_subscription(Log, '/rosout', lambda m: warnings.append(m.msg), 100)
+    bench = bench(silent_topic_s=0.0)
+    bench.show(SECOND)
+    ros.until(lambda: bench.processed)
+    bench.host.settings = dataclasses.replace(bench.host.settings, silent_topic_s=0.7)
+    sentence = ros.until(lambda: [w for w in warnings if 'has arrived' in w])[0]
+    assert 'sensor_msgs/msg/Image has arrived on /robot/rgb/image_raw for ' in sentence and 'any more' in sentence
+    assert 0.7 <= float(sentence.split(' for ')[1].split()[0]) < 5
+    assert all('depth' not in w for w in warnings if 'has arrived' in w)
+
+
+def test_stopping_closes_everything_and_starting_again_works(ros, bench):
+    bench = bench()
+    bench.show(SECOND)
+    ros.until(lambda: len(bench.processed) == 1)
+    timers = len(list(bench.host.timers))
+    bench.inputs.stop()
+    assert not bench.topics() and len(list(bench.host.timers)) == timers - 1
+    assert not [t for t in threading.enumerate() if t.name == 'wait_thread']
+    bench.inputs.start()
+    ros.until(lambda: bench.show(2 * SECOND) or len(bench.processed) > 1)
+
+
+def test_a_frame_passes_the_files_named_in_the_package_docstring(ros, monkeypatch):
+    folder, passed = Path(ros_package.__file__).parent, []
+
+    def record(owner, name):
+        inner = getattr(owner, name)
+
+        def recorded(*args, **kwargs):
+            stack = [Path(entry.filename) for entry in traceback.extract_stack()]
+            passed.extend(str(f.relative_to(folder)) for f in stack if f.is_relative_to(folder))
+            return inner(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    node = ModelNode(context=ros.context, parameter_overrides=[Parameter('model', value='tiny')])
+    ros.add(node)
+    node.trigger_configure()
+    for owner, name in ((Synchroniser, 'add_rgb'), (sync, 'Pair'), (InferenceThread, 'offer'), (Engine, 'encode')):
+        record(owner, name)
+    node.trigger_activate()
+    camera = ros.node('camera').create_publisher(Image, 'rgb/image_raw', 1)
+    ros.until(camera.get_subscription_count)
+    camera.publish(to_image_msg(RGB, 'rgb8', HEADER))
+    ros.until(lambda: node.health.served.total)
+    files = list(dict.fromkeys(passed))
+    assert len(files) == 5
+    places = [ros_package.__doc__.index(f'. {file}') for file in files]
+    assert places == sorted(places), files

@@ -1,4 +1,4 @@
-"""Reliability follows the publisher, and what cannot arrive is said once, with the fix."""
+"""Reliability follows the publisher, a reader follows the transport, and a mismatch is logged once, with the fix."""
 
 import subprocess
 import sys
@@ -8,13 +8,16 @@ from rcl_interfaces.msg import Log
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import InvalidQosOverridesError
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.camera import subscription
+from m3et_ros.ros.camera.subscription import TopicReader, newest
 from m3et_ros.ros.diagnostics import Counters
+from m3et_ros.ros.interfaces import Interface
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 WARNING = int(LoggingSeverity.WARN)
@@ -31,8 +34,12 @@ def logged(ros):
 
 
 def test_profiles_are_new_each_time_because_overrides_write_into_them():
-    assert subscription.newest() is not subscription.newest() and subscription.newest().depth == 1
-    assert subscription.latched().durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert newest() is not newest()
+    one, last = newest(), subscription.latched()
+    assert (one.history, one.depth, one.reliability) == (HistoryPolicy.KEEP_LAST, 1, RELIABLE)
+    assert one.durability != DurabilityPolicy.TRANSIENT_LOCAL
+    assert (last.history, last.depth, last.reliability) == (HistoryPolicy.KEEP_LAST, 1, RELIABLE)
+    assert last.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
 @pytest.mark.parametrize(
@@ -54,39 +61,40 @@ def test_reliability_is_what_all_publishers_offer(ros, offered, expected):
 
 
 def test_a_subscription_follows_publishers_that_come_later_and_change(ros):
-    listener, talker, heard, counters = ros.node('listener'), ros.node('talker'), [], Counters()
+    listener, talker, received, counters = ros.node('listener'), ros.node('talker'), [], Counters()
     following = subscription.FollowingSubscription(
-        listener, String, 'x', lambda m: heard.append(m.data), counters=counters
+        listener, String, 'x', lambda m: received.append(m.data), counters=counters
     )
     assert following.policy == RELIABLE and not following.refresh()
     for policy, again in ((BEST_EFFORT, True), (RELIABLE, True), (RELIABLE, False)):
         publisher = talker.create_publisher(String, 'x', subscription.newest(policy))
         ros.until(lambda: listener.count_publishers('x') == 1)
         assert following.refresh() == again and following.policy == policy
-        heard.clear()
-        ros.until(lambda: publisher.publish(String(data='hello')) or heard)
+        received.clear()
+        ros.until(lambda publisher=publisher: publisher.publish(String(data='hello')) or received)
         talker.destroy_publisher(publisher)
         ros.until(lambda: not listener.count_publishers('x'))
-        assert not following.refresh(), 'nobody there is no reason to change'
-    assert len(list(s for s in listener.subscriptions if s.topic_name == '/x')) == 1
-    assert not counters.snapshot(), 'what is put right is no fault'
+        assert not following.refresh(), 'without a publisher there is no reason to change'
+    assert len([s for s in listener.subscriptions if s.topic_name == '/x']) == 1
+    assert not counters.snapshot(), 'a mismatch that is corrected is no fault'
     following.destroy()
     assert not [s for s in listener.subscriptions if s.topic_name == '/x']
 
 
-def test_it_follows_a_best_effort_camera_in_another_process(ros):
+def test_a_subscription_follows_a_best_effort_camera_in_another_process(ros):
     script = (
         'import rclpy, time; from std_msgs.msg import String; from m3et_ros.ros.camera import subscription\n'
         'rclpy.init(); node = rclpy.create_node("camera")\n'
-        'publisher = node.create_publisher(String, "x", subscription.newest(subscription.RELIABILITIES["best_effort"]))\n'
+        'profile = subscription.newest(subscription.RELIABILITIES["best_effort"])\n'
+        'publisher = node.create_publisher(String, "x", profile)\n'
         'while True: publisher.publish(String(data="frame")); time.sleep(0.02)'
     )
-    heard, counters = [], Counters()
-    following = subscription.FollowingSubscription(ros.node('n'), String, 'x', heard.append, counters=counters)
+    received, counters = [], Counters()
+    following = subscription.FollowingSubscription(ros.node('n'), String, 'x', received.append, counters=counters)
     process = subprocess.Popen([sys.executable, '-c', script])
     try:
-        ros.until(lambda: following.refresh() or heard, timeout=30)
-        ros.until(lambda: heard, timeout=30)
+        ros.until(lambda: following.refresh() or received, timeout=30)
+        ros.until(lambda: received, timeout=30)
     finally:
         process.kill()
         process.wait(10)
@@ -105,7 +113,7 @@ def test_the_override_of_the_user_wins(ros):
     assert following.policy == RELIABLE and not following.refresh()
     assert following.subscription.qos_profile.depth == 4
     again = subscription.FollowingSubscription(node, String, 'x', print, reliability='best_effort', counters=Counters())
-    assert again.policy == RELIABLE, 'made anew, the same override holds'
+    assert again.policy == RELIABLE, 'a second subscription obeys the same override'
 
 
 def test_overrides_out_of_range_are_refused(ros):
@@ -118,7 +126,7 @@ def test_overrides_out_of_range_are_refused(ros):
         )
 
 
-def test_a_publisher_we_cannot_hear_is_counted_and_named_once(ros, logged):
+def test_a_publisher_with_another_reliability_is_counted_and_named_once(ros, logged):
     listener, talker, counters = ros.node('listener', namespace='robot'), ros.node('talker'), Counters()
     listener.create_subscription(
         String,
@@ -131,11 +139,11 @@ def test_a_publisher_we_cannot_hear_is_counted_and_named_once(ros, logged):
         talker.create_publisher(String, '/robot/x', subscription.newest(BEST_EFFORT))
         ros.until(lambda n=number: counters['incompatible_qos'] >= n)
     ros.until(lambda: [line for line in logged if '/robot/x' in line])
-    said = [line for line in logged if 'Nothing can be received on /robot/x' in line]
-    assert len(said) == 1 and 'reliability' in said[0] and 'best_effort' in said[0]
+    warnings = [line for line in logged if 'Nothing can be received on /robot/x' in line]
+    assert len(warnings) == 1 and 'reliability' in warnings[0] and 'best_effort' in warnings[0]
 
 
-def test_a_subscriber_who_cannot_hear_us_is_counted_and_named(ros, logged):
+def test_a_subscriber_with_another_durability_is_counted_and_named(ros, logged):
     talker, listener, counters = ros.node('talker'), ros.node('listener'), Counters()
     talker.create_publisher(
         String, 'x', subscription.newest(), event_callbacks=subscription.publisher_events(talker, 'x', counters)
@@ -152,73 +160,72 @@ class Clock:
         return self.seconds
 
 
-def silent(ros, **options):
+def silent(ros):
     clock = Clock()
-    watch = subscription.SilentTopicWatch(
-        ros.node('n', namespace='robot'), 'x', 'std_msgs/msg/String', clock=clock, **options
-    )
-    return watch, clock
+    node = ros.node('n', namespace='robot')
+    return subscription.SilenceMonitor(node, 'x', 'std_msgs/msg/String', clock=clock), clock
 
 
-def test_results_of_a_node_like_this_one_are_not_taken_for_a_camera(ros):
-    watch, clock = silent(ros)
+def test_a_topic_of_another_robots_node_is_not_suggested(ros):
+    monitor, _clock = silent(ros)
     twin, camera = ros.node('n', namespace='other'), ros.node('camera')
     twin.create_publisher(String, 'result', 1)
     ros.until(lambda: twin.count_publishers('/other/result'))
-    assert 'start the camera' in watch.explain()
+    assert 'start the camera' in monitor.explain()
     camera.create_publisher(String, '/image', 1)
     ros.until(lambda: twin.count_publishers('/image'))
-    assert watch.explain().endswith('is published on /image: remap with --ros-args -r x:=/image.')
+    assert monitor.explain().endswith('is published on /image: remap with --ros-args -r x:=/image.')
 
 
-def test_silence_is_said_once_and_again_after_a_message(ros, logged):
-    watch, clock = silent(ros)
-    assert watch.check() is None
+def test_silence_is_reported_once_and_again_after_a_message(ros, logged):
+    monitor, clock = silent(ros)
+    clock.seconds = 4.9
+    assert monitor.warn_after(5.0) is None
     clock.seconds = 5.0
-    sentence = watch.check()
+    sentence = monitor.warn_after(5.0)
     assert sentence == (
         'No std_msgs/msg/String has arrived on /robot/x for 5.0 s; nobody publishes it; '
         'start the camera, the replay or the simulator.'
     )
-    assert watch.check() is None
-    watch.heard()
-    assert watch.check() is None and watch.silent_s == 0
+    assert monitor.warn_after(5.0) is None
+    monitor.message_arrived()
+    assert monitor.warn_after(5.0) is None and monitor.silent_s == 0
     clock.seconds = 20.0
-    assert 'for 15.0 s any more' in watch.check()
+    assert 'for 15.0 s any more' in monitor.warn_after(5.0)
     ros.until(lambda: sentence in logged)
 
 
-def test_no_seconds_no_warning(ros):
-    watch, clock = silent(ros, seconds=0)
+def test_zero_seconds_never_warn(ros):
+    monitor, clock = silent(ros)
     clock.seconds = 1e6
-    assert watch.check() is None
+    assert monitor.warn_after(0) is None
 
 
-def test_silence_names_the_topic_to_remap(ros):
-    watch, _ = silent(ros)
+def test_the_warning_names_the_topic_to_remap(ros):
+    monitor, _ = silent(ros)
     camera = ros.node('camera')
     camera.create_publisher(String, '/camera/image', 1)
     camera.create_publisher(Header, '/camera/other', 1)
-    sentence = ros.until(lambda: '-r' in watch.explain() and watch.explain())
+    sentence = ros.until(lambda: '-r' in monitor.explain() and monitor.explain())
     assert '-r x:=/camera/image' in sentence and '/camera/other' not in sentence
 
 
-def test_what_only_the_silent_node_publishes_is_no_topic_to_remap(ros):
+def test_a_topic_that_only_the_silent_node_publishes_is_not_suggested(ros):
     node = ros.node('model', namespace='robot')
     node.create_publisher(String, '~/result', 1)
-    watch = subscription.SilentTopicWatch(node, 'x', 'std_msgs/msg/String')
+    monitor = subscription.SilenceMonitor(node, 'x', 'std_msgs/msg/String')
     ros.until(lambda: node.count_publishers('~/result'))
-    assert watch.explain().endswith('start the camera, the replay or the simulator.')
+    assert monitor.explain().endswith('start the camera, the replay or the simulator.')
     ros.node('camera', namespace='robot').create_publisher(String, 'model/result', 1)
-    assert '-r x:=/robot/model/result' in ros.until(lambda: '-r' in watch.explain() and watch.explain())
+    assert '-r x:=/robot/model/result' in ros.until(lambda: '-r' in monitor.explain() and monitor.explain())
 
 
-def test_silence_names_publishers_and_their_type(ros):
-    watch, _ = silent(ros)
+def test_the_warning_names_the_publishers_and_their_type(ros):
+    monitor, _ = silent(ros)
     camera = ros.node('camera', namespace='robot')
     publisher = camera.create_publisher(Header, 'x', subscription.newest(BEST_EFFORT))
     assert 'another type by /robot/camera (std_msgs/msg/Header, best_effort)' in ros.until(
-        lambda: 'another' in watch.explain() and watch.explain()
+        lambda: 'another' in monitor.explain() and monitor.explain()
     )
     camera.destroy_publisher(publisher)
 
@@ -231,5 +238,97 @@ def test_silence_names_publishers_and_their_type(ros):
 
     ros.until(publishes_a_string)
     assert 'published by /robot/camera (std_msgs/msg/String, reliable); check' in ros.until(
-        lambda: 'published by' in watch.explain() and watch.explain()
+        lambda: 'published by' in monitor.explain() and monitor.explain()
     )
+
+
+TRANSPORTS = [
+    Interface('eye', Image, 'raw'),
+    Interface('eye/compressed', CompressedImage, 'JPEG'),
+    Interface('eye/packed', CompressedImage, 'another one'),
+]
+
+
+def reader(node, received, transports=TRANSPORTS, **options):
+    def callback(transport, message):
+        received.append((transport, message))
+
+    reading = TopicReader(node, transports, callback, **{'counters': Counters()} | options)
+    reading.open()
+    return reading
+
+
+def subscribed(node):
+    return {s.topic_name: s for s in node.subscriptions}
+
+
+def test_a_reader_follows_the_publisher_to_another_transport(ros):
+    node, received = ros.node('listener'), []
+    reading = reader(node, received)
+    silence = reading.silence
+    camera = ros.node('camera').create_publisher(CompressedImage, 'eye/compressed', newest())
+    ros.until(lambda: node.count_publishers('eye/compressed'))
+    reading.follow()
+    ros.until(camera.get_subscription_count)
+    camera.publish(CompressedImage(format='jpeg'))
+    transport, message = ros.until(lambda: received)[0]
+    assert (transport, message.format) == (TRANSPORTS[1], 'jpeg')
+    assert list(subscribed(node)) == ['/eye/compressed']
+    assert reading.silence is not silence, 'the silence of a transport begins when it is chosen'
+    assert 'sensor_msgs/msg/CompressedImage has arrived on /eye/compressed' in reading.silence.explain()
+
+
+def test_a_reader_finds_the_transport_behind_a_remapping(ros):
+    node = ros.node('listener', cli_args=['--ros-args', '-r', 'eye/compressed:=/camera/eye/compressed'])
+    ros.node('camera').create_publisher(CompressedImage, '/camera/eye/compressed', newest())
+    ros.until(lambda: node.count_publishers('/camera/eye/compressed'))
+    reading = reader(node, [])
+    reading.follow()
+    assert node.count_subscribers('/camera/eye/compressed') == 1
+    reading.close()
+
+
+@pytest.mark.parametrize('published, chosen', [((0, 1, 2), '/eye'), ((2, 1), '/eye/compressed'), ((), '/eye')])
+def test_a_reader_prefers_the_first_published_transport(ros, published, chosen):
+    node, other = ros.node('listener'), ros.node('camera')
+    for index in published:
+        other.create_publisher(TRANSPORTS[index].kind, TRANSPORTS[index].name, newest())
+    ros.until(lambda: all(node.count_publishers(TRANSPORTS[index].name) for index in published))
+    reading = reader(node, [])
+    reading.follow()
+    assert list(subscribed(node)) == [chosen]
+    reading.close()
+    assert not subscribed(node)
+    reading.close()
+
+
+def test_a_reader_of_one_transport_stays_with_it(ros):
+    node = ros.node('listener')
+    ros.node('camera').create_publisher(Image, 'eye', newest())
+    ros.until(lambda: node.count_publishers('eye'))
+    reading = reader(node, [], TRANSPORTS[1:2])
+    reading.follow()
+    assert list(subscribed(node)) == ['/eye/compressed']
+
+
+def test_a_reader_follows_the_reliability_of_the_transport_it_reads(ros):
+    node, camera = ros.node('listener'), ros.node('camera')
+    reading = reader(node, [])
+    assert subscribed(node)['/eye'].qos_profile.reliability == RELIABLE
+    camera.create_publisher(Image, 'eye', newest(BEST_EFFORT))
+    ros.until(lambda: node.count_publishers('eye'))
+    reading.follow()
+    assert subscribed(node)['/eye'].qos_profile.reliability == BEST_EFFORT
+
+
+def test_the_options_of_a_reader_reach_its_subscription(ros):
+    node, received, counters = ros.node('listener'), [], Counters()
+    reader(node, received, TRANSPORTS[1:2], reliability='reliable', raw=True, counters=counters)
+    camera = ros.node('camera')
+    camera.create_publisher(CompressedImage, 'eye/compressed', newest(BEST_EFFORT))
+    assert ros.until(lambda: counters['incompatible_qos']) == 1
+    publisher = camera.create_publisher(CompressedImage, 'eye/compressed', newest())
+    ros.until(publisher.get_subscription_count)
+    publisher.publish(CompressedImage(format='jpeg'))
+    transport, data = ros.until(lambda: received)[0]
+    assert transport == TRANSPORTS[1] and isinstance(data, bytes) and b'jpeg' in data

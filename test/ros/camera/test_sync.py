@@ -1,4 +1,4 @@
-"""Pairs by stamp: who is matched, who passes alone, who is dropped and counted."""
+"""Pairing by stamp: matched images, colour that passes alone, images that are dropped and counted."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ class Clock:
 
 
 class Bench:
-    """A synchroniser with slop 20 ms and wait 100 ms, fed with names; stamps in milliseconds."""
+    """A synchroniser with slop 20 ms and wait 100 ms that gets names as images; stamps in milliseconds."""
 
     def __init__(self, **options):
         self.clock = Clock()
@@ -81,8 +81,8 @@ def test_depth_that_always_leads_a_little_is_not_awaited():
 
 def test_slow_depth_passes_over_the_colour_between():
     bench = Bench()
-    seen = [bench.depth(0), bench.rgb(0), bench.rgb(33), bench.depth(66), bench.rgb(66)]
-    assert seen == [None, ('c0', 'd0'), None, None, ('c66', 'd66')]
+    pairs = [bench.depth(0), bench.rgb(0), bench.rgb(33), bench.depth(66), bench.rgb(66)]
+    assert pairs == [None, ('c0', 'd0'), None, None, ('c66', 'd66')]
     assert bench.sync.counts == {'rgb_superseded': 1}
 
 
@@ -92,6 +92,42 @@ def test_beyond_the_slop_is_unmatched():
     assert bench.rgb(100) is None and bench.depth(79) is None and bench.depth(121) is None
     assert bench.rgb(121) == ('c121', 'd121')
     assert bench.sync.counts == {'depth_unmatched': 1, 'rgb_superseded': 1}
+
+
+@pytest.mark.parametrize('slop_s, slop_ns', [(0, 0), (0.02, 20 * MS), (1, 1000 * MS)])
+@pytest.mark.parametrize('sign', [-1, 1])
+def test_the_slop_pairs_up_to_its_edge_and_not_beyond(slop_s, slop_ns, sign):
+    for beyond, depth in ((0, 'depth'), (1, None)):
+        sync = Synchroniser(slop_s=slop_s, depth_wait_s=0, clock=Clock())
+        sync.add_depth(START + sign * (slop_ns + beyond), 'depth')
+        assert sync.add_rgb(START, 'colour').depth == depth
+
+
+def test_colour_waits_up_to_the_edge_of_the_wait():
+    bench = Bench(depth_wait_s=0.25)
+    bench.depth(0), bench.rgb(0), bench.rgb(33)
+    bench.clock.seconds = 0.2499
+    assert bench.poll(0) is None
+    bench.clock.seconds = 0.25
+    assert bench.poll(0) == ('c33', None)
+
+
+def test_depth_half_a_period_ahead_is_taken_at_once_and_one_further_ahead_awaited():
+    for at, pair in ((60, ('c60', 'd40')), (61, None)):
+        bench = Bench(slop_s=0.05)
+        bench.depth(0), bench.depth(40)
+        assert bench.rgb(at) == pair
+
+
+def test_each_queue_holds_its_limit_and_drops_the_oldest_beyond():
+    bench = Bench(queue=2, stall='wait')
+    bench.depth(-1000)
+    for at in (0, 33):
+        bench.rgb(at)
+    assert bench.sync.waiting == (2, 1) and bench.sync.counts == {}
+    bench.rgb(66), bench.depth(-900), bench.depth(-800)
+    assert bench.sync.waiting == (2, 2)
+    assert bench.sync.counts == {'rgb_superseded': 1, 'depth_unmatched': 1}
 
 
 def stalled(stall):
@@ -180,10 +216,10 @@ EVENTS = st.lists(st.tuples(st.sampled_from(['rgb', 'depth', 'poll']), STAMPS, s
 
 @settings(max_examples=400, deadline=None)
 @given(events=EVENTS, stall=st.sampled_from(STALLS), queue=st.integers(1, 4))
-def test_whatever_comes_every_frame_is_emitted_once_or_counted(events, stall, queue):
+def test_every_frame_is_emitted_once_or_counted(events, stall, queue):
     clock = Clock()
     sync = Synchroniser(stall=stall, queue=queue, clock=clock)
-    emitted, fed, now, last, resets = [], 0, 100, 0, 0
+    emitted, added, now, last, resets = [], 0, 100, 0, 0
     for number, (kind, step, wait) in enumerate(events):
         clock.seconds += wait / 1000
         now = now + step if step > -1000 else 0
@@ -191,7 +227,7 @@ def test_whatever_comes_every_frame_is_emitted_once_or_counted(events, stall, qu
         if kind == 'poll':
             pair = sync.poll()
         elif kind == 'rgb':
-            fed += 1
+            added += 1
             pair = sync.add_rgb(stamp, number)
         else:
             pair = sync.add_depth(stamp, number)
@@ -207,4 +243,4 @@ def test_whatever_comes_every_frame_is_emitted_once_or_counted(events, stall, qu
         assert max(sync.waiting) <= queue
     counts = sync.counts
     assert len(set(emitted)) == len(emitted)
-    assert fed == len(emitted) + sync.waiting[0] + counts.get('rgb_superseded', 0) + counts.get('rgb_duplicate', 0)
+    assert added == len(emitted) + sync.waiting[0] + counts.get('rgb_superseded', 0) + counts.get('rgb_duplicate', 0)
