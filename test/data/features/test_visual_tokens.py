@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.features.visual_tokens import encode_view_batch, encode_views
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.data.noise import steady
-from m3et_ros.data.visual_tokens import encode_view_batch, encode_views
 from m3et_ros.runtime.open_model import untrained
 
 

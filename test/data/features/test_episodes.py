@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.features import PATCHES, disturbed, encode_episodes, encode_frames
+from m3et_ros.data.features.episodes import PATCHES, disturbed, encode_episodes, encode_frames
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.data.preprocess import depth_input, depth_scale, rgb_input
