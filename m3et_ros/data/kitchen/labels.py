@@ -1,22 +1,12 @@
-"""Label sets and words of the kitchen for models and tokenizers; needs no simulator."""
+"""Label sets and words of the kitchen for models and tokenizers. Needs no simulator."""
 
 from m3et_ros.data.frame import Labels
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
-from m3et_ros.data.kitchen.sim.vocabulary import (
-    CLASS_COLOURS,
-    CLASSES,
-    COLOURS,
-    NOUNS,
-    PLACES,
-    VERBS,
-    plural,
-    spoken,
-    with_article,
-)
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS, example_fields
+from m3et_ros.data.kitchen.sim.vocabulary import CLASS_COLOURS, CLASSES, NOUNS, VERBS
 
 
 def kitchen_labels() -> Labels:
-    """Classes, colours, answers, verbs and nouns in the order of a model's outputs, with EPIC-KITCHENS-100 ids."""
+    """Return classes, colours, answers, verbs and nouns in the order of a model's outputs, with EPIC ids."""
     return Labels(
         classes=CLASSES,
         colors=CLASS_COLOURS,
@@ -29,18 +19,12 @@ def kitchen_labels() -> Labels:
 
 
 def corpus() -> list[str]:
-    """Text with every word of questions, answers and narrations: each wording with every noun."""
-    colours, nouns = tuple(COLOURS), tuple(NOUNS)
-    lines = []
-    for i, noun in enumerate(nouns):
-        fields = {
-            'a': spoken(noun),
-            'b': spoken(nouns[i - 1]),
-            'article': with_article(noun),
-            'plural': plural(noun),
-            'colour': colours[i % len(colours)],
-            'place': PLACES[i % len(PLACES)],
-        }
-        lines += [wording.format(**fields) for wordings in PHRASINGS.values() for wording in wordings]
+    """Return texts with every word of questions, answers and narrations: each wording with every noun."""
+    lines = [
+        wording.format(**example_fields(index))
+        for index in range(len(NOUNS))
+        for wordings in PHRASINGS.values()
+        for wording in wordings
+    ]
     joints = ['into', 'with']  # between the nouns of a narration
     return list(dict.fromkeys([*lines, *ANSWERS, *joints]))

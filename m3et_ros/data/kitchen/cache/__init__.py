@@ -1,1 +1,1 @@
-"""Rendered kitchens on disk: recipe, generation and the data sets that read them."""
+"""Rendered kitchens on disk: recipe, generation, and the data sets that read them."""

@@ -1,11 +1,13 @@
-"""The cached kitchen as a data set of samples.
+"""Cached kitchens as a data set of samples.
 
 Symbols: F frames of all shards, R rows: questions of all frames, W wordings (a kind of question with its fields).
+
+From a seed to a question: after cache/generate.py, before cache/dialogues.py; here a row of the cache becomes words.
 """
 
 import functools
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,45 +18,82 @@ from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
 from m3et_ros.data.kitchen.questions.balance import Balance
 from m3et_ros.data.kitchen.questions.frame import FAMILIES
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
+from m3et_ros.data.kitchen.questions.recorded_frames import Wording
 from m3et_ros.data.kitchen.questions.splits import GENERATOR_VERSION, HELD_OUT
 from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.sample import QuestionAnswers, Sample
 from m3et_ros.data.shards import open_shard
 
 SUBSETS = ('all', 'seen', 'held_out', 'textures')
-"""Everything; nothing held out in question, answer or kitchen; questions about a held-out combination (without
-questions: kitchens that hold one); kitchens with held-out textures."""
+"""Subsets of a cache: everything; nothing held out in question, answer or kitchen; questions about a held-out
+combination (without questions: kitchens with a held-out colour); kitchens with held-out textures."""
 
 
-@functools.lru_cache(maxsize=512)  # every map holds an open file, of which 1024 is a common limit
-def _mapped(path: Path) -> np.ndarray:
-    """The frames of a shard that was checked when it was indexed."""
+@functools.lru_cache(maxsize=512)  # every map holds an open file; a common limit is 1024
+def _mapped_frames(path: Path) -> np.ndarray:
+    """Map the frames of a shard that was checked when it was indexed."""
     return np.load(path / 'frames.npy', mmap_mode='r', allow_pickle=False)
 
 
-class KitchenSamples(SampleSet):
-    """Samples of caches that `generate` has made; the same seed, epoch and index always give the same sample.
+@dataclass(frozen=True)
+class QuestionTable:
+    """The questions of all frames, one row each; the rows of a frame are adjacent."""
 
-    With questions, index stands for a draw: balanced by family and answer (balance.Balance). Without, it is a frame.
+    # Family, kind and fields of each wording, (W,).
+    wordings: list[Wording]
+    # Number of the wording of each row, (R,).
+    wording: np.ndarray
+    # Index of its answer in ANSWERS, (R,).
+    answer: np.ndarray
+    # Number of its frame, (R,), rising.
+    frame: np.ndarray
+    # True if it is about a held-out combination, (R,).
+    held_out: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def of_families(self, families: Collection[str]) -> np.ndarray:
+        """Return which rows belong to families, (R,) bool."""
+        return np.array([family in families for family, _, _ in self.wordings], bool)[self.wording]
+
+    def rows_of(self, frame: int) -> range:
+        """Return the rows of a frame."""
+        start, end = np.searchsorted(self.frame, (frame, frame + 1))
+        return range(int(start), int(end))
+
+    def question(self, row: int, rng: np.random.Generator) -> tuple[str, str]:
+        """Return the question of a row in one of its wordings, drawn by rng, and its answer."""
+        _, kind, fields = self.wordings[self.wording[row]]
+        phrasings = PHRASINGS[kind]
+        return phrasings[rng.integers(len(phrasings))].format(**dict(fields)), ANSWERS[self.answer[row]]
+
+
+class KitchenSamples(SampleSet):
+    """Samples of caches made by `generate`; the same seed, epoch and index always give the same sample.
+
+    With questions, an index stands for a draw, balanced by family and answer (balance.Balance). Without, it stands for
+    a frame.
 
     Args:
         folders: caches of one split.
-        questions: whether samples ask.
-        families: the families of questions to ask (questions.FAMILIES); None for all. What was done and what comes
-            next cannot be seen in one frame: leave action_done and action_next out where there is no memory.
+        questions: give every sample a question.
+        families: families of questions (frame.FAMILIES); None for all. One frame does not show past and next actions:
+            leave action_done and action_next out for a model without memory.
         subset: one of SUBSETS.
-        noise: how the camera disturbs; None leaves pictures clean, as evaluation by hidden pixels wants them.
-        length: samples of an epoch; None for as many as there are frames. Only with questions.
-        each: questions of a sample, all about its view. Views are drawn by the odds of all their questions together and
-            then, of those of the view, each question by its own: so each is as balanced as a single one.
+        noise: disturbances of the camera; None leaves pictures clean, as the evaluation on hidden pixels needs them.
+        length: samples of an epoch, with questions; None for the number of frames.
+        each: questions of a sample, 1 to 64, all about one frame. The frame of the first draw is kept, and each further
+            question is drawn from its rows by their odds: every question is as balanced as a single one.
         seed: of the draws.
 
     Attributes:
         split: 'train', 'validation' or 'test'.
-        balance: the odds of the questions, or None.
+        balance: odds of the questions; None without questions.
+        frames: numbers of the frames of the subset among all F frames.
 
     Raises:
-        ValueError: an argument is out of its range, or nothing is left of the subset.
+        ValueError: an argument is out of its range, or the subset is empty.
         InputError: a folder is no cache, is empty, or was made by another version.
     """
 
@@ -84,23 +123,22 @@ class KitchenSamples(SampleSet):
         self.each = each
         self._paths = [path for folder in folders for path in read_shards(folder)]
         self._seeds: set[int] = set()
-        self._ends, chosen = self._index(subset, questions)
-        self.balance = None
+        self.balance: Balance | None = None
+        self._table: QuestionTable | None = None
+        chosen = self._index(subset, questions)
         if questions:
-            rows = self._rows_of(subset, set(FAMILIES if families is None else families))
-            self.balance = Balance(
-                self._wording, self._answer, [key[:2] for key in self._wordings], chosen=rows & chosen[self._frame]
-            )
-            if each > 1:
-                self._steps = np.concatenate([[0.0], np.cumsum(self.balance.row_odds(len(self._answer)))])
-        self._frames = np.flatnonzero(chosen)
-        if not len(self._frames):
+            rows = self.table.of_families(FAMILIES if families is None else families)
+            if subset != 'all':
+                rows &= self.table.held_out == (subset == 'held_out')
+            self._draw_from(rows & chosen[self.table.frame])
+        self.frames = np.flatnonzero(chosen)
+        if not len(self.frames):
             raise ValueError(f'no frame is left of subset {subset!r}; give more seeds')
-        super().__init__(length or len(self._frames), str(folders[0]), noise=noise, seed=seed)
+        super().__init__(length or len(self.frames), str(folders[0]), noise=noise, seed=seed)
 
-    def _index(self, subset: str, questions: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Read the shards one by one, for each is an open file: where their frames end, and which are chosen, (F,)."""
-        numbers: dict[tuple, int] = {}
+    def _index(self, subset: str, questions: bool) -> np.ndarray:
+        """Read the shards one by one, since each is an open file; returns which frames are chosen, (F,) bool."""
+        numbers: dict[Wording, int] = {}
         ends, chosen, rows = [0], [], []
         for path in self._paths:
             shard = open_shard(path)
@@ -109,9 +147,9 @@ class KitchenSamples(SampleSet):
                 raise InputError('foreign_cache', f'{path} has other answers than this version; generate it again.')
             chosen.append(_chosen_frames(header, subset, questions))
             if questions:
-                keys = [
+                keys: list[Wording] = [
                     (family, kind, tuple(sorted(fields.items())))
-                    for family, (kind, fields) in zip(header['families'], header['questions'])
+                    for family, (kind, fields) in zip(header['families'], header['questions'], strict=True)
                 ]
                 local = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.uint32)
                 frame = np.repeat(np.arange(len(header['asked']), dtype=np.uint32), header['asked']) + ends[-1]
@@ -126,17 +164,35 @@ class KitchenSamples(SampleSet):
             ends.append(ends[-1] + len(header['asked']))
             self._seeds.update(header['seed'])
         if questions:
-            self._wording, self._answer, self._frame, self._held = map(np.concatenate, zip(*rows))
-            self._wordings = list(numbers)
-        return np.array(ends[1:]), np.concatenate(chosen)
+            self._table = QuestionTable(list(numbers), *map(np.concatenate, zip(*rows, strict=True)))
+        self._ends = np.array(ends[1:])
+        return np.concatenate(chosen)
 
-    def _rows_of(self, subset: str, families: set[str]) -> np.ndarray:
-        """Which rows belong to a subset and to families, (R,) bool."""
-        of_family = np.array([family in families for family, _, _ in self._wordings], bool)[self._wording]
-        return of_family if subset == 'all' else of_family & (self._held == (subset == 'held_out'))
+    @property
+    def table(self) -> QuestionTable:
+        """The questions of all frames.
+
+        Raises:
+            ValueError: the data set has no questions.
+        """
+        if self._table is None:
+            raise ValueError('this data set has no questions; open it with questions=True')
+        return self._table
+
+    def _draw_from(self, rows: np.ndarray) -> None:
+        """Set the rows (R,) bool that can be drawn; the odds of wordings remain those of all rows."""
+        table = self.table
+        self.balance = Balance(table.wording, table.answer, [key[:2] for key in table.wordings], chosen=rows)
+        self._rows = rows
+        if self.each > 1:
+            self._steps = np.concatenate([[0.0], np.cumsum(self.balance.row_odds(len(table)))])
+
+    def restrict_to(self, frames: np.ndarray) -> None:
+        """Draw only questions about some frames, by their numbers among all frames; len does not change."""
+        self._draw_from(self._rows & np.isin(self.table.frame, frames))
 
     def __getitem__(self, index: int) -> Sample:
-        """One sample.
+        """Return one sample.
 
         Raises:
             IndexError: index is not in 0..len - 1.
@@ -145,60 +201,68 @@ class KitchenSamples(SampleSet):
             raise IndexError(f'index is {index}; give 0 to {len(self) - 1}')
         rng = np.random.default_rng((self.seed, self.epoch, index))
         if self.balance is None:
-            sample = self._view(self._frames[index])
+            sample = self.frame_sample(self.frames[index])
         else:
-            own, *further = self._draw(rng)
-            asked = [self._asked(row, rng) for row in (own, *further)]
-            sample = replace(self._view(self._frame[own]), **vars(asked[0]), further=tuple(asked[1:]))
+            rows = self.draw_rows(rng)
+            first, *further = [self._question_answers(row, rng) for row in rows]
+            sample = replace(self.frame_sample(self.table.frame[rows[0]]), **vars(first), further=tuple(further))
         return disturb(sample, self.noise, rng, swap_sides=True) if self.noise else sample
 
-    def _draw(self, rng: np.random.Generator) -> list[int]:
-        """Rows of one view, `each` of them."""
+    def draw_rows(self, rng: np.random.Generator) -> list[int]:
+        """Draw `each` rows of the table, all of one frame.
+
+        Raises:
+            ValueError: the data set has no questions.
+        """
+        if self.balance is None:
+            raise ValueError('this data set has no questions; open it with questions=True')
         first = self.balance.draw(rng)
         if self.each == 1:
             return [first]
-        # The rows of a frame lie side by side. The view of one balanced draw comes as often as its questions' odds.
-        start, end = np.searchsorted(self._frame, (self._frame[first], self._frame[first] + 1))
-        places = rng.uniform(self._steps[start], self._steps[end], self.each - 1)
-        found = np.searchsorted(self._steps[start : end + 1], places, side='right') - 1 + start
-        return [first, *np.minimum(found, end - 1).tolist()]
+        # A balanced draw takes a frame as often as the odds of its rows add up to; within it, rows keep their odds.
+        rows = self.table.rows_of(int(self.table.frame[first]))
+        places = rng.uniform(self._steps[rows.start], self._steps[rows.stop], self.each - 1)
+        steps = self._steps[rows.start : rows.stop + 1]
+        found = np.searchsorted(steps, places, side='right') - 1 + rows.start
+        return [first, *np.minimum(found, rows.stop - 1).tolist()]
 
-    def _asked(self, row: int, rng: np.random.Generator) -> QuestionAnswers:
-        """The question of a row in one of its wordings."""
-        family, kind, fields = self._wordings[self._wording[row]]
-        phrasings = PHRASINGS[kind]
-        question = phrasings[rng.integers(len(phrasings))].format(**dict(fields))
-        return QuestionAnswers(question, {ANSWERS[self._answer[row]]: 1.0}, family)
+    def _question_answers(self, row: int, rng: np.random.Generator) -> QuestionAnswers:
+        question, answer = self.table.question(row, rng)
+        return QuestionAnswers(question, {answer: 1.0}, self.table.wordings[self.table.wording[row]][0])
 
-    def _view(self, frame: int) -> Sample:
-        """A frame without a question."""
+    def frame_sample(self, frame: int) -> Sample:
+        """Return a frame, by its number among all frames, as a sample without a question."""
         shard = int(np.searchsorted(self._ends, frame, side='right'))
-        record = _mapped(self._paths[shard])[frame - self._ends[shard]]  # counted from its end
+        record = _mapped_frames(self._paths[shard])[frame - self._ends[shard]]  # counted from its end
         metres = record['depth'].astype(np.float32) / 1000
         metres[record['depth'] == 0] = np.nan
-        now, following = (tuple(map(int, record[name])) for name in ('now', 'next'))
         return Sample(
             np.array(record['rgb']),
             metres,
             np.array(record['semseg']),
-            now=now,
-            next=following,
+            now=(int(record['now'][0]), int(record['now'][1])),
+            next=(int(record['next'][0]), int(record['next'][1])),
             key=f'seed {record["seed"]} tick {record["tick"]}',
             seed=int(record['seed']),
             tick=int(record['tick']),
         )
 
     def seeds(self) -> set[int]:
-        """The kitchens of the caches."""
+        """Return the seeds of the kitchens in the caches."""
         return set(self._seeds)
 
 
 def _common_split(folders: Sequence[Path]) -> str:
-    """The split that all caches belong to."""
+    """Return the split of all caches.
+
+    Raises:
+        ValueError: there are no caches, or they differ in split.
+        InputError: a cache was made by another version.
+    """
     if not folders:
         raise ValueError('folders is empty; give at least one cache')
     recipes = [read_recipe(folder) for folder in folders]
-    for folder, recipe in zip(folders, recipes):
+    for folder, recipe in zip(folders, recipes, strict=True):
         if recipe.version != GENERATOR_VERSION:
             raise InputError(
                 'foreign_cache',
@@ -212,15 +276,15 @@ def _common_split(folders: Sequence[Path]) -> str:
 
 
 def _chosen_frames(header: dict, subset: str, questions: bool) -> np.ndarray:
-    """Which frames of a shard belong to a subset, (frames,) bool."""
+    """Return which frames of a shard belong to a subset, (frames,) bool."""
     surfaces = {f'{colour} {pattern} {material}' for material, pattern, colour in HELD_OUT.textures}
     chosen = {}
-    for seed, sights in header['sights'].items():
-        textured = bool(surfaces & set(sights))
+    for seed, appearances in header['sights'].items():
+        held_out = set(appearances)
         chosen[int(seed)] = {
             'all': True,
-            'seen': not sights,
-            'textures': textured,
-            'held_out': questions or bool(set(sights) - surfaces),
+            'seen': not held_out,
+            'textures': bool(held_out & surfaces),
+            'held_out': questions or bool(held_out - surfaces),
         }[subset]
     return np.array([chosen[seed] for seed in header['seed']], bool)

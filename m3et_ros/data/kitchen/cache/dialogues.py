@@ -1,31 +1,33 @@
-"""Talk about cached kitchens: views with prompts and whole sentences as answers, and what a description must hold.
+"""Dialogues about cached kitchens: views with prompts and whole sentences as answers, and descriptions of views.
 
-Symbols: V views, Q questions of a view, R rows: questions of all frames.
+From a seed to a question: after cache/dataset.py and questions/sentences.py; the last file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.kitchen.questions.balance import Balance
-from m3et_ros.data.kitchen.questions.frame import FAMILIES
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
-from m3et_ros.data.kitchen.questions.sentences import DESCRIBE, DOING, listed, sentence, some
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.questions.sentences import DESCRIBE, DOING, join_words, noun_phrase, sentence
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF, NOUNS, OBJECTS, VERBS, plural, spoken
 
 LEAST_CELLS = 3
-"""Cells of the label map (a quarter of the image's side) from which on a thing is named in a description."""
+"""Least cells of the label map (a quarter of the image's side) of an object that a description names."""
 
 NAMED = 4
-"""Most kinds of things that a description names."""
+"""Most nouns that a description names."""
+
+NOUN_OF = {spoken(noun): noun for noun in OBJECTS}
+NOUN_OF_PLURAL = {plural(noun): noun for noun in OBJECTS}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the cache tells of a view."""
+    """The facts that a cache holds about a view."""
 
     # Object nouns in view and their cells of the label map, the largest first.
     cells: dict[str, int]
@@ -33,9 +35,9 @@ class Facts:
     colours: dict[str, str]
     places: dict[str, str]
     counts: dict[str, int]
-    # What the hand holds: '' for nothing, None where no hand is in view.
+    # Words for the object in the hand; None if the hand is empty or out of view.
     held: str | None
-    # Verb and noun of what is being done; None for nothing.
+    # Verb and noun of the action under way; None for none.
     now: tuple[str, str] | None
 
     @property
@@ -46,7 +48,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Turn:
-    """A prompt and what is to be said."""
+    """A prompt and its reply."""
 
     prompt: str
     reply: str
@@ -55,54 +57,54 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Talk:
-    """A view and what is said about it."""
+class Dialogue:
+    """A view with questions and a description."""
 
-    # Number of the view among the encoded ones.
+    # Position of the view among those of the data set.
     view: int
     # Questions, all about this view.
     turns: tuple[Turn, ...]
     # A description.
     description: Turn
-    # Colours of the view, (H, W, 3) uint8, where they were asked for.
+    # Colours of the view, (H, W, 3) uint8, if requested.
     rgb: np.ndarray | None
-    # Where it came from: 'seed 12 tick 70'.
+    # Source of the view: 'seed 12 tick 70'.
     key: str
 
 
 def describe(facts: Facts) -> str:
-    """One to three sentences: what is in view, where the largest things are, what is being done or held."""
-    found = [some(noun, facts.counts.get(noun, 1), facts.colours.get(noun, '')) for noun in facts.named]
-    said = [f'I can see {listed(found)}.' if found else 'I can see no things.']
-    placed = [f'the {spoken(noun)} is {facts.places[noun]}' for noun in facts.named if noun in facts.places][:2]
-    if placed:
-        text = listed(placed)
-        said.append(f'{text[0].upper()}{text[1:]}.')
+    """Return up to three sentences: what is in view, where the largest objects are, and what is done or held."""
+    found = [noun_phrase(noun, facts.counts.get(noun, 1), facts.colours.get(noun, '')) for noun in facts.named]
+    text = [f'I can see {join_words(found)}.' if found else 'I can see no things.']
+    located = [f'the {spoken(noun)} is {facts.places[noun]}' for noun in facts.named if noun in facts.places][:2]
+    if located:
+        clause = join_words(located)
+        text.append(f'{clause[0].upper()}{clause[1:]}.')
     if facts.now:
-        said.append(f'The person is {DOING[facts.now[0]]} the {spoken(facts.now[1])}.')
+        text.append(f'The person is {DOING[facts.now[0]]} the {spoken(facts.now[1])}.')
     elif facts.held:
-        said.append(f'The hand is holding the {facts.held}.')
-    return ' '.join(said)
+        text.append(f'The hand is holding the {facts.held}.')
+    return ' '.join(text)
 
 
-BY_WORD = {spoken(noun): noun for noun in OBJECTS}
-BY_PLURAL = {plural(noun): noun for noun in OBJECTS}
-
-
-class TalkViews(KitchenSamples):
-    """Views with balanced questions and a description; the same seed, epoch and index always give the same.
+class DialogueViews(Dataset[Dialogue]):
+    """Views with balanced questions and a description; the same seed, epoch and index always give the same dialogue.
 
     Args:
         folders: caches of one split.
         frames: numbers of the views among all frames of the caches, rising, (V,).
-        each: questions of a view.
-        families: as KitchenSamples.
-        length: views of an epoch; None for as many as there are.
-        pixels: whether colours come along, for EMMA.
+        each: questions of a view, 1 to 64.
+        families: as for KitchenSamples.
+        length: views of an epoch; None for V.
+        pixels: add the colours of the views, for EMMA.
         seed: of the draws.
 
+    Attributes:
+        samples: the balanced questions about these views.
+
     Raises:
-        ValueError, InputError: as KitchenSamples.
+        ValueError: as KitchenSamples.
+        InputError: as KitchenSamples.
     """
 
     def __init__(
@@ -116,77 +118,82 @@ class TalkViews(KitchenSamples):
         pixels: bool = False,
         seed: int = 0,
     ):
-        super().__init__(folders, each=max(2, each), families=families, length=length or len(frames), seed=seed)
-        self.each, self.pixels = each, pixels
-        rows = self._rows_of('all', set(FAMILIES if families is None else families))
-        known = np.isin(self._frame, frames)
-        self.balance = Balance(self._wording, self._answer, [key[:2] for key in self._wordings], chosen=rows & known)
-        self._steps = np.concatenate([[0.0], np.cumsum(self.balance.row_odds(len(self._answer)))])
-        self._views = np.asarray(frames)
+        self.pixels = pixels
+        self.samples = KitchenSamples(folders, each=each, families=families, length=length or len(frames), seed=seed)
+        self.samples.restrict_to(frames)
+        self._frames = np.asarray(frames)
 
-    def __getitem__(self, index: int) -> Talk:
-        """One view with its talk.
+    @property
+    def epoch(self) -> int:
+        """Epoch of the draws; set it before a loader starts on it."""
+        return self.samples.epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self.samples.epoch = value
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Dialogue:
+        """Return the dialogue about one view.
 
         Raises:
             IndexError: index is not in 0..len - 1.
         """
         if not 0 <= index < len(self):
             raise IndexError(f'index is {index}; give 0 to {len(self) - 1}')
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        rows = self._draw(rng)
-        frame = int(self._frame[rows[0]])
-        sample = self._view(frame)
-        said = describe(self.facts(frame))
-        return Talk(
-            int(np.searchsorted(self._views, frame)),
+        rng = np.random.default_rng((self.samples.seed, self.epoch, index))
+        rows = self.samples.draw_rows(rng)
+        frame = int(self.samples.table.frame[rows[0]])
+        sample = self.samples.frame_sample(frame)
+        return Dialogue(
+            int(np.searchsorted(self._frames, frame)),
             tuple(self._turn(row, rng) for row in rows),
-            Turn(DESCRIBE[rng.integers(len(DESCRIBE))], said, 'describe'),
+            Turn(DESCRIBE[rng.integers(len(DESCRIBE))], describe(self.facts(frame)), 'describe'),
             sample.rgb if self.pixels else None,
             sample.key,
         )
 
     def _turn(self, row: int, rng: np.random.Generator) -> Turn:
-        family, kind, fields = self._wordings[self._wording[row]]
-        wordings = PHRASINGS[kind]
-        return Turn(
-            wordings[rng.integers(len(wordings))].format(**dict(fields)),
-            sentence(kind, dict(fields), ANSWERS[self._answer[row]]),
-            family,
-        )
+        table = self.samples.table
+        family, kind, fields = table.wordings[table.wording[row]]
+        question, answer = table.question(row, rng)
+        return Turn(question, sentence(kind, dict(fields), answer), family)
 
     def facts(self, frame: int) -> Facts:
-        """What the cache tells of a frame, by its number among all frames."""
-        return facts_of(self, frame)
+        """Return the facts about a frame, by its number among all frames."""
+        return facts_of(self.samples, frame)
 
 
 def facts_of(samples: KitchenSamples, frame: int) -> Facts:
-    """What a data set with questions tells of a frame, by its number among all frames of its caches."""
-    sample = samples._view(frame)
-    start, end = np.searchsorted(samples._frame, (frame, frame + 1))
-    told = [(*samples._wordings[samples._wording[row]][1:], ANSWERS[samples._answer[row]]) for row in range(start, end)]
-    cells = np.bincount(sample.semseg.ravel(), minlength=256)
+    """Return the facts that caches hold about a frame.
+
+    Args:
+        samples: with questions.
+        frame: its number among all frames of the caches.
+
+    Raises:
+        ValueError: the samples have no questions.
+    """
+    sample, table = samples.frame_sample(frame), samples.table
+    labels = np.zeros(0, np.uint8) if sample.semseg is None else sample.semseg.ravel()
+    cells = np.bincount(labels, minlength=256)
     objects = sorted((noun for noun in OBJECTS if cells[CLASS_OF[noun]]), key=lambda noun: -cells[CLASS_OF[noun]])
-    held = _answers(told, 'held')
-    now = None if sample.now[0] < 0 else (tuple(VERBS)[sample.now[0]], tuple(NOUNS)[sample.now[1]])
+
+    def answers(wanted: str, field: str) -> Iterator[tuple[str, str]]:
+        """Yield the value of a field and the answer of each question of a kind."""
+        for row in table.rows_of(frame):
+            _, kind, fields = table.wordings[table.wording[row]]
+            if kind == wanted:
+                yield dict(fields).get(field, ''), ANSWERS[table.answer[row]]
+
+    held = next((answer for _, answer in answers('held', '')), 'nothing')
     return Facts(
-        {noun: int(cells[CLASS_OF[noun]]) for noun in objects},
-        _by_noun(told, 'colour', 'a', BY_WORD),
-        _by_noun(told, 'location', 'a', BY_WORD),
-        {noun: int(count) for noun, count in _by_noun(told, 'count', 'plural', BY_PLURAL).items()},
-        held[0].replace('nothing', '') if held else None,
-        now,
+        cells={noun: int(cells[CLASS_OF[noun]]) for noun in objects},
+        colours={NOUN_OF[name]: colour for name, colour in answers('colour', 'a') if name in NOUN_OF},
+        places={NOUN_OF[name]: place for name, place in answers('location', 'a') if name in NOUN_OF},
+        counts={NOUN_OF_PLURAL[name]: int(n) for name, n in answers('count', 'plural') if name in NOUN_OF_PLURAL},
+        held=None if held == 'nothing' else held,
+        now=None if sample.now[0] < 0 else (tuple(VERBS)[sample.now[0]], tuple(NOUNS)[sample.now[1]]),
     )
-
-
-def _answers(told: Iterable[tuple], kind: str) -> list[str]:
-    return [answer for found, _, answer in told if found == kind]
-
-
-def _by_noun(told: Iterable[tuple], kind: str, field: str, nouns: dict[str, str]) -> dict[str, str]:
-    return {
-        nouns[value]: answer
-        for found, fields, answer in told
-        if found == kind
-        for name, value in fields
-        if name == field and value in nouns
-    }

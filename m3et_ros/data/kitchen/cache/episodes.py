@@ -1,6 +1,8 @@
 """Cached kitchens, or recordings, as episodes: frames in the order of time, and the actions done in them.
 
 Symbols: n frames of an episode, k actions.
+
+From a seed to a question: after cache/generate.py; episode.worded words the questions of a QuestionPoint.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from m3et_ros.data.kitchen.sim.episode import FPS
 from m3et_ros.data.shards import open_shard
 
 GAP_S = 1.0
-"""An action is anticipated from what is seen up to so long before it starts (docs/papers.md, 7.7)."""
+"""Anticipation time in seconds: the observed video ends this long before the action starts (docs/papers.md 7.7)."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,18 @@ class Action:
     # Seconds since the episode began.
     start_s: float
     stop_s: float
-    # Places in Labels.verbs and Labels.nouns.
+    # Positions in Labels.verbs and Labels.nouns.
     verb: int
     noun: int
 
 
 @dataclass(frozen=True)
 class QuestionPoint:
-    """A frame at which is asked about an episode so far."""
+    """A frame with questions about the episode so far."""
 
-    # Place of the frame among those of its episode.
+    # Position of the frame in its episode.
     frame: int
-    # (category, (kind, answer, fields)), as data.kitchen.eqa.worded takes them.
+    # (category, (kind, answer, fields)), as questions.episode.worded takes them.
     drafts: tuple[tuple[str, Draft], ...]
 
 
@@ -46,74 +48,75 @@ class QuestionPoint:
 class EpisodeFrames:
     """One episode of a cache, or one recording."""
 
-    # Unlike that of any other: the seed of a kitchen, or the name of a bag.
+    # Unique: the seed of a kitchen, or the name of a bag.
     name: str
     # Number of its first frame among those of all episodes, and seconds of each of its frames since it began, (n,).
     first: int
     stamps: np.ndarray
     # In the order of time; the last ones may begin after the last frame.
     actions: tuple[Action, ...]
-    # Moments at which is asked about all that came before: data.kitchen.moments. Empty in caches with few frames a
-    # second, and in those made before moments were kept.
-    moments: tuple[QuestionPoint, ...] = ()
-    # Places of the frames with which a stream begins anew, after a gap; none in caches.
+    # See questions.checkpoints. Empty in caches with few frames per second and in old caches.
+    question_points: tuple[QuestionPoint, ...] = ()
+    # Positions of the frames after a gap, with which a stream begins anew; none in caches.
     breaks: tuple[int, ...] = ()
 
     def now(self) -> np.ndarray:
-        """Number of the action under way at each frame, -1 for none: (n,) int64."""
+        """Return the number of the action under way at each frame, -1 for none: (n,) int64."""
         found = np.full(len(self.stamps), -1)
         for number, action in enumerate(self.actions):
             found[(self.stamps >= action.start_s) & (self.stamps < action.stop_s)] = number
         return found
 
     def last(self) -> np.ndarray:
-        """Number of the action that started last at each frame, under way or over, -1 for none: (n,) int64."""
+        """Return the number of the latest action that has started at each frame, -1 for none: (n,) int64."""
         return np.searchsorted([action.start_s for action in self.actions], self.stamps, side='right') - 1
 
     def next(self, gap_s: float = GAP_S) -> np.ndarray:
-        """Number of the first action that starts at least gap_s after each frame, -1 for none: (n,) int64."""
+        """Return the number of the first action at least gap_s after each frame, -1 for none: (n,) int64."""
         starts = np.array([action.start_s for action in self.actions])
         found = np.searchsorted(starts, self.stamps + gap_s - 1e-9)
         return np.where(found < len(starts), found, -1)
 
 
 def open_episodes(folders: Sequence[Path]) -> list[EpisodeFrames]:
-    """The episodes of caches, frames numbered through in the order of KitchenSamples without questions.
+    """Read the episodes of caches; their frames are numbered as in KitchenSamples without questions.
 
     Raises:
-        InputError: a folder is no cache, or was made before actions were kept.
+        InputError: a folder is no cache, or its version stored no actions.
     """
     episodes, first = [], 0
     for path in (path for folder in folders for path in read_shards(folder)):
         shard = open_shard(path)
         if 'actions' not in shard.header:
             raise InputError(
-                'foreign_cache', f'{path.parent} was made before actions were kept; delete it and generate it again.'
+                'foreign_cache', f'{path.parent} was made before actions were stored; delete it and generate it again.'
             )
+        points = shard.header.get('moments', {})
         seeds, ticks = shard.frames['seed'], shard.frames['tick']
         edges = [0, *(np.flatnonzero(np.diff(seeds)) + 1).tolist(), len(seeds)] if len(seeds) else []
         for start, end in pairwise(edges):
-            seed = int(seeds[start])
-            actions = tuple(Action(*values) for values in shard.header['actions'][str(seed)])
-            moments = _moments(shard.header.get('moments', {}).get(str(seed), ()), ticks[start:end])
-            episodes.append(EpisodeFrames(str(seed), first + start, ticks[start:end] / FPS, actions, moments))
+            seed, own = str(seeds[start]), ticks[start:end]
+            episodes.append(
+                EpisodeFrames(
+                    seed,
+                    first + start,
+                    own / FPS,
+                    tuple(Action(*values) for values in shard.header['actions'][seed]),
+                    tuple(
+                        QuestionPoint(
+                            int(np.searchsorted(own, tick)),
+                            tuple((category, (kind, answer, fields)) for category, kind, answer, fields in drafts),
+                        )
+                        for tick, drafts in points.get(seed, ())
+                    ),
+                )
+            )
         first += len(seeds)
     return episodes
 
 
-def _moments(kept: Sequence, ticks: np.ndarray) -> tuple[QuestionPoint, ...]:
-    """What the header of a shard says of an episode."""
-    return tuple(
-        QuestionPoint(
-            int(np.searchsorted(ticks, tick)),
-            tuple((category, (kind, answer, fields)) for category, kind, answer, fields in drafts),
-        )
-        for tick, drafts in kept
-    )
-
-
 def frame_rate(folders: Sequence[Path]) -> float:
-    """Frames of a second, the same in all caches.
+    """Return the frames per second of caches.
 
     Raises:
         ValueError: the caches differ.

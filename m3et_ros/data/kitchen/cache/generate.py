@@ -1,9 +1,11 @@
-"""The kitchen as a cache of shards: rendered once, read many times.
+"""The generator of caches: every kitchen is rendered once into shards and read many times.
 
     generate(Path('~/.cache/m3et').expanduser(), seeds=range(0, 2000))
 
-Left alone it can be killed at any moment and called again: blocks of seeds that are finished are not made again, and
-the same seed gives the same frames and questions in whichever run (with the same renderer).
+A run can be killed at any moment and started again: it keeps the finished blocks of seeds. With the same renderer, a
+seed gives the same frames and questions in every run.
+
+From a seed to a question: after cache/recipe.py, before cache/dataset.py (samples) and cache/episodes.py (episodes).
 """
 
 import contextlib
@@ -17,20 +19,21 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, shard_name, troubles
-from m3et_ros.data.kitchen.questions.checkpoints import Drafts, Moments, chosen
-from m3et_ros.data.kitchen.questions.frame import Scenery
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, failures, read_recipe, shard_name
+from m3et_ros.data.kitchen.questions.checkpoints import CheckpointObserver, Drafts, choose_stored
+from m3et_ros.data.kitchen.questions.frame import VisibleScene
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
-from m3et_ros.data.kitchen.questions.recorded_frames import AFTER, following, frame_questions, safe_until
-from m3et_ros.data.kitchen.questions.splits import held_out_sights, split_of
+from m3et_ros.data.kitchen.questions.recorded_frames import AFTER, Row, Wording, frame_questions, safe_until
+from m3et_ros.data.kitchen.questions.splits import held_out_appearances, split_of
 from m3et_ros.data.kitchen.sim.camera import Camera, Observation
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
 from m3et_ros.data.kitchen.sim.renderers import choose_backend
@@ -43,32 +46,55 @@ from m3et_ros.data.shards import QUESTION, clear_parts, frame_type, write_shard
 log = logging.getLogger(__name__)
 
 RENDERED = 3
-"""Pixels rendered for one pixel stored: smooth pictures for 30 per cent more time than without any to spare."""
+"""Pixels rendered for one pixel stored; averaging them smooths pictures and costs 30 per cent more time than one."""
 
 ASPECTS = (4 / 3, 16 / 9)
+"""Width over height of real cameras' pictures; each seed has one of them."""
+
 FOVY = (55.0, 75.0)
-"""Shapes of real cameras' pictures and their vertical fields of view in degrees; each seed has one of each."""
+"""Range of their vertical fields of view in degrees."""
 
-VERB_AT, NOUN_AT = ({key: i for i, key in enumerate(keys)} for keys in (VERBS, NOUNS))
+VERB_INDEX = {verb: i for i, verb in enumerate(VERBS)}
+NOUN_INDEX = {noun: i for i, noun in enumerate(NOUNS)}
 
 
-def generate(root: Path, *, seeds: range, workers: int = 2, progress: bool = True, **recipe) -> Path:
-    """Make a cache, or what is missing of it; returns its folder.
+class CameraView(TypedDict):
+    """The size of a picture in pixels and its vertical field of view in degrees."""
 
-    A seed that fails is noted in its shard's header under 'failed' and left out, as are training seeds with held-out
-    sights under 'skipped'.
+    width: int
+    height: int
+    fovy: float
+
+
+@dataclass(frozen=True)
+class RenderedEpisode:
+    """The content of a cache about one seed."""
+
+    # Records of shards.frame_type, without their `first` and `asked`, each with its questions.
+    frames: list[tuple[np.ndarray, list[Row]]]
+    # [start and stop in seconds, index of the verb, index of the noun]; without the one under way at the end.
+    actions: list[list]
+    # Tick -> possible questions about the episode so far.
+    drafts: dict[int, Drafts]
+
+
+def generate(root: Path, *, seeds: range, workers: int = 2, progress: bool = True, **recipe: Any) -> Path:
+    """Make a cache, or the missing part of it, and return its folder.
+
+    A seed that fails is left out, and the header of its shard notes the reason under 'failed'. Training seeds with
+    held-out colours or textures are left out too, and noted under 'skipped'.
 
     Args:
         root: folder of the caches.
         seeds: consecutive seeds of one split.
-        workers: processes; 0 works in this one.
-        progress: whether to show a bar with the time left.
-        recipe: other fields of Recipe.
+        workers: processes, 0 to 256; 0 works in this one.
+        progress: show a bar with the time left.
+        recipe: other fields of CacheRecipe.
 
     Raises:
         ValueError: an argument is out of its range.
-        InputError: the disk is full, another run works on this cache, or the cache was made otherwise.
-        RuntimeError: a worker died (of memory, say); what was finished is kept; or the backend does not work here.
+        InputError: the disk is full, another run works on this cache, or the cache has another recipe.
+        RuntimeError: a worker died, of memory for example (finished shards are kept), or the backend does not work.
         ImportError: MuJoCo is not installed.
     """
     if not len(seeds) or seeds.step != 1 or not 0 <= workers <= 256:
@@ -76,22 +102,26 @@ def generate(root: Path, *, seeds: range, workers: int = 2, progress: bool = Tru
     wanted = CacheRecipe(first=seeds.start, last=seeds.stop, **recipe)
     choose_backend(wanted.backend)  # without a renderer every single seed would fail
     folder = Path(root) / wanted.name
-    with _alone(folder):
+    with exclusive(folder):
         clear_parts(folder)
-        _note(folder, wanted)
+        _record_recipe(folder, wanted)
         blocks = [block for block in wanted.blocks() if not (folder / shard_name(block)).exists()]
         total, missing = len(seeds), sum(map(len, blocks))
         with tqdm(total=total, initial=total - missing, unit='seed', disable=not progress, desc=wanted.name) as bar:
-            for block in _work(folder, wanted, blocks, workers):
+            for block in _make_shards(folder, wanted, blocks, workers):
                 bar.update(len(block))
-    for seed, why in troubles(folder).items():
-        log.warning('seed %d of %s is left out: %s', seed, wanted.name, why)
+    for seed, reason in failures(folder).items():
+        log.warning('seed %d of %s is left out: %s', seed, wanted.name, reason)
     return folder
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against other runs."""
+def exclusive(folder: Path) -> Iterator[None]:
+    """Make a folder and lock it against other runs.
+
+    Raises:
+        InputError: the folder cannot be written, or another run has locked it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / 'lock').open('w')
@@ -107,8 +137,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _note(folder: Path, wanted: CacheRecipe) -> None:
-    """Write the recipe into the cache, or see that it is the same."""
+def _record_recipe(folder: Path, wanted: CacheRecipe) -> None:
+    """Write the recipe into a new cache, or check that of an old one."""
     path, values = folder / 'recipe.json', asdict(wanted)
     if not path.exists():
         part = path.with_suffix('.part')
@@ -120,14 +150,14 @@ def _note(folder: Path, wanted: CacheRecipe) -> None:
         )
 
 
-def _work(folder: Path, recipe: CacheRecipe, blocks: list[range], workers: int) -> Iterator[range]:
-    """Make the blocks and yield each as it is done."""
+def _make_shards(folder: Path, recipe: CacheRecipe, blocks: list[range], workers: int) -> Iterator[range]:
+    """Make the shards and yield the seeds of each finished one."""
     if not workers:
         for block in blocks:
             make_shard(folder, recipe, block)
             yield block
         return
-    # Forking would copy an OpenGL platform that is bound already.
+    # A forked process would inherit a bound OpenGL platform.
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         pending = {pool.submit(make_shard, folder, recipe, block): block for block in blocks}
@@ -144,11 +174,12 @@ def _work(folder: Path, recipe: CacheRecipe, blocks: list[range], workers: int) 
 
 
 def _start_worker() -> None:
-    """One thread, and no life without the parent: a killed run leaves nobody behind who writes."""
+    """Set one thread, and end with the parent, so that a killed run leaves no process behind that writes."""
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
+    assert parent is not None, 'a worker of a pool has a parent'
 
-    def follow():
+    def follow() -> None:
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
@@ -161,29 +192,33 @@ def make_shard(folder: Path, recipe: CacheRecipe, seeds: range) -> None:
     Raises:
         InputError: the disk is full.
     """
-    words: dict[tuple, int] = {}
-    frames, questions, moments = [], [], {}
-    header = {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {}, 'actions': {}}
+    wordings: dict[Wording, int] = {}
+    frames: list[np.ndarray] = []
+    questions: list[tuple[int, int, bool]] = []
+    drafts: dict[int, dict[int, Drafts]] = {}
+    header: dict[str, Any] = {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {}, 'actions': {}}
     for seed in seeds:
-        sights = _sights(seed)
-        if sights and split_of(seed) == 'train':
-            header['skipped'][seed] = f'holds {", ".join(sights)}'
+        for_scene, _ = np.random.default_rng(seed).spawn(2)  # as Episode draws it
+        held_out = held_out_appearances(build_scene(for_scene))
+        if held_out and split_of(seed) == 'train':
+            header['skipped'][seed] = f'holds {", ".join(held_out)}'
             continue
         try:
-            seen, actions, moments[seed] = render(seed, recipe)
-        except Exception as error:  # one broken kitchen must not cost the night
+            rendered = render(seed, recipe)
+        except Exception as error:  # one broken kitchen must not end a long run
             header['failed'][seed] = f'{type(error).__name__}: {error}'
             continue
-        header['sights'][seed], header['actions'][seed] = list(sights), actions
-        for frame, asked in seen:
-            frame['first'], frame['asked'] = len(questions), len(asked)
+        header['sights'][seed], header['actions'][seed] = list(held_out), rendered.actions
+        drafts[seed] = rendered.drafts
+        for frame, rows in rendered.frames:
+            frame['first'], frame['asked'] = len(questions), len(rows)
             frames.append(frame)
-            questions += [(words.setdefault(wording, len(words)), answer, held) for wording, answer, held in asked]
-    header['moments'] = chosen(moments, np.random.default_rng((seeds.start, 4)))
+            questions += [(wordings.setdefault(key, len(wordings)), answer, held) for key, answer, held in rows]
+    header['moments'] = choose_stored(drafts, np.random.default_rng((seeds.start, 4)))
     header |= {
-        'questions': [[kind, dict(fields)] for _, kind, fields in words],
+        'questions': [[kind, dict(fields)] for _, kind, fields in wordings],
         'answers': list(ANSWERS),
-        'families': [family for family, _, _ in words],
+        'families': [family for family, _, _ in wordings],
         'verbs': list(VERBS),
         'nouns': list(NOUNS),
     }
@@ -191,14 +226,8 @@ def make_shard(folder: Path, recipe: CacheRecipe, seeds: range) -> None:
     write_shard(folder / shard_name(seeds), stored, np.array(questions, QUESTION), header)
 
 
-def _sights(seed: int) -> tuple[str, ...]:
-    """Held-out sights of a seed's kitchen, without a renderer."""
-    for_scene, _ = np.random.default_rng(seed).spawn(2)  # as Episode draws it
-    return held_out_sights(build_scene(for_scene))
-
-
-def view_of(seed: int, size: int) -> dict[str, float]:
-    """Width, height and vertical field of view of a seed's camera: about RENDERED * size^2 pixels."""
+def view_of(seed: int, size: int) -> CameraView:
+    """Draw the camera of a seed, with about RENDERED * size^2 pixels."""
     rng = np.random.default_rng((seed, 1))
     aspect = ASPECTS[rng.integers(len(ASPECTS))]
     return {
@@ -208,36 +237,30 @@ def view_of(seed: int, size: int) -> dict[str, float]:
     }
 
 
-def render(
-    seed: int, recipe: CacheRecipe
-) -> tuple[list[tuple[np.ndarray, list[tuple]]], list[list], dict[int, Drafts]]:
-    """The frames of an episode and what can be asked of each, (wording, answer, held out); its actions; its moments.
-
-    An action is [start and stop in seconds, place of the verb, place of the noun]; the one under way at the end is left
-    out.
-    """
+def render(seed: int, recipe: CacheRecipe) -> RenderedEpisode:
+    """Render the episode of a seed and collect the questions about it."""
     episode = Episode(seed, fps=FPS, **view_of(seed, recipe.size))
-    seen, moments = [], Moments(episode, recipe.stride)
+    observed, checkpoints = [], CheckpointObserver(episode, recipe.stride)
     with Camera(episode, backend=recipe.backend, shadows=recipe.shadows) as camera:
         for state in episode.run((recipe.frames - 1) * recipe.stride + 1):
             if state.tick % recipe.stride == 0:
                 observation = camera.observe(state)
-                moments.look(observation)
-                seen.append((_frame(seed, observation, recipe.size), Scenery(episode, observation)))
+                checkpoints.observe(observation)
+                observed.append((_frame(seed, observation, recipe.size), VisibleScene(episode, observation)))
     for _ in episode.run(AFTER):
         pass
-    until, found = safe_until(episode), []
-    for frame, scenery in seen:
-        if scenery.state.stamp_s < until:
-            frame['now'], frame['next'] = _action(scenery.state.current), _action(following(scenery))
+    until, frames = safe_until(episode), []
+    for frame, scene in observed:
+        if scene.state.stamp_s < until:
+            frame['now'], frame['next'] = _action(scene.state.current), _action(scene.next_action)
             rng = np.random.default_rng((seed, 2, int(frame['tick'])))
-            found.append((frame, frame_questions(scenery, rng)))
+            frames.append((frame, frame_questions(scene, rng)))
     actions = [[label.start_s, label.stop_s, *_action(label)] for label in episode.labels if label.start_s < until]
-    return found, actions, moments.before(until)
+    return RenderedEpisode(frames, actions, checkpoints.before(until))
 
 
 def _frame(seed: int, observation: Observation, size: int) -> np.ndarray:
-    """One record, its actions and questions still to come."""
+    """Return the record of one frame, still without its actions and questions."""
     frame = np.zeros((), frame_type(size))
     millimetres = np.nan_to_num(squeeze_depth(observation.depth, size)) * 1000
     frame['rgb'], frame['depth'] = squeeze_rgb(observation.rgb, size), millimetres.round().clip(0, 65535)
@@ -247,4 +270,4 @@ def _frame(seed: int, observation: Observation, size: int) -> np.ndarray:
 
 
 def _action(label: ActionLabel | None) -> tuple[int, int]:
-    return (VERB_AT[label.verb], NOUN_AT[label.noun]) if label else (-1, -1)
+    return (VERB_INDEX[label.verb], NOUN_INDEX[label.noun]) if label else (-1, -1)

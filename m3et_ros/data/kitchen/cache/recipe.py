@@ -1,4 +1,7 @@
-"""A cache of the kitchen on disk: what it is made of, its name and its shards. Needs no simulator."""
+"""A cache of the kitchen on disk: its recipe, its name and its shards. Needs no simulator.
+
+From a seed to a question: after questions/recorded_frames.py and questions/checkpoints.py, before cache/generate.py.
+"""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from m3et_ros.data.shards import frame_type, read_header
 
 @dataclass(frozen=True)
 class CacheRecipe:
-    """What a cache is made of; its name and the record inside it.
+    """The recipe of a cache: it gives the cache its name, and recipe.json records it.
 
     Raises:
         ValueError: a field is out of its range.
@@ -22,17 +25,17 @@ class CacheRecipe:
     last: int
     # Side of the stored images in pixels, a multiple of 4.
     size: int = 112
-    # Ticks (of a tenth of a second) from one frame to the next.
+    # Ticks (tenths of a second) from one frame to the next.
     stride: int = 7
-    # Frames of an episode at most; the training seeds' episodes may be cut (splits.last_safe_stamp).
+    # Most frames of an episode; those of training seeds may be cut (splits.last_safe_stamp).
     frames: int = 43
-    # Whether the lamp casts shadows: twice the time on a software renderer.
+    # The lamp casts shadows; this doubles the time on a software renderer.
     shadows: bool = False
     # 'auto', 'egl', 'osmesa' or 'raycast'.
     backend: str = 'auto'
-    # Seeds of a shard: what a kill can cost.
+    # Seeds of a shard: as many are lost if the run is killed.
     block: int = 16
-    # Kitchens, pictures and questions of another version are other data.
+    # Version of the generator: another one makes other kitchens, pictures and questions.
     version: int = GENERATOR_VERSION
 
     def __post_init__(self):
@@ -56,7 +59,7 @@ class CacheRecipe:
 
     @property
     def name(self) -> str:
-        """Folder of the cache."""
+        """Name of the cache's folder."""
         return (
             f'kitchen-v{self.version}-seeds{self.first}-{self.last - 1}-{self.size}px-{self.frames}x{self.stride}'
             f'{"-shadows" if self.shadows else ""}{"" if self.backend == "auto" else "-" + self.backend}'
@@ -65,20 +68,20 @@ class CacheRecipe:
     @property
     def split(self) -> str:
         """'train', 'validation' or 'test'."""
-        return split_of(self.first)
+        return split_of(self.first) or ''
 
     def blocks(self) -> list[range]:
-        """The seeds of each shard."""
+        """Return the seeds of each shard."""
         return [range(start, min(start + self.block, self.last)) for start in range(self.first, self.last, self.block)]
 
 
 def shard_name(seeds: range) -> str:
-    """Folder of the shard of some seeds."""
+    """Return the name of the folder of a shard."""
     return f'{seeds[0]:07d}'
 
 
 def read_recipe(folder: Path) -> CacheRecipe:
-    """What a cache is made of.
+    """Read the recipe of a cache.
 
     Raises:
         InputError: the folder is no cache of the kitchen.
@@ -93,7 +96,7 @@ def read_recipe(folder: Path) -> CacheRecipe:
 
 
 def read_shards(folder: Path) -> list[Path]:
-    """The finished shards of a cache, in the order of their seeds.
+    """Return the folders of the finished shards of a cache, in the order of their seeds.
 
     Raises:
         InputError: the folder is no cache, or has no finished shard.
@@ -101,10 +104,14 @@ def read_shards(folder: Path) -> list[Path]:
     read_recipe(folder)
     shards = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
     if not shards:
-        raise InputError('empty_cache', f'{folder} has no finished shard; let generate go on.')
+        raise InputError('empty_cache', f'{folder} has no finished shard; run generate again to finish it.')
     return shards
 
 
-def troubles(folder: Path) -> dict[int, str]:
-    """Seed -> why it could not be made, over all finished shards of a cache."""
+def failures(folder: Path) -> dict[int, str]:
+    """Return seed -> reason, for the seeds of the finished shards that could not be rendered.
+
+    Raises:
+        InputError: as read_shards.
+    """
     return {int(seed): why for path in read_shards(folder) for seed, why in read_header(path)['failed'].items()}

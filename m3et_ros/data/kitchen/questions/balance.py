@@ -1,10 +1,12 @@
-"""Which question is asked of which frame, so that guessing without looking gains little.
+"""Balanced draws from a table of questions, so that guessing without looking gains little.
 
-A draw takes a family evenly, a kind of question in it evenly, a wording, then one of the answers that this wording
-has, evenly, and only then a frame in which it is the answer. What has one answer throughout ("Is the milk white?") is
-not asked. So the best blind guess is right about once in as many times as a wording has answers.
+A draw takes a family evenly, then a kind of question evenly, then a wording, then one of the answers of that wording
+evenly, and only then a frame with that answer. A wording that always has the same answer ("Is the milk white?") is not
+asked. The best blind guess is therefore right about once in the number of answers of a wording.
 
-Glossary: wording, a kind of question with its fields ('colour', a = 'cup'); pool, the frames of one wording and answer.
+Glossary: wording, a kind of question with its fields ('colour', a = 'cup'); pool, the rows of one wording and answer.
+
+From a seed to a question: after questions/frame.py, before questions/splits.py.
 """
 
 from collections.abc import Sequence
@@ -12,20 +14,23 @@ from collections.abc import Sequence
 import numpy as np
 
 RARE = 8
-"""An answer seen in fewer frames than this is drawn proportionally less, or a few frames would be learnt by heart."""
+"""An answer of fewer rows than this is drawn less often in proportion, or a few frames would be learnt by heart."""
 
 
 class Balance:
-    """Draws rows of a question table.
+    """Draw rows of a question table.
 
     Args:
         wording: number of the wording of each row, (R,).
         answer: number of the answer of each row, (R,).
         kinds: (family, kind) of each wording.
-        chosen: rows that may be drawn, (R,) bool; the odds are those of all rows. None for all.
+        chosen: rows that may be drawn, (R,) bool; None for all. The odds of the wordings are those of all rows.
+
+    Attributes:
+        families: those that can be drawn.
 
     Raises:
-        ValueError: no row is left that can be drawn.
+        ValueError: no row can be drawn.
     """
 
     def __init__(
@@ -40,29 +45,34 @@ class Balance:
         pool = wording.astype(np.int64) * answers + answer
         pools, counts = np.unique(pool, return_counts=True)
         odds = _wording_odds(pools // answers, counts, len(kinds))
-        if chosen is not None:
-            kept = np.flatnonzero(chosen)
-            pools, counts = np.unique(pool[kept], return_counts=True)
-            self._rows = kept[np.argsort(pool[kept], kind='stable')]
+        if chosen is None:
+            rows = np.argsort(pool, kind='stable')
         else:
-            self._rows = np.argsort(pool, kind='stable')
-        self._rows = self._rows.astype(np.uint32)
+            allowed = np.flatnonzero(chosen)
+            pools, counts = np.unique(pool[allowed], return_counts=True)
+            rows = allowed[np.argsort(pool[allowed], kind='stable')]
+        self._rows = rows.astype(np.uint32)
         self._start = np.concatenate([[0], np.cumsum(counts)])
         self._of_wording, self._answer = pools // answers, pools % answers
         weight = np.minimum(counts, RARE) / RARE
         share = np.bincount(self._of_wording, weight, len(kinds))[self._of_wording]
-        self._within = weight / share  # odds of an answer, given the wording
-        self._plan(odds, kinds)
+        self._set_odds(odds, weight / share, kinds)
 
-    def _plan(self, odds: np.ndarray, kinds: Sequence[tuple[str, str]]) -> None:
-        """Cumulative odds of the pools of each family."""
-        by_kind = {}
+    def _set_odds(self, odds: np.ndarray, within: np.ndarray, kinds: Sequence[tuple[str, str]]) -> None:
+        """Compute the odds of the pools of each family.
+
+        Args:
+            odds: of each wording.
+            within: odds of the answer of each pool, given the wording.
+            kinds: (family, kind) of each wording.
+        """
+        by_kind: dict[tuple[str, str], list[int]] = {}
         for i, wording in enumerate(self._of_wording):
             if odds[wording] > 0:
                 by_kind.setdefault(kinds[wording], []).append(i)
-        by_family = {}
+        by_family: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for (family, _), members in sorted(by_kind.items()):
-            value = odds[self._of_wording[members]] * self._within[members]
+            value = odds[self._of_wording[members]] * within[members]
             by_family.setdefault(family, []).append((np.array(members), value / value.sum()))
         if not by_family:
             raise ValueError('no question has two answers; give more frames')
@@ -72,7 +82,7 @@ class Balance:
         self._steps = [np.cumsum(odds) for odds in self._odds]
 
     def draw(self, rng: np.random.Generator) -> int:
-        """One row."""
+        """Draw one row."""
         family = rng.integers(len(self.families))
         steps = self._steps[family]
         place = min(np.searchsorted(steps, rng.random() * steps[-1], side='right'), len(steps) - 1)
@@ -80,34 +90,40 @@ class Balance:
         return int(self._rows[rng.integers(self._start[pool], self._start[pool + 1])])
 
     def row_odds(self, rows: int) -> np.ndarray:
-        """How likely a draw takes each of the first `rows` rows of the table, (rows,) float64, summing to 1."""
+        """Return the probability of each of the first `rows` rows in a draw, (rows,) float64; all rows sum to 1."""
         odds = np.zeros(rows)
-        for members, values in zip(self._members, self._odds):
-            for pool, value in zip(members, values / values.sum() / len(self._members)):
+        for members, values in zip(self._members, self._odds, strict=True):
+            for pool, value in zip(members, values / values.sum() / len(self._members), strict=True):
                 first, end = self._start[pool], self._start[pool + 1]
                 odds[self._rows[first:end]] = value / (end - first)
         return odds
 
     def best_blind(self) -> dict[str, float]:
-        """Family -> accuracy of who knows every odd and sees nothing but the question."""
+        """Return family -> accuracy of a guesser that knows all odds and the question, but not the picture."""
         result = {}
-        for family, members, odds in zip(self.families, self._members, self._odds):
+        for family, members, odds in zip(self.families, self._members, self._odds, strict=True):
             best: dict[int, float] = {}
-            for wording, value in zip(self._of_wording[members], odds):
+            for wording, value in zip(self._of_wording[members], odds, strict=True):
                 best[wording] = max(best.get(wording, 0.0), value)
             result[family] = float(sum(best.values()))
         return result
 
     def majority(self) -> dict[str, float]:
-        """Family -> share of its commonest answer: the accuracy of who knows only the family."""
+        """Return family -> share of its commonest answer: the accuracy of a guesser that knows only the family."""
         return {
             family: float(np.bincount(self._answer[members], odds).max())
-            for family, members, odds in zip(self.families, self._members, self._odds)
+            for family, members, odds in zip(self.families, self._members, self._odds, strict=True)
         }
 
 
 def _wording_odds(of_wording: np.ndarray, counts: np.ndarray, wordings: int) -> np.ndarray:
-    """How much is to be learnt from each wording: the root of how often its second answer is seen, (wordings,)."""
+    """Return the odds of each wording, (wordings,): the root of the number of rows of its second commonest answer.
+
+    Args:
+        of_wording: wording of each pool.
+        counts: rows of each pool.
+        wordings: their number.
+    """
     order = np.lexsort((-counts, of_wording))
     sorted_wording = of_wording[order]
     second = np.flatnonzero(sorted_wording[1:] == sorted_wording[:-1]) + 1

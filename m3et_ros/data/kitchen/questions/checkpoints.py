@@ -1,6 +1,9 @@
-"""Questions about an episode so far, asked at several moments of it, as the cache keeps them to train a memory on.
+"""Questions about an episode so far, at several frames of it; the cache stores them to train a memory.
 
-A moment is [tick of its frame, [[category, kind, answer, fields], ...]]; data.kitchen.eqa words the questions.
+A stored question point is [tick of its frame, [[category, kind, answer, fields], ...]]; episode.worded words its
+questions.
+
+From a seed to a question: after questions/episode.py, before cache/generate.py.
 """
 
 from collections.abc import Mapping
@@ -9,57 +12,66 @@ import numpy as np
 
 from m3et_ros.data.kitchen.questions.episode import choose, episode_drafts
 from m3et_ros.data.kitchen.questions.frame import Draft
-from m3et_ros.data.kitchen.questions.observer import Witness
+from m3et_ros.data.kitchen.questions.observer import KitchenObserver
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
 
 EVERY = 10 * FPS
-"""Ticks from one moment to the next; it is the last frame of them."""
+"""Ticks of a period; its last frame is a question point."""
 
 STRIDE = 5
-"""Tenths of a second between frames, at most, of an episode that can be asked about: else too much goes unseen."""
+"""Most ticks between the frames of an episode with question points; with more, too much happens unseen."""
 
 QUESTIONS = 40
-"""Most questions of a moment."""
+"""Most questions of a question point."""
 
 Drafts = dict[str, list[Draft]]
+"""Category -> questions."""
 
 
-class Moments:
-    """Watches an episode and notes what could be asked at each moment: `drafts`, by tick."""
+class CheckpointObserver:
+    """Observe an episode and collect the possible questions at each question point.
+
+    Args:
+        episode: to be observed from its first frame on.
+        stride: ticks from one frame to the next.
+
+    Attributes:
+        drafts: tick -> questions by category; none if the stride is above STRIDE.
+    """
 
     def __init__(self, episode: Episode, stride: int):
         self.drafts: dict[int, Drafts] = {}
-        self._witness = Witness(episode) if stride <= STRIDE else None
+        self._observer = KitchenObserver(episode) if stride <= STRIDE else None
         self._stride = stride
 
-    def look(self, observation: Observation) -> None:
-        """Take in the next frame."""
-        if self._witness is None:
+    def observe(self, observation: Observation) -> None:
+        """Update the knowledge with the next frame."""
+        if self._observer is None:
             return
-        self._witness.look(observation)
+        self._observer.observe(observation)
         tick = observation.state.tick
         if tick // EVERY < (tick + self._stride) // EVERY:
-            self.drafts[tick] = episode_drafts(self._witness.account())
+            self.drafts[tick] = episode_drafts(self._observer.report())
 
     def before(self, stamp_s: float) -> dict[int, Drafts]:
-        """Those moments that come before a time in seconds."""
+        """Return the drafts of the question points before a time in seconds."""
         return {tick: drafts for tick, drafts in self.drafts.items() if tick / FPS < stamp_s}
 
 
-def chosen(episodes: Mapping[int, dict[int, Drafts]], rng: np.random.Generator) -> dict[int, list]:
-    """The questions that are kept, balanced over all episodes at once as `eqa.choose` does.
+def choose_stored(episodes: Mapping[int, Mapping[int, Drafts]], rng: np.random.Generator) -> dict[int, list]:
+    """Draw the questions to be stored, balanced over all episodes together as episode.choose does.
 
     Args:
-        episodes: seed to tick to drafts.
+        episodes: seed -> tick -> drafts.
         rng: decides between equals.
 
     Returns:
-        Seed to its moments.
+        Seed -> its question points, as the header of a shard stores them.
     """
-    places = [(seed, tick) for seed, moments in episodes.items() for tick in moments]
-    found = choose([episodes[seed][tick] for seed, tick in places], QUESTIONS, rng)
-    kept: dict[int, list] = {seed: [] for seed in episodes}
-    for (seed, tick), drafts in zip(places, found):
-        kept[seed].append([tick, [[category, *draft] for category, draft in drafts]])
-    return kept
+    points = [(seed, tick) for seed, drafts in episodes.items() for tick in drafts]
+    chosen = choose([episodes[seed][tick] for seed, tick in points], QUESTIONS, rng)
+    stored: dict[int, list] = {seed: [] for seed in episodes}
+    for (seed, tick), drafts in zip(points, chosen, strict=True):
+        stored[seed].append([tick, [[category, *draft] for category, draft in drafts]])
+    return stored

@@ -1,13 +1,15 @@
-"""The wording of questions about a whole episode, and the small tables of what everybody knows.
+"""The wordings of questions about a whole episode, and small tables of common knowledge.
 
-Nouns are keys of vocabulary.OBJECTS. A table names the nouns to which a phrase applies, and those of which people might
-disagree: where one of these was seen, the phrase is not asked about.
+Nouns are keys of vocabulary.OBJECTS. A table gives the nouns to which a phrase applies, and the doubtful nouns, on
+which people might disagree: a phrase is not asked about if one of those was seen.
+
+From a seed to a question: after questions/observer.py, before questions/episode.py.
 """
 
 from m3et_ros.data.datasets.openeqa import CATEGORIES
 
 HISTORY = 'action history'
-"""What was done, and in which order: a category that OpenEQA has not."""
+"""The actions and their order: a category in addition to those of OpenEQA."""
 
 EQA_CATEGORIES = (*CATEGORIES, HISTORY)
 
@@ -49,7 +51,7 @@ PHRASINGS = {
 """Kind of question -> its wordings."""
 
 DONE = {'cut': 'cut', 'wash': 'washed', 'shake': 'shaken', 'throw': 'thrown away', 'take': 'taken'}
-"""Verb of vocabulary.VERBS -> what has then been done to the noun."""
+"""Verb of vocabulary.VERBS -> its participle."""
 
 USES = {
     'drink from': (('cup', 'glass'), ('bowl', 'bottle', 'can')),
@@ -61,7 +63,7 @@ USES = {
     'cut on': (('board:chopping',), ('plate',)),
     'fry in': (('pan',), ('pot',)),
 }
-"""What one can do -> nouns to do it with, and the doubtful ones."""
+"""Use -> nouns that serve it, and the doubtful ones."""
 
 FACTS = {
     'a fruit': (('apple', 'orange', 'lemon', 'banana'), ('tomato', 'cucumber')),
@@ -73,7 +75,7 @@ FACTS = {
     'for drinking': (('milk',), ('bottle', 'can', 'cup', 'glass')),
     'peeled by hand': (('banana', 'orange'), ('onion', 'egg', 'lemon')),
 }
-"""What a thing is -> nouns of which it is true, and the doubtful ones."""
+"""Fact -> nouns of which it is true, and the doubtful ones."""
 
 COUNTED = {'a fruit': 'fruit', 'a vegetable': 'vegetables'}
-"""Facts by which things are counted -> the plural."""
+"""Facts by which objects are counted -> the plural."""

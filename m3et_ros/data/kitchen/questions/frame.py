@@ -1,7 +1,11 @@
-"""Questions about an observation, answered from masks, depth, the state of the kitchen and the list of actions."""
+"""Questions about one frame, answered from masks, depth, the state of the kitchen and the list of actions.
+
+From a seed to a question: after questions/frame_wordings.py, before questions/balance.py (which questions a data set
+draws) and questions/recorded_frames.py (which questions of a frame are stored).
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,23 +19,33 @@ from m3et_ros.data.kitchen.questions.frame_wordings import (
     action,
     coloured,
     metres,
+    yes_or_no,
 )
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import Episode
-from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, NOUNS, OBJECTS, PLACES, plural, spoken, with_article
-from m3et_ros.data.kitchen.sim.world import OPEN
+from m3et_ros.data.kitchen.sim.vocabulary import (
+    COLOURS,
+    NOUNS,
+    OBJECTS,
+    PLACES,
+    plural,
+    spoken,
+    spoken_verb,
+    with_article,
+)
+from m3et_ros.data.kitchen.sim.world import OPEN, ActionLabel
 
 LEAST_SHARE = 0.0006
-"""Share of the picture from which on a thing counts as in view; nothing is asked about what is smaller."""
+"""Least share of the picture of an instance in view; nothing is asked about smaller ones."""
 
 REACH = 0.85
 """Length of an arm in metres."""
 
 ONE_SIDED = 0.15
-"""How often a family is asked where all its answers are the same yes or no (a kitchen is mostly shut)."""
+"""Odds of a family whose answers are all yes or all no, relative to the others (most of a kitchen is shut)."""
 
 EVERYWHERE = ('wall', 'ceiling', 'floor', 'clothes')
-"""Nouns nobody asks about."""
+"""Nouns that no question is about."""
 
 Draft = tuple[str, str, dict[str, str]]
 """Kind of question, answer, and the fields of its wording."""
@@ -44,40 +58,59 @@ class Question:
     # One of FAMILIES.
     family: str
     text: str
-    # One of templates.ANSWERS.
+    # One of frame_wordings.ANSWERS.
     answer: str
 
 
 @dataclass(frozen=True)
 class VisibleInstance:
-    """What a mask says about one instance."""
+    """Measurements of one instance in view."""
 
     name: str
     noun: str
-    colour: str | None
+    # Colour word, or '' where several colours meet.
+    colour: str
     # Mean position across the picture, 0 left to 1 right.
     across: float
     # Mean distance from the camera in metres.
     distance: float
 
 
-class Scenery:
-    """What is in view, for the families to ask about."""
+class VisibleScene:
+    """The instances in view of one frame, for the families to ask about.
+
+    Args:
+        episode: what is observed.
+        observation: one frame of it.
+
+    Attributes:
+        state: of the world.
+        instances: those in view.
+        unclear: nouns that are neither counted nor called absent: those of a barely visible instance, and EVERYWHERE.
+        counts: noun -> number in view, without the unclear nouns.
+        objects: those instances that can be picked up.
+        single: instances that are the only one of their noun.
+        single_objects: those that are both.
+    """
 
     def __init__(self, episode: Episode, observation: Observation):
         self.episode, self.state = episode, observation.state
-        self.seen, slivers = _statistics(episode, observation)
-        counts = Counter(seen.noun for seen in self.seen)
-        # A noun with a barely visible instance is not counted, nor said to be absent.
+        self.instances, slivers = measure_instances(episode, observation)
+        counts = Counter(one.noun for one in self.instances)
         self.unclear = set(slivers) | set(EVERYWHERE)
         self.counts = {noun: counts[noun] for noun in NOUNS if noun not in self.unclear}
-        self.things = [seen for seen in self.seen if seen.noun in OBJECTS]
-        self.single = [seen for seen in self.seen if self.counts.get(seen.noun) == 1]
-        self.single_things = [seen for seen in self.single if seen.noun in OBJECTS]
+        self.objects = [one for one in self.instances if one.noun in OBJECTS]
+        self.single = [one for one in self.instances if self.counts.get(one.noun) == 1]
+        self.single_objects = [one for one in self.single if one.noun in OBJECTS]
+
+    @property
+    def next_action(self) -> ActionLabel | None:
+        """The action that starts next, or None; known once the episode has advanced past it."""
+        return next((label for label in self.episode.labels if label.start_s > self.state.stamp_s), None)
 
 
-def _statistics(episode: Episode, observation: Observation) -> tuple[list[VisibleInstance], list[str]]:
-    """The instances in view, and the nouns of those that are too small to speak of."""
+def measure_instances(episode: Episode, observation: Observation) -> tuple[list[VisibleInstance], list[str]]:
+    """Return the instances in view, and the nouns of those that are visible but smaller than LEAST_SHARE."""
     height, width = observation.depth.shape
     u, v = np.arange(width), np.arange(height)
     x, y = (u - observation.K[0, 2]) / observation.K[0, 0], (v - observation.K[1, 2]) / observation.K[1, 1]
@@ -86,144 +119,136 @@ def _statistics(episode: Episode, observation: Observation) -> tuple[list[Visibl
     pixels = np.bincount(ids, minlength=size)
     across = np.bincount(ids, np.broadcast_to(u, (height, width)).ravel(), size)
     away = np.bincount(ids, distance.ravel(), size)
-    seen, slivers = [], []
+    visible, slivers = [], []
     for i, (name, instance) in enumerate(episode.instances.items(), start=1):
         if pixels[i] >= LEAST_SHARE * height * width:
-            seen.append(
-                VisibleInstance(
-                    name, instance.noun, instance.colour, (across[i] / pixels[i] + 0.5) / width, away[i] / pixels[i]
-                )
-            )
+            centre = (across[i] / pixels[i] + 0.5) / width
+            visible.append(VisibleInstance(name, instance.noun, instance.colour or '', centre, away[i] / pixels[i]))
         elif pixels[i]:
             slivers.append(instance.noun)
-    return seen, slivers
+    return visible, slivers
 
 
-def _yes(fact: bool) -> str:
-    return 'yes' if fact else 'no'
+def _existence(scene: VisibleScene) -> Iterator[Draft]:
+    for noun, count in scene.counts.items():
+        yield 'existence', yes_or_no(count > 0), {'article': with_article(noun)}
 
 
-def _existence(scenery: Scenery) -> Iterator[Draft]:
-    for noun, count in scenery.counts.items():
-        yield 'existence', _yes(count > 0), {'article': with_article(noun)}
-
-
-def _count(scenery: Scenery) -> Iterator[Draft]:
+def _count(scene: VisibleScene) -> Iterator[Draft]:
     for noun in OBJECTS:
-        if 0 < scenery.counts.get(noun, 0) <= MOST:
-            yield 'count', str(scenery.counts[noun]), {'plural': plural(noun)}
-    if not scenery.unclear & set(OBJECTS):
-        colours = Counter(seen.colour for seen in scenery.things)
+        if 0 < scene.counts.get(noun, 0) <= MOST:
+            yield 'count', str(scene.counts[noun]), {'plural': plural(noun)}
+    if not scene.unclear & set(OBJECTS):
+        colours = Counter(one.colour for one in scene.objects)
         for colour in COLOURS:
             if colours[colour] <= MOST:
                 yield 'count_colour', str(colours[colour]), {'colour': colour}
 
 
-def _colour(scenery: Scenery) -> Iterator[Draft]:
-    for seen in scenery.single_things:
-        yield 'colour', seen.colour, {'a': spoken(seen.noun)}
+def _colour(scene: VisibleScene) -> Iterator[Draft]:
+    for one in scene.single_objects:
+        yield 'colour', one.colour, {'a': spoken(one.noun)}
         for colour in COLOURS:
-            yield 'is_colour', _yes(colour == seen.colour), {'a': spoken(seen.noun), 'colour': colour}
+            yield 'is_colour', yes_or_no(colour == one.colour), {'a': spoken(one.noun), 'colour': colour}
 
 
-def _location(scenery: Scenery) -> Iterator[Draft]:
-    for seen in scenery.single_things:
-        here = scenery.state.places[seen.name]
-        yield 'location', here, {'a': spoken(seen.noun)}
+def _location(scene: VisibleScene) -> Iterator[Draft]:
+    for one in scene.single_objects:
+        here = scene.state.places[one.name]
+        yield 'location', here, {'a': spoken(one.noun)}
         for place in PLACES:
-            yield 'is_located', _yes(place == here), {'a': spoken(seen.noun), 'place': place}
+            yield 'is_located', yes_or_no(place == here), {'a': spoken(one.noun), 'place': place}
 
 
-def _distance(scenery: Scenery) -> Iterator[Draft]:
-    for seen in scenery.single_things:
-        steps = round(seen.distance / STEP)
-        if abs(seen.distance / STEP - steps) < 0.4 and 1 <= steps <= FARTHEST / STEP:
-            yield 'distance', metres(steps), {'a': spoken(seen.noun)}
-        if abs(seen.distance - REACH) > 0.1:
-            yield 'in_reach', _yes(seen.distance < REACH), {'a': spoken(seen.noun)}
-        for other in scenery.single_things:
-            if abs(seen.distance - other.distance) > 0.15:
-                nearer = min(seen, other, key=lambda s: s.distance)
-                yield 'closer', spoken(nearer.noun), {'a': spoken(seen.noun), 'b': spoken(other.noun)}
+def _distance(scene: VisibleScene) -> Iterator[Draft]:
+    for one in scene.single_objects:
+        steps = round(one.distance / STEP)
+        if abs(one.distance / STEP - steps) < 0.4 and 1 <= steps <= FARTHEST / STEP:
+            yield 'distance', metres(steps), {'a': spoken(one.noun)}
+        if abs(one.distance - REACH) > 0.1:
+            yield 'in_reach', yes_or_no(one.distance < REACH), {'a': spoken(one.noun)}
+        for other in scene.single_objects:
+            if abs(one.distance - other.distance) > 0.15:
+                nearer = min(one, other, key=lambda instance: instance.distance)
+                yield 'closer', spoken(nearer.noun), {'a': spoken(one.noun), 'b': spoken(other.noun)}
 
 
-def _region(scenery: Scenery) -> Iterator[Draft]:
-    for seen in scenery.single_things:
-        if min(abs(seen.across - border) for border in (1 / 3, 2 / 3)) > 0.03:
-            yield 'region', REGIONS[int(3 * seen.across)], {'a': spoken(seen.noun)}
+def _region(scene: VisibleScene) -> Iterator[Draft]:
+    for one in scene.single_objects:
+        if min(abs(one.across - border) for border in (1 / 3, 2 / 3)) > 0.03:
+            yield 'region', REGIONS[int(3 * one.across)], {'a': spoken(one.noun)}
 
 
-def _relation(scenery: Scenery) -> Iterator[Draft]:
-    for seen in scenery.single_things:
-        for other in scenery.single:
-            if abs(seen.across - other.across) > 0.06:
-                fields = {'a': spoken(seen.noun), 'b': spoken(other.noun)}
-                yield 'left_of', _yes(seen.across < other.across), fields
-                yield 'right_of', _yes(seen.across > other.across), fields
+def _relation(scene: VisibleScene) -> Iterator[Draft]:
+    for one in scene.single_objects:
+        for other in scene.single:
+            if abs(one.across - other.across) > 0.06:
+                fields = {'a': spoken(one.noun), 'b': spoken(other.noun)}
+                yield 'left_of', yes_or_no(one.across < other.across), fields
+                yield 'right_of', yes_or_no(one.across > other.across), fields
 
 
-def _nearest(scenery: Scenery) -> Iterator[Draft]:
-    nearest, *others = sorted(scenery.things, key=lambda seen: seen.distance) or [None]
-    if nearest and all(seen.distance - nearest.distance > 0.05 for seen in others):
+def _nearest(scene: VisibleScene) -> Iterator[Draft]:
+    if not scene.objects:
+        return
+    nearest, *others = sorted(scene.objects, key=lambda one: one.distance)
+    if all(one.distance - nearest.distance > 0.05 for one in others):
         yield 'nearest', coloured(nearest.colour, nearest.noun), {}
-        for seen in scenery.single_things:
-            yield 'is_nearest', _yes(seen is nearest), {'a': spoken(seen.noun)}
+        for one in scene.single_objects:
+            yield 'is_nearest', yes_or_no(one is nearest), {'a': spoken(one.noun)}
 
 
-def _state(scenery: Scenery) -> Iterator[Draft]:
+def _state(scene: VisibleScene) -> Iterator[Draft]:
     doors = defaultdict(list)
-    for seen in scenery.seen:
-        if seen.name in scenery.episode.scene.containers:
-            doors[seen.noun].append(scenery.state.openness[seen.name] > OPEN)
+    for one in scene.instances:
+        if one.name in scene.episode.scene.containers:
+            doors[one.noun].append(scene.state.openness[one.name] > OPEN)
     for noun, are_open in doors.items():
         if noun == 'tap':
-            yield 'is_on', _yes(any(are_open)), {}
+            yield 'is_on', yes_or_no(any(are_open)), {}
         else:
-            yield 'is_open', _yes(any(are_open)), {'a': spoken(noun), 'article': with_article(noun)}
-    for seen in scenery.single_things:
-        if seen.name in scenery.state.fill:
-            yield 'is_filled', _yes(scenery.state.fill[seen.name] > 0), {'a': spoken(seen.noun)}
+            yield 'is_open', yes_or_no(any(are_open)), {'a': spoken(noun), 'article': with_article(noun)}
+    for one in scene.single_objects:
+        if one.name in scene.state.fill:
+            yield 'is_filled', yes_or_no(scene.state.fill[one.name] > 0), {'a': spoken(one.noun)}
 
 
-def _hand(scenery: Scenery) -> Iterator[Draft]:
-    held = scenery.state.held
-    if any(seen.noun == 'hand' for seen in scenery.seen):
-        yield 'holding', _yes(held is not None), {}
-        yield 'empty_handed', _yes(held is None), {}
-        yield 'held', spoken(scenery.episode.instances[held].noun) if held else 'nothing', {}
+def _hand(scene: VisibleScene) -> Iterator[Draft]:
+    held = scene.state.held
+    if any(one.noun == 'hand' for one in scene.instances):
+        yield 'holding', yes_or_no(held is not None), {}
+        yield 'empty_handed', yes_or_no(held is None), {}
+        yield 'held', spoken(scene.episode.instances[held].noun) if held else 'nothing', {}
 
 
-def _action(kind: str, label) -> Iterator[Draft]:
-    yield kind, action(label.verb, label.noun), {}
-    yield f'{kind}_verb', label.verb.replace('-', ' '), {}
-    yield f'{kind}_noun', spoken(label.noun), {}
+def _action(kind: str, label: ActionLabel | None) -> Iterator[Draft]:
+    if label:
+        yield kind, action(label.verb, label.noun), {}
+        yield f'{kind}_verb', spoken_verb(label.verb), {}
+        yield f'{kind}_noun', spoken(label.noun), {}
 
 
-def _action_now(scenery: Scenery) -> Iterator[Draft]:
-    if scenery.state.current:
-        yield from _action('now', scenery.state.current)
+def _action_now(scene: VisibleScene) -> Iterator[Draft]:
+    return _action('now', scene.state.current)
 
 
-def _action_done(scenery: Scenery) -> Iterator[Draft]:
-    done = scenery.state.finished
+def _action_done(scene: VisibleScene) -> Iterator[Draft]:
+    done = scene.state.finished
     if len(done) <= MOST:
         yield 'how_many_done', str(len(done)), {}
     for kind, position in (('last', -1), ('before_last', -2), ('first', 0)):
-        if len(done) >= abs(position) and done:
+        if len(done) >= max(1, abs(position)):
             yield kind, action(done[position].verb, done[position].noun), {}
     used = {label.noun for label in done}
-    for noun in used | {seen.noun for seen in scenery.single_things}:
-        yield 'used', _yes(noun in used), {'a': spoken(noun)}
+    for noun in used | {one.noun for one in scene.single_objects}:
+        yield 'used', yes_or_no(noun in used), {'a': spoken(noun)}
 
 
-def _action_next(scenery: Scenery) -> Iterator[Draft]:
-    later = (label for label in scenery.episode.labels if label.start_s > scenery.state.stamp_s)
-    label = next(later, None)
-    if label:
-        yield from _action('next', label)
+def _action_next(scene: VisibleScene) -> Iterator[Draft]:
+    return _action('next', scene.next_action)
 
 
-ASK = {
+ASK: dict[str, Callable[[VisibleScene], Iterator[Draft]]] = {
     'existence': _existence,
     'count': _count,
     'colour': _colour,
@@ -238,52 +263,59 @@ ASK = {
     'action_done': _action_done,
     'action_next': _action_next,
 }
-"""Family -> everything it can ask about a scenery."""
+"""Family -> the generator of all its questions about a frame."""
 
 FAMILIES = tuple(ASK)
 """Names of the families."""
 
 
 def all_questions(episode: Episode, observation: Observation) -> list[Question]:
-    """Every question in its first wording, family by family.
+    """Return every question about a frame in its first wording, family by family.
 
-    What comes next is asked only once the episode has gone on past it: keep observations, and ask when it is over.
+    The next action is known only after the episode has advanced past it: keep the observations, and ask at the end.
+
+    Args:
+        episode: what is observed.
+        observation: one frame of it.
     """
-    scenery = Scenery(episode, observation)
+    scene = VisibleScene(episode, observation)
     return [
         Question(family, PHRASINGS[kind][0].format(**fields), answer)
         for family, ask in ASK.items()
-        for kind, answer, fields in ask(scenery)
+        for kind, answer, fields in ask(scene)
     ]
 
 
 def sample_questions(episode: Episode, observation: Observation, rng: np.random.Generator, n: int) -> list[Question]:
-    """Draw n questions (none if nothing can be asked): families evenly, then answers evenly, then questions.
+    """Draw n questions about a frame: families evenly, then answers evenly, then questions.
 
-    Evenly drawn answers leave nothing to gain from guessing yes. See all_questions about what comes next.
+    Because answers are drawn evenly, a guesser gains nothing from saying yes. all_questions says how to get at the
+    next action.
+
+    Args:
+        episode: what is observed.
+        observation: one frame of it.
+        rng: of the draws.
+        n: number of questions.
+
+    Returns:
+        n questions, some of them possibly equal; none if the frame allows none.
     """
-    scenery = Scenery(episode, observation)
-    families = {family: _by_answer(ask(scenery)) for family, ask in ASK.items()}
-    names = [family for family, by_answer in families.items() if by_answer]
-    odds = np.array([ONE_SIDED if set(families[name]) in ({'yes'}, {'no'}) else 1.0 for name in names])
+    scene = VisibleScene(episode, observation)
+    families: dict[str, dict[str, list[tuple[str, dict[str, str]]]]] = {}
+    for family, ask in ASK.items():
+        for kind, answer, fields in ask(scene):
+            families.setdefault(family, {}).setdefault(answer, []).append((kind, fields))
+    names = list(families)
     if not names:
         return []
-    drawn = rng.choice(len(names), size=n, p=odds / odds.sum())
-    return [_draw(names[i], families[names[i]], rng) for i in drawn]
-
-
-def _by_answer(drafts: Iterator[Draft]) -> dict[str, list[tuple[str, dict[str, str]]]]:
-    """Drafts sorted by what they are answered with."""
-    sorted_out = defaultdict(list)
-    for kind, answer, fields in drafts:
-        sorted_out[answer].append((kind, fields))
-    return dict(sorted_out)
-
-
-def _draw(family: str, by_answer: dict[str, list], rng: np.random.Generator) -> Question:
-    """One question of a family."""
-    answers = list(by_answer)
-    answer = answers[rng.integers(len(answers))]
-    kind, fields = by_answer[answer][rng.integers(len(by_answer[answer]))]
-    wordings = PHRASINGS[kind]
-    return Question(family, wordings[rng.integers(len(wordings))].format(**fields), answer)
+    odds = np.array([ONE_SIDED if set(families[name]) in ({'yes'}, {'no'}) else 1.0 for name in names])
+    questions = []
+    for family in (names[i] for i in rng.choice(len(names), size=n, p=odds / odds.sum())):
+        answers = list(families[family])
+        answer = answers[rng.integers(len(answers))]
+        pool = families[family][answer]
+        kind, fields = pool[rng.integers(len(pool))]
+        wordings = PHRASINGS[kind]
+        questions.append(Question(family, wordings[rng.integers(len(wordings))].format(**fields), answer))
+    return questions

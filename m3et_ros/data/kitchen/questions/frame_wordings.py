@@ -1,7 +1,22 @@
-"""The wording of questions and every answer they can have."""
+"""The wordings of questions about a frame, and every answer that they can have.
+
+From a seed to a question: after sim/camera.py, before questions/frame.py.
+"""
 
 from m3et_ros.data.kitchen.sim.objects import COLOURS_OF
-from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, COLOURS, OBJECTS, PLACES, VERBS, spoken
+from m3et_ros.data.kitchen.sim.vocabulary import (
+    AFFORDS,
+    CLASSES,
+    COLOURS,
+    NOUNS,
+    OBJECTS,
+    PLACES,
+    VERBS,
+    plural,
+    spoken,
+    spoken_verb,
+    with_article,
+)
 
 PHRASINGS = {
     'existence': ('Is there {article} in view?', 'Can you see {article}?'),
@@ -40,58 +55,66 @@ PHRASINGS = {
 """Kind of question -> its wordings; the fields are spoken nouns, colour words and places."""
 
 MOST = 10
-"""The largest number that is asked for."""
+"""Largest number that questions ask for."""
 
 STEP = 0.5
-"""Distances are told in steps of this many metres."""
+"""Answers give distances in steps of this many metres."""
 
 FARTHEST = 5.0
-"""The largest distance that is told, in metres."""
+"""Largest distance of an answer, in metres."""
 
 REGIONS = ('left', 'middle', 'right')
 
 
 def metres(steps: int) -> str:
-    """A distance in words: '1.5 m' for three steps."""
+    """Return a distance in words: '1.5 m' for three steps."""
     return f'{steps * STEP:.1f} m'
 
 
 def coloured(colour: str, noun: str) -> str:
-    """'red cup'."""
+    """Return an object with its colour in words: 'red cup'."""
     return f'{colour} {spoken(noun)}'
 
 
 def action(verb: str, noun: str) -> str:
-    """'turn on tap'."""
-    return f'{verb.replace("-", " ")} {spoken(noun)}'
+    """Return an action in words: 'turn on tap'."""
+    return f'{spoken_verb(verb)} {spoken(noun)}'
 
 
-def _answers() -> tuple[str, ...]:
-    """Every answer once."""
-    things = [coloured(colour, noun) for noun in OBJECTS for colour in COLOURS_OF.get(noun, tuple(COLOURS))]
-    actions = [action(verb, noun) for verb, nouns in AFFORDS.items() for noun in nouns]
-    numbers = [str(n) for n in range(MOST + 1)]
-    distances = [metres(steps) for steps in range(1, int(FARTHEST / STEP) + 1)]
-    verbs = [verb.replace('-', ' ') for verb in VERBS]
-    return tuple(
-        dict.fromkeys(
-            [
-                'yes',
-                'no',
-                'nothing',
-                *numbers,
-                *COLOURS,
-                *PLACES,
-                *distances,
-                *REGIONS,
-                *CLASSES,
-                *verbs,
-                *things,
-                *actions,
-            ]
-        )
+def yes_or_no(fact: bool) -> str:
+    """Return the answer to a yes or no question."""
+    return 'yes' if fact else 'no'
+
+
+def example_fields(index: int) -> dict[str, str]:
+    """Return fields for any wording, about the noun of an index; all indices together hold every noun."""
+    nouns, colours = tuple(NOUNS), tuple(COLOURS)
+    return {
+        'a': spoken(nouns[index]),
+        'b': spoken(nouns[index - 1]),
+        'article': with_article(nouns[index]),
+        'plural': plural(nouns[index]),
+        'colour': colours[index % len(colours)],
+        'place': PLACES[index % len(PLACES)],
+    }
+
+
+ANSWERS = tuple(
+    dict.fromkeys(
+        [
+            'yes',
+            'no',
+            'nothing',
+            *(str(n) for n in range(MOST + 1)),
+            *COLOURS,
+            *PLACES,
+            *(metres(steps) for steps in range(1, int(FARTHEST / STEP) + 1)),
+            *REGIONS,
+            *CLASSES,
+            *(spoken_verb(verb) for verb in VERBS),
+            *(coloured(colour, noun) for noun in OBJECTS for colour in COLOURS_OF.get(noun, tuple(COLOURS))),
+            *(action(verb, noun) for verb, nouns in AFFORDS.items() for noun in nouns),
+        ]
     )
-
-
-ANSWERS = _answers()
-"""Every answer that a question can have; at most four words each."""
+)
+"""Every answer that a question can have, each once; at most four words."""

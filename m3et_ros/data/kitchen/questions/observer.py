@@ -1,4 +1,8 @@
-"""What somebody who watched an episode to its end knows: what was in view, where it was last, what has been done."""
+"""The knowledge of an ideal observer of an episode: what it saw, where it last saw it, and what was done.
+
+From a seed to a question: after sim/camera.py, before questions/episode_wordings.py. (Questions about single frames
+take the way of questions/frame.py.)
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,39 +13,42 @@ from m3et_ros.data.kitchen.questions.frame import EVERYWHERE
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.data.kitchen.sim.vocabulary import NOUNS, OBJECTS
-from m3et_ros.data.kitchen.sim.world import OPEN, ActionLabel, State
+from m3et_ros.data.kitchen.sim.world import OPEN, ActionLabel, WorldState
 
-SURE_SHARE = 0.002
-"""Share of the picture from which on a thing is seen well: 25 pixels of 112 x 112."""
+CLEAR_SHARE = 0.002
+"""Least share of the picture of a clearly visible instance: 25 pixels of 112 x 112."""
 
-SURE_FRAMES = 3
-"""A thing that is seen well this often was there for everybody to see."""
+CLEAR_FRAMES = 3
+"""Least number of frames in which an instance is clearly visible, for questions about it."""
 
 GONE_S = 1.0
-"""Without a single pixel for so long, a thing is no longer in view."""
+"""Seconds without a single pixel after which an instance is out of view."""
 
 
 @dataclass
 class ObservedInstance:
-    """What has been seen of one instance."""
+    """The observations of one instance."""
 
     name: str
     noun: str
-    colour: str | None
-    # Frames in which it was seen well.
+    # Colour word, or '' where several colours meet.
+    colour: str
+    # Number of frames in which it was clearly visible.
     frames: int = 0
-    # Seconds at which any pixel of it, and at which it was seen well, for the last time; -1 for never.
-    glimpsed_s: float = -1.0
-    seen_s: float = -1.0
-    # Where it was, whether it was open and whether it was filled when it was last seen well; None where that has no
-    # meaning.
-    place: str | None = None
+    # Seconds of the last frame with any pixel of it; -1 for none.
+    last_visible_s: float = -1.0
+    # Place in words in the last frame in which it was clearly visible; '' if it has none.
+    place: str = ''
+    # Open and filled in that frame; None if it cannot be opened or filled.
     was_open: bool | None = None
     was_filled: bool | None = None
 
 
-class Witness:
-    """Watches an episode frame by frame.
+class KitchenObserver:
+    """Observe an episode frame by frame.
+
+    Args:
+        episode: to be observed from its first frame on.
 
     Attributes:
         state: of the newest frame, or None.
@@ -49,70 +56,72 @@ class Witness:
 
     def __init__(self, episode: Episode):
         self.episode = episode
-        self.state: State | None = None
-        self._sights = {
-            name: ObservedInstance(name, instance.noun, instance.colour) for name, instance in episode.instances.items()
-        }
+        self.state: WorldState | None = None
+        self._instances = [
+            ObservedInstance(name, instance.noun, instance.colour or '') for name, instance in episode.instances.items()
+        ]
 
-    def look(self, observation: Observation) -> None:
-        """Take in the next frame."""
+    def observe(self, observation: Observation) -> None:
+        """Update the knowledge with the next frame."""
         self.state = state = observation.state
-        pixels = np.bincount(observation.instance.ravel(), minlength=len(self._sights) + 1)[1:]
-        least = SURE_SHARE * observation.instance.size
-        for sight, count in zip(self._sights.values(), pixels):
+        pixels = np.bincount(observation.instance.ravel(), minlength=len(self._instances) + 1)[1:]
+        least = CLEAR_SHARE * observation.instance.size
+        for one, count in zip(self._instances, pixels, strict=True):
             if count:
-                sight.glimpsed_s = state.stamp_s
+                one.last_visible_s = state.stamp_s
             if count >= least:
-                sight.frames += 1
-                sight.seen_s, sight.place = state.stamp_s, state.places.get(sight.name)
-                sight.was_open = state.openness[sight.name] > OPEN if sight.name in state.openness else None
-                sight.was_filled = state.fill[sight.name] > 0 if sight.name in state.fill else None
+                one.frames += 1
+                one.place = state.places.get(one.name, '')
+                one.was_open = state.openness[one.name] > OPEN if one.name in state.openness else None
+                one.was_filled = state.fill[one.name] > 0 if one.name in state.fill else None
 
-    def account(self) -> 'Account':
-        """What is known after the newest frame.
+    def report(self) -> 'EpisodeKnowledge':
+        """Return the knowledge after the newest frame.
 
         Raises:
-            ValueError: nothing has been looked at.
+            ValueError: no frame has been observed.
         """
         if self.state is None:
-            raise ValueError('nothing has been looked at; call look first')
-        return Account(self.episode, self.state, list(self._sights.values()))
+            raise ValueError('no frame has been observed; call observe first')
+        return EpisodeKnowledge(self.episode, self.state, self._instances)
 
 
-class Account:
-    """What can be told at the end.
+class EpisodeKnowledge:
+    """The knowledge of an observer at one frame.
+
+    Args:
+        episode: what was observed.
+        state: at that frame.
+        instances: the observations of every instance.
 
     Attributes:
-        seen: instances seen well.
-        counts: noun to how many of it were seen; only nouns of which nothing was barely seen, so that all are known.
-        single: noun key to the one thing of it, for things that can be picked up.
-        lost: those of `single` that are no longer in view and are where they were last seen.
+        clear: instances that were clearly visible in CLEAR_FRAMES frames or more.
+        counts: noun -> number of clear instances; without the nouns of which an instance was seen but is not clear,
+            and without EVERYWHERE.
+        single: noun -> its only instance, of objects that can be picked up.
+        lost: those of `single` that are out of view and still in the place where they were last clear.
         done: the finished actions, in order.
     """
 
-    def __init__(self, episode: Episode, state: State, sights: list[ObservedInstance]):
+    def __init__(self, episode: Episode, state: WorldState, instances: list[ObservedInstance]):
         self.episode, self.state = episode, state
-        self.seen = [sight for sight in sights if sight.frames >= SURE_FRAMES]
-        unclear = {sight.noun for sight in sights if sight.glimpsed_s >= 0 and sight.frames < SURE_FRAMES}
-        counts = Counter(sight.noun for sight in self.seen)
+        self.clear = [one for one in instances if one.frames >= CLEAR_FRAMES]
+        unclear = {one.noun for one in instances if one.last_visible_s >= 0 and one.frames < CLEAR_FRAMES}
+        counts = Counter(one.noun for one in self.clear)
         self.counts = {noun: counts[noun] for noun in NOUNS if noun not in unclear and noun not in EVERYWHERE}
         self._in_view = {
-            sight.noun for sight in sights if state.stamp_s - sight.glimpsed_s < GONE_S and sight.glimpsed_s >= 0
+            one.noun for one in instances if state.stamp_s - one.last_visible_s < GONE_S and one.last_visible_s >= 0
         }
-        self.single = {
-            sight.noun: sight for sight in self.seen if sight.noun in OBJECTS and self.counts.get(sight.noun) == 1
-        }
+        self.single = {one.noun: one for one in self.clear if one.noun in OBJECTS and self.counts.get(one.noun) == 1}
         self.lost = {
-            noun: sight
-            for noun, sight in self.single.items()
-            if self.gone(noun) and sight.place == state.places[sight.name]
+            noun: one for noun, one in self.single.items() if self.gone(noun) and one.place == state.places[one.name]
         }
         self.done: tuple[ActionLabel, ...] = state.finished
 
     def gone(self, noun: str) -> bool:
-        """Whether nothing of a noun is in view any longer."""
+        """Return whether every instance of a noun is out of view."""
         return noun not in self._in_view
 
-    def where(self, noun: str) -> np.ndarray:
-        """Where the one thing of a noun is, (3,) metres in the room."""
-        return self.episode.world.where(self.single[noun].name)
+    def position_of(self, noun: str) -> np.ndarray:
+        """Return the current position (3,) of the only instance of a noun, in metres in the room."""
+        return self.episode.world.position_of(self.single[noun].name)

@@ -1,10 +1,12 @@
-"""Questions about single frames of episodes: those of the cache, from the same odds, for recordings.
+"""Questions about the frames of a cached or recorded episode, with the odds of the cache.
 
-notes = FrameNotes(episode, frames=300)
-for state in episode.run(300):
-    notes.look(camera.observe(state))
-drawn = draw([notes.finish()], 24, rng)
-questions = worded_at(drawn[0], 'kitchen_bag', rng)
+    notes = FrameNotes(episode, frames=300)
+    for state in episode.run(300):
+        notes.observe(camera.observe(state))
+    drawn = draw([notes.finish()], 24, rng)
+    questions = worded_at(drawn[0], 'kitchen_bag', rng)
+
+From a seed to a question: after questions/splits.py, before cache/recipe.py.
 """
 
 from collections import defaultdict
@@ -15,32 +17,31 @@ import numpy as np
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.kitchen.questions.balance import Balance
-from m3et_ros.data.kitchen.questions.frame import ASK, Scenery
+from m3et_ros.data.kitchen.questions.frame import ASK, VisibleScene
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.questions.splits import concerns_held_out, is_held_out, last_safe_stamp, split_of
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
-from m3et_ros.data.kitchen.sim.world import ActionLabel
 
 AFTER = 80
-"""Ticks of the cache that go on unseen behind the last frame, so that it knows which action comes next."""
+"""Ticks (of 1 / FPS) that an episode advances after its last frame, so that the next action of that frame is known."""
 
 PER_ANSWER = 3
-"""Most questions of one kind with one answer that are kept of a frame; dozens of 'no' would add bytes, not facts."""
+"""Most questions of a frame of one kind with one answer; dozens of 'no' would add bytes, not facts."""
 
 MOST_FRAMES = 100
-"""Most frames of a recording about which is asked; they lie evenly apart."""
+"""Most frames of a recording with questions; they are evenly spaced."""
 
 PATIENCE = 50
-"""Draws for each question wanted, after which there are no others."""
+"""Draws for each question wanted, after which the draw gives up."""
 
-PLACE_OF = {answer: i for i, answer in enumerate(ANSWERS)}
+ANSWER_INDEX = {answer: i for i, answer in enumerate(ANSWERS)}
 
 Wording = tuple[str, str, tuple[tuple[str, str], ...]]
 """Family, kind and the fields of its wording."""
 
 Row = tuple[Wording, int, bool]
-"""A question of a frame: wording, place of its answer in ANSWERS, whether it is held out."""
+"""A question of a frame: wording, index of its answer in ANSWERS, and True if it is held out."""
 
 
 @dataclass(frozen=True)
@@ -54,131 +55,127 @@ class Drawn:
     answer: str
 
 
-def following(scenery: Scenery) -> ActionLabel | None:
-    """The action that starts next; known once the episode has gone on past it."""
-    return next((label for label in scenery.episode.labels if label.start_s > scenery.state.stamp_s), None)
-
-
 def safe_until(episode: Episode) -> float:
-    """Seconds up to which, exclusively, an episode may be asked about; of a training seed only up to what is held out."""
+    """Return the time in seconds before which questions may be asked; a training seed ends before held-out actions."""
+    if split_of(episode.seed) != 'train':
+        return float('inf')
     under_way = episode.world.current
-    training = split_of(episode.seed) == 'train'
-    return last_safe_stamp([*episode.labels, *([under_way] if under_way else [])]) if training else float('inf')
+    return last_safe_stamp([*episode.labels, *([under_way] if under_way else [])])
 
 
-def frame_questions(scenery: Scenery, rng: np.random.Generator) -> list[Row]:
-    """A few questions of each kind and answer; of a training seed without those about what is held out.
+def frame_questions(scene: VisibleScene, rng: np.random.Generator) -> list[Row]:
+    """Draw up to PER_ANSWER questions of each kind and answer; of a training seed without the held-out ones.
 
     Args:
-        scenery: what is in view; its episode has gone on past the next action.
+        scene: the frame; its episode has advanced past the next action.
         rng: of the frame.
     """
-    training = split_of(scenery.episode.seed) == 'train'
-    held = {
+    training = split_of(scene.episode.seed) == 'train'
+    held_families = {
         family
-        for family, label in (('action_now', scenery.state.current), ('action_next', following(scenery)))
+        for family, label in (('action_now', scene.state.current), ('action_next', scene.next_action))
         if label and is_held_out(label)
     }
     drafts = defaultdict(list)
     for family, ask in ASK.items():
-        for kind, answer, fields in ask(scenery):
-            about = family in held or concerns_held_out(fields, answer)
-            if not (training and about):
-                drafts[family, kind, answer].append((tuple(sorted(fields.items())), about))
-    kept = []
+        for kind, answer, fields in ask(scene):
+            held_out = family in held_families or concerns_held_out(fields, answer)
+            if not (training and held_out):
+                drafts[family, kind, answer].append((tuple(sorted(fields.items())), held_out))
+    rows: list[Row] = []
     for (family, kind, answer), wordings in sorted(drafts.items()):
         wordings.sort()  # some come from sets, whose order differs from process to process
-        kept += [
-            ((family, kind, wordings[i][0]), PLACE_OF[answer], wordings[i][1])
+        rows += [
+            ((family, kind, wordings[i][0]), ANSWER_INDEX[answer], wordings[i][1])
             for i in sorted(rng.permutation(len(wordings))[:PER_ANSWER])
         ]
-    return kept
+    return rows
 
 
 class FrameNotes:
-    """Watches an episode and keeps what is needed to ask about frames of it.
+    """Observe an episode and collect questions about its frames.
 
     Args:
-        episode: what is watched.
-        frames: how many will come.
+        episode: to be observed.
+        frames: number of frames to come.
     """
 
     def __init__(self, episode: Episode, frames: int):
         self._episode = episode
         self._stride = -(-frames // MOST_FRAMES)
-        self._sceneries: list[Scenery] = []
-        self._first_s: float | None = None
+        self._scenes: list[VisibleScene] = []
+        self._first_s = 0.0
         self._count = 0
 
-    def look(self, observation: Observation) -> None:
-        """Take in the next frame."""
-        if self._first_s is None:
+    def observe(self, observation: Observation) -> None:
+        """Note the next frame."""
+        if self._count == 0:
             self._first_s = observation.stamp_s
         if self._count % self._stride == 0:
-            self._sceneries.append(Scenery(self._episode, observation))
+            self._scenes.append(VisibleScene(self._episode, observation))
         self._count += 1
 
     def finish(self) -> list[tuple[float, list[Row]]]:
-        """Let the episode go on for a while, unseen; seconds after the first frame, and what can be asked of each."""
+        """Advance the episode unobserved and return the questions of each noted frame, with its time.
+
+        Returns:
+            (seconds after the first frame, questions) of each frame. The seconds are between whole nanoseconds, as a
+            recording has them.
+        """
         for _ in self._episode.run(round(AFTER / FPS * self._episode.fps)):
             pass
         until = safe_until(self._episode)
         return [
             (
-                _after(self._first_s, scenery.state.stamp_s),
-                frame_questions(scenery, np.random.default_rng((self._episode.seed, 2, scenery.state.tick))),
+                (round(1e9 * scene.state.stamp_s) - round(1e9 * self._first_s)) / 1e9,
+                frame_questions(scene, np.random.default_rng((self._episode.seed, 2, scene.state.tick))),
             )
-            for scenery in self._sceneries
-            if scenery.state.stamp_s < until
+            for scene in self._scenes
+            if scene.state.stamp_s < until
         ]
-
-
-def _after(first_s: float, stamp_s: float) -> float:
-    """Seconds between two frames as a recording has them: between whole nanoseconds."""
-    return (round(1e9 * stamp_s) - round(1e9 * first_s)) / 1e9
 
 
 def draw(
     episodes: Sequence[Sequence[tuple[float, Sequence[Row]]]], count: int, rng: np.random.Generator
 ) -> list[list[Drawn]]:
-    """Draw questions by the odds of the cache (balance.Balance), none of them twice.
+    """Draw different questions by the odds of the cache (balance.Balance).
 
     Args:
-        episodes: as FrameNotes.finish gives them. All are drawn from together, since one kitchen alone shows few things
-            in two colours or places.
-        count: questions altogether; fewer where there are no more.
+        episodes: as from FrameNotes.finish. The draw is over all of them together, since one kitchen alone shows few
+            objects in two colours or places.
+        count: questions altogether; fewer if there are no more.
         rng: of the draws.
 
     Returns:
         The questions of each episode in the order of their time.
 
     Raises:
-        ValueError: nothing can be asked that has two answers.
+        ValueError: no question has two answers.
     """
     numbers: dict[Wording, int] = {}
     rows = [
-        (number, at, wording, answer)
+        (number, time, wording, answer)
         for number, frames in enumerate(episodes)
-        for at, asked in frames
-        for wording, answer, _ in asked
+        for time, questions in frames
+        for wording, answer, _ in questions
     ]
     if not rows:
-        raise ValueError('nothing can be asked about these frames; give more frames')
+        raise ValueError('no question can be asked about these frames; give more frames')
     wording = np.array([numbers.setdefault(row[2], len(numbers)) for row in rows])
     balance = Balance(wording, np.array([row[3] for row in rows]), [known[:2] for known in numbers])
-    chosen: dict[int, None] = {}
+    chosen: set[int] = set()
     for _ in range(PATIENCE * count):
         if len(chosen) == count:
             break
-        chosen[balance.draw(rng)] = None
+        chosen.add(balance.draw(rng))
     drawn: list[list[Drawn]] = [[] for _ in episodes]
-    for number, at, known, answer in sorted(rows[row] for row in chosen):
-        drawn[number].append(Drawn(at, known, ANSWERS[answer]))
+    for number, time, known, answer in sorted(rows[row] for row in chosen):
+        drawn[number].append(Drawn(time, known, ANSWERS[answer]))
     return drawn
 
 
 def worded_at(drawn: Sequence[Drawn], episode_history: str, rng: np.random.Generator) -> list[EqaQuestion]:
-    """Questions in OpenEQA's schema with their times, numbered through; the category is the family.
+    """Return questions in OpenEQA's schema with their times, numbered through; the category is the family.
 
     Args:
         drawn: as from draw.

@@ -1,14 +1,17 @@
-"""Whole sentences about the kitchen: answers to questions, descriptions of a view, and what an answer says in short.
+"""Whole sentences about the kitchen: answers to questions, descriptions of a view, and the short answer of a sentence.
 
     sentence('colour', {'a': 'cup'}, 'red')                          'The cup is red.'
     short_answer('colour', {'a': 'cup'}, 'The cup is red.')          'red'
-    recognised('What colour is the cup?')                            ('colour', {'a': 'cup'})
+    parse_question('What colour is the cup?')                        ('colour', {'a': 'cup'})
 
-Every kind of question has one sentence for each of its possible answers, so that a sentence can be taken apart again.
+Every kind of question has a different sentence for each of its answers, so that short_answer inverts sentence.
+
+From a seed to a question: after questions/frame_wordings.py, before cache/dialogues.py.
 """
 
 import functools
 import re
+import string
 from collections.abc import Iterator, Mapping
 
 from m3et_ros.data.kitchen.questions.frame_wordings import (
@@ -19,6 +22,7 @@ from m3et_ros.data.kitchen.questions.frame_wordings import (
     STEP,
     action,
     coloured,
+    example_fields,
     metres,
 )
 from m3et_ros.data.kitchen.sim.objects import COLOURS_OF
@@ -31,6 +35,7 @@ from m3et_ros.data.kitchen.sim.vocabulary import (
     VERBS,
     plural,
     spoken,
+    spoken_verb,
     with_article,
 )
 
@@ -55,34 +60,34 @@ YES_NO = {
 """Kind of question -> the sentences for yes and no."""
 
 OPEN = {
-    'count': 'I can see {said} {plural}.',
-    'count_colour': 'I can see {said} {colour} things.',
-    'colour': 'The {a} is {said}.',
-    'location': 'The {a} is {said}.',
-    'distance': 'The {a} is {said} away.',
-    'closer': 'The {said} is closer.',
-    'region': 'The {a} is {said}.',
-    'nearest': 'The {said} is nearest.',
-    'held': 'The hand is holding {said}.',
-    'now': 'The person is {said}.',
-    'now_verb': 'The verb is {said}.',
-    'now_noun': 'It is the {said}.',
-    'last': 'The last action was {said}.',
-    'before_last': 'The action before that was {said}.',
-    'first': 'The first action was {said}.',
-    'how_many_done': '{said} actions are finished.',
-    'next': 'Next comes {said}.',
-    'next_verb': 'The next verb is {said}.',
-    'next_noun': 'Next it is the {said}.',
+    'count': 'I can see {answer} {plural}.',
+    'count_colour': 'I can see {answer} {colour} things.',
+    'colour': 'The {a} is {answer}.',
+    'location': 'The {a} is {answer}.',
+    'distance': 'The {a} is {answer} away.',
+    'closer': 'The {answer} is closer.',
+    'region': 'The {a} is {answer}.',
+    'nearest': 'The {answer} is nearest.',
+    'held': 'The hand is holding {answer}.',
+    'now': 'The person is {answer}.',
+    'now_verb': 'The verb is {answer}.',
+    'now_noun': 'It is the {answer}.',
+    'last': 'The last action was {answer}.',
+    'before_last': 'The action before that was {answer}.',
+    'first': 'The first action was {answer}.',
+    'how_many_done': '{answer} actions are finished.',
+    'next': 'Next comes {answer}.',
+    'next_verb': 'The next verb is {answer}.',
+    'next_noun': 'Next it is the {answer}.',
 }
-"""Kind of question -> its sentence around what is said."""
+"""Kind of question -> its sentence; `answer` is the answer in words."""
 
 ONE = {
     'count': 'I can see one {one}.',
     'count_colour': 'I can see one {colour} thing.',
     'how_many_done': 'One action is finished.',
 }
-"""Kind of question -> its sentence for a single one."""
+"""Kind of question -> its sentence for the answer 1."""
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
 
@@ -101,76 +106,72 @@ DOING = {
     'throw': 'throwing away',
     'shake': 'shaking',
 }
-"""Verb key -> what a person is doing."""
-
-VERB_KINDS, NOUN_KINDS = ('now_verb', 'next_verb'), ('now_noun', 'next_noun')
-ACTION_KINDS = ('now', 'last', 'before_last', 'first', 'next')
+"""Verb key -> its progressive form."""
 
 
 def sentence(kind: str, fields: Mapping[str, str], answer: str) -> str:
-    """The sentence that answers a question.
+    """Return the sentence that answers a question.
 
     Args:
-        kind: of templates.PHRASINGS.
+        kind: of frame_wordings.PHRASINGS.
         fields: of its wording.
         answer: one of answers_of(kind).
 
     Raises:
-        KeyError: an unknown kind or answer.
+        KeyError: the answer is none of a kind with open answers.
+        ValueError: the answer to a yes or no question is neither.
     """
     if kind in YES_NO:
         return YES_NO[kind][('yes', 'no').index(answer)].format(**fields)
     if answer == '1' and kind in ONE:
         return ONE[kind].format(one=_single(fields.get('plural', '')), **fields)
-    text = OPEN[kind].format(said=_said(kind)[answer], **fields)
+    text = OPEN[kind].format(answer=_answer_words(kind)[answer], **fields)
     return text[0].upper() + text[1:]
 
 
 @functools.cache
 def _single(words: str) -> str:
-    """One of what is named in the plural: 'knife', 'loaf of bread'."""
+    """Return the singular of a plural: 'knife', 'loaf of bread'."""
     nouns = {plural(noun): noun for noun in NOUNS}
     return with_article(nouns[words]).split(' ', 1)[1] if words in nouns else words
 
 
 def answers_of(kind: str) -> tuple[str, ...]:
-    """Every answer that a kind of question can have."""
-    return ('yes', 'no') if kind in YES_NO else tuple(_said(kind))
+    """Return every answer that a kind of question can have."""
+    return ('yes', 'no') if kind in YES_NO else tuple(_answer_words(kind))
 
 
 @functools.cache
-def _said(kind: str) -> dict[str, str]:
-    """Answer -> the words for it inside the sentence."""
+def _answer_words(kind: str) -> dict[str, str]:
+    """Return short answer -> its words inside the sentence, of a kind with open answers."""
+    objects = [spoken(noun) for noun in OBJECTS]
     if kind in ('count', 'count_colour', 'how_many_done'):
         return {str(n): NUMBERS[n] for n in range(MOST + 1)}
-    if kind in ACTION_KINDS:
+    if kind in ('now', 'last', 'before_last', 'first', 'next'):
         return {
             action(verb, noun): f'{DOING[verb]} the {spoken(noun)}' for verb, nouns in AFFORDS.items() for noun in nouns
         }
-    things = {spoken(noun): spoken(noun) for noun in OBJECTS}
     if kind == 'held':
-        return {'nothing': 'nothing'} | {thing: f'the {thing}' for thing in things}
-    return {
-        'colour': {colour: colour for colour in COLOURS},
-        'location': {place: place for place in PLACES},
-        'distance': {metres(steps): _far(steps) for steps in range(1, int(FARTHEST / STEP) + 1)},
-        'region': {region: SIDES[region] for region in REGIONS},
-        'closer': things,
-        'nearest': {
-            words: words
-            for noun in OBJECTS
-            for colour in COLOURS_OF.get(noun, tuple(COLOURS))
-            for words in [coloured(colour, noun)]
-        },
-    }.get(kind) or (
-        {verb.replace('-', ' '): verb.replace('-', ' ') for verb in VERBS}
-        if kind in VERB_KINDS
-        else {spoken(noun): spoken(noun) for noun in NOUNS}
-    )
+        return {'nothing': 'nothing'} | {words: f'the {words}' for words in objects}
+    if kind == 'distance':
+        return {metres(steps): _distance_words(steps) for steps in range(1, int(FARTHEST / STEP) + 1)}
+    if kind == 'region':
+        return {region: SIDES[region] for region in REGIONS}
+    unchanged = {
+        'colour': list(COLOURS),
+        'location': list(PLACES),
+        'closer': objects,
+        'nearest': [coloured(colour, noun) for noun in OBJECTS for colour in COLOURS_OF.get(noun, tuple(COLOURS))],
+        'now_verb': [spoken_verb(verb) for verb in VERBS],
+        'next_verb': [spoken_verb(verb) for verb in VERBS],
+        'now_noun': [spoken(noun) for noun in NOUNS],
+        'next_noun': [spoken(noun) for noun in NOUNS],
+    }[kind]
+    return {words: words for words in unchanged}
 
 
-def _far(steps: int) -> str:
-    """'one and a half metres' for three steps; in words, which a tokenizer gives back unchanged."""
+def _distance_words(steps: int) -> str:
+    """Return 'one and a half metres' for three steps, in words that a tokenizer decodes unchanged."""
     whole, half = divmod(steps, 2)
     if not whole:
         return 'half a metre'
@@ -178,46 +179,51 @@ def _far(steps: int) -> str:
 
 
 def short_answer(kind: str, fields: Mapping[str, str], reply: str) -> str:
-    """What a reply says in short: one of answers_of(kind), or nothing.
+    """Return the short answer of a reply: one of answers_of(kind), or '' if it has none.
 
-    The answer whose sentence the reply is, case, punctuation and articles aside. Failing that, of a yes or no question
-    the reply's first word if it is yes or no; of another the last of all answers' words that stand in the reply, the
-    longest of those that end there. What it cannot be read from is '', which is wrong.
+    It is the answer whose sentence equals the reply, apart from case, punctuation and articles. Otherwise it is the
+    first word of the reply to a yes or no question, if that is yes or no. To any other question it is the answer whose
+    words end last in the reply, and of several such answers the longest.
+
+    Args:
+        kind: of frame_wordings.PHRASINGS.
+        fields: of its wording.
+        reply: any text.
     """
-    said = _plain(reply)
-    found = _sentences(kind, tuple(sorted(fields.items()))).get(said)
+    text = _plain(reply)
+    found = _sentences(kind, tuple(sorted(fields.items()))).get(text)
     if found is not None:
         return found
     if kind in YES_NO:
-        first = said.split()[:1]
+        first = text.split()[:1]
         return first[0] if first in (['yes'], ['no']) else ''
     ends = (
         (match.end(), len(words), answer)
-        for answer, words in _plain_said(kind)
-        for match in re.finditer(rf'\b{re.escape(words)}\b', said)
+        for answer, words in _plain_answers(kind)
+        for match in re.finditer(rf'\b{re.escape(words)}\b', text)
     )
     return max(ends, default=(0, 0, ''))[2]
 
 
 @functools.cache
-def _plain_said(kind: str) -> list[tuple[str, str]]:
-    return [(answer, _plain(words)) for answer, words in _said(kind).items()]
+def _plain_answers(kind: str) -> list[tuple[str, str]]:
+    return [(answer, _plain(words)) for answer, words in _answer_words(kind).items()]
 
 
 @functools.lru_cache(maxsize=4096)
-def _sentences(kind: str, fields: tuple) -> dict[str, str]:
+def _sentences(kind: str, fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return {_plain(sentence(kind, dict(fields), answer)): answer for answer in answers_of(kind)}
 
 
 def _plain(text: str) -> str:
-    """Lower case, without punctuation and articles."""
+    """Return a text in lower case, without punctuation and articles."""
     return ' '.join(word for word in re.sub(r'[^\w\s]', ' ', text.lower()).split() if word not in ('a', 'an', 'the'))
 
 
-def recognised(question: str) -> tuple[str, dict[str, str]] | None:
-    """Kind and fields of a question in one of the wordings of templates.PHRASINGS; None for any other.
+def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
+    """Return the kind and the fields of a question in one of the wordings of PHRASINGS; None for any other.
 
-    A thing named with its article is named without it, too: sentences may need either.
+    The field 'article' comes with the field 'a', the noun without its article: sentences may need either.
     """
     for pattern, kind in _patterns():
         if match := pattern.fullmatch(question):
@@ -229,8 +235,9 @@ def recognised(question: str) -> tuple[str, dict[str, str]] | None:
 
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern, str]]:
+    """Return (pattern, kind) of every wording; one without fields stands before those that it would match, too."""
     nouns = [spoken(noun) for noun in NOUNS]
-    words = {
+    values = {
         'a': nouns,
         'b': nouns,
         'article': [with_article(noun) for noun in NOUNS],
@@ -238,25 +245,26 @@ def _patterns() -> list[tuple[re.Pattern, str]]:
         'colour': list(COLOURS),
         'place': list(PLACES),
     }
-    found = []
+    groups = {
+        name: f'(?P<{name}>{"|".join(re.escape(words) for words in sorted(choices, key=len, reverse=True))})'
+        for name, choices in values.items()
+    }
+    patterns = []
     for kind, wordings in PHRASINGS.items():
         for wording in wordings:
-            pattern = re.escape(wording).replace(r'\{', '{').replace(r'\}', '}')
-            for name, values in words.items():
-                choice = '|'.join(re.escape(value) for value in sorted(values, key=len, reverse=True))
-                pattern = pattern.replace(f'{{{name}}}', f'(?P<{name}>{choice})')
-            found.append((re.compile(pattern), kind))
-    # A wording without fields is meant before one that it is a case of.
-    return sorted(found, key=lambda item: item[0].groups)
+            parts = string.Formatter().parse(wording)
+            text = ''.join(re.escape(literal) + (groups[name] if name else '') for literal, name, _, _ in parts)
+            patterns.append((re.compile(text), kind))
+    return sorted(patterns, key=lambda item: item[0].groups)
 
 
-def listed(words: list[str]) -> str:
-    """'a cup, a jar and two spoons'."""
+def join_words(words: list[str]) -> str:
+    """Join words to a list: 'a cup, a jar and two spoons'."""
     return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
 
 
-def some(noun: str, count: int = 1, colour: str = '') -> str:
-    """'a red cup', 'an orange', 'two spoons'."""
+def noun_phrase(noun: str, count: int = 1, colour: str = '') -> str:
+    """Return a number of objects in words: 'a red cup', 'an orange', 'two spoons'."""
     if count > 1:
         return f'{NUMBERS[count] if count <= MOST else "many"} {plural(noun)}'
     if not colour:
@@ -265,23 +273,16 @@ def some(noun: str, count: int = 1, colour: str = '') -> str:
 
 
 def sentences() -> Iterator[str]:
-    """Text with every word of prompts, answers and descriptions, for a tokenizer."""
-    nouns, colours = tuple(NOUNS), tuple(COLOURS)
+    """Yield texts with every word of prompts, answers and descriptions, for a tokenizer."""
+    colours = tuple(COLOURS)
     yield from DESCRIBE
-    for place, noun in enumerate(nouns):
-        fields = {
-            'a': spoken(noun),
-            'b': spoken(nouns[place - 1]),
-            'article': with_article(noun),
-            'plural': plural(noun),
-            'colour': colours[place % len(colours)],
-            'place': PLACES[place % len(PLACES)],
-        }
+    for index, noun in enumerate(NOUNS):
+        fields = example_fields(index)
         for kind, wordings in PHRASINGS.items():
             yield from (wording.format(**fields) for wording in wordings)
             answers = answers_of(kind)
-            yield sentence(kind, fields, answers[place % len(answers)])
-        yield f'I can see {some(noun, 1, colours[place % len(colours)])} and {some(noun, 2)}, no things.'
+            yield sentence(kind, fields, answers[index % len(answers)])
+        yield f'I can see {noun_phrase(noun, 1, colours[index % len(colours)])} and {noun_phrase(noun, 2)}, no things.'
     for kind in OPEN:
         yield from (
             sentence(kind, {'a': 'cup', 'plural': 'cups', 'colour': 'red'}, answer) for answer in answers_of(kind)

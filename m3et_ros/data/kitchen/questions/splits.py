@@ -1,9 +1,11 @@
-"""Which kitchens are for training, validation and test, and which combinations training never meets.
+"""The seeds of training, validation and test, and the combinations that are held out from training.
 
-A kitchen that holds a held-out colour of a noun, or a held-out texture, is left out of training altogether: things move
-in and out of view, so no frame of it is safe. Rather more than half of the seeds go that way, at little cost, because a
-kitchen is known before it is rendered. An episode in which a held-out action happens is cut before that action is
-announced. What is left may still be asked "Is the bowl red?" with the answer no; those questions are left out too.
+Training skips a kitchen with a held-out colour of an object or a held-out texture: objects move in and out of view, so
+no frame of it is safe. More than half of the seeds are skipped, at little cost, because a kitchen is known before it is
+rendered. An episode with a held-out action is cut before that action becomes the next one. The remaining frames would
+still allow "Is the bowl red?" with the answer no; such questions are left out too.
+
+From a seed to a question: after questions/balance.py, before questions/recorded_frames.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +20,17 @@ from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, spoken
 from m3et_ros.data.kitchen.sim.world import ActionLabel
 
 GENERATOR_VERSION = 1
-"""Counts up whenever a seed gives another kitchen, episode, picture or question; part of every cache's name."""
+"""Raised whenever a seed gives another kitchen, episode, picture or question; part of every cache's name."""
 
 SEEDS = {'train': range(10_000), 'validation': range(10_000, 10_500), 'test': range(20_000, 2**31)}
-"""Seeds of each split; others belong to none."""
+"""Seeds of each split; other seeds belong to none."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Combinations that training never shows nor asks."""
+    """Combinations that training neither shows nor asks about."""
 
-    # Colour word and noun key of a thing.
+    # Colour word and noun key of an object.
     colour_nouns: tuple[tuple[str, str], ...]
     # Material, pattern and colour word of a surface.
     textures: tuple[tuple[str, str, str], ...]
@@ -47,7 +49,7 @@ PAINTS = {
     'wall': ({'plain', 'tiles'}, ('white', 'grey', 'yellow', 'pink', 'green', 'blue'), (0.55, 0.42)),
     'front': ({'plain', 'wood'}, ('white', 'grey', 'brown', 'green', 'blue', 'yellow'), (0.8, 0.12)),
 }
-"""Material -> patterns, colour words and how a colour is made pale (scale, offset), as room and furniture paint."""
+"""Material -> patterns, colour words and paleness (scale, offset of a colour), as room.py and furniture.py paint it."""
 
 ANSWERS_OF = {f'{colour} {spoken(noun)}' for colour, noun in HELD_OUT.colour_nouns} | {
     action(verb, noun) for verb, noun in HELD_OUT.verb_nouns
@@ -56,17 +58,19 @@ ANSWERS_OF = {f'{colour} {spoken(noun)}' for colour, noun in HELD_OUT.colour_nou
 
 
 def split_of(seed: int) -> str | None:
-    """'train', 'validation', 'test', or None for a seed that belongs to none."""
+    """Return 'train', 'validation', 'test', or None for a seed that belongs to none."""
     return next((name for name, seeds in SEEDS.items() if seed in seeds), None)
 
 
 def painted(scene: Scene, material: str) -> tuple[str, str]:
-    """Pattern and colour word of a surface ('wall' or 'front'), read from its texture.
+    """Return pattern and colour word of a surface ('wall' or 'front'), read from its texture.
 
-    A texture is one colour times a brightness, so the ratios of its channels tell the colour whatever the pattern.
+    A texture is one colour times a brightness, so the ratios of its channels give the colour for any pattern.
     """
     patterns, colours, (scale, offset) = PAINTS[material]
-    image = cv2.imdecode(np.frombuffer(scene.assets[f'{material}.png'], np.uint8), cv2.IMREAD_COLOR_RGB) / 255
+    image = (
+        np.asarray(cv2.imdecode(np.frombuffer(scene.assets[f'{material}.png'], np.uint8), cv2.IMREAD_COLOR_RGB)) / 255
+    )
     brightness = image.mean(axis=2)
     uneven = brightness.std() > 0.045 * brightness.mean()
     (pattern,) = patterns - {'plain'} if uneven else {'plain'}
@@ -81,13 +85,12 @@ def painted(scene: Scene, material: str) -> tuple[str, str]:
     )
 
 
-def held_out_sights(scene: Scene) -> tuple[str, ...]:
-    """Held-out colours of things and textures of a kitchen, in words; empty where training may see it."""
+def held_out_appearances(scene: Scene) -> tuple[str, ...]:
+    """Return the held-out colours of objects and textures of a kitchen, in words; none if training may use it."""
     pairs = {(instance.colour, instance.noun) for instance in scene.instances.values()}
-    things = [coloured(*pair) for pair in HELD_OUT.colour_nouns if pair in pairs]
     surfaces = {material: painted(scene, material) for material in PAINTS}
     return (
-        *things,
+        *(coloured(*pair) for pair in HELD_OUT.colour_nouns if pair in pairs),
         *(
             f'{colour} {pattern} {material}'
             for material, pattern, colour in HELD_OUT.textures
@@ -97,13 +100,16 @@ def held_out_sights(scene: Scene) -> tuple[str, ...]:
 
 
 def is_held_out(label: ActionLabel) -> bool:
-    """Whether training must not meet an action."""
+    """Return whether an action is held out from training."""
     return (label.verb, label.noun) in HELD_OUT.verb_nouns
 
 
 def last_safe_stamp(labels: Sequence[ActionLabel]) -> float:
-    """Seconds up to which, exclusively, neither the past, the present nor the next action of an episode is held out."""
-    start = float('-inf')  # when the action before began: from then on the held-out one is the next
+    """Return the time in seconds before which no past, present or next action of an episode is held out.
+
+    The time itself is excluded. It is inf if no action is held out, and -inf if the first one is.
+    """
+    start = float('-inf')  # start of the action before: from then on the held-out one is the next
     for label in labels:
         if is_held_out(label):
             return start
@@ -112,10 +118,10 @@ def last_safe_stamp(labels: Sequence[ActionLabel]) -> float:
 
 
 def concerns_held_out(fields: Mapping[str, str], answer: str) -> bool:
-    """Whether a question with its answer speaks of a held-out combination, even to deny it.
+    """Return whether a question with its answer mentions a held-out combination, even to deny it.
 
     Args:
-        fields: what the wording is filled with, as questions.ASK gives it.
+        fields: of the wording, as in frame.Draft.
         answer: in words.
     """
     words = {answer, fields.get('colour', '')}

@@ -1,1 +1,1 @@
-"""The simulated kitchen: room, objects, planner, motion, camera and renderers."""
+"""The simulated kitchen: room, objects, person, planner, camera and renderers."""

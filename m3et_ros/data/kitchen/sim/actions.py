@@ -1,58 +1,60 @@
-"""What the person can do: one generator per verb, `action(world, target)`, one tick per yield.
+"""The actions of the person: one generator per verb, `action(world, target)`, one tick per yield.
 
-An action first walks to where it happens; its label covers what the hand does there.
+An action first walks to its spot; its label covers only the work of the hand there.
+
+From a seed to a question: after sim/motion.py, before sim/planner.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from m3et_ros.data.kitchen.sim.motion import progress, reach, rest, stroke, ticks, walk
 from m3et_ros.data.kitchen.sim.parts import Slot, rotation_y, rotation_z
-from m3et_ros.data.kitchen.sim.vocabulary import spoken
+from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, spoken
 from m3et_ros.data.kitchen.sim.world import World
 
 TILT = -1.75
 """Roll of the hand that pours, in radians."""
 
 
-def stand_at(world: World, point) -> np.ndarray:
-    """The spot on the floor (2,) from which the right hand reaches a point, at the counter or at the table."""
+def stand_at(world: World, point: np.ndarray) -> np.ndarray:
+    """Return the spot on the floor (2,) from which the right hand reaches a point at the counter or the table."""
     if point[1] < 0.4:
         return np.array([point[0] + 0.08, 0.18])
     half = world.scene.size[0] / 2
     return np.array([np.clip(point[0] - 0.08, 0.35 - half, half - 0.5), world.scene.front - 0.42])
 
 
-def approach(world: World, point, step_back=(0.0, 0.0)):
-    """Walk to where a point can be reached, unless one stands there."""
+def approach(world: World, point: np.ndarray, step_back: tuple[float, float] = (0.0, 0.0)) -> Iterator[None]:
+    """Walk to where the hand reaches a point; stay if the person is there already and need not step back."""
     stand = stand_at(world, point) + step_back
     if np.linalg.norm(world.head[:2] - stand) > 0.35 or any(step_back):
         yield from walk(world, stand, point)
 
 
 def gripping_hand(world: World, name: str, yaw: float) -> np.ndarray:
-    """Where the hand (3,) must be to close its fingers round a thing."""
+    """Return the position (3,) of a hand that closes its fingers round an object."""
     thing = world.scene.things[name]
     side = rotation_z(yaw) @ (min(thing.radius, 0.09) + 0.022, -0.035, 0.012)
-    return world.where(name) + (0, 0, max(thing.grip, 0.02)) + side
+    return world.position_of(name) + (0, 0, max(thing.grip, 0.02)) + side
 
 
 def hand_for(world: World, foot: np.ndarray, yaw: float) -> np.ndarray:
-    """Where the hand (3,) must be for the foot of what it holds upright to come to a place."""
+    """Return the position (3,) of the hand that brings the foot of the upright held object to a point."""
     return foot - rotation_z(yaw) @ world.grasp[0]
 
 
 def noun_of(world: World, name: str) -> str:
-    """Noun key of an instance."""
+    """Return the noun key of an instance."""
     return world.scene.instances[name].noun
 
 
-def take(world: World, name: str):
-    """Pick a thing up."""
-    yield from approach(world, world.where(name))
-    inside = world.slot[name].inside or ''
-    world.begin('take', noun_of(world, name), instance=name, container=inside)
+def take(world: World, name: str) -> Iterator[None]:
+    """Pick an object up."""
+    yield from approach(world, world.position_of(name))
+    world.begin('take', noun_of(world, name), instance=name, container=world.container_of(name))
     yaw = world.yaw + 0.25
     clear = rotation_z(yaw) @ (0.07, -0.05, 0.05)
     yield from reach(world, lambda: gripping_hand(world, name, yaw) + clear, 0.7, curl=0.05, yaw=yaw)
@@ -65,13 +67,11 @@ def take(world: World, name: str):
     yield from rest(world)
 
 
-def put(world: World, slot: Slot):
-    """Lay what is held into a slot."""
-    foot = slot.position + world.shift(slot.inside)
+def put(world: World, slot: Slot) -> Iterator[None]:
+    """Lay the held object into a slot."""
+    foot, held = slot.position + world.shift(slot.inside), world.held_name
     yield from approach(world, foot)
-    world.begin(
-        'put', noun_of(world, world.held), instance=world.held, container=slot.inside or '', rest=f' {slot.place}'
-    )
+    world.begin('put', noun_of(world, held), instance=held, container=slot.inside or '', rest=f' {slot.place}')
     yaw = world.yaw + 0.25
     yield from reach(world, hand_for(world, foot + (0, 0, 0.06), yaw), 0.9, yaw=yaw)
     yield from reach(world, hand_for(world, foot, yaw), 0.4, yaw=yaw)
@@ -81,11 +81,11 @@ def put(world: World, slot: Slot):
     yield from rest(world)
 
 
-def _swing(world: World, name: str, openness: float, verb: str):
-    """Move a container to an openness by its handle."""
+def _swing(world: World, name: str, openness: float, verb: str) -> Iterator[None]:
+    """Move a drawer or a door to an openness by its handle."""
     container = world.scene.containers[name]
 
-    def at_handle():
+    def at_handle() -> np.ndarray:
         return container.handle_at(world.openness[name]) + world.facing @ (0.03, -0.06, 0)
 
     yield from approach(world, container.handle, container.step_back)
@@ -102,21 +102,21 @@ def _swing(world: World, name: str, openness: float, verb: str):
     yield from rest(world)
 
 
-def open_container(world: World, name: str):
+def open_container(world: World, name: str) -> Iterator[None]:
     """Open a drawer or a door."""
     yield from _swing(world, name, 1.0, 'open')
 
 
-def close_container(world: World, name: str):
+def close_container(world: World, name: str) -> Iterator[None]:
     """Close a drawer or a door."""
     yield from _swing(world, name, 0.0, 'close')
 
 
-def _lever(world: World, openness: float, verb: str):
-    """Lift or lower the lever of the tap."""
+def _lever(world: World, openness: float, verb: str) -> Iterator[None]:
+    """Move the lever of the tap to an openness."""
     lever = world.scene.containers['tap'].handle
 
-    def at_lever():
+    def at_lever() -> np.ndarray:
         return lever + (0.05, -0.05, 0.02 + 0.1 * world.openness['tap'])
 
     yield from approach(world, world.scene.landmarks['sink'])
@@ -131,21 +131,21 @@ def _lever(world: World, openness: float, verb: str):
     yield from rest(world)
 
 
-def turn_on(world: World, _):
-    """Let the water run."""
+def turn_on(world: World, _: Any) -> Iterator[None]:
+    """Turn the tap on."""
     yield from _lever(world, 1.0, 'turn-on')
 
 
-def turn_off(world: World, _):
-    """Stop the water."""
+def turn_off(world: World, _: Any) -> Iterator[None]:
+    """Turn the tap off."""
     yield from _lever(world, 0.0, 'turn-off')
 
 
-def throw(world: World, _):
-    """Drop what is held into the bin."""
-    spot = world.scene.landmarks['bin']
+def throw(world: World, _: Any) -> Iterator[None]:
+    """Drop the held object into the bin."""
+    spot, held = world.scene.landmarks['bin'], world.held_name
     yield from walk(world, spot[:2] + (0.35, -0.35), spot + (0, 0, 0.4))
-    world.begin('throw', noun_of(world, world.held), instance=world.held, rest=' in the bin')
+    world.begin('throw', noun_of(world, held), instance=held, rest=' in the bin')
     yaw = world.yaw + 0.25
     yield from reach(world, hand_for(world, spot + (0, 0, 0.62), yaw), 0.9, yaw=yaw)
     world.curl = 0.1
@@ -158,18 +158,24 @@ def throw(world: World, _):
     yield from rest(world)
 
 
-def pour(world: World, vessel: str):
-    """Pour from what is held into a vessel."""
-    held = world.scene.things[world.held]
-    target, foot = world.scene.things[vessel], world.where(vessel)
+def pour(world: World, vessel: str) -> Iterator[None]:
+    """Pour from the held object into a vessel.
+
+    Raises:
+        ValueError: the held object has no mouth.
+    """
+    held = world.scene.things[world.held_name]
+    mouth, target, foot = held.mouth, world.scene.things[vessel], world.position_of(vessel)
+    if mouth is None:
+        raise ValueError(f'a {spoken(held.noun)} has no mouth; pour from {", ".join(AFFORDS["pour"])}')
     yield from approach(world, foot)
     yaw = world.yaw + 0.1
-    world.begin('pour', held.noun, instance=world.held, rest=f' into {spoken(target.noun)}')
+    world.begin('pour', held.noun, instance=world.held_name, rest=f' into {spoken(target.noun)}')
     lip = foot + (0, 0, target.height + 0.05)
 
     def hand_tilted(roll: float, above: float = 0.0) -> np.ndarray:
         turn = rotation_z(yaw) @ rotation_y(roll)
-        return lip + (0, 0, above) - turn @ (world.grasp[0] + world.grasp[1] @ held.mouth)
+        return lip + (0, 0, above) - turn @ (world.grasp[0] + world.grasp[1] @ mouth)
 
     yield from reach(world, hand_tilted(-0.4, 0.08), 0.8, yaw=yaw, roll=-0.4)
     yield from reach(world, hand_tilted(TILT), 0.7, yaw=yaw, roll=TILT, gaze=False)
@@ -183,8 +189,8 @@ def pour(world: World, vessel: str):
     yield from rest(world)
 
 
-def _work(world: World, foot: np.ndarray, path: Callable[[float], tuple], roll: float = 0.0):
-    """Bring the foot of what is held to a place and move it along path(phase) from there."""
+def _work(world: World, foot: np.ndarray, path: Callable[[float], tuple], roll: float = 0.0) -> Iterator[None]:
+    """Bring the foot of the held object to a point and move it along path(phase) from there."""
     yaw = world.yaw + 0.25
     at = hand_for(world, foot, yaw)
     yield from reach(world, at, 0.7, yaw=yaw)
@@ -193,44 +199,44 @@ def _work(world: World, foot: np.ndarray, path: Callable[[float], tuple], roll: 
     yield from rest(world)
 
 
-def wash(world: World, _):
-    """Turn what is held about under the running water."""
+def wash(world: World, _: Any) -> Iterator[None]:
+    """Turn the held object under the running water."""
     sink = world.scene.landmarks['sink']
     yield from approach(world, sink)
-    world.begin('wash', noun_of(world, world.held), instance=world.held)
+    world.begin('wash', noun_of(world, world.held_name), instance=world.held_name)
     yield from _work(world, sink, lambda phase: (0.03 * np.cos(phase) - 0.03, 0.03 * np.sin(phase), 0), roll=0.25)
 
 
-def shake(world: World, _):
-    """Shake what is held up and down in front of oneself."""
-    world.begin('shake', noun_of(world, world.held), instance=world.held)
+def shake(world: World, _: Any) -> Iterator[None]:
+    """Shake the held object up and down in front of the person."""
+    world.begin('shake', noun_of(world, world.held_name), instance=world.held_name)
     front = world.head + world.facing @ (0.06, 0.55, -0.45)
     yield from _work(world, front, lambda phase: (0, 0.02 * np.sin(phase), 0.05 * np.sin(phase)), roll=0.25)
 
 
-def _with_tool(world: World, name: str, verb: str, depth: float, path):
-    """Use what is held on a thing; the tool comes to a share of its height."""
-    foot, tool = world.where(name), noun_of(world, world.held)
+def _with_tool(world: World, name: str, verb: str, height: float, path: Callable[[float], tuple]) -> Iterator[None]:
+    """Use the held tool on an object, at a share `height` of the object's height."""
+    foot, tool = world.position_of(name), noun_of(world, world.held_name)
     yield from approach(world, foot)
     world.begin(verb, noun_of(world, name), instance=name, rest=f' with {spoken(tool)}')
-    yield from _work(world, foot + (0, 0, depth * world.scene.things[name].height + 0.02), path)
+    yield from _work(world, foot + (0, 0, height * world.scene.things[name].height + 0.02), path)
 
 
-def mix(world: World, vessel: str):
-    """Stir in a vessel with the spoon that is held."""
+def mix(world: World, vessel: str) -> Iterator[None]:
+    """Stir in a vessel with the held spoon."""
     yield from _with_tool(
         world, vessel, 'mix', 0.8, lambda phase: (0.02 * np.cos(phase) - 0.02, 0.02 * np.sin(phase), 0)
     )
 
 
-def cut(world: World, food: str):
-    """Cut food with the knife that is held."""
+def cut(world: World, food: str) -> Iterator[None]:
+    """Cut food with the held knife."""
     yield from _with_tool(
         world, food, 'cut', 0.6, lambda phase: (0, 0.03 * np.sin(phase / 2), 0.035 * abs(np.sin(phase)))
     )
 
 
-ACTIONS = {
+ACTIONS: dict[str, Callable[[World, Any], Iterator[None]]] = {
     'take': take,
     'put': put,
     'wash': wash,
@@ -244,4 +250,4 @@ ACTIONS = {
     'throw': throw,
     'shake': shake,
 }
-"""Generator of each verb; the target is a name, a slot or None."""
+"""Verb -> its generator; the target is the name of an instance, a slot or None."""

@@ -1,6 +1,10 @@
-"""The camera on the person's head: state to picture, depth and masks."""
+"""The camera on the person's head: picture, depth and masks of a state.
+
+From a seed to a question: after sim/opengl.py or sim/raycast.py, before questions/frame_wordings.py.
+"""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -10,25 +14,25 @@ from m3et_ros.data.kitchen.sim.opengl import OpenGLRenderer
 from m3et_ros.data.kitchen.sim.raycast import RayCaster
 from m3et_ros.data.kitchen.sim.renderers import choose_backend
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF
-from m3et_ros.data.kitchen.sim.world import ActionLabel, State
+from m3et_ros.data.kitchen.sim.world import ActionLabel, WorldState
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the camera sees at one tick."""
+    """The camera's data at one tick."""
 
     # Colours, (H, W, 3) uint8, R G B.
     rgb: np.ndarray
-    # Metres along the optical axis, (H, W) float32, NaN where nothing is within range (REP 118).
+    # Metres along the optical axis, (H, W) float32, NaN out of range (REP 118).
     depth: np.ndarray
     # Index into vocabulary.CLASSES, (H, W) uint8, 255 where unlabelled.
     semantic: np.ndarray
-    # Place in Episode.instances counted from 1, (H, W) uint16, 0 for none.
+    # Position in Episode.instances counted from 1, (H, W) uint16, 0 for none.
     instance: np.ndarray
     # Pinhole intrinsics (3, 3) in pixels; the centre of the first pixel is (0, 0).
     K: np.ndarray
-    # What is the case, including the camera's pose, the stamp and the actions.
-    state: State
+    # State of the world, including the camera's pose, the stamp and the actions.
+    state: WorldState
 
     @property
     def pose(self) -> np.ndarray:
@@ -52,70 +56,71 @@ class Observation:
 
 
 def intrinsics(width: int, height: int, fovy: float) -> np.ndarray:
-    """Pinhole matrix (3, 3) of square pixels for a vertical field of view in degrees."""
+    """Return the pinhole matrix (3, 3) of square pixels for a vertical field of view in degrees."""
     focal = 0.5 * height / np.tan(np.radians(fovy) / 2)
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
 class Camera:
-    """Renders an episode; use it as a context manager or close it.
+    """Render an episode. Use it as a context manager or close it.
 
     Args:
-        episode: what to look at.
-        backend: 'auto', 'egl', 'osmesa' or 'raycast'; see backends.choose_backend.
-        shadows: whether the lamp casts any; without them OpenGL in software needs less than half the time. The ray
-            caster has none.
+        episode: to be rendered.
+        backend: 'auto', 'egl', 'osmesa' or 'raycast'; see renderers.choose_backend.
+        shadows: the lamp casts shadows. Without them OpenGL in software takes less than half the time. The ray caster
+            never draws them.
 
     Raises:
         ValueError: no backend has this name.
-        RuntimeError: the backend asked for does not work here.
+        RuntimeError: the backend does not work here.
     """
 
     def __init__(self, episode: Episode, *, backend: str = 'auto', shadows: bool = True):
         self.episode, self.backend = episode, choose_backend(backend)
         self.K = intrinsics(episode.width, episode.height, episode.fovy)
+        self._renderer: RayCaster | OpenGLRenderer
         if self.backend == 'raycast':
-            self._renderer = RayCaster(episode.model, rays=_rays(self.K, episode.width, episode.height))
+            self._renderer = RayCaster(episode.model, rays=pixel_rays(self.K, episode.width, episode.height))
         else:
             self._renderer = OpenGLRenderer(
                 episode.model, platform=self.backend, width=episode.width, height=episode.height, shadows=shadows
             )
         self._instance_of, self._class_of = _lookups(episode)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Free the renderer."""
         self._renderer.close()
 
-    def observe(self, state: State) -> Observation:
+    def observe(self, state: WorldState) -> Observation:
         """Render the state that Episode.run has just yielded.
 
         Raises:
-            ValueError: the episode has moved on since.
+            ValueError: the episode has advanced since.
         """
         if state.tick != self.episode.world.tick:
             raise ValueError(
-                f'tick {state.tick} has gone by, the episode is at {self.episode.world.tick}; '
-                'observe a state before asking for the next'
+                f'tick {state.tick} has passed, the episode is at tick {self.episode.world.tick}; '
+                'observe each state before requesting the next'
             )
         rgb, depth, geoms = self._renderer.render(self.episode.data)
         instance = self._instance_of[geoms]
         return Observation(rgb, depth, self._class_of[instance], instance, self.K, state)
 
 
-def _rays(K: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Directions (H, W, 3) through the pixel centres with z = 1, in the optical frame."""
+def pixel_rays(K: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return the directions (H, W, 3) through the pixel centres with z = 1, in the optical frame."""
     u, v = np.meshgrid(np.arange(width), np.arange(height))
     return np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(u.shape)], axis=-1)
 
 
 def _lookups(episode: Episode) -> tuple[np.ndarray, np.ndarray]:
-    """Geom id -> instance (uint16; the last entry is for id -1), and instance -> class (uint8)."""
+    """Return the lookup tables geom id -> instance (uint16, last for id -1) and instance -> class (uint8)."""
     model, number = episode.model, {name: i for i, name in enumerate(episode.instances, start=1)}
     instance_of = np.zeros(model.ngeom + 1, np.uint16)
     for geom in range(model.ngeom):

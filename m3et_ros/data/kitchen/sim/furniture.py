@@ -1,4 +1,7 @@
-"""What stands fast: base units with drawers, sink and tap, hob and oven, wall cupboards, fridge, table, chairs, bin."""
+"""The fixtures: base units with drawers, sink and tap, hob and oven, wall cupboards, fridge, table, chairs and bin.
+
+From a seed to a question: after sim/room.py, before sim/objects.py.
+"""
 
 import numpy as np
 
@@ -17,13 +20,13 @@ IN_DRAWERS = ('spoon', 'knife', 'sponge')
 IN_CUPBOARDS = ('cup', 'glass', 'bowl', 'jar', 'can', 'box', 'plate')
 IN_THE_FRIDGE = ('milk', 'bottle', 'jar', 'egg', 'tomato', 'carrot', 'cucumber', 'apple', 'lemon', 'can')
 ON_THE_HOB = ('pan', 'pot', 'kettle')
-ON_THE_TABLE = tuple(noun for noun in OBJECTS if noun not in ('pan', 'board:chopping'))  # those two are too long
+ON_THE_TABLE = tuple(noun for noun in OBJECTS if noun not in ('pan', 'board:chopping'))  # both are too long
 
 DARK, CHROME, LINING, TRAY = (0.25, 0.25, 0.27), (0.7, 0.72, 0.74), (0.9, 0.92, 0.93), (0.75, 0.7, 0.6)
 
 
-def add_furniture(scene: Scene):
-    """Furnish the room."""
+def add_furniture(scene: Scene) -> None:
+    """Add the fixtures, the slots for objects and the containers to a room."""
     _paint(scene)
     left = -scene.size[0] / 2 + 0.05
     count = int((scene.size[0] - 0.85) // UNIT)
@@ -43,8 +46,8 @@ def add_furniture(scene: Scene):
     _microwave(scene)
 
 
-def _paint(scene: Scene):
-    """Materials of fronts, tops, table, steel and fridge."""
+def _paint(scene: Scene) -> None:
+    """Declare the materials of fronts, tops, table, steel and fridge."""
     rng = scene.rng
     front = [0.8 * level + 0.12 for level in COLOURS[scene.pick('white', 'grey', 'brown', 'green', 'blue', 'yellow')]]
     scene.material('front', textures.texture(rng, scene.pick('wood', 'plain'), front), repeat=1.5)
@@ -57,8 +60,8 @@ def _paint(scene: Scene):
     scene.material('fridge', textures.texture(rng, 'plain', enamel), repeat=1, specular=0.3)
 
 
-def _sink(scene: Scene, x: float):
-    """A basin let into the counter, the tap above it and its lever."""
+def _sink(scene: Scene, x: float) -> None:
+    """Add a basin in the counter, with the tap above it."""
     back, front = scene.size[1] / 2, scene.front
     scene.add(
         'sink_base',
@@ -91,8 +94,8 @@ def _sink(scene: Scene, x: float):
     scene.landmarks['sink'] = np.array([x, back - 0.30, 0.86])
 
 
-def _tap(scene: Scene, x: float, back: float):
-    """A spout with a lever on its right, and the water that runs when it is up."""
+def _tap(scene: Scene, x: float, back: float) -> None:
+    """Add a spout with a lever on its right, and the water that runs while the lever is up."""
     bends = [(x, back - 0.08, 0.9), (x, back - 0.08, 1.16), (x, back - 0.27, 1.16), (x, back - 0.27, 1.12)]
     lever = body(
         'lever',
@@ -107,15 +110,15 @@ def _tap(scene: Scene, x: float, back: float):
     )
 
 
-def _base(scene: Scene, i: int, x: float):
-    """The carcass and the top of a base unit."""
+def _base(scene: Scene, i: int, x: float) -> None:
+    """Add the carcass and the top of a base unit."""
     back = scene.size[1] / 2
     scene.add(f'base_{i}', 'cupboard', box((x, back - 0.3, 0.435), (0.298, 0.29, 0.435), 'front'))
     scene.add(f'top_{i}', 'top', box((x, back - 0.315, 0.89), (0.3, 0.315, 0.02), 'top'))
 
 
-def _hob(scene: Scene, i: int, x: float):
-    """Four plates over an oven."""
+def _hob(scene: Scene, i: int, x: float) -> None:
+    """Add four plates over an oven."""
     back, front = scene.size[1] / 2, scene.front
     _base(scene, i, x)
     plates = ''.join(
@@ -138,8 +141,8 @@ def _hob(scene: Scene, i: int, x: float):
     scene.slots += [Slot(np.array([x + dx, back - 0.43, 0.922]), 'on the hob', ON_THE_HOB) for dx in (-0.13, 0.13)]
 
 
-def _drawer_unit(scene: Scene, i: int, x: float):
-    """A drawer over a panel, spots on the top, and often a wall cupboard above."""
+def _drawer_unit(scene: Scene, i: int, x: float) -> None:
+    """Add a drawer over a panel, slots on the top and often a wall cupboard above."""
     back, front, name = scene.size[1] / 2, scene.front, f'drawer_{i}'
     _base(scene, i, x)
     tray = ''.join(box((dx, 0.24, -0.03), (0.006, 0.22, 0.05), TRAY) for dx in (-0.25, 0.25))
@@ -162,8 +165,8 @@ def _drawer_unit(scene: Scene, i: int, x: float):
         _wall_cupboard(scene, f'cupboard_{i}', x)
 
 
-def _wall_cupboard(scene: Scene, name: str, x: float):
-    """A box on the wall with a door hinged left or right."""
+def _wall_cupboard(scene: Scene, name: str, x: float) -> None:
+    """Add a cupboard to the wall, with a door hinged left or right."""
     back, z, side = scene.size[1] / 2, 1.72, scene.pick(1, -1)
     shell = box((x, back - 0.01, z), (0.295, 0.01, 0.33), 'front')
     shell += ''.join(box((x, back - 0.16, z + dz), (0.295, 0.15, 0.01), 'front') for dz in (0.32, -0.32))
@@ -180,8 +183,8 @@ def _wall_cupboard(scene: Scene, name: str, x: float):
     ]
 
 
-def _fridge(scene: Scene):
-    """A tall fridge at the right end with four shelves."""
+def _fridge(scene: Scene) -> None:
+    """Add a tall fridge with four shelves at the right end."""
     back, x, z = scene.size[1] / 2, scene.size[0] / 2 - 0.38, 0.9
     shell = box((x, back - 0.02, z), (0.33, 0.02, 0.9), 'fridge')
     shell += ''.join(box((x + dx, back - 0.33, z), (0.02, 0.31, 0.9), 'fridge') for dx in (-0.31, 0.31))
@@ -201,8 +204,8 @@ def _fridge(scene: Scene):
     ]
 
 
-def _table(scene: Scene):
-    """A table behind the person and up to three chairs on its far side."""
+def _table(scene: Scene) -> None:
+    """Add a table behind the person and one to three chairs on its far side."""
     rng = scene.rng
     x, y, half_x, half_y = rng.uniform(-0.5, 0.3), -0.62, rng.uniform(0.6, 0.85), 0.42
     corners = [(a, b) for a in (-1, 1) for b in (-1, 1)]
@@ -223,17 +226,17 @@ def _table(scene: Scene):
         scene.add(f'chair_{i}', 'chair', seat + legs)
 
 
-def _bin(scene: Scene):
-    """An open bin on the floor at the left end."""
+def _bin(scene: Scene) -> None:
+    """Add an open bin to the floor at the left end."""
     spot = np.array([-scene.size[0] / 2 + 0.3, scene.front - 0.35, 0])
     profile = [(0, 0), (0.12, 0), (0.16, 0.5), (0.14, 0.5), (0.10, 0.03), (0, 0.03)]
     colour = scene.pick('grey', 'black', 'blue', 'green')
-    scene.add('bin', 'bin', scene.turned(profile, COLOURS[colour]), pos=spot, colour=colour)
+    scene.add('bin', 'bin', scene.revolved(profile, COLOURS[colour]), pos=spot, colour=colour)
     scene.landmarks['bin'] = spot
 
 
-def _microwave(scene: Scene):
-    """A microwave at the back of the counter in most kitchens."""
+def _microwave(scene: Scene) -> None:
+    """Add a microwave to the back of the counter in most kitchens."""
     if scene.rng.random() > 0.7:
         return
     slot = scene.pick(*[slot for slot in scene.slots if slot.distant])

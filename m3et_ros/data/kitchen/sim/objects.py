@@ -1,11 +1,14 @@
-"""Things that can be picked up: one maker per noun, standing on z = 0 round the z axis."""
+"""Objects that the hand can pick up: one maker per noun. An object stands on z = 0 around the z axis.
+
+From a seed to a question: after sim/furniture.py, before sim/hand.py.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from m3et_ros.data.kitchen.sim import textures
-from m3et_ros.data.kitchen.sim.parts import Scene, Thing
+from m3et_ros.data.kitchen.sim.parts import Scene, Slot, Thing
 from m3et_ros.data.kitchen.sim.shapes import HIDDEN, box, capsule, chain, cylinder, ellipsoid, free, hollow
 from m3et_ros.data.kitchen.sim.vocabulary import COLOURS
 
@@ -30,9 +33,9 @@ COLOURS_OF = {
     'sponge': ('yellow', 'green', 'blue', 'pink'),
     'board:chopping': ('brown',),
 }
-"""Colour words of the nouns that do not come in every colour."""
+"""Noun -> its possible colour words; a noun that is not listed comes in every colour."""
 
-# Half axes in metres of what is round.
+# Half axes in metres of the round foods.
 ROUND = {
     'apple': (0.038, 0.038, 0.036),
     'orange': (0.038, 0.038, 0.038),
@@ -71,11 +74,11 @@ OFTEN = (
 AGAIN = ('spoon', 'knife', 'cup', 'glass', 'milk')
 
 Made = tuple[str, Thing]
-"""Geoms and measures of one thing."""
+"""Geoms and measures of one object."""
 
 
-def add_objects(scene: Scene):
-    """Fill the slots."""
+def add_objects(scene: Scene) -> None:
+    """Draw objects and lay them into the slots of a furnished scene."""
     rng = scene.rng
     wanted = [*ALWAYS, *rng.choice(OFTEN, rng.integers(16, 26)), *rng.choice(AGAIN, 4)]
     for noun in map(str, wanted):
@@ -84,17 +87,20 @@ def add_objects(scene: Scene):
             slot.occupant = _add(scene, noun)
 
 
-def _free_slot(scene: Scene, noun: str):
-    """A spot for the noun; spots meant for it go first more often than not, and pans go on the hob."""
+def _free_slot(scene: Scene, noun: str) -> Slot | None:
+    """Draw a free slot: pans and pots go on the hob, other objects mostly to slots that are meant for them."""
     free_slots = [slot for slot in scene.slots if slot.takes(noun)]
     proper = [slot for slot in free_slots if slot.accepts]
     hob = [slot for slot in proper if slot.place == 'on the hob']
-    choice = hob if hob and noun in ('pan', 'pot') else proper if proper and scene.rng.random() < 0.6 else free_slots
-    return scene.pick(*choice) if choice else None
+    if hob and noun in ('pan', 'pot'):
+        return scene.pick(*hob)
+    if proper and scene.rng.random() < 0.6:
+        return scene.pick(*proper)
+    return scene.pick(*free_slots) if free_slots else None
 
 
 def _add(scene: Scene, noun: str) -> str:
-    """Make one thing and give it a body; returns its name."""
+    """Add one object with a body of its own and return its name."""
     name = f'{noun}_{len(scene.things)}'
     colour = scene.pick(*COLOURS_OF.get(noun, tuple(COLOURS)))
     geoms, thing = MAKERS[noun](scene, noun, np.array(COLOURS[colour]), scene.rng.uniform(0.9, 1.15))
@@ -114,12 +120,12 @@ def _cup(scene, noun, colour, k) -> Made:
         (0, -0.065 * k, 0.035 * k),
         (0, -0.037 * k, 0.02 * k),
     ]
-    geoms = scene.turned(hollow(0.032 * k, 0.04 * k, 0.09 * k, 0.008), colour) + chain(handle, 0.005, colour)
+    geoms = scene.revolved(hollow(0.032 * k, 0.04 * k, 0.09 * k, 0.008), colour) + chain(handle, 0.005, colour)
     return geoms, Thing(noun, 0.09 * k, 0.04 * k, 0.054 * k, inner=(0.026 * k, 0.065 * k))
 
 
 def _glass(scene, noun, colour, k) -> Made:
-    geoms = scene.turned(hollow(0.028 * k, 0.036 * k, 0.13 * k, 0.003), 0.5 + 0.5 * colour, opacity=0.45)
+    geoms = scene.revolved(hollow(0.028 * k, 0.036 * k, 0.13 * k, 0.003), 0.5 + 0.5 * colour, opacity=0.45)
     return geoms, Thing(noun, 0.13 * k, 0.035 * k, 0.078 * k, inner=(0.025 * k, 0.09 * k))
 
 
@@ -134,12 +140,12 @@ def _bowl(scene, noun, colour, k) -> Made:
         (0.03 * k, 0.012),
         (0, 0.012),
     ]
-    return scene.turned(profile, colour), Thing(noun, 0.065 * k, 0.078 * k, 0.05 * k, inner=(0.052 * k, 0.04 * k))
+    return scene.revolved(profile, colour), Thing(noun, 0.065 * k, 0.078 * k, 0.05 * k, inner=(0.052 * k, 0.04 * k))
 
 
 def _plate(scene, noun, colour, k) -> Made:
     profile = [(0, 0), (0.07, 0), (0.115 * k, 0.02), (0.112 * k, 0.024), (0.068, 0.007), (0, 0.007)]
-    return scene.turned(profile, colour), Thing(noun, 0.024, 0.115 * k, 0.02)
+    return scene.revolved(profile, colour), Thing(noun, 0.024, 0.115 * k, 0.02)
 
 
 def _bottle(scene, noun, colour, k) -> Made:
@@ -147,7 +153,7 @@ def _bottle(scene, noun, colour, k) -> Made:
     profile = [(0, 0), (0.034, 0), (0.036, 0.01), (0.036, 0.15 * k), (0.013, 0.21 * k), (0.013, height), (0, height)]
     cap = WHITE if np.allclose(colour, BLACK) else BLACK
     label = BLACK if np.allclose(colour, WHITE) else WHITE
-    geoms = scene.turned(profile, colour) + cylinder((0, 0, height), 0.015, 0.012, cap)
+    geoms = scene.revolved(profile, colour) + cylinder((0, 0, height), 0.015, 0.012, cap)
     geoms += cylinder((0, 0, 0.085), 0.0366, 0.03, label)
     return geoms, Thing(noun, height, 0.037, 0.1, mouth=(0, 0, height + 0.012))
 
@@ -184,7 +190,7 @@ def _milk(scene, noun, colour, k) -> Made:
 def _pan(scene, noun, colour, k) -> Made:
     radius, height = 0.115 * k, 0.05
     handle = capsule((0, -radius, height * 0.8), (0, -radius - 0.15, height + 0.02), 0.011, (0.1, 0.1, 0.1))
-    geoms = scene.turned(hollow(0.92 * radius, radius, height, 0.012), colour) + handle
+    geoms = scene.revolved(hollow(0.92 * radius, radius, height, 0.012), colour) + handle
     return geoms, Thing(noun, height, radius, 0.04, inner=(0.8 * radius, 0.02))
 
 
@@ -203,14 +209,14 @@ def _pot(scene, noun, colour, k) -> Made:
         )
         for a in (-1, 1)
     )
-    geoms = scene.turned(hollow(0.92 * radius, radius, height, 0.012), colour) + ears
+    geoms = scene.revolved(hollow(0.92 * radius, radius, height, 0.012), colour) + ears
     return geoms, Thing(noun, height, radius, 0.09, inner=(0.8 * radius, 0.05))
 
 
 def _kettle(scene, noun, colour, k) -> Made:
     height = 0.2 * k
     profile = [(0, 0), (0.075, 0), (0.078, 0.03), (0.055, 0.9 * height), (0.02, height), (0, height)]
-    geoms = scene.turned(profile, colour) + capsule((-0.06, 0, 0.09), (-0.12, 0, 0.16), 0.012, colour)
+    geoms = scene.revolved(profile, colour) + capsule((-0.06, 0, 0.09), (-0.12, 0, 0.16), 0.012, colour)
     geoms += chain([(0.055, 0, 0.165), (0.11, 0, 0.15), (0.085, 0, 0.05)], 0.01, (0.1, 0.1, 0.1))
     return geoms, Thing(noun, height, 0.1, 0.1, mouth=(-0.13, 0, 0.17))
 
@@ -284,4 +290,4 @@ MAKERS: dict[str, Callable[..., Made]] = {
     'board:chopping': _board,
     **dict.fromkeys(ROUND, _round),
 }
-"""Maker of each noun: (scene, noun, R G B in 0..1, scale) -> geoms and measures."""
+"""Noun -> its maker: (scene, noun, R G B in 0..1, scale) -> geoms and measures."""

@@ -1,7 +1,12 @@
-"""Colour, depth and ids by OpenGL, in two passes."""
+"""The OpenGL renderer: colour, depth and geom ids in two passes.
+
+From a seed to a question: after sim/renderers.py, before sim/camera.py; sim/raycast.py stands in its place where OpenGL
+does not work.
+"""
 
 import importlib
 import os
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +17,17 @@ MAX_GEOMS = 2000
 
 
 class OpenGLRenderer:
-    """Renders one model off screen through EGL or OSMesa; use it from one thread and close it.
+    """Render one model off screen through EGL or OSMesa. Use it from one thread and close it.
 
     Args:
         model: mujoco.MjModel.
-        platform: 'egl' or 'osmesa', found to work by backends.choose_backend.
-        width, height: pixels, at most the model's offscreen buffer.
-        shadows: whether the lamp casts any.
+        platform: 'egl' or 'osmesa', as renderers.choose_backend found it to work.
+        width: of the picture in pixels, at most that of the model's offscreen buffer.
+        height: the same.
+        shadows: the lamp casts shadows.
     """
 
-    def __init__(self, model, *, platform: str, width: int, height: int, shadows: bool = True):
+    def __init__(self, model: Any, *, platform: str, width: int, height: int, shadows: bool = True):
         self.mujoco = mujoco = import_mujoco()
         os.environ.update(environment(platform))
         self._window = importlib.import_module(f'mujoco.{platform}').GLContext(width, height)
@@ -38,8 +44,12 @@ class OpenGLRenderer:
         self._near = model.vis.map.znear * model.stat.extent
         self._far = model.vis.map.zfar * model.stat.extent
 
-    def render(self, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) uint8, depth (H, W) float32 metres (NaN: nothing), geom ids (H, W) int32 (-1: none).
+    def render(self, data: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Render the current pose of a mujoco.MjData.
+
+        Returns:
+            Colour (H, W, 3) uint8, depth (H, W) float32 in metres (NaN: out of range) and geom ids (H, W) int32 (-1:
+            none).
 
         Raises:
             RuntimeError: the renderer has been closed.
@@ -56,34 +66,35 @@ class OpenGLRenderer:
         flags = self.mujoco.mjtRndFlag
         for flag in (flags.mjRND_SEGMENT, flags.mjRND_IDCOLOR):
             self._scene.flags[flag] = 1
-        self._draw(codes, depth)  # without antialiasing, so that its depth has no blends between near and far
+        self._draw(codes, depth)  # this pass has no antialiasing, so that its depth never blends near and far
         for flag in (flags.mjRND_SEGMENT, flags.mjRND_IDCOLOR):
             self._scene.flags[flag] = 0
-        return rgb[::-1].copy(), self._metres(depth[::-1]), self._geoms(codes[::-1])
+        return rgb[::-1].copy(), metric_depth(depth[::-1], self._near, self._far), self._geoms(codes[::-1])
 
-    def close(self):
-        """Free the context; OSMesa complains at exit when this is left to the interpreter."""
+    def close(self) -> None:
+        """Free the context; OSMesa complains at exit if this is left to the interpreter."""
         if self._window is not None:
             self._window.make_current()
             self._context.free()
             self._window.free()
             self._window = None
 
-    def _draw(self, colour, depth):
-        """Render and read back, bottom row first."""
+    def _draw(self, colour: np.ndarray, depth: np.ndarray | None) -> None:
+        """Render one pass and read it back, bottom row first."""
         self.mujoco.mjr_render(self._rect, self._scene, self._context)
         self.mujoco.mjr_readPixels(colour, depth, self._rect, self._context)
 
-    def _metres(self, depth: np.ndarray) -> np.ndarray:
-        """Undo the reversed projection (0 far, 1 near)."""
-        metres = self._far * self._near / (depth * np.float32(self._far - self._near) + np.float32(self._near))
-        return np.where(depth > 0, metres, np.float32(np.nan)).astype(np.float32)
-
     def _geoms(self, codes: np.ndarray) -> np.ndarray:
-        """Colours of the id pass to geom ids."""
+        """Decode the colours (H, W, 3) of the id pass to geom ids (H, W)."""
         geom = self.mujoco.mjtObj.mjOBJ_GEOM
         table = np.full(self._scene.ngeom + 1, -1, np.int32)
         for shown in self._scene.geoms[: self._scene.ngeom]:
             if shown.segid >= 0 and shown.objtype == geom:
                 table[shown.segid + 1] = shown.objid
         return table[codes.astype(np.int32) @ (1, 256, 65536)]
+
+
+def metric_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
+    """Convert a reversed depth buffer (0 at the far plane, 1 at the near one) to float32 metres, NaN at 0."""
+    metres = far * near / (depth * np.float32(far - near) + np.float32(near))
+    return np.where(depth > 0, metres, np.float32(np.nan)).astype(np.float32)

@@ -1,71 +1,77 @@
-"""What a scene is made of: the registries that the person, the planner and the questions read.
+"""The parts of a scene: the registries that the person, the planner and the questions read.
 
-Axes of the room in metres: x to the right along the counter, y towards the counter wall, z up; the origin is the middle
+Axes of the room in metres: x to the right along the counter, y towards the counter wall, z up. The origin is the middle
 of the floor.
+
+From a seed to a question: after sim/textures.py, before sim/room.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from m3et_ros.data.kitchen.sim import shapes, textures
 
+T = TypeVar('T')
+
 
 @dataclass(frozen=True)
 class Instance:
-    """One thing that has a mask of its own."""
+    """A part of the scene with a mask of its own."""
 
     # Noun key of vocabulary.NOUNS.
     noun: str
-    # Colour word, or None where several colours meet.
+    # Colour word; None where several colours meet.
     colour: str | None = None
 
 
 @dataclass(eq=False)
 class Slot:
-    """A spot where one thing can lie."""
+    """A spot where one object can lie."""
 
-    # Where the foot of the thing comes, (3,) metres, with the container shut.
+    # Position of the object's foot with the container shut, (3,) metres.
     position: np.ndarray
     # In words: 'on the counter'.
     place: str
-    # Nouns that belong here, or None for any.
+    # Nouns that belong here; None for any.
     accepts: tuple[str, ...] | None = None
     # Container that must be open to reach it, or None.
     inside: str | None = None
-    # Out of reach of the hand: used to set the scene only.
+    # Out of reach of the hand: used only to furnish the scene.
     distant: bool = False
-    # Name of the thing that lies here, or None.
+    # Name of the object that lies here, or None.
     occupant: str | None = None
 
     def takes(self, noun: str) -> bool:
-        """Whether a thing of this noun may be laid here now."""
+        """Return whether the slot is free for an object of this noun."""
         return self.occupant is None and (self.accepts is None or noun in self.accepts)
 
 
 @dataclass(frozen=True)
 class Container:
-    """Something with a joint: a drawer slides, a door turns, a tap lever turns."""
+    """A part with a joint: a drawer slides, a door turns, a tap lever turns."""
 
     noun: str
     joint: str
     # Joint value when fully open (radians, or metres of a slide).
     travel: float
-    # Where the hand takes hold when shut, (3,) metres.
+    # Position of the handle when shut, (3,) metres.
     handle: np.ndarray
     # Unit vector of a slide, or None.
     direction: np.ndarray | None = None
     # A point on the axis of a door, or None.
     pivot: np.ndarray | None = None
-    # Where the person stands relative to the usual spot in front of the handle, (2,) metres.
+    # Position of the person relative to the usual spot in front of the handle, (2,) metres.
     step_back: tuple[float, float] = (0.0, -0.12)
 
     def shift(self, openness: float) -> np.ndarray:
-        """How far the contents have moved, (3,) metres."""
+        """Return the displacement (3,) of the contents in metres at an openness of 0..1."""
         return np.zeros(3) if self.direction is None else self.direction * self.travel * openness
 
     def handle_at(self, openness: float) -> np.ndarray:
-        """Where the handle is when so far open (0..1), (3,) metres."""
+        """Return the position (3,) of the handle in metres at an openness of 0..1."""
         if self.pivot is None:
             return self.handle + self.shift(openness)
         return self.pivot + rotation_z(self.travel * openness) @ (self.handle - self.pivot)
@@ -73,7 +79,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Thing:
-    """What can be picked up; lengths in metres."""
+    """Measures of an object that the hand can pick up; lengths in metres."""
 
     noun: str
     height: float
@@ -81,7 +87,7 @@ class Thing:
     radius: float
     # Height at which the fingers close.
     grip: float
-    # The opening it pours from when tipped to the left (-x), seen from its foot, or None.
+    # Opening for pouring when tipped to the left (-x), relative to the foot, or None.
     mouth: tuple[float, float, float] | None = None
     # Inner radius and depth of a vessel, or None.
     inner: tuple[float, float] | None = None
@@ -89,10 +95,10 @@ class Thing:
 
 @dataclass
 class Scene:
-    """A kitchen: MJCF text and the registries that say what is in it."""
+    """A kitchen: MJCF text and the registries that describe it."""
 
     rng: np.random.Generator
-    # Width (x), depth (y), height (z) of the room.
+    # Width (x), depth (y), height (z) of the room in metres.
     size: tuple[float, float, float]
     instances: dict[str, Instance] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
@@ -111,12 +117,19 @@ class Scene:
         """Y of the front edge of the counter."""
         return self.size[1] / 2 - 0.62
 
-    def pick(self, *options):
-        """One of the options."""
+    def pick(self, *options: T) -> T:
+        """Draw one of the options."""
         return options[self.rng.integers(len(options))]
 
     def material(self, name: str, image: np.ndarray, *, repeat: float = 0.0, specular: float = 0.15) -> str:
-        """Declare a textured material: `repeat` copies per metre, or one copy per face where 0."""
+        """Declare a textured material and return its name.
+
+        Args:
+            name: of the material, its texture and its PNG file.
+            image: (H, W, 3) uint8.
+            repeat: copies of the texture per metre; 0 for one copy per face.
+            specular: reflectance in 0..1.
+        """
         self.assets[f'{name}.png'] = textures.png(image)
         tiling = f'texrepeat="{repeat:g} {repeat:g}" texuniform="true"' if repeat else ''
         self.declarations.append(
@@ -125,8 +138,8 @@ class Scene:
         )
         return name
 
-    def turned(self, profile, paint: shapes.Paint, *, opacity: float = 1.0) -> str:
-        """A body of revolution as a geom; see shapes.revolve."""
+    def revolved(self, profile: Iterable[tuple[float, float]], paint: shapes.Paint, *, opacity: float = 1.0) -> str:
+        """Declare the mesh of a body of revolution and return its geom; see shapes.revolve."""
         vertices, faces = shapes.revolve(profile)
         name = f'turned_{len(self.declarations)}'
         self.declarations.append(
@@ -134,19 +147,28 @@ class Scene:
         )
         return shapes.mesh(name, paint, opacity=opacity)
 
-    def add(self, name: str, noun: str, content: str, *, pos=(0, 0, 0), joint: str = '', colour: str | None = None):
+    def add(
+        self,
+        name: str,
+        noun: str,
+        content: str,
+        *,
+        pos: shapes.Triple = (0, 0, 0),
+        joint: str = '',
+        colour: str | None = None,
+    ) -> None:
         """Add a body that is an instance of its own."""
         self.instances[name] = Instance(noun, colour)
         self.bodies.append(shapes.body(name, content, pos=pos, joint=joint))
 
 
 def rotation_z(angle: float) -> np.ndarray:
-    """Rotation (3, 3) about the z axis."""
+    """Return the rotation (3, 3) about the z axis by an angle in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
 
 
 def rotation_y(angle: float) -> np.ndarray:
-    """Rotation (3, 3) about the y axis."""
+    """Return the rotation (3, 3) about the y axis by an angle in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])

@@ -1,4 +1,7 @@
-"""Which actions make sense now, and how likely each is: one table of weights."""
+"""The next action: every action that makes sense now, weighted by one table.
+
+From a seed to a question: after sim/actions.py, before sim/episode.py.
+"""
 
 from m3et_ros.data.kitchen.sim.parts import Slot
 from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS
@@ -18,7 +21,7 @@ WEIGHTS = {
     'throw': 2.0,
     'shake': 3.5,
 }
-"""Weight of a verb whenever it can be done; the targets of a verb share it by `interest`."""
+"""Weight of a verb that is possible; its targets share it in proportion to their interest."""
 
 FOLLOWS = {
     ('open', 'take'): 15.0,
@@ -40,10 +43,10 @@ FOLLOWS = {
     ('throw', 'turn-off'): 3.0,
     ('close', 'open'): 0.5,
 }
-"""Factor on the weight of a verb after another one; 1 where not listed."""
+"""(last verb, verb) -> factor on the weight of the verb; 1 if not listed."""
 
 USEFUL = {'knife': 8.0, 'spoon': 6.0, 'bottle': 3.0, 'milk': 3.0, 'kettle': 3.0, 'jar': 2.0}
-"""Interest in taking a thing, because more can be done with it; 1 where not listed."""
+"""Noun -> interest in taking it, higher for objects that allow more actions; 1 if not listed."""
 
 NEVER_TAKEN = ('board:chopping',)
 
@@ -53,7 +56,7 @@ Choice = tuple[float, str, Target]
 
 
 def choose(world: World) -> tuple[str, Target]:
-    """Draw the next action."""
+    """Draw the verb and the target of the next action."""
     choices = legal_actions(world)
     weights = [weight for weight, _, _ in choices]
     total = sum(weights)
@@ -62,15 +65,20 @@ def choose(world: World) -> tuple[str, Target]:
 
 
 def legal_actions(world: World) -> list[Choice]:
-    """Every action that makes sense now, with its weight."""
+    """Return every action that makes sense now, with its weight; weights are above 0.
+
+    After opening a container the person takes something out of it or closes it again.
+    """
     by_verb = _with_free_hand(world) if world.held is None else _with_full_hand(world)
     last = world.labels[-1] if world.labels else None
-    if last and last.verb == 'open':  # nobody opens a door and walks away
-        inside = {
-            name: interest for name, interest in by_verb['take'].items() if world.slot[name].inside == last.container
+    if last and last.verb == 'open':
+        inside: dict[Target, float] = {
+            name: interest
+            for name, interest in by_verb['take'].items()
+            if isinstance(name, str) and world.container_of(name) == last.container
         }
         by_verb = {'take': inside, 'close': {last.container: 1.0}}
-    choices = []
+    choices: list[Choice] = []
     for verb, targets in by_verb.items():
         weight = WEIGHTS[verb] * FOLLOWS.get((last.verb if last else '', verb), 1.0)
         total = sum(targets.values())
@@ -79,10 +87,12 @@ def legal_actions(world: World) -> list[Choice]:
 
 
 def _with_free_hand(world: World) -> dict[str, dict[Target, float]]:
-    """Verb -> target -> interest while nothing is held; one container is open at a time."""
+    """Return verb -> target -> interest for an empty hand; at most one container is open at a time."""
     doors = [name for name in world.scene.containers if name != 'tap']
     ajar = [name for name in doors if world.openness[name] > OPEN]
     filled = {slot.inside for slot in world.scene.slots if slot.inside and slot.occupant}
+    last = world.labels[-1] if world.labels else None
+    just_put = last.instance if last and last.verb == 'put' else None
     return {
         'open': {} if ajar else {name: 1.0 if name in filled else 0.05 for name in doors},
         'close': dict.fromkeys(ajar, 1.0),
@@ -91,42 +101,37 @@ def _with_free_hand(world: World) -> dict[str, dict[Target, float]]:
         'take': {
             name: USEFUL.get(world.scene.things[name].noun, 1.0)
             for name in _in_reach(world)
-            if world.scene.things[name].noun not in NEVER_TAKEN and not _just_laid_down(world, name)
+            if world.scene.things[name].noun not in NEVER_TAKEN and name != just_put
         },
     }
 
 
 def _with_full_hand(world: World) -> dict[str, dict[Target, float]]:
-    """Verb -> target -> interest for what is held."""
-    held = world.scene.things[world.held]
-    on_view = [name for name in _in_reach(world) if world.slot[name].inside is None]
-    vessels = [name for name in on_view if world.scene.things[name].inner]
-    free = [slot for slot in world.scene.slots if slot.takes(held.noun) and world.reachable(slot)]
-    can = {verb: held.noun in AFFORDS[verb] for verb in ('pour', 'wash', 'shake', 'throw')}
+    """Return verb -> target -> interest for the held object."""
+    things = world.scene.things
+    noun = things[world.held_name].noun
+    exposed = [name for name in _in_reach(world) if not world.container_of(name)]
+    vessels = [name for name in exposed if things[name].inner]
+    can = {verb for verb in ('pour', 'wash', 'shake', 'throw') if noun in AFFORDS[verb]}
     return {
-        'put': {slot: _appeal(world, slot) for slot in free},
-        'pour': {name: 1.0 for name in vessels if world.fill[name] < 0.5} if can['pour'] else {},
-        'mix': dict.fromkeys(vessels, 1.0) if held.noun == 'spoon' else {},
-        'cut': {name: 1.0 for name in on_view if world.scene.things[name].noun in AFFORDS['cut']}
-        if held.noun == 'knife'
-        else {},
-        'wash': {None: 1.0} if can['wash'] and world.running else {},
-        'shake': {None: 1.0} if can['shake'] else {},
-        'throw': {None: 1.0} if can['throw'] else {},
+        'put': {slot: _appeal(world, slot) for slot in world.scene.slots if slot.takes(noun) and world.reachable(slot)},
+        'pour': {name: 1.0 for name in vessels if world.fill[name] < 0.5} if 'pour' in can else {},
+        'mix': dict.fromkeys(vessels, 1.0) if noun == 'spoon' else {},
+        'cut': {name: 1.0 for name in exposed if things[name].noun in AFFORDS['cut']} if noun == 'knife' else {},
+        'wash': {None: 1.0} if 'wash' in can and world.running else {},
+        'shake': {None: 1.0} if 'shake' in can else {},
+        'throw': {None: 1.0} if 'throw' in can else {},
     }
 
 
 def _appeal(world: World, slot: Slot) -> float:
-    """Interest in laying what is held into a slot: where it belongs, but seldom straight back."""
+    """Return the interest in laying the held object into a slot; straight back where it was taken is unlikely."""
     back = 0.04 if slot is world.taken_from and world.labels[-1].verb == 'take' else 1.0
-    return back * (4.0 if slot.inside else 2.0 if slot.accepts else 1.0)
+    if slot.inside:
+        return back * 4.0
+    return back * (2.0 if slot.accepts else 1.0)
 
 
 def _in_reach(world: World) -> list[str]:
-    """Things that lie where the hand can get at them."""
+    """Return the objects that the hand can reach."""
     return [name for name, slot in world.slot.items() if slot and world.reachable(slot)]
-
-
-def _just_laid_down(world: World, name: str) -> bool:
-    """Whether the last action put the thing where it is."""
-    return bool(world.labels) and world.labels[-1].verb == 'put' and world.labels[-1].instance == name

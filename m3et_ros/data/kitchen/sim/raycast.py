@@ -1,31 +1,41 @@
-"""Colour, depth and ids by MuJoCo's ray caster: no OpenGL, flat colours, exact depth."""
+"""The ray caster: colour, depth and geom ids without OpenGL, in flat colours and with exact depth.
+
+From a seed to a question: after sim/renderers.py, before sim/camera.py, in the place of sim/opengl.py.
+"""
+
+from typing import Any
 
 import numpy as np
 
 from m3et_ros.data.kitchen.sim.episode import import_mujoco
 
 AMBIENT, HEADLIGHT, LAMP = 0.46, 0.26, 0.24
-"""Light from everywhere, from the camera and from the first light of the model."""
+"""Light from all sides, from the camera and from the first light of the model."""
 
 
 class RayCaster:
-    """Renders one model with one ray per pixel.
+    """Render one model with one ray per pixel.
 
     Args:
         model: mujoco.MjModel.
         rays: (H, W, 3) directions in the optical frame of the camera with z = 1, so that distances are depths.
     """
 
-    def __init__(self, model, *, rays: np.ndarray):
+    def __init__(self, model: Any, *, rays: np.ndarray):
         self.mujoco, self._model = import_mujoco(), model
         self._shape, self._rays = rays.shape, rays.reshape(-1, 3)
         self._camera = model.camera('ego').id
-        self._materials = _mean_colours(model)
+        self._materials = mean_colours(model)
         self._far = model.vis.map.zfar * model.stat.extent
 
-    def render(self, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) uint8, depth (H, W) float32 metres (NaN: nothing), geom ids (H, W) int32 (-1: none)."""
-        eye = data.cam_xpos[self._camera]
+    def render(self, data: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Render the current pose of a mujoco.MjData.
+
+        Returns:
+            Colour (H, W, 3) uint8, depth (H, W) float32 in metres (NaN: out of range) and geom ids (H, W) int32 (-1:
+            none).
+        """
+        origin = data.cam_xpos[self._camera]
         turn = data.cam_xmat[self._camera].reshape(3, 3) * (1, -1, -1)
         rays = self._rays @ turn.T
         count = len(rays)
@@ -34,7 +44,7 @@ class RayCaster:
         self.mujoco.mj_multiRay(
             self._model,
             data,
-            eye[:, None],
+            origin[:, None],
             rays.reshape(-1, 1),
             None,
             True,
@@ -46,16 +56,18 @@ class RayCaster:
             self._far,
         )
         geoms, depth, normals = geoms[:, 0], depth[:, 0], normals.reshape(-1, 3)
-        rgb = self._shade(data, geoms, eye + rays * depth[:, None], rays, normals)
-        seen = np.where((geoms >= 0) & (depth < self._far), depth, np.nan).astype(np.float32)
+        rgb = self._shade(data, geoms, origin + rays * depth[:, None], rays, normals)
+        in_range = np.where((geoms >= 0) & (depth < self._far), depth, np.nan).astype(np.float32)
         shape = self._shape[:2]
-        return rgb.reshape(self._shape), seen.reshape(shape), geoms.reshape(shape)
+        return rgb.reshape(self._shape), in_range.reshape(shape), geoms.reshape(shape)
 
-    def close(self):
-        """Nothing to free."""
+    def close(self) -> None:
+        """Do nothing: a ray caster holds no context."""
 
-    def _shade(self, data, geoms, points, rays, normals) -> np.ndarray:
-        """Lambert shading of hits (P,) at points (P, 3) into (P, 3) uint8."""
+    def _shade(
+        self, data: Any, geoms: np.ndarray, points: np.ndarray, rays: np.ndarray, normals: np.ndarray
+    ) -> np.ndarray:
+        """Shade hits (P,) at points (P, 3) by Lambert's law; returns (P, 3) uint8."""
         toward = rays / np.linalg.norm(rays, axis=1, keepdims=True)
         facing = np.einsum('pi,pi->p', normals, toward)
         normals = np.where(facing[:, None] > 0, -normals, normals)
@@ -66,14 +78,14 @@ class RayCaster:
         return (255 * np.clip(self._colours()[geoms] * light[:, None], 0, 1)).astype(np.uint8)
 
     def _colours(self) -> np.ndarray:
-        """R G B of every geom now, with black last for index -1."""
+        """Return the current R G B of every geom, with black last for index -1."""
         material = self._model.geom_matid[:, None]
         colours = np.where(material >= 0, self._materials[material[:, 0]], self._model.geom_rgba[:, :3])
         return np.vstack([colours, np.zeros(3)])
 
 
-def _mean_colours(model) -> np.ndarray:
-    """Mean R G B of each material's texture, in 0..1; (materials, 3)."""
+def mean_colours(model: Any) -> np.ndarray:
+    """Return the mean R G B of each material's texture, (materials, 3) in 0..1."""
     role = import_mujoco().mjtTextureRole.mjTEXROLE_RGB.value
     colours = model.mat_rgba[:, :3].copy()
     for material, texture in enumerate(model.mat_texid[:, role]):

@@ -1,4 +1,7 @@
-"""The room: floor, walls, ceiling, window, picture."""
+"""The room: floor, walls, ceiling, window and picture.
+
+From a seed to a question: after sim/parts.py, before sim/furniture.py.
+"""
 
 from m3et_ros.data.kitchen.sim import textures
 from m3et_ros.data.kitchen.sim.parts import Scene
@@ -6,8 +9,8 @@ from m3et_ros.data.kitchen.sim.shapes import box
 from m3et_ros.data.kitchen.sim.vocabulary import COLOURS
 
 
-def add_room(scene: Scene):
-    """Build the shell."""
+def add_room(scene: Scene) -> None:
+    """Add the shell of the room to a scene."""
     _paint(scene)
     wide, deep, high = scene.size[0] / 2, scene.size[1] / 2, scene.size[2]
     scene.add('floor', 'floor', box((0, 0, -0.05), (wide, deep, 0.05), 'floor'))
@@ -17,11 +20,13 @@ def add_room(scene: Scene):
     for name, sign in (('wall_east', 1), ('wall_west', -1)):
         scene.add(name, 'wall', box((sign * (wide + 0.05), 0, high / 2), (0.05, deep, high / 2), 'wall'))
     _window(scene, -wide)
-    _picture(scene, wide)
+    art = scene.material('art', textures.label(scene.rng, scene.rng.random(3)))
+    where = (wide - 0.01, scene.rng.uniform(-1, 0.2), 1.6)
+    scene.add('picture', 'picture', box(where, (0.012, 0.3, 0.22), art))
 
 
-def _paint(scene: Scene):
-    """Materials of floor and walls."""
+def _paint(scene: Scene) -> None:
+    """Declare the materials of floor and walls."""
     rng = scene.rng
     wood = rng.uniform(0.35, 0.75)
     floor = textures.texture(rng, scene.pick('planks', 'tiles', 'checker'), (wood, 0.82 * wood, 0.65 * wood))
@@ -32,8 +37,8 @@ def _paint(scene: Scene):
     scene.material('wall', textures.texture(rng, pattern, pale), repeat=1.5 if pattern == 'tiles' else 0.8)
 
 
-def _window(scene: Scene, wall: float):
-    """Four panes in a white frame on the left wall."""
+def _window(scene: Scene, wall: float) -> None:
+    """Add four panes in a white frame to the left wall, whose x is `wall`."""
     y, z, white = scene.rng.uniform(-0.6, 0.3), 1.55, COLOURS['white']
     bars = (
         (0.52, 0, 0.03, 0.47),
@@ -46,10 +51,3 @@ def _window(scene: Scene, wall: float):
         box((wall + 0.012, y + across, z + up), (0.02, half_y, half_z), white) for across, up, half_y, half_z in bars
     )
     scene.add('window', 'window', box((wall + 0.004, y, z), (0.01, 0.5, 0.42), (0.75, 0.88, 1)) + frame)
-
-
-def _picture(scene: Scene, wall: float):
-    """A print on the right wall."""
-    art = scene.material('art', textures.label(scene.rng, scene.rng.random(3)))
-    where = (wall - 0.01, scene.rng.uniform(-1, 0.2), 1.6)
-    scene.add('picture', 'picture', box(where, (0.012, 0.3, 0.22), art))

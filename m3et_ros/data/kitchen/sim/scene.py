@@ -1,4 +1,7 @@
-"""A seed becomes a kitchen: MJCF text, texture files and the registries of parts.Scene."""
+"""A kitchen from a random generator: MJCF text, texture files and the registries of parts.Scene.
+
+From a seed to a question: after sim/hand.py, before sim/world.py.
+"""
 
 import numpy as np
 
@@ -14,7 +17,7 @@ NEAR, FAR = 0.1, 12.0
 
 
 def build_scene(rng: np.random.Generator) -> Scene:
-    """Draw a kitchen."""
+    """Draw a kitchen: room, fixtures, objects, hand and lights."""
     scene = Scene(rng, (rng.uniform(4.2, 5.2), rng.uniform(3.8, 4.4), 2.6))
     add_room(scene)
     add_furniture(scene)
@@ -22,15 +25,21 @@ def build_scene(rng: np.random.Generator) -> Scene:
     add_hand(scene)
     stream = cylinder((0, 0, -0.05), 0.004, 0.05, (0.85, 0.85, 0.9), opacity=HIDDEN, name='stream')
     scene.add('stream', 'water', stream, joint=free('stream'))
-    scene.bodies.append(_lights(scene))
+    scene.bodies.append(_lights(rng, scene.size[0]))
     return scene
 
 
 def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
-    """The scene as MJCF with a camera 'ego' on a body 'head' (width and height in pixels, fovy in degrees).
+    """Format a scene as MJCF with a camera 'ego' on a body 'head'.
 
-    Few slices and a small shadow map: vertices and shadows, not pixels, cost most on a software renderer. Much ambient
-    light and a near plane not too near keep the specks faint that a small shadow map leaves on thin rods.
+    A software renderer spends most of its time on vertices and shadows, not on pixels: hence few slices and a small
+    shadow map. Such a map leaves specks on thin rods; strong ambient light and a distant near plane keep them faint.
+
+    Args:
+        scene: as from build_scene.
+        width: of the largest picture, in pixels.
+        height: the same.
+        fovy: vertical field of view in degrees.
     """
     head = body(
         'head',
@@ -53,14 +62,13 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
 </mujoco>"""
 
 
-def _lights(scene: Scene) -> str:
-    """A lamp on the ceiling that casts shadows and daylight from the window."""
-    rng = scene.rng
+def _lights(rng: np.random.Generator, room_width: float) -> str:
+    """Format a ceiling lamp that casts shadows, and daylight from the window."""
     bright, warm = rng.uniform(0.33, 0.54), rng.uniform(0.8, 1)
     lamp = f'{bright:.3f} {bright * (0.9 + 0.1 * warm):.3f} {bright * warm:.3f}'
     return (
         f'<light pos="{rng.uniform(-0.8, 0.8):.3f} {rng.uniform(-0.5, 0.3):.3f} 2.5" dir="0 .15 -1" cutoff="70" '
         f'exponent="1" attenuation="1 0 0.02" diffuse="{lamp}" specular=".2 .2 .2" castshadow="true"/>'
-        f'<light pos="{0.2 - scene.size[0] / 2:.3f} 0 1.8" dir="1 .2 -.3" '
+        f'<light pos="{0.2 - room_width / 2:.3f} 0 1.8" dir="1 .2 -.3" '
         f'diffuse="{rng.uniform(0.05, 0.3):.3f} .2 .25" castshadow="false"/>'
     )

@@ -1,6 +1,9 @@
-"""Names of the simulated kitchen: colours, verbs and nouns with the class ids of EPIC-KITCHENS-100.
+"""Colours, verbs and nouns of the simulated kitchen, with the class ids of EPIC-KITCHENS-100.
 
-Nouns and verbs are written as EPIC-KITCHENS-100 keys ('board:chopping'); `spoken` gives the words used in questions.
+Nouns and verbs are EPIC-KITCHENS-100 keys ('board:chopping', 'turn-on'). `spoken` and `spoken_verb` turn a key into the
+words that questions use.
+
+From a seed to a question: the first file; next comes sim/shapes.py.
 """
 
 import colorsys
@@ -34,10 +37,10 @@ VERBS = {
     'throw': 13,
     'shake': 15,
 }
-"""Verbs that can be seen and their class ids in EPIC-KITCHENS-100."""
+"""Verbs that the person performs and their class ids in EPIC-KITCHENS-100."""
 
 FIRST_RESERVED_ID = 1000
-"""Nouns from this id on have no class of their own in EPIC-KITCHENS-100 (which ends at 299)."""
+"""First id of the nouns that have no class of their own in EPIC-KITCHENS-100, whose ids end at 299."""
 
 STRUCTURES = {
     'wall': 242,
@@ -61,7 +64,7 @@ STRUCTURES = {
     'hand': 11,
     'clothes': 73,
 }
-"""The room, what stands fast in it and the person; EPIC counts tables as 'top', which here is the counter alone."""
+"""The room, its fixtures and the person. EPIC-KITCHENS-100 counts tables as 'top'; here 'top' is the counter alone."""
 
 OBJECTS = {
     'cup': 13,
@@ -92,7 +95,7 @@ OBJECTS = {
     'sponge': 9,
     'board:chopping': 18,
 }
-"""What can be picked up."""
+"""Objects that the person can pick up."""
 
 NOUNS = STRUCTURES | OBJECTS
 """Every noun and its class id, in the order of the segmentation classes."""
@@ -111,7 +114,7 @@ AFFORDS = {
     'throw': ('banana', 'egg', 'can', 'box', 'apple', 'onion', 'tomato'),
     'shake': ('bottle', 'milk', 'jar'),
 }
-"""What each verb can be done to: the noun of its label."""
+"""Verb -> the nouns that its label can have."""
 
 PLACES = (
     'on the counter',
@@ -123,10 +126,10 @@ PLACES = (
     'in the hand',
     'in the bin',
 )
-"""Where a thing can be."""
+"""Places of an object, in words."""
 
 SPOKEN = {'board:chopping': 'chopping board', 'top': 'counter', 'clothes': 'sleeve'}
-"""Words for the nouns whose key is not how one would say it."""
+"""Words for the nouns whose key is not a word of everyday English."""
 
 PLURALS = {
     'glass': 'glasses',
@@ -137,41 +140,46 @@ PLURALS = {
     'milk': 'milk cartons',
     'bread': 'loaves of bread',
 }
-"""Plurals that are not the spoken noun and an s."""
+"""Plurals that differ from the spoken noun plus s."""
 
 PARTITIVES = {'water': 'running water', 'bread': 'a loaf of bread', 'milk': 'a milk carton'}
-"""One of what is not counted."""
+"""Singular phrases of the nouns that take no plain article."""
 
 
 def spoken(noun: str) -> str:
-    """The words for a noun key."""
+    """Return the words for a noun key: 'chopping board'."""
     return SPOKEN.get(noun, noun)
 
 
+def spoken_verb(verb: str) -> str:
+    """Return the words for a verb key: 'turn on'."""
+    return ' '.join(verb.split('-'))
+
+
 def plural(noun: str) -> str:
-    """The words for several things of one noun key."""
+    """Return the plural of a noun key in words."""
     return PLURALS.get(noun, spoken(noun) + 's')
 
 
 def with_article(noun: str) -> str:
-    """The words for one thing of a noun key: 'a cup', 'an onion'."""
+    """Return a noun key in words with its article: 'a cup', 'an onion'."""
     words = spoken(noun)
     return PARTITIVES.get(noun, f'{"an" if words[0] in "aeiou" else "a"} {words}')
 
 
 def overlay_colours(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Well separated R G B in 0..255, always the same for the same position."""
+    """Return `count` well separated colours, R G B in 0..255; a position always has the same colour."""
     turn = 0.618034  # the golden ratio spreads any number of hues evenly
     levels = ((0.9, 0.95), (0.55, 0.9), (0.9, 0.6))  # saturation and brightness tell neighbouring hues apart
     colours = (colorsys.hsv_to_rgb(i * turn % 1, *levels[i % 3]) for i in range(count))
-    return tuple(tuple(round(255 * level) for level in colour) for colour in colours)
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours)
 
 
 CLASSES = tuple(spoken(noun) for noun in NOUNS)
-"""Segmentation classes; the position of a name is its value in the mask."""
+"""Segmentation classes in words; the position of a class is its value in the mask."""
 
 CLASS_COLOURS = overlay_colours(len(CLASSES))
 """Overlay colour of each class."""
 
 CLASS_OF = {noun: index for index, noun in enumerate(NOUNS)}
-"""Value in the mask of each noun key."""
+"""Noun key -> value in the segmentation mask."""

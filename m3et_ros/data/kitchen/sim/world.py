@@ -1,4 +1,7 @@
-"""The kitchen at work: where everything is, what the person does, what has been done. Kinematic, without a renderer."""
+"""The state of an episode: positions, openness, fillings, the person's body and the actions. Needs no renderer.
+
+From a seed to a question: after sim/scene.py, before sim/motion.py.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,16 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from m3et_ros.data.kitchen.sim.parts import Scene, Slot, rotation_y, rotation_z
-from m3et_ros.data.kitchen.sim.vocabulary import NOUNS, VERBS, spoken
+from m3et_ros.data.kitchen.sim.shapes import Triple
+from m3et_ros.data.kitchen.sim.vocabulary import NOUNS, VERBS, spoken, spoken_verb
 
 EYE_HEIGHT = 1.55
 """Height of the camera above the floor in metres."""
 
 OPEN = 0.5
-"""A container counts as open from this openness on (0 shut, 1 fully open)."""
+"""A container counts as open above this openness (0 shut, 1 fully open)."""
 
 ELBOW = (0.32, -0.02, -0.58)
-"""The right elbow as seen from the head: right, forward, up in metres."""
+"""The right elbow relative to the head: right, forward, up in metres."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,30 @@ class ActionLabel:
     verb_class: int
     # Class id of the noun.
     noun_class: int
-    # What an annotator would say: 'pour milk into cup'.
+    # In an annotator's words: 'pour milk into cup'.
     narration: str
     # Name of the instance acted on.
     instance: str = ''
-    # Name of the container it is opened, taken from or put into, or ''.
+    # Name of the container that is opened, taken from or put into, or ''.
     container: str = ''
 
 
 @dataclass(frozen=True)
-class State:
-    """What is the case at one tick, without any picture of it."""
+class WorldState:
+    """The state of the world at one tick, without a picture of it."""
 
     tick: int
     # Seconds from the start of the episode.
     stamp_s: float
     # Camera (z forward, x right, y down; REP 103 optical frame) in the room, (4, 4).
     pose: np.ndarray
-    # Name of the thing in the hand, or None.
+    # Name of the object in the hand, or None.
     held: str | None
-    # Openness of each container in 0..1; that of the tap says whether the water runs.
+    # Openness of each container in 0..1; the tap is open while the water runs.
     openness: dict[str, float]
-    # How full each vessel is, in 0..1.
+    # Filling of each vessel in 0..1.
     fill: dict[str, float]
-    # Where each thing is, in words.
+    # Place of each object, in words.
     places: dict[str, str]
     # The action under way.
     current: ActionLabel | None
@@ -66,20 +70,38 @@ class State:
 
 
 class World:
-    """The moving state of one episode. Angles in radians, lengths in metres."""
+    """The changing state of one episode. Angles are in radians, lengths in metres.
+
+    Args:
+        scene: the kitchen, with every object in a slot.
+        rng: of the person.
+        fps: ticks per second of simulated time.
+
+    Attributes:
+        tick: of the current state; -1 before the first one.
+        slot: object -> its slot; None for an object that is held or in the bin.
+        position: object -> its foot with its container shut, (3,).
+        rotation: object -> rotation (3, 3).
+        openness: container -> 0 shut to 1 fully open.
+        fill: vessel -> 0 empty to 1 full.
+        stream: top of the liquid that is being poured, (3,), or None.
+        labels: the actions done, in order.
+        current: the action under way, or None.
+    """
 
     def __init__(self, scene: Scene, rng: np.random.Generator, fps: float):
         self.scene, self.rng, self.fps = scene, rng, fps
-        self.tick = -1  # the tick that is shown; none yet
-        self.slot: dict[str, Slot | None] = {s.occupant: s for s in scene.slots if s.occupant in scene.things}
-        self.position = {name: slot.position.copy() for name, slot in self.slot.items()}
-        self.rotation = {name: rotation_z(rng.uniform(-0.5, 0.5)) for name in self.slot}
+        self.tick = -1
+        occupied = {slot.occupant: slot for slot in scene.slots if slot.occupant and slot.occupant in scene.things}
+        self.slot: dict[str, Slot | None] = dict(occupied)
+        self.position = {name: slot.position.copy() for name, slot in occupied.items()}
+        self.rotation = {name: rotation_z(rng.uniform(-0.5, 0.5)) for name in occupied}
         self.openness = dict.fromkeys(scene.containers, 0.0)
         self.fill = {name: 0.0 for name, thing in scene.things.items() if thing.inner}
         self.binned: set[str] = set()
         self.held: str | None = None
         self.taken_from: Slot | None = None
-        self.grasp = (np.zeros(3), np.eye(3))
+        self.grasp = (np.zeros(3), np.eye(3))  # position and rotation of the held object in the frame of the hand
         self.stream: np.ndarray | None = None
         self.labels: list[ActionLabel] = []
         self.current: ActionLabel | None = None
@@ -100,11 +122,11 @@ class World:
         return rotation_z(self.hand_yaw) @ rotation_y(self.roll)
 
     def resting_hand(self) -> np.ndarray:
-        """Where the hand is when it does nothing; in view, and nearer the middle when it carries."""
+        """Return the position (3,) of the idle hand: in view, and nearer the middle when it holds an object."""
         return self.head + self.facing @ np.array((0.13, 0.50, -0.36) if self.held else (0.24, 0.42, -0.40))
 
     def camera_pose(self) -> np.ndarray:
-        """Camera in the room (4, 4), optical axes; the head bobs as it walks."""
+        """Return the camera in the room (4, 4), optical axes; the head bobs as it walks."""
         forward = self.facing @ np.array([0, np.cos(self.pitch), np.sin(self.pitch)])
         right = self.facing[:, 0]
         bob = 0.012 * np.sin(9 * self.tick / self.fps) * min(1, 4 * self.speed)
@@ -114,7 +136,7 @@ class World:
         return pose
 
     def forearm(self) -> tuple[np.ndarray, np.ndarray]:
-        """Wrist (3,) and rotation (3, 3) of the forearm, whose y axis points from elbow to wrist."""
+        """Return wrist (3,) and rotation (3, 3) of the forearm, whose y axis points from elbow to wrist."""
         wrist = self.hand + self.hand_rotation @ (0, -0.09, 0)
         along = wrist - (self.head + self.facing @ np.array(ELBOW))
         along /= np.linalg.norm(along)
@@ -122,95 +144,129 @@ class World:
         side /= np.linalg.norm(side)
         return wrist, np.stack([side, along, np.cross(side, along)], axis=1)
 
-    def angles_to(self, point, head=None) -> tuple[float, float]:
-        """Yaw and pitch at which the eyes look at a point."""
+    def angles_to(self, point: Triple, head: np.ndarray | None = None) -> tuple[float, float]:
+        """Return the yaw and pitch at which the eyes look at a point, from `head` or from the current head."""
         x, y, z = point - (self.head if head is None else head)
         return np.arctan2(-x, y), float(np.clip(np.arctan2(z, np.hypot(x, y)), -1.15, 0.15))
 
-    # Things
+    # Objects
+
+    @property
+    def held_name(self) -> str:
+        """Name of the object in the hand.
+
+        Raises:
+            ValueError: the hand is empty.
+        """
+        if self.held is None:
+            raise ValueError('the hand is empty; take an object first')
+        return self.held
 
     def shift(self, container: str | None) -> np.ndarray:
-        """How far the contents of a container have moved with it, (3,)."""
+        """Return how far the contents of a container have moved with it, (3,)."""
         return self.scene.containers[container].shift(self.openness[container]) if container else np.zeros(3)
 
-    def where(self, name: str) -> np.ndarray:
-        """The foot of a thing now, (3,)."""
+    def container_of(self, name: str) -> str:
+        """Return the container in which an object lies, or ''."""
         slot = self.slot[name]
-        return self.position[name] + self.shift(slot.inside if slot else None)
+        return (slot.inside or '') if slot else ''
+
+    def position_of(self, name: str) -> np.ndarray:
+        """Return the current position (3,) of the foot of an object."""
+        return self.position[name] + self.shift(self.container_of(name))
+
+    def place_of(self, name: str) -> str:
+        """Return the place of an object in words, one of vocabulary.PLACES."""
+        if name == self.held:
+            return 'in the hand'
+        slot = self.slot[name]
+        return slot.place if slot else 'in the bin'
 
     def reachable(self, slot: Slot) -> bool:
-        """Whether the hand can get at a slot now."""
+        """Return whether the hand can reach a slot now."""
         return not slot.distant and (slot.inside is None or self.openness[slot.inside] > OPEN)
 
     @property
     def running(self) -> bool:
-        """Whether water runs from the tap."""
+        """True while water runs from the tap."""
         return self.openness['tap'] > OPEN
 
-    def advance(self, script: Iterator[None]):
-        """Let one tick pass.
+    def advance(self, script: Iterator[None]) -> None:
+        """Advance by one tick of a script.
 
         Raises:
             StopIteration: the script is over.
         """
         self.tick += 1
         next(script)
-        if self.held:  # what is held follows the hand
+        if self.held:  # the held object follows the hand
             offset, turn = self.grasp
             self.position[self.held] = self.hand + self.hand_rotation @ offset
             self.rotation[self.held] = self.hand_rotation @ turn
 
-    def pick_up(self, name: str):
-        """Fix a thing to the hand as it is now."""
-        back, foot = self.hand_rotation.T, self.where(name)
-        self.taken_from, self.slot[name] = self.slot[name], None
-        self.taken_from.occupant = None
+    def pick_up(self, name: str) -> None:
+        """Fix an object to the hand, in its present position relative to the hand.
+
+        Raises:
+            ValueError: the object lies in no slot.
+        """
+        back, foot, slot = self.hand_rotation.T, self.position_of(name), self.slot[name]
+        if slot is None:
+            raise ValueError(f'{name} is {self.place_of(name)}; only an object in a slot can be picked up')
+        self.taken_from, self.slot[name], slot.occupant = slot, None, None
         self.grasp, self.held = (back @ (foot - self.hand), back @ self.rotation[name]), name
 
-    def lay_down(self, slot: Slot):
-        """Leave the thing in the hand upright in a slot."""
-        name, self.held = self.held, None
+    def lay_down(self, slot: Slot) -> None:
+        """Leave the held object upright in a slot."""
+        name, self.held = self.held_name, None
         turn = self.rotation[name]
         self.position[name], self.rotation[name] = slot.position.copy(), rotation_z(np.arctan2(turn[1, 0], turn[0, 0]))
         self.slot[name], slot.occupant = slot, name
 
     def let_go(self) -> str:
-        """Open the hand over the bin; returns what falls."""
-        name, self.held = self.held, None
+        """Drop the held object into the bin and return its name."""
+        name, self.held = self.held_name, None
         self.binned.add(name)
         return name
 
-    def place(self, name: str) -> str:
-        """Where a thing is, in words."""
-        if name == self.held:
-            return 'in the hand'
-        return self.slot[name].place if self.slot[name] else 'in the bin'
-
     # Labels
 
-    def begin(self, verb: str, noun: str, *, instance: str, container: str = '', rest: str = ''):
-        """The action starts with the tick that is being made."""
-        words = f'{verb.replace("-", " ")} {spoken(noun)}{rest}'
+    def begin(self, verb: str, noun: str, *, instance: str, container: str = '', rest: str = '') -> None:
+        """Start the label of an action with the current tick.
+
+        Args:
+            verb: key of vocabulary.VERBS.
+            noun: key of vocabulary.NOUNS.
+            instance: name of the instance acted on.
+            container: name of the container involved, or ''.
+            rest: end of the narration, after the noun: ' into cup'.
+        """
+        words = f'{spoken_verb(verb)} {spoken(noun)}{rest}'
         self.current = ActionLabel(
             self.tick / self.fps, None, verb, noun, VERBS[verb], NOUNS[noun], words, instance, container
         )
 
-    def finish(self):
-        """The action ended with the tick before the one that is being made."""
+    def finish(self) -> None:
+        """End the label of the action under way with the tick before the current one.
+
+        Raises:
+            ValueError: no action is under way.
+        """
+        if self.current is None:
+            raise ValueError('no action is under way; begin one first')
         self.labels.append(replace(self.current, stop_s=(self.tick - 1) / self.fps))
         self.current = None
 
-    def snapshot(self) -> State:
-        """What is the case now."""
-        places = {name: self.place(name) for name in self.slot}
-        return State(
-            self.tick,
-            self.tick / self.fps,
-            self.camera_pose(),
-            self.held,
-            dict(self.openness),
-            dict(self.fill),
-            places,
-            self.current,
-            tuple(self.labels),
+    def snapshot(self) -> WorldState:
+        """Return a copy of the current state."""
+        return WorldState(
+            tick=self.tick,
+            stamp_s=self.tick / self.fps,
+            pose=self.camera_pose(),
+            held=self.held,
+            openness=dict(self.openness),
+            fill=dict(self.fill),
+            places={name: self.place_of(name) for name in self.slot},
+            current=self.current,
+            finished=tuple(self.labels),
         )

@@ -55,11 +55,11 @@ def test_training_neither_shows_nor_asks_what_is_held_out(caches):
 def test_several_questions_of_a_view_are_as_balanced_as_one(caches):
     """Each draw, the first and the further ones, takes a row as often as the odds say."""
     samples = KitchenSamples(caches['train'], each=4, length=3000)
-    odds = samples.balance.row_odds(len(samples._answer))
+    odds = samples.balance.row_odds(len(samples.table.answer))
     assert odds.sum() == pytest.approx(1)
-    rows = np.array([samples._draw(np.random.default_rng(i)) for i in range(len(samples))])
-    assert (samples._frame[rows] == samples._frame[rows[:, :1]]).all()  # about one view
-    families = np.array([family for family, _, _ in samples._wordings])[samples._wording]
+    rows = np.array([samples.draw_rows(np.random.default_rng(i)) for i in range(len(samples))])
+    assert (samples.table.frame[rows] == samples.table.frame[rows[:, :1]]).all()  # about one view
+    families = np.array([family for family, _, _ in samples.table.wordings])[samples.table.wording]
     for name in samples.balance.families:
         expected = odds[families == name].sum()
         assert expected == pytest.approx(1 / len(samples.balance.families))

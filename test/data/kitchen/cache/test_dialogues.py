@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.kitchen.cache.dialogues import Facts, TalkViews, describe, facts_of
+from m3et_ros.data.kitchen.cache.dialogues import DialogueViews, Facts, describe, facts_of
 from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
-from m3et_ros.data.kitchen.questions.sentences import recognised, short_answer
+from m3et_ros.data.kitchen.questions.sentences import parse_question, short_answer
 from m3et_ros.evaluation.tasks.talk import named_in
 
 
@@ -33,7 +33,7 @@ def cache(tmp_path_factory):
             Facts({'cup': 9, 'spoon': 4, 'jar': 1}, {'cup': 'red'}, {'cup': 'on the table'}, {'spoon': 2}, None, None),
             'I can see a red cup and two spoons. The cup is on the table.',
         ),
-        (Facts({}, {}, {}, {}, '', None), 'I can see no things.'),
+        (Facts({}, {}, {}, {}, None, None), 'I can see no things.'),
         (Facts({}, {}, {}, {}, 'cup', None), 'I can see no things. The hand is holding the cup.'),
         (
             Facts({'milk': 9}, {'milk': 'white'}, {}, {}, 'milk', ('put', 'milk')),
@@ -54,27 +54,29 @@ def test_i_can_see_an_orange_cup_names_one_thing():
 def test_views_are_the_chosen_ones_and_answers_the_true_ones(cache):
     every = KitchenSamples(cache, questions=False)
     frames = np.arange(0, len(every), 2)
-    views = TalkViews(cache, frames, each=4, length=40, pixels=True)
+    views = DialogueViews(cache, frames, each=4, length=40, pixels=True)
     told = KitchenSamples(cache)
     for index in range(len(views)):
         talk = views[index]
         assert np.array_equal(talk.rgb, every[int(frames[talk.view])].rgb) and len(talk.turns) == 4
         frame = int(frames[talk.view])
-        rows = np.flatnonzero(told._frame == frame)
+        rows = np.flatnonzero(told.table.frame == frame)
         for turn in talk.turns:
-            kind, fields = recognised(turn.prompt)
+            kind, fields = parse_question(turn.prompt)
             short = short_answer(kind, fields, turn.reply)
             known = {
-                (told._wordings[told._wording[row]][1], ANSWERS[told._answer[row]])
+                (told.table.wordings[told.table.wording[row]][1], ANSWERS[told.table.answer[row]])
                 for row in rows
-                if all(fields.get(name, value) == value for name, value in told._wordings[told._wording[row]][2])
+                if all(
+                    fields.get(name, value) == value for name, value in told.table.wordings[told.table.wording[row]][2]
+                )
             }
             assert (kind, short) in known
         assert talk.description.reply == describe(facts_of(told, frame)) == describe(views.facts(frame))
 
 
 def test_the_same_talk_in_every_run_and_another_in_every_epoch(cache):
-    first, second = (TalkViews(cache, np.arange(0, 12, 3), each=2, seed=1) for _ in range(2))
+    first, second = (DialogueViews(cache, np.arange(0, 12, 3), each=2, seed=1) for _ in range(2))
     assert first[1] == second[1] and len(first) == 4
     second.epoch = 1
     assert any(first[i].turns != second[i].turns for i in range(4))

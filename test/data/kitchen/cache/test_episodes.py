@@ -52,5 +52,5 @@ def test_a_cache_without_actions_is_refused(caches, tmp_path):
         del header['actions']
         (folder / path.name / 'header.json').write_text(json.dumps(header))
     (folder / 'recipe.json').symlink_to(source / 'recipe.json')
-    with pytest.raises(InputError, match='before actions were kept'):
+    with pytest.raises(InputError, match='before actions were stored'):
         open_episodes([folder])

@@ -13,7 +13,7 @@ import pytest
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache import generate as module
 from m3et_ros.data.kitchen.cache.generate import generate, view_of
-from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_shards, shard_name, troubles
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, failures, read_shards, shard_name
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES, NOUNS, VERBS
 from m3et_ros.data.shards import open_shard
@@ -104,13 +104,13 @@ def test_a_seed_that_fails_is_noted_and_left_out(tmp_path, monkeypatch, caplog):
     original = module.render
     monkeypatch.setattr(module, 'render', fail)
     folder = generate(tmp_path, workers=0, **SMALL | {'block': 3, 'frames': 1})
-    assert troubles(folder) == {8: 'RuntimeError: out of sugar'} and 'out of sugar' in caplog.text
+    assert failures(folder) == {8: 'RuntimeError: out of sugar'} and 'out of sugar' in caplog.text
     assert set(open_shard(read_shards(folder)[0]).frames['seed']) == {7, 9}
 
 
 def test_two_runs_at_a_time_are_refused(tmp_path):
     folder = tmp_path / CacheRecipe(7, 10, 16, 20, 3, block=1, backend='raycast').name
-    with module._alone(folder), pytest.raises(InputError, match='Another run'):
+    with module.exclusive(folder), pytest.raises(InputError, match='Another run'):
         generate(tmp_path, workers=0, **SMALL)
 
 

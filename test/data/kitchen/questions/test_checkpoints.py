@@ -37,18 +37,18 @@ def episodes(tmp_path_factory):
 
 def test_moments_are_every_ten_seconds_and_have_questions(episodes):
     for episode in episodes[0]:
-        assert [episode.stamps[moment.frame] for moment in episode.moments] == [9.5, 19.5]
-        for moment in episode.moments:
+        assert [episode.stamps[moment.frame] for moment in episode.question_points] == [9.5, 19.5]
+        for moment in episode.question_points:
             assert 10 < len(moment.drafts) <= QUESTIONS
             assert {category for category, _ in moment.drafts} <= set(ASK)
-        asked = worded(episode.moments[1].drafts, 'bag', np.random.default_rng(0))
+        asked = worded(episode.question_points[1].drafts, 'bag', np.random.default_rng(0))
         assert all(question.question.endswith('?') and question.answer for question in asked)
 
 
 def test_what_comes_later_changes_nothing_that_was_known(episodes):
     """How many actions were done is known of every moment, whichever questions were chosen."""
     for long, short in zip(*episodes):
-        for late, early in zip(long.moments, short.moments, strict=True):
+        for late, early in zip(long.question_points, short.question_points, strict=True):
             done = [
                 {answer for _, (kind, answer, _) in moment.drafts if kind == 'how_many_done'}
                 for moment in (late, early)
@@ -59,4 +59,4 @@ def test_what_comes_later_changes_nothing_that_was_known(episodes):
 
 
 def test_few_frames_a_second_cannot_be_asked_about(caches):
-    assert all(not episode.moments for episode in open_episodes([caches['test']]))
+    assert all(not episode.question_points for episode in open_episodes([caches['test']]))

@@ -9,7 +9,7 @@ from m3et_ros.data.datasets.openeqa import read_questions, write_questions
 from m3et_ros.data.kitchen.questions.episode import AHEAD, choose, episode_drafts, worded
 from m3et_ros.data.kitchen.questions.episode_wordings import EQA_CATEGORIES, FACTS, PHRASINGS, USES
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, action
-from m3et_ros.data.kitchen.questions.observer import GONE_S, SURE_FRAMES, SURE_SHARE, Witness
+from m3et_ros.data.kitchen.questions.observer import CLEAR_FRAMES, CLEAR_SHARE, GONE_S, KitchenObserver
 from m3et_ros.data.kitchen.questions.splits import ANSWERS_OF, HELD_OUT
 from m3et_ros.data.kitchen.sim.camera import Camera
 from m3et_ros.data.kitchen.sim.episode import Episode
@@ -19,16 +19,16 @@ TEST, TRAIN = 20_004, 6
 
 
 def watched(seed):
-    """A witness of an episode of 30 s, and its observations; every third tick, ray-cast."""
+    """A observer of an episode of 30 s, and its observations; every third tick, ray-cast."""
     pytest.importorskip('mujoco')
     episode, seen = Episode(seed, width=48, height=36), []
-    witness = Witness(episode)
+    observer = KitchenObserver(episode)
     with Camera(episode, backend='raycast') as camera:
         for state in episode.run(301):
             if state.tick % 3 == 0:
                 seen.append(camera.observe(state))
-                witness.look(seen[-1])
-    return witness, seen
+                observer.observe(seen[-1])
+    return observer, seen
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +38,7 @@ def kitchens():
 
 @pytest.fixture(scope='module')
 def drafts(kitchens):
-    return {seed: episode_drafts(witness.account()) for seed, (witness, _) in kitchens.items()}
+    return {seed: episode_drafts(observer.report()) for seed, (observer, _) in kitchens.items()}
 
 
 def of(drafts, *kinds):
@@ -60,9 +60,9 @@ def test_every_category_is_asked_and_every_answer_is_listed(drafts):
 
 @pytest.mark.parametrize('seed', [TEST, 20_011])
 def test_things_asked_about_were_seen_well_and_are_out_of_view(kitchens, drafts, seed):
-    witness, seen = kitchens[seed]
-    names = list(witness.episode.instances)
-    nouns = {name: instance.noun for name, instance in witness.episode.instances.items()}
+    observer, seen = kitchens[seed]
+    names = list(observer.episode.instances)
+    nouns = {name: instance.noun for name, instance in observer.episode.instances.items()}
     end = seen[-1].stamp_s
     asked = of(drafts[seed], 'where_now', 'was_colour')
     assert len(asked) > 4
@@ -73,16 +73,16 @@ def test_things_asked_about_were_seen_well_and_are_out_of_view(kitchens, drafts,
             if spoken(nouns[name]) == fields['a'] and any((look.instance == i).any() for look in seen)
         ]
         masks = [look.instance == names.index(name) + 1 for look in seen]
-        assert sum(mask.mean() >= SURE_SHARE for mask in masks) >= SURE_FRAMES
+        assert sum(mask.mean() >= CLEAR_SHARE for mask in masks) >= CLEAR_FRAMES
         assert not any(mask.any() for mask, look in zip(masks, seen) if end - look.stamp_s < GONE_S)
-        assert answer in (seen[-1].state.places[name], witness.episode.instances[name].colour)
+        assert answer in (seen[-1].state.places[name], observer.episode.instances[name].colour)
 
 
 @pytest.mark.parametrize('seed', [TEST, 20_011])
 def test_what_was_never_there_is_in_no_mask(kitchens, drafts, seed):
-    witness, seen = kitchens[seed]
-    pixels = sum(np.bincount(look.instance.ravel(), minlength=len(witness.episode.instances) + 1) for look in seen)
-    found = {instance.noun for i, instance in enumerate(witness.episode.instances.values(), start=1) if pixels[i]}
+    observer, seen = kitchens[seed]
+    pixels = sum(np.bincount(look.instance.ravel(), minlength=len(observer.episode.instances) + 1) for look in seen)
+    found = {instance.noun for i, instance in enumerate(observer.episode.instances.values(), start=1) if pixels[i]}
     asked = of(drafts[seed], 'was_seen')
     told = {fields['article']: answer for answer, fields in asked}
     assert {'yes', 'no'} == set(told.values())
@@ -92,8 +92,8 @@ def test_what_was_never_there_is_in_no_mask(kitchens, drafts, seed):
 
 
 def test_the_order_of_actions_is_that_of_the_labels(kitchens, drafts):
-    witness, _ = kitchens[TEST]
-    done = [action(label.verb, label.noun) for label in witness.state.finished]
+    observer, _ = kitchens[TEST]
+    done = [action(label.verb, label.noun) for label in observer.state.finished]
     assert len(done) > 4
     assert of(drafts[TEST], 'first', 'last') == [(done[0], {}), (done[-1], {})]
     pairs = of(drafts[TEST], 'which_first')
@@ -109,8 +109,8 @@ def test_near_and_far_agree_with_the_room(kitchens, drafts):
     world = kitchens[TEST][0].episode.world
     asked = of(drafts[TEST], 'nearer_to')
     assert asked
-    account = kitchens[TEST][0].account()
-    where = {spoken(noun): world.where(sight.name) for noun, sight in account.single.items()}
+    account = kitchens[TEST][0].report()
+    where = {spoken(noun): world.position_of(sight.name) for noun, sight in account.single.items()}
     for answer, fields in asked:
         other = ({fields['a'], fields['b']} - {answer}).pop()
         mark = world.scene.landmarks[fields['c']]
@@ -141,7 +141,7 @@ def test_no_question_twice_and_the_schema_of_openeqa(drafts, tmp_path):
 
 
 def test_training_is_asked_nothing_that_is_held_out(kitchens, monkeypatch):
-    account = kitchens[TRAIN][0].account()
+    account = kitchens[TRAIN][0].report()
     before = episode_drafts(account)
     colour, noun = next((sight.colour, noun) for noun, sight in account.lost.items() if sight.colour)
     done = account.done[0]
@@ -161,5 +161,5 @@ def test_training_is_asked_nothing_that_is_held_out(kitchens, monkeypatch):
 
 
 def test_who_has_seen_nothing_cannot_tell(kitchens):
-    with pytest.raises(ValueError, match='nothing has been looked at'):
-        Witness(kitchens[TEST][0].episode).account()
+    with pytest.raises(ValueError, match='no frame has been observed'):
+        KitchenObserver(kitchens[TEST][0].episode).report()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.kitchen.questions import recorded_frames
-from m3et_ros.data.kitchen.questions.frame import FAMILIES, Scenery, all_questions
+from m3et_ros.data.kitchen.questions.frame import FAMILIES, VisibleScene, all_questions
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.questions.recorded_frames import FrameNotes, draw, frame_questions, safe_until, worded_at
 from m3et_ros.data.kitchen.questions.splits import HeldOut, concerns_held_out
@@ -22,7 +22,7 @@ def watched(seed, frames=60, fps=2.0):
     with Camera(episode, backend='raycast') as camera:
         for state in episode.run(frames):
             seen.append(camera.observe(state))
-            notes.look(seen[-1])
+            notes.observe(seen[-1])
     return notes, seen, episode
 
 
@@ -98,12 +98,12 @@ def test_questions_are_worded_in_the_schema_with_their_times(kitchens):
 def test_training_is_asked_nothing_that_is_held_out(monkeypatch):
     notes, seen, episode = watched(0, frames=20)
     assert all(at < safe_until(episode) for at, _ in notes.finish())
-    scenery, rng = Scenery(episode, seen[5]), np.random.default_rng
-    before = frame_questions(scenery, rng(0))
+    scene, rng = VisibleScene(episode, seen[5]), np.random.default_rng
+    before = frame_questions(scene, rng(0))
     (_, _, fields), answer, _ = next(row for row in before if row[0][1] == 'colour')
     pair = ANSWERS[answer], dict(fields)['a']
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.splits.HELD_OUT', HeldOut((pair,), (), ()))
-    after = frame_questions(scenery, rng(0))
+    after = frame_questions(scene, rng(0))
     about = [row for row in before if concerns_held_out(dict(row[0][2]), ANSWERS[row[1]])]
     assert about and not set(about) & set(after) and after
 

@@ -6,12 +6,12 @@ from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.questions.sentences import (
     DESCRIBE,
     answers_of,
-    listed,
-    recognised,
+    join_words,
+    noun_phrase,
+    parse_question,
     sentence,
     sentences,
     short_answer,
-    some,
 )
 from m3et_ros.training.talk import talk_tokenizer
 
@@ -43,15 +43,15 @@ def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
 def test_questions_are_recognised_in_every_wording(kind):
     for wording in PHRASINGS[kind]:
         fields = {name: value for name, value in FIELDS.items() if f'{{{name}}}' in wording}
-        found, given = recognised(wording.format(**fields))
+        found, given = parse_question(wording.format(**fields))
         assert found == kind and fields.items() <= given.items()
         assert short_answer(kind, given, sentence(kind, given, answers_of(kind)[0])) == answers_of(kind)[0]
 
 
 def test_a_wording_without_fields_comes_first():
-    assert recognised('Is there something in the hand?') == ('holding', {})
-    assert recognised('Is there something in the cup?') == ('is_filled', {'a': 'cup'})
-    assert recognised('Who are you?') is None
+    assert parse_question('Is there something in the hand?') == ('holding', {})
+    assert parse_question('Is there something in the cup?') == ('is_filled', {'a': 'cup'})
+    assert parse_question('Who are you?') is None
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_other_sentences_are_read_as_far_as_it_goes(kind, reply, short):
 
 
 def test_things_are_counted_and_coloured():
-    assert [some('cup'), some('cup', 1, 'orange'), some('knife', 2), some('milk', 1, 'white')] == [
-        'a cup',
-        'an orange cup',
-        'two knives',
-        'a white milk carton',
-    ]
-    assert listed(['a', 'b', 'c']) == 'a, b and c'
+    assert [
+        noun_phrase('cup'),
+        noun_phrase('cup', 1, 'orange'),
+        noun_phrase('knife', 2),
+        noun_phrase('milk', 1, 'white'),
+    ] == ['a cup', 'an orange cup', 'two knives', 'a white milk carton']
+    assert join_words(['a', 'b', 'c']) == 'a, b and c'
     assert sentence('count', {'plural': 'loaves of bread'}, '1') == 'I can see one loaf of bread.'
 
 

@@ -14,7 +14,7 @@ from m3et_ros.data.kitchen.questions.splits import (
     PAINTS,
     SEEDS,
     concerns_held_out,
-    held_out_sights,
+    held_out_appearances,
     is_held_out,
     last_safe_stamp,
     painted,
@@ -81,7 +81,7 @@ def test_sights_are_the_pairs_of_the_kitchen():
     clean = 0
     for seed in range(10):
         scene = build_scene(np.random.default_rng(seed))
-        sights = held_out_sights(scene)
+        sights = held_out_appearances(scene)
         for colour, noun in HELD_OUT.colour_nouns:
             there = any((thing.colour, thing.noun) == (colour, noun) for thing in scene.instances.values())
             assert there == (f'{colour} {noun}' in sights)

@@ -43,12 +43,12 @@ def lying(world, noun):
 def test_take_and_put_move_a_thing(world):
     name = lying(world, 'pan')
     do(world, 'take', name)
-    assert world.held == name and world.place(name) == 'in the hand'
-    assert np.linalg.norm(world.where(name) - world.hand) < 0.3
+    assert world.held == name and world.place_of(name) == 'in the hand'
+    assert np.linalg.norm(world.position_of(name) - world.hand) < 0.3
     slot = next(slot for slot in world.scene.slots if slot.takes('pan') and world.reachable(slot))
     label = do(world, 'put', slot)
     assert label.narration == f'put pan {slot.place}'
-    assert world.held is None and world.where(name) == pytest.approx(slot.position)
+    assert world.held is None and world.position_of(name) == pytest.approx(slot.position)
 
 
 def test_containers_and_tap_open_and_close(world):
@@ -76,5 +76,5 @@ def test_throwing_ends_in_the_bin(world):
     name = next(iter(world.slot))
     do(world, 'take', name)
     do(world, 'throw')
-    assert world.place(name) == 'in the bin' and world.held is None
-    assert world.where(name)[:2] == pytest.approx(world.scene.landmarks['bin'][:2])
+    assert world.place_of(name) == 'in the bin' and world.held is None
+    assert world.position_of(name)[:2] == pytest.approx(world.scene.landmarks['bin'][:2])

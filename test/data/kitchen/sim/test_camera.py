@@ -103,5 +103,5 @@ def test_the_picture_is_upright_and_the_pose_a_rotation(looked_round):
 def test_a_state_gone_by_is_refused():
     episode = Episode(0, width=64, height=48)
     first, _ = episode.run(2)
-    with Camera(episode, backend='raycast') as camera, pytest.raises(ValueError, match='tick 0 has gone by'):
+    with Camera(episode, backend='raycast') as camera, pytest.raises(ValueError, match='tick 0 has passed'):
         camera.observe(first)

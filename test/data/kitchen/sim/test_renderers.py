@@ -30,7 +30,7 @@ def test_unknown_names_are_refused():
 
 
 def test_the_ray_caster_needs_no_trial(caplog):
-    renderers._tell.cache_clear()
+    renderers.log_choice.cache_clear()
     with caplog.at_level(logging.INFO, renderers.__name__):
         assert renderers.choose_backend('raycast') == 'raycast'
         renderers.choose_backend('raycast')  # said once

@@ -31,7 +31,7 @@ def test_nothing_floats(seed):
     episode = Episode(seed, width=64, height=48)
     next(episode.run(1))
     for name in episode.scene.things:
-        foot = episode.world.where(name) + (0.001, 0.001, 0.004)
+        foot = episode.world.position_of(name) + (0.001, 0.001, 0.004)
         below = mujoco.mj_ray(
             episode.model,
             episode.data,
