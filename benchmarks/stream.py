@@ -1,10 +1,10 @@
-"""What a frame costs the action stream after 10, 100, 1,000 and 10,000 frames, against reading the whole clip again.
+"""Measure the cost of a frame in the action stream after 10 to 10,000 frames, against reading the whole clip again.
 
     python benchmarks/stream.py                      # writes benchmarks/results/stream.json
 
-Both sides get the same random tokens of frames and answer the same two questions, in turn within one process, one
-thread: the stream goes on from its state, the clip is scanned from its beginning. Random weights: the cost does not
-depend on them. The largest difference of their answers is told with the figures.
+Both sides get the same random tokens and answer the same two questions, in turn within one process on one thread: the
+stream continues from its state, the clip is scanned from its start. The weights are random, which does not affect the
+cost. The result includes the largest difference of their answers.
 """
 
 import argparse
@@ -26,12 +26,12 @@ AT = (10, 100, 1_000, 10_000)
 
 
 def bytes_of(state: VideoStream) -> int:
-    """Memory that the state holds on to."""
-    return sum(part.untyped_storage().nbytes() for part in (*state.mixer, state.total, state.count))
+    """Return the bytes of the state."""
+    return sum(part.untyped_storage().nbytes() for part in (*state.mixer, state.total, state.weight))
 
 
 def timed(call: Callable, rounds: int) -> float:
-    """Median seconds of CPU time of a call."""
+    """Return the median CPU seconds of a call."""
     found = []
     for _ in range(rounds):
         start = time.process_time()
@@ -41,11 +41,11 @@ def timed(call: Callable, rounds: int) -> float:
 
 
 def main() -> None:
-    """Run one long stream, stop at each mark to measure, and write the figures."""
+    """Run one long stream, measure at each mark, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--size', default='kitchen', help='size whose action head is measured')
     parser.add_argument('--rounds', type=int, default=30, help='measurements at each mark')
-    parser.add_argument('--marks', type=int, nargs='+', default=AT, help='frames after which is measured')
+    parser.add_argument('--marks', type=int, nargs='+', default=AT, help='numbers of frames after which to measure')
     parser.add_argument('--results', type=Path, default=RESULTS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,11 +70,11 @@ def main() -> None:
             rows[str(count)] = {
                 'stream_s': timed(lambda: answers(lambda *q: head.read(head.update(before, frame), *q)), asked.rounds),
                 'clip_s': timed(
-                    lambda: answers(lambda *q: head.classify(head.follow(clip)[:, -1], *q)),
+                    lambda: answers(lambda *q: head.classify(head.features(clip)[:, -1], *q)),
                     max(1, min(asked.rounds, 3000 // count)),
                 ),
                 'state_bytes': bytes_of(state),
-                'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole)),
+                'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole, strict=True)),
             }
     first, last = rows[str(min(asked.marks))], rows[str(max(asked.marks))]
     result = {

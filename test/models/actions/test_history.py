@@ -142,7 +142,7 @@ def test_an_object_speaks_for_what_was_done_to_it():
     with torch.inference_mode():
         seen = model.context(given)
         logits = torch.zeros(5, 7 * 5)
-        votes = model._repeated(logits, seen)[0].view(7, 5)
+        votes = model._with_repeats(logits, seen.objects, seen.verb)[0].view(7, 5)
     # Of noun 2 verb 1 and before it verb 3; of noun 5 an unknown verb and none.
     assert (votes.abs() > 1e-7).nonzero().tolist() == [[2, 1], [2, 3]]
 

@@ -72,10 +72,10 @@ def test_stream_in_any_pieces_equals_the_whole_clip(cuts, fade):
     with torch.no_grad():
         wanted = model(video, noun, verb)
         state = model.init_stream(2)
-        shapes = [part.shape for part in (*state.mixer, state.total, state.count)]
+        shapes = [part.shape for part in (*state.mixer, state.total, state.weight)]
         for start, end in zip([0, *cuts], [*cuts, 23], strict=True):
             state = model.update(state, video[:, start:end])
-            parts = (*state.mixer, state.total, state.count)
+            parts = (*state.mixer, state.total, state.weight)
             assert [part.shape for part in parts] == shapes
             assert all(part.untyped_storage().nbytes() == part.nbytes for part in parts)
         assert close(model.read(state, noun, verb), wanted)
@@ -92,7 +92,7 @@ def test_answers_can_be_read_at_any_time():
 @pytest.mark.parametrize('fade', [0, 7])
 def test_what_is_followed_is_what_a_stream_would_have_seen(fade):
     model, (video, noun, verb) = build(fade=fade, hidden=8), inputs()
-    seen = model.follow(video)
+    seen = model.features(video)
     for places in (0, 8, 22):
         state = model.update(model.init_stream(2), video[:, : places + 1])
         assert close(model.classify(seen[:, places], noun, verb), model.read(state, noun, verb))
@@ -106,7 +106,7 @@ def test_a_fading_mean_weighs_tokens_by_their_age():
         weights = torch.exp(-torch.arange(22, -1, -1) / 7.0)
         wanted = (y * weights[:, None]).sum(1) / weights.sum()
         wanted[:, 0] = y[:, -1, 0]
-        torch.testing.assert_close(model.follow(video)[:, -1], wanted, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.features(video)[:, -1], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_balanced_scores_divide_by_how_common_a_class_is():
@@ -149,8 +149,8 @@ def test_each_question_serves_its_own_head():
 def test_nouns_asked_for_given_each_verb_are_what_each_question_alone_would_say():
     model = build()
     video, noun, verb = inputs(B=5)
-    seen, first = model.follow(video[:2])[:, -1], torch.zeros(2, dtype=torch.long)
-    verbs, nouns = model.chained(seen, model.heard(verb[:1]), model.heard(noun))
+    seen, first = model.features(video[:2])[:, -1], torch.zeros(2, dtype=torch.long)
+    verbs, nouns = model.chain(seen, model.question_features(verb[:1]), model.question_features(noun))
     for place in range(5):
         alone = model.classify(seen, noun, verb, asked=first + place)
         assert torch.allclose(nouns[:, place], alone[1], atol=1e-5)
