@@ -1,16 +1,17 @@
-"""What each part of M3ET is good for: the same budget without it, and the whole model with a modality missing.
+"""Measure what each part of M3ET contributes: the full model against models without one part, at equal budget.
 
     python benchmarks/ablations.py --data CACHE ... --out runs/ablations  # writes benchmarks/results/ablations.json
 
-At the defaults that is eight trainings of 350,000 views: about a day on two CPU cores, an hour or two on a large GPU
-with --bf16; every line of progress tells the time left. --rows takes some of the rows, --minutes cuts it into sittings.
-Rows that exist are not trained again, and the table is written after each row. A row of benchmarks/twin.py of the same
-options does not stand in for one: folders differ.
+Each model is trained on the same views and tested on the same questions and frames; three more rows test the full model
+with a modality missing. The defaults are eight trainings of 350,000 views, about a day on two CPU cores, an hour or two
+on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows, and --minutes divides the
+work into sessions. Completed rows are not trained again, and the table is written after each row. A row of
+benchmarks/twin.py with the same options is not reused, because its folder differs.
 
-Rows, by docs/papers.md 2.1 and 2.6: `full`; no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB),
-all_transformer and all_mamba differ from it in one field; rgb_only never sees depth, in training or test; blind is
-trained and tested on words alone, the best guess that can be learnt. depth_missing, rgb_missing and images_missing are
-the model of `full`, tested without.
+Rows (docs/papers.md 2.1, 2.6): no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB), all_transformer and
+all_mamba differ from `full` in one field. rgb_only is trained and tested without depth. blind is trained and tested on
+text alone, which gives the best guess that can be learnt. depth_missing, rgb_missing and images_missing test `full`
+without that input.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from runs import RESULTS, Bench, parser, told_to_end, write
+from runs import RESULTS, Bench, parser, run_script, write
 from scores import Exam, Rows, differences, figures, measure
 from torch import Tensor, nn
 
@@ -35,10 +36,10 @@ from m3et_ros.training.m3et import Answer
 
 
 class WithoutDepth(KitchenSamples):
-    """Kitchens through a camera without depth; what depth should be is still known."""
+    """Kitchens seen by a camera without depth; the true depth remains the target."""
 
     def __getitem__(self, index: int) -> Sample:
-        """See KitchenSamples."""
+        """Return the sample without its depth."""
         sample = super().__getitem__(index)
         truth = sample.depth if sample.clean_depth is None else sample.clean_depth
         return replace(sample, depth=None, clean_depth=truth)
@@ -46,10 +47,10 @@ class WithoutDepth(KitchenSamples):
 
 @dataclass(frozen=True)
 class Blind(Answer):
-    """Stage 2 on words alone."""
+    """Stage 2 on text alone."""
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return answer and words."""
+        """Return the losses answer and words."""
         encoded = model.add_text(None, batch['text'], batch['text_mask'])
         found = {'answer': self.answer * answer_loss(model.answer_logits(encoded), batch['scores'], batch['asked'])}
         if self.words:
@@ -60,19 +61,19 @@ class Blind(Answer):
 
 @dataclass(frozen=True)
 class Row:
-    """A model, how it is trained and what it is shown when it is tested."""
+    """A model, its training, and its inputs in the test."""
 
     # Fields of the config; a schedule of one letter is repeated for every layer.
     changes: Mapping[str, Any] = field(default_factory=dict)
-    # How kitchens are read, in training and test.
+    # Data set class, in training and test.
     samples: type[KitchenSamples] = KitchenSamples
-    # Images that come with a question in the test.
+    # Images that accompany a question in the test.
     shown: tuple[str, ...] = SHOWN
-    # Whether pictures are rebuilt and labelled in the test.
+    # Test the reconstruction of images, too.
     dense: bool = True
-    # Trained by words alone.
+    # Train on text alone.
     blind: bool = False
-    # Not trained: the model of `full`, tested otherwise.
+    # Use the model of `full` instead of training one.
     borrowed: bool = False
 
 
@@ -92,14 +93,14 @@ ROWS = {
 
 
 def start(bench: Bench, row: Row, seed: int) -> Checkpoint:
-    """The model of a row with random weights."""
+    """Build the model of a row with random weights."""
     layers = len(SIZES[bench.options.size].schedule)
     changes = {name: value * layers if name == 'schedule' else value for name, value in row.changes.items()}
     return bench.start(seed, **changes)
 
 
 def trained(bench: Bench, row: Row, folder: Path, seed: int) -> tuple[Checkpoint, list[float]]:
-    """The model of a row after its stages, and the seconds of its training."""
+    """Train the model of a row; return it with the seconds of its training."""
     recipes = (Blind(**asdict(bench.stages[1])),) if row.blind else bench.stages
     checkpoint, seconds = bench.train(start(bench, row, seed), folder, seed, recipes=recipes, samples=row.samples)
     return checkpoint, [seconds]
@@ -107,7 +108,7 @@ def trained(bench: Bench, row: Row, folder: Path, seed: int) -> tuple[Checkpoint
 
 @dataclass
 class Result:
-    """What is known of a row."""
+    """Results of a row so far."""
 
     checkpoint: Checkpoint
     tests: list[Rows] = field(default_factory=list)
@@ -115,13 +116,13 @@ class Result:
 
 
 def entry(name: str, result: Result, full: Result) -> dict[str, Any]:
-    """A row as the table has it."""
-    row, config, whole = ROWS[name], result.checkpoint.model.config, full.checkpoint.model.config.to_dict()
+    """Return a row of the table."""
+    row, config, reference = ROWS[name], result.checkpoint.model.config, full.checkpoint.model.config.to_dict()
     less = {} if result is full else {'less_full': differences(result.tests, full.tests[: len(result.tests)])}
     return {
-        'changes': {key: value for key, value in config.to_dict().items() if value != whole[key]},
+        'changes': {key: value for key, value in config.to_dict().items() if value != reference[key]},
         'model_of_full': row.borrowed,
-        'trained_without': _lacking(row),
+        'trained_without': _missing_in_training(row),
         'shown_with_questions': list(row.shown),
         'parameters': sum(parameters_of(config).values()),
         'training_seconds': [round(seconds, 1) for seconds in result.seconds],
@@ -130,15 +131,17 @@ def entry(name: str, result: Result, full: Result) -> dict[str, Any]:
     }
 
 
-def _lacking(row: Row) -> list[str]:
-    """Images that the model never saw in training."""
+def _missing_in_training(row: Row) -> list[str]:
+    """Return the images that training did not show."""
     if row.borrowed:
         return []
-    return ['rgb', 'depth', 'semseg'] if row.blind else ['depth'] if row.samples is WithoutDepth else []
+    if row.blind:
+        return ['rgb', 'depth', 'semseg']
+    return ['depth'] if row.samples is WithoutDepth else []
 
 
 def options() -> argparse.Namespace:
-    """What was asked for; `full` always comes first."""
+    """Parse the command line; `full` is always the first row."""
     found = parser(__doc__, one=200_000, two=150_000, seeds='0')
     found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), help='only these, and full')
     asked = found.parse_args()
@@ -147,7 +150,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train what is not borrowed, test every row and write the table."""
+    """Train every row that has its own model, test all rows and write the table."""
     asked = options()
     bench = Bench(asked, len(asked.seeds) * sum(not ROWS[name].borrowed for name in asked.rows))
     results: dict[str, Result] = {}
@@ -172,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    told_to_end(main)
+    run_script(main)

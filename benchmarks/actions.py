@@ -1,11 +1,11 @@
-"""What MambaVL's parts are good for: shared or disjoint A, with questions or without, Mamba or Transformer.
+"""Measure what the parts of the action head contribute: shared or disjoint A, questions, Mamba against Transformer.
 
     python benchmarks/actions.py --model kitchen --data CACHE ... --test CACHE ... --out runs/actions
                                                                 # writes benchmarks/results/actions.json
 
-The caches hold episodes (`m3et generate --stride 4 --frames 100`). Every frame is encoded once by the same frozen
-model; then each variant is trained on the same windows, with the same steps and seeds, and examined on test kitchens
-beside what true labels alone would give: how common an action is, the last one again, and what mostly follows it. The
+Each variant of MambaVL is trained on the same windows with the same steps and seeds, and tested on test kitchens
+against guesses from true labels: the commonest action, the last action again, and the commonest successor of the last.
+The caches hold episodes (`m3et generate --stride 4 --frames 100`), and one frozen model encodes every frame once. The
 Transformer variant has causal attention blocks of the mixers' size in their place. Figures are written after each run.
 """
 
@@ -18,32 +18,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from runs import RESULTS, told_to_end, write
+from runs import RESULTS, run_script, write
 from torch import Tensor, nn
 
-from m3et_ros.cli.output import note
+from m3et_ros.cli.output import print_status
 from m3et_ros.cli.progress import track
-from m3et_ros.data.features import watch_episodes
+from m3et_ros.data.features.episodes import encode_episodes
 from m3et_ros.data.kitchen.cache.episodes import frame_rate
 from m3et_ros.data.kitchen.cache.recipe import read_recipe
-from m3et_ros.evaluation.report.files import made_by
+from m3et_ros.evaluation.files import made_by
 from m3et_ros.evaluation.tasks.actions import Examiner, References, examine, reference_scores
 from m3et_ros.layers.attention import TransformerBlock
 from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.m3et.adapters import sincos_2d
 from m3et_ros.runtime.open_model import action_config, open_checkpoint
 from m3et_ros.training.actions import Act, Windows, train_head
-from m3et_ros.training.loop import TrainingSession
-from m3et_ros.training.run_state import STATE
+from m3et_ros.training.run_state import TrainingSession
 
 VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}}
 FIGURES = ('top1', 'top5', 'mean_top5_recall_unbalanced')
 LONGEST = 1024
-"""Tokens that the Transformer's positions reach."""
+"""Most tokens for the Transformer's positions."""
 
 
 class Attentive(nn.Module):
-    """A causal Transformer block in the place of a mixer, of about its size."""
+    """A causal Transformer block of about the size of the mixer that it replaces."""
 
     def __init__(self, mixer: nn.Module, d: int, heads: int = 4):
         super().__init__()
@@ -52,13 +51,13 @@ class Attentive(nn.Module):
         self.register_buffer('positions', sincos_2d(LONGEST, 1, d), persistent=False)
 
     def forward(self, u: Tensor, *, mask: Tensor | None = None, A_log: Tensor | None = None) -> Tensor:
-        """As a mixer that is called on a whole sequence."""
+        """Return the outputs (B, L, d) for a whole sequence, as the mixer does."""
         y = self.block(u + self.positions[: u.shape[1]], mask=mask, causal=True)
         return y if mask is None else y.masked_fill(~mask[..., None], 0)
 
 
 def build(variant: str, config: MambaVLConfig, seed: int) -> MambaVL:
-    """The head of a variant with random weights."""
+    """Build the head of a variant with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = MambaVL(replace(config, **VARIANTS[variant]))
@@ -66,16 +65,16 @@ def build(variant: str, config: MambaVLConfig, seed: int) -> MambaVL:
             head.video_mixer, head.text_mixer = (
                 Attentive(mixer, config.d) for mixer in (head.video_mixer, head.text_mixer)
             )
-            head.A_log.requires_grad_(False)  # nobody reads it
+            head.A_log.requires_grad_(False)  # it has no effect
         return head
 
 
 def main() -> None:
-    """Encode, train every variant with every seed, examine and write."""
+    """Encode the caches, train and test every variant with every seed, and write the figures."""
     asked = options()
     checkpoint = open_checkpoint(asked.model)
     eyes = [
-        watch_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, progress=track)
+        encode_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, progress=track)
         for name, folders in (('train', asked.data), ('test', asked.test))
     ]
     config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(asked.data))
@@ -92,7 +91,7 @@ def main() -> None:
     }
     for seed in asked.seeds:
         for variant in asked.variants:
-            note(f'{variant}, seed {seed}')
+            print_status(f'{variant}, seed {seed}')
             head, parameters = trained(variant, config, seed, asked, checkpoint, eyes[0])
             scores = examine(
                 Examiner(head, *eyes[1], checkpoint.tokenizer, checkpoint.labels, checkpoint.model.config.text_length),
@@ -112,7 +111,7 @@ def trained(
     checkpoint: Any,
     eyes: tuple[np.ndarray, Sequence],
 ) -> tuple[MambaVL, int]:
-    """A head after its training, and its number of parameters that learn."""
+    """Train a head; return it with its number of trainable parameters."""
     head = build(variant, config, seed)
     data = Windows(*eyes, checkpoint.labels, length=asked.length, ask=variant != 'without_questions', seed=seed)
     folder = asked.out / f'{variant}-{seed}'
@@ -124,13 +123,13 @@ def trained(
         folder,
         recipe=Act(samples=asked.samples, batch=asked.batch),
         seed=seed,
-        sitting=TrainingSession(resume=(folder / STATE).exists()),
+        session=TrainingSession(resume=True).of_stage(folder),
     )
     return head.eval(), sum(p.numel() for p in head.parameters() if p.requires_grad)
 
 
 def brief(scores: dict) -> dict[str, Any]:
-    """Task -> way -> kind -> figures of all targets, without the parts of pairs seen and not seen."""
+    """Return task -> way -> kind -> figures over all targets, without the split by seen and unseen pairs."""
     return {
         task: {way: subsets['all'] for way, subsets in ways.items() if way != 'left_out'}
         for task, ways in scores.items()
@@ -138,7 +137,7 @@ def brief(scores: dict) -> dict[str, Any]:
 
 
 def means(scores: Sequence[dict]) -> dict[str, Any]:
-    """Means over seeds: task -> way -> action figure, from what `brief` keeps."""
+    """Return means over seeds, task -> way -> figure of the action, from the output of `brief`."""
     return {
         task: {
             way: {
@@ -152,9 +151,9 @@ def means(scores: Sequence[dict]) -> dict[str, Any]:
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='kitchen', help='whose eyes are used')
+    parser.add_argument('--model', default='kitchen', help='model that encodes the frames')
     parser.add_argument('--data', type=Path, nargs='+', required=True, help='caches of training episodes')
     parser.add_argument('--test', type=Path, nargs='+', required=True, help='caches of test episodes')
     parser.add_argument('--out', type=Path, required=True, help='folder of tokens and runs')
@@ -170,4 +169,4 @@ def options() -> argparse.Namespace:
 
 if __name__ == '__main__':
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    told_to_end(main)
+    run_script(main)

@@ -1,12 +1,13 @@
-"""Adaptive tokens against full ones on the same frames: share encoded, time, answers, depth and segmentation.
+"""Measure adaptive tokens against encoding every token, on the same frames: share encoded, time, and accuracy.
 
     python benchmarks/adaptive.py --bag BAG         # writes benchmarks/results/adaptive.json
 
-Kitchens of the test split are rendered as they are needed, seen by a camera that stands still and by one that the
-person wears. All sides get the same frames, in turn, in one process on one thread. A side's questions are answered from
-what it sees at that moment, older patches and all; the side "asked whole" answers as the robot does. Then the speed of
-the sizes for shares of their tokens, with random weights. BAG, where given, is any recording with a colour camera; of
-it the share and the time alone are told. --only measures some of these parts and keeps the others as they were written.
+Both sides receive the same frames of rendered test kitchens, from a camera that stands still and from one that a person
+wears, in turn within one process on one thread. A side answers questions from its current tokens, including older
+patches; the side "asked whole" encodes the frame whole first, as the robot does. The accuracy of depth and segmentation
+is measured, too. Then the encoder of each size is timed for shares of its tokens, with random weights. BAG may be any
+recording with a colour camera; only share and time are measured on it. --only measures some of these parts and keeps
+the other results.
 """
 
 import json
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scenes import CAMERAS, Look, stream
+from scenes import CAMERAS, SceneFrame, stream
 from timing import RESULTS, error, finish, interleaved, one_thread, options, ratios
 
-from m3et_ros.cli.output import note
+from m3et_ros.cli.output import print_status
 from m3et_ros.cli.progress import track
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
@@ -33,9 +34,10 @@ from m3et_ros.evaluation.metrics.depth import depth_rates, depth_sums
 from m3et_ros.evaluation.metrics.segmentation import confusion, segmentation_scores
 from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.adaptive import Adaptive
-from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.open_model import open_checkpoint
+from m3et_ros.runtime.view import View
 
 THRESHOLDS = (0.1, 0.25)
 SIZES = ('kitchen', 'base_ssd', 'base')
@@ -43,28 +45,27 @@ SHARES = (1 / 4, 1 / 2, 3 / 4)
 ASKED = 'asked whole'
 PARTS = (*CAMERAS, 'recording', 'sizes')
 DENSE_EVERY = 5
-"""Of so many frames one is decoded and scored."""
+"""Every so many frames one is decoded and scored."""
 
 
 @dataclass
 class Side:
-    """An engine and what it has done."""
+    """An engine and its results."""
 
     engine: Engine
-    # Whether it is asked as a robot is, which has a frame encoded whole.
+    # Encode the frame whole before answering, as the robot does.
     whole: bool = False
-    # Milliseconds of CPU time and share of the tokens, by frame.
+    # Milliseconds of CPU time and share of encoded tokens, by frame.
     ms: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
-    # What was answered.
     answers: list[str] = field(default_factory=list)
-    # Rows of depth_sums over all pixels and over those that the camera did not know, and confusion matrices.
+    # Rows of depth_sums over all pixels and over the holes of the camera's depth, and confusion matrices.
     depth: list[np.ndarray] = field(default_factory=list)
     holes: list[np.ndarray] = field(default_factory=list)
     classes: list[np.ndarray] = field(default_factory=list)
 
-    def see(self, frame: Frame) -> View:
-        """Encode the next frame, timed."""
+    def observe(self, frame: Frame) -> View:
+        """Encode the next frame and record the time."""
         start = time.process_time_ns()
         view = self.engine.encode(frame, stream=True)
         self.ms.append((time.process_time_ns() - start) / 1e6)
@@ -73,27 +74,27 @@ class Side:
 
     @torch.inference_mode()
     def answer(self, view: View, questions: Sequence[str]) -> None:
-        """Answer from what is seen, or as the robot would."""
+        """Answer questions from the current tokens, or as the robot does."""
         if self.whole:
             self.answers += [self.engine.classify(one, [view], top_k=1)[0].label for one in questions]
         elif questions:
             model, tokenizer = self.engine.checkpoint.model, self.engine.checkpoint.tokenizer
-            heard = model.encode_text(view.sight, *tokenizer.encode(questions, model.config.text_length))
-            self.answers += [self.engine.labels.answers[i] for i in model.answer_logits(heard).argmax(-1).tolist()]
+            text = model.encode_text(view.image_encoding, *tokenizer.encode(questions, model.config.text_length))
+            self.answers += [self.engine.labels.answers[i] for i in model.answer_logits(text).argmax(-1).tolist()]
 
     @torch.inference_mode()
-    def decode(self, view: View, look: Look) -> None:
+    def decode(self, view: View, scene: SceneFrame) -> None:
         """Score depth and segmentation."""
         model, scale = self.engine.checkpoint.model, view.scale
         metres = model.decode(view.encoded, 'depth')[0].numpy() * scale.std + scale.mean
-        self.depth.append(depth_sums(metres, look.depth[None])[0])
-        self.holes.append(depth_sums(metres, look.depth[None], np.isnan(look.frame.depth)[None])[0])
+        self.depth.append(depth_sums(metres, scene.depth[None])[0])
+        self.holes.append(depth_sums(metres, scene.depth[None], np.isnan(scene.frame.depth)[None])[0])
         classes = model.decode(view.encoded, 'semseg').argmax(1).numpy()
-        self.classes.append(confusion(classes, look.labels[None], model.config.classes)[0])
+        self.classes.append(confusion(classes, scene.labels[None], model.config.classes)[0])
 
 
 def sides_of(checkpoint: Checkpoint, thresholds: Sequence[float]) -> dict[str, Side]:
-    """Full, adaptive of each threshold, and the default asked as a robot is; all on the same weights."""
+    """Build the sides on the same weights: full, adaptive for each threshold, and the default as the robot asks it."""
 
     def adaptive(threshold: float) -> Engine:
         return Engine(checkpoint, tokens='adaptive', adaptive=Adaptive(threshold))
@@ -105,22 +106,22 @@ def sides_of(checkpoint: Checkpoint, thresholds: Sequence[float]) -> dict[str, S
     }
 
 
-def follow(sides: dict[str, Side], looks: Iterable[Look]) -> list[str]:
-    """Show a stream to all sides, each frame beginning with another one; the true answers to what was asked."""
+def run_stream(sides: dict[str, Side], scenes: Iterable[SceneFrame]) -> list[str]:
+    """Feed a stream to all sides, starting each frame with another side; return the true answers to the questions."""
     truth, names = [], list(sides)
-    for number, look in enumerate(looks):
+    for number, scene in enumerate(scenes):
         turn = number % len(names)
-        views = {name: sides[name].observe(look.frame) for name in names[turn:] + names[:turn]}
-        truth += [question.answer for question in look.questions]
+        views = {name: sides[name].observe(scene.frame) for name in names[turn:] + names[:turn]}
+        truth += [question.answer for question in scene.questions]
         for name, view in views.items():
-            sides[name].answer(view, [question.text for question in look.questions])
+            sides[name].answer(view, [question.text for question in scene.questions])
             if number % DENSE_EVERY == 0 and not sides[name].whole:
-                sides[name].decode(view, look)
+                sides[name].decode(view, scene)
     return truth
 
 
-def told(sides: dict[str, Side], truth: Sequence[str]) -> dict[str, Any]:
-    """What came out of a camera's streams."""
+def summarise(sides: dict[str, Side], truth: Sequence[str]) -> dict[str, Any]:
+    """Return the results of a camera's streams."""
     rows, full = {}, np.array(sides['full'].answers)
     for name, side in sides.items():
         answers = np.array(side.answers)
@@ -141,13 +142,13 @@ def told(sides: dict[str, Side], truth: Sequence[str]) -> dict[str, Any]:
 
 
 def kitchens(checkpoint: Checkpoint, camera: str, asked: Any) -> dict[str, Any]:
-    """The streams of one camera through all sides."""
+    """Run the streams of one camera through all sides."""
     sides, truth = sides_of(checkpoint, asked.thresholds), []
     seeds = range(asked.first, asked.first + asked.kitchens)
     for seed in track(seeds, len(seeds), f'camera {camera}', 'kitchen'):
         for side in sides.values():
-            side.engine.reset_sight()
-        truth += follow(
+            side.engine.reset_stream()
+        truth += run_stream(
             sides,
             stream(
                 seed,
@@ -158,11 +159,11 @@ def kitchens(checkpoint: Checkpoint, camera: str, asked: Any) -> dict[str, Any]:
                 backend=asked.backend,
             ),
         )
-    return told(sides, truth) | {'hz': asked.hz}
+    return summarise(sides, truth) | {'hz': asked.hz}
 
 
 def recording(checkpoint: Checkpoint, path: Path, thresholds: Sequence[float], most: int) -> dict[str, Any]:
-    """Share and time on a recording; it has no truth."""
+    """Measure share and time on a recording, which has no ground truth."""
     sides = sides_of(checkpoint, thresholds)
     del sides[ASKED]
     names, stamps = list(sides), []
@@ -188,26 +189,26 @@ def recording(checkpoint: Checkpoint, path: Path, thresholds: Sequence[float], m
 
 @torch.inference_mode()
 def speed(name: str, rounds: int) -> dict[str, Any]:
-    """Time of the encoder of a size for shares of its tokens."""
+    """Time the encoder of a size for shares of its tokens."""
     model, random = build(name).eval(), torch.Generator().manual_seed(0)
     S = model.config.image_size
     images = {'rgb': torch.randn(1, 3, S, S, generator=random), 'depth': torch.randn(1, 1, S, S, generator=random)}
-    if name != 'kitchen':  # 588 tokens are those of three modalities
+    if name != 'kitchen':  # 588 tokens need three modalities
         s = model.config.semseg_size
         images['semseg'] = torch.randint(model.config.classes, (1, s, s), generator=random)
     held = model.encode_changed(images)
-    N = held.sight.source.shape[1]
+    N = held.image_encoding.source.shape[1]
     work = {'see': lambda: model.encode_images(images), 'all': lambda: model.encode_changed(images)}
     for share in reversed(SHARES):
         places = torch.randperm(N, generator=random)[: round(share * N)].sort().values
         work[f'{share:g}'] = lambda places=places: model.encode_changed(images, places, held)
-    off = error(held.sight.stages[-1], model.encode_images(images).stages[-1])
+    off = error(held.image_encoding.stages[-1], model.encode_images(images).stages[-1])
     ms = interleaved(work, rounds, name)
     return {'tokens': N, 'cpu_ms': ms, 'times_as_fast': ratios(ms, 'see'), 'error': {'all': f'{off:.1e}'}}
 
 
 def main() -> None:
-    """Measure what was asked for and write it."""
+    """Measure the chosen parts and write the figures."""
     parser = options(__doc__, rounds=3)
     parser.add_argument('--model', default='kitchen', help='checkpoint')
     parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, help='parts to measure')
@@ -227,7 +228,7 @@ def main() -> None:
     checkpoint = replace(open_checkpoint(asked.model), heads={})
     document |= {'model': checkpoint.model_id, 'rounds': asked.rounds, 'defaults': asdict(Adaptive())}
     for part in asked.only:
-        note(f'{part} ...')
+        print_status(f'{part} ...')
         if part in CAMERAS:
             document[part] = kitchens(checkpoint, part, asked)
         elif part == 'sizes':

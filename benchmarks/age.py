@@ -1,10 +1,10 @@
-"""Age of a result behind a fast camera and a slow model: one slot where the newest wins, against a queue.
+"""Measure the age of results behind a fast camera and a slow model: a slot for the newest frame against a queue.
 
     python benchmarks/age.py                      # writes benchmarks/results/age.json
 
-Both sides run in one process on real DDS, one after the other, several rounds: (a) this package's hand-over
-(keep-last 1, inference on its own thread, newest wins), (b) inference inside the image callback with a queue of ten.
-The model is a sleep of the given length, so that the two differ in nothing but the hand-over.
+Side (a) is this package's hand-over (keep-last 1, inference on its own thread, newest frame first); side (b) runs
+inference inside the image callback, with a queue of ten. Both run in one process on real DDS, one after the other, for
+several rounds. The model is a sleep of a given length, so the sides differ only in the hand-over.
 """
 
 import argparse
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / 'results' / 'age.json'
 
 
 class Side:
-    """A node that listens to the camera in one of the two ways and notes how old its results are."""
+    """A node that receives the camera in one of the two ways and records the age of its results."""
 
     def __init__(self, slot: bool, inference_s: float):
         self.ages: list[float] = []
@@ -47,14 +47,14 @@ class Side:
         self.ages.append(age_s(image.header, self.node.get_clock().now()))
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the node."""
         if self.worker:
             self.worker.close()
         self.node.destroy_node()
 
 
 def run(slot: bool, *, rate_hz: float, inference_s: float, seconds: float) -> list[float]:
-    """Ages in seconds of the results of one side, without the first second."""
+    """Return the ages of one side's results in seconds, without those of the first second."""
     side, camera = Side(slot, inference_s), rclpy.create_node('camera')
     publisher = camera.create_publisher(Image, 'camera', 10)
     executor = SingleThreadedExecutor()

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Attention in bfloat16 on the CPU: torch's kernel against products written out, in training and for one token.
+"""Measure attention in bfloat16 on the CPU: torch's fused kernel against the written-out products.
 
-python benchmarks/attention.py            # 20 s; writes benchmarks/results/attention.json
+    python benchmarks/attention.py            # 20 s; writes benchmarks/results/attention.json
+
+Both run in turn on the shapes of the shipped model in training, forward and backward, and for one token behind a long
+context, forward alone.
 """
 
 import json
@@ -16,14 +19,14 @@ from torch.nn import functional as F
 from m3et_ros.layers.attention import scaled_attention
 
 SHAPES = {'images': (16, 3, 392, 392, 64), 'words': (128, 3, 19, 411, 64), 'decoder': (16, 4, 196, 411, 20)}
-"""B, H, queries, keys, d/H of the shipped model in training: forward and backward."""
+"""(B, H, queries, keys, d/H) of the shipped model in training, forward and backward."""
 STEPS = {'token_4096': (1, 12, 1, 4096, 64), 'token_16384': (1, 12, 1, 16384, 64)}
-"""The same of one token behind a long context: forward alone."""
+"""The same for one token behind a long context, forward alone."""
 ROUNDS = 7
 
 
 def seconds(attend, q, k, v) -> float:
-    """CPU time of one forward, and backward where there is anything to train."""
+    """Return the CPU time of one forward pass, with the backward pass if gradients are required."""
     start = time.process_time()
     y = attend(q, k, v)
     if y.requires_grad:
@@ -32,7 +35,7 @@ def seconds(attend, q, k, v) -> float:
 
 
 def main() -> None:
-    """Interleave both ways and write the medians."""
+    """Time both ways in turn and write the medians."""
     torch.set_num_threads(1)
     found = {}
     for name, (B, H, queries, keys, d) in (SHAPES | STEPS).items():

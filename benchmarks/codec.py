@@ -1,9 +1,10 @@
-"""Images between messages and arrays, at 1080p and 640x480: what the node spends on copies.
+"""Measure the conversion between image messages and arrays, at 1080p and 640x480: the node's copying cost.
 
     python benchmarks/codec.py                   # writes benchmarks/results/codec.json
 
-CPU time of this process. In: a message as rclpy hands it over (array.array) to what the model's preprocessing reads.
-Out: an array to a message that is ready to be published. Every array comes back from its message as it went in.
+The figures are CPU time of this process. "In" converts a message as rclpy delivers it (array.array) to the input of the
+preprocessing; "out" converts an array to a message ready for publishing. Every array is first checked to survive the
+round trip.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ SIZES = {'1080p': (1080, 1920), '640x480': (480, 640)}
 
 
 def work(height: int, width: int) -> dict[str, Callable]:
-    """What is timed, by name; the ways back and forth agree first."""
+    """Return the conversions to time, by name, after checking the round trips."""
     rng, header = np.random.default_rng(0), Header()
     rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
     metres = rng.uniform(0.5, 5, (height, width)).astype(np.float32)
@@ -33,7 +34,7 @@ def work(height: int, width: int) -> dict[str, Callable]:
         and np.array_equal(depth_from_msg(far), metres)
         and np.abs(depth_from_msg(near) - metres).max() <= 1e-3
     ):
-        raise SystemExit('an image does not come back from its message; nothing is timed')
+        raise SystemExit('an image does not survive its message; nothing is timed')
     return {
         'rgb8 in': lambda: rgb_from_msg(colour),
         'bgr8 in': lambda: rgb_from_msg(reverse),
@@ -46,7 +47,7 @@ def work(height: int, width: int) -> dict[str, Callable]:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the figures."""
     asked = options(__doc__, rounds=31).parse_args()
     process.prepare()
     one_thread()

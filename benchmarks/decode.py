@@ -1,12 +1,12 @@
-"""What a token costs behind a long context: all-Mamba, MaTVLM's hybrids and a Transformer of the same size, in one run.
+"""Measure the cost of a token behind a long context: Mamba and MaTVLM's hybrids against a Transformer of equal size.
 
     python benchmarks/decode.py                        # writes benchmarks/results/decode.json
     python benchmarks/decode.py --width 768 --precision bfloat16 --results decode_bfloat16.json
 
-Time is CPU time of this process on one thread, so that other work on the machine does not count; the models take turns
-and the median over tokens is told. States are filled with random numbers as large as those of a context of that
-length: what a step costs does not depend on them. Memory is that of weights and states of one sequence; states of
-Mamba-2 stay in float32.
+Time is CPU time of this process on one thread, so other work on the machine hardly counts; the models take turns, and
+the figure is the median over tokens. States are filled with random numbers of the size that such a context leaves,
+because the cost of a step does not depend on their values. Memory is that of the weights and of the states of one
+sequence; states of Mamba-2 stay in float32.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from runs import RESULTS, told_to_end, write
+from runs import RESULTS, run_script, write
 from torch import Tensor
 
-from m3et_ros.evaluation.report.files import environment
+from m3et_ros.evaluation.files import environment
 from m3et_ros.layers.causal import CausalAttention
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.models.vlm.language_model import LanguageConfig, LanguageModel
@@ -29,7 +29,7 @@ SHARES = {'hybrid_1/4': 0.25, 'hybrid_1/2': 0.5}
 
 
 def models(width: int, layers: int, vocabulary: int) -> dict[str, LanguageModel]:
-    """The models by name; the Transformer is the hybrids' teacher, the all-Mamba has about as many parameters."""
+    """Build the models by name; the all-Mamba model has about as many parameters as the Transformer."""
     teacher = LanguageConfig(
         name='transformer',
         vocabulary=vocabulary,
@@ -44,7 +44,7 @@ def models(width: int, layers: int, vocabulary: int) -> dict[str, LanguageModel]
         name: replaced(teacher, spread(layers, share)) for name, share in SHARES.items()
     }
     built = {name: LanguageModel(config) for name, config in configs.items()}
-    # The number of Mamba-2 layers that comes nearest to the Transformer's parameters.
+    # Take the number of Mamba-2 layers whose parameter count is nearest to the Transformer's.
     sizes = {
         n: LanguageConfig(name='mamba', vocabulary=vocabulary, d=width, schedule='M' * n, N=64, P=64)
         for n in range(layers, 3 * layers + 1)
@@ -56,12 +56,12 @@ def models(width: int, layers: int, vocabulary: int) -> dict[str, LanguageModel]
 
 
 def parameters(model: LanguageModel) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def filled(model: LanguageModel, context: int) -> tuple:
-    """States as large as a context of so many tokens leaves them."""
+    """Return random states of the size that a context of this many tokens leaves."""
     states, dtype = [], next(model.parameters()).dtype
     for layer in model.layers:
         mixer = layer.mixer
@@ -76,13 +76,13 @@ def filled(model: LanguageModel, context: int) -> tuple:
 
 
 def state_bytes(states: tuple) -> int:
-    """Memory of the states of a sequence."""
+    """Return the bytes of the states of a sequence."""
     return sum(part.numel() * part.element_size() for state in states for part in state if isinstance(part, Tensor))
 
 
 @torch.inference_mode()
 def seconds(model: LanguageModel, states: tuple, tokens: int) -> list[float]:
-    """CPU seconds of each of so many steps."""
+    """Return the CPU seconds of each of this many steps."""
     found, x = [], torch.zeros(1, 1, model.config.d, dtype=next(model.parameters()).dtype)
     for _ in range(tokens):
         start = time.process_time()
@@ -92,7 +92,7 @@ def seconds(model: LanguageModel, states: tuple, tokens: int) -> list[float]:
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    """Every model at every context."""
+    """Measure every model at every context."""
     torch.manual_seed(0)
     built = {
         name: model.eval().to(getattr(torch, asked.precision))
@@ -104,7 +104,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     }
     times: dict[tuple[str, int], list[float]] = {(name, context): [] for name in built for context in asked.contexts}
     for _ in range(asked.rounds):
-        for name, context in times:  # in turns, so that a busy spell meets all of them
+        for name, context in times:  # in turns, so that a busy spell affects all of them
             times[name, context] += seconds(built[name], filled(built[name], context), asked.tokens + 2)[2:]
     for (name, context), spent in times.items():
         states = state_bytes(filled(built[name], context))
@@ -117,7 +117,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def summary(rows: dict[str, Any], contexts: list[int]) -> dict[str, Any]:
-    """Speed and memory against the Transformer, and what the last context costs over the first."""
+    """Return speed and memory against the Transformer, and the time at the last context over that at the first."""
     found: dict[str, Any] = {}
     for name, row in rows.items():
         at = {context: row['contexts'][str(context)] for context in contexts}
@@ -132,7 +132,7 @@ def summary(rows: dict[str, Any], contexts: list[int]) -> dict[str, Any]:
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     found.add_argument('--width', type=int, default=256, help='a multiple of 64')
     found.add_argument('--layers', type=int, default=4, help='of the Transformer')
@@ -167,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    told_to_end(main)
+    run_script(main)

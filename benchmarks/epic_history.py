@@ -1,10 +1,10 @@
-"""Next-action anticipation on EPIC-KITCHENS-100 from past labels: ours beside n-gram lines, same videos, same metrics.
+"""Measure next-action anticipation on EPIC-KITCHENS-100 from past labels: our model against n-gram baselines.
 
     python benchmarks/epic_history.py --epic annotations --out runs/epic_history
 
-Everything is learnt from training videos, chosen on an inner set of them and told on the 80 that are held out; the
-official validation split is not read. Oracle labels of the past, no pixels. What was broken off goes on when the same
-command is given again. Each member (seed) is told alone, too, with its spread.
+All methods learn from the same training videos, are tuned on an inner set of them, and are scored on the 80 held-out
+ones with the same metrics; the official validation split is not read. The input is the true labels of the past, no
+pixels. The same command resumes an interrupted run. Each member (seed) is also scored alone.
 """
 
 import argparse
@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runs import QUIET, RESULTS, Stopped, plain, told_to_end, write
+from runs import RESULTS, plain, run_script, write
 
-from m3et_ros.cli.output import note
+from m3et_ros.cli.output import print_status
+from m3et_ros.cli.training_session import reporter
 from m3et_ros.data.checkpoints.history import HistoryCheckpoint, load_history, save_history
 from m3et_ros.data.epic.annotations import Annotations, find_split, read_segments
 from m3et_ros.data.epic.class_lists import read_classes, read_tail
-from m3et_ros.data.epic.history import Pasts
+from m3et_ros.data.epic.history import ActionHistories
+from m3et_ros.evaluation.files import environment, weights_digest
 from m3et_ros.evaluation.metrics.intervals import paired_difference
-from m3et_ros.evaluation.report.files import environment, weights_digest
 from m3et_ros.evaluation.tasks.epic import (
     INPUT,
     anticipate,
@@ -36,9 +37,8 @@ from m3et_ros.evaluation.tasks.epic import (
 )
 from m3et_ros.evaluation.tasks.epic_forecast import CORRECTED, PLAIN, RECALL, TOP1, ngram_ranks, tune
 from m3et_ros.models.actions.ngram import MEMORY, NGram, NGramSettings
-from m3et_ros.training.history import Anticipate, HistoryRecipe, Interrupted, Videos, learn, share_out
-from m3et_ros.training.loop import TrainingSession
-from m3et_ros.training.recipe import Recipe
+from m3et_ros.training.history import Anticipate, HistoryRecipe, Videos, split_videos, train_history
+from m3et_ros.training.run_state import TrainingSession
 
 CHECKPOINT = 'checkpoint'
 TASKS = ('verb', 'noun', 'action')
@@ -52,22 +52,22 @@ CACHE = 'trigram + recency cache'
 
 
 def main() -> None:
-    """Train or find the model, score all lines, write the table."""
+    """Train or load the model, score all methods and write the table."""
     options = _options()
     classes = read_classes(options.epic)
     annotations = read_segments(find_split(options.epic, 'train'), classes)
-    pasts, videos = Pasts(annotations, classes), share_out(annotations.videos)
+    pasts, videos = ActionHistories(annotations, classes), split_videos(annotations.videos)
     checkpoint = _trained(options, pasts, videos)
-    exam = annotations.only(videos.held_out)
+    held_out = annotations.only(videos.held_out)
     rows = official_rows(
-        exam, unseen=(), tail_verbs=read_tail(options.epic, 'verb'), tail_nouns=read_tail(options.epic, 'noun')
+        held_out, unseen=(), tail_verbs=read_tail(options.epic, 'verb'), tail_nouns=read_tail(options.epic, 'noun')
     )
     lines = dict(_references(pasts, videos))
-    lines |= dict(_ours(checkpoint, exam, classes))
-    table = {name: measure(ranks, exam, rows) for name, ranks in lines.items()}
+    lines |= dict(_ours(checkpoint, held_out, classes))
+    table = {name: measure(ranks, held_out, rows) for name, ranks in lines.items()}
     document = {
         'input': INPUT,
-        'measured_on': summary(exam) | {'which': 'training videos held out by hash'},
+        'measured_on': summary(held_out) | {'which': 'training videos held out by hash'},
         'learnt_from': {'videos': len(checkpoint.learnt), 'inner': len(videos.inner)},
         'made_by': {
             'command': 'python benchmarks/epic_history.py',
@@ -81,10 +81,10 @@ def main() -> None:
             'environment': environment(next(checkpoint.members[0].parameters()).device),
         },
         'table': table,
-        'ours_less_cache': _gains(lines, exam),
+        'ours_less_cache': _gains(lines, held_out),
     }
     write(options.results or RESULTS / 'epic_history.json', document)
-    _tell(table)
+    _print_table(table)
 
 
 def _options() -> argparse.Namespace:
@@ -95,51 +95,31 @@ def _options() -> argparse.Namespace:
     parser.add_argument('--members', type=int, default=3, help='seeds')
     parser.add_argument('--seed', type=int, default=0, help='the first')
     parser.add_argument('--samples', type=int, default=Anticipate.samples, help='windows of a run')
-    parser.add_argument('--minutes', type=float, help='stop training after so long; the same command goes on')
+    parser.add_argument('--minutes', type=float, help='stop training after this time; the same command resumes it')
     options = parser.parse_args()
     options.recipe = Anticipate(samples=options.samples)
     return options
 
 
-def _trained(options: argparse.Namespace, pasts: Pasts, videos: Videos) -> HistoryCheckpoint:
-    """The checkpoint of before where there is one."""
+def _trained(options: argparse.Namespace, pasts: ActionHistories, videos: Videos) -> HistoryCheckpoint:
+    """Load the checkpoint if there is one; otherwise train it."""
     folder = options.out / CHECKPOINT
     if (folder / 'config.json').is_file():
-        note(f'{folder} is used as it is.')
+        print_status(f'using the existing checkpoint {folder}')
         return load_history(folder)
-    try:
-        checkpoint = learn(
-            pasts,
-            videos,
-            options.out,
-            HistoryRecipe(options.recipe, members=options.members, seed=options.seed),
-            sitting=TrainingSession(minutes=options.minutes, resume=True),
-            tell=_teller(options.recipe),
-        )
-    except Interrupted as error:
-        raise Stopped from error
+    checkpoint = train_history(
+        pasts,
+        videos,
+        options.out,
+        HistoryRecipe(options.recipe, members=options.members, seed=options.seed),
+        session=TrainingSession(minutes=options.minutes, resume=True, report=reporter(stages=True)),
+    )
     save_history(folder, checkpoint, card=f'# A run of a benchmark\n\n{json.dumps(asdict(options.recipe), indent=2)}\n')
     return load_history(folder)
 
 
-def _teller(recipe: Recipe) -> Any:
-    last = -QUIET
-
-    def tell(what: str, entry: dict) -> None:
-        nonlocal last
-        if entry['seconds'] - last >= QUIET or entry['step'] == recipe.steps or entry['seconds'] < last:
-            last = entry['seconds']
-            losses = ', '.join(f'{name} {value:.3f}' for name, value in entry['losses'].items())
-            note(
-                f'{what}: step {entry["step"]:,} of {entry["steps"]:,}; {losses}; '
-                f'{entry["seconds_left"] / 60:.0f} min left here'
-            )
-
-    return tell
-
-
-def _references(pasts: Pasts, videos: Videos) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Ranks of every line by task, in the order of the file; settings are chosen on the inner videos."""
+def _references(pasts: ActionHistories, videos: Videos) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield the ranks of every baseline by task, in file order; settings are chosen on the inner videos."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for task in TASKS:
         for name, ranks in _task_lines(pasts, videos, task):
@@ -147,33 +127,37 @@ def _references(pasts: Pasts, videos: Videos) -> Iterator[tuple[str, dict[str, n
     yield from found.items()
 
 
-def _task_lines(pasts: Pasts, videos: Videos, task: str) -> Iterator[tuple[str, np.ndarray]]:
+def _task_lines(pasts: ActionHistories, videos: Videos, task: str) -> Iterator[tuple[str, np.ndarray]]:
     names = np.repeat(np.array(pasts.videos), np.diff(pasts.starts))
     places = {part: np.flatnonzero(np.isin(names, list(own))) for part, own in asdict(videos).items()}
     places['whole'] = np.concatenate([places['learnt'], places['inner']])
     labels = {'verb': pasts.verb, 'noun': pasts.noun, 'action': 1000 * pasts.verb + pasts.noun}[task]
     size = {'verb': len(pasts.classes.verbs), 'noun': len(pasts.classes.nouns)}.get(task)
-    if size is None:  # actions: those that occur in what is learnt from
+    if size is None:  # actions: those that occur in the training videos
         known = np.unique(labels[places['whole']])
         place = np.minimum(np.searchsorted(known, labels), len(known) - 1)
         labels, size = np.where(known[place] == labels, place, len(known)), len(known)
 
-    def seen(part: str) -> tuple[list[list[int]], np.ndarray]:
+    def contexts_and_labels(part: str) -> tuple[list[list[int]], np.ndarray]:
         return [pasts.context(i, labels, MEMORY) for i in places[part]], labels[places[part]]
 
-    trial, whole, inner = NGram(*seen('learnt'), size), NGram(*seen('whole'), size), seen('inner')
-    contexts, exam = seen('held_out')
+    trial, whole, inner = (
+        NGram(*contexts_and_labels('learnt'), size),
+        NGram(*contexts_and_labels('whole'), size),
+        contexts_and_labels('inner'),
+    )
+    contexts, exam = contexts_and_labels('held_out')
     back = np.argsort(pasts.order[places['held_out']])
     for name, line in LINES.items():
         yield name, ngram_ranks(whole, contexts, exam, line)[back]
     for kind in (TOP1, RECALL):
         line = tune(trial, *inner, kind)
-        note(f'{task}, {kind}: {line}')
+        print_status(f'{task}, {kind}: {line}')
         yield f'{CACHE}, tuned for {kind}', ngram_ranks(whole, contexts, exam, line)[back]
 
 
 def _ours(checkpoint: HistoryCheckpoint, exam: Annotations, classes: Any) -> Iterator[tuple[str, dict]]:
-    """Ranks of ours, together and each member alone; and without the n-gram beside it."""
+    """Yield the ranks of our model: with the n-gram, without it, and each member alone."""
     alone = replace(checkpoint.expert, share=0.0)
     ways = {'ours': checkpoint, 'ours without n-gram': replace(checkpoint, expert=alone)}
     ways |= {
@@ -187,7 +171,7 @@ def _ours(checkpoint: HistoryCheckpoint, exam: Annotations, classes: Any) -> Ite
 
 
 def _gains(lines: dict[str, dict[str, np.ndarray]], exam: Annotations) -> dict[str, Any]:
-    """Ours less trigram and cache, each tuned for the measure, with 95 % intervals over videos, in points."""
+    """Return the gain over trigram with cache, tuned for each metric, in points with 95 % intervals over videos."""
     labels = labels_of(exam)
     names, own = np.unique([segment.video for segment in exam.segments], return_inverse=True)
 
@@ -216,7 +200,7 @@ def _gains(lines: dict[str, dict[str, np.ndarray]], exam: Annotations) -> dict[s
     return found
 
 
-def _tell(table: dict[str, Any]) -> None:
+def _print_table(table: dict[str, Any]) -> None:
     print(f'{INPUT}; per cent: top-1 / top-5 / mean top-5 recall')
     for name, subsets in table.items():
         cells = (
@@ -227,4 +211,4 @@ def _tell(table: dict[str, Any]) -> None:
 
 
 if __name__ == '__main__':
-    told_to_end(main)
+    run_script(main)

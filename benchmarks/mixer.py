@@ -1,10 +1,10 @@
-"""The whole Mamba-2 mixer against `transformers`' CPU path: projections, convolution, scan, gate and norm.
+"""Measure the whole Mamba-2 mixer (projections, convolution, scan, gate, norm) against the CPU path of `transformers`.
 
     python benchmarks/mixer.py                   # writes benchmarks/results/mixer.json
 
-Width 768, expand 2, N 128, heads of 64, 588 tokens, batch 1, float32, the same weights on both sides, whose outputs are
-compared first. `transformers` is measured at its default chunk of 256 and at 64; ours in torch and with the native scan
-where it was built; with --compile ours through torch.compile with frozen weights, too.
+Both sides have width 768, expand 2, N 128, heads of 64, 588 tokens, batch 1, float32 and the same weights, and their
+outputs are compared first. `transformers` runs with its default chunk of 256 and with 64. Ours runs in torch, with the
+native scan if it was built, and with --compile through torch.compile with frozen weights.
 """
 
 import logging
@@ -23,11 +23,11 @@ TOLERANCE = 1e-4
 
 
 def theirs(ours: Mamba2, d: int, chunk: int) -> nn.Module:
-    """The mixer of `transformers` with our weights."""
+    """Build the mixer of `transformers` with our weights."""
     from transformers import Mamba2Config
     from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
-    logging.getLogger('transformers').setLevel(logging.ERROR)  # it tells of every kernel that it misses
+    logging.getLogger('transformers').setLevel(logging.ERROR)  # it reports every missing kernel
     config = Mamba2Config(
         hidden_size=d,
         num_heads=ours.H,
@@ -41,15 +41,14 @@ def theirs(ours: Mamba2, d: int, chunk: int) -> nn.Module:
         use_bias=False,
     )
     mixer = Mamba2Mixer(config, layer_idx=0).eval()
-    named = {name: value for name, value in ours.state_dict().items()}
-    missing, unexpected = mixer.load_state_dict(named, strict=False)
+    missing, unexpected = mixer.load_state_dict(ours.state_dict(), strict=False)
     if missing or unexpected:
         raise SystemExit(f'the mixer of transformers has other weights: {missing or unexpected}')
     return mixer
 
 
-def served(mixer: Mamba2, u: torch.Tensor, kernel: str) -> torch.Tensor:
-    """Our mixer with the scan that is asked for."""
+def run_with(mixer: Mamba2, u: torch.Tensor, kernel: str) -> torch.Tensor:
+    """Run our mixer with the given kernel of the scan."""
     scan = mamba.ssd
     mamba.ssd = partial(scan, kernel=kernel)
     try:
@@ -59,7 +58,7 @@ def served(mixer: Mamba2, u: torch.Tensor, kernel: str) -> torch.Tensor:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the figures."""
     parser = options(__doc__, rounds=9)
     parser.add_argument('--width', type=int, default=768)
     parser.add_argument('--tokens', type=int, default=588)
@@ -73,9 +72,9 @@ def main() -> None:
     built = use_built()
 
     work = {name: (lambda mixer=mixer: mixer(u)) for name, mixer in sides.items()}
-    work['ours, torch'] = lambda: served(ours, u, 'tensor')
+    work['ours, torch'] = lambda: run_with(ours, u, 'tensor')
     if built:
-        work['ours, native scan'] = lambda: served(ours, u, 'auto')
+        work['ours, native scan'] = lambda: run_with(ours, u, 'auto')
     if asked.compile:
         from torch._inductor import config as inductor
 

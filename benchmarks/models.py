@@ -1,19 +1,20 @@
-"""Named sizes against MultiMAE at equal visible tokens: encoder and the decoders of colour, depth and segmentation.
+"""Measure named sizes against MultiMAE at equal visible tokens: encoder and decoders of colour, depth and segmentation.
 
     python benchmarks/models.py --multimae PATH     # writes benchmarks/results/models.json
 
-PATH is a check-out of MultiMAE's code (https://github.com/EPFL-VILAB/MultiMAE, CC BY-NC 4.0: never part of this
-project; it needs einops). Without it the other side is a model of ours with MultiMAE's 12 Transformer blocks, width
-768 and decoders of two blocks, and the result says so. Both sides use torch's scaled_dot_product_attention, the same
-image tokens and random weights: what is measured does not depend on them. float32 in eager torch; with --fast also in
-bfloat16 through OpenVINO, where installed, for the case with all tokens, which is what a robot runs, and for models
-that it can run, which those with Mamba-1 are not; its graphs are compared with eager float32 first.
+PATH is a check-out of MultiMAE's code (https://github.com/EPFL-VILAB/MultiMAE, CC BY-NC 4.0, never part of this
+project; it needs einops). Without it the other side is our own model with MultiMAE's 12 Transformer blocks, width 768
+and decoders of two blocks, and the result says so. Both sides use torch's scaled_dot_product_attention, the same image
+tokens and random weights, which do not affect the time. The figures are for float32 in eager torch. --fast adds
+bfloat16 through OpenVINO, if installed, for the case with all tokens, which is that of a robot, and for models without
+Mamba-1; its graphs are first compared with eager float32.
 """
 
 import sys
 import types
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,43 +33,43 @@ SMALL = ('base', 'base_ssd', 'compact')
 
 
 class Ours(nn.Module):
-    """A named size as an image model: the modalities and tasks that MultiMAE has."""
+    """A named size with the modalities and tasks of MultiMAE."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, rgb: Tensor, depth: Tensor, semseg: Tensor, visible: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Images and ids of visible tokens (None = all) -> three predictions."""
+        """Predict colour, depth and segmentation from images and the ids of visible tokens (None = all)."""
         inputs = dict(zip(IMAGE_MODALITIES, (rgb, depth, semseg), strict=True))
         predictions = self.model(inputs, visible=visible, tasks=IMAGE_MODALITIES)
         return tuple(predictions[task] for task in IMAGE_MODALITIES)
 
 
 class Theirs(nn.Module):
-    """MultiMAE with as many visible tokens, of the given ids."""
+    """MultiMAE with the given visible tokens."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, rgb: Tensor, depth: Tensor, semseg: Tensor, visible: Tensor | None = None) -> tuple[Tensor, ...]:
-        """As Ours."""
+        """Predict colour, depth and segmentation as Ours does."""
         inputs = dict(zip(IMAGE_MODALITIES, (rgb, depth, semseg), strict=True))
         if visible is None:
             n = (rgb.shape[-1] // 16) ** 2
-            nothing = torch.zeros(len(rgb), n, dtype=torch.long)
-            predictions, _ = self.model(inputs, task_masks=dict.fromkeys(IMAGE_MODALITIES, nothing))
+            none_hidden = torch.zeros(len(rgb), n, dtype=torch.long)
+            predictions, _ = self.model(inputs, task_masks=dict.fromkeys(IMAGE_MODALITIES, none_hidden))
         else:
-            # Masks that are given to it are counted over the whole batch, which shows too much of each sample of it;
-            # in the place of its own drawing they are not.
-            self.model.generate_random_masks = lambda *_, **__: self._drawn(visible, rgb.shape[-1])
+            # MultiMAE counts the tokens of given masks over the whole batch, which shows too much of each sample.
+            # Masks that replace its random ones are counted per sample.
+            self.model.generate_random_masks = lambda *_, **__: self._masks(visible, rgb.shape[-1])
             predictions, _ = self.model(inputs, mask_inputs=True, num_encoded_tokens=visible.shape[1])
         return tuple(predictions[task] for task in IMAGE_MODALITIES)
 
     @staticmethod
-    def _drawn(visible: Tensor, side: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """What MultiMAE draws at random, from ids: masks, ids to keep, places to put tokens back."""
+    def _masks(visible: Tensor, side: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return masks, ids to keep and ids to restore, as MultiMAE draws them, from ids of visible tokens."""
         n = (side // 16) ** 2
         hidden = torch.ones(len(visible), 3 * n, dtype=torch.long).scatter_(1, visible, 0)
         shuffled = hidden.argsort(dim=1, stable=True)
@@ -77,14 +78,14 @@ class Theirs(nn.Module):
 
 
 def multimae(path: Path) -> nn.Module:
-    """The published model with three decoders, from its own code; only its attention is replaced by torch's kernel.
+    """Build the published model with three decoders from its own code, with torch's attention kernel.
 
     Raises:
-        SystemExit: there is no such code, or it cannot be imported.
+        SystemExit: the code is missing or cannot be imported.
     """
     if not (path / 'multimae' / 'multimae.py').is_file():
-        raise SystemExit(f'{path} is no check-out of MultiMAE: there is no multimae/multimae.py')
-    # Its package `utils` pulls in training libraries; the models need one decorator of it.
+        raise SystemExit(f'{path} is not a check-out of MultiMAE: multimae/multimae.py is missing')
+    # Its package `utils` imports training libraries; the models need only one of its decorators.
     registry = types.ModuleType('utils.registry')
     registry.register_model = lambda function: function
     sys.modules |= {'utils': types.ModuleType('utils'), 'utils.registry': registry}
@@ -130,7 +131,7 @@ def multimae(path: Path) -> nn.Module:
 
 
 def twin() -> nn.Module:
-    """Our own model in MultiMAE's sizes."""
+    """Build our own model in MultiMAE's sizes."""
     return build(
         replace(
             BASE,
@@ -146,7 +147,7 @@ def twin() -> nn.Module:
 
 
 def sides(path: Path | None) -> tuple[dict[str, nn.Module], str]:
-    """All models by name, the other side first, and what it is."""
+    """Return all models by name, the other side first, and a description of the other side."""
     torch.manual_seed(0)
     other = Theirs(multimae(path)) if path else Ours(twin())
     found = {'multimae' if path else 'twin': other}
@@ -157,7 +158,7 @@ def sides(path: Path | None) -> tuple[dict[str, nn.Module], str]:
 
 
 def images(batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Random colour, depth and classes."""
+    """Return random colour, depth and classes."""
     rng = torch.Generator().manual_seed(0)
     S, s = BASE.image_size, BASE.semseg_size
     return (
@@ -167,8 +168,8 @@ def images(batch: int) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def shown(tokens: int, batch: int) -> Tensor | None:
-    """Ids of the visible tokens (B, tokens), the same for both sides; None = all."""
+def visible_ids(tokens: int, batch: int) -> Tensor | None:
+    """Return the ids of the visible tokens (B, tokens), the same for both sides; None = all."""
     total = 3 * BASE.image_tokens
     if tokens >= total:
         return None
@@ -177,9 +178,9 @@ def shown(tokens: int, batch: int) -> Tensor | None:
 
 
 def agreement(models: dict[str, nn.Module]) -> dict[str, float]:
-    """Largest difference of each of ours from its own float64, on one image with 98 visible tokens."""
-    given, visible, found = images(1), shown(98, 1), {}
-    # Weights converted in inference mode could not be exported later.
+    """Return the largest difference of each of our models from its own float64, with 98 visible tokens."""
+    given, visible, found = images(1), visible_ids(98, 1), {}
+    # Not in inference mode: weights converted there could not be exported later.
     with torch.no_grad():
         for name, model in models.items():
             if isinstance(model, Ours):
@@ -193,7 +194,7 @@ def agreement(models: dict[str, nn.Module]) -> dict[str, float]:
 def fast(
     models: dict[str, nn.Module], precision: str, given: tuple[Tensor, ...]
 ) -> tuple[dict[str, Callable], dict[str, float]]:
-    """Graphs of OpenVINO for one batch with all tokens, and their difference from eager float32."""
+    """Build OpenVINO graphs for one batch with all tokens; also return their difference from eager float32."""
     backend = make('openvino', Setting(precision, 1, None))
     work, errors = {}, {}
     for name, model in models.items():
@@ -207,7 +208,7 @@ def fast(
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the figures."""
     parser = options(__doc__, rounds=7)
     parser.add_argument('--multimae', type=Path, help="check-out of MultiMAE's code")
     parser.add_argument('--tokens', type=int, nargs='+', default=(98, 176, 588))
@@ -229,13 +230,11 @@ def main() -> None:
     }
     for batch in asked.batch:
         for tokens in asked.tokens:
-            given, visible = images(batch), shown(tokens, batch)
+            given, visible = images(batch), visible_ids(tokens, batch)
             case = f'{tokens} tokens, batch {batch}, float32 eager'
             with torch.inference_mode():
                 ms = interleaved(
-                    {name: (lambda model=model: model(*given, visible)) for name, model in models.items()},
-                    asked.rounds,
-                    case,
+                    {name: partial(model, *given, visible) for name, model in models.items()}, asked.rounds, case
                 )
             found['cases'][case] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, base)}
             if asked.fast and visible is None:

@@ -1,16 +1,16 @@
-"""The whole node on a real recording: frames per second, and the share of its CPU time that is not the model's.
+"""Measure the whole node on a real recording: frames per second, and the share of CPU time outside the model.
 
     python benchmarks/node.py --bag BAG                                        # writes benchmarks/results/node.json
     python benchmarks/node.py --bag BAG --rate 30 --results benchmarks/results/node_30hz.json
     python benchmarks/node.py --bag BAG --runtime openvino --results benchmarks/results/node_openvino.json
 
-Two processes on real DDS: this one plays the images of a bag at a steady rate and listens to depth and segmentation;
-the other is the model node as it is, whose calls of the model are timed (CPU time of the inference thread) and compared
-with the CPU time of all its threads: receiving, pairing, decoding, resizing, filling holes, drawing and publishing are
-the rest. At a steady rate (--rate) frames that the model has no time for are part of that rest, too; then the age of
-results should stay within a period of the camera, the 99th percentile of a frame's time on the inference thread and
-20 ms, and the node's diagnostics should explain every frame that has no result. The first frames are left out. One
-thread, the shipped weights, eager torch unless --runtime names another.
+The CPU time of the model's calls on the inference thread is compared with that of all threads of the node, which also
+receive, pair, decode, resize, fill holes, draw and publish. This process publishes the images of a bag at a steady rate
+over DDS and receives depth and segmentation; a second process is the unchanged model node. With --rate, frames that the
+model has no time for belong to the rest, too; the age of results should then stay within a period of the camera, the
+99th percentile of a frame's time on the inference thread, and 20 ms, and the node's diagnostics should explain every
+frame without a result. The first frames are not counted. The node has one thread, the shipped weights, and eager torch
+unless --runtime names another runtime.
 """
 
 import argparse
@@ -30,18 +30,18 @@ from timing import finish, options
 FIRST = 5
 """Frames before the measurement begins."""
 PATIENCE = 10.0
-"""Seconds after which a frame without a result is given up."""
+"""Seconds to wait for the result of a frame."""
 MODEL = {
     'm3et_ros.models.m3et.model': {'M3ET': ('encode_images', 'add_text', 'decode', 'answer_logits')},
     'm3et_ros.runtime.backends.prepared': {'Prepared': ('encode_images', 'add_text', 'decode')},
     'm3et_ros.runtime.action_stream': {'ActionStream': ('update', 'read')},
     'm3et_ros.runtime.memory': {'EpisodeMemory': ('update',)},
 }
-"""What counts as the model: methods by class and module."""
+"""Methods that count as the model, by class and module."""
 
 
-class Watch:
-    """CPU seconds inside the methods of MODEL, and where the process stood at each frame."""
+class Timer:
+    """CPU seconds inside the methods of MODEL, and the clocks at each frame."""
 
     def __init__(self):
         self.model_s, self._inside = 0.0, 0
@@ -49,7 +49,7 @@ class Watch:
         self.spans: list[float] = []
 
     def wrap(self, kind: type, name: str) -> None:
-        """Time a method of a class, calls from within timed ones left out."""
+        """Time a method of a class, except for calls from inside timed methods."""
         inner = getattr(kind, name)
 
         def timed(*args, **kwargs):
@@ -64,7 +64,7 @@ class Watch:
         setattr(kind, name, timed)
 
     def span(self, kind: type, name: str) -> None:
-        """Note how long each call of a method takes by the clock on the wall."""
+        """Record the wall time of each call of a method."""
         inner = getattr(kind, name)
 
         def spanned(*args, **kwargs):
@@ -75,7 +75,7 @@ class Watch:
         setattr(kind, name, spanned)
 
     def mark(self, kind: type, name: str) -> None:
-        """Note the clocks whenever a method of a class is called: a frame begins."""
+        """Record the clocks at each call of a method, which begins a frame."""
         inner = getattr(kind, name)
 
         def marked(*args, **kwargs):
@@ -86,7 +86,7 @@ class Watch:
 
 
 def child(out: Path, arguments: list[str]) -> int:
-    """Be the model node, and write its times at the end."""
+    """Run the model node and write its times at the end."""
     import importlib
 
     import torch
@@ -94,21 +94,21 @@ def child(out: Path, arguments: list[str]) -> int:
     from m3et_ros.ros import model_node
 
     torch.set_num_threads(1)
-    watch = Watch()
+    timer = Timer()
     for module, kinds in MODEL.items():
         for kind, names in kinds.items():
             for name in names:
-                watch.wrap(getattr(importlib.import_module(module), kind), name)
-    watch.mark(model_node.Engine, 'encode')
-    watch.span(model_node.ModelNode, '_process_frame')
+                timer.wrap(getattr(importlib.import_module(module), kind), name)
+    timer.mark(model_node.Engine, 'encode')
+    timer.span(model_node.ModelNode, '_process_frame')
     code = model_node.main(['node', *arguments])
     # The first call is the self-test's.
-    out.write_text(json.dumps({'frames': watch.frames[1 + FIRST :], 'spans': watch.spans[FIRST:]}))
+    out.write_text(json.dumps({'frames': timer.frames[1 + FIRST :], 'spans': timer.spans[FIRST:]}))
     return code
 
 
 class Robot:
-    """What is around the node: camera and listener."""
+    """The surroundings of the node: camera and subscriber."""
 
     def __init__(self):
         import rclpy
@@ -122,19 +122,19 @@ class Robot:
         process.prepare()
         rclpy.init()
         self.node, self.ages, self.images = rclpy.create_node('around', namespace='bench'), [], 0
-        self.told: dict[str, str] = {}
+        self.diagnostics: dict[str, str] = {}
         self.rgb = self.node.create_publisher(Image, 'rgb/image_raw', 1)
         self.depth = self.node.create_publisher(Image, 'depth/image_raw', 1)
-        self.node.create_subscription(Image, 'model/depth/image', self._got, newest())
+        self.node.create_subscription(Image, 'model/depth/image', self._on_depth, newest())
         self.node.create_subscription(Image, 'model/segmentation/mask', lambda _: None, newest())
-        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._tell, 10)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=process.spin, args=(self._executor,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening, in the order in which nothing is left running."""
+        """Shut down in an order that leaves nothing running."""
         import rclpy
 
         self._executor.shutdown(timeout_sec=5)
@@ -142,25 +142,25 @@ class Robot:
         self.node.destroy_node()
         rclpy.shutdown()
 
-    def _got(self, image) -> None:
+    def _on_depth(self, image) -> None:
         from m3et_ros.ros.convert import age_s
 
         self.ages.append(age_s(image.header, self.node.get_clock().now()))
 
-    def _tell(self, array) -> None:
+    def _on_diagnostics(self, array) -> None:
         for status in array.status:
             if status.name == '/bench/model':
-                self.told = {pair.key: pair.value for pair in status.values}
+                self.diagnostics = {pair.key: pair.value for pair in status.values}
 
     def drops(self) -> dict[str, int]:
-        """Frames shown, served, and gone by reason, as the node tells a second after the last one."""
+        """Return frames shown, served, and dropped by reason, from the diagnostics after the last frame."""
         time.sleep(1.5)
         gone = {
             key.split('/', 1)[1]: int(value)
-            for key, value in self.told.items()
+            for key, value in self.diagnostics.items()
             if key.split('/')[0] in ('dropped', 'synchroniser') and key.endswith('superseded')
         }
-        arrived, served = int(self.told['frames_in']), int(self.told['frames_out'])
+        arrived, served = int(self.diagnostics['frames_in']), int(self.diagnostics['frames_out'])
         return {
             'shown': self.images,
             'arrived': arrived,
@@ -170,7 +170,7 @@ class Robot:
         }
 
     def show(self, frame) -> None:
-        """Publish a frame as if it were taken now."""
+        """Publish a frame with the current time."""
         from std_msgs.msg import Header
 
         from m3et_ros.data.images.messages import depth_to_mm
@@ -183,7 +183,7 @@ class Robot:
 
 
 def frames_of(path: Path, count: int) -> list:
-    """Frames with colour and depth, spread over the recording."""
+    """Return frames with colour and depth, spread over the recording."""
     from m3et_ros.data.bags.frames import frames
     from m3et_ros.data.bags.reader import BagReader
     from m3et_ros.data.bags.topics import find_camera
@@ -198,7 +198,7 @@ def frames_of(path: Path, count: int) -> list:
 
 
 def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
-    """Show frames at the rate, from when the node listens until so many results have come, or the time is over."""
+    """Publish frames at the rate, once the node is active, until enough results have come or the time is up."""
     end = time.monotonic() + asked.wait
     while not robot.rgb.get_subscription_count():
         if time.monotonic() > end:
@@ -220,7 +220,7 @@ def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the figures."""
     if sys.argv[1:2] == ['--child']:
         sys.exit(child(Path(sys.argv[2]), sys.argv[3:]))
     parser = options(__doc__)
@@ -231,7 +231,7 @@ def main() -> None:
         '--rate',
         type=float,
         default=0.0,
-        help='camera rate in Hz; 0 shows a frame when the result of the one before has come',
+        help='camera rate in Hz; 0 shows each frame after the result of the one before',
     )
     parser.add_argument('--seconds', type=float, default=60.0, help='longest time of the measurement')
     parser.add_argument('--results-wanted', type=int, default=300, help='frames after which it ends')
@@ -294,7 +294,7 @@ def main() -> None:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Of so many seconds, to the millisecond."""
+    """Return a percentile of seconds, to the millisecond."""
     return round(float(np.percentile(values, share)), 3)
 
 

@@ -1,11 +1,11 @@
-"""Holes in the depth of a real kitchen: filled by the model, as the robot does it, and by fillers that see depth alone.
+"""Measure hole filling in the depth of a real kitchen: the model as the robot runs it against fillers on depth alone.
 
     python benchmarks/real_kitchen.py BAG --out out/real_kitchen  # writes benchmarks/results/real_kitchen.json
 
-About half a second a frame on one CPU core, most of it for the fillers. BAG is any recording with colour and aligned
-depth; it is read, never copied. Of each frame 30 % of the valid depth is hidden, nearly all of it in blobs and the same
-ones every time. Errors are those on the hidden pixels at the camera's resolution against what the sensor said there,
-which is itself only nearly right. The intervals draw frames; those of one walk resemble each other, so they are too
+Of each frame 30 % of the valid depth is hidden, nearly all of it in blobs and always the same ones; errors are taken on
+the hidden pixels at the camera's resolution, against the sensor, which is itself only nearly right. BAG may be any
+recording with colour and aligned depth; it is read, never copied. A frame takes about half a second on one CPU core,
+most of it for the fillers. The intervals are over frames; frames of one walk resemble each other, so they are too
 narrow for kitchens at large. A hole that the model leaves open counts as 0 m.
 """
 
@@ -36,7 +36,7 @@ from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
 
 SHARE, LARGEST = 0.30, 0.08
-"""Share of the valid depth that is hidden, and the largest half axis of a blob as a share of the width, as in Noise."""
+"""Share of the valid depth to hide, and the largest half axis of a blob as a share of the width, as in Noise."""
 
 COLUMNS = {
     'rgb': 'colour',
@@ -47,12 +47,12 @@ COLUMNS = {
     'overlay': 'segmentation',
 }
 WORST = 0.5
-"""Metres at which the colours of the error end."""
+"""Largest error on the colour scale, in metres."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a result depends on besides model and settings."""
+    """The recording that a result belongs to."""
 
     name: str
     # Topics of colour and depth.
@@ -62,7 +62,7 @@ class Recording:
 
 @dataclass
 class Found:
-    """Sums of depth.depth_sums on hidden pixels by way of filling, a row for each frame; and frames to look at."""
+    """Sums of depth.depth_sums on hidden pixels by filler, a row for each frame; and frames to draw."""
 
     sums: dict[str, list[np.ndarray]] = field(default_factory=dict)
     # Share of the hidden pixels that the model left open, by frame.
@@ -71,9 +71,9 @@ class Found:
 
 
 def hide(depth: np.ndarray, rng: np.random.Generator, share: float = SHARE) -> np.ndarray:
-    """Which known pixels of depth (H, W) are hidden, (H, W) bool: exactly this share of them, in blobs, rest in specks.
+    """Choose known pixels of depth (H, W) to hide, (H, W) bool: exactly this share, in blobs, the rest in specks.
 
-    Blobs are drawn while they fit, then smaller ones, so that the last few pixels alone are specks.
+    Blobs are drawn while they fit, then smaller ones, so that only the last few pixels are specks.
     """
     known = known_mask(depth)
     hidden, missing, reach = np.zeros_like(known), round(share * known.sum()), LARGEST * depth.shape[1]
@@ -93,35 +93,35 @@ def hide(depth: np.ndarray, rng: np.random.Generator, share: float = SHARE) -> n
     return hidden
 
 
-def measure(engine: Engine, shown: Iterator[Frame], seed: int, kept: Sequence[int] = ()) -> Found:
-    """Hide, fill and score frame by frame; frames without depth are passed over, `kept` are numbers of the others."""
+def measure(engine: Engine, shown: Iterator[Frame], seed: int, drawn: Sequence[int] = ()) -> Found:
+    """Hide, fill and score frame by frame; keep the frames with the numbers `drawn` for the contact sheet."""
     found = Found()
     for frame in shown:
         number = len(found.left_open)
         hidden = hide(frame.depth, np.random.default_rng((seed, number)))
         holed = np.where(hidden | ~known_mask(frame.depth), np.float32(np.nan), frame.depth)
-        said = engine.reconstruct(engine.encode(replace(frame, depth=holed)))
-        filled = {'model': np.nan_to_num(said.depth, nan=0), **{name: fill(holed) for name, fill in FILLERS.items()}}
+        result = engine.reconstruct(engine.encode(replace(frame, depth=holed)))
+        filled = {'model': np.nan_to_num(result.depth, nan=0), **{name: fill(holed) for name, fill in FILLERS.items()}}
         for name, depth in filled.items():
             found.sums.setdefault(name, []).append(depth_sums(depth[None], frame.depth[None], hidden[None])[0])
-        found.left_open.append(float(np.isnan(said.depth[hidden]).mean()))
-        if number in kept:
-            error = np.where(hidden, np.abs(said.depth - frame.depth), np.nan)
+        found.left_open.append(float(np.isnan(result.depth[hidden]).mean()))
+        if number in drawn:
+            error = np.where(hidden, np.abs(result.depth - frame.depth), np.nan)
             found.pictures.append(
                 {
                     'rgb': frame.rgb,
                     'holed': holed,
-                    'filled': said.depth,
+                    'filled': result.depth,
                     'truth': frame.depth,
                     'error': error,
-                    'labels': said.mask,
+                    'labels': result.mask,
                 }
             )
     return found
 
 
 def scores(found: Found) -> dict[str, Any]:
-    """Errors of each way of filling, and the share by which the model's RMSE is below each filler's."""
+    """Return the errors of each filler, and the share by which the model's RMSE is below each other one."""
     sums = {name: np.array(rows) for name, rows in found.sums.items()}
     ways: dict[str, Any] = {}
     for name, rows in sums.items():
@@ -147,7 +147,7 @@ def _interval(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -
 
 
 def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, title: str) -> None:
-    """Write one row for each frame as PNG, with the scales and the commonest classes below."""
+    """Draw one row for each frame to a PNG, with colour bars and the commonest classes below."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -165,22 +165,22 @@ def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, 
     figure = Figure(figsize=(18, 2.35 * len(pictures) + 1.3), dpi=100, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(pictures), len(COLUMNS), squeeze=False)
-    for row, picture in zip(axes, pictures):
+    for row, picture in zip(axes, pictures, strict=True):
         overlay = (0.45 * picture['rgb'] + 0.55 * palette[picture['labels']]).astype(np.uint8)
-        for place, name in zip(row, COLUMNS):
+        for axis, name in zip(row, COLUMNS, strict=True):
             colours, most = scales.get(name, (None, None))
-            place.imshow(
+            axis.imshow(
                 overlay if name == 'overlay' else picture[name],
                 vmin=0,
                 vmax=most,
                 cmap=colours and colormaps[colours].with_extremes(bad='#8c8c8c'),
             )
-            place.set_axis_off()
-    for place, title_above in zip(axes[0], COLUMNS.values()):
-        place.set_title(title_above, fontsize=10)
-    for column, told in ((4, 'error in metres; grey: not hidden'), (3, 'depth in metres; grey: unknown')):
+            axis.set_axis_off()
+    for axis, heading in zip(axes[0], COLUMNS.values(), strict=True):
+        axis.set_title(heading, fontsize=10)
+    for column, label in ((4, 'error in metres; grey: not hidden'), (3, 'depth in metres; grey: unknown')):
         figure.colorbar(
-            axes[0, column].images[0], ax=axes, location='bottom', shrink=0.3, aspect=40, pad=0.01, label=told
+            axes[0, column].images[0], ax=axes, location='bottom', shrink=0.3, aspect=40, pad=0.01, label=label
         )
     counts = sum(np.bincount(picture['labels'].ravel(), minlength=256) for picture in pictures)
     common = [n for n in np.argsort(-counts, kind='stable')[:14] if counts[n] and n < len(labels.classes)]
@@ -197,7 +197,7 @@ def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, 
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     found.add_argument('bag', type=Path, help='rosbag2 folder, .mcap or .db3 file')
     found.add_argument('--out', type=Path, required=True, help='folder for the contact sheet')
@@ -206,12 +206,12 @@ def options() -> argparse.Namespace:
     found.add_argument('--every', type=int, default=5, help='only every n-th frame')
     found.add_argument('--pictures', type=int, default=6, help='frames on the contact sheet')
     found.add_argument('--device', default='cpu')
-    found.add_argument('--seed', type=int, default=0, help='of what is hidden')
+    found.add_argument('--seed', type=int, default=0, help='of the hidden pixels')
     return found.parse_args()
 
 
 def main() -> None:
-    """Measure a bag, draw some of it and write the figures."""
+    """Measure a bag, draw some of its frames and write the figures."""
     asked = options()
     engine = Engine(open_checkpoint(asked.model), device=asked.device)
     with BagReader(asked.bag) as bag:
@@ -232,12 +232,12 @@ def main() -> None:
             found.pictures,
             engine.labels,
             asked.out / 'real_kitchen.png',
-            f'{engine.model_id} on a recording it never saw: {SHARE:.0%} of the depth hidden and filled',
+            f'{engine.model_id} on an unseen recording: {SHARE:.0%} of the depth hidden and filled',
         )
 
 
 def document(asked: argparse.Namespace, checkpoint: Checkpoint, recording: Recording, found: Found) -> dict[str, Any]:
-    """What was done and found."""
+    """Return the settings and the figures."""
     result = made_by(
         'python benchmarks/real_kitchen.py',
         checkpoint,

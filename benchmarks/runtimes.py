@@ -1,10 +1,11 @@
-"""The shipped model through the runtimes that are installed: a frame with depth, its dense outputs, and a question.
+"""Measure the shipped model in the installed runtimes against eager torch: a frame with its outputs, and a question.
 
     python benchmarks/runtimes.py                 # writes benchmarks/results/runtimes.json
-    python benchmarks/runtimes.py --runtimes openvino compile         # minutes of compiling the first time
+    python benchmarks/runtimes.py --runtimes openvino compile         # the first time takes minutes to compile
 
-CPU time, one thread, batch 1, the runtimes in turn within one process. Everything that a runtime gives is compared with
-eager float32 on the golden frame before anything is timed; one that disagrees is left out, which the result says.
+The figures are CPU time on one thread at batch 1, with the runtimes in turn within one process. All outputs of a
+runtime are first compared with eager float32 on the probe frame; one that disagrees is left out, and the result says
+so.
 """
 
 import copy
@@ -15,30 +16,30 @@ from timing import finish, interleaved, one_thread, options, ratios
 
 from m3et_ros.data import preprocess
 from m3et_ros.runtime.backends.prepared import prepare
-from m3et_ros.runtime.backends.probe import golden_frame
+from m3et_ros.runtime.backends.probe import probe_frame
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.open_model import open_checkpoint
 
-PLAN = (('rgb', 'depth'),)
+MODALITY_SETS = (('rgb', 'depth'),)
 BASE = 'torch, float32'
 
 
 def jobs(which, heads, inputs: dict, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Callable]:
-    """What is timed."""
+    """Return the work to time, by name."""
 
     def dense():
         encoded = which.add_text(which.encode_images(inputs))
         return which.decode(encoded, 'depth'), which.decode(encoded, 'semseg')
 
-    sight = which.encode_images(inputs)
+    images = which.encode_images(inputs)
     return {
         'a frame and its dense outputs': dense,
-        'a question about a frame seen': lambda: heads.answer_logits(which.add_text(sight, ids, mask)),
+        'a question about a frame seen': lambda: heads.answer_logits(which.add_text(images, ids, mask)),
     }
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the figures."""
     parser = options(__doc__, rounds=15)
     parser.add_argument('--model', default='kitchen')
     parser.add_argument('--runtimes', nargs='+', default=['openvino'], help='besides torch: openvino, compile')
@@ -47,15 +48,15 @@ def main() -> None:
     one_thread()
     checkpoint = open_checkpoint(asked.model)
     model, left_out = checkpoint.model.eval(), {}
-    inputs, _ = preprocess.image_inputs(golden_frame(), model.config)
+    inputs, _ = preprocess.image_inputs(probe_frame(), model.config)
     ids, mask = checkpoint.tokenizer.encode(['where is the cup?'], model.config.text_length)
     lower = copy.deepcopy(model).bfloat16()
     if use_built():
-        left_out['native scans'] = 'they serve in both rows of torch; graphs keep the chunked form'
+        left_out['native scans'] = 'used in both rows of torch; graphs keep the chunked form'
     ready = {}
     for name in asked.runtimes:
         for precision in asked.precisions:
-            found, serving = prepare(model, name, precision=precision, plan=PLAN, tell=print)
+            found, serving = prepare(model, name, precision=precision, modality_sets=MODALITY_SETS, report=print)
             if found is None:
                 left_out[f'{name}, {precision}'] = serving.reason
             else:

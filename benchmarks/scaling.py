@@ -1,10 +1,11 @@
-"""How time and memory grow: with tokens, with the batch, with the image's side and with the number of robots.
+"""Measure how time and memory grow with tokens, batch, image side and robots: Mamba-2 and hybrids against Transformers.
 
     python benchmarks/scaling.py                # writes benchmarks/results/scaling.json and docs/scaling.png
 
-Tokens: the layers of a named size, a stack of Transformer blocks alone and one of Mamba-2 alone, of the same width and
-number, on 98 to 4096 tokens. The rest: seeing, silence and dense outputs of whole frames. Memory is the largest sum of
-all tensors alive at a time beyond weights and inputs. CPU time, float32, eager torch, one thread, random weights.
+For tokens, the layers of a named size run against a stack of Transformer blocks and one of Mamba-2, of the same width
+and number, on 98 to 4096 tokens. For batch and side, whole frames are encoded without a question and decoded. Memory is
+the largest sum of all live tensors beyond weights and inputs. The figures are CPU time in float32, in eager torch on
+one thread, with random weights.
 """
 
 import statistics
@@ -12,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +32,7 @@ TASKS = ('depth', 'semseg')
 
 
 class Peak(TorchDispatchMode):
-    """Bytes of the storages that operators made and that are alive, and the most there were."""
+    """Track the bytes of live storages that operators created: `now`, and the peak `most`."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +40,7 @@ class Peak(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        """Run the operator and look at what came out."""
+        """Run the operator and count its new storages."""
         found = function(*args, **(kwargs or {}))
         given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         for t in tree_leaves(found):
@@ -52,15 +54,15 @@ class Peak(TorchDispatchMode):
         self.now += size
         self.most = max(self.most, self.now)
 
-        def gone() -> None:
+        def release() -> None:
             self._known.discard(key)
             self.now -= size
 
-        weakref.finalize(storage, gone)
+        weakref.finalize(storage, release)
 
 
 def measured(call: Callable, rounds: int) -> dict[str, float]:
-    """Median CPU milliseconds and peak MiB of a call."""
+    """Return median CPU milliseconds and peak MiB of a call."""
     with torch.inference_mode():
         with Peak() as peak:
             call()
@@ -73,7 +75,7 @@ def measured(call: Callable, rounds: int) -> dict[str, float]:
 
 
 def stacks(config: M3ETConfig) -> dict[str, HybridStack]:
-    """The layers of a size, and as many of one kind."""
+    """Build the layers of a size, and stacks of as many layers of one kind."""
     count = len(config.schedule)
     made = {f'{config.name} ({config.schedule})': config.schedule, 'Transformer': 'T' * count, 'Mamba-2': 'M' * count}
     torch.manual_seed(0)
@@ -91,7 +93,7 @@ def stacks(config: M3ETConfig) -> dict[str, HybridStack]:
 
 
 def frame(config: M3ETConfig, batch: int) -> Callable:
-    """Seeing and dense outputs of so many frames at a time."""
+    """Return a call that encodes and decodes a batch of frames."""
     model, S = build(config).eval(), config.image_size
     images = {'rgb': torch.randn(batch, 3, S, S), 'depth': torch.randn(batch, 1, S, S)}
 
@@ -103,7 +105,7 @@ def frame(config: M3ETConfig, batch: int) -> Callable:
 
 
 def plot(found: dict, path: Path) -> None:
-    """Four pictures on one sheet."""
+    """Draw all figures on one sheet."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -138,7 +140,7 @@ def plot(found: dict, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, write and draw."""
+    """Measure, draw and write the figures."""
     parser = options(__doc__, rounds=3)
     parser.add_argument('--size', default='kitchen', choices=sorted(SIZES))
     parser.add_argument('--tokens', type=int, nargs='+', default=(98, 196, 392, 588, 1176, 2352, 4096))
@@ -155,7 +157,7 @@ def main() -> None:
     for name, stack in stacks(config).items():
         for L in asked.tokens:
             x = torch.randn(1, L, config.d)
-            found['tokens'][name][str(L)] = measured(lambda: stack(x), asked.rounds)
+            found['tokens'][name][str(L)] = measured(partial(stack, x), asked.rounds)
     found['batch'] = {str(n): measured(frame(config, n), asked.rounds) for n in asked.batch}
     sides = asked.sides or [config.grid * n // 4 * config.patch for n in (2, 3, 4, 6, 8)]
     found['image'] = {str(S): measured(frame(replace(config, image_size=S), 1), asked.rounds) for S in sides}

@@ -1,8 +1,9 @@
-"""Streams of kitchens that nobody trained on, as a camera sees them: carried on a head, or standing still.
+"""Render streams of test kitchens with ground truth, from a camera that a person wears or that stands still.
 
-Glossary: S side of the stored images in pixels, s that of label maps.
-Faults that a camera keeps (gain, blur, blobs without depth) are drawn once a stream, its grain and the flicker of its
-depth anew for each frame, so that what stands still never looks quite the same twice.
+Faults that a camera keeps (gain, blur, blobs without depth) are drawn once for a stream. Its grain and the flicker of
+its depth are drawn for each frame, so an unmoving scene never looks exactly the same twice.
+
+Symbols: S side of the stored images in pixels, s side of label maps.
 """
 
 from collections.abc import Iterator
@@ -18,10 +19,10 @@ from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.data.noise import Noise, noisy_depth, noisy_rgb
 from m3et_ros.data.preprocess import squeeze_depth, squeeze_labels, squeeze_rgb
 
-KEPT = Noise(disparity=0.0, quantum=0.0, specks=0.0, grain=0.0, jpeg=0.0)
-"""What stays the same from frame to frame."""
+CONSTANT_NOISE = Noise(disparity=0.0, quantum=0.0, specks=0.0, grain=0.0, jpeg=0.0)
+"""Noise that stays the same from frame to frame."""
 
-FRESH = Noise(
+FRAME_NOISE = Noise(
     min_range=0.0,
     max_range=(99.0, 99.0),
     edge=0.0,
@@ -32,25 +33,25 @@ FRESH = Noise(
     blur=0.0,
     jpeg=0.0,
 )
-"""What does not."""
+"""Noise that is drawn for each frame."""
 
 CAMERAS = ('still', 'carried')
 START_S, CLIP_S = 6.0, 10.0
-"""A still camera stands where the person's eyes are at the start, and is put there again after so many seconds."""
+"""A still camera stands at the person's eyes at the start of a clip; a new clip starts after CLIP_S seconds."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One frame of a stream and the truth about it."""
+class SceneFrame:
+    """One frame of a stream with its ground truth."""
 
     frame: Frame
-    # Metres, (S, S) float32, NaN where nothing is within range.
+    # True depth in metres, (S, S) float32, NaN out of range.
     depth: np.ndarray
     # Class ids (s, s) uint8, 255 unlabelled.
     labels: np.ndarray
-    # Questions about this very moment; most frames have none.
+    # Questions about this frame; most frames have none.
     questions: tuple[Question, ...]
-    # Whether the camera has just been put somewhere else.
+    # True if the camera has just been moved to another place.
     cut: bool
 
 
@@ -64,7 +65,7 @@ def stream(
     each_s: float = 1.0,
     asked: int = 12,
     backend: str = 'auto',
-) -> Iterator[Look]:
+) -> Iterator[SceneFrame]:
     """Render a stream.
 
     Args:
@@ -73,31 +74,33 @@ def stream(
         seconds: length.
         hz: frames a second.
         size: S; s is a quarter of it.
-        each_s: seconds from one moment with questions to the next.
-        asked: questions of such a moment.
-        backend: renderer, as Camera takes it.
+        each_s: seconds from one frame with questions to the next.
+        asked: questions of such a frame.
+        backend: renderer, as of Camera.
     """
     episode = Episode(seed, fps=hz, **view_of(seed, size))
     free, first, every = episode.world.camera_pose, round(START_S * hz), max(1, round(each_s * hz))
     for _ in episode.run(first):
         pass
-    with Camera(episode, backend=backend, shadows=False) as eye:
+    with Camera(episode, backend=backend, shadows=False) as view:
         for number in range(round(seconds * hz)):
             cut = number % round(CLIP_S * hz) == 0 if camera == 'still' else number == 0
             if camera == 'still' and cut:
                 pose = free()
                 episode.world.camera_pose = lambda pose=pose: pose
             (state,) = episode.run(1)
-            seen = eye.observe(state)
+            observation = view.observe(state)
             rng = np.random.default_rng((seed, 5, number))
-            questions = tuple(sample_questions(episode, seen, rng, asked)) if number % every == every - 1 else ()
-            yield _look(seen, questions, cut, seed, number, size)
+            questions = tuple(sample_questions(episode, observation, rng, asked)) if number % every == every - 1 else ()
+            yield _scene_frame(observation, questions, cut, seed, number, size)
 
 
-def _look(seen: Observation, questions: tuple[Question, ...], cut: bool, seed: int, number: int, size: int) -> Look:
-    rgb, depth = squeeze_rgb(seen.rgb, size), squeeze_depth(seen.depth, size).astype(np.float32)
-    kept, fresh = np.random.default_rng((seed, 3)), np.random.default_rng((seed, 6, number))
-    rgb = noisy_rgb(noisy_rgb(rgb, KEPT, kept), FRESH, fresh)
-    shown = noisy_depth(noisy_depth(depth, KEPT, kept), FRESH, fresh)
-    frame = Frame(rgb, shown, stamp_ns=round(seen.stamp_s * 1e9))
-    return Look(frame, depth, squeeze_labels(seen.semantic, size // 4), questions, cut)
+def _scene_frame(
+    observation: Observation, questions: tuple[Question, ...], cut: bool, seed: int, number: int, size: int
+) -> SceneFrame:
+    rgb, depth = squeeze_rgb(observation.rgb, size), squeeze_depth(observation.depth, size).astype(np.float32)
+    constant, fresh = np.random.default_rng((seed, 3)), np.random.default_rng((seed, 6, number))
+    rgb = noisy_rgb(noisy_rgb(rgb, CONSTANT_NOISE, constant), FRAME_NOISE, fresh)
+    shown = noisy_depth(noisy_depth(depth, CONSTANT_NOISE, constant), FRAME_NOISE, fresh)
+    frame = Frame(rgb, shown, stamp_ns=round(observation.stamp_s * 1e9))
+    return SceneFrame(frame, depth, squeeze_labels(observation.semantic, size // 4), questions, cut)

@@ -1,4 +1,4 @@
-"""Scores of the models that a benchmark has trained: measured once, told with intervals, compared sample by sample."""
+"""Score the models that a benchmark has trained: test once, report intervals, and compare models sample by sample."""
 
 import json
 from collections.abc import Sequence
@@ -15,12 +15,11 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.recipe import read_recipe
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
-from m3et_ros.evaluation.batches import kitchen_of, rounded, told
+from m3et_ros.evaluation.batches import kitchen_of, rounded, spread, told
+from m3et_ros.evaluation.files import weights_digest
 from m3et_ros.evaluation.metrics.depth import depth_rates
 from m3et_ros.evaluation.metrics.intervals import bootstrap, paired_difference, ratio
 from m3et_ros.evaluation.metrics.segmentation import mean_iou
-from m3et_ros.evaluation.report.files import weights_digest
-from m3et_ros.evaluation.report.pictures import spread
 from m3et_ros.evaluation.standard_caches import check_fit
 from m3et_ros.evaluation.tasks.reconstruction import measure_frames
 from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_scores
@@ -28,28 +27,28 @@ from m3et_ros.evaluation.tasks.vqa import NOISE, SHOWN, ask, scores_of
 from m3et_ros.runtime.engine import Engine
 
 Rows = dict[str, np.ndarray]
-"""Rows to be summed of each of MEASURES that an exam has, and the kitchens of its 'questions' and 'frames'."""
+"""Summable rows for each of MEASURES in an exam, and the kitchens of its 'questions' and 'frames'."""
 
 
 @dataclass(frozen=True)
 class Exam:
-    """What models are tested on, and what they are shown of it."""
+    """The data and inputs of a test."""
 
     # Cache of kitchens.
     cache: Path
-    # Questions drawn from it, and frames, evenly apart.
+    # Questions drawn from it, and evenly spaced frames.
     questions: int
     frames: int
-    # How the cache is read.
+    # Data set class.
     samples: type[KitchenSamples] = KitchenSamples
-    # Images that come with a question; () leaves the model blind.
+    # Images that accompany a question; () leaves the model blind.
     shown: Sequence[str] = SHOWN
-    # Whether pictures are rebuilt and labelled, too.
+    # Test the reconstruction of images, too.
     dense: bool = True
 
 
 def measure(checkpoint: Checkpoint, path: Path, exam: Exam) -> Rows:
-    """Test a checkpoint, or find its scores of before; the whole report goes to <path>.json.
+    """Test a checkpoint, or load its earlier scores; the whole report goes to <path>.json.
 
     Raises:
         InputError: the checkpoint does not fit the cache.
@@ -112,7 +111,7 @@ def _pictures(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any
 
 
 def _means(scores: Sequence[float]) -> np.ndarray:
-    """Rows (n, 2) for ratio; a score that does not exist counts for nothing."""
+    """Return rows (n, 2) for ratio; missing scores do not count."""
     scores = np.asarray(scores, float)
     return np.stack([np.nan_to_num(scores), np.isfinite(scores)], 1)
 
@@ -127,13 +126,13 @@ DENSE = {
     'miou': ('labels', _miou),
     'rmse_in_holes_m': ('holes_model', lambda sums: depth_rates(sums)[..., 0]),
 }
-"""Figure -> column of dense.Frames, and the statistic of its summed rows."""
+"""Figure -> column of measure_frames, and the statistic of its summed rows."""
 MEASURES = {'vqa_accuracy': ratio} | {name: statistic for name, (_, statistic) in DENSE.items()}
-"""Figures that are told for every model, with the statistic of their summed rows."""
+"""Figures reported for every model, with the statistic of their summed rows."""
 
 
 def _rows(tests: Sequence[Rows], name: str) -> tuple[np.ndarray, list[str]]:
-    """Rows (n, k) and kitchens of a figure, those of all seeds one after the other."""
+    """Return rows (n, k) and kitchens of a figure, joined over all seeds."""
     kitchens = 'questions' if name == 'vqa_accuracy' else 'frames'
     return (
         np.concatenate([found[name].reshape(len(found[name]), -1) for found in tests]),
@@ -142,10 +141,10 @@ def _rows(tests: Sequence[Rows], name: str) -> tuple[np.ndarray, list[str]]:
 
 
 def figures(tests: Sequence[Rows]) -> dict[str, Any]:
-    """Each figure over the models of all seeds with its 95 % interval over kitchens, and of each seed alone.
+    """Return each figure over all seeds with its 95 % interval over kitchens, and for each seed alone.
 
     Args:
-        tests: of one model, a seed each. The label maps of all seeds together make the mIoU.
+        tests: of one model, one for each seed; the mIoU is over the label maps of all seeds together.
     """
     result = {}
     for name, statistic in MEASURES.items():
@@ -157,7 +156,7 @@ def figures(tests: Sequence[Rows]) -> dict[str, Any]:
 
 
 def differences(tests: Sequence[Rows], others: Sequence[Rows]) -> dict[str, Any]:
-    """Figures less those of other models on the same samples, seed by seed, with 95 % intervals over kitchens."""
+    """Return figures less those of other models on the same samples, by seed, with 95 % intervals over kitchens."""
     result = {}
     for name, statistic in MEASURES.items():
         if all(name in found for found in (*tests, *others)):

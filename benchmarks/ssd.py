@@ -1,12 +1,12 @@
-"""The scans of Mamba-2 and Mamba-1 against the published minimal listing and the plain loops, forward and backward.
+"""Measure the scans of Mamba-2 and Mamba-1, forward and backward, against the published listing and plain loops.
 
     m3et build kernels; python benchmarks/ssd.py            # writes benchmarks/results/ssd.json
 
-Sides: `listing`, the minimal SSD of the paper (Dao and Gu 2024, section 6, listing 1), written here from its formulas:
-B and C repeated for every head, chunks of 64, einsum; `chunked`, ours in torch; `native`, ours in C++; with --compile
-`compiled`, the chunked form through torch.compile. Mamba-1: `loop`, one step after the other; `exp_first`, as
-`transformers`; `cumsum`, in closed form over chunks of 16, by which the goals were set; `blocked`, ours in torch;
-`native`. Every variant agrees with float64 in values and gradients before anything is timed.
+Mamba-2: `listing` is the minimal SSD of the paper (Dao and Gu 2024, section 6, listing 1), written here from its
+formulas with B and C repeated for every head, chunks of 64, and einsum; `chunked` is ours in torch, `native` ours in
+C++, and with --compile `compiled` is the chunked form through torch.compile. Mamba-1: `loop` takes one step after the
+other; `exp_first` is the form of `transformers`; `cumsum` is the closed form over chunks of 16, which set the goals;
+`blocked` is ours in torch, `native` ours in C++. Values and gradients of every variant are first compared with float64.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from m3et_ros.ops.ssd import ssd_chunked, ssd_native, ssd_reference
 from m3et_ros.runtime.kernels import use_built
 
 TOLERANCE = 5e-4
-"""Of values and gradients against float64, as a share of the largest; that of A is a small sum of large parts."""
+"""Largest error against float64 as a share of the largest value; the gradient of A is a small sum of large parts."""
 
 
 def listing(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, chunk: int = 64) -> tuple[Tensor, Tensor]:
-    """The published minimal listing: segment sums, four einsums, B and C repeated for each of the heads."""
+    """Compute the published minimal listing: segment sums, four einsums, B and C repeated for each head."""
     B, C = (t.repeat_interleave(x.shape[2] // B.shape[2], 2) for t in (B, C))
     missing = -x.shape[1] % chunk
     length = x.shape[1]
@@ -47,7 +47,7 @@ def listing(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, chunk: in
 
 
 def segments(x: Tensor) -> Tensor:
-    """Sums of x from one place to another, -inf above the diagonal: (..., T) -> (..., T, T)."""
+    """Return the sums of x between each two positions, -inf above the diagonal: (..., T) -> (..., T, T)."""
     T = x.shape[-1]
     x = x[..., None].expand(*x.shape, T)
     x = x.masked_fill(~torch.ones(T, T, dtype=torch.bool).tril(-1), 0).cumsum(-2)
@@ -55,7 +55,7 @@ def segments(x: Tensor) -> Tensor:
 
 
 def exp_first(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """Mamba-1 with all decays computed at once and then a loop, as `transformers` does without CUDA."""
+    """Compute Mamba-1 with all decays at once and then a loop, as `transformers` does without CUDA."""
     decay = torch.exp(dt[..., None] * A)
     write = (dt * x)[..., None] * B[:, :, None]
     h, outputs = torch.zeros_like(write[:, 0]), []
@@ -66,7 +66,10 @@ def exp_first(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[T
 
 
 def cumsum(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, chunk: int = 16) -> tuple[Tensor, Tensor]:
-    """Mamba-1 in closed form within short chunks: exp(s) (h + cumsum(exp(-s) dt x B)) with s = cumsum(dt A)."""
+    """Compute Mamba-1 in closed form within short chunks.
+
+    h(t) = exp(s) (h + sum of exp(-s) dt x B up to t), with s the sum of dt A up to t.
+    """
     h, outputs = x.new_zeros(x.shape[0], x.shape[2], A.shape[1]), []
     for part in range(0, x.shape[1], chunk):
         xs, dts, Bs, Cs = (t[:, part : part + chunk] for t in (x, dt, B, C))
@@ -78,7 +81,7 @@ def cumsum(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, chunk: int
 
 
 def ssd_inputs(L: int, d_inner: int, N: int, batch: int) -> dict[str, Tensor]:
-    """Ordinary values: steps as initialised, decays to -16."""
+    """Return ordinary values: steps as initialised, decays to -16."""
     rng, H = torch.Generator().manual_seed(0), d_inner // 64
     x, B, C = (torch.randn(batch, L, *size, generator=rng) for size in ((H, 64), (1, N), (1, N)))
     return {
@@ -91,7 +94,7 @@ def ssd_inputs(L: int, d_inner: int, N: int, batch: int) -> dict[str, Tensor]:
 
 
 def scan_inputs(L: int, D: int, N: int) -> dict[str, Tensor]:
-    """Ordinary values of Mamba-1."""
+    """Return ordinary values of Mamba-1."""
     rng = torch.Generator().manual_seed(0)
     x, B, C = (torch.randn(1, L, width, generator=rng) for width in (D, N, N))
     return {
@@ -104,7 +107,7 @@ def scan_inputs(L: int, D: int, N: int) -> dict[str, Tensor]:
 
 
 def trained(form: Callable, inputs: dict[str, Tensor], weights: Tensor) -> Callable[[], list[Tensor]]:
-    """Forward and backward: y and the gradients of all inputs."""
+    """Return a call of forward and backward, which returns y and the gradients of all inputs."""
 
     def run() -> list[Tensor]:
         leaves = {name: value.detach().requires_grad_() for name, value in inputs.items()}
@@ -123,10 +126,10 @@ def case(
     what: str,
     backward: bool,
 ) -> dict:
-    """Agreement, then time, of all forms on one input.
+    """Check the agreement of all forms on one input, then time them.
 
     Raises:
-        SystemExit: a form does not agree with float64.
+        SystemExit: a form disagrees with float64.
     """
     weights = torch.randn(inputs['x'].shape, generator=torch.Generator().manual_seed(1))
     exact = {name: value.double() for name, value in inputs.items()}
@@ -180,7 +183,7 @@ def main() -> None:
                 backward,
             )
             name = f'Mamba-1 {way}, L={L}, D {asked.inner}, N 16'
-            # Its backward is quadratic in L: at 588 tokens half a minute of CPU for nothing new.
+            # Its backward pass is quadratic in L: half a minute of CPU at 588 tokens, without new information.
             chosen = {n: f for n, f in scans.items() if not (backward and n == 'exp_first')}
             cases[name] = case(
                 chosen,

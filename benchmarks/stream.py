@@ -11,14 +11,16 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from m3et_ros.data.action_questions import NEXT, NOW
-from m3et_ros.models.actions.mambavl import VideoStream
+from m3et_ros.models.actions.mambavl import MambaVL, VideoStream
 from m3et_ros.runtime.open_model import untrained
 
 RESULTS = Path(__file__).parent / 'results' / 'stream.json'
@@ -40,6 +42,35 @@ def timed(call: Callable, rounds: int) -> float:
     return statistics.median(found)
 
 
+def measure(head: MambaVL, questions: Sequence, before: VideoStream, clip: Tensor, rounds: int) -> dict[str, Any]:
+    """Time the newest frame of a clip in the stream, and the whole clip.
+
+    Args:
+        head: the action head.
+        questions: ids and mask of each pair of questions.
+        before: state of the stream before the newest frame.
+        clip: (1, n, d_in), all frames so far.
+        rounds: measurements.
+    """
+
+    def answers(read: Callable) -> list[Tensor]:
+        return [part for ids, mask in questions for part in read(ids[:1], ids[1:], mask[:1], mask[1:])]
+
+    state = head.update(before, clip[:, -1:])
+    streamed = answers(lambda *pair: head.read(state, *pair))
+    whole = answers(lambda *pair: head(clip, *pair))
+    return {
+        # Each pair of questions updates and reads the stream, or reads the clip.
+        'stream_s': timed(lambda: answers(lambda *pair: head.read(head.update(before, clip[:, -1:]), *pair)), rounds),
+        'clip_s': timed(
+            lambda: answers(lambda *pair: head.classify(head.features(clip)[:, -1], *pair)),
+            max(1, min(rounds, 3000 // clip.shape[1])),
+        ),
+        'state_bytes': bytes_of(state),
+        'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole, strict=True)),
+    }
+
+
 def main() -> None:
     """Run one long stream, measure at each mark, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -51,31 +82,15 @@ def main() -> None:
     torch.set_num_threads(1)
     checkpoint = untrained(asked.size, 0)
     head, length = checkpoint.heads['mambavl'].eval(), checkpoint.model.config.text_length
-    words = [checkpoint.tokenizer.encode(pair, length) for pair in (NOW, NEXT)]
+    questions = [checkpoint.tokenizer.encode(pair, length) for pair in (NOW, NEXT)]
     frames = torch.randn(1, max(asked.marks), head.config.d_in, generator=torch.Generator().manual_seed(0))
-
-    def answers(read: Callable) -> list[torch.Tensor]:
-        return [part for ids, mask in words for part in read(ids[:1], ids[1:], mask[:1], mask[1:])]
 
     state, rows = head.init_stream(1), {}
     with torch.inference_mode():
         for count in tqdm(range(1, max(asked.marks) + 1), desc='frames'):
-            frame = frames[:, count - 1 : count]
-            before, state = state, head.update(state, frame)
-            if count not in asked.marks:
-                continue
-            clip = frames[:, :count]
-            streamed = answers(lambda *q: head.read(state, *q))
-            whole = answers(lambda *q: head(clip, *q))
-            rows[str(count)] = {
-                'stream_s': timed(lambda: answers(lambda *q: head.read(head.update(before, frame), *q)), asked.rounds),
-                'clip_s': timed(
-                    lambda: answers(lambda *q: head.classify(head.features(clip)[:, -1], *q)),
-                    max(1, min(asked.rounds, 3000 // count)),
-                ),
-                'state_bytes': bytes_of(state),
-                'largest_difference': max(float((a - b).abs().max()) for a, b in zip(streamed, whole, strict=True)),
-            }
+            before, state = state, head.update(state, frames[:, count - 1 : count])
+            if count in asked.marks:
+                rows[str(count)] = measure(head, questions, before, frames[:, :count], asked.rounds)
     first, last = rows[str(min(asked.marks))], rows[str(max(asked.marks))]
     result = {
         'size': asked.size,

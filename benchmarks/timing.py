@@ -1,7 +1,7 @@
-"""What the benchmarks of speed have in common: turns, medians of CPU time, agreement first, and what the machine is.
+"""Shared by the benchmarks of speed: interleaved medians of CPU time, comparison of outputs, and the environment.
 
-All variants run in one process, in turn, each round beginning with another one; the figure is the median of the
-process's CPU time with one thread, which a busy neighbour moves least. Compare inside one run only.
+All variants run in one process, in turn, and each round begins with another one. The figure is the median CPU time of
+the process on one thread, which other work on the machine affects least. Compare figures within one run only.
 """
 
 import argparse
@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from m3et_ros.cli.output import note, table
+from m3et_ros.cli.output import format_table, print_status
+from m3et_ros.data.files import write_atomically
 
 RESULTS = Path(__file__).parent / 'results'
 
 
 def options(doc: str, rounds: int = 9) -> argparse.ArgumentParser:
-    """The options that all benchmarks of speed have."""
+    """Build the options of all benchmarks of speed."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument('--rounds', type=int, default=rounds, help='measurements of each variant')
     parser.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
@@ -32,13 +33,13 @@ def options(doc: str, rounds: int = 9) -> argparse.ArgumentParser:
 
 
 def one_thread() -> None:
-    """One thread, and denormals as every compiled kernel treats them: what is measured is arithmetic."""
+    """Use one thread, and flush denormals as every compiled kernel does, so that only arithmetic is measured."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 def interleaved(work: Mapping[str, Callable[[], Any]], rounds: int, what: str = '') -> dict[str, float]:
-    """Median milliseconds of CPU time of each variant, every round one of each."""
+    """Return the median CPU milliseconds of each variant; every round runs each once."""
     names, times = list(work), {name: [] for name in work}
     for number in range(-1, rounds):
         turn = max(number, 0) % len(names)
@@ -48,23 +49,23 @@ def interleaved(work: Mapping[str, Callable[[], Any]], rounds: int, what: str = 
             if number >= 0:
                 times[name].append((time.process_time_ns() - start) / 1e6)
         if what:
-            note(f'{what}: round {number + 1} of {rounds}')
+            print_status(f'{what}: round {number + 1} of {rounds}')
     return {name: round(statistics.median(found), 4) for name, found in times.items()}
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference as a share of the largest wanted value."""
+    """Return the largest difference as a share of the largest wanted value."""
     found, wanted = (t.detach().double() for t in (found, wanted))
     return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
 
 
 def ratios(ms: Mapping[str, float], base: str) -> dict[str, float]:
-    """How many times as fast as `base` each variant is."""
+    """Return the speed of each variant as a multiple of that of `base`."""
     return {name: round(ms[base] / value, 3) for name, value in ms.items() if name != base}
 
 
 def environment() -> dict[str, Any]:
-    """What a figure depends on, without a name or path of this machine."""
+    """Describe versions and hardware, without a name or path of this machine."""
     versions = {}
     for name in ('torch', 'numpy', 'openvino', 'transformers'):
         try:
@@ -88,7 +89,7 @@ def environment() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """Model name of the CPU, as the kernel tells it."""
+    """Return the model name of the CPU as the kernel reports it."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
@@ -97,17 +98,16 @@ def cpu_name() -> str:
 
 
 def finish(name: str, document: dict[str, Any], path: Path | None) -> None:
-    """Write the result so that it is there whole or not at all, and say where."""
+    """Write the result atomically and print its table."""
     path = path or RESULTS / f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
     document = {'benchmark': name, **document, 'environment': environment()}
-    part.write_text(json.dumps(document, indent=2, allow_nan=False) + '\n', encoding='utf-8')
-    part.replace(path)
+    with write_atomically(path) as part:
+        part.write_text(json.dumps(document, indent=2, allow_nan=False) + '\n', encoding='utf-8')
     for case, rows in document.get('cases', {}).items():
         print(f'\n{case}')
         print(
-            table(
+            format_table(
                 [
                     ('variant', 'CPU ms', 'times', 'error'),
                     *(

@@ -1,15 +1,15 @@
-"""M3ET against its MultiMAE-like twin: equal data, steps and seeds; what each is worth, weighs and costs.
+"""Measure M3ET against its MultiMAE-like twin at equal data, steps and seeds: accuracy, parameters and cost.
 
     python benchmarks/twin.py --data CACHE ... --out runs/twin       # writes benchmarks/results/twin.json
 
-At the defaults that is two models, three seeds and 1.4 million views each: days on two CPU cores, a few hours on one
-large GPU with --bf16; every line of progress tells the time left. Fewer --samples-one, --samples-two and --seeds make
-it shorter, --minutes cuts it into sittings. Runs that exist are not repeated. The figures are written after each seed.
+The defaults are two models, three seeds and 1.4 million views each, days on two CPU cores, a few hours on one large GPU
+with --bf16; progress lines report the time left. Lower --samples-one, --samples-two and --seeds to shorten it, or use
+--minutes to divide it into sessions. Existing runs are not repeated. The figures are written after each seed.
 
-The cost is that of the models alone, without camera and preprocessing, which are the same for both: batch 1, float32,
-one thread, CPU time of the process, the two in turn within one process. Three jobs: `question`, a frame with depth and
-one question; `dense`, depth and segmentation of a frame with depth; `masked`, all three pictures from the 30 % of the
-tokens that pre-training shows, the paper's measure of speed (docs/papers.md 2.1).
+The cost is that of the models alone, without camera and preprocessing: CPU time of the process at batch 1 in float32 on
+one thread, with the models in turn. There are three jobs: `question` is a frame with depth and one question; `dense` is
+depth and segmentation of a frame with depth; `masked` reconstructs all three images from the 30 % of the tokens that
+pre-training shows, the paper's measure of speed (docs/papers.md 2.1).
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from runs import RESULTS, Bench, parser, told_to_end, write
+from runs import RESULTS, Bench, parser, run_script, write
 from scores import Exam, Rows, differences, figures, measure
 
 from m3et_ros.cli.progress import track
@@ -36,28 +36,28 @@ from m3et_ros.models.m3et.masking import draw, visible_total
 from m3et_ros.models.m3et.sizes import KITCHEN, KITCHEN_TWIN
 
 LIVE = ('depth', 'semseg')
-"""What a robot asks of every frame."""
+"""Tasks that a robot decodes for every frame."""
 WARM_UP = 10
 
 
 def twin_changes() -> dict[str, Any]:
-    """The fields in which the twin differs, its name left out."""
+    """Return the fields in which the twin differs, except its name."""
     own, other = KITCHEN.to_dict(), KITCHEN_TWIN.to_dict()
     return {name: value for name, value in other.items() if value != own[name] and name != 'name'}
 
 
 def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], dict[str, int]]:
-    """What is timed, by name, and the multiply-accumulates of each."""
+    """Return the work to time, by name, and the multiply-accumulates of each job."""
     model, config = checkpoint.model.cpu().eval(), checkpoint.model.config  # the test may have left it on a GPU
     batch = collate([sample], config, checkpoint.tokenizer, answers=checkpoint.labels.answers)
     device = torch.device('cpu')
-    seen, all_three = (shown_inputs(batch, names, device) for names in (('rgb', 'depth'), IMAGE_MODALITIES))
+    rgb_depth, all_three = (shown_inputs(batch, names, device) for names in (('rgb', 'depth'), IMAGE_MODALITIES))
     words, mask = batch.inputs['text'], batch.inputs['text_mask']
     counts = dict.fromkeys(all_three, config.image_tokens)
     kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).kept
 
-    def dense() -> list[torch.Tensor]:
-        encoded = model.add_text(model.encode_images(seen))
+    def reconstruct() -> list[torch.Tensor]:
+        encoded = model.add_text(model.encode_images(rgb_depth))
         return [model.decode(encoded, task) for task in LIVE]
 
     def masked() -> list[torch.Tensor]:
@@ -68,23 +68,23 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
         parts = mac_parts(config, tokens, modalities=images, tasks=tasks)
         return sum(count for name, count in parts.items() if answers or name != 'answers')
 
-    frame = len(seen) * config.image_tokens
+    frame = len(rgb_depth) * config.image_tokens
     return (
         {
-            'question': lambda: model.answer_logits(model.add_text(model.encode_images(seen), words, mask)),
-            'dense': dense,
+            'question': lambda: model.answer_logits(model.add_text(model.encode_images(rgb_depth), words, mask)),
+            'dense': reconstruct,
             'masked': masked,
         },
         {
-            'question': macs(frame + words.shape[1], tuple(seen), (), True),
-            'dense': macs(frame, tuple(seen), LIVE),
+            'question': macs(frame + words.shape[1], tuple(rgb_depth), (), True),
+            'dense': macs(frame, tuple(rgb_depth), LIVE),
             'masked': macs(visible_total(counts), tuple(all_three), IMAGE_MODALITIES),
         },
     )
 
 
 def cost(models: Mapping[str, Checkpoint], sample: Sample, rounds: int) -> dict[str, Any]:
-    """MACs and CPU time of each job by model, and how many times the first model's the second's are."""
+    """Return MACs and CPU time of each job by model, and the ratios of the second model to the first."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -112,11 +112,11 @@ def cost(models: Mapping[str, Checkpoint], sample: Sample, rounds: int) -> dict[
 
 
 def _times(work: Mapping[str, Mapping[str, Callable]], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Milliseconds of CPU time of each model and job, in every round one of each."""
+    """Return the CPU milliseconds of each model and job; every round runs each once."""
     turns = [(name, job) for job in next(iter(work.values())) for name in work]
     times: dict[tuple[str, str], list[float]] = {turn: [] for turn in turns}
     for number in track(range(-WARM_UP, rounds), WARM_UP + rounds, 'latency', 'round'):
-        for name, job in turns if number % 2 else reversed(turns):  # who goes first takes turns, too
+        for name, job in turns if number % 2 else reversed(turns):  # the first place alternates, too
             start = time.process_time_ns()
             work[name][job]()
             if number >= 0:
@@ -131,7 +131,7 @@ def document(
     seconds: Mapping[str, list[float]],
     costs: dict[str, Any],
 ) -> dict[str, Any]:
-    """All that is known so far."""
+    """Return all figures so far."""
     first, second = trained
     weights = {name: sum(parameters_of(checkpoint.model.config).values()) for name, checkpoint in trained.items()}
     return {
@@ -153,14 +153,14 @@ def document(
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """Parse the command line."""
     found = parser(__doc__, one=800_000, two=600_000, seeds='0,1,2')
     found.add_argument('--rounds', type=int, default=200, help='rounds of the timing')
     return found.parse_args()
 
 
 def main() -> None:
-    """Train both models for each seed, test them and write the figures."""
+    """Train and test both models for each seed and write the figures."""
     asked = options()
     pair = {asked.size: {}, f'{asked.size}_twin': {'name': f'{asked.size}_twin', **twin_changes()}}
     bench = Bench(asked, len(pair) * len(asked.seeds))
@@ -180,4 +180,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    told_to_end(main)
+    run_script(main)

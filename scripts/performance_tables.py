@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the tables of docs/performance.md from benchmarks/results/: goals and what was reached, and every benchmark.
+"""Write the tables of docs/performance.md from benchmarks/results/: goals with their figures, and every benchmark.
 
 .venv/bin/python scripts/performance_tables.py
 """
@@ -17,27 +17,27 @@ MISSING = 'not measured'
 
 
 class Goal(NamedTuple):
-    """One thing that was promised, and where its measurement is found."""
+    """A goal, and the place of its figure."""
 
     what: str
-    # Times as fast, or another figure, that must be reached; and what is aimed for.
+    # Figure to reach, and figure to aim for.
     must: float
     aim: float | None
-    # Benchmark whose result holds it.
+    # Benchmark with the figure in its result.
     result: str
-    # Takes the figure out of the result.
+    # Reads the figure from the result.
     find: Callable[[dict[str, Any]], float]
-    # False where less is better.
+    # False if less is better.
     more: bool = True
 
 
 def times(case: str, variant: str) -> Callable[[dict[str, Any]], float]:
-    """How many times as fast a variant of a case is."""
+    """Find the speed of a variant of a case."""
     return lambda result: result['cases'][case]['times_as_fast'][variant]
 
 
 def over(case: str, slow: str, fast: str) -> Callable[[dict[str, Any]], float]:
-    """How many times the CPU time of one variant is that of another."""
+    """Find the ratio of the CPU times of two variants."""
 
     def find(result: dict[str, Any]) -> float:
         ms = result['cases'][case]['cpu_ms']
@@ -47,7 +47,7 @@ def over(case: str, slow: str, fast: str) -> Callable[[dict[str, Any]], float]:
 
 
 def growth(case: str, variant: str, long: int, short: int) -> Callable[[dict[str, Any]], float]:
-    """How many times as long a variant takes for more tokens."""
+    """Find the ratio of the times of a variant at two numbers of tokens."""
 
     def find(result: dict[str, Any]) -> float:
         return (
@@ -59,12 +59,12 @@ def growth(case: str, variant: str, long: int, short: int) -> Callable[[dict[str
 
 
 def decoded(what: str, context: int) -> Callable[[dict[str, Any]], float]:
-    """A figure of the all-Mamba model against the Transformer behind a context."""
+    """Find a figure of the all-Mamba model against the Transformer behind a context."""
     return lambda result: result['against_the_transformer']['mamba'][what][str(context)]
 
 
 def late(result: dict[str, Any]) -> float:
-    """Seconds by which results at their p99 are older than a period of the camera, a frame's p99 and 20 ms."""
+    """Return the seconds by which the p99 age of results exceeds a camera period, a frame's p99 and 20 ms."""
     return result['age_p99_s'] - 1 / result['rate_in_hz'] - result['inference_p99_s'] - 0.02
 
 
@@ -171,13 +171,13 @@ GOALS = (
 
 
 def load(name: str) -> dict[str, Any] | None:
-    """A result, or None where it was not measured."""
+    """Load a result; None if it was not measured."""
     path = RESULTS / f'{name}.json'
     return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
 
 
 def goals() -> str:
-    """Every goal with what was measured and whether it is reached."""
+    """Return the table of all goals with their figures and verdicts."""
     lines = ['| What | Must | Aim | Measured | |', '|---|---|---|---|---|']
     for goal in GOALS:
         sign, result = '' if goal.more else 'at most ', load(goal.result)
@@ -187,7 +187,12 @@ def goals() -> str:
             value = None
         reached = value is not None and (value >= goal.must if goal.more else value <= goal.must)
         aimed = value is not None and goal.aim is not None and (value >= goal.aim if goal.more else value <= goal.aim)
-        verdict = '-' if value is None else 'aim reached' if aimed else 'reached' if reached else '**missed**'
+        if value is None:
+            verdict = '-'
+        elif aimed:
+            verdict = 'aim reached'
+        else:
+            verdict = 'reached' if reached else '**missed**'
         aim = '-' if goal.aim is None else f'{sign}{goal.aim:g}'
         lines.append(
             f'| {goal.what} | {sign}{goal.must:.3g} | {aim} | '
@@ -197,7 +202,7 @@ def goals() -> str:
 
 
 def cases(name: str) -> str:
-    """CPU time of every variant of every case of a benchmark, and the machine."""
+    """Return the table of all variants of all cases of a benchmark, and the machine."""
     result = load(name)
     if result is None:
         return f'Not measured yet: `m3et bench {name}`.'
@@ -239,23 +244,23 @@ NODE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def node() -> str:
-    """The whole node on a recording: as fast as it goes, behind a fast camera, and by another runtime."""
+    """Return the table of the whole node: at full speed, behind a fast camera, and in another runtime."""
     found = [result for name in ('node', 'node_30hz', 'node_openvino') if (result := load(name))]
     if not found:
         return 'Not measured yet: `m3et bench node --bag BAG`.'
     lines = ['|' * (len(found) + 2), '|---' * (len(found) + 1) + '|']
-    lines += [' | '.join([f'| {what}', *(str(tell(result)) for result in found)]) + ' |' for what, tell in NODE.items()]
+    lines += [' | '.join([f'| {what}', *(str(read(result)) for result in found)]) + ' |' for what, read in NODE.items()]
     return '\n'.join(lines) + '\n\n' + machine(found[0])
 
 
 def decode() -> str:
-    """A token behind a long context, in both precisions."""
+    """Return the tables of a token behind a long context, in both precisions."""
     found = [result for name in ('decode', 'decode_bfloat16') if (result := load(name))]
     return '\n\n'.join(map(decode_table, found)) or 'Not measured yet: `m3et bench decode`.'
 
 
 def decode_table(found: dict[str, Any]) -> str:
-    """One precision."""
+    """Return the table of one precision."""
     settings = found['made_by']['settings']
     head = f'{settings.get("precision", "float32")}, width {settings["width"]}:\n\n'
     contexts = found['made_by']['settings']['contexts']
@@ -274,7 +279,7 @@ def decode_table(found: dict[str, Any]) -> str:
 
 
 def adaptive() -> str:
-    """What is encoded, how long it takes and what it costs in accuracy; then the speed of the sizes by share."""
+    """Return the tables of adaptive tokens: share, time and accuracy, then the speed of the sizes by share."""
     found = load('adaptive')
     if found is None:
         return 'Not measured yet: `python benchmarks/adaptive.py`.'
@@ -289,11 +294,11 @@ def adaptive() -> str:
             continue
         case = found[part]
         for name, row in case['sides'].items():
-            told = [f'{row[key]:.1%}' if key in row else '-' for key in ('accuracy', 'answers_as_full')]
-            told += [f'{row[key]:.3f}' if key in row else '-' for key in ('depth_rmse_m', 'holes_rmse_m', 'miou')]
+            cells = [f'{row[key]:.1%}' if key in row else '-' for key in ('accuracy', 'answers_as_full')]
+            cells += [f'{row[key]:.3f}' if key in row else '-' for key in ('depth_rmse_m', 'holes_rmse_m', 'miou')]
             lines.append(
                 f'| {what}, {case["hz"]:g} Hz | {names.get(name, f"adaptive, {name}")} | {row["share"]:.0%} | '
-                f'{row["cpu_ms"]:.1f} | {" | ".join(told)} |'
+                f'{row["cpu_ms"]:.1f} | {" | ".join(cells)} |'
             )
     counts = '; '.join(
         f'{part}: {found[part]["frames"]} frames, {found[part].get("questions", 0)} questions'
@@ -304,7 +309,7 @@ def adaptive() -> str:
 
 
 def shares(found: dict[str, Any]) -> str:
-    """Encoder time of the sizes for shares of their tokens."""
+    """Return the table of encoder times for shares of the tokens."""
     lines = [
         '| Size, tokens | Encoder, CPU ms | all, to be gone on from | 3/4 | 1/2 | 1/4 |',
         '|---|---|---|---|---|---|',
@@ -316,9 +321,9 @@ def shares(found: dict[str, Any]) -> str:
 
 
 def machine(result: dict[str, Any]) -> str:
-    """One sentence on where a result comes from."""
+    """Return a sentence on the machine of a result."""
     e, sets = result['environment'], ('avx512_f', 'avx512_bf16', 'amx_bf16')
-    has = [s for s in sets if e[s]]
+    has = [name for name in sets if e[name]]
     return (
         f'{e["cpu"]}, {e["cores"]} cores, {", ".join(has) or "no AVX-512"}; torch {e["torch"]}, one thread; '
         f'median of {result.get("rounds", 1)} rounds in turn; load {e["load"]}: {e["note"]}.'
@@ -326,10 +331,10 @@ def machine(result: dict[str, Any]) -> str:
 
 
 def page() -> str:
-    """The page with every block replaced.
+    """Return the page with every block replaced.
 
     Raises:
-        SystemExit: a block is missing or there twice.
+        SystemExit: a block is missing or occurs twice.
     """
     text = PAGE.read_text(encoding='utf-8')
     blocks = {
@@ -341,9 +346,10 @@ def page() -> str:
     }
     for name, table in blocks.items():
         block = f'<!-- {name}: scripts/performance_tables.py -->\n{table}\n<!-- end -->'
-        text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f'docs/performance.md has {count} blocks called {name}; it needs one')
+        parts = re.split(rf'<!-- {name}: .*?<!-- end -->', text, flags=re.DOTALL)
+        if len(parts) != 2:
+            raise SystemExit(f'docs/performance.md has {len(parts) - 1} blocks called {name}; it needs one')
+        text = block.join(parts)
     return text
 
 

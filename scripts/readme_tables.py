@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Write the tables of README.md: topics, services and parameters from the tables that the node itself uses, figures of
-the trained weights from benchmarks/results/.
+"""Write the tables of README.md from the node's own tables and from benchmarks/results/.
 
     .venv/bin/python scripts/readme_tables.py
+
+The node's tables hold its topics, services and parameters; the results hold the figures of the shipped weights.
 """
 
 import json
@@ -17,7 +18,7 @@ README = ROOT / 'README.md'
 
 
 def main() -> None:
-    """Replace what stands between each pair of markers."""
+    """Replace the text between each pair of markers."""
     text = README.read_text()
     for name, table in (
         ('interfaces', interfaces.as_markdown()),
@@ -27,14 +28,15 @@ def main() -> None:
         ('actions', actions_table(measured('kitchen_actions'))),
     ):
         block = f'<!-- {name}: scripts/readme_tables.py -->\n{table.strip()}\n<!-- end -->'
-        text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f'README.md has {count} blocks called {name}; it needs one')
+        parts = re.split(rf'<!-- {name}: .*?<!-- end -->', text, flags=re.DOTALL)
+        if len(parts) != 2:
+            raise SystemExit(f'README.md has {len(parts) - 1} blocks called {name}; it needs one')
+        text = block.join(parts)
     README.write_text(text)
 
 
 def measured(name: str) -> dict:
-    """Metrics that an evaluation left in benchmarks/results/."""
+    """Read the metrics of an evaluation in benchmarks/results/."""
     return json.loads((ROOT / f'benchmarks/results/{name}.json').read_text())['metrics']
 
 

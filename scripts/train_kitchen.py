@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Train the shipped weights from nothing: render kitchens, both stages, both heads, measure, write the checkpoint.
+"""Train the shipped weights from scratch: render kitchens, train both stages and heads, measure, write the checkpoint.
 
     make train                                                  # about 4 h on two cores with AVX-512 BF16
     .venv/bin/python scripts/train_kitchen.py --out build/train --to build/m3et_kitchen
 
-Killed at any moment, the same command goes on: finished steps are not done again, trainings resume where they stopped.
-A GPU is used where there is one (rendering too, through EGL); without one every core trains as a process of its own.
+The same command continues after a kill at any moment: completed steps are not repeated, and trainings resume where they
+stopped. It uses a GPU if there is one, for rendering, too (EGL); otherwise each core trains in its own process.
 """
 
 import argparse
@@ -35,20 +35,20 @@ MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
 
 
 def main() -> None:
-    """Do what has not been done yet."""
+    """Do all steps that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', type=Path, default=ROOT / 'build/train', help='caches, runs and measurements')
-    parser.add_argument('--to', type=Path, default=SHIPPED, help='the checkpoint')
+    parser.add_argument('--to', type=Path, default=SHIPPED, help='folder of the checkpoint')
     parser.add_argument('--seed', default='0', help='of weights, order, noise and masks')
     given = parser.parse_args()
     caches = [cache(given.out / 'cache', seeds) for seeds in SEEDS]
-    first = stage('pretrain', given, caches[:2], ('--model', 'kitchen'))  # its 26,000 views need no more
+    first = stage('pretrain', given, caches[:2], ('--model', 'kitchen'))  # enough for its 26,000 views
     second = stage('vqa', given, caches, ('--from', str(first)))
     model_id = halve(second, given.to)
     found = {name: measure(name, given, model_id, '--data', 'test', *MEASURES[name]) for name in MEASURES}
     *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, episodes) for name in HEADS]
-    found['actions'] = measure('actions', given, model_id, '--data', str(unseen), *told('--train', episodes))
+    found['actions'] = measure('actions', given, model_id, '--data', str(unseen), *repeated('--train', episodes))
     card = [
         f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
         *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def m3et(*words: str, processes: int = 1) -> str:
-    """Run a verb of the command in `processes` processes; returns what it printed."""
+    """Run a verb of the command in `processes` processes and return its output."""
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), '-m', 'm3et_ros.cli.main', *words]
     alone = {} if torch.cuda.is_available() else {'OMP_NUM_THREADS': '1'}
@@ -74,46 +74,46 @@ def m3et(*words: str, processes: int = 1) -> str:
 
 
 def cache(root: Path, seeds: str, frames: tuple[str, ...] = FRAMES) -> Path:
-    """Render the kitchens of some seeds, or what is missing of them."""
+    """Render the kitchens of some seeds, or the missing ones of them."""
     return Path(json.loads(m3et('generate', str(root), '--seeds', seeds, *frames, '--json'))['path'])
 
 
 def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple[str, ...]) -> Path:
-    """Train one stage; returns the folder of its checkpoint."""
+    """Train one stage and return the folder of its checkpoint."""
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
         resume = ('--resume',) if (run / 'state.safetensors').exists() else ()
         m3et(
             'train',
             name,
-            *told('--data', caches),
+            *repeated('--data', caches),
             *start,
             '--out',
             str(run),
             '--seed',
             given.seed,
             *STAGES[name],
-            *fast(),
+            *machine_options(),
             *resume,
             processes=torch.cuda.device_count() or os.cpu_count() or 1,
         )
     return run / 'checkpoint'
 
 
-def told(option: str, folders: list[Path]) -> list[str]:
-    """An option that is given once for each folder."""
+def repeated(option: str, folders: list[Path]) -> list[str]:
+    """Return an option once for each folder."""
     return [word for folder in folders for word in (option, str(folder))]
 
 
 def head(name: str, given: argparse.Namespace, episodes: list[Path]) -> Path:
-    """Train a head beside the model, and store it there; returns the folder of its checkpoint."""
+    """Train a head, store it with the model and return the folder of its checkpoint."""
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
         encoded = ('--tokens', str(given.out / 'memory/frames')) if name == 'actions' else ()
         m3et(
             'train',
             name,
-            *told('--data', episodes),
+            *repeated('--data', episodes),
             '--from',
             str(given.to),
             '--out',
@@ -122,21 +122,21 @@ def head(name: str, given: argparse.Namespace, episodes: list[Path]) -> Path:
             given.seed,
             *encoded,
             *HEADS[name],
-            *fast()[2:],
+            *machine_options()[2:],
         )
     halve(run / 'checkpoint', given.to)
     return run / 'checkpoint'
 
 
-def fast() -> tuple[str, ...]:
-    """Options that suit this machine: bfloat16 where it is faster than float32."""
+def machine_options() -> tuple[str, ...]:
+    """Return options for this machine: bfloat16 if it is faster than float32."""
     cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, 'get_capabilities') else {}
-    quick = torch.cuda.is_available() or cpu.get('avx512_bf16') or cpu.get('amx_bf16')
-    return ('--workers', '1', *(('--bf16',) if quick else ()))
+    faster = torch.cuda.is_available() or cpu.get('avx512_bf16') or cpu.get('amx_bf16')
+    return ('--workers', '1', *(('--bf16',) if faster else ()))
 
 
 def halve(source: Path, to: Path) -> str:
-    """Store a checkpoint in half precision; returns its model id."""
+    """Store a checkpoint in half precision and return its model id."""
     from m3et_ros.data.checkpoints.m3et import load_checkpoint, save_checkpoint
 
     checkpoint = replace(load_checkpoint(source), trained=True)
@@ -149,20 +149,20 @@ def measure(name: str, given: argparse.Namespace, model_id: str, *words: str) ->
     if not (out / 'metrics.json').exists():
         m3et('evaluate', name, '--model', str(given.to), '--out', str(out), *words)
     document = portable((out / 'metrics.json').read_text(), given)
-    if given.to.resolve() == SHIPPED:  # the README's tables speak of the shipped weights
+    if given.to.resolve() == SHIPPED:  # the tables of the README are those of the shipped weights
         (ROOT / f'benchmarks/results/kitchen_{name}.json').write_text(document)
     return json.loads(document)
 
 
 def portable(text: str, given: argparse.Namespace) -> str:
-    """The text without this machine's paths."""
+    """Return the text without this machine's paths."""
     for path, name in ((given.to, 'kitchen'), (given.out, 'build/train'), (ROOT, '.')):
         text = text.replace(str(path), name)
     return text
 
 
 def results(name: str, document: dict) -> str:
-    """A section of the model card."""
+    """Return the results as a section of the model card."""
     from m3et_ros.evaluation.report.markdown import actions_table, reconstruction_table, vqa_table
 
     made = document['made_by']

@@ -1,67 +1,94 @@
-"""What the commands that train have in common: progress, an end when asked, and the command as the card tells it."""
+"""Helpers of the verbs that train: progress lines, a clean stop on a signal, and the command line for the record."""
 
+import os
 import shlex
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from m3et_ros.cli.output import note
+from m3et_ros.cli.output import print_status
 
-QUIET = 10.0
-"""Seconds between lines of progress, at least."""
+if TYPE_CHECKING:
+    from m3et_ros.training.run_state import LogEntry, Report
+
+REPORT_S = 10.0
+"""Shortest time between two lines of progress, in seconds."""
 
 
-def teller() -> Callable[[dict], None]:
-    """Say now and then how far along the run is."""
-    last = -QUIET
+def use_passive_threads() -> None:
+    """Let waiting OpenMP threads sleep unless the user chose otherwise; call it before torch is imported.
 
-    def tell(entry: dict) -> None:
-        nonlocal last
-        if time.monotonic() - last < QUIET and entry['step'] < entry['steps']:
+    Threads that spin while they wait slow everything down as soon as another process needs the processor.
+    """
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+
+def progress_reporter(*, stages: bool = False) -> 'Report':
+    """Return a report for training.run_state.TrainingSession that prints log entries as lines.
+
+    The first and the last entry of a run are printed, and others at most every REPORT_S seconds.
+
+    Args:
+        stages: print the name of each run before its first line; for training in several stages.
+    """
+    last: dict[str, float] = {}
+
+    def report(name: str, entry: 'LogEntry') -> None:
+        now = time.monotonic()
+        if stages and name not in last:
+            print_status(f'{name}:')
+        if name in last and now - last[name] < REPORT_S and entry.step < entry.steps:
             return
-        last = time.monotonic()
-        losses = ', '.join(f'{name} {value:.3f}' for name, value in entry['losses'].items())
-        note(
-            f'step {entry["step"]:,} of {entry["steps"]:,}: {losses}; {entry["samples_per_second"]:.0f} samples/s, '
-            f'{entry["seconds_left"] / 60:.0f} min left'
+        last[name] = now
+        losses = ', '.join(f'{loss} {value:.3f}' for loss, value in entry.losses.items())
+        print_status(
+            f'step {entry.step:,} of {entry.steps:,}: {losses}; {entry.samples_per_second:.0f} samples/s, '
+            f'{entry.seconds_left / 60:.0f} min left'
         )
 
-    return tell
+    return report
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM once ends the run after the step, its state saved; twice ends it at once."""
-    asked = False
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns True once SIGINT or SIGTERM came; a second signal ends the process at once."""
+    requested = False
 
-    def ask(number: int, _frame: Any) -> None:
-        nonlocal asked
-        asked = True
+    def request(number: int, _frame: Any) -> None:
+        nonlocal requested
+        requested = True
         signal.signal(number, before[number])
-        note('stopping after this step; the state is saved')
+        print_status('stopping after this step; the state is saved')
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def command_line(context: typer.Context, untold: Collection[str] = ()) -> str:
-    """The command that was given, its arguments first; defaults, and options named in `untold`, are left out."""
+def command_line(context: typer.Context, omitted: Collection[str] = ()) -> str:
+    """Return the command that was given, arguments before options, without options at their defaults.
+
+    Args:
+        context: of the verb.
+        omitted: names of parameters that are left out as well.
+    """
     words = context.command_path.split()
     for parameter in sorted(context.command.params, key=lambda one: one.param_type_name == 'option'):
         value = context.params.get(parameter.name)
-        if parameter.name in untold or value in (None, [], ()) or value == parameter.default:
+        if parameter.name in omitted or value in (None, [], ()) or value == parameter.default:
             continue
-        named = parameter.param_type_name == 'option'
+        is_option = parameter.param_type_name == 'option'
         flag = parameter.opts[0] if value is not False else parameter.secondary_opts[0]
         for item in value if isinstance(value, (list, tuple)) else [value]:
-            said = [] if isinstance(item, bool) else [str(getattr(item, 'value', item))]
-            words += [flag, *said] if named else said
+            if is_option:
+                words.append(flag)
+            if not isinstance(item, bool):
+                words.append(str(getattr(item, 'value', item)))
     return shlex.join(words)

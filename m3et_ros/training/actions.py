@@ -1,14 +1,19 @@
-"""Learning what is done and what comes next from episodes that were watched (MambaVL; docs/papers.md, section 3).
+"""Train an action head on episodes: recognise and anticipate actions, then detect idle frames (docs/papers.md 3).
 
-An action head reads the tokens of a frozen M3ET, so an episode is encoded once and the head is trained in minutes.
-A sample is a window of an episode; at some of its frames is asked what is being done, what starts at least GAP_S
-later, and what started last. The wordings vary (data.action_questions): nothing given away, the other half of the
-action masked or filled, the noun asked for given the verb, the action before named.
+An action head (MambaVL) reads the tokens of a frozen M3ET. Each episode is therefore encoded once, and training the
+head takes minutes. A sample is a window of an episode. Questions at some of its frames ask for the action under way,
+the action that starts at least GAP_S later, and the action that started last. Their wordings vary
+(data.action_questions): no hint, the other half of the action masked or filled in, the noun asked for given the verb,
+or the previous action named.
 
-Symbols: B windows, n frames of a window, K frames at which is asked, T text tokens, width of a frame's token.
+Even between two actions a head names the likeliest one. In a final step a small layer therefore learns to tell frames
+within an action from frames between two, from every frame of the episodes, while the rest of the head stays as it is.
+
+Symbols: B windows, n frames of a window, K frames with questions, T text tokens, F frames, width of a frame's token,
+    d width of the head's features, U different pairs of questions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,47 +31,50 @@ from m3et_ros.data.action_questions import (
     NOW,
     NOW_GIVEN,
     Pair,
-    after,
-    filled,
-    given,
+    masked_questions,
+    noun_question,
+    questions_after,
 )
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.mambavl import MambaVL
-from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
-from m3et_ros.training.recipe import Recipe
+from m3et_ros.training.loop import Outcome, train
+from m3et_ros.training.recipe import Recipe, check_share
+from m3et_ros.training.run_state import WHOLE_RUN, TrainingSession
 
 TASKS = ('now', 'next', 'last')
+PASSES, BATCH, LR, WEIGHT_DECAY = 12, 512, 1e-3, 0.05
 
 
 @dataclass(frozen=True)
 class ActionWindow:
-    """Part of an episode."""
+    """A part of an episode with questions at some of its frames."""
 
     # (n, width) float16.
     tokens: np.ndarray
-    # Frames at which is asked, (K,), and verb and noun of what is done there and what comes next, (K, 2), -1 for none.
+    # Frames with questions, (K,); verb and noun of the action under way there, of the next and of the last one, (K, 2)
+    # each, -1 for none.
     places: np.ndarray
     now: np.ndarray
     next: np.ndarray
     last: np.ndarray
-    # The pair of questions of each, task by task: 3 * K.
+    # The pair of questions at each of these frames, task by task: 3 * K.
     questions: tuple[Pair, ...]
-    # Where the window came from.
+    # Origin of the window, for messages.
     key: str
 
 
 class Windows(Dataset[ActionWindow]):
-    """Windows of watched episodes; the same seed, epoch and index always give the same one.
+    """Random windows of encoded episodes; the same seed, epoch and index always give the same window.
 
     Args:
         tokens: of all frames, (F, width).
         episodes: with their actions.
-        labels: words of verbs and nouns.
-        length: frames of a window, n; shorter episodes are left out.
-        asked: frames of a window at which is asked, K, at most all.
-        ask: False asks the same empty question everywhere (the ablation without questions).
+        labels: names of verbs and nouns.
+        length: frames of a window, n; shorter episodes are skipped.
+        asked: frames of a window with questions, K; at most `length`.
+        ask: False uses the same empty question everywhere (the ablation without questions).
         seed: of the draws.
 
     Raises:
@@ -84,14 +92,8 @@ class Windows(Dataset[ActionWindow]):
         ask: bool = True,
         seed: int = 0,
     ):
-        self.tokens, self.labels, self.frames, self.asked, self.ask, self.seed = (
-            tokens,
-            labels,
-            length,
-            min(asked, length),
-            ask,
-            seed,
-        )
+        self.tokens, self.labels, self.seed = tokens, labels, seed
+        self.frames, self.asked, self.ask = length, min(asked, length), ask
         self.episodes = [episode for episode in episodes if len(episode.stamps) >= length and episode.actions]
         if not self.episodes:
             raise ValueError(f'no episode has {length} frames and an action; give longer ones')
@@ -101,7 +103,7 @@ class Windows(Dataset[ActionWindow]):
         return sum(len(episode.stamps) // self.frames for episode in self.episodes)
 
     def __getitem__(self, index: int) -> ActionWindow:
-        """One window; an index stands for a draw."""
+        """Draw a window; the index identifies the draw."""
         rng = np.random.default_rng((self.seed, self.epoch, index))
         episode = self.episodes[rng.integers(len(self.episodes))]
         start = int(rng.integers(len(episode.stamps) - self.frames + 1))
@@ -111,7 +113,7 @@ class Windows(Dataset[ActionWindow]):
         stamps = episode.stamps[start + places]
         asked = (
             [self._of_now(episode, number, rng) for number in now]
-            + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps)]
+            + [self._of_next(episode, number, stamp, rng) for number, stamp in zip(following, stamps, strict=True)]
             + [self._of_last(episode, number, rng) for number in last]
         )
         first = episode.first + start
@@ -126,37 +128,39 @@ class Windows(Dataset[ActionWindow]):
         )
 
     def _of_now(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
-        """The generic pair, the noun asked for given the verb, or the paper's forms, filled or masked."""
-        way = rng.integers(6)
-        if way < 2 or number < 0:
+        """Draw the generic pair, the noun asked for given the verb, or the paper's form, filled or masked."""
+        form = rng.integers(6)
+        if form < 2 or number < 0:
             return NOW
         action, key = episode.actions[number], f'{episode.name} {number}'
-        if way < 4:
-            return given(NOW_GIVEN, self.labels.verbs[action.verb]), NOW[1]
-        if way == 4:
-            return filled(key)
-        return filled(key, self.labels.verbs[action.verb], self.labels.nouns[action.noun])
+        if form < 4:
+            return noun_question(NOW_GIVEN, self.labels.verbs[action.verb]), NOW[1]
+        if form == 4:
+            return masked_questions(key)
+        return masked_questions(key, self.labels.verbs[action.verb], self.labels.nouns[action.noun])
 
     def _of_next(self, episode: EpisodeFrames, number: int, stamp: float, rng: np.random.Generator) -> Pair:
-        """The generic pair, the noun asked for given the verb, or a pair that names the last action that is over."""
-        over, way = [action for action in episode.actions if action.stop_s <= stamp], rng.integers(6)
-        if 2 <= way < 5 and number >= 0:
-            return given(NEXT_GIVEN, self.labels.verbs[episode.actions[number].verb]), NEXT[1]
-        if not over or way < 5:
+        """Draw the generic pair, the noun asked for given the verb, or a pair that names the last finished action."""
+        finished, form = [action for action in episode.actions if action.stop_s <= stamp], rng.integers(6)
+        if 2 <= form < 5 and number >= 0:
+            return noun_question(NEXT_GIVEN, self.labels.verbs[episode.actions[number].verb]), NEXT[1]
+        if not finished or form < 5:
             return NEXT
-        return after((self.labels.verbs[over[-1].verb], self.labels.nouns[over[-1].noun]))
+        return questions_after((self.labels.verbs[finished[-1].verb], self.labels.nouns[finished[-1].noun]))
 
     def _of_last(self, episode: EpisodeFrames, number: int, rng: np.random.Generator) -> Pair:
-        """The generic pair, or the noun asked for given the verb."""
+        """Draw the generic pair, or the noun asked for given the verb."""
         if number < 0 or rng.random() < 0.5:
             return LAST
-        return given(LAST_GIVEN, self.labels.verbs[episode.actions[number].verb]), LAST[1]
+        return noun_question(LAST_GIVEN, self.labels.verbs[episode.actions[number].verb]), LAST[1]
 
 
 @dataclass(frozen=True)
 class CollateWindows:
-    """Windows to tensors: tokens (B, n, width), places (B, K), now, next and last (B, K, 2); of the U different pairs
-    of questions noun_ids, noun_mask, verb_ids, verb_mask, (U, T) each; asked (B * 3 * K,), which pair each is.
+    """Turn windows into tensors.
+
+    The batch holds tokens (B, n, width); places (B, K); now, next and last (B, K, 2); noun_ids, noun_mask, verb_ids and
+    verb_mask (U, T) of the different pairs of questions; and asked (B * 3 * K,), the pair of each question.
     """
 
     tokenizer: Tokenizer
@@ -180,32 +184,30 @@ class CollateWindows:
 
 @dataclass(frozen=True)
 class Act(Recipe):
-    """Recognition and anticipation by one head."""
+    """Recognise and anticipate actions with one head."""
 
     samples: int = 40_000
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 0.05
-    # Share of the probability that the targets give to all classes alike.
+    # Label smoothing of the targets.
     smoothing: float = 0.1
-    # Share of a token's entries that are dropped while training.
+    # Share of a token's entries that are dropped in training.
     dropout: float = 0.4
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('smoothing', 'dropout'):
-            if not 0 <= (value := getattr(self, name)) < 1:
-                raise ValueError(f'{name} is {value!r}; give a number from 0 to less than 1')
+        check_share(self, 'smoothing', 'dropout', one=False)
 
     def losses(self, model: MambaVL, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return verb and noun of each of TASKS, as cross-entropies with smoothed targets."""
+        """Return the cross-entropies of verb and noun for each of TASKS, with smoothed targets."""
         tokens = batch['tokens']
         kept = torch.rand(tokens.shape, generator=generator) >= self.dropout
-        seen = model.follow(tokens * kept.to(tokens.device) / (1 - self.dropout))
-        seen = seen.gather(1, batch['places'][..., None].expand(-1, -1, seen.shape[-1]))
-        # As the questions stand: of each window one task after the other.
+        features = model.features(tokens * kept.to(tokens.device) / (1 - self.dropout))
+        features = features.gather(1, batch['places'][..., None].expand(-1, -1, features.shape[-1]))
+        # In the order of the questions: task by task within each window.
         verbs, nouns = model.classify(
-            seen.repeat(1, len(TASKS), 1).flatten(0, 1),
+            features.repeat(1, len(TASKS), 1).flatten(0, 1),
             batch['noun_ids'],
             batch['verb_ids'],
             batch['noun_mask'],
@@ -218,14 +220,16 @@ class Act(Recipe):
             errors = F.cross_entropy(
                 logits, targets[..., place].flatten(), ignore_index=-1, reduction='none', label_smoothing=self.smoothing
             ).view(targets.shape[:2])
-            there = (targets[..., place] >= 0).float()
-            for task, error, counted in zip(TASKS, errors.chunk(len(TASKS), 1), there.chunk(len(TASKS), 1)):
+            known = (targets[..., place] >= 0).float()
+            for task, error, counted in zip(
+                TASKS, errors.chunk(len(TASKS), 1), known.chunk(len(TASKS), 1), strict=True
+            ):
                 found[f'{task}_{kind}'] = (error * counted).sum() / counted.sum().clamp(min=1)
         return found
 
 
 def count_priors(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
-    """Let a head know how common each class is among the actions that it learns from, and start from there."""
+    """Set the class priors of a head to the frequencies of the training actions, and its biases to the priors."""
     for name, prior, layer in (('verb', head.verb_prior, head.verb_head), ('noun', head.noun_prior, head.noun_head)):
         classes = [getattr(action, name) for episode in episodes for action in episode.actions]
         share = (np.bincount(classes, minlength=len(prior)) + 0.5) / (len(classes) + 0.5 * len(prior))
@@ -238,14 +242,15 @@ def count_priors(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
 
 
 def count_follows(head: MambaVL, episodes: Sequence[EpisodeFrames]) -> None:
-    """Let a head know how common pairs are, and which follows which; a pair is as good as seen once after any other,
-    in the shares of all pairs.
+    """Set a head's pair priors and pair transitions to the frequencies of the training actions.
+
+    Every transition count is smoothed by one pseudo-count, divided among the successors by the frequency of each pair.
     """
     nouns, pairs = head.config.nouns, head.pair_prior.numel()
-    told = [[action.verb * nouns + action.noun for action in episode.actions] for episode in episodes]
-    counts = np.bincount(sum(told, []), minlength=pairs) + 0.5
+    sequences = [[action.verb * nouns + action.noun for action in episode.actions] for episode in episodes]
+    counts = np.bincount([pair for pairs_done in sequences for pair in pairs_done], minlength=pairs) + 0.5
     share, after_each = counts / counts.sum(), np.zeros((pairs, pairs))
-    for places in told:
+    for places in sequences:
         np.add.at(after_each, (places[:-1], places[1:]), 1)
     after_each = (after_each + share) / (after_each.sum(1, keepdims=True) + 1)
     head.pair_prior.copy_(torch.from_numpy(np.log(share)).view_as(head.pair_prior))
@@ -261,58 +266,59 @@ def train_head(
     *,
     recipe: Act = Act(),
     seed: int = 0,
-    sitting: TrainingSession = TrainingSession(),
-    tell: Callable[[dict], None] = lambda entry: None,
-    stop: Callable[[], bool] = lambda: False,
+    session: TrainingSession = WHOLE_RUN,
 ) -> tuple[Outcome, nn.Module, bool]:
-    """Train an action head in place, for one sitting; arguments and result as of recipes.run.
+    """Train an action head in place for one session.
 
     Args:
+        head: starts from the priors of the training actions.
+        data: windows to learn from.
+        tokenizer: of the questions.
         length: most text tokens of a question.
+        folder: of state and log.
+        recipe: of the run.
+        seed: of the order and of every random choice.
+        session: duration, logging, and whether to resume.
+
+    Returns:
+        As loop.train.
 
     Raises:
-        InputError: as Trainer.run and training.state.
+        InputError: as loop.train.
     """
-    if not sitting.resume:
+    if not session.resume:
         count_priors(head, data.episodes)
-    trainer = Trainer(recipe, head, data, CollateWindows(tokenizer, length), Path(folder), seed=seed, sitting=sitting)
-    outcome = trainer.run(tell, stop)
-    return outcome, trainer.delivered, trainer.accelerator.is_main_process
+    return train(recipe, head, data, CollateWindows(tokenizer, length), folder, seed=seed, session=session)
 
 
-# MERGED m3et_ros/training/busy: Whether anything is being done at all: what an action head is taught last, on top of all that it has learnt.
-#
-# MERGED Between two actions a head names the likeliest all the same. So a small layer learns, from every frame of the episodes
-# MERGED and with the rest of the head as it is, to tell frames within an action from those between two.
-PASSES, BATCH, LR, WEIGHT_DECAY = 12, 512, 1e-3, 0.05
-
-
-def frames_seen(head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames]) -> tuple[Tensor, Tensor]:
-    """What the head has seen after each frame (F, d), and whether an action is under way there (F,) bool."""
-    device, seen = head.A_log.device, []
+def frame_features(head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames]) -> tuple[Tensor, Tensor]:
+    """Return the features of the head after each frame (F, d), and whether an action is under way there (F,) bool."""
+    device, features = head.A_log.device, []
     with torch.no_grad():
         for episode in episodes:
             clip = torch.from_numpy(np.array(tokens[episode.first : episode.first + len(episode.stamps)])).float()
-            seen.append(head.follow(clip.to(device)[None])[0])
+            features.append(head.features(clip.to(device)[None])[0])
     under_way = np.concatenate([episode.now() >= 0 for episode in episodes])
-    return torch.cat(seen), torch.from_numpy(under_way).to(device)
+    return torch.cat(features), torch.from_numpy(under_way).to(device)
 
 
-def teach_busy(head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], *, seed: int = 0) -> float:
-    """Teach it to a trained head in place; nothing else of the head changes.
+def train_idle_detection(
+    head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFrames], *, seed: int = 0
+) -> float:
+    """Train the idle detection of a trained head in place; the rest of the head does not change.
 
     Args:
         head: built with busy > 0.
-        tokens: of all frames (training.watched), (F, d_in).
-        episodes: of these frames, of training.
-        seed: of the layer's weights and the order.
+        tokens: of all frames (data.features), (F, width).
+        episodes: the training episodes of these frames.
+        seed: of the layer's weights and of the order.
 
     Returns:
-        Cross-entropy of the last pass, nats.
+        Cross-entropy of the last pass, in nats.
     """
     head.eval()
     head.busy_head.requires_grad_(True)
-    seen, under_way = frames_seen(head, tokens, episodes)
+    features, under_way = frame_features(head, tokens, episodes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in head.busy_head:
@@ -321,8 +327,8 @@ def teach_busy(head: MambaVL, tokens: np.ndarray, episodes: Sequence[EpisodeFram
         optimiser = torch.optim.AdamW(head.busy_head.parameters(), LR, weight_decay=WEIGHT_DECAY)
         for _ in range(PASSES):
             losses = []
-            for some in torch.randperm(len(seen)).to(seen.device).split(BATCH):
-                loss = F.binary_cross_entropy_with_logits(head.busy(seen[some]), under_way[some].float())
+            for rows in torch.randperm(len(features)).to(features.device).split(BATCH):
+                loss = F.binary_cross_entropy_with_logits(head.activity_logits(features[rows]), under_way[rows].float())
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()

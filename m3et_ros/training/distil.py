@@ -1,11 +1,13 @@
-"""Distillation of a Transformer into its hybrid: three losses and what feeds them (MaTVLM; docs/papers.md, section 6).
+"""Distillation of a Transformer into its hybrid: three losses and their inputs (MaTVLM; docs/papers.md 6).
 
     L = w_layer sum_l |S_l(h_T) - T_l(h_T)| + w_prob tau^2 KL(teacher || student) + w_ce next-token cross-entropy
-S_l is a replaced layer, T_l the teacher's, both fed with what the teacher's layer l got.
+
+S_l is a replaced layer and T_l the teacher's layer; both get the input of the teacher's layer l.
 
 Symbols: B batch, L tokens of the stack, T words, V vocabulary or answers, d width.
-Arithmetic is float32 whatever autocast made. Reductions: 'token' is the mean over what counts, so that neither length
-nor batch scale it; 'released' is the published one, the Frobenius norm of a whole tensor and a sum divided by batch.
+Arithmetic is float32 even under autocast. The reduction 'token' is the mean over the counted elements, independent of
+length and batch; 'released' is that of the published code, the Frobenius norm of a whole tensor and a sum divided by
+the batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,32 +28,32 @@ PROB_KINDS = ('kl', 'reverse', 'js', 'l2', 'hard')
 LAYER_KINDS = ('l2', 'kl')
 REDUCTIONS = ('token', 'released')
 IGNORED = -100
-"""Label of a word that the cross-entropy leaves out."""
+"""Label of a word that the cross-entropy ignores."""
 
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """Weights, kinds and reductions of the losses; weights and kinds as released.
+    """Weights, kinds and reductions of the losses; the defaults of weights and kinds are the published ones.
 
     Raises:
         ValueError: a field is out of range; the message names field, value and range.
     """
 
-    # Weight of L_layer, from 0; 0 does not compute it.
+    # Weight of L_layer, from 0; at 0 it is not computed.
     layer: float = 1.0
     # Weight of L_prob, from 0.
     prob: float = 1.0
     # Weight of L_ce, from 0; needs labels.
     ce: float = 0.0
-    # Both sides' logits are divided by it in L_prob, and the loss multiplied by its square; 0.001 to 100.
+    # Divides the logits of both sides in L_prob; its square multiplies the loss. 0.001 to 100.
     temperature: float = 1.0
-    # 'kl' (teacher || student), 'reverse', 'js' (Jensen-Shannon), 'l2' of logits, 'hard' (the teacher's best word).
+    # 'kl' (teacher || student), 'reverse', 'js' (Jensen-Shannon), 'l2' of logits, 'hard' (teacher's likeliest word).
     prob_kind: str = 'kl'
     # 'l2', or 'kl' of hidden states after a softmax.
     layer_kind: str = 'l2'
     # 'token' or 'released', of L_layer and L_prob.
     reduction: str = 'token'
-    # True counts pads in L_layer, as released; what attention puts there means nothing.
+    # True counts pads in L_layer, as the published code does; attention's output there has no meaning.
     pads: bool = False
 
     def __post_init__(self):
@@ -65,11 +67,12 @@ class DistilConfig:
 class Call(NamedTuple):
     """One call of a teacher's layer.
 
-    x: what it was fed, (B, L, d).
-    mask: (B, L) bool, False for pads; None = no pads.
-    state: what went before, as the layer was given it; None = nothing.
-    y: what it gave, (B, L, d).
-    after: the state that it gave; None where none was asked for.
+    Attributes:
+        x: its input, (B, L, d).
+        mask: (B, L) bool, False for pads; None = no pads.
+        state: the state before, as passed to the layer; None = empty.
+        y: its output, (B, L, d).
+        after: the state that it returned; None if none was requested.
     """
 
     x: Tensor
@@ -80,22 +83,22 @@ class Call(NamedTuple):
 
 
 class LayerRecorder:
-    """Writes down, while it is entered, every call of some layers: `calls` by index, in their order."""
+    """Context manager that records every call of some layers: `calls` by layer index, in order."""
 
-    def __init__(self, layers: Sequence[nn.Module], places: Sequence[int]):
-        self.layers = {place: layers[place] for place in places}
-        self.calls: dict[int, list[Call]] = {place: [] for place in places}
+    def __init__(self, layers: Sequence[nn.Module], indices: Sequence[int]):
+        self.layers = {index: layers[index] for index in indices}
+        self.calls: dict[int, list[Call]] = {index: [] for index in indices}
         self._hooks: list[Any] = []
 
     def __enter__(self) -> 'LayerRecorder':
-        for place, layer in self.layers.items():
-            calls = self.calls[place]
+        for index, layer in self.layers.items():
+            calls = self.calls[index]
 
-            def note(_layer, inputs, options, output, calls=calls):
+            def record(_layer, inputs, options, output, calls=calls):
                 y, after = output if isinstance(output, tuple) else (output, None)
                 calls.append(Call(inputs[0].detach(), options.get('mask'), options.get('state'), y.detach(), after))
 
-            self._hooks.append(layer.register_forward_hook(note, with_kwargs=True))
+            self._hooks.append(layer.register_forward_hook(record, with_kwargs=True))
         return self
 
     def __exit__(self, *_error) -> None:
@@ -111,41 +114,43 @@ def distil(
     config: DistilConfig,
     labels: Tensor | None = None,
     counted: Tensor | None = None,
-    places: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
-    """One step's losses: the teacher runs once, without gradients, the student once and its replaced layers twice.
+    """Return the losses of one step.
+
+    The teacher runs once, without gradients; the student runs once, and its replaced layers a second time.
 
     Args:
         teacher: a VisualLanguageModel or M3ET, in eval mode.
-        student: what models.matvlm made of it.
+        student: the hybrid that models.vlm.matvlm made of it.
         run: runs either on the batch and returns logits, (B, T, V) of words or (B, V) of answers.
         config: weights and kinds.
         labels: (B, T) int64 words, -100 where the cross-entropy does not count; or (B,) int64 right answers.
-        counted: bool, the shape of the logits less V, where L_prob counts; None = everywhere.
-        places: layers of L_layer; None = those with an attention-shaped mixer in the student.
+        counted: bool, the shape of the logits without V, True where L_prob counts; None = everywhere.
+        layers: indices of the layers of L_layer; None = the replaced layers of the student.
 
     Returns:
-        'total', and unweighted those of 'layer', 'prob' and 'ce' whose weight is not 0.
+        'total', and each of 'layer', 'prob' and 'ce' with a weight other than 0, unweighted.
 
     Raises:
-        ValueError: ce without labels, or nothing was replaced.
+        ValueError: ce has a weight but there are no labels, or no layer was replaced.
     """
     found: dict[str, Tensor] = {}
-    layers = stack(student)
-    if config.layer:
-        places = _replaced_places(layers) if places is None else places
-    with torch.no_grad(), LayerRecorder(stack(teacher), places or ()) as watch:
-        wanted = run(teacher)
+    student_layers = stack(student)
+    if config.layer and layers is None:
+        layers = _replaced_layers(student_layers)
+    with torch.no_grad(), LayerRecorder(stack(teacher), layers or ()) as recorder:
+        target = run(teacher)
     if config.layer:
         found['layer'] = teacher_fed_loss(
-            layers, watch.calls, kind=config.layer_kind, reduction=config.reduction, pads=config.pads
+            student_layers, recorder.calls, kind=config.layer_kind, reduction=config.reduction, pads=config.pads
         )
     if config.prob or config.ce:
         logits = run(student)
     if config.prob:
         found['prob'] = prob_loss(
             logits,
-            wanted,
+            target,
             counted=counted,
             kind=config.prob_kind,
             temperature=config.temperature,
@@ -167,26 +172,26 @@ def teacher_fed_loss(
     reduction: str = 'token',
     pads: bool = False,
 ) -> Tensor:
-    """L_layer: the sum over layers and calls of how far a layer is from the teacher's, fed with the teacher's input.
+    """Return L_layer: the distance between student and teacher layers on the teacher's input, summed over all calls.
 
-    A call that goes on from an earlier one's state goes on from this layer's own state after that call.
+    A call that continues from the state of an earlier call continues from the student layer's own state after it.
     """
     losses = []
-    for place, noted in calls.items():
+    for index, recorded in calls.items():
         states: dict[int, Any] = {}
-        for call in noted:
-            before = None if call.state is None else _before(call, states)
-            y = layers[place](call.x, mask=call.mask, state=before, return_state=call.after is not None)
+        for call in recorded:
+            before = None if call.state is None else _state_before(call, states)
+            y = layers[index](call.x, mask=call.mask, state=before, return_state=call.after is not None)
             if call.after is not None:
                 y, states[id(call.after)] = y
             losses.append(layer_loss(y, call.y, counted=None if pads else call.mask, kind=kind, reduction=reduction))
     return torch.stack(losses).sum()
 
 
-def _before(call: Call, states: Mapping[int, Any]) -> Any:
-    """This layer's own state for a call; one that the teacher's caller repeated for several texts is repeated, too."""
+def _state_before(call: Call, states: Mapping[int, Any]) -> Any:
+    """Return the layer's own state before a call, repeated if the teacher's state was repeated for several texts."""
     found = states.get(id(call.state))
-    if found is None:  # of the calls before only the newest can have been repeated
+    if found is None:  # only the state after the newest call can have been repeated
         found = list(states.values())[-1]
         found = repeated(found, len(call.x) // len(found[0]))
     return found
@@ -195,7 +200,7 @@ def _before(call: Call, states: Mapping[int, Any]) -> Any:
 def layer_loss(
     student: Tensor, teacher: Tensor, *, counted: Tensor | None = None, kind: str = 'l2', reduction: str = 'token'
 ) -> Tensor:
-    """Distance of hidden states (B, L, d) where counted (B, L) bool is True; its gradient is 0 at 0."""
+    """Return the distance of hidden states (B, L, d) where counted (B, L) is True; its gradient is 0 at 0."""
     student, teacher = student.float(), teacher.float()
     if kind == 'kl':
         return _reduced(_divergence(teacher.log_softmax(-1), student.log_softmax(-1)), counted, reduction)
@@ -214,7 +219,7 @@ def prob_loss(
     temperature: float = 1.0,
     reduction: str = 'token',
 ) -> Tensor:
-    """L_prob of logits (..., V) where counted (...) bool is True, times temperature squared."""
+    """Return L_prob of logits (..., V) where counted (...) is True, times the square of the temperature."""
     student, teacher = student.float() / temperature, teacher.float() / temperature
     if kind == 'l2':
         errors = (student - teacher).square().sum(-1)
@@ -231,9 +236,11 @@ def prob_loss(
 
 
 def ce_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the next word, (B, T, V) against (B, T) with -100 left out; or of answers, (B, V) against (B,).
+    """Return the cross-entropy of the next word, or of answers; 0 if no label counts.
 
-    Logits at word t speak of word t + 1. 0 where no word counts.
+    Args:
+        logits: (B, T, V), where word t predicts word t + 1; or (B, V) of answers.
+        labels: (B, T), -100 for words that do not count; or (B,).
     """
     if logits.dim() == 3:
         logits, labels = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
@@ -242,10 +249,10 @@ def ce_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def stack(model: nn.Module) -> nn.ModuleList:
-    """The layers of which some are replaced.
+    """Return the stack of layers in which some are replaced.
 
     Raises:
-        ValueError: neither a VisualLanguageModel nor an M3ET.
+        ValueError: the model is neither a VisualLanguageModel nor an M3ET.
     """
     if isinstance(model, VisualLanguageModel):
         return model.language.layers
@@ -254,26 +261,26 @@ def stack(model: nn.Module) -> nn.ModuleList:
     raise ValueError(f'the model is a {type(model).__name__}; give a VisualLanguageModel or an M3ET')
 
 
-def _replaced_places(layers: Sequence[nn.Module]) -> list[int]:
-    places = [place for place, layer in enumerate(layers) if isinstance(getattr(layer, 'mixer', None), AttentionMamba2)]
-    if not places:
-        raise ValueError('the student has no replaced layer; make it with models.matvlm, or give layer = 0')
-    return places
+def _replaced_layers(layers: Sequence[nn.Module]) -> list[int]:
+    found = [index for index, layer in enumerate(layers) if isinstance(getattr(layer, 'mixer', None), AttentionMamba2)]
+    if not found:
+        raise ValueError('the student has no replaced layer; build it with models.vlm.matvlm, or give layer = 0')
+    return found
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) of log probabilities (..., V): (...)."""
+    """Return KL(p || q) of log probabilities (..., V), shape (...)."""
     return F.kl_div(q, p, reduction='none', log_target=True).sum(-1)
 
 
 def _root(squares: Tensor) -> Tensor:
-    """Square root with a gradient of 0 at 0."""
+    """Return the square root, with a gradient of 0 at 0."""
     positive = squares > 0
     return torch.where(positive, squares, 1).sqrt() * positive
 
 
 def _reduced(errors: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
-    """Mean of (B, ...) errors over what counts, or their sum divided by the batch."""
+    """Return the mean of (B, ...) errors over the counted elements, or their sum divided by the batch."""
     counted = torch.ones_like(errors, dtype=torch.bool) if counted is None else counted
     total = errors.masked_fill(~counted, 0).sum()
     return total / len(errors) if reduction == 'released' else total / counted.sum().clamp(min=1)

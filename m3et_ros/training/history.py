@@ -1,8 +1,15 @@
-"""Recipe for models.history: cross-entropy of the next noun, and of the verb with and without it (docs/papers.md 3, 9.2)."""
+"""Train next-action anticipation from past labels: the recipe, the split of the videos, and the runs of a checkpoint.
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+The loss is the cross-entropy of the next noun, and of the verb with and without the noun (docs/papers.md 3, 9.2).
+
+The training videos form three sets. Held-out videos (80) are for results; nothing is learnt or chosen on them. An inner
+set is for choosing the corrections for mean top-5 recall and the n-gram's share, with a model that has not learnt from
+it. All models learn from the rest. The members of the checkpoint then learn from the inner set as well (docs/papers.md
+9.2, lesson 3). The official validation split is not used.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,56 +20,58 @@ from torch.nn import functional as F
 
 from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.data.epic.annotations import HELD_OUT, held_out_videos
-from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
+from m3et_ros.data.epic.history import QuestionWords, HistoryWindows, ActionHistories
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.tasks.epic_forecast import TOP1, Panel, choose, choose_share, tune
+from m3et_ros.evaluation.tasks.epic_forecast import TOP1, Ensemble, choose_corrections, choose_share, tune
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.models.actions.ngram import MEMORY, NGram
-from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
-from m3et_ros.training.recipe import Recipe
-from m3et_ros.training.run_state import STATE
+from m3et_ros.models.config_checks import check_whole
+from m3et_ros.training.loop import train
+from m3et_ros.training.recipe import Recipe, check_share
+from m3et_ros.training.run_state import WHOLE_RUN, Interrupted, StageSessions, TrainingSession
+
+INNER = 60
+"""Number of videos for choosing the corrections."""
 
 
 @dataclass(frozen=True)
 class Anticipate(Recipe):
-    """Learn what comes next from the labels of what came before. A sample is a window of a video."""
+    """Predict the next action from the labels of the past. A sample is a window of a video."""
 
     samples: int = 6_400
     batch: int = 4
     lr: float = 2e-3
-    # Label smoothing of nouns: without it the model learns the nouns of the training kitchens by heart.
+    # Label smoothing of nouns; without it the model memorises the nouns of the training kitchens.
     smooth_noun: float = 0.1
     # Label smoothing of verbs; more would hide the rare ones when scores are divided by the prior.
     smooth_verb: float = 0.02
-    # Share of the past actions whose verb, and of those whose noun, is hidden from the scan.
+    # Share of the past actions whose verb is hidden from the scan, and of those whose noun is.
     hide: float = 0.1
-    # Share of the past actions whose pair is hidden, so that pairs that were never learnt do no harm.
+    # Share of the past actions whose pair is hidden, so that pairs absent from training do no harm.
     hide_pair: float = 0.3
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('smooth_noun', 'smooth_verb', 'hide', 'hide_pair'):
-            if not 0 <= (value := getattr(self, name)) < 1:
-                raise ValueError(f'{name} is {value!r}; give a share from 0 to less than 1')
+        check_share(self, 'smooth_noun', 'smooth_verb', 'hide', 'hide_pair', one=False)
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return noun, verb_of_noun and verb: cross-entropies over the targets whose classes are known."""
+        """Return noun, verb_of_noun and verb: cross-entropies over the targets with known classes."""
         seed = int(torch.randint(2**62, (), generator=generator))
         batch = dict(batch) | self._hidden(model, batch, generator)
         with torch.random.fork_rng():
-            torch.manual_seed(seed)  # of dropout, so that a run that goes on repeats what it would have done
-            seen = model.context(batch)
+            torch.manual_seed(seed)  # of dropout, so that a resumed run repeats the same draws
+            context = model.context(batch)
             known = (batch['noun'] >= 0) & (batch['verb'] >= 0)
             noun, verb = batch['noun'].where(known, -1), batch['verb'].where(known, -1)
-            of_noun = model.verbs_of(seen, noun.clamp(min=0))
+            of_noun = model.verbs_of(context, noun.clamp(min=0))
             return {
-                'noun': _cross_entropy(model.nouns(seen), noun, self.smooth_noun),
+                'noun': _cross_entropy(model.nouns(context), noun, self.smooth_noun),
                 'verb_of_noun': _cross_entropy(of_noun, verb, self.smooth_verb),
-                'verb': _cross_entropy(model.verbs(seen), verb, self.smooth_verb),
+                'verb': _cross_entropy(model.verbs(context), verb, self.smooth_verb),
             }
 
     def _hidden(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Past actions, some of them unknown."""
+        """Return the past actions with a random share of them replaced by the id for unknown."""
         found = {}
         for name, size, share in (
             ('verbs', model.config.verbs, self.hide),
@@ -74,52 +83,25 @@ class Anticipate(Recipe):
         return found
 
 
-def run(
-    recipe: Anticipate,
-    model: HistoryModel,
-    data: HistoryWindows,
-    *,
-    folder: str | Path,
-    seed: int = 0,
-    sitting: TrainingSession = TrainingSession(),
-    tell: Callable[[dict], None] = lambda entry: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[Outcome, nn.Module, bool]:
-    """Train a model in place, for one sitting; arguments, result and errors as in training.recipes.run."""
-    trainer = Trainer(recipe, model, data, data.collate, Path(folder), seed=seed, sitting=sitting)
-    outcome = trainer.run(tell, stop)
-    return outcome, trainer.delivered, trainer.accelerator.is_main_process
-
-
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Mean over the targets with a label from 0; 0 where there are none."""
+    """Return the mean over the targets with a label from 0 on; 0 if there are none."""
     total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction='sum', label_smoothing=smoothing)
     return total / (labels >= 0).sum().clamp(min=1)
 
 
-# MERGED m3et_ros/training/history_run: From annotations to a checkpoint of models.history: which videos serve what, one run that chooses, then the members.
-#
-# MERGED Three sets of training videos: those held out (80), on which results are told and nothing is chosen; an inner set, on
-# MERGED which the corrections for mean top-5 recall and the n-gram's share are chosen with a model that has not learnt from it;
-# MERGED the rest. The members then learn from the inner set, too (docs/papers.md 9.2, lesson 3). The official validation split has no
-# MERGED part in any of it.
-INNER = 60
-"""Videos on which corrections are chosen."""
-
-
 @dataclass(frozen=True)
 class Videos:
-    """Which video serves what; none serves twice.
+    """The purpose of each video; no video has two.
 
     Raises:
-        ValueError: nothing is left to learn from, or a video stands in two sets.
+        ValueError: a set to learn from or to choose on is empty, or a video is in two sets.
     """
 
-    # Learnt from by all.
+    # All models learn from these.
     learnt: tuple[str, ...]
-    # Learnt from by the members, not by the model that chooses.
+    # The members learn from these, the model that chooses the corrections does not.
     inner: tuple[str, ...]
-    # Never learnt from.
+    # No model learns from these.
     held_out: tuple[str, ...]
 
     def __post_init__(self):
@@ -131,13 +113,13 @@ class Videos:
             )
 
 
-def share_out(videos: Iterable[str], *, held_out: int = HELD_OUT, inner: int | None = None) -> Videos:
-    """Draw the sets by the hash of the videos' names, always the same whatever the seed of the training.
+def split_videos(videos: Iterable[str], *, held_out: int = HELD_OUT, inner: int | None = None) -> Videos:
+    """Split videos by the hash of their names; the split does not depend on the seed of the training.
 
     Args:
         videos: names.
-        held_out: how many are not learnt from.
-        inner: on how many corrections are chosen; None takes 60, or a quarter of what is left where that is fewer.
+        held_out: number of videos to hold out.
+        inner: number of videos for choosing the corrections; None takes 60, or a quarter of the rest if that is fewer.
 
     Raises:
         InputError: there are too few videos.
@@ -158,67 +140,58 @@ def share_out(videos: Iterable[str], *, held_out: int = HELD_OUT, inner: int | N
 
 @dataclass(frozen=True)
 class HistoryRecipe:
-    """How a checkpoint is made.
+    """The recipe of a checkpoint.
 
     Raises:
-        ValueError: members is below 1.
+        ValueError: members is out of range.
     """
 
-    # Of every run.
+    # Recipe of every run.
     recipe: Anticipate = Anticipate()
-    # Sizes and switches; classes, pairs and words give way to those of the data.
-    config: HistoryConfig = HistoryConfig()
-    # Models whose probabilities are averaged.
+    # Sizes and switches; the data decide the numbers of classes, pairs and words.
+    config: HistoryConfig = field(default_factory=HistoryConfig)
+    # Number of models whose probabilities are averaged, 1 to 64.
     members: int = 3
-    # Seed of the first member; the others count on.
+    # Seed of the first member; each further member has the next seed.
     seed: int = 0
 
     def __post_init__(self):
-        if isinstance(self.members, bool) or not 1 <= self.members <= 64:
-            raise ValueError(f'members is {self.members!r}; give 1 to 64')
+        check_whole(self, {'members': (1, 64)})
 
 
-class Interrupted(Exception):
-    """The minutes are over, or somebody asked to stop; what was done is kept."""
-
-
-def learn(
-    pasts: Pasts,
+def train_history(
+    pasts: ActionHistories,
     videos: Videos,
     folder: str | Path,
-    course: HistoryRecipe = HistoryRecipe(),
+    recipe: HistoryRecipe = HistoryRecipe(),
     *,
-    sitting: TrainingSession = TrainingSession(),
-    tell: Callable[[str, dict], None] = lambda what, entry: None,
-    stop: Callable[[], bool] = lambda: False,
+    session: TrainingSession = WHOLE_RUN,
 ) -> HistoryCheckpoint:
-    """Train the model that chooses and the members, each in a folder of its own.
+    """Train the model that chooses the corrections, then the members, each in its own folder.
 
     Args:
-        pasts: of the training file, all videos.
-        videos: which serves what.
+        pasts: the past of every action of the training file, all videos.
+        videos: purpose of each video.
         folder: of the runs.
-        course: how.
-        sitting: its minutes count for all runs together.
-        tell: gets the name of the run and every line of its log.
-        stop: as in Trainer.run.
+        recipe: of the checkpoint.
+        session: its minutes count for all runs together.
 
     Raises:
-        Unfinished: go on with sitting.resume.
+        Interrupted: continue with session.resume.
         InputError: as training.loop.Trainer.
     """
-    work = _Work(pasts, Path(folder), course, sitting, tell, stop)
-    model = work.train('choice', videos.learnt, course.seed)
-    expert, corrections = _choices(work, model, videos)
+    runs = _Runs(pasts, Path(folder), recipe, session)
+    model = runs.train('choice', videos.learnt, recipe.seed)
+    expert, corrections = _choose_corrections(runs, model, videos)
     whole = (*videos.learnt, *videos.inner)
-    members = tuple(work.train(f'member_{i}', whole, course.seed + i) for i in range(course.members))
-    pairs = work.pairs(whole)
-    expert = replace(expert, counts=work.ngram(whole, work.data(whole, pairs)))
+    members = tuple(runs.train(f'member_{i}', whole, recipe.seed + i) for i in range(recipe.members))
+    pairs = runs.pairs(whole)
+    expert = replace(expert, counts=runs.ngram(whole, runs.data(whole, pairs)))
     people = sorted({segment.participant for segment in pasts.segments if segment.video in set(whole)})
     return HistoryCheckpoint(
         members,
         pasts.classes,
-        work.asking.words,
+        runs.asking.words,
         pairs,
         expert,
         corrections,
@@ -229,76 +202,67 @@ def learn(
     )
 
 
-def _choices(work: '_Work', model: HistoryModel, videos: Videos) -> tuple[Expert, dict[str, Correction]]:
-    """What is chosen on the inner videos: the n-gram's settings and share, and the corrections."""
-    pairs = work.pairs(videos.learnt)
-    inner = work.data(videos.inner, pairs)
-    counts = work.ngram(videos.learnt, inner)
+def _choose_corrections(runs: '_Runs', model: HistoryModel, videos: Videos) -> tuple[Expert, dict[str, Correction]]:
+    """Choose the n-gram's settings and share and the corrections on the inner videos."""
+    pairs = runs.pairs(videos.learnt)
+    inner = runs.data(videos.inner, pairs)
+    counts = runs.ngram(videos.learnt, inner)
     places = np.concatenate([window.targets for window in inner.windows])
-    line = tune(counts, [work.pasts.context(place, inner.pair, MEMORY) for place in places], inner.pair[places], TOP1)
-    panel = Panel((model,), Expert(counts, line, 0.0), sorted(pairs))
-    panel.expert = replace(panel.expert, share=choose_share(panel, inner))
+    line = tune(counts, [runs.pasts.context(place, inner.pair, MEMORY) for place in places], inner.pair[places], TOP1)
+    ensemble = Ensemble((model,), Expert(counts, line, 0.0), sorted(pairs))
+    ensemble.expert = replace(ensemble.expert, share=choose_share(ensemble, inner))
     numbers = HistoryCheckpoint(
         (model,),
-        work.pasts.classes,
-        work.asking.words,
+        runs.pasts.classes,
+        runs.asking.words,
         pairs,
-        panel.expert,
+        ensemble.expert,
         dict.fromkeys(TASKS, Correction()),
-        work.pasts.gap_s,
+        runs.pasts.gap_s,
         (),
         (),
         (),
     )
-    return panel.expert, choose(panel, inner, {task: numbers.counts(task) for task in TASKS})
+    return ensemble.expert, choose_corrections(ensemble, inner, {task: numbers.counts(task) for task in TASKS})
 
 
-class _Work:
-    """What the runs share."""
+class _Runs:
+    """Data and session that all runs of a checkpoint share."""
 
-    def __init__(
-        self,
-        pasts: Pasts,
-        folder: Path,
-        course: HistoryRecipe,
-        sitting: TrainingSession,
-        tell: Callable,
-        stop: Callable,
-    ):
-        self.pasts, self.folder, self.course, self.sitting = pasts, folder, course, sitting
-        self.tell, self.stop, self.asking = tell, stop, Asking(pasts.classes)
-        self._started = time.monotonic()
+    def __init__(self, pasts: ActionHistories, folder: Path, recipe: HistoryRecipe, session: TrainingSession):
+        self.pasts, self.folder, self.recipe, self.asking = pasts, folder, recipe, QuestionWords(pasts.classes)
+        self._sessions = StageSessions(session)
         self._videos = np.repeat(np.array(pasts.videos), np.diff(pasts.starts))
 
     def windows(self, videos: Iterable[str]) -> list[Any]:
-        """Windows of some videos."""
+        """Return the windows of some videos."""
         wanted = set(videos)
         return [window for window in self.pasts.windows() if self._videos[window.start] in wanted]
 
     def pairs(self, videos: Iterable[str]) -> dict[int, int]:
-        """Verb * 1000 + noun of what was done in some videos, to how often; classes that are in the lists only."""
+        """Count the pairs in some videos: verb * 1000 + noun to its count, for classes in the class lists only."""
         classes, own = self.pasts.classes, np.isin(self._videos, list(videos))
         verb, noun = self.pasts.known_verb[own], self.pasts.known_noun[own]
         known = (verb < len(classes.verbs)) & (noun < len(classes.nouns))
         ids, counts = np.unique(1000 * verb[known] + noun[known], return_counts=True)
-        return dict(zip(ids.tolist(), counts.tolist()))
+        return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
     def data(self, videos: Iterable[str], pairs: Iterable[int]) -> HistoryWindows:
-        """Windows of some videos for models that know some pairs."""
+        """Return the windows of some videos for models that know these pairs."""
         return HistoryWindows(self.pasts, sorted(pairs), self.asking, self.windows(videos))
 
     def ngram(self, videos: Iterable[str], data: HistoryWindows) -> NGram:
-        """Counts over the pairs of `data` in some videos."""
+        """Count the pairs of `data` in some videos."""
         places = np.flatnonzero(np.isin(self._videos, list(videos)))
         contexts = [self.pasts.context(place, data.pair, MEMORY) for place in places]
         return NGram(contexts, data.pair[places], data.pairs)
 
     def train(self, name: str, videos: Iterable[str], seed: int) -> HistoryModel:
-        """A model that has learnt from some videos, or what was broken off and goes on."""
+        """Train a model on some videos, or resume its training."""
         pairs = self.pairs(videos)
         classes, folder = self.pasts.classes, self.folder / name
         config = replace(
-            self.course.config,
+            self.recipe.config,
             verbs=len(classes.verbs),
             nouns=len(classes.nouns),
             pairs=len(pairs),
@@ -308,28 +272,8 @@ class _Work:
             torch.manual_seed(seed)
             model = HistoryModel(config)
         data = self.data(videos, pairs)
-        sitting = replace(
-            self.sitting, minutes=self._minutes(), resume=self.sitting.resume and (folder / STATE).exists()
-        )
-        outcome, trained, _ = run(
-            self.course.recipe,
-            model,
-            data,
-            folder=folder,
-            seed=seed,
-            sitting=sitting,
-            tell=lambda entry: self.tell(name, entry),
-            stop=self.stop,
-        )
-        if outcome.step < outcome.steps:
+        session = self._sessions.of_stage(folder)
+        outcome, trained, _ = train(self.recipe.recipe, model, data, data.collate, folder, seed=seed, session=session)
+        if not outcome.finished:
             raise Interrupted
         return trained.eval()
-
-    def _minutes(self) -> float | None:
-        """Minutes that are left for the next run."""
-        if self.sitting.minutes is None:
-            return None
-        left = self.sitting.minutes - (time.monotonic() - self._started) / 60
-        if left <= 0:
-            raise Interrupted
-        return left

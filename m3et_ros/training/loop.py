@@ -1,8 +1,8 @@
 """The one training loop, on accelerate: a CPU, a GPU, or several processes under torchrun or `accelerate launch`.
 
 A step takes `batch` samples however many processes and micro-batches share them. The order of the samples and every
-random choice are functions of (seed, step, micro-batch, process), so a run that goes on from a stored state repeats
-to the bit what it would have done without the break, as long as the number of processes is the same.
+random choice are functions of (seed, step, micro-batch, process). A resumed run therefore repeats to the bit what it
+would have done without the break, as long as the number of processes is the same.
 """
 
 import hashlib
@@ -26,63 +26,50 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.ops import dispatch
 from m3et_ros.training.optim import build_optimiser, set_rate
 from m3et_ros.training.recipe import Order, Recipe
-from m3et_ros.training.run_state import STATE, load_state, save_state
+from m3et_ros.training.run_state import STATE, WHOLE_RUN, LogEntry, TrainingSession, load_state, save_state
 
 LOG = 'log.jsonl'
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingSession:
-    """How one sitting at a run goes; the next one may choose otherwise."""
-
-    # Stop after so many minutes, state saved; None goes on to the end.
-    minutes: float | None = None
-    # Minutes between states.
-    save_minutes: float = 10.0
-    # Steps between lines of the log.
-    log_steps: int = 20
-    # Processes that load samples; 0 loads between steps.
-    workers: int = 0
-    # Matrix products in bfloat16; scans, losses and weights stay float32.
-    bf16: bool = False
-    # Go on from the state in the folder.
-    resume: bool = False
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """Where a sitting ended."""
+    """The point a run has reached at the end of a session."""
 
-    # Steps done since the start of the run, and those of the whole run.
+    # Steps done since the start of the run, and steps of the whole run.
     step: int
     steps: int
-    # Samples seen.
+    # Samples used.
     samples: int
-    # Seconds of training, earlier sittings included.
+    # Seconds of training, earlier sessions included.
     seconds: float
-    # Mean of each loss as the last line of the log has it.
+    # Mean of each loss, as in the last log entry.
     losses: dict[str, float]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is complete."""
+        return self.step == self.steps
 
 
 class Objective(nn.Module):
-    """Model and recipe as one module, so that distributed training sees a single forward."""
+    """Model and recipe as one module, so that distributed training has a single forward."""
 
-    def __init__(self, model: nn.Module, plan: Recipe, *, bf16: bool):
+    def __init__(self, model: nn.Module, recipe: Recipe, *, bf16: bool):
         super().__init__()
-        self.model, self.plan, self.bf16 = model, plan, bf16
+        self.model, self.recipe, self.bf16 = model, recipe, bf16
 
     def forward(self, batch: Mapping[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch and its parts, detached."""
         device = next(iter(batch.values())).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            parts = self.plan.losses(self.model, batch, torch.Generator().manual_seed(seed))
+            parts = self.recipe.losses(self.model, batch, torch.Generator().manual_seed(seed))
         return sum(parts.values()), {name: part.detach() for name, part in parts.items()}
 
 
 @contextmanager
-def _flushed() -> Iterator[None]:
-    """Denormal numbers count as zero: decays that have all but ended cost ten times as much as others."""
+def _denormals_flushed() -> Iterator[None]:
+    """Treat denormal numbers as zero: decays that have all but vanished cost ten times as much as other numbers."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -91,58 +78,68 @@ def _flushed() -> Iterator[None]:
 
 
 class Trainer:
-    """One sitting at a run."""
+    """One session of a run.
+
+    Args:
+        recipe: what to minimise and how.
+        model: trained in place; its `config` is a dataclass.
+        data: map-style data set; `parts` and `names` mark one made of several, `epoch` is set on one that has it.
+        collate: turns samples into tensors by name and the keys of the samples.
+        folder: of state and log; created if missing.
+        seed: of the order and of every random choice.
+        session: duration, logging, and whether to resume.
+
+    Raises:
+        InputError: the batch does not fit data or processes, or the folder already holds a run (training); the state
+            to resume is missing (resume_missing) or belongs to another run (resume_state).
+    """
 
     def __init__(
         self,
-        plan: Recipe,
+        recipe: Recipe,
         model: nn.Module,
         data: Sized,
         collate: Callable[[Sequence], tuple],
         folder: Path,
         *,
         seed: int,
-        sitting: TrainingSession,
+        session: TrainingSession,
     ):
         kinds = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-        # Told of a CPU in so many words: otherwise processes under torchrun on a machine without a GPU stay alone.
+        # An explicit `cpu`: otherwise processes under torchrun on a machine without a GPU do not join each other.
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=kinds)
-        self.plan, self.data, self.collate, self.folder, self.seed = plan, data, collate, Path(folder), seed
-        self.sitting = sitting
+        self.recipe, self.data, self.collate, self.folder, self.seed = recipe, data, collate, Path(folder), seed
+        self.session = session
         self._check()
-        self.order = Order(len(data), plan.batch, seed, self._parts)
+        self.order = Order(len(data), recipe.batch, seed, self._parts)
         device = self.accelerator.device
         self.model = model.to(device).train()
-        self.objective = self.accelerator.prepare_model(Objective(self.model, plan, bf16=sitting.bf16))
+        self.objective = self.accelerator.prepare_model(Objective(self.model, recipe, bf16=session.bf16))
         self.optimizer = build_optimiser(
             self.model,
-            kind=plan.optimiser,
-            weight_decay=plan.weight_decay,
-            layer_decay=plan.layer_decay,
-            encoder_scale=plan.encoder_scale,
+            kind=recipe.optimiser,
+            weight_decay=recipe.weight_decay,
+            layer_decay=recipe.layer_decay,
+            encoder_scale=recipe.encoder_scale,
         )
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.average)) if plan.average else None
-        # Kernels are checked here because inside autocast the check would distrust them.
+        self.average = None
+        if recipe.average:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+        # Kernels are checked here, because the check would reject them inside autocast.
         for choice in dispatch.describe(device):
             log.info('%s is served by %s (%s)', choice.op, choice.name, choice.reason)
         self.step, self.seconds = 0, 0.0
-        if sitting.resume:
+        if session.resume:
             self._resume()
 
     @property
     def delivered(self) -> nn.Module:
-        """The model with the weights that the run delivers."""
+        """The model with the weights that the run delivers: the averaged ones if the recipe averages."""
         return self.model if self.average is None else self.average.module
 
-    @_flushed()
-    def run(
-        self, tell: Callable[[dict[str, Any]], None] = lambda entry: None, stop: Callable[[], bool] = lambda: False
-    ) -> Outcome:
-        """Train until the run, the minutes or the user's patience ends, and save the state.
-
-        Args:
-            tell: gets every line of the log, in the main process.
-            stop: asked after each step, in the main process; True ends the sitting there.
+    @_denormals_flushed()
+    def run(self) -> Outcome:
+        """Train until the run is complete, the session's time is up or a stop is requested, and save the state.
 
         Raises:
             InputError: a loss is not finite (loss_not_finite; the state before is kept), or the disk is full.
@@ -150,42 +147,42 @@ class Trainer:
         started = saved = time.monotonic()
         before, first, window, losses = self.seconds, self.step, [], {}
         batches = self._batches()
-        while self.step < self.plan.steps:
+        while self.step < self.recipe.steps:
             window.append(self._advance(batches))
             now = time.monotonic()
             self.seconds = before + now - started
-            limit = self.sitting.minutes
+            limit = self.session.minutes
             due, end = self._agree(
-                now - saved >= 60 * self.sitting.save_minutes,
-                stop() or (limit is not None and now - started >= 60 * limit),
+                now - saved >= 60 * self.session.save_minutes,
+                self.session.stop() or (limit is not None and now - started >= 60 * limit),
             )
-            end = end or self.step == self.plan.steps
-            if end or len(window) >= self.sitting.log_steps:
-                losses, window = self._note(window, (now - started) / (self.step - first), tell), []
+            end = end or self.step == self.recipe.steps
+            if end or len(window) >= self.session.log_steps:
+                losses, window = self._log(window, (now - started) / (self.step - first)), []
             if end or due:
                 self._save()
                 saved = now
             if end:
                 break
         self.accelerator.wait_for_everyone()
-        return Outcome(self.step, self.plan.steps, self.step * self.plan.batch, self.seconds, losses)
+        return Outcome(self.step, self.recipe.steps, self.step * self.recipe.batch, self.seconds, losses)
 
     def _advance(self, batches: Iterator) -> dict[str, Tensor]:
-        """Do one step of the optimiser; returns its losses."""
-        plan, keys, found = self.plan, [], []
-        for micro in range(plan.accumulate):
+        """Do one step of the optimiser and return its losses."""
+        recipe, keys, found = self.recipe, [], []
+        for micro in range(recipe.accumulate):
             batch, names = next(batches)
             keys += names
             batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
-            alone = micro + 1 < plan.accumulate
-            with self.accelerator.no_sync(self.objective) if alone else nullcontext():
-                total, parts = self.objective(batch, self._draw(micro))
-                self.accelerator.backward(total / plan.accumulate)
+            more = micro + 1 < recipe.accumulate
+            with self.accelerator.no_sync(self.objective) if more else nullcontext():
+                total, parts = self.objective(batch, self._draw_seed(micro))
+                self.accelerator.backward(total / recipe.accumulate)
             found.append(parts)
-        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
+        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         if not torch.isfinite(self.norm):
             self._refuse_loss(found, keys)
-        set_rate(self.optimizer.param_groups, plan.rate(self.step))
+        set_rate(self.optimizer.param_groups, recipe.rate(self.step))
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
@@ -197,13 +194,13 @@ class Trainer:
         values = ', '.join(f'{name} {float(value):.3g}' for name, value in _joined(found).items())
         raise InputError(
             'loss_not_finite',
-            f'Step {self.step + 1} gave no finite gradient ({values}) on the samples '
-            f'{", ".join(keys[:64])}; look at them or lower the learning rate, then go on with --resume '
+            f'Step {self.step + 1} has no finite gradient ({values}) on the samples '
+            f'{", ".join(keys[:64])}; inspect them or lower the learning rate, then continue with --resume '
             'from the last state, which is kept.',
         )
 
-    def _draw(self, micro: int) -> int:
-        """Seed of one micro-batch of one process."""
+    def _draw_seed(self, micro: int) -> int:
+        """Return the seed of one micro-batch of one process."""
         where = (self.seed, self.step, micro, self.accelerator.process_index)
         return int.from_bytes(hashlib.blake2b(repr(where).encode(), digest_size=8).digest(), 'big') >> 1
 
@@ -212,42 +209,42 @@ class Trainer:
         share = {
             'rank': self.accelerator.process_index,
             'world': self.accelerator.num_processes,
-            'accumulate': self.plan.accumulate,
+            'accumulate': self.recipe.accumulate,
         }
-        for epoch, steps in self.order.epochs(self.step, self.plan.steps):
+        for epoch, steps in self.order.epochs(self.step, self.recipe.steps):
             if hasattr(self.data, 'epoch'):  # data sets that draw anew in every epoch
                 self.data.epoch = epoch
             yield from DataLoader(
                 self.data,
                 batch_sampler=self.order.shares(steps, **share),
                 collate_fn=self.collate,
-                num_workers=self.sitting.workers,
+                num_workers=self.session.workers,
             )
 
-    def _agree(self, *wishes: bool) -> list[bool]:
-        """What the main process wishes, in all of them: their clocks differ."""
+    def _agree(self, *decisions: bool) -> list[bool]:
+        """Return the main process's decisions in every process, because their clocks differ."""
         if self.accelerator.num_processes == 1:
-            return list(wishes)
-        return broadcast(torch.tensor(wishes, dtype=torch.int32, device=self.accelerator.device)).bool().tolist()
+            return list(decisions)
+        return broadcast(torch.tensor(decisions, dtype=torch.int32, device=self.accelerator.device)).bool().tolist()
 
-    def _note(self, window: list[dict[str, Tensor]], pace: float, tell: Callable) -> dict[str, float]:
-        """Write a line of the log; pace is in seconds a step."""
-        losses = _means(window)
+    def _log(self, window: list[dict[str, Tensor]], seconds_per_step: float) -> dict[str, float]:
+        """Append a log entry and report it; returns the mean losses of the window."""
+        losses = {name: round(float(value), 6) for name, value in _joined(window).items()}
         if self.accelerator.is_main_process:
-            entry = {
-                'step': self.step,
-                'steps': self.plan.steps,
-                'samples': self.step * self.plan.batch,
-                'lr': self.plan.rate(self.step - 1),
-                'losses': losses,
-                'gradient_norm': round(float(self.norm), 6),
-                'seconds': round(self.seconds, 1),
-                'samples_per_second': round(self.plan.batch / pace, 1),
-                'seconds_left': round((self.plan.steps - self.step) * pace, 1),
-            }
+            entry = LogEntry(
+                step=self.step,
+                steps=self.recipe.steps,
+                samples=self.step * self.recipe.batch,
+                lr=self.recipe.rate(self.step - 1),
+                losses=losses,
+                gradient_norm=round(float(self.norm), 6),
+                seconds=round(self.seconds, 1),
+                samples_per_second=round(self.recipe.batch / seconds_per_step, 1),
+                seconds_left=round((self.recipe.steps - self.step) * seconds_per_step, 1),
+            )
             with (self.folder / LOG).open('a', encoding='utf-8') as file:
-                file.write(json.dumps(entry) + '\n')
-            tell(entry)
+                file.write(json.dumps(asdict(entry)) + '\n')
+            self.session.report(self.folder.name, entry)
         return losses
 
     def _save(self) -> None:
@@ -266,8 +263,8 @@ class Trainer:
             if header.get(name) != json.loads(json.dumps(value)):
                 raise InputError(
                     'resume_state',
-                    f'The run in {self.folder} was started with {name} '
-                    f'{header.get(name)}, not {value}; give the same again or start anew elsewhere.',
+                    f'The run in {self.folder} was started with {name} {header.get(name)}, not {value}; '
+                    'give the same option or start a new run in another folder.',
                 )
         self.step, self.seconds = header['step'], header['seconds']
         if self.accelerator.is_main_process:
@@ -275,54 +272,83 @@ class Trainer:
 
     @property
     def _parts(self) -> tuple[int, ...]:
-        """Samples of each data set that this one is made of (data.sources.Sources); empty for a single one."""
+        """Sample counts of the data sets that this one joins (data.datasets.sources); empty for a single one."""
         parts = tuple(getattr(self.data, 'parts', ()))
         return parts if len(parts) > 1 else ()
 
     def _header(self) -> dict[str, Any]:
         return {
             'seed': self.seed,
-            'recipe': type(self.plan).__name__,
-            **asdict(self.plan),
+            'recipe': type(self.recipe).__name__,
+            **asdict(self.recipe),
             'data': self._parts or len(self.data),
             'processes': self.accelerator.num_processes,
             'model': asdict(self.model.config),
         }
 
     def _check(self) -> None:
-        parts = self.plan.accumulate * self.accelerator.num_processes
-        if self.plan.batch % parts:
+        parts = self.recipe.accumulate * self.accelerator.num_processes
+        if self.recipe.batch % parts:
             raise InputError(
                 'training',
-                f'A batch of {self.plan.batch} cannot be cut into {parts} equal parts '
+                f'A batch of {self.recipe.batch} cannot be cut into {parts} equal parts '
                 '(processes times accumulate); choose a multiple.',
             )
         for which, count in enumerate(self._parts or (len(self.data),)):
-            if count < self.plan.batch:
+            if count < self.recipe.batch:
                 name = f'The source {self.data.names[which]}' if self._parts else 'The data set'
                 raise InputError(
                     'training',
-                    f'{name} has {count} samples and a batch {self.plan.batch}; give more samples or a smaller batch.',
+                    f'{name} has {count} samples, fewer than a batch of {self.recipe.batch}; '
+                    'give more samples or a smaller batch.',
                 )
-        if (self.folder / STATE).exists() and not self.sitting.resume:
+        if (self.folder / STATE).exists() and not self.session.resume:
             raise InputError(
-                'training', f'{self.folder} already holds a run; go on with --resume or choose another folder.'
+                'training', f'{self.folder} already holds a run; continue it with --resume or choose another folder.'
             )
         self.folder.mkdir(parents=True, exist_ok=True)
 
 
+def train(
+    recipe: Recipe,
+    model: nn.Module,
+    data: Sized,
+    collate: Callable[[Sequence], tuple],
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    session: TrainingSession = WHOLE_RUN,
+) -> tuple[Outcome, nn.Module, bool]:
+    """Train a model in place for one session.
+
+    Args:
+        recipe: what to minimise and how.
+        model: trained in place; its `config` is a dataclass.
+        data: map-style data set, as of Trainer.
+        collate: turns samples into tensors by name and the keys of the samples.
+        folder: of state and log; created if missing.
+        seed: of the order and of every random choice.
+        session: duration, logging, and whether to resume.
+
+    Returns:
+        The point that the run has reached; the model to deliver; whether this is the main process, which writes.
+
+    Raises:
+        InputError: as Trainer and Trainer.run.
+    """
+    trainer = Trainer(recipe, model, data, collate, Path(folder), seed=seed, session=session)
+    outcome = trainer.run()
+    return outcome, trainer.delivered, trainer.accelerator.is_main_process
+
+
 def _joined(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of each loss over the micro-batches in which it occurred."""
+    """Return the mean of each loss over the micro-batches in which it occurred."""
     names = dict.fromkeys(name for parts in found for name in parts)
     return {name: torch.stack([p[name].float() for p in found if name in p]).mean() for name in names}
 
 
-def _means(window: list[dict[str, Tensor]]) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in _joined(window).items()}
-
-
 def _cut_log(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be done again."""
+    """Drop the entries of steps that will be repeated, and a line that was only half written."""
     if path.exists():
         lines = path.read_text(encoding='utf-8').splitlines()
         kept = [line for line in lines if line.endswith('}') and json.loads(line)['step'] <= step]

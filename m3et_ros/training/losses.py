@@ -1,8 +1,8 @@
-"""Losses of both training stages (docs/papers.md, sections 1 and 2.5): pure functions, float32 whatever autocast made.
+"""Losses of both training stages (docs/papers.md 1, 2.5): pure functions, in float32 even under autocast.
 
 Symbols: B batch, n patches, S image side, s segmentation side, T text tokens, V vocabulary, A candidate answers,
-    Q questions of a sample, I image tokens, C classes.
-Averages are MultiMAE's: over what counts within a sample first, then over the samples that have something to count.
+    Q questions per sample, P pointing tokens of a question, I image tokens, C classes.
+Means are MultiMAE's: first over the counted elements of a sample, then over the samples that have any.
 """
 
 import torch
@@ -13,16 +13,16 @@ from m3et_ros.layers.attention import HeadAttention
 from m3et_ros.models.m3et.config import UNLABELLED
 
 LEAST_WEIGHT = 1e-4
-"""Added to the weight of what is looked at, so that its logarithm ends."""
+"""Added to an attention weight, so that its logarithm is finite."""
 
 
 def sample_mean(errors: Tensor, counted: Tensor) -> Tensor:
-    """Mean of (B, ...) errors where `counted` of the same shape is True: per sample, then over samples.
+    """Return the mean of (B, ...) errors where `counted` of the same shape is True: per sample, then over samples.
 
-    Samples without anything counted are left out; with no such sample at all the result is 0, with zero gradients.
+    Samples with nothing counted are left out; without any sample the result is 0, with zero gradients.
     """
     counted = counted.expand_as(errors).flatten(1)
-    # Selected rather than multiplied: what does not count may be NaN.
+    # Selected rather than multiplied, because errors that do not count may be NaN.
     total = torch.where(counted, errors.float().flatten(1), 0.0).sum(1)
     number = counted.sum(1)
     means = total / number.clamp(min=1)
@@ -30,31 +30,31 @@ def sample_mean(errors: Tensor, counted: Tensor) -> Tensor:
 
 
 def patch_pixels(tokens: Tensor, patch: int) -> Tensor:
-    """Spread what is said of square-grid patches, (B, n) bool, over their pixels: (B, side * patch, side * patch)."""
+    """Expand a mask of the patches of a square grid, (B, n) bool, to pixels, (B, side * patch, side * patch)."""
     side = round(tokens.shape[1] ** 0.5)
     grid = tokens.unflatten(1, (side, side))
     return grid.repeat_interleave(patch, 1).repeat_interleave(patch, 2)
 
 
 def rgb_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Mean squared error of standardised colours (B, 3, S, S) on the pixels counted, (B, S, S) bool."""
+    """Return the mean squared error of standardised colours (B, 3, S, S) on the pixels counted, (B, S, S) bool."""
     return sample_mean((predicted.float() - target.float()).square(), counted[:, None])
 
 
 def depth_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Mean absolute error of standardised depth (B, 1, S, S) on the pixels counted, (B, S, S) bool.
+    """Return the mean absolute error of standardised depth (B, 1, S, S) on the pixels counted, (B, S, S) bool.
 
-    The depth of pixels that do not count may be anything, NaN included.
+    The depth of pixels that do not count may have any value, also NaN.
     """
-    target = torch.where(counted[:, None], target, 0.0)  # a NaN here would come back in the gradient
+    target = torch.where(counted[:, None], target, 0.0)  # a NaN here would reach the gradient
     return sample_mean((predicted.float() - target.float()).abs(), counted[:, None])
 
 
 def semseg_loss(logits: Tensor, target: Tensor, counted: Tensor, *, rarity: float = 0.0) -> Tensor:
-    """Cross-entropy of classes (B, C, s, s) against ids (B, s, s) on the pixels counted, (B, s, s) bool.
+    """Return the cross-entropy of logits (B, C, s, s) against ids (B, s, s) on the pixels counted, (B, s, s) bool.
 
-    Unlabelled pixels (255) never count. With rarity r a class that fills the share f of the batch weighs f^-r, the mean
-    weight of a pixel being 1: small things would else hardly be learnt beside walls.
+    Unlabelled pixels (255) never count. With rarity r a class that fills the share f of the batch has a weight
+    proportional to f^-r, and the mean weight of a pixel is 1. Without it small objects are hardly learnt beside walls.
     """
     errors = F.cross_entropy(logits.float(), target, ignore_index=UNLABELLED, reduction='none')
     counted = counted & (target != UNLABELLED)
@@ -67,24 +67,26 @@ def semseg_loss(logits: Tensor, target: Tensor, counted: Tensor, *, rarity: floa
 
 
 def text_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Cross-entropy of word pieces (B, T, V) against ids (B, T) on the tokens counted, (B, T) bool."""
+    """Return the cross-entropy of word pieces (B, T, V) against ids (B, T) on the tokens counted, (B, T) bool."""
     return sample_mean(F.cross_entropy(logits.float().transpose(1, 2), target, reduction='none'), counted)
 
 
 def answer_loss(logits: Tensor, scores: Tensor, counted: Tensor) -> Tensor:
-    """Binary cross-entropy of (B, A) logits against soft scores in 0..1, summed over answers.
+    """Return the binary cross-entropy of (B, A) logits against soft scores in 0..1, summed over answers.
 
-    The mean is over the samples counted, (B,) bool: those that ask a question; 0 if none does.
+    The mean is over the samples counted, (B,) bool, the ones with a question; 0 if there are none.
     """
     errors = F.binary_cross_entropy_with_logits(logits.float(), scores.float(), reduction='none').sum(1)
     return sample_mean(errors[:, None], counted[:, None])
 
 
 def class_presence(target: Tensor, classes: int, grid: int) -> Tensor:
-    """How much of each of grid * grid patches a class fills, as a share of the most that it fills of one.
+    """Return the share of each patch that a class fills, relative to the patch that it fills most.
 
     Args:
         target: ids (B, s, s), 255 for unlabelled; s is a multiple of grid.
+        classes: number of classes, C.
+        grid: patches along a side.
 
     Returns:
         (B, grid * grid, classes) float32 in 0..1, patches in raster order.
@@ -95,29 +97,29 @@ def class_presence(target: Tensor, classes: int, grid: int) -> Tensor:
 
 
 def pointing_loss(look: HeadAttention, presence: Tensor, pointed: Tensor) -> Tensor:
-    """How little tokens look at what they speak of: -log of their weight on patches of a class.
+    """Return -log of the attention weight that tokens give to the patches of the class that they name.
 
-    The mean is over the classes that are there to be looked at; 0 if there are none.
+    The mean is over the named classes that are in the image; 0 if there are none.
 
     Args:
-        look: of T tokens of B * Q questions, among I image tokens.
-        presence: how much of each image token a class fills, (B, I, C) in 0..1.
-        pointed: place of a token and the class that it speaks of, (B * Q, P, 2) int64; -1 for none.
+        look: attention of T tokens of B * Q questions to I image tokens.
+        presence: share of each image token that a class fills, (B, I, C) in 0..1.
+        pointed: position of a token and the class that it names, (B * Q, P, 2) int64; -1 for none.
     """
-    places, classes = pointed.unbind(-1)
+    positions, classes = pointed.unbind(-1)
     classes = classes.view(len(presence), -1)
     targets = presence.transpose(1, 2).gather(1, classes.clamp(min=0)[..., None].expand(-1, -1, presence.shape[1]))
-    weight = (look.weights(places.clamp(min=0)) * targets).sum(-1)
+    weight = (look.weights(positions.clamp(min=0)) * targets).sum(-1)
     counted = (classes >= 0) & (targets > 0).any(-1)
     return -torch.where(counted, (weight + LEAST_WEIGHT).log(), 0.0).sum() / counted.sum().clamp(min=1)
 
 
 def generation_loss(logits: Tensor, answer: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy of an answer written under teacher forcing.
+    """Return the cross-entropy of an answer under teacher forcing.
 
     Args:
         logits: M3ET.text_logits of answer[:, :-1], (B, T - 1, V).
-        answer: [CLS] pieces [SEP] pads, (B, T) int64; [SEP] is to be predicted like any piece.
-        mask: (B, T) bool, False for pads; a row of pads only is a sample without an answer.
+        answer: [CLS] pieces [SEP] pads, (B, T) int64; [SEP] is predicted like any piece.
+        mask: (B, T) bool, False for pads; a row with pads only is a sample without an answer.
     """
     return text_loss(logits, answer[:, 1:], mask[:, 1:])

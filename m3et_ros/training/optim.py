@@ -1,6 +1,7 @@
-"""AdamW as the papers use it: what decays, and which layers learn more slowly (docs/papers.md, sections 1 and 2.5).
+"""Optimisers and learning rates: AdamW as in the papers (docs/papers.md 1, 2.5), Muon, and warm-up with a cosine.
 
-Beside it Muon for the matrices between hidden layers (Jordan et al. 2024; torch.optim has it), which needs fewer steps.
+Muon serves the matrices between hidden layers (Jordan et al. 2024; torch.optim has it) and needs fewer steps. Learning
+rates are pure functions of the step, so a resumed run needs to know nothing but its step.
 """
 
 import math
@@ -14,21 +15,20 @@ from torch.optim import AdamW, Optimizer
 BETAS = (0.9, 0.95)
 LAYER = re.compile(r'encoder\.layers\.(\d+)\.')
 STEM = re.compile(r'adapters\.(rgb|depth|semseg)\.|types$|global_embedding$')
-"""What stands below the first layer: image adapters, type embeddings, global token. The word table does not belong
-to it, as stage 2 is the first to see words."""
-
+"""Parameters below the first layer: image adapters, type embeddings, global token. The word table is not among them,
+because stage 2 is the first to train with words."""
 
 HIDDEN = re.compile(
     r'encoder\.layers\.|decoders\.\w+\.(attention|blocks)\.|gate\.|answer_head\.layers\.0\.|'
     r'adapters\.(rgb|depth)\.project\.|'
     r'(student\.)?(language\.layers|connector\.(input|layers|projector)|alignment\.(blocks|fusion))\.'
 )
-"""Where matrices map hidden values to hidden values; tables and outputs stay with AdamW, as Muon's authors advise."""
+"""Parameters that map hidden values to hidden values. Tables and outputs stay with AdamW, as Muon's authors advise."""
 
 OPTIMISERS = ('adamw', 'muon')
 
 
-class Together:
+class CombinedOptimizer:
     """Several optimisers over different parameters, used as one."""
 
     def __init__(self, *parts: Optimizer):
@@ -36,30 +36,30 @@ class Together:
 
     @property
     def param_groups(self) -> list[dict]:
-        """Those of all parts."""
+        """Parameter groups of all parts."""
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
-        """Step all parts."""
+        """Do one step of all parts."""
         for part in self.parts:
             part.step()
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear the gradients of all parameters."""
         for part in self.parts:
             part.zero_grad()
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Say whether weight decay applies: not to biases, norms, tokens, positions, beta, A_log, D, dt bias.
+    """Return whether weight decay applies: not to biases, norms, tokens, positions, beta, A_log, D or the dt bias.
 
-    The layers mark what is more than a vector and must not decay with `_no_weight_decay`.
+    Layers mark parameters of two or more dimensions that must not decay with `_no_weight_decay`.
     """
     return parameter.dim() > 1 and not name.endswith('bias') and not getattr(parameter, '_no_weight_decay', False)
 
 
 def layer_scale(name: str, *, layers: int, decay: float) -> float:
-    """Return the share of the learning rate for a parameter: decay ** (layers above its own within the encoder)."""
+    """Return the learning-rate factor of a parameter: decay ** (number of encoder layers above its own)."""
     if STEM.match(name):
         return decay**layers
     found = LAYER.match(name)
@@ -74,15 +74,15 @@ def build_optimiser(
     layer_decay: float = 1.0,
     encoder_scale: float = 1.0,
     betas: tuple[float, float] = BETAS,
-) -> Together:
-    """Build an optimiser over the parameters that require gradients; learning rates come from set_rate.
+) -> CombinedOptimizer:
+    """Build an optimiser over the parameters that require gradients; set_rate sets its learning rates.
 
     Args:
-        model: an M3ET, or a head, all of which learns alike.
-        kind: 'adamw' for all, or 'muon' for hidden matrices and AdamW for the rest; Muon's updates are scaled to the
-            size of AdamW's, so that rate and decay mean the same.
-        weight_decay: of what decays.
-        layer_decay: factor in (0, 1] from each encoder layer to the one below; 1 treats all alike.
+        model: an M3ET, or a head without an encoder, all of which learns at one rate.
+        kind: 'adamw' for all parameters, or 'muon' for hidden matrices and AdamW for the rest. Muon's updates are
+            scaled to the size of AdamW's, so that rate and decay mean the same.
+        weight_decay: of the parameters that decay.
+        layer_decay: factor in (0, 1] from each encoder layer to the one below; 1 gives all the same rate.
         encoder_scale: factor in (0, 1] for encoder and image adapters together.
         betas: of AdamW's moments.
 
@@ -105,18 +105,18 @@ def build_optimiser(
             decay = weight_decay if decays(name, parameter) else 0.0
             groups.setdefault((hidden, decay, scale), []).append(parameter)
 
-    def chosen(wanted: bool) -> list[dict]:
+    def groups_of(hidden_matrices: bool) -> list[dict]:
         return [
             {'params': members, 'weight_decay': decay, 'scale': scale}
             for (hidden, decay, scale), members in groups.items()
-            if hidden == wanted
+            if hidden == hidden_matrices
         ]
 
     # The fused form does one pass over memory instead of ten.
-    parts = [AdamW(chosen(False), lr=0.0, betas=betas, fused=True)]
-    if chosen(True):
-        parts.append(torch.optim.Muon(chosen(True), lr=0.0, adjust_lr_fn='match_rms_adamw'))
-    return Together(*parts)
+    parts = [AdamW(groups_of(False), lr=0.0, betas=betas, fused=True)]
+    if groups_of(True):
+        parts.append(torch.optim.Muon(groups_of(True), lr=0.0, adjust_lr_fn='match_rms_adamw'))
+    return CombinedOptimizer(*parts)
 
 
 def set_rate(groups: Iterable[dict], rate: float) -> None:
@@ -125,17 +125,16 @@ def set_rate(groups: Iterable[dict], rate: float) -> None:
         group['lr'] = rate * group['scale']
 
 
-# MERGED m3et_ros/training/schedules: Learning rates as pure functions of the step, so that a resumed run needs nothing but its step.
 def warm_up_cosine(step: int, *, total: int, warm_up: int, peak: float, start: float = 1e-6, end: float = 0.0) -> float:
-    """Rise linearly from `start` to `peak`, then fall as half a cosine to `end` (MultiMAE; docs/papers.md, section 1).
+    """Rise linearly from `start` to `peak`, then fall as half a cosine to `end` (MultiMAE; docs/papers.md 1).
 
     Args:
-        step: 0 for the first step; beyond total - 1 the rate stays at `end`.
+        step: 0 for the first step; from step `total` on the rate stays at `end`.
         total: steps of the whole run.
-        warm_up: steps of the rise, less than total; the rate at step `warm_up` is the peak.
+        warm_up: steps of the rise, fewer than total; the rate at step `warm_up` is the peak.
         peak: highest rate.
-        start: rate of step 0 where there is a rise.
-        end: rate that the last step would be followed by.
+        start: rate of step 0 if there is a rise.
+        end: rate after the last step.
 
     Raises:
         ValueError: warm_up is not in 0..total - 1.

@@ -72,5 +72,5 @@ def test_the_transformer_looks_back_only(script):
     changed = video.clone()
     changed[:, 6:] += 1
     with torch.no_grad():
-        before, after = head.follow(video), head.follow(changed)
+        before, after = head.features(video), head.features(changed)
     assert torch.equal(before[:, :6], after[:, :6]) and not torch.allclose(before[:, 6:], after[:, 6:])

@@ -12,6 +12,7 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.models.m3et.cost import parameters_of
 from m3et_ros.models.m3et.sizes import KITCHEN, KITCHEN_TWIN, SIZES
 from m3et_ros.runtime.open_model import untrained
+from m3et_ros.training.run_state import Interrupted
 
 
 def stamps(folder):
@@ -67,15 +68,15 @@ def test_another_budget_in_the_same_folder_is_refused(found, bench, folder):
         bench('twin', folder, '--seeds', '0', '--lr-one', 1e-4)
 
 
-def test_minutes_cut_the_training_into_sittings_with_the_same_end(found, bench, script, tmp_path):
+def test_minutes_cut_the_training_into_sessions_with_the_same_end(found, bench, script, tmp_path):
     stopped, parts = 0, None
     while parts is None:
         try:
             parts = bench('twin', tmp_path, '--seeds', '0', '--rounds', 1, '--minutes', 1e-7)
-        except script('runs').Stopped:
+        except Interrupted:
             stopped += 1
             assert stopped < 20
-    assert stopped == 7  # two models, two stages, two steps: eight sittings of one step, the last not broken off
+    assert stopped == 7  # two models, two stages, two steps: eight sessions of one step, the last one complete
     for name, model in found['models'].items():
         for figure in ('vqa_accuracy', 'psnr_hidden_db', 'miou', 'rmse_in_holes_m'):
             assert parts['models'][name][figure]['of_seeds'] == model[figure]['of_seeds'][:1]

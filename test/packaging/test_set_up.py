@@ -61,7 +61,7 @@ def test_another_distribution_in_the_environment_is_refused(options):
 
 def test_unknown_distribution_is_refused(options):
     options.ros = 'humble'
-    with pytest.raises(script.SetUpError, match='no wheels are listed for ROS "humble": take jazzy or kilted'):
+    with pytest.raises(script.SetUpError, match='no wheels are listed for ROS "humble": give jazzy or kilted'):
         script.set_up(options)
 
 

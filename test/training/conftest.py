@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.frame import Labels
 from m3et_ros.data.sample import Sample
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import build
@@ -41,6 +43,18 @@ def tokenizer():
 @pytest.fixture(scope='session')
 def answers():
     return ANSWERS
+
+
+def toy_checkpoint(model, tokenizer, classes=()):
+    """Return a checkpoint of a model with the toys' answers."""
+    labels = Labels(tuple(classes), ((0, 0, 0),) * len(classes), ANSWERS, (), ())
+    return Checkpoint(model, tokenizer, labels, 'tiny', trained=False)
+
+
+@pytest.fixture
+def checkpoint_of(tokenizer):
+    """Build a checkpoint of a model, with the toys' answers and perhaps classes."""
+    return lambda model, classes=(): toy_checkpoint(model, tokenizer, classes)
 
 
 @pytest.fixture

@@ -1,15 +1,23 @@
-"""Learning actions from watched episodes, on a world where a token says what is done."""
+"""Train an action head and its idle detection in a world where a token identifies the action."""
 
 import numpy as np
 import pytest
 import torch
-from action_world import LABELS, RATE, build, world
+from action_world import LABELS, RATE, WIDTH, build, world
 
 from m3et_ros.data.action_questions import NEXT, NOW
 from m3et_ros.data.kitchen.labels import corpus
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.evaluation.tasks.actions import Examiner, examine
-from m3et_ros.training.actions import Act, CollateWindows, Windows, count_priors, train_head
+from m3et_ros.evaluation.tasks.actions import Examiner, examine, examine_idle_detection
+from m3et_ros.training.actions import (
+    Act,
+    CollateWindows,
+    Windows,
+    count_priors,
+    frame_features,
+    train_head,
+    train_idle_detection,
+)
 
 
 @pytest.fixture(scope='module')
@@ -86,11 +94,11 @@ def test_what_follows_is_counted_and_joins_what_the_head_expects(tokenizer):
         (torch.tensor(0), torch.tensor(1), torch.tensor(2)), torch.tensor(9.0)
     )
     flat = torch.zeros(1, 3), torch.zeros(1, 3, 3)
-    verbs, nouns = head.foreseen((surely.logsumexp(2), surely), flat)
+    verbs, nouns = head.anticipate((surely.logsumexp(2), surely), flat)
     assert verbs.argmax() == 2 and nouns[0, 2].argmax() == 2
     torch.testing.assert_close((verbs[..., None] + nouns).exp().sum(), torch.tensor(1.0))
     with pytest.raises(ValueError, match='follow=True'):
-        build(tokenizer).foreseen(flat, flat)
+        build(tokenizer).anticipate(flat, flat)
 
 
 def test_frames_without_an_action_count_for_nothing(tokenizer):
@@ -105,3 +113,35 @@ def test_frames_without_an_action_count_for_nothing(tokenizer):
 def test_fields_out_of_range_are_refused_by_name(field):
     with pytest.raises(ValueError, match=field):
         Act(**{field: 1.0})
+
+
+def test_idle_detection_works_on_unseen_frames_and_changes_nothing_else(tokenizer):
+    head = build(tokenizer, busy=24, fade=2)
+    before = {name: value.clone() for name, value in head.state_dict().items() if not name.startswith('busy_head')}
+    loss = train_idle_detection(head, *world(60, 1))
+    assert all(torch.equal(value, head.state_dict()[name]) for name, value in before.items())
+    found = examine_idle_detection(Examiner(head, *world(10, 2), tokenizer, LABELS, 20))
+    assert loss < 0.5 and found['accuracy']['value'] > 0.8 and found['auroc'] > 0.85
+    assert found['frames'] == 1000 and found['within'] == np.mean([e.now() >= 0 for e in world(10, 2)[1]])
+
+
+def test_the_same_seed_trains_the_same_idle_detection(tokenizer):
+    heads = [build(tokenizer, busy=8) for _ in range(2)]
+    assert train_idle_detection(heads[0], *world(4, 1)) == train_idle_detection(heads[1], *world(4, 1))
+    assert all(torch.equal(a, b) for a, b in zip(heads[0].parameters(), heads[1].parameters()))
+
+
+def test_frame_features_equal_those_of_a_stream(tokenizer):
+    head, (tokens, episodes) = build(tokenizer, busy=8), world(2, 1)
+    features, under_way = frame_features(head, tokens, episodes)
+    state = head.init_stream(1)
+    for number in range(3):
+        state = head.update(state, torch.from_numpy(tokens[100 + number]).float().view(1, 1, WIDTH))
+    torch.testing.assert_close(head.stream_features(state)[0], features[102], atol=1e-5, rtol=0)
+    assert under_way.tolist() == [n >= 0 for e in episodes for n in e.now()]
+
+
+def test_a_head_without_idle_detection_is_refused(tokenizer):
+    head = build(tokenizer)
+    with pytest.raises(ValueError, match='build it with busy > 0'):
+        head.activity_logits(torch.zeros(1, 24))

@@ -101,7 +101,7 @@ def test_a_student_like_its_teacher_loses_nothing():
     same = MaTVLM(SMALL).eval()
     same.load_state_dict(teacher.state_dict())
     batch = torch.randn(2, 6, 48), torch.randint(0, 40, (2, 5))
-    losses = distil(teacher, same, lambda model: model(*batch).logits, config=DistilConfig(), places=(0, 2))
+    losses = distil(teacher, same, lambda model: model(*batch).logits, config=DistilConfig(), layers=(0, 2))
     assert losses['layer'] == 0 and losses['prob'].abs() < 1e-6
 
 
@@ -205,7 +205,7 @@ def test_what_cannot_be_distilled_is_refused():
 
     with pytest.raises(ValueError, match='ce has a weight but there are no labels'):
         distil(teacher, student, run, config=DistilConfig(ce=1))
-    with pytest.raises(ValueError, match='the student has no replaced layer; make it with models.matvlm'):
+    with pytest.raises(ValueError, match='the student has no replaced layer; build it with models.vlm.matvlm'):
         distil(teacher, teacher, run, config=DistilConfig())
     with pytest.raises(ValueError, match='the model is a Linear; give a VisualLanguageModel or an M3ET'):
         stack(torch.nn.Linear(1, 1))

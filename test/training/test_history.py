@@ -7,11 +7,11 @@ from epic_folder import make_folder
 
 from m3et_ros.data.epic.annotations import find_split, read_segments
 from m3et_ros.data.epic.class_lists import read_classes
-from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
+from m3et_ros.data.epic.history import QuestionWords, HistoryWindows, ActionHistories
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig
-from m3et_ros.training.history import Anticipate, HistoryRecipe, Interrupted, Videos, learn, share_out
-from m3et_ros.training.loop import TrainingSession
+from m3et_ros.training.history import Anticipate, HistoryRecipe, Videos, split_videos, train_history
+from m3et_ros.training.run_state import Interrupted, TrainingSession
 
 SMALL = HistoryConfig(d=16, e=16, hidden=32, N=4, layers=1)
 RECIPE = Anticipate(samples=240, batch=4, lr=5e-3)
@@ -21,33 +21,33 @@ RECIPE = Anticipate(samples=240, batch=4, lr=5e-3)
 def pasts(tmp_path_factory):
     folder = make_folder(tmp_path_factory.mktemp('epic'), videos=14, segments=24)
     classes = read_classes(folder)
-    return Pasts(read_segments(find_split(folder, 'train'), classes), classes)
+    return ActionHistories(read_segments(find_split(folder, 'train'), classes), classes)
 
 
 def test_videos_serve_one_purpose_each(pasts):
-    videos = share_out(pasts.videos, held_out=3, inner=2)
+    videos = split_videos(pasts.videos, held_out=3, inner=2)
     assert (len(videos.learnt), len(videos.inner), len(videos.held_out)) == (9, 2, 3)
-    assert share_out(reversed(pasts.videos), held_out=3, inner=2).held_out == videos.held_out
-    assert len(share_out(pasts.videos, held_out=2).inner) == 3
+    assert split_videos(reversed(pasts.videos), held_out=3, inner=2).held_out == videos.held_out
+    assert len(split_videos(pasts.videos, held_out=2).inner) == 3
     with pytest.raises(InputError, match='14 videos with labels, too few to hold out 80'):
-        share_out(pasts.videos)
+        split_videos(pasts.videos)
     with pytest.raises(ValueError, match='none twice'):
         Videos(('a',), ('a',), ())
 
 
 def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
-    videos = share_out(pasts.videos, held_out=3, inner=2)
-    told = []
-    checkpoint = learn(
+    videos = split_videos(pasts.videos, held_out=3, inner=2)
+    reported = []
+    checkpoint = train_history(
         pasts,
         videos,
         tmp_path,
         HistoryRecipe(RECIPE, SMALL, members=2),
-        tell=lambda what, entry: told.append((what, entry['losses'])),
+        session=TrainingSession(report=lambda name, entry: reported.append((name, entry.losses))),
     )
-    assert [what for what, _ in told] == sorted(what for what, _ in told)
-    assert {what for what, _ in told} == {'choice', 'member_0', 'member_1'}
-    first, last = told[0][1], [losses for what, losses in told if what == 'choice'][-1]
+    assert [what for what, _ in reported] == sorted(what for what, _ in reported)
+    assert {what for what, _ in reported} == {'choice', 'member_0', 'member_1'}
+    first, last = reported[0][1], [losses for what, losses in reported if what == 'choice'][-1]
     assert all(last[name] < first[name] for name in ('noun', 'verb_of_noun', 'verb'))
     # Two of three actions follow from the one before: a third would be right by chance in 1 of 7.
     assert last['verb'] < 0.75 * np.log(7)
@@ -60,10 +60,10 @@ def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
 
 def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
     videos, course = (
-        share_out(pasts.videos, held_out=3, inner=2),
+        split_videos(pasts.videos, held_out=3, inner=2),
         HistoryRecipe(Anticipate(samples=48), SMALL, members=1),
     )
-    whole = learn(pasts, videos, tmp_path / 'whole', course)
+    whole = train_history(pasts, videos, tmp_path / 'whole', course)
     steps = 0
 
     def stop():
@@ -72,20 +72,20 @@ def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
         return steps == 15
 
     with pytest.raises(Interrupted):
-        learn(pasts, videos, tmp_path / 'broken', course, stop=stop)
-    again = learn(pasts, videos, tmp_path / 'broken', course, sitting=TrainingSession(resume=True))
+        train_history(pasts, videos, tmp_path / 'broken', course, session=TrainingSession(stop=stop))
+    again = train_history(pasts, videos, tmp_path / 'broken', course, session=TrainingSession(resume=True))
     for name, values in whole.members[0].state_dict().items():
         torch.testing.assert_close(again.members[0].state_dict()[name], values, rtol=0, atol=0)
 
 
 def test_no_minutes_leave_nothing_undone(pasts, tmp_path):
     with pytest.raises(Interrupted):
-        learn(
+        train_history(
             pasts,
-            share_out(pasts.videos, held_out=3, inner=2),
+            split_videos(pasts.videos, held_out=3, inner=2),
             tmp_path,
             HistoryRecipe(RECIPE, SMALL),
-            sitting=TrainingSession(minutes=0.0),
+            session=TrainingSession(minutes=0.0),
         )
 
 
@@ -93,7 +93,7 @@ def test_hiding_and_unknown_targets(pasts):
     class Model:
         config = HistoryConfig(verbs=7, nouns=6, pairs=3)
 
-    asking = Asking(pasts.classes)
+    asking = QuestionWords(pasts.classes)
     data = HistoryWindows(pasts, (), asking, pasts.windows())
     batch, _ = data.collate([data[0]])
     hidden = Anticipate(hide=0.5, hide_pair=0.0)._hidden(Model, batch, torch.Generator().manual_seed(0))

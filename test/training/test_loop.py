@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.loop import LOG, TrainingSession
+from m3et_ros.training.loop import LOG
 from m3et_ros.training.m3et import Answer, Pretrain, run
 from m3et_ros.training.recipe import Order
-from m3et_ros.training.run_state import STATE
+from m3et_ros.training.run_state import STATE, TrainingSession
 
 SIX = Pretrain(samples=6 * 8, batch=8, lr=1e-3, average=0.5)
 OFTEN = TrainingSession(save_minutes=0.0, log_steps=1)
@@ -31,13 +31,14 @@ from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import build
 from m3et_ros.training.m3et import Pretrain, run
 sys.path.insert(0, sys.argv[1])
-from conftest import ANSWERS, QUESTION, sample
+from conftest import ANSWERS, QUESTION, sample, toy_checkpoint
 import torch
 torch.set_num_threads(1)
 folder = Path(sys.argv[2])
 outcome, model, main = run(
-    Pretrain(samples=24 * 8, batch=8, lr=3e-3), build('tiny', answers=len(ANSWERS)),
-    [sample(i) for i in range(24)], tokenizer=Tokenizer.train([QUESTION, *ANSWERS]), answers=ANSWERS, folder=folder)
+    Pretrain(samples=24 * 8, batch=8, lr=3e-3),
+    toy_checkpoint(build('tiny', answers=len(ANSWERS)), Tokenizer.train([QUESTION, *ANSWERS])),
+    [sample(i) for i in range(24)], folder)
 rank = PartialState().process_index
 assert PartialState().num_processes == 2 and main == (rank == 0)
 save_file(model.state_dict(), folder / f'rank{rank}.safetensors')
@@ -45,27 +46,28 @@ save_file(model.state_dict(), folder / f'rank{rank}.safetensors')
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from conftest import ANSWERS, QUESTION, sample
+from conftest import ANSWERS, QUESTION, sample, toy_checkpoint
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import build
-from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.m3et import Pretrain, run
+from m3et_ros.training.run_state import TrainingSession
 import torch
 torch.set_num_threads(1)
 
-def tell(entry):
-    if entry['step'] == 4:  # the state on disk is that of step 3
+def report(name, entry):
+    if entry.step == 4:  # the state on disk is that of step 3
         os.kill(os.getpid(), signal.SIGKILL)
 
-run(Pretrain(samples=48, batch=8, lr=1e-3, average=0.5), build('tiny', answers=len(ANSWERS)),
-    [sample(i) for i in range(24)], tokenizer=Tokenizer.train([QUESTION, *ANSWERS], vocabulary=64), answers=ANSWERS,
-    folder=sys.argv[2], sitting=TrainingSession(save_minutes=0, log_steps=1), tell=tell)
+run(Pretrain(samples=48, batch=8, lr=1e-3, average=0.5),
+    toy_checkpoint(build('tiny', answers=len(ANSWERS)), Tokenizer.train([QUESTION, *ANSWERS], vocabulary=64)),
+    [sample(i) for i in range(24)], sys.argv[2],
+    session=TrainingSession(save_minutes=0, log_steps=1, report=report))
 """
 
 
 @dataclass
 class Spoilt:
-    """The toys, one of them with depth beyond all bounds; they note in which epoch they are read."""
+    """The toys, one of them with depth beyond all bounds; they record the epoch in which they are read."""
 
     toys: list
     bad: int | None = None
@@ -75,7 +77,7 @@ class Spoilt:
         return len(self.toys)
 
     def __getitem__(self, i):
-        self.met = getattr(self, 'met', []) + [(self.epoch, i)]
+        self.reads = getattr(self, 'reads', []) + [(self.epoch, i)]
         if i != self.bad:
             return self.toys[i]
         depth = self.toys[i].depth.copy()
@@ -84,19 +86,12 @@ class Spoilt:
 
 
 @pytest.fixture
-def train(tiny, toys, tokenizer, answers):
+def train(tiny, toys, checkpoint_of):
     """Run a recipe on the toys; returns outcome and delivered model."""
 
     def go(recipe, folder, *, data=None, model=None, **options):
-        outcome, delivered, _ = run(
-            recipe,
-            tiny() if model is None else model,
-            toys if data is None else data,
-            tokenizer=tokenizer,
-            answers=answers,
-            folder=folder,
-            **options,
-        )
+        checkpoint = checkpoint_of(tiny() if model is None else model)
+        outcome, delivered, _ = run(recipe, checkpoint, toys if data is None else data, folder, **options)
         return outcome, delivered
 
     return go
@@ -129,21 +124,22 @@ def test_every_epoch_is_shuffled_anew_and_shares_are_disjoint():
     assert shares[0][0] + shares[1][0] + shares[0][1] + shares[1][1] == order.step(1)
 
 
-def test_a_run_in_two_sittings_is_the_run_in_one_to_the_bit(tmp_path, train):
-    done, whole = train(SIX, tmp_path / 'whole', sitting=OFTEN, seed=5)
-    told = []
-    first, _ = train(SIX, tmp_path / 'parts', sitting=OFTEN, seed=5, tell=told.append, stop=lambda: len(told) == 2)
-    second, parts = train(SIX, tmp_path / 'parts', sitting=replace(OFTEN, resume=True), seed=5)
+def test_a_run_in_two_sessions_equals_the_run_in_one_to_the_bit(tmp_path, train):
+    done, whole = train(SIX, tmp_path / 'whole', session=OFTEN, seed=5)
+    reported = []
+    asked = replace(OFTEN, report=lambda *entry: reported.append(entry), stop=lambda: len(reported) == 2)
+    first, _ = train(SIX, tmp_path / 'parts', session=asked, seed=5)
+    second, parts = train(SIX, tmp_path / 'parts', session=replace(OFTEN, resume=True), seed=5)
     assert (first.step, second.step, done.step, done.samples) == (3, 6, 6, 48)
     assert same(state(tmp_path / 'whole')[0], state(tmp_path / 'parts')[0])
     assert same(whole.state_dict(), parts.state_dict())
     assert losses(tmp_path / 'whole') == losses(tmp_path / 'parts')
-    other, _ = train(SIX, tmp_path / 'other', sitting=OFTEN, seed=6)
+    other, _ = train(SIX, tmp_path / 'other', session=OFTEN, seed=6)
     assert other.losses != done.losses
 
 
-def test_a_killed_run_goes_on_to_the_bit(tmp_path, train):
-    train(SIX, tmp_path / 'whole', sitting=OFTEN)
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, train):
+    train(SIX, tmp_path / 'whole', session=OFTEN)
     killed = subprocess.run(
         [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(tmp_path / 'killed')],
         capture_output=True,
@@ -152,27 +148,27 @@ def test_a_killed_run_goes_on_to_the_bit(tmp_path, train):
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state(tmp_path / 'killed')[1]['step'] == 3 and len(losses(tmp_path / 'killed')) == 4
-    train(SIX, tmp_path / 'killed', sitting=replace(OFTEN, resume=True))
+    train(SIX, tmp_path / 'killed', session=replace(OFTEN, resume=True))
     assert same(state(tmp_path / 'whole')[0], state(tmp_path / 'killed')[0])
     assert losses(tmp_path / 'whole') == losses(tmp_path / 'killed')
 
 
 def test_a_loss_that_is_not_finite_names_step_and_samples_and_keeps_the_state(tmp_path, train, toys):
-    bad = Order(len(toys), 8, seed=0).step(2)[3]  # first met in step 3
-    with pytest.raises(InputError, match=rf'Step 3 gave no finite gradient .*depth.*toy {bad}\b') as caught:
-        train(SIX, tmp_path / 'run', data=Spoilt(toys, bad), sitting=OFTEN)
+    bad = Order(len(toys), 8, seed=0).step(2)[3]  # first used in step 3
+    with pytest.raises(InputError, match=rf'Step 3 has no finite gradient .*depth.*toy {bad}\b') as caught:
+        train(SIX, tmp_path / 'run', data=Spoilt(toys, bad), session=OFTEN)
     assert caught.value.reason == 'loss_not_finite'
     assert state(tmp_path / 'run')[1]['step'] == 2
-    train(SIX, tmp_path / 'run', sitting=replace(OFTEN, resume=True))
-    train(SIX, tmp_path / 'good', sitting=OFTEN)
+    train(SIX, tmp_path / 'run', session=replace(OFTEN, resume=True))
+    train(SIX, tmp_path / 'good', session=OFTEN)
     assert same(state(tmp_path / 'run')[0], state(tmp_path / 'good')[0])
 
 
-def test_data_sets_learn_of_the_epoch(tmp_path, train, toys):
+def test_data_sets_get_the_epoch(tmp_path, train, toys):
     data = Spoilt(toys)
-    train(SIX, tmp_path, data=data, sitting=OFTEN)
-    assert [epoch for epoch, _ in data.met] == [0] * 24 + [1] * 24
-    assert sorted(i for epoch, i in data.met if epoch == 1) == list(range(24))
+    train(SIX, tmp_path, data=data, session=OFTEN)
+    assert [epoch for epoch, _ in data.reads] == [0] * 24 + [1] * 24
+    assert sorted(i for epoch, i in data.reads if epoch == 1) == list(range(24))
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path, tiny, train):
@@ -184,14 +180,14 @@ def test_micro_batches_add_up_to_the_batch(tmp_path, tiny, train):
     torch.testing.assert_close(one.global_embedding, four.global_embedding, atol=1e-4, rtol=0)
 
 
-def test_minutes_end_a_sitting_with_the_state_saved(tmp_path, train):
-    outcome, _ = train(SIX, tmp_path, sitting=TrainingSession(minutes=0.0))
+def test_minutes_end_a_session_with_the_state_saved(tmp_path, train):
+    outcome, _ = train(SIX, tmp_path, session=TrainingSession(minutes=0.0))
     assert (outcome.step, outcome.steps) == (1, 6) and state(tmp_path)[1]['step'] == 1
 
 
 def test_bfloat16_learns_the_same_within_its_precision(tmp_path, train, caplog):
     full, _ = train(SIX, tmp_path / 'f32')
-    half, model = train(SIX, tmp_path / 'bf16', sitting=TrainingSession(bf16=True))
+    half, model = train(SIX, tmp_path / 'bf16', session=TrainingSession(bf16=True))
     assert full.losses != half.losses
     assert all(half.losses[name] == pytest.approx(full.losses[name], rel=0.05) for name in ('rgb', 'depth', 'semseg'))
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -199,8 +195,8 @@ def test_bfloat16_learns_the_same_within_its_precision(tmp_path, train, caplog):
 
 
 def test_loading_processes_change_nothing(tmp_path, train):
-    train(SIX, tmp_path / 'none', sitting=OFTEN)
-    train(SIX, tmp_path / 'one', sitting=replace(OFTEN, workers=1))
+    train(SIX, tmp_path / 'none', session=OFTEN)
+    train(SIX, tmp_path / 'one', session=replace(OFTEN, workers=1))
     assert same(state(tmp_path / 'none')[0], state(tmp_path / 'one')[0])
 
 
@@ -212,19 +208,19 @@ def test_loading_processes_change_nothing(tmp_path, train):
         ({'recipe': Answer(samples=48, batch=8)}, 'recipe'),
     ],
 )
-def test_going_on_with_other_options_is_refused(tmp_path, train, changes, words):
-    train(replace(SIX, average=0.0), tmp_path, sitting=TrainingSession(minutes=0.0))
+def test_resuming_with_other_options_is_refused(tmp_path, train, changes, words):
+    train(replace(SIX, average=0.0), tmp_path, session=TrainingSession(minutes=0.0))
     with pytest.raises(InputError, match=words) as caught:
         recipe = replace(changes.get('recipe', SIX), average=0.0)
-        train(recipe, tmp_path, seed=changes.get('seed', 0), sitting=TrainingSession(resume=True))
+        train(recipe, tmp_path, seed=changes.get('seed', 0), session=TrainingSession(resume=True))
     assert caught.value.reason == 'resume_state'
 
 
 def test_a_folder_that_holds_a_run_and_bad_sizes_are_refused(tmp_path, train, toys):
-    train(SIX, tmp_path / 'run', sitting=TrainingSession(minutes=0.0))
+    train(SIX, tmp_path / 'run', session=TrainingSession(minutes=0.0))
     for recipe, folder, data, words in (
         (SIX, 'run', toys, 'already holds a run'),
-        (SIX, 'new', toys[:7], '7 samples and a batch 8'),
+        (SIX, 'new', toys[:7], '7 samples, fewer than a batch of 8'),
         (replace(SIX, accumulate=3), 'new', toys, 'cannot be cut into 3'),
     ):
         with pytest.raises(InputError, match=words):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.class_names import Naming
+from m3et_ros.data.class_names import ClassNames
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.m3et import STAGES, Answer, Collate, Pretrain, dense_losses, run
+from m3et_ros.training.m3et import STAGES, Answer, Collate, Pretrain, reconstruction_losses, run
 
 
 @pytest.fixture
@@ -127,20 +127,18 @@ def test_a_sample_without_question_or_depth_counts_for_nothing_there(tiny, toys,
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_dense_losses_count_everything_when_nothing_is_hidden(batch, tiny):
+def test_reconstruction_losses_count_everything_when_nothing_is_hidden(batch, tiny):
     model = tiny().eval()
     encoded = model.encode({'rgb': batch['rgb']})
-    found = dense_losses(model, encoded, batch, ('rgb', 'depth', 'semseg'))
+    found = reconstruction_losses(model, encoded, batch, ('rgb', 'depth', 'semseg'))
     error = model.decode(encoded, 'rgb') - batch['rgb']
     torch.testing.assert_close(found['rgb'], error.square().mean())
-    assert dense_losses(tiny(tasks=('rgb',)), encoded, batch, ('depth',)) == {}
+    assert reconstruction_losses(tiny(tasks=('rgb',)), encoded, batch, ('depth',)) == {}
 
 
-def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_path, tiny, toys, tokenizer, answers):
+def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_path, tiny, toys, checkpoint_of):
     def first_loss(model, name):
-        outcome, _, _ = run(
-            Answer(samples=8, batch=8), model, toys, tokenizer=tokenizer, answers=answers, folder=tmp_path / name
-        )
+        outcome, _, _ = run(Answer(samples=8, batch=8), checkpoint_of(model), toys, tmp_path / name)
         return outcome.losses['answer']
 
     assert first_loss(tiny(), 'fresh') == pytest.approx(math.log(6) - 5 * math.log(5 / 6), rel=0.2)
@@ -149,10 +147,12 @@ def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_pat
     assert first_loss(trained, 'trained') == pytest.approx(4 + 6 * math.log1p(math.exp(-4)), rel=0.2)
 
 
-def test_words_and_the_global_token_learn_to_look_at_what_they_name(tmp_path, tiny, toys, tokenizer, answers):
+def test_words_and_the_global_token_learn_to_attend_to_what_they_name(
+    tmp_path, tiny, toys, tokenizer, answers, checkpoint_of
+):
     """Of the toys' question the word 'square' names class 1, a square of 4 of the 16 patches; looking evenly is 1.4."""
     model = tiny(patch=8)
-    collate = Collate(model.config, tokenizer, answers, Naming(tokenizer, ('ground', 'square')))
+    collate = Collate(model.config, tokenizer, answers, ClassNames(tokenizer, ('ground', 'square')))
     batch, _ = collate(toys[:8])
     length, classes = batch['text'].shape[1], batch['pointed'][0, :, 1]
     spelt = [int(place) for place, number in batch['pointed'][0] if number == 1 and place < length]
@@ -161,29 +161,18 @@ def test_words_and_the_global_token_learn_to_look_at_what_they_name(tmp_path, ti
     recipe = Answer(samples=320, batch=8, lr=3e-3, rehearse=0.0)
     without, _, _ = run(
         replace(recipe, pointing=0.0, samples=8),
-        tiny(),
+        checkpoint_of(tiny(), ('ground', 'square')),
         toys,
-        tokenizer=tokenizer,
-        answers=answers,
-        folder=tmp_path / 'without',
-        classes=('ground', 'square'),
+        tmp_path / 'without',
     )
     assert 'pointing' not in without.losses
-    outcome, _, _ = run(
-        recipe,
-        model,
-        toys,
-        tokenizer=tokenizer,
-        answers=answers,
-        folder=tmp_path / 'with',
-        classes=('ground', 'square'),
-    )
+    outcome, _, _ = run(recipe, checkpoint_of(model, ('ground', 'square')), toys, tmp_path / 'with')
     assert outcome.losses['pointing'] < 0.5 * recipe.pointing
 
 
-def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys, tokenizer, answers):
+def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys, checkpoint_of):
     with pytest.raises(InputError, match='lacks the answer head'):
-        run(Answer(), tiny(answers=0), toys, tokenizer=tokenizer, answers=answers, folder=tmp_path / 'run')
+        run(Answer(), checkpoint_of(tiny(answers=0)), toys, tmp_path / 'run')
 
 
 @pytest.mark.parametrize(

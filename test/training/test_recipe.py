@@ -8,9 +8,9 @@ from torch.utils.data import Dataset
 
 from m3et_ros.data.datasets.sources import Sources
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.loop import TrainingSession
 from m3et_ros.training.m3et import Answer, Pretrain, run
 from m3et_ros.training.recipe import Order
+from m3et_ros.training.run_state import TrainingSession
 
 
 class Listed(Dataset):
@@ -39,20 +39,14 @@ def sources(toys):
 
 
 @pytest.fixture
-def train(tiny, tokenizer, answers):
+def train(tiny, checkpoint_of):
     def go(recipe, data, folder, **options):
-        told = []
-        outcome, model, _ = run(
-            recipe,
-            tiny(),
-            data,
-            tokenizer=tokenizer,
-            answers=answers,
-            folder=folder,
-            tell=told.append,
-            **{'sitting': TrainingSession(log_steps=1, save_minutes=0), **options},
+        losses = []
+        session = TrainingSession(
+            **{'log_steps': 1, 'save_minutes': 0, **options}, report=lambda _, entry: losses.append(entry.losses)
         )
-        return outcome, model, [entry['losses'] for entry in told]
+        outcome, model, _ = run(recipe, checkpoint_of(tiny()), data, folder, session=session)
+        return outcome, model, losses
 
     return go
 
@@ -109,15 +103,13 @@ def test_two_sittings_on_sources_are_one(tmp_path, sources, train):
     recipe = Pretrain(samples=6 * 8, batch=8, lr=1e-3)
     data = Sources(sources, ['kitchen', 'bag', 'blind'])
     _, whole, _ = train(recipe, data, tmp_path / 'whole')
-    train(recipe, data, tmp_path / 'parts', sitting=TrainingSession(minutes=0, log_steps=1))
-    _, parts, _ = train(recipe, data, tmp_path / 'parts', sitting=TrainingSession(resume=True, log_steps=1))
+    train(recipe, data, tmp_path / 'parts', minutes=0)
+    _, parts, _ = train(recipe, data, tmp_path / 'parts', resume=True)
     assert all(torch.equal(one, other) for one, other in zip(whole.state_dict().values(), parts.state_dict().values()))
     with pytest.raises(InputError, match=r'with data \[24, 18, 10\]'):
-        train(
-            recipe, Sources(sources[:2], ['kitchen', 'bag']), tmp_path / 'parts', sitting=TrainingSession(resume=True)
-        )
+        train(recipe, Sources(sources[:2], ['kitchen', 'bag']), tmp_path / 'parts', resume=True)
 
 
 def test_a_source_smaller_than_a_batch_is_named(tmp_path, sources, train):
-    with pytest.raises(InputError, match='The source blind has 10 samples and a batch 12'):
+    with pytest.raises(InputError, match='The source blind has 10 samples, fewer than a batch of 12'):
         train(Pretrain(samples=48, batch=12), Sources(sources, ['kitchen', 'bag', 'blind']), tmp_path)

@@ -55,15 +55,15 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, tiny, monkeypatch):
 
 
 def test_what_is_no_state_is_refused(tmp_path, tiny):
-    with pytest.raises(InputError, match='leave --resume out') as caught:
+    with pytest.raises(InputError, match='omit --resume') as caught:
         read_header(tmp_path)
     assert caught.value.reason == 'resume_missing'
-    for metadata, word in (({'state': json.dumps({'format': 99})}, 'format 99'), ({}, 'no state of a run')):
+    for metadata, word in (({'state': json.dumps({'format': 99})}, 'format 99'), ({}, 'not the state of a run')):
         save_file({'a': torch.zeros(1)}, tmp_path / STATE, metadata=metadata)
         with pytest.raises(InputError, match=word):
             read_header(tmp_path)
     (tmp_path / STATE).write_bytes(b'rubbish')
-    with pytest.raises(InputError, match='no state of a run'):
+    with pytest.raises(InputError, match='not the state of a run'):
         read_header(tmp_path)
 
 

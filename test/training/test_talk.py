@@ -1,4 +1,4 @@
-"""The stages of the generative family: what each trains, what it is paid for, and that a broken run goes on."""
+"""The stages of the generative family: parts trained, losses, resumed runs."""
 
 import copy
 from dataclasses import replace
@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.features import Views
-from m3et_ros.data.kitchen.cache.dialogues import Talk, Turn
+from m3et_ros.data.kitchen.cache.dialogues import Dialogue, Turn
+from m3et_ros.data.features.visual_tokens import Views
 from m3et_ros.models.vlm.variants import VARIANTS, kitchen_config, read_texts
 from m3et_ros.training.distil import DistilConfig, distil
-from m3et_ros.training.loop import TrainingSession
+from m3et_ros.training.run_state import Interrupted, TrainingSession
 from m3et_ros.training.talk import (
     Chat,
     CollateTalk,
     Connect,
     Distil,
-    Interrupted,
     TalkRecipe,
     TalkRun,
     Words,
+    alignment_loss,
     encode_turns,
     talk_tokenizer,
 )
@@ -41,7 +41,7 @@ class Toys:
             Turn('What colour is the cup?', f'The cup is {colour}.', 'colour'),
             Turn('Is the cup red?', 'Yes, the cup is red.' if colour == 'red' else 'No, the cup is not red.', 'colour'),
         )
-        return Talk(
+        return Dialogue(
             index,
             turns,
             Turn('What do you see?', f'I can see a {colour} cup.', 'describe'),
@@ -67,7 +67,7 @@ def batch(tokenizer, views):
 
 
 @pytest.fixture
-def course(tokenizer):
+def recipe_of(tokenizer):
     def make(variant, **changes):
         config = kitchen_config(variant, d_vision=16, vocabulary=tokenizer.vocabulary, d=64, layers=4)
         given = {'words': Words(**SMALL), 'connect': Connect(**SMALL), 'chat': Chat(**SMALL)} | changes
@@ -77,8 +77,8 @@ def course(tokenizer):
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_texts_behind_one_image_are_read_as_each_alone(course, batch, variant):
-    model = course(variant).config.build().eval()
+def test_texts_behind_one_image_are_read_as_each_alone(recipe_of, batch, variant):
+    model = recipe_of(variant).config.build().eval()
     together = read_texts(model, batch['features'], batch['ids'], keep=(1,))
     alone = model(batch['features'].repeat_interleave(2, 0), batch['ids'], keep=(1,))
     torch.testing.assert_close(together.logits, alone.logits, rtol=1e-3, atol=1e-4)
@@ -94,10 +94,10 @@ def test_answers_and_their_ends_are_learnt_and_prompts_are_not(tokenizer):
         assert ids[row][labels[row] >= 0].equal(learnt) and ids[row, 0] == tokenizer.cls
 
 
-def test_pads_cost_nothing(course, batch):
-    model, draw = course('ml_mamba').config.build().eval(), torch.Generator
+def test_pads_cost_nothing(recipe_of, batch):
+    model, draw = recipe_of('ml_mamba').config.build().eval(), torch.Generator
     longer = dict(batch)
-    for name, fill in (('ids', 0), ('labels', -100), ('told', 0), ('told_labels', -100)):
+    for name, fill in (('ids', 0), ('labels', -100), ('description_ids', 0), ('description_labels', -100)):
         longer[name] = torch.nn.functional.pad(batch[name], (0, 5), value=fill)
     for recipe in (Words(**SMALL), Connect(**SMALL, told=1), Chat(**SMALL, told=1)):
         one, two = (recipe.losses(model, given, draw()) for given in (batch, longer))
@@ -106,31 +106,31 @@ def test_pads_cost_nothing(course, batch):
             torch.testing.assert_close(one[name], two[name])
 
 
-def test_only_emma_with_its_head_predicts_pixels(course, batch, tokenizer, views, tmp_path):
+def test_only_emma_with_its_head_predicts_pixels(recipe_of, batch, tokenizer, views, tmp_path):
     for fusion, taps in ((True, (0, 1, 2, 3)), (False, (3,))):
-        run = TalkRun(course('emma', fusion=fusion), Toys(), views, tokenizer, tmp_path)
+        run = TalkRun(recipe_of('emma', fusion=fusion), Toys(), views, tokenizer, tmp_path)
         model = run.start()
         found = Chat(**SMALL).losses(model, batch, torch.Generator())
         assert model.alignment.config.taps == taps and found['pixels'] > 0
-    bare = TalkRun(course('emma', aligned=False), Toys(), views, tokenizer, tmp_path).start()
+    bare = TalkRun(recipe_of('emma', aligned=False), Toys(), views, tokenizer, tmp_path).start()
     assert 'pixels' not in Chat(**SMALL).losses(bare, batch, torch.Generator())
     assert 'pixels' not in Chat(**SMALL, align=0).losses(model, batch, torch.Generator())
 
 
-def test_each_stage_trains_its_own_part(course, views, tokenizer, tmp_path):
-    run = TalkRun(course('ml_mamba', words=None, chat=None), Toys(), views, tokenizer, tmp_path)
+def test_each_stage_trains_its_own_part(recipe_of, views, tokenizer, tmp_path):
+    run = TalkRun(recipe_of('ml_mamba', words=None, chat=None), Toys(), views, tokenizer, tmp_path)
     before = run.start().state_dict()
     after = run.train()[1].state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith('connector.') for name in changed)
-    run = TalkRun(course('ml_mamba', connect=None, chat=None), Toys(), views, tokenizer, tmp_path / 'words')
+    run = TalkRun(recipe_of('ml_mamba', connect=None, chat=None), Toys(), views, tokenizer, tmp_path / 'words')
     after = run.train()[1].state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith('language.') for name in changed)
 
 
-def test_a_hybrid_learns_from_its_teacher_who_stays(course, views, tokenizer, tmp_path):
-    asked = course('matvlm', distil=Distil(**SMALL), share=0.5)
+def test_a_hybrid_learns_from_its_teacher_who_stays(recipe_of, views, tokenizer, tmp_path):
+    asked = recipe_of('matvlm', distil=Distil(**SMALL), share=0.5)
     run = TalkRun(asked, Toys(), views, tokenizer, tmp_path)
     config, student = run.train()
     assert config.model.language.schedule == 'STST'
@@ -146,10 +146,10 @@ def test_a_hybrid_learns_from_its_teacher_who_stays(course, views, tokenizer, tm
     assert all(torch.equal(teacher[name], student.state_dict()[name]) for name in kept)
 
 
-def test_random_mixers_share_nothing_with_attention(course, views, tokenizer, tmp_path):
-    teacher = course('matvlm').config.build().requires_grad_(False)
+def test_random_mixers_share_nothing_with_attention(recipe_of, views, tokenizer, tmp_path):
+    teacher = recipe_of('matvlm').config.build().requires_grad_(False)
     run = {
-        seeded: TalkRun(course('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
+        seeded: TalkRun(recipe_of('matvlm', seeded=seeded), Toys(), views, tokenizer, tmp_path).student(teacher)
         for seeded in (True, False)
     }
     out = teacher.language.layers[0].mixer.dense.weight
@@ -157,8 +157,8 @@ def test_random_mixers_share_nothing_with_attention(course, views, tokenizer, tm
     assert not torch.equal(run[False].language.layers[0].mixer.out_proj.weight, out)
 
 
-def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(course, batch):
-    teacher = course('matvlm').config.build().eval().requires_grad_(False)
+def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(recipe_of, batch):
+    teacher = recipe_of('matvlm').config.build().eval().requires_grad_(False)
     student = copy.deepcopy(teacher)
 
     def paid():
@@ -168,7 +168,7 @@ def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(course, batc
                 student,
                 lambda model: read_texts(model, batch['features'], batch['ids']).logits,
                 config=DistilConfig(prob=0),
-                places=(0, 2),
+                layers=(0, 2),
             )['layer']
         )
 
@@ -177,8 +177,8 @@ def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(course, batc
     assert paid() > 1e-2
 
 
-def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer, tmp_path):
-    asked = course('ml_mamba', words=Words(**SMALL), chat=Chat(**SMALL, told=0.5))
+def test_a_run_that_was_broken_off_goes_on_to_the_same(recipe_of, views, tokenizer, tmp_path):
+    asked = recipe_of('ml_mamba', words=Words(**SMALL), chat=Chat(**SMALL, told=0.5))
     whole = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'whole').train()[1]
     steps = []
 
@@ -187,16 +187,31 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same(course, views, tokenizer,
         return len(steps) == 4
 
     with pytest.raises(Interrupted):
-        TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'broken', stop=stop).train()
-    on = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'broken', sitting=TrainingSession(resume=True)).train()[1]
+        TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'broken', session=TrainingSession(stop=stop)).train()
+    on = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'broken', session=TrainingSession(resume=True)).train()[1]
     assert len(steps) == 4
     assert all(torch.equal(value, on.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-def test_a_run_learns_what_it_is_paid_for(course, views, tokenizer, batch, tmp_path):
+def test_a_run_learns_what_it_is_paid_for(recipe_of, views, tokenizer, batch, tmp_path):
     chat = Chat(samples=160, batch=8, lr=3e-3, warm_up=0.1, told=0)
-    asked = course('matvlm', words=None, connect=None, chat=chat)
+    asked = recipe_of('matvlm', words=None, connect=None, chat=chat)
     run = TalkRun(replace(asked, seed=1), Toys(), views, tokenizer, tmp_path)
     first = float(chat.losses(run.start(), batch, torch.Generator())['answer'])
     last = float(chat.losses(run.train()[1], batch, torch.Generator())['answer'])
     assert last < 0.6 * first
+
+
+def test_the_published_alignment_loss_is_the_mean_times_its_size():
+    predicted, target = torch.randn(2, 9, 5), torch.randn(2, 9, 5)
+    mean = alignment_loss(predicted, target)
+    assert torch.allclose(mean, (predicted - target).square().mean())
+    assert torch.allclose(alignment_loss(predicted, target, reduction='sum_1e-5'), 1e-5 * 90 * mean)
+    assert alignment_loss(target, target) == 0
+
+
+def test_images_of_other_shapes_and_unknown_reductions_are_refused():
+    with pytest.raises(ValueError, match=r'the prediction is \(1, 2, 3\) and the target \(1, 3, 2\)'):
+        alignment_loss(torch.zeros(1, 2, 3), torch.zeros(1, 3, 2))
+    with pytest.raises(ValueError, match="reduction is 'sum'; give one of mean, sum_1e-5"):
+        alignment_loss(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), reduction='sum')

@@ -7,28 +7,39 @@ m3et train vqa --data cache/kitchen --from runs/one/checkpoint --out runs/two
 torchrun --nproc-per-node 2 -m m3et_ros.cli.main train pretrain --data cache/kitchen --out runs/one
 """
 
-import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Json, Refused, emit, say
-from m3et_ros.cli.train import actions, memory, talk
-from m3et_ros.cli.training_session import asked_to_stop, command_line, teller
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import Refused, print_json, print_line
+from m3et_ros.cli.train.actions import actions
+from m3et_ros.cli.train.common import (
+    CHECKPOINT,
+    BudgetOptions,
+    SessionOptions,
+    kitchen_lines,
+    print_unfinished,
+    recipe_line,
+)
+from m3et_ros.cli.train.memory import memory
+from m3et_ros.cli.train.talk import talk
+from m3et_ros.cli.training_session import command_line, progress_reporter, stop_on_signal, use_passive_threads
+
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
 
 app = typer.Typer(help='Train a model, here or under torchrun.', no_args_is_help=True)
-CHECKPOINT = 'checkpoint'
 BAGS = 'bags'
-"""Where in the folder of the run the frames of recordings are laid down."""
+"""Folder in the folder of the run for the frames of recordings."""
 
 
-@app.command('pretrain', help='Predict hidden patches of colour, depth and labels.')
-@app.command('vqa', help='Answer questions, and tell depth and labels of what is seen.')
-def train(
-    context: typer.Context,
-    *,
+@dataclass(frozen=True, kw_only=True)
+class SourceChoice:
+    """The data to train on."""
+
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,157 +47,213 @@ def train(
             'bag:PATH; may be given several times.',
             show_default=False,
         ),
-    ] = None,
+    ] = None
     bag: Annotated[
         list[Path] | None,
         typer.Option(
             help='Recording to pretrain on, with or without depth; may be given several times.', show_default=False
         ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
-    every: Annotated[int, typer.Option(min=1, help='Only every n-th frame of a recording.')] = 1,
-    model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen',
-    start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None,
-    words: Annotated[
+    ] = None
+    every: Annotated[int, typer.Option(min=1, help='Take every n-th frame of a recording only.')] = 1
+    questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of an image, stage vqa.')] = 8
+
+    def names(self) -> list[str]:
+        """Return all sources as text, recordings as bag:PATH."""
+        return [*(self.data or []), *(f'bag:{path}' for path in self.bag or [])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """The model to start from."""
+
+    model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen'
+    start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None
+    vocabulary: Annotated[
         Path | None,
         typer.Option(
-            '--tokenizer', help='BERT tokenizer.json or vocab.txt for a new model; else one learnt from the kitchen.'
+            '--tokenizer',
+            help='BERT tokenizer.json or vocab.txt of a new model; by default one is trained on the kitchen.',
         ),
-    ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None,
-    questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of a picture, stage vqa.')] = 8,
-    lr: Annotated[float | None, typer.Option(help='Highest learning rate.')] = None,
-    optimiser: Annotated[str | None, typer.Option(help='adamw, or muon beside it for hidden matrices.')] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help='Stop after so long; --resume goes on.')] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Of weights, order, noise and masks.')] = 0,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageBudget(BudgetOptions):
+    """Fields of the recipe of a stage."""
+
+    optimiser: Annotated[str | None, typer.Option(help='adamw, or muon with it for hidden matrices.')] = None
+
+
+@app.command('pretrain', help='Pretrain: predict hidden patches of colour, depth and labels.')
+@app.command('vqa', help='Train to answer questions, complete depth and segment.')
+@expand_options(
+    'data bag out every model start vocabulary samples batch questions lr optimiser minutes seed workers bf16 resume '
+    'as_json'
+)
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
+    choice: SourceChoice,
+    start: StartOptions,
+    budget: StageBudget,
+    session: SessionOptions,
     workers: Annotated[int, typer.Option(min=0, help='Processes that load samples.')] = 0,
-    bf16: Annotated[bool, typer.Option('--bf16', help='Matrix products in bfloat16, for GPUs and AMX.')] = False,
-    resume: Annotated[bool, typer.Option('--resume', help='Go on with the run in --out.')] = False,
     as_json: Json = False,
 ) -> None:
-    """Do one of the paper's two stages on the simulated kitchen, on recordings or public data sets."""
-    # Waiting threads that spin are worse than one thread as soon as another process works; read when torch is loaded.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    from m3et_ros.data.checkpoints.m3et import save_checkpoint
-    from m3et_ros.training.loop import TrainingSession
+    """Train one of the paper's two stages on the simulated kitchen, on recordings or on public data sets."""
+    use_passive_threads()
     from m3et_ros.training.m3et import STAGES, run
+    from m3et_ros.training.run_state import TrainingSession
 
     stage = context.info_name
-    given = {
-        name: value
-        for name, value in (('samples', samples), ('batch', batch), ('lr', lr), ('optimiser', optimiser))
-        if value is not None
-    }
-    checkpoint = _start(model, start, words, seed)
+    checkpoint = open_start(start, session.seed)
     try:
-        recipe = STAGES[stage](**given)
+        recipe = STAGES[stage](**budget.given())
     except ValueError as error:
         raise Refused(f'{error}.') from error
-    sources = _sources(
-        [*(data or []), *(f'bag:{path}' for path in bag or [])],
-        checkpoint,
-        out / BAGS,
-        every=every,
-        each=questions if stage == 'vqa' else 0,
-        seed=seed,
-    )
-    with asked_to_stop() as stop:
+    questions = choice.questions if stage == 'vqa' else 0
+    sources = open_sources_of(choice, checkpoint, out / BAGS, questions=questions, seed=session.seed)
+    with stop_on_signal() as stop:
         outcome, trained, main = run(
             recipe,
-            checkpoint.model,
+            checkpoint,
             sources,
-            tokenizer=checkpoint.tokenizer,
-            answers=checkpoint.labels.answers,
-            classes=checkpoint.labels.classes,
-            folder=out,
-            seed=seed,
-            tell=teller(),
-            stop=stop,
-            sitting=TrainingSession(minutes=minutes, workers=workers, bf16=bf16, resume=resume),
+            out,
+            seed=session.seed,
+            session=TrainingSession(
+                minutes=session.minutes,
+                workers=workers,
+                bf16=session.bf16,
+                resume=session.resume,
+                report=progress_reporter(),
+                stop=stop,
+            ),
         )
     if not main:
         return
-    card = _card(checkpoint.model_id, recipe, outcome, sources, seed, command_line(context))
-    model_id = save_checkpoint(out / CHECKPOINT, replace(checkpoint, model=trained, trained=True), card=card)
+    card = model_card(checkpoint.model_id, recipe, outcome, sources, session.seed, command_line(context))
+    _save(out / CHECKPOINT, replace(checkpoint, model=trained, trained=True), outcome, card, as_json=as_json)
+
+
+def _save(folder: Path, checkpoint: 'Checkpoint', outcome: Any, card: str, *, as_json: bool) -> None:
+    """Write the checkpoint and print the outcome."""
+    from m3et_ros.data.checkpoints.m3et import save_checkpoint
+
+    model_id = save_checkpoint(folder, checkpoint, card=card)
     if as_json:
-        emit({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
+        print_json({'model_id': model_id, 'checkpoint': str(folder), **asdict(outcome)})
         return
-    say(f'{model_id} in {out / CHECKPOINT}: {outcome.samples:,} samples, {outcome.step:,} of {outcome.steps:,} steps.')
+    print_line(f'{model_id} in {folder}: {outcome.samples:,} samples, {outcome.step:,} of {outcome.steps:,} steps.')
     if outcome.step < outcome.steps:
-        say('The run has not ended: the same command with --resume goes on.')
+        print_unfinished()
 
 
-def _start(model: str, start: Path | None, words: Path | None, seed: int) -> Any:
-    """The checkpoint whose model is trained; without further heads, which would no longer fit its tokens."""
+def open_start(start: StartOptions, seed: int) -> 'Checkpoint':
+    """Return the checkpoint to train, without its further heads, which would not fit the trained tokens.
+
+    Args:
+        start: named size, checkpoint folder and tokenizer.
+        seed: of random weights.
+
+    Raises:
+        InputError: checkpoint or tokenizer cannot be read.
+        Refused: there is no such size, or a checkpoint and a tokenizer were given.
+    """
     from m3et_ros.data.checkpoints.m3et import load_checkpoint, random_checkpoint
     from m3et_ros.data.kitchen.labels import kitchen_labels
     from m3et_ros.data.tokenizer import Tokenizer
     from m3et_ros.models.m3et.sizes import SIZES
     from m3et_ros.runtime.open_model import untrained
 
-    if start is not None and words is not None:
-        raise Refused('A checkpoint has its own tokenizer; leave --tokenizer out, or --from.')
-    if start is not None:
-        return replace(load_checkpoint(start), heads={})
-    if model not in SIZES:
-        raise Refused(f'There is no model size {model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.')
-    if words is None:
-        return replace(untrained(model, seed), heads={})
-    tokenizer = Tokenizer.load(words)
-    return random_checkpoint(replace(SIZES[model], vocabulary=tokenizer.vocabulary), tokenizer, kitchen_labels(), seed)
+    if start.start is not None:
+        if start.vocabulary is not None:
+            raise Refused('A checkpoint has its own tokenizer; leave --tokenizer out, or --from.')
+        return replace(load_checkpoint(start.start), heads={})
+    if start.model not in SIZES:
+        raise Refused(
+            f'There is no model size {start.model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.'
+        )
+    if start.vocabulary is None:
+        return replace(untrained(start.model, seed), heads={})
+    tokenizer = Tokenizer.load(start.vocabulary)
+    config = replace(SIZES[start.model], vocabulary=tokenizer.vocabulary)
+    return random_checkpoint(config, tokenizer, kitchen_labels(), seed)
 
 
-def _sources(words: list[str], checkpoint: Any, cache: Path, *, every: int, each: int, seed: int) -> Any:
-    """All that is learnt from, as one data set; `each` questions a picture of the kitchen, 0 for none."""
+def open_sources_of(choice: SourceChoice, checkpoint: 'Checkpoint', cache: Path, *, questions: int, seed: int) -> Any:
+    """Open all sources as one data set.
+
+    Args:
+        choice: the sources.
+        checkpoint: the model to train.
+        cache: folder for the frames of recordings.
+        questions: questions of each image of the kitchen; 0 for none.
+        seed: of noise and draws.
+
+    Raises:
+        InputError: a source cannot be read.
+        Refused: there is no source, or one does not fit the stage.
+    """
     from m3et_ros.data.datasets.sources import SourceOptions, open_sources
 
-    if not words:
-        raise Refused('There is nothing to learn from; give --data or --bag.')
+    if not choice.names():
+        raise Refused('There is nothing to train on; give --data or --bag.')
     config = checkpoint.model.config
-    opening = SourceOptions(
-        checkpoint.labels.classes, config.image_size, cache, metric=config.depth_norm == 'fixed', every=every, seed=seed
+    options = SourceOptions(
+        checkpoint.labels.classes,
+        config.image_size,
+        cache,
+        metric=config.depth_norm == 'fixed',
+        every=choice.every,
+        seed=seed,
     )
     try:
         return open_sources(
-            words, opening, kitchen=lambda folders: _kitchens(folders, each=each, seed=seed), questions=each > 0
+            choice.names(),
+            options,
+            kitchen=lambda folders: _open_kitchens(folders, questions=questions, seed=seed),
+            questions=questions > 0,
         )
     except ValueError as error:
         raise Refused(str(error)) from error
 
 
-def _kitchens(folders: list[Path], *, each: int, seed: int) -> Any:
-    """The data set, `each` questions a picture, 0 for none; only training kitchens are let in."""
+def _open_kitchens(folders: list[Path], *, questions: int, seed: int) -> Any:
+    """Open caches of training kitchens with noise, and with questions unless that is 0."""
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
     from m3et_ros.data.noise import Noise
 
     try:
-        kitchens = KitchenSamples(folders, questions=each > 0, each=max(each, 1), noise=Noise(), seed=seed)
+        kitchens = KitchenSamples(folders, questions=questions > 0, each=max(questions, 1), noise=Noise(), seed=seed)
     except ValueError as error:
         raise Refused(str(error)) from error
     if kitchens.split != 'train':
         raise Refused(
-            f'The cache {folders[0]} holds {kitchens.split} kitchens, which no model may learn from; give '
-            'one of the train split.'
+            f'The cache {folders[0]} holds {kitchens.split} kitchens, which no model may be trained on; give a cache '
+            'of the train split.'
         )
     return kitchens
 
 
-def _card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, command: str) -> str:
-    """The model card: what was done and measured, nothing else."""
-    from m3et_ros.data.kitchen.cache.recipe import read_recipe
+def model_card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, command: str) -> str:
+    """Return the model card: what was done and measured, nothing else.
 
-    caches = [
-        f'- kitchen: {", ".join(f"{k} {v}" for k, v in asdict(read_recipe(folder)).items())}'
-        for folder in sources.caches
-    ]
-    parts = [f'- {name}: {count:,} samples an epoch' for name, count in zip(sources.names, sources.parts)]
-    others = len(sources.names) > bool(sources.caches)
-    place = ' and '.join(['in the simulated kitchen'] * bool(sources.caches) + ['on other data'] * others)
-    losses = [f'- {name}: {value:.4f}' for name, value in outcome.losses.items()]
+    Args:
+        before: id of the model at the start.
+        recipe: of the stage.
+        outcome: of the training.
+        sources: the data set, as from `open_sources_of`.
+        seed: of the run.
+        command: that repeats it.
+    """
+    places = []
+    if sources.caches:
+        places.append('in the simulated kitchen')
+    if len(sources.names) > len(places):
+        places.append('on other data')
     return '\n'.join(
         [
-            f'# M3ET trained {place}',
+            f'# M3ET trained {" and ".join(places)}',
             '',
             f'Started from `{before}`. Made by:',
             '',
@@ -198,23 +265,26 @@ def _card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, comma
             f'- samples seen: {outcome.samples:,}',
             f'- minutes: {outcome.seconds / 60:.1f}',
             f'- seed: {seed}',
-            f'- recipe {type(recipe).__name__}: {", ".join(f"{k} {v}" for k, v in asdict(recipe).items())}',
+            recipe_line(recipe),
             '',
             '## Data',
             '',
-            *parts,
-            *caches,
+            *(
+                f'- {name}: {count:,} samples an epoch'
+                for name, count in zip(sources.names, sources.parts, strict=True)
+            ),
+            *kitchen_lines(sources.caches),
             '',
             '## Losses',
             '',
             'Means of the last steps on training data, weighted as in the recipe; not a test result.',
             '',
-            *losses,
+            *(f'- {name}: {value:.4f}' for name, value in outcome.losses.items()),
             '',
         ]
     )
 
 
-app.command('actions')(actions.actions)
-app.command('memory')(memory.memory)
-app.command('talk')(talk.talk)
+app.command('actions')(actions)
+app.command('memory')(memory)
+app.command('talk')(talk)

@@ -1,132 +1,154 @@
-"""`m3et train actions --epic DIR --history`: what comes next on EPIC-KITCHENS-100, from the labels of the past alone.
+"""`m3et train actions --epic DIR --history`: anticipation on EPIC-KITCHENS-100 from past labels alone.
 
     m3et train actions --epic annotations --history --out runs/history
 
-The folder holds the official CSV files. 80 training videos are held out, always the same ones, so that
-`m3et evaluate epic --split held_out` can tell how good the model is without the official validation split.
+DIR holds the official CSV files. 80 training videos are held out, always the same ones, so that
+`m3et evaluate epic --split held_out` can measure the model without the official validation split.
 """
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from m3et_ros.cli.output import Refused, emit, note, say
-from m3et_ros.cli.training_session import asked_to_stop, teller
+import typer
 
-CHECKPOINT = 'checkpoint'
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status
+from m3et_ros.cli.train.common import CHECKPOINT, BudgetOptions, SessionOptions, print_unfinished, recipe_line
+from m3et_ros.cli.training_session import progress_reporter, stop_on_signal, use_passive_threads
+
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.history import HistoryCheckpoint
+    from m3et_ros.data.epic.annotations import Annotations
+    from m3et_ros.training.history import HistoryRecipe, Videos
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HistoryOptions:
-    """What was asked for on the command line."""
+    """Annotations of EPIC-KITCHENS-100 and the models that learn from them."""
 
-    # Folder of the annotations.
-    epic: Path
-    # Folder of the run.
-    out: Path
-    # Fields of the recipe that were given.
-    given: dict[str, Any]
-    # Models whose probabilities are averaged.
-    members: int
-    # Training videos that nothing is learnt from.
-    held_out: int
-    seed: int
-    minutes: float | None
-    resume: bool
-    # The command, for the model card.
-    command: str
+    epic: Annotated[
+        Path | None,
+        typer.Option(help='Folder of the EPIC-KITCHENS-100 annotations, with --history.', show_default=False),
+    ] = None
+    history: Annotated[bool, typer.Option('--history', help='Train on past labels without pixels, with --epic.')] = (
+        False
+    )
+    members: Annotated[
+        int, typer.Option(min=1, max=64, help='With --history: models whose probabilities are averaged.')
+    ] = 3
+    held_out: Annotated[int, typer.Option(min=0, help='With --history: videos that are not trained on.')] = 80
 
 
-def learn_history(wish: HistoryOptions, *, as_json: bool) -> None:
-    """Train and write the checkpoint; says what was done."""
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+def train_on_labels(
+    options: HistoryOptions, out: Path, budget: BudgetOptions, session: SessionOptions, command: str, *, as_json: bool
+) -> None:
+    """Train on past labels, and write the checkpoint.
+
+    Args:
+        options: annotations, members and held-out videos.
+        out: folder of the run.
+        budget: fields of the recipe.
+        session: minutes, seed and resume.
+        command: for the model card.
+        as_json: print JSON.
+
+    Raises:
+        InputError: the annotations cannot be read, or the state cannot be resumed.
+        Refused: a field of the recipe is out of its range.
+    """
+    use_passive_threads()
     from m3et_ros.data.checkpoints.history import save_history
     from m3et_ros.data.epic.annotations import find_split, read_segments
     from m3et_ros.data.epic.class_lists import read_classes
     from m3et_ros.data.epic.history import Pasts
-    from m3et_ros.training.history import Anticipate, HistoryRecipe, Interrupted, learn, share_out
-    from m3et_ros.training.loop import TrainingSession
+    from m3et_ros.training.history import Anticipate, HistoryRecipe, split_videos, train_history
+    from m3et_ros.training.run_state import Interrupted, TrainingSession
 
     try:
-        course = HistoryRecipe(Anticipate(**wish.given), members=wish.members, seed=wish.seed)
+        recipe = HistoryRecipe(Anticipate(**budget.given()), members=options.members, seed=session.seed)
     except ValueError as error:
         raise Refused(f'{error}.') from error
-    classes = read_classes(wish.epic)
-    annotations = read_segments(find_split(wish.epic, 'train'), classes)
+    classes = read_classes(options.epic)
+    annotations = read_segments(find_split(options.epic, 'train'), classes)
     for odd in annotations.notes:
-        note(odd.text)
-    config = course.config
-    pasts = Pasts(annotations, classes, slots=(config.slots, config.verb_slots))
-    videos = share_out(annotations.videos, held_out=wish.held_out)
+        print_status(odd.text)
+    pasts = Pasts(annotations, classes, slots=(recipe.config.slots, recipe.config.verb_slots))
+    videos = split_videos(annotations.videos, held_out=options.held_out)
     try:
-        with asked_to_stop() as stop:
-            checkpoint = learn(
+        with stop_on_signal() as stop:
+            checkpoint = train_history(
                 pasts,
                 videos,
-                wish.out,
-                course,
-                tell=_telling(),
-                stop=stop,
-                sitting=TrainingSession(minutes=wish.minutes, resume=wish.resume),
+                out,
+                recipe,
+                session=TrainingSession(
+                    minutes=session.minutes, resume=session.resume, report=progress_reporter(stages=True), stop=stop
+                ),
             )
     except Interrupted:
-        say('The run has not ended: the same command with --resume goes on.')
+        print_unfinished()
         return
-    folder = wish.out / CHECKPOINT
-    model_id = save_history(folder, checkpoint, card=_card(checkpoint, course, videos, annotations, wish.command))
-    done = {
-        'model_id': model_id,
-        'checkpoint': str(folder),
-        'members': len(checkpoint.members),
-        'videos_learnt': len(checkpoint.learnt),
-        'videos_held_out': len(checkpoint.held_out),
-    }
+    folder = out / CHECKPOINT
+    model_id = save_history(folder, checkpoint, card=model_card(checkpoint, recipe, videos, annotations, command))
+    _print_outcome(model_id, folder, checkpoint, as_json=as_json)
+
+
+def _print_outcome(model_id: str, folder: Path, checkpoint: 'HistoryCheckpoint', *, as_json: bool) -> None:
+    members, trained, held_out = len(checkpoint.members), len(checkpoint.learnt), len(checkpoint.held_out)
     if as_json:
-        emit(done | {'corrections': {task: asdict(c) for task, c in checkpoint.corrections.items()}})
+        print_json(
+            {
+                'model_id': model_id,
+                'checkpoint': str(folder),
+                'members': members,
+                'videos_learnt': trained,
+                'videos_held_out': held_out,
+                'corrections': {task: asdict(c) for task, c in checkpoint.corrections.items()},
+            }
+        )
         return
-    say(
-        f'{model_id} in {folder}: {len(checkpoint.members)} members, {len(checkpoint.learnt)} videos learnt from, '
-        f'{len(checkpoint.held_out)} held out. Labels of the past, no pixels.'
+    print_line(
+        f'{model_id} in {folder}: {members} members, trained on {trained} videos, {held_out} held out. Past labels, '
+        'no pixels.'
     )
 
 
-def _telling() -> Any:
-    """Say which run it is, and now and then how far along."""
-    tellers: dict[str, Any] = {}
+def model_card(
+    checkpoint: 'HistoryCheckpoint', recipe: 'HistoryRecipe', videos: 'Videos', annotations: 'Annotations', command: str
+) -> str:
+    """Return the model card: what was done, nothing else.
 
-    def tell(what: str, entry: dict) -> None:
-        if what not in tellers:
-            note(f'{what}:')
-        tellers.setdefault(what, teller())(entry)
-
-    return tell
-
-
-def _card(checkpoint: Any, course: Any, videos: Any, annotations: Any, command: str) -> str:
-    """The model card: what was done, nothing else."""
+    Args:
+        checkpoint: the trained models.
+        recipe: of the training.
+        videos: purpose of each video.
+        annotations: of the training split.
+        command: that repeats the run.
+    """
+    line: Any = checkpoint.expert.line
     return '\n'.join(
         [
             '# Next-action anticipation on EPIC-KITCHENS-100 from past labels',
             '',
-            'Sees labels of the past (verb, noun, times) and no pixels. Not to be compared with models that see videos.',
+            'Sees labels of the past (verb, noun, times) and no pixels. '
+            'Not to be compared with models that see videos.',
             '',
             'Made by:',
             '',
             f'    {command}',
             '',
             f'- file: {annotations.path.name}, {len(annotations.segments):,} segments',
-            f'- videos learnt from: {len(checkpoint.learnt)}; held out: {len(checkpoint.held_out)}; corrections chosen on '
-            f'{len(videos.inner)} of those learnt from, by a model that had not seen them',
-            f'- members: {len(checkpoint.members)}, seeds from {course.seed}',
+            f'- videos learnt from: {len(checkpoint.learnt)}; held out: {len(checkpoint.held_out)}; corrections chosen '
+            f'on {len(videos.inner)} of those learnt from, by a model that had not seen them',
+            f'- members: {len(checkpoint.members)}, seeds from {recipe.seed}',
             f'- an n-gram over actions has a share of {checkpoint.expert.share:g} in every probability ('
-            f'{", ".join(f"{k} {v}" for k, v in asdict(checkpoint.expert.line).items())})',
+            f'{", ".join(f"{k} {v}" for k, v in asdict(line).items())})',
             *(
                 f'- score of {task}s for mean top-5 recall: log p - {c.tau:g} log(count + {c.floor:g})'
                 for task, c in checkpoint.corrections.items()
             ),
-            f'- recipe: {", ".join(f"{k} {v}" for k, v in asdict(course.recipe).items())}',
-            f'- model: {", ".join(f"{k} {v}" for k, v in asdict(checkpoint.config).items())}',
+            recipe_line(recipe.recipe, 'recipe'),
+            recipe_line(checkpoint.config, 'model'),
             '',
             'Trained on annotations under CC BY-NC 4.0 (Damen et al., IJCV 2022).',
             '',

@@ -1,9 +1,10 @@
-"""Learning to remember episodes: what was done, and what questions about all that was seen ask for.
+"""Train the action log and the reader of an episode memory: what was done, and the answers to questions about it.
 
-The eye of a memory (training.seeing) looks at every frame once; then a diarist learns from the actions of the episodes,
-and slots and reader from questions at several moments of each, worded anew every time. All else stands still.
+The memory's percept encoder encodes every frame once (training.memory.percepts). Then the action recogniser learns from
+the actions of the episodes; slots and reader learn from questions at several moments of each episode, worded anew every
+time. The rest of the memory stays as it is.
 
-Symbols: B episodes, L frames, C classes, P width of a percept, M moments, Q questions of a moment, T word pieces.
+Symbols: B episodes, L frames, C classes, P width of a percept, M moments, Q questions per moment, T word pieces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from m3et_ros.data.class_names import Reading
-from m3et_ros.data.features import EncodedEpisodes, diaries
+from m3et_ros.data.class_names import QuestionEncoder
+from m3et_ros.data.features.episodes import EncodedEpisodes, logs_at_questions
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames
 from m3et_ros.data.kitchen.questions.episode import worded
 from m3et_ros.data.kitchen.questions.episode_wordings import EQA_CATEGORIES
@@ -26,40 +27,43 @@ from m3et_ros.models.episode.percepts import PEAK
 from m3et_ros.training.recipe import Recipe
 
 NEAR = 4
-"""Frames after the end of an action within which it counts fully that it is told which one that was."""
+"""Frames after the end of an action within which naming it has full weight."""
 
 FAR = 0.2
-"""How much it counts later on."""
+"""Weight of naming it in later frames."""
 
 EACH = 40
-"""Questions of a moment, Q."""
+"""Questions per moment, Q."""
 
 
-class Doings(Dataset):
-    """Episodes with their actions, for a diarist; all are filled up to the length of the longest."""
+class ActionLogEpisodes(Dataset):
+    """Episodes with their actions, for the action recogniser; all are padded to the length of the longest."""
 
-    def __init__(self, watched: EncodedEpisodes):
-        self.watched, self.episodes = watched, list(watched.episodes)
+    def __init__(self, encoded: EncodedEpisodes):
+        self.encoded, self.episodes = encoded, list(encoded.episodes)
         self.frames = max(len(episode.stamps) for episode in self.episodes)
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Tokens, percepts, and of each frame verb and noun under way, whether one is finished, and which was last.
+        """Return the arrays of an episode, each with L rows.
 
-        `there` is 1 for frames of the episode, and `weight` how much it counts which action was last.
+        Returns:
+            tokens and percepts; now, verb and noun under way, and last, verb and noun of the last finished action, -1
+            for none; fired, 1 where an action has just finished; weight, of naming the last action; there, 1 for frames
+            of the episode and 0 for padding.
         """
         episode = self.episodes[index]
-        here, frames = self.watched.frames(episode), len(episode.stamps)
+        here, frames = self.encoded.frames(episode), len(episode.stamps)
         pairs = np.array([(action.verb, action.noun) for action in episode.actions] + [(-1, -1)])
-        over = finished(episode)
+        over = count_finished(episode)
         fired = np.diff(over, prepend=0) > 0
         number = np.arange(frames)
         since = number - np.maximum.accumulate(np.where(fired, number, -frames))
         found = {
-            'tokens': self.watched.tokens[here],
-            'percepts': self.watched.percepts[here],
+            'tokens': self.encoded.tokens[here],
+            'percepts': self.encoded.percepts[here],
             'now': pairs[episode.now()],
             'fired': fired.astype(np.float32),
             'last': pairs[over - 1],
@@ -72,56 +76,55 @@ class Doings(Dataset):
         }
 
 
-def finished(episode: EpisodeFrames) -> np.ndarray:
-    """How many actions are over at each frame, (n,)."""
+def count_finished(episode: EpisodeFrames) -> np.ndarray:
+    """Count the actions that are over at each frame, (n,)."""
     return np.searchsorted([action.stop_s for action in episode.actions], episode.stamps + 1e-6, side='right')
 
 
-def collate_doings(rows: Sequence[dict[str, np.ndarray]]) -> tuple[dict[str, Tensor], list[str]]:
-    """As Doings gives them, (B, L, ...), and B keys."""
+def collate_action_logs(rows: Sequence[dict[str, np.ndarray]]) -> tuple[dict[str, Tensor], list[str]]:
+    """Stack the arrays of ActionLogEpisodes to (B, L, ...), float32 or int64; also return B keys."""
     stacked = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-    return {name: value.float() if value.is_floating_point() else value.long() for name, value in stacked.items()}, [
-        ''
-    ] * len(rows)
+    tensors = {name: value.float() if value.is_floating_point() else value.long() for name, value in stacked.items()}
+    return tensors, [''] * len(rows)
 
 
 @dataclass(frozen=True)
-class Tell(Recipe):
-    """What is done in every frame, when it is finished, and what it was."""
+class ActionLogRecipe(Recipe):
+    """Recognise the action under way in each frame, its end, and then the finished action."""
 
     samples: int = 12_000
     batch: int = 16
     lr: float = 1e-3
     weight_decay: float = 0.05
-    # Share of what is told of a frame that is dropped while training.
+    # Share of a frame's token and percepts that is dropped in training.
     dropout: float = 0.4
-    # Weight of when actions end.
+    # Weight of the ends of actions.
     ends: float = 3.0
-    # Share of the probability that the targets give to all classes alike.
+    # Label smoothing of the targets.
     smoothing: float = 0.1
 
     def losses(self, model: EpisodeHead, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the cross-entropies of what is under way, of the ends, and of what was ended."""
+        """Return the cross-entropies of the action under way, of the ends, and of the finished action."""
         with torch.no_grad():
-            moves = model.moves(batch['percepts'])
-        told, _ = model.diarist(*(self._thinned(part, generator) for part in (batch['tokens'], moves)))
+            inputs = model.action_inputs(batch['percepts'])
+        readout, _ = model.diarist(*(self._dropped(part, generator) for part in (batch['tokens'], inputs)))
         verbs, nouns = batch['now'].unbind(-1)
-        none = told.verb.shape[-1] - 1
+        no_action = readout.verb.shape[-1] - 1
         there = batch['there']
-        ends = F.binary_cross_entropy_with_logits(told.finished, batch['fired'], reduction='none')
+        ends = F.binary_cross_entropy_with_logits(readout.finished, batch['fired'], reduction='none')
         found = {
-            'verb': self._error(told.verb, torch.where(verbs < 0, none, verbs), there),
-            'noun': self._error(told.noun, nouns, there),
+            'verb': self._error(readout.verb, torch.where(verbs < 0, no_action, verbs), there),
+            'noun': self._error(readout.noun, nouns, there),
             'finished': self.ends * (ends * there).sum() / there.sum().clamp(min=1),
         }
         for name, logits, target in (
-            ('done_verb', told.done_verb, batch['last'][..., 0]),
-            ('done_noun', told.done_noun, batch['last'][..., 1]),
+            ('done_verb', readout.done_verb, batch['last'][..., 0]),
+            ('done_noun', readout.done_noun, batch['last'][..., 1]),
         ):
             found[name] = self._error(logits, target, batch['weight'] * there)
         return found
 
-    def _thinned(self, part: Tensor, generator: torch.Generator) -> Tensor:
+    def _dropped(self, part: Tensor, generator: torch.Generator) -> Tensor:
         kept = torch.rand(part.shape, generator=generator) >= self.dropout
         return part * kept.to(part) / (1 - self.dropout)
 
@@ -133,49 +136,52 @@ class Tell(Recipe):
         return (errors * weight).sum() / weight.sum().clamp(min=1)
 
 
-class Lessons(Dataset):
+class QuestionEpisodes(Dataset):
     """Episodes with questions at their moments; the same seed, epoch and index always give the same wordings.
 
     Args:
-        head: whose diaries are read, and whose answers are the candidates.
-        watched: the episodes; those without moments are left out.
-        reading: turns questions into tensors.
+        head: makes the action logs; its answers are the candidates.
+        encoded: the episodes; those without moments are skipped.
         seed: of the wordings.
     """
 
-    def __init__(self, head: EpisodeHead, watched: EncodedEpisodes, reading: Reading, *, seed: int = 0):
-        self.watched, self.reading, self.seed, self.epoch = watched, reading, seed, 0
-        self.episodes = [episode for episode in watched.episodes if episode.moments]
+    def __init__(self, head: EpisodeHead, encoded: EncodedEpisodes, *, seed: int = 0):
+        self.encoded, self.seed, self.epoch = encoded, seed, 0
+        self.episodes = [episode for episode in encoded.episodes if episode.question_points]
         self.size = (
             max(len(episode.stamps) for episode in self.episodes),
-            max(len(episode.moments) for episode in self.episodes),
+            max(len(episode.question_points) for episode in self.episodes),
         )
-        self.diaries = [diaries(head, watched, episode) for episode in self.episodes]
+        self.logs = [logs_at_questions(head, encoded, episode) for episode in self.episodes]
         self._answers = {answer: i for i, answer in enumerate(head.config.answers)}
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, index: int) -> dict:
-        """Percepts (L, C, P), frames (M,), diary, M * EACH questions, answers and categories, -1 for none.
+        """Return an episode.
 
-        Shorter episodes are filled up with frames in which nothing is seen, and with moments at which nothing is asked.
+        Shorter episodes are padded with empty frames, and with moments without questions.
+
+        Returns:
+            percepts (L, C, P); log, of batch M; frames (M,), the frame of each moment; questions, M * EACH texts;
+            starts (M,), the first question to use; answers and categories (M, EACH), -1 for none.
         """
         episode, rng = self.episodes[index], np.random.default_rng((self.seed, self.epoch, index))
         frames, moments = self.size
         questions, targets = [''] * (moments * EACH), np.full((2, moments, EACH), -1)
-        for place, moment in enumerate(episode.moments):
+        for number, moment in enumerate(episode.question_points):
             asked = worded(moment.drafts[:EACH], '', rng)
-            questions[place * EACH : place * EACH + len(asked)] = [one.question for one in asked]
-            targets[0, place, : len(asked)] = [self._answers.get(one.answer, -1) for one in asked]
-            targets[1, place, : len(asked)] = [EQA_CATEGORIES.index(one.category) for one in asked]
-        percepts = self.watched.percepts[self.watched.frames(episode)]
-        more = np.zeros((frames - len(percepts), *percepts.shape[1:]), percepts.dtype)
-        last = np.minimum(np.arange(moments), len(episode.moments) - 1)
+            questions[number * EACH : number * EACH + len(asked)] = [one.question for one in asked]
+            targets[0, number, : len(asked)] = [self._answers.get(one.answer, -1) for one in asked]
+            targets[1, number, : len(asked)] = [EQA_CATEGORIES.index(one.category) for one in asked]
+        percepts = self.encoded.percepts[self.encoded.frames(episode)]
+        padding = np.zeros((frames - len(percepts), *percepts.shape[1:]), percepts.dtype)
+        last = np.minimum(np.arange(moments), len(episode.question_points) - 1)
         return {
-            'percepts': np.concatenate([percepts, more]),
-            'diary': self.diaries[index].at(torch.from_numpy(last)),
-            'frames': np.array([episode.moments[place].frame for place in last]),
+            'percepts': np.concatenate([percepts, padding]),
+            'log': self.logs[index].at(torch.from_numpy(last)),
+            'frames': np.array([episode.question_points[number].frame for number in last]),
             'questions': questions,
             'starts': rng.integers(EACH, size=moments),
             'answers': targets[0],
@@ -184,60 +190,62 @@ class Lessons(Dataset):
 
 
 @dataclass(frozen=True)
-class CollateLessons:
-    """Lessons to tensors: percepts (B, L, C, P), frames (B, M), the parts of the diaries (B * M, ...), ids, mask and
-    named (B * M, each, T), answers and categories (B * M, each).
+class CollateQuestions:
+    """Turn episodes with questions into tensors.
+
+    The batch holds percepts (B, L, C, P); frames (B, M); the parts of the action logs (B * M, ...); ids, mask and named
+    (B * M, each, T); answers and categories (B * M, each).
     """
 
-    reading: Reading
-    # Questions of a moment that are learnt from at a time, drawn anew every time.
+    reading: QuestionEncoder
+    # Questions per moment in a batch, 1 to 40; each epoch draws others.
     each: int = EACH
 
-    def __call__(self, lessons: Sequence[dict]) -> tuple[dict[str, Tensor], list[str]]:
+    def __call__(self, episodes: Sequence[dict]) -> tuple[dict[str, Tensor], list[str]]:
         """Return tensors by name, and B keys."""
         asked, targets = [], {'answers': [], 'categories': []}
-        for lesson in lessons:
-            rows = np.array(lesson['questions'], object).reshape(-1, EACH)
+        for episode in episodes:
+            rows = np.array(episode['questions'], object).reshape(-1, EACH)
             for moment, row in enumerate(rows):
-                # In the order of drawing the categories take turns, so that any stretch has them evenly.
-                chosen = (lesson['starts'][moment] + np.arange(self.each)) % EACH
+                # The questions are drawn category by category in turn, so any stretch holds all categories evenly.
+                chosen = (episode['starts'][moment] + np.arange(self.each)) % EACH
                 asked += row[chosen].tolist()
-                for name, kept in targets.items():
-                    kept.append(lesson[name][moment, chosen])
+                for name, values in targets.items():
+                    values.append(episode[name][moment, chosen])
         ids, mask, named = (part.unflatten(0, (-1, self.each)) for part in self.reading(asked))
         tensors = {
-            'percepts': torch.from_numpy(np.stack([lesson['percepts'] for lesson in lessons])).float(),
-            'frames': torch.from_numpy(np.stack([lesson['frames'] for lesson in lessons])),
+            'percepts': torch.from_numpy(np.stack([episode['percepts'] for episode in episodes])).float(),
+            'frames': torch.from_numpy(np.stack([episode['frames'] for episode in episodes])),
             'ids': ids,
             'mask': mask,
             'named': named,
         }
-        tensors |= {name: torch.from_numpy(np.stack(kept)) for name, kept in targets.items()}
+        tensors |= {name: torch.from_numpy(np.stack(values)) for name, values in targets.items()}
         tensors |= {
-            f'diary_{name}': torch.cat([getattr(lesson['diary'], name) for lesson in lessons])
+            f'log_{name}': torch.cat([getattr(episode['log'], name) for episode in episodes])
             for name in ActionLog._fields
         }
-        return tensors, [''] * len(lessons)
+        return tensors, [''] * len(episodes)
 
 
 @dataclass(frozen=True)
-class Remember(Recipe):
-    """Answers to questions about episodes."""
+class AnswerRecipe(Recipe):
+    """Answer questions about episodes."""
 
     samples: int = 12_000
     batch: int = 8
     lr: float = 1e-3
     weight_decay: float = 0.05
-    # Chance that a frame is not seen while training.
+    # Share of the frames that are blanked in training.
     blinks: float = 0.1
     # Share of the probability that the targets give to all answers alike.
     smoothing: float = 0.03
-    # Weight of the categories of questions beside their answers.
+    # Weight of the questions' categories relative to their answers.
     categories: float = 0.1
 
     def losses(self, model: EpisodeHead, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return the cross-entropies of answers and categories."""
-        answers, categories = answers_of(model, batch, blinks=self.blinks, generator=generator)
+        answers, categories = answer_logits(model, batch, blinks=self.blinks, generator=generator)
         found = {}
         for name, logits, weight, smoothing in (
             ('answers', answers, 1.0, self.smoothing),
@@ -249,19 +257,26 @@ class Remember(Recipe):
         return found
 
 
-def answers_of(
+def answer_logits(
     model: EpisodeHead, batch: Mapping[str, Tensor], *, blinks: float = 0.0, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Logits of answers and of categories, (B * M, each, ...), for a batch of CollateLessons."""
+    """Return the logits of answers and of categories, (B * M, each, ...).
+
+    Args:
+        model: the memory.
+        batch: from CollateQuestions.
+        blinks: share of the frames that are blanked.
+        generator: draws them.
+    """
     percepts, frames = batch['percepts'], batch['frames']
-    if model.config.blind:  # which reads nothing of what is made here
+    if model.config.blind:  # it reads neither slots nor percepts, so one frame is enough
         percepts, frames = percepts[:, :1], torch.zeros_like(frames)
     rows = torch.arange(len(percepts), device=frames.device)[:, None]
     newest = percepts[rows, frames].flatten(0, 1)
     if blinks:
-        closed = torch.rand(percepts.shape[:2], generator=generator) < blinks
+        blanked = torch.rand(percepts.shape[:2], generator=generator) < blinks
         percepts = percepts.clone()
-        percepts[..., PEAK] *= (~closed).to(percepts)[..., None]
-    slots = model.keep(percepts)[0][rows, frames].flatten(0, 1)
-    diary = ActionLog(*(batch[f'diary_{name}'] for name in ActionLog._fields))
-    return model.answer(slots, newest, diary, batch['ids'], batch['mask'], batch['named'])
+        percepts[..., PEAK] *= (~blanked).to(percepts)[..., None]
+    slots = model.update_slots(percepts)[0][rows, frames].flatten(0, 1)
+    log = ActionLog(*(batch[f'log_{name}'] for name in ActionLog._fields))
+    return model.answer(slots, newest, log, batch['ids'], batch['mask'], batch['named'])

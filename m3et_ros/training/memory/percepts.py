@@ -1,9 +1,9 @@
-"""Learning to see for a memory: which class a cell belongs to, and what can be told of each class in a frame.
+"""Train the percepts of an episode memory: the class of every cell of a frame, and facts about the classes in it.
 
-The labels of the cache tell the classes; its questions about single frames tell colours, places, distances and whether
-something is open or filled.
+The labels of the cache give the classes. Its questions about single frames give the facts: colours, places, distances,
+and whether something is open, on or filled.
 
-Symbols: F frames, n patches of a frame, s side of the label map, C classes, P width of a percept, R told facts.
+Symbols: B frames, n patches of a frame, s side of the label map, C classes, P width of a percept, R known facts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from m3et_ros.data.features import PATCHES
+from m3et_ros.data.features.episodes import PATCHES
 from m3et_ros.data.kitchen.questions.frame_wordings import FARTHEST, STEP, metres
 from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, PLACES
-from m3et_ros.data.shards import open_shard
+from m3et_ros.data.shards import Shard, open_shard
+from m3et_ros.models.episode.model import EpisodeConfig
 from m3et_ros.models.episode.percepts import CELLS, PerceptEncoder
 from m3et_ros.training.recipe import Recipe
 
@@ -32,36 +33,36 @@ FACTS = {
     'is_on': ('no', 'yes'),
     'is_filled': ('no', 'yes'),
 }
-"""Kinds of questions about a frame that tell something of one class, and their answers."""
+"""Kinds of questions that ask for a fact about one class, and their answers."""
 
 LASTING = 1
-"""How many of them, the first ones, no action changes."""
+"""Number of these kinds, from the first, whose facts no action changes."""
 
-SPOKEN = ('colour', 'location')
-"""Those whose answers questions about episodes have, too."""
+EPISODE_FACTS = ('colour', 'location')
+"""Kinds whose answers also occur in questions about episodes."""
 
-MOST = 24
-"""Most facts of a frame that are learnt from at a time."""
+MOST_FACTS = 24
+"""Most facts of a frame in a batch."""
 
 
 @dataclass(frozen=True)
-class Glance:
-    """One frame."""
+class PerceptFrame:
+    """A frame with its labels and facts."""
 
     # (n, d_patch) float16, and classes (s, s) uint8.
     patches: np.ndarray
     labels: np.ndarray
-    # Told facts: place in FACTS, class, place of the answer; (R, 3).
+    # Position of the kind in FACTS, class, position of the answer; (R, 3).
     facts: np.ndarray
 
 
-class Glances(Dataset[Glance]):
-    """Frames of encoded shards with what is known about them.
+class PerceptFrames(Dataset[PerceptFrame]):
+    """Frames of encoded shards with their labels and facts.
 
     Args:
         shards: of the caches.
-        encoded: a folder of training.remembered for each.
-        classes: spoken names of the classes.
+        encoded: folder of data.features for each shard.
+        classes: names of the classes.
     """
 
     def __init__(self, shards: Sequence[Path], encoded: Sequence[Path], classes: Sequence[str]):
@@ -73,20 +74,28 @@ class Glances(Dataset[Glance]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> Glance:
-        """One frame."""
+    def __getitem__(self, index: int) -> PerceptFrame:
+        """Return a frame; frames count through all shards."""
         which = int(np.searchsorted(self._starts, index, side='right')) - 1
         frame = index - int(self._starts[which])
         facts, first = self._facts[which]
-        return Glance(
+        return PerceptFrame(
             self._patches[which][frame],
             np.array(self._shards[which].frames[frame]['semseg']),
             facts[first[frame] : first[frame + 1]],
         )
 
 
-def frame_facts(shard, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """What the questions of a shard tell: (fact, class, answer) rows (R, 3), and where those of each frame begin."""
+def frame_facts(shard: Shard, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the facts that the questions of a shard hold.
+
+    Args:
+        shard: frames with their questions.
+        classes: names of the classes.
+
+    Returns:
+        Rows (kind, class, answer), (R, 3) int16, and the first row of each frame and the end, (F + 1,).
+    """
     numbers = {name: i for i, name in enumerate(classes)}
     kinds = {name: i for i, name in enumerate(FACTS)}
     about = [
@@ -95,48 +104,48 @@ def frame_facts(shard, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     ]
     about = np.array(about).reshape(-1, 2)[shard.questions['question']]
     words = shard.header['answers']
-    places = np.array(
+    positions = np.array(
         [[answers.index(word) if word in answers else -1 for word in words] for answers in FACTS.values()]
     )
-    answer = np.where(about[:, 0] >= 0, places[about[:, 0], shard.questions['answer']], -1)
+    answer = np.where(about[:, 0] >= 0, positions[about[:, 0], shard.questions['answer']], -1)
     rows = np.concatenate([about, answer[:, None]], 1)
     kept = (rows >= 0).all(1)
     frame = np.repeat(np.arange(len(shard.frames)), shard.header['asked'])[kept]
     return rows[kept].astype(np.int16), np.searchsorted(frame, np.arange(len(shard.frames) + 1))
 
 
-def collate_glances(glances: Sequence[Glance]) -> tuple[dict[str, Tensor], list[str]]:
-    """Patches (B, n, d_patch), labels (B, s, s) and facts (B, MOST, 3), -1 for none; and B keys."""
-    facts = np.full((len(glances), MOST, 3), -1, np.int64)
-    for row, glance in zip(facts, glances):
-        told = glance.facts[:MOST]
-        row[: len(told)] = told
+def collate_percepts(frames: Sequence[PerceptFrame]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return patches (B, n, d_patch), labels (B, s, s) and facts (B, MOST_FACTS, 3), -1 for none; also B keys."""
+    facts = np.full((len(frames), MOST_FACTS, 3), -1, np.int64)
+    for row, frame in zip(facts, frames, strict=True):
+        known = frame.facts[:MOST_FACTS]
+        row[: len(known)] = known
     return {
-        'patches': torch.from_numpy(np.stack([glance.patches for glance in glances])).float(),
-        'labels': torch.from_numpy(np.stack([glance.labels for glance in glances])).long(),
+        'patches': torch.from_numpy(np.stack([frame.patches for frame in frames])).float(),
+        'labels': torch.from_numpy(np.stack([frame.labels for frame in frames])).long(),
         'facts': torch.from_numpy(facts),
-    }, [''] * len(glances)
+    }, [''] * len(frames)
 
 
 class TrainablePercepts(nn.Module):
-    """An eye with the config of its memory, as Trainer wants it."""
+    """A percept encoder with the config of its memory, as Trainer needs it."""
 
-    def __init__(self, eye: PerceptEncoder, config):
+    def __init__(self, eye: PerceptEncoder, config: EpisodeConfig):
         super().__init__()
         self.config, self.eye = config, eye
 
 
 @dataclass(frozen=True)
 class PerceptRecipe(Recipe):
-    """Classes of cells, and facts of classes."""
+    """Recognise the classes of cells and the facts about classes."""
 
     samples: int = 96_000
     batch: int = 48
     lr: float = 2e-3
     weight_decay: float = 0.02
-    # Power of a class's rarity by which it is weighed.
+    # Classes are weighted by their rarity to this power.
     rarity: float = 0.5
-    # Weight of the facts beside the classes.
+    # Weight of the facts relative to the classes.
     facts: float = 0.5
 
     def losses(
@@ -150,16 +159,21 @@ class PerceptRecipe(Recipe):
         weight = (number / number.sum().clamp(min=1) + 1e-4) ** -self.rarity
         found = {'classes': F.cross_entropy(logits[known], cells[known], weight)}
         kind, number, answer = batch['facts'].unbind(-1)
-        for place, (name, head) in enumerate(zip(FACTS, model.eye.facts)):
-            row, column = torch.nonzero(kind == place, as_tuple=True)
+        for position, (name, head) in enumerate(zip(FACTS, model.eye.facts, strict=True)):
+            row, column = torch.nonzero(kind == position, as_tuple=True)
             if len(row):
-                told = head(percepts[row, number[row, column]])
-                found[name] = self.facts * F.cross_entropy(told, answer[row, column])
+                logits = head(percepts[row, number[row, column]])
+                found[name] = self.facts * F.cross_entropy(logits, answer[row, column])
         return found
 
 
 def cell_classes(labels: Tensor, grid: int) -> Tensor:
-    """Classes of the cells of grid * grid patches, of label maps (B, s, s): (B, grid * grid, CELLS^2), raster order."""
+    """Return the class of each cell of grid * grid patches, (B, grid * grid, CELLS^2), in raster order.
+
+    Args:
+        labels: label maps, (B, s, s).
+        grid: patches along a side.
+    """
     size = grid * CELLS
     if labels.shape[-1] != size:
         labels = F.interpolate(labels[:, None].float(), (size, size), mode='nearest')[:, 0].long()

@@ -1,10 +1,10 @@
-"""A memory from cached episodes, in four steps: frames encoded, eye, diarist, reader. A run that was stopped goes on.
+"""Train an episode memory from caches in four steps: encode the frames, then train percepts, action log and reader.
 
-A folder of a run holds frames/ (training.remembered), eye/, percepts/, diary/ and reader/; a step that is complete is
-not done again.
+The folder of a run holds frames/ (data.features), eye/, percepts/, diary/ and reader/. A run that was stopped resumes
+where it stopped, and completed steps are not repeated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
-from m3et_ros.data.class_names import Reading
-from m3et_ros.data.features import PATCHES, TOKENS, EncodedEpisodes, remember_frames
+from m3et_ros.data.class_names import QuestionEncoder
+from m3et_ros.data.features.episodes import PATCHES, TOKENS, EncodedEpisodes, encode_frames
+from m3et_ros.data.files import write_atomically
 from m3et_ros.data.kitchen.cache.episodes import EpisodeFrames, frame_rate, open_episodes
 from m3et_ros.data.kitchen.cache.recipe import read_shards
 from m3et_ros.data.kitchen.questions.episode_wordings import EQA_CATEGORIES
@@ -23,56 +24,59 @@ from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.episode.model import EpisodeConfig, EpisodeHead
 from m3et_ros.models.episode.percepts import patch_width
-from m3et_ros.training.loop import Outcome, Trainer, TrainingSession
-from m3et_ros.training.memory.answers import CollateLessons, Doings, Lessons, Remember, Tell, collate_doings
+from m3et_ros.training.loop import Outcome, train
+from m3et_ros.training.memory.answers import (
+    ActionLogEpisodes,
+    ActionLogRecipe,
+    AnswerRecipe,
+    CollateQuestions,
+    QuestionEpisodes,
+    collate_action_logs,
+)
 from m3et_ros.training.memory.percepts import (
+    EPISODE_FACTS,
     FACTS,
     LASTING,
-    SPOKEN,
-    Glances,
+    PerceptFrames,
     PerceptRecipe,
     TrainablePercepts,
-    collate_glances,
+    collate_percepts,
 )
 from m3et_ros.training.recipe import Recipe
-from m3et_ros.training.run_state import STATE
+from m3et_ros.training.run_state import TrainingSession
 
 BATCH = 50
+"""Frames per batch of the percept encoder."""
+
+RESUMED = TrainingSession(resume=True)
+"""The default session: it resumes every step that has a state."""
 
 
 @dataclass(frozen=True)
 class MemoryRecipe:
-    """How a memory is trained."""
+    """The recipes of the three trained steps."""
 
     see: PerceptRecipe = field(default_factory=PerceptRecipe)
-    tell: Tell = field(default_factory=Tell)
-    remember: Remember = field(default_factory=Remember)
-    # Questions of a moment that are learnt from at a time, 1 to 40.
+    tell: ActionLogRecipe = field(default_factory=ActionLogRecipe)
+    remember: AnswerRecipe = field(default_factory=AnswerRecipe)
+    # Questions per moment in a batch, 1 to 40.
     each: int = 16
 
 
-@dataclass(frozen=True)
-class Ways:
-    """How a run goes on this machine, without a say in its result but for the last digits."""
-
-    # Matrix products in bfloat16.
-    bf16: bool = False
-    # Minutes of each step; None goes on to its end.
-    minutes: float | None = None
-    progress: Progress = no_progress
-    tell: Callable[[dict], None] = lambda entry: None
-    stop: Callable[[], bool] = lambda: False
-
-
 def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: Any) -> EpisodeConfig:
-    """The memory that goes with a model and its labels, for these answers."""
-    config, labels, tokenizer = checkpoint.model.config, checkpoint.labels, checkpoint.tokenizer
+    """Build the config of a memory for a model, its labels and these answers.
 
-    places = {answer: i for i, answer in enumerate(answers)}
+    Args:
+        checkpoint: the model that encodes the frames.
+        answers: candidates, in the order of the memory's outputs.
+        changes: fields of EpisodeConfig that differ from the default.
+    """
+    config, labels, tokenizer = checkpoint.model.config, checkpoint.labels, checkpoint.tokenizer
+    positions = {answer: i for i, answer in enumerate(answers)}
 
     def pieces(texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         ids, mask = tokenizer.encode(texts, config.text_length)
-        return tuple(tuple(row[here][1:-1].tolist()) for row, here in zip(ids, mask))
+        return tuple(tuple(row[valid][1:-1].tolist()) for row, valid in zip(ids, mask, strict=True))
 
     return EpisodeConfig(
         **{
@@ -90,7 +94,9 @@ def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: An
             'facts': tuple(map(len, FACTS.values())),
             'lasting': LASTING,
             'fact_answers': tuple(
-                places.get(word, -1) if name in SPOKEN else -1 for name, words in FACTS.items() for word in words
+                positions.get(word, -1) if name in EPISODE_FACTS else -1
+                for name, words in FACTS.items()
+                for word in words
             ),
         }
         | changes
@@ -98,8 +104,8 @@ def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: An
 
 
 def answers_in(episodes: Sequence[EpisodeFrames]) -> tuple[str, ...]:
-    """All answers to the questions about episodes, sorted."""
-    return tuple(sorted({draft[1] for episode in episodes for moment in episode.moments for _, draft in moment.drafts}))
+    """Return all answers to the questions about episodes, sorted."""
+    return tuple(sorted({draft[1] for episode in episodes for moment in episode.question_points for _, draft in moment.drafts}))
 
 
 def train_memory(
@@ -108,101 +114,98 @@ def train_memory(
     out: Path,
     *,
     recipe: MemoryRecipe = MemoryRecipe(),
-    ways: Ways = Ways(),
+    session: TrainingSession = RESUMED,
+    progress: Progress = no_progress,
     seed: int = 0,
     **changes: Any,
 ) -> tuple[EpisodeHead, dict[str, Outcome]]:
     """Train a memory on caches of training kitchens.
 
     Args:
-        checkpoint: whose model sees; it stays as it is.
-        folders: caches with moments, of one rate.
+        checkpoint: its model encodes the frames and does not change.
+        folders: caches with moments, all of one frame rate.
         out: folder of the run.
-        recipe: how.
-        ways: how it goes here.
+        recipe: of the three steps.
+        session: its minutes count for each step anew.
+        progress: reports the shards while they are encoded.
         seed: of weights, order and wordings.
-        changes: of the config (EpisodeConfig).
+        changes: fields of EpisodeConfig that differ from the default.
 
     Returns:
-        The memory, and how each step ended; those after a step that was stopped are missing.
+        The memory, and the outcome of each step, without the steps after one that was stopped.
 
     Raises:
-        InputError: as remember_frames and Trainer.run.
-        ValueError: the caches ask nothing, or differ in rate.
+        InputError: as encode_frames and loop.train.
+        ValueError: the caches hold no questions, or differ in their rates.
     """
-    episodes, answers = episodes_with(folders)
-    encoded = remember_frames(checkpoint, folders, out / 'frames', bf16=ways.bf16, progress=ways.progress)
+    episodes, answers = episodes_and_answers(folders)
+    encoded = encode_frames(checkpoint, folders, out / 'frames', bf16=session.bf16, progress=progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = EpisodeHead(episode_config(checkpoint, answers, rate_hz=frame_rate(folders), **changes))
-        pupil = TrainablePercepts(head.eye, head.config)
+        percepts = TrainablePercepts(head.eye, head.config)
     shards = [path for folder in folders for path in read_shards(folder)]
-    found: dict[str, Outcome] = {}
-    found['eye'] = _step(
-        out / 'eye', recipe.see, pupil, Glances(shards, encoded, checkpoint.labels.classes), collate_glances, ways, seed
-    )
-    if _unfinished(found):
+    frames = PerceptFrames(shards, encoded, checkpoint.labels.classes)
+    found = {'eye': _train_step(recipe.see, percepts, frames, collate_percepts, out / 'eye', seed, session)}
+    if not found['eye'].finished:
         return head, found
-    watched = watch_encoded(head, episodes, encoded, out / 'percepts', ways.progress)
-    _only(head, [head.diarist])
-    found['diary'] = _step(out / 'diary', recipe.tell, head, Doings(watched), collate_doings, ways, seed)
-    if not _unfinished(found):
-        found['reader'] = teach_reader(head, watched, checkpoint, out / 'reader', recipe=recipe, ways=ways, seed=seed)
+    encoded_episodes = encode_percepts(head, episodes, encoded, out / 'percepts', progress)
+    _train_only(head, [head.diarist])
+    data = ActionLogEpisodes(encoded_episodes)
+    found['diary'] = _train_step(recipe.tell, head, data, collate_action_logs, out / 'diary', seed, session)
+    if found['diary'].finished:
+        found['reader'] = train_reader(
+            head, encoded_episodes, checkpoint, out / 'reader', recipe=recipe, session=session, seed=seed
+        )
     return head, found
 
 
-def teach_reader(
+def train_reader(
     head: EpisodeHead,
-    watched: EncodedEpisodes,
+    encoded: EncodedEpisodes,
     checkpoint: Checkpoint,
     out: Path,
     *,
     recipe: MemoryRecipe = MemoryRecipe(),
-    ways: Ways = Ways(),
+    session: TrainingSession = RESUMED,
     seed: int = 0,
 ) -> Outcome:
-    """The last step alone: slots and reader learn, in place, from questions about episodes that were looked at.
+    """Do the last step alone: train slots and reader in place on questions about episodes.
 
     Args:
-        head: whose eye and diarist have learnt.
-        watched: the episodes, as watch_encoded gives them.
-        checkpoint, out, recipe, ways, seed: as of train_memory; `out` is the folder of this step.
+        head: a memory whose percepts and action log are trained.
+        encoded: the episodes, from encode_percepts.
+        checkpoint: has the tokenizer and the labels.
+        out: folder of this step.
+        recipe: as of train_memory.
+        session: of this step.
+        seed: as of train_memory.
 
     Raises:
-        InputError: as Trainer.run.
+        InputError: as loop.train.
     """
-    reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
-    _only(head, [part for part in head.children() if part not in (head.eye, head.diarist)])
-    outcome = _step(
-        out,
-        recipe.remember,
-        head,
-        Lessons(head.eval(), watched, reading, seed=seed),
-        CollateLessons(reading, recipe.each),
-        ways,
-        seed,
-    )
-    _only(head, [head])
+    encoder = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+    _train_only(head, [part for part in head.children() if part not in (head.eye, head.diarist)])
+    data = QuestionEpisodes(head.eval(), encoded, seed=seed)
+    collate = CollateQuestions(encoder, recipe.each)
+    outcome = _train_step(recipe.remember, head, data, collate, out, seed, session)
+    _train_only(head, [head])
     return outcome
 
 
-def _step(folder: Path, plan: Recipe, model: nn.Module, data: Any, collate: Any, ways: Ways, seed: int) -> Outcome:
-    """One step of a run, from where it was left; one that is complete is not gone on with."""
-    sitting = TrainingSession(minutes=ways.minutes, bf16=ways.bf16, resume=(folder / STATE).exists())
-    outcome = Trainer(plan, model, data, collate, folder, seed=seed, sitting=sitting).run(ways.tell, ways.stop)
+def _train_step(
+    recipe: Recipe, model: nn.Module, data: Any, collate: Any, folder: Path, seed: int, session: TrainingSession
+) -> Outcome:
+    outcome, _, _ = train(recipe, model, data, collate, folder, seed=seed, session=session.of_stage(folder))
     model.eval()
     return outcome
 
 
-def _unfinished(found: Mapping[str, Outcome]) -> bool:
-    return any(outcome.step < outcome.steps for outcome in found.values())
-
-
-def episodes_with(folders: Sequence[Path]) -> tuple[list[EpisodeFrames], tuple[str, ...]]:
-    """The episodes of caches, and all answers to their questions.
+def episodes_and_answers(folders: Sequence[Path]) -> tuple[list[EpisodeFrames], tuple[str, ...]]:
+    """Open the episodes of caches and collect all answers to their questions.
 
     Raises:
-        ValueError: they ask nothing.
+        ValueError: the caches hold no questions about episodes.
     """
     episodes = open_episodes(folders)
     answers = answers_in(episodes)
@@ -214,39 +217,44 @@ def episodes_with(folders: Sequence[Path]) -> tuple[list[EpisodeFrames], tuple[s
     return episodes, answers
 
 
-def _only(head: EpisodeHead, learns: Sequence[nn.Module]) -> None:
-    """Let some parts of a memory learn; what is no module of its own learns with the slots."""
+def _train_only(head: EpisodeHead, parts: Sequence[nn.Module]) -> None:
+    """Let only some parts of a memory learn; parameters outside any part learn with the slots."""
     head.requires_grad_(False)
-    for part in learns:
+    for part in parts:
         part.requires_grad_(True)
-    if head.take in learns:
+    if head.take in parts:
         for parameter in (head.own_keys, head.dt_bias, head.A_log):
             parameter.requires_grad_(True)
 
 
 @torch.inference_mode()
-def watch_encoded(
+def encode_percepts(
     head: EpisodeHead,
     episodes: Sequence[EpisodeFrames],
     encoded: Sequence[Path],
     out: Path,
     progress: Progress = no_progress,
 ) -> EncodedEpisodes:
-    """Let the eye of a memory look at all encoded frames; what it has looked at before is read from `out`."""
+    """Encode the patches of all frames to percepts; percepts that `out` already holds are read from there.
+
+    Args:
+        head: a memory whose percepts are trained.
+        episodes: of the caches.
+        encoded: folders of data.features, one for each shard.
+        out: folder of the percepts.
+        progress: reports the shards.
+    """
     head.eval()
     percepts = []
-    for path in progress(encoded, len(encoded), 'shards looked at', 'shard'):
+    for path in progress(encoded, len(encoded), 'encoding percepts', 'shard'):
         target = out / path.parent.name / f'{path.name}.npy'
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             patches = np.load(path / PATCHES, mmap_mode='r', allow_pickle=False)
-            looks = [
-                head.look(torch.from_numpy(np.array(patches[start : start + BATCH])).float()[None])[0].half().numpy()
-                for start in range(0, len(patches), BATCH)
-            ]
-            part = target.with_name(f'part-{target.name}')
-            np.save(part, np.concatenate(looks))
-            part.replace(target)
+            batches = (np.array(patches[start : start + BATCH]) for start in range(0, len(patches), BATCH))
+            parts = [head.encode_percepts(torch.from_numpy(part).float()[None])[0].half().numpy() for part in batches]
+            with write_atomically(target) as part, part.open('wb') as file:
+                np.save(file, np.concatenate(parts))
         percepts.append(np.load(target, allow_pickle=False))
     tokens = np.concatenate([np.load(path / TOKENS, allow_pickle=False) for path in encoded])
     return EncodedEpisodes(episodes, np.concatenate(percepts), tokens)

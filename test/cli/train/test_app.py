@@ -80,7 +80,7 @@ def test_stage_two_in_two_sittings(pretrained, caches, tmp_path, capsys):
     assert command(*options, '--minutes', 0, '--json') == 0
     assert json.loads(capsys.readouterr().out)['step'] == 1
     assert command(*options) == 1
-    assert 'go on with --resume' in capsys.readouterr().err
+    assert 'continue it with --resume' in capsys.readouterr().err
     assert command(*options, '--resume', '--json') == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown['step'] == shown['steps'] == 3 and {'answer', 'words', 'depth', 'semseg'} <= shown['losses'].keys()
