@@ -4,47 +4,68 @@
     m3et ask "What is on the table?"
     m3et --help
 
-Exit codes: 0 good, 1 wrong usage or failure (one sentence on stderr says what, why and the fix). 2 is reserved for
-results below a threshold that was asked for.
+Exit codes: 0 success; 1 wrong usage or failure, with one sentence on stderr that says what, why and how to fix it;
+2 results below a threshold that was asked for.
 """
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from m3et_ros import __version__
-from m3et_ros.cli import bench, build, generate, models, robot
 from m3et_ros.cli.ask.app import ask
+from m3et_ros.cli.bench import bench
+from m3et_ros.cli.build import app as build
 from m3et_ros.cli.demo.app import demo
 from m3et_ros.cli.doctor.app import doctor
-from m3et_ros.cli.evaluate.app import app as evaluate_app
-from m3et_ros.cli.output import report, say
+from m3et_ros.cli.evaluate.app import app as evaluate
+from m3et_ros.cli.generate import generate
+from m3et_ros.cli.models import models
+from m3et_ros.cli.output import print_line, report_error
 from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
-from m3et_ros.cli.train.app import app as train_app
+from m3et_ros.cli.robot import robot
+from m3et_ros.cli.train.app import app as train
+
+VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
+    'demo': demo,
+    'robot': robot,
+    'ask': ask,
+    'record': record,
+    'replay': replay,
+    'models': models,
+    'generate': generate,
+    'doctor': doctor,
+    'bench': bench,
+    'train': train,
+    'evaluate': evaluate,
+    'build': build,
+}
+"""Every verb: a function, or a group of verbs."""
+SETTINGS = {'bench': {'allow_extra_args': True, 'ignore_unknown_options': True}}
+"""Settings of typer for single verbs: `bench` hands unknown options on to its script."""
 
 app = typer.Typer(
     name='m3et',
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={'help_option_names': ['-h', '--help']},
-    help='Embodied vision-language on ROS 2: camera topics in; depth, segmentation, answers and anticipation out.',
+    help='Embodied vision-language on ROS 2: from camera topics to depth, segmentation, answers and anticipation.',
 )
-for verb in (demo, robot.robot, ask, record, replay, models.models, generate.generate, doctor):
-    app.command(verb.__name__)(verb)
-app.command('bench', context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})(bench.bench)
-app.add_typer(train_app, name='train')
-app.add_typer(evaluate_app, name='evaluate')
-app.add_typer(build.app, name='build')
+for name, verb in VERBS.items():
+    if isinstance(verb, typer.Typer):
+        app.add_typer(verb, name=name)
+    else:
+        app.command(name, context_settings=SETTINGS.get(name))(verb)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        say(__version__)
+        print_line(__version__)
         raise typer.Exit()
 
 
@@ -54,25 +75,31 @@ def options(
         bool, typer.Option('--version', callback=_show_version, is_eager=True, help='Print the version and end.')
     ] = False,
 ) -> None:
-    """Take the options that stand before a verb."""
+    """Take the options before the verb."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the arguments are those of the process unless given. Returns the exit code."""
+    """Run the command.
+
+    Args:
+        argv: arguments after the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv) or ['--help']
     logging.basicConfig(level=logging.WARNING, format='m3et: %(message)s')
-    verbs = {known.name for known in (*app.registered_commands, *app.registered_groups)}
-    verb = next((word for word in arguments if word in verbs), '')
+    verb = next((word for word in arguments if word in VERBS), '')
     try:
         return app(args=arguments, prog_name='m3et', standalone_mode=False) or 0
     except typer.Abort:
         return 1
     except BrokenPipeError:
-        # Whoever read us has gone; the interpreter must not trip over the pipe once more when it flushes.
+        # The reader of our pipe has gone; without this the interpreter would fail on it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return report(error, verb)
+        return report_error(error, verb)
 
 
 if __name__ == '__main__':

@@ -1,30 +1,32 @@
-"""`m3et models`: the named sizes and what they cost."""
+"""`m3et models`: the named sizes and their cost."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Json, emit, say, table
+from m3et_ros.cli.options import Json
+from m3et_ros.cli.output import format_table, print_json, print_line
 
 TOKENS = (98, 176, 588)
-"""Visible tokens for which multiply-accumulates are given (docs/papers.md 2.2)."""
+"""Numbers of visible tokens for which multiply-accumulates are given (docs/papers.md 2.2)."""
+HEADER = ('size', 'parameters', 'image part', 'of MultiMAE', 'image', 'width', 'layers', 'mixer')
 
 
-def sizes() -> list[dict]:
-    """One entry per named size; nothing is allocated for the weights."""
+def describe_sizes() -> list[dict[str, Any]]:
+    """Return parameters, multiply-accumulates and shape of every named size, without allocating weights."""
     from m3et_ros.models.m3et.config import IMAGE_MODALITIES
     from m3et_ros.models.m3et.cost import MULTIMAE_PARAMETERS, macs, multimae_macs, parameters_of
     from m3et_ros.models.m3et.sizes import SIZES
 
-    found = []
+    described = []
     for name, config in SIZES.items():
         parts = parameters_of(config)
         images = tuple(m for m in config.modalities if m in IMAGE_MODALITIES)
         tasks = tuple(m for m in config.tasks if m in IMAGE_MODALITIES)
         image_part = sum(parameters_of(replace(config, modalities=images, tasks=tasks, answers=0)).values())
         cost = {tokens: macs(config, tokens) for tokens in TOKENS if tokens <= len(images) * config.image_tokens}
-        found.append(
+        described.append(
             {
                 'name': name,
                 'parameters': sum(parts.values()),
@@ -42,7 +44,7 @@ def sizes() -> list[dict]:
                 'parts': parts,
             }
         )
-    return found
+    return described
 
 
 def models(
@@ -50,21 +52,10 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the named sizes: parameters, multiply-accumulates, image size, ratio to MultiMAE."""
-    found = sizes()
+    sizes = describe_sizes()
     if as_json:
-        emit({'models': found, 'tokens': TOKENS})
+        print_json({'models': sizes, 'tokens': TOKENS})
         return
-    heads = (
-        'size',
-        'parameters',
-        'image part',
-        'of MultiMAE',
-        'image',
-        'width',
-        'layers',
-        'mixer',
-        *(f'MACs at {tokens}' for tokens in TOKENS),
-    )
     rows = [
         (
             m['name'],
@@ -77,22 +68,25 @@ def models(
             m['mixer'],
             *(_giga(m['macs'].get(str(tokens))) for tokens in TOKENS),
         )
-        for m in found
+        for m in sizes
     ]
-    say(table([heads, *rows], right=(1, 2, 3, 4, 5, *range(8, 8 + len(TOKENS)))))
-    say(
+    header = (*HEADER, *(f'MACs at {tokens}' for tokens in TOKENS))
+    print_line(format_table([header, *rows], right=(1, 2, 3, 4, 5, *range(len(HEADER), len(header)))))
+    first = str(TOKENS[0])
+    ratios = [
+        f'{m["name"]} {m["macs_ratio_to_multimae"][first]:.2f}' for m in sizes if first in m['macs_ratio_to_multimae']
+    ]
+    print_line(
         '\nimage part: without text, text decoder and answer head; MultiMAE: the released image model of 97,917,072 '
-        'parameters.\nMACs: multiply-accumulates of one image reconstruction with so many visible tokens and all image '
-        'decoders;\n- where an image has fewer tokens. Against MultiMAE with the same tokens: '
-        + ', '.join(
-            f'{m["name"]} {ratio:.2f}' for m in found if (ratio := m['macs_ratio_to_multimae'].get(str(TOKENS[0])))
-        )
-        + '.'
+        'parameters.\nMACs: multiply-accumulates of one image reconstruction with that many visible tokens and all '
+        'image decoders;\n- where an image has fewer tokens. Ratio to MultiMAE with the same tokens: '
+        f'{", ".join(ratios)}.'
     )
     if details:
-        for model in found:
-            say(f'\n{model["name"]}')
-            say(table([(f'  {part}', f'{count:,}') for part, count in model['parts'].items()], right=(1,)))
+        for model in sizes:
+            print_line(f'\n{model["name"]}')
+            parts = [(f'  {part}', f'{count:,}') for part, count in model['parts'].items()]
+            print_line(format_table(parts, right=(1,)))
 
 
 def _giga(value: float | None) -> str:

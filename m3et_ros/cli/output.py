@@ -1,4 +1,4 @@
-"""How the command speaks: sentences for people, JSON for programs, one sentence on stderr when something is wrong."""
+"""Output of the command: text for people, JSON for programs, and one sentence on stderr when something is wrong."""
 
 import json
 import math
@@ -6,17 +6,15 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from m3et_ros.data.errors import InputError
 
-Json = Annotated[bool, typer.Option('--json', help='Print one JSON document for a program to read.')]
 
-
-class Refused(Exception):
-    """What the command cannot do: one sentence that names what, why and the fix.
+class Refused(Exception):  # noqa: N818 - the command refuses; most of these are wrong usage, not errors
+    """The command cannot do what was asked; the message says what, why and how to fix it.
 
     Attributes:
         code: exit code; 1 unless a node that failed brought its own.
@@ -27,61 +25,73 @@ class Refused(Exception):
         self.code = code
 
 
-def say(text: str = '') -> None:
-    """Print a line and flush it, so that a pipe sees it at once."""
+def print_line(text: str = '') -> None:
+    """Print a line on stdout and flush it, so that a pipe receives it at once."""
     print(text, flush=True)
 
 
-def note(text: str) -> None:
-    """Print a line on stderr, out of the way of what a program reads."""
+def print_status(text: str) -> None:
+    """Print a line on stderr, apart from the output that a program reads."""
     print(text, file=sys.stderr, flush=True)
 
 
-def emit(document: Any) -> None:
-    """Print a JSON document; numbers that JSON does not know become null."""
-    say(json.dumps(_plain(document), indent=2))
+def print_json(document: Any) -> None:
+    """Print a JSON document; NaN and infinities become null."""
+    print_line(json.dumps(_json_values(document), indent=2))
 
 
-def table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> str:
-    """Columns of text, the first row being their heads.
+def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> str:
+    """Format rows as aligned columns of text.
 
     Args:
-        rows: cells; each is turned into text.
-        right: indices of the columns that are set flush right.
+        rows: cells of any type; the first row is the header.
+        right: indices of the columns that are aligned to the right.
+
+    Returns:
+        The table, one line a row.
     """
     cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return '\n'.join(
-        '  '.join(
-            cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in cells
-    )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        columns = enumerate(zip(row, widths, strict=True))
+        lines.append(
+            '  '.join(cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in columns).rstrip()
+        )
+    return '\n'.join(lines)
 
 
-def report(error: Exception, verb: str = '') -> int:
-    """Say on stderr what went wrong, in one sentence, and return the exit code.
+def report_error(error: Exception, verb: str = '') -> int:
+    """Print an error as one sentence on stderr.
 
-    Whatever was not foreseen comes out as a sentence too; M3ET_TRACEBACK=1 shows where it happened.
+    Errors that were not foreseen become one sentence too; with M3ET_TRACEBACK=1 their traceback is printed as well.
+
+    Args:
+        error: the exception that ended the command.
+        verb: verb of the command, for the hint at its --help.
+
+    Returns:
+        The exit code.
     """
     if os.environ.get('M3ET_TRACEBACK'):
         traceback.print_exception(error)
     if isinstance(error, typer.TyperException):
-        help_at = ' '.join(('m3et', *filter(None, [verb]), '--help'))
-        note(f'm3et: {error.format_message().rstrip(".")} (see {help_at})')
+        help_at = f'm3et {verb} --help' if verb else 'm3et --help'
+        print_status(f'm3et: {error.format_message().rstrip(".")} (see {help_at})')
     elif isinstance(error, (Refused, InputError)):
-        note(f'm3et: {error}')
+        print_status(f'm3et: {error}')
     else:
-        words = ' '.join(str(error).split()) or 'no further word'
-        note(f'm3et: {type(error).__name__}: {words}; run again with M3ET_TRACEBACK=1 to see where')
+        message = ' '.join(str(error).split()) or 'no message'
+        print_status(f'm3et: {type(error).__name__}: {message}; run again with M3ET_TRACEBACK=1 to see where')
     return error.code if isinstance(error, Refused) else 1
 
 
-def _plain(value: Any) -> Any:
+def _json_values(value: Any) -> Any:
+    """Replace what JSON does not know: keys become text, tuples lists, and non-finite floats None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

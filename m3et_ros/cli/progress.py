@@ -1,41 +1,41 @@
-"""Progress with the time left: a bar on a terminal, one line per tenth elsewhere. All of it on stderr."""
+"""Progress on stderr: a bar on a terminal, one line for every tenth elsewhere."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from m3et_ros.cli.output import note
+from m3et_ros.cli.output import print_status
 
 Item = TypeVar('Item')
 TENTHS = 10
 
 
 def track(items: Iterable[Item], total: int, what: str, unit: str = 'frame') -> Iterator[Item]:
-    """Yield the items and say how far along we are.
+    """Yield the items and report progress with the time left.
 
     Args:
-        items: what is worked on.
-        total: their number, above 0.
-        what: what is being done.
-        unit: what an item is called.
+        items: anything to iterate over.
+        total: number of items, above 0.
+        what: description of the work.
+        unit: name of one item.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
         yield from tqdm(items, total=total, desc=what, unit=unit, leave=False)
         return
-    start, told = time.monotonic(), 0
+    start, reported = time.monotonic(), 0
     for done, item in enumerate(items, start=1):
         yield item
         tenth = TENTHS * done // total
-        if tenth > told:
-            told, spent = tenth, time.monotonic() - start
-            note(f'{what}: {100 * done // total} %, {spent * (total - done) / done:.0f} s left')
+        if tenth > reported:
+            reported, spent = tenth, time.monotonic() - start
+            print_status(f'{what}: {100 * done // total} %, {spent * (total - done) / done:.0f} s left')
 
 
 class Waiting:
-    """One changing line on a terminal while something takes its time; nothing elsewhere. Cleared when left."""
+    """A context that shows one changing line on a terminal, and nothing elsewhere; the line is cleared at the end."""
 
     def __init__(self):
         self._terminal = sys.stderr.isatty()
@@ -48,7 +48,7 @@ class Waiting:
         self._write('')
 
     def show(self, text: str) -> None:
-        """Say what is being waited for, with the seconds so far."""
+        """Show a text with the seconds since the start."""
         self._write(f'{text} ({time.monotonic() - self._start:.0f} s)')
 
     def _write(self, text: str) -> None:

@@ -1,115 +1,133 @@
-"""`m3et robot`: the nodes of launch/robot.launch.py on the same parameter file, without `launch`."""
+"""`m3et robot`: the nodes of launch/robot.launch.py with the same parameter file, without `launch`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from m3et_ros.cli.output import Refused, note
-from m3et_ros.cli.processes import Child, running, stop_signals, watch
-from m3et_ros.cli.ros_names import assignments, camera_remaps, namespace, ros_arguments
+from m3et_ros.cli.options import expand_options
+from m3et_ros.cli.output import Refused, print_status
+from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.ros_names import assignments, camera_remaps, full_namespace, ros_arguments
 
 MODEL_NODE = 'm3et_ros.ros.model_node'
 
-Namespace = Annotated[str, typer.Option('--namespace', help='Namespace of the robot; one per robot.')]
-CameraPrefix = Annotated[str, typer.Option('--camera', help='Prefix of the topics of the camera.')]
-Model = Annotated[
-    str,
-    typer.Option(
-        '--model', help='Named size, checkpoint folder or Hub id; as in the file if not given.', show_default=False
-    ),
-]
-Device = Annotated[
-    str, typer.Option('--device', help='auto, cpu, cuda or cuda:N; as in the file if not given.', show_default=False)
-]
-Runtime = Annotated[
-    str,
-    typer.Option(
-        '--runtime', help='auto, torch, compile, openvino or cuda; as in the file if not given.', show_default=False
-    ),
-]
-ParamsFile = Annotated[
-    Path | None,
-    typer.Option('--params-file', show_default=False, help='Parameters of the model node; else config/robot.yaml.'),
-]
-Parameters = Annotated[
-    list[str] | None,
-    typer.Option(
-        '--param', '-p', metavar='NAME:=VALUE', show_default=False, help='One more parameter of the model node.'
-    ),
-]
-Remaps = Annotated[
-    list[str] | None,
-    typer.Option(
-        '--remap', '-r', metavar='FROM:=TO', show_default=False, help='One more remapping; it wins over --camera.'
-    ),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions:
+    """The model node: its namespace, camera, model and parameter file."""
+
+    namespace: Annotated[str, typer.Option('--namespace', help='Namespace of the robot; one for each robot.')] = '/m3et'
+    camera: Annotated[str, typer.Option('--camera', help='Prefix of the topics of the camera.')] = '/camera/camera'
+    model: Annotated[
+        str,
+        typer.Option(
+            '--model',
+            help='Named size, checkpoint folder or Hub id; by default that of the parameter file.',
+            show_default=False,
+        ),
+    ] = ''
+    device: Annotated[
+        str,
+        typer.Option(
+            '--device', help='auto, cpu, cuda or cuda:N; by default that of the parameter file.', show_default=False
+        ),
+    ] = ''
+    params_file: Annotated[
+        Path | None,
+        typer.Option(
+            '--params-file', show_default=False, help='Parameters of the model node; by default config/robot.yaml.'
+        ),
+    ] = None
 
 
 def model_arguments(
-    below: str,
-    camera: str,
+    node: NodeOptions,
     *,
-    model: str = '',
-    device: str = '',
     runtime: str = '',
-    params_file: Path | None = None,
     sim_time: bool = False,
-    parameters: list[str] | None = None,
-    remaps: list[str] | None = None,
+    parameters: Sequence[str] = (),
+    remaps: Sequence[str] = (),
 ) -> list[str]:
-    """Command line of the model node, as robot.launch.py would give it.
+    """Return the arguments of the model node, as robot.launch.py would give them.
+
+    Args:
+        node: namespace, camera, model and parameter file.
+        runtime: runtime of the model; '' leaves it to the parameter file.
+        sim_time: take the time from /clock.
+        parameters: further 'name:=value'; they override all others.
+        remaps: further 'from:=to'; they override the camera's.
 
     Raises:
-        Refused: a name is no ROS name, or the parameter file is not there.
+        Refused: a name is not a ROS name, or the parameter file is missing.
     """
     from m3et_ros.ros import process
 
-    file = params_file or process.share('config', 'robot.yaml')
+    file = node.params_file or process.share('config', 'robot.yaml')
     if not file.is_file():
         raise Refused(f'{file} is not a file; give the parameter file of the model node with --params-file.')
-    given = {name: value for name, value in (('model', model), ('device', device), ('runtime', runtime)) if value}
-    clock = {'use_sim_time': True} if sim_time else {}
+    given = {
+        name: value for name, value in (('model', node.model), ('device', node.device), ('runtime', runtime)) if value
+    }
+    if sim_time:
+        given['use_sim_time'] = True
     return ros_arguments(
-        below=namespace(below),
+        namespace=full_namespace(node.namespace),
         files=[str(file)],
-        parameters=[*assignments(autostart=True, **given, **clock), *(parameters or ())],
+        parameters=[*assignments(autostart=True, **given), *parameters],
         # Of two rules for one topic ROS takes the first.
-        remaps=[*(remaps or ()), *camera_remaps(camera)],
+        remaps=[*remaps, *camera_remaps(node.camera)],
     )
 
 
+@expand_options('namespace camera model device runtime params_file sim_time parameters remaps')
 def robot(
-    below: Namespace = '/m3et',
-    camera: CameraPrefix = '/camera/camera',
-    model: Model = '',
-    device: Device = '',
-    runtime: Runtime = '',
-    params_file: ParamsFile = None,
+    node: NodeOptions,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            '--runtime',
+            help='auto, torch, compile, openvino or cuda; by default that of the parameter file.',
+            show_default=False,
+        ),
+    ] = '',
     sim_time: Annotated[bool, typer.Option('--sim-time', help='Take the time from /clock.')] = False,
-    parameters: Parameters = None,
-    remaps: Remaps = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            '--param',
+            '-p',
+            metavar='NAME:=VALUE',
+            show_default=False,
+            help='Parameter of the model node; may be given several times.',
+        ),
+    ] = None,
+    remaps: Annotated[
+        list[str] | None,
+        typer.Option(
+            '--remap',
+            '-r',
+            metavar='FROM:=TO',
+            show_default=False,
+            help='Remapping of a topic, stronger than --camera; may be given several times.',
+        ),
+    ] = None,
 ) -> int:
     """Run the robot on a camera until Ctrl-C."""
     arguments = model_arguments(
-        below,
-        camera,
-        model=model,
-        device=device,
-        runtime=runtime,
-        params_file=params_file,
-        sim_time=sim_time,
-        parameters=parameters,
-        remaps=remaps,
+        node, runtime=runtime, sim_time=sim_time, parameters=parameters or (), remaps=remaps or ()
     )
+    namespace, camera = full_namespace(node.namespace), full_namespace(node.camera, '--camera')
     with stop_signals() as stopped:
-        note(f'm3et: robot in {namespace(below)} on the camera {namespace(camera, "--camera")}; Ctrl-C ends it.')
-        node = Child('model', MODEL_NODE, arguments)
-        with running(node):
-            ended = watch([node], stopped)
+        print_status(f'm3et: robot in {namespace} on the camera {camera}; Ctrl-C ends it.')
+        child = Child('model', MODEL_NODE, arguments)
+        with running(child):
+            ended = wait_for_end([child], stopped)
     if ended is None:
         return 0
     if ended.code:
         raise ended.failure()
-    note('m3et: the model node has ended.')
+    print_status('m3et: the model node has ended.')
     return 0

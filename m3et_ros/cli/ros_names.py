@@ -1,4 +1,4 @@
-"""Namespaces and remappings as text, so that a slip of the pen is refused before a node meets it."""
+"""ROS namespaces, remappings and parameters as text, checked before a node reads them."""
 
 import json
 import re
@@ -14,11 +14,15 @@ CAMERA_INPUTS = {
     'depth/image_raw': 'aligned_depth_to_color/image_raw',
     'depth/image_raw/compressedDepth': 'aligned_depth_to_color/image_raw/compressedDepth',
 }
-"""Inputs of the model node, and what a RealSense driver calls them below the name of the camera."""
+"""Inputs of the model node, and the topic of a RealSense driver for each, below the prefix of the camera."""
 
 
-def namespace(name: str, option: str = '--namespace') -> str:
-    """The name with a slash in front and none behind.
+def full_namespace(name: str, option: str = '--namespace') -> str:
+    """Return a namespace with a slash in front and none at the end.
+
+    Args:
+        name: namespace as the user wrote it.
+        option: option that gave it, for the error.
 
     Raises:
         Refused: it is not a ROS name.
@@ -30,37 +34,57 @@ def namespace(name: str, option: str = '--namespace') -> str:
 
 
 def camera_remaps(prefix: str) -> list[str]:
-    """Remappings of the model node's inputs onto the topics of a camera."""
-    below = namespace(prefix, '--camera')
-    return [f'{topic}:={below}/{source}' for topic, source in CAMERA_INPUTS.items()]
+    """Return the remapping rules from the inputs of the model node to the topics of a camera.
+
+    Raises:
+        Refused: the prefix is not a ROS name.
+    """
+    camera = full_namespace(prefix, '--camera')
+    return [f'{topic}:={camera}/{source}' for topic, source in CAMERA_INPUTS.items()]
+
+
+def parse_remaps(rules: Sequence[str]) -> dict[str, str]:
+    """Parse remapping rules FROM:=TO into a dictionary; of two rules for one topic the first counts, as in ROS.
+
+    Raises:
+        Refused: a rule lacks one of its sides.
+    """
+    remaps: dict[str, str] = {}
+    for rule in rules:
+        source, _, target = rule.partition(':=')
+        if not source or not target:
+            raise Refused(f'-r {rule} has no value; write it as FROM:=TO')
+        remaps.setdefault(source, target)
+    return remaps
 
 
 def assignments(**values: bool | float | str | Sequence[str]) -> list[str]:
-    """Parameters as 'name:=value', texts in quotes so that a folder called 2024 or no stays a text."""
+    """Return parameters as 'name:=value', text in quotes so that YAML reads '2024' and 'no' as text."""
     return [f'{name}:={json.dumps(value)}' for name, value in values.items()]
 
 
 def ros_arguments(
-    *, parameters: Sequence[str] = (), remaps: Sequence[str] = (), files: Sequence[str] = (), below: str = ''
+    *, parameters: Sequence[str] = (), remaps: Sequence[str] = (), files: Sequence[str] = (), namespace: str = ''
 ) -> list[str]:
-    """Command line of a node behind --ros-args.
+    """Return the arguments of a node from --ros-args on.
 
     Args:
-        parameters: 'name:=value', later ones winning.
-        remaps: 'from:=to'.
-        files: parameter files, weaker than `parameters`.
-        below: namespace of the node; '' for none.
+        parameters: 'name:=value'; the last one for a name counts.
+        remaps: 'from:=to'; the first one for a topic counts.
+        files: parameter files; `parameters` override them.
+        namespace: namespace of the node; '' for none.
 
     Raises:
-        Refused: a parameter or remapping lacks its ':='.
+        Refused: a parameter or a remapping lacks one of its sides.
     """
-    for option, entries in (('-p', parameters), ('-r', remaps)):
-        wrong = next((entry for entry in entries if not all(entry.partition(':=')[::2])), None)
-        if wrong is not None:
-            raise Refused(f'{option} {wrong} has no value; write it as name:=value')
+    parse_remaps(remaps)
+    for parameter in parameters:
+        name, _, value = parameter.partition(':=')
+        if not name or not value:
+            raise Refused(f'-p {parameter} has no value; write it as NAME:=VALUE')
     arguments = ['--ros-args']
-    if below:
-        arguments += ['-r', f'__ns:={below}']
+    if namespace:
+        arguments += ['-r', f'__ns:={namespace}']
     for option, entries in (('--params-file', files), ('-p', parameters), ('-r', remaps)):
         for entry in entries:
             arguments += [option, entry]

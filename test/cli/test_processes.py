@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from m3et_ros.cli import processes
-from m3et_ros.cli.processes import Child, running, stop_signals, watch
+from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -38,15 +38,15 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def test_a_child_ends_by_itself_and_its_lines_are_kept(module):
+def test_a_child_that_ends_by_itself_is_quoted(module):
     child = Child('one', module('print("hello"); raise SystemExit(3)'), show=False)
     with stop_signals() as stopped, running(child):
-        assert watch([child], stopped) is child
+        assert wait_for_end([child], stopped) is child
     failure = child.failure()
     assert failure.code == 3 and 'one ended by itself with exit code 3' in str(failure) and 'hello' in str(failure)
 
 
-def test_lines_are_shown_with_their_mark(module, capfd):
+def test_lines_are_printed_with_the_name_of_the_child(module, capfd):
     child = Child('one', module('print("hello")'))
     with running(child):
         wait_for(lambda: child.code is not None)
@@ -83,9 +83,9 @@ def test_children_of_a_killed_parent_end_too(module):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_the_watch_and_leaves_no_trace(number):
+def test_a_signal_ends_the_wait_and_the_handlers_are_restored(number):
     before = signal.getsignal(number)
     with stop_signals() as stopped:
         os.kill(os.getpid(), number)
-        assert watch([], stopped) is None
+        assert wait_for_end([], stopped) is None
     assert signal.getsignal(number) is before

@@ -1,18 +1,18 @@
 import pytest
 
 from m3et_ros.cli.output import Refused
-from m3et_ros.cli.ros_names import assignments, camera_remaps, namespace, ros_arguments
+from m3et_ros.cli.ros_names import assignments, camera_remaps, full_namespace, ros_arguments
 
 
 @pytest.mark.parametrize(('name', 'full'), [('m3et', '/m3et'), ('/m3et/', '/m3et'), ('a/b_2', '/a/b_2')])
 def test_a_namespace_gets_its_slash(name, full):
-    assert namespace(name) == full
+    assert full_namespace(name) == full
 
 
 @pytest.mark.parametrize('name', ['', '/', 'a b', '2a', 'a//b', 'a-b'])
 def test_what_is_no_ros_name_is_refused(name):
     with pytest.raises(Refused, match='--namespace is'):
-        namespace(name)
+        full_namespace(name)
 
 
 def test_every_input_of_the_node_is_remapped():
@@ -23,7 +23,7 @@ def test_every_input_of_the_node_is_remapped():
 
 
 def test_arguments_stand_in_the_order_in_which_ros_weighs_them():
-    assert ros_arguments(parameters=['a:=1'], remaps=['b:=c'], files=['f.yaml'], below='/n') == [
+    assert ros_arguments(parameters=['a:=1'], remaps=['b:=c'], files=['f.yaml'], namespace='/n') == [
         '--ros-args',
         '-r',
         '__ns:=/n',
@@ -38,7 +38,7 @@ def test_arguments_stand_in_the_order_in_which_ros_weighs_them():
 
 @pytest.mark.parametrize('options', [{'parameters': ['a']}, {'parameters': ['a:=']}, {'remaps': [':=b']}])
 def test_a_rule_without_two_sides_is_refused(options):
-    with pytest.raises(Refused, match='name:=value'):
+    with pytest.raises(Refused, match='has no value; write it as (NAME:=VALUE|FROM:=TO)'):
         ros_arguments(**options)
 
 

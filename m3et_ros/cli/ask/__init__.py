@@ -1,1 +1,1 @@
-"""`m3et ask`: a question to a running robot or about a picture."""
+"""`m3et ask`: a question to a running robot, or about an image on disk."""

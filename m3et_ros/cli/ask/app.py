@@ -1,125 +1,190 @@
-"""`m3et ask`: a question to a running robot, or about a picture on disk without any ROS."""
+"""`m3et ask`: a question to a running robot, or about an image on disk without any ROS."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from m3et_ros.cli.output import Json, Refused, emit, note, say
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status
 from m3et_ros.cli.processes import stop_signals
-from m3et_ros.cli.ros_names import namespace
+from m3et_ros.cli.ros_names import full_namespace
 
 RANDOM = '-random-'
 """Part of the model id of untrained weights."""
+TOP_K = 5
+"""Alternatives about an image unless --top-k is given."""
 
 
-def ask(
-    question: Annotated[str, typer.Argument(help='What to ask.')],
-    scope: Annotated[Literal['frame', 'episode'], typer.Option(help='Newest frame, or all that was seen.')] = 'frame',
-    top_k: Annotated[int, typer.Option(min=0, max=100, help='Alternatives wanted; 0 leaves it to the node.')] = 0,
-    max_age: Annotated[float, typer.Option(min=0, help='Oldest frame to speak of, in s; 0 means any.')] = 0.0,
-    below: Annotated[str, typer.Option('--namespace', help='Where the model node lives.')] = '/m3et',
-    timeout: Annotated[float, typer.Option(min=0.1, help='Longest wait in s.')] = 10.0,
-    stream: Annotated[bool, typer.Option('--stream', help='Print it as it is written; Ctrl-C stops it.')] = False,
+@dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """The scope of a question, the robot that answers it, and the form of the answer."""
+
+    scope: Annotated[Literal['frame', 'episode'], typer.Option(help='Newest frame, or the whole episode.')] = 'frame'
+    top_k: Annotated[int, typer.Option(min=0, max=100, help='Number of alternatives; 0 leaves it to the node.')] = 0
+    max_age: Annotated[float, typer.Option(min=0, help='Oldest frame to answer from, in s; 0 means any.')] = 0.0
+    namespace: Annotated[str, typer.Option('--namespace', help='Namespace of the model node.')] = '/m3et'
+    timeout: Annotated[float, typer.Option(min=0.1, help='Longest wait in s.')] = 10.0
+    stream: Annotated[bool, typer.Option('--stream', help='Print the answer as it is written; Ctrl-C stops it.')] = (
+        False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """The image that a question is about, and the models that answer it."""
+
     answerer: Annotated[
         Literal['m3et', 'ml_mamba', 'emma', 'matvlm'],
-        typer.Option(help='With --image: who answers; a robot has its own parameter.'),
-    ] = 'm3et',
-    talker: Annotated[
+        typer.Option(help='With --image: model that answers; a robot has its own parameter.'),
+    ] = 'm3et'
+    answerer_checkpoint: Annotated[
         Path | None,
-        typer.Option('--answerer-checkpoint', help='With --image: folder of the answerer; else the one shipped.'),
-    ] = None,
-    image: Annotated[Path | None, typer.Option(help='Ask about this picture; no ROS is used.')] = None,
-    depth: Annotated[Path | None, typer.Option(help='Depth of that picture: 16-bit PNG in mm, or .npy in m.')] = None,
-    model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen',
-    device: Annotated[str, typer.Option(help='With --image: auto, cpu, cuda, ...')] = 'auto',
+        typer.Option(
+            '--answerer-checkpoint', help='With --image: checkpoint folder of the answerer; the shipped one by default.'
+        ),
+    ] = None
+    image: Annotated[Path | None, typer.Option(help='Image to ask about; no ROS is used.')] = None
+    depth: Annotated[Path | None, typer.Option(help='Depth of that image: 16-bit PNG in mm, or .npy in m.')] = None
+    model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen'
+    device: Annotated[str, typer.Option(help='With --image: auto, cpu, cuda, ...')] = 'auto'
+
+
+@expand_options()
+def ask(
+    question: Annotated[str, typer.Argument(help='The question.')],
+    options: QuestionOptions,
+    picture: ImageOptions,
     as_json: Json = False,
 ) -> None:
-    """Ask a running robot, or ask about a picture with --image."""
+    """Ask a running robot, or ask about an image with --image."""
+    _refuse_combinations(question, options, picture)
+    if picture.image is None:
+        answer = _ask_robot(question, options, as_json=as_json)
+    else:
+        answer = _ask_about_image(question, options, picture, as_json=as_json)
+    if as_json:
+        print_json(answer)
+        return
+    print_answer(answer, with_text=not options.stream)
+    # For an image, opening the model has printed this already.
+    if picture.image is None and RANDOM in answer['model_id']:
+        print_status(f'm3et: {untrained_warning(answer["model_id"])}')
+
+
+def _refuse_combinations(question: str, options: QuestionOptions, picture: ImageOptions) -> None:
+    """Refuse an empty question, and options that have no meaning together.
+
+    Raises:
+        Refused: always with the option to change.
+    """
     if not question.strip():
         raise Refused('The question is empty; ask something, such as "What is on the table?".')
-    if image is None:
-        if depth is not None:
-            raise Refused('--depth needs the picture it belongs to; give --image too, or leave --depth out.')
-        if answerer != 'm3et' or talker is not None:
+    if picture.image is None:
+        if picture.depth is not None:
+            raise Refused('--depth needs the image it belongs to; give --image too, or leave --depth out.')
+        if picture.answerer != 'm3et' or picture.answerer_checkpoint is not None:
             raise Refused(
-                'A robot answers as its parameter answerer says; give --answerer with --image only, or start '
-                'the robot with another.'
+                'A robot answers with the model of its parameter answerer; give --answerer with --image only, or '
+                'start the robot with another.'
             )
-        answer = _ask_robot(question, scope, top_k, max_age, namespace(below), timeout, stream, as_json)
-    else:
-        if scope == 'episode' or (stream and answerer == 'm3et'):
-            raise Refused(
-                'A picture has no episode, and m3et picks its answers whole; leave out --scope and --stream, '
-                'give another --answerer, or ask a robot.'
-            )
-        from m3et_ros.cli.ask.picture import ask_picture
-
-        write = (lambda token: print(token, end='', flush=True)) if stream and not as_json else None
-        answer = ask_picture(
-            question,
-            image,
-            depth,
-            model=model,
-            device=device,
-            top_k=top_k or 5,
-            answerer=answerer,
-            checkpoint=talker,
-            write=write,
+    elif options.scope == 'episode' or (options.stream and picture.answerer == 'm3et'):
+        raise Refused(
+            'An image has no episode, and m3et chooses whole answers; leave out --scope and --stream, '
+            'give another --answerer, or ask a robot.'
         )
-        if write:
-            say()
-    if as_json:
-        emit(answer)
-        return
-    show(answer, told=stream)
-    # About a picture the model itself has said so when it was opened.
-    if image is None and RANDOM in answer['model_id']:
-        note(f'm3et: {untrained(answer["model_id"])}')
 
 
-def show(answer: dict, *, told: bool = False) -> None:
-    """Print an answer for a person; `told` when its text was printed as it came."""
-    if not told:
-        say(answer['text'] or '(no words)')
+def _ask_robot(question: str, options: QuestionOptions, *, as_json: bool) -> dict[str, Any]:
+    """Ask through the service of the model node, or through its action with --stream."""
+    from m3et_ros.action import AskQuestion as AskStreaming
+    from m3et_ros.cli.ask import client
+    from m3et_ros.srv import AskQuestion
+
+    namespace = full_namespace(options.namespace)
+    fields = {'question': question, 'scope': options.scope, 'top_k': options.top_k, 'max_age_s': options.max_age}
+    with stop_signals() as stopped, client.client(stopped) as node:
+        if not options.stream:
+            return answer_dict(client.ask(node, namespace, AskQuestion.Request(**fields), options.timeout))
+        write = _discard if as_json else _print_part
+        answer = client.ask_streaming(node, namespace, AskStreaming.Goal(**fields), options.timeout, write)
+        if not as_json:
+            print_line()
+        return answer_dict(answer)
+
+
+def _ask_about_image(
+    question: str, options: QuestionOptions, picture: ImageOptions, *, as_json: bool
+) -> dict[str, Any]:
+    from m3et_ros.cli.ask.picture import ask_picture
+
+    write: Callable[[str], None] | None = _print_part if options.stream and not as_json else None
+    answer = ask_picture(
+        question,
+        picture.image,
+        picture.depth,
+        model=picture.model,
+        device=picture.device,
+        top_k=options.top_k or TOP_K,
+        answerer=picture.answerer,
+        checkpoint=picture.answerer_checkpoint,
+        write=write,
+    )
+    if write:
+        print_line()
+    return answer
+
+
+def _print_part(text: str) -> None:
+    print(text, end='', flush=True)
+
+
+def _discard(text: str) -> None:
+    del text
+
+
+def print_answer(answer: dict[str, Any], *, with_text: bool = True) -> None:
+    """Print an answer for a person, without its text if that was streamed."""
+    if with_text:
+        print_line(answer['text'] or '(no words)')
     age = '' if answer['age_s'] is None else f', image {answer["age_s"]:.2f} s old'
-    say(
-        f'  confidence {probability(answer["confidence"])}, {frames(answer)}{age}, '
+    print_line(
+        f'  confidence {format_probability(answer["confidence"])}, {describe_frames(answer)}{age}, '
         f'took {1e3 * answer["latency_s"]:.0f} ms, model {answer["model_id"]}'
     )
     others = [
-        f'{other["label"]} {probability(other["score"])}'
+        f'{other["label"]} {format_probability(other["score"])}'
         for other in answer['alternatives']
         if other['label'] != answer['text']
     ]
     if others:
-        say(f'  or: {", ".join(others)}')
+        print_line(f'  or: {", ".join(others)}')
 
 
-def probability(value: float) -> str:
-    """A probability with two decimals."""
+def format_probability(value: float) -> str:
+    """Return a probability with two decimals."""
     return f'{value:.2f}' if value >= 0.005 else '<0.01'
 
 
-def frames(answer: dict) -> str:
-    """What an answer rests on."""
+def describe_frames(answer: dict[str, Any]) -> str:
+    """Return the number of frames that an answer rests on, in words."""
     count = answer['frames_used']
     return 'one frame' if count == 1 else f'{count} frames of the episode'
 
 
-def untrained(model_id: str) -> str:
-    """The sentence that says that nothing a model answers means anything."""
+def untrained_warning(model_id: str) -> str:
+    """Return the sentence that warns that a model has random weights."""
     return (
         f'{model_id.partition(RANDOM)[0]} has no trained weights yet: this is {model_id}, so answers, depth, '
         'segmentation and anticipation mean nothing.'
     )
 
 
-def answer_dict(answer) -> dict:
-    """An Answer message in plain Python; stamps in nanoseconds."""
-
-    def stamp_ns(stamp) -> int:
-        return stamp.sec * 10**9 + stamp.nanosec
+def answer_dict(answer: Any) -> dict[str, Any]:
+    """Return an Answer message as plain Python, with stamps in nanoseconds."""
+    from m3et_ros.ros.convert import stamp_ns
 
     return {
         'question': answer.question,
@@ -135,21 +200,3 @@ def answer_dict(answer) -> dict:
         'latency_s': answer.latency_s,
         'age_s': answer.age_s,
     }
-
-
-def _ask_robot(
-    question: str, scope: str, top_k: int, max_age: float, below: str, timeout: float, stream: bool, as_json: bool
-) -> dict:
-    from m3et_ros.action import AskQuestion as AskStreaming
-    from m3et_ros.cli.ask import client
-    from m3et_ros.srv import AskQuestion
-
-    fields = {'question': question, 'scope': scope, 'top_k': top_k, 'max_age_s': max_age}
-    with stop_signals() as stopped, client.client(stopped) as node:
-        if not stream:
-            return answer_dict(client.ask(node, below, AskQuestion.Request(**fields), timeout))
-        write = (lambda token: None) if as_json else (lambda token: print(token, end='', flush=True))
-        answer = client.ask_streaming(node, below, AskStreaming.Goal(**fields), timeout, write)
-        if not as_json:
-            say()
-        return answer_dict(answer)

@@ -1,4 +1,4 @@
-"""The other end of a model node: a short-lived ROS node that asks it."""
+"""A short-lived ROS node that asks a model node."""
 
 import os
 import threading
@@ -20,13 +20,18 @@ from m3et_ros.srv import AskQuestion
 
 SPIN_S = 0.05
 CANCEL_S = 5.0
-"""How long a node may take to say that it dropped a question."""
+"""Seconds that a node may take to confirm that it dropped a question."""
 ASK_TYPE = 'm3et_ros/srv/AskQuestion'
 CANCELLED = 'The question was cancelled.'
 
 
 class Client(Node):
-    """A node with its own context and executor; spun only while something is waited for."""
+    """A node with its own context and executor; it spins only in `wait`.
+
+    Args:
+        context: of its own.
+        stopped: event that ends every wait.
+    """
 
     def __init__(self, context: rclpy.Context, stopped: threading.Event):
         super().__init__(f'm3et_cli_{os.getpid()}', context=context, start_parameter_services=False)
@@ -35,13 +40,19 @@ class Client(Node):
         self._executor.add_node(self)
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Spin until `done()`, and return whether it came true before the time was up or a signal came."""
+        """Spin until `done()` is true; return False if the time is up or `stopped` is set first."""
         deadline = time.monotonic() + timeout_s
         while not done():
             if self.stopped.is_set() or time.monotonic() > deadline:
                 return False
             self._executor.spin_once(timeout_sec=SPIN_S)
         return True
+
+    def spin_for(self, seconds: float) -> None:
+        """Spin for a time, shorter if `stopped` is set."""
+        deadline = time.monotonic() + seconds
+        while not self.stopped.is_set() and (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(SPIN_S, left))
 
     def close(self) -> None:
         """Leave the graph."""
@@ -51,7 +62,7 @@ class Client(Node):
 
 @contextmanager
 def client(stopped: threading.Event) -> Iterator[Client]:
-    """A client on the domain of the environment; signals are left to whoever owns `stopped`."""
+    """Yield a client on the domain of the environment; the owner of `stopped` handles signals."""
     process.prepare()
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -63,92 +74,107 @@ def client(stopped: threading.Event) -> Iterator[Client]:
         rclpy.try_shutdown(context=context)
 
 
-def ask(node: Client, below: str, request: AskQuestion.Request, timeout_s: float) -> Answer:
-    """Ask through the service <below>/model/ask.
+def ask(node: Client, namespace: str, request: AskQuestion.Request, timeout_s: float) -> Answer:
+    """Ask through the service <namespace>/model/ask.
+
+    Args:
+        node: sends the request.
+        namespace: namespace of the model node.
+        request: the question.
+        timeout_s: longest wait in seconds.
 
     Raises:
-        Refused: nobody is there, the answer took too long, or the node refused the question; with its reason.
+        Refused: no node answers, the answer takes too long, or the node refuses the question.
     """
     deadline = time.monotonic() + timeout_s
-    caller = node.create_client(AskQuestion, f'{below}/model/ask')
-    if not node.wait(caller.service_is_ready, timeout_s):
-        raise _absent(node, below)
-    reply = caller.call_async(request)
-    if not node.wait(reply.done, deadline - time.monotonic()):
-        raise _silent(node, below, timeout_s)
-    return _answer(reply.result())
+    caller = node.create_client(AskQuestion, f'{namespace}/model/ask')
+    try:
+        if not node.wait(caller.service_is_ready, timeout_s):
+            raise _absent(node, namespace)
+        reply = caller.call_async(request)
+        if not node.wait(reply.done, deadline - time.monotonic()):
+            raise _silent(node, namespace, timeout_s)
+        return _answer(reply.result())
+    finally:
+        node.destroy_client(caller)
 
 
-def ask_together(node: Client, below: str, questions: Sequence[tuple[str, str]], timeout_s: float) -> list[Answer]:
+def ask_together(node: Client, namespace: str, questions: Sequence[tuple[str, str]], timeout_s: float) -> list[Answer]:
     """Ask (question, scope) pairs at once, so that they are about the same frame or nearly so.
+
+    Args:
+        node: sends the requests.
+        namespace: namespace of the model node.
+        questions: questions with their scopes.
+        timeout_s: longest wait for the node, and again for the answers, in seconds.
 
     Raises:
         Refused: as `ask`.
     """
-    caller = node.create_client(AskQuestion, f'{below}/model/ask')
+    caller = node.create_client(AskQuestion, f'{namespace}/model/ask')
     try:
         if not node.wait(caller.service_is_ready, timeout_s):
-            raise _absent(node, below)
+            raise _absent(node, namespace)
         replies = [caller.call_async(AskQuestion.Request(question=q, scope=scope)) for q, scope in questions]
         if not node.wait(lambda: all(reply.done() for reply in replies), timeout_s):
-            raise _silent(node, below, timeout_s)
+            raise _silent(node, namespace, timeout_s)
         return [_answer(reply.result()) for reply in replies]
     finally:
         node.destroy_client(caller)
 
 
 def ask_streaming(
-    node: Client, below: str, goal: AskStreaming.Goal, timeout_s: float, piece: Callable[[str], None]
+    node: Client, namespace: str, goal: AskStreaming.Goal, timeout_s: float, write: Callable[[str], None]
 ) -> Answer:
-    """Ask through the action <below>/model/ask_streaming; a signal cancels the goal.
+    """Ask through the action <namespace>/model/ask_streaming; a signal cancels the goal.
 
     Args:
-        node: asks.
-        below: namespace of the model node.
+        node: sends the goal.
+        namespace: namespace of the model node.
         goal: the question.
-        timeout_s: longest time for the whole.
-        piece: called with every part of the answer as it comes; together they are the whole answer.
+        timeout_s: longest time for everything, in seconds.
+        write: receives every new part of the answer; the parts together are the whole answer.
 
     Raises:
         Refused: as `ask`, or the question was cancelled.
     """
     deadline = time.monotonic() + timeout_s
-    caller = ActionClient(node, AskStreaming, f'{below}/model/ask_streaming')
-    told = ''
+    caller = ActionClient(node, AskStreaming, f'{namespace}/model/ask_streaming')
+    written = ''
 
-    def tell(text: str) -> None:
-        nonlocal told
-        if len(text) > len(told):
-            piece(text[len(told) :])
-            told = text
+    def write_new(text: str) -> None:
+        nonlocal written
+        if len(text) > len(written):
+            write(text[len(written) :])
+            written = text
 
     try:
         if not node.wait(caller.server_is_ready, timeout_s):
-            raise _absent(node, below)
-        sent = caller.send_goal_async(goal, feedback_callback=lambda message: tell(message.feedback.text))
+            raise _absent(node, namespace)
+        sent = caller.send_goal_async(goal, feedback_callback=lambda message: write_new(message.feedback.text))
         if not node.wait(sent.done, deadline - time.monotonic()):
-            raise _silent(node, below, timeout_s)
+            raise _silent(node, namespace, timeout_s)
         if not sent.result().accepted:
-            raise Refused(f'The model node in {below} refused the question; see its log.')
+            raise Refused(f'The model node in {namespace} refused the question; see its log.')
         result = sent.result().get_result_async()
         if not node.wait(result.done, deadline - time.monotonic()):
             _cancel(node, sent.result())
-            raise _silent(node, below, timeout_s)
+            raise _silent(node, namespace, timeout_s)
         answer = _answer(result.result().result)
-        # Feedback and result travel apart: the last words may not have come, and no longer will.
-        tell(answer.text)
+        # Feedback and result travel separately: the last words may be missing, and will not come any more.
+        write_new(answer.text)
         return answer
     finally:
         caller.destroy()
 
 
 def _cancel(node: Client, goal) -> None:
-    """Take a question back and give the node a moment to hear of it, whatever signal came before."""
-    taken_back = goal.cancel_goal_async()
-    asked_to_stop = node.stopped.is_set()
+    """Cancel a goal and wait until the node confirms it, even if a signal came before."""
+    cancelled = goal.cancel_goal_async()
+    stop_requested = node.stopped.is_set()
     node.stopped.clear()
-    node.wait(taken_back.done, CANCEL_S)
-    if asked_to_stop:
+    node.wait(cancelled.done, CANCEL_S)
+    if stop_requested:
         node.stopped.set()
 
 
@@ -158,25 +184,27 @@ def _answer(reply) -> Answer:
     return reply.answer
 
 
-def _silent(node: Client, below: str, timeout_s: float) -> Refused:
+def _silent(node: Client, namespace: str, timeout_s: float) -> Refused:
+    """Return the error for a node that did not answer in time."""
     if node.stopped.is_set():
         return Refused(CANCELLED)
-    return Refused(f'The model node in {below} did not answer within {timeout_s:g} s; give it more with --timeout.')
+    return Refused(
+        f'The model node in {namespace} did not answer within {timeout_s:g} s; allow more time with --timeout.'
+    )
 
 
-def _absent(node: Client, below: str) -> Refused:
-    """Why nobody answers: who does, on which domain, and how to start a robot."""
+def _absent(node: Client, namespace: str) -> Refused:
+    """Return the error for a missing node, with the namespaces that do answer and the way to start a robot."""
     if node.stopped.is_set():
         return Refused(CANCELLED)
     others = sorted(
         name.rpartition('/model/ask')[0]
         for name, kinds in node.get_service_names_and_types()
-        if ASK_TYPE in kinds and name.endswith('/model/ask') and not name.startswith(f'{below}/')
+        if ASK_TYPE in kinds and name.endswith('/model/ask') and not name.startswith(f'{namespace}/')
     )
-    there = (
-        f'; one answers in {", ".join(others)}, so give --namespace {others[0]}'
-        if others
-        else f'; start one with "m3et robot --namespace {below}", or check ROS_DOMAIN_ID and --namespace'
-    )
+    if others:
+        fix = f'one answers in {", ".join(others)}, so give --namespace {others[0]}'
+    else:
+        fix = f'start one with "m3et robot --namespace {namespace}", or check ROS_DOMAIN_ID and --namespace'
     domain = os.environ.get('ROS_DOMAIN_ID') or 0
-    return Refused(f'No model node answers in namespace {below} on ROS domain {domain}{there}.')
+    return Refused(f'No model node answers in namespace {namespace} on ROS domain {domain}; {fix}.')

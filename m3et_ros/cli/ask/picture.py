@@ -1,4 +1,4 @@
-"""Questions about a picture on disk: the engine alone, no node and no rclpy."""
+"""Questions about an image on disk, answered by the engine alone: no node and no rclpy."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question
 
-LONGEST = 64
-"""Most tokens of a written answer, as the node has it by default."""
+MAX_TOKENS = 64
+"""Most tokens of a written answer; the default of the node."""
 
 QUESTION_CHARS = 512
-"""Longest question that is read, as the node has it by default."""
+"""Most characters of a question; the default of the node."""
 
 
 def ask_picture(
@@ -33,20 +33,24 @@ def ask_picture(
     checkpoint: Path | None = None,
     write: Callable[[str], None] | None = None,
 ) -> dict:
-    """Answer a question about a picture; the same keys as an answer of the node, its age unknown.
+    """Answer a question about an image.
 
     Args:
-        question: in words.
-        image, depth: files, see read_frame.
-        model: what sees: named size, checkpoint folder or Hub id.
+        question: the question.
+        image: image file, see `read_frame`.
+        depth: depth file of the same size, see `read_depth`; None without depth.
+        model: model that encodes the image: named size, checkpoint folder or Hub id.
         device: auto, cpu, cuda, ...
-        top_k: alternatives wanted.
-        answerer: who answers: runtime.answerer.ANSWERERS.
-        checkpoint: folder of the answerer; None takes the one shipped.
-        write: gets every new piece of a written answer.
+        top_k: number of alternatives, at least 1.
+        answerer: one of runtime.answerer.ANSWERERS.
+        checkpoint: checkpoint folder of the answerer; None takes the shipped one.
+        write: receives every new part of a written answer.
+
+    Returns:
+        A dictionary with the keys of an answer of the node; its age_s is None.
 
     Raises:
-        Refused: a file cannot be read, or the two do not fit each other.
+        Refused: a file cannot be read, or image and depth differ in size.
         InputError: the model is missing or damaged, or the question is too long.
     """
     question = checked_question(question, QUESTION_CHARS)
@@ -55,8 +59,8 @@ def ask_picture(
     session = Session(engine)
     session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
     views = session.views('frame', frame)
-    if session.tells('frame'):
-        reply = _told(session.write(question, views, scope='frame', max_tokens=LONGEST), write)
+    if session.answerer_for('frame') is not None:
+        reply = _write_parts(session.write(question, views, scope='frame', max_tokens=MAX_TOKENS), write)
     else:
         reply = session.ask(question, views, scope='frame', top_k=top_k)
     fields = dataclasses.asdict(reply)
@@ -70,8 +74,8 @@ def ask_picture(
     }
 
 
-def _told(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Reply:
-    """The last of growing replies; `write` gets each piece."""
+def _write_parts(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Reply:
+    """Hand each new part of growing replies to `write`, and return the last reply."""
     text = ''
     for reply in replies:
         if write and reply.text != text:
@@ -81,34 +85,37 @@ def _told(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Repl
 
 
 def read_frame(image: Path, depth: Path | None = None) -> Frame:
-    """A picture and its depth as a frame.
+    """Read an image and its depth as a frame.
 
     Args:
-        image: anything OpenCV reads: PNG, JPEG, ...
-        depth: see `read_depth`; as large as the image.
+        image: any file that OpenCV reads: PNG, JPEG, ...
+        depth: see `read_depth`; of the same size as the image.
 
     Raises:
-        Refused: a file is missing, damaged or of another size.
+        Refused: a file is missing or damaged, or the sizes differ.
     """
     import cv2
 
-    # Turning by an EXIF tag would part the pixels from their depth.
+    # A rotation by an EXIF tag would separate the pixels from their depth.
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if depth else 0)
-    rgb = cv2.cvtColor(_decoded(image, flags, 'a PNG or JPEG picture'), cv2.COLOR_BGR2RGB)
+    rgb = cv2.cvtColor(_decode(image, flags, 'a PNG or JPEG image'), cv2.COLOR_BGR2RGB)
     metres = read_depth(depth) if depth else None
     if metres is not None and metres.shape != rgb.shape[:2]:
         raise Refused(
             f'{depth} is {metres.shape[1]}x{metres.shape[0]} and {image} {rgb.shape[1]}x{rgb.shape[0]}; '
-            'give depth aligned to the picture.'
+            'give depth aligned to the image.'
         )
     return Frame(rgb, metres)
 
 
 def read_depth(path: Path) -> np.ndarray:
-    """Depth (H, W) float32 in metres, NaN where unknown: a 16-bit PNG in millimetres (0 and 65535 unknown) or a .npy.
+    """Read depth from a 16-bit PNG in millimetres (0 and 65535 mean unknown) or a .npy of floats in metres.
+
+    Returns:
+        Depth (H, W) float32 in metres, NaN where unknown.
 
     Raises:
-        Refused: the file is missing, damaged, or holds something else.
+        Refused: the file is missing or damaged, or holds something else.
     """
     import cv2
 
@@ -122,7 +129,7 @@ def read_depth(path: Path) -> np.ndarray:
         if metres.ndim != 2 or metres.dtype.kind != 'f':
             raise Refused(f'{path} holds {metres.dtype} {metres.shape}; give metres as floats (H, W).')
         return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
-    stored = _decoded(path, cv2.IMREAD_UNCHANGED, 'a 16-bit PNG of millimetres')
+    stored = _decode(path, cv2.IMREAD_UNCHANGED, 'a 16-bit PNG of millimetres')
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise Refused(
             f'{path} holds {stored.dtype} {stored.shape}; give a grey 16-bit PNG of millimetres, or a .npy of metres.'
@@ -130,7 +137,8 @@ def read_depth(path: Path) -> np.ndarray:
     return np.where((stored == 0) | (stored == 65535), np.nan, stored / 1000).astype(np.float32)
 
 
-def _decoded(path: Path, flags: int, what: str) -> np.ndarray:
+def _decode(path: Path, flags: int, what: str) -> np.ndarray:
+    """Decode an image file; `what` describes it for errors."""
     import cv2
 
     try:

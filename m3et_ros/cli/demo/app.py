@@ -1,35 +1,60 @@
-"""`m3et demo`: the robot in the simulated kitchen, asked a few questions while it looks."""
+"""`m3et demo`: the robot in the simulated kitchen, which answers a few questions meanwhile."""
 
 import os
+import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Json, Refused, emit, note, say
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status
 from m3et_ros.cli.processes import Child, running, stop_signals
 from m3et_ros.cli.progress import Waiting
-from m3et_ros.cli.robot import MODEL_NODE, model_arguments
+from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import assignments, ros_arguments
+
+if TYPE_CHECKING:
+    from m3et_ros.cli.demo.camera_and_robot import Demo
 
 CAMERA_SIM = 'm3et_ros.ros.camera_sim'
 START_S = 120.0
-"""How long the nodes may take to come up: loading torch and training the word pieces of an untrained model."""
+"""Seconds that the nodes may take to start: they load torch, and train the tokenizer of an untrained model."""
 SLOW = 0.8
-"""Share of the pictures asked for below which the camera is said to be slow."""
+"""Share of the requested frame rate below which the camera is reported as slow."""
+SPIN_S = 0.2
+POSTER = 'sheet.png'
 
 
+@dataclass(frozen=True, kw_only=True)
+class RobotModel:
+    """The model of the robot."""
+
+    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or Hub id.')] = 'kitchen'
+    device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto'
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedCamera:
+    """Frame rate and image size of the simulated camera."""
+
+    rate: Annotated[float, typer.Option(min=1, max=60, help='Frames per second of the camera.')] = 10.0
+    width: Annotated[int, typer.Option(min=16, max=1920, help='Pixels.')] = 640
+    height: Annotated[int, typer.Option(min=16, max=1200, help='Pixels.')] = 480
+
+
+@expand_options()
 def demo(
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help='How long the robot looks.')] = 20.0,
-    seed: Annotated[int, typer.Option(min=0, help='Of the kitchen and of untrained weights.')] = 0,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help='Duration of the demo.')] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of the kitchen and of untrained weights.')] = 0,
     out: Annotated[Path, typer.Option(help='Folder of the picture.')] = Path('out/demo'),
-    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or Hub id.')] = 'kitchen',
-    device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    rate: Annotated[float, typer.Option(min=1, max=60, help='Pictures per second of the camera.')] = 10.0,
-    width: Annotated[int, typer.Option(min=16, max=1920, help='Pixels.')] = 640,
-    height: Annotated[int, typer.Option(min=16, max=1200, help='Pixels.')] = 480,
+    *,
+    robot: RobotModel,
+    camera: SimulatedCamera,
     rows: Annotated[int, typer.Option(min=1, max=8, help='Moments to ask at, and rows of the picture.')] = 4,
     sheet: Annotated[bool, typer.Option('--sheet/--no-sheet', help='Write the picture.')] = True,
     as_json: Json = False,
@@ -37,110 +62,136 @@ def demo(
     """Run the robot in the simulated kitchen, ask it a few questions, measure it, and write a picture."""
     if sheet and find_spec('matplotlib') is None:
         raise Refused('The picture needs matplotlib; pip install matplotlib, or give --no-sheet.')
+    output = DemoOutput(as_json=as_json)
     # A namespace of its own keeps the demo apart from robots and other demos on the same domain.
-    below = f'/m3et_demo_{os.getpid()}'
-    camera = f'{below}/camera'
+    namespace = f'/m3et_demo_{os.getpid()}'
+    prefix = f'{namespace}/camera'
     with stop_signals() as stopped:
-        children = [
-            Child(
-                'camera',
-                CAMERA_SIM,
-                ros_arguments(
-                    below=camera,
-                    parameters=assignments(seed=seed, rate_hz=rate, width=width, height=height, depth_noise=True),
-                ),
-                show=False,
-            ),
-            Child(
-                'model',
-                MODEL_NODE,
-                model_arguments(below, camera, model=model, device=device, parameters=assignments(seed=seed)),
-                show=False,
-            ),
-        ]
+        children = start_nodes(namespace, prefix, seed, robot, camera)
         with running(*children):
-            show = DemoOutput(as_json)
-            observed = _observe(children, stopped, below, camera, seconds, rows, show)
-    summary = observed.summary() | {'seed': seed, 'fps_asked': rate}
+            finished = _run(children, stopped, namespace, prefix, seconds, rows, output)
+    summary = finished.summary() | {'seed': seed, 'fps_asked': camera.rate}
     if sheet and summary['moments']:
-        summary['sheet'] = str(out / 'sheet.png')
-        observed.draw(out / 'sheet.png', summary)
-    show.end(summary)
+        summary['sheet'] = str(out / POSTER)
+        finished.draw(out / POSTER, summary)
+    output.print_summary(summary)
+
+
+def start_nodes(namespace: str, prefix: str, seed: int, robot: RobotModel, camera: SimulatedCamera) -> list[Child]:
+    """Start the simulated camera and the model node.
+
+    Args:
+        namespace: namespace of the model node.
+        prefix: prefix of the topics of the camera, and its namespace.
+        seed: of the kitchen and of untrained weights.
+        robot: model of the robot.
+        camera: frame rate and image size.
+
+    Returns:
+        The children, camera first.
+    """
+    simulator = ros_arguments(
+        namespace=prefix,
+        parameters=assignments(
+            seed=seed, rate_hz=camera.rate, width=camera.width, height=camera.height, depth_noise=True
+        ),
+    )
+    node = NodeOptions(namespace=namespace, camera=prefix, model=robot.model, device=robot.device)
+    return [
+        Child('camera', CAMERA_SIM, simulator, show=False),
+        Child('model', MODEL_NODE, model_arguments(node, parameters=assignments(seed=seed)), show=False),
+    ]
 
 
 class DemoOutput:
-    """What the demo prints: lines as things happen, or one JSON document at the end."""
+    """Output of the demo: lines as events happen, or one JSON document at the end."""
 
-    def __init__(self, as_json: bool):
+    def __init__(self, *, as_json: bool):
         self._json = as_json
 
-    def line(self, text: str) -> None:
-        """Say something now; with --json out of the way, on stderr."""
-        (note if self._json else say)(text)
-
-    def end(self, summary: dict) -> None:
-        """Say what was measured."""
+    def print_event(self, text: str) -> None:
+        """Print a line now; with --json on stderr."""
         if self._json:
-            emit(summary)
+            print_status(text)
+        else:
+            print_line(text)
+
+    def print_summary(self, summary: dict[str, Any]) -> None:
+        """Print the measurements, see `Demo.summary`."""
+        if self._json:
+            print_json(summary)
             return
         age, drops = summary['age_s'], summary['drops']
         dropped = ', '.join(f'{count} {reason}' for reason, count in drops.items()) or 'none'
-        slow = summary['fps_in'] < SLOW * summary['fps_asked']
-        asked = f' ({summary["fps_asked"]:g} were asked for; the kitchen renders no faster here)' if slow else ''
-        say(
-            f'\n{summary["fps_in"]:.1f} frames/s in{asked}, {summary["fps_out"]:.1f} frames/s out; age of a result '
-            f'{_ms(age["p50"])} (p95 {_ms(age["p95"])}); dropped by the model node: {dropped}.'
+        requested = ''
+        if summary['fps_in'] < SLOW * summary['fps_asked']:
+            requested = f' ({summary["fps_asked"]:g} were requested; the kitchen renders no faster here)'
+        print_line(
+            f'\n{summary["fps_in"]:.1f} frames/s in{requested}, {summary["fps_out"]:.1f} frames/s out; age of a result '
+            f'{_milliseconds(age["p50"])} (p95 {_milliseconds(age["p95"])}); dropped by the model node: {dropped}.'
         )
         if 'sheet' in summary:
-            say(f'Picture: {summary["sheet"]}')
+            print_line(f'Picture: {summary["sheet"]}')
 
 
-def _observe(children, stopped, below: str, camera: str, seconds: float, rows: int, show: DemoOutput):
-    """Wait for the first result, then look on and ask; returns what was observed."""
+def _run(
+    children: Sequence[Child],
+    stopped: threading.Event,
+    namespace: str,
+    prefix: str,
+    seconds: float,
+    rows: int,
+    output: DemoOutput,
+) -> 'Demo':
+    """Wait for the first result, then listen for `seconds` and ask `rows` times; return the finished demo."""
     from m3et_ros.cli.ask.client import client
     from m3et_ros.cli.demo.camera_and_robot import Demo
 
     with client(stopped) as node:
-        scene = Demo(node, below, camera, lambda: _all_alive(children))
-        _await_first(scene, stopped)
-        show.line(scene.weights())
-        show.line(f'It looks for {seconds:g} s; ask along with: m3et ask "..." --namespace {below}\n')
+        current = Demo(node, namespace, prefix, lambda: check_alive(children))
+        _await_first_result(current, stopped)
+        output.print_event(current.describe_model())
+        output.print_event(f'The demo lasts {seconds:g} s; ask too: m3et ask "..." --namespace {namespace}\n')
         start = time.monotonic()
         for row in range(rows):
-            scene.look(start + (row + 0.5) * seconds / rows - time.monotonic())
-            scene.ask(show.line)
-        scene.look(start + seconds - time.monotonic())
-        return scene
+            current.listen(start + (row + 0.5) * seconds / rows - time.monotonic())
+            current.ask(output.print_event)
+        current.listen(start + seconds - time.monotonic())
+        return current
 
 
-def _await_first(scene, stopped) -> None:
-    """Wait until a frame has come out of the model, and say what is being waited for.
+def _await_first_result(current: 'Demo', stopped: threading.Event) -> None:
+    """Wait until the results of one frame have come, and show what is missing.
 
     Raises:
-        Refused: a signal came, or it takes too long.
+        Refused: a signal came, the model node cannot start, or START_S have passed.
     """
     deadline = time.monotonic() + START_S
     with Waiting() as waiting:
-        while not scene.begun():
+        while not current.begun():
             if stopped.is_set():
                 raise Refused('The demo was stopped before the first result.')
             if time.monotonic() > deadline:
                 raise Refused(
-                    f'No result came within {START_S:.0f} s ({scene.missing()}); try a smaller picture, '
+                    f'No result came within {START_S:.0f} s ({current.missing()}); try a smaller image, '
                     '--model tiny, or see m3et doctor.'
                 )
-            if scene.trouble():
-                raise Refused(f'The model node cannot start: {scene.trouble()}')
-            waiting.show(f'waiting for {scene.missing()}')
-            scene.look(0.2)
+            if trouble := current.trouble():
+                raise Refused(f'The model node cannot start: {trouble}')
+            waiting.show(f'waiting for {current.missing()}')
+            current.listen(SPIN_S)
 
 
-def _all_alive(children) -> None:
-    """Raise the failure of the first child that has ended."""
+def check_alive(children: Sequence[Child]) -> None:
+    """Raise the failure of the first child that has ended, if any.
+
+    Raises:
+        Refused: a child has ended.
+    """
     for child in children:
         if child.code is not None:
             raise child.failure()
 
 
-def _ms(seconds: float | None) -> str:
+def _milliseconds(seconds: float | None) -> str:
     return 'unknown' if seconds is None else f'{1e3 * seconds:.0f} ms'

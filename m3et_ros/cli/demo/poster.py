@@ -1,4 +1,4 @@
-"""The picture of a demo: a row per moment, a column per image, and under each row what was asked, said and true."""
+"""The poster of a demo: a row for each moment, a column for each image, and captions below each row."""
 
 import math
 from collections.abc import Sequence
@@ -19,21 +19,20 @@ LEGEND_COLUMNS, LEGEND_ROWS = 3, 4
 
 @dataclass(frozen=True)
 class Caption:
-    """One line of text under a row."""
+    """One line of text below a row; '' leaves a column empty."""
 
-    # What was asked.
     question: str = ''
-    # The best answer and its probability, '' for none.
+    # The best answer and its probability.
     answer: str = ''
-    # What was anticipated, with its probability.
+    # The anticipated action and its probability.
     anticipated: str = ''
-    # What the simulator knows.
+    # The action in the simulator.
     truth: str = ''
 
 
 @dataclass(frozen=True)
 class PosterRow:
-    """A row: one frame and everything that was made of it."""
+    """A row: one frame and its results."""
 
     # Colour image (H, W, 3) uint8.
     rgb: np.ndarray
@@ -41,79 +40,82 @@ class PosterRow:
     measured: np.ndarray
     # Depth of the model in metres (H, W) float32, NaN unknown.
     completed: np.ndarray
-    # Segmentation laid over the colour image, (H, W, 3) uint8.
+    # Segmentation over the colour image, (H, W, 3) uint8.
     overlay: np.ndarray
     # Class ids (H, W) uint8, 255 unlabelled.
     mask: np.ndarray
     # Seconds since the first moment of the demo.
     seconds: float
-    # Lines of text below.
-    said: tuple[Caption, ...] = ()
+    captions: tuple[Caption, ...] = ()
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """Everything on the picture."""
+class Poster:
+    """Everything on the poster."""
 
     title: str
     subtitle: str
-    moments: tuple[PosterRow, ...]
+    rows: tuple[PosterRow, ...]
     # Class id -> name and colour (R, G, B each in 0..1).
     classes: dict[int, tuple[str, tuple[float, float, float]]] = field(default_factory=dict)
 
 
-def draw(sheet: Sheet, path: Path) -> None:
-    """Write the picture as PNG.
+def draw(poster: Poster, path: Path) -> None:
+    """Write a poster as PNG.
+
+    Args:
+        poster: what to draw.
+        path: file to write; its folder is made.
 
     Raises:
-        ValueError: there is no moment to draw.
+        ValueError: the poster has no rows.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not sheet.moments:
-        raise ValueError('the sheet has no moments; give at least one')
-    layout = Layout.of(sheet.moments)
+    if not poster.rows:
+        raise ValueError('the poster has no rows; give at least one')
+    layout = Layout.of(poster.rows)
     figure = Figure(figsize=(WIDTH, layout.height), dpi=DPI, facecolor='white')
     FigureCanvasAgg(figure)
-    span = _span(sheet.moments)
-    _head(figure, layout, sheet)
-    for row, moment in enumerate(sheet.moments):
-        shown = _images(figure, layout, row, moment, span)
-        _words(figure, layout, row, moment)
-    _depth_bar(figure, layout, shown)
-    _legend(figure, layout, sheet)
+    scale = _depth_scale(poster.rows)
+    _draw_head(figure, layout, poster)
+    for number, row in enumerate(poster.rows):
+        depth_image = _draw_images(figure, layout, number, row, scale)
+        _draw_captions(figure, layout, number, row)
+    _draw_depth_bar(figure, layout, depth_image)
+    _draw_legend(figure, layout, poster)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand, in inches from the lower left corner."""
+    """Positions and sizes in inches, from the lower left corner."""
 
-    # Size of one image.
+    # Width and height of one image.
     column: float
     image: float
-    # Height of a row with its text.
+    # Height of a row with its captions.
     row: float
-    # Height of the whole.
+    # Height of the poster.
     height: float
 
     @classmethod
-    def of(cls, moments: Sequence[PosterRow]) -> 'Layout':
-        """The layout of these rows; all images have the shape of the first."""
-        height, width = moments[0].rgb.shape[:2]
+    def of(cls, rows: Sequence[PosterRow]) -> 'Layout':
+        """Return the layout of rows whose images all have the shape of the first."""
+        height, width = rows[0].rgb.shape[:2]
         column = (WIDTH - 2 * MARGIN - (len(COLUMNS) - 1) * GAP) / len(COLUMNS)
         image = column * height / width
-        row = image + LINE * max(len(moment.said) for moment in moments) + 0.32
-        return cls(column, image, row, TOP + len(moments) * row + BOTTOM)
+        height_of_row = image + LINE * max(len(row.captions) for row in rows) + 0.32
+        return cls(column, image, height_of_row, TOP + len(rows) * height_of_row + BOTTOM)
 
     def left(self, column: int) -> float:
-        """Left edge of a column."""
+        """Return the left edge of a column."""
         return MARGIN + column * (self.column + GAP)
 
     def top(self, row: int) -> float:
-        """Upper edge of a row."""
+        """Return the upper edge of a row."""
         return self.height - TOP - row * self.row
 
 
@@ -130,27 +132,29 @@ def _text(figure, layout: Layout, left: float, bottom: float, text: str, **style
     figure.text(left / WIDTH, bottom / layout.height, text, **({'color': INK, 'fontsize': 9, 'va': 'baseline'} | style))
 
 
-def _head(figure, layout: Layout, sheet: Sheet) -> None:
-    _text(figure, layout, MARGIN, layout.height - 0.42, sheet.title, fontsize=16, fontweight='bold')
-    _text(figure, layout, MARGIN, layout.height - 0.68, sheet.subtitle, fontsize=9.5, color=FAINT)
+def _draw_head(figure, layout: Layout, poster: Poster) -> None:
+    _text(figure, layout, MARGIN, layout.height - 0.42, poster.title, fontsize=16, fontweight='bold')
+    _text(figure, layout, MARGIN, layout.height - 0.68, poster.subtitle, fontsize=9.5, color=FAINT)
     for column, name in enumerate(COLUMNS):
         _text(figure, layout, layout.left(column), layout.height - TOP + 0.08, name, fontweight='bold', fontsize=9.5)
 
 
-def _images(figure, layout: Layout, row: int, moment: PosterRow, span: tuple[float, float]):
-    """Draw the four images of a row; returns a depth image, for the colour bar."""
+def _draw_images(figure, layout: Layout, number: int, row: PosterRow, span: tuple[float, float]):
+    """Draw the four images of a row and return a depth image, for the colour bar."""
     from matplotlib import colormaps
 
     colours, depth = colormaps[DEPTH_COLOURS].with_extremes(bad=UNKNOWN_GREY), None
-    for column, pixels in enumerate((moment.rgb, moment.measured, moment.completed, moment.overlay)):
-        axes = _axes(figure, layout, layout.left(column), layout.top(row) - layout.image, layout.column, layout.image)
+    for column, pixels in enumerate((row.rgb, row.measured, row.completed, row.overlay)):
+        axes = _axes(
+            figure, layout, layout.left(column), layout.top(number) - layout.image, layout.column, layout.image
+        )
         scale = {'cmap': colours, 'vmin': span[0], 'vmax': span[1]} if pixels.ndim == 2 else {}
         drawn = axes.imshow(pixels, aspect='auto', interpolation='antialiased', **scale)
         depth = drawn if scale else depth
     axes.text(
         0.99,
         0.02,
-        f'{moment.seconds:.1f} s',
+        f'{row.seconds:.1f} s',
         transform=axes.transAxes,
         ha='right',
         va='bottom',
@@ -161,49 +165,48 @@ def _images(figure, layout: Layout, row: int, moment: PosterRow, span: tuple[flo
     return depth
 
 
-def _words(figure, layout: Layout, row: int, moment: PosterRow) -> None:
-    for line, said in enumerate(moment.said):
-        bottom = layout.top(row) - layout.image - LINE * (line + 1)
+def _draw_captions(figure, layout: Layout, number: int, row: PosterRow) -> None:
+    for line, caption in enumerate(row.captions):
+        bottom = layout.top(number) - layout.image - LINE * (line + 1)
         cells = zip(
-            (said.question, said.answer, said.anticipated, said.truth),
+            (caption.question, caption.answer, caption.anticipated, caption.truth),
             ({'color': FAINT}, {'fontweight': 'bold'}, {}, {'color': FAINT}),
+            strict=True,
         )
         for column, (text, style) in enumerate(cells):
             _text(figure, layout, layout.left(column), bottom, text, **style)
 
 
-def _depth_bar(figure, layout: Layout, shown) -> None:
+def _draw_depth_bar(figure, layout: Layout, depth_image) -> None:
     _text(figure, layout, layout.left(1), BOTTOM - 0.3, 'metres', fontsize=8.5, color=FAINT)
     axes = _axes(figure, layout, layout.left(1) + 0.6, BOTTOM - 0.32, layout.column * 1.5, 0.13)
-    bar = figure.colorbar(shown, cax=axes, orientation='horizontal')
+    bar = figure.colorbar(depth_image, cax=axes, orientation='horizontal')
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=2, colors=FAINT)
     edge = layout.left(1) + 0.6 + layout.column * 1.5 + 0.2
-    _swatch(figure, layout, edge, BOTTOM - 0.32, UNKNOWN_GREY, 'unknown')
+    _draw_swatch(figure, layout, edge, BOTTOM - 0.32, UNKNOWN_GREY, 'unknown')
 
 
-def _swatch(figure, layout: Layout, left: float, bottom: float, colour, name: str) -> None:
+def _draw_swatch(figure, layout: Layout, left: float, bottom: float, colour, name: str) -> None:
     axes = _axes(figure, layout, left, bottom, 0.13, 0.13)
     axes.set_facecolor(colour)
     _text(figure, layout, left + 0.19, bottom + 0.015, name, fontsize=8.5)
 
 
-def _legend(figure, layout: Layout, sheet: Sheet) -> None:
-    """The classes that cover most of the masks, largest first."""
-    counts = sum(np.bincount(moment.mask.ravel(), minlength=256) for moment in sheet.moments)
-    present = [n for n in np.argsort(counts)[::-1] if counts[n] and n in sheet.classes]
+def _draw_legend(figure, layout: Layout, poster: Poster) -> None:
+    """Draw the classes that cover most of the masks, largest first."""
+    counts = sum(np.bincount(row.mask.ravel(), minlength=256) for row in poster.rows)
+    present = [n for n in np.argsort(counts)[::-1] if counts[n] and n in poster.classes]
     width = layout.column / LEGEND_COLUMNS
-    for place, number in enumerate(present[: LEGEND_COLUMNS * LEGEND_ROWS]):
-        row, column = divmod(place, LEGEND_COLUMNS)
-        name, colour = sheet.classes[int(number)]
-        _swatch(figure, layout, layout.left(3) + column * width, BOTTOM - 0.32 - 0.2 * row, colour, name)
+    for index, class_id in enumerate(present[: LEGEND_COLUMNS * LEGEND_ROWS]):
+        row, column = divmod(index, LEGEND_COLUMNS)
+        name, colour = poster.classes[int(class_id)]
+        _draw_swatch(figure, layout, layout.left(3) + column * width, BOTTOM - 0.32 - 0.2 * row, colour, name)
 
 
-def _span(moments: Sequence[PosterRow]) -> tuple[float, float]:
-    """Ends of the depth scale in quarters of a metre; a hundredth of the known pixels at either end may lie outside."""
-    known = np.concatenate(
-        [depth[np.isfinite(depth)] for moment in moments for depth in (moment.measured, moment.completed)]
-    )
+def _depth_scale(rows: Sequence[PosterRow]) -> tuple[float, float]:
+    """Return the ends of the depth scale in whole quarters of a metre, from the 1st and 99th percentile of depth."""
+    known = np.concatenate([depth[np.isfinite(depth)] for row in rows for depth in (row.measured, row.completed)])
     if not known.size:
         return 0.0, 1.0
     near, far = np.percentile(known, (1, 99))

@@ -1,1 +1,1 @@
-"""`m3et doctor`."""
+"""`m3et doctor`: a check of the installation."""

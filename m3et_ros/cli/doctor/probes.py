@@ -1,5 +1,6 @@
-"""What `m3et doctor` looks at. A probe never fails: what is missing or broken becomes a finding with its remedy."""
+"""Probes of `m3et doctor`. A probe never fails: what is missing or broken becomes a finding with its fix."""
 
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -10,9 +11,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 META_PACKAGE = re.compile(r'ros-(humble|iron|jazzy|kilted|lyrical|rolling)-(.+)')
-"""Wheels that belong to one ROS distribution and pin the others (ros-wheels)."""
+"""Wheels named after a ROS distribution; `ros-DISTRO-NAME` has the version that `ros-NAME` must have."""
 NEEDED = (
     'numpy',
     'cv2',
@@ -35,37 +37,38 @@ OPTIONAL = {
     'vision_msgs': 'LabelInfo beside our LabelMap',
     'launch_ros': 'ros2 launch',
 }
+"""Optional modules and their use."""
 SHARED_MEMORY = Path('/dev/shm')
 SHARED_MEMORY_NEEDED = 256 * 2**20
-"""Each participant with the large-image profile takes a segment of 64 MB."""
+"""Bytes; each participant with the large-image profile takes a segment of 64 MB."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong."""
+    """A defect of the installation and its fix."""
 
     # 'error' when something needed is broken, 'warning' when something else is.
     level: str
-    # What is wrong and why it matters.
+    # The defect and why it matters.
     what: str
-    # How to mend it.
+    # The way to fix it.
     fix: str
 
 
 class Diagnosis(list):
-    """What the probes found wrong, in the order of finding."""
+    """The findings of all probes, in order."""
 
     def error(self, what: str, fix: str) -> None:
-        """Something needed is broken."""
+        """Add a finding about something needed that is broken."""
         self.append(Finding('error', what, fix))
 
     def warning(self, what: str, fix: str) -> None:
-        """Something works less well than it could."""
+        """Add a finding about something that works less well than it could."""
         self.append(Finding('warning', what, fix))
 
 
 def machine(findings: Diagnosis) -> dict:
-    """Interpreter, platform, processors and memory."""
+    """Return interpreter, platform, processors and memory."""
     return {
         'python': platform.python_version(),
         'executable': sys.executable,
@@ -77,29 +80,29 @@ def machine(findings: Diagnosis) -> dict:
 
 
 def package(findings: Diagnosis) -> dict:
-    """Our own package, and whether its interfaces were compiled."""
+    """Return version and folder of this package, and True for `interfaces` if its messages were compiled."""
     import m3et_ros
 
-    built = True
+    interfaces = True
     try:
         importlib.import_module('m3et_ros.msg').Answer()
     except Exception as error:
-        built = False
+        interfaces = False
         compiler = '' if shutil.which('g++') else 'apt install g++ make, then '
         findings.error(
-            f'the ROS interfaces cannot be used ({_words(error)})',
+            f'the ROS interfaces cannot be used ({_describe(error)})',
             f'{compiler}pip install . in the source folder, or source your colcon workspace',
         )
     return {
         'version': m3et_ros.__version__,
         'folder': str(Path(m3et_ros.__file__).parent),
-        'interfaces': built,
+        'interfaces': interfaces,
         'compiler': shutil.which('g++'),
     }
 
 
 def libraries(findings: Diagnosis) -> dict:
-    """Versions of what is needed; importing is the test."""
+    """Return the versions of needed modules, which are imported; None for those that fail."""
     found = {name: _version(name, findings) for name in NEEDED}
     if found['cv2']:
         _check_opencv(findings)
@@ -107,13 +110,13 @@ def libraries(findings: Diagnosis) -> dict:
 
 
 def extras(findings: Diagnosis) -> dict:
-    """Versions of what is optional, None where it is not installed; nothing is imported but looked up."""
+    """Return the versions of optional modules without importing them; None for those that are not installed."""
     del findings
     return {name: {'version': _installed(name), 'for': purpose} for name, purpose in OPTIONAL.items()}
 
 
 def compute(findings: Diagnosis) -> dict:
-    """Torch, its threads, CUDA, and which scan kernels would serve, with the reason."""
+    """Return torch, its threads, CUDA, the runtimes, and the chosen scan kernels with the reason."""
     try:
         import torch
     except Exception:
@@ -126,7 +129,7 @@ def compute(findings: Diagnosis) -> dict:
         'devices': [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())] if cuda else [],
     }
     if torch.version.cuda and not cuda:
-        findings.warning('torch was built for CUDA but sees no GPU', 'check nvidia-smi, or live with the CPU')
+        findings.warning('torch was built for CUDA but sees no GPU', 'check nvidia-smi, or use the CPU')
     try:
         from m3et_ros.ops.dispatch import describe
         from m3et_ros.runtime.backends import RUNTIMES, missing
@@ -139,12 +142,12 @@ def compute(findings: Diagnosis) -> dict:
             for k in describe(torch.device('cuda' if cuda else 'cpu'))
         ]
     except Exception as error:
-        findings.error(f'the scan kernels cannot be described ({_words(error)})', 'reinstall m3et_ros')
+        findings.error(f'the scan kernels cannot be described ({_describe(error)})', 'reinstall m3et_ros')
     return found
 
 
 def ros(findings: Diagnosis) -> dict:
-    """Distribution, client library, middleware, profile and domain."""
+    """Return distribution, client library, middleware, profile and domain of ROS."""
     wheels = _wheel_distributions(findings)
     sourced = os.environ.get('ROS_DISTRO')
     if sourced and wheels:
@@ -153,9 +156,12 @@ def ros(findings: Diagnosis) -> dict:
             'libraries in one process break',
             'open a shell without setup.bash, or use a venv without the wheels',
         )
+    origin = 'wheels' if wheels else None
+    if sourced and not wheels:
+        origin = 'installation'
     found = {
         'distribution': sourced or ', '.join(wheels) or None,
-        'from': 'wheels' if wheels else 'installation' if sourced else None,
+        'from': origin,
         'domain_id': os.environ.get('ROS_DOMAIN_ID') or '0',
         'discovery_range': os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') or 'SUBNET',
         'rmw': None,
@@ -169,15 +175,15 @@ def ros(findings: Diagnosis) -> dict:
         found['rclpy'] = _installed('rclpy') or _installed('ros-rclpy')
     except Exception as error:
         findings.error(
-            f'rclpy does not work ({_words(error)})',
+            f'rclpy does not work ({_describe(error)})',
             'pip install m3et_ros in a fresh venv, or source a ROS 2 installation',
         )
-    found['profile'] = _attempt(_profile, findings, 'the middleware settings')
+    found['profile'] = _attempt(_prepare_middleware, findings, 'the middleware settings')
     return found
 
 
 def graphics(findings: Diagnosis) -> dict:
-    """How the simulated kitchen would be rendered."""
+    """Return the renderer of the simulated kitchen, and why better ones do not work."""
     try:
         from m3et_ros.data.kitchen.sim.episode import import_mujoco
         from m3et_ros.data.kitchen.sim.renderers import BACKENDS, OPENGL, obstacle
@@ -185,7 +191,7 @@ def graphics(findings: Diagnosis) -> dict:
         import_mujoco()
     except Exception as error:
         findings.warning(
-            f'the simulated kitchen is not available ({_words(error)})', 'pip install mujoco-core PyOpenGL'
+            f'the simulated kitchen is not available ({_describe(error)})', 'pip install mujoco-core PyOpenGL'
         )
         return {'backend': None}
     why_not = {}
@@ -196,7 +202,7 @@ def graphics(findings: Diagnosis) -> dict:
         why_not[name] = reason
     if name not in OPENGL:
         findings.warning(
-            'no OpenGL works here, so the simulated kitchen is ray-cast on the CPU, slowly and flat',
+            'no OpenGL works here, so the simulated kitchen is ray-cast on the CPU, slowly and without shading',
             'apt install libosmesa6',
         )
     return {'backend': name, 'why_not': why_not}
@@ -214,30 +220,32 @@ PROBES: dict[str, Callable[[Diagnosis], dict]] = {
 
 
 def examine() -> tuple[dict, Diagnosis]:
-    """Run every probe: what was found by topic, and what is wrong."""
+    """Run every probe and return the facts by topic, and the findings."""
     findings = Diagnosis()
-    return {
-        name: _attempt(lambda probe=probe: probe(findings), findings, f'the probe of {name}') or {}
-        for name, probe in PROBES.items()
-    }, findings
+    facts = {}
+    for name, probe in PROBES.items():
+        facts[name] = _attempt(functools.partial(probe, findings), findings, f'the probe of {name}') or {}
+    return facts, findings
 
 
-def _attempt(probe: Callable, findings: Diagnosis, what: str):
+def _attempt(probe: Callable[[], Any], findings: Diagnosis, what: str) -> Any:
+    """Return the result of a probe, or None with a warning if it fails; `what` names it."""
     try:
         return probe()
     except Exception as error:
-        findings.warning(f'{what} could not be examined ({_words(error)})', 'reinstall m3et_ros')
+        findings.warning(f'{what} could not be examined ({_describe(error)})', 'reinstall m3et_ros')
         return None
 
 
-def _profile() -> str:
+def _prepare_middleware() -> str:
+    """Prepare the middleware as a node does, and return the profile it uses."""
     from m3et_ros.ros import process
 
     return process.prepare()
 
 
 def _wheel_distributions(findings: Diagnosis) -> list[str]:
-    """ROS distributions of the installed wheels; whatever does not belong together is reported."""
+    """Return the ROS distributions of the installed wheels, and report wheels that do not belong together."""
     versions = {d.metadata['Name'].lower(): d for d in importlib.metadata.distributions() if d.metadata['Name']}
     found = {}
     for name, distribution in versions.items():
@@ -252,42 +260,42 @@ def _wheel_distributions(findings: Diagnosis) -> list[str]:
             other = versions[name].version if name in versions else version
             if other != version:
                 findings.error(
-                    f'{name} {other} stands beside ROS {distro}, whose version is {version}',
-                    f'pip install {name}=={version}, and always name the distribution',
+                    f'{name} {other} is installed with ROS {distro}, whose version is {version}',
+                    f'pip install {name}=={version}; always name the distribution',
                 )
     return sorted(found)
 
 
 def _check_opencv(findings: Diagnosis) -> None:
-    """Encode and decode a picture: an OpenCV built for another NumPy imports well and fails here."""
+    """Encode and decode an image: an OpenCV built for another NumPy can be imported and fails here."""
     try:
         import cv2
         import numpy as np
 
         pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
-        good = (cv2.imdecode(cv2.imencode('.png', pixels)[1], cv2.IMREAD_COLOR) == pixels).all()
+        same = (cv2.imdecode(cv2.imencode('.png', pixels)[1], cv2.IMREAD_COLOR) == pixels).all()
     except Exception as error:
-        good = False
         findings.error(
-            f'OpenCV and NumPy do not work together ({_words(error)})',
+            f'OpenCV and NumPy do not work together ({_describe(error)})',
             'pip install --force-reinstall opencv-python-headless numpy',
         )
         return
-    if not good:
+    if not same:
         findings.error('OpenCV does not decode what it encoded', 'pip install --force-reinstall opencv-python-headless')
 
 
 def _version(module: str, findings: Diagnosis) -> str | None:
+    """Import a module and return its version, or None with an error if it fails."""
     try:
         loaded = importlib.import_module(module)
     except Exception as error:
-        findings.error(f'{module} cannot be imported ({_words(error)})', 'pip install -r requirements/run.txt')
+        findings.error(f'{module} cannot be imported ({_describe(error)})', 'pip install -r requirements/run.txt')
         return None
     return str(getattr(loaded, '__version__', None) or _installed(module))
 
 
 def _installed(module: str) -> str | None:
-    """Version of the distribution that brings a module, without importing it; None when there is none."""
+    """Return the version of the distribution that holds a module, without importing it; None without one."""
     names = importlib.metadata.packages_distributions().get(module) or [module]
     try:
         return importlib.metadata.version(names[0])
@@ -296,17 +304,18 @@ def _installed(module: str) -> str | None:
 
 
 def _shared_memory(findings: Diagnosis) -> dict | None:
+    """Return size and free space of the shared memory in bytes, with a warning if it is too small."""
     if not SHARED_MEMORY.is_dir():
         return None
     usage = shutil.disk_usage(SHARED_MEMORY)
     if usage.free < SHARED_MEMORY_NEEDED:
         findings.warning(
-            f'{usage.free / 2**20:.0f} MB of shared memory are free, and images between nodes want '
+            f'{usage.free / 2**20:.0f} MB of shared memory are free, and images between nodes need '
             f'{SHARED_MEMORY_NEEDED // 2**20} MB',
             'docker run --shm-size=1g, or remove stale files there',
         )
     return {'bytes': usage.total, 'free': usage.free}
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'

@@ -1,1 +1,1 @@
-"""`m3et evaluate`: a file for each task, and what the tasks share in common.py."""
+"""`m3et evaluate`: a file for each task; common.py holds what the tasks share."""

@@ -1,4 +1,4 @@
-"""`m3et evaluate`: what a model is worth on kitchens that it has never seen.
+"""`m3et evaluate`: the group of verbs that measure a model.
 
     m3et evaluate vqa --model kitchen --data test --out results/vqa
     m3et evaluate vqa my_bag --questions my_questions.json --model kitchen --out results/my_vqa
@@ -10,14 +10,25 @@ byte for byte.
 
 import typer
 
-from m3et_ros.cli.evaluate import actions, epic, eqa, reconstruction, talk, vqa
+from m3et_ros.cli.evaluate.actions import actions
+from m3et_ros.cli.evaluate.epic import epic
+from m3et_ros.cli.evaluate.eqa import answers, compare, eqa, merge
+from m3et_ros.cli.evaluate.reconstruction import reconstruction
+from m3et_ros.cli.evaluate.talk import talk
+from m3et_ros.cli.evaluate.vqa import vqa
+
+VERBS = {
+    'vqa': vqa,
+    'reconstruction': reconstruction,
+    'actions': actions,
+    'epic': epic,
+    'talk': talk,
+    'eqa': eqa,
+    'answers': answers,
+    'merge': merge,
+    'compare': compare,
+}
 
 app = typer.Typer(help='Measure a model on kitchens that it has never seen.', no_args_is_help=True)
-
-for verb in (vqa.vqa, reconstruction.reconstruction):
-    app.command(verb.__name__)(verb)
-app.command('actions')(actions.actions)
-app.command('epic')(epic.epic)
-app.command('talk')(talk.talk)
-for verb in (eqa.eqa, eqa.answers, eqa.merge, eqa.compare):
-    app.command(verb.__name__)(verb)
+for name, verb in VERBS.items():
+    app.command(name)(verb)

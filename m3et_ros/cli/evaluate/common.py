@@ -1,65 +1,160 @@
-"""NEW FILE."""
+"""What the verbs of `m3et evaluate` share: options by topic, models and caches, checks, and results."""
 
 import os
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Refused, note
+from m3et_ros.cli.output import Refused, print_status
+from m3et_ros.cli.ros_names import parse_remaps
 from m3et_ros.cli.training_session import command_line
 
-# MERGED from m3et_ros/cli/evaluate
-Sight = Enum('Sight', {'rgb': 'rgb', 'depth': 'depth'}, type=str)
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
+    from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
+    from m3et_ros.evaluation.judge import Judge
 
-
-BELOW = 2
+BELOW_THRESHOLD = 2
 """Exit code of a result below --at-least."""
-
-
-UNTOLD = {'out', 'as_json', 'at_least', 'workers'}
-"""Options without influence on the results; the command that is written down does without them."""
-
+WITHOUT_INFLUENCE = frozenset({'out', 'as_json', 'at_least', 'workers', 'ray'})
+"""Options that do not influence results; the recorded command leaves them out."""
+CPUS = os.cpu_count() or 1
 
 Model = Annotated[str, typer.Option(help='Checkpoint folder, named size, or owner/name on the Hub.')]
-
-
+Device = Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')]
+Seed = Annotated[int, typer.Option(min=0, help='Seed of draws, masks and noise.')]
+Batch = Annotated[int, typer.Option(min=1, max=4096, help='Samples at a time.')]
+Noise = Annotated[bool, typer.Option('--noise/--clean', help='Images with the noise of a camera, or without.')]
 Data = Annotated[
     str,
     typer.Option(
-        help='Cache folder of m3et generate; test and validation stand for the standard '
-        'ones, which are rendered when they are asked for first.'
+        help='Cache folder of m3et generate; test and validation are the standard caches, rendered on first use.'
     ),
 ]
+Bags = Annotated[list[Path] | None, typer.Argument(help='Recordings to measure instead of --data.', show_default=False)]
 
 
-Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and pictures.')]
+@dataclass(frozen=True, kw_only=True)
+class BagTopics:
+    """Topics of the camera in recordings."""
+
+    camera: Annotated[
+        str | None, typer.Option(help="Prefix of the camera's topics; detected by default.", show_default=False)
+    ] = None
+    remaps: Annotated[
+        list[str] | None,
+        typer.Option(
+            '--remap', '-r', metavar='FROM:=TO', show_default=False, help='Read a topic of the bags under another name.'
+        ),
+    ] = None
+
+    def renamed(self) -> dict[str, str]:
+        """Return the new name of each renamed topic.
+
+        Raises:
+            Refused: a rule lacks one of its sides.
+        """
+        return parse_remaps(self.remaps or ())
 
 
-Device = Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')]
+@dataclass(frozen=True, kw_only=True)
+class BagRun:
+    """The model that reads recordings, the processes that run it, and the folder of results."""
+
+    model: Model
+    out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, report.html and other results.')]
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help='With recordings: processes, each with a model of its own.')
+    ] = 1
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help='With recordings: threads of each process; they change the last digits of results.'
+        ),
+    ] = 1
+    device: Device = 'cpu'
 
 
-Seed = Annotated[int, typer.Option(min=0, help='Of draws, masks and noise.')]
+@dataclass(frozen=True, kw_only=True)
+class ClusterRun(BagRun):
+    """A run over recordings that may use a Ray cluster."""
+
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar='ADDRESS',
+            show_default=False,
+            help='With recordings: run on the machines of a Ray cluster; "local" starts one here.',
+        ),
+    ] = None
 
 
-Batch = Annotated[int, typer.Option(min=1, max=4096, help='Samples at a time.')]
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """A language model that marks answers."""
+
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a service with OpenAI's chat protocol, such as http://localhost:8000/v1, whose model "
+            'marks the answers. No service is asked by default.',
+            show_default=False,
+        ),
+    ] = None
+    judge_model: Annotated[str | None, typer.Option(help='Name of that model at the service.', show_default=False)] = (
+        None
+    )
+    judge_prompt: Annotated[
+        Path | None,
+        typer.Option(
+            help='File with your own prompt, with {question}, {answer}, {prediction} and {extra_answers}.',
+            show_default=False,
+        ),
+    ] = None
+
+    def judge(self) -> 'Judge | None':
+        """Return the judge, or None without --judge-url.
+
+        Raises:
+            Refused: address or model is missing.
+            InputError: the prompt cannot be read.
+        """
+        from m3et_ros.evaluation.judge import PROMPT, Judge, read_prompt
+
+        if self.judge_url is None and self.judge_model is None and self.judge_prompt is None:
+            return None
+        if self.judge_url is None or self.judge_model is None:
+            raise Refused('a judge needs both --judge-url and --judge-model; give both, or neither.')
+        prompt = read_prompt(self.judge_prompt) if self.judge_prompt else PROMPT
+        return Judge(self.judge_url, self.judge_model, prompt)
 
 
-Workers = Annotated[int, typer.Option(min=0, max=256, help='Processes that render a standard cache.')]
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(JudgeOptions):
+    """How answers are scored."""
+
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help='Training questions, from which the guessing baselines are learnt; may be given several times.',
+            show_default=False,
+        ),
+    ] = None
+    at_least: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help='End with exit code 2 if accuracy or exact match over all questions is lower.'),
+    ] = None
 
 
-Bags = Annotated[
-    list[Path] | None, typer.Argument(help='Recordings to be measured instead of --data.', show_default=False)
-]
+def make_out(out: Path) -> None:
+    """Make the folder of the results, before the work rather than after it.
 
-
-CPUS = os.cpu_count() or 1
-
-
-def _make(out: Path) -> None:
-    """The folder of the results, before the work rather than after it."""
+    Raises:
+        Refused: it cannot be made or written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):
@@ -68,24 +163,67 @@ def _make(out: Path) -> None:
         raise Refused(f'{out} cannot be written ({error.strerror}); give another --out.') from error
 
 
-def _prepare(model: str, data: str, device: str, workers: int) -> tuple[Any, Path, Any]:
-    """The checkpoint on its device, the folder of the cache and its recipe."""
+def prepare(model: str, data: str, device: str, workers: int) -> 'tuple[Checkpoint, Path, CacheRecipe]':
+    """Open a model and a cache that fit each other.
+
+    Args:
+        model: checkpoint folder, named size or Hub id.
+        data: as `open_cache`.
+        device: device of the model.
+        workers: as `open_cache`.
+
+    Returns:
+        The checkpoint on its device, the folder of the cache and its recipe.
+
+    Raises:
+        InputError: the model or the cache cannot be opened, or they do not fit each other.
+    """
+    from m3et_ros.data.kitchen.cache.recipe import read_recipe
+    from m3et_ros.evaluation.standard_caches import find_cache
+
+    folder, missing = find_cache(data)
+    checkpoint = open_fitting_model(model, missing or read_recipe(folder), device)
+    return checkpoint, *open_cache(data, workers)
+
+
+def open_cache(data: str, workers: int) -> 'tuple[Path, CacheRecipe]':
+    """Find a cache, and render a standard one that is missing.
+
+    Args:
+        data: folder of a cache, or 'test' or 'validation' for a standard cache.
+        workers: processes that render.
+
+    Returns:
+        The folder and its recipe.
+
+    Raises:
+        InputError: there is no such cache.
+        Refused: it cannot be rendered.
+    """
     from m3et_ros.data.kitchen.cache.recipe import read_recipe
     from m3et_ros.evaluation.standard_caches import find_cache, make_cache
 
     folder, missing = find_cache(data)
-    recipe = missing or read_recipe(folder)
-    subject = _checkpoint(model, recipe, device)
     if missing:
-        note(f'The {data} cache is rendered into {folder} first; that is done once.')
-        _refusing(make_cache, missing, workers=workers)
+        print_status(f'The {data} cache is rendered into {folder} first; this happens once.')
+        refusing(make_cache, missing, workers=workers)
+    recipe = read_recipe(folder)
     if recipe.split == 'train':
-        note('These are training kitchens: what comes out is no measure of what the model can do elsewhere.')
-    return subject, folder, recipe
+        print_status('These are training kitchens: the results do not show how the model does elsewhere.')
+    return folder, recipe
 
 
-def _checkpoint(name: str, recipe: Any, device: str) -> Any:
-    """A checkpoint that fits the cache, on its device."""
+def open_fitting_model(name: str, recipe: 'CacheRecipe', device: str) -> 'Checkpoint':
+    """Open a checkpoint on its device.
+
+    Args:
+        name: checkpoint folder, named size or Hub id.
+        recipe: of the cache that the model must fit.
+        device: device of the model.
+
+    Raises:
+        InputError: there is no such model, or it does not fit the cache.
+    """
     from m3et_ros.evaluation.standard_caches import check_fit
     from m3et_ros.runtime.engine import Engine
     from m3et_ros.runtime.open_model import open_checkpoint
@@ -95,16 +233,24 @@ def _checkpoint(name: str, recipe: Any, device: str) -> Any:
     return Engine(checkpoint, device=device).checkpoint
 
 
-def _open(name: str, device: str) -> Any:
-    """A checkpoint on its device."""
+def open_model(name: str, device: str) -> 'Checkpoint':
+    """Open a checkpoint on its device.
+
+    Raises:
+        InputError: there is no such model.
+    """
     from m3et_ros.runtime.engine import Engine
     from m3et_ros.runtime.open_model import open_checkpoint
 
     return Engine(open_checkpoint(name), device=device).checkpoint
 
 
-def _refusing(call: Any, *arguments: Any, **options: Any) -> Any:
-    """Call something whose ValueErrors are sentences about what was asked for."""
+def refusing(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function whose ValueErrors are sentences about the options, and turn these into errors of the command.
+
+    Raises:
+        Refused: with the sentence of a ValueError.
+    """
     from m3et_ros.data.errors import InputError
 
     try:
@@ -115,134 +261,113 @@ def _refusing(call: Any, *arguments: Any, **options: Any) -> Any:
         raise Refused(f'{error}.') from error
 
 
-def _write(
-    out: Path, context: typer.Context, subject: Any, recipe: Any, settings: dict, metrics: dict, rows: list[dict]
-) -> dict[str, Any]:
-    """Write metrics.json and per_sample.csv; returns the former."""
-    from m3et_ros.evaluation.report.files import made_by, write_metrics, write_samples
+def recorded_command(context: typer.Context, omitted: Collection[str] = ()) -> str:
+    """Return the command for metrics.json, without options that do not influence results and without `omitted`."""
+    return command_line(context, WITHOUT_INFLUENCE | set(omitted))
 
-    document = {'made_by': made_by(command_line(context, UNTOLD), subject, recipe, **settings), 'metrics': metrics}
+
+def write_results(
+    out: Path,
+    context: typer.Context,
+    checkpoint: Any,
+    recipe: 'CacheRecipe',
+    settings: dict[str, Any],
+    metrics: dict[str, Any],
+    rows: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Write metrics.json and per_sample.csv.
+
+    Args:
+        out: folder of the results.
+        context: of the verb, for the command.
+        checkpoint: the evaluated model.
+        recipe: of the cache.
+        settings: of the evaluation, JSON values.
+        metrics: the scores.
+        rows: one for each sample.
+
+    Returns:
+        The content of metrics.json.
+    """
+    from m3et_ros.evaluation.files import made_by, write_metrics, write_samples
+
+    document = {'made_by': made_by(recorded_command(context), checkpoint, recipe, **settings), 'metrics': metrics}
     write_metrics(out, document)
     write_samples(out, rows)
     return document
 
 
-def _interval(scores: dict[str, Any], digits: int) -> str:
-    return '-' if scores['low'] is None else f'{scores["low"]:.{digits}f} to {scores["high"]:.{digits}f}'
+def check_threshold(what: str, value: float | None, at_least: float | None) -> None:
+    """End the command with exit code 2 if a result is below the threshold.
 
-
-# MERGED from m3et_ros/cli/evaluate_eqa
-Train = Annotated[
-    list[Path] | None,
-    typer.Option(
-        help='Training questions, from which the lines of guessing are learnt; may be given several times.',
-        show_default=False,
-    ),
-]
-
-
-AtLeast = Annotated[
-    float | None, typer.Option(min=0, max=1, help='End with exit code 2 below this exact match over all questions.')
-]
-
-
-JudgeUrl = Annotated[
-    str | None,
-    typer.Option(
-        help='Let a model mark the answers: address of any service that speaks '
-        "OpenAI's chat protocol, such as http://localhost:8000/v1. Nobody is "
-        'asked without it.',
-        show_default=False,
-    ),
-]
-
-
-JudgeModel = Annotated[
-    str | None, typer.Option(help='Name of that model, as the service knows it.', show_default=False)
-]
-
-
-JudgePrompt = Annotated[
-    Path | None,
-    typer.Option(
-        help='File with a prompt of your own, with {question}, {answer}, {prediction} and {extra_answers}.',
-        show_default=False,
-    ),
-]
-
-
-Camera = Annotated[
-    str | None,
-    typer.Option(help="Prefix of the camera's topics; the camera is found by itself without it.", show_default=False),
-]
-
-
-Remaps = Annotated[
-    list[str] | None,
-    typer.Option(
-        '--remap', '-r', metavar='FROM:=TO', show_default=False, help='Take a topic of the bags for another one.'
-    ),
-]
-
-
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        metavar='ADDRESS', show_default=False, help='Let the machines of a Ray cluster work; "local" starts one here.'
-    ),
-]
-
-
-Threads = Annotated[
-    int, typer.Option(min=1, max=256, help='Threads of each process; part of the result, in its last digits.')
-]
-
-
-def chosen_judge(url: str | None, model: str | None, prompt: Path | None) -> Any:
-    """The judge that was asked for, or None.
+    Args:
+        what: name of the result.
+        value: the result; None if it could not be measured.
+        at_least: the threshold; None for none.
 
     Raises:
-        Refused: one of address and model is missing.
+        typer.Exit: with BELOW_THRESHOLD.
     """
-    from m3et_ros.evaluation.judge import PROMPT, Judge, read_prompt
+    if at_least is None:
+        return
+    if value is None:
+        print_status(f'{what} could not be measured')
+        raise typer.Exit(BELOW_THRESHOLD)
+    if value < at_least:
+        print_status(f'{what} {value:.4f} is below {at_least}')
+        raise typer.Exit(BELOW_THRESHOLD)
 
-    if (url is None) != (model is None) or (prompt is not None and url is None):
-        raise Refused('a judge needs both --judge-url and --judge-model; give both, or neither.')
-    return None if url is None else Judge(url, model, read_prompt(prompt) if prompt else PROMPT)
+
+def print_troubles(parts: Iterable[dict[str, Any]]) -> None:
+    """Print the troubles of each bag, from the parts of `evaluation.jobs`."""
+    for part in parts:
+        for trouble in (part.get('failed'), *part['troubles']):
+            if trouble:
+                print_status(f'{part["bag"]}: {trouble}')
 
 
-def renamed(rules: list[str]) -> dict[str, str]:
-    """Topic in the bag to what it is called here.
+def format_interval(scores: dict[str, Any], digits: int = 3, *, sign: str = '') -> str:
+    """Return the 95 % interval of a score as text; '-' if it is unknown.
 
-    Raises:
-        Refused: a rule lacks a side.
+    Args:
+        scores: with `low` and `high`, None if unknown.
+        digits: decimals.
+        sign: '+' shows the sign of positive numbers too.
     """
-    wrong = next((rule for rule in rules if not all(rule.partition(':=')[::2])), None)
-    if wrong is not None:
-        raise Refused(f'-r {wrong} has no value; write it as FROM:=TO')
-    return dict(rule.split(':=', 1) for rule in rules)
+    if scores['low'] is None:
+        return '-'
+    return f'{scores["low"]:{sign}.{digits}f} to {scores["high"]:{sign}.{digits}f}'
 
 
-# MERGED from m3et_ros/cli/evaluate_vqa
-def refuse_idle_options(context: typer.Context, of_kitchens: Sequence[str], of_bags: Sequence[str]) -> None:
-    """See that no option was given that has a meaning only for kitchens, or only for recordings, where the other is
-    looked at.
+def refuse_idle_options(
+    context: typer.Context,
+    *,
+    of_data: Sequence[str] = (),
+    of_bags: Sequence[str] = (),
+    data: str = 'kitchens of a cache',
+) -> None:
+    """Refuse options that would have no effect: those for data beside recordings, and those for recordings without.
+
+    Args:
+        context: of a verb with the parameter `bags`.
+        of_data: names of parameters that have a meaning only without recordings.
+        of_bags: names of parameters that have a meaning only with recordings.
+        data: what `of_data` are for.
 
     Raises:
-        Refused: one was.
+        Refused: such an option was given, be it with its default value.
     """
     bags = context.params['bags']
-    strange = next((name for name in (of_kitchens if bags else of_bags) if given(context, name)), None)
-    if strange is not None:
-        flag = next(one.opts[0] for one in context.command.params if one.name == strange)
-        raise Refused(
-            f'{flag} is for kitchens of a cache, and recordings were given; leave one of them out.'
-            if bags
-            else f'{flag} is for recordings, and none was given; name some, or leave it out.'
-        )
+    for name in of_data if bags else of_bags:
+        if not is_given(context, name):
+            continue
+        flag = next(one.opts[0] for one in context.command.params if one.name == name)
+        if bags:
+            raise Refused(f'{flag} is for {data}, and recordings were given; leave one of them out.')
+        raise Refused(f'{flag} is for recordings, and none was given; name some, or leave it out.')
 
 
-def given(context: typer.Context, name: str) -> bool:
-    """Whether an option was written down, be it with its default."""
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return True if an option was given on the command line, be it with its default value."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != 'DEFAULT'

@@ -1,156 +1,202 @@
-"""`m3et evaluate epic`: next-action anticipation on EPIC-KITCHENS-100 by the official metrics, from past labels.
+"""`m3et evaluate epic`: anticipation on EPIC-KITCHENS-100 from past labels, by the official metrics.
 
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split held_out --out results/epic
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic
     m3et evaluate epic kitchens/2* --segments kitchens/segments.csv --model kitchen --out results/actions
 
 --out gets metrics.json, per_sample.csv and challenge.json (the official format). The same command on the same machine
-writes the same files byte for byte. With recordings it is m3et evaluate actions: pixels are looked at.
+writes the same files byte for byte. With recordings this is `m3et evaluate actions`, which uses pixels.
 """
 
+import hashlib
 import json
-import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3et_ros.cli.evaluate import actions
-from m3et_ros.cli.evaluate.common import given
-from m3et_ros.cli.output import Json, Refused, emit, note, say, table
+from m3et_ros.cli.evaluate.actions import SegmentOptions, measure_recordings, print_document
+from m3et_ros.cli.evaluate.common import BagRun, make_out, recorded_command, refuse_idle_options
+from m3et_ros.cli.options import Json, expand_options, option_names
+from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.training_session import command_line
+from m3et_ros.cli.training_session import use_passive_threads
 
-UNTOLD = {'out', 'as_json', 'folder'}
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.history import HistoryCheckpoint
+    from m3et_ros.data.epic.annotations import Annotations
+
 CHALLENGE = 'challenge.json'
-HELD_OUT = 'held_out'
+HELD_OUT, VALIDATION = 'held_out', 'validation'
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpicOptions:
+    """Annotations of EPIC-KITCHENS-100."""
+
+    folder: Annotated[
+        Path | None, typer.Option('--epic', help='Folder of the official annotations.', show_default=False)
+    ] = None
+    split: Annotated[
+        str,
+        typer.Option(
+            help='held_out (training videos that the model was not trained on), validation, or a CSV file with the '
+            'official columns.'
+        ),
+    ] = HELD_OUT
+    challenge: Annotated[
+        bool, typer.Option('--challenge/--no-challenge', help='Write the file in the format of the challenge.')
+    ] = True
+
+    @property
+    def split_name(self) -> str:
+        """Name of the split: that of the file, without its folder."""
+        return self.split if self.split in (HELD_OUT, VALIDATION) else Path(self.split).name
+
+
+@expand_options('bags folder segments model out split challenge device as_json')
 def epic(
     context: typer.Context,
     bags: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help='Recordings, in the place of --epic: rosbag2 folders, .mcap or .db3 files.', show_default=False
-        ),
+        typer.Argument(help='Recordings instead of --epic: rosbag2 folders, .mcap or .db3 files.', show_default=False),
     ] = None,
     *,
-    folder: Annotated[
-        Path | None, typer.Option('--epic', help='Folder of the official annotations.', show_default=False)
-    ] = None,
+    labels: EpicOptions,
     segments: Annotated[
         list[Path] | None, typer.Option(help='With recordings: see m3et evaluate actions.', show_default=False)
     ] = None,
     model: Annotated[
         str,
         typer.Option(
-            help='Checkpoint folder of m3et train actions --epic DIR --history; with '
-            'recordings one of m3et evaluate actions.'
+            help='Checkpoint folder of m3et train actions --epic DIR --history; with recordings a model of m3et '
+            'evaluate actions.'
         ),
     ],
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and challenge.json.')],
-    split: Annotated[
-        str,
-        typer.Option(
-            help='held_out (training videos that were not learnt from), validation, or '
-            'a CSV file with the official columns.'
-        ),
-    ] = HELD_OUT,
-    challenge: Annotated[
-        bool, typer.Option('--challenge/--no-challenge', help='Write the file in the format of the challenge.')
-    ] = True,
     device: Annotated[str, typer.Option(help='cpu, cuda or cuda:N.')] = 'cpu',
     as_json: Json = False,
 ) -> None:
-    """Foresee the next action from the labels of the past: top-1, top-5, mean top-5 recall; no pixels.
+    """Anticipate the next action from past labels: top-1, top-5, mean top-5 recall; no pixels are used.
 
     Recordings are scored from their pixels, as by m3et evaluate actions BAG... --segments CSV.
     """
+    refuse_idle_options(context, of_data=option_names(EpicOptions), data='labels without pixels')
     if bags:
-        for flag, name in (('--epic', 'folder'), ('--split', 'split'), ('--challenge', 'challenge')):
-            if given(context, name):
-                raise Refused(f'{flag} is for labels without pixels, and recordings were given; leave one of them out.')
-        return actions.actions(context, bags, model=model, out=out, segments=segments, device=device, as_json=as_json)
-    if folder is None:
-        raise Refused('nothing was given to foresee; give --epic with the annotations, or recordings with --segments.')
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+        run = BagRun(model=model, out=out, device=device)
+        document = measure_recordings(context, bags, run, SegmentOptions(segments=segments), [])
+        print_document(document, out, as_json=as_json)
+        return
+    if labels.folder is None:
+        raise Refused('no data were given; give --epic with the annotations, or recordings with --segments.')
+    document = measure_labels(context, labels, model, out, device)
+    if as_json:
+        print_json(document)
+    else:
+        _print_metrics(document['metrics'], out)
+
+
+def measure_labels(context: typer.Context, labels: EpicOptions, model: str, out: Path, device: str) -> dict[str, Any]:
+    """Anticipate from past labels, and write metrics.json, per_sample.csv and challenge.json.
+
+    Args:
+        context: of the verb, for the command.
+        labels: annotations and split.
+        model: checkpoint folder.
+        out: folder of the results.
+        device: cpu, cuda or cuda:N.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: model or annotations cannot be read.
+        Refused: no video was held out, the device cannot be used, or --out cannot be made.
+    """
+    use_passive_threads()
     from m3et_ros.data.checkpoints.history import load_history
     from m3et_ros.data.epic.class_lists import read_classes
-    from m3et_ros.evaluation.report.files import write_metrics, write_samples
+    from m3et_ros.evaluation.files import write_metrics, write_samples
     from m3et_ros.evaluation.tasks.epic import anticipate, challenge_file, ranks_of, sample_rows
 
-    checkpoint, classes = load_history(Path(model)), read_classes(folder)
-    annotations = _annotations(folder, split, checkpoint, classes)
-    _make(out)
-    found = anticipate(checkpoint, annotations, classes, device=_device(device), progress=track)
-    ranks = ranks_of(checkpoint, found, annotations)
+    checkpoint, classes = load_history(Path(model)), read_classes(labels.folder)
+    annotations = _read_annotations(labels, checkpoint, classes)
+    check_device(device)
+    make_out(out)
+    forecast = anticipate(checkpoint, annotations, classes, device=device, progress=track)
+    ranks = ranks_of(checkpoint, forecast, annotations)
     document = {
-        'made_by': _made_by(command_line(context, UNTOLD), checkpoint, annotations, split, device),
-        'metrics': _metrics(folder, split, checkpoint, annotations, ranks),
+        'made_by': _made_by(recorded_command(context, ['folder']), checkpoint, annotations, labels, device),
+        'metrics': _metrics(labels, checkpoint, annotations, ranks),
     }
     write_metrics(out, document)
-    write_samples(out, sample_rows(checkpoint, found, ranks, annotations))
-    if challenge and _official(checkpoint):
-        text = json.dumps(challenge_file(checkpoint, found, annotations), separators=(',', ':'), allow_nan=False)
+    write_samples(out, sample_rows(checkpoint, forecast, ranks, annotations))
+    if labels.challenge and has_official_classes(checkpoint):
+        text = json.dumps(challenge_file(checkpoint, forecast, annotations), separators=(',', ':'), allow_nan=False)
         (out / CHALLENGE).write_text(text + '\n', encoding='utf-8')
-    emit(document) if as_json else _tell(document['metrics'], out)
+    return document
 
 
-def _annotations(folder: Path, split: str, checkpoint: Any, classes: Any) -> Any:
-    """The segments that are asked for; says what was odd, and what was learnt from."""
+def _read_annotations(labels: EpicOptions, checkpoint: 'HistoryCheckpoint', classes: Any) -> 'Annotations':
+    """Return the segments of the split, and print odd rows and the videos that the model was trained on."""
     from m3et_ros.data.epic.annotations import find_split, read_segments
 
-    whole = read_segments(find_split(folder, 'train' if split == HELD_OUT else split), classes)
-    for odd in whole.notes:
-        note(odd.text)
-    if split == HELD_OUT:
+    file = find_split(labels.folder, 'train' if labels.split == HELD_OUT else labels.split)
+    annotations = read_segments(file, classes)
+    for odd in annotations.notes:
+        print_status(odd.text)
+    if labels.split == HELD_OUT:
         if not checkpoint.held_out:
             raise Refused(
-                'The model has learnt from all training videos; give --split validation, or train one with '
-                'videos held out.'
+                'The model was trained on all training videos; give --split validation, or train one with videos '
+                'held out.'
             )
-        whole = whole.only(checkpoint.held_out)
-        if not whole.segments:
+        annotations = annotations.only(checkpoint.held_out)
+        if not annotations.segments:
             raise Refused(
-                f'{folder} has none of the videos that were held out; give the folder that the model was trained with.'
+                f'{labels.folder} has none of the videos that were held out; give the folder that the model was '
+                'trained with.'
             )
-    known = set(checkpoint.learnt) & set(whole.videos)
-    if known:
-        note(
-            f'{len(known)} of {len(whole.videos)} videos were learnt from: what comes out is no measure of what the '
-            'model can do elsewhere.'
+    trained = set(checkpoint.learnt) & set(annotations.videos)
+    if trained:
+        print_status(
+            f'The model was trained on {len(trained)} of {len(annotations.videos)} videos: the results do not show how '
+            'it does elsewhere.'
         )
-    return whole
+    return annotations
 
 
-def _metrics(folder: Path, split: str, checkpoint: Any, annotations: Any, ranks: Any) -> dict[str, Any]:
+def _metrics(
+    labels: EpicOptions, checkpoint: 'HistoryCheckpoint', annotations: 'Annotations', ranks: Any
+) -> dict[str, Any]:
     from m3et_ros.data.epic.class_lists import read_tail, read_unseen
     from m3et_ros.evaluation.tasks.epic import measure, official_rows, summary
 
-    people = read_unseen(folder, split, present=annotations.participants, learnt=checkpoint.participants)
+    folder = labels.folder
+    people = read_unseen(folder, labels.split, present=annotations.participants, learnt=checkpoint.participants)
     rows = official_rows(
         annotations, unseen=people, tail_verbs=read_tail(folder, 'verb'), tail_nouns=read_tail(folder, 'noun')
     )
     return summary(annotations) | {
-        'split': split if split in (HELD_OUT, 'validation') else Path(split).name,
+        'split': labels.split_name,
         'unseen_participants': list(people),
         'learnt_from': len(set(checkpoint.learnt) & set(annotations.videos)),
         'scores': {kind: measure(own, annotations, rows) for kind, own in ranks.items()},
     }
 
 
-def _made_by(command: str, checkpoint: Any, annotations: Any, split: str, device: str) -> dict[str, Any]:
-    """Everything the result depends on, no time and no place among it."""
-    import hashlib
-    from dataclasses import asdict
-
+def _made_by(
+    command: str, checkpoint: 'HistoryCheckpoint', annotations: 'Annotations', labels: EpicOptions, device: str
+) -> dict[str, Any]:
+    """Return everything that determines the results; no time and no path."""
     import torch
 
-    from m3et_ros.evaluation.report.files import environment, weights_digest
+    from m3et_ros.evaluation.files import environment, weights_digest
 
     return {
         'command': command,
-        'split': split if split in (HELD_OUT, 'validation') else Path(split).name,
+        'split': labels.split_name,
         'file': {'name': annotations.path.name, 'sha256': hashlib.sha256(annotations.path.read_bytes()).hexdigest()},
         'model': {
             'id': checkpoint.model_id,
@@ -161,20 +207,26 @@ def _made_by(command: str, checkpoint: Any, annotations: Any, split: str, device
     }
 
 
-def _official(checkpoint: Any) -> bool:
-    """Whether the challenge knows these classes; says so where it does not."""
+def has_official_classes(checkpoint: 'HistoryCheckpoint') -> bool:
+    """Return True if the model has the classes of the challenge; print why no file is written if not."""
     from m3et_ros.evaluation.metrics.challenge import NOUNS, VERBS
 
-    own = checkpoint.config.verbs, checkpoint.config.nouns
-    if own != (VERBS, NOUNS):
-        note(
-            f'{CHALLENGE} is left out: the challenge has {VERBS} verbs and {NOUNS} nouns and the model {own[0]} and '
-            f'{own[1]}; use the official class lists.'
-        )
-    return own == (VERBS, NOUNS)
+    verbs, nouns = checkpoint.config.verbs, checkpoint.config.nouns
+    if (verbs, nouns) == (VERBS, NOUNS):
+        return True
+    print_status(
+        f'{CHALLENGE} is left out: the challenge has {VERBS} verbs and {NOUNS} nouns and the model {verbs} and '
+        f'{nouns}; use the official class lists.'
+    )
+    return False
 
 
-def _device(name: str) -> str:
+def check_device(name: str) -> None:
+    """Check that torch can use a device.
+
+    Raises:
+        Refused: it cannot.
+    """
     import torch
 
     try:
@@ -183,40 +235,24 @@ def _device(name: str) -> str:
         raise Refused(
             f'The device {name!r} cannot be used ({str(error).splitlines()[0]}); give cpu, or cuda where there is one.'
         ) from error
-    return name
 
 
-def _make(out: Path) -> None:
-    """The folder of the results, before the work rather than after it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f'{out} cannot be written ({error.strerror}); give another --out.') from error
-
-
-def _tell(metrics: dict[str, Any], out: Path) -> None:
-    rows: list[tuple] = [('scores', 'subset', 'task', 'segments', 'top-1', 'top-5', 'mean top-5 recall', '95 %')]
+def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    rows: list[tuple[str, ...]] = [
+        ('scores', 'subset', 'task', 'segments', 'top-1', 'top-5', 'mean top-5 recall', '95 %')
+    ]
     for kind, subsets in metrics['scores'].items():
         for subset, tasks in subsets.items():
-            for task, found in tasks.items():
-                if found is None:
+            for task, scores in tasks.items():
+                if scores is None:
                     continue
-                recall = found['mean_top5_recall']
-                ends = '-' if recall['low'] is None else f'{100 * recall["low"]:.1f} to {100 * recall["high"]:.1f}'
-                rows.append(
-                    (
-                        kind,
-                        subset,
-                        task,
-                        f'{found["segments"]:,}',
-                        *(f'{100 * found[name]["value"]:.1f}' for name in ('top1', 'top5')),
-                        f'{100 * recall["value"]:.1f}',
-                        ends,
-                    )
-                )
-    say(
+                recall = scores['mean_top5_recall']
+                interval = '-' if recall['low'] is None else f'{100 * recall["low"]:.1f} to {100 * recall["high"]:.1f}'
+                percentages = [f'{100 * scores[name]["value"]:.1f}' for name in ('top1', 'top5', 'mean_top5_recall')]
+                rows.append((kind, subset, task, f'{scores["segments"]:,}', *percentages, interval))
+    print_line(
         f'Next action from {metrics["input"]}; {metrics["segments"]:,} segments of {metrics["videos"]} videos, '
         f'{metrics["without_history"]:,} without history. Per cent.'
     )
-    say(table(rows, right=(3, 4, 5, 6)))
-    say(f'\nAll of it in {out}.')
+    print_line(format_table(rows, right=(3, 4, 5, 6)))
+    print_line(f'\nAll results are in {out}.')

@@ -1,4 +1,4 @@
-"""`m3et evaluate eqa`: questions about recordings, read from the bags themselves; and what is done with finished runs.
+"""`m3et evaluate eqa`: questions about recordings, answered from the bags; and `answers`, `merge` and `compare`.
 
     m3et record kitchens --eqa --seed 20000 --episodes 20
     m3et evaluate eqa kitchens/*/ --questions kitchens/questions.json --model kitchen --out results/eqa
@@ -7,144 +7,141 @@
     m3et evaluate compare results/before results/after --out results/change
 
 --out gets metrics.json, per_sample.csv, results.json in OpenEQA's schema and report.html. The same command on the same
-machine writes the same metrics.json, with any number of workers; a run that was stopped goes on where it was.
+machine writes the same metrics.json, with any number of workers; a run that was stopped is resumed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from m3et_ros.cli.evaluate.common import (
-    AtLeast,
-    Camera,
-    JudgeModel,
-    JudgePrompt,
-    JudgeUrl,
-    Ray,
-    Remaps,
-    Threads,
-    Train,
-    chosen_judge,
-    renamed,
+    BELOW_THRESHOLD,
+    BagTopics,
+    ClusterRun,
+    ScoreOptions,
+    check_threshold,
+    format_interval,
+    make_out,
+    print_troubles,
+    recorded_command,
 )
-from m3et_ros.cli.output import Json, emit, note, say, table
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import format_table, print_json, print_line, print_status
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.training_session import command_line
 
-BELOW = 2
-"""Exit code of a result below --at-least."""
+if TYPE_CHECKING:
+    from m3et_ros.data.datasets.openeqa import EqaQuestion
+    from m3et_ros.evaluation.judge import Judge
+    from m3et_ros.evaluation.tasks.eqa import EqaTask
+    from m3et_ros.evaluation.tasks.eqa_results import EqaRun
 
-UNTOLD = {'out', 'as_json', 'at_least', 'workers', 'ray'}
-TOLD = 3
-"""Questions of a bag of which is said why they stay unanswered."""
+MAX_UNANSWERED = 3
+"""Unanswered questions of a bag that are printed with their reason."""
+REPORT = 'report.html'
 
-Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, results.json and report.html.')]
 Questions = Annotated[list[Path], typer.Option(help="Question file in OpenEQA's schema; may be given several times.")]
+Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, results.json and report.html.')]
 
 
-def eqa(
-    context: typer.Context,
-    bags: Annotated[list[Path], typer.Argument(help='rosbag2 folders, .mcap or .db3 files.')],
-    *,
-    questions: Questions,
-    out: Out,
-    model: Annotated[str, typer.Option(help='Checkpoint folder, named size, or owner/name on the Hub.')],
+@dataclass(frozen=True, kw_only=True)
+class EpisodeOptions(BagTopics):
+    """How an episode is answered for."""
+
     scope: Annotated[
         Literal['episode', 'frame', 'blind'],
-        typer.Option(help='Answer from the memory of the whole bag, from its last frame, or without looking.'),
-    ] = 'episode',
-    write: Annotated[bool, typer.Option('--generate', help='Let the text decoder answer.')] = False,
-    every: Annotated[int, typer.Option(min=1, help='Look at every n-th colour image only.')] = 1,
+        typer.Option(help='Answer from the memory of the whole bag, from its last frame, or without any image.'),
+    ] = 'episode'
+    write: Annotated[bool, typer.Option('--generate', help='Let the text decoder answer.')] = False
+    every: Annotated[int, typer.Option(min=1, help='Encode every n-th colour image only.')] = 1
     memory: Annotated[
         Literal['trained', 'comb'],
         typer.Option(
-            help='Answer for the episode from what the model has learnt to remember, if it has, or from a few frames '
-            'of it.'
+            help="Answer from the model's trained memory, if it has one, or from a few frames of the episode."
         ),
-    ] = 'trained',
-    memory_frames: Annotated[int, typer.Option(min=2, help='How many these are.')] = 8,
-    camera: Camera = None,
-    remaps: Remaps = None,
-    train: Train = None,
-    at_least: AtLeast = None,
-    judge_url: JudgeUrl = None,
-    judge_model: JudgeModel = None,
-    judge_prompt: JudgePrompt = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help='Processes, each with a model of its own.')] = 1,
-    ray: Ray = None,
-    threads: Threads = 1,
-    device: Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')] = 'cpu',
+    ] = 'trained'
+    memory_frames: Annotated[int, typer.Option(min=2, help='Number of these frames.')] = 8
+
+
+@expand_options(
+    'bags questions out model scope write every memory memory_frames camera remaps train at_least judge_url '
+    'judge_model judge_prompt workers ray threads device as_json'
+)
+def eqa(
+    context: typer.Context,
+    bags: Annotated[list[Path], typer.Argument(help='rosbag2 folders, .mcap or .db3 files.')],
+    questions: Questions,
+    run: ClusterRun,
+    episode: EpisodeOptions,
+    scoring: ScoreOptions,
     as_json: Json = False,
 ) -> None:
-    """Answer questions about recordings, scored per category; a bag that cannot be read costs no other."""
+    """Answer questions about recordings, scored by category; a bag that cannot be read does not stop the others."""
     from m3et_ros.evaluation.tasks.eqa import EqaTask
 
-    task = EqaTask(scope, write, every, memory_frames, camera, renamed(remaps or []), memory == 'comb', threads)
-    judge = chosen_judge(judge_url, judge_model, judge_prompt)
-    evaluate_recordings(
-        context, bags, task, Ask(questions, out, model, train or [], judge, at_least, workers, ray, device, as_json)
+    task = EqaTask(
+        scope=episode.scope,
+        write=episode.write,
+        every=episode.every,
+        memory_frames=episode.memory_frames,
+        camera=episode.camera,
+        remaps=episode.renamed(),
+        comb=episode.memory == 'comb',
+        threads=run.threads,
     )
+    evaluate_recordings(context, bags, questions, task, run, scoring, as_json=as_json)
 
 
+@expand_options('results questions out train at_least judge_url judge_model judge_prompt as_json')
 def answers(
     context: typer.Context,
     results: Annotated[
         Path, typer.Argument(help="Answers in OpenEQA's schema: question_id and answer, null for none.")
     ],
-    *,
     questions: Questions,
     out: Out,
-    train: Train = None,
-    at_least: AtLeast = None,
-    judge_url: JudgeUrl = None,
-    judge_model: JudgeModel = None,
-    judge_prompt: JudgePrompt = None,
+    scoring: ScoreOptions,
     as_json: Json = False,
 ) -> None:
-    """Score answers that were given elsewhere, by any model."""
+    """Score answers of any other model."""
     from m3et_ros.data.datasets.openeqa import read_question_files
-    from m3et_ros.evaluation.tasks.eqa_results import given_answers
+    from m3et_ros.evaluation.tasks.eqa_results import answers_run
 
-    run = given_answers(results, read_question_files(questions), command_line(context, UNTOLD))
-    training, judge = read_question_files(train or []), chosen_judge(judge_url, judge_model, judge_prompt)
-    _make(out)
-    _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
+    run = answers_run(results, read_question_files(questions), recorded_command(context))
+    training, judge = read_question_files(scoring.train or []), scoring.judge()
+    make_out(out)
+    _finish(out, run, training, judge, at_least=scoring.at_least, as_json=as_json)
 
 
+@expand_options('folders out train at_least judge_url judge_model judge_prompt as_json')
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help='--out of finished runs over other bags.')],
-    *,
+    folders: Annotated[list[Path], typer.Argument(help='--out of finished runs over different bags.')],
     out: Out,
-    train: Train = None,
-    at_least: AtLeast = None,
-    judge_url: JudgeUrl = None,
-    judge_model: JudgeModel = None,
-    judge_prompt: JudgePrompt = None,
+    scoring: ScoreOptions,
     as_json: Json = False,
 ) -> None:
-    """Put runs of m3et evaluate eqa over other bags together, as if they had been one."""
+    """Merge runs of m3et evaluate eqa over different bags into one."""
     from m3et_ros.data.datasets.openeqa import read_question_files
     from m3et_ros.evaluation.jobs import PARTS
-    from m3et_ros.evaluation.tasks.eqa_results import keep_parts, merge_runs
+    from m3et_ros.evaluation.tasks.eqa_results import copy_parts, merge_runs
 
-    run, training = merge_runs(folders), read_question_files(train or [])
-    judge = chosen_judge(judge_url, judge_model, judge_prompt)
-    _make(out)
-    keep_parts(out / PARTS, [folder / PARTS for folder in folders], run)
-    _finish(out, run, training, judge, at_least=at_least, as_json=as_json)
+    run, training, judge = merge_runs(folders), read_question_files(scoring.train or []), scoring.judge()
+    make_out(out)
+    copy_parts(out / PARTS, [folder / PARTS for folder in folders], run)
+    _finish(out, run, training, judge, at_least=scoring.at_least, as_json=as_json)
 
 
 def compare(
     first: Annotated[Path, typer.Argument(help='--out of a finished run.')],
-    second: Annotated[Path, typer.Argument(help='--out of another on the same questions.')],
+    second: Annotated[Path, typer.Argument(help='--out of another run on the same questions.')],
     *,
     out: Annotated[Path, typer.Option(help='Folder for report.html and compare.json.')],
     at_least: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, help='End with exit code 2 where exact match of the second is not above the first by this.'
+            min=-1, max=1, help='End with exit code 2 if the exact match of the second exceeds the first by less.'
         ),
     ] = None,
     as_json: Json = False,
@@ -152,172 +149,165 @@ def compare(
     """Compare two runs question by question."""
     from m3et_ros.evaluation.report.html import write_comparison
 
-    _make(out)
-    found = write_comparison(out, (first, second))
+    make_out(out)
+    comparison = write_comparison(out, (first, second))
     if as_json:
-        emit(found)
+        print_json(comparison)
     else:
-        _tell_difference(found, out)
-    gain = found['all']['exact_match']['difference']
+        _print_comparison(comparison, out)
+    gain = comparison['all']['exact_match']['difference']
     if at_least is not None and gain < at_least:
-        note(f'exact match changed by {gain:+.4f}, which is below {at_least:+g}')
-        raise typer.Exit(BELOW)
+        print_status(f'exact match changed by {gain:+.4f}, which is below {at_least:+g}')
+        raise typer.Exit(BELOW_THRESHOLD)
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What is asked about recordings, and where it is answered; see the options of `m3et evaluate eqa`."""
+def evaluate_recordings(
+    context: typer.Context,
+    bags: list[Path],
+    questions: list[Path],
+    task: 'EqaTask',
+    run: ClusterRun,
+    scoring: ScoreOptions,
+    *,
+    as_json: bool,
+) -> None:
+    """Answer questions about recordings, and write and print the scores.
 
-    questions: list[Path]
-    out: Path
-    model: str
-    train: list[Path]
-    # As from chosen_judge.
-    judge: Any
-    at_least: float | None
-    workers: int
-    ray: str | None
-    device: str
-    as_json: bool
-
-
-def evaluate_recordings(context: typer.Context, bags: list[Path], task: Any, ask: Ask) -> None:
-    """Answer questions about recordings as an EqaTask says, write everything and say it.
+    Args:
+        context: of the verb, for the command.
+        bags: the recordings.
+        questions: question files.
+        task: how bags are read and answered for.
+        run: model, device, processes and folder of results.
+        scoring: baselines, judge and threshold.
+        as_json: print JSON.
 
     Raises:
-        InputError: questions cannot be read or belong to no bag, the model cannot be opened, or nothing can be written.
+        InputError: questions cannot be read or belong to no bag, the model cannot be opened, or results cannot be
+            written.
         Refused: --out cannot be made.
-        typer.Exit: with BELOW, below the threshold.
+        typer.Exit: the exact match is below the threshold.
     """
     from m3et_ros.data.datasets.openeqa import read_question_files
     from m3et_ros.evaluation.jobs import PARTS, JobRunner, match_bags, run_jobs
     from m3et_ros.evaluation.jobs_ray import run_on_ray
     from m3et_ros.evaluation.tasks.eqa_results import EqaRun
 
-    asked, training = read_question_files(ask.questions), read_question_files(ask.train)
+    asked, training, judge = read_question_files(questions), read_question_files(scoring.train or []), scoring.judge()
     jobs, without = match_bags(bags, asked)
-    _make(ask.out)
-    worker = JobRunner(ask.model, ask.device, task, ask.out / PARTS)
-    done = (
-        run_on_ray(worker, jobs, ask.workers, ask.ray, ask.model, ask.device, track)
-        if ask.ray
-        else run_jobs(worker, jobs, ask.workers, ask.model, ask.device, track)
-    )
-    _tell_troubles([one.part for one in done])
+    make_out(run.out)
+    runner = JobRunner(run.model, run.device, task, run.out / PARTS)
+    workers = run.workers or 1
+    if run.ray:
+        done = run_on_ray(runner, jobs, workers, run.ray, run.model, run.device, track)
+    else:
+        done = run_jobs(runner, jobs, workers, run.model, run.device, track)
+    parts = [one.part for one in done]
+    print_troubles(parts)
+    _print_unanswered(parts)
     made_by = {
-        'command': command_line(context, UNTOLD),
+        'command': recorded_command(context),
         'settings': task.settings(),
-        'model': worker.model,
-        'environment': worker.environment,
+        'model': runner.model,
+        'environment': runner.environment,
     }
     chosen = tuple(question for job in jobs for question in job.questions)
     timed = sum(question.time is not None for question in chosen)
     if timed and task.scope in ('episode', 'frame'):
-        note(f'{timed} questions have a time, which plays no part here; m3et evaluate vqa answers from the frame of it')
-    run = EqaRun(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
+        print_status(
+            f'{timed} questions have a time, which is not used here; m3et evaluate vqa answers from that frame'
+        )
     if without:
-        note(f'no question is about {", ".join(without)}')
-    _finish(ask.out, run, training, ask.judge, at_least=ask.at_least, as_json=ask.as_json)
+        print_status(f'no question is about {", ".join(without)}')
+    result = EqaRun(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
+    _finish(run.out, result, training, judge, at_least=scoring.at_least, as_json=as_json)
 
 
-def _tell_troubles(parts: list[dict[str, Any]]) -> None:
-    """What is wrong with bags and questions."""
+def _print_unanswered(parts: Sequence[dict[str, Any]]) -> None:
+    """Print why questions stay unanswered, up to MAX_UNANSWERED of each bag."""
     for part in parts:
-        for trouble in filter(None, (part.get('failed'), *part['troubles'])):
-            note(f'{part["bag"]}: {trouble}')
-        troubled = [answer for answer in part['answers'] if 'trouble' in answer]
-        for answer in troubled[:TOLD]:
-            note(f'{answer["question_id"]} stays unanswered: {answer["trouble"]}')
-        if len(troubled) > TOLD:
-            note(f'{part["bag"]}: {len(troubled) - TOLD} more questions stay unanswered; per_sample.csv says why')
+        unanswered = [answer for answer in part['answers'] if 'trouble' in answer]
+        for answer in unanswered[:MAX_UNANSWERED]:
+            print_status(f'{answer["question_id"]} stays unanswered: {answer["trouble"]}')
+        more = len(unanswered) - MAX_UNANSWERED
+        if more > 0:
+            print_status(f'{part["bag"]}: {more} more questions stay unanswered; per_sample.csv says why')
 
 
-def _make(out: Path) -> None:
-    from m3et_ros.cli.evaluate.common import _make as make
-
-    make(out)
-
-
-def _finish(out: Path, run: Any, training: list, judge: Any, *, at_least: float | None, as_json: bool) -> None:
-    """Score a run, write everything, say it, and end with 2 below a threshold."""
+def _finish(
+    out: Path,
+    run: 'EqaRun',
+    training: 'Sequence[EqaQuestion]',
+    judge: 'Judge | None',
+    *,
+    at_least: float | None,
+    as_json: bool,
+) -> None:
+    """Score a run, write and print the results, and check the threshold."""
     from m3et_ros.data.errors import InputError
     from m3et_ros.evaluation.judge import mark_answers
     from m3et_ros.evaluation.report.html import write_report
     from m3et_ros.evaluation.tasks.eqa_results import document, scored_answers, write_run
 
-    marks, why = None, ''
+    marks, trouble = None, ''
     if judge is not None:
         try:
             marks = mark_answers(out, scored_answers(run), judge, progress=track)
         except InputError as error:
-            why = str(error)
-            note(f'm3et: {why}; the rest is scored')
+            trouble = str(error)
+            print_status(f'm3et: {trouble}; the rest is scored')
     rows = scored_answers(run, marks)
-    found = document(run, rows, training, None if marks is None else judge.recorded())
-    write_run(out, run, rows, found)
-    report = write_report(out, run, rows, found, why)
-    emit(found) if as_json else _tell(found['metrics'], report)
-    reached = found['metrics']['all']['exact_match']['value']
-    if at_least is not None and reached < at_least:
-        note(f'exact match {reached:.4f} is below {at_least}')
-        raise typer.Exit(BELOW)
+    scores = document(run, rows, training, None if marks is None else judge.recorded())
+    write_run(out, run, rows, scores)
+    report = write_report(out, run, rows, scores, trouble)
+    if as_json:
+        print_json(scores)
+    else:
+        _print_metrics(scores['metrics'], report)
+    check_threshold('exact match', scores['metrics']['all']['exact_match']['value'], at_least)
 
 
-def _tell(metrics: dict[str, Any], report: Path) -> None:
-    lines = list(metrics['all']['guessing'])
-    judged, told = ('llm_match' in metrics['all'], 'vqa_soft' in metrics['all'])
-    rows = [
-        (
-            'category',
-            'exact match',
-            '95 % interval',
-            'best F1',
-            *(['VQA score'] if told else []),
-            *(['LLM-match'] if judged else []),
-            'unanswered',
-            *(f'guess: {line}' for line in lines),
-            'questions',
-        )
-    ]
+def _print_metrics(metrics: dict[str, Any], report: Path) -> None:
+    baselines = list(metrics['all']['guessing'])
+    judged, people = 'llm_match' in metrics['all'], 'vqa_soft' in metrics['all']
+    header = ['category', 'exact match', '95 % interval', 'best F1']
+    if people:
+        header.append('VQA score')
+    if judged:
+        header.append('LLM-match')
+    header += ['unanswered', *(f'guess: {name}' for name in baselines), 'questions']
+    rows = [header]
     for name, part in (('all', metrics['all']), *metrics['categories'].items()):
-        found = part['exact_match']
-        span = '-' if found['low'] is None else f'{found["low"]:.3f} to {found["high"]:.3f}'
-        rows.append(
-            (
-                name,
-                f'{found["value"]:.3f}',
-                span,
-                f'{part["best_f1"]["value"]:.3f}',
-                *([f'{part["vqa_soft"]["value"]:.3f}' if 'vqa_soft' in part else '-'] if told else []),
-                *([f'{part["llm_match"]["percent"]["value"]:.1f}'] if judged else []),
-                f'{part["unanswered"]:.3f}',
-                *(f'{part["guessing"][line]:.3f}' for line in lines),
-                part['questions'],
-            )
-        )
-    say(table(rows, right=tuple(range(1, len(rows[0])))))
+        exact = part['exact_match']
+        row = [name, f'{exact["value"]:.3f}', format_interval(exact), f'{part["best_f1"]["value"]:.3f}']
+        if people:
+            row.append(f'{part["vqa_soft"]["value"]:.3f}' if 'vqa_soft' in part else '-')
+        if judged:
+            row.append(f'{part["llm_match"]["percent"]["value"]:.1f}')
+        row += [f'{part["unanswered"]:.3f}', *(f'{part["guessing"][one]:.3f}' for one in baselines), part['questions']]
+        rows.append(row)
+    print_line(format_table(rows, right=tuple(range(1, len(header)))))
     bags = metrics['bags']
-    failed = [name for name, bag in bags.items() if 'failed' in bag]
-    read = f'Answered from {len(bags) - len(failed)} of {len(bags)} bags. ' if bags else ''
-    say(f'\n{read}Read {report}.')
+    readable = sum('failed' not in bag for bag in bags.values())
+    read = f'Answered from {readable} of {len(bags)} bags. ' if bags else ''
+    print_line(f'\n{read}Read {report}.')
 
 
-def _tell_difference(found: dict[str, Any], out: Path) -> None:
+def _print_comparison(comparison: dict[str, Any], out: Path) -> None:
     rows = [('category', 'first', 'second', 'change', '95 % interval', 'better', 'worse', 'questions')]
-    for name, part in (('all', found['all']), *found['categories'].items()):
-        row = part['exact_match']
-        span = '-' if row['low'] is None else f'{row["low"]:+.3f} to {row["high"]:+.3f}'
+    for name, part in (('all', comparison['all']), *comparison['categories'].items()):
+        exact = part['exact_match']
         rows.append(
             (
                 name,
-                f'{row["first"]:.3f}',
-                f'{row["second"]:.3f}',
-                f'{row["difference"]:+.3f}',
-                span,
+                f'{exact["first"]:.3f}',
+                f'{exact["second"]:.3f}',
+                f'{exact["difference"]:+.3f}',
+                format_interval(exact, sign='+'),
                 part['better'],
                 part['worse'],
                 part['questions'],
             )
         )
-    say(table(rows, right=tuple(range(1, 8))))
-    say(f'\nRead {out / "report.html"}.')
+    print_line(format_table(rows, right=tuple(range(1, 8))))
+    print_line(f'\nRead {out / REPORT}.')

@@ -1,8 +1,12 @@
-"""NEW FILE."""
+"""`m3et evaluate reconstruction`: depth, segmentation and hidden patches, on a cache of kitchens or on recordings.
 
-from dataclasses import asdict, replace
+m3et evaluate reconstruction --model kitchen --data test --out results/reconstruction
+m3et evaluate reconstruction my_bag --model kitchen --out results/my_bag
+"""
+
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,154 +17,200 @@ from m3et_ros.cli.evaluate.common import (
     Data,
     Device,
     Model,
-    Out,
     Seed,
-    Workers,
-    _interval,
-    _make,
-    _open,
-    _prepare,
-    _refusing,
-    _write,
+    format_interval,
+    make_out,
+    open_model,
+    prepare,
+    recorded_command,
+    refusing,
+    write_results,
 )
-from m3et_ros.cli.output import Json, emit, note, say, table
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import format_table, print_json, print_line, print_status
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.training_session import command_line
+
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
+
+FRAMES = 'frames'
+"""Folder below --out for the decoded frames of recordings."""
+PICTURE = 'frames.png'
+SHOWN_FRAMES = 8
 
 
-# MERGED from m3et_ros/cli/evaluate
-def reconstruction(
-    context: typer.Context,
-    model: Model,
-    out: Out,
-    bags: Bags = None,
-    data: Data = 'test',
+@dataclass(frozen=True, kw_only=True)
+class FrameOptions:
+    """The frames to measure and the decoders that are measured."""
+
+    data: Data = 'test'
     frames: Annotated[
-        int, typer.Option(min=1, help='Frames, evenly apart in the cache or in each bag; all if it has fewer.')
-    ] = 500,
-    look: Annotated[
+        int, typer.Option(min=1, help='Frames, evenly spaced in the cache or in each bag; all if it has fewer.')
+    ] = 500
+    cross_attention: Annotated[
         bool,
         typer.Option(
             '--cross-attention/--no-cross-attention',
-            help='Let decoders attend to what the encoder saw, or switch that off, to compare.',
+            help='Let the decoders attend to the encoder, or switch that off for comparison.',
         ),
-    ] = True,
-    seed: Seed = 0,
-    batch: Batch = 32,
+    ] = True
+    seed: Seed = 0
+    batch: Batch = 32
+
+
+@expand_options()
+def reconstruction(
+    context: typer.Context,
+    model: Model,
+    out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and pictures.')],
+    bags: Bags = None,
+    *,
+    options: FrameOptions,
     device: Device = 'cpu',
-    workers: Workers = CPUS,
+    workers: Annotated[int, typer.Option(min=0, max=256, help='Processes that render a standard cache.')] = CPUS,
     as_json: Json = False,
 ) -> None:
-    """Rebuild hidden patches, fill holes in depth, label what is seen: PSNR, depth errors and mIoU."""
+    """Reconstruct hidden patches, fill holes in depth and segment: PSNR, depth errors and mIoU."""
+    make_out(out)
+    if bags:
+        checkpoint = open_model(model, device)
+        document = measure_recordings(context, bags, _with_decoders(checkpoint, options), out, options)
+    else:
+        checkpoint, folder, recipe = prepare(model, options.data, device, workers)
+        document = measure_kitchens(context, folder, recipe, _with_decoders(checkpoint, options), out, options)
+    if as_json:
+        print_json(document)
+    else:
+        _print_metrics(document['metrics'], out)
+
+
+def measure_kitchens(
+    context: typer.Context, folder: Path, recipe: Any, checkpoint: 'Checkpoint', out: Path, options: FrameOptions
+) -> dict[str, Any]:
+    """Measure frames of a cache, and write metrics.json, per_sample.csv and pictures.
+
+    Args:
+        context: of the verb, for the command.
+        folder: of the cache.
+        recipe: of the cache.
+        checkpoint: the model.
+        out: folder of the results.
+        options: number of frames, seed and batch.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        Refused: the cache cannot be read.
+    """
     from torch.utils.data import Subset
 
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
     from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
-    from m3et_ros.evaluation.report.files import PICTURES
+    from m3et_ros.evaluation.files import PICTURES
     from m3et_ros.evaluation.report.pictures import draw_frames, spread
     from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames
     from m3et_ros.evaluation.tasks.reconstruction_scores import frame_rows, reconstruction_scores
 
-    _make(out)
-    if bags:
-        subject = _looking(_open(model, device), look)
-        metrics = reconstruction_of_bags(
-            context, bags, subject, out, frames=frames, seed=seed, batch=batch, as_json=as_json
-        )
-        return None if as_json else _tell_reconstruction(metrics, out)
-    opened, folder, recipe = _prepare(model, data, device, workers)
-    subject = _looking(opened, look)
-    kitchens = _refusing(KitchenSamples, folder, questions=False)
-    chosen = spread(len(kitchens), frames)
-    seen = spread(len(chosen), 8)
-    found = _refusing(
-        measure_frames, subject.model, Subset(kitchens, chosen), seed=seed, batch=batch, pictures=seen, progress=track
+    kitchens = refusing(KitchenSamples, folder, questions=False)
+    chosen = spread(len(kitchens), options.frames)
+    drawn = spread(len(chosen), SHOWN_FRAMES)
+    frames = refusing(
+        measure_frames,
+        checkpoint.model,
+        Subset(kitchens, chosen),
+        seed=options.seed,
+        batch=options.batch,
+        pictures=drawn,
+        progress=track,
     )
-    metrics = reconstruction_scores(found, CLASSES)
-    settings = {'seed': seed, 'frames': len(chosen), 'batch': batch, 'noise': asdict(NOISE), 'cross_attention': look}
-    document = _write(out, context, subject, recipe, settings, metrics, frame_rows(found))
-    shown = [(found.keys[i], found.images[i]) for i in seen if found.images[i]]
-    if shown:
-        draw_frames(shown, out / PICTURES / 'frames.png', f'{subject.model_id} on {recipe.split} kitchens')
-    emit(document) if as_json else _tell_reconstruction(metrics, out)
+    settings = {
+        'seed': options.seed,
+        'frames': len(chosen),
+        'batch': options.batch,
+        'noise': asdict(NOISE),
+        'cross_attention': options.cross_attention,
+    }
+    metrics = reconstruction_scores(frames, CLASSES)
+    document = write_results(out, context, checkpoint, recipe, settings, metrics, frame_rows(frames))
+    images = [(frames.keys[i], frames.images[i]) for i in drawn if frames.images[i]]
+    if images:
+        draw_frames(images, out / PICTURES / PICTURE, f'{checkpoint.model_id} on {recipe.split} kitchens')
+    return document
 
 
-def _looking(checkpoint: Any, look: bool) -> Any:
-    """The checkpoint, or one whose decoders see nothing of the encoder."""
+def measure_recordings(
+    context: typer.Context, bags: list[Path], checkpoint: 'Checkpoint', out: Path, options: FrameOptions
+) -> dict[str, Any]:
+    """Measure frames of recordings, and write metrics.json, per_sample.csv and pictures.
+
+    Args:
+        context: of the verb, for the command.
+        bags: the recordings.
+        checkpoint: the model.
+        out: folder of the results.
+        options: number of frames of each bag, seed and batch.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: none of the bags can be measured.
+    """
+    from m3et_ros.evaluation.files import PICTURES, environment, weights_digest, write_metrics, write_samples
+    from m3et_ros.evaluation.report.pictures import draw_frames
+    from m3et_ros.evaluation.tasks.reconstruction_in_bags import measure_bags
+
+    settings = {'seed': options.seed, 'frames': options.frames, 'batch': options.batch}
+    measured = measure_bags(checkpoint, bags, out / FRAMES, **settings, progress=track)
+    for name, bag in measured.metrics['bags'].items():
+        if 'failed' in bag:
+            print_status(f'{name}: {bag["failed"]}')
+    document = {
+        'made_by': {
+            'command': recorded_command(context),
+            'settings': settings,
+            'model': {
+                'id': checkpoint.model_id,
+                'trained': checkpoint.trained,
+                'weights_sha256': weights_digest(checkpoint.model),
+            },
+            'environment': environment(next(checkpoint.model.parameters()).device),
+        },
+        'metrics': measured.metrics,
+    }
+    write_metrics(out, document)
+    write_samples(out, measured.rows)
+    if measured.images and measured.images[0][1]:
+        draw_frames(measured.images[:SHOWN_FRAMES], out / PICTURES / PICTURE, f'{checkpoint.model_id} on recordings')
+    return document
+
+
+def _with_decoders(checkpoint: 'Checkpoint', options: FrameOptions) -> 'Checkpoint':
+    """Return the checkpoint, or with --no-cross-attention one whose decoders get nothing from the encoder."""
     from m3et_ros.evaluation.tasks.reconstruction import without_context
 
-    return checkpoint if look else replace(checkpoint, model=without_context(checkpoint.model))
+    if options.cross_attention:
+        return checkpoint
+    return replace(checkpoint, model=without_context(checkpoint.model))
 
 
-def _tell_reconstruction(metrics: dict[str, Any], out: Path) -> None:
-    rows: list[tuple] = [('measure', 'value', '95 % interval')]
+def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    rows: list[tuple[str, ...]] = [('measure', 'value', '95 % interval')]
 
     def add(name: str, scores: dict[str, Any] | None, digits: int = 3) -> None:
         if scores and scores['value'] is not None:
-            rows.append((name, f'{scores["value"]:.{digits}f}', _interval(scores, digits)))
+            rows.append((name, f'{scores["value"]:.{digits}f}', format_interval(scores, digits)))
 
     hidden, full, colour = (metrics[name] for name in ('hidden', 'full', 'rgb_only'))
     add('PSNR of hidden patches, dB', hidden.get('psnr_hidden_db'), 2)
-    add('PSNR of the picture, rest pasted in, dB', hidden.get('psnr_pasted_db'), 2)
+    add('PSNR of the image with visible patches pasted in, dB', hidden.get('psnr_pasted_db'), 2)
     for name, part in (('hidden patches', hidden), ('colour and noisy depth', full), ('colour alone', colour)):
         add(f'mIoU, {name}', part.get('segmentation', {}).get('miou'))
         add(f'depth RMSE, {name}, m', part.get('depth', {}).get('rmse_m'))
     for name, scores in full.get('depth_in_holes', {}).items():
         if isinstance(scores, dict):
             add(f'depth RMSE in holes, {name.replace("_", " ")}, m', scores['rmse_m'])
-            add(f'share by which the model is below {name.replace("_", " ")}', scores.get('model_below'))
-    say(table(rows, right=(1,)))
-    say(f'\n{metrics["frames"]:,} frames; all of it in {out}.')
-
-
-# MERGED m3et_ros/cli/evaluate_bags: `m3et evaluate reconstruction BAG...`: recordings in the place of a cache of kitchens.
-FRAMES = 'frames'
-"""Folder below --out for the decoded frames."""
-
-
-def reconstruction_of_bags(
-    context: typer.Context,
-    bags: list[Path],
-    checkpoint: Any,
-    out: Path,
-    *,
-    frames: int,
-    seed: int,
-    batch: int,
-    as_json: bool,
-) -> dict[str, Any]:
-    """Measure bags, write metrics.json, per_sample.csv and pictures, and return the metrics.
-
-    Raises:
-        InputError: none of the bags can be measured.
-    """
-    from m3et_ros.cli.evaluate.common import UNTOLD
-    from m3et_ros.evaluation.report.files import PICTURES, environment, weights_digest, write_metrics, write_samples
-    from m3et_ros.evaluation.report.pictures import draw_frames
-    from m3et_ros.evaluation.tasks.reconstruction_scores import measure_bags
-
-    found = measure_bags(checkpoint, bags, out / FRAMES, frames=frames, seed=seed, batch=batch, progress=track)
-    for name, bag in found.metrics['bags'].items():
-        if 'failed' in bag:
-            note(f'{name}: {bag["failed"]}')
-    device = next(checkpoint.model.parameters()).device
-    document = {
-        'made_by': {
-            'command': command_line(context, UNTOLD),
-            'settings': {'seed': seed, 'frames': frames, 'batch': batch},
-            'model': {
-                'id': checkpoint.model_id,
-                'trained': checkpoint.trained,
-                'weights_sha256': weights_digest(checkpoint.model),
-            },
-            'environment': environment(device),
-        },
-        'metrics': found.metrics,
-    }
-    write_metrics(out, document)
-    write_samples(out, found.rows)
-    if found.images and found.images[0][1]:
-        draw_frames(found.images[:8], out / PICTURES / 'frames.png', f'{checkpoint.model_id} on recordings')
-    if as_json:
-        emit(document)
-    return found.metrics
+            add(f'reduction of the RMSE by the model, against {name.replace("_", " ")}', scores.get('model_below'))
+    print_line(format_table(rows, right=(1,)))
+    print_line(f'\n{metrics["frames"]:,} frames; all results are in {out}.')

@@ -1,170 +1,142 @@
-"""`m3et evaluate talk`: sentences about kitchens that no model has seen.
+"""`m3et evaluate talk`: answers in sentences and descriptions, on kitchens that the model has never seen.
 
 m3et evaluate talk --model runs/talk/checkpoint --data test --out results/talk
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Json, Refused, emit, note, say, table
+from m3et_ros.cli.evaluate.common import (
+    CPUS,
+    Batch,
+    Data,
+    Noise,
+    Seed,
+    format_interval,
+    make_out,
+    open_cache,
+    recorded_command,
+    refusing,
+)
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import format_table, print_json, print_line
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.training_session import command_line
 
-UNTOLD = {'out', 'as_json'}
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
+    from m3et_ros.data.checkpoints.talk import TalkCheckpoint
+
+DESCRIPTIONS = 'descriptions.csv'
 
 
+@dataclass(frozen=True, kw_only=True)
+class TalkSamples:
+    """The questions to answer and the views to describe."""
+
+    data: Data = 'test'
+    samples: Annotated[int, typer.Option(min=1, help='Number of questions.')] = 2000
+    views: Annotated[int, typer.Option(min=1, help='Number of views to describe.')] = 200
+    noise: Noise = True
+    seed: Seed = 0
+    batch: Batch = 32
+
+
+@expand_options()
 def talk(
     context: typer.Context,
-    *,
     model: Annotated[
         Path | None,
-        typer.Option(help='Checkpoint folder of m3et train talk; else the one shipped.', show_default=False),
+        typer.Option(help='Checkpoint folder of m3et train talk; the shipped one by default.', show_default=False),
     ] = None,
+    *,
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and descriptions.csv.')],
-    sight: Annotated[str, typer.Option('--from', help='M3ET that it was trained on.')] = 'kitchen',
-    data: Annotated[
-        str, typer.Option(help='Cache folder of m3et generate; test and validation stand for the standard ones.')
-    ] = 'test',
-    samples: Annotated[int, typer.Option(min=1, help='Questions.')] = 2000,
-    views: Annotated[int, typer.Option(min=1, help='Views to be described.')] = 200,
-    noise: Annotated[
-        bool, typer.Option('--noise/--clean', help='Pictures as a camera tells them, or as they are.')
-    ] = True,
-    seed: Annotated[int, typer.Option(min=0, help='Of draws and noise.')] = 0,
-    batch: Annotated[int, typer.Option(min=1, max=4096, help='Samples at a time.')] = 32,
+    vision: Annotated[str, typer.Option('--from', help='M3ET that the model was trained on.')] = 'kitchen',
+    options: TalkSamples,
     as_json: Json = False,
 ) -> None:
-    """Measure answers in sentences, hallucination and descriptions of a talking model."""
+    """Measure answers in sentences, hallucination and descriptions of a vision-language model."""
     from m3et_ros.data.checkpoints.talk import load_talk
-    from m3et_ros.evaluation.report.files import made_by, write_metrics
+    from m3et_ros.evaluation.files import made_by, write_metrics
     from m3et_ros.evaluation.standard_caches import check_fit
     from m3et_ros.evaluation.tasks.vqa import NOISE
     from m3et_ros.models.vlm.variants import vision_width
     from m3et_ros.runtime.answerer import SHIPPED_TALK
     from m3et_ros.runtime.open_model import open_checkpoint
 
-    seeing, checkpoint = open_checkpoint(sight), load_talk(model or SHIPPED_TALK)
-    checkpoint.check_sight(seeing.model_id, vision_width(seeing.model.config))
-    folder, recipe = _cache(data)
-    check_fit(seeing, recipe)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        metrics = _measure(
-            checkpoint,
-            seeing,
-            folder,
-            NOISE if noise else None,
-            out,
-            samples=samples,
-            views=views,
-            seed=seed,
-            batch=batch,
-        )
-    except OSError as error:
-        raise Refused(f'{out} cannot be written ({error.strerror}); give another --out.') from error
-    except ValueError as error:
-        raise Refused(f'{error}.') from error
+    encoder, checkpoint = open_checkpoint(vision), load_talk(model or SHIPPED_TALK)
+    checkpoint.check_encoder(encoder.model_id, vision_width(encoder.model.config))
+    folder, recipe = open_cache(options.data, CPUS)
+    check_fit(encoder, recipe)
+    make_out(out)
+    metrics = refusing(_measure, checkpoint, encoder, folder, options, out)
     settings = {
-        'seed': seed,
-        'samples': samples,
-        'views': views,
-        'batch': batch,
-        'sight': seeing.model_id,
-        'noise': asdict(NOISE) if noise else None,
+        'seed': options.seed,
+        'samples': options.samples,
+        'views': options.views,
+        'batch': options.batch,
+        'sight': encoder.model_id,
+        'noise': asdict(NOISE) if options.noise else None,
     }
-    document = {'made_by': made_by(command_line(context, UNTOLD), checkpoint, recipe, **settings), 'metrics': metrics}
+    document = {'made_by': made_by(recorded_command(context), checkpoint, recipe, **settings), 'metrics': metrics}
     write_metrics(out, document)
-    emit(document) if as_json else _tell(metrics, out)
-
-
-def _cache(data: str) -> tuple[Path, Any]:
-    """The folder of a cache and its recipe; a standard one that is missing is rendered."""
-    import os
-
-    from m3et_ros.data.kitchen.cache.recipe import read_recipe
-    from m3et_ros.evaluation.standard_caches import find_cache, make_cache
-
-    folder, missing = find_cache(data)
-    if missing:
-        note(f'The {data} cache is rendered into {folder} first; that is done once.')
-        make_cache(missing, workers=os.cpu_count() or 1)
-    recipe = read_recipe(folder)
-    if recipe.split == 'train':
-        note('These are training kitchens: what comes out is no measure of what the model can do elsewhere.')
-    return folder, recipe
+    if as_json:
+        print_json(document)
+    else:
+        _print_metrics(metrics, out)
 
 
 def _measure(
-    checkpoint: Any,
-    seeing: Any,
-    folder: Path,
-    noise: Any,
-    out: Path,
-    *,
-    samples: int,
-    views: int,
-    seed: int,
-    batch: int,
+    checkpoint: 'TalkCheckpoint', encoder: 'Checkpoint', folder: Path, options: TalkSamples, out: Path
 ) -> dict[str, Any]:
+    """Describe views and answer questions, write both tables, and return the metrics."""
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-    from m3et_ros.evaluation.report.files import PER_SAMPLE, write_samples
-    from m3et_ros.evaluation.tasks.talk import ask_talker, description_scores, talk_scores, tell_talker
+    from m3et_ros.evaluation.files import PER_SAMPLE, write_samples
+    from m3et_ros.evaluation.tasks.talk import ask_talker, describe_views, description_scores, talk_scores
+    from m3et_ros.evaluation.tasks.vqa import NOISE
 
-    kitchens = KitchenSamples(folder, noise=noise, length=samples, seed=seed)
-    told = tell_talker(checkpoint, seeing, kitchens, views=views, batch=batch, progress=track)
-    write_samples(out, [asdict(one) for one in told])
-    (out / PER_SAMPLE).replace(out / 'descriptions.csv')
-    said = ask_talker(checkpoint, seeing, kitchens, batch=batch, progress=track)
-    write_samples(out, [asdict(one) for one in said])
+    noise = NOISE if options.noise else None
+    kitchens = KitchenSamples(folder, noise=noise, length=options.samples, seed=options.seed)
+    descriptions = describe_views(
+        checkpoint, encoder, kitchens, views=options.views, batch=options.batch, progress=track
+    )
+    write_samples(out, [one.row() for one in descriptions])
+    (out / PER_SAMPLE).replace(out / DESCRIPTIONS)
+    answers = ask_talker(checkpoint, encoder, kitchens, batch=options.batch, progress=track)
+    write_samples(out, [one.row() for one in answers])
     blind = kitchens.balance.best_blind()
-    scores = talk_scores(said)
+    scores = talk_scores(answers)
     for family, part in scores['families'].items():
         part['best_blind'] = round(blind[family], 6)
-    return {'answers': scores, 'descriptions': description_scores(told)}
+    return {'answers': scores, 'descriptions': description_scores(descriptions)}
 
 
-def _tell(metrics: dict[str, Any], out: Path) -> None:
-    answers, told = metrics['answers'], metrics['descriptions']
-    rows = [('questions', 'accuracy', '95 % interval', 'best blind', 'asked')]
+def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    answers, descriptions = metrics['answers'], metrics['descriptions']
     parts = {
         name.replace('_', ' '): answers[name]
         for name in ('all', 'answerable_from_one_frame', 'fine_spatial')
         if name in answers
-    } | answers['families']
-    rows += [
-        (
-            name,
-            f'{part["accuracy"]["value"]:.3f}',
-            _interval(part['accuracy']),
-            f'{part["best_blind"]:.3f}' if 'best_blind' in part else '',
-            f'{part["samples"]:,}',
-        )
-        for name, part in parts.items()
-    ]
-    say(table(rows, right=(1, 3, 4)))
-    if 'pope' in answers:
-        likelier, spoken = answers['pope']['harness_A'], answers['pope']['harness_B']
-        say(
-            f'\nYes or no, is it there: accuracy {likelier["accuracy"]:.3f} by the likelier word, F1 '
-            f'{spoken["f1"]:.3f} by what is written; {answers["pope"]["hallucinated"] or 0:.3f} of what is not there '
-            'is said to be.'
+    }
+    rows = [('questions', 'accuracy', '95 % interval', 'best blind', 'asked')]
+    for name, part in (parts | answers['families']).items():
+        best_blind = f'{part["best_blind"]:.3f}' if 'best_blind' in part else ''
+        accuracy = part['accuracy']
+        rows.append((name, f'{accuracy["value"]:.3f}', format_interval(accuracy), best_blind, f'{part["samples"]:,}'))
+    print_line(format_table(rows, right=(1, 3, 4)))
+    if pope := answers.get('pope'):
+        print_line(
+            f'\nIs it there, yes or no: accuracy {pope["harness_A"]["accuracy"]:.3f} by the likelier word, F1 '
+            f'{pope["harness_B"]["f1"]:.3f} by the written answer; {pope["hallucinated"] or 0:.3f} of the absent '
+            'things are answered with yes.'
         )
     rows = [('descriptions', 'value', '95 % interval')]
-    rows += [
-        (
-            name.replace('_', ' '),
-            '-' if told[name]['value'] is None else f'{told[name]["value"]:.3f}',
-            _interval(told[name]),
-        )
-        for name in ('chair_things', 'chair_descriptions', 'precision', 'recall')
-    ]
-    say()
-    say(table(rows, right=(1,)))
-    say(f'\n{told["descriptions"]} descriptions; all of it in {out}.')
-
-
-def _interval(scores: dict[str, Any]) -> str:
-    return '-' if scores['low'] is None else f'{scores["low"]:.3f} to {scores["high"]:.3f}'
+    for name in ('chair_things', 'chair_descriptions', 'precision', 'recall'):
+        score = descriptions[name]
+        value = '-' if score['value'] is None else f'{score["value"]:.3f}'
+        rows.append((name.replace('_', ' '), value, format_interval(score)))
+    print_line()
+    print_line(format_table(rows, right=(1,)))
+    print_line(f'\n{descriptions["descriptions"]} descriptions; all results are in {out}.')

@@ -1,209 +1,210 @@
-"""NEW FILE."""
+"""`m3et evaluate vqa`: questions about kitchens of a cache, or about single frames of recordings.
 
-from dataclasses import asdict
+    m3et evaluate vqa --model kitchen --data test --out results/vqa
+
+    m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
+    m3et evaluate vqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/vqa
+
+With recordings --out gets the files of `m3et evaluate eqa`, by the same rules.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from m3et_ros.cli.evaluate.common import (
-    BELOW,
     CPUS,
     Bags,
+    BagTopics,
     Batch,
-    Camera,
+    ClusterRun,
     Data,
-    Device,
-    JudgeModel,
-    JudgePrompt,
-    JudgeUrl,
-    Model,
-    Out,
-    Ray,
-    Remaps,
+    JudgeOptions,
+    Noise,
+    ScoreOptions,
     Seed,
-    Sight,
-    Threads,
-    Train,
-    _checkpoint,
-    _interval,
-    _make,
-    _prepare,
-    _refusing,
-    _write,
-    chosen_judge,
+    check_threshold,
+    format_interval,
+    make_out,
+    open_fitting_model,
+    prepare,
     refuse_idle_options,
-    renamed,
+    refusing,
+    write_results,
 )
-from m3et_ros.cli.evaluate.eqa import Ask, evaluate_recordings
-from m3et_ros.cli.output import Json, Refused, emit, note, say, table
+from m3et_ros.cli.evaluate.eqa import evaluate_recordings
+from m3et_ros.cli.options import Json, expand_options, option_names
+from m3et_ros.cli.output import Refused, format_table, print_json, print_line
 from m3et_ros.cli.progress import track
 
-Questions = Annotated[
-    list[Path] | None,
-    typer.Option(
-        help="With recordings: question file in OpenEQA's schema, `time` saying the second of the frame; may be given "
-        'several times.',
-        show_default=False,
-    ),
-]
-Scope = Annotated[
-    Literal['moment', 'blind'],
-    typer.Option(help='With recordings: answer from the frame that is asked about, or without looking.'),
-]
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
+
+Modality = Enum('Modality', {'rgb': 'rgb', 'depth': 'depth'}, type=str)
+PICTURE = 'answers.png'
 
 
-# MERGED from m3et_ros/cli/evaluate
-def vqa(
-    context: typer.Context,
-    bags: Bags = None,
-    *,
-    model: Model,
-    out: Out,
-    data: Data = 'test',
-    samples: Annotated[int, typer.Option(min=1, help='Questions of each subset.')] = 4000,
-    noise: Annotated[
-        bool, typer.Option('--noise/--clean', help='Pictures as a camera tells them, or as they are.')
-    ] = True,
+@dataclass(frozen=True, kw_only=True)
+class KitchenQuestions:
+    """Questions about the kitchens of a cache."""
+
+    data: Data = 'test'
+    samples: Annotated[int, typer.Option(min=1, help='Questions of each subset.')] = 4000
+    noise: Noise = True
     without: Annotated[
-        list[Sight] | None, typer.Option(help='Withhold this from the model; may be given twice.')
-    ] = None,
-    write: Annotated[bool, typer.Option('--generate', help='Let the text decoder answer, too.')] = False,
-    blind: Annotated[
-        str | None, typer.Option(help='A model that answers from the question alone, for comparison.')
-    ] = None,
-    at_least: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help='End with exit code 2 below this accuracy over all families or questions.'),
-    ] = None,
-    seed: Seed = 0,
-    batch: Batch = 32,
-    device: Device = 'cpu',
+        list[Modality] | None, typer.Option(help='Withhold this modality from the model; may be given twice.')
+    ] = None
+    blind: Annotated[str | None, typer.Option(help='A model that answers from the question alone, for comparison.')] = (
+        None
+    )
+    seed: Seed = 0
+    batch: Batch = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameQuestions(BagTopics):
+    """Questions about single frames of recordings."""
+
+    questions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With recordings: question file in OpenEQA's schema, with the second of the frame as `time`; may be "
+            'given several times.',
+            show_default=False,
+        ),
+    ] = None
+    scope: Annotated[
+        Literal['moment', 'blind'],
+        typer.Option(help='With recordings: answer from the frame of the question, or without any image.'),
+    ] = 'moment'
+
+
+@dataclass(frozen=True, kw_only=True)
+class VqaRun(ClusterRun):
+    """The model, its processes and the folder of results."""
+
     workers: Annotated[
         int | None,
         typer.Option(
             min=0,
             max=256,
-            help='Processes that render a standard cache, all processors by default, or that answer '
-            'from recordings, one by default.',
+            help='Processes that render a standard cache, by default one for each processor, or that read recordings, '
+            'by default one.',
             show_default=False,
         ),
-    ] = None,
-    questions: Questions = None,
-    scope: Scope = 'moment',
-    camera: Camera = None,
-    remaps: Remaps = None,
-    train: Train = None,
-    judge_url: JudgeUrl = None,
-    judge_model: JudgeModel = None,
-    judge_prompt: JudgePrompt = None,
-    ray: Ray = None,
-    threads: Threads = 1,
+    ] = None
+
+
+OF_KITCHENS = option_names(KitchenQuestions)
+"""Options that have a meaning only without recordings."""
+OF_BAGS = (*option_names(FrameQuestions), *option_names(JudgeOptions), 'train', 'ray', 'threads')
+"""Options that have a meaning only with recordings."""
+
+
+@expand_options(
+    'bags model out data samples noise without write blind at_least seed batch device workers questions scope camera '
+    'remaps train judge_url judge_model judge_prompt ray threads as_json'
+)
+def vqa(
+    context: typer.Context,
+    bags: Bags = None,
+    *,
+    run: VqaRun,
+    kitchens: KitchenQuestions,
+    frames: FrameQuestions,
+    scoring: ScoreOptions,
+    write: Annotated[bool, typer.Option('--generate', help='Let the text decoder answer too.')] = False,
     as_json: Json = False,
 ) -> None:
     """Answer questions about kitchens, by family and subset, or about single frames of recordings, by category.
 
-    Beside every accuracy stands what guessing gives. With recordings --questions is needed, in OpenEQA's schema with
-    the second of the frame as `time`.
+    Every accuracy is shown beside the accuracy of guessing. Recordings need --questions, in OpenEQA's schema with the
+    second of the frame as `time`.
     """
-    check_options(context)
-    if bags:
-        judge = chosen_judge(judge_url, judge_model, judge_prompt)
-        ask = Ask(questions or [], out, model, train or [], judge, at_least, workers or 1, ray, device, as_json)
-        return vqa_of_bags(
-            context, bags, ask, scope=scope, write=write, camera=camera, remaps=remaps or [], threads=threads
+    refuse_idle_options(context, of_data=OF_KITCHENS, of_bags=OF_BAGS)
+    if not bags:
+        evaluate_kitchens(context, run, kitchens, write=write, at_least=scoring.at_least, as_json=as_json)
+        return
+    from m3et_ros.evaluation.tasks.eqa import EqaTask
+
+    if not frames.questions:
+        raise Refused(
+            'recordings were given without questions about them; give --questions (m3et record --vqa writes '
+            'such a file).'
         )
-    _vqa_of_kitchens(
-        context,
-        out,
-        as_json,
-        model=model,
-        data=data,
-        samples=samples,
-        noise=noise,
-        write=write,
-        without=[sight.name for sight in without or ()],
-        blind=blind,
-        at_least=at_least,
-        seed=seed,
-        batch=batch,
-        device=device,
-        workers=CPUS if workers is None else workers,
-    )
+    task = EqaTask(frames.scope, write, camera=frames.camera, remaps=frames.renamed(), threads=run.threads)
+    evaluate_recordings(context, bags, frames.questions, task, run, scoring, as_json=as_json)
 
 
-def _vqa_of_kitchens(
+def evaluate_kitchens(
     context: typer.Context,
-    out: Path,
-    as_json: bool,
+    run: VqaRun,
+    kitchens: KitchenQuestions,
     *,
-    model: str,
-    data: str,
-    samples: int,
-    noise: bool,
     write: bool,
-    without: list[str],
-    blind: str | None,
     at_least: float | None,
-    seed: int,
-    batch: int,
-    device: str,
-    workers: int,
+    as_json: bool,
 ) -> None:
-    """Ask the questions of a cache; arguments as the options of vqa have them."""
+    """Answer the questions of a cache, and write and print the scores.
+
+    Args:
+        context: of the verb, for the command.
+        run: model, device, processes and folder of results.
+        kitchens: cache and questions.
+        write: let the text decoder answer too.
+        at_least: threshold of the accuracy over all families; None for none.
+        as_json: print JSON.
+
+    Raises:
+        InputError: the model or the cache cannot be opened.
+        Refused: nothing can be asked, or --out cannot be written.
+        typer.Exit: the accuracy is below the threshold.
+    """
     from m3et_ros.evaluation.tasks.vqa import NOISE, SHOWN, subset_samples
 
-    _make(out)
-    subject, folder, recipe = _prepare(model, data, device, workers)
-    guesser = _checkpoint(blind, recipe, device) if blind else None
-    found, empty = _refusing(subset_samples, folder, length=samples, noise=NOISE if noise else None, seed=seed)
-    shown = tuple(name for name in SHOWN if name not in without)
+    make_out(run.out)
+    workers = CPUS if run.workers is None else run.workers
+    checkpoint, folder, recipe = prepare(run.model, kitchens.data, run.device, workers)
+    blind = open_fitting_model(kitchens.blind, recipe, run.device) if kitchens.blind else None
+    noise = NOISE if kitchens.noise else None
+    subsets, left_out = refusing(subset_samples, folder, length=kitchens.samples, noise=noise, seed=kitchens.seed)
+    withheld = {modality.value for modality in kitchens.without or ()}
+    shown = tuple(name for name in SHOWN if name not in withheld)
+    batch = kitchens.batch
     replies = {
-        name: _ask(subject, drawn, f'questions, {name}', shown=shown, write=write, batch=batch)
-        for name, drawn in found.items()
+        name: _answer(checkpoint, samples, f'questions, {name}', shown=shown, write=write, batch=batch)
+        for name, samples in subsets.items()
     }
-    guesses = (
-        {
-            name: _ask(guesser, drawn, f'questions, {name}, blind', shown=(), batch=batch)
-            for name, drawn in found.items()
-        }
-        if guesser
-        else {}
-    )
-    metrics = _vqa_metrics(found, empty, replies, guesses)
+    guesses = {}
+    if blind is not None:
+        for name, samples in subsets.items():
+            guesses[name] = _answer(blind, samples, f'questions, {name}, blind', shown=(), batch=batch)
+    metrics = _scores(subsets, left_out, replies, guesses)
     settings = {
-        'seed': seed,
-        'samples': samples,
+        'seed': kitchens.seed,
+        'samples': kitchens.samples,
         'batch': batch,
         'shown': list(shown),
-        'noise': asdict(NOISE) if noise else None,
-        'blind_model': guesser.model_id if guesser else None,
+        'noise': asdict(noise) if noise else None,
+        'blind_model': blind.model_id if blind else None,
     }
-    document = _write(
-        out,
-        context,
-        subject,
-        recipe,
-        settings,
-        metrics,
-        [
-            {'subset': name, **asdict(reply)} | ({'guessed': guesses[name][reply.index].predicted} if guesser else {})
-            for name, own in replies.items()
-            for reply in own
-        ],
-    )
-    _draw_replies(out, subject.model_id, found['all'], replies['all'])
-    emit(document) if as_json else _tell_vqa(metrics, out)
-    reached = metrics['subsets']['all']['accuracy']['value']
-    if at_least is not None and reached < at_least:
-        note(f'accuracy {reached:.4f} is below {at_least}')
-        raise typer.Exit(BELOW)
+    document = write_results(run.out, context, checkpoint, recipe, settings, metrics, _rows(replies, guesses))
+    _draw_answers(run.out, checkpoint.model_id, subsets['all'], replies['all'])
+    if as_json:
+        print_json(document)
+    else:
+        _print_metrics(metrics, run.out)
+    check_threshold('accuracy', metrics['subsets']['all']['accuracy']['value'], at_least)
 
 
-def _ask(checkpoint: Any, samples: Any, what: str, **options: Any) -> list:
+def _answer(checkpoint: 'Checkpoint', samples: Any, what: str, **options: Any) -> list[Any]:
+    """Answer the questions of samples; `what` names the work for the progress."""
     from m3et_ros.evaluation.tasks.vqa import ask
 
-    return _refusing(
+    return refusing(
         ask,
         checkpoint.model,
         checkpoint.tokenizer,
@@ -215,42 +216,53 @@ def _ask(checkpoint: Any, samples: Any, what: str, **options: Any) -> list:
     )
 
 
-def _vqa_metrics(found: dict, empty: dict, replies: dict, guesses: dict) -> dict[str, Any]:
+def _scores(
+    subsets: dict[str, Any], left_out: dict[str, Any], replies: dict[str, list[Any]], guesses: dict[str, list[Any]]
+) -> dict[str, Any]:
+    """Return the metrics: scores by subset, and the gaps between the subset of seen kitchens and others."""
     from m3et_ros.evaluation.tasks.vqa import gap, scores_of, vqa_scores
 
-    subsets: dict[str, Any] = {name: scores_of(own, found[name].balance) for name, own in replies.items()}
+    scores: dict[str, Any] = {name: scores_of(own, subsets[name].balance) for name, own in replies.items()}
     for name, own in guesses.items():
-        subsets[name]['blind_model'] = vqa_scores(own, found[name].balance)
-    return {
-        'subsets': subsets,
-        'left_out': empty,
-        'gaps': {
-            name: gap(replies['seen'], replies[name])
-            for name in ('held_out', 'textures')
-            if name in replies and 'seen' in replies
-        },
-    }
+        scores[name]['blind_model'] = vqa_scores(own, subsets[name].balance)
+    gaps = {}
+    for name in ('held_out', 'textures'):
+        if name in replies and 'seen' in replies:
+            gaps[name] = gap(replies['seen'], replies[name])
+    return {'subsets': scores, 'left_out': left_out, 'gaps': gaps}
 
 
-def _draw_replies(out: Path, model_id: str, drawn: Any, replies: list) -> None:
-    from m3et_ros.evaluation.report.files import PICTURES
-    from m3et_ros.evaluation.report.pictures import choose_replies, draw_replies
+def _rows(replies: dict[str, list[Any]], guesses: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return the rows of per_sample.csv, with the guess of a blind model where there is one."""
+    rows = []
+    for name, own in replies.items():
+        for reply in own:
+            row = {'subset': name, **reply.row()}
+            if guesses:
+                row['guessed'] = guesses[name][reply.index].predicted
+            rows.append(row)
+    return rows
 
-    draw_replies(
-        [(reply, drawn[reply.index].rgb) for reply in choose_replies(replies)],
-        out / PICTURES / 'answers.png',
-        f'{model_id} on {drawn.split} kitchens: right answers, then wrong ones',
+
+def _draw_answers(out: Path, model_id: str, samples: Any, replies: list[Any]) -> None:
+    from m3et_ros.evaluation.files import PICTURES
+    from m3et_ros.evaluation.report.pictures import choose_predictions, draw_predictions
+
+    draw_predictions(
+        [(reply, samples[reply.index].rgb) for reply in choose_predictions(replies)],
+        out / PICTURES / PICTURE,
+        f'{model_id} on {samples.split} kitchens: right answers, then wrong ones',
     )
 
 
-def _tell_vqa(metrics: dict[str, Any], out: Path) -> None:
-    heads = ('accuracy', '95 % interval', 'best blind', 'majority', 'questions')
+def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+    header = ('accuracy', '95 % interval', 'best blind', 'majority', 'questions')
 
-    def row(name: str, part: dict) -> tuple:
+    def row(name: str, part: dict[str, Any]) -> tuple[str, ...]:
         return (
             name,
             f'{part["accuracy"]["value"]:.3f}',
-            _interval(part['accuracy'], 3),
+            format_interval(part['accuracy']),
             f'{part["best_blind"]:.3f}',
             f'{part["majority"]:.3f}',
             f'{part["samples"]:,}',
@@ -261,65 +273,8 @@ def _tell_vqa(metrics: dict[str, Any], out: Path) -> None:
     for extra in ('answerable_from_one_frame', 'written', 'blind_model'):
         if extra in whole:
             rows.append(row(f'all, {extra.replace("_", " ")}', whole[extra]))
-    say(table([('subset', *heads), *rows], right=(1, 3, 4, 5)))
-    say()
-    say(table([('family', *heads), *(row(*item) for item in whole['families'].items())], right=(1, 3, 4, 5)))
-    say(f'\nAll of it in {out}.')
-
-
-# MERGED m3et_ros/cli/evaluate_vqa: `m3et evaluate vqa BAG...`: questions about single frames of recordings, in the place of a cache of kitchens.
-#
-# MERGED     m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
-# MERGED     m3et evaluate vqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/vqa
-#
-# MERGED --out gets what `m3et evaluate eqa` writes, by the same rules.
-OF_KITCHENS = ('data', 'samples', 'noise', 'without', 'blind', 'seed', 'batch')
-OF_BAGS = (
-    'questions',
-    'scope',
-    'camera',
-    'remaps',
-    'train',
-    'judge_url',
-    'judge_model',
-    'judge_prompt',
-    'ray',
-    'threads',
-)
-"""Options that have a meaning for one of the two alone."""
-
-
-def check_options(context: typer.Context) -> None:
-    """See that no option was given that would be passed over.
-
-    Raises:
-        Refused: one was, or there are recordings without questions.
-    """
-    refuse_idle_options(context, OF_KITCHENS, OF_BAGS)
-    if context.params['bags'] and not context.params['questions']:
-        raise Refused(
-            'recordings were given without questions about them; give --questions (m3et record --vqa writes '
-            'such a file).'
-        )
-
-
-def vqa_of_bags(
-    context: typer.Context,
-    bags: list[Path],
-    ask: Ask,
-    *,
-    scope: str,
-    write: bool,
-    camera: str | None,
-    remaps: list[str],
-    threads: int,
-) -> None:
-    """Answer questions about single frames of recordings; arguments as the options of `m3et evaluate vqa` have them.
-
-    Raises:
-        InputError, Refused, typer.Exit: as evaluate_eqa.evaluate_recordings.
-    """
-    from m3et_ros.evaluation.tasks.eqa import EqaTask
-
-    task = EqaTask(scope, write, camera=camera, remaps=renamed(remaps), threads=threads)
-    evaluate_recordings(context, bags, task, ask)
+    print_line(format_table([('subset', *header), *rows], right=(1, 3, 4, 5)))
+    print_line()
+    families = [row(name, part) for name, part in whole['families'].items()]
+    print_line(format_table([('family', *header), *families], right=(1, 3, 4, 5)))
+    print_line(f'\nAll results are in {out}.')

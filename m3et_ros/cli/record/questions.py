@@ -1,176 +1,198 @@
-"""`m3et record --eqa`: episodes of the simulated kitchen with questions to be asked at their end, in OpenEQA's schema.
+"""Questions about recorded episodes: `m3et record --eqa` and `m3et record --vqa`, in OpenEQA's schema.
 
     m3et record kitchens --eqa --seed 20000 --episodes 20
+    m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
 
-writes kitchens/20000 ... kitchens/20019, kitchens/questions.json and kitchens/segments.csv, the actions done, with the
-columns of EPIC-KITCHENS-100; of a single episode the bag is the folder itself.
+The first writes kitchens/20000 ... kitchens/20019, kitchens/questions.json and kitchens/segments.csv, the finished
+actions with the columns of EPIC-KITCHENS-100. Its questions are asked at the end of an episode. Those of --vqa are
+about single frames: `time` is the second of the frame, and families and odds are those of a cache. A single episode
+is recorded into the folder itself.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
-from m3et_ros.cli.output import Refused, emit, say
+import typer
+
+from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.processes import stop_signals
-from m3et_ros.cli.progress import track
+from m3et_ros.cli.record.episode import RecordOptions, open_episode, record_episode
 
 QUESTIONS, SEGMENTS = 'questions.json', 'segments.csv'
 LEAST_FRAMES = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordOptions:
-    """What is to be recorded; see `m3et record --help`."""
+@dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """The questions about the episodes, and the number of episodes."""
 
-    out: Path
-    seed: int
-    episodes: int
-    frames: int
-    fps: float
-    width: int
-    height: int
-    storage: str
-    images: str
-    backend: str
-    # Questions of each episode, at least 1.
-    questions: int
-    start_ns: int
-    # Which verb of `m3et evaluate` answers them.
-    verb: Literal['eqa', 'vqa'] = 'eqa'
-
-    def bag(self, seed: int) -> Path:
-        """Folder of the recording of a seed."""
-        return self.out if self.episodes == 1 else self.out / str(seed)
+    eqa: Annotated[
+        bool, typer.Option('--eqa', help="Also write questions about the whole episode, in OpenEQA's schema.")
+    ] = False
+    vqa: Annotated[
+        bool, typer.Option('--vqa', help='Also write questions about single frames, for m3et evaluate vqa.')
+    ] = False
+    questions: Annotated[
+        int, typer.Option(min=1, help='With --eqa or --vqa: questions of each episode, on average.')
+    ] = 24
+    episodes: Annotated[
+        int, typer.Option(min=1, help='With --eqa or --vqa: number of seeds from --seed on, each a bag in the folder.')
+    ] = 1
 
 
-class Watcher(Protocol):
-    """Sees an episode while it is recorded."""
+class EpisodeObserver(Protocol):
+    """Observes an episode while it is recorded."""
 
-    def look(self, observation: Any) -> None:
-        """Take in the next frame."""
+    def observe(self, observation: Any) -> None:
+        """Observe the next frame."""
 
     def finish(self) -> Any:
-        """What can be asked, once the last frame is recorded; the episode may go on for that."""
+        """Return what can be asked after the last frame; this may let the episode go on."""
 
 
-class _Witnessed:
-    """Watches for questions at the end of an episode."""
+class EndOfEpisode:
+    """Observer for questions at the end of an episode.
+
+    Args:
+        episode: episode that is recorded.
+    """
 
     def __init__(self, episode: Any):
-        from m3et_ros.data.kitchen.questions.observer import Witness
+        from m3et_ros.data.kitchen.questions.observer import KitchenObserver
 
-        self._witness = Witness(episode)
-        self.look = self._witness.look
+        self._observer = KitchenObserver(episode)
 
-    def finish(self) -> dict:
-        """What can be asked, by category."""
+    def observe(self, observation: Any) -> None:
+        """Observe the next frame."""
+        self._observer.observe(observation)
+
+    def finish(self) -> dict[str, Any]:
+        """Return the drafts of questions by category."""
         from m3et_ros.data.kitchen.questions.episode import episode_drafts
 
-        return episode_drafts(self._witness.account())
+        return episode_drafts(self._observer.report())
 
 
-def record_eqa(wish: RecordOptions, *, as_json: bool) -> None:
-    """Record the episodes and write their questions; a signal ends it after the episodes that are whole.
+def record_eqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_json: bool) -> None:
+    """Record the episodes and write questions to be asked at their end.
+
+    Args:
+        out: folder to create.
+        options: episodes, camera and storage.
+        asked: number of questions and of episodes.
+        as_json: print JSON.
 
     Raises:
         InputError: the questions cannot be written.
-        Refused: a bag exists already, it was stopped before the first episode was whole, or nothing can be asked about
-            what was seen.
+        Refused: as `record_episodes`, or nothing can be asked about the episodes.
     """
     import numpy as np
 
     from m3et_ros.data.kitchen.questions.episode import choose, worded
 
-    done, drafts = record_episodes(wish, _Witnessed)
-    rng = np.random.default_rng(wish.seed)
-    chosen = choose(drafts, wish.questions, rng)
-    questions = [question for seed, own in zip(done, chosen) for question in worded(own, wish.bag(seed).name, rng)]
+    seeds, drafts = record_episodes(out, options, asked.episodes, EndOfEpisode)
+    rng = np.random.default_rng(options.seed)
+    chosen = choose(drafts, asked.questions, rng)
+    questions = []
+    for seed, own in zip(seeds, chosen, strict=True):
+        questions += worded(own, bag_of(out, seed, asked.episodes).name, rng)
     if not questions:
-        raise Refused('nothing can be asked about what was seen; record more frames, 300 or more.')
-    write_asked(wish, done, questions, as_json)
+        raise Refused('nothing can be asked about these episodes; record more frames, 300 or more.')
+    write_questions_of(out, options, asked, seeds, questions, as_json=as_json)
 
 
-def record_episodes(wish: RecordOptions, watch: Callable[[Any], Watcher]) -> tuple[list[int], list[Any]]:
-    """Record the episodes and write their actions; a signal ends it after the episodes that are whole.
+def record_vqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_json: bool) -> None:
+    """Record the episodes and write questions about single frames of them.
 
     Args:
-        wish: what is to be recorded.
-        watch: makes a watcher of an episode.
+        out: folder to create.
+        options: episodes, camera and storage.
+        asked: number of questions and of episodes.
+        as_json: print JSON.
+
+    Raises:
+        InputError: the questions cannot be written.
+        Refused: as `record_episodes`, or nothing can be asked about the frames.
+    """
+    import numpy as np
+
+    from m3et_ros.data.kitchen.questions.recorded_frames import FrameNotes, draw, worded_at
+
+    seeds, frames = record_episodes(out, options, asked.episodes, lambda episode: FrameNotes(episode, options.frames))
+    rng = np.random.default_rng(options.seed)
+    try:
+        drawn = draw(frames, asked.questions * len(seeds), rng)
+    except ValueError as error:
+        raise Refused(
+            'no question has two answers in these frames, so that every question would give its answer away; record '
+            f'more frames, 100 or more, or more episodes. The recordings stay in {out}.'
+        ) from error
+    questions = []
+    for seed, own in zip(seeds, drawn, strict=True):
+        questions += worded_at(own, bag_of(out, seed, asked.episodes).name, rng)
+    write_questions_of(out, options, asked, seeds, questions, as_json=as_json)
+
+
+def record_episodes(
+    out: Path, options: RecordOptions, episodes: int, observe: Callable[[Any], EpisodeObserver]
+) -> tuple[list[int], list[Any]]:
+    """Record episodes and write their actions; a signal ends it after the episodes that are whole.
+
+    Args:
+        out: folder to create.
+        options: first seed, frames, camera and storage.
+        episodes: number of seeds.
+        observe: returns an observer of an episode.
 
     Returns:
-        The seeds of the whole episodes, and what the watchers say of them.
+        The seeds of the whole episodes, and the results of their observers.
 
     Raises:
         InputError: the actions cannot be written.
-        Refused: --frames is too small, a bag exists already, or it was stopped before the first episode was whole.
+        Refused: --frames is too small, a bag exists already, or a signal came before the first episode was whole.
     """
     from m3et_ros.data.epic.labels import write_segments
 
-    seeds, found, segments, done = range(wish.seed, wish.seed + wish.episodes), [], [], []
-    if wish.frames < LEAST_FRAMES:
-        raise Refused(f'--frames is {wish.frames}; an episode to be asked about has at least {LEAST_FRAMES}.')
-    there = next((wish.bag(seed) for seed in seeds if wish.bag(seed).exists()), None)
-    if there is not None:
-        raise Refused(f'{there} exists already and bags are never overwritten; remove it or give another folder.')
+    seeds = range(options.seed, options.seed + episodes)
+    if options.frames < LEAST_FRAMES:
+        raise Refused(f'--frames is {options.frames}; questions need at least {LEAST_FRAMES}.')
+    for seed in seeds:
+        bag = bag_of(out, seed, episodes)
+        if bag.exists():
+            raise Refused(f'{bag} exists already and bags are never overwritten; remove it or give another folder.')
+    results, segments, whole = [], [], []
     with stop_signals() as stopped:
         for seed in seeds:
-            recorded = _record(wish, seed, stopped, watch)
-            if recorded is None:
-                break
-            segments += recorded[1]
-            found.append(recorded[0].finish())
-            done.append(seed)
-    if not done:
-        raise Refused(
-            f'stopped before an episode was whole, so that there are no questions; what was recorded of seed '
-            f'{wish.seed} stays in {wish.bag(wish.seed)}.'
-        )
-    write_segments(wish.out / SEGMENTS, segments, fps=wish.fps)
-    return done, found
-
-
-def write_asked(wish: RecordOptions, seeds: list[int], questions: list, as_json: bool) -> None:
-    """Write the questions beside the bags and say what there is.
-
-    Raises:
-        InputError: 'out_unwritable'.
-    """
-    from m3et_ros.data.datasets.openeqa import write_questions
-
-    write_questions(wish.out / QUESTIONS, questions)
-    _tell(wish, seeds, questions, as_json)
-
-
-def _record(
-    wish: RecordOptions, seed: int, stopped: Any, watch: Callable[[Any], Watcher]
-) -> tuple[Watcher, list] | None:
-    """Record one episode; its watcher and its actions, or None where a signal came first."""
-    from m3et_ros.data.bags.writer import BagWriter
-    from m3et_ros.data.kitchen.sim.camera import Camera
-    from m3et_ros.data.kitchen.sim.episode import Episode
-
-    episode = Episode(seed, width=wish.width, height=wish.height, fps=wish.fps)
-    watcher, bag = watch(episode), wish.bag(seed)
-    with (
-        BagWriter(bag, wish.storage, images=wish.images) as writer,
-        Camera(episode, backend=wish.backend, shadows=False) as camera,
-    ):
-        for state in track(episode.run(wish.frames), wish.frames, f'recording {bag}'):
-            observation = camera.observe(state)
-            watcher.look(observation)
-            writer.write_observation(observation, wish.start_ns)
+            bag = bag_of(out, seed, episodes)
+            episode = open_episode(options, seed)
+            observer = observe(episode)
+            recorded = record_episode(options, episode, bag, stopped, observer.observe)
             if stopped.is_set():
-                return None
-    return watcher, _segments(wish, seed, episode.labels)
+                break
+            segments += finished_actions(bag.name, seed, recorded.labels)
+            results.append(observer.finish())
+            whole.append(seed)
+    if not whole:
+        raise Refused(
+            'stopped before an episode was whole, so that there are no questions; the frames recorded so far stay in '
+            f'{bag_of(out, options.seed, episodes)}.'
+        )
+    write_segments(out / SEGMENTS, segments, fps=options.fps)
+    return whole, results
 
 
-def _segments(wish: RecordOptions, seed: int, labels: Any) -> list:
-    """The actions that were finished; times count from the first frame."""
+def bag_of(out: Path, seed: int, episodes: int) -> Path:
+    """Return the folder of the recording of a seed: that of a single episode is `out` itself."""
+    return out if episodes == 1 else out / str(seed)
+
+
+def finished_actions(bag: str, seed: int, labels: list[Any]) -> list[Any]:
+    """Return the finished actions of an episode as segments; times count from its first frame."""
     from m3et_ros.data.epic.annotations import Segment
 
-    bag = wish.bag(seed).name
     return [
         Segment(
             f'{bag}_{number}',
@@ -188,65 +210,40 @@ def _segments(wish: RecordOptions, seed: int, labels: Any) -> list:
     ]
 
 
-def _tell(wish: RecordOptions, seeds: list[int], questions: list, as_json: bool) -> None:
-    path, bags, segments = wish.out / QUESTIONS, [str(wish.bag(seed)) for seed in seeds], wish.out / SEGMENTS
+def write_questions_of(
+    out: Path, options: RecordOptions, asked: QuestionOptions, seeds: list[int], questions: list[Any], *, as_json: bool
+) -> None:
+    """Write the questions beside the bags, and print what was written.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    from m3et_ros.data.datasets.openeqa import write_questions
+
+    path, segments = out / QUESTIONS, out / SEGMENTS
+    write_questions(path, questions)
     if as_json:
-        emit(
+        categories = sorted({question.category for question in questions})
+        print_json(
             {
-                'bags': bags,
+                'bags': [str(bag_of(out, seed, asked.episodes)) for seed in seeds],
                 'questions': str(path),
                 'segments': str(segments),
                 'asked': len(questions),
-                'complete': len(seeds) == wish.episodes,
+                'complete': len(seeds) == asked.episodes,
                 'seeds': seeds,
-                'frames': wish.frames,
-                'categories': {
-                    name: sum(question.category == name for question in questions)
-                    for name in sorted({question.category for question in questions})
-                },
+                'frames': options.frames,
+                'categories': {name: sum(question.category == name for question in questions) for name in categories},
             }
         )
         return
-    ended = '' if len(seeds) == wish.episodes else f' (stopped early: {wish.episodes} were asked for)'
-    seconds = math.floor(wish.frames / wish.fps)
-    where = str(wish.out) if wish.episodes == 1 else f'{wish.out}/*/'
-    say(
-        f'{len(seeds)} episodes of {seconds} s{ended}, {len(questions)} questions in {path}, actions in {segments}.\n'
-        f'Evaluate a model on them: m3et evaluate {wish.verb} {where} --questions {path} --model kitchen --out '
-        f'results/{wish.verb}\n'
-        f'and: m3et evaluate actions {where} --segments {segments} --model kitchen --out results/actions'
-    )
-
-
-# MERGED m3et_ros/cli/record_vqa: `m3et record --vqa`: episodes of the simulated kitchen with questions about single frames of them.
-#
-# MERGED     m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
-#
-# MERGED writes kitchens/20000 ... kitchens/20003 and kitchens/questions.json, in OpenEQA's schema with the second of each frame
-# MERGED as `time`. Questions have the families and the odds of those of a cache.
-def record_vqa(wish: RecordOptions, *, as_json: bool) -> None:
-    """Record the episodes and write their questions; a signal ends it after the episodes that are whole.
-
-    Raises:
-        InputError: the questions cannot be written.
-        Refused: as record_episodes, or nothing can be asked about what was seen.
-    """
-    import numpy as np
-
-    from m3et_ros.data.kitchen.questions.recorded_frames import FrameNotes, draw, worded_at
-
-    done, frames = record_episodes(wish, lambda episode: FrameNotes(episode, wish.frames))
-    rng = np.random.default_rng(wish.seed)
-    try:
-        drawn = draw(frames, wish.questions * len(done), rng)
-    except ValueError as error:
-        raise Refused(
-            'nothing was seen in two ways, so that a question would give its answer away; record more '
-            f'frames, 100 or more, or more episodes. What was recorded stays in {wish.out}.'
-        ) from error
-    write_asked(
-        wish,
-        done,
-        [question for seed, own in zip(done, drawn) for question in worded_at(own, wish.bag(seed).name, rng)],
-        as_json,
+    verb = 'eqa' if asked.eqa else 'vqa'
+    early = '' if len(seeds) == asked.episodes else f' (stopped early: {asked.episodes} were requested)'
+    bags = str(out) if asked.episodes == 1 else f'{out}/*/'
+    print_line(
+        f'{len(seeds)} episodes of {math.floor(options.frames / options.fps)} s{early}, {len(questions)} questions in '
+        f'{path}, actions in {segments}.\n'
+        f'Evaluate a model on them: m3et evaluate {verb} {bags} --questions {path} --model kitchen --out '
+        f'results/{verb}\n'
+        f'and: m3et evaluate actions {bags} --segments {segments} --model kitchen --out results/actions'
     )

@@ -1,140 +1,132 @@
-"""`m3et replay`: a rosbag2 recording in the place of a camera, with or without the robot on it, which can be scored."""
+"""`m3et replay`: play a rosbag2 recording instead of a camera, with or without the robot on it."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Json, Refused, emit, note
-from m3et_ros.cli.processes import Child, running, stop_signals, watch
-from m3et_ros.cli.robot import MODEL_NODE, CameraPrefix, Device, Model, Namespace, ParamsFile, model_arguments
-from m3et_ros.cli.ros_names import assignments, namespace, ros_arguments
+from m3et_ros.cli.options import Json, expand_options
+from m3et_ros.cli.output import Refused, print_json, print_status
+from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.replay.live_score import REPLAY_NODE, LiveRun, evaluate_live
+from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
+from m3et_ros.cli.ros_names import assignments, full_namespace, parse_remaps, ros_arguments
 
-REPLAY_NODE = 'm3et_ros.ros.replay_node'
 TRANSPORTS = {
     'rgb_transport': ('color/image_raw', {'raw': '', 'compressed': '/compressed'}),
     'depth_transport': ('aligned_depth_to_color/image_raw', {'raw': '', 'compressedDepth': '/compressedDepth'}),
 }
-"""Parameters of the model node, the topic below the camera's prefix, and what a transport puts behind its name."""
+"""Parameters of the model node: topic below the camera's prefix, and the suffix that each transport adds to it."""
 
 
-def replay(
-    bag: Annotated[Path, typer.Argument(help='rosbag2 folder, .mcap or .db3 file.')],
-    rate: Annotated[float, typer.Option(min=0.1, max=100, help='2 plays twice as fast as recorded.')] = 1.0,
-    loop: Annotated[bool, typer.Option('--loop', help='Start over at the end, until Ctrl-C.')] = False,
-    start: Annotated[float, typer.Option(min=0, help='Seconds after the first message to begin at.')] = 0.0,
+@dataclass(frozen=True, kw_only=True)
+class PlayOptions:
+    """How the recording is played."""
+
+    rate: Annotated[float, typer.Option(min=0.1, max=100, help='2 plays twice as fast as recorded.')] = 1.0
+    loop: Annotated[bool, typer.Option('--loop', help='Start again at the end, until Ctrl-C.')] = False
+    start: Annotated[float, typer.Option(min=0, help='Begin so many seconds after the first message.')] = 0.0
     topics: Annotated[
-        list[str] | None, typer.Option(help='Play this topic only; may be repeated.', show_default=False)
-    ] = None,
+        list[str] | None, typer.Option(help='Play this topic only; may be given several times.', show_default=False)
+    ] = None
     remaps: Annotated[
         list[str] | None,
         typer.Option(
             '--remap', '-r', metavar='FROM:=TO', show_default=False, help='Publish a topic under another name.'
         ),
-    ] = None,
-    restamp: Annotated[bool, typer.Option('--restamp', help='Move stamps to now, as if the camera ran.')] = False,
-    robot: Annotated[bool, typer.Option('--robot', help='Run the robot on it, in the time of the recording.')] = False,
-    below: Namespace = '/m3et',
-    camera: CameraPrefix = '/camera/camera',
-    model: Model = '',
-    device: Device = '',
-    params_file: ParamsFile = None,
+    ] = None
+    restamp: Annotated[bool, typer.Option('--restamp', help='Set stamps to now, as if the camera were live.')] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """Evaluation of the live robot."""
+
     evaluate: Annotated[
         bool,
         typer.Option(
-            '--evaluate', help='Run the robot on it, count what it serves and drops, and ask it --questions at the end.'
+            '--evaluate',
+            help='Run the robot on it, count what it answers and drops, and ask it --questions at the end.',
         ),
-    ] = False,
+    ] = False
     questions: Annotated[
         list[Path] | None, typer.Option(help="With --evaluate: question file in OpenEQA's schema.", show_default=False)
-    ] = None,
+    ] = None
     out: Annotated[
         Path | None, typer.Option(help='With --evaluate: folder for live.json and results.json.', show_default=False)
-    ] = None,
+    ] = None
     rates: Annotated[
         list[float] | None,
-        typer.Option(help='With --evaluate: a rate to try; may be repeated.', min=0.1, max=100, show_default=False),
-    ] = None,
+        typer.Option(
+            help='With --evaluate: a rate to try; may be given several times.', min=0.1, max=100, show_default=False
+        ),
+    ] = None
+
+
+@expand_options()
+def replay(
+    bag: Annotated[Path, typer.Argument(help='rosbag2 folder, .mcap or .db3 file.')],
+    play: PlayOptions,
+    robot: Annotated[bool, typer.Option('--robot', help='Run the robot on it, in the time of the recording.')] = False,
+    *,
+    node: NodeOptions,
+    live: LiveOptions,
     as_json: Json = False,
 ) -> int:
     """Play a recording onto its topics, with /clock."""
-    facts = contents(bag)
-    if evaluate:
-        if out is None or loop or restamp:
+    contents = read_contents(bag)
+    if live.evaluate:
+        if live.out is None or play.loop or play.restamp:
             raise Refused('--evaluate needs --out, and goes with neither --loop nor --restamp.')
-    elif questions or out or rates:
+    elif live.questions or live.out or live.rates:
         raise Refused('--questions, --out and --rates go with --evaluate.')
-    chosen = {'topics': topics} if topics else {}
-    player = ros_arguments(
-        remaps=remaps or (),
-        parameters=assignments(
-            path=str(bag),
-            rate=rate,
-            loop=loop,
-            start_s=start,
-            restamp=restamp,
-            wait_for_subscribers=robot or evaluate,
-            **chosen,
-        ),
-    )
-    robot_arguments = (
-        model_arguments(
-            below,
-            camera,
-            model=model,
-            device=device,
-            params_file=params_file,
-            sim_time=not restamp,
-            parameters=transports(facts, camera, remaps or ()),
-        )
-        if robot or evaluate
-        else None
-    )
-    if evaluate:
-        _evaluate(
-            facts, out, below, robot_arguments, player, rates or [rate], questions or [], remaps or (), as_json=as_json
-        )
+    with_robot = robot or live.evaluate
+    player = player_arguments(bag, play, wait=with_robot)
+    robot_arguments = None
+    if with_robot:
+        transports = transport_parameters(contents, node.camera, play.remaps or ())
+        robot_arguments = model_arguments(node, sim_time=not play.restamp, parameters=transports)
+    if live.evaluate:
+        _evaluate(contents, play, node, live, robot_arguments, player, as_json=as_json)
         return 0
     begin = time.monotonic()
     code = _play(player, robot_arguments)
     if as_json:
-        emit(facts | {'played_s': time.monotonic() - begin, 'exit_code': code})
+        print_json(contents | {'played_s': time.monotonic() - begin, 'exit_code': code})
     return code
 
 
-def _evaluate(
-    facts: dict,
-    out: Path,
-    below: str,
-    robot: list[str],
-    player: list[str],
-    rates: Sequence[float],
-    questions: list[Path],
-    remaps: Sequence[str],
-    *,
-    as_json: bool,
-) -> None:
-    """Score the live robot on a recording."""
-    from m3et_ros.cli.evaluate.common import _make
-    from m3et_ros.cli.replay.live_score import Live, evaluate_live
-    from m3et_ros.data.datasets.openeqa import episode_name, read_question_files
+def player_arguments(bag: Path, play: PlayOptions, *, wait: bool) -> list[str]:
+    """Return the arguments of the replay node.
 
-    path = Path(facts['bag'])
-    asked = [question for question in read_question_files(questions) if question.episode == episode_name(path)]
-    if questions and not asked:
-        raise Refused(f'No question is about {episode_name(path)}; give questions of this recording.')
-    renamed = dict(rule.split(':=', 1) for rule in remaps if ':=' in rule)
-    images = max(
-        topic['messages'] for name, topic in facts['topics'].items() if '/color/image_raw' in renamed.get(name, name)
+    Args:
+        bag: recording to play.
+        play: rate, topics and remappings.
+        wait: wait for subscribers before the first message.
+
+    Raises:
+        Refused: a remapping lacks one of its sides.
+    """
+    topics = {'topics': play.topics} if play.topics else {}
+    return ros_arguments(
+        remaps=play.remaps or (),
+        parameters=assignments(
+            path=str(bag),
+            rate=play.rate,
+            loop=play.loop,
+            start_s=play.start,
+            restamp=play.restamp,
+            wait_for_subscribers=wait,
+            **topics,
+        ),
     )
-    _make(out)
-    evaluate_live(Live(path, out, namespace(below), robot, player, images, rates, asked), as_json=as_json)
 
 
-def contents(bag: Path) -> dict:
-    """What a recording holds: path, seconds, and per topic its type and number of messages.
+def read_contents(bag: Path) -> dict[str, Any]:
+    """Return path and seconds of a recording, and type and number of messages of each topic.
 
     Raises:
         InputError: there is no such bag, or it cannot be read at all.
@@ -149,44 +141,83 @@ def contents(bag: Path) -> dict:
         }
 
 
-def transports(facts: dict, camera: str, remaps: Sequence[str]) -> list[str]:
-    """Parameters that tell the model node how the recorded images come, so that it need not wait and see.
+def transport_parameters(contents: dict[str, Any], camera: str, remaps: Sequence[str]) -> list[str]:
+    """Return parameters that give the model node the transports of the images, so that it need not detect them.
 
     Args:
-        facts: as from `contents`.
+        contents: as from `read_contents`.
         camera: prefix of the camera's topics.
         remaps: 'from:=to' of the replay.
 
     Raises:
-        Refused: the recording has no colour images below that prefix.
+        Refused: the recording has no colour images below that prefix, or a remapping lacks one of its sides.
     """
-    renamed = dict(rule.split(':=', 1) for rule in remaps if ':=' in rule)
-    published = {renamed.get(topic, topic) for topic in facts['topics']}
-    prefix, found = namespace(camera, '--camera'), {}
-    for parameter, (topic, kinds) in TRANSPORTS.items():
-        kind = next((kind for kind, suffix in kinds.items() if f'{prefix}/{topic}{suffix}' in published), None)
-        if kind is None and parameter == 'rgb_transport':
+    renamed = parse_remaps(remaps)
+    published = {renamed.get(topic, topic) for topic in contents['topics']}
+    prefix, transports = full_namespace(camera, '--camera'), {}
+    for parameter, (topic, suffixes) in TRANSPORTS.items():
+        found = [kind for kind, suffix in suffixes.items() if f'{prefix}/{topic}{suffix}' in published]
+        if not found and parameter == 'rgb_transport':
             raise Refused(
-                f'{facts["bag"]} has no colour images on {prefix}/{topic} or {prefix}/{topic}/compressed; it '
+                f'{contents["bag"]} has no colour images on {prefix}/{topic} or {prefix}/{topic}/compressed; it '
                 f'has {", ".join(sorted(published)) or "no topics"}: give --camera, or --remap one of them.'
             )
-        found[parameter] = kind or 'none'
-    return assignments(**found)
+        transports[parameter] = found[0] if found else 'none'
+    return assignments(**transports)
+
+
+def _evaluate(
+    contents: dict[str, Any],
+    play: PlayOptions,
+    node: NodeOptions,
+    live: LiveOptions,
+    robot: list[str],
+    player: list[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Score the live robot on the recording.
+
+    Raises:
+        Refused: none of the questions is about the recording, or as `evaluate_live`.
+    """
+    from m3et_ros.cli.evaluate.common import make_out
+    from m3et_ros.data.datasets.openeqa import episode_name, read_question_files
+
+    bag = Path(contents['bag'])
+    questions = [one for one in read_question_files(live.questions or []) if one.episode == episode_name(bag)]
+    if live.questions and not questions:
+        raise Refused(f'No question is about {episode_name(bag)}; give questions of this recording.')
+    renamed = parse_remaps(play.remaps or ())
+    images = max(
+        topic['messages'] for name, topic in contents['topics'].items() if '/color/image_raw' in renamed.get(name, name)
+    )
+    make_out(live.out)
+    evaluate_live(
+        LiveRun(
+            bag, live.out, full_namespace(node.namespace), robot, player, images, live.rates or [play.rate], questions
+        ),
+        as_json=as_json,
+    )
 
 
 def _play(player: list[str], robot_arguments: list[str] | None) -> int:
-    """Run the nodes until the recording has ended, one of them fails, or a signal comes."""
+    """Run the nodes until the recording has ended, one of them fails, or a signal comes.
+
+    Raises:
+        Refused: a node failed.
+    """
     with stop_signals() as stopped:
         nodes = [Child('replay', REPLAY_NODE, player)]
         with running(*nodes):
             if robot_arguments is not None:
                 nodes.append(Child('model', MODEL_NODE, robot_arguments))
-                with running(nodes[1]):
-                    ended = watch(nodes, stopped)
-            else:
-                ended = watch(nodes, stopped)
-    if ended is None or ended.code == 0:
-        if ended is not None and ended.name == 'model':
-            note('m3et: the model node has ended, and with it the replay.')
+            with running(*nodes[1:]):
+                ended = wait_for_end(nodes, stopped)
+    if ended is None:
         return 0
-    raise ended.failure()
+    if ended.code:
+        raise ended.failure()
+    if ended.name == 'model':
+        print_status('m3et: the model node has ended, and with it the replay.')
+    return 0

@@ -1,157 +1,194 @@
-"""`m3et replay BAG --evaluate`: the live robot on a recording, over DDS and in the time of the recording, scored.
+"""`m3et replay BAG --evaluate`: scores of the live robot on a recording, over DDS and in the time of the recording.
 
     m3et replay kitchens/20000 --evaluate --questions kitchens/questions.json --out results/live
     m3et replay kitchens/20000 --evaluate --out results/rates --rates 1 --rates 2 --rates 4
 
-Every rate is played to a robot of its own. At the end of the first the questions about the bag are asked, about the
-whole episode; what was served and dropped, and how old results were, is what the node's diagnostics say. Nothing of
-this is the same twice: for scores that are, there is `m3et evaluate eqa`.
+Every rate is played to a new robot. At the end of the first rate the questions about the bag are asked, about the
+whole episode. The counts of served and dropped frames and the age of results are those of the node's diagnostics. No
+two runs are the same; `m3et evaluate eqa` gives reproducible scores.
 """
 
 import json
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from m3et_ros.cli.output import Refused, emit, note, say, table
-from m3et_ros.cli.processes import Child, running, stop_signals, watch
+from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
+from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.robot import MODEL_NODE
 
-MODEL_NODE, REPLAY_NODE = 'm3et_ros.ros.model_node', 'm3et_ros.ros.replay_node'
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    from m3et_ros.cli.ask.client import Client
+    from m3et_ros.data.datasets.openeqa import EqaQuestion
+
+REPLAY_NODE = 'm3et_ros.ros.replay_node'
 START_S = 60.0
-"""How long a robot may take to load its model."""
+"""Seconds that a robot may take to load its model."""
 SETTLE_S = 2.5
-"""Diagnostics come once a second: those of the last frames are waited for."""
+"""Seconds until the diagnostics, which come once a second, count the last frames too."""
 ASK_S = 60.0
 LEAST_SERVED = 0.95
-"""Share of the images that must be served at a rate that counts as kept up with."""
-LIVE = 'live.json'
+"""Least share of served images at a rate that the robot sustains."""
+LIVE, RESULTS = 'live.json', 'results.json'
 
 
 @dataclass(frozen=True)
-class Live:
-    """What is to be played and asked."""
+class LiveRun:
+    """A recording to play to the robot at several rates, and the questions to ask."""
 
     bag: Path
     out: Path
-    # Namespace of the robot, and command lines of both nodes, that of the player without its rate.
-    below: str
+    namespace: str
+    # Arguments of the model node and of the replay node; the rate is added to the latter.
     robot: Sequence[str]
     player: Sequence[str]
-    # Colour images in the recording.
+    # Number of colour images in the recording.
     images: int
     rates: Sequence[float]
     # Questions about this bag.
-    questions: Sequence[Any] = field(default=())
+    questions: Sequence['EqaQuestion'] = field(default=())
 
 
-def evaluate_live(live: Live, *, as_json: bool) -> None:
+def evaluate_live(live: LiveRun, *, as_json: bool) -> None:
     """Play all rates, ask, score, and write live.json and results.json.
 
+    Args:
+        live: recording, rates and questions.
+        as_json: print JSON.
+
     Raises:
-        Refused: a node ended by itself, did not come up, or a signal came.
+        Refused: a node ended by itself or did not start, or a signal came.
         InputError: a file cannot be written.
     """
+    import torch
+
     from m3et_ros.data.datasets.openeqa import write_results
-    from m3et_ros.evaluation.report.files import environment
+    from m3et_ros.evaluation.files import environment
     from m3et_ros.evaluation.tasks.eqa_scores import eqa_scores, score_answer
 
     rows, answers = [], []
     with stop_signals() as stopped:
         for number, rate in enumerate(live.rates):
-            asked = live.questions if not number else ()
-            row, said = _play(live, rate, asked, stopped)
+            row, own = _play(live, rate, live.questions if number == 0 else (), stopped)
             rows.append(row)
-            answers += said
-            note(f'rate {rate:g}: {row["served"]} of {live.images} images served')
-    kept = [row['rate'] for row in rows if row['served_share'] >= LEAST_SERVED]
+            answers += own
+            print_status(f'rate {rate:g}: {row["served"]} of {live.images} images served')
+    sustained = [row['rate'] for row in rows if row['served_share'] >= LEAST_SERVED]
     document: dict[str, Any] = {
         'bag': live.bag.name,
         'images': live.images,
         'rates': rows,
-        'highest_rate_kept_up_with': max(kept, default=None),
-        'environment': environment(_cpu()),
+        'highest_rate_kept_up_with': max(sustained, default=None),
+        'environment': environment(torch.device('cpu')),
     }
     if answers:
-        scored = [score_answer(question, answer['answer']) for question, answer in zip(live.questions, answers)]
+        scored = [
+            score_answer(question, answer['answer']) for question, answer in zip(live.questions, answers, strict=True)
+        ]
         document |= {'answers': answers, 'metrics': eqa_scores(scored)}
-        write_results(live.out / 'results.json', {answer['question_id']: answer['answer'] for answer in answers})
+        write_results(live.out / RESULTS, {answer['question_id']: answer['answer'] for answer in answers})
     (live.out / LIVE).write_text(json.dumps(document, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
-    emit(document) if as_json else _tell(document, live.out)
+    if as_json:
+        print_json(document)
+    else:
+        _print_scores(document, live.out)
 
 
-def _cpu() -> Any:
-    import torch
-
-    return torch.device('cpu')
-
-
-def _play(live: Live, rate: float, questions: Sequence[Any], stopped: Any) -> tuple[dict[str, Any], list[dict]]:
-    """Play the recording once to a new robot: what its diagnostics say at the end, and its answers."""
+def _play(
+    live: LiveRun, rate: float, questions: Sequence['EqaQuestion'], stopped: threading.Event
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Play the recording once to a new robot; return its counts, see `counts_of`, and its answers."""
     from diagnostic_msgs.msg import DiagnosticArray
 
     from m3et_ros.cli.ask.client import client
-    from m3et_ros.srv import AskQuestion
 
-    told: dict[str, str] = {}
+    diagnostics: dict[str, str] = {}
 
-    def hear(message: DiagnosticArray) -> None:
+    def on_diagnostics(message: 'DiagnosticArray') -> None:
         for status in message.status:
-            if status.name.endswith(f'{live.below}/model'):
-                told.update({pair.key: pair.value for pair in status.values})
+            if status.name.endswith(f'{live.namespace}/model'):
+                diagnostics.update({pair.key: pair.value for pair in status.values})
 
     with client(stopped) as node:
-        node.create_subscription(DiagnosticArray, '/diagnostics', hear, 10)
+        node.create_subscription(DiagnosticArray, '/diagnostics', on_diagnostics, 10)
         robot = Child('model', MODEL_NODE, live.robot)
         with running(robot):
-            ready = node.create_client(AskQuestion, f'{live.below}/model/ask')
-            if (
-                not node.wait(
-                    lambda: robot.code is not None or (ready.service_is_ready() and told.get('state') == 'active'),
-                    START_S,
-                )
-                or robot.code is not None
-            ):
-                raise Refused('It was stopped.') if stopped.is_set() else robot.failure()
+            _await_robot(node, live.namespace, robot, diagnostics)
             begin = time.monotonic()
             player = Child('replay', REPLAY_NODE, [*live.player, '-p', f'rate:={float(rate)}'])
             with running(player):
-                ended = watch([player, robot], stopped)
-            if ended is None or ended is robot or player.code:
-                raise Refused('It was stopped.') if ended is None else ended.failure()
+                ended = wait_for_end([player, robot], stopped)
+            if ended is None:
+                raise Refused('It was stopped.')
+            if ended is robot or player.code:
+                raise ended.failure()
             seconds = time.monotonic() - begin
-            before = dict(told)
-            node.wait(lambda: told == before and False, SETTLE_S)
-            return _row(rate, seconds, live.images, told), _ask(node, live.below, questions)
+            node.spin_for(SETTLE_S)
+            return counts_of(rate, seconds, live.images, diagnostics), _ask(node, live.namespace, questions)
 
 
-def _row(rate: float, seconds: float, images: int, told: dict[str, str]) -> dict[str, Any]:
-    """What the diagnostics of a robot come to."""
-    served = int(told.get('frames_out', 0))
+def _await_robot(node: 'Client', namespace: str, robot: Child, diagnostics: dict[str, str]) -> None:
+    """Wait until the robot is active and takes questions.
+
+    Raises:
+        Refused: a signal came, the robot has ended, or it needs longer than START_S.
+    """
+    from m3et_ros.srv import AskQuestion
+
+    service = node.create_client(AskQuestion, f'{namespace}/model/ask')
+    node.wait(
+        lambda: robot.code is not None or (service.service_is_ready() and diagnostics.get('state') == 'active'), START_S
+    )
+    if node.stopped.is_set():
+        raise Refused('It was stopped.')
+    if robot.code is not None:
+        raise robot.failure()
+    if diagnostics.get('state') != 'active' or not service.service_is_ready():
+        raise Refused(
+            f'The robot did not become active within {START_S:.0f} s; see its lines above, or try a smaller --model.'
+        )
+
+
+def counts_of(rate: float, seconds: float, images: int, diagnostics: dict[str, str]) -> dict[str, Any]:
+    """Return the counts and ages of a robot from its diagnostics.
+
+    Args:
+        rate: speed of the replay.
+        seconds: duration of the replay.
+        images: number of colour images that were played.
+        diagnostics: last values of the model node by key.
+    """
+    served = int(diagnostics.get('frames_out', 0))
     return {
         'rate': rate,
         'seconds': round(seconds, 2),
         'served': served,
         'served_share': round(served / images, 4),
-        'arrived': int(told.get('frames_in', 0)),
-        'age_s': {name: float(told.get(f'age_s/{name}', 'nan')) for name in ('p50', 'p95')},
-        'latency_s': {name: float(told.get(f'latency_s/{name}', 'nan')) for name in ('p50', 'p95')},
-        'dropped': {key.partition('/')[2]: int(value) for key, value in told.items() if key.startswith('dropped/')},
-        'model': told.get('model_id', ''),
+        'arrived': int(diagnostics.get('frames_in', 0)),
+        'age_s': {name: float(diagnostics.get(f'age_s/{name}', 'nan')) for name in ('p50', 'p95')},
+        'latency_s': {name: float(diagnostics.get(f'latency_s/{name}', 'nan')) for name in ('p50', 'p95')},
+        'dropped': {
+            key.partition('/')[2]: int(value) for key, value in diagnostics.items() if key.startswith('dropped/')
+        },
+        'model': diagnostics.get('model_id', ''),
     }
 
 
-def _ask(node: Any, below: str, questions: Sequence[Any]) -> list[dict]:
-    """Ask about the episode; a question that is refused stays unanswered, and says why."""
+def _ask(node: 'Client', namespace: str, questions: Sequence['EqaQuestion']) -> list[dict[str, Any]]:
+    """Ask about the episode; a question that is refused has the answer None and its trouble."""
     from m3et_ros.cli.ask.client import ask
     from m3et_ros.srv import AskQuestion
 
-    found = []
+    rows = []
     for question in questions:
         row = {'question_id': question.question_id, 'answer': None}
         try:
-            answer = ask(node, below, AskQuestion.Request(question=question.question, scope='episode'), ASK_S)
+            answer = ask(node, namespace, AskQuestion.Request(question=question.question, scope='episode'), ASK_S)
             row |= {
                 'answer': answer.text or None,
                 'frames_used': answer.frames_used,
@@ -160,11 +197,11 @@ def _ask(node: Any, below: str, questions: Sequence[Any]) -> list[dict]:
             }
         except Refused as refused:
             row['trouble'] = str(refused)
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
-def _tell(document: dict[str, Any], out: Path) -> None:
+def _print_scores(document: dict[str, Any], out: Path) -> None:
     rows = [('rate', 'served', 'share', 'age p50', 'age p95', 'dropped')]
     for row in document['rates']:
         reasons = ', '.join(f'{name} {count}' for name, count in row['dropped'].items()) or '-'
@@ -178,9 +215,11 @@ def _tell(document: dict[str, Any], out: Path) -> None:
                 reasons,
             )
         )
-    say(table(rows, right=tuple(range(5))))
+    print_line(format_table(rows, right=tuple(range(5))))
     if 'metrics' in document:
-        found = document['metrics']['all']
-        say(f'{found["exact_match"]["value"]:.3f} of {found["questions"]} questions about the episode are right.')
+        scores = document['metrics']['all']
+        print_line(f'{scores["exact_match"]["value"]:.3f} of {scores["questions"]} questions about the episode right.')
     best = document['highest_rate_kept_up_with']
-    say(f'Highest rate with under 5 % dropped: {"none" if best is None else f"{best:g}"}. Written to {out / LIVE}.')
+    print_line(
+        f'Highest rate with under 5 % dropped: {"none" if best is None else f"{best:g}"}. Written to {out / LIVE}.'
+    )

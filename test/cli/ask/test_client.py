@@ -77,7 +77,7 @@ def test_an_answer_that_takes_too_long_is_given_up(slow):
     names = ('/deaf/model/ask', '/slow/model/ask_streaming/_action/send_goal')
     with client(threading.Event()) as node:
         assert node.wait(lambda: all(map(node.count_services, names)), 20)
-        with pytest.raises(Refused, match='did not answer within 3 s; give it more with --timeout'):
+        with pytest.raises(Refused, match='did not answer within 3 s; allow more time with --timeout'):
             ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 3, print)
         with pytest.raises(Refused, match='did not answer within 3 s'):
             ask_together(node, '/deaf', [('What?', 'frame')], 3)

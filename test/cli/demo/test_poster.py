@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from m3et_ros.cli.demo.poster import DPI, UNKNOWN_GREY, WIDTH, Caption, PosterRow, Sheet, draw
+from m3et_ros.cli.demo.poster import DPI, UNKNOWN_GREY, WIDTH, Caption, Poster, PosterRow, draw
 
 
-def moment(depth):
+def poster_row(depth):
     shape = depth.shape
     return PosterRow(
         np.full((*shape, 3), 200, np.uint8),
@@ -24,22 +24,22 @@ def pixels(path, colour):
 
 
 def test_a_picture_with_a_row_per_moment(tmp_path):
-    row = moment(np.linspace(1, 2, 12 * 16, dtype=np.float32).reshape(12, 16))
+    row = poster_row(np.linspace(1, 2, 12 * 16, dtype=np.float32).reshape(12, 16))
     sizes = []
     for rows in (1, 3):
         path = tmp_path / 'new' / f'{rows}.png'
-        draw(Sheet('title', 'subtitle', (row,) * rows, {1: ('cup', (1.0, 0.0, 0.0))}), path)
+        draw(Poster('title', 'subtitle', (row,) * rows, {1: ('cup', (1.0, 0.0, 0.0))}), path)
         sizes.append(cv2.imread(str(path)).shape)
     assert sizes[0][1] == sizes[1][1] == WIDTH * DPI and sizes[1][0] > 1.9 * sizes[0][0]
 
 
 def test_unknown_depth_is_grey_and_classes_have_their_colour(tmp_path):
     path = tmp_path / 'sheet.png'
-    draw(Sheet('', '', (moment(np.full((12, 16), np.nan, np.float32)),), {1: ('cup', (1.0, 0.0, 0.0))}), path)
+    draw(Poster('', '', (poster_row(np.full((12, 16), np.nan, np.float32)),), {1: ('cup', (1.0, 0.0, 0.0))}), path)
     assert pixels(path, UNKNOWN_GREY) > 20_000  # a whole picture
     assert pixels(path, '#ff0000') > 100
 
 
-def test_a_sheet_without_moments_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='no moments'):
-        draw(Sheet('', '', ()), tmp_path / 'sheet.png')
+def test_a_poster_without_rows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='no rows'):
+        draw(Poster('', '', ()), tmp_path / 'sheet.png')

@@ -63,7 +63,7 @@ def test_a_core_package_of_another_distribution_is_an_error(tmp_path, monkeypatc
     add_wheel(tmp_path, 'ros-std-srvs', '5.5.1')
     findings = probes.Diagnosis()
     assert probes.ros(findings)['distribution'] == 'jazzy'
-    assert 'ros-std-srvs 5.5.1 stands beside ROS jazzy, whose version is 5.3.6' in [f.what for f in findings]
+    assert 'ros-std-srvs 5.5.1 is installed with ROS jazzy, whose version is 5.3.6' in [f.what for f in findings]
 
 
 def test_something_broken_is_said_and_makes_exit_code_one(monkeypatch, capsys):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from m3et_ros.cli.main import main
-from m3et_ros.cli.replay.live_score import _row
+from m3et_ros.cli.replay.live_score import counts_of
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,7 @@ def bag(tmp_path_factory):
     return path
 
 
-def test_the_robot_is_played_to_asked_and_scored(bag, m3et_json, tmp_path, below):
+def test_the_live_robot_is_asked_and_scored(bag, m3et_json, tmp_path, below):
     out = tmp_path / 'out'
     document = m3et_json(
         'replay',
@@ -59,7 +59,7 @@ def test_the_robot_is_played_to_asked_and_scored(bag, m3et_json, tmp_path, below
 
 
 def test_diagnostics_become_a_row():
-    told = {
+    diagnostics = {
         'frames_out': '57',
         'frames_in': '60',
         'age_s/p50': '0.05',
@@ -69,7 +69,7 @@ def test_diagnostics_become_a_row():
         'model_id': 'kitchen@1',
         'state': 'active',
     }
-    row = _row(2.0, 3.14159, 60, told)
+    row = counts_of(2.0, 3.14159, 60, diagnostics)
     assert row['served'] == 57 and row['served_share'] == 0.95 and row['dropped'] == {'frame_superseded': 3}
     assert row['age_s'] == {'p50': 0.05, 'p95': 0.1} and row['seconds'] == 3.14
 
@@ -82,7 +82,7 @@ def test_diagnostics_become_a_row():
         (('--evaluate', '--out', 'x', '--loop'), 'neither --loop nor --restamp'),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(bag, capsys, words, sentence):
+def test_options_that_do_not_go_together_are_one_sentence(bag, capsys, words, sentence):
     assert main(['replay', str(bag), *words]) == 1
     assert sentence in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""What the demo sees of a robot: every image and result on its topics, put together by stamp, and the time it took."""
+"""Listener of the demo: images and results of a robot by stamp, with their age, and the truth of the simulator."""
 
 import json
 import time
@@ -15,40 +15,38 @@ from m3et_ros.cli.ask.client import Client
 from m3et_ros.msg import ActionAnticipation, LabelMap
 from m3et_ros.ros.convert import stamp_ns
 
-KEPT_FRAMES = 24
-"""Stamps whose messages are kept: enough for a slow model to catch up, some 100 MB at 640x480."""
+MAX_FRAMES = 24
+"""Stamps whose messages are held: enough for a slow model to catch up, some 100 MB at 640x480."""
 PICTURES = ('rgb', 'measured', 'completed', 'overlay', 'mask')
 
 
 class ResultListener:
-    """Listens to a model node and its simulated camera.
+    """Subscriptions to a model node and its simulated camera.
+
+    Args:
+        node: node that subscribes.
+        namespace: namespace of the model node.
+        camera: prefix of the camera's topics.
 
     Attributes:
         frames: the newest messages by stamp in ns and by name: those of PICTURES, and 'anticipation'.
-        received: how many have come, by the same names.
-        ages: seconds from the stamp of a frame to the arrival of its completed depth, here.
-        truths: by stamp, what the person really does; None for nothing in particular.
+        received: number of messages received, by the same names.
+        ages: seconds from the stamp of a frame to the arrival of its completed depth.
+        truths: what the person really does, by stamp; None for no action.
         labels: the latched label map, or None.
         diagnostics: newest values of the model node by key.
-        idle: how often in a row it has said that it is not configured.
+        unconfigured: how often in a row the node reported that it is not configured.
     """
 
-    def __init__(self, node: Client, below: str, camera: str):
-        """Subscribe.
-
-        Args:
-            node: listens.
-            below: namespace of the model node.
-            camera: prefix of the camera's topics.
-        """
+    def __init__(self, node: Client, namespace: str, camera: str):
         self.frames: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self.received: Counter[str] = Counter()
         self.ages: list[float] = []
         self.truths: dict[int, dict | None] = {}
         self.labels: LabelMap | None = None
         self.diagnostics: dict[str, str] = {}
-        self.idle = 0
-        self._model = f'{below}/model'
+        self.unconfigured = 0
+        self._model = f'{namespace}/model'
         topics = {
             'rgb': f'{camera}/color/image_raw',
             'measured': f'{camera}/aligned_depth_to_color/image_raw',
@@ -57,9 +55,12 @@ class ResultListener:
             'mask': f'{self._model}/segmentation/mask',
         }
         for name, topic in topics.items():
-            node.create_subscription(Image, topic, lambda message, name=name: self._keep(name, message), 5)
+            node.create_subscription(Image, topic, lambda message, name=name: self._on_result(name, message), 5)
         node.create_subscription(
-            ActionAnticipation, f'{self._model}/anticipation', lambda message: self._keep('anticipation', message), 5
+            ActionAnticipation,
+            f'{self._model}/anticipation',
+            lambda message: self._on_result('anticipation', message),
+            5,
         )
         node.create_subscription(String, f'{camera}/camera_sim/action', self._on_truth, 10)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
@@ -71,35 +72,37 @@ class ResultListener:
         )
 
     def complete(self, stamp: int) -> bool:
-        """Whether all pictures of a stamp have come."""
+        """Return True if all pictures of a stamp have come."""
         return all(name in self.frames.get(stamp, {}) for name in PICTURES)
 
     def newest_complete(self) -> int | None:
-        """The newest stamp all pictures of which have come, or None."""
+        """Return the newest stamp of which all pictures have come, or None."""
         return next((stamp for stamp in reversed(self.frames) if self.complete(stamp)), None)
 
     def next_action(self, stamp: int) -> dict | None:
-        """The first action to begin after a stamp, as far as the simulator went on; None when there was none."""
+        """Return the first action that begins after a stamp, or None if the simulator has not reported one yet."""
         now = self.truths.get(stamp)
-        later = (action for at, action in sorted(self.truths.items()) if at > stamp)
-        return next((a for a in later if a and (now is None or a['start_s'] > now['start_s'])), None)
+        for at, action in sorted(self.truths.items()):
+            if at > stamp and action and (now is None or action['start_s'] > now['start_s']):
+                return action
+        return None
 
     def drops(self) -> dict[str, int]:
-        """Frames that the model node dropped or refused, by reason, as its diagnostics count them."""
-        counted = ((key.partition('/'), value) for key, value in self.diagnostics.items())
-        return {
-            reason: int(value)
-            for (group, _, reason), value in counted
-            if group in ('dropped', 'synchroniser') and int(value)
-        }
+        """Return the number of frames that the model node dropped or refused, by reason, from its diagnostics."""
+        counts = {}
+        for key, value in self.diagnostics.items():
+            group, _, reason = key.partition('/')
+            if group in ('dropped', 'synchroniser') and int(value):
+                counts[reason] = int(value)
+        return counts
 
-    def _keep(self, name: str, message) -> None:
+    def _on_result(self, name: str, message) -> None:
         stamp = stamp_ns(message.header.stamp)
         self.frames.setdefault(stamp, {})[name] = message
         self.received[name] += 1
         if name == 'completed':
             self.ages.append((time.time_ns() - stamp) / 1e9)
-        while len(self.frames) > KEPT_FRAMES:
+        while len(self.frames) > MAX_FRAMES:
             self.frames.popitem(last=False)
 
     def _on_truth(self, message: String) -> None:
@@ -113,11 +116,11 @@ class ResultListener:
         for status in message.status:
             if status.name == self._model:
                 self.diagnostics = {pair.key: pair.value for pair in status.values}
-                self.idle = self.idle + 1 if self.diagnostics['state'] == 'unconfigured' else 0
+                self.unconfigured = self.unconfigured + 1 if self.diagnostics['state'] == 'unconfigured' else 0
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float | None]:
-    """Median and 95th percentile, None without values."""
+    """Return the median and the 95th percentile; None for both without values."""
     import numpy as np
 
     if not values:

@@ -8,8 +8,8 @@ from sensor_msgs.msg import Image
 from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
 from m3et_ros.cli.output import Refused
-from m3et_ros.cli.record.app import START_NS
-from m3et_ros.cli.replay.app import contents, transports
+from m3et_ros.cli.record.episode import START_NS
+from m3et_ros.cli.replay.app import read_contents, transport_parameters
 from m3et_ros.data.bags.reader import BagReader, decode
 from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.ros.convert import stamp_ns
@@ -33,7 +33,7 @@ def messages(path, topic=None):
 def test_a_recording_holds_what_was_asked_for(bag):
     path, said = bag
     assert said['frames'] == 4 and said['complete'] and said['bytes'] > 4 * 64 * 48 * 5
-    found = contents(path)
+    found = read_contents(path)
     assert {name: topic['messages'] for name, topic in found['topics'].items()} == {
         COLOUR: 4,
         '/camera/camera/aligned_depth_to_color/image_raw': 4,
@@ -50,7 +50,7 @@ def test_the_same_seed_writes_the_same_messages(bag, tmp_path, capsys):
     assert messages(tmp_path / 'again') == messages(bag[0])
     assert main(['record', str(tmp_path / 'other'), *SMALL, '--seed', '1', '--storage', 'sqlite3', '--compressed']) == 0
     assert list((tmp_path / 'other').glob('*.db3'))
-    assert f'{COLOUR}/compressed' in contents(tmp_path / 'other')['topics']
+    assert f'{COLOUR}/compressed' in read_contents(tmp_path / 'other')['topics']
     assert 'Play it: m3et replay' in capsys.readouterr().out
 
 
@@ -86,11 +86,11 @@ def test_the_node_is_told_how_the_images_come():
     def facts(*topics):
         return {'bag': 'b', 'topics': dict.fromkeys(topics)}
 
-    assert transports(facts('/c/color/image_raw'), 'c', ()) == ['rgb_transport:="raw"', 'depth_transport:="none"']
+    assert transport_parameters(facts('/c/color/image_raw'), 'c', ()) == ['rgb_transport:="raw"', 'depth_transport:="none"']
     depth = '/c/aligned_depth_to_color/image_raw/compressedDepth'
-    assert transports(facts('/x', depth), 'c', ['/x:=/c/color/image_raw/compressed']) == [
+    assert transport_parameters(facts('/x', depth), 'c', ['/x:=/c/color/image_raw/compressed']) == [
         'rgb_transport:="compressed"',
         'depth_transport:="compressedDepth"',
     ]
     with pytest.raises(Refused, match='it has /x'):
-        transports(facts('/x'), 'c', ())
+        transport_parameters(facts('/x'), 'c', ())
