@@ -1,8 +1,8 @@
-"""Checkpoints of models.history: a folder with config.json, member_0.safetensors and so on, and README.md.
+"""Checkpoints of models.actions.history: config.json, member_0.safetensors and so on, counts.safetensors, README.md.
 
-config.json holds sizes, class keys, words, the counts of training pairs, how scores are corrected, which videos were
-learnt from and which were held out, and the SHA-256 of every other file. counts.safetensors holds how often pairs
-followed each other in training, for the n-gram that answers beside the members.
+config.json holds sizes, class keys, words, the counts of training pairs, the corrections of scores, the videos of
+training and those held out, and the SHA-256 of every weight file. counts.safetensors holds how often pairs followed
+each other in training, for the n-gram whose probabilities are mixed in.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, read_weights, write_weights
 from m3et_ros.data.epic.class_lists import Classes
-from m3et_ros.data.epic.history import Asking
+from m3et_ros.data.epic.history import QuestionWords
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.models.actions.ngram import NGram, NGramSettings
@@ -51,7 +51,7 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Correction:
-    """How much the commonness of a class is taken out of its score: log p - tau * log(count + floor).
+    """Correction of a score for the frequency of its class: log p - tau * log(count + floor).
 
     Raises:
         ValueError: a field is out of range; the message names field, value and range.
@@ -59,32 +59,33 @@ class Correction:
 
     # 0 leaves scores as they are, 1 divides by the prior.
     tau: float = 0.0
-    # Added to the count of every class, so that classes never seen do not win.
+    # Added to the count of every class, so that classes without training samples do not win.
     floor: float = 1.0
 
     def __post_init__(self):
-        for name, low, high in (('tau', -1e-9, 4), ('floor', 0, 1e9)):
-            if isinstance(value := getattr(self, name), bool) or not low < value <= high:
-                raise ValueError(f'{name} is {value!r}; give a number above {max(low, 0)} and at most {high}')
+        if isinstance(self.tau, bool) or not 0 <= self.tau <= 4:
+            raise ValueError(f'tau is {self.tau!r}; give a number from 0 to 4')
+        if isinstance(self.floor, bool) or not 0 < self.floor <= 1e9:
+            raise ValueError(f'floor is {self.floor!r}; give a number above 0 and at most 1e9')
 
     def penalty(self, counts: np.ndarray) -> np.ndarray:
-        """What is taken from the scores of classes with these counts, any shape, float32."""
+        """Return the penalty of classes with these counts, float32 of the same shape."""
         return (self.tau * np.log(counts + self.floor)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Expert:
-    """The n-gram that answers beside the members: p = (1 - share) p_members + share p_ngram.
+    """The n-gram that is mixed with the members: p = (1 - share) p_members + share p_ngram.
 
     Raises:
         ValueError: the share is out of range.
     """
 
-    # Counts over pairs, classes being their places in the sorted list of pairs.
+    # Counts over pairs; a class is the position of a pair in their sorted list.
     counts: NGram
     # Its settings.
     line: NGramSettings
-    # What it contributes; 0 leaves the members alone.
+    # Its share of the probability, from 0 to less than 1.
     share: float
 
     def __post_init__(self):
@@ -94,10 +95,10 @@ class Expert:
 
 @dataclass(frozen=True)
 class HistoryCheckpoint:
-    """Models that answer together, and all that is needed to use them.
+    """Models whose predictions are averaged, and all that is needed to use them.
 
     Raises:
-        ValueError: members, classes, words or pairs do not fit each other, or a correction is missing.
+        ValueError: members, classes, words or pairs do not match, or a correction is missing.
     """
 
     # Models of one config whose probabilities are averaged.
@@ -106,18 +107,18 @@ class HistoryCheckpoint:
     classes: Classes
     # Of the questions, padding first.
     words: tuple[str, ...]
-    # verb * 1000 + noun to how often it occurs in the videos that were learnt from.
+    # verb * 1000 + noun to its number of segments in the training videos.
     pairs: Mapping[int, int]
-    # Answers beside the members.
+    # The n-gram that is mixed with them.
     expert: Expert
-    # By task; chosen for mean top-5 recall on videos that were held out for it.
+    # By task; chosen for mean top-5 recall on held-out videos.
     corrections: Mapping[str, Correction]
-    # Seconds between the end of what was visible in training and the target.
+    # Seconds between the end of the visible actions in training and the target.
     gap_s: float
-    # People, and videos, that were learnt from.
+    # Participants and videos of training.
     participants: tuple[str, ...]
     learnt: tuple[str, ...]
-    # Training videos that were not.
+    # Videos of the training split that were held out.
     held_out: tuple[str, ...]
     # 'history@first 8 of the SHA-256 of the first member'; 'history-untrained' before it is saved.
     model_id: str = 'history-untrained'
@@ -151,7 +152,7 @@ class HistoryCheckpoint:
         return self.members[0].config
 
     def counts(self, task: str) -> np.ndarray:
-        """How often each class was learnt from: (V,) verbs, (M,) nouns, (M, V) actions, float64."""
+        """Return the training segments of each class of a task: (V,) verbs, (M,) nouns, (M, V) actions, float64."""
         found = np.zeros((self.config.nouns, self.config.verbs))
         for pair, count in self.pairs.items():
             found[pair % 1000, pair // 1000] = count
@@ -159,12 +160,15 @@ class HistoryCheckpoint:
 
 
 def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str) -> str:
-    """Write a checkpoint folder, which need not exist; returns the model id under which it will be known.
+    """Write a checkpoint folder, which need not exist.
 
     Args:
-        folder: where to.
-        checkpoint: what.
+        folder: the folder.
+        checkpoint: the models and all that goes with them.
         card: text of the model card, Markdown.
+
+    Returns:
+        The model id that load_history will report.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +205,7 @@ def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str
 
 
 def load_history(folder: str | Path) -> HistoryCheckpoint:
-    """Read a checkpoint folder; weights are looked at only after their header matches the config.
+    """Read a checkpoint folder; weights are read only after their header matches the config.
 
     Raises:
         InputError: model_missing, model_truncated, model_checksum, model_tensor, or model_config (anything in
@@ -226,13 +230,13 @@ def load_history(folder: str | Path) -> HistoryCheckpoint:
     except InputError:
         raise
     except (TypeError, ValueError, KeyError) as error:
-        raise InputError('model_config', f'{CONFIG} is refused: {error}; mend it, or {AGAIN}.') from error
+        raise InputError('model_config', f'{CONFIG} is refused: {error}; correct it, or {AGAIN}.') from error
 
 
 def _rebuilt(folder: Path, stored: dict[str, Any]) -> HistoryCheckpoint:
     config = HistoryConfig.from_dict(stored['model'])
     classes = Classes(**{name: tuple(map(str, keys)) for name, keys in stored['classes'].items()})
-    words = Asking(classes, tuple(map(str, stored['words']))).words
+    words = QuestionWords(classes, tuple(map(str, stored['words']))).words
     pairs = {int(pair): int(count) for pair, count in stored['pairs']}
     wrong = [pair for pair in pairs if not (0 <= pair // 1000 < config.verbs and 0 <= pair % 1000 < config.nouns)]
     if wrong:
@@ -247,24 +251,23 @@ def _rebuilt(folder: Path, stored: dict[str, Any]) -> HistoryCheckpoint:
     expert = Expert(
         NGram.from_table(_read_counts(folder / COUNTS, stored['sha256']), len(pairs)), NGramSettings(**settings), share
     )
-    people, learnt, held_out = (tuple(map(str, stored[name])) for name in ('participants', 'learnt', 'held_out'))
     return HistoryCheckpoint(
-        members,
-        classes,
-        words,
-        pairs,
-        expert,
-        corrections,
-        stored['gap_s'],
-        people,
-        learnt,
-        held_out,
-        stored['model_id'],
+        members=members,
+        classes=classes,
+        words=words,
+        pairs=pairs,
+        expert=expert,
+        corrections=corrections,
+        gap_s=stored['gap_s'],
+        participants=tuple(map(str, stored['participants'])),
+        learnt=tuple(map(str, stored['learnt'])),
+        held_out=tuple(map(str, stored['held_out'])),
+        model_id=stored['model_id'],
     )
 
 
 def _read_counts(path: Path, sums: Mapping[str, Any]) -> np.ndarray:
-    """Counts (R, 4) of a file whose checksum is looked at first."""
+    """Read counts (R, 4) of a file after checking its checksum."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The JSON files of checkpoint folders: written whole, read only when small, and checked field by field."""
+"""The JSON files of checkpoint folders: written as a whole, read only when small, and checked field by field."""
 
 import json
 from collections.abc import Mapping
@@ -6,22 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 
 CONFIG = 'config.json'
 MAX_JSON_BYTES = 4 * 2**20
+"""Largest JSON file that is read."""
 AGAIN = 'copy or download the checkpoint again'
+"""The fix in the errors about damaged checkpoints."""
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a document of a checkpoint folder."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    with write_atomically(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
 def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a document of a checkpoint folder, of at most so many bytes.
+    """Read a document of a checkpoint folder.
+
+    Args:
+        path: of the document.
+        most: largest size in bytes.
 
     Raises:
-        InputError: model_config: it is too large or no JSON mapping.
+        InputError: model_config, it is too large or no JSON mapping.
     """
     if path.stat().st_size > most:
         raise InputError('model_config', f'{path.name} is larger than {most} bytes; {AGAIN}.')
@@ -35,10 +43,15 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
 
 
 def check_fields(stored: Mapping[str, Any], kinds: Mapping[str, type], version: int) -> None:
-    """See that a config has its fields and is of the format that is read.
+    """Check that a config has its fields and the supported format.
+
+    Args:
+        stored: the config.
+        kinds: field to type; 'format' is one of them.
+        version: the supported format.
 
     Raises:
-        InputError: model_config: a field is missing or of another type, or the format is another one.
+        InputError: model_config, a field is missing or of another type, or the format is another one.
     """
     for key, kind in kinds.items():
         if not isinstance(stored.get(key), kind):

@@ -1,7 +1,8 @@
-"""A checkpoint is a folder: config.json, model.safetensors, tokenizer.json, labels.json and README.md (model card).
+"""Checkpoints of M3ET: config.json, model.safetensors, tokenizer.json, labels.json and README.md (model card).
 
-Heads beside the model (MambaVL, EpisodeHead) add one safetensors file each, named after the head. config.json holds
-the configs and the SHA-256 of every weight file; nothing in the folder is executed, nothing is fetched unasked.
+Heads that read the model's tokens (MambaVL, EpisodeHead) add one safetensors file each, named after the head.
+config.json holds the configs and the SHA-256 of every weight file; nothing in the folder is executed, and nothing is
+downloaded unless asked for.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
@@ -33,6 +34,7 @@ FORMAT = 1
 MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
 LABELS = 'labels.json'
 FLOATS = {'F32', 'F16', 'BF16'}
+Model = TypeVar('Model', bound=nn.Module)
 HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
@@ -48,7 +50,7 @@ class Checkpoint:
     model_id: str
     # False while the weights are random.
     trained: bool
-    # Heads that read the model's tokens, by name of HEADS.
+    # Heads that read the model's tokens, by their names in HEADS.
     heads: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
@@ -63,14 +65,14 @@ def random_checkpoint(
     """Build an untrained checkpoint whose outputs fit a label set.
 
     Args:
-        size: a name of models.registry.SIZES, or a config; its classes and answers give way to those of `labels`.
+        size: a name of models.m3et.sizes.SIZES, or a config; its classes and answers are replaced by those of `labels`.
         tokenizer: at most as large as the config's vocabulary.
         labels: label sets.
         seed: of the weights.
-        heads: heads to go with it, by name of HEADS.
+        heads: heads of the model, by their names in HEADS.
 
     Raises:
-        InputError: the size is unknown, or tokenizer and labels do not fit.
+        InputError: the size is unknown, or tokenizer, labels or heads do not match the model.
     """
     if isinstance(size, str):
         if size not in SIZES:
@@ -91,20 +93,20 @@ def save_checkpoint(
     """Write a checkpoint folder, which need not exist.
 
     Args:
-        folder: where to.
-        checkpoint: what.
+        folder: the folder.
+        checkpoint: the model and all that goes with it.
         card: text of the model card, Markdown.
-        dtype: in which matrices are stored; vectors (norms, biases, decays) are always stored in float32.
+        dtype: of stored matrices; vectors (norms, biases, decays) are always stored in float32.
 
     Returns:
-        The model id under which load_checkpoint will know it.
+        The model id that load_checkpoint will report.
 
     Raises:
-        InputError: model, tokenizer and labels do not fit each other, or a head is of no known kind.
+        InputError: model, tokenizer and labels do not match, or a head is of no known kind.
     """
     folder = Path(folder)
     config = checkpoint.model.config
-    head_configs = {name: head.config for name, head in checkpoint.heads.items()}
+    head_configs: dict[str, Any] = {name: head.config for name, head in checkpoint.heads.items()}
     _check_fit(config, checkpoint.tokenizer, checkpoint.labels, head_configs)
     folder.mkdir(parents=True, exist_ok=True)
     sums = {MODEL: write_weights(folder / MODEL, checkpoint.model, dtype)}
@@ -129,7 +131,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint folder in float32; weights are looked at only after their header matches the config.
+    """Read a checkpoint folder in float32; weights are read only after their header matches the config.
 
     Raises:
         InputError: model_missing (folder or file), model_truncated (a weight file is cut short), model_checksum,
@@ -181,11 +183,11 @@ class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0
 
         Args:
             pretrained_model_name_or_path: a folder or a Hub id.
-            download: allows the network.
+            download: allow a download.
             options: revision, token, cache_dir, force_download, local_files_only as in huggingface_hub.
 
         Raises:
-            InputError: as load_checkpoint; model_missing also when the Hub cannot or may not be asked.
+            InputError: as load_checkpoint; model_missing also where a download fails or is not allowed.
         """
         source = str(pretrained_model_name_or_path)
         if not Path(source).is_dir() and not download:
@@ -216,7 +218,7 @@ class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0
 
 
 def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels, heads: Mapping[str, Any]) -> None:
-    """Refuse parts that were not made for each other; heads are given by their configs."""
+    """Refuse parts that were not made for each other; heads are represented by their configs."""
     for what, given, wanted in (
         ('classes', len(labels.classes), config.classes),
         ('answers', len(labels.answers), config.answers),
@@ -267,17 +269,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _config_from(kind: type, values: Any) -> Any:
-    """Rebuild a config dataclass from JSON; unknown keys and values out of range are refused by name."""
+    """Rebuild a config dataclass from JSON; refuse unknown keys and values out of range by name."""
     try:
         if hasattr(kind, 'from_dict'):
             return kind.from_dict(values)
         return _dataclass_from(kind, values)
     except (ValueError, TypeError) as error:
-        raise InputError('model_config', f'{CONFIG} is refused: {error}; mend it, or {AGAIN}.') from error
+        raise InputError('model_config', f'{CONFIG} is refused: {error}; correct it, or {AGAIN}.') from error
 
 
 def _dataclass_from(kind: type, values: Mapping[str, Any]) -> Any:
-    """Rebuild a flat dataclass; lists become tuples, as JSON knows no tuples."""
+    """Rebuild a flat dataclass; lists become tuples, which JSON does not have."""
     known = {f.name for f in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -293,10 +295,10 @@ def _labels_from(values: dict[str, Any]) -> Labels:
     try:
         labels = _dataclass_from(Labels, values)
     except (ValueError, TypeError) as error:
-        raise InputError('model_config', f'{LABELS} is refused: {error}; mend it, or {AGAIN}.') from error
+        raise InputError('model_config', f'{LABELS} is refused: {error}; correct it, or {AGAIN}.') from error
     for name in ('classes', 'answers', 'verbs', 'nouns'):
         if not all(isinstance(label, str) for label in getattr(labels, name)):
-            raise InputError('model_config', f'{LABELS} has {name} that are no words; {AGAIN}.')
+            raise InputError('model_config', f'{LABELS} has {name} that are not words; {AGAIN}.')
     return labels
 
 
@@ -318,13 +320,16 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_weights(path: Path, make: Callable[[], nn.Module], sums: Mapping[str, Any]) -> nn.Module:
-    """Build a module and fill it from a file whose header and checksum were checked first.
+def read_weights(path: Path, make: Callable[[], Model], sums: Mapping[str, Any]) -> Model:
+    """Build a module and fill it from a file, after checking the header and checksum of the file.
 
     Args:
-        path: safetensors.
+        path: safetensors file.
         make: builds the module.
         sums: file name to SHA-256.
+
+    Returns:
+        The module, in evaluation mode.
 
     Raises:
         InputError: model_missing, model_truncated, model_tensor or model_checksum, as load_checkpoint.
@@ -335,7 +340,7 @@ def read_weights(path: Path, make: Callable[[], nn.Module], sums: Mapping[str, A
         raise InputError('model_missing', f'There is no {path}; {AGAIN}.')
     try:
         with safe_open(path, framework='pt') as file:
-            found = {name: file.get_slice(name) for name in file.keys()}
+            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
             shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in found.items()}
     except (SafetensorError, OSError) as error:
         raise InputError('model_truncated', f'{path.name} is cut short or damaged ({error}); {AGAIN}.') from error
@@ -364,6 +369,4 @@ def _check_tensors(name: str, expected: dict[str, list[int]], found: dict[str, t
             )
     extra = sorted(set(found) - set(expected))
     if extra:
-        raise InputError(
-            'model_tensor', f'{name} has the tensor {extra[0]}, which its config knows nothing of; {AGAIN}.'
-        )
+        raise InputError('model_tensor', f'{name} has the tensor {extra[0]}, which its config does not have; {AGAIN}.')

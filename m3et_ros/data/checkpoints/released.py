@@ -1,7 +1,7 @@
-"""Released language models from a folder on disk: config.json and safetensors, in one file or in shards.
+"""Read released language models from a folder on disk: config.json and safetensors, in one file or in shards.
 
-Of Mamba-2 (state-spaces, transformers), Phi, TinyLLaVA and MaTVLM. Weights that were published in another format have
-to be brought into safetensors first, for nothing here runs what it reads.
+These are Mamba-2 (state-spaces, transformers), Phi, TinyLLaVA and MaTVLM. Convert weights that were published in
+another format to safetensors first: nothing here executes what it reads.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def load_language_model(folder: str | Path, *, dtype: torch.dtype = torch.float3
     """Read a Mamba-2 or Phi language model, in eval mode.
 
     Args:
-        folder: with config.json and model.safetensors, or the shards that model.safetensors.index.json lists.
+        folder: has config.json and model.safetensors, or the shards that model.safetensors.index.json lists.
         dtype: of the model.
 
     Raises:
@@ -49,7 +49,7 @@ def load_language_model(folder: str | Path, *, dtype: torch.dtype = torch.float3
 
 
 def load_matvlm(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> MaTVLM:
-    """Read a TinyLLaVA with a Phi language model, or a MaTVLM, in eval mode; the image encoder is left aside.
+    """Read a TinyLLaVA with a Phi language model, or a MaTVLM, in eval mode, without its image encoder.
 
     Args:
         folder: as load_language_model.
@@ -66,7 +66,7 @@ def load_matvlm(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Ma
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a folder's safetensors, by name.
+    """Read every tensor of a folder's safetensors, by name.
 
     Raises:
         InputError: as load_language_model.
@@ -91,7 +91,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds a mapping.
+    """Read a JSON file that holds a mapping.
 
     Raises:
         InputError: model_missing, or model_config where it holds anything else.
@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _filled(make: Callable[[], nn.Module], tensors: dict[str, Tensor], dtype: torch.dtype) -> Any:
-    """A model that takes the tensors as its own, without a second copy of them where the dtype is right."""
+    """Build a model and fill it with the tensors, which are not copied where their dtype is right."""
     with torch.device('meta'):
         model = make()
     tensors = {name: value.to(dtype) for name, value in tensors.items()}
@@ -110,7 +110,7 @@ def _filled(make: Callable[[], nn.Module], tensors: dict[str, Tensor], dtype: to
 
 
 def _checked(reason: str, make: Callable[..., Made], *given: Any, **options: Any) -> Made:
-    """Call; what is wrong with a file's content becomes a refusal."""
+    """Call `make` and turn its ValueError or TypeError about the content of a file into an InputError."""
     try:
         return make(*given, **options)
     except (ValueError, TypeError) as error:

@@ -1,7 +1,7 @@
-"""Checkpoints of the generative family: config.json, model.safetensors, tokenizer.json and README.md in a folder.
+"""Checkpoints of the generative models: config.json, model.safetensors, tokenizer.json and README.md in a folder.
 
-config.json names variant and sizes, the M3ET whose sight the model reads, and the SHA-256 of the weights. EMMA's
-training head and MaTVLM's teacher are no part of it.
+config.json names the variant, its sizes, the M3ET whose visual tokens the model reads, and the SHA-256 of the weights.
+EMMA's training head and MaTVLM's teacher are not stored.
 """
 
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ FIELDS = {'kind': str, 'format': int, 'model_id': str, 'trained': bool, 'vision'
 
 @dataclass(frozen=True)
 class TalkCheckpoint:
-    """A model that writes about what an M3ET sees.
+    """A language model that reads the visual tokens of an M3ET.
 
     Raises:
-        InputError: model_config: the tokenizer has more pieces than the model.
+        InputError: model_config, the tokenizer has more pieces than the model.
     """
 
     model: VisualLanguageModel
     config: TalkConfig
     tokenizer: Tokenizer
-    # Id of the M3ET whose sight it was trained on; no other's means anything to it.
+    # Id of the M3ET whose visual tokens it was trained on; it cannot read those of any other.
     vision: str
     # 'variant@first 8 of the SHA-256 of the weights', or 'variant-random-seed'.
     model_id: str
@@ -49,7 +49,7 @@ class TalkCheckpoint:
                 f'for {room}; use the tokenizer that the model was made with.',
             )
 
-    def check_sight(self, model_id: str, width: int) -> None:
+    def check_encoder(self, model_id: str, width: int) -> None:
         """Refuse an M3ET that this model was not trained on.
 
         Args:
@@ -63,14 +63,14 @@ class TalkCheckpoint:
         if model_id != self.vision or width != wanted:
             raise InputError(
                 'answerer_sight',
-                f'{self.model_id} was trained on what {self.vision} sees ({wanted} '
-                f'values a token) and the model is {model_id} ({width}); use that model, or train an '
+                f'{self.model_id} was trained on the visual tokens of {self.vision} ({wanted} '
+                f'values each) and the model is {model_id} ({width}); use that model, or train an '
                 'answerer on this one with m3et train talk.',
             )
 
 
 def random_talk(config: TalkConfig, tokenizer: Tokenizer, vision: str, seed: int = 0) -> TalkCheckpoint:
-    """An untrained checkpoint."""
+    """Build an untrained checkpoint."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = config.build()
@@ -78,20 +78,23 @@ def random_talk(config: TalkConfig, tokenizer: Tokenizer, vision: str, seed: int
 
 
 def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtype: torch.dtype = torch.float32) -> str:
-    """Write a checkpoint folder, which need not exist; returns the model id under which it will be known.
+    """Write a checkpoint folder, which need not exist.
 
     Args:
-        folder: where to.
-        checkpoint: what.
+        folder: the folder.
+        checkpoint: the model and all that goes with it.
         card: text of the model card, Markdown.
-        dtype: in which matrices are stored; vectors are always stored in float32.
+        dtype: of stored matrices; vectors are always stored in float32.
+
+    Returns:
+        The model id that load_talk will report.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with torch.device('meta'):
         bare = checkpoint.config.build()
-    kept = checkpoint.model.state_dict()
-    bare.load_state_dict({name: kept[name] for name in bare.state_dict()}, assign=True)
+    state = checkpoint.model.state_dict()
+    bare.load_state_dict({name: state[name] for name in bare.state_dict()}, assign=True)
     digest = write_weights(folder / MODEL, bare, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
     (folder / CARD).write_text(card, encoding='utf-8')
@@ -112,7 +115,7 @@ def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtyp
 
 
 def load_talk(folder: str | Path) -> TalkCheckpoint:
-    """Read a checkpoint folder in float32; weights are looked at only after their header matches the config.
+    """Read a checkpoint folder in float32; weights are read only after their header matches the config.
 
     Raises:
         InputError: model_missing, model_truncated, model_checksum, model_tensor (the first missing, extra or misshapen
@@ -130,7 +133,7 @@ def load_talk(folder: str | Path) -> TalkCheckpoint:
         config = TalkConfig.from_dict(stored['model'])
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except (ValueError, TypeError) as error:
-        raise InputError('model_config', f'{CONFIG} is refused: {error}; mend it, or {AGAIN}.') from error
+        raise InputError('model_config', f'{CONFIG} is refused: {error}; correct it, or {AGAIN}.') from error
     except InputError as error:
         raise InputError('model_config', str(error)) from error
     model = read_weights(folder / MODEL, config.build, stored['sha256'])

@@ -244,5 +244,5 @@ def _write(path: Path, records: list[dict]) -> None:
     except OSError as error:
         raise InputError(
             'out_unwritable',
-            f'{path} cannot be written ({error.strerror}); give a place with room that may be written to',
+            f'{path} cannot be written ({error.strerror}); give a writable folder with free space',
         ) from error

@@ -1,10 +1,11 @@
-"""EPIC-KITCHENS-100 (Damen et al., IJCV 2022) as read from a folder of the official CSV files (docs/papers.md section 9.1).
+"""Read segments of EPIC-KITCHENS-100 (Damen et al., IJCV 2022) from the official CSV files (docs/papers.md 9.1).
 
-Timestamps are the truth: the files count frames at 50, 59.94 or, in some copies, 30 per second. What is odd but can be
-kept (an unknown class, a segment without length, overlaps) is kept and counted in notes; what cannot be placed in time
-is refused. Times are seconds from the start of the video.
+Times come from timestamps, never from frame numbers: the files count frames at 50, 59.94 or, in some copies, 30 per
+second. Odd segments (of an unknown class, without length, overlapping) are kept and counted in notes; a segment without
+a valid time is refused. Times are seconds from the start of the video.
 """
 
+import bisect
 import csv
 import hashlib
 import math
@@ -19,18 +20,18 @@ from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.errors import InputError
 
 GAP_S = 1.0
-"""Seconds between the end of what may be seen and the start of the action that is anticipated (docs/papers.md 7.7)."""
+"""Seconds between the last visible moment and the start of the anticipated action (docs/papers.md 7.7)."""
 
 HELD_OUT = 80
-"""Training videos that no model learns from, so that models can be compared without the validation split."""
+"""Training videos kept out of training, so that models can be compared without the validation split."""
 
 NEEDED = ('narration_id', 'participant_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'verb_class', 'noun_class')
-"""Columns without which a segment cannot be used; the others of the official 15 are used where they are there."""
+"""Columns that every file needs; the others of the official 15 are optional."""
 
 TIMED = ('narration_id', 'video_id', 'start_timestamp', 'stop_timestamp')
-"""What is needed where verbs and nouns are known by their words (data.epic_words)."""
+"""Columns needed where verbs and nouns are given as words (data.epic.labels)."""
 
-UNTOLD = -1
+NO_CLASS = -1
 """Class id of a segment whose file has none."""
 
 FILES = {
@@ -40,11 +41,11 @@ FILES = {
     'uda_source_val': ('EPIC_100_uda_source_val.csv',),
     'uda_target_val': ('EPIC_100_uda_target_val.csv',),
 }
-"""Splits with labels: name to files, the first that is there is read."""
+"""Splits with labels: name to files, of which the first that exists is read."""
 
 CLOCK = re.compile(r'(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)')
 TOLERANCE_S = 1e-6
-"""Timestamps are decimal and their sums are binary."""
+"""Tolerance of comparisons: timestamps are decimal and their differences are rounded in binary."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ class Segment:
     video: str
     # For example 'P01'; the video where the file lacks it.
     participant: str
-    # When it starts, seconds.
+    # Start in seconds.
     start_s: float
-    # When it ends, seconds, not before the start.
+    # End in seconds, not before the start.
     stop_s: float
-    # Class ids as the file has them; UNTOLD where words were asked for and stand there.
+    # Class ids as the file has them; NO_CLASS where the words are used instead.
     verb: int
     noun: int
-    # What the participant said, empty where the file lacks it.
+    # Words of the participant, empty where the file lacks them.
     narration: str = ''
     # Words of verb and noun as the file has them, for example 'turn-on' and 'board:chopping'; empty where it has none.
     verb_word: str = ''
@@ -84,11 +85,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Note:
-    """Something odd in the data that was kept."""
+    """An oddity of the data that was kept."""
 
     # Short snake_case word, for example 'zero_length'.
     kind: str
-    # How many segments or videos.
+    # Number of segments or videos.
     count: int
     # One sentence: what, why it matters, and the fix.
     text: str
@@ -98,16 +99,16 @@ class Note:
 class Annotations:
     """The segments of a file."""
 
-    # Where they were read.
+    # The file.
     path: Path
     # In the order of the file.
     segments: tuple[Segment, ...]
-    # What was odd.
+    # Its oddities.
     notes: tuple[Note, ...]
 
     @property
     def videos(self) -> dict[str, list[int]]:
-        """Video to the places of its segments, in order of the start; videos in order of first mention."""
+        """Video to the positions of its segments, in order of the start; videos in order of first mention."""
         found: dict[str, list[int]] = defaultdict(list)
         for place, segment in enumerate(self.segments):
             found[segment.video].append(place)
@@ -118,20 +119,20 @@ class Annotations:
 
     @property
     def participants(self) -> tuple[str, ...]:
-        """Everybody who is in it, by name."""
+        """All participants, sorted."""
         return tuple(sorted({segment.participant for segment in self.segments}))
 
     def only(self, videos: Iterable[str]) -> 'Annotations':
-        """The segments of some videos; the notes speak of the whole file still."""
-        kept = set(videos)
-        return Annotations(self.path, tuple(s for s in self.segments if s.video in kept), self.notes)
+        """Return the segments of some videos; the notes are still those of the whole file."""
+        wanted = set(videos)
+        return Annotations(self.path, tuple(s for s in self.segments if s.video in wanted), self.notes)
 
 
 def find_split(folder: str | Path, split: str) -> Path:
-    """The file of a split: a name of FILES, or the path of a CSV file.
+    """Find the file of a split: a name of FILES, or the path of a CSV file.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     if split in FILES:
         for name in FILES[split]:
@@ -152,19 +153,20 @@ def read_segments(path: str | Path, classes: Classes | None) -> Annotations:
 
     Args:
         path: a CSV file with the official columns.
-        classes: for the ids that are known; None where words tell the classes: then TIMED are needed, and of each
-            segment its words or its ids.
+        classes: lists of the known ids; None to use words instead: the file then needs the columns TIMED, and words or
+            ids for each segment.
 
     Raises:
         InputError: the file or a column is missing, a time or class id is no number, or a narration id comes twice; the
-            sentence names line and column.
+            message names line and column.
     """
     path = Path(path)
     segments, reversed_ids = [], []
     for line, row in read_rows(path, NEEDED if classes else TIMED):
-        segment, ends_early = _segment(path, line, row, worded=classes is None)
+        segment, ends_early = _segment(path, line, row, words=classes is None)
         segments.append(segment)
-        reversed_ids += [segment.narration_id] if ends_early else []
+        if ends_early:
+            reversed_ids.append(segment.narration_id)
     if not segments:
         raise InputError('data_format', f'{path} holds no segment; give a file with some')
     _check_ids(path, segments)
@@ -172,7 +174,7 @@ def read_segments(path: str | Path, classes: Classes | None) -> Annotations:
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file by column name, each with the line on which it ends.
+    """Read the rows of a CSV file by column name, each with the line on which it ends.
 
     Raises:
         InputError: the file is missing, is no text, or lacks a column.
@@ -190,14 +192,14 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, st
     if missing:
         raise InputError(
             'data_columns',
-            f'{path} lacks the column{"s" * (len(missing) > 1)} {", ".join(missing)}; '
+            f'{path} lacks the column{"s" if len(missing) > 1 else ""} {", ".join(missing)}; '
             'give the official file, which has them',
         )
     return rows
 
 
 def seconds(text: str) -> float:
-    """Seconds of an official timestamp, '00:01:02.34' to 62.34.
+    """Convert an official timestamp to seconds, '00:01:02.34' to 62.34.
 
     Raises:
         ValueError: it is of another form.
@@ -209,16 +211,19 @@ def seconds(text: str) -> float:
 
 
 def held_out_videos(videos: Iterable[str], count: int = HELD_OUT, *, seed: int = 0, skip: int = 0) -> tuple[str, ...]:
-    """Draw videos by the hash of seed and name: which are drawn does not depend on what else is there but for rank.
+    """Draw videos in the order of a hash of seed and name, so that a draw hardly depends on the other videos.
 
     Args:
         videos: names.
-        count: how many, 0 for none.
+        count: number of videos to draw, 0 for none.
         seed: of the draw.
-        skip: leave out the first so many, so that a second draw shares none with the first.
+        skip: number of videos to pass over, so that a second draw shares none with the first.
+
+    Returns:
+        The names, sorted.
 
     Raises:
-        ValueError: there are not so many and one more to learn from.
+        ValueError: no video would be left to learn from.
     """
     names = sorted(set(videos), key=lambda name: hashlib.blake2b(f'{seed}:{name}'.encode(), digest_size=8).digest())
     if not 0 <= count + skip < len(names):
@@ -227,66 +232,60 @@ def held_out_videos(videos: Iterable[str], count: int = HELD_OUT, *, seed: int =
 
 
 def by_stop(segments: Sequence[Segment], places: Iterable[int]) -> list[int]:
-    """Places of one video's segments in order of their end: what is visible at any moment is a beginning of it."""
+    """Return positions of one video's segments in order of their end: the first ones are visible at any moment."""
     return sorted(places, key=lambda i: (segments[i].stop_s, segments[i].start_s, i))
 
 
 def visible_counts(segments: Sequence[Segment], places: Sequence[int], gap_s: float = GAP_S) -> list[int]:
-    """How many segments of a video have ended when each target has to be anticipated.
+    """Count the segments of a video that have ended when each target has to be anticipated.
 
     Args:
         segments: of the file.
-        places: of one video's segments, in order of the end (by_stop).
-        gap_s: seconds between the last moment that may be seen and the target's start.
+        places: positions of one video's segments, in order of the end (by_stop).
+        gap_s: seconds between the last visible moment and the target's start.
 
     Returns:
         For each of `places` the number n of segments with stop <= start - gap_s; they are places[:n].
     """
-    stops, counts = [segments[i].stop_s for i in places], []
-    for i in places:
-        cut, low, high = segments[i].start_s - gap_s + TOLERANCE_S, 0, len(stops)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if stops[middle] <= cut else (low, middle)
-        counts.append(low)
-    return counts
+    stops = [segments[i].stop_s for i in places]
+    return [bisect.bisect_right(stops, segments[i].start_s - gap_s + TOLERANCE_S) for i in places]
 
 
 def histories(annotations: Annotations, gap_s: float = GAP_S) -> list[list[int]]:
-    """For each segment the places of those of its video that end gap_s before it starts, in order of their end."""
+    """Return for each segment the positions of those of its video that end gap_s before it, in order of their end."""
     found: list[list[int]] = [[] for _ in annotations.segments]
     for own in annotations.videos.values():
         order = by_stop(annotations.segments, own)
-        for place, count in zip(order, visible_counts(annotations.segments, order, gap_s)):
+        for place, count in zip(order, visible_counts(annotations.segments, order, gap_s), strict=True):
             found[place] = order[:count]
     return found
 
 
-def _segment(path: Path, line: int, row: Mapping[str, str], *, worded: bool) -> tuple[Segment, bool]:
-    """A row as segment, and whether it ended before it started."""
+def _segment(path: Path, line: int, row: Mapping[str, str], *, words: bool) -> tuple[Segment, bool]:
+    """Return a row as a segment, and True if it ends before it starts; with `words` these come before class ids."""
     texts = {column: (text or '').strip() for column, text in row.items() if column}
 
-    def told(column: str, read: Callable[[str], Any]) -> Any:
+    def value(column: str, read: Callable[[str], Any]) -> Any:
         try:
             return read(texts.get(column, ''))
         except ValueError as error:
             raise InputError(
                 'data_format',
                 f'line {line} of {path} is no labelled segment: in column {column} {error}'
-                '; mend it, or give a file with labels',
+                '; correct it, or give a file with labels',
             ) from error
 
     def class_of(column: str) -> int:
-        if worded and (texts.get(column) or not texts.get(f'{column}_class')):
-            told(column, _filled)
-            return UNTOLD
-        return told(f'{column}_class', _whole)
+        if words and (texts.get(column) or not texts.get(f'{column}_class')):
+            value(column, _filled)
+            return NO_CLASS
+        return value(f'{column}_class', _whole)
 
-    start, stop = (told(f'{end}_timestamp', seconds) for end in ('start', 'stop'))
-    video = told('video_id', _filled)
-    participant = texts.get('participant_id') or video if worded else told('participant_id', _filled)
+    start, stop = (value(f'{end}_timestamp', seconds) for end in ('start', 'stop'))
+    video = value('video_id', _filled)
+    participant = value('participant_id', _filled) if not words else texts.get('participant_id') or video
     segment = Segment(
-        told('narration_id', _filled),
+        value('narration_id', _filled),
         video,
         participant,
         start,
@@ -308,16 +307,16 @@ def _whole(text: str) -> int:
 
 def _filled(text: str) -> str:
     if not text:
-        raise ValueError('nothing stands')
+        raise ValueError('there is nothing')
     return text
 
 
 def _check_ids(path: Path, segments: Sequence[Segment]) -> None:
-    seen: set[str] = set()
+    known: set[str] = set()
     for segment in segments:
-        if segment.narration_id in seen:
+        if segment.narration_id in known:
             raise InputError('data_format', f'{path} holds {segment.narration_id} twice; give each segment once')
-        seen.add(segment.narration_id)
+        known.add(segment.narration_id)
 
 
 def _notes(
@@ -333,14 +332,14 @@ def _notes(
         (
             'unknown_class',
             unknown,
-            'have a verb or noun that is not in the class lists; they count as targets that '
-            'nobody can get right and stand as unknown in histories: give the lists that belong to the file',
+            'have a verb or noun that is not in the class lists; as targets they count as wrong for every model, '
+            'and in histories they are unknown: give the lists that belong to the file',
         ),
-        ('zero_length', empty, 'last no time; they are kept with a duration of 0: mend their stop_timestamp'),
+        ('zero_length', empty, 'have no length; they are kept with a duration of 0: correct their stop_timestamp'),
         (
             'reversed',
             reversed_ids,
-            'end before they start; they are kept with a duration of 0: mend their stop_timestamp',
+            'end before they start; they are kept with a duration of 0: correct their stop_timestamp',
         ),
     ):
         if names:
@@ -351,13 +350,15 @@ def _notes(
             'overlapping',
             len(overlapping),
             f'{len(overlapping)} segments of {path.name} (first '
-            f'{overlapping[0]}) start before another one of the video has ended, as hands do; both are kept: '
-            'nothing to mend.',
+            f'{overlapping[0]}) start before another one of the video has ended, as two hands do; both are kept: '
+            'nothing to correct.',
         )
 
 
 def _overlapping(segments: Sequence[Segment]) -> list[str]:
-    found, ends = [], {}
+    """Return the ids of segments that start before an earlier one of the video has ended."""
+    found: list[str] = []
+    ends: dict[str, float] = {}
     for segment in sorted(segments, key=lambda s: (s.video, s.start_s, s.stop_s)):
         if segment.start_s < ends.get(segment.video, 0.0):
             found.append(segment.narration_id)

@@ -1,7 +1,7 @@
-"""The lists beside the annotations of EPIC-KITCHENS-100: classes, tail classes, unseen participants, videos.
+"""Read the lists beside the annotations of EPIC-KITCHENS-100: classes, tail classes, unseen participants, videos.
 
-Source: the annotations repository of Damen et al. (IJCV 2022); docs/papers.md sections 7.7 and 9.1. It may not be
-redistributed inside the package, so that everything is read from a folder of the user's.
+Source: the annotations repository of Damen et al. (IJCV 2022); docs/papers.md 7.7 and 9.1. It may not be redistributed
+inside the package, so everything is read from a folder of the user's.
 """
 
 import csv
@@ -47,7 +47,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Video:
-    """What is known of a video.
+    """Length and picture rate of a video.
 
     Raises:
         ValueError: duration or rate is not a number above 0.
@@ -55,7 +55,7 @@ class Video:
 
     # Length in seconds.
     duration_s: float
-    # Pictures a second, 50 or 59.94 mostly.
+    # Pictures a second, usually 50 or 59.94.
     fps: float
 
     def __post_init__(self):
@@ -74,13 +74,8 @@ def read_classes(folder: str | Path) -> Classes:
     return Classes(*(tuple(keys) for keys in (verbs[0], nouns[0], verbs[1], nouns[1])))
 
 
-def spoken(key: str, *, noun: bool) -> str:
-    """A class key as people say it: 'turn-on' as 'turn on', 'board:chopping' as 'chopping board'."""
-    return ' '.join(reversed(key.split(':'))) if noun else key.replace('-', ' ')
-
-
 def read_tail(folder: str | Path, task: str) -> tuple[int, ...]:
-    """Ids of the rare classes.
+    """Read the ids of the rare classes.
 
     Args:
         folder: of the annotations.
@@ -90,11 +85,11 @@ def read_tail(folder: str | Path, task: str) -> tuple[int, ...]:
         InputError: the file is missing or of another form.
     """
     path = Path(folder) / TAIL[task]
-    return tuple(_number(path, row.get(task), int, task) for row in _rows(path))
+    return tuple(int(_number(path, row.get(task), int, task)) for row in _rows(path))
 
 
 def read_unseen(folder: str | Path, split: str, *, present: Iterable[str], learnt: Iterable[str]) -> tuple[str, ...]:
-    """Participants without training videos: those of the official list of the split where it is there, else counted.
+    """Return the participants without training videos: the official list of the split if there is one, else computed.
 
     Args:
         folder: of the annotations.
@@ -103,7 +98,7 @@ def read_unseen(folder: str | Path, split: str, *, present: Iterable[str], learn
         learnt: participants of the training file.
 
     Raises:
-        InputError: the list is there and of another form.
+        InputError: the list is of another form.
     """
     path = Path(folder) / UNSEEN.format(split=split)
     if not path.is_file():
@@ -112,7 +107,7 @@ def read_unseen(folder: str | Path, split: str, *, present: Iterable[str], learn
 
 
 def read_videos(folder: str | Path) -> dict[str, Video]:
-    """Video id to length and picture rate.
+    """Read video id to length and picture rate.
 
     Raises:
         InputError: the file is missing or of another form.
@@ -138,7 +133,7 @@ def _class_list(path: Path) -> tuple[Sequence[str], Sequence[str]]:
             'data_format',
             f'{path} has {len(rows)} classes whose ids are not 0 to {len(rows) - 1}; give the official list',
         )
-    ordered = [row for _, row in sorted(zip(ids, rows), key=lambda pair: pair[0])]
+    ordered = [row for _, row in sorted(zip(ids, rows, strict=True), key=lambda pair: pair[0])]
     keys = [_text(path, row.get('key'), 'key') for row in ordered]
     if len(set(keys)) < len(keys):
         raise InputError('data_format', f'{path} names a class twice; give the official list')

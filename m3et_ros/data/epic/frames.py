@@ -1,8 +1,8 @@
-"""Pictures and features of EPIC-KITCHENS-100 videos: clips that end a second before an action starts (docs/papers.md 7.7).
+"""Read clips of EPIC-KITCHENS-100 videos, pictures or features, which end before an action (docs/papers.md 7.7).
 
-Official pictures lie in PXX/rgb_frames/PXX_YY/frame_0000000001.jpg, the first being number 1; features that others
-have computed in one file a video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their
-own. Both are read at times, never by the frame numbers of the annotations, whose rate differs between copies.
+Official pictures are PXX/rgb_frames/PXX_YY/frame_0000000001.jpg and so on, counted from 1. Precomputed features are
+one file a video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their own. Both are
+read at times, never by the frame numbers of the annotations, whose rate differs between copies.
 """
 
 import math
@@ -27,13 +27,13 @@ FEATURES = 'features'
 
 @dataclass(frozen=True)
 class Clip:
-    """When pictures are looked at before an action.
+    """The moments before an action whose pictures form a clip.
 
     Raises:
         ValueError: a field is out of range; the message names field, value and range.
     """
 
-    # Pictures of a clip.
+    # Number of pictures.
     frames: int = 16
     # Seconds from the first to the last; the challenge suggests 5.
     length_s: float = 5.0
@@ -48,32 +48,32 @@ class Clip:
                 raise ValueError(f'{name} is {getattr(self, name)!r}; give a number from {low}')
 
     def times(self, segment: Segment) -> np.ndarray:
-        """When to look, (frames,) float64 seconds in order; what lies before the video stands at its start."""
+        """Return the moments, (frames,) float64 seconds in order; those before the video become its start."""
         last = segment.start_s - self.gap_s
         return np.maximum(
             np.linspace(last - self.length_s, last, self.frames) if self.frames > 1 else np.array([last]), 0.0
         )
 
     def indices(self, segment: Segment, fps: float, *, count: int | None = None) -> np.ndarray:
-        """Numbers (frames,) int64, from 0, of the newest pictures that have been taken by those times.
+        """Return the indices (frames,) int64 of the newest pictures at those moments.
 
         Args:
             segment: the action.
             fps: pictures a second.
-            count: of the pictures, at least 1; later ones are replaced by the last. None knows no end.
+            count: number of pictures, at least 1; later indices are replaced by the last. None for no limit.
         """
         found = np.floor(self.times(segment) * fps + 1e-6).astype(np.int64)
         return found if count is None else np.minimum(found, count - 1)
 
 
 class FrameFolders:
-    """The official folders of pictures.
+    """Reads clips of the official pictures.
 
     Args:
         root: holds PXX/rgb_frames/PXX_YY.
         videos: rates, from read_videos.
-        missing: how many pictures a video may lack before it is refused; each one is replaced by the last before it
-            (the first after it at the start), and counted in notes.
+        missing: number of pictures that a video may lack; each is replaced by the last one before it (at the start by
+            the first one after it) and counted in notes. A video that lacks more is refused.
 
     Raises:
         ValueError: missing is negative.
@@ -87,11 +87,11 @@ class FrameFolders:
         self._gaps: dict[str, int] = {}
 
     def folder(self, video: str) -> Path:
-        """Where the pictures of a video lie."""
+        """Return the folder of a video's pictures."""
         return self.root / video.split('_')[0] / 'rgb_frames' / video
 
     def clip(self, segment: Segment, clip: Clip = Clip()) -> np.ndarray:
-        """Pictures (frames, H, W, 3) uint8, R G B, that end before an action.
+        """Read the pictures (frames, H, W, 3) uint8, R G B, before an action.
 
         Raises:
             InputError: the video is not in the list of videos, its folder is missing or has too many gaps, or a
@@ -100,16 +100,16 @@ class FrameFolders:
         return np.stack([read_rgb(path) for path in self.paths(segment, clip)])
 
     def paths(self, segment: Segment, clip: Clip = Clip()) -> list[Path]:
-        """The files of a clip; raises as clip."""
+        """Return the files of a clip; raises as clip."""
         numbers, folder = self._present(segment.video), self.folder(segment.video)
         wanted = clip.indices(segment, _rate(segment.video, self.videos), count=int(numbers[-1])) + 1
-        # Of pictures that are not there the last before stands in, as a robot would have it.
+        # The last picture before it replaces a missing one, as on a robot.
         places = np.maximum(np.searchsorted(numbers, wanted, side='right') - 1, 0)
         return [folder / f'frame_{number:010d}.jpg' for number in numbers[places]]
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """Gaps of the videos that have been looked at."""
+        """Missing pictures of the videos read so far."""
         gaps = {video: count for video, count in self._gaps.items() if count}
         if not gaps:
             return ()
@@ -118,13 +118,13 @@ class FrameFolders:
                 'frame_gaps',
                 sum(gaps.values()),
                 f'{sum(gaps.values())} pictures of {len(gaps)} videos (first '
-                f'{next(iter(gaps))}) are missing and the last ones before them stand in; extract these videos '
+                f'{next(iter(gaps))}) are missing and replaced by the ones before them; extract these videos '
                 'again.',
             ),
         )
 
     def _present(self, video: str) -> np.ndarray:
-        """Numbers of the pictures of a video in order, from 1."""
+        """Return the numbers of a video's pictures in order, from 1."""
         if video not in self._numbers:
             folder = self.folder(video)
             found = sorted(int(match[1]) for name in names_in(folder) if (match := FRAME.fullmatch(name)))
@@ -139,18 +139,18 @@ class FrameFolders:
                     'frame_gaps',
                     f'{folder} lacks {gaps} of {found[-1]} pictures (first '
                     f'frame_{_first_gap(found):010d}.jpg) and {self.missing} may be missing; extract this '
-                    'video again, or let more be missing',
+                    'video again, or allow more missing pictures',
                 )
             self._numbers[video], self._gaps[video] = np.array(found), gaps
         return self._numbers[video]
 
 
 class FeatureFolder:
-    """Features that were computed beforehand, one file a video.
+    """Reads clips of precomputed features, one file a video.
 
     Args:
         root: holds PXX_YY.npy or PXX_YY.safetensors.
-        fps: rows a second, of all videos; None where they have the rate of the pictures.
+        fps: rows a second of all videos; None for the rate of the pictures.
         videos: rates of the pictures, needed where fps is None.
 
     Raises:
@@ -163,10 +163,10 @@ class FeatureFolder:
         self.root, self.fps, self.videos = Path(root), fps, videos or {}
 
     def clip(self, segment: Segment, clip: Clip = Clip()) -> np.ndarray:
-        """Features (frames, d) float32 that end before an action.
+        """Read the features (frames, d) float32 before an action.
 
         Raises:
-            InputError: the file is missing, damaged, no table of finite numbers, or its rate is not known.
+            InputError: the file is missing, damaged or no table of finite numbers, or its rate is unknown.
         """
         table = self.table(segment.video)
         fps = self.fps if self.fps is not None else _rate(segment.video, self.videos)
@@ -179,7 +179,7 @@ class FeatureFolder:
         return found
 
     def table(self, video: str) -> np.ndarray:
-        """All features of a video, (rows, d), mapped from the file where it is an .npy; raises as clip."""
+        """Return all features of a video, (rows, d); an .npy is memory-mapped. Raises as clip."""
         paths = [self.root / f'{video}{suffix}' for suffix in ('.npy', '.safetensors')]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
@@ -202,7 +202,7 @@ class FeatureFolder:
 
 
 def lacking(videos: Iterable[str], root: str | Path) -> Sequence[str]:
-    """Videos whose features are not in a folder, in order."""
+    """Return the videos whose features are not in a folder, sorted."""
     present = {Path(name).stem for name in names_in(Path(root)) if name.endswith(('.npy', '.safetensors'))}
     return sorted(set(videos) - present)
 
@@ -211,12 +211,12 @@ def _rate(video: str, videos: Mapping[str, Video]) -> float:
     if video not in videos:
         raise InputError(
             'data_missing',
-            f'The list of videos does not know {video}, so that its picture rate is '
+            f'The list of videos lacks {video}, so its picture rate is '
             'unknown; give the EPIC_100_video_info.csv that has it',
         )
     return videos[video].fps
 
 
 def _first_gap(numbers: Sequence[int]) -> int:
-    """The first number from 1 that is not there."""
-    return next(place for place, number in enumerate(numbers, start=1) if place != number)
+    """Return the first number from 1 that is missing."""
+    return next(wanted for wanted, number in enumerate(numbers, start=1) if wanted != number)

@@ -1,10 +1,10 @@
-"""Segments whose verbs and nouns are words: what a model makes of them, and their files.
+"""Translate segments whose verbs and nouns are words to the labels of a model, and write them to files.
 
     known, unknown = labelled(read_segments(path, None).segments, labels)
     write_segments(path, segments, fps=10)
 
-A word counts as the model's own in any of EPIC-KITCHENS-100's forms: 'turn-on' and 'turn on', 'board:chopping' and
-'chopping board'.
+A word matches a label in any of EPIC-KITCHENS-100's forms: 'turn-on' and 'turn on', 'board:chopping' and 'chopping
+board'.
 """
 
 import csv
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3et_ros.data.epic.annotations import UNTOLD, Segment
-from m3et_ros.data.epic.class_lists import spoken
+from m3et_ros.data.action_questions import spoken_noun, spoken_verb
+from m3et_ros.data.epic.annotations import NO_CLASS, Segment
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
 
@@ -35,26 +35,26 @@ COLUMNS = (
     'all_nouns',
     'all_noun_classes',
 )
-"""The official ones, in their order."""
+"""The official columns, in their order."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A segment in the terms of a model."""
+    """A segment with the labels of a model."""
 
     segment: Segment
-    # Places in Labels.verbs and Labels.nouns.
+    # Positions in Labels.verbs and Labels.nouns.
     verb: int
     noun: int
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """What a model has no word for."""
+    """Words of segments for which a model has no label."""
 
-    # Segments that were left out.
+    # Number of segments left out.
     segments: int
-    # Word, or 'class 7' where the file has ids alone, to how many segments have it; the commonest first.
+    # Word, or 'class 7' where the file has only ids, to its number of segments; the commonest first.
     verbs: dict[str, int]
     nouns: dict[str, int]
 
@@ -63,12 +63,12 @@ def labelled(segments: Sequence[Segment], labels: Labels) -> tuple[list[Labelled
     """Look up verbs and nouns in the labels of a model.
 
     Args:
-        segments: of data.epic.read_segments. Where a word is missing the class id is looked up among the published ids
-            of the labels, or taken for a place in them where they have none.
+        segments: of data.epic.annotations.read_segments. Where a word is missing, the class id is looked up in the
+            published ids of the labels; where these have none, the id is a position in them.
         labels: of the model.
 
     Returns:
-        The segments of which both are known, in their order, and what is unknown.
+        The segments of which both are known, in their order, and the unknown words.
     """
     tables = [
         _table(names, ids, noun=noun)
@@ -78,7 +78,7 @@ def labelled(segments: Sequence[Segment], labels: Labels) -> tuple[list[Labelled
     missing: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     for segment in segments:
         asked = _key(segment.verb_word, segment.verb, noun=False), _key(segment.noun_word, segment.noun, noun=True)
-        verb, noun = (table.get(key) for table, key in zip(tables, asked))
+        verb, noun = (table.get(key) for table, key in zip(tables, asked, strict=True))
         if verb is not None and noun is not None:
             known.append(Labelled(segment, verb, noun))
             continue
@@ -96,15 +96,15 @@ def _key(word: str, number: int, *, noun: bool) -> str | int:
 
 
 def _table(names: Sequence[str], ids: Sequence[int], *, noun: bool) -> dict[str | int, int]:
-    """Plain word or published id to place."""
-    return {_plain(name, noun=noun): place for place, name in enumerate(names)} | {
-        number: place for place, number in enumerate(ids or range(len(names)))
-    }
+    """Return plain word or published id to position."""
+    by_word: dict[str | int, int] = {_plain(name, noun=noun): i for i, name in enumerate(names)}
+    return by_word | {number: i for i, number in enumerate(ids or range(len(names)))}
 
 
 def _plain(word: str, *, noun: bool) -> str:
-    """A word without regard to its form."""
-    return ' '.join(spoken(word.strip().lower(), noun=noun).replace('_', ' ').replace('-', ' ').split())
+    """Return a word in a form that all its spellings share."""
+    word = word.strip().lower()
+    return ' '.join((spoken_noun(word) if noun else spoken_verb(word)).replace('_', ' ').replace('-', ' ').split())
 
 
 def write_segments(path: Path, segments: Sequence[Segment], *, fps: float) -> None:
@@ -112,8 +112,8 @@ def write_segments(path: Path, segments: Sequence[Segment], *, fps: float) -> No
 
     Args:
         path: of the file.
-        segments: with their words; ids are left empty where there are none.
-        fps: by which the official frame numbers count; nothing here reads them.
+        segments: with their words; missing ids are left empty.
+        fps: rate of the official frame numbers, which nothing here reads.
 
     Raises:
         InputError: 'out_unwritable'.
@@ -125,21 +125,21 @@ def write_segments(path: Path, segments: Sequence[Segment], *, fps: float) -> No
             writer.writerows(_row(segment, fps) for segment in segments)
     except OSError as error:
         raise InputError(
-            'out_unwritable',
-            f'{path} cannot be written ({error.strerror}); give a place with room that may be written to',
+            'out_unwritable', f'{path} cannot be written ({error.strerror}); give a writable folder with free space'
         ) from error
 
 
 def _row(segment: Segment, fps: float) -> tuple:
-    verb, noun = ('' if number == UNTOLD else number for number in (segment.verb, segment.noun))
-    times = segment.start_s, segment.stop_s
+    verb, noun = ('' if number == NO_CLASS else number for number in (segment.verb, segment.noun))
     return (
         segment.narration_id,
         segment.participant,
         segment.video,
         _clock(segment.start_s),
-        *map(_clock, times),
-        *(round(fps * time) + 1 for time in times),
+        _clock(segment.start_s),
+        _clock(segment.stop_s),
+        round(fps * segment.start_s) + 1,
+        round(fps * segment.stop_s) + 1,
         segment.narration,
         segment.verb_word,
         verb,
@@ -151,6 +151,6 @@ def _row(segment: Segment, fps: float) -> tuple:
 
 
 def _clock(seconds: float) -> str:
-    """'00:01:02.340' of 62.34."""
+    """Format seconds as an official timestamp: 62.34 as '00:01:02.340'."""
     whole, thousandths = divmod(round(1000 * seconds), 1000)
     return f'{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{thousandths:03}'

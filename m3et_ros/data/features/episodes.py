@@ -179,12 +179,12 @@ class EncodedEpisodes:
 @torch.inference_mode()
 def logs_at_questions(head: EpisodeHead, encoded: EncodedEpisodes, episode: EpisodeFrames) -> ActionLog:
     """Return the action logs of an episode at the moments of its questions, of batch M; empty for a blind head."""
-    config, count = head.config, len(episode.moments)
+    config, count = head.config, len(episode.question_points)
     if config.blind:
         return empty_action_log(count, config.entries, config.verbs, config.nouns, torch.zeros(1))
     own = encoded.frames(episode)
     tokens, percepts = (torch.from_numpy(part[own]).float()[None] for part in (encoded.tokens, encoded.percepts))
     readout, _ = head.recognise_actions(tokens, percepts)
     logs = action_logs(readout, empty_action_log(1, config.entries, config.verbs, config.nouns, tokens))
-    at_moments = (logs[moment.frame] for moment in episode.moments)
-    return ActionLog(*(torch.cat(parts) for parts in zip(*at_moments, strict=True)))
+    asked = (logs[point.frame] for point in episode.question_points)
+    return ActionLog(*(torch.cat(parts) for parts in zip(*asked, strict=True)))

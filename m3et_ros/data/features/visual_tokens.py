@@ -22,7 +22,7 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.noise import steady
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Sample, collate
-from m3et_ros.models.vlm.variants import SIDE, SIGHTS, vision_width, visual_tokens
+from m3et_ros.models.vlm.variants import SIDE, VISION_MODALITIES, vision_width, visual_tokens
 
 VIEWS, INDEX = 'views.npy', 'seen.json'
 BATCH = 32
@@ -109,6 +109,6 @@ def encode_view_batch(
     model = checkpoint.model.eval()
     device = next(model.parameters()).device
     batch = collate([replace(sample, semseg=None) for sample in samples], model.config)
-    inputs = {name: batch.inputs[name].to(device) for name in SIGHTS if name in batch.inputs}
+    inputs = {name: batch.inputs[name].to(device) for name in VISION_MODALITIES if name in batch.inputs}
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         return visual_tokens(model.encode_images(inputs), model.config, rows=grid[0], cols=grid[1])

@@ -9,7 +9,7 @@ import torch
 
 from m3et_ros.data.checkpoints.history import Correction, Expert, HistoryCheckpoint, load_history, save_history
 from m3et_ros.data.epic.class_lists import Classes
-from m3et_ros.data.epic.history import Asking
+from m3et_ros.data.epic.history import QuestionWords
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.models.actions.ngram import NGram, NGramSettings
@@ -19,7 +19,7 @@ PAIRS = {0: 7, 1: 2, 1002: 1}
 
 
 def made(members=2):
-    words = Asking(CLASSES).words
+    words = QuestionWords(CLASSES).words
     config = HistoryConfig(verbs=2, nouns=3, pairs=3, words=len(words), d=8, e=6, hidden=10, N=4)
     models = []
     for seed in range(members):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from m3et_ros.data.epic.annotations import (
     GAP_S,
+    NO_CLASS,
     TIMED,
-    UNTOLD,
     Annotations,
     Segment,
     by_stop,
@@ -83,7 +83,7 @@ def test_videos_do_not_see_each_other(folder):
 @pytest.mark.parametrize(
     'changes, kind, said',
     [
-        ({'verb_class': 55}, 'unknown_class', 'nobody can get right'),
+        ({'verb_class': 55}, 'unknown_class', 'wrong for every model'),
         ({'stop_timestamp': '00:00:03.00'}, 'zero_length', 'duration of 0'),
         ({'stop_timestamp': '00:00:01.00'}, 'reversed', 'end before they start'),
     ],
@@ -114,7 +114,7 @@ def test_overlaps_are_counted(folder):
         ({'start_timestamp': '12'}, "line 3 of .*column start_timestamp '12' is no time"),
         ({'verb_class': ''}, 'line 3 of .*column verb_class'),
         ({'noun_class': '1.5'}, "'1.5' is no whole number"),
-        ({'narration_id': ''}, 'column narration_id nothing stands'),
+        ({'narration_id': ''}, 'column narration_id there is nothing'),
         ({'narration_id': 'P01_01_0'}, 'P01_01_0 twice'),
     ],
 )
@@ -140,11 +140,11 @@ def test_words_may_stand_in_place_of_classes(folder):
         'b,kitchen,00:00:03,00:00:04,,3,cup,\n'
     )
     assert read_segments(path, None).segments == (
-        Segment('a', 'kitchen', 'kitchen', 1.5, 2, UNTOLD, UNTOLD, 'two\nlines', 'take', 'cup'),
-        Segment('b', 'kitchen', 'kitchen', 3, 4, 3, UNTOLD, '', '', 'cup'),
+        Segment('a', 'kitchen', 'kitchen', 1.5, 2, NO_CLASS, NO_CLASS, 'two\nlines', 'take', 'cup'),
+        Segment('b', 'kitchen', 'kitchen', 3, 4, 3, NO_CLASS, '', '', 'cup'),
     )
     path.write_text(path.read_text() + 'c,kitchen,00:00:05,00:00:06,take,,,\n')
-    with pytest.raises(InputError, match='line 6 of .*column noun nothing stands'):
+    with pytest.raises(InputError, match='line 6 of .*column noun there is nothing'):
         read_segments(path, None)
     path.write_text('narration_id,video_id,verb,noun\n')
     with pytest.raises(InputError, match='start_timestamp, stop_timestamp'):

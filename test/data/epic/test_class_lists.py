@@ -3,7 +3,7 @@
 import pytest
 from epic_folder import NOUNS, REAL, VERBS, make_folder, needs_real, write
 
-from m3et_ros.data.epic.class_lists import Classes, Video, read_classes, read_tail, read_unseen, read_videos, spoken
+from m3et_ros.data.epic.class_lists import Classes, Video, read_classes, read_tail, read_unseen, read_videos
 from m3et_ros.data.errors import InputError
 
 
@@ -19,14 +19,6 @@ def test_classes_come_in_the_order_of_their_ids(folder):
     classes = read_classes(folder)
     assert (classes.verbs, classes.nouns) == (VERBS, NOUNS)
     assert classes.verb_categories == tuple(verb[0] for verb in VERBS)
-
-
-@pytest.mark.parametrize(
-    'key, noun, words',
-    [('turn-on', False, 'turn on'), ('board:chopping', True, 'chopping board'), ('tap', True, 'tap')],
-)
-def test_keys_are_spoken(key, noun, words):
-    assert spoken(key, noun=noun) == words
 
 
 def test_the_lists_are_read(folder):

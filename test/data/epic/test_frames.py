@@ -62,7 +62,7 @@ def test_gaps_are_refused_or_counted(root):
 def test_missing_pictures_and_rates_are_named(root):
     with pytest.raises(InputError, match='P01_02'):
         FrameFolders(root, VIDEOS).clip(Segment('a', 'P01_02', 'P01', 3, 4, 0, 0))
-    with pytest.raises(InputError, match='does not know P01_01'):
+    with pytest.raises(InputError, match='lacks P01_01'):
         FrameFolders(root, {}).clip(ACTION)
 
 

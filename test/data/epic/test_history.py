@@ -1,4 +1,4 @@
-"""Pasts against their definition, computed again the slow way; windows hold every target once; questions."""
+"""Action histories against their definition, computed again the slow way; windows hold every target once; questions."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from m3et_ros.data.epic.annotations import Annotations, Segment, find_split, histories, read_segments
 from m3et_ros.data.epic.class_lists import Classes, read_classes
-from m3et_ros.data.epic.history import PAD, UNKNOWN, Asking, HistoryWindows, Pasts
+from m3et_ros.data.epic.history import PAD, UNKNOWN, ActionHistories, HistoryWindows, QuestionWords
 
 CLASSES = Classes(('take', 'put', 'turn-on'), ('tap', 'plate', 'board:chopping', 'cup'), ('a',) * 3, ('b',) * 4)
 times = st.integers(0, 3000).map(lambda hundredths: hundredths / 100)
@@ -53,7 +53,7 @@ def laid_down(memory, place):
 @given(spans)
 def test_memories_hold_what_was_used_last(drawn):
     found = annotations(drawn)
-    pasts, wanted = Pasts(found, CLASSES, slots=(2, 3)), histories(found)
+    pasts, wanted = ActionHistories(found, CLASSES, slots=(2, 3)), histories(found)
     for place, origin in enumerate(pasts.order):
         cut, seen = found.segments[origin].start_s - 1, [found.segments[i] for i in wanted[origin]]
         assert laid_down(pasts.objects, place) == slowly([(s.noun, s.verb, s.stop_s) for s in seen], (4, 3), cut, 2)
@@ -64,10 +64,10 @@ def test_memories_hold_what_was_used_last(drawn):
 @given(spans, st.integers(1, 6), st.integers(0, 4))
 def test_windows_hold_every_target_once_and_nothing_later(drawn, length, before):
     found = annotations(drawn)
-    pasts, wanted = Pasts(found, CLASSES), histories(found)
+    pasts, wanted = ActionHistories(found, CLASSES), histories(found)
     windows = pasts.windows(length, before)
     assert sorted(place for window in windows for place in window.targets) == list(range(len(pasts)))
-    data = HistoryWindows(pasts, (), Asking(CLASSES), windows)
+    data = HistoryWindows(pasts, (), QuestionWords(CLASSES), windows)
     batch, names = data.collate([data[i] for i in range(len(data))])
     for row, (place, name) in enumerate(zip(batch['target'].tolist(), names)):
         history = wanted[pasts.order[place]]
@@ -83,9 +83,9 @@ def test_windows_hold_every_target_once_and_nothing_later(drawn, length, before)
 @given(spans)
 def test_labels_lags_and_contexts(drawn):
     found = annotations(drawn)
-    pasts, wanted = Pasts(found, CLASSES), histories(found)
+    pasts, wanted = ActionHistories(found, CLASSES), histories(found)
     pairs = [0, 1001, 2002]
-    data = HistoryWindows(pasts, pairs, Asking(CLASSES), pasts.windows())
+    data = HistoryWindows(pasts, pairs, QuestionWords(CLASSES), pasts.windows())
     batch, _ = data.collate([data[i] for i in range(len(data))])
     for row, place in enumerate(batch['target'].tolist()):
         origin = pasts.order[place]
@@ -103,15 +103,15 @@ def test_labels_lags_and_contexts(drawn):
 
 def test_pairs_that_are_not_known_stand_as_one_more():
     found = annotations([('x', 0, 1, 0, 0), ('x', 1, 1, 2, 2), ('x', 2, 1, 2, 1), ('x', 3, 1, 3, 4)])
-    pasts = Pasts(found, CLASSES)
-    data = HistoryWindows(pasts, [0, 2002], Asking(CLASSES), pasts.windows())
+    pasts = ActionHistories(found, CLASSES)
+    data = HistoryWindows(pasts, [0, 2002], QuestionWords(CLASSES), pasts.windows())
     batch, _ = data.collate([data[0]])
     assert batch['pairs'].tolist() == [[0, 1, 2, 2]]
     assert batch['pauses'][0, 0] > batch['pauses'][0, 1]  # nobody acted for long before the first action
 
 
 def test_questions_speak_of_the_last_action():
-    asking = Asking(CLASSES)
+    asking = QuestionWords(CLASSES)
     assert asking.text(2, 0, 0) == 'After the person turn on the tap, which object is used next?'
     assert asking.text(0, 2, 1) == 'After the person take the chopping board, what is done next?'
     assert asking.text(-1, -1, 1) == 'In this kitchen, what is done first?'
@@ -133,20 +133,20 @@ def test_questions_speak_of_the_last_action():
         'next',
         '?',
     ]
-    assert Asking(CLASSES, asking.words[:4]).ids(2, 0, 0)[4] == 1  # a word that the list lacks
+    assert QuestionWords(CLASSES, asking.words[:4]).ids(2, 0, 0)[4] == 1  # a word that the list lacks
 
 
 @pytest.mark.parametrize('words', [('a', 'b'), (PAD, UNKNOWN, 'a', 'a')])
 def test_other_lists_of_words_are_refused(words):
     with pytest.raises(ValueError, match='the words start with'):
-        Asking(CLASSES, words)
+        QuestionWords(CLASSES, words)
 
 
 def test_each_question_is_asked_once_in_a_batch(tmp_path):
     make_folder(tmp_path, videos=4)
     classes = read_classes(tmp_path)
-    pasts = Pasts(read_segments(find_split(tmp_path, 'train'), classes), classes)
-    asking = Asking(classes)
+    pasts = ActionHistories(read_segments(find_split(tmp_path, 'train'), classes), classes)
+    asking = QuestionWords(classes)
     data = HistoryWindows(pasts, (), asking, pasts.windows())
     batch, _ = data.collate([data[i] for i in range(len(data))])
     for row, place in enumerate(pasts.last[batch['target'].numpy()].tolist()):
@@ -160,13 +160,13 @@ def test_each_question_is_asked_once_in_a_batch(tmp_path):
 @pytest.mark.parametrize('length, before', [(0, 4), (4, -1)])
 def test_windows_out_of_range_are_refused(length, before):
     with pytest.raises(ValueError, match=f'length is {length} and before {before}'):
-        Pasts(annotations([('x', 0, 1, 0, 0)]), CLASSES).windows(length, before)
+        ActionHistories(annotations([('x', 0, 1, 0, 0)]), CLASSES).windows(length, before)
 
 
 @needs_real
 def test_real_pasts_have_the_published_statistics():
     classes = read_classes(REAL)
-    pasts = Pasts(read_segments(find_split(REAL, 'train'), classes), classes)
+    pasts = ActionHistories(read_segments(find_split(REAL, 'train'), classes), classes)
     last = pasts.last
     seen = last >= 0
     lag = (pasts.start_s - pasts.stop_s[last])[seen]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from m3et_ros.data.epic.annotations import UNTOLD, Segment, read_segments
+from m3et_ros.data.epic.annotations import NO_CLASS, Segment, read_segments
 from m3et_ros.data.epic.labels import COLUMNS, Labelled, labelled, write_segments
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -10,7 +10,7 @@ from m3et_ros.data.frame import Labels
 LABELS = Labels((), (), (), ('take', 'turn-on'), ('tap', 'board:chopping'), verb_ids=(0, 6), noun_ids=(1, 40))
 
 
-def segment(verb, noun, ids=(UNTOLD, UNTOLD), number=0):
+def segment(verb, noun, ids=(NO_CLASS, NO_CLASS), number=0):
     return Segment(f'k_{number}', 'k', 'P', 1.25, 3662.5, *ids, f'{verb} {noun}', verb, noun)
 
 
@@ -18,8 +18,8 @@ def segment(verb, noun, ids=(UNTOLD, UNTOLD), number=0):
     ('verb', 'noun', 'ids', 'found'),
     [
         ('turn-on', 'board:chopping', (0, 0), (1, 1)),
-        ('Turn on', ' chopping board', (UNTOLD, UNTOLD), (1, 1)),
-        ('turn_on', 'Chopping-Board', (UNTOLD, UNTOLD), (1, 1)),
+        ('Turn on', ' chopping board', (NO_CLASS, NO_CLASS), (1, 1)),
+        ('turn_on', 'Chopping-Board', (NO_CLASS, NO_CLASS), (1, 1)),
         ('', '', (6, 40), (1, 1)),
         ('take', '', (6, 1), (0, 0)),
     ],
@@ -38,7 +38,7 @@ def test_without_published_ids_a_class_is_a_place():
 
 def test_what_is_unknown_is_counted_by_word():
     known, unknown = labelled(
-        [segment('take', 'tap'), segment('fly', 'kite'), segment('take', 'kite'), segment('', 'tap', (5, UNTOLD))],
+        [segment('take', 'tap'), segment('fly', 'kite'), segment('take', 'kite'), segment('', 'tap', (5, NO_CLASS))],
         LABELS,
     )
     assert len(known) == 1 and unknown.segments == 3
