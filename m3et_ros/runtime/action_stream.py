@@ -1,18 +1,22 @@
 """The live action stream: MambaVL's recurrent state over the frames, read by questions about now and next.
 
-Which of the two is meant is told by the question, MambaVL's guide (docs/papers.md 3): the verb is asked for, then the noun
-given each verb. An instruction replaces the questions about what comes next. The state takes in frames at the rate that
-the head was trained with, whatever the camera's is; what is between two of them is read from a copy of the state, so
-that the answer is as new as the frame.
+The question tells the head which of the two is meant, as MambaVL's guide (docs/papers.md 3): it asks for the verb, then
+for the noun given each verb. An instruction replaces the questions about what comes next. The state is updated at the
+frame rate that the head was trained with, whatever the camera's rate is; frames in between are read from a copy of the
+state, so that the answer is as new as the frame.
+
+Symbols: V verbs, M nouns.
 """
 
 import logging
 
 import torch
 
-from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, given
+from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, noun_question
 from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.frame import Labels
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token
+from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.runtime.frame_rate import FrameRate
 from m3et_ros.runtime.results import Actions, Ranked
@@ -20,17 +24,17 @@ from m3et_ros.runtime.results import Actions, Ranked
 LOG = logging.getLogger(__name__)
 
 LONGEST_GAP_S = 5.0
-"""After a longer pause between two frames, or a step back in time, the stream begins anew."""
+"""After a longer gap between two frames, or a step back in time, the stream begins anew."""
 
 
-def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int, share: float = 1.0) -> Actions:
-    """The best verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (docs/papers.md 7.7), times `share`.
+def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels: Labels, top_k: int, share: float = 1.0) -> Actions:
+    """Rank verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (docs/papers.md 7.7), times `share`.
 
     Args:
         verbs: logits (V,).
         nouns: logits (M,), or (V, M) of the noun given each verb.
         labels: names and published ids.
-        top_k: length of each list.
+        top_k: longest length of each list.
         share: probability that there is an action at all, by which every score is multiplied.
     """
     p_verb = share * verbs.float().softmax(-1)
@@ -39,31 +43,27 @@ def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels, top_k: int,
     verb_ids = labels.verb_ids or range(len(labels.verbs))
     noun_ids = labels.noun_ids or range(len(labels.nouns))
 
-    def best(scores):
+    def best(scores: torch.Tensor) -> list[tuple[int, float]]:
         found = scores.topk(min(top_k, scores.numel()))
-        return list(zip(found.indices.tolist(), found.values.tolist()))
+        return list(zip(found.indices.tolist(), found.values.tolist(), strict=True))
 
-    pairs = best(p_pair.flatten())
+    pairs = [(*divmod(i, len(p_noun)), score) for i, score in best(p_pair.flatten())]
     return Actions(
-        tuple(Ranked(verb_ids[i], labels.verbs[i], s) for i, s in best(p_verb)),
-        tuple(Ranked(noun_ids[i], labels.nouns[i], s) for i, s in best(p_noun)),
+        tuple(Ranked(verb_ids[i], labels.verbs[i], score) for i, score in best(p_verb)),
+        tuple(Ranked(noun_ids[i], labels.nouns[i], score) for i, score in best(p_noun)),
         tuple(
-            Ranked(
-                verb_ids[i // len(p_noun)] * 1000 + noun_ids[i % len(p_noun)],
-                f'{labels.verbs[i // len(p_noun)]} {labels.nouns[i % len(p_noun)]}',
-                s,
-            )
-            for i, s in pairs
+            Ranked(verb_ids[v] * 1000 + noun_ids[n], f'{labels.verbs[v]} {labels.nouns[n]}', score)
+            for v, n, score in pairs
         ),
     )
 
 
-def broken(last_ns: int | None, stamp_ns: int) -> str:
-    """Why a stream cannot go on with a frame: 'stream_back', 'stream_gap' or '' where it can.
+def stream_break(last_ns: int | None, stamp_ns: int) -> str:
+    """Return why a stream cannot continue with a frame: 'stream_back', 'stream_gap', or '' where it can.
 
     Args:
-        last_ns: time of exposure of the frame before; None for none.
-        stamp_ns: that of the frame.
+        last_ns: time of exposure of the frame before, in nanoseconds; None for none.
+        stamp_ns: time of exposure of the frame.
     """
     if last_ns is None or 0 <= stamp_ns - last_ns <= LONGEST_GAP_S * 1e9:
         return ''
@@ -71,48 +71,47 @@ def broken(last_ns: int | None, stamp_ns: int) -> str:
 
 
 class ActionStream:
-    """State of the video stream of one camera; constant size."""
+    """The state of one camera's video stream; constant size."""
 
     def __init__(self, checkpoint: Checkpoint):
-        self._model = checkpoint.model
-        self._head = checkpoint.heads['mambavl'].eval()
+        head = checkpoint.heads['mambavl'].eval()
+        assert isinstance(head, MambaVL)
+        self._model, self._head = checkpoint.model, head
         self._tokenizer = checkpoint.tokenizer
         self._labels = checkpoint.labels
         self._length = checkpoint.model.config.text_length
-        self._pace = FrameRate(self._head.config.rate_hz)
+        self._rate = FrameRate(head.config.rate_hz)
         self.to(torch.device('cpu'))
 
     def to(self, device: torch.device) -> None:
         """Move to a device; the stream begins anew."""
         self._head.to(device)
         self._device = device
-        self._guides = self._encoded(GUIDES)
+        self._guides = self._encode_questions(GUIDES)
         with torch.inference_mode():
-            self._now, self._next, self._before = (
-                self._chain(NOW_GIVEN, NOW[1]),
-                self._chain(NEXT_GIVEN, NEXT[1]),
-                self._chain(LAST_GIVEN, LAST[1]),
-            )
+            self._now = self._question_chain(NOW[1], NOW_GIVEN)
+            self._next = self._question_chain(NEXT[1], NEXT_GIVEN)
+            self._last = self._question_chain(LAST[1], LAST_GIVEN)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._state = self._newest = self._head.init_stream(1)
         self._last_ns: int | None = None
-        self._pace.reset()
+        self._rate.reset()
 
-    def update(self, sight: ImageEncoding, stamp_ns: int) -> str:
-        """Take in the next frame.
+    def update(self, image_encoding: ImageEncoding, stamp_ns: int) -> str:
+        """Update the stream by the next frame.
 
         Args:
-            sight: what the model saw of it.
-            stamp_ns: its time of exposure.
+            image_encoding: of the frame.
+            stamp_ns: its time of exposure in nanoseconds.
 
         Returns:
-            Why the stream began anew with it, as it is counted: 'stream_back', 'stream_gap' or '' where it goes on.
+            Why the stream began anew with this frame: 'stream_back', 'stream_gap', or '' where it continues.
         """
-        why = broken(self._last_ns, stamp_ns)
-        if why:
+        why = stream_break(self._last_ns, stamp_ns)
+        if why and self._last_ns is not None:
             step = (stamp_ns - self._last_ns) / 1e9
             LOG.warning(
                 'The action stream begins anew: the clock of the frames went %s by %.1f s.',
@@ -120,43 +119,46 @@ class ActionStream:
                 abs(step),
             )
             self.reset()
-        self._newest = self._head.update(self._state, self.token(sight))
+        self._newest = self._head.update(self._state, self.token(image_encoding))
         self._last_ns = stamp_ns
-        if self._pace.due(stamp_ns):
+        if self._rate.due(stamp_ns):
             self._state = self._newest
-            self._pace.take(stamp_ns)
+            self._rate.take(stamp_ns)
         return why
 
-    def token(self, sight: ImageEncoding) -> torch.Tensor:
-        """What the stream takes of a frame: (1, 1, frame_width) float32."""
-        return frame_token(self._model, sight, *self._guides)
+    def token(self, image_encoding: ImageEncoding) -> torch.Tensor:
+        """Return the head's input of a frame: (1, 1, frame_width) float32."""
+        return frame_token(self._model, image_encoding, *self._guides)
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:
-        """What is being done, and what comes next.
+        """Return the present and the next actions.
 
-        Scores of now are less where little speaks for anything being done, if the head can tell that.
+        Scores of the present are multiplied by the probability that anything is being done, if the head predicts it.
         """
-        seen = self._head.seen(self._newest)
-        busy = 1.0 if self._head.busy_head is None else float(self._head.busy(seen).sigmoid())
+        features = self._head.stream_features(self._newest)
+        active = 1.0
+        if self._head.busy_head is not None:
+            active = float(self._head.activity_logits(features).sigmoid())
         if instruction:
-            ids, mask = self._encoded((instruction,))
-            told = self._head.classify(seen, ids, ids, mask, mask)
+            ids, mask = self._encode_questions((instruction,))
+            following = self._head.classify(features, ids, ids, mask, mask)
         else:
-            told = self._head.chained(seen, *self._next)
+            following = self._head.chain(features, *self._next)
             if self._head.follows is not None:
-                told = self._head.foreseen(self._head.chained(seen, *self._before), told)
-        return tuple(
-            ranked_actions(verbs[0], nouns[0], self._labels, top_k, share)
-            for (verbs, nouns), share in ((self._head.chained(seen, *self._now), busy), (told, 1.0))
-        )
+                following = self._head.anticipate(self._head.chain(features, *self._last), following)
+        verbs, nouns = self._head.chain(features, *self._now)
+        now = ranked_actions(verbs[0], nouns[0], self._labels, top_k, active)
+        verbs, nouns = following
+        return now, ranked_actions(verbs[0], nouns[0], self._labels, top_k)
 
-    def _chain(self, form: str, generic: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """The question about the verb and those about the noun given each verb, as the head hears them."""
-        nouns = tuple(given(form, verb) for verb in self._labels.verbs)
-        return self._head.heard(*self._encoded((generic,))), self._head.heard(*self._encoded(nouns))
+    def _question_chain(self, verb_question: str, noun_form: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features of the question about the verb, and of those about the noun given each verb."""
+        nouns = tuple(noun_question(noun_form, verb) for verb in self._labels.verbs)
+        verb, noun = self._encode_questions((verb_question,)), self._encode_questions(nouns)
+        return self._head.question_features(*verb), self._head.question_features(*noun)
 
-    def _encoded(self, questions: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and mask of questions, without pads that none of them needs."""
+    def _encode_questions(self, questions: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask of questions, cut to the longest of them."""
         ids, mask = self._tokenizer.encode(questions, self._length)
         longest = int(mask.sum(1).max())
         return ids[:, :longest].to(self._device), mask[:, :longest].to(self._device)

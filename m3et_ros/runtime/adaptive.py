@@ -1,10 +1,10 @@
-"""Encode what changed: which patches of a camera's next frame are encoded, and what is seen with the older ones.
+"""Adaptive tokens: of a camera's next frame only the patches that changed are encoded; the other tokens stay.
 
-Glossary: S side of the model's square image; p side of a patch; n patches of an image; N tokens of all images of a
+Symbols: S side of the model's square image; p side of a patch; n patches of an image; N tokens of all images of a
 frame; K of them that are encoded. A token's age is the number of frames since it was encoded.
 
-A patch that is not encoded keeps its tokens of all stages, keys and values, and its place in every scan; those that are
-encoded attend to it and are scanned with it (HybridStack.renew). What it does not do is learn of them.
+A patch that is not encoded keeps its tokens of all stages, its keys and values, and its place in every scan. Encoded
+patches attend to it and are scanned with it (HybridStack.renew), but its own tokens do not take them in.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m3et_ros.data.frame import Frame
+from m3et_ros.models.config_checks import check_number, check_whole
 from m3et_ros.models.m3et.adapters import patchify
-from m3et_ros.models.m3et.encoding import Held, ImageEncoding
+from m3et_ros.models.m3et.encoding import HeldEncoding, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
 TOKENS = ('full', 'adaptive')
-"""What the parameter `tokens` may be."""
+"""Values of the parameter `tokens`."""
 
 CELLS = 4
-"""Differences are taken between the means of so many cells along each side of a patch: half of a camera's grain is
-gone at patches of 8 pixels, three quarters at 16, and hardly anything of an edge that moves."""
+"""Differences are taken between the means of so many cells along each side of a patch. This removes half of a camera's
+grain from patches of 8 pixels and three quarters from those of 16, and hardly anything of a moving edge."""
 
 
 @dataclass(frozen=True)
@@ -35,132 +36,134 @@ class Adaptive:
         ValueError: a field is out of its range.
     """
 
-    # Mean absolute difference of a patch from what it was when it was last encoded, in standardised colours or depth,
+    # Mean absolute difference of a patch from its state when it was last encoded, in standardised colours or depth,
     # above which it has changed: 0..10. A grey level of 255 is 0.017; 0.8 m of the kitchen's depth is 1.
     threshold: float = 0.1
-    # Share of all tokens that is encoded of every frame beside the changed ones, the oldest first: 0..1. None gets
-    # older than its inverse, rounded up, in frames; 0 lets them grow old.
+    # Share of all tokens that is encoded of every frame beside the changed ones, the oldest first: 0..1. No token gets
+    # older than its inverse, rounded up, in frames; 0 sets no limit.
     refresh: float = 1 / 16
     # Share of changed tokens above which the frame is encoded whole: 0..1.
     whole_above: float = 0.6
-    # Numbers of encoded tokens are rounded up to this many parts of all, so that shapes are few: 1..64.
+    # Numbers of encoded tokens are rounded up to this many parts of all, so that there are few shapes: 1..64.
     parts: int = 16
-    # Seconds between two frames above which the later one is encoded whole: above 0.
+    # Seconds between two frames above which the later one is encoded whole: 0.001..1e9.
     gap_s: float = 1.0
 
     def __post_init__(self):
-        for name, low, high in (('threshold', 0, 10), ('refresh', 0, 1), ('whole_above', 0, 1), ('parts', 1, 64)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f'{name} is {getattr(self, name)}; give {low} to {high}')
-        if not self.gap_s > 0:
-            raise ValueError(f'gap_s is {self.gap_s}; give seconds above 0')
+        check_number(self, {'threshold': (0, 10), 'refresh': (0, 1), 'whole_above': (0, 1), 'gap_s': (0.001, 1e9)})
+        check_whole(self, {'parts': (1, 64)})
 
 
 def patch_changes(new: Tensor, old: Tensor, patch: int) -> Tensor:
-    """Mean absolute difference (n,) of the cells of each patch of two images (1, C, S, S)."""
+    """Return the mean absolute difference (n,) of the cells of each patch of two images (1, C, S, S)."""
     cell = max(patch // CELLS, 1)
     return patchify(F.avg_pool2d(new - old, cell).abs(), patch // cell).mean(-1)[0]
 
 
-def places_to_encode(changed: Tensor, age: Tensor, settings: Adaptive) -> Tensor:
-    """Ids (K,) int64, rising, of the tokens to encode: the changed ones, then the oldest.
+def tokens_to_encode(changed: Tensor, age: Tensor, settings: Adaptive) -> Tensor:
+    """Return the ids (K,) int64, rising, of the tokens to encode: the changed ones, then the oldest.
 
     Args:
         changed: (N,) bool.
         age: (N,) int64, frames.
-        settings: how many.
+        settings: shares and rounding.
     """
-    N, asked = len(changed), int(changed.sum())
-    if asked > settings.whole_above * N:
+    N, count = len(changed), int(changed.sum())
+    if count > settings.whole_above * N:
         return torch.arange(N, device=changed.device)
-    wanted = asked + min(-int(-settings.refresh * N // 1), N - asked)
-    # Rounded up to whole parts; room that is left over is the oldest ones' too.
+    wanted = count + min(-int(-settings.refresh * N // 1), N - count)
+    # Rounded up to whole parts; the oldest tokens fill what is left over.
     K = min(-(-wanted * settings.parts // N) * N // settings.parts, N) if wanted else 0
     order = age + changed * (age.max() + 1)
     return order.topk(max(K, wanted)).indices.sort().values
 
 
 def patch_pixels(chosen: Tensor, patch: int) -> Tensor:
-    """Patches (n,) bool of a square image as its pixels (S, S) bool."""
+    """Return the pixels (S, S) bool of the chosen patches (n,) bool of a square image."""
     side = int(len(chosen) ** 0.5)
     return chosen.view(side, side).repeat_interleave(patch, 0).repeat_interleave(patch, 1)
 
 
-class Follower:
-    """What is held of the frames of one camera."""
+class StreamEncoder:
+    """Encodes the frames of one camera, and holds what the next frame may reuse.
+
+    Args:
+        model: encodes; call `reset` after moving it to another device.
+        settings: when a patch is encoded; None takes the defaults.
+
+    Attributes:
+        age: of every token of the newest frame, (N,) int64, in frames.
+    """
 
     def __init__(self, model: M3ET, settings: Adaptive | None = None):
-        """Follow a camera.
-
-        Args:
-            model: encodes; where it is moved to another device, reset.
-            settings: when a patch is encoded; None takes the defaults.
-        """
         self.settings = settings or Adaptive()
         self._model = model
         self.reset()
 
     def reset(self) -> None:
         """Hold nothing, so that the next frame is encoded whole."""
-        self._held: Held | None = None
-        # Of each image what its patches were when they were encoded, and the age of all tokens.
-        self._shown: dict[str, Tensor] = {}
-        self._age = torch.zeros(0, dtype=torch.int64)
-        # A frame that was asked about, and what is seen of all of it.
-        self._asked: tuple[ImageEncoding, ImageEncoding] | None = None
-        self._like: tuple = ()
+        self._held: HeldEncoding | None = None
+        # Of each image, the patches as they were when they were encoded.
+        self._encoded_images: dict[str, Tensor] = {}
+        self.age = torch.zeros(0, dtype=torch.int64)
+        # The encoding of a frame, and the encoding of all of its patches that `complete` made of it.
+        self._completed: tuple[ImageEncoding, ImageEncoding] | None = None
+        self._stream_key: tuple = ()
         self._last_ns = 0
 
     def encode(self, inputs: Mapping[str, Tensor], frame: Frame) -> tuple[ImageEncoding, float]:
-        """What is seen of the next frame, and the share of its tokens that was encoded for it.
+        """Encode the next frame of the stream.
+
+        A frame of another size, camera or instruction, after a step back in time or after a gap, is encoded whole.
 
         Args:
             inputs: image tensors of batch 1, as M3ET.encode_images takes them.
-            frame: from which they were made: another size, camera or instruction, a step back in time and a gap all
-                have it encoded whole.
-        """
-        like = (tuple(inputs), frame.rgb.shape, frame.frame_id, frame.instruction)
-        step = frame.stamp_ns - self._last_ns
-        if self._held is None or like != self._like or not 0 <= step <= self.settings.gap_s * 1e9:
-            self._whole(inputs)
-            share = 1.0
-        else:
-            share = self._go_on(inputs)
-        self._like, self._last_ns = like, frame.stamp_ns
-        return self._held.sight, share
+            frame: from which they were made.
 
-    def whole(self, sight: ImageEncoding, inputs: Mapping[str, Tensor]) -> ImageEncoding:
-        """What is seen of a frame with all of its patches encoded, for questions; encoded once, however many they are.
+        Returns:
+            The encoding, and the share of its tokens that was encoded for this frame.
+        """
+        key = (tuple(inputs), frame.rgb.shape, frame.frame_id, frame.instruction)
+        step = frame.stamp_ns - self._last_ns
+        if self._held is None or key != self._stream_key or not 0 <= step <= self.settings.gap_s * 1e9:
+            held, share = self._encode_whole(inputs), 1.0
+        else:
+            held, share = self._encode_changes(inputs, self._held)
+        self._stream_key, self._last_ns = key, frame.stamp_ns
+        return held.image_encoding, share
+
+    def complete(self, image_encoding: ImageEncoding, inputs: Mapping[str, Tensor]) -> ImageEncoding:
+        """Return the encoding of all patches of a frame, for questions; it is computed once for all of them.
 
         Args:
-            sight: what `see` said of the frame; if it is the newest, later ones go on from the whole.
-            inputs: as `see` took them.
+            image_encoding: of the frame, from `encode`. If it is the newest, later frames continue from the result.
+            inputs: as given to `encode`.
         """
-        if self._asked is not None and self._asked[0] is sight:
-            return self._asked[1]
-        if self._held is None or self._held.sight is not sight:
+        if self._completed is not None and self._completed[0] is image_encoding:
+            return self._completed[1]
+        if self._held is None or self._held.image_encoding is not image_encoding:
             return self._model.encode_images(inputs)
-        self._whole(inputs)
-        self._asked = sight, self._held.sight
-        return self._held.sight
+        whole = self._encode_whole(inputs).image_encoding
+        self._completed = image_encoding, whole
+        return whole
 
-    def _whole(self, inputs: Mapping[str, Tensor]) -> None:
+    def _encode_whole(self, inputs: Mapping[str, Tensor]) -> HeldEncoding:
         self._held = self._model.encode_changed(inputs)
-        self._shown = dict(inputs)
-        self._age = torch.zeros_like(self._held.sight.source[0])
+        self._encoded_images = dict(inputs)
+        self.age = torch.zeros_like(self._held.image_encoding.source[0])
+        return self._held
 
-    def _go_on(self, inputs: Mapping[str, Tensor]) -> float:
+    def _encode_changes(self, inputs: Mapping[str, Tensor], held: HeldEncoding) -> tuple[HeldEncoding, float]:
         patch, n = self._model.config.patch, self._model.config.image_tokens
-        changed = torch.cat([patch_changes(image, self._shown[m], patch) for m, image in inputs.items()])
-        places = places_to_encode(changed > self.settings.threshold, self._age, self.settings)
-        self._age += 1
-        if not len(places):
-            return 0.0
-        if len(places) == len(changed):
-            self._whole(inputs)
-            return 1.0
-        self._held = self._model.encode_changed(inputs, places, self._held)
-        self._age[places] = 0
-        for (m, image), fresh in zip(inputs.items(), (self._age == 0).split(n)):
-            self._shown[m] = torch.where(patch_pixels(fresh, patch), image, self._shown[m])
-        return len(places) / len(changed)
+        changed = torch.cat([patch_changes(image, self._encoded_images[m], patch) for m, image in inputs.items()])
+        ids = tokens_to_encode(changed > self.settings.threshold, self.age, self.settings)
+        self.age += 1
+        if not len(ids):
+            return held, 0.0
+        if len(ids) == len(changed):
+            return self._encode_whole(inputs), 1.0
+        self._held = self._model.encode_changed(inputs, ids, held)
+        self.age[ids] = 0
+        for (m, image), fresh in zip(inputs.items(), (self.age == 0).split(n), strict=True):
+            self._encoded_images[m] = torch.where(patch_pixels(fresh, patch), image, self._encoded_images[m])
+        return self._held, len(ids) / len(changed)

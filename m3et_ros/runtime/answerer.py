@@ -1,7 +1,7 @@
-"""Who answers questions about a frame in sentences, where it is not M3ET itself: ML-Mamba, EMMA or MaTVLM.
+"""Answerers: ML-Mamba, EMMA or MaTVLM beside M3ET, writing sentences about a frame.
 
-An Answerer reads the visual tokens of the engine's M3ET and writes word by word, each word computed when it is asked
-for. Like the engine it runs on the inference thread.
+An Answerer reads the visual tokens of the engine's M3ET and writes token by token, each computed when it is asked for.
+Like the engine it runs on the inference thread.
 """
 
 import re
@@ -14,41 +14,42 @@ from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.generation import Sampling
 from m3et_ros.models.vlm.variants import VARIANTS, vision_width
-from m3et_ros.runtime.engine import Engine, View
+from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import SHIPPED
+from m3et_ros.runtime.view import View
 
 M3ET = 'm3et'
 ANSWERERS = (M3ET, *VARIANTS)
-"""Who may answer."""
+"""Values of the parameter `answerer`."""
 
 SHIPPED_TALK = SHIPPED / 'm3et_talk'
-BEGINNING = re.compile(r'(?:^|(?<=[.?!] ))[a-z]')
+SENTENCE_START = re.compile(r'(?:^|(?<=[.?!] ))[a-z]')
 
 
 class Answerer:
-    """A talking model beside an engine.
+    """A vision-language model beside an engine.
 
     Args:
         checkpoint: of the model.
-        engine: whose M3ET sees for it.
+        engine: whose M3ET encodes the frames.
 
     Raises:
         InputError: answerer_sight: it was trained on another M3ET.
     """
 
     def __init__(self, checkpoint: TalkCheckpoint, engine: Engine):
-        checkpoint.check_sight(engine.model_id, vision_width(engine.config))
+        checkpoint.check_encoder(engine.model_id, vision_width(engine.config))
         self.model_id, self._engine, self._tokenizer = checkpoint.model_id, engine, checkpoint.tokenizer
         self._model = checkpoint.model.eval()
         self._grid = (checkpoint.config.model.connector.rows, checkpoint.config.model.connector.cols)
 
     def write(self, question: str, view: View, *, max_tokens: int) -> Iterator[tuple[str, float]]:
-        """Answer about a view: (text so far, probability of its newest token), a token at a time.
+        """Answer about a view token by token: yields (text so far, probability of its newest token).
 
         Raises:
             ValueError: max_tokens is below 1.
         """
-        self._model.to(self._engine.device)  # where the engine went meanwhile
+        self._model.to(self._engine.device)  # the engine may have moved
         features = self._engine.visual_tokens(view, *self._grid)
         ids, mask = self._tokenizer.encode([question], len(self._tokenizer.spans(question)) + 3)
         prompt = ids[:, : int(mask.sum())].to(self._engine.device)
@@ -62,21 +63,21 @@ class Answerer:
                 return
             ids, probability = step
             tokens.append(int(ids[0]))
-            yield polished(self._tokenizer.decode(tokens)), float(probability[0])
+            yield capitalised(self._tokenizer.decode(tokens)), float(probability[0])
 
 
-def polished(text: str) -> str:
-    """Sentences with capital letters, as a tokenizer without any gives them back."""
-    return BEGINNING.sub(lambda found: found[0].upper(), text)
+def capitalised(text: str) -> str:
+    """Begin every sentence with a capital letter; the tokenizer has lower case only."""
+    return SENTENCE_START.sub(lambda found: found[0].upper(), text)
 
 
 def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
-    """The answerer called `name`; None for M3ET itself, which the engine holds.
+    """Open the answerer called `name`; None for M3ET itself, which the engine holds.
 
     Args:
         name: one of ANSWERERS.
         where: its checkpoint folder; '' is the one shipped with the package.
-        engine: whose M3ET sees for it.
+        engine: whose M3ET encodes the frames.
 
     Raises:
         InputError: there is no such checkpoint, it is damaged, of another variant, or of another M3ET.
@@ -99,7 +100,7 @@ def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
         )
     checkpoint = load_talk(folder)
     if checkpoint.config.variant != name:
-        what = folder if where else 'What is shipped'
+        what = folder if where else 'The shipped checkpoint'
         raise InputError(
             'answerer',
             f'{what} holds a {checkpoint.config.variant} and {name} was asked for; give that name or another folder.',

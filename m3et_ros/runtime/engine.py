@@ -1,14 +1,12 @@
-"""The model on frames: encode once, then decode, answer and anticipate from what the encoder left behind.
+"""The model on frames: encode once, then decode, answer and anticipate from the encoder's outputs.
 
-Glossary: S side of the model's square image; T length of the text in tokens; n video tokens of a frame.
-Everything here runs on one thread, the inference thread of whoever owns the engine.
+Symbols: S side of the model's square image; T length of the text in tokens; n visual tokens of a frame.
+Everything here runs on one thread, the inference thread of the engine's owner.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,45 +16,28 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding, join_frames
+from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.vlm.variants import visual_tokens
 from m3et_ros.runtime.action_stream import ActionStream
-from m3et_ros.runtime.adaptive import TOKENS, Adaptive, Follower
-from m3et_ros.runtime.backends.prepared import DTYPES, PLAN, Prepared, Serving, prepare
+from m3et_ros.runtime.adaptive import TOKENS, Adaptive, StreamEncoder
+from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
-from m3et_ros.runtime.shared_model import Shared
+from m3et_ros.runtime.shared_model import SharedModel
+from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class View:
-    """A frame as the model sees it."""
-
-    frame: Frame
-    # Standardised image tensors of batch 1, without text.
-    inputs: dict[str, torch.Tensor]
-    # How standardised depth returns to metres; None when it cannot.
-    scale: preprocess.DepthScale | None
-    # What the encoder keeps of the images, for any question; None in a view kept for later.
-    sight: ImageEncoding | None = field(default=None, repr=False)
-    # Encoder outputs, with the frame's instruction as its text; None in a view kept for later.
-    encoded: Encoded | None = field(default=None, repr=False)
-    # Seconds of preprocessing and encoding.
-    latency_s: float = 0.0
-    # Share of the image tokens that was encoded for this frame; the others are older (runtime.adaptive).
-    share: float = 1.0
-
-    def kept(self) -> 'View':
-        """The view without its encoder outputs and off the device, small enough to remember."""
-        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
-        return replace(self, sight=None, encoded=None, inputs=inputs)
-
-
 class Engine:
-    """One checkpoint on one device."""
+    """One checkpoint on one device.
+
+    Attributes:
+        serving: the runtime that serves, and why.
+        episode_memory: the learnt memory of the episode; None where the checkpoint has no head for it.
+    """
 
     def __init__(
         self,
@@ -66,7 +47,7 @@ class Engine:
         precision: str = 'float32',
         tokens: str = 'full',
         adaptive: Adaptive | None = None,
-        shared: Shared | None = None,
+        shared: SharedModel | None = None,
     ):
         """Place the checkpoint.
 
@@ -74,9 +55,9 @@ class Engine:
             checkpoint: model, tokenizer, labels and heads.
             device: 'auto' (CUDA when there is one), or a torch device.
             precision: 'float32' or 'bfloat16'; scans keep their state in float32 either way.
-            tokens: 'full' or 'adaptive': of frames of a stream all patches are encoded, or those that changed.
-            adaptive: what counts as changed; None takes the defaults.
-            shared: with whom the checkpoint's model is shared; None = with nobody.
+            tokens: 'full' encodes all patches of a stream's frames, 'adaptive' those that changed.
+            adaptive: when a patch has changed; None takes the defaults.
+            shared: the checkpoint's model as several engines share it; None = this engine alone uses it.
 
         Raises:
             InputError: there is no such device.
@@ -90,18 +71,15 @@ class Engine:
         self.model_id = checkpoint.model_id
         self.trained = checkpoint.trained
         self.dtype = DTYPES[precision]
-        # Which runtime serves, and why.
         self.serving = Serving('torch', 'nothing else was asked for')
-        # Graphs on the device for which they were built, and how to build them where the device is not there yet.
         self._graphs: Prepared | None = None
-        self._wanted: tuple[str, Callable[[], None]] | None = None
+        # A device type, and how to build graphs once the model is there.
+        self._pending_build: tuple[str, Callable[[], None]] | None = None
         use_built()
         self._model, self._shared = checkpoint.model.eval(), shared
-        # What is held of the frames of a stream; None where each is encoded whole.
-        self._follower = Follower(self._model, adaptive) if tokens == 'adaptive' else None
+        self._stream = StreamEncoder(self._model, adaptive) if tokens == 'adaptive' else None
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
-        # What is remembered of the episode; None where the checkpoint has no head for it.
-        self.memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
+        self.episode_memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
         self.to(device)
 
     def to(self, device: str) -> None:
@@ -119,20 +97,20 @@ class Engine:
             reason = str(error).splitlines()[0]
             raise InputError(
                 'device',
-                f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or '
-                'cuda:N, and see m3et doctor.',
+                f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or cuda:N, and see '
+                'm3et doctor.',
             ) from error
         if self._shared is None:
             self._model.to(device=self.device, dtype=self.dtype)
         else:
-            self.device = self._shared.place(self, self.device, self.dtype)
-        self.reset_sight()
-        if self._actions:
+            self.device = self._shared.move(self, self.device, self.dtype)
+        self.reset_stream()
+        if self._actions is not None:
             self._actions.to(self.device)
-        if self.memory:
-            self.memory.to(self.device)
-        if self._wanted is not None and self._wanted[0] == self.device.type:
-            self._wanted[1]()
+        if self.episode_memory is not None:
+            self.episode_memory.to(self.device)
+        if self._pending_build is not None and self._pending_build[0] == self.device.type:
+            self._pending_build[1]()
 
     def prepare(
         self,
@@ -140,20 +118,20 @@ class Engine:
         *,
         precision: str = 'float32',
         device: str = 'cpu',
-        plan: Sequence[Sequence[str]] = PLAN,
-        tell: Callable[[str], None] = LOG.info,
+        modality_sets: Sequence[Sequence[str]] = MODALITY_SETS,
+        report: Callable[[str], None] = LOG.info,
     ) -> Serving:
-        """Let a runtime serve: now on the CPU, when the model gets there on CUDA.
+        """Let a runtime serve: on a CPU from now on, on CUDA once the model is moved there.
 
         Args:
             runtime: one of backends.RUNTIMES.
-            precision: 'float32' or 'bfloat16': inside the graphs, or of all of the model where torch serves.
-            device: where the model is to run, as `to` takes it.
-            plan: sets of image modalities that frames will have.
-            tell: gets lines of progress.
+            precision: 'float32' or 'bfloat16': inside the graphs, or of the whole model where torch serves.
+            device: where the model will run, as `to` takes it.
+            modality_sets: sets of image modalities that frames will have.
+            report: gets lines of progress.
 
         Returns:
-            Which runtime serves and why; also in `serving`.
+            The runtime that serves, and why; also in `serving`.
 
         Raises:
             ValueError: the engine was built in bfloat16, so that the weights to compare with are gone.
@@ -161,199 +139,204 @@ class Engine:
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
         if self._shared is not None and runtime != 'torch':
-            tell(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
+            report(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
             runtime = 'torch'
-        target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
+        on_cuda = device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available())
+        target = 'cuda' if on_cuda else 'cpu'
 
         def build() -> None:
-            self._wanted = None
+            self._pending_build = None
             self._graphs, self.serving = prepare(
-                self._model, runtime, precision=precision, device=target, plan=plan, tell=tell
+                self._model, runtime, precision=precision, device=target, modality_sets=modality_sets, report=report
             )
-            # Graphs take and give float32 whatever they calculate in; so does what torch adds to them.
+            # Graphs take and return float32 whatever they calculate in; so does what torch adds to them.
             if self._graphs is None:
                 self.dtype = DTYPES[precision]
                 self.to(str(self.device))
-            elif self._follower is not None:
+            elif self._stream is not None:
                 LOG.warning(
                     'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
                     'are fixed; set runtime to torch, or tokens to full.',
                     self.serving.name,
                 )
 
-        self._wanted = target, build
+        self._pending_build = target, build
         if target == self.device.type:
             build()
         return self.serving
 
     @property
-    def _runner(self):
-        """What sees, listens and decodes: graphs where they were built for this device, else the model."""
+    def _runner(self) -> M3ET | Prepared:
+        """What encodes and decodes: graphs where they were built for this device, else the model."""
         graphs = self._graphs
         return graphs if graphs is not None and graphs.device == self.device.type else self._model
 
     @property
+    def _adaptive_stream(self) -> StreamEncoder | None:
+        """The stream encoder; None where every frame is encoded whole."""
+        return self._stream if self._runner is self._model else None
+
+    @property
     def tokens(self) -> str:
-        """What is encoded of the frames of a stream on this device: 'full' or 'adaptive'."""
-        return 'full' if self._follower is None or self._runner is not self._model else 'adaptive'
+        """Return which tokens of a stream's frames are encoded on this device: 'full' or 'adaptive'."""
+        return 'full' if self._adaptive_stream is None else 'adaptive'
 
     def encode(self, frame: Frame, *, stream: bool = False) -> View:
         """Encode a frame together with its instruction.
 
         Args:
             frame: to be encoded.
-            stream: whether it follows the last such frame of the same camera, so that what did not change since may
-                be left as it was, where tokens are adaptive.
+            stream: the frame follows the last such frame of the same camera, so that unchanged patches need not be
+                encoded again where tokens are adaptive.
         """
         start = time.perf_counter()
         inputs, scale = preprocess.image_inputs(frame, self.config)
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
-        with self._inference():
-            text = self._text(frame.instruction)
-            if stream and self.tokens == 'adaptive':
-                sight, share = self._follower.encode(inputs, frame)
-                encoded = self._runner.add_text(sight, **text)
+        with torch.inference_mode():
+            text = self._text_inputs(frame.instruction)
+            if stream and self._adaptive_stream is not None:
+                image_encoding, share = self._adaptive_stream.encode(inputs, frame)
+                encoded = self._runner.add_text(image_encoding, *text)
             else:
-                (sight, encoded), share = self._do(_look, inputs, text), 1.0
-        return View(frame, inputs, scale, sight, encoded, time.perf_counter() - start, share)
+                (image_encoding, encoded), share = self._run(encode_step, inputs, text), 1.0
+        return View(frame, inputs, scale, image_encoding, encoded, time.perf_counter() - start, share)
+
+    def decode(self, view: View, tasks: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Return the raw predictions of dense tasks by name, as M3ET.decode gives them."""
+        if not tasks:
+            return {}
+        with torch.inference_mode():
+            return dict(zip(tasks, self._run(decode_step, view.encoded, tuple(tasks)), strict=True))
 
     def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
-        """Dense outputs at the camera's resolution; `fill` lets holes in the depth take the prediction."""
-        shape = view.frame.rgb.shape[:2]
-        with self._inference():
-            # Without a scale or a wish to fill there is nothing to decode: the measured depth is all that is known.
-            decode_depth = depth and fill and view.scale is not None
-            tasks = ('depth',) * decode_depth + ('semseg',) * mask
-            found = dict(zip(tasks, self._do(_decode, view.encoded, tasks) if tasks else ()))
-        predicted, measured = found.get('depth'), view.frame.depth
-        return Reconstruction(
-            preprocess.depth_output(predicted, view.scale, measured, shape, decode_depth) if depth else None,
-            preprocess.mask_output(found['semseg'], self.config.image_size, shape) if mask else None,
-        )
+        """Return dense predictions at the camera's resolution.
 
-    def reconstruct_rgb(self, view: View):
-        """What the encoder understood of the colours: (S, S, 3) uint8."""
-        with self._inference():
-            return preprocess.rgb_output(self._runner.decode(view.encoded, 'rgb'))
+        Args:
+            view: a frame just encoded.
+            depth: return depth.
+            mask: return the segmentation.
+            fill: let holes in the depth take the prediction; False returns the measured depth alone.
+        """
+        shape = view.frame.rgb.shape[:2]
+        tasks = []
+        # Without a scale, or with holes left open, the measured depth is all there is: nothing is decoded.
+        if depth and fill and view.scale is not None:
+            tasks.append('depth')
+        if mask:
+            tasks.append('semseg')
+        decoded = self.decode(view, tasks)
+        depth_m = ids = None
+        if depth:
+            depth_m = preprocess.depth_output(
+                decoded.get('depth'), view.scale, view.frame.depth, shape, 'depth' in decoded
+            )
+        if mask:
+            ids = preprocess.mask_output(decoded['semseg'], self.config.image_size, shape)
+        return Reconstruction(depth_m, ids)
 
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
-        """The best candidate answers to a question about one view, or about several (docs/papers.md 2.5, EQA)."""
-        with self._inference():
+        """Return the best `top_k` candidate answers to a question about one view or several (docs/papers.md 2.5)."""
+        with torch.inference_mode():
             scores = self._model.answer_logits(self._encode_question(question, views)).float().softmax(-1)[0]
         best = scores.topk(min(top_k, scores.numel()))
         answers = self.labels.answers
-        return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist()))
+        return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
 
     def write(self, question: str, views: Sequence[View], *, max_tokens: int) -> Iterator[tuple[str, float]]:
-        """Answer by the text decoder: (text so far, probability of its newest token), a token at a time."""
-        with self._inference():
+        """Answer by the text decoder, token by token: yields (text so far, probability of its newest token)."""
+        with torch.inference_mode():
             encoded = self._encode_question(question, views)
-        tokens: list[int] = []
-        steps = self._model.generate(encoded, bos=self._tokenizer.cls, eos=self._tokenizer.sep, max_tokens=max_tokens)
+        tokenizer, tokens = self.checkpoint.tokenizer, []
+        steps = self._model.generate(encoded, bos=tokenizer.cls, eos=tokenizer.sep, max_tokens=max_tokens)
         while True:
             # Inference mode is entered for each step: between steps the caller's code runs.
-            with self._inference():
+            with torch.inference_mode():
                 step = next(steps, None)
             if step is None:
                 return
             ids, probability = step
             tokens.append(int(ids[0]))
-            yield self._tokenizer.decode(tokens), float(probability[0])
+            yield tokenizer.decode(tokens), float(probability[0])
 
     def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
-        """Feed the view to the action stream and read it; None when the checkpoint has no action head."""
+        """Update the action stream by the view and read it; None when the checkpoint has no action head."""
         if self._actions is None:
             return None
         start = time.perf_counter()
-        with self._inference():
-            broken = self._actions.update(view.sight, view.frame.stamp_ns)
+        with torch.inference_mode():
+            broken = self._actions.update(self._held_encoding(view), view.frame.stamp_ns)
             now, following = self._actions.read(view.frame.instruction, top_k)
         return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
 
     def action_token(self, view: View) -> torch.Tensor:
-        """What the action stream takes of a view: (1, 1, frame_width) float32.
+        """Return the action head's input of a view: (1, 1, frame_width) float32.
 
         Raises:
             ValueError: the checkpoint has no action head.
         """
         if self._actions is None:
             raise ValueError(f'{self.model_id} has no action head; train one with m3et train actions')
-        with self._inference():
-            return self._actions.token(self._sight(view)).float()
-
-    def remember(self, view: View) -> None:
-        """Let the memory of the episode take in a view, where there is one and the view is due."""
-        if self.memory is not None:
-            self.memory.update(view.sight, view.inputs, view.frame.stamp_ns)
-
-    def recall(self, question: str, *, top_k: int) -> tuple[Ranked, ...]:
-        """The best answers from the memory of the episode.
-
-        Raises:
-            ValueError: the checkpoint has no head for it.
-        """
-        if self.memory is None:
-            raise ValueError(f'{self.model_id} has no memory; ask about frames')
-        return self.memory.ask(question, top_k)
+        with torch.inference_mode():
+            return self._actions.token(self._whole_encoding(view)).float()
 
     def visual_tokens(self, view: View, rows: int, cols: int) -> torch.Tensor:
-        """What is seen of a view as a grid of visual tokens (1, rows * cols, d_vision) float32 (models.talk)."""
-        with self._inference():
-            return visual_tokens(self._sight(view), self.config, rows=rows, cols=cols).float()
+        """Return the view as a grid of visual tokens (1, rows * cols, d_vision) float32 (models.vlm.variants)."""
+        with torch.inference_mode():
+            return visual_tokens(self._whole_encoding(view), self.config, rows=rows, cols=cols).float()
 
-    def reset_sight(self) -> None:
+    def reset_stream(self) -> None:
         """Encode the next frame of the stream whole."""
-        if self._follower is not None:
-            self._follower.reset()
+        if self._stream is not None:
+            self._stream.reset()
 
     def reset_actions(self) -> None:
-        """Forget the actions seen so far."""
-        if self._actions:
+        """Begin a new action stream."""
+        if self._actions is not None:
             self._actions.reset()
 
-    @property
-    def _tokenizer(self):
-        return self.checkpoint.tokenizer
-
     def _encode_question(self, question: str, views: Sequence[View]) -> Encoded:
-        """Let views be followed by a question; several become one context."""
-        # Under adaptive tokens too: if the instruction had its every frame encoded whole, nothing would be saved.
+        """Encode a question after views; several views become one context."""
+        # Under adaptive tokens too: a standing instruction that had every frame encoded whole would save nothing.
         if len(views) == 1 and views[0].encoded is not None and question == views[0].frame.instruction:
             return views[0].encoded
-        text = self._text(question)
-        encoded = [self._runner.add_text(self._sight(view), **text) for view in views]
+        text = self._text_inputs(question)
+        encoded = [self._runner.add_text(self._whole_encoding(view), *text) for view in views]
         return encoded[0] if len(encoded) == 1 else join_frames(encoded)
 
-    def _sight(self, view: View) -> ImageEncoding:
-        """What was seen of a view; a remembered one, and one of which not all patches are new, is looked at again."""
-        if view.sight is not None and view.share == 1:
-            return view.sight
-        if view.sight is not None:
-            return self._follower.whole(view.sight, view.inputs)
-        return self._runner.encode_images({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
+    def _held_encoding(self, view: View) -> ImageEncoding:
+        if view.image_encoding is None:
+            raise ValueError('the view is stored without its encoding; encode its frame again')
+        return view.image_encoding
 
-    def _text(self, text: str) -> dict[str, torch.Tensor]:
-        """Text inputs (1, T); none when nothing is said, since a missing modality has no tokens."""
+    def _whole_encoding(self, view: View) -> ImageEncoding:
+        """Return the encoding of all patches; a stored view, and one with older patches, is encoded again."""
+        if view.image_encoding is None:
+            return self._runner.encode_images({name: tensor.to(self.device) for name, tensor in view.inputs.items()})
+        if view.share == 1 or self._stream is None:
+            return view.image_encoding
+        return self._stream.complete(view.image_encoding, view.inputs)
+
+    def _text_inputs(self, text: str) -> tuple[torch.Tensor, ...]:
+        """Return ids and mask (1, T); nothing for an empty text, as a missing modality has no tokens."""
         if not text:
-            return {}
-        ids, mask = self._tokenizer.encode([text], self.config.text_length)
-        return {'text': ids.to(self.device), 'text_mask': mask.to(self.device)}
+            return ()
+        ids, mask = self.checkpoint.tokenizer.encode([text], self.config.text_length)
+        return ids.to(self.device), mask.to(self.device)
 
-    def _do(self, step: Step, *args: Any) -> Any:
-        """step(runner, *args), where a model is shared perhaps in one batch with what others ask for."""
-        together = self._shared is not None and self._shared.batcher
-        return together.do(step, *args) if together else step(self._runner, *args)
-
-    @contextmanager
-    def _inference(self):
-        with torch.inference_mode():
-            yield
+    def _run(self, step: Step, *args: Any) -> Any:
+        """Return step(runner, *args), perhaps computed in one batch with the steps of other engines."""
+        batcher = None if self._shared is None else self._shared.batcher
+        return step(self._runner, *args) if batcher is None else batcher.run(step, *args)
 
 
-def _look(runner: Any, images: dict[str, torch.Tensor], text: dict[str, torch.Tensor]) -> tuple[ImageEncoding, Encoded]:
-    sight = runner.encode_images(images)
-    return sight, runner.add_text(sight, **text)
+def encode_step(
+    runner: M3ET | Prepared, images: dict[str, torch.Tensor], text: tuple[torch.Tensor, ...]
+) -> tuple[ImageEncoding, Encoded]:
+    """Encode images, and images followed by text (ids and mask, or neither): a step that a Batcher can run."""
+    image_encoding = runner.encode_images(images)
+    return image_encoding, runner.add_text(image_encoding, *text)
 
 
-def _decode(runner: Any, encoded: Encoded, tasks: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+def decode_step(runner: M3ET | Prepared, encoded: Encoded, tasks: tuple[str, ...]) -> tuple[torch.Tensor, ...]:
+    """Decode dense tasks: a step that a Batcher can run."""
     return tuple(runner.decode(encoded, task) for task in tasks)

@@ -1,17 +1,17 @@
-"""Which frames a head takes in, so that it gets them at the rate that it was trained with, whatever the camera's is."""
+"""The choice of the frames that update a head, so that their rate is the one it was trained with."""
 
 EARLY = 0.1
-"""A frame may come early by this share of the distance between two that are taken in; cameras are not exact."""
+"""A frame may come early by this share of the period; cameras are not exact."""
 
 
 class FrameRate:
     """Chooses among the frames of one camera, in the order of time.
 
     Args:
-        rate_hz: frames a second; 0 takes all.
+        rate_hz: frames a second; 0 chooses all.
 
     Attributes:
-        due_ns: when the next frame is due, in nanoseconds of stamps.
+        due_ns: stamp at which the next frame is due, in nanoseconds.
     """
 
     def __init__(self, rate_hz: float):
@@ -23,11 +23,11 @@ class FrameRate:
         self.due_ns = 0.0
 
     def due(self, stamp_ns: int) -> bool:
-        """Whether a frame of this time of exposure is to be taken in."""
+        """Return whether a frame of this time of exposure is due."""
         return stamp_ns >= self.due_ns - EARLY * self._period_ns
 
     def take(self, stamp_ns: int) -> None:
-        """A frame that was due has been taken in."""
-        # Counted from what was due, so that a camera's rate need be no multiple of the head's.
+        """Count a frame that was due, and set when the next one is."""
+        # Counted from the time at which the frame was due, so that a camera's rate need be no multiple of the head's.
         late = stamp_ns - self.due_ns > self._period_ns
         self.due_ns = (stamp_ns if late else self.due_ns) + self._period_ns

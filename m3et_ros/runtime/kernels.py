@@ -1,9 +1,9 @@
-"""Build the native scans once, find them again, and hand them to the operators.
+"""The native scans: built once, found again, and loaded into the operators.
 
     m3et build kernels            # needs a C++ compiler, takes some seconds, writes to the cache
 
-The library serves every x86 CPU with the instructions that CPU has, and is named after its source and its compiler's
-machine, so that another version of the package never takes it.
+The library uses the instructions that the CPU has. It is named after its source and the machine's architecture, so
+that another version of the package never loads it.
 """
 
 import hashlib
@@ -25,25 +25,25 @@ LIMIT_S = 1800
 
 
 def cache() -> Path:
-    """Folder of what is built or compiled on this machine: $M3ET_CACHE, else m3et below the user's cache folder."""
+    """Return the folder of compiled artefacts: $M3ET_CACHE, else m3et below the user's cache folder."""
     own = os.environ.get('M3ET_CACHE')
     return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'm3et'
 
 
 def library() -> Path:
-    """Where the library of this source and machine belongs, whether it is there or not."""
+    """Return the path of the library of this source and machine; it need not exist."""
     digest = hashlib.sha256(SOURCE.read_bytes() + ' '.join(FLAGS).encode()).hexdigest()[:12]
     return cache() / 'kernels' / f'scans-{platform.machine()}-{digest}.so'
 
 
 def compiler() -> str | None:
-    """A C++ compiler: $CXX, or the first of the usual names; None where there is none."""
+    """Return the path of a C++ compiler: $CXX, or the first of the usual names; None where there is none."""
     named = os.environ.get('CXX')
     return next((found for name in ([named] if named else COMPILERS) if (found := shutil.which(name))), None)
 
 
 def build() -> Path:
-    """Compile the library, or leave the one that is there.
+    """Compile the library unless it exists; returns its path.
 
     Raises:
         InputError: there is no compiler, or it failed.
@@ -54,8 +54,8 @@ def build() -> Path:
     if program is None:
         raise InputError(
             'no_compiler',
-            'There is no C++ compiler; install g++ (apt-get install g++) or name one in '
-            'the environment variable CXX. The package runs without these kernels.',
+            'There is no C++ compiler; install g++ (apt-get install g++) or name one in the environment variable CXX. '
+            'The package runs without these kernels.',
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f'.{os.getpid()}.part')
@@ -67,10 +67,10 @@ def build() -> Path:
         native.unload()
         part.replace(path)
     except (subprocess.SubprocessError, OSError) as error:
-        said = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()
+        output = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()
         raise InputError(
             'kernel_build',
-            f'{program} could not build the kernels ({said[0] if said else error}); the package runs without them.',
+            f'{program} could not build the kernels ({output[0] if output else error}); the package runs without them.',
         ) from error
     finally:
         part.unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def build() -> Path:
 
 
 def use_built() -> bool:
-    """Let the operators use the library where it was built; whether they do. M3ET_KERNELS=off leaves it alone."""
+    """Load the library if it was built; returns whether the operators use it. M3ET_KERNELS=off prevents loading."""
     if native.loaded() or os.environ.get('M3ET_KERNELS') == 'off':
         return native.loaded()
     path = library()

@@ -1,16 +1,16 @@
-"""What the robot remembers of an episode: a state of constant size, or a constant number of frames of it.
+"""Memories of an episode: the interface that a session uses, and the learnt memory of an episode head.
 
-EpisodeMemory is the state of a checkpoint's episode head (models.episode): every frame that is due updates it, and
-questions read it. Without such a head there is a comb of frames: M3ET's own embodied question answering looks at F
-frames sampled uniformly from the episode (docs/papers.md 2.5). Kept online that sample is a comb: every stride-th frame is
-stored, and when the F + 1st arrives every second one is dropped and the stride doubles. An hour of frames costs what a
-minute does, either way.
+    EpisodeMemory   the state of a checkpoint's episode head (models.episode); every due frame updates it
+    FrameMemory     a sample of frames for models without that head (frame_comb.py)
+
+A session chooses one of them when it is built; the other costs nothing. Both have constant size, however long the
+episode is.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,115 +18,178 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
-from m3et_ros.data.class_names import Reading
+from m3et_ros.data.class_names import QuestionEncoder
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token
-from m3et_ros.models.episode.model import EpisodeState
+from m3et_ros.models.episode.model import EpisodeHead, EpisodeState
 from m3et_ros.models.episode.percepts import patch_features
 from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.runtime.frame_rate import FrameRate
 from m3et_ros.runtime.results import Ranked
+from m3et_ros.runtime.tensor_trees import leaves, rebuilt
+from m3et_ros.runtime.view import View
 
 
-class EpisodeMemory:
-    """The memory of one camera's episode.
+class Memory(Protocol):
+    """What a session remembers of the frames of an episode."""
 
-    Attributes:
-        frames: taken in so far.
-        first_ns, last_ns: stamps of the first and the newest of them; 0 before.
-    """
+    @property
+    def frames(self) -> int:
+        """Return the number of frames that an answer about the episode rests on."""
 
-    def __init__(self, checkpoint: Checkpoint):
-        self._model, self._model_id = checkpoint.model, checkpoint.model_id
-        self._head = checkpoint.heads['episode'].eval()
-        config = self._head.config
-        self._reading = Reading(checkpoint.tokenizer, checkpoint.labels.classes, config.length)
-        self._guides = checkpoint.tokenizer.encode(GUIDES, checkpoint.model.config.text_length)
-        self._pace = FrameRate(config.rate_hz)
-        self.reset()
+    @property
+    def first_ns(self) -> int:
+        """Return the stamp of the oldest of these frames in nanoseconds; 0 without any."""
 
-    def to(self, device: torch.device) -> None:
-        """Move to a device, what is remembered too."""
-        self._head.to(device)
-        self._state = _filled(self._state, iter([part.to(device) for part in _leaves(self._state)]))
+    @property
+    def last_ns(self) -> int:
+        """Return the stamp of the newest of these frames in nanoseconds; 0 without any."""
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of what is stored."""
+
+    def due(self, stamp_ns: int) -> bool:
+        """Return whether `observe` would use a frame of this stamp."""
+
+    def observe(self, view: View) -> bool:
+        """Update the memory by the next view; returns whether the view was used."""
+
+    def views(self, newest: View) -> list[View]:
+        """Return the views that a question about the episode rests on, oldest first.
+
+        Args:
+            newest: the session's newest view.
+        """
+
+    def answer(self, question: str, top_k: int) -> tuple[Ranked, ...] | None:
+        """Return the best answers to a question about the episode; None where M3ET answers from `views` instead."""
 
     def reset(self) -> None:
         """Begin a new episode."""
-        self._state: EpisodeState = self._head.init_state(1)
+
+    def save(self, path: Path) -> None:
+        """Write the memory to a file.
+
+        Raises:
+            InputError: it cannot be written, or this memory is not made to be saved.
+        """
+
+    def restore(self, path: Path) -> None:
+        """Continue from a saved memory.
+
+        Raises:
+            InputError: the file cannot be used, or this memory is not made to be saved.
+        """
+
+
+class EpisodeMemory:
+    """The Memory of one camera's episode in the state of a checkpoint's episode head.
+
+    Attributes:
+        frames: used so far.
+        first_ns, last_ns: stamps of the first and the newest of them in nanoseconds; 0 before.
+    """
+
+    def __init__(self, checkpoint: Checkpoint):
+        head = checkpoint.heads['episode'].eval()
+        assert isinstance(head, EpisodeHead)
+        self._model, self._model_id, self._head = checkpoint.model, checkpoint.model_id, head
+        self._encode_question = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+        self._guides = checkpoint.tokenizer.encode(GUIDES, checkpoint.model.config.text_length)
+        self._rate = FrameRate(head.config.rate_hz)
+        self._state: EpisodeState
+        self.reset()
+
+    def to(self, device: torch.device) -> None:
+        """Move head and state to a device."""
+        self._head.to(device)
+        self._state = rebuilt(self._state, (part.to(device) for part in leaves(self._state)))
+
+    def reset(self) -> None:
+        """Begin a new episode."""
+        self._state = self._head.init_state(1)
         self.frames = self.first_ns = self.last_ns = 0
-        self._pace.reset()
+        self._rate.reset()
 
     def due(self, stamp_ns: int) -> bool:
-        """Whether a frame of this time would be taken in: the head's rate is kept, whatever the camera's is.
+        """Return whether a frame of this stamp would be used; the head's own frame rate decides.
 
-        After a step back in time the next frame is taken in, and what is remembered stays.
+        After a step back in time the next frame is due, and the memory stays.
         """
-        return not self.frames or stamp_ns < self.last_ns or self._pace.due(stamp_ns)
+        return not self.frames or stamp_ns < self.last_ns or self._rate.due(stamp_ns)
+
+    def observe(self, view: View) -> bool:
+        """Update the state by a view that was just encoded, if it is due; returns whether it was.
+
+        Raises:
+            ValueError: the view has no encoding or no colours.
+        """
+        if view.image_encoding is None:
+            raise ValueError('the view is stored without its encoding; encode its frame again')
+        return self.update(view.image_encoding, view.inputs, view.frame.stamp_ns)
 
     @torch.inference_mode()
-    def update(self, sight: ImageEncoding, inputs: Mapping[str, Tensor], stamp_ns: int) -> bool:
-        """Take in the next frame, if it is due; says whether it was.
+    def update(self, image_encoding: ImageEncoding, inputs: Mapping[str, Tensor], stamp_ns: int) -> bool:
+        """Update the state by the next frame, if it is due; returns whether it was.
 
         Args:
-            sight: what the model saw of it.
-            inputs: what the model was shown, batch 1.
-            stamp_ns: its time of exposure.
+            image_encoding: of the frame, batch 1.
+            inputs: image tensors of the frame, batch 1.
+            stamp_ns: time of exposure in nanoseconds.
 
         Raises:
             ValueError: the frame has no colours.
         """
         if not self.due(stamp_ns):
             return False
-        ids, mask = (part.to(sight.source.device) for part in self._guides)
+        ids, mask = (part.to(image_encoding.source.device) for part in self._guides)
         longest = int(mask.sum(1).max())
-        token = frame_token(self._model, sight, ids[:, :longest], mask[:, :longest])
-        patches = patch_features(self._model.config, sight, inputs)
+        token = frame_token(self._model, image_encoding, ids[:, :longest], mask[:, :longest])
+        patches = patch_features(self._model.config, image_encoding, inputs)
         self._state = self._head.update(self._state, patches[:, None], token)
         if stamp_ns < self.last_ns:
-            self._pace.reset()
-        self._pace.take(stamp_ns)
+            self._rate.reset()
+        self._rate.take(stamp_ns)
         self.first_ns = self.first_ns if self.frames else stamp_ns
         self.frames, self.last_ns = self.frames + 1, stamp_ns
         return True
 
+    def views(self, newest: View) -> list[View]:
+        """Return the newest view alone; the earlier ones are in the state."""
+        return [newest]
+
     @torch.inference_mode()
-    def ask(self, question: str, top_k: int) -> tuple[Ranked, ...]:
-        """The best of the head's answers to a question about everything so far."""
-        ids, mask, named = (part[None].to(self._state.slots.device) for part in self._reading([question]))
+    def answer(self, question: str, top_k: int) -> tuple[Ranked, ...]:
+        """Return the best `top_k` answers of the head to a question about the episode so far, best first."""
+        ids, mask, named = (part[None].to(self._state.slots.device) for part in self._encode_question([question]))
         scores = self._head.read(self._state, ids, mask, named)[0][0, 0].float().softmax(-1)
         best = scores.topk(min(top_k, scores.numel()))
         answers = self._head.config.answers
-        return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist()))
-
-    @torch.inference_mode()
-    def category(self, question: str) -> str:
-        """To which category a question belongs, as the head has it."""
-        ids, mask, named = (part[None].to(self._state.slots.device) for part in self._reading([question]))
-        best = self._head.read(self._state, ids, mask, named)[1][0, 0].argmax()
-        return self._head.config.categories[int(best)]
+        return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
 
     @property
     def bytes(self) -> int:
-        """What is kept of the episode, in bytes."""
-        return sum(part.numel() * part.element_size() for part in _leaves(self._state))
+        """Return the size of the state."""
+        return sum(part.numel() * part.element_size() for part in leaves(self._state))
 
     def save(self, path: Path) -> None:
-        """Write what is remembered to a safetensors file.
+        """Write the memory to a safetensors file.
 
         Raises:
-            InputError: it cannot be written; a file that was there stays.
+            InputError: the file cannot be written; an existing file stays as it is.
         """
-        parts = {str(i): part.cpu().contiguous() for i, part in enumerate(_leaves(self._state))}
-        told = {
+        tensors = {str(i): part.cpu().contiguous() for i, part in enumerate(leaves(self._state))}
+        header = {
             'model': self._model_id,
             'frames': self.frames,
             'first_ns': self.first_ns,
             'last_ns': self.last_ns,
-            'due_ns': self._pace.due_ns,
+            'due_ns': self._rate.due_ns,
         }
         new = path.with_name(f'{path.name}.new')
         try:
-            save_file(parts, new, metadata={'memory': json.dumps(told)})
+            save_file(tensors, new, metadata={'memory': json.dumps(header)})
             new.replace(path)
         except (OSError, SafetensorError) as error:
             new.unlink(missing_ok=True)
@@ -136,43 +199,30 @@ class EpisodeMemory:
             ) from error
 
     def restore(self, path: Path) -> None:
-        """Go on from what was saved.
+        """Continue from a saved memory.
 
         Raises:
-            InputError: the file is missing, damaged, or of another model; what is remembered stays.
+            InputError: the file is missing, damaged, or of another model; the present memory stays as it is.
         """
-        leaves = _leaves(self._state)
+        held = list(leaves(self._state))
         try:
             with safe_open(path, framework='pt') as file:
-                told = json.loads((file.metadata() or {})['memory'])
-                parts = [file.get_tensor(str(i)) for i in range(len(leaves))]
-            frames, first_ns, last_ns = (int(told[name]) for name in ('frames', 'first_ns', 'last_ns'))
-            due_ns, model = float(told['due_ns']), told['model']
+                header = json.loads((file.metadata() or {})['memory'])
+                tensors = [file.get_tensor(str(i)) for i in range(len(held))]
+            frames, first_ns, last_ns = (int(header[name]) for name in ('frames', 'first_ns', 'last_ns'))
+            due_ns, model = float(header['due_ns']), header['model']
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise InputError(
                 'memory_damaged',
                 f'{path} holds no memory ({type(error).__name__}: {error}); give a file that was saved.',
             ) from error
-        fits = all(new.shape == old.shape and new.dtype == old.dtype for new, old in zip(parts, leaves))
+        fits = all(new.shape == old.shape and new.dtype == old.dtype for new, old in zip(tensors, held, strict=True))
         if model != self._model_id or not fits:
             raise InputError(
                 'memory_foreign',
-                f'{path} is the memory of {model} and this is {self._model_id}; restore '
-                'it with the model that it was saved with.',
+                f'{path} is the memory of {model} and this is {self._model_id}; restore it with the model that it was '
+                'saved with.',
             )
         device = self._state.slots.device
-        self._state = _filled(self._state, iter([part.to(device) for part in parts]))
-        self.frames, self.first_ns, self.last_ns, self._pace.due_ns = frames, first_ns, last_ns, due_ns
-
-
-def _leaves(state: Any) -> list[Tensor]:
-    """The tensors of nested tuples, in order."""
-    return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in _leaves(part)]
-
-
-def _filled(like: Any, leaves: Iterator[Tensor]) -> Any:
-    """The same nested tuples with other tensors."""
-    if isinstance(like, Tensor):
-        return next(leaves)
-    parts = [_filled(part, leaves) for part in like]
-    return type(like)(*parts) if hasattr(like, '_fields') else tuple(parts)
+        self._state = rebuilt(self._state, (part.to(device) for part in tensors))
+        self.frames, self.first_ns, self.last_ns, self._rate.due_ns = frames, first_ns, last_ns, due_ns

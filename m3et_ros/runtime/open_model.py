@@ -1,4 +1,4 @@
-"""From the `model` parameter to a checkpoint: a named size, a checkpoint folder or a Hugging Face Hub id."""
+"""Checkpoints by name: a named size, a checkpoint folder or a Hugging Face Hub id."""
 
 import logging
 from dataclasses import replace
@@ -21,13 +21,13 @@ SHIPPED = Path(__file__).resolve().parents[1] / 'weights'
 
 
 def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
-    """The checkpoint called `name`.
+    """Open the checkpoint called `name`.
 
-    A named size is loaded from the weights shipped with the package, else built with random weights, which the log and
-    every model_id say. Only a Hub id reaches for the network.
+    A named size is loaded from the weights shipped with the package, or else built with random weights; the log and the
+    model_id say so. Only a Hub id uses the network.
 
     Args:
-        name: a key of `models.registry.SIZES`, a folder, or 'owner/name' on the Hub.
+        name: a key of `models.m3et.sizes.SIZES`, a folder, or 'owner/name' on the Hub.
         seed: of random weights.
 
     Raises:
@@ -49,7 +49,13 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
 
 
 def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVLConfig:
-    """The action head that goes with a model and labels: for streams without cuts, steered by its questions."""
+    """Return the config of the action head for a model and its labels, for continuous streams.
+
+    Args:
+        config: of the model.
+        labels: verbs and nouns.
+        changes: fields that differ from the defaults here.
+    """
     return replace(
         MambaVLConfig(
             d_in=frame_width(config),
@@ -69,7 +75,7 @@ def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVL
 
 
 def untrained(size: str, seed: int) -> Checkpoint:
-    """A named size with random weights, the kitchen's labels and an action head."""
+    """Return a checkpoint of a named size with random weights, the kitchen's labels and an action head."""
     labels, config = kitchen_labels(), SIZES[size]
     tokenizer = Tokenizer.train(corpus(), vocabulary=config.vocabulary)
     with torch.random.fork_rng(devices=[]):

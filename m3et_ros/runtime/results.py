@@ -1,4 +1,4 @@
-"""What the engine says about a frame, in plain Python and NumPy."""
+"""Results of the engine, in plain Python and NumPy."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Dense outputs at the camera's resolution."""
+    """Dense predictions at the camera's resolution."""
 
     # Metres (H, W) float32, NaN where nothing is known; None when not asked for.
     depth: np.ndarray | None
@@ -57,7 +57,7 @@ class Actions:
 
 @dataclass(frozen=True)
 class Anticipation:
-    """What is being done and what comes next."""
+    """Present and next actions."""
 
     now: Actions
     next: Actions
@@ -65,5 +65,5 @@ class Anticipation:
     horizon_s: float
     # Seconds of inference.
     latency_s: float
-    # Why the stream began anew with this frame, as it is counted; empty where it went on.
+    # Reason for which the stream began anew with this frame, as it is counted; empty where it continued.
     broken: str = ''

@@ -1,4 +1,4 @@
-"""Where engines get their models: each its own, or one for all engines of a process that ask for the same weights."""
+"""Models for engines: one for each engine, or one for all engines of a process that use the same weights."""
 
 from dataclasses import replace
 from threading import Lock
@@ -12,44 +12,48 @@ from m3et_ros.runtime.batching import Batcher
 from m3et_ros.runtime.open_model import open_checkpoint
 
 
-class Shared:
+class SharedModel:
     """One model for several engines.
 
-    It stands on an accelerator as long as one of them is there, and in bfloat16 as long as one of them wants it so.
+    It is on an accelerator as long as one of them asks for that, and in bfloat16 as long as one of them asks for that.
 
     Attributes:
-        batcher: does steps of several engines together; None = each engine does its own.
+        batcher: runs steps of several engines together; None = each engine runs its own.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, window_s: float, most: int):
         self.model = checkpoint.model
         self.batcher = Batcher(self.model, window_s=window_s, most=most) if window_s > 0 else None
-        self._wishes: WeakKeyDictionary[Any, tuple[torch.device, torch.dtype]] = WeakKeyDictionary()
+        self._requests: WeakKeyDictionary[Any, tuple[torch.device, torch.dtype]] = WeakKeyDictionary()
         self._lock = Lock()
 
-    def place(self, user: Any, device: torch.device, dtype: torch.dtype) -> torch.device:
-        """Let the model stand where an engine wants it, unless others have it elsewhere; says where it stands.
+    def move(self, engine: Any, device: torch.device, dtype: torch.dtype) -> torch.device:
+        """Move the model to where an engine asks for it, unless others need it elsewhere; returns its device.
 
         Args:
-            user: the engine; forgotten when it is gone.
-            device: where it wants the model; the CPU is where it is wanted by engines that rest.
-            dtype: in what precision.
+            engine: who asks; forgotten once it is gone.
+            device: where it asks for the model; idle engines ask for the CPU.
+            dtype: of the weights.
         """
         with self._lock:
-            self._wishes[user] = device, dtype
-            places, kinds = zip(*self._wishes.values())
-            target = next((place for place in places if place.type != 'cpu'), device)
-            self.model.to(device=target, dtype=next((kind for kind in kinds if kind != torch.float32), dtype))
+            self._requests[engine] = device, dtype
+            devices, dtypes = zip(*self._requests.values(), strict=True)
+            target = next((other for other in devices if other.type != 'cpu'), device)
+            self.model.to(device=target, dtype=next((other for other in dtypes if other != torch.float32), dtype))
             if self.batcher is not None:
-                self.batcher.clients = len(places)
+                self.batcher.clients = len(devices)
         return target
 
 
 class Models:
     """Opens models, a fresh one each time."""
 
-    def open(self, name: str, *, seed: int = 0) -> tuple[Checkpoint, Shared | None]:
-        """The checkpoint of a name, and with whom its model is shared, if with anybody.
+    def open(self, name: str, *, seed: int = 0) -> tuple[Checkpoint, SharedModel | None]:
+        """Open a checkpoint; returns it, and the SharedModel that holds its model where engines share it.
+
+        Args:
+            name: as open_model.open_checkpoint takes it.
+            seed: of random weights.
 
         Raises:
             InputError: it cannot be opened.
@@ -58,21 +62,22 @@ class Models:
 
 
 class SharedModels(Models):
-    """Opens models; those of the same weights are one, their heads are not.
+    """Opens models; checkpoints of the same weights share one model, but not their heads.
 
     Args:
-        window_s: longest time that a step waits for others to be done with it in one batch, seconds; 0 batches nothing.
-        most: steps of a batch, at least 2.
+        window_s: longest time that a step waits to share a batch with others, seconds; 0 batches nothing.
+        most: largest number of steps in a batch, at least 2.
     """
 
     def __init__(self, *, window_s: float = 0.0, most: int = 16):
         self._window_s, self._most = window_s, most
-        self._known: WeakValueDictionary[str, Shared] = WeakValueDictionary()
+        self._known: WeakValueDictionary[str, SharedModel] = WeakValueDictionary()
 
-    def open(self, name: str, *, seed: int = 0) -> tuple[Checkpoint, Shared | None]:
-        """See Models.open."""
+    def open(self, name: str, *, seed: int = 0) -> tuple[Checkpoint, SharedModel | None]:
+        """Open a checkpoint as Models.open does."""
         checkpoint = open_checkpoint(name, seed=seed)
         shared = self._known.get(checkpoint.model_id)
         if shared is None:
-            shared = self._known[checkpoint.model_id] = Shared(checkpoint, window_s=self._window_s, most=self._most)
+            shared = SharedModel(checkpoint, window_s=self._window_s, most=self._most)
+            self._known[checkpoint.model_id] = shared
         return replace(checkpoint, model=shared.model), shared

@@ -1,4 +1,4 @@
-"""Adaptive tokens on the tiny model: what changed is encoded, the rest stays and is refreshed, questions see all."""
+"""Adaptive tokens on the tiny model: changed patches are encoded, the others refreshed, questions rest on all."""
 
 import logging
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.sizes import build
-from m3et_ros.runtime.adaptive import Adaptive, Follower, patch_changes, places_to_encode
+from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder, patch_changes, tokens_to_encode
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
@@ -54,8 +54,8 @@ def frame(n=1, **options):
     return Frame(np.zeros((24, 32, 3), np.uint8), stamp_ns=n * SECOND // 10, **options)
 
 
-def parts(sight):
-    return [*sight.stages, *sight.tokens.values()]
+def parts(encoding):
+    return [*encoding.stages, *encoding.tokens.values()]
 
 
 def same(a, b, tolerance=1e-5):
@@ -67,9 +67,9 @@ def same(a, b, tolerance=1e-5):
 )
 def test_settings_out_of_range_are_refused_with_the_range(name, low, high):
     for value in (low - 1, high + 1, float('nan')):
-        with pytest.raises(ValueError, match=f'{name} is {value}; give {low} to {high}'):
+        with pytest.raises(ValueError, match=f'{name} is {value}; give a .*number from {low} to {high}'):
             Adaptive(**{name: value})
-    with pytest.raises(ValueError, match='gap_s is 0'):
+    with pytest.raises(ValueError, match='gap_s is 0; give a number from 0.001'):
         Adaptive(gap_s=0)
 
 
@@ -82,28 +82,31 @@ def test_a_patch_changes_by_the_mean_of_its_cells():
     assert (patch_changes(old + grain, old, 16) < 0.3).all()
 
 
-def test_the_changed_ones_are_taken_then_the_oldest():
+def test_changed_tokens_are_encoded_then_the_oldest():
     age = torch.tensor([5, 0, 7, 1, 6, 0, 2, 3])
     changed = torch.tensor([0, 1, 0, 0, 0, 1, 0, 0], dtype=torch.bool)
-    taken = places_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=8))
+    taken = tokens_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=8))
     assert taken.tolist() == [1, 2, 5]
-    assert places_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=2)).tolist() == [1, 2, 4, 5]
-    assert places_to_encode(changed, age, Adaptive(refresh=0, whole_above=0.2)).tolist() == list(range(8))
-    assert places_to_encode(changed & False, age, LAZY).tolist() == []
+    assert tokens_to_encode(changed, age, Adaptive(refresh=1 / 8, parts=2)).tolist() == [1, 2, 4, 5]
+    assert tokens_to_encode(changed, age, Adaptive(refresh=0, whole_above=0.2)).tolist() == list(range(8))
+    assert tokens_to_encode(changed & False, age, LAZY).tolist() == []
 
 
 @pytest.mark.parametrize(
     'options', [{}, {'mixer': 'mamba1', 'mixer_options': {'N': 8}}, {'schedule': 'SMTMSS'}, {'adapter_width': 4}]
 )
-def test_with_all_patches_it_sees_what_see_sees(options):
+def test_with_all_patches_the_encoding_is_that_of_encode_images(options):
     model = build('tiny', **options).eval()
     whole, held = model.encode_images(images()), model.encode_changed(images(1))
     everything = torch.arange(whole.source.shape[1])
     for found in (model.encode_changed(images()), model.encode_changed(images(), everything, held)):
-        assert same(found.sight, whole, 1e-5) and torch.equal(found.sight.source, whole.source)
+        assert same(found.image_encoding, whole, 1e-5) and torch.equal(found.image_encoding.source, whole.source)
         words = torch.ones(1, 4, dtype=torch.int64)
         torch.testing.assert_close(
-            model.encode_text(found.sight, words).context, model.encode_text(whole, words).context, atol=1e-5, rtol=1e-5
+            model.encode_text(found.image_encoding, words).context,
+            model.encode_text(whole, words).context,
+            atol=1e-5,
+            rtol=1e-5,
         )
 
 
@@ -112,13 +115,15 @@ def test_a_changed_patch_gets_new_tokens_and_the_others_keep_theirs(model):
     new['depth'] = old['depth'].clone()
     new['depth'][..., :16, 16:] += 2
     held = model.encode_changed(old)
-    found = model.encode_changed(new, torch.tensor([5]), held).sight
-    moved = [(a != b).any(-1)[0].nonzero().flatten().tolist() for a, b in zip(found.stages, held.sight.stages)]
+    found = model.encode_changed(new, torch.tensor([5]), held).image_encoding
+    moved = [(a != b).any(-1)[0].nonzero().flatten().tolist() for a, b in zip(found.stages, held.image_encoding.stages)]
     assert moved == [[5]] * len(moved)
-    assert (found.tokens['depth'] != held.sight.tokens['depth']).any(-1).nonzero().tolist() == [[0, 1]]
+    assert (found.tokens['depth'] != held.image_encoding.tokens['depth']).any(-1).nonzero().tolist() == [[0, 1]]
     # In the first layer nothing is missing: what it kept of the others is what they would be.
     again = model.encode_changed(new)
-    for a, b in zip(model.encode_changed(new, torch.tensor([5]), held).passed.kept[0], again.passed.kept[0]):
+    for a, b in zip(
+        model.encode_changed(new, torch.tensor([5]), held).encoder_pass.caches[0], again.encoder_pass.caches[0]
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
@@ -128,73 +133,98 @@ def test_other_modalities_than_those_held_are_refused(model):
 
 
 def test_nothing_changed_nothing_is_encoded_but_the_refresh(model, calls):
-    follower = Follower(model, LAZY)
-    first, _ = follower.encode(images(), frame(1))
-    sight, share = follower.encode(images(), frame(2))
-    assert sight is first and share == 0 and calls == [0]
-    follower = Follower(model, Adaptive(refresh=1 / 4, parts=4))
-    follower.encode(images(), frame(1))
-    assert follower.encode(images(), frame(2))[1] == 1 / 4 and calls == [0, 0, 2]
+    stream = StreamEncoder(model, LAZY)
+    first, _ = stream.encode(images(), frame(1))
+    encoding, share = stream.encode(images(), frame(2))
+    assert encoding is first and share == 0 and calls == [0]
+    stream = StreamEncoder(model, Adaptive(refresh=1 / 4, parts=4))
+    stream.encode(images(), frame(1))
+    assert stream.encode(images(), frame(2))[1] == 1 / 4 and calls == [0, 0, 2]
 
 
 def test_when_nothing_moves_a_refresh_changes_nothing(model):
-    follower = Follower(model, Adaptive(refresh=1 / 4))
+    stream = StreamEncoder(model, Adaptive(refresh=1 / 4))
     for n in range(5):
-        sight, _ = follower.encode(images(), frame(n))
-        assert same(sight, model.encode_images(images()))
+        encoding, _ = stream.encode(images(), frame(n))
+        assert same(encoding, model.encode_images(images()))
 
 
-def test_when_all_changed_it_is_the_whole_frame(model, calls):
-    follower = Follower(model)
-    follower.encode(images(0), frame(1))
-    sight, share = follower.encode(images(1), frame(2))
-    assert share == 1 and same(sight, model.encode_images(images(1))) and calls == [0, 0]
+def test_a_frame_that_changed_everywhere_is_encoded_whole(model, calls):
+    stream = StreamEncoder(model)
+    stream.encode(images(0), frame(1))
+    encoding, share = stream.encode(images(1), frame(2))
+    assert share == 1 and same(encoding, model.encode_images(images(1))) and calls == [0, 0]
 
 
 def test_slow_change_adds_up(model):
-    follower, shown = Follower(model, LAZY), images()
-    follower.encode(shown, frame(0))
+    stream, shown = StreamEncoder(model, LAZY), images()
+    stream.encode(shown, frame(0))
     shares = []
     for n in range(1, 5):
         shown = shown | {'rgb': shown['rgb'] + 0.04}
-        shares.append(follower.encode(shown, frame(n))[1])
+        shares.append(stream.encode(shown, frame(n))[1])
     assert shares == [0, 0, 0.5, 0]
+
+
+def test_a_frame_at_the_longest_gap_continues_the_stream(model, calls):
+    stream = StreamEncoder(model, LAZY)
+    stream.encode(images(), frame(1))
+    stamp_ns = SECOND // 10 + SECOND
+    assert stream.encode(images(), replace(frame(2), stamp_ns=stamp_ns))[1] == 0
+    assert stream.encode(images(), replace(frame(2), stamp_ns=stamp_ns))[1] == 0 and calls == [0]
+
+
+def test_the_limits_of_change_themselves_count_as_unchanged(model):
+    age, changed = torch.zeros(8, dtype=torch.int64), torch.arange(8) < 4
+    assert tokens_to_encode(changed, age, Adaptive(refresh=0, whole_above=0.5, parts=8)).tolist() == [0, 1, 2, 3]
+    assert len(tokens_to_encode(changed, age, Adaptive(refresh=0, whole_above=0.49, parts=8))) == 8
+    assert len(tokens_to_encode(changed, age, Adaptive(refresh=1, whole_above=1))) == 8
+    # A threshold of 0 encodes patches that changed at all, and those alone.
+    stream = StreamEncoder(model, Adaptive(threshold=0, refresh=0))
+    stream.encode(images(), frame(1))
+    assert stream.encode(images(), frame(2))[1] == 0
+
+
+def test_settings_at_the_ends_of_their_ranges_are_accepted():
+    low = Adaptive(threshold=0, refresh=0, whole_above=0, parts=1, gap_s=0.001)
+    high = Adaptive(threshold=10, refresh=1, whole_above=1, parts=64, gap_s=1e9)
+    assert (low.parts, high.parts) == (1, 64)
 
 
 @pytest.mark.parametrize('refresh, bound', [(1 / 8, 8), (1 / 3, 3), (1, 1)])
 def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_change(model, refresh, bound):
-    follower, shown = Follower(model, Adaptive(refresh=refresh, parts=8)), images()
+    stream, shown = StreamEncoder(model, Adaptive(refresh=refresh, parts=8)), images()
     oldest = []
     for n in range(30):
         shown['rgb'] = shown['rgb'].clone()
         shown['rgb'][..., :16, :] *= -1
-        follower.encode(shown, frame(n))
-        oldest.append(int(follower._age.max()))
-    assert max(oldest) < bound and follower._age[:2].max() == 0
+        stream.encode(shown, frame(n))
+        oldest.append(int(stream.age.max()))
+    assert max(oldest) < bound and stream.age[:2].max() == 0
 
 
 @pytest.mark.parametrize(
     'change',
     [
-        dict(stamp_ns=0),
-        dict(stamp_ns=2 * SECOND),
-        dict(instruction='where is the cup?'),
-        dict(frame_id='other'),
-        dict(rgb=np.zeros((48, 64, 3), np.uint8)),
+        {'stamp_ns': 0},
+        {'stamp_ns': SECOND // 10 + SECOND + 1},
+        {'instruction': 'where is the cup?'},
+        {'frame_id': 'other'},
+        {'rgb': np.zeros((48, 64, 3), np.uint8)},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_breaks_the_stream_has_the_frame_encoded_whole(model, calls, change):
-    follower = Follower(model, LAZY)
-    follower.encode(images(), frame(1))
-    assert follower.encode(images(), replace(frame(2), **change))[1] == 1 and calls == [0, 0]
+def test_a_frame_that_breaks_the_stream_is_encoded_whole(model, calls, change):
+    stream = StreamEncoder(model, LAZY)
+    stream.encode(images(), frame(1))
+    assert stream.encode(images(), replace(frame(2), **change))[1] == 1 and calls == [0, 0]
 
 
-def test_depth_that_comes_or_goes_has_the_frame_encoded_whole(model, calls):
-    follower = Follower(model, LAZY)
+def test_a_frame_with_other_modalities_is_encoded_whole(model, calls):
+    stream = StreamEncoder(model, LAZY)
     for depth in (True, False, True):
-        sight, share = follower.encode(images(depth=depth), frame(1))
-        assert share == 1 and same(sight, model.encode_images(images(depth=depth)))
+        encoding, share = stream.encode(images(depth=depth), frame(1))
+        assert share == 1 and same(encoding, model.encode_images(images(depth=depth)))
 
 
 # The engine and the session
@@ -212,7 +242,7 @@ def session():
     return Session(Engine(untrained('tiny', 0), tokens='adaptive', adaptive=Adaptive(refresh=1 / 8)))
 
 
-def test_an_engine_encodes_less_of_a_stream_and_all_of_what_stands_alone(session):
+def test_an_engine_encodes_parts_of_a_stream_and_all_of_a_sent_image(session):
     shares = [session.observe(picture(n)).share for n in range(4)]
     assert shares[0] == 1 and all(0 < share < 1 for share in shares[1:])
     (own,) = session.views('frame', picture(9, seed=1))
@@ -225,12 +255,12 @@ def test_an_engine_encodes_less_of_a_stream_and_all_of_what_stands_alone(session
     assert session.observe(picture(6)).share == 1
 
 
-def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monkeypatch):
+def test_questions_rest_on_the_whole_frame_which_is_encoded_once(session, monkeypatch):
     for n in range(4):
         session.observe(picture(n))
-    whole, encoded = session.engine._follower._model.encode_changed, []
+    whole, encoded = session.engine.checkpoint.model.encode_changed, []
     monkeypatch.setattr(
-        session.engine._follower._model, 'encode_changed', lambda *given: encoded.append(1) or whole(*given)
+        session.engine.checkpoint.model, 'encode_changed', lambda *given: encoded.append(1) or whole(*given)
     )
     exact = Session(Engine(untrained('tiny', 0)))
     exact.observe(picture(3))
@@ -242,13 +272,13 @@ def test_a_question_is_answered_from_the_whole_frame_once_encoded(session, monke
         )
     assert len(encoded) == 1
     later = session.observe(picture(3))
-    assert later.share < 1 and same(later.sight, exact.newest.sight)
+    assert later.share < 1 and same(later.image_encoding, exact.newest.image_encoding)
 
 
-def test_the_standing_instruction_is_answered_from_what_is_seen(session, monkeypatch):
+def test_the_standing_instruction_rests_on_the_frame_as_it_is(session, monkeypatch):
     for n in range(3):
         view = session.observe(replace(picture(n), instruction='where is the cup?'))
-    monkeypatch.setattr(session.engine._follower, 'whole', None)
+    monkeypatch.setattr(session.engine._stream, 'complete', None)
     assert view.share < 1 and session.ask('where is the cup?', [view], scope='frame', top_k=1).text
 
 

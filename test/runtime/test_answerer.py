@@ -1,4 +1,6 @@
-"""Who answers beside M3ET: the same words however they are asked for, and refusals that name the mend."""
+"""Answerers beside M3ET: the text of the model itself, and refusals that name the fix."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -7,10 +9,10 @@ from talkers import talker, talker_folder
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.models.vlm.generation import Sampling, complete
+from m3et_ros.models.vlm.generation import Sampling, collect_answers, generate
 from m3et_ros.models.vlm.variants import VARIANTS
 from m3et_ros.ros.parameters import PARAMETERS
-from m3et_ros.runtime.answerer import ANSWERERS, Answerer, open_answerer, polished
+from m3et_ros.runtime.answerer import ANSWERERS, Answerer, capitalised, open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
@@ -29,31 +31,47 @@ def view(engine):
     )
 
 
+def test_an_answer_ends_before_the_stop_token_and_at_max_tokens(engine, view):
+    checkpoint = talker()
+    sep = checkpoint.tokenizer.sep
+    answerer = Answerer(checkpoint, engine)
+    assert len(list(answerer.write('Is the cup red?', view, max_tokens=1))) <= 1
+    with pytest.raises(ValueError, match='max_tokens is 0'):
+        list(answerer.write('Is the cup red?', view, max_tokens=0))
+    with torch.no_grad():  # the head is tied: the stop token outweighs all others in its own direction
+        model = checkpoint.model
+        features, ids = engine.visual_tokens(view, 3, 3), torch.ones(1, 1, dtype=torch.int64)
+        hidden = model.language.norm(model.language.layers(model.prompt(features, ids).x)[0])[0, -1]
+        model.language.embedding.weight[sep] = 1e3 * hidden
+    assert list(answerer.write('Is the cup red?', view, max_tokens=7)) == []
+
+
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_it_writes_what_the_model_generates(engine, view, variant):
+def test_an_answerer_writes_what_its_model_generates(engine, view, variant):
     checkpoint = talker(variant)
     answerer = Answerer(checkpoint, engine)
-    told = list(answerer.write('Is the cup red?', view, max_tokens=7))
+    pieces = list(answerer.write('Is the cup red?', view, max_tokens=7))
     tokenizer, model = checkpoint.tokenizer, checkpoint.model
     ids, mask = tokenizer.encode(['Is the cup red?'], 12)
     features = engine.visual_tokens(view, 3, 3)
     with torch.inference_mode():
         prompt = model.prompt(features, ids[:, mask[0]]).x
-        wanted = complete(model.language, prompt, sampling=Sampling(7, (tokenizer.sep,)))[0]
-    assert len(told) == len(wanted) and told and told[-1][0] == polished(tokenizer.decode(wanted))
-    assert all(0 < probability <= 1 for _, probability in told)
+        steps = generate(model.language, prompt, sampling=Sampling(7, (tokenizer.sep,)))
+        wanted = collect_answers(steps, 1, (tokenizer.sep,))[0]
+    assert len(pieces) == len(wanted) and pieces and pieces[-1][0] == capitalised(tokenizer.decode(wanted))
+    assert all(0 < probability <= 1 for _, probability in pieces)
 
 
-def test_what_it_sees_depends_on_the_picture_and_missing_depth_is_zeros(engine, view):
+def test_visual_tokens_depend_on_the_picture_and_missing_depth_is_zeros(engine, view):
     seen = engine.visual_tokens(view, 3, 3)
     blind = engine.encode(Frame(view.frame.rgb))
     half = engine.visual_tokens(blind, 3, 3)
     width = engine.config.d
     assert seen.shape == half.shape == (1, 9, 2 * width) and not half[..., width:].any() and half[..., :width].any()
-    assert torch.equal(engine.visual_tokens(view.kept(), 3, 3), seen)
+    assert torch.equal(engine.visual_tokens(view.without_encodings(), 3, 3), seen)
 
 
-def test_a_session_lets_it_answer_about_frames_alone(engine, view):
+def test_a_session_uses_the_answerer_for_frames_alone(engine, view):
     session = Session(engine)
     session.answerer = Answerer(talker(), engine)
     session.observe(view.frame)
@@ -65,10 +83,10 @@ def test_a_session_lets_it_answer_about_frames_alone(engine, view):
 
 
 def test_sentences_begin_with_capitals_and_only_grow():
-    assert polished('yes. i can see it. the cup is red.') == 'Yes. I can see it. The cup is red.'
+    assert capitalised('yes. i can see it. the cup is red.') == 'Yes. I can see it. The cup is red.'
     whole = 'i can see a tin. it is in the sink.'
-    pieces = [polished(whole[:end]) for end in range(2, len(whole) + 1) if whole[end - 1] != ' ']
-    assert all(later.startswith(piece) for piece, later in zip(pieces, pieces[1:]))
+    pieces = [capitalised(whole[:end]) for end in range(2, len(whole) + 1) if whole[end - 1] != ' ']
+    assert all(later.startswith(piece) for piece, later in itertools.pairwise(pieces))
 
 
 def test_the_node_knows_the_same_names():
@@ -84,7 +102,11 @@ def test_refusals(engine, tmp_path):
         ('m3et', 'x', 'no checkpoint of its own'),
         ('emma', str(talker_folder(tmp_path / 'm')), 'holds a ml_mamba and emma was asked for'),
         ('emma', str(tmp_path / 'nowhere'), 'There is no'),
-        ('ml_mamba', str(talker_folder(tmp_path / 'o', vision='other@12345678')), 'was trained on what other@'),
+        (
+            'ml_mamba',
+            str(talker_folder(tmp_path / 'o', vision='other@12345678')),
+            'was trained on the visual tokens of other@',
+        ),
     ):
         with pytest.raises(InputError, match=sentence):
             open_answerer(name, where, engine)

@@ -1,4 +1,4 @@
-"""Steps of several threads in one batch: the same results, nobody forgotten, faults where they belong."""
+"""Steps of several threads in one batch: the same results, fair order, faults where they belong."""
 
 import threading
 import time
@@ -10,8 +10,9 @@ from torch import nn
 
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.m3et.sizes import SIZES
-from m3et_ros.runtime.batching import Batcher, leaves
-from m3et_ros.runtime.engine import _decode, _look
+from m3et_ros.runtime.batching import Batcher
+from m3et_ros.runtime.engine import decode_step, encode_step
+from m3et_ros.runtime.tensor_trees import leaves
 
 
 @pytest.fixture(scope='module')
@@ -43,44 +44,47 @@ def at_once(jobs):
         return list(pool.map(run, jobs))
 
 
-def test_a_batch_gives_each_robot_what_it_would_have_got_alone(model):
+def test_a_batch_gives_each_robot_the_results_of_running_alone(model):
     batcher = Batcher(model, window_s=10)
     batcher.clients = 3
-    text = {'text': torch.tensor([[2, 5, 6, 0]]), 'text_mask': torch.tensor([[True, True, True, False]])}
+    text = torch.tensor([[2, 5, 6, 0]]), torch.tensor([[True, True, True, False]])
     inputs = [images(model, seed) for seed in range(3)]
-    found = at_once([lambda own=own: batcher.do(_look, own, text) for own in inputs])
-    dense = at_once([lambda own=own: batcher.do(_decode, own[1], ('depth', 'semseg')) for own in found])
+    found = at_once([lambda own=own: batcher.run(encode_step, own, text) for own in inputs])
+    dense = at_once([lambda own=own: batcher.run(decode_step, own[1], ('depth', 'semseg')) for own in found])
     assert (batcher.batches, batcher.steps) == (2, 6)
     with torch.inference_mode():
-        for own, (sight, encoded), (depth, semseg) in zip(inputs, found, dense):
-            alone = _look(model, own, text)
-            for one, other in zip(leaves((sight, encoded)), leaves(alone), strict=True):
+        for own, (image_encoding, encoded), (depth, semseg) in zip(inputs, found, dense):
+            alone = encode_step(model, own, text)
+            for one, other in zip(leaves((image_encoding, encoded)), leaves(alone), strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(
-                (depth, semseg), _decode(model, alone[1], ('depth', 'semseg')), rtol=1e-4, atol=1e-4
+                (depth, semseg), decode_step(model, alone[1], ('depth', 'semseg')), rtol=1e-4, atol=1e-4
             )
 
 
-def test_what_does_not_fit_together_is_done_apart(model):
+def test_steps_of_other_shapes_run_apart(model):
     batcher = Batcher(model, window_s=0.05)
     batcher.clients = 2
     both, colour = at_once(
-        [lambda: batcher.do(_look, images(model, 0), {}), lambda: batcher.do(_look, images(model, 1, depth=False), {})]
+        [
+            lambda: batcher.run(encode_step, images(model, 0), ()),
+            lambda: batcher.run(encode_step, images(model, 1, depth=False), ()),
+        ]
     )
     assert list(both[0].tokens) == ['rgb', 'depth'] and list(colour[0].tokens) == ['rgb']
     assert (batcher.batches, batcher.steps) == (2, 2)
 
 
-def test_nobody_waits_longer_than_the_window_or_for_more_than_all(model):
+def test_no_step_waits_beyond_its_window_or_once_all_clients_wait(model):
     batcher = Batcher(nn.Identity(), window_s=0.2)
     batcher.clients = 5
     start = time.monotonic()
-    assert batcher.do(doubled, torch.ones(1, 2))['twice'].tolist() == [[2, 2]]
+    assert batcher.run(doubled, torch.ones(1, 2))['twice'].tolist() == [[2, 2]]
     assert time.monotonic() - start >= 0.2
     patient = Batcher(nn.Identity(), window_s=600)
     patient.clients = 2
     counts = at_once(
-        [lambda n=n: patient.do(doubled, torch.full((1, n + 1), 1.0))['count'][0].item() for n in range(2)]
+        [lambda n=n: patient.run(doubled, torch.full((1, n + 1), 1.0))['count'][0].item() for n in range(2)]
     )
     assert counts == [1, 2] and patient.batches == 2
 
@@ -99,13 +103,13 @@ def test_the_oldest_goes_first_and_no_batch_is_larger_than_allowed():
         return x
 
     with ThreadPoolExecutor(6) as pool:
-        first = pool.submit(batcher.do, slow, torch.zeros(1, 1))
+        first = pool.submit(batcher.run, slow, torch.zeros(1, 1))
         busy.wait(10)
         waiting = []
         for number in range(5):
-            waiting.append(pool.submit(batcher.do, noted, torch.full((1, 1), float(number))))
+            waiting.append(pool.submit(batcher.run, noted, torch.full((1, 1), float(number))))
             end = time.monotonic() + 10
-            while len(batcher._waiting) <= number and time.monotonic() < end:
+            while batcher.waiting <= number and time.monotonic() < end:
                 time.sleep(0.001)
         go.set()
         assert [job.result(10).item() for job in waiting] == [0, 1, 2, 3, 4]
@@ -113,7 +117,7 @@ def test_the_oldest_goes_first_and_no_batch_is_larger_than_allowed():
     assert order == [[0, 1], [2, 3], [4]]
 
 
-def test_a_fault_costs_only_the_one_whose_it_is():
+def test_a_fault_reaches_only_its_own_caller():
     def picky(_, x):
         if (x < 0).any():
             raise ValueError('negative')
@@ -122,13 +126,13 @@ def test_a_fault_costs_only_the_one_whose_it_is():
     batcher = Batcher(nn.Identity(), window_s=600)
     batcher.clients = 3
 
-    def told(value):
+    def outcome(value):
         try:
-            return batcher.do(picky, torch.full((1, 1), value)).item()
+            return batcher.run(picky, torch.full((1, 1), value)).item()
         except ValueError as error:
             return str(error)
 
-    assert at_once([lambda v=v: told(v) for v in (1.0, -1.0, 2.0)]) == [1, 'negative', 2]
+    assert at_once([lambda v=v: outcome(v) for v in (1.0, -1.0, 2.0)]) == [1, 'negative', 2]
 
 
 @pytest.mark.parametrize('options', [{'window_s': 0}, {'window_s': 0.1, 'most': 1}])

@@ -9,10 +9,10 @@ START = 1_700_000_000 * 10**9
 
 
 def taken(rate, stamps):
-    pace, found = FrameRate(rate), []
+    rate_limit, found = FrameRate(rate), []
     for stamp in stamps:
-        if pace.due(stamp):
-            pace.take(stamp)
+        if rate_limit.due(stamp):
+            rate_limit.take(stamp)
             found.append(stamp)
     return found
 
@@ -37,8 +37,8 @@ def test_after_a_gap_the_count_begins_there():
 
 
 def test_begun_anew_the_next_frame_is_due():
-    pace = FrameRate(2.5)
-    pace.take(START)
-    assert not pace.due(START - 10**9)
-    pace.reset()
-    assert pace.due(START - 10**9)
+    frames = FrameRate(2.5)
+    frames.take(START)
+    assert not frames.due(START - 10**9)
+    frames.reset()
+    assert frames.due(START - 10**9)

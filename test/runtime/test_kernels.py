@@ -1,4 +1,4 @@
-"""Building the native scans: what is said without a compiler, and that a broken library is not used."""
+"""Building the native scans: refusals without a compiler, and a damaged library is not used."""
 
 import pytest
 
@@ -30,11 +30,11 @@ def test_a_compiler_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
     assert not list(tmp_path.rglob('*.so')) and not list(tmp_path.rglob('*.part'))
 
 
-def test_nothing_built_is_no_fault():
+def test_the_library_is_optional():
     assert kernels.use_built() is False and dispatch.choose('ssd', 'cpu').name == 'chunked'
 
 
-def test_a_damaged_library_is_told_of_and_not_used(caplog):
+def test_a_damaged_library_is_logged_and_not_used(caplog):
     path = kernels.library()
     path.parent.mkdir(parents=True)
     path.write_bytes(b'no library')

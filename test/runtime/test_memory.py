@@ -1,40 +1,22 @@
-"""What is remembered of an episode: in constant size, at its own rate, kept on disk and across devices."""
-
-from dataclasses import replace
+"""The learnt memory of an episode: constant size, its own frame rate, saved, restored and moved."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.frame_comb import FrameComb
 from m3et_ros.runtime.memory import EpisodeMemory
-from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
-from m3et_ros.training.memory.run import episode_config
 
 SECOND = 10**9
 QUESTION = 'Where is the cup now?'
 
 
-@pytest.fixture(scope='module')
-def checkpoint():
-    plain = untrained('tiny', 0)
-    torch.manual_seed(0)
-    config = episode_config(
-        plain, ('yes', 'no', 'on the table'), rate_hz=2.5, d=16, d_eye=16, d_value=8, d_slot=8, d_stream=16
-    )
-    return replace(plain, heads={**plain.heads, 'episode': EpisodeHead(config).eval()})
-
-
 @pytest.fixture
-def engine(checkpoint):
-    return Engine(checkpoint)
+def engine(episode_checkpoint):
+    return Engine(episode_checkpoint)
 
 
 def frame(n, stamp_ns=None):
@@ -46,11 +28,11 @@ def frame(n, stamp_ns=None):
     )
 
 
-def told(memory):
-    return [(ranked.label, round(ranked.score, 5)) for ranked in memory.ask(QUESTION, 3)]
+def answers(memory):
+    return [(ranked.label, round(ranked.score, 5)) for ranked in memory.answer(QUESTION, 3)]
 
 
-def walk(engine, count, start=0):
+def observed(engine, count, start=0):
     session = Session(engine)
     for n in range(start, start + count):
         session.observe(frame(n))
@@ -58,34 +40,34 @@ def walk(engine, count, start=0):
 
 
 @torch.inference_mode()
-def test_bytes_are_the_same_after_100_and_after_10_000_frames(checkpoint):
-    memory, model = EpisodeMemory(checkpoint), checkpoint.model.eval()
+def test_bytes_are_the_same_after_100_and_after_10_000_frames(episode_checkpoint):
+    memory, model = EpisodeMemory(episode_checkpoint), episode_checkpoint.model.eval()
     inputs = {'rgb': torch.randn(1, 3, 32, 32), 'depth': torch.randn(1, 1, 32, 32)}
-    sight, sizes = model.encode_images(inputs), {}
-    # The head's part of a frame is the same however long the episode was: many frames at once are as good as one.
+    image_encoding, sizes = model.encode_images(inputs), {}
+    # The head's part of a frame does not depend on the episode's length, so that many frames may be fed at once.
     for n in range(100):
-        assert memory.update(sight, inputs, SECOND + n * 400_000_000)
+        assert memory.update(image_encoding, inputs, SECOND + n * 400_000_000)
     sizes[memory.frames] = memory.bytes
     config = memory._head.config
     patches, tokens = torch.randn(1, 495, config.grid**2, config.d_patch), torch.randn(1, 495, config.d_in)
     for _ in range(20):
         memory._state = memory._head.update(memory._state, patches, tokens)
-    memory.update(sight, inputs, SECOND + 10_000 * 400_000_000)
-    assert memory.bytes == sizes[100] and all(np.isfinite(score) for _, score in told(memory))
+    memory.update(image_encoding, inputs, SECOND + 10_000 * 400_000_000)
+    assert memory.bytes == sizes[100] and all(np.isfinite(score) for _, score in answers(memory))
 
 
-def test_frames_are_taken_in_at_the_heads_rate(engine):
-    """Of 30 frames a second every twelfth is taken in, a camera's own jitter allowed for."""
+def test_frames_are_used_at_the_rate_of_the_head(engine):
+    """Of 30 frames a second every twelfth is used, within the jitter of a camera."""
     session = Session(engine)
     for i in range(58):
         session.observe(frame(0, SECOND + i * SECOND // 30))
-    memory = engine.memory
+    memory = engine.episode_memory
     assert memory.frames == 5 and memory.first_ns == SECOND and memory.last_ns == SECOND + 47 * SECOND // 30
     assert not memory.due(SECOND + 50 * SECOND // 30) and memory.due(SECOND + 61 * SECOND // 30)
 
 
-def test_the_reply_tells_frames_and_span(engine):
-    session = walk(engine, 30)
+def test_the_reply_reports_frames_and_span(engine):
+    session = observed(engine, 30)
     views = session.views('episode')
     reply = session.ask(QUESTION, views, scope='episode', top_k=2)
     assert (reply.frames_used, reply.first_ns, reply.last_ns) == (30, SECOND, SECOND + 29 * 400_000_000)
@@ -96,108 +78,99 @@ def test_the_reply_tells_frames_and_span(engine):
     assert session.ask(QUESTION, own, scope='episode', top_k=1).frames_used == 1
 
 
-def test_a_comb_is_used_where_it_is_asked_for_or_there_is_no_memory(engine, caplog):
-    session = Session(engine, memory_frames=4, comb=True)
-    for n in range(20):
-        session.observe(frame(n))
-    assert engine.memory.frames == 0
-    assert session.ask(QUESTION, session.views('episode'), scope='episode', top_k=1).frames_used <= 4
-    with caplog.at_level('INFO'):
-        Session(Engine(untrained('tiny', 0)))
-    assert 'has no memory of episodes' in caplog.text
-
-
-def test_what_is_remembered_survives_a_device_and_is_forgotten_on_reset(engine):
-    session = walk(engine, 12)
-    before = told(engine.memory)
+def test_the_memory_survives_a_move_and_ends_with_a_reset(engine):
+    session = observed(engine, 12)
+    before = answers(engine.episode_memory)
     session.newest = None
     engine.to('cpu')
-    assert told(engine.memory) == before and engine.memory.frames == 12
+    assert answers(engine.episode_memory) == before and engine.episode_memory.frames == 12
     session.reset()
-    assert engine.memory.frames == 0 and engine.memory.last_ns == 0
-    walk(engine, 12)
-    assert told(engine.memory) == before
+    assert engine.episode_memory.frames == 0 and engine.episode_memory.last_ns == 0
+    observed(engine, 12)
+    assert answers(engine.episode_memory) == before
 
 
-def test_a_saved_memory_goes_on_as_if_nothing_had_been(engine, checkpoint, tmp_path):
-    walk(engine, 10)
-    engine.memory.save(tmp_path / 'memory.safetensors')
-    other = Engine(checkpoint)
-    other.memory.restore(tmp_path / 'memory.safetensors')
-    assert told(other.memory) == told(engine.memory) and other.memory.frames == 10
+def test_a_restored_memory_continues_like_the_saved_one(engine, episode_checkpoint, tmp_path):
+    observed(engine, 10)
+    engine.episode_memory.save(tmp_path / 'memory.safetensors')
+    other = Engine(episode_checkpoint)
+    other.episode_memory.restore(tmp_path / 'memory.safetensors')
+    assert answers(other.episode_memory) == answers(engine.episode_memory) and other.episode_memory.frames == 10
     for one in (engine, other):
-        walk(one, 5, start=10)
-    assert told(other.memory) == told(engine.memory)
-    assert (other.memory.first_ns, other.memory.last_ns) == (SECOND, SECOND + 14 * 400_000_000)
+        observed(one, 5, start=10)
+    assert answers(other.episode_memory) == answers(engine.episode_memory)
+    assert (other.episode_memory.first_ns, other.episode_memory.last_ns) == (SECOND, SECOND + 14 * 400_000_000)
 
 
 @pytest.mark.parametrize('spoil', ['missing', 'short', 'other', 'bare'])
-def test_a_file_that_is_no_memory_changes_nothing(engine, tmp_path, spoil):
-    walk(engine, 3)
-    path, before = tmp_path / 'memory.safetensors', told(engine.memory)
+def test_a_file_that_holds_no_memory_is_refused_and_changes_nothing(engine, tmp_path, spoil):
+    observed(engine, 3)
+    path, before = tmp_path / 'memory.safetensors', answers(engine.episode_memory)
     if spoil != 'missing':
-        engine.memory.save(path)
+        engine.episode_memory.save(path)
     if spoil == 'short':
         path.write_bytes(path.read_bytes()[:-100])
     if spoil == 'other':
-        engine.memory._model_id = 'another@12345678'
+        engine.episode_memory._model_id = 'another@12345678'
     if spoil == 'bare':
         from safetensors.torch import save_file
 
         save_file({'0': torch.zeros(1)}, path)
     with pytest.raises(InputError, match='; ') as refused:
-        engine.memory.restore(path)
+        engine.episode_memory.restore(path)
     assert refused.value.reason in ('memory_damaged', 'memory_foreign')
-    assert told(engine.memory) == before and engine.memory.frames == 3
+    assert answers(engine.episode_memory) == before and engine.episode_memory.frames == 3
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(engine, tmp_path):
+def test_an_unwritable_path_is_refused(engine, tmp_path):
     with pytest.raises(InputError, match='cannot be written'):
-        engine.memory.save(tmp_path / 'no' / 'memory.safetensors')
+        engine.episode_memory.save(tmp_path / 'no' / 'memory.safetensors')
 
 
-def test_a_clock_that_jumps_back_costs_nothing(engine):
-    session = walk(engine, 5)
+def test_the_memory_survives_a_step_back_of_the_clock(engine):
+    session = observed(engine, 5)
     session.observe(frame(0, 5))
     session.observe(frame(0, 5 + 100_000_000))
     session.observe(frame(0, 5 + 400_000_000))
-    assert engine.memory.frames == 7 and engine.memory.last_ns == 5 + 400_000_000
+    assert engine.episode_memory.frames == 7 and engine.episode_memory.last_ns == 5 + 400_000_000
 
 
-def test_without_a_memory_nothing_can_be_recalled():
-    with pytest.raises(ValueError, match='has no memory'):
-        Engine(untrained('tiny', 0)).recall(QUESTION, top_k=1)
+def test_the_frame_rate_continues_after_a_restore(engine, episode_checkpoint, tmp_path):
+    """A frame that is not yet due for the saved memory is not due for the restored one."""
+    observed(engine, 3)
+    engine.episode_memory.save(tmp_path / 'memory.safetensors')
+    other = Engine(episode_checkpoint).episode_memory
+    other.restore(tmp_path / 'memory.safetensors')
+    for after_ms, due in ((100, False), (350, False), (400, True)):
+        stamp_ns = SECOND + 2 * 400_000_000 + after_ms * 1_000_000
+        assert engine.episode_memory.due(stamp_ns) == other.due(stamp_ns) == due
 
 
-@given(st.integers(2, 16), st.integers(1, 2000))
-def test_the_sample_is_bounded_ordered_and_spread(capacity, frames):
-    memory = FrameComb(capacity)
-    for n in range(frames):
-        memory.remember(n)
-        assert len(memory) <= capacity
-    kept = list(memory)
-    assert kept[0] == 0 and kept[-1] == frames - 1
-    assert kept == sorted(set(kept))
-    steps = [b - a for a, b in zip(kept, kept[1:])]
-    assert all(step == steps[0] for step in steps[:-1])
-    assert not steps or 1 <= steps[-1] <= 2 * max(steps)
-    assert memory.seen == frames
+def test_answers_are_as_many_as_asked_for_or_as_there_are(engine):
+    observed(engine, 2)
+    assert [len(engine.episode_memory.answer(QUESTION, top_k)) for top_k in (1, 3, 4)] == [1, 3, 3]
 
 
-def test_short_episodes_are_kept_whole():
-    memory = FrameComb(8)
-    for n in range(7):
-        memory.remember(n)
-    assert list(memory) == list(range(7))
+def test_a_view_without_its_encoding_is_refused(engine):
+    with pytest.raises(ValueError, match='encode its frame again'):
+        engine.episode_memory.observe(engine.encode(frame(0)).without_encodings())
 
 
-def test_reset_forgets():
-    memory = FrameComb()
-    memory.remember('frame')
-    memory.reset()
-    assert list(memory) == [] and memory.seen == 0
+@pytest.mark.parametrize('name', ['frames', 'first_ns', 'last_ns', 'due_ns', 'model'])
+def test_a_file_without_one_of_its_facts_is_refused(engine, tmp_path, name):
+    import json
 
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
 
-def test_capacity_is_checked():
-    with pytest.raises(ValueError, match='capacity is 1; give 2 or more'):
-        FrameComb(1)
+    path = tmp_path / 'memory.safetensors'
+    observed(engine, 2)
+    engine.episode_memory.save(path)
+    with safe_open(path, framework='pt') as file:
+        header = json.loads(file.metadata()['memory'])
+    tensors = load_file(path)
+    del header[name]
+    save_file(tensors, path, metadata={'memory': json.dumps(header)})
+    with pytest.raises(InputError, match='holds no memory') as refused:
+        engine.episode_memory.restore(path)
+    assert refused.value.reason == 'memory_damaged' and engine.episode_memory.frames == 2

@@ -13,13 +13,14 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_run
 from m3et_ros.evaluation.tasks.vqa import NOISE, vqa_run
+from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.open_model import SHIPPED, open_checkpoint, untrained
+from m3et_ros.runtime.open_model import SHIPPED, action_config, open_checkpoint, untrained
 
 
-def test_the_shipped_weights_are_small_and_come_with_a_card(caplog):
+def test_the_shipped_weights_are_small_and_come_with_a_model_card(caplog):
     folder = SHIPPED / 'm3et_kitchen'
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 25e6
     with caplog.at_level(logging.WARNING):
@@ -30,7 +31,7 @@ def test_the_shipped_weights_are_small_and_come_with_a_card(caplog):
     assert checkpoint.model_id in card and 'Best blind guess' in card and 'depth RMSE inside holes' in card
 
 
-def test_the_shipped_talking_model_is_small_and_was_trained_on_the_shipped_eyes():
+def test_the_shipped_answerer_is_small_and_was_trained_on_the_shipped_m3et():
     folder = SHIPPED / 'm3et_talk'
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 15e6
     engine = Engine(open_checkpoint('kitchen'))
@@ -50,7 +51,7 @@ def kitchens(tmp_path_factory):
     )
 
 
-def test_the_shipped_weights_know_kitchens_that_they_have_not_seen(kitchens):
+def test_the_shipped_weights_generalise_to_new_kitchens(kitchens):
     """Far below what they reach on 200 kitchens (README), far above what random weights or a blind guess do."""
     checkpoint = open_checkpoint('kitchen')
     dense = reconstruction_run(checkpoint.model, KitchenSamples(kitchens, questions=False))
@@ -62,11 +63,23 @@ def test_the_shipped_weights_know_kitchens_that_they_have_not_seen(kitchens):
     assert scores['accuracy']['value'] > scores['majority'] + 0.1
 
 
-def test_a_size_without_shipped_weights_says_so(caplog):
+@pytest.mark.parametrize('seed', [0, 3])
+def test_a_size_without_shipped_weights_is_random_and_logged(caplog, seed):
     with caplog.at_level(logging.WARNING):
-        checkpoint = open_checkpoint('tiny', seed=3)
-    assert not checkpoint.trained and checkpoint.model_id == 'tiny-random-3'
-    assert 'tiny-random-3' in caplog.text and 'mean nothing' in caplog.text
+        checkpoint = open_checkpoint('tiny', seed=seed)
+    assert not checkpoint.trained and checkpoint.model_id == f'tiny-random-{seed}'
+    assert f'tiny-random-{seed}' in caplog.text and 'mean nothing' in caplog.text
+
+
+def test_the_action_head_follows_the_model_and_its_labels():
+    checkpoint = untrained('tiny', 0)
+    config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=5.0)
+    assert (config.verbs, config.nouns) == (len(checkpoint.labels.verbs), len(checkpoint.labels.nouns))
+    assert (config.d_in, config.vocabulary) == (
+        frame_width(checkpoint.model.config),
+        checkpoint.model.config.vocabulary,
+    )
+    assert config.rate_hz == 5.0 and config.follow
 
 
 def test_a_folder_is_opened_and_a_missing_one_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""A session: what is asked is checked, and the answer says what it rests on."""
+"""A session: questions are checked, replies report their frames, and one memory serves."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.frame_comb import FrameMemory
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session, checked_question, checked_scope
 
@@ -13,6 +14,11 @@ from m3et_ros.runtime.session import Session, checked_question, checked_scope
 @pytest.fixture(scope='module')
 def engine():
     return Engine(untrained('tiny', 0))
+
+
+@pytest.fixture(scope='module')
+def remembering(episode_checkpoint):
+    return Engine(episode_checkpoint)
 
 
 @pytest.fixture
@@ -35,6 +41,10 @@ def test_questions_are_checked(question, reason):
     assert refused.value.reason == reason and ';' in str(refused.value)
 
 
+def test_a_question_of_the_longest_length_passes():
+    assert checked_question('x' * 20, 20) == 'x' * 20 == checked_question(f' {"x" * 20} ', 20)
+
+
 def test_good_questions_and_scopes_pass():
     assert checked_question('  what? ', 20) == 'what?'
     assert [checked_scope(s) for s in ('', 'frame', 'episode')] == ['frame', 'frame', 'episode']
@@ -42,12 +52,12 @@ def test_good_questions_and_scopes_pass():
         checked_scope('world')
 
 
-def test_nothing_seen_nothing_answered(session):
+def test_without_a_frame_there_is_no_answer(session):
     with pytest.raises(InputError, match='No image has arrived yet'):
         session.views('frame')
 
 
-def test_answers_say_what_they_rest_on(session):
+def test_replies_report_the_frames_they_rest_on(session):
     for n in range(1, 21):
         session.observe(frame(n))
     reply = session.ask('what?', session.views('frame'), scope='frame', top_k=3)
@@ -57,17 +67,19 @@ def test_answers_say_what_they_rest_on(session):
     assert 2 <= reply.frames_used <= 4 and reply.first_ns == 10**9 and reply.last_ns == 20 * 10**9
 
 
-def test_an_image_of_ones_own_is_not_remembered(session):
+def test_a_sent_image_is_not_remembered(session):
     session.observe(frame(1))
     views = session.views('frame', frame(9))
     assert views[0].frame.stamp_ns == 9 * 10**9
-    assert session.newest.frame.stamp_ns == 10**9 and session.memory.seen == 1
+    assert session.newest.frame.stamp_ns == 10**9 and session.memory.frames == 1
 
 
-def test_the_memory_keeps_no_encoder_outputs(session):
+def test_a_memory_of_frames_stores_no_encoder_outputs(session):
     for n in range(9):
         session.observe(frame(n))
-    assert all(view.encoded is None for view in session.memory) and session.newest.encoded is not None
+    views = session.views('episode')
+    assert all(view.encoded is None and view.image_encoding is None for view in views)
+    assert session.newest.encoded is not None
 
 
 @pytest.mark.parametrize('scope', ['frame', 'episode'])
@@ -83,4 +95,48 @@ def test_writing_ends_with_the_whole_answer(session, scope):
 def test_reset_begins_a_new_episode(session):
     session.observe(frame(1))
     session.reset()
-    assert session.newest is None and len(session.memory) == 0
+    assert session.newest is None and session.memory.frames == 0
+
+
+def test_written_answers_have_at_most_max_tokens(session):
+    session.observe(frame(1))
+    views, lengths = session.views('frame'), []
+    for max_tokens in (1, 4):
+        lengths.append(len(list(session.write('what?', views, scope='frame', max_tokens=max_tokens))) - 1)
+        asked = session.ask('what?', views, scope='frame', top_k=1, mode='generate', max_tokens=max_tokens)
+        *_, written = session.write('what?', views, scope='frame', max_tokens=max_tokens)
+        assert asked.text == written.text
+    assert lengths[0] <= 1 and lengths[1] <= 4
+
+
+def test_a_session_without_a_learnt_memory_stores_frames_and_says_so(engine, caplog):
+    with caplog.at_level('INFO'):
+        session = Session(engine, memory_frames=3)
+    assert isinstance(session.memory, FrameMemory) and 'rest on 3 frames' in caplog.text
+    for n in range(9):
+        session.observe(frame(n))
+    assert session.memory.frames <= 3 and session.memory.last_ns == 8 * 10**9
+
+
+def test_a_session_with_a_learnt_memory_uses_it_alone(remembering):
+    session = Session(remembering, memory_frames=4)
+    assert session.memory is remembering.episode_memory
+    for n in range(5):
+        session.observe(frame(n))
+    assert session.memory.frames == 5
+    # Nothing else holds frames: a question about the episode rests on the newest view and the state.
+    assert session.views('episode') == [session.newest]
+    reply = session.ask('what?', session.views('episode'), scope='episode', top_k=1)
+    assert (reply.frames_used, reply.first_ns, reply.last_ns, reply.scope) == (5, 0, 4 * 10**9, 'episode')
+    session.reset()
+    assert session.memory.frames == 0
+
+
+def test_a_sample_of_frames_may_replace_the_learnt_memory(remembering):
+    remembering.episode_memory.reset()
+    session = Session(remembering, memory_frames=4, sample_frames=True)
+    for n in range(20):
+        session.observe(frame(n))
+    assert remembering.episode_memory.frames == 0 and isinstance(session.memory, FrameMemory)
+    reply = session.ask('what?', session.views('episode'), scope='episode', top_k=1)
+    assert 2 <= reply.frames_used <= 4 and reply.text in remembering.labels.answers

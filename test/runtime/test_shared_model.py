@@ -3,6 +3,7 @@
 import gc
 
 import numpy as np
+import pytest
 import torch
 
 from m3et_ros.data.frame import Frame
@@ -27,27 +28,27 @@ def test_engines_of_the_same_weights_share_the_model_and_nothing_else():
     torch.testing.assert_close(view.encoded.context, alone.encoded.context)
 
 
-def test_the_model_stands_where_the_last_one_who_works_wants_it():
+def test_the_model_stays_on_the_accelerator_while_an_engine_needs_it_there():
     # The meta device stands for an accelerator: weights that are there are not on the CPU.
     _, shared = SharedModels().open('tiny')
     one, other = (type('User', (), {})() for _ in range(2))
     cpu, away = torch.device('cpu'), torch.device('meta')
     weight = next(shared.model.parameters())
-    assert shared.place(one, cpu, torch.float32) == cpu and weight.device == cpu
-    assert shared.place(other, away, torch.float32) == away
-    assert shared.place(one, cpu, torch.float32) == away
+    assert shared.move(one, cpu, torch.float32) == cpu and weight.device == cpu
+    assert shared.move(other, away, torch.float32) == away
+    assert shared.move(one, cpu, torch.float32) == away
     assert next(shared.model.parameters()).device == away
 
 
-def test_bfloat16_stays_while_somebody_wants_it():
+def test_bfloat16_stays_while_an_engine_asks_for_it():
     _, shared = SharedModels().open('tiny')
     one, other = (type('User', (), {})() for _ in range(2))
-    shared.place(one, torch.device('cpu'), torch.bfloat16)
-    shared.place(other, torch.device('cpu'), torch.float32)
+    shared.move(one, torch.device('cpu'), torch.bfloat16)
+    shared.move(other, torch.device('cpu'), torch.float32)
     assert next(shared.model.parameters()).dtype == torch.bfloat16
 
 
-def test_what_nobody_uses_is_forgotten_and_engines_that_are_gone_do_not_count():
+def test_unused_models_are_dropped_and_deleted_engines_do_not_count():
     models = SharedModels(window_s=0.01)
     one, other = opened(models), opened(models)
     shared = one._shared
@@ -61,7 +62,24 @@ def test_what_nobody_uses_is_forgotten_and_engines_that_are_gone_do_not_count():
     assert not models._known
 
 
+@pytest.mark.parametrize(('window_s', 'batches'), [(0.0, False), (1e-6, True)])
+def test_a_window_turns_batches_on(window_s, batches):
+    _, shared = SharedModels(window_s=window_s).open('tiny')
+    assert (shared.batcher is not None) == batches
+
+
+def test_the_size_of_batches_is_passed_on():
+    with pytest.raises(ValueError, match=r'window_s is 0\.5 and most 1; give'):
+        SharedModels(window_s=0.5, most=1).open('tiny')
+    SharedModels(window_s=0.5, most=2).open('tiny')
+
+
+def test_the_seed_of_random_weights_is_passed_on():
+    for models in (Models(), SharedModels()):
+        assert models.open('tiny', seed=7)[0].model_id == 'tiny-random-7'
+
+
 def test_a_shared_model_runs_by_torch_and_says_so():
-    engine, told = opened(SharedModels()), []
-    assert engine.prepare('openvino', tell=told.append).name == 'torch'
-    assert 'run it by torch, not by openvino' in told[0]
+    engine, lines = opened(SharedModels()), []
+    assert engine.prepare('openvino', report=lines.append).name == 'torch'
+    assert 'run it by torch, not by openvino' in lines[0]

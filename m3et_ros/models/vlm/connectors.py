@@ -1,13 +1,18 @@
-"""From what an image encoder sees to what a language model reads (docs/papers.md sections 4, 5 and 6).
+"""Connectors from visual tokens to a language model (docs/papers.md 4, 5 and 6).
 
-Symbols: B batch, n = rows * cols visual tokens in raster order, d_vision their width, d width of the language model.
-    mlp       d_vision -> 4 d_vision -> d -> d                       (Cobra, EMMA, ML-Mamba's baseline)
+    mlp       d_vision -> 4 d_vision -> d -> d                       (Cobra, EMMA, the baseline of ML-Mamba)
     short     d_vision -> d -> d                                     (TinyLLaVA, MaTVLM)
     basic     d_vision -> d, scan layers, d -> 4 d -> d -> d         (ML-Mamba's MSC without SwiGLU)
-    advanced  the same with SwiGLU behind every scan                 (ML-Mamba's MSC)
-GELU between all matrices.
+    advanced  the same with SwiGLU after every scan                  (ML-Mamba's MSC)
+
+GELU stands between all matrices. The Mamba-2 Scan Connector (MSC) of ML-Mamba scans the image, which has no order of
+its own, in several directions: 'bidirectional' is the raster and its reverse (BSM), 'cross' adds the columns (CSM). A
+layer is h = h + DropPath(Scan(h)), and for 'advanced' also h = h + DropPath(SwiGLU(LN h)).
+
+Symbols: B batch, n = rows * cols visual tokens in raster order, d_vision their width, d width of the language model.
 """
 
+import itertools
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -50,7 +55,7 @@ class ConnectorConfig:
     rows: int = 9
     # Columns of the largest grid of visual tokens.
     cols: int = 9
-    # 'bidirectional' scans the raster there and back, 'cross' the columns too.
+    # 'bidirectional' scans the raster forward and backward, 'cross' the columns too.
     scan: str = 'bidirectional'
     # Scan layers.
     layers: int = 2
@@ -66,7 +71,7 @@ class ConnectorConfig:
     d_conv: int = 4
     # Longest chunk of a scan, tokens.
     chunk: int = 64
-    # Probability that a sample skips a branch of the last scan layer in training; less in those before. From 0 to 0.9.
+    # Probability that a sample skips a branch of the last scan layer in training, falling to 0 at the first: 0..0.9.
     drop_path: float = 0.1
 
     def __post_init__(self):
@@ -79,16 +84,20 @@ class ConnectorConfig:
 
     @property
     def scans(self) -> bool:
-        """Whether the order of the visual tokens matters."""
+        """Return True if the connector scans, so that the grid of the visual tokens matters."""
         return self.kind in ('basic', 'advanced')
 
     @property
     def tokens(self) -> int:
-        """Most visual tokens."""
+        """Return the largest number of visual tokens."""
         return self.rows * self.cols
 
     def grid(self, tokens: int, given: tuple[int, int] | None = None) -> tuple[int, int]:
-        """Rows and columns of so many visual tokens.
+        """Return rows and columns of the visual tokens.
+
+        Args:
+            tokens: their number.
+            given: rows and columns, if known.
 
         Raises:
             ValueError: more tokens than the model was built for, or a grid that they do not fill.
@@ -103,7 +112,7 @@ class ConnectorConfig:
         rows, cols = given or (self.rows, self.cols)
         if rows * cols != tokens:
             raise ValueError(
-                f'{tokens} visual tokens do not fill a grid of {rows} x {cols}; name the grid that they come from'
+                f'{tokens} visual tokens do not fill a grid of {rows} x {cols}; give the grid that they come from'
             )
         return rows, cols
 
@@ -114,20 +123,21 @@ class Connector(nn.Module):
     def __init__(self, config: ConnectorConfig):
         super().__init__()
         self.config = config
-        self.input, self.norm = None, None
+        self.input: nn.Linear | None = None
+        self.norm: nn.LayerNorm | None = None
         self.layers = nn.ModuleList()
         if config.scans:
             self.input = nn.Linear(config.d_vision, config.d)
-            self.layers.extend(_scan_layer(config, place) for place in range(config.layers))
+            self.layers.extend(_scan_layer(config, index) for index in range(config.layers))
             self.norm = nn.LayerNorm(config.d)
         self.projector = _projector(config)
 
     def forward(self, features: Tensor, *, grid: tuple[int, int] | None = None) -> Tensor:
-        """Connect.
+        """Map visual tokens to the width of the language model.
 
         Args:
             features: (B, n, d_vision), raster order.
-            grid: rows and columns of the n tokens; None = those of the config.
+            grid: rows and columns of the n tokens; None takes those of the config.
 
         Returns:
             (B, n, d).
@@ -140,7 +150,7 @@ class Connector(nn.Module):
                 f'the visual tokens are {tuple(features.shape)}; give (batch, tokens, {self.config.d_vision})'
             )
         rows, cols = self.config.grid(features.shape[1], grid)
-        if self.input is not None:
+        if self.input is not None and self.norm is not None:
             features = F.gelu(self.input(features))
             for layer in self.layers:
                 features = layer(features, rows=rows, cols=cols)
@@ -148,12 +158,11 @@ class Connector(nn.Module):
         return self.projector(features)
 
 
-def _scan_layer(config: ConnectorConfig, place: int) -> ScanLayer:
-    rate = config.drop_path * place / max(1, config.layers - 1)
+def _scan_layer(config: ConnectorConfig, index: int) -> ScanLayer:
     return ScanLayer(
         d=config.d,
         advanced=config.kind == 'advanced',
-        drop_path=rate,
+        drop_path=config.drop_path * index / max(1, config.layers - 1),
         scan=config.scan,
         expand=config.expand,
         N=config.N,
@@ -168,7 +177,7 @@ def _projector(config: ConnectorConfig) -> nn.Sequential:
     first = config.d if config.scans else config.d_vision
     widths = (first, config.d, config.d) if config.kind == 'short' else (first, 4 * first, config.d, config.d)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         linear = nn.Linear(inputs, outputs)
         nn.init.xavier_normal_(linear.weight)
         nn.init.zeros_(linear.bias)

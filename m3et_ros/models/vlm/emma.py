@@ -1,9 +1,14 @@
-"""EMMA: a Mamba multimodal language model that has to keep the image in mind while it trains (2410.05938; docs/papers.md 5).
+"""EMMA (2410.05938; docs/papers.md 5): a Mamba-2 language model whose hidden states must predict the image in training.
+
+Visual detail fades in the layers of a Mamba language model. EMMA adds to the text loss a pixel-wise alignment loss on
+an image decoded from fused hidden states of several layers (emma_alignment): L = L_text + w ||f_dec(X_v) - target||^2.
+
+    inference   [connector(features) (B, n, d) | words (B, T, d)] -> Mamba-2 layers -> logits (B, T, V)
+    training    in addition, hidden states of K layers at the visual tokens -> fusion -> decoder -> (B, n, d_target)
+
+The alignment head is not part of inference: forward and generate never use it, and the model without it is the same.
 
 Symbols: B batch, n = rows * cols visual tokens (27 x 27 as published), T word pieces, d = 2560, d_target = 1152.
-    inference   [connector(features) (B, n, d) | words (B, T, d)] -> Mamba-2 layers -> logits (B, T, V)
-    training    and hidden states of four layers at the visual tokens -> fusion -> decoder -> image (B, n, d_target)
-The head is not part of inference: forward and generate never touch it, and a model without it is the same model.
 """
 
 from dataclasses import dataclass
@@ -18,45 +23,44 @@ from m3et_ros.models.vlm.model import VisualLanguageConfig, VisualLanguageModel,
 
 @dataclass(frozen=True)
 class EMMAConfig:
-    """A visual language model and the head that aligns it with the image.
+    """The config of a visual language model and of its alignment head.
 
     Raises:
         ValueError: head and model do not fit each other.
     """
 
-    # The model of inference.
+    # The model used at inference.
     model: VisualLanguageConfig
-    # The head of training.
+    # The head used in training.
     alignment: AlignmentConfig
 
     def __post_init__(self):
-        ours, connector, language = self.alignment, self.model.connector, self.model.language
+        head, connector, language = self.alignment, self.model.connector, self.model.language
         for name, found, wanted in (
-            ('d', ours.d, language.d),
-            ('rows', ours.rows, connector.rows),
-            ('cols', ours.cols, connector.cols),
+            ('d', head.d, language.d),
+            ('rows', head.rows, connector.rows),
+            ('cols', head.cols, connector.cols),
         ):
             if found != wanted:
                 raise ValueError(f'alignment.{name} is {found}; give {wanted}, as in the model')
-        if ours.taps[-1] >= len(language.schedule):
-            raise ValueError(f'taps is {ours.taps}; give indices below {len(language.schedule)}, the number of layers')
+        if head.taps[-1] >= len(language.schedule):
+            raise ValueError(f'taps is {head.taps}; give indices below {len(language.schedule)}, the number of layers')
 
 
 class EMMA(VisualLanguageModel):
-    """A visual language model, with the alignment head for training or without it.
+    """A visual language model with the alignment head, or without it.
 
     Args:
-        config: of both.
-        training_head: False builds the model of inference alone; its weights are the same less those of `alignment`.
+        config: of model and head.
+        training_head: False builds the model without the head; its state dict lacks only `alignment`.
     """
 
     def __init__(self, config: EMMAConfig, *, training_head: bool = True):
         super().__init__(config.model)
-        self.full_config = config
         self.alignment = AlignmentHead(config.alignment) if training_head else None
 
     def aligned(self, features: Tensor, ids: Tensor, *, mask: Tensor | None = None) -> tuple[VisualOutput, Tensor]:
-        """Read words behind visual tokens and predict the image from what the layers made of them.
+        """Compute logits of words after visual tokens, and predict the image from the hidden states.
 
         Args:
             features: visual tokens (B, n, d_vision), raster order, of the whole grid.
@@ -64,7 +68,8 @@ class EMMA(VisualLanguageModel):
             mask: (B, T) bool, False for pads.
 
         Returns:
-            What forward returns, and the prediction (B, n, d_target) in block order: compare with alignment.targets.
+            The output of forward, and the prediction (B, n, d_target) in block order, whose targets are those of
+            alignment.targets.
 
         Raises:
             ValueError: built without the head, or as forward.
@@ -72,8 +77,8 @@ class EMMA(VisualLanguageModel):
         if self.alignment is None:
             raise ValueError('this model was built without its training head; build it with training_head=True')
         output = self(features, ids, mask=mask, keep=self.alignment.config.taps)
-        seen = {place: hidden[:, : features.shape[1]] for place, hidden in output.hidden.items()}
-        return output, self.alignment(seen)
+        visual = {index: hidden[:, : features.shape[1]] for index, hidden in output.hidden.items()}
+        return output, self.alignment(visual)
 
 
 PUBLISHED = EMMAConfig(

@@ -1,12 +1,15 @@
-"""EMMA's training-time modules: multi-scale fusion of hidden states and a head that predicts the image (docs/papers.md 5).
+"""EMMA's training-time modules: multi-scale feature fusion and the decoder that predicts the image (docs/papers.md 5).
 
-Symbols: B batch, n = rows * cols visual tokens, d width, K taps (layers whose outputs are read), H heads, S tokens of a
-segment, p patch side in pixels, d_target width of a target.
     f_1 .. f_K = split(Linear(concat_k LN h_k)), channel K c + k to stream k
     q = a learned token n times, in 3 x 3 blocks of the grid
     q += CrossAttn(LN q, LN f_k);  q += Mamba2(RMSNorm(LN q)), k = 1 .. K
-    prediction = Linear(LN q) (B, n, d_target), in block order;  token i sees no segment of S tokens behind its own
-Queries, keys and targets are in block order. In the release keys stay in raster order: `released_order`.
+    prediction = Linear(LN q) (B, n, d_target), in block order
+
+The mask of the cross-attention is causal over segments of S tokens: a query reads its own segment and earlier ones.
+Queries, keys and targets are in block order. In the released code keys stay in raster order: `released_order`.
+
+Symbols: B batch, n = rows * cols visual tokens, d width, K taps (layers whose outputs are read), H heads, S tokens of a
+segment, p patch side in pixels, d_target width of a target.
 """
 
 from collections.abc import Mapping
@@ -59,15 +62,15 @@ class AlignmentConfig:
     heads: int = 4
     # Tokens of a segment, a multiple of 9 that divides rows * cols.
     segment: int = 27
-    # What is predicted: 'pixels' of a patch, its 'patch' embedding (published), or 'deep' features of the encoder.
+    # Target of the prediction: 'pixels' of a patch, its 'patch' embedding (published), or 'deep' encoder features.
     target: str = 'patch'
     # Width of the target; 3 patch^2 for pixels.
     d_target: int = 48
     # Side of a patch in pixels.
     patch: int = 4
-    # True takes mean and deviation out of every target token (published).
+    # True standardises every target token to mean 0 and variance 1 (published).
     standardise: bool = True
-    # True leaves keys in raster order while queries are in block order, as released.
+    # True leaves keys in raster order while queries are in block order, as in the released code.
     released_order: bool = False
     # Inner width of the decoder's Mamba-2 as a multiple of d.
     expand: int = 2
@@ -106,7 +109,7 @@ class AlignmentConfig:
 
 
 class MultiScaleFusion(nn.Module):
-    """Hidden states of K layers, each (B, n, d), to K streams that hold something of all of them."""
+    """Mixes hidden states of K layers, each (B, n, d), into K streams of all of them."""
 
     def __init__(self, *, d: int, streams: int):
         super().__init__()
@@ -114,13 +117,13 @@ class MultiScaleFusion(nn.Module):
         self.mix = nn.Linear(streams * d, streams * d)
 
     def forward(self, hidden: list[Tensor]) -> list[Tensor]:
-        """K tensors (B, n, d) -> K tensors (B, n, d)."""
+        """Map K tensors (B, n, d) to K tensors (B, n, d)."""
         joined = torch.cat([norm(h) for norm, h in zip(self.norms, hidden, strict=True)], -1)
         return list(self.mix(joined).unflatten(-1, (-1, len(hidden))).unbind(-1))
 
 
 class SegmentAttention(nn.Module):
-    """Cross-attention of n queries to n keys that looks into no later segment; q, k, v and output have biases."""
+    """Cross-attention of n queries to the n keys of their own and earlier segments; all projections have biases."""
 
     def __init__(self, *, d: int, heads: int):
         super().__init__()
@@ -128,7 +131,7 @@ class SegmentAttention(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(d, d) for _ in range(4))
 
     def forward(self, x: Tensor, context: Tensor, *, segment: int) -> Tensor:
-        """x, context (B, n, d), n a multiple of segment -> (B, n, d)."""
+        """Attend from x to context, both (B, n, d) with n a multiple of segment; returns (B, n, d)."""
         q, k, v = (
             project(t).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project, t in ((self.q, x), (self.k, context), (self.v, context))
@@ -152,13 +155,16 @@ class AlignmentBlock(nn.Module):
         )
 
     def forward(self, q: Tensor, stream: Tensor, *, segment: int) -> Tensor:
-        """q, stream (B, n, d) -> (B, n, d)."""
+        """Update the queries q (B, n, d) by a stream (B, n, d)."""
         q = q + self.attention(self.norm_query(q), self.norm_context(stream), segment=segment)
         return q + self.mixer(self.rms(self.norm_mixer(q)))
 
 
 class AlignmentHead(nn.Module):
-    """Predicts the image from hidden states of the language model at the visual tokens; used in training only."""
+    """Predicts the image from hidden states of the language model at the visual tokens; for training only."""
+
+    patch_weight: Tensor
+    patch_bias: Tensor
 
     def __init__(self, config: AlignmentConfig):
         super().__init__()
@@ -169,15 +175,15 @@ class AlignmentHead(nn.Module):
         self.norm = nn.LayerNorm(config.d)
         self.output = nn.Linear(config.d, config.d_target)
         if config.target == 'patch':
-            # Of the image encoder, frozen: see set_patch_embedding. All zero until it is known.
+            # Frozen copy of the image encoder's; all zero until set_patch_embedding is called.
             self.register_buffer('patch_weight', torch.zeros(config.d_target, 3 * config.patch**2))
             self.register_buffer('patch_bias', torch.zeros(config.d_target))
 
     def forward(self, hidden: Mapping[int, Tensor]) -> Tensor:
-        """Predict.
+        """Predict the image.
 
         Args:
-            hidden: outputs (B, n, d) of the layers of config.taps at the visual tokens, raster order, by index.
+            hidden: outputs (B, n, d) of the layers of config.taps at the visual tokens, by index, in raster order.
 
         Returns:
             (B, n, d_target), in block order.
@@ -185,7 +191,7 @@ class AlignmentHead(nn.Module):
         Raises:
             ValueError: a tap is missing, or there are not rows * cols tokens.
         """
-        streams = self.fusion([self._tap(hidden, place) for place in self.config.taps])
+        streams = self.fusion([self._tap(hidden, index) for index in self.config.taps])
         if not self.config.released_order:
             streams = [stream[:, self.order(stream.device)] for stream in streams]
         q = self.query.expand_as(streams[0])
@@ -194,34 +200,42 @@ class AlignmentHead(nn.Module):
         return self.output(self.norm(q))
 
     def order(self, device: torch.device) -> Tensor:
-        """Raster ids (n,) int64 in block order."""
+        """Return the raster ids (n,) int64 in block order."""
         return blocks(self.config.rows, self.config.cols).to(device)
 
     @torch.no_grad()
     def targets(self, *, images: Tensor | None = None, features: Tensor | None = None) -> Tensor:
-        """What forward should have predicted, (B, n, d_target) in block order.
+        """Return the targets of the prediction, (B, n, d_target) in block order.
 
         Args:
-            images: (B, 3, height, width) as the image encoder takes them, for pixels and patch; what does not fill a
-                patch at the right and lower rim is left out.
+            images: (B, 3, height, width) as the image encoder takes them, for pixels and patch; an incomplete patch at
+                the right or lower edge is left out.
             features: deep features (B, n, d_target), raster order, for deep.
 
         Raises:
-            ValueError: the wrong one is given, its size does not fit, or the patch embedding was never set.
+            ValueError: the input of the target is missing or of another size, or the patch embedding was never set.
         """
         if self.config.target == 'deep':
             found = self._checked(features)
         else:
             found = patchify(self._cropped(images), self.config.patch)
             if self.config.target == 'patch':
-                found = self._embedded(found)
+                if not bool(self.patch_weight.any()):
+                    raise ValueError(
+                        'the patch embedding was never set; call set_patch_embedding with that of the encoder'
+                    )
+                found = nn.functional.linear(found, self.patch_weight, self.patch_bias)
         if self.config.standardise:
             found = (found - found.mean(-1, keepdim=True)) / (found.var(-1, keepdim=True) + EPS).sqrt()
         return found[:, self.order(found.device)]
 
     @torch.no_grad()
     def set_patch_embedding(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """Copy the image encoder's patch embedding: weight (d_target, 3, p, p) or (d_target, 3 p^2), bias (d_target,).
+        """Copy the image encoder's patch embedding.
+
+        Args:
+            weight: (d_target, 3, p, p) or (d_target, 3 p^2).
+            bias: (d_target,); None = zeros.
 
         Raises:
             ValueError: another shape, or a head with another target.
@@ -234,33 +248,27 @@ class AlignmentHead(nn.Module):
         self.patch_weight.copy_(weight)
         self.patch_bias.copy_(torch.zeros_like(self.patch_bias) if bias is None else bias)
 
-    def _embedded(self, pixels: Tensor) -> Tensor:
-        if not bool(self.patch_weight.any()):
-            raise ValueError('the patch embedding was never set; call set_patch_embedding with that of the encoder')
-        return nn.functional.linear(pixels, self.patch_weight, self.patch_bias)
-
-    def _tap(self, hidden: Mapping[int, Tensor], place: int) -> Tensor:
+    def _tap(self, hidden: Mapping[int, Tensor], index: int) -> Tensor:
+        """Return the output of a layer."""
         tokens = self.config.rows * self.config.cols
-        if place not in hidden or hidden[place].shape[1] != tokens:
-            found = f'{hidden[place].shape[1]} tokens' if place in hidden else 'nothing'
-            raise ValueError(f'layer {place} brings {found}; give its output at {tokens} visual tokens')
-        return hidden[place]
+        if index not in hidden or hidden[index].shape[1] != tokens:
+            found = f'has {hidden[index].shape[1]} tokens' if index in hidden else 'is missing'
+            raise ValueError(f'the output of layer {index} {found}; give it at {tokens} visual tokens')
+        return hidden[index]
 
     def _cropped(self, images: Tensor | None) -> Tensor:
-        height, width = self.config.rows * self.config.patch, self.config.cols * self.config.patch
+        """Return the whole patches of images."""
+        patch = self.config.patch
+        height, width = self.config.rows * patch, self.config.cols * patch
         found = None if images is None else tuple(images.shape[1:])
-        if (
-            images is None
-            or images.dim() != 4
-            or len(images[0]) != 3
-            or not (
-                0 <= images.shape[2] - height < self.config.patch and 0 <= images.shape[3] - width < self.config.patch
-            )
-        ):
-            raise ValueError(f'the images are {found}; the target {self.config.target} needs (3, {height}, {width})')
-        return images[:, :, :height, :width]
+        if images is not None and images.dim() == 4 and images.shape[1] == 3:
+            beyond = images.shape[2] - height, images.shape[3] - width
+            if min(beyond) >= 0 and max(beyond) < patch:
+                return images[:, :, :height, :width]
+        raise ValueError(f'the images are {found}; the target {self.config.target} needs (3, {height}, {width})')
 
     def _checked(self, features: Tensor | None) -> Tensor:
+        """Return deep features of the right size."""
         wanted = (self.config.rows * self.config.cols, self.config.d_target)
         if features is None or tuple(features.shape[1:]) != wanted:
             found = None if features is None else tuple(features.shape[1:])

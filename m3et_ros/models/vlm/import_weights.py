@@ -1,7 +1,7 @@
-"""Weights of others by their names: transformers' Mamba-2 and Phi, state-spaces' Mamba-2, TinyLLaVA and MaTVLM.
+"""Published weights under our names: Mamba-2 and Phi of transformers, Mamba-2 of state-spaces, TinyLLaVA and MaTVLM.
 
-Tensors come as a mapping of name to tensor, from wherever the caller reads them (data.released: safetensors). What they
-are called there is listed in RULES; everything that has no counterpart here is either named in IGNORED or refused.
+The caller reads the tensors by name (data.checkpoints.released: safetensors). RULES translates their names; a tensor
+without a counterpart here is ignored if IGNORED names it, and refused otherwise.
 """
 
 import re
@@ -21,11 +21,11 @@ LAYER = r'model\.layers\.(\d+)\.'
 RULES = tuple(
     (re.compile(pattern), ours)
     for pattern, ours in (
-        # Mamba-2: transformers says embeddings, state-spaces embedding.
+        # Mamba-2: 'embeddings' in transformers, 'embedding' in state-spaces.
         (r'backbone\.embeddings?\.weight', 'embedding.weight'),
         (r'backbone\.layers\.(\d+)\.(norm|mixer)\.(.+)', r'layers.\1.\2.\3'),
         (r'backbone\.norm_f\.weight', 'norm.weight'),
-        # Phi, and MaTVLM, whose replaced layers hold mamba in place of self_attn.
+        # Phi, and MaTVLM, whose replaced layers have mamba in place of self_attn.
         (r'model\.embed_tokens\.weight', 'embedding.weight'),
         (LAYER + r'input_layernorm\.(weight|bias)', r'layers.\1.norm.\2'),
         (LAYER + r'(?:self_attn|mamba)\.(.+)', r'layers.\1.mixer.\2'),
@@ -38,9 +38,9 @@ RULES = tuple(
 WRAPPED = re.compile(r'language_model\.(.+)')
 CONNECTOR = re.compile(r'connector\._connector\.(\d+\.(?:weight|bias))')
 IGNORED = re.compile(r'(?:.*\.)?rotary_emb\.inv_freq|vision_tower\..+')
-"""Tables that are computed here, and the image encoder, which stands outside these models."""
+"""Tables that are computed here, and the image encoder, which is not part of these models."""
 
-# What transformers takes where a config.json says nothing, for it stores only what differs.
+# Defaults of transformers, whose config.json stores only the values that differ.
 MAMBA2_DEFAULTS = {
     'num_heads': 128,
     'head_dim': 64,
@@ -69,14 +69,14 @@ PHI_DEFAULTS = {
 
 
 def language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[str, Tensor]:
-    """Rename the tensors of a language model to those of models.language.LanguageModel.
+    """Rename the tensors of a language model to those of LanguageModel.
 
     Args:
         tensors: state dict of transformers' Mamba2ForCausalLM or PhiForCausalLM, or of state-spaces' Mamba-2.
-        config: of the model to be filled; tells whether the head is tied to the word table.
+        config: of the model to be filled.
 
     Raises:
-        ValueError: a name that no rule knows, two names for one tensor, or an untied head for a tied config.
+        ValueError: an unknown name, two names for one tensor, or an untied head for a tied config.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -99,7 +99,7 @@ def language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[str, Tens
 
 
 def visual_language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[str, Tensor]:
-    """Rename the tensors of a TinyLLaVA or MaTVLM checkpoint to those of models.matvlm.MaTVLM.
+    """Rename the tensors of a TinyLLaVA or MaTVLM checkpoint to those of MaTVLM.
 
     Raises:
         ValueError: as language_tensors.
@@ -121,7 +121,7 @@ def visual_language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[st
 
 
 def schedule_of(names: list[str]) -> str:
-    """The schedule that the names of a checkpoint tell: M behind backbone, T with self_attn, S with mamba.
+    """Return the schedule of a checkpoint by the names of its tensors: M for mixer, T for self_attn, S for mamba.
 
     Raises:
         ValueError: no layers, a layer without a mixer, or one with two.
@@ -131,19 +131,19 @@ def schedule_of(names: list[str]) -> str:
         match = re.search(r'layers\.(\d+)\.(mixer|self_attn|mamba)\.', name)
         if match and not IGNORED.fullmatch(name):
             found.setdefault(int(match[1]), set()).add({'mixer': 'M', 'self_attn': 'T', 'mamba': 'S'}[match[2]])
-    missing = [place for place in range(max(found, default=0) + 1) if len(found.get(place, ())) != 1]
-    if missing:
-        raise ValueError(
-            f'layer {missing[0]} of the checkpoint has {len(found.get(missing[0], ()))} mixers; give a '
-            'checkpoint whose layers have one each'
-        )
-    return ''.join(''.join(found[place]) for place in range(len(found)))
+    for index in range(max(found, default=0) + 1):
+        count = len(found.get(index, ()))
+        if count != 1:
+            raise ValueError(
+                f'layer {index} of the checkpoint has {count} mixers; give a checkpoint whose layers have one each'
+            )
+    return ''.join(found[index].pop() for index in range(len(found)))
 
 
 def fill(model: nn.Module, tensors: Tensors) -> nn.Module:
-    """Load tensors of our names into a model and return it.
+    """Load tensors under our names into a model, and return it.
 
-    A model keeps its device and dtype; one on the meta device takes the tensors as they are.
+    A model keeps its device and dtype; a model on the meta device takes over the tensors themselves.
 
     Raises:
         ValueError: a tensor is missing, extra or of another shape; the message names the first.
@@ -163,19 +163,23 @@ def fill(model: nn.Module, tensors: Tensors) -> nn.Module:
             f'the checkpoint has a tensor for {extra[0]}, which the config knows nothing of; give the '
             'config that the checkpoint was made with'
         )
-    # Assigned parameters are new ones and have to be told again which of them must not decay.
-    spared = [name for name, values in model.named_parameters() if getattr(values, '_no_weight_decay', False)]
+    # Assigned parameters are new objects and lose the mark of those that must not decay.
+    undecayed = [name for name, values in model.named_parameters() if getattr(values, '_no_weight_decay', False)]
     model.load_state_dict(tensors, assign=any(value.is_meta for value in wanted.values()))
-    for name in spared:
-        model.get_parameter(name)._no_weight_decay = True
+    for name in undecayed:
+        setattr(model.get_parameter(name), '_no_weight_decay', True)  # noqa: B010 - Parameter declares no such attribute
     return model
 
 
 def config_from(values: Mapping[str, Any], *, name: str) -> LanguageConfig:
-    """The config of a language model from the config.json of transformers (mamba2, phi) or of state-spaces.
+    """Return the config of a language model from the config.json of transformers (mamba2, phi) or state-spaces.
+
+    Args:
+        values: of config.json.
+        name: of the model.
 
     Raises:
-        ValueError: another kind of model, a switch that this package does not have, or a missing key.
+        ValueError: another kind of model, a switch that this package lacks, or a missing key.
     """
     try:
         if values.get('model_type') == 'mamba2':
@@ -190,7 +194,12 @@ def config_from(values: Mapping[str, Any], *, name: str) -> LanguageConfig:
 
 
 def visual_config_from(values: Mapping[str, Any], names: list[str], *, name: str) -> VisualLanguageConfig:
-    """The config of TinyLLaVA or MaTVLM from its config.json; the names of its tensors tell which layers are replaced.
+    """Return the config of TinyLLaVA or MaTVLM; the names of its tensors show which layers are replaced.
+
+    Args:
+        values: of config.json.
+        names: of the tensors.
+        name: of the model.
 
     Raises:
         ValueError: another kind of connector or language model, or a missing key.
@@ -201,11 +210,12 @@ def visual_config_from(values: Mapping[str, Any], names: list[str], *, name: str
         d_vision, side = vision['hidden_size'], vision['image_size'] // vision['patch_size']
     except KeyError as error:
         raise ValueError(f'the config has no {error.args[0]}; give the whole config.json of the model') from None
-    text = replace(
+    language = replace(
         config_from(text | {'model_type': text.get('model_type', 'phi')}, name=name),
         schedule=schedule_of([found for found in names if WRAPPED.fullmatch(found)]),
     )
-    return VisualLanguageConfig(ConnectorConfig(kind='short', d_vision=d_vision, d=text.d, rows=side, cols=side), text)
+    connector = ConnectorConfig(kind='short', d_vision=d_vision, d=language.d, rows=side, cols=side)
+    return VisualLanguageConfig(connector, language)
 
 
 def _rename(name: str) -> str:
@@ -219,17 +229,17 @@ def _rename(name: str) -> str:
 
 
 def _refuse(values: Mapping[str, Any], switches: Mapping[str, Any]) -> None:
-    """Refuse switches that are set to anything but what this package does."""
+    """Refuse switches set to values that this package does not implement."""
     for key, wanted in switches.items():
         if values.get(key, wanted) != wanted:
-            raise ValueError(f'{key} is {values[key]!r}; this package has {wanted!r} only')
+            raise ValueError(f'{key} is {values[key]!r}; this package implements {wanted!r} only')
 
 
 def _transformers_mamba2(values: Mapping[str, Any], name: str) -> LanguageConfig:
     _refuse(values, {'use_bias': False, 'use_conv_bias': True, 'hidden_act': 'silu', 'layer_norm_epsilon': 1e-5})
     low, high = values.get('time_step_limit') or (0.0, float('inf'))
     if low != 0 or float(high) != float('inf'):
-        raise ValueError(f'time_step_limit is {[low, high]}; this package has no limits of steps')
+        raise ValueError(f'time_step_limit is {[low, high]}; this package implements no limits of the step size')
     return LanguageConfig(
         name=name,
         vocabulary=values['vocab_size'],

@@ -1,9 +1,15 @@
-"""Language models on the causal hybrid stack: Mamba-2, Phi-2, and what MaTVLM makes of the latter (docs/papers.md 4-6).
+"""Language models on the causal hybrid stack: Mamba-2, Phi-2, and MaTVLM's mixture of both (docs/papers.md 4 to 6).
 
-Symbols: B batch, L tokens, d width, V vocabulary, H query heads, K key heads; schedule letters see layers.language:
-    M a Mamba-2 mixer, T Phi's parallel block, S the same with attention-shaped Mamba-2.
-x (B, L) int64 word pieces or (B, L, d) vectors -> logits (B, L, V), of which position t speaks of token t + 1.
-States: one a layer; an M or S layer keeps (H, P, N) values a sequence however long it is, a T layer keys and values.
+    x (B, L) int64 word pieces or (B, L, d) vectors -> layers -> norm -> logits (B, L, V) of the next token
+
+Letters of a schedule, one a layer (layers.causal):
+    M   y = x + Mamba2(RMSNorm x)
+    T   y = x + Attention(LN x) + MLP(LN x), the parallel block of Phi
+    S   y = x + Mamba2(LN x) + MLP(LN x), the same block with attention-shaped Mamba-2 (MaTVLM)
+
+States, one a layer: M and S layers hold (H, P, N) values, however long the sequence is; T layers hold keys and values.
+
+Symbols: B batch, L tokens, d width, V vocabulary, H query heads, P channels of a head, N states of a channel.
 """
 
 from collections.abc import Collection, Sequence
@@ -41,9 +47,9 @@ class LanguageConfig:
         ValueError: a field is out of range; the message names field, value and range.
     """
 
-    # Name under which the model is known.
+    # Name of the model.
     name: str = 'tiny'
-    # Word pieces in the table, those without a meaning included.
+    # Word pieces in the table, unused ones included.
     vocabulary: int = 512
     # Width.
     d: int = 64
@@ -77,7 +83,7 @@ class LanguageConfig:
     norm: str = 'rms'
     # Added to variances by every norm, from 1e-12 to 0.1.
     eps: float = 1e-5
-    # True reads words with the very table that writes them.
+    # True computes logits with the word table.
     tied: bool = True
     # True gives the head a bias.
     head_bias: bool = False
@@ -107,17 +113,17 @@ class LanguageConfig:
 
     @property
     def sizes(self) -> StackSizes:
-        """What the layers need to know."""
+        """Return the sizes of the layers."""
         values = {f.name: getattr(self, f.name) for f in fields(StackSizes)}
         return StackSizes(**values | {'kv_heads': self.kv_heads or self.heads})
 
 
 class LanguageOutput(NamedTuple):
-    """What a language model says of a sequence.
+    """Outputs of a language model.
 
-    logits: (B, L, V), or of the last positions asked for.
-    states: one a layer, with the sequence in them; None where they were not asked for.
-    hidden: outputs (B, L, d) of the layers asked for, by index.
+    logits: (B, L, V), or those of the last positions alone.
+    states: one a layer, after the sequence; None where they were not asked for.
+    hidden: outputs (B, L, d) of the layers of `keep`, by index.
     """
 
     logits: Tensor
@@ -148,31 +154,31 @@ class LanguageModel(nn.Module):
         keep: Collection[int] = (),
         last: int | None = None,
     ) -> LanguageOutput:
-        """Read a sequence, or its next part.
+        """Compute logits of a sequence, or of its next part.
 
         Args:
             x: (B, L) int64 word pieces, or (B, L, d) vectors, L >= 1.
-            mask: (B, L) bool, False for pads, which belong in front of what they fill up.
-            states: of the tokens before x; None = nothing went before.
-            return_states: also return the states with x in them.
-            keep: indices of layers whose outputs are wanted.
-            last: logits of only so many positions at the end; None = of all.
+            mask: (B, L) bool, False for pads, which stand in front of the words.
+            states: after the tokens before x; None = x is the beginning.
+            return_states: also return the states after x.
+            keep: indices of layers whose outputs are returned.
+            last: number of positions at the end whose logits are computed; None = all.
 
         Raises:
-            ValueError: an empty sequence, or word pieces that the table does not hold.
+            ValueError: an empty sequence, word pieces outside the table, or vectors of another width.
         """
-        x, states, hidden = self.layers(self.embed(x), mask=mask, states=states, return_states=return_states, keep=keep)
-        return LanguageOutput(self.logits(x if last is None else x[:, -last:]), states, hidden)
+        x, after, hidden = self.layers(self.embed(x), mask=mask, states=states, return_states=return_states, keep=keep)
+        return LanguageOutput(self.logits(x if last is None else x[:, -last:]), after, hidden)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Vectors (B, L, d) of word pieces (B, L); vectors stay what they are. Raises as forward."""
+        """Return vectors (B, L, d) of word pieces (B, L), or vectors as they are; raises as forward."""
         if not x.shape[1]:
             raise ValueError('the prompt is empty; give at least one token')
         if x.is_floating_point():
             if x.dim() != 3 or x.shape[2] != self.config.d:
                 raise ValueError(f'the vectors are {tuple(x.shape)}; give (batch, tokens, {self.config.d})')
             return x
-        # A compiler must not trace the comparison, and there is nothing to compare without values.
+        # A compiler must not trace the comparison, and tensors on the meta device have no values.
         traced = torch.compiler.is_compiling() or x.is_meta
         if not traced and (int(x.min()) < 0 or int(x.max()) >= self.config.vocabulary):
             raise ValueError(
@@ -182,7 +188,7 @@ class LanguageModel(nn.Module):
         return self.embedding(x)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Scores (..., V) of the next word piece from layer outputs (..., d)."""
+        """Return logits (..., V) of the next word piece from layer outputs (..., d)."""
         return F.linear(self.norm(x), self.embedding.weight if self.head is None else self.head.weight, self.head_bias)
 
 
@@ -204,5 +210,3 @@ PHI2 = LanguageConfig(
 )
 TINY_MAMBA = LanguageConfig(name='tiny_mamba')
 TINY_PHI = LanguageConfig(name='tiny_phi', schedule='TTTT', channels=8, norm='layer', tied=False, head_bias=True)
-
-LANGUAGE_SIZES: dict[str, LanguageConfig] = {config.name: config for config in (MAMBA2_2B7, PHI2, TINY_MAMBA, TINY_PHI)}

@@ -1,10 +1,16 @@
-"""ML-Mamba: text about an image from Mamba-2 alone, behind a connector that scans the image (2407.19832; docs/papers.md 4).
+"""ML-Mamba (2407.19832; docs/papers.md 4): a Mamba-2 language model behind a connector that scans the image.
+
+The paper replaces both the Transformer language model, by Mamba-2, and the MLP connector, by the Mamba-2 Scan
+Connector: V_out = MLP(SwiGLU(MSC(V_img))), R = f_L(V_out, f_T(Q)). A scan is y = W_out (y_f + flip(y_b)) / 2 over the
+raster and its reverse ('bidirectional', published), or the mean over four directions ('cross').
+
+    features (B, n, d_vision) -> Linear, GELU -> MSC: scan layers -> projector -> (B, n, d)
+    [visual tokens | words] (B, n + T, d) -> 64 Mamba-2 layers -> logits (B, T, V)
+
+Variants: connector.kind 'advanced' (published), 'basic', 'mlp'; connector.scan 'bidirectional' (published) or 'cross'.
 
 Symbols: B batch, n = rows * cols visual tokens (27 x 27 as published), T word pieces, d_vision = 1024 + 1152 (DINOv2
-beside SigLIP, frozen, not part of it), d = 2560.
-    features (B, n, d_vision) -> Linear + GELU -> MSC: scan layers -> projector -> (B, n, d)
-    [visual tokens | words] (B, n + T, d) -> 64 Mamba-2 layers -> logits (B, T, V)
-Variants: connector.kind 'advanced' (published), 'basic', 'mlp'; connector.scan 'bidirectional' (published) or 'cross'.
+and SigLIP, frozen, not part of the model), d = 2560.
 """
 
 from dataclasses import replace
@@ -15,7 +21,7 @@ from m3et_ros.models.vlm.model import VisualLanguageConfig, VisualLanguageModel
 
 
 class MLMamba(VisualLanguageModel):
-    """The model of a config whose language layers are all Mamba-2, so that every token of an answer costs the same.
+    """A visual language model whose language layers are all Mamba-2: every token of an answer costs the same.
 
     Raises:
         ValueError: a language layer of another kind.
@@ -23,7 +29,7 @@ class MLMamba(VisualLanguageModel):
 
     def __init__(self, config: VisualLanguageConfig):
         if set(config.language.schedule) != {'M'}:
-            raise ValueError(f'schedule is {config.language.schedule!r}; ML-Mamba is made of M layers only')
+            raise ValueError(f'schedule is {config.language.schedule!r}; ML-Mamba has M layers only')
         super().__init__(config)
 
 

@@ -1,8 +1,10 @@
-"""A connector before a language model, visual tokens first: what ML-Mamba, EMMA and MaTVLM have in common.
+"""A connector before a language model, visual tokens first: the common part of ML-Mamba, EMMA and MaTVLM.
+
+    [pads | connector(features) (B, n, d) | words (B, T, d)] -> language model -> logits (B, T, V)
+
+Logits at word t predict word t + 1. Pads of the words are moved to the front, where they change nothing.
 
 Symbols: B batch, n visual tokens, T word pieces, L = n + T tokens of the sequence, d_vision and d widths, V vocabulary.
-    [pads | connector(features) (B, n, d) | words (B, T, d)] -> language model -> logits (B, T, V)
-Logits at word t speak of word t + 1. Pads of the words are moved in front of everything, where they change nothing.
 """
 
 from collections.abc import Collection, Iterator
@@ -38,29 +40,29 @@ class VisualLanguageConfig:
 
 
 class Prompt(NamedTuple):
-    """A sequence as the language model reads it.
+    """The input sequence of the language model.
 
     x: (B, L, d), pads first.
     mask: (B, L) bool, False for pads; None = no pads.
-    places: (B, L) int64, where in x stand the n visual tokens and, behind them, the T words; None = as they come.
+    order: (B, L) int64, indices in x of the n visual tokens followed by the T words; None = x is in that order.
     """
 
     x: Tensor
     mask: Tensor | None
-    places: Tensor | None
+    order: Tensor | None
 
     def ordered(self, values: Tensor) -> Tensor:
-        """Bring (B, L, ...) back into the order visual tokens, words."""
-        if self.places is None:
+        """Return (B, L, d) values of the sequence in the order visual tokens, words."""
+        if self.order is None:
             return values
-        return values.gather(1, self.places.view(*self.places.shape, 1).expand(-1, -1, values.shape[2]))
+        return values.gather(1, self.order[..., None].expand(-1, -1, values.shape[2]))
 
 
 class VisualOutput(NamedTuple):
-    """What the model says of words behind visual tokens.
+    """Outputs for words after visual tokens.
 
     logits: (B, T, V).
-    hidden: outputs (B, n + T, d) of the layers asked for, visual tokens first.
+    hidden: outputs (B, n + T, d) of the layers of `keep`, by index, visual tokens first.
     """
 
     logits: Tensor
@@ -68,7 +70,7 @@ class VisualOutput(NamedTuple):
 
 
 class VisualLanguageModel(nn.Module):
-    """Text about what an image encoder has seen; the encoder itself is not part of it."""
+    """Text about an image from its visual tokens; the image encoder is not part of the model."""
 
     def __init__(self, config: VisualLanguageConfig):
         super().__init__()
@@ -85,14 +87,14 @@ class VisualLanguageModel(nn.Module):
         grid: tuple[int, int] | None = None,
         keep: Collection[int] = (),
     ) -> VisualOutput:
-        """Read words behind visual tokens, under teacher forcing.
+        """Compute logits of words after visual tokens, under teacher forcing.
 
         Args:
             features: visual tokens (B, n, d_vision), raster order.
             ids: word pieces (B, T) int64, T >= 1.
             mask: (B, T) bool, False for pads, wherever they stand; None = no pads.
-            grid: rows and columns of the visual tokens; None = those of the config.
-            keep: indices of language layers whose outputs are wanted.
+            grid: rows and columns of the visual tokens; None takes those of the config.
+            keep: indices of language layers whose outputs are returned.
 
         Raises:
             ValueError: no words, more visual tokens than the model was built for, or a grid that they do not fill.
@@ -100,19 +102,19 @@ class VisualLanguageModel(nn.Module):
         prompt = self.prompt(features, ids, mask=mask, grid=grid)
         x, _, hidden = self.language.layers(prompt.x, mask=prompt.mask, keep=keep)
         words = prompt.ordered(x)[:, features.shape[1] :]
-        return VisualOutput(self.language.logits(words), {place: prompt.ordered(h) for place, h in hidden.items()})
+        return VisualOutput(self.language.logits(words), {index: prompt.ordered(h) for index, h in hidden.items()})
 
     def prompt(
         self, features: Tensor, ids: Tensor, *, mask: Tensor | None = None, grid: tuple[int, int] | None = None
     ) -> Prompt:
-        """Put connected visual tokens before words; arguments as forward."""
+        """Return the sequence of connected visual tokens and words; arguments as forward."""
         words = self.language.embed(ids)
         # In the dtype of the weights: under autocast the residual stream stays float32.
-        seen = self.connector(features, grid=grid).to(words.dtype)
-        x = torch.cat([seen, words], 1)
+        visual = self.connector(features, grid=grid).to(words.dtype)
+        x = torch.cat([visual, words], 1)
         if mask is None or bool(mask.all()):
             return Prompt(x, None, None)
-        valid = torch.cat([mask.new_ones(seen.shape[:2]), mask], 1)
+        valid = torch.cat([mask.new_ones(visual.shape[:2]), mask], 1)
         order = valid.int().argsort(stable=True, dim=1)
         return Prompt(x.gather(1, order[..., None].expand_as(x)), valid.gather(1, order), order.argsort(1))
 
@@ -126,7 +128,7 @@ class VisualLanguageModel(nn.Module):
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an answer token by token, ids (B,) and probability (B,); see generation.generate and forward."""
+        """Yield an answer token by token, ids (B,) and probability (B,); see forward and generation.generate."""
         with torch.no_grad():
             prompt = self.prompt(features, ids, mask=mask, grid=grid)
         return generate(self.language, prompt.x, mask=prompt.mask, sampling=sampling, generator=generator)

@@ -1,8 +1,8 @@
-"""The generative family at kitchen scale: what M3ET sees becomes visual tokens, and three variants read them.
+"""ML-Mamba, EMMA and MaTVLM at kitchen scale, with the outputs of M3ET's encoder as visual tokens.
 
-    ml_mamba  Mamba-2 layers behind a connector that scans the image            (docs/papers.md, section 4)
-    emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (docs/papers.md, section 5)
-    matvlm    Phi's blocks, some of them with Mamba-2 in the place of attention (docs/papers.md, section 6)
+    ml_mamba  Mamba-2 layers behind a connector that scans the image            (docs/papers.md 4)
+    emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (docs/papers.md 5)
+    matvlm    Phi blocks, some of them with Mamba-2 in place of attention       (docs/papers.md 6)
 
 Symbols: B batch, Q texts an image, g side of M3ET's patch grid, n = rows * cols visual tokens, T word pieces,
     V vocabulary, d_vision = 2 d of M3ET: colour and depth of a patch side by side.
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from m3et_ros.layers.causal import repeated
@@ -29,19 +29,19 @@ from m3et_ros.models.vlm.ml_mamba import MLMamba
 from m3et_ros.models.vlm.model import VisualLanguageConfig, VisualLanguageModel, VisualOutput
 
 VARIANTS: dict[str, type[VisualLanguageModel]] = {'ml_mamba': MLMamba, 'emma': EMMA, 'matvlm': MaTVLM}
-SIGHTS = ('rgb', 'depth')
-"""Modalities whose tokens stand side by side in a visual token; one that is missing is all zeros."""
+VISION_MODALITIES = ('rgb', 'depth')
+"""Modalities whose tokens are concatenated to a visual token; a missing one is all zeros."""
 
 SIDE, TAPS = 9, 4
-"""Visual tokens of a side, a multiple of 3 for EMMA; and how many language layers EMMA reads."""
+"""Visual tokens along a side, a multiple of 3 for EMMA; and the number of language layers that EMMA reads."""
 
 PIXELS = 12
-"""Side of the square of pixels that EMMA's head predicts for each visual token; images are scaled to fit."""
+"""Side in pixels of the patch that EMMA's head predicts for each visual token; images are scaled to fit."""
 
 
 @dataclass(frozen=True)
 class TalkConfig:
-    """A variant and its sizes, as a checkpoint knows them; the training head of EMMA is no part of it.
+    """A variant and its sizes, as a checkpoint stores them; without EMMA's training head.
 
     Raises:
         ValueError: an unknown variant, or sizes that do not fit each other.
@@ -56,7 +56,7 @@ class TalkConfig:
         check_choice(self, {'variant': tuple(VARIANTS)})
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON holds it."""
+        """Return the config as JSON values."""
         return {
             'variant': self.variant,
             'connector': asdict(self.model.connector),
@@ -65,7 +65,7 @@ class TalkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> 'TalkConfig':
-        """Rebuild what to_dict gave.
+        """Return the config of to_dict's values.
 
         Raises:
             ValueError: an unknown or missing key, or a value out of range; the message names it.
@@ -74,7 +74,7 @@ class TalkConfig:
         if set(values) != wanted:
             odd = sorted(set(values) ^ wanted)[0]
             raise ValueError(
-                f'a config of a talking model has {", ".join(sorted(wanted))}, and {odd!r} is missing or too much'
+                f'the config of a vision-language model has {", ".join(sorted(wanted))}; {odd!r} is missing or unknown'
             )
         parts = {
             name: _rebuilt(kind, values[name])
@@ -83,7 +83,7 @@ class TalkConfig:
         return cls(values['variant'], VisualLanguageConfig(**parts))
 
     def build(self) -> VisualLanguageModel:
-        """The model with random weights, as it is at inference."""
+        """Return the model with random weights, as used at inference."""
         if self.variant == 'emma':
             return EMMA(emma_config(self.model), training_head=False)
         return VARIANTS[self.variant](self.model)
@@ -101,7 +101,7 @@ def kitchen_config(
     scan: str = 'bidirectional',
     share: float = 0.0,
 ) -> TalkConfig:
-    """Sizes for the simulated kitchen.
+    """Return sizes for the simulated kitchen.
 
     Args:
         variant: one of VARIANTS.
@@ -109,17 +109,24 @@ def kitchen_config(
         vocabulary: word pieces.
         d: width of the language model, a multiple of 64.
         layers: of the language model.
-        side: visual tokens of a side.
-        connector: one of connectors.KINDS; None is that of the paper.
+        side: visual tokens along a side.
+        connector: one of connectors.KINDS; None takes that of the paper.
         scan: of the connectors 'basic' and 'advanced'.
-        share: of the attention layers of matvlm that are replaced; 0 is the teacher.
+        share: of matvlm's attention layers that are replaced; 0 is the teacher.
 
     Raises:
         ValueError: sizes that do not fit each other.
     """
-    own = {'ml_mamba': 'advanced', 'emma': 'mlp', 'matvlm': 'short'}
-    bridge = ConnectorConfig(
-        kind=connector or own.get(variant, 'mlp'), d_vision=d_vision, d=d, rows=side, cols=side, scan=scan, N=16, P=64
+    published = {'ml_mamba': 'advanced', 'emma': 'mlp', 'matvlm': 'short'}
+    connector_config = ConnectorConfig(
+        kind=connector or published.get(variant, 'mlp'),
+        d_vision=d_vision,
+        d=d,
+        rows=side,
+        cols=side,
+        scan=scan,
+        N=16,
+        P=64,
     )
     if variant == 'matvlm':
         language = LanguageConfig(
@@ -135,11 +142,16 @@ def kitchen_config(
         language = replaced(language, spread(layers, share)) if share else language
     else:
         language = LanguageConfig(name='kitchen_mamba', vocabulary=vocabulary, d=d, schedule='M' * layers, N=32, P=64)
-    return TalkConfig(variant, VisualLanguageConfig(bridge, language))
+    return TalkConfig(variant, VisualLanguageConfig(connector_config, language))
 
 
 def emma_config(model: VisualLanguageConfig, *, fusion: bool = True) -> EMMAConfig:
-    """EMMA's training head for a model: pixels from the last layers, or from the last alone without `fusion`."""
+    """Return the config of EMMA's training head for a model; the target is pixels.
+
+    Args:
+        model: at inference.
+        fusion: read the last TAPS layers; False reads the last layer alone.
+    """
     last = len(model.language.schedule)
     taps = tuple(range(max(0, last - TAPS), last)) if fusion else (last - 1,)
     connector = model.connector
@@ -163,25 +175,27 @@ def emma_config(model: VisualLanguageConfig, *, fusion: bool = True) -> EMMAConf
 
 
 def vision_width(config: M3ETConfig) -> int:
-    """Width of the visual tokens of an M3ET."""
-    return len(SIGHTS) * config.d
+    """Return the width of the visual tokens of an M3ET."""
+    return len(VISION_MODALITIES) * config.d
 
 
-def visual_tokens(sight: ImageEncoding, config: M3ETConfig, *, rows: int, cols: int) -> Tensor:
-    """What M3ET sees as visual tokens (B, rows * cols, d_vision) in raster order: patches averaged over areas.
+def visual_tokens(image_encoding: ImageEncoding, config: M3ETConfig, *, rows: int, cols: int) -> Tensor:
+    """Return visual tokens (B, rows * cols, d_vision) in raster order: M3ET's patches averaged over areas.
 
     Args:
-        sight: of an encoder that saw whole images.
+        image_encoding: of whole images.
         config: of that M3ET.
-        rows, cols: of the grid of visual tokens.
+        rows: of the grid of visual tokens.
+        cols: of the grid of visual tokens.
     """
-    last, parts = sight.stages[-1], []
-    seen = dict(zip(sight.tokens, last.split([tokens.shape[1] for tokens in sight.tokens.values()], 1)))
-    for name in SIGHTS:
-        if name not in seen:
+    last, parts = image_encoding.stages[-1], []
+    counts = [tokens.shape[1] for tokens in image_encoding.tokens.values()]
+    patches = dict(zip(image_encoding.tokens, last.split(counts, 1), strict=True))
+    for name in VISION_MODALITIES:
+        if name not in patches:
             parts.append(last.new_zeros(len(last), rows * cols, config.d))
             continue
-        grid = seen[name].transpose(1, 2).unflatten(2, (config.grid, config.grid))
+        grid = patches[name].transpose(1, 2).unflatten(2, (config.grid, config.grid))
         parts.append(F.adaptive_avg_pool2d(grid, (rows, cols)).flatten(2).transpose(1, 2))
     return torch.cat(parts, 2)
 
@@ -189,34 +203,34 @@ def visual_tokens(sight: ImageEncoding, config: M3ETConfig, *, rows: int, cols: 
 def read_texts(
     model: VisualLanguageModel, features: Tensor, ids: Tensor, *, keep: tuple[int, ...] = ()
 ) -> VisualOutput:
-    """Read Q texts behind each image under teacher forcing; the image is read once.
+    """Compute logits of Q texts after each image under teacher forcing; the image is encoded once.
 
     Args:
         model: any variant.
         features: visual tokens (B, n, d_vision).
         ids: word pieces (B * Q, T) int64, those of the first image first; pads stand at the end.
-        keep: indices of language layers whose outputs at the visual tokens are wanted.
+        keep: indices of language layers whose outputs at the visual tokens are returned.
 
     Returns:
-        Logits (B * Q, T, V), of which position t speaks of word t + 1, and hidden outputs (B, n, d).
+        Logits (B * Q, T, V), in which position t predicts word t + 1, and hidden outputs (B, n, d) by layer.
     """
     words = model.language.embed(ids)
-    seen, states, hidden = model.language.layers(
-        model.connector(features).to(words.dtype), return_states=True, keep=keep
-    )
+    visual = model.connector(features).to(words.dtype)
+    _, states, hidden = model.language.layers(visual, return_states=True, keep=keep)
     each = len(ids) // len(features)
     x, _, _ = model.language.layers(words, states=[repeated(state, each) for state in states])
     return VisualOutput(model.language.logits(x), hidden)
 
 
-def trainable(model: nn.Module, *, language: bool) -> nn.Module:
-    """Let the connector learn, and the language model only where it is to; returns the model."""
+def set_trainable(model: VisualLanguageModel, *, language: bool) -> VisualLanguageModel:
+    """Require gradients of everything, of the language model only if `language`; returns the model."""
     model.requires_grad_(True)
     model.language.requires_grad_(language)
     return model
 
 
 def _rebuilt(kind: type, values: Any) -> Any:
+    """Return a config dataclass of its stored fields."""
     if not isinstance(values, Mapping):
         raise ValueError(f'{kind.__name__} is {values!r}; give its fields')
     unknown = sorted(set(values) - {f.name for f in fields(kind)})

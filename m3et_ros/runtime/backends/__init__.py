@@ -1,8 +1,8 @@
-"""What runs the model: torch as it is, torch compiled ahead, OpenVINO, or CUDA graphs; one interface for all.
+"""Runtimes of the model behind one interface: torch as it is, torch compiled ahead, OpenVINO, or CUDA graphs.
 
 A backend turns a graph (graphs.py: a module of fixed shapes, with example inputs) into a function of tensors. Graphs
-take and give float32 whatever they calculate in, so what the graphs do not cover goes on in torch. None is trusted
-unseen: check.py compares each with eager float32 first.
+take and return float32 whatever they calculate in, so that torch can continue where they end. No backend serves before
+check.py has compared it with eager float32.
 """
 
 import os
@@ -13,8 +13,10 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from m3et_ros.models.m3et.model import M3ET
+
 RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'cuda')
-"""What the parameter `runtime` may be."""
+"""Values of the parameter `runtime`."""
 
 Runner = Callable[..., list[Tensor]]
 """A graph that runs: tensors in the order of the example in, tensors of their own memory out."""
@@ -22,13 +24,13 @@ Runner = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Setting:
-    """How graphs are to be built."""
+    """How graphs are built."""
 
     # Arithmetic inside the graphs: 'float32' or 'bfloat16'.
     precision: str
     # CPU threads, 1 or more.
     threads: int
-    # Folder of compiled artefacts of this model, these versions and this CPU; None keeps nothing.
+    # Folder of compiled artefacts of this model, these versions and this CPU; None stores nothing.
     folder: Path | None
 
 
@@ -37,7 +39,7 @@ class Backend(Protocol):
 
     # As in RUNTIMES.
     name: str
-    # Whether the backend itself lowers the arithmetic; else the model that it is given has the wanted dtype.
+    # True if the backend itself lowers the arithmetic; else it gets a model of the wanted dtype.
     lowers: bool
     # 'cpu' or 'cuda': where its inputs and outputs are.
     device: str
@@ -46,7 +48,7 @@ class Backend(Protocol):
         """Make one graph run.
 
         Args:
-            name: of the graph; artefacts are kept under it.
+            name: of the graph; artefacts are stored under it.
             module: of fixed shapes, in eval mode.
             inputs: examples, in order.
 
@@ -56,7 +58,7 @@ class Backend(Protocol):
 
 
 def missing(name: str) -> str:
-    """Why a runtime cannot be had here, in words with the fix; '' where it can."""
+    """Return why a runtime is not available here, with the fix; '' where it is."""
     if name == 'openvino':
         from m3et_ros.runtime.backends import openvino
 
@@ -72,18 +74,18 @@ def missing(name: str) -> str:
     return ''
 
 
-def unfit(name: str, model: nn.Module) -> str:
-    """Why a runtime cannot run this M3ET, in words; '' where it can."""
+def unfit(name: str, model: M3ET) -> str:
+    """Return why a runtime cannot run this M3ET; '' where it can."""
     if name == 'openvino' and model.config.mixer == 'mamba1' and 'M' in model.config.schedule:
         return 'OpenVINO knows no operation for the scans of Mamba-1; take a size with Mamba-2, such as base_ssd'
     return ''
 
 
 def automatic(device: str) -> str:
-    """What `auto` stands for: CUDA graphs on CUDA; on a CPU OpenVINO where installed, else torch as it is.
+    """Return the runtime that `auto` stands for: CUDA graphs on CUDA; on a CPU OpenVINO where installed, else torch.
 
     OpenVINO took half the CPU time of eager torch on the shipped model, in float32, and less than eager bfloat16
-    (benchmarks/results/runtimes.json); compiling ahead takes minutes on first use, so nobody gets it unasked.
+    (benchmarks/results/runtimes.json). Compiling ahead takes minutes on first use, so it is never chosen unasked.
     The environment variable M3ET_RUNTIME names another choice.
     """
     if named := os.environ.get('M3ET_RUNTIME'):
@@ -94,7 +96,7 @@ def automatic(device: str) -> str:
 
 
 def make(name: str, setting: Setting) -> Backend:
-    """The backend of a name of RUNTIMES, except auto and torch."""
+    """Return the backend of a name of RUNTIMES, except auto and torch."""
     if name == 'openvino':
         from m3et_ros.runtime.backends.openvino import OpenVino
 

@@ -1,14 +1,16 @@
-"""Is a runtime right? Every graph against eager float32 on the golden frame, with words and without."""
+"""The check that a runtime passes before it serves: every output against eager float32, with text and without."""
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from m3et_ros.data import preprocess
-from m3et_ros.data.frame import Frame
-from m3et_ros.models.m3et.encoding import Encoded
+from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
-from m3et_ros.runtime.backends.graphs import DENSE, flat_sight
-from m3et_ros.runtime.backends.probe import golden_frame
+from m3et_ros.runtime.backends.graphs import DENSE, flat_encoding
+from m3et_ros.runtime.backends.probe import probe_frame
 
 TOLERANCES = {'float32': 1e-3, 'bfloat16': 5e-2}
 """Largest accepted difference from eager float32 by precision, as a share of the largest value of each output.
@@ -17,46 +19,70 @@ Measured on the shipped model: 2e-5 in float32, 2e-2 in bfloat16, which rounds e
 """
 
 
-def largest(candidate, model: M3ET, plan: tuple[tuple[str, ...], ...]) -> float:
-    """Largest difference of all outputs, each as a share of its largest value; inf where one is not finite.
+class Candidate(Protocol):
+    """Whatever encodes and decodes as an M3ET does."""
+
+    def encode_images(self, images: dict[str, Tensor]) -> ImageEncoding:
+        """Encode images as M3ET.encode_images does."""
+
+    def add_text(
+        self, image_encoding: ImageEncoding, text: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> Encoded:
+        """Encode text after images as M3ET.add_text does."""
+
+    def decode(self, encoded: Encoded, task: str) -> Tensor:
+        """Predict as M3ET.decode does."""
+
+
+def largest_difference(candidate: Candidate, model: M3ET, modality_sets: Sequence[Sequence[str]]) -> float:
+    """Return the largest difference of all outputs, each as a share of its largest value; inf where one is not finite.
 
     Args:
-        candidate: Prepared, or whatever sees, listens and decodes as an M3ET does.
+        candidate: to be checked.
         model: in float32, on the device of the candidate.
-        plan: sets of image modalities.
+        modality_sets: sets of image modalities.
     """
-    frame, worst = golden_frame(), 0.0
+    worst = 0.0
     with torch.inference_mode():
-        for modalities in plan:
-            wanted, found = (_outputs(which, model, frame, modalities) for which in (model, candidate))
+        for modalities in modality_sets:
+            wanted, found = (all_outputs(runner, model, modalities) for runner in (model, candidate))
             worst = max(worst, *(difference(f, w) for f, w in zip(found, wanted, strict=True)))
     return worst
 
 
-def _outputs(which, model: M3ET, frame: Frame, modalities: tuple[str, ...]) -> list[Tensor]:
-    """Everything that one of the two makes of a frame."""
-    config, device = model.config, model.positions.device
-    inputs, _ = preprocess.image_inputs(frame, config)
+def all_outputs(runner: Candidate, model: M3ET, modalities: Sequence[str]) -> list[Tensor]:
+    """Return every tensor that a runner makes of the probe frame.
+
+    These are the image encoding, and without text and with text the context, the dense predictions and the answers.
+    """
+    config, device = model.config, next(model.parameters()).device
+    inputs, _ = preprocess.image_inputs(probe_frame(), config)
     size = config.image_size
     zeros = {'depth': torch.zeros(1, 1, size, size), 'rgb': torch.zeros(1, 3, size, size)}
-    sight = which.encode_images({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
-    ids = (torch.arange(config.text_length, device=device)[None] * 7 + 1) % config.vocabulary
-    mask = torch.arange(config.text_length, device=device)[None] < max(2, config.text_length // 2)
-    said: list[dict] = [{}, {'text': ids, 'text_mask': mask}]
-    encoded = [which.add_text(sight, **words) for words in (said if 'text' in config.modalities else said[:1])]
-    return [*flat_sight(sight), *(t for one in encoded for t in _read(which, model, one))]
-
-
-def _read(which, model: M3ET, encoded: Encoded) -> list[Tensor]:
-    """What is read from an encoding: what counts of its context, dense outputs, answers."""
-    context = encoded.context
-    if encoded.valid is not None:
-        context = context * encoded.valid[..., None]  # pads come out as they like
-    dense = [which.decode(encoded, task) for task in DENSE if task in model.config.tasks]
-    return [context, *dense, *([model.answer_logits(encoded)] if model.answer_head is not None else [])]
+    image_encoding = runner.encode_images({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
+    texts: list[dict[str, Tensor]] = [{}]
+    if 'text' in config.modalities:
+        place = torch.arange(config.text_length, device=device)[None]
+        ids, mask = (place * 7 + 1) % config.vocabulary, place < max(2, config.text_length // 2)
+        texts.append({'text': ids, 'text_mask': mask})
+    outputs = flat_encoding(image_encoding)
+    for text in texts:
+        encoded = runner.add_text(image_encoding, **text)
+        context = encoded.context
+        if encoded.valid is not None:
+            context = context * encoded.valid[..., None]  # values at pads are arbitrary
+        outputs += [context, *(runner.decode(encoded, task) for task in DENSE if task in config.tasks)]
+        if model.answer_head is not None:
+            outputs.append(model.answer_logits(encoded))
+    return outputs
 
 
 def difference(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference as a share of the largest wanted value; inf where a value is not finite."""
+    """Return the largest difference as a share of the largest wanted value.
+
+    It is inf where a value is not finite, or the shapes differ.
+    """
+    if found.shape != wanted.shape:
+        return float('inf')
     off = float((found.float() - wanted.float()).abs().max() / wanted.float().abs().max().clamp(min=1e-6))
     return off if off == off else float('inf')

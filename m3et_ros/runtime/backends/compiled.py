@@ -1,9 +1,10 @@
-"""torch.compile ahead of time (AOTInductor): static shapes, frozen and packed weights, one package a graph, kept.
+"""torch.compile ahead of time (AOTInductor): static shapes, frozen and packed weights, one stored package a graph.
 
 Needs a C++ compiler and, the first time, minutes; after that a package loads without compiling.
 """
 
 import os
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from m3et_ros.runtime.kernels import compiler
 
 
 def missing() -> str:
-    """Why it cannot be had; '' where it can."""
+    """Return why it is not available; '' where it is."""
     if not hasattr(torch._inductor, 'aoti_compile_and_package'):
         return f'torch {torch.__version__} cannot compile ahead of time: pip install torch>=2.6'
     return '' if compiler() else 'there is no C++ compiler: apt-get install g++'
@@ -28,27 +29,31 @@ class Compiled:
         self._setting = setting
 
     def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
-        """The kept package where there is one, else export, compile and keep."""
+        """Load the stored package, or else export, compile and store."""
         folder = self._setting.folder
-        path = folder / f'{name}.pt2' if folder else None
-        if path is None or not path.exists():
-            with torch.no_grad():
-                # The code reads memory in the strides of the examples, whatever it is given later.
-                exported = torch.export.export(module, tuple(t.contiguous() for t in inputs), strict=False)
-                # Inductor writes where it is told; the package moves to its place when it is whole.
-                part = str(path.with_name(f'{name}.{os.getpid()}.pt2')) if path else None
-                if path is not None:
-                    folder.mkdir(parents=True, exist_ok=True)
-                made = torch._inductor.aoti_compile_and_package(
-                    exported, package_path=part, inductor_configs={'freezing': True}
-                )
-                path = path or made
-                if part is not None:
-                    os.replace(made, path)
-        loaded = torch._inductor.aoti_load_package(str(path))
+        if folder is None:
+            package = compile_package(module, inputs)
+        else:
+            stored = folder / f'{name}.pt2'
+            package = str(stored)
+            if not stored.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                # The package moves to its place once it is whole.
+                os.replace(compile_package(module, inputs, folder / f'{name}.{os.getpid()}.pt2'), stored)
+        loaded = torch._inductor.aoti_load_package(package)
 
         def run(*inputs: Tensor) -> list[Tensor]:
-            # Outputs may be buffers of the package, which its next call would write over.
+            # Outputs may be buffers of the package, which its next call would overwrite.
             return [t.clone() for t in loaded(*(t.contiguous() for t in inputs))]
 
         return run
+
+
+def compile_package(module: nn.Module, inputs: tuple[Tensor, ...], path: Path | None = None) -> str:
+    """Export and compile a module; returns the path of the package, which torch chooses where `path` is None."""
+    with torch.no_grad():
+        # The code reads memory in the strides of the examples, whatever it is given later.
+        exported = torch.export.export(module, tuple(t.contiguous() for t in inputs), strict=False)
+        return torch._inductor.aoti_compile_and_package(
+            exported, package_path=None if path is None else str(path), inductor_configs={'freezing': True}
+        )

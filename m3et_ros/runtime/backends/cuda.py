@@ -1,7 +1,6 @@
 """CUDA graphs: static buffers, one replay a graph instead of hundreds of launches, copies on a stream of their own.
 
-Written without a CUDA device at hand: what can be tested without one is; the rest is checked against eager float32 on
-the machine where it is first used, as every backend is, and falls back where it fails.
+As every backend it is compared with eager float32 on the machine where it is used, and torch serves where it fails.
 """
 
 import torch
@@ -10,11 +9,11 @@ from torch import Tensor, nn
 from m3et_ros.runtime.backends import Runner, Setting
 
 WARM_UP = 3
-"""Passes before the capture: libraries choose their kernels in the first ones."""
+"""Passes before the capture, in which libraries choose their kernels."""
 
 
 def missing() -> str:
-    """Why it cannot be had; '' where it can."""
+    """Return why it is not available; '' where it is."""
     return '' if torch.cuda.is_available() else 'there is no CUDA device: use auto, torch, compile or openvino'
 
 
@@ -28,7 +27,7 @@ class CudaGraphs:
         self._pool = torch.cuda.graph_pool_handle()
 
     def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
-        """Warm up, capture, and return what replays it."""
+        """Warm up, capture, and return a function that replays the graph."""
         static = [t.clone() for t in inputs]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -47,7 +46,7 @@ class CudaGraphs:
             self._copies.wait_stream(main)  # the last replay may still read the buffers
             with torch.cuda.stream(self._copies):
                 for buffer, host, given in zip(static, pinned, inputs, strict=True):
-                    # From pageable memory a copy would stop this thread; through pinned memory it does not.
+                    # A copy from pageable memory would block this thread; one from pinned memory does not.
                     buffer.copy_(given if given.is_cuda else host.copy_(given), non_blocking=True)
             main.wait_stream(self._copies)
             graph.replay()

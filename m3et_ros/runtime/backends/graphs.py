@@ -1,15 +1,16 @@
-"""Where the model is cut into graphs of fixed shapes, one frame at a time, and how their tensors become objects again.
+"""The model cut into graphs of fixed shapes for one frame, and the way back from their tensors to encodings.
 
-    see      images -> all of a Sight, and the global token heard after it without words
-    listen   what words go on from, and words -> what is heard
-    decode   encoder output and own tokens -> a dense prediction
+    encode_images  images -> a whole ImageEncoding, and the global token after it without text
+    encode_text    states of the images, ids and mask -> what follows the images with text
+    depth, semseg  encoder output and the task's own tokens -> a dense prediction
 
-Shapes follow from the modalities that are there and from whether something is said; nothing else is dynamic.
+The shapes follow from the modalities of the frame and from whether it has text; nothing else is dynamic.
+
+Symbols: T length of the text, I image tokens, L tokens of the encoder, d width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -21,27 +22,27 @@ from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
 DENSE = ('depth', 'semseg')
-"""What a robot asks of a frame."""
+"""Dense tasks that a robot asks of a frame."""
 
 
 @dataclass(frozen=True)
-class SilentImageEncoding(ImageEncoding):
-    """A Sight that already knows what the global token hears after it when nothing is said."""
+class TextlessImageEncoding(ImageEncoding):
+    """An ImageEncoding that already holds the outputs of the global token where no text follows the images."""
 
     # Outputs of the stages, each (1, 1, d).
-    silence: tuple[Tensor, ...] = field(default=(), repr=False)
+    global_stages: tuple[Tensor, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Graph:
     """One piece of the model, ready to be built."""
 
-    # 'see', 'listen' or a task.
+    # 'encode_images', 'encode_text' or a task of DENSE.
     kind: str
     # Image modalities of the frame.
     modalities: tuple[str, ...]
-    # Whether something is said.
-    words: bool
+    # True if text follows the images.
+    with_text: bool
     # The piece itself.
     module: nn.Module
     # Examples of its inputs.
@@ -49,94 +50,99 @@ class Graph:
 
     @property
     def key(self) -> tuple[str, tuple[str, ...], bool]:
-        """By which it is found."""
-        return self.kind, self.modalities, self.words
+        """Return the key under which its runner is looked up."""
+        return self.kind, self.modalities, self.with_text
 
     @property
     def name(self) -> str:
-        """By which its artefacts are kept."""
-        return '-'.join((self.kind, *self.modalities, *(('words',) if self.words else ())))
+        """Return the name under which its artefacts are stored."""
+        parts = [self.kind, *self.modalities]
+        if self.with_text:
+            parts.append('text')
+        return '-'.join(parts)
 
 
 class ImageGraph(nn.Module):
-    """Images in the order of `modalities` -> flat_sight, and the stages of the silent global token."""
+    """Images in the order of `modalities` -> flat_encoding, and the stages of the global token without text."""
 
     def __init__(self, model: M3ET, modalities: tuple[str, ...], dtype: torch.dtype):
         super().__init__()
         self.model, self.modalities, self.dtype = model, modalities, dtype
 
     def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
-        """All float32."""
-        sight = self.model.encode_images(
+        """Return float32 tensors."""
+        image_encoding = self.model.encode_images(
             {m: image.to(self.dtype) for m, image in zip(self.modalities, images, strict=True)}
         )
-        heard = self.model.encode_text(sight)
-        return tuple(t.float() for t in (*flat_sight(sight), *heard.stages))
+        global_encoding = self.model.encode_text(image_encoding)
+        return tuple(t.float() for t in (*flat_encoding(image_encoding), *global_encoding.stages))
 
 
-class Listen(nn.Module):
-    """flat_states, ids (1, T) and mask (1, T) -> the stages (1, T + 1, d) and which tokens count, (1, T + 1) float."""
+class TextGraph(nn.Module):
+    """flat_states, ids (1, T), mask (1, T) -> stages (1, T + 1, d), and which tokens are valid, (1, T + 1) float."""
 
     def __init__(self, model: M3ET, modalities: tuple[str, ...], dtype: torch.dtype):
         super().__init__()
         self.model, self.modalities, self.dtype = model, modalities, dtype
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """All float32."""
+        """Return float32 tensors."""
         *states, ids, mask = inputs
         config = self.model.config
-        source = sources_of(config, self.modalities, states[0].device)
-        sight = ImageEncoding([], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {})
-        heard = self.model.encode_text(sight, ids, mask)
-        return (*(t.float() for t in heard.stages), heard.valid.float())
+        source = image_sources(config, self.modalities, states[0].device)
+        image_encoding = ImageEncoding(
+            [], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {}
+        )
+        encoded = self.model.encode_text(image_encoding, ids, mask)
+        assert encoded.valid is not None
+        return (*(t.float() for t in encoded.stages), encoded.valid.float())
 
 
-class Decode(nn.Module):
-    """Context (1, L, d), own bare tokens where there are any, (1, L) float of what counts where words are -> pixels."""
+class DecodeGraph(nn.Module):
+    """Context (1, L, d), the task's bare tokens if it is an input, validity (1, L) float if text follows -> pixels."""
 
-    def __init__(self, model: M3ET, task: str, modalities: tuple[str, ...], words: bool, dtype: torch.dtype):
+    def __init__(self, model: M3ET, task: str, modalities: tuple[str, ...], with_text: bool, dtype: torch.dtype):
         super().__init__()
-        self.model, self.task, self.modalities, self.words, self.dtype = model, task, modalities, words, dtype
+        self.model, self.task, self.modalities, self.with_text, self.dtype = model, task, modalities, with_text, dtype
 
     def forward(self, context: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """One float32 tensor, as M3ET.decode gives it."""
-        others, config = list(others), self.model.config
-        tokens = {self.task: others.pop(0).to(self.dtype)} if self.task in self.modalities else {}
-        source = sources_of(config, self.modalities, context.device, config.text_length if self.words else 0, True)
-        valid = others.pop(0) > 0 if self.words else None
+        """Return one float32 tensor, as M3ET.decode gives it."""
+        rest, config, device = list(others), self.model.config, context.device
+        tokens = {self.task: rest.pop(0).to(self.dtype)} if self.task in self.modalities else {}
+        source = [image_sources(config, self.modalities, device)]
+        valid = None
+        if self.with_text:
+            source.append(torch.full((1, config.text_length), TEXT, device=device))
+            valid = rest.pop(0) > 0
+        source.append(torch.full((1, 1), GLOBAL, device=device))
         visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-        encoded = Encoded([context.to(self.dtype)], source, valid, tokens, visible)
+        encoded = Encoded([context.to(self.dtype)], torch.cat(source, 1), valid, tokens, visible)
         return (self.model.decode(encoded, self.task).float(),)
 
 
-def sources_of(
-    config: M3ETConfig, modalities: tuple[str, ...], device: torch.device, words: int = 0, last: bool = False
-) -> Tensor:
-    """Sources of all tokens of a frame, of so many words and, where asked for, of the global token: (1, L) int64."""
-    parts = [torch.full((1, config.image_tokens), MODALITIES.index(m), device=device) for m in modalities]
-    parts += [torch.full((1, words), TEXT, device=device)] * (words > 0)
-    parts += [torch.full((1, 1), GLOBAL, device=device)] * last
-    return torch.cat(parts, 1)
+def image_sources(config: M3ETConfig, modalities: Sequence[str], device: torch.device) -> Tensor:
+    """Return the index in MODALITIES of each image token, (1, I) int64."""
+    return torch.cat([torch.full((1, config.image_tokens), MODALITIES.index(m), device=device) for m in modalities], 1)
 
 
-def flat_states(states: list[LayerState]) -> list[Tensor]:
-    """Keys and values of T layers, states of the others."""
+def flat_states(states: Sequence[LayerState]) -> list[Tensor]:
+    """Return keys and values of T layers and the states of the others, in order."""
     return [t for state in states for t in ((state.k, state.v) if isinstance(state, AttentionState) else (state,))]
 
 
-def restored_states(flat: list[Tensor], config: M3ETConfig) -> list[LayerState]:
-    """What flat_states made flat."""
+def restored_states(flat: Sequence[Tensor], config: M3ETConfig) -> list[LayerState]:
+    """Return the states from the tensors of flat_states."""
     rest = iter(flat)
     return [AttentionState(next(rest), next(rest), None) if letter == 'T' else next(rest) for letter in config.schedule]
 
 
-def flat_sight(sight: ImageEncoding) -> list[Tensor]:
-    """Stages, states and tokens of a Sight of which everything is seen."""
-    return [*sight.stages, *flat_states(sight.states), *sight.tokens.values()]
+def flat_encoding(image_encoding: ImageEncoding) -> list[Tensor]:
+    """Return stages, states and tokens of an encoding in which everything is visible."""
+    return [*image_encoding.stages, *flat_states(image_encoding.states), *image_encoding.tokens.values()]
 
 
-def restored_sight(flat: list[Tensor], config: M3ETConfig, modalities: tuple[str, ...]) -> SilentImageEncoding:
-    """The Sight of a See graph's outputs."""
+def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> TextlessImageEncoding:
+    """Return the encoding from the outputs of an ImageGraph."""
     rest = iter(flat)
 
     def take(count: int) -> list[Tensor]:
@@ -146,48 +152,38 @@ def restored_sight(flat: list[Tensor], config: M3ETConfig, modalities: tuple[str
     states = restored_states(take(sum(2 if letter == 'T' else 1 for letter in config.schedule)), config)
     tokens = dict(zip(modalities, take(len(modalities)), strict=True))
     visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-    return SilentImageEncoding(
-        stages,
-        states,
-        sources_of(config, modalities, flat[0].device),
-        None,
-        tokens,
-        visible,
-        tuple(take(config.stages)),
-    )
+    source = image_sources(config, modalities, flat[0].device)
+    return TextlessImageEncoding(stages, states, source, None, tokens, visible, tuple(take(config.stages)))
 
 
-def graphs(model: M3ET, dtype: torch.dtype, plan: tuple[tuple[str, ...], ...], device: str) -> Iterator[Graph]:
-    """Every graph of a model for frames of those modalities; example inputs are on `device`, in float32.
+def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, ...]], device: str) -> Iterator[Graph]:
+    """Yield every graph of a model for frames of those modalities; example inputs are float32, on `device`.
 
     Args:
         model: in `dtype`, on `device`.
         dtype: of its weights.
-        plan: sets of image modalities.
+        modality_sets: sets of image modalities.
         device: 'cpu' or 'cuda'.
     """
     config = model.config
     size, ids = config.image_size, torch.ones(1, config.text_length, dtype=torch.int64, device=device)
-    for modalities in plan:
+    for modalities in modality_sets:
         images = tuple(torch.zeros(1, 3 if m == 'rgb' else 1, size, size, device=device) for m in modalities)
-        see = ImageGraph(model, modalities, dtype).eval()
+        image_graph = ImageGraph(model, modalities, dtype).eval()
         with torch.no_grad():
-            sight = restored_sight(list(see(*images)), config, modalities)
-        yield Graph('see', modalities, False, see, images)
-        yield Graph(
-            'listen',
-            modalities,
-            True,
-            Listen(model, modalities, dtype).eval(),
-            (*flat_states(sight.states), ids, ids.bool()),
-        )
-        for task, words in product(DENSE, (False, True)):
+            encoding = restored_encoding(list(image_graph(*images)), config, modalities)
+        yield Graph('encode_images', modalities, False, image_graph, images)
+        text_graph = TextGraph(model, modalities, dtype).eval()
+        yield Graph('encode_text', modalities, True, text_graph, (*flat_states(encoding.states), ids, ids.bool()))
+        for task in DENSE:
             if task not in config.tasks:
                 continue
-            tokens = sight.source.shape[1] + 1 + words * config.text_length
-            own = (sight.tokens[task],) if task in modalities else ()
-            valid = (torch.ones(1, tokens, device=device),) if words else ()
-            context = torch.zeros(1, tokens, config.d, device=device)
-            yield Graph(
-                task, modalities, words, Decode(model, task, modalities, words, dtype).eval(), (context, *own, *valid)
-            )
+            own = (encoding.tokens[task],) if task in modalities else ()
+            for with_text in (False, True):
+                count = encoding.source.shape[1] + 1
+                if with_text:
+                    count += config.text_length
+                context = torch.zeros(1, count, config.d, device=device)
+                valid = (torch.ones(1, count, device=device),) if with_text else ()
+                decoder = DecodeGraph(model, task, modalities, with_text, dtype).eval()
+                yield Graph(task, modalities, with_text, decoder, (context, *own, *valid))

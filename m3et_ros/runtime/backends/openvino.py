@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the chunked scans exported by torch, compiled to one blob a graph, which is kept.
+"""OpenVINO on the CPU: the chunked scans exported by torch, compiled to one stored blob a graph.
 
 Optional: pip install 'm3et_ros[openvino]'. The same library serves Intel GPUs: M3ET_OPENVINO_DEVICE=GPU asks for one.
 """
@@ -7,6 +7,8 @@ import importlib.util
 import logging
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 
 def missing() -> str:
-    """Why it cannot be had; '' where it can."""
+    """Return why it is not available; '' where it is."""
     if importlib.util.find_spec('openvino') is None:
         return "OpenVINO is not installed: pip install 'm3et_ros[openvino]'"
     return ''
@@ -29,14 +31,15 @@ class OpenVino:
     name, lowers, device = 'openvino', True, 'cpu'
 
     def __init__(self, setting: Setting):
-        # The library counts its users over the network where its telemetry package is there; without it, it does not.
-        sys.modules.setdefault('openvino_telemetry', None)
+        # With its telemetry package the library reports its use over the network; without it, it does not.
+        absent: Any = None
+        sys.modules.setdefault('openvino_telemetry', absent)
         import openvino
 
         self._ov, self._setting = openvino, setting
         self._core = openvino.Core()
         self._target = os.environ.get('M3ET_OPENVINO_DEVICE', 'CPU')
-        self._options = {
+        self._options: dict[str, str | int] = {
             'INFERENCE_PRECISION_HINT': 'bf16' if setting.precision == 'bfloat16' else 'f32',
             'PERFORMANCE_HINT': 'LATENCY',
         }
@@ -44,7 +47,7 @@ class OpenVino:
             self._options['INFERENCE_NUM_THREADS'] = setting.threads
 
     def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
-        """The kept blob where there is one, else export, compile and keep."""
+        """Load the stored blob, or else export, compile and store."""
         blob = self._setting.folder / f'{name}.blob' if self._setting.folder else None
         if blob is not None and blob.exists():
             try:
@@ -54,37 +57,37 @@ class OpenVino:
         with torch.no_grad():
             exported = torch.export.export(module, inputs, strict=False)
         model = self._ov.convert_model(exported)
-        model.reshape({place: list(t.shape) for place, t in enumerate(inputs)})  # the conversion forgets them
+        model.reshape({index: list(t.shape) for index, t in enumerate(inputs)})  # the conversion drops the shapes
         compiled = self._core.compile_model(model, self._target, self._options)
         if blob is not None:
-            keep(blob, compiled.export_model())
+            write_whole(blob, compiled.export_model())
         return self._runner(compiled)
 
-    def _runner(self, compiled) -> Runner:
+    def _runner(self, compiled: Any) -> Runner:
         request, Shared = compiled.create_infer_request(), self._ov.Tensor
-        # Where the library does not see that a shape is fixed, it brings its own memory, which is copied.
+        # Where the library does not know a shape, it allocates the output itself, which is then copied.
         shapes = [None if output.partial_shape.is_dynamic else tuple(output.shape) for output in compiled.outputs]
 
         def run(*inputs: Tensor) -> list[Tensor]:
             held = [t.detach().contiguous().numpy() for t in inputs]
-            # Fresh memory for each call, as what is returned is kept beyond the next one; nothing is copied.
+            # Fresh memory for each call, as outputs outlive the next call; nothing is copied.
             outputs = [None if shape is None else torch.empty(shape) for shape in shapes]
-            for place, array in enumerate(held):
-                request.set_input_tensor(place, Shared(array, shared_memory=True))
-            for place, output in enumerate(outputs):
+            for index, array in enumerate(held):
+                request.set_input_tensor(index, Shared(array, shared_memory=True))
+            for index, output in enumerate(outputs):
                 if output is not None:
-                    request.set_output_tensor(place, Shared(output.numpy(), shared_memory=True))
+                    request.set_output_tensor(index, Shared(output.numpy(), shared_memory=True))
             request.infer()
             return [
-                torch.from_numpy(request.get_output_tensor(place).data.copy()) if output is None else output
-                for place, output in enumerate(outputs)
+                torch.from_numpy(request.get_output_tensor(index).data.copy()) if output is None else output
+                for index, output in enumerate(outputs)
             ]
 
         return run
 
 
-def keep(path, content) -> None:
-    """Write an artefact so that it is there whole or not at all."""
+def write_whole(path: Path, content: Any) -> None:
+    """Write an artefact, bytes or a stream, so that the file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     part.write_bytes(content.getvalue() if hasattr(content, 'getvalue') else content)

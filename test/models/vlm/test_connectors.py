@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from m3et_ros.layers.scan2d import ScanLayer
 from m3et_ros.models.vlm.connectors import Connector, ConnectorConfig
 
 SMALL = ConnectorConfig(d_vision=12, d=16, rows=3, cols=4, N=8, P=8, chunk=8)
@@ -21,7 +22,7 @@ def parameters(module: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize('kind', ['mlp', 'short', 'basic', 'advanced'])
 @pytest.mark.parametrize('scan', ['bidirectional', 'cross'])
-def test_every_variant_connects_and_learns(kind, scan):
+def test_every_variant_has_the_right_shape_and_learns(kind, scan):
     connector, features = Connector(replace(SMALL, kind=kind, scan=scan, drop_path=0.0)), torch.randn(2, 12, 12)
     y = connector(features)
     assert y.shape == (2, 12, 16)
@@ -38,7 +39,7 @@ def test_scans_mix_tokens_and_plain_connectors_do_not(kind, others):
     assert moved[5] and moved.sum() == others + 1
 
 
-def test_cross_scan_knows_rows_from_columns():
+def test_a_cross_scan_depends_on_rows_and_columns():
     features = torch.randn(1, 12, 12)
     for scan, same in (('bidirectional', True), ('cross', False)):
         connector = Connector(replace(SMALL, scan=scan)).eval()
@@ -64,7 +65,7 @@ def test_wrong_visual_tokens_are_refused():
     connector = Connector(SMALL)
     with pytest.raises(ValueError, match=r'there are 13 visual tokens and the model was built for 12 \(3 x 4\)'):
         connector(torch.zeros(1, 13, 12))
-    with pytest.raises(ValueError, match='6 visual tokens do not fill a grid of 3 x 4; name the grid'):
+    with pytest.raises(ValueError, match='6 visual tokens do not fill a grid of 3 x 4; give the grid'):
         connector(torch.zeros(1, 6, 12))
     with pytest.raises(ValueError, match=r'the visual tokens are \(1, 12, 11\); give \(batch, tokens, 12\)'):
         connector(torch.zeros(1, 12, 11))
@@ -86,3 +87,34 @@ def test_wrong_visual_tokens_are_refused():
 def test_a_config_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):
         replace(SMALL, **{field: value})
+
+
+def test_every_size_reaches_the_scan_layers():
+    config = replace(SMALL, kind='advanced', scan='cross', layers=3, expand=4, N=4, P=16, G=2, d_conv=3, chunk=8)
+    connector = Connector(replace(config, drop_path=0.3))
+    assert len(connector.layers) == 3
+    for index, layer in enumerate(connector.layers):
+        wanted = ScanLayer(
+            d=16, advanced=True, drop_path=0.15 * index, scan='cross', expand=4, N=4, P=16, G=2, d_conv=3, chunk=8
+        )
+        assert repr(layer) == repr(wanted)
+        assert {n: v.shape for n, v in layer.state_dict().items()} == {
+            n: v.shape for n, v in wanted.state_dict().items()
+        }
+        assert [getattr(layer.scan, n) for n in ('chunk', 'N', 'P', 'G')] == [8, 4, 16, 2]
+
+
+def test_the_drop_path_rises_from_0_to_its_rate():
+    for layers, rates in ((1, [0.0]), (2, [0.0, 0.2]), (3, [0.0, 0.1, 0.2])):
+        connector = Connector(replace(SMALL, layers=layers, drop_path=0.2))
+        assert [layer.drop_path for layer in connector.layers] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ('field', 'low', 'high'), [('layers', 1, 64), ('d_conv', 1, 64), ('chunk', 1, 4096), ('drop_path', 0, 0.9)]
+)
+def test_sizes_at_the_ends_of_their_ranges_are_accepted(field, low, high):
+    for value, beyond in ((low, low - 1), (high, high + 1)):
+        assert getattr(replace(SMALL, **{field: value}), field) == value
+        with pytest.raises(ValueError, match=f'{field} is '):
+            replace(SMALL, **{field: beyond})

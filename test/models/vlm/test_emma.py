@@ -20,15 +20,15 @@ def _seed():
 
 
 class Operations(TorchDispatchMode):
-    """Writes down every operation with the shapes that it takes."""
+    """Records every operation with the shapes of its arguments."""
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.found = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         shapes = [tuple(value.shape) for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
-        self.seen.append((str(func), shapes))
+        self.found.append((str(func), shapes))
         return func(*args, **(kwargs or {}))
 
 
@@ -36,7 +36,7 @@ def graph(model: torch.nn.Module, features: torch.Tensor, ids: torch.Tensor) -> 
     """Every operation of a forward pass, in their order."""
     with torch.no_grad(), Operations() as operations:
         model(features, ids)
-    return operations.seen
+    return operations.found
 
 
 def test_inference_is_the_same_graph_with_and_without_the_head():
@@ -74,7 +74,7 @@ def test_the_loss_reaches_layers_and_connector(target, released):
 
 
 def test_words_cannot_change_the_prediction():
-    """Visual tokens come first and the layers are causal: what is predicted depends on the image alone."""
+    """Visual tokens come first and the layers are causal, so that the prediction depends on the image alone."""
     model, features = EMMA(TINY).eval(), torch.randn(1, 81, 48)
     one, two = (model.aligned(features, torch.randint(0, 512, (1, 5)))[1] for _ in range(2))
     assert torch.allclose(one, two, atol=1e-6)

@@ -20,14 +20,14 @@ def hidden(config: AlignmentConfig = SMALL, batch: int = 2) -> dict[int, torch.T
     return {place: torch.randn(batch, config.rows * config.cols, config.d) for place in config.taps}
 
 
-def test_streams_take_every_kth_channel():
+def test_stream_k_has_every_kth_channel():
     fusion, states = MultiScaleFusion(d=4, streams=3), [torch.randn(1, 2, 4) for _ in range(3)]
     mixed = fusion.mix(torch.cat([norm(h) for norm, h in zip(fusion.norms, states, strict=True)], -1))
     streams = fusion(states)
     assert all(torch.equal(stream, mixed[..., place::3]) for place, stream in enumerate(streams))
 
 
-def test_no_segment_sees_a_later_one():
+def test_no_segment_reads_a_later_one():
     attention, q, context = SegmentAttention(d=16, heads=2), torch.randn(1, 12, 16), torch.randn(1, 12, 16)
     before = attention(q, context, segment=4)
     for token in range(12):
@@ -38,7 +38,7 @@ def test_no_segment_sees_a_later_one():
 
 
 @pytest.mark.parametrize('released', [False, True])
-def test_queries_see_the_blocks_before_them(released):
+def test_queries_read_the_blocks_before_them(released):
     """The place of the first prediction that a visual token reaches: that of its segment in the order of the keys."""
     head, states = AlignmentHead(replace(SMALL, released_order=released)), hidden(batch=1)
     before = head(states)
@@ -62,7 +62,7 @@ def test_every_parameter_learns():
 
 
 def test_targets_of_all_three_kinds_are_in_block_order():
-    order, images = blocks(6, 9), torch.randn(2, 3, 26, 38)  # what exceeds 24 x 36 is left out
+    order, images = blocks(6, 9), torch.randn(2, 3, 26, 38)  # pixels beyond 24 x 36 are left out
     pixels = AlignmentHead(replace(SMALL, target='pixels', d_target=48, standardise=False)).targets(images=images)
     # Second token in block order: row 0, column 1.
     assert order[1] == 1 and torch.equal(pixels[:, 1], images[:, :, :4, 4:8].flatten(1))
@@ -97,9 +97,9 @@ def test_sizes_of_the_paper():
 
 def test_bad_input_is_refused():
     head = AlignmentHead(SMALL)
-    with pytest.raises(ValueError, match='layer 3 brings nothing; give its output at 54 visual tokens'):
+    with pytest.raises(ValueError, match='the output of layer 3 is missing; give it at 54 visual tokens'):
         head({1: torch.zeros(1, 54, 16)})
-    with pytest.raises(ValueError, match='layer 1 brings 53 tokens'):
+    with pytest.raises(ValueError, match='the output of layer 1 has 53 tokens'):
         head({1: torch.zeros(1, 53, 16), 3: torch.zeros(1, 54, 16)})
     with pytest.raises(ValueError, match='the patch embedding was never set'):
         head.targets(images=torch.zeros(1, 3, 24, 36))
@@ -127,3 +127,30 @@ def test_bad_input_is_refused():
 def test_a_config_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):
         replace(SMALL, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'fits'),
+    [(24, 36, True), (27, 39, True), (28, 36, False), (24, 40, False), (23, 36, False), (24, 35, False)],
+)
+def test_images_may_exceed_the_grid_by_less_than_a_patch(height, width, fits):
+    head = AlignmentHead(replace(SMALL, target='pixels', d_target=48, standardise=False))
+    images = torch.randn(1, 3, height, width)
+    if fits:
+        assert torch.equal(head.targets(images=images), head.targets(images=images[:, :, :24, :36]))
+    else:
+        with pytest.raises(ValueError, match=rf'the images are \(3, {height}, {width}\)'):
+            head.targets(images=images)
+    with pytest.raises(ValueError, match='the images are'):
+        head.targets(images=images[:, :1])
+
+
+def test_a_patch_embedding_without_a_bias_has_none():
+    head = AlignmentHead(replace(SMALL, standardise=False))
+    weight, images = torch.randn(5, 3, 4, 4), torch.randn(1, 3, 24, 36)
+    head.set_patch_embedding(weight, torch.ones(5))
+    with_bias = head.targets(images=images)
+    head.set_patch_embedding(weight)
+    torch.testing.assert_close(head.targets(images=images), with_bias - 1, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match='target is deep; only a head that predicts patch embeddings'):
+        AlignmentHead(replace(SMALL, target='deep')).set_patch_embedding(weight)

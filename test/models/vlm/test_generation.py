@@ -1,4 +1,4 @@
-"""Generation: greedy equals transformers', stop tokens, pads, top-p, no work beyond what is asked for."""
+"""Generation: greedy tokens equal those of transformers; stop tokens, pads, top-p; every step is lazy."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PhiConfig, PhiForCausalLM
 
-from m3et_ros.models.vlm.generation import Sampling, choose, complete, generate
+from m3et_ros.models.vlm.generation import Sampling, choose, collect_answers, generate
 from m3et_ros.models.vlm.import_weights import config_from, fill, language_tensors
 from m3et_ros.models.vlm.language_model import TINY_MAMBA, TINY_PHI, LanguageModel
 
@@ -26,8 +26,13 @@ def model(request) -> LanguageModel:
     return model
 
 
+def complete(model: LanguageModel, prompt: torch.Tensor, *, sampling: Sampling, **options) -> list[list[int]]:
+    """Whole answers."""
+    return collect_answers(generate(model, prompt, sampling=sampling, **options), len(prompt), sampling.stop)
+
+
 def greedy(model: LanguageModel, prompt: torch.Tensor, count: int) -> torch.Tensor:
-    """Tokens by reading everything again for each."""
+    """Tokens of a model that reads the whole sequence again for each."""
     ids = prompt
     for _ in range(count):
         ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], 1)
@@ -84,7 +89,7 @@ def test_an_answer_ends_before_its_stop_token(model):
     wanted = [next((row[:place] for place, token in enumerate(row) if token in stop), row) for row in (one, two)]
     assert complete(model, prompt, sampling=Sampling(max_tokens=6, stop=stop)) == wanted
     steps = list(generate(model, prompt, sampling=Sampling(max_tokens=6, stop=stop)))
-    assert len(steps) == max(map(len, wanted))  # the step in which the last one ends is not shown
+    assert len(steps) == max(map(len, wanted))  # the step in which the last one ends is not yielded
     for row, answer in enumerate(wanted):
         for ids, probability in steps[len(answer) + 1 :]:
             assert int(ids[row]) in stop and probability[row] == 1
@@ -135,10 +140,23 @@ def test_bad_prompts_are_refused():
     [
         ('max_tokens', 0, 'max_tokens is 0; give a whole number from 1'),
         ('stop', (-1,), r'stop is \(-1,\); give ids'),
+        ('max_tokens', 65537, 'max_tokens is 65537; give a whole number from 1 to 65536'),
         ('temperature', -1.0, 'temperature is -1.0; give a number from 0'),
+        ('temperature', 100.1, 'temperature is 100.1; give a number from 0 to 100'),
+        ('top_p', 1.01, 'top_p is 1.01; give a number'),
         ('top_p', 0.0, 'top_p is 0.0; give a number'),
     ],
 )
 def test_sampling_out_of_range_is_refused(field, value, words):
     with pytest.raises(ValueError, match=words):
         Sampling(**{field: value})
+
+
+def test_sampling_at_the_ends_of_its_ranges_is_accepted():
+    model, prompt = LanguageModel(TINY_MAMBA).eval(), torch.ones(1, 2, dtype=torch.int64)
+    assert len(complete(model, prompt, sampling=Sampling(max_tokens=1))[0]) == 1
+    low, high = Sampling(temperature=0, top_p=1e-6), Sampling(max_tokens=65536, temperature=100, top_p=1)
+    assert (low.top_p, high.max_tokens, Sampling(stop=[0]).stop) == (1e-6, 65536, (0,))
+    # So small a top_p leaves the likeliest token alone, however hot the draw is.
+    sampling = Sampling(max_tokens=3, temperature=100.0, top_p=1e-6)
+    assert complete(model, prompt, sampling=sampling) == complete(model, prompt, sampling=Sampling(max_tokens=3))

@@ -1,4 +1,4 @@
-"""Weights by name: released Mamba-2 and MaTVLM keys and shapes, configs, and tensors that lack or are too many."""
+"""Weights by name: released Mamba-2 and MaTVLM keys and shapes, configs, and missing or unknown tensors."""
 
 from dataclasses import replace
 
@@ -49,14 +49,14 @@ def test_a_hybrid_phi_is_read_by_name():
 
 def test_names_and_shapes_of_the_published_sizes_fit():
     with torch.device('meta'):
-        config = replace(PHI2, schedule=''.join('S' if place in (0, 6, 12, 18) else 'T' for place in range(32)))
+        hybrid = replace(PHI2, schedule=''.join('S' if index in (0, 6, 12, 18) else 'T' for index in range(32)))
         for config, tensors in (
             (MAMBA2_2B7, mamba_tensors(MAMBA2_2B7)),
             (
-                config,
+                hybrid,
                 {
                     name.removeprefix('language_model.'): value
-                    for name, value in matvlm_tensors(config, 1152).items()
+                    for name, value in matvlm_tensors(hybrid, 1152).items()
                     if name.startswith('language_model')
                 },
             ),
@@ -174,7 +174,7 @@ def test_the_config_of_a_released_matvlm():
     config = visual_config_from(values, list(tensors), name='copy')
     assert config.language == replace(HYBRID, name='copy', dropout=0.1)
     assert (config.connector.kind, config.connector.rows, config.connector.d_vision) == ('short', 27, 12)
-    with pytest.raises(ValueError, match='connector_type is .resampler.; this package has .mlp2x_gelu. only'):
+    with pytest.raises(ValueError, match='connector_type is .resampler.; this package implements .mlp2x_gelu. only'):
         visual_config_from(values | {'connector_type': 'resampler'}, list(tensors), name='copy')
     with pytest.raises(ValueError, match='the config has no vision_config'):
         visual_config_from({'text_config': text}, list(tensors), name='copy')
@@ -194,13 +194,73 @@ def test_a_model_without_memory_takes_the_tensors_themselves():
     ('values', 'words'),
     [
         ({'model_type': 'llama'}, "model_type is 'llama'; give a config of mamba2, phi or state-spaces"),
-        ({'model_type': 'phi', 'qk_layernorm': True}, 'qk_layernorm is True; this package has False only'),
+        ({'model_type': 'phi', 'qk_layernorm': True}, 'qk_layernorm is True; this package implements False only'),
         ({'ssm_cfg': {'layer': 'Mamba2'}}, 'the config has no vocab_size; give the whole config.json'),
         (Mamba2Config(time_step_limit=(0.0, 0.5)).to_dict(), r'time_step_limit is \[0.0, 0.5\]'),
-        (Mamba2Config(use_bias=True).to_dict(), 'use_bias is True; this package has False only'),
-        ({'ssm_cfg': {'layer': 'Mamba1'}}, "layer is 'Mamba1'; this package has 'Mamba2' only"),
+        (Mamba2Config(use_bias=True).to_dict(), 'use_bias is True; this package implements False only'),
+        ({'ssm_cfg': {'layer': 'Mamba1'}}, "layer is 'Mamba1'; this package implements 'Mamba2' only"),
     ],
 )
 def test_configs_of_other_models_are_refused(values, words):
     with pytest.raises(ValueError, match=words):
         config_from(values, name='other')
+
+
+def test_every_size_of_a_state_spaces_config_arrives():
+    options = {'layer': 'Mamba2', 'expand': 4, 'd_state': 8, 'headdim': 16, 'ngroups': 2, 'd_conv': 3, 'chunk_size': 32}
+    values = {'d_model': 32, 'n_layer': 3, 'vocab_size': 50, 'ssm_cfg': options, 'tie_embeddings': False}
+    assert config_from(values, name='x') == LanguageConfig(
+        name='x', vocabulary=50, d=32, schedule='MMM', expand=4, N=8, P=16, G=2, d_conv=3, chunk=32, tied=False
+    )
+
+
+def test_every_size_of_a_mamba2_config_arrives():
+    values = {
+        'model_type': 'mamba2',
+        'vocab_size': 50,
+        'hidden_size': 32,
+        'num_hidden_layers': 3,
+        'expand': 4,
+        'state_size': 8,
+        'head_dim': 16,
+        'num_heads': 8,
+        'n_groups': 2,
+        'conv_kernel': 3,
+        'chunk_size': 32,
+        'tie_word_embeddings': True,
+    }
+    assert config_from(values, name='x') == LanguageConfig(
+        name='x', vocabulary=50, d=32, schedule='MMM', expand=4, N=8, P=16, G=2, d_conv=3, chunk=32, tied=True
+    )
+
+
+def test_every_size_of_a_phi_config_arrives():
+    values = {
+        'model_type': 'phi',
+        'vocab_size': 50,
+        'hidden_size': 64,
+        'intermediate_size': 96,
+        'num_hidden_layers': 2,
+        'num_attention_heads': 4,
+        'num_key_value_heads': 2,
+        'resid_pdrop': 0.2,
+        'layer_norm_eps': 1e-6,
+        'partial_rotary_factor': 0.5,
+        'rope_theta': 500.0,
+    }
+    assert config_from(values, name='x') == LanguageConfig(
+        name='x',
+        vocabulary=50,
+        d=64,
+        schedule='TT',
+        heads=4,
+        kv_heads=2,
+        channels=8,
+        base=500.0,
+        hidden=96,
+        dropout=0.2,
+        norm='layer',
+        eps=1e-6,
+        tied=False,
+        head_bias=True,
+    )

@@ -1,4 +1,4 @@
-"""MaTVLM: what is replaced, seeded, shared and frozen, released checkpoints, totals of the paper, M3ET as teacher."""
+"""MaTVLM: replaced, seeded, shared and frozen tensors, released checkpoints, published totals, M3ET as teacher."""
 
 from dataclasses import replace
 
@@ -76,19 +76,19 @@ def test_only_mixers_and_connector_train_and_the_rest_is_shared():
             assert values.data_ptr() != theirs[name].data_ptr()
     assert shared > 30
     assert all(values.requires_grad for values in teacher.parameters())  # the teacher is left as it was
-    # What must not decay still says so.
+    # Parameters that must not decay keep their mark.
     mixer = student.language.layers[0].mixer
     assert all(mixer.get_parameter(name)._no_weight_decay for name in ('A_log', 'D', 'dt_bias'))
 
 
-def test_the_seed_alone_sets_what_attention_does_not_have():
+def test_the_seed_alone_sets_the_parameters_without_counterpart():
     teacher = MaTVLM(TINY_TEACHER).language
     one, again, other = (hybrid_language(teacher, (0,), seed=seed).layers[0].mixer for seed in (1, 1, 2))
     assert torch.equal(one.in_proj.weight, again.in_proj.weight) and torch.equal(one.A_log, again.A_log)
     assert not torch.equal(one.A_log, other.A_log)
 
 
-def test_key_heads_that_serve_several_queries_are_kept():
+def test_grouped_key_heads_stay_grouped():
     config = replace(TINY_TEACHER, language=replace(TINY_TEACHER.language, kv_heads=2))
     student = MaTVLM.from_teacher(MaTVLM(config), (1,))
     assert student.language.layers[1].mixer.in_proj.weight.shape == (64 + 32 + 32 + 64 + 4, 64)
@@ -147,16 +147,34 @@ def test_layers_that_stay_keep_their_direction():
     assert [student.encoder.layers[place].backward for place in (1, 5)] == [False, True]
 
 
-def test_bad_places_and_layers_are_refused():
+def test_bad_indices_and_layers_are_refused():
     with pytest.raises(ValueError, match=r'layer 0 is S; give indices of attention layers \(T\) of STTT'):
         replaced(replace(TINY_TEACHER.language, schedule='STTT'), (0,))
-    with pytest.raises(ValueError, match='layer 4 is not there'):
+    with pytest.raises(ValueError, match='layer 4 is missing'):
         replaced(TINY_TEACHER.language, (4,))
     with pytest.raises(ValueError, match='layer 0 is M'):
         hybrid_m3et(build('tiny', schedule='MTT'), (0,))
-    with pytest.raises(ValueError, match="schedule is 'TM'; MaTVLM is made of T and S layers only"):
+    with pytest.raises(ValueError, match="schedule is 'TM'; MaTVLM has T and S layers only"):
         MaTVLM(replace(TINY_TEACHER, language=replace(TINY_TEACHER.language, schedule='TM')))
     with pytest.raises(ValueError, match='share is 0.1, which is less than half a layer of 4; give at least 0.25'):
         spread(4, 0.1)
     with pytest.raises(ValueError, match='share is 0; give a number above 0'):
         spread(4, 0)
+
+
+def test_seed_and_sizes_of_the_language_model_reach_the_mixers():
+    language = replace(TINY_TEACHER.language, d_conv=3, chunk=16)
+    teacher = MaTVLM(replace(TINY_TEACHER, language=language))
+    one, again, other = (MaTVLM.from_teacher(teacher, (1,), seed=seed).language.layers[1].mixer for seed in (1, 1, 2))
+    assert torch.equal(one.A_log, again.A_log) and not torch.equal(one.A_log, other.A_log)
+    assert one.conv1d.kernel_size == (3,) and one.chunk == 16
+    found, wanted = (hybrid_m3et(build('tiny', schedule='TTTT', stages=2), (1,), seed=seed) for seed in (3, 3))
+    assert torch.equal(found.encoder.layers[1].mixer.A_log, wanted.encoder.layers[1].mixer.A_log)
+
+
+@pytest.mark.parametrize(('share', 'count'), [(1e-9 + 1 / 8, 1), (1.0, 4)])
+def test_shares_at_the_ends_of_their_range_are_accepted(share, count):
+    assert len(spread(4, share)) == count
+    for beyond in (0.0, -0.1, 1.01):
+        with pytest.raises(ValueError, match='give a number above 0, at most 1'):
+            spread(4, beyond)

@@ -1,4 +1,4 @@
-"""ML-Mamba: totals of the paper, variants, an answer whose memory does not grow."""
+"""ML-Mamba: totals of the paper, variants, answers."""
 
 from dataclasses import replace
 
@@ -41,5 +41,5 @@ def test_an_answer_from_visual_tokens_and_words():
 
 
 def test_other_layers_are_refused():
-    with pytest.raises(ValueError, match="schedule is 'MT'; ML-Mamba is made of M layers only"):
+    with pytest.raises(ValueError, match="schedule is 'MT'; ML-Mamba has M layers only"):
         MLMamba(replace(TINY, language=replace(TINY.language, schedule='MT')))

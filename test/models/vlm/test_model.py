@@ -1,4 +1,4 @@
-"""Connector and language model in one: visual tokens first, pads of no account, answers from a prompt read once."""
+"""Connector and language model in one: visual tokens first, pads change nothing, options reach generation."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from m3et_ros.models.vlm.connectors import ConnectorConfig
-from m3et_ros.models.vlm.generation import Sampling, whole
+from m3et_ros.models.vlm.generation import Sampling, collect_answers
 from m3et_ros.models.vlm.language_model import LanguageConfig
 from m3et_ros.models.vlm.model import VisualLanguageConfig, VisualLanguageModel
 
@@ -49,7 +49,7 @@ def test_answers_are_those_of_reading_everything_again(model):
     features, ids = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 4))
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     steps = model.generate(features, ids, mask=mask, sampling=Sampling(max_tokens=5))
-    answers = whole(steps, 2, ())
+    answers = collect_answers(steps, 2, ())
     for row, words in enumerate((ids[:1], ids[1:, :2])):
         for token in answers[row]:
             assert token == int(model(features[row : row + 1], words).logits[0, -1].argmax())
@@ -64,3 +64,28 @@ def test_bad_input_is_refused(model):
         model(torch.randn(1, 7, 12), torch.ones(1, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match='connector.d is 16; give 32, the width of the language model'):
         VisualLanguageConfig(replace(CONNECTOR, d=16), LANGUAGE)
+
+
+def test_the_grid_of_the_visual_tokens_reaches_the_connector():
+    config = VisualLanguageConfig(replace(CONNECTOR, kind='basic', scan='cross', N=8, P=8), LANGUAGE)
+    torch.manual_seed(0)
+    model = VisualLanguageModel(config).eval()
+    features, ids = torch.randn(1, 4, 12), torch.randint(0, 64, (1, 3))
+    wanted = torch.cat([model.connector(features, grid=(2, 2)), model.language.embedding(ids)], 1)
+    assert torch.equal(model.prompt(features, ids, grid=(2, 2)).x, wanted)
+    torch.testing.assert_close(model(features, ids, grid=(2, 2)).logits, model.language(wanted).logits[:, 4:])
+    (token, _), *_ = model.generate(features, ids, grid=(2, 2), sampling=Sampling(max_tokens=1))
+    assert int(token) == int(model.language(wanted).logits[0, -1].argmax())
+    with pytest.raises(ValueError, match='do not fill a grid of 2 x 3'):
+        model.generate(features, ids)
+
+
+def test_draws_follow_the_generator(model):
+    features, ids, sampling = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 4)), Sampling(8, temperature=2.0)
+    answers = [
+        collect_answers(
+            model.generate(features, ids, sampling=sampling, generator=torch.Generator().manual_seed(seed)), 2, ()
+        )
+        for seed in (1, 1, 2)
+    ]
+    assert answers[0] == answers[1] != answers[2]

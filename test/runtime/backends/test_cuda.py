@@ -1,4 +1,4 @@
-"""CUDA graphs: what is said without a device; with one, the same results as without."""
+"""CUDA graphs: a reason without a device; with one, the same results as eager torch."""
 
 import pytest
 import torch
@@ -17,6 +17,6 @@ def test_without_a_device_it_says_so():
 @pytest.mark.skipif(not HERE, reason='needs a CUDA device')
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_graphs_agree_with_eager(small, precision):
-    found, serving = prepare(small.cuda(), 'cuda', precision=precision, device='cuda', plan=(('rgb', 'depth'),))
+    _, serving = prepare(small.cuda(), 'cuda', precision=precision, device='cuda', modality_sets=(('rgb', 'depth'),))
     small.cpu()
     assert serving.name == 'cuda', serving.reason

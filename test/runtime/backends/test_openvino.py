@@ -7,7 +7,7 @@ from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends.prepared import prepare
 from m3et_ros.runtime.kernels import cache
 
-PLAN = (('rgb', 'depth'),)
+MODALITY_SETS = (('rgb', 'depth'),)
 
 pytestmark = [
     pytest.mark.skipif(bool(backends.missing('openvino')), reason=backends.missing('openvino')),
@@ -16,12 +16,12 @@ pytestmark = [
 
 
 def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
-    found, serving = prepare(small, 'openvino', plan=PLAN)
+    _, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS)
     assert serving.name == 'openvino', serving.reason
     blobs = {path: path.stat().st_mtime_ns for path in cache().rglob('small-openvino-*/*.blob')}
     assert len(blobs) == 4
     monkeypatch.setattr(torch.export, 'export', None)  # nothing is exported a second time
-    again, serving = prepare(small, 'openvino', plan=PLAN)
+    again, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS)
     assert serving.name == 'openvino', serving.reason
     assert {path: path.stat().st_mtime_ns for path in blobs} == blobs
     # What a call returns is its own: the next call does not write over it.
@@ -36,10 +36,10 @@ def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
 
 
 def test_a_damaged_blob_is_made_anew(small, caplog):
-    prepare(small, 'openvino', plan=PLAN)
+    prepare(small, 'openvino', modality_sets=MODALITY_SETS)
     blob = next(cache().rglob('small-openvino-*/depth-rgb-depth.blob'))
     blob.write_bytes(b'no blob')
-    assert prepare(small, 'openvino', plan=PLAN)[1].name == 'openvino'
+    assert prepare(small, 'openvino', modality_sets=MODALITY_SETS)[1].name == 'openvino'
     assert 'depth-rgb-depth.blob cannot be read' in caplog.text and blob.stat().st_size > 1000
 
 

@@ -12,7 +12,7 @@ from m3et_ros.runtime.backends import check, prepared
 from m3et_ros.runtime.backends.graphs import graphs
 from m3et_ros.runtime.backends.prepared import Prepared, prepare
 
-PLAN = (('rgb', 'depth'),)
+MODALITY_SETS = (('rgb', 'depth'),)
 
 
 class Plain:
@@ -35,7 +35,7 @@ def plain(small):
         small,
         {
             graph.key: backend.build(graph.name, graph.module, graph.inputs)
-            for graph in graphs(small, torch.float32, PLAN, 'cpu')
+            for graph in graphs(small, torch.float32, MODALITY_SETS, 'cpu')
         },
         'plain',
     )
@@ -47,19 +47,24 @@ def images(small, batch=1):
 
 
 def test_the_cut_changes_nothing(small, plain):
-    assert check.largest(plain, small, PLAN) < 1e-5
+    assert check.largest_difference(plain, small, MODALITY_SETS) < 1e-5
 
 
 def test_every_graph_is_used(small, plain):
     called = []
-    plain._runners = {
-        key: (lambda *given, key=key, run=run: called.append(key) or run(*given)) for key, run in plain._runners.items()
+    plain.runners = {
+        key: (lambda *given, key=key, run=run: called.append(key) or run(*given)) for key, run in plain.runners.items()
     }
-    check.largest(plain, small, PLAN)
+    check.largest_difference(plain, small, MODALITY_SETS)
     assert (
         set(called)
-        == set(plain._runners)
-        == {('see', PLAN[0], False), ('listen', PLAN[0], True), ('depth', PLAN[0], False), ('depth', PLAN[0], True)}
+        == set(plain.runners)
+        == {
+            ('encode_images', MODALITY_SETS[0], False),
+            ('encode_text', MODALITY_SETS[0], True),
+            ('depth', MODALITY_SETS[0], False),
+            ('depth', MODALITY_SETS[0], True),
+        }
     )
 
 
@@ -67,77 +72,77 @@ def test_what_no_graph_covers_runs_in_torch(small, plain):
     ids = torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
         for given in ({'rgb': images(small)['rgb']}, images(small, 2)):
-            sight, wanted = plain.encode_images(given), small.encode_images(given)
-            assert all(torch.equal(a, b) for a, b in zip(sight.stages, wanted.stages))
-            encoded = plain.add_text(sight, ids.expand(len(sight.source), -1))
+            encoding, wanted = plain.encode_images(given), small.encode_images(given)
+            assert all(torch.equal(a, b) for a, b in zip(encoding.stages, wanted.stages))
+            encoded = plain.add_text(encoding, ids.expand(len(encoding.source), -1))
             torch.testing.assert_close(
                 plain.decode(encoded, 'depth'),
                 small.decode(small.add_text(wanted, ids.expand(len(wanted.source), -1)), 'depth'),
             )
 
 
-def test_a_question_about_what_a_graph_has_seen_may_be_heard_in_torch(small, plain):
+def test_torch_encodes_questions_about_images_encoded_by_a_graph(small, plain):
     ids = torch.tensor([[1, 2], [3, 4]])
     with torch.inference_mode():
         found, wanted = (small.encode_text(which.encode_images(images(small)), ids) for which in (plain, small))
     torch.testing.assert_close(found.context, wanted.context)
 
 
-def test_one_that_disagrees_does_not_serve_and_says_so(small, monkeypatch, caplog):
+def test_a_runtime_that_disagrees_does_not_serve(small, monkeypatch, caplog):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
     monkeypatch.setattr(backends, 'make', lambda name, setting: Plain(setting, 1.01))
     with caplog.at_level(logging.WARNING):
-        found, serving = prepare(small, 'openvino', plan=PLAN, keep=False)
+        found, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS, store=False)
     assert found is None and serving.name == 'torch' and 'off by 1.' in serving.reason
     assert 'openvino cannot serve' in caplog.text
 
 
-def test_one_that_breaks_does_not_serve_and_says_so(small, monkeypatch):
+def test_a_runtime_that_fails_does_not_serve(small, monkeypatch):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
     monkeypatch.setattr(backends, 'make', lambda name, setting: 1 / 0)
-    found, serving = prepare(small, 'openvino', plan=PLAN, keep=False)
+    found, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS, store=False)
     assert found is None and serving.reason == 'openvino cannot serve (division by zero)'
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='speaks of machines without CUDA')
 def test_cuda_without_a_device_falls_back(small):
-    assert prepare(small, 'cuda', plan=PLAN)[1].reason.startswith('cuda cannot serve (there is no CUDA device')
+    assert prepare(small, 'cuda', modality_sets=MODALITY_SETS)[1].reason.startswith(
+        'cuda cannot serve (there is no CUDA device'
+    )
 
 
-def test_progress_is_told_and_auto_follows_what_is_installed(small, monkeypatch):
+def test_progress_is_reported_and_auto_follows_the_installed_runtimes(small, monkeypatch):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
     monkeypatch.setattr(backends, 'make', lambda name, setting: Plain(setting))
-    told = []
-    found, serving = prepare(small, 'auto', plan=PLAN, keep=False, tell=told.append)
+    lines = []
+    found, serving = prepare(small, 'auto', modality_sets=MODALITY_SETS, store=False, report=lines.append)
     assert found.name == serving.name == 'openvino' and 'agrees with eager float32' in serving.reason
-    assert len(told) == 5 and 'graph 1 of 4' in told[0] and '4 graphs are ready' in told[-1]
+    assert len(lines) == 5 and 'graph 1 of 4' in lines[0] and '4 graphs are ready' in lines[-1]
     monkeypatch.setattr(backends, 'missing', lambda name: f'{name} is not here')
-    assert prepare(small, 'auto', plan=PLAN)[1].name == 'torch' and backends.automatic('cuda') == 'cuda'
+    assert (
+        prepare(small, 'auto', modality_sets=MODALITY_SETS)[1].name == 'torch' and backends.automatic('cuda') == 'cuda'
+    )
 
 
 def test_artefacts_of_other_weights_settings_or_sources_have_another_folder(small, monkeypatch, tmp_path):
-    first = prepared._folder(small, 'openvino', 'float32')
-    assert prepared._folder(small, 'openvino', 'float32') == first
-    assert prepared._folder(small, 'openvino', 'bfloat16') != first
+    first = prepared.artefact_folder(small, 'openvino', 'float32')
+    assert prepared.artefact_folder(small, 'openvino', 'float32') == first
+    assert prepared.artefact_folder(small, 'openvino', 'bfloat16') != first
     with torch.no_grad():
         small.global_embedding.add_(1)
-        changed = prepared._folder(small, 'openvino', 'float32')
+        changed = prepared.artefact_folder(small, 'openvino', 'float32')
         small.global_embedding.sub_(1)
     assert changed != first
-    monkeypatch.setattr(prepared, 'ROOMS', ('ops',))
-    assert prepared._folder(small, 'openvino', 'float32') != first
-
-
-def test_values_that_are_not_finite_are_as_wrong_as_can_be():
-    assert check.difference(torch.tensor([float('nan')]), torch.ones(1)) == float('inf')
+    monkeypatch.setattr(prepared, 'SOURCE_FOLDERS', ('ops',))
+    assert prepared.artefact_folder(small, 'openvino', 'float32') != first
 
 
 @pytest.mark.parametrize('runtime, fallback', [('auto', False), ('openvino', True)])
 def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
     monkeypatch.delenv('M3ET_RUNTIME', raising=False)
-    monkeypatch.setattr(backends, 'make', None)  # nothing is built before it is known
+    monkeypatch.setattr(backends, 'make', None)  # nothing may be built
     older = build(replace(small.config, mixer='mamba1', mixer_options={'N': 4})).eval()
-    found, serving = prepare(older, runtime, plan=PLAN)
+    found, serving = prepare(older, runtime, modality_sets=MODALITY_SETS)
     assert found is None and (serving.name, serving.fallback) == ('torch', fallback)
     assert 'Mamba-1' in serving.reason

@@ -1,0 +1,75 @@
+"""The cut into graphs: keys and names, fixed shapes, and encodings that survive being flat."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT
+from m3et_ros.models.m3et.sizes import TINY, build
+from m3et_ros.runtime.backends.graphs import flat_encoding, flat_states, graphs, image_sources, restored_encoding
+
+SETS = (('rgb', 'depth'), ('rgb',))
+
+
+@pytest.fixture(scope='module')
+def model():
+    return build(replace(TINY, name='both', schedule='MT', stages=1, text_length=4)).eval()
+
+
+def test_there_is_a_graph_for_each_step_modality_set_and_text(model):
+    found = list(graphs(model, torch.float32, SETS, 'cpu'))
+    assert [graph.name for graph in found] == [
+        f'{kind}-{"-".join(modalities)}{"-text" if text else ""}'
+        for modalities in SETS
+        for kind, text in (
+            ('encode_images', False),
+            ('encode_text', True),
+            ('depth', False),
+            ('depth', True),
+            ('semseg', False),
+            ('semseg', True),
+        )
+    ]
+    assert len({graph.key for graph in found}) == len(found)
+
+
+def test_graphs_run_on_their_examples_and_return_float32_in_any_precision(model):
+    for dtype in (torch.float32, torch.bfloat16):
+        lowered = build(model.config).to(dtype).eval()
+        for graph in graphs(lowered, dtype, SETS[:1], 'cpu'):
+            with torch.inference_mode():
+                outputs = graph.module(*graph.inputs)
+            assert {output.dtype for output in outputs} == {torch.float32}
+            assert all(t.dtype in (torch.float32, torch.int64, torch.bool) for t in graph.inputs)
+
+
+def test_the_inputs_of_a_decoder_are_context_own_tokens_and_validity(model):
+    count = {graph.key: len(graph.inputs) for graph in graphs(model, torch.float32, SETS, 'cpu')}
+    assert count['depth', SETS[0], False] == 2 and count['depth', SETS[0], True] == 3
+    assert count['depth', SETS[1], False] == 1 and count['depth', SETS[1], True] == 2
+    lengths = {graph.key: graph.inputs[0].shape[1] for graph in graphs(model, torch.float32, SETS, 'cpu')}
+    n = model.config.image_tokens
+    assert lengths['depth', SETS[0], False] == 2 * n + 1 and lengths['depth', SETS[1], True] == n + 4 + 1
+
+
+@pytest.mark.parametrize('modalities', SETS)
+def test_an_encoding_survives_being_flat(model, modalities):
+    size = model.config.image_size
+    images = {m: torch.randn(1, 3 if m == 'rgb' else 1, size, size) for m in modalities}
+    with torch.inference_mode():
+        encoding, silent = model.encode_images(images), model.encode_text(model.encode_images(images))
+    again = restored_encoding([*flat_encoding(encoding), *silent.stages], model.config, modalities)
+    assert torch.equal(again.source, encoding.source) and again.valid is None
+    assert list(again.tokens) == list(encoding.tokens) == list(again.visible)
+    for found, wanted in zip(flat_encoding(again), flat_encoding(encoding), strict=True):
+        assert torch.equal(found, wanted)
+    assert all(torch.equal(a, b) for a, b in zip(again.global_stages, silent.stages, strict=True))
+    assert all(bool(mask.all()) for mask in again.visible.values())
+    assert len(flat_states(again.states)) == 3
+
+
+def test_sources_name_the_modality_of_each_image_token(model):
+    found = image_sources(model.config, ('rgb', 'depth'), torch.device('cpu'))
+    n = model.config.image_tokens
+    assert found.tolist() == [[0] * n + [1] * n] and {0, 1}.isdisjoint({TEXT, GLOBAL})

@@ -1,0 +1,16 @@
+"""A stored view is small: no encodings, nothing on the device, the frame itself unchanged."""
+
+from m3et_ros.runtime.backends.probe import probe_frame
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.open_model import untrained
+
+
+def test_a_stored_view_drops_its_encodings_alone():
+    view = Engine(untrained('tiny', 0)).encode(probe_frame())
+    stored = view.without_encodings()
+    assert stored.image_encoding is None and stored.encoded is None
+    assert view.image_encoding is not None and view.encoded is not None
+    assert stored.frame is view.frame and stored.scale is view.scale
+    assert (stored.share, stored.latency_s) == (view.share, view.latency_s)
+    assert list(stored.inputs) == ['rgb', 'depth']
+    assert all(tensor.device.type == 'cpu' for tensor in stored.inputs.values())
