@@ -12,11 +12,10 @@ from rclpy.time import Time as RclpyTime
 from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA, Header
 
-from m3et_ros.data.frame import Labels
+from m3et_ros.data.frame import NANOSECONDS, Labels
 from m3et_ros.msg import ActionAnticipation, Answer, LabelMap, ScoredLabel
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
 
-NANOSECONDS = 1_000_000_000
 # Type and number of channels of each encoding that to_image_msg writes; 0 channels is a plain (H, W) array.
 PIXELS = {
     'rgb8': ('u1', 3),

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import torch
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
@@ -68,7 +69,8 @@ class ModelNode(Host):
         self._memory_services = MemoryServices(self)
         self.inputs = CameraInputs(self)
         self.diagnostics = Diagnostics(self, self._status)
-        self.create_service(interfaces.LOAD_MODEL.kind, interfaces.LOAD_MODEL.name, self._on_load_model)
+        load = interfaces.LOAD_MODEL
+        self.create_service(load.kind, load.name, self._on_load_model, callback_group=ReentrantCallbackGroup())
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
         for sentence in parameters.unknown_overrides(self, others=parameters_beside):
             self.get_logger().warning(sentence)

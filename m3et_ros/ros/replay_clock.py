@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-NANOSECONDS = 1_000_000_000
+from m3et_ros.data.frame import NANOSECONDS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.frame import Frame
+from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.data.images.messages import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
@@ -39,6 +39,9 @@ ResultT = TypeVar('ResultT')
 
 async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activity: str) -> tuple[ResultT | None, str]:
     """Run a job on the inference thread, without blocking the executor.
+
+    The service that awaits it needs a ReentrantCallbackGroup: in the default group of the node every timer and every
+    other service would have to wait too.
 
     Args:
         host: node whose thread it is.
@@ -87,12 +90,8 @@ def attached_frame(image: Image, depth: Image) -> Frame | None:
         return None
     rgb = rgb_from_msg(image)
     metres = None if empty(depth) else depth_from_msg(depth)
-    if metres is not None and metres.shape != rgb.shape[:2]:
-        raise InputError(
-            'depth_size',
-            f'The depth is {metres.shape[1]}x{metres.shape[0]} and the image '
-            f'{rgb.shape[1]}x{rgb.shape[0]}; send depth aligned to the colour image.',
-        )
+    if metres is not None:
+        check_aligned(rgb.shape, metres.shape, 'send depth aligned to the colour image')
     return Frame(rgb, metres, stamp_ns(image.header.stamp), frame_id=image.header.frame_id)
 
 
@@ -102,7 +101,6 @@ class Questions:
     def __init__(self, host: Host):
         """Offer the service and the action."""
         self._host = host
-        # A question that waits for the inference thread must not delay the acceptance of the next one.
         group = ReentrantCallbackGroup()
         self._publisher = publisher(host, interfaces.ANSWER, host.health.counters)
         # Twice the queue: the goals that do not fit into it must arrive too, to be refused with a reason.
@@ -231,7 +229,9 @@ class MemoryServices:
             (interfaces.SAVE_MEMORY, self._save),
             (interfaces.RESTORE_MEMORY, self._restore),
         ):
-            host.create_service(service.kind, service.name, partial(self._on_request, job))
+            host.create_service(
+                service.kind, service.name, partial(self._on_request, job), callback_group=ReentrantCallbackGroup()
+            )
 
     async def _on_request(
         self, job: Callable[[], str], _: Trigger.Request, response: Trigger.Response

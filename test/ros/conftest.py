@@ -131,7 +131,7 @@ class Robot:
         """How often the node says it has refused something for this reason."""
         return int(self.diagnosis().get(f'dropped/{reason}', 0))
 
-    def look(self, stamp, rgb=None, depth=None, frame_id='camera_color_optical_frame'):
+    def show(self, stamp, rgb=None, depth=None, frame_id='camera_color_optical_frame'):
         """Publish a colour image, and depth where given, with a stamp in seconds; the header."""
         header = Header(stamp=stamp_msg(round(stamp * 1e9)), frame_id=frame_id)
         rgb = np.full((48, 64, 3), 90, np.uint8) if rgb is None else rgb
@@ -141,8 +141,12 @@ class Robot:
         self.rgb.publish(to_image_msg(rgb, 'rgb8', header))
         return header
 
+    def show_until(self, stamp, condition, **images):
+        """Show the same frame again and again until the condition holds."""
+        self.ros.until(lambda: (self.show(stamp, **images) and self.pause()) or condition(), 30)
+
     def ask(self, question, **fields):
-        """Answer of the service."""
+        """Response of the service to a question."""
         return self.ros.until(self.asker.call_async(AskQuestion.Request(question=question, **fields)).result, 30)
 
     @staticmethod

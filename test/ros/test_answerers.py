@@ -53,7 +53,7 @@ def talking(robot, tmp_path):
         ]
         running.ros.until(lambda: all(client.server_is_ready() for client in clients))
         stamps = iter(range(100, 200))
-        running.ros.until(lambda: (running.look(next(stamps)) and running.pause()) or served, 30)
+        running.ros.until(lambda: (running.show(next(stamps)) and running.pause()) or served, 30)
         return running, clients
 
     return start

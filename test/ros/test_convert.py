@@ -1,16 +1,34 @@
-"""Engine results become messages without losing a stamp or a number."""
+"""Stamps, arrays and results become messages without losing a field."""
 
+import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from rclpy.time import Time as Clock
-from std_msgs.msg import Header
+from rclpy.time import Time as RclpyTime
+from rosbags.typesys import Stores, get_typestore
+from std_msgs.msg import ColorRGBA, Header
 
 from m3et_ros.data.frame import Labels
+from m3et_ros.data.images.messages import rgb_from_msg
+from m3et_ros.msg import ScoredLabel
 from m3et_ros.ros import convert
 from m3et_ros.runtime.results import Actions, Anticipation, Ranked, Reply
 
 HEADER = Header(stamp=Time(sec=5, nanosec=999_999_999), frame_id='camera_color_optical_frame')
-NOW = Clock(nanoseconds=6_249_999_999)
+NOW = RclpyTime(nanoseconds=6_249_999_999)
+H, W = 6, 8
+RGB = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+STORE = get_typestore(Stores.ROS2_JAZZY)
+
+
+def fields(message):
+    """Every field of a message by name; lists of messages as lists of such dictionaries."""
+
+    def plain(value):
+        if hasattr(value, 'get_fields_and_field_types') and not isinstance(value, Header):
+            return fields(value)
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    return {name: plain(getattr(message, name)) for name in message.get_fields_and_field_types()}
 
 
 @pytest.mark.parametrize('nanoseconds', [0, 1, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789])
@@ -18,38 +36,105 @@ def test_stamps_survive_the_round_trip(nanoseconds):
     assert convert.stamp_ns(convert.stamp_msg(nanoseconds)) == nanoseconds
 
 
-def test_answer_keeps_the_header_and_says_how_old_it_is():
+def test_the_age_is_negative_when_the_clocks_disagree():
+    assert convert.age_s(HEADER, NOW) == 0.25
+    assert convert.age_s(HEADER, RclpyTime(nanoseconds=5_749_999_999)) == -0.25
+
+
+def test_every_field_of_an_answer_has_the_value_of_the_reply():
     reply = Reply(
-        'what?',
-        'a cup',
-        0.75,
-        (Ranked(3, 'a cup', 0.75), Ranked(-1, 'a pan', 0.25)),
-        'episode',
-        8,
-        1_500_000_000,
-        5_999_999_999,
-        0.125,
+        question='what?',
+        text='a cup',
+        confidence=0.75,
+        alternatives=(Ranked(3, 'a cup', 0.625), Ranked(-1, 'a pan', 0.375)),
+        scope='episode',
+        frames_used=8,
+        first_ns=1_500_000_002,
+        last_ns=5_999_999_999,
+        latency_s=0.125,
     )
-    message = convert.answer_msg(reply, HEADER, 'kitchen-random-0', NOW)
-    assert message.header == HEADER
-    assert message.age_s == pytest.approx(0.25)
-    assert [(a.id, a.label) for a in message.alternatives] == [(3, 'a cup'), (-1, 'a pan')]
-    assert (message.frames_used, message.span_start.sec, message.scope) == (8, 1, 'episode')
-    assert message.model_id == 'kitchen-random-0'
+    assert fields(convert.answer_msg(reply, HEADER, 'kitchen-random-0', NOW)) == {
+        'header': HEADER,
+        'question': 'what?',
+        'text': 'a cup',
+        'confidence': 0.75,
+        'alternatives': [{'id': 3, 'label': 'a cup', 'score': 0.625}, {'id': -1, 'label': 'a pan', 'score': 0.375}],
+        'scope': 'episode',
+        'frames_used': 8,
+        'span_start': {'sec': 1, 'nanosec': 500_000_002},
+        'model_id': 'kitchen-random-0',
+        'latency_s': 0.125,
+        'age_s': 0.25,
+    }
 
 
-def test_anticipation_tells_now_from_next():
-    def actions(word):
-        return Actions((Ranked(0, word, 0.5),), (Ranked(13, 'cup', 0.5),), (Ranked(13, f'{word} cup', 0.25),))
+def test_every_field_of_an_anticipation_has_the_value_of_the_result():
+    lists = ('verbs', 'nouns', 'actions', 'current_verbs', 'current_nouns', 'current_actions')
+    candidates = {name: (Ranked(n, name, n / 8), Ranked(-1, f'second of {name}', 0)) for n, name in enumerate(lists)}
+    result = Anticipation(
+        now=Actions(*(candidates[f'current_{name}'] for name in ('verbs', 'nouns', 'actions'))),
+        next=Actions(*(candidates[name] for name in ('verbs', 'nouns', 'actions'))),
+        horizon_s=1.5,
+        latency_s=0.125,
+    )
+    assert fields(convert.anticipation_msg(result, HEADER, 'tiny', NOW)) == {
+        'header': HEADER,
+        'horizon_s': 1.5,
+        **{name: [{'id': c.id, 'label': c.label, 'score': c.score} for c in candidates[name]] for name in lists},
+        'model_id': 'tiny',
+        'latency_s': 0.125,
+        'age_s': 0.25,
+    }
 
-    message = convert.anticipation_msg(Anticipation(actions('take'), actions('wash'), 1.0, 0.01), HEADER, 'm', NOW)
-    assert message.actions[0].label == 'wash cup'
-    assert message.current_actions[0].label == 'take cup'
-    assert message.horizon_s == 1.0
+
+def test_every_field_of_a_scored_label_has_the_value_of_the_candidate():
+    assert convert.scored((Ranked(7, 'cup', 0.5),)) == [ScoredLabel(id=7, label='cup', score=0.5)]
 
 
-def test_label_map_names_every_class():
-    labels = Labels(('wall', 'cup'), ((255, 0, 0), (0, 51, 0)), (), (), ())
+def test_every_field_of_the_label_map_has_the_value_of_the_labels():
+    labels = Labels(('wall', 'cup'), ((255, 51, 102), (0, 204, 153)), (), (), ())
     message = convert.label_map_msg(labels, HEADER)
-    assert list(message.ids) == [0, 1] and list(message.names) == ['wall', 'cup']
-    assert message.colors[1].g == pytest.approx(0.2)
+    assert set(fields(message)) == {'header', 'ids', 'names', 'colors'}
+    assert (message.header, list(message.ids), list(message.names)) == (HEADER, [0, 1], ['wall', 'cup'])
+    assert message.colors == [ColorRGBA(r=1.0, g=0.2, b=0.4, a=1.0), ColorRGBA(r=0.0, g=0.8, b=0.6, a=1.0)]
+    assert message.UNLABELLED == 255
+
+
+@pytest.mark.parametrize(
+    'encoding, pixels, step',
+    [
+        ('rgb8', RGB, 3 * W),
+        ('bgr8', RGB, 3 * W),
+        ('rgba8', np.dstack([RGB, RGB[..., 0]]), 4 * W),
+        ('bgra8', np.dstack([RGB, RGB[..., 0]]), 4 * W),
+        ('mono8', RGB[..., 0], W),
+        ('mono16', RGB[..., 0].astype(np.uint16), 2 * W),
+        ('16UC1', RGB[..., 0].astype(np.uint16), 2 * W),
+        ('32FC1', RGB[..., 0].astype(np.float32), 4 * W),
+    ],
+)
+def test_every_field_of_an_image_has_the_value_of_the_array(encoding, pixels, step):
+    message = convert.to_image_msg(pixels, encoding, HEADER)
+    assert (message.header, message.height, message.width, message.encoding) == (HEADER, H, W, encoding)
+    assert (message.is_bigendian, message.step, len(message.data)) == (0, step, step * H)
+    assert np.array_equal(np.frombuffer(message.data, pixels.dtype).reshape(pixels.shape), pixels)
+
+
+def test_an_image_is_read_back_in_rclpy_and_rosbags():
+    message = convert.to_image_msg(RGB[:, ::2], 'rgb8', Header())
+    assert np.array_equal(rgb_from_msg(message), RGB[:, ::2])
+    header = STORE.types['std_msgs/msg/Header'](STORE.types['builtin_interfaces/msg/Time'](0, 0), '')
+    other = STORE.types['sensor_msgs/msg/Image'](
+        header, H, W // 2, 'rgb8', 0, 3 * W // 2, np.frombuffer(message.data, np.uint8)
+    )
+    again = STORE.deserialize_cdr(STORE.serialize_cdr(other, 'sensor_msgs/msg/Image'), 'sensor_msgs/msg/Image')
+    assert np.array_equal(rgb_from_msg(again), RGB[:, ::2])
+
+
+@pytest.mark.parametrize(
+    'pixels, encoding',
+    [(RGB, 'jpeg'), (RGB, 'mono8'), (RGB[..., 0], 'rgb8'), (RGB.astype(float), 'rgb8'), (RGB[0, 0], 'mono8')],
+)
+def test_an_array_that_does_not_fit_the_encoding_is_refused(pixels, encoding):
+    with pytest.raises(ValueError, match='encoding|needs'):
+        convert.to_image_msg(pixels, encoding, Header())

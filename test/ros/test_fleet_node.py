@@ -20,7 +20,7 @@ from m3et_ros.srv import AskQuestion
 
 
 class Fleet:
-    """The process, and what is around its robots."""
+    """The process, and cameras, listeners and clients for its robots."""
 
     def __init__(self, ros, *parameters):
         self.ros, self.node = ros, ros.node('around')
@@ -31,35 +31,35 @@ class Fleet:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.cameras, self.seen, self.askers = {}, {}, {}
+        self.cameras, self.served, self.askers = {}, {}, {}
 
     def robot(self, name):
-        """Give a robot a camera and a listener, and wait until it sees."""
+        """Give a robot a camera, a listener and a client, and wait until they are connected."""
         self.cameras[name] = self.node.create_publisher(Image, f'/{name}/rgb/image_raw', 1)
-        self.seen[name] = []
-        self.node.create_subscription(ActionAnticipation, f'/{name}/model/anticipation', self.seen[name].append, 1)
+        self.served[name] = []
+        self.node.create_subscription(ActionAnticipation, f'/{name}/model/anticipation', self.served[name].append, 1)
         self.askers[name] = self.node.create_client(AskQuestion, f'/{name}/model/ask')
         self.ros.until(lambda: self.cameras[name].get_subscription_count() and self.askers[name].service_is_ready(), 60)
 
-    def look(self, name, seconds):
-        """Show a frame, again and again, until the robot has seen it."""
+    def show(self, name, seconds):
+        """Show a frame again and again until the robot has served it."""
         header = Header(stamp=stamp_msg(seconds * 10**9), frame_id=name)
         image = to_image_msg(np.full((48, 64, 3), 90, np.uint8), 'rgb8', header)
 
-        def served():
+        def shown():
             self.cameras[name].publish(image)
             time.sleep(0.1)
-            return any(message.header.stamp.sec == seconds for message in self.seen[name])
+            return any(message.header.stamp.sec == seconds for message in self.served[name])
 
-        self.ros.until(served)
+        self.ros.until(shown)
 
     def ask(self, name):
-        """What a robot says about its episode."""
+        """Response of a robot to a question about its episode."""
         request = AskQuestion.Request(question='what was there?', scope='episode')
         return self.ros.until(self.askers[name].call_async(request).result, 30)
 
     def stop(self):
-        """End the process: exit code and what it printed."""
+        """End the process; its exit code and output."""
         self.process.send_signal(signal.SIGINT)
         output, _ = self.process.communicate(timeout=30)
         return self.process.returncode, output
@@ -80,15 +80,15 @@ def fleet(ros):
             one.process.communicate()
 
 
-def test_robots_see_and_remember_each_for_itself_and_one_may_rest(fleet, ros):
+def test_each_robot_has_its_own_frames_and_memory_and_one_may_be_deactivated(fleet, ros):
     both = fleet('robots:=left,arm/right', 'batch_window_s:=0.02')
     for name in ('left', 'arm/right'):
         both.robot(name)
     for second in (100, 101):
-        both.look('left', second)
-    both.look('arm/right', 200)
-    assert {message.header.frame_id for message in both.seen['left']} == {'left'}
-    assert {message.header.stamp.sec for message in both.seen['arm/right']} == {200}
+        both.show('left', second)
+    both.show('arm/right', 200)
+    assert {message.header.frame_id for message in both.served['left']} == {'left'}
+    assert {message.header.stamp.sec for message in both.served['arm/right']} == {200}
     left, right = both.ask('left').answer, both.ask('arm/right').answer
     assert (left.span_start.sec, left.header.stamp.sec) == (100, 101) and left.frames_used >= 2
     assert (right.span_start.sec, right.header.stamp.sec) == (200, 200)
@@ -97,24 +97,27 @@ def test_robots_see_and_remember_each_for_itself_and_one_may_rest(fleet, ros):
     ros.until(client.service_is_ready)
     rest = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
     assert ros.until(client.call_async(rest).result).success
-    both.look('arm/right', 201)
+    both.show('arm/right', 201)
     assert not both.ask('left').success and both.ask('arm/right').success
     code, output = both.stop()
     assert code == 0 and 'Traceback' not in output, output
-    assert '2 robots share what is loaded; frames wait 0.02 s' in output and 'does not exist' not in output
+    assert (
+        '2 robots share one process and its models; frames wait up to 0.02 s for each other.' in output
+        and 'does not exist' not in output
+    )
 
 
 @pytest.mark.parametrize(
     'words,sentence',
     [(['robots:=left,left'], 'has /left twice'), ([], 'robots is empty'), (['robots:=a b'], 'is no namespace')],
 )
-def test_a_fleet_that_cannot_be_is_refused_in_a_sentence(fleet, words, sentence):
+def test_a_fleet_with_wrong_names_is_refused_in_a_sentence(fleet, words, sentence):
     process = fleet(*words).process
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and sentence in output and 'Traceback' not in output, output
 
 
-def test_namespaces_are_told_apart():
+def test_names_become_namespaces():
     assert namespaces(' left, /arm/right/') == ['/left', '/arm/right']
     with pytest.raises(InputError, match='no namespace'):
         namespaces('1st')

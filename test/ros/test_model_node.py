@@ -37,7 +37,7 @@ def feed(robot, messages, stamp=100.0, **images):
         # Results published before the two processes have found each other are lost, so look again and again.
         nonlocal due
         if time.monotonic() >= due:
-            sent.append(stamp_ns(robot.look(stamp + len(sent) / 10, **images).stamp))
+            sent.append(stamp_ns(robot.show(stamp + len(sent) / 10, **images).stamp))
             due = time.monotonic() + 0.2
         return len(messages) > before
 
@@ -60,7 +60,7 @@ def test_every_result_carries_the_header_of_its_image(robot):
     depth[:8], depth[8:16] = 0, 65535
     sent = feed(robot, results['anticipation'], depth=depth)
     for topic, messages in results.items():
-        message = robot.ros.until(lambda: messages and messages[-1], 20)
+        message = robot.ros.until(lambda messages=messages: messages and messages[-1], 20)
         assert stamp_ns(message.header.stamp) in sent, topic
         assert message.header.frame_id == 'camera_color_optical_frame', topic
     # Until the first depth image arrives colour passes alone.
@@ -273,7 +273,7 @@ def test_coming_up_and_going_down_leaves_nothing_behind(ros):
     cycle()
     first = cycle()
     assert [cycle() for _ in range(8)] == [first] * 8
-    assert node.session is None and node.worker is None
+    assert node.session is None and node.inference_thread is None
     node.destroy_node()
 
 

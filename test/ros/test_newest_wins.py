@@ -25,7 +25,7 @@ def test_the_newest_frame_wins(robot):
     robot.ready()
 
     def stream():
-        robot.look(time.time())
+        robot.show(time.time())
         time.sleep(PERIOD_S)
         return len(served) >= 4
 

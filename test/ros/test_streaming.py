@@ -37,7 +37,7 @@ def streaming(robot):
 def see(robot):
     served = robot.listen(ActionAnticipation, 'anticipation')
     stamps = iter(range(100, 200))
-    robot.ros.until(lambda: (robot.look(next(stamps)) and robot.pause()) or served, 30)
+    robot.ros.until(lambda: (robot.show(next(stamps)) and robot.pause()) or served, 30)
 
 
 def send(robot, client, question):

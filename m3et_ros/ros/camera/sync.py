@@ -11,9 +11,9 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import NANOSECONDS, check_aligned
 
 STALLS = ('leave_out', 'wait', 'reuse')
-NANOSECONDS = 1_000_000_000
 
 
 class Pair(NamedTuple):
@@ -213,13 +213,11 @@ def require_same_size(rgb: Any, depth: Any) -> None:
         InputError: depth_size.
     """
     sizes = _size(rgb), _size(depth)
-    if None not in sizes and sizes[0] != sizes[1]:
-        (height, width), (depth_height, depth_width) = sizes
-        raise InputError(
-            'depth_size',
-            f'depth is {depth_width}x{depth_height} but colour is {width}x{height}, so '
-            'their pixels do not match; start the camera with aligned depth (realsense2_camera: launch '
-            'argument align_depth.enable:=true, topic aligned_depth_to_color/image_raw)',
+    if None not in sizes:
+        check_aligned(
+            *sizes,
+            'start the camera with aligned depth (realsense2_camera: launch argument align_depth.enable:=true, '
+            'topic aligned_depth_to_color/image_raw)',
         )
 
 

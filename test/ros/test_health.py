@@ -1,0 +1,195 @@
+"""The status on /diagnostics: level, message and every value, field by field."""
+
+import dataclasses
+import math
+import threading
+
+import psutil
+import pytest
+import torch
+from rcl_interfaces.msg import Log
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.ops.dispatch import KernelChoice
+from m3et_ros.ros.diagnostics import OK, WARN
+from m3et_ros.ros.health import MIB, WARN_EVERY_S, Health
+from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.runtime.backends.prepared import Serving
+from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.open_model import untrained
+from m3et_ros.runtime.session import Session
+
+IDLE = 'No image has been served in the last seconds; check the camera topics.'
+
+
+class Clock:
+    seconds = 100.0
+
+    def __call__(self):
+        return self.seconds
+
+
+class Bench:
+    """The health of a node with a clock that the test moves, an inference thread and the warnings of the node."""
+
+    def __init__(self, ros):
+        self.node, self.clock, self.logged = ros.node('model', namespace='robot'), Clock(), []
+        self.health = Health(self.node.get_logger(), clock=self.clock)
+        self.inference = InferenceThread(print)
+        ros.node('log_reader').create_subscription(Log, '/rosout', lambda m: self.logged.append(m.msg), 100)
+        ros.until(lambda: self.node.count_subscribers('/rosout'))
+
+    def verdict(self, state='active', inference='of the node'):
+        status = self.health.status(state, None, self.inference if inference else None, {})
+        return status.level, status.message
+
+    def served(self):
+        self.health.frame_done(0.1, 0.2)
+        self.clock.seconds += 0.1
+
+
+@pytest.fixture
+def bench(ros):
+    bench = Bench(ros)
+    yield bench
+    bench.inference.close()
+
+
+def test_every_value_is_the_one_measured(bench):
+    health, gate = bench.health, threading.Event()
+    engine = Engine(untrained('tiny', 3), tokens='adaptive')
+    session = Session(engine, memory_frames=4)
+    for stamp in range(1, 3):
+        session.observe(Frame(torch.zeros(48, 64, 3, dtype=torch.uint8).numpy(), stamp_ns=stamp * 10**9))
+    for _ in range(3):
+        bench.inference.submit(lambda: gate.wait(20))
+    for _ in range(8):
+        health.arrived.tick()
+    for age, latency, share in ((1.0, 0.01, 0.5), (3.0, 0.03, 0.25), (2.0, 0.02, 0.75), (4.0, 0.04, 1.0)):
+        health.frame_done(age, latency, share)
+    bench.clock.seconds += 2.0
+    health.kernels = [KernelChoice('ssd', 'chunked', 0.1, 'fastest'), KernelChoice('scan', 'blocked', 0.2, 'exact')]
+    health.set_runtime(Serving('openvino', 'installed'))
+    health.counters.count('frame_superseded', 5)
+    health.counters.count('depth_size', 2)
+    health.last_error = 'A sentence.'
+    status = health.status('active', session, bench.inference, {'rgb_superseded': 7})
+    gate.set()
+    values = dict(status.values)
+    process_mib = values.pop('process_memory_mib')
+    assert process_mib == pytest.approx(psutil.Process().memory_info().rss / MIB, rel=0.2)
+    device_mib = values.pop('device_memory_mib')
+    assert device_mib == 0.0 or torch.cuda.is_available()
+    assert values == {
+        'state': 'active',
+        'model_id': 'tiny-random-3',
+        'device': 'cpu',
+        'rate_in_hz': 4.0,
+        'rate_out_hz': 2.0,
+        'frames_in': 8,
+        'frames_out': 4,
+        'age_s': {'p50': 2.0, 'p95': 4.0},
+        'latency_s': {'p50': 0.02, 'p95': 0.04},
+        'tokens': 'adaptive',
+        'tokens_encoded': 0.625,
+        'questions_waiting': 3,
+        'memory_frames': 2,
+        'dropped': {'depth_size': 2, 'frame_superseded': 5},
+        'synchroniser': {'rgb_superseded': 7},
+        'kernel': {'ssd': 'chunked (fastest)', 'scan': 'blocked (exact)'},
+        'runtime': 'openvino (installed)',
+        'last_error': 'A sentence.',
+    }
+
+
+def test_before_configuration_there_is_no_model(ros):
+    values = dict(Health(ros.node('n').get_logger()).status('unconfigured', None, None, {}).values)
+    for measured in ('process_memory_mib', 'device_memory_mib'):
+        values.pop(measured)
+    assert math.isnan(values.pop('tokens_encoded'))
+    assert all(math.isnan(q) for name in ('age_s', 'latency_s') for q in values.pop(name).values())
+    assert values == {
+        'state': 'unconfigured',
+        'model_id': 'none',
+        'device': 'none',
+        'rate_in_hz': 0.0,
+        'rate_out_hz': 0.0,
+        'frames_in': 0,
+        'frames_out': 0,
+        'tokens': 'none',
+        'questions_waiting': 0,
+        'memory_frames': 0,
+        'dropped': {},
+        'synchroniser': {},
+        'kernel': {},
+        'runtime': 'none (no model is configured)',
+        'last_error': 'none',
+    }
+
+
+@pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'finalized'])
+def test_a_node_that_is_not_active_warns_even_if_it_served_a_moment_ago(bench, state):
+    bench.served()
+    assert bench.verdict(state, inference=None) == (WARN, f'The node is {state}; activate it to get results.')
+
+
+def test_an_active_node_is_ok_only_while_it_serves(bench):
+    assert bench.verdict() == (WARN, IDLE)
+    bench.served()
+    assert bench.verdict() == (OK, 'Running.')
+    bench.clock.seconds += 5.0
+    assert bench.verdict() == (WARN, IDLE)
+
+
+def test_a_new_error_warns_once_and_a_superseded_frame_never(bench):
+    bench.served()
+    bench.health.counters.count('frame_superseded', 9)
+    assert bench.verdict() == (OK, 'Running.')
+    bench.health.counters.count('incompatible_qos')
+    assert bench.verdict() == (WARN, 'Input was refused; see dropped/*.')
+    assert bench.verdict() == (OK, 'Running.')
+    bench.health.refuse(InputError('depth_size', 'Depth does not fit; align it.'))
+    bench.health.counters.count('frame_superseded')
+    assert bench.verdict() == (WARN, 'Depth does not fit; align it.')
+    assert bench.verdict() == (OK, 'Running.')
+
+
+def test_an_error_while_inactive_is_not_reported_again_after_activation(bench):
+    bench.health.refuse(InputError('model', 'There is no model.'))
+    assert bench.verdict('unconfigured', inference=None)[0] == WARN
+    bench.served()
+    assert bench.verdict() == (OK, 'Running.')
+
+
+def test_each_reason_is_logged_at_most_every_ten_seconds_and_counted_every_time(ros, bench):
+    def refuse(reason, text):
+        bench.health.refuse(InputError(reason, text))
+        assert bench.health.last_error == text
+
+    refuse('a', 'first a')
+    bench.clock.seconds += WARN_EVERY_S - 0.01
+    refuse('a', 'second a')
+    refuse('b', 'first b')
+    bench.clock.seconds += 0.01
+    refuse('a', 'third a')
+    ros.until(lambda: 'third a' in bench.logged)
+    assert [line for line in bench.logged if line[-1] in 'ab'] == ['first a', 'first b', 'third a']
+    assert bench.health.counters.snapshot() == {'a': 3, 'b': 1}
+
+
+def test_an_internal_error_is_one_sentence_counted_and_logged(ros, bench):
+    sentence = bench.health.internal_error('a frame', ZeroDivisionError('by zero'))
+    assert sentence == 'An internal error stopped a frame (ZeroDivisionError: by zero); the node goes on.'
+    assert bench.health.last_error == sentence and bench.health.counters.snapshot() == {'internal_error': 1}
+    ros.until(lambda: sentence in bench.logged)
+
+
+def test_a_fallback_is_counted_once_and_a_runtime_as_chosen_never(bench):
+    health, fallback = bench.health, Serving('torch', 'cuda cannot serve', fallback=True)
+    health.set_runtime(Serving('torch', 'chosen'))
+    assert health.counters.snapshot() == {} and health.last_error == ''
+    health.set_runtime(fallback)
+    health.set_runtime(dataclasses.replace(fallback))
+    assert health.counters.snapshot() == {'runtime_fallback': 1} and health.serving == fallback
+    assert health.last_error == 'Runtime cuda cannot serve; torch serves.'

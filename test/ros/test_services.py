@@ -1,0 +1,446 @@
+"""Questions and memory as a client meets them: every field of a reply, every limit, every reason for a refusal."""
+
+import threading
+
+import numpy as np
+import pytest
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from rclpy.parameter import Parameter
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+from talkers import talker_folder
+
+from m3et_ros.action import AskQuestion as AskStreaming
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.msg import ActionAnticipation, Answer
+from m3et_ros.ros import services
+from m3et_ros.ros.convert import answer_msg, stamp_msg, to_image_msg
+from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.ros.model_node import ModelNode
+from m3et_ros.runtime.session import Session
+from m3et_ros.srv import AskQuestion, LoadModel
+
+RGB = np.random.default_rng(2).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+SERVICES = {
+    'ask': AskQuestion,
+    'load_model': LoadModel,
+    'reset_memory': Trigger,
+    'save_memory': Trigger,
+    'restore_memory': Trigger,
+}
+
+
+def as_received(message):
+    """The message with its float32 fields rounded, as it arrives."""
+    return deserialize_message(serialize_message(message), type(message))
+
+
+class Bench:
+    """A model node in this process, and a client for each of its services."""
+
+    def __init__(self, ros, **settings):
+        self.ros = ros
+        given = [Parameter(name, value=value) for name, value in {'model': 'tiny', 'top_k': 3, **settings}.items()]
+        self.node = ros.add(ModelNode(context=ros.context, namespace='robot', parameter_overrides=given))
+        client = ros.node('client')
+        self.clients = {name: client.create_client(kind, f'/robot/model/{name}') for name, kind in SERVICES.items()}
+        self.streaming = ActionClient(client, AskStreaming, '/robot/model/ask_streaming')
+        self.answers, self.feedback = [], []
+        client.create_subscription(Answer, '/robot/model/answer', self.answers.append, 10)
+        ros.until(lambda: all(c.service_is_ready() for c in self.clients.values()) and self.streaming.server_is_ready())
+
+    def activate(self):
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        self.ros.until(lambda: self.clients['ask'].service_is_ready())
+        return self
+
+    def observe(self, *stamps_ns, depth=None):
+        for stamp in stamps_ns:
+            frame = Frame(RGB, depth, stamp_ns=stamp, frame_id='lens')
+            self.node.inference_thread.submit(lambda frame=frame: self.node.session.observe(frame)).result(20)
+        return self
+
+    def now_ns(self):
+        return self.node.get_clock().now().nanoseconds
+
+    def send(self, name, **request):
+        return self.clients[name].call_async(SERVICES[name].Request(**request))
+
+    def call(self, name, **request):
+        return self.ros.until(self.send(name, **request).result, 30)
+
+    def goal(self, **request):
+        def keep(message):
+            self.feedback.append(message.feedback)
+
+        sent = self.streaming.send_goal_async(AskStreaming.Goal(**request), feedback_callback=keep)
+        return self.ros.until(sent.result)
+
+    def stream(self, **request):
+        return self.ros.until(self.goal(**request).get_result_async().result, 30)
+
+    def refusals(self):
+        return self.node.health.counters.snapshot()
+
+
+@pytest.fixture
+def bench(ros):
+    def start(**settings):
+        return Bench(ros, **settings)
+
+    return start
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The keyword arguments of every Session.ask and Session.write, which do their work as ever."""
+    recorded = []
+
+    def record(name):
+        inner = getattr(Session, name)
+
+        def wrapped(self, question, views, **options):
+            recorded.append((name, question, options))
+            return inner(self, question, views, **options)
+
+        monkeypatch.setattr(Session, name, wrapped)
+
+    record('ask')
+    record('write')
+    return recorded
+
+
+def test_every_field_of_an_answer_about_a_frame_reaches_the_client_and_the_topic(bench):
+    bench = bench().activate()
+    stamp = bench.now_ns() - 10**9
+    session = bench.observe(stamp - 5, stamp).node.session
+    response = bench.call('ask', question=' what is on the table? ', top_k=4)
+    assert (response.success, response.message) == (True, '')
+    answer = response.answer
+    reply = session.ask('what is on the table?', [session.newest], scope='frame', top_k=4)
+    header = Header(stamp=stamp_msg(stamp), frame_id='lens')
+    expected = as_received(answer_msg(reply, header, 'tiny-random-0', bench.node.get_clock().now()))
+    assert answer.latency_s > 0 and 1 <= answer.age_s <= expected.age_s
+    expected.latency_s, expected.age_s = answer.latency_s, answer.age_s
+    assert answer == expected
+    assert (answer.scope, answer.frames_used, answer.span_start) == ('frame', 1, stamp_msg(stamp))
+    assert bench.ros.until(lambda: bench.answers)[0] == answer
+
+
+def test_an_answer_about_the_episode_names_its_frames_and_their_span(bench):
+    bench = bench(memory_frames=3).activate()
+    stamp = bench.now_ns()
+    bench.observe(*range(stamp, stamp + 6))
+    answer = bench.call('ask', question='what was there?', scope='episode').answer
+    assert (answer.scope, answer.frames_used) == ('episode', 3)
+    assert (answer.span_start, answer.header.stamp) == (stamp_msg(stamp), stamp_msg(stamp + 5))
+    assert answer.model_id == 'tiny-random-0'
+
+
+def test_the_number_of_alternatives_is_that_of_the_request_or_of_the_parameter(bench):
+    bench = bench().activate().observe(1)
+    assert len(bench.call('ask', question='what?', top_k=2).answer.alternatives) == 2
+    assert len(bench.call('ask', question='what?').answer.alternatives) == 3
+    bench.node.set_parameters([Parameter('top_k', value=6)])
+    assert len(bench.call('ask', question='what?').answer.alternatives) == 6
+
+
+@pytest.mark.parametrize('mode', ['classify', 'generate'])
+def test_the_answer_mode_and_the_longest_answer_arrive(bench, calls, mode):
+    bench = bench(answer_mode=mode, max_answer_tokens=2, max_sentence_tokens=5).activate().observe(1)
+    assert bench.call('ask', question='what?').success
+    name, question, options = calls[0]
+    assert (name, question) == ('ask', 'what?')
+    assert options == {'scope': 'frame', 'top_k': 3, 'mode': mode, 'max_tokens': 2}
+    assert [name for name, _, _ in calls[1:]] == (['write'] if mode == 'generate' else [])
+    calls.clear()
+    assert bench.stream(question='what?').result.success
+    assert calls == [('write', 'what?', {'scope': 'frame', 'max_tokens': 2})]
+
+
+def test_an_answerer_writes_sentences_about_frames_and_m3et_answers_the_rest(bench, calls, tmp_path):
+    folder = talker_folder(tmp_path / 'talker', 'ml_mamba')
+    settings = {'answerer': 'ml_mamba', 'answerer_checkpoint': str(folder), 'instruction': 'what is this?'}
+    bench = bench(max_answer_tokens=2, max_sentence_tokens=5, **settings).activate().observe(1)
+    assert bench.call('ask', question='what?').answer.model_id == 'ml_mamba-random-0'
+    assert calls[0] == ('ask', 'what?', {'scope': 'frame', 'top_k': 3, 'mode': 'generate', 'max_tokens': 5})
+    calls.clear()
+    assert bench.call('ask', question='what?', scope='episode').answer.model_id == 'tiny-random-0'
+    assert calls == [('ask', 'what?', {'scope': 'episode', 'top_k': 3, 'mode': 'classify', 'max_tokens': 2})]
+    calls.clear()
+    assert bench.stream(question='what?').result.answer.model_id == 'ml_mamba-random-0'
+    assert calls == [('write', 'what?', {'scope': 'frame', 'max_tokens': 5})]
+    bench.answers.clear()
+    view = bench.node.session.engine.encode(Frame(RGB, stamp_ns=9, instruction='what is this?', frame_id='lens'))
+    bench.node._questions.answer_instruction(view)
+    answer = bench.ros.until(lambda: bench.answers)[0]
+    assert (answer.question, answer.model_id, answer.scope) == ('what is this?', 'tiny-random-0', 'frame')
+    assert (answer.header, len(answer.alternatives)) == (Header(stamp=stamp_msg(9), frame_id='lens'), 3)
+
+
+def test_a_frame_without_an_instruction_is_not_answered(bench, calls):
+    bench = bench().activate()
+    bench.node._questions.answer_instruction(bench.node.session.engine.encode(Frame(RGB)))
+    assert not calls
+
+
+def test_an_image_may_be_old_unless_the_request_limits_its_age(bench):
+    bench = bench().activate()
+    bench.observe(bench.now_ns() - 60 * 10**9)
+    assert bench.call('ask', question='what?').success
+    assert bench.call('ask', question='what?', max_age_s=600.0).success
+    for response in (
+        bench.call('ask', question='what?', max_age_s=59.0),
+        bench.stream(question='?', max_age_s=59.0).result,
+    ):
+        assert not response.success and response.answer == Answer()
+        assert 'at most 59.00 s were allowed; check the camera or raise max_age_s' in response.message
+        assert 60 <= float(response.message.split(' is ')[1].split()[0]) < 90
+    assert bench.refusals() == {'too_old': 2}
+    image = to_image_msg(RGB, 'rgb8', Header(stamp=stamp_msg(1)))
+    assert bench.call('ask', question='what?', image=image, max_age_s=0.001).success, 'the age of a sent image is free'
+
+
+def test_an_image_sent_with_the_question_is_answered_and_not_remembered(bench):
+    bench = bench().activate().observe(5)
+    image = to_image_msg(255 - RGB, 'rgb8', Header(stamp=stamp_msg(77), frame_id='hand'))
+    depth = to_image_msg(np.full((48, 64), 1.5, np.float32), '32FC1', Header())
+    answer = bench.call('ask', question='what?', image=image, depth=depth).answer
+    assert (answer.header, answer.frames_used) == (image.header, 1)
+    assert bench.node.session.newest.frame.stamp_ns == 5
+    assert bench.call('ask', question='what?', scope='episode').answer.frames_used == 1
+
+
+def test_a_question_of_the_longest_length_is_answered_and_a_longer_one_refused(bench):
+    bench = bench(max_question_chars=10).activate().observe(1)
+    for ask in (lambda q: bench.call('ask', question=q), lambda q: bench.stream(question=q).result):
+        assert ask(' ' + 'x' * 10).success
+        assert 'has 11 characters and at most 10' in ask('x' * 11).message
+    assert bench.refusals() == {'question_long': 2}
+
+
+def test_attached_images_become_frames():
+    header = Header(stamp=stamp_msg(77), frame_id='hand')
+    rgb = to_image_msg(RGB, 'rgb8', header)
+    metres = np.linspace(1, 2, 48 * 64, dtype=np.float32).reshape(48, 64)
+    depth = to_image_msg(metres, '32FC1', Header(stamp=stamp_msg(99)))
+    assert services.attached_frame(Image(), Image()) is None
+    frame = services.attached_frame(rgb, Image())
+    assert np.array_equal(frame.rgb, RGB) and frame.depth is None
+    frame = services.attached_frame(rgb, depth)
+    assert np.array_equal(frame.depth, metres)
+    assert (frame.stamp_ns, frame.frame_id, frame.instruction) == (77, 'hand', '')
+    with pytest.raises(InputError, match='without a colour image') as refused:
+        services.attached_frame(Image(), depth)
+    assert refused.value.reason == 'image_missing'
+    with pytest.raises(InputError, match='The depth is 64x47 and the image 64x48') as refused:
+        services.attached_frame(rgb, to_image_msg(metres[1:], '32FC1', Header()))
+    assert refused.value.reason == 'depth_size'
+
+
+def test_every_field_of_a_streamed_answer_and_its_feedback(bench):
+    bench = bench(answer_mode='generate').activate()
+    stamp = bench.now_ns()
+    bench.observe(stamp)
+    written = bench.call('ask', question='where is the cup?').answer
+    outcome = bench.stream(question='where is the cup?')
+    result = outcome.result
+    assert (outcome.status, result.success, result.message) == (GoalStatus.STATUS_SUCCEEDED, True, '')
+    assert result.answer.latency_s > 0 and result.answer.age_s > 0
+    result.answer.latency_s, result.answer.age_s = written.latency_s, written.age_s
+    assert result.answer == written
+    texts = [piece.text for piece in bench.feedback]
+    assert [piece.token for piece in bench.feedback] == [b[len(a) :] for a, b in zip(['', *texts], texts)]
+    assert all(text == written.text[: len(text)] for text in texts)
+
+
+def test_a_cancelled_goal_ends_without_an_answer(bench, monkeypatch):
+    bench, release, write = bench().activate().observe(1), threading.Event(), Session.write
+
+    def slowly(*args, **options):
+        for reply in write(*args, **options):
+            assert release.wait(20)
+            yield reply
+
+    monkeypatch.setattr(Session, 'write', slowly)
+    goal = bench.goal(question='where is the cup?')
+    bench.ros.until(goal.cancel_goal_async().result)
+    release.set()
+    outcome = bench.ros.until(goal.get_result_async().result)
+    assert outcome.status == GoalStatus.STATUS_CANCELED
+    assert outcome.result == AskStreaming.Result(message='The question was cancelled.')
+    assert not bench.answers and bench.refusals() == {}
+
+
+def everything(bench):
+    """The message of each service and of the action, none of which succeeds."""
+    requests = {'ask': {'question': 'what?'}, 'load_model': {'model': 'tiny'}}
+    responses = {name: bench.call(name, **requests.get(name, {})) for name in SERVICES}
+    outcome = bench.stream(question='what?')
+    assert outcome.status == GoalStatus.STATUS_ABORTED
+    responses['ask_streaming'] = outcome.result
+    assert not any(response.success for response in responses.values())
+    assert responses['ask'].answer == responses['ask_streaming'].answer == Answer()
+    return {name: response.message for name, response in responses.items()}
+
+
+def test_an_inactive_node_refuses_everything_and_says_so(bench):
+    bench = bench()
+    assert set(everything(bench).values()) == {services.INACTIVE}
+    assert bench.refusals() == {}
+
+
+def test_a_full_queue_refuses_everything_as_busy_and_counts_it(bench):
+    bench, gate = bench().activate().observe(1), threading.Event()
+    bench.node.inference_thread.close()
+    bench.node.inference_thread = InferenceThread(print, max_questions=1)
+    bench.node.inference_thread.submit(lambda: gate.wait(60))
+    assert set(everything(bench).values()) == {services.BUSY}
+    gate.set()
+    assert bench.refusals() == {'questions_waiting': 6}
+
+
+def test_requests_that_wait_stop_no_timer_and_learn_that_the_node_was_deactivated(bench):
+    bench, gate = bench().activate().observe(1), threading.Event()
+    thread = bench.node.inference_thread
+    thread.submit(lambda: gate.wait(60))
+    requests = {'ask': {'question': 'what?'}, 'load_model': {'model': 'tiny'}}
+    sent = {name: bench.send(name, **requests.get(name, {})) for name in SERVICES}
+    bench.ros.until(lambda: thread.waiting == 1 + len(sent))
+    received = []
+    bench.node.create_timer(0.01, lambda: received.append('tick'))
+    bench.ros.until(lambda: received)  # what waits does not stop the timers of the node
+    closer = threading.Thread(target=thread.close)
+    closer.start()
+    bench.ros.until(lambda: thread.submit(print) is None)
+    gate.set()
+    closer.join(20)
+    for future in sent.values():
+        response = bench.ros.until(future.result)
+        assert not response.success and response.message == services.STOPPED
+    assert bench.refusals() == {}
+
+
+def test_an_internal_error_is_one_sentence_and_the_node_goes_on(bench, monkeypatch):
+    bench = bench().activate().observe(1)
+
+    def fail(*_, **__):
+        raise ZeroDivisionError('by zero')
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Session, 'views', fail)
+        broken.setattr(Session, 'reset', fail)
+        broken.setattr(ModelNode, '_load', fail)
+        messages = {
+            'answering a question': bench.call('ask', question='what?').message,
+            'the memory of the episode': bench.call('reset_memory').message,
+            'loading a model': bench.call('load_model', model='tiny').message,
+        }
+    for activity, message in messages.items():
+        assert message == f'An internal error stopped {activity} (ZeroDivisionError: by zero); the node goes on.'
+    assert bench.refusals() == {'internal_error': 3}
+    assert bench.call('ask', question='what?').success
+
+
+def test_every_field_of_the_reply_to_load_model(bench):
+    bench = bench(seed=4).activate()
+    refused = bench.call('load_model', model='/no/such/folder')
+    assert (refused.success, refused.model_id) == (False, '') and '/no/such/folder' in refused.message
+    assert bench.node.session.engine.model_id == 'tiny-random-4'
+    bench.node.session.newest = 'of the old model'
+    loaded = bench.call('load_model', model='tiny')
+    assert loaded == LoadModel.Response(success=True, message='', model_id='tiny-random-4')
+    assert bench.node.session.newest is None
+
+
+class Memory:
+    """Stands in for the memory of a trained model and records the paths it gets."""
+
+    frames = 7
+
+    def __init__(self):
+        self.paths = []
+
+    def save(self, path):
+        self.paths.append(('save', str(path)))
+
+    def restore(self, path):
+        self.paths.append(('restore', str(path)))
+
+
+def test_memory_is_saved_to_and_restored_from_the_file_of_the_parameter(bench, monkeypatch):
+    monkeypatch.setenv('HOME', '/home/of_the_robot')
+    bench = bench(memory_file='~/one.safetensors').activate()
+    memory = bench.node.session.memory = Memory()
+    path = '/home/of_the_robot/one.safetensors'
+    saved = Trigger.Response(success=True, message=f'7 frames of the episode are remembered in {path}.')
+    assert bench.call('save_memory') == saved
+    bench.node.set_parameters([Parameter('memory_file', value='/two')])
+    restored = Trigger.Response(success=True, message='The episode goes on from /two, after 7 frames.')
+    assert bench.call('restore_memory') == restored
+    assert memory.paths == [('save', path), ('restore', '/two')]
+    bench.node.set_parameters([Parameter('memory_file', value='')])
+    for name in ('save_memory', 'restore_memory'):
+        response = bench.call(name)
+        assert not response.success and response.message.startswith('The parameter memory_file is empty')
+    assert bench.refusals() == {'memory_file': 2}
+
+
+def test_a_new_episode_begins_without_the_old_frames(bench):
+    bench = bench().activate().observe(1, 2)
+    assert bench.call('reset_memory') == Trigger.Response(success=True, message='A new episode begins.')
+    assert 'No image has arrived yet' in bench.call('ask', question='what?', scope='episode').message
+    bench.observe(3)
+    assert bench.call('ask', question='what?', scope='episode').answer.frames_used == 1
+
+
+@pytest.fixture
+def call(ros):
+    def now(robot, name):
+        client = robot.node.create_client(Trigger, f'/{robot.name}/model/{name}_memory')
+        ros.until(client.service_is_ready)
+        robot.pause(1)  # DDS drops the answer to a client that the node has not met yet
+        return ros.until(client.call_async(Trigger.Request()).result, 30)
+
+    return now
+
+
+def shown(robot, start, frames):
+    """Show a robot frames, a second apart, until it has served each."""
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    robot.ready()
+    for stamp in range(start, start + frames):
+        robot.show_until(stamp, lambda stamp=stamp: served and served[-1].header.stamp.sec >= stamp)
+    return robot
+
+
+def test_another_process_continues_the_saved_episode(robot, call, tmp_path):
+    path = f'memory_file:={tmp_path}/episode.safetensors'
+    first = shown(robot('first', path, model='kitchen'), 100, 3)
+    before = first.ask('Was there a cup?', scope='episode').answer
+    assert before.frames_used == 3
+    saved = call(first, 'save')
+    assert saved.success and saved.message.startswith('3 frames of the episode')
+    assert call(first, 'reset').success
+
+    second = robot('second', path, model='kitchen').ready()
+    restored = call(second, 'restore')
+    assert restored.success and 'after 3 frames' in restored.message
+    answer = shown(second, 103, 1).ask('Was there a cup?', scope='episode').answer
+    assert answer.frames_used == 4 and answer.span_start == before.span_start
+
+
+def test_a_memory_that_cannot_be_saved_or_restored_is_refused_and_counted(robot, call, tmp_path):
+    damaged = tmp_path / 'damaged.safetensors'
+    damaged.write_bytes(b'no memory')
+    few = robot('few', f'memory_file:={damaged}').ready()
+    assert 'has no memory that could be saved' in call(few, 'save').message
+    spoilt = robot('spoilt', f'memory_file:={damaged}', model='kitchen').ready()
+    reply = call(spoilt, 'restore')
+    assert not reply.success and 'holds no memory' in reply.message
+    spoilt.ros.until(lambda: spoilt.count('memory_damaged') == 1)
