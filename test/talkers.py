@@ -1,6 +1,8 @@
 """Tiny talking models with random weights, for tests of whoever loads one."""
 
-from m3et_ros.data.checkpoints.talk import TalkCheckpoint, random_talk, save_talk
+import torch
+
+from m3et_ros.data.checkpoints.talk import TalkCheckpoint, save_talk
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.models.vlm.variants import kitchen_config, vision_width
@@ -49,7 +51,10 @@ def talker(variant='ml_mamba', *, vision=SIGHT, seed=0, side=3, **sizes) -> Talk
         side=side,
         **{'d': 64, 'layers': 4} | sizes,
     )
-    return random_talk(config, tokenizer, vision, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = config.build().eval()
+    return TalkCheckpoint(model, config, tokenizer, vision, f'{config.variant}-random-{seed}', trained=False)
 
 
 def talker_folder(folder, variant='ml_mamba', **options):

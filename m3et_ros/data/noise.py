@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from m3et_ros.data.sample import QuestionAnswers, Sample
+from m3et_ros.data.sample import Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
 """Normal deviates of which noise is cut out at random places: drawing them anew would cost more than all the rest."""

@@ -152,18 +152,22 @@ def align_to_measured(predicted: np.ndarray, measured: np.ndarray | None) -> np.
 
 
 def depth_output(
-    predicted: torch.Tensor, scale: DepthScale | None, measured: np.ndarray | None, shape: tuple[int, int], fill: bool
+    predicted: torch.Tensor | None,
+    scale: DepthScale | None,
+    measured: np.ndarray | None,
+    shape: tuple[int, int],
+    fill: bool,
 ) -> np.ndarray:
     """Return completed depth (H, W) float32 in metres, NaN where nothing is known (REP 117, 118).
 
     Args:
-        predicted: standardised depth (1, 1, S, S).
+        predicted: standardised depth (1, 1, S, S); None fills nothing.
         scale: the way back to metres; None means that there are none, so nothing is filled.
         measured: depth of the camera (H, W) in metres, or None.
         shape: (H, W).
         fill: fill holes with the prediction; measured pixels are always kept.
     """
-    if not fill or scale is None:
+    if predicted is None or scale is None or not fill:
         depth: np.ndarray = np.full(shape, np.nan, np.float32)
     else:
         small = predicted[0, 0].float().cpu().numpy() * scale.std + scale.mean

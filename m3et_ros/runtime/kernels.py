@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch, native
 
 LOG = logging.getLogger(__name__)
@@ -58,22 +59,18 @@ def build() -> Path:
             'The package runs without these kernels.',
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f'.{os.getpid()}.part')
     try:
-        subprocess.run(
-            [program, *FLAGS, str(SOURCE), '-o', str(part)], check=True, capture_output=True, text=True, timeout=LIMIT_S
-        )
-        native.load(str(part))  # a library that this machine cannot open is not kept
-        native.unload()
-        part.replace(path)
+        with write_atomically(path) as part:
+            command = [program, *FLAGS, str(SOURCE), '-o', str(part)]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_S)
+            native.load(str(part))  # a library that this machine cannot open is not kept
+            native.unload()
     except (subprocess.SubprocessError, OSError) as error:
         output = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()
         raise InputError(
             'kernel_build',
             f'{program} could not build the kernels ({output[0] if output else error}); the package runs without them.',
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

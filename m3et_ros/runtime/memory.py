@@ -20,6 +20,7 @@ from torch import Tensor
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import QuestionEncoder
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token
 from m3et_ros.models.episode.model import EpisodeHead, EpisodeState
 from m3et_ros.models.episode.percepts import patch_features
@@ -187,12 +188,10 @@ class EpisodeMemory:
             'last_ns': self.last_ns,
             'due_ns': self._rate.due_ns,
         }
-        new = path.with_name(f'{path.name}.new')
         try:
-            save_file(tensors, new, metadata={'memory': json.dumps(header)})
-            new.replace(path)
+            with write_atomically(path) as part:
+                save_file(tensors, part, metadata={'memory': json.dumps(header)})
         except (OSError, SafetensorError) as error:
-            new.unlink(missing_ok=True)
             raise InputError(
                 'memory_unwritable',
                 f'The memory cannot be written to {path} ({error}); give another place or make room.',

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from m3et_ros.cli.output import Refused
-from m3et_ros.data.frame import Frame
+from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.runtime.answerer import M3ET, open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
@@ -92,7 +92,8 @@ def read_frame(image: Path, depth: Path | None = None) -> Frame:
         depth: see `read_depth`; of the same size as the image.
 
     Raises:
-        Refused: a file is missing or damaged, or the sizes differ.
+        Refused: a file is missing or damaged.
+        InputError: the sizes differ.
     """
     import cv2
 
@@ -100,11 +101,8 @@ def read_frame(image: Path, depth: Path | None = None) -> Frame:
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if depth else 0)
     rgb = cv2.cvtColor(_decode(image, flags, 'a PNG or JPEG image'), cv2.COLOR_BGR2RGB)
     metres = read_depth(depth) if depth else None
-    if metres is not None and metres.shape != rgb.shape[:2]:
-        raise Refused(
-            f'{depth} is {metres.shape[1]}x{metres.shape[0]} and {image} {rgb.shape[1]}x{rgb.shape[0]}; '
-            'give depth aligned to the image.'
-        )
+    if metres is not None:
+        check_aligned(rgb.shape, metres.shape, f'give as {depth} depth that is aligned to {image}.')
     return Frame(rgb, metres)
 
 

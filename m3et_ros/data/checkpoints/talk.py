@@ -69,14 +69,6 @@ class TalkCheckpoint:
             )
 
 
-def random_talk(config: TalkConfig, tokenizer: Tokenizer, vision: str, seed: int = 0) -> TalkCheckpoint:
-    """Build an untrained checkpoint."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = config.build()
-    return TalkCheckpoint(model.eval(), config, tokenizer, vision, f'{config.variant}-random-{seed}', False)
-
-
 def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtype: torch.dtype = torch.float32) -> str:
     """Write a checkpoint folder, which need not exist.
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from m3et_ros.data.files import write_atomically
 from m3et_ros.runtime.backends import Runner, Setting
 
 LOG = logging.getLogger(__name__)
@@ -89,6 +90,5 @@ class OpenVino:
 def write_whole(path: Path, content: Any) -> None:
     """Write an artefact, bytes or a stream, so that the file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_bytes(content.getvalue() if hasattr(content, 'getvalue') else content)
-    part.replace(path)
+    with write_atomically(path) as part:
+        part.write_bytes(content.getvalue() if hasattr(content, 'getvalue') else content)

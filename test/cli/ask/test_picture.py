@@ -8,6 +8,7 @@ import pytest
 
 from m3et_ros.cli.ask.picture import read_depth, read_frame
 from m3et_ros.cli.output import Refused
+from m3et_ros.data.errors import InputError
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_files_that_do_not_fit_are_refused(files, image, depth, words):
     write(files / 'empty.png', b'')
     np.save(files / 'wide.npy', np.ones((4, 7)))
     np.save(files / 'whole.npy', np.ones((4, 6), int))
-    with pytest.raises(Refused, match=words):
+    with pytest.raises((Refused, InputError), match=words):
         read_frame(files / image, depth and files / depth)
 
 

@@ -1,4 +1,4 @@
-"""What the kitchen's tests share: worlds without a renderer, and one ray-cast look round."""
+"""Shared by the tests of the kitchen: worlds without a renderer, ray-cast observations and small caches."""
 
 import numpy as np
 import pytest
@@ -22,6 +22,13 @@ def worlds():
             world.advance(script)
         done.append(world)
     return done
+
+
+@pytest.fixture
+def world():
+    """The world of one seed at 10 ticks a second, before its first tick."""
+    for_scene, for_person = np.random.default_rng(4).spawn(2)
+    return World(build_scene(for_scene), for_person, 10.0)
 
 
 @pytest.fixture(scope='session')

@@ -28,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, failures, read_recipe, shard_name
 from m3et_ros.data.kitchen.questions.checkpoints import CheckpointObserver, Drafts, choose_stored
 from m3et_ros.data.kitchen.questions.frame import VisibleScene
@@ -141,9 +142,8 @@ def _record_recipe(folder: Path, wanted: CacheRecipe) -> None:
     """Write the recipe into a new cache, or check that of an old one."""
     path, values = folder / 'recipe.json', asdict(wanted)
     if not path.exists():
-        part = path.with_suffix('.part')
-        part.write_text(json.dumps(values, indent=2), encoding='utf-8')
-        part.replace(path)
+        with write_atomically(path) as part:
+            part.write_text(json.dumps(values, indent=2), encoding='utf-8')
     if read_recipe(folder) != wanted:
         raise InputError(
             'foreign_cache', f'{folder} was made with another recipe than {values}; delete it, or give another root.'

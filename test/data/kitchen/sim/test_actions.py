@@ -1,4 +1,4 @@
-"""What the actions do to the world."""
+"""The effects of the actions on the world."""
 
 from contextlib import suppress
 
@@ -6,14 +6,6 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.kitchen.sim.actions import ACTIONS
-from m3et_ros.data.kitchen.sim.scene import build_scene
-from m3et_ros.data.kitchen.sim.world import World
-
-
-@pytest.fixture
-def world():
-    for_scene, for_person = np.random.default_rng(4).spawn(2)
-    return World(build_scene(for_scene), for_person, 10.0)
 
 
 def ticks(world, script):
@@ -78,3 +70,47 @@ def test_throwing_ends_in_the_bin(world):
     do(world, 'throw')
     assert world.place_of(name) == 'in the bin' and world.held is None
     assert world.position_of(name)[:2] == pytest.approx(world.scene.landmarks['bin'][:2])
+
+
+def test_a_vessel_is_never_more_than_full(world):
+    bottle, vessel = next(n for n in world.slot if n.startswith('bottle')), lying(world, 'pan')
+    do(world, 'take', bottle)
+    for _ in range(2):
+        do(world, 'pour', vessel)
+    assert world.fill[vessel] == 1.0 and world.labels[-1].narration == 'pour bottle into pan'
+
+
+def test_only_what_has_a_mouth_can_be_poured_from(world):
+    do(world, 'take', lying(world, 'pan'))
+    with pytest.raises(ValueError, match='a pan has no mouth; pour from bottle, milk, kettle'):
+        next(ACTIONS['pour'](world, lying(world, 'cup')))
+
+
+def test_labels_name_the_container_that_is_taken_from_and_put_into(world):
+    name = next(n for n, slot in world.slot.items() if slot.place == 'in the drawer')
+    slot, drawer = world.slot[name], world.container_of(name)
+    do(world, 'open', drawer)
+    taken = do(world, 'take', name)
+    put = do(world, 'put', slot)
+    assert [label.container for label in world.labels] == [drawer, drawer, drawer]
+    assert (taken.instance, put.instance) == (name, name) and put.narration.endswith('in the drawer')
+    do(world, 'take', lying(world, 'pan'))
+    assert world.labels[-1].container == ''
+
+
+def test_tools_are_named_in_the_narration(world):
+    for tool, verb, noun in (('knife', 'cut', 'carrot'), ('spoon', 'mix', 'pan')):
+        do(world, 'take', next(n for n in world.slot if n.startswith(tool)))
+        label = do(world, verb, next(n for n in world.slot if n.startswith(noun)))
+        assert label.narration == f'{verb} {noun} with {tool}' and label.noun == noun
+        do(world, 'throw')
+
+
+def test_washing_happens_in_the_sink_and_shaking_in_front_of_the_person(world):
+    do(world, 'take', next(n for n in world.slot if n.startswith('bottle')))
+    sink = world.scene.landmarks['sink']
+    for verb, spot in (('wash', lambda: sink), ('shake', lambda: world.head + world.facing @ (0.06, 0.55, -0.45))):
+        nearest = min(
+            np.linalg.norm(world.position[world.held] - spot()) for _ in ticks(world, ACTIONS[verb](world, None))
+        )
+        assert nearest < 0.05, verb

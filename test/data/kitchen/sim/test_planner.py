@@ -1,8 +1,11 @@
-"""What the person chooses to do."""
+"""The choice of the next action."""
 
 from collections import Counter
 from itertools import pairwise
 
+import pytest
+
+from m3et_ros.data.kitchen.sim.planner import WEIGHTS, legal_actions
 from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, VERBS
 
 
@@ -40,3 +43,85 @@ def test_one_thing_lies_in_one_place(worlds):
         assert len(set(lying)) == len(lying)
         elsewhere = world.binned | ({world.held} - {None})
         assert set(lying) | elsewhere == set(world.slot) and not set(lying) & elsewhere
+
+
+def verbs_and_targets(world):
+    return {(verb, target if isinstance(target, str) else None) for _, verb, target in legal_actions(world)}
+
+
+def hold(world, noun):
+    """Put an object of a noun into the hand, and another action before, so that its slot is as good as any."""
+    name = next(name for name, slot in world.slot.items() if slot and world.scene.things[name].noun == noun)
+    world.pick_up(name)
+    world.begin('shake', noun, instance=name)
+    world.finish()
+    return name
+
+
+def exposed(world, noun):
+    return [
+        name
+        for name, slot in world.slot.items()
+        if slot and not slot.inside and not slot.distant and world.scene.things[name].noun == noun
+    ]
+
+
+def test_a_vessel_that_is_half_full_is_not_poured_into(world):
+    hold(world, 'bottle')
+    pan = exposed(world, 'pan')[0]
+    for fill, wanted in ((0.0, True), (0.499, True), (0.5, False), (1.0, False)):
+        world.fill[pan] = fill
+        assert (('pour', pan) in verbs_and_targets(world)) is wanted
+
+
+def test_what_was_just_put_down_is_not_taken_again(world):
+    pan, cup = exposed(world, 'pan')[0], exposed(world, 'cup')
+    assert ('take', pan) in verbs_and_targets(world)
+    world.begin('put', 'pan', instance=pan)
+    world.finish()
+    possible = verbs_and_targets(world)
+    assert ('take', pan) not in possible and all(('take', name) in possible for name in cup)
+
+
+def test_water_and_the_tap_decide_what_can_be_washed_and_turned(world):
+    assert ('turn-on', None) in verbs_and_targets(world) and ('turn-off', None) not in verbs_and_targets(world)
+    world.openness['tap'] = 1.0
+    assert ('turn-off', None) in verbs_and_targets(world) and ('turn-on', None) not in verbs_and_targets(world)
+    hold(world, 'cup')
+    assert ('wash', None) in verbs_and_targets(world)
+    world.openness['tap'] = 0.0
+    assert ('wash', None) not in verbs_and_targets(world)
+
+
+def test_only_one_container_is_open_at_a_time(world):
+    doors = {name for name in world.scene.containers if name != 'tap'}
+    assert {target for verb, target in verbs_and_targets(world) if verb == 'open'} == doors
+    world.openness['fridge'] = 1.0
+    possible = verbs_and_targets(world)
+    assert ('close', 'fridge') in possible and not any(verb == 'open' for verb, _ in possible)
+
+
+@pytest.mark.parametrize(('noun', 'verb'), [('knife', 'cut'), ('spoon', 'mix'), ('bottle', 'shake'), ('can', 'throw')])
+def test_a_tool_allows_its_verb(world, noun, verb):
+    hold(world, noun)
+    world.labels.clear()
+    verbs = {found for found, _ in verbs_and_targets(world)}
+    assert verb in verbs and 'take' not in verbs and 'open' not in verbs
+
+
+def test_laying_an_object_straight_back_is_unlikely(world):
+    pan = exposed(world, 'pan')[0]
+    slot = world.slot[pan]
+    world.pick_up(pan)
+    world.begin('take', 'pan', instance=pan)
+    world.finish()
+    weights = {id(target): weight for weight, verb, target in legal_actions(world) if verb == 'put'}
+    best = max(weights.values())
+    assert weights[id(slot)] == pytest.approx(0.04 * best)
+
+
+def test_weights_of_a_verb_add_up_to_its_weight(world):
+    total = Counter()
+    for weight, verb, _ in legal_actions(world):
+        total[verb] += weight
+    assert total['take'] == pytest.approx(WEIGHTS['take']) and total['open'] == pytest.approx(WEIGHTS['open'])
