@@ -1,14 +1,14 @@
-"""What was done in an episode, and in which order: a list of constant size, written while the frames go by.
+"""The action log of an episode: the finished actions in their order, in a list of constant size.
 
-A stream of Mamba-1 layers over one token a frame tells at each frame what is being done, whether an action has just
-been finished, and which one. Finished actions fill up a sum, as in continuous integrate-and-fire (Dong and Xu, 2020);
-each time it is full an entry is written. The first PINNED entries stay, of the others the newest: an hour of actions
-costs what a minute does.
+A stream of Mamba-1 layers over one token per frame recognises the action under way, whether an action has just
+finished, and which one. The probabilities that an action has finished are summed up, as in continuous
+integrate-and-fire (Dong and Xu, 2020); an entry is logged each time the sum reaches THRESHOLD. The first PINNED entries
+stay, and of the others the newest, so an hour of actions costs what a minute does.
 
 Symbols: B episodes, L frames, d_in width of a frame's token, d width, V verbs, N nouns, K entries.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,27 +16,24 @@ from torch import Tensor, nn
 from m3et_ros.layers.mamba import Mamba1, MambaState
 
 PINNED = 8
-"""First entries of a diary, which are never overwritten."""
-
-FULL = 0.5
-"""Sum of the chances of a finished action from which on an entry is written."""
-
+"""First entries of a log, which are never overwritten."""
+THRESHOLD = 0.5
+"""Sum of the probabilities of a finished action at which an entry is logged."""
+CARRIED = 0.8
+"""Share of the sum that is carried from frame to frame, so that doubts do not add up to an action."""
 STATES = 8
-"""States of a channel of its layers."""
-
-KEPT = 0.8
-"""Share of the sum that is kept from frame to frame, so that doubts do not add up to an action."""
+"""States of a channel of the layers."""
 
 
 class ActionReadout(NamedTuple):
-    """What is told of frames; logits, float32.
+    """Readout of frames; logits, float32.
 
-    verb: under way, (B, L, V + 1), the last for none.
-    noun: (B, L, N).
-    finished: whether an action has just been finished, (B, L).
-    done_verb: the last that was finished, (B, L, V).
-    done_noun: (B, L, N).
-    stream: (B, L, d), what this was read from.
+    verb: verb under way, (B, L, V + 1), the last for none.
+    noun: noun under way, (B, L, N).
+    finished: an action has just finished, (B, L).
+    done_verb: verb of the last finished action, (B, L, V).
+    done_noun: noun of the last finished action, (B, L, N).
+    stream: features that all this is read from, (B, L, d).
     """
 
     verb: Tensor
@@ -50,26 +47,48 @@ class ActionReadout(NamedTuple):
 class ActionLog(NamedTuple):
     """Finished actions, float32.
 
-    verbs: (B, K, V), probabilities.
-    nouns: (B, K, N).
-    numbers: (B, K), how many were written before this entry; -1 for a free place.
-    count: (B,), entries written so far.
-    level: (B,), the sum that is being filled.
+    verbs: probabilities (B, K, V).
+    nouns: probabilities (B, K, N).
+    numbers: number of entries logged before this one, (B, K); -1 for a free place.
+    total: entries logged so far, (B,).
+    level: sum of probabilities towards the next entry, (B,).
     """
 
     verbs: Tensor
     nouns: Tensor
     numbers: Tensor
-    count: Tensor
+    total: Tensor
     level: Tensor
 
     def at(self, rows: Tensor) -> 'ActionLog':
-        """Some of the episodes, or the same one several times."""
+        """Return the logs of some of the episodes; a row may be repeated."""
         return ActionLog(*(part[rows] for part in self))
 
+    def updated(self, finished: Tensor, verb: Tensor, noun: Tensor) -> 'ActionLog':
+        """Return the logs after one more frame.
 
-def empty_diary(B: int, entries: int, verbs: int, nouns: int, like: Tensor) -> ActionLog:
-    """Diaries without an entry, where `like` is."""
+        Args:
+            finished: probability that an action has just finished, (B,).
+            verb: probabilities for the last finished action, (B, V).
+            noun: as verb, (B, N).
+        """
+        entries = self.numbers.shape[1]
+        pinned = min(PINNED, entries - 1)
+        level = (CARRIED * self.level).clamp(min=-1) + finished
+        full = level >= THRESHOLD
+        place = torch.where(self.total < pinned, self.total, pinned + (self.total - pinned) % (entries - pinned))
+        here = full[:, None] & (torch.arange(entries, device=place.device) == place[:, None])
+        return ActionLog(
+            torch.where(here[..., None], verb[:, None], self.verbs),
+            torch.where(here[..., None], noun[:, None], self.nouns),
+            torch.where(here, self.total[:, None], self.numbers),
+            self.total + full,
+            torch.where(full, level - 1, level),
+        )
+
+
+def empty_action_log(B: int, entries: int, verbs: int, nouns: int, like: Tensor) -> ActionLog:
+    """Return logs of B episodes without an entry, on the device of `like`."""
     zeros = like.new_zeros(B, dtype=torch.float32)
     return ActionLog(
         like.new_zeros(B, entries, verbs, dtype=torch.float32),
@@ -80,32 +99,27 @@ def empty_diary(B: int, entries: int, verbs: int, nouns: int, like: Tensor) -> A
     )
 
 
-def written(diary: ActionLog, finished: Tensor, verb: Tensor, noun: Tensor) -> ActionLog:
-    """The diaries after one more frame.
+def action_logs(readout: ActionReadout, log: ActionLog) -> list[ActionLog]:
+    """Return the log after each of the L frames of a readout, continued from `log`."""
+    finished, verbs, nouns = readout.finished.sigmoid(), readout.done_verb.softmax(-1), readout.done_noun.softmax(-1)
+    logs = []
+    for frame in zip(finished.unbind(1), verbs.unbind(1), nouns.unbind(1), strict=True):
+        log = log.updated(*frame)
+        logs.append(log)
+    return logs
+
+
+class ActionRecogniser(nn.Module):
+    """Recognises actions in a stream of frames.
 
     Args:
-        diary: of B episodes.
-        finished: chance that an action has just been finished, (B,).
-        verb: of the last finished action, probabilities (B, V).
-        noun: (B, N).
+        d_in: width of a frame's token.
+        d_percepts: width of what the percepts of a frame add.
+        d: width of the stream.
+        layers: Mamba-1 layers.
+        verbs: V.
+        nouns: N.
     """
-    entries = diary.numbers.shape[1]
-    pinned = min(PINNED, entries - 1)
-    level = (KEPT * diary.level).clamp(min=-1) + finished
-    full = level >= FULL
-    place = torch.where(diary.count < pinned, diary.count, pinned + (diary.count - pinned) % (entries - pinned))
-    here = full[:, None] & (torch.arange(entries, device=place.device) == place[:, None])
-    return ActionLog(
-        torch.where(here[..., None], verb[:, None], diary.verbs),
-        torch.where(here[..., None], noun[:, None], diary.nouns),
-        torch.where(here, diary.count[:, None], diary.numbers),
-        diary.count + full,
-        torch.where(full, level - 1, level),
-    )
-
-
-class Diarist(nn.Module):
-    """Tokens of frames -> what is done in them."""
 
     def __init__(self, *, d_in: int, d_percepts: int, d: int, layers: int, verbs: int, nouns: int):
         super().__init__()
@@ -120,39 +134,33 @@ class Diarist(nn.Module):
     def forward(
         self, tokens: Tensor, percepts: Tensor, states: tuple[MambaState, ...] | None = None
     ) -> tuple[ActionReadout, tuple[MambaState, ...]]:
-        """Follow frames.
+        """Recognise the actions in the next frames.
 
         Args:
             tokens: (B, L, d_in).
-            percepts: what else is told of each frame, (B, L, d_percepts).
-            states: what went before; None = nothing.
+            percepts: input from the percepts of each frame, (B, L, d_percepts).
+            states: states after earlier frames; None = there are none.
 
         Returns:
-            What is told of each frame, and the states after the last.
+            The readout of each frame, and the states after the last.
         """
         x = self.enter(tokens) + self.percepts(percepts)
-        kept = []
-        for i, (norm, mixer) in enumerate(zip(self.norms, self.mixers)):
+        after: list[MambaState] = []
+        for i, (norm, mixer) in enumerate(zip(self.norms, self.mixers, strict=True)):
             y, state = mixer(norm(x), state=None if states is None else states[i], return_state=True)
-            x, kept = x + y, [*kept, state]
+            x = x + y
+            after.append(state)
         y = self.leave(x)
-        return ActionReadout(
-            *(head(y).float() for head in (self.now, self.noun)),
-            self.finished(y)[..., 0].float(),
-            *(head(y).float() for head in (self.done_verb, self.done_noun)),
-            y.float(),
-        ), tuple(kept)
+        readout = ActionReadout(
+            verb=self.now(y).float(),
+            noun=self.noun(y).float(),
+            finished=self.finished(y)[..., 0].float(),
+            done_verb=self.done_verb(y).float(),
+            done_noun=self.done_noun(y).float(),
+            stream=y.float(),
+        )
+        return readout, tuple(after)
 
     def init_states(self, B: int) -> tuple[MambaState, ...]:
-        """What nothing leaves behind."""
-        return tuple(mixer.init_state(B) for mixer in self.mixers)
-
-
-def kept_diaries(told: ActionReadout, diary: ActionLog) -> list[ActionLog]:
-    """The diary after each frame of what was told: L of them."""
-    chance, verbs, nouns = told.finished.sigmoid(), told.done_verb.softmax(-1), told.done_noun.softmax(-1)
-    found = []
-    for finished, verb, noun in zip(chance.unbind(1), verbs.unbind(1), nouns.unbind(1)):
-        diary = written(diary, finished, verb, noun)
-        found.append(diary)
-    return found
+        """Return the empty states of B episodes."""
+        return tuple(cast(Mamba1, mixer).init_state(B) for mixer in self.mixers)

@@ -1,16 +1,16 @@
-"""An episode in a memory of constant size, and answers to questions about it.
+"""The memory of an episode, of constant size, and answers to questions about the episode.
 
-Three things are kept of all frames so far: a slot for each class of things, in which a selective scan keeps what it
-looks like and where it was, a diary of what was done (models.diary), and what is in view now (models.eye). What a slot
-takes in and forgets depends on what is seen: out of view it stands still. The words of a question read all three; a
-word that names a class is handed its slot.
+Three things are held of all frames so far: a slot for each class of things, in which a selective scan averages what the
+thing looks like and where it was; a log of the finished actions (action_log.py); and the percepts of the newest frame
+(percepts.py). How much a slot takes in and forgets depends on the percepts: out of view it does not change. The words
+of a question attend to all three, and a word that names a class also receives the slot of that class.
 
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t,    n_t = exp(dt_t A) n_{t-1} + dt_t,    slot = h_t / n_t with log n_t
-    dt = peak * softplus(W u), A negative, one for each channel: from the mean of all that was seen to the newest of it
+    dt = peak * softplus(W u);  A is negative, one for each channel, and sets how far a channel reaches from the mean of
+    all frames to the newest one
 
-Symbols: B episodes, L frames, n patches, M moments at which is asked, Q questions of a moment, T word pieces,
-    C classes, P width of a percept, s width of a slot (d_slot and all answers of the facts), d width, K entries of
-    the diary, A answers.
+Symbols: B episodes, L frames, n patches, Q questions, T word pieces, C classes, P width of a percept, s width of a slot
+    (d_slot and all answers of the facts), d width, K entries of the log, A answers.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,16 @@ from torch.nn import functional as F
 
 from m3et_ros.layers.attention import SelfAttention, scaled_attention
 from m3et_ros.layers.mamba import MambaState, initial_dt_bias, no_decay
-from m3et_ros.models.episode.action_log import ActionLog, ActionReadout, Diarist, empty_diary, kept_diaries
+from m3et_ros.models.config_checks import (
+    check_divides,
+    check_number,
+    check_switch,
+    check_texts,
+    check_whole,
+    check_whole_items,
+    check_whole_rows,
+)
+from m3et_ros.models.episode.action_log import ActionLog, ActionReadout, ActionRecogniser, action_logs, empty_action_log
 from m3et_ros.models.episode.percepts import PEAK, STATISTICS, PerceptEncoder
 from m3et_ros.ops.selective_scan import selective_scan
 
@@ -46,23 +55,23 @@ RANGES = {
     'lasting': (0, 64),
 }
 ORDINALS = 16
-"""Entries of a diary are told apart by their number up to this one, from the beginning and from the end."""
+"""Entries of the log have an embedding for their number up to this one, from the start and from the end."""
 
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """Sizes of a memory, and the words that it was made for.
+    """Sizes of a memory, and the words and labels that it was built for.
 
     Raises:
-        ValueError: a field is out of range; the message names field, value and range.
+        ValueError: a field has the wrong type or is out of range; the message names field, value and range.
     """
 
-    # Width of a patch (eye.patch_width), and of a frame's token (frame_token.frame_width).
+    # Width of a patch (percepts.patch_width), and of a frame's token (frame_token.frame_width).
     d_patch: int
     d_in: int
     # Side of the grid of patches.
     grid: int
-    # Word pieces in the tokenizer, and most of them in a question.
+    # Word pieces of the tokenizer, and the most of them in a question.
     vocabulary: int
     length: int
     # Verbs and nouns of the actions.
@@ -70,76 +79,98 @@ class EpisodeConfig:
     nouns: int
     # Word pieces of the name of each class.
     classes: tuple[tuple[int, ...], ...]
-    # The answers, and the word pieces of each.
+    # Candidate answers, and the word pieces of each.
     answers: tuple[str, ...]
     answer_pieces: tuple[tuple[int, ...], ...]
     # Categories of questions.
     categories: tuple[str, ...]
-    # Number of answers of each fact that is told of a class, and how many of the facts, the first, no action changes.
+    # Number of answers of each fact about a class, and how many of the facts, the first ones, no action changes.
     facts: tuple[int, ...]
     lasting: int
-    # Place among the answers of each answer of the facts, one after the other; -1 for what is no answer.
+    # For each answer of each fact, its index among the candidate answers, -1 for none.
     fact_answers: tuple[int, ...]
-    # Frames a second that it was trained with; a live camera is thinned out to that. 0 takes what comes.
+    # Frames per second in training, to which a live camera is thinned out; 0 = every frame is used.
     rate_hz: float = 0.0
-    # Width of words, and of what answers them.
+    # Width of words and of the blocks that answer, and their attention heads.
     d: int = 128
     heads: int = 4
+    # Widths of the percept encoder, of the learned part of a percept, of a slot, and of the action recogniser.
     d_eye: int = 192
     d_value: int = 48
     d_slot: int = 40
     d_stream: int = 192
-    # Mamba layers of the diary, and blocks that read.
+    # Mamba layers of the action recogniser, and blocks that answer.
     layers: int = 2
     blocks: int = 2
-    # Entries of the diary.
+    # Entries of the action log.
     entries: int = 24
-    # Ablation: True answers from the words alone.
+    # Ablation: True answers from the words of the question alone.
     blind: bool = False
 
     def __post_init__(self):
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
-        if isinstance(self.rate_hz, bool) or not 0 <= self.rate_hz <= 1000:
-            raise ValueError(f'rate_hz is {self.rate_hz!r}; give a number from 0 to 1000')
-        if not isinstance(self.blind, bool):
-            raise ValueError(f'blind is {self.blind!r}; give true or false')
-        if not self.facts or self.lasting > len(self.facts) or min(self.facts) < 2:
+        check_whole(self, RANGES)
+        check_number(self, {'rate_hz': (0, 1000)})
+        check_switch(self, 'blind')
+        check_texts(self, 'answers', 'categories')
+        check_whole_items(self, {'facts': (2, 10_000), 'fact_answers': (-1, len(self.answers) - 1)})
+        check_whole_rows(self, {'classes': (0, self.vocabulary - 1), 'answer_pieces': (0, self.vocabulary - 1)})
+        check_divides(self, 'heads', self.d, 'd')
+        if not self.facts:
+            raise ValueError('facts is (); give at least one fact')
+        if self.lasting > len(self.facts):
+            raise ValueError(f'lasting is {self.lasting}; give at most the number of facts, {len(self.facts)}')
+        if not self.classes or not self.answers or not self.categories or len(self.answers) != len(self.answer_pieces):
             raise ValueError(
-                f'facts is {self.facts!r} and lasting {self.lasting}; give facts of 2 or more answers and '
-                'as many lasting ones at most'
+                f'there are {len(self.classes)} classes, {len(self.answers)} answers, pieces of '
+                f'{len(self.answer_pieces)} and {len(self.categories)} categories; give one of each at least, and '
+                'pieces for every answer'
             )
-        if not self.classes or not self.answers or len(self.answers) != len(self.answer_pieces):
+        if len(self.fact_answers) != sum(self.facts):
             raise ValueError(
-                f'there are {len(self.classes)} classes, {len(self.answers)} answers and pieces of '
-                f'{len(self.answer_pieces)}; give at least one of each, and pieces for every answer'
-            )
-        if len(self.fact_answers) != sum(self.facts) or not all(-1 <= i < len(self.answers) for i in self.fact_answers):
-            raise ValueError(
-                f'fact_answers is {self.fact_answers!r}; give a place among {len(self.answers)} answers, '
-                f'or -1, for each of the {sum(self.facts)} answers of facts'
+                f'fact_answers is {self.fact_answers!r}; give an index or -1 for each of the {sum(self.facts)} answers '
+                'of facts'
             )
 
 
 class EpisodeState(NamedTuple):
-    """All that is kept of B episodes; constant size.
+    """Memory of B episodes; its size is constant.
 
-    stream: states of the diary's layers.
+    stream: states of the action recogniser.
     slots: h and n of every slot, (B, 2 * C * s, 1), float32.
-    diary: what was done.
+    action_log: finished actions.
     newest: percepts of the newest frame, (B, C, P).
     """
 
     stream: tuple[MambaState, ...]
     slots: Tensor
-    diary: ActionLog
+    action_log: ActionLog
     newest: Tensor
 
 
+class MemoryContents(NamedTuple):
+    """Contents of a memory, as the reader attends to them.
+
+    slots: slot and newest percept of each class, (B, C, 2 s + P + answers of facts).
+    facts: facts held in the slots, (B, C, answers of facts).
+    keys: meaning of the class names, (C, d).
+    action_log: finished actions.
+    """
+
+    slots: Tensor
+    facts: Tensor
+    keys: Tensor
+    action_log: ActionLog
+
+
 class EpisodeHead(nn.Module):
-    """Eye, slots, diary and reader of one config."""
+    """Percept encoder, slots, action recogniser and reader of one config.
+
+    Some attributes have older names than the rest (eye: percept encoder, diarist: action recogniser), because
+    checkpoints store their weights under them.
+    """
+
+    class_pieces: Tensor
+    answer_pieces: Tensor
 
     def __init__(self, config: EpisodeConfig):
         super().__init__()
@@ -158,10 +189,10 @@ class EpisodeHead(nn.Module):
             classes=C,
             facts=config.facts,
         )
-        P, told = self.eye.width, sum(config.facts)
-        # What an action may change of a class: the diarist is told no more, or it would learn kitchens by heart.
+        P, facts = self.eye.width, sum(config.facts)
+        # The recogniser receives only what an action may change of a class, or it would learn kitchens by heart.
         self.moving = STATISTICS + sum(config.facts[config.lasting :])
-        self.diarist = Diarist(
+        self.diarist = ActionRecogniser(
             d_in=config.d_in,
             d_percepts=C * self.moving,
             d=config.d_stream,
@@ -170,82 +201,87 @@ class EpisodeHead(nn.Module):
             nouns=config.nouns,
         )
         self.take = nn.Sequential(nn.LayerNorm(P), nn.Linear(P, 2 * s))
-        self.take_facts, self.take_key = nn.Linear(told, 2 * s, bias=False), nn.Linear(d, 2 * s)
+        self.take_facts, self.take_key = nn.Linear(facts, 2 * s, bias=False), nn.Linear(d, 2 * s)
         self.take_around = nn.Linear(C * STATISTICS, 2 * s)
-        self.give = nn.Sequential(nn.GELU(), nn.Linear(2 * s, 2 * s + told))
-        self.dt_bias = no_decay(initial_dt_bias(s + told))
-        self.A_log = no_decay(torch.cat([torch.linspace(-7, 2, s), torch.ones(told)]))
-        self.reader = Reader(config, s + told, P + told)
-
-    # What is kept
+        self.give = nn.Sequential(nn.GELU(), nn.Linear(2 * s, 2 * s + facts))
+        self.dt_bias = no_decay(initial_dt_bias(s + facts))
+        self.A_log = no_decay(torch.cat([torch.linspace(-7, 2, s), torch.ones(facts)]))
+        self.reader = Reader(config, s + facts, P + facts)
 
     def init_state(self, B: int) -> EpisodeState:
-        """Begin B episodes, where the weights are."""
+        """Return the memory of B episodes before their first frame, on the device of the weights."""
         config, C = self.config, len(self.config.classes)
         like = self.A_log
         return EpisodeState(
             self.diarist.init_states(B),
             like.new_zeros(B, 2 * C * len(self.A_log), 1),
-            empty_diary(B, config.entries, config.verbs, config.nouns, like),
+            empty_action_log(B, config.entries, config.verbs, config.nouns, like),
             like.new_zeros(B, C, self.eye.width),
         )
 
     def update(self, state: EpisodeState, patches: Tensor, token: Tensor) -> EpisodeState:
-        """Take in the next frames: patches (B, L, n, d_patch) and tokens (B, L, d_in), L >= 1."""
-        percepts = self.look(patches)
-        told, stream = self.tell(token, percepts, state.stream)
-        diary = kept_diaries(told, state.diary)[-1]
-        _, slots = self.keep(percepts, state.slots)
-        return EpisodeState(stream, slots, diary, percepts[:, -1].clone())
+        """Update the memory with the next frames: patches (B, L, n, d_patch) and tokens (B, L, d_in), L >= 1."""
+        percepts = self.encode_percepts(patches)
+        readout, stream = self.recognise_actions(token, percepts, state.stream)
+        log = action_logs(readout, state.action_log)[-1]
+        _, slots = self.update_slots(percepts, state.slots)
+        return EpisodeState(stream, slots, log, percepts[:, -1].clone())
 
-    def look(self, patches: Tensor) -> Tensor:
-        """Percepts (B, L, C, P) of frames' patches (B, L, n, d_patch)."""
+    def encode_percepts(self, patches: Tensor) -> Tensor:
+        """Return the percepts (B, L, C, P) of frames from their patches (B, L, n, d_patch)."""
         return self.eye(patches.flatten(0, 1))[1].unflatten(0, patches.shape[:2])
 
-    def tell(
+    def recognise_actions(
         self, tokens: Tensor, percepts: Tensor, states: tuple[MambaState, ...] | None = None
     ) -> tuple[ActionReadout, tuple[MambaState, ...]]:
-        """What is done in frames, from tokens (B, L, d_in) and percepts (B, L, C, P); see Diarist."""
-        return self.diarist(tokens, self.moves(percepts), states)
+        """Recognise actions from tokens (B, L, d_in) and percepts (B, L, C, P); see ActionRecogniser."""
+        return self.diarist(tokens, self.action_inputs(percepts), states)
 
-    def moves(self, percepts: Tensor) -> Tensor:
-        """What the diarist is told of percepts (B, L, C, P): (B, L, C * moving)."""
-        facts = self.eye.told(percepts)[..., sum(self.config.facts[: self.config.lasting]) :]
+    def action_inputs(self, percepts: Tensor) -> Tensor:
+        """Return the part of percepts (B, L, C, P) that the action recogniser receives: (B, L, C * moving)."""
+        facts = self.eye.fact_probabilities(percepts)[..., sum(self.config.facts[: self.config.lasting]) :]
         return torch.cat([percepts[..., -STATISTICS:], facts], -1).flatten(2)
 
-    def keep(self, percepts: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Let slots take in percepts (B, L, C, P): slots after each frame (B, L, C, 2 s), and what goes on."""
-        facts = self.eye.told(percepts)
-        seen = self.take(percepts) + self.take_facts(facts) + self.take_key(self.keys())
+    def update_slots(self, percepts: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Update slots with percepts.
+
+        Args:
+            percepts: (B, L, C, P).
+            before: EpisodeState.slots; None = empty.
+
+        Returns:
+            The slots after each frame (B, L, C, 2 s), and EpisodeState.slots after the last.
+        """
+        facts = self.eye.fact_probabilities(percepts)
+        things = self.take(percepts) + self.take_facts(facts) + self.take_key(self.keys())
         around = self.take_around(percepts[..., -STATISTICS:].flatten(2))
         peak = percepts[..., PEAK, None].float()
-        x, step = self.give(seen + around[:, :, None]).float().split([self.config.d_slot, len(self.A_log)], -1)
-        # Facts go in as they are told, so that a thing may have a colour in which it never was before.
+        x, step = self.give(things + around[:, :, None]).float().split([self.config.d_slot, len(self.A_log)], -1)
+        # Facts bypass the layers, so that a thing may have a colour that it never had in training.
         x = torch.cat([x, facts / peak.clamp(min=1e-6)], -1)
         dt = peak * F.softplus(step + self.dt_bias)
         A = -self.A_log.float().exp().repeat(2 * x.shape[2])[:, None]
         one = torch.ones_like(dt[:, :, 0, :1])
         both = torch.cat([x.flatten(2), torch.ones_like(x).flatten(2)], -1)
-        kept, after = selective_scan(both, dt.flatten(2).repeat(1, 1, 2), A, one, one, state=before)
-        return self._slots(kept), after
+        states, after = selective_scan(both, dt.flatten(2).repeat(1, 1, 2), A, one, one, state=before)
+        return self._slots(states), after
 
-    def _slots(self, kept: Tensor) -> Tensor:
-        """Means and weights (B, L, C, 2 s) of h and n, (B, L, 2 C s)."""
-        h, n = (part.unflatten(-1, (-1, len(self.A_log))) for part in kept.chunk(2, -1))
+    def _slots(self, states: Tensor) -> Tensor:
+        """Return means and log weights (B, L, C, 2 s) of h and n, (B, L, 2 C s)."""
+        h, n = (part.unflatten(-1, (-1, len(self.A_log))) for part in states.chunk(2, -1))
         return torch.cat([h / n.clamp(min=1e-6), (n + 1e-3).log()], -1)
 
     def keys(self) -> Tensor:
-        """What the names of the classes mean, (C, d)."""
+        """Return the meaning of the class names, (C, d)."""
         return self._mean_words(self.class_pieces) + self.own_keys
 
     def _mean_words(self, pieces: Tensor) -> Tensor:
+        """Return the mean word of each row of pieces (rows, longest), pads being -1: (rows, d)."""
         there = (pieces >= 0).float()[..., None]
         return (self.words(pieces.clamp(min=0)) * there).sum(1) / there.sum(1).clamp(min=1)
 
-    # What is answered
-
     def read(self, state: EpisodeState, ids: Tensor, mask: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer questions about episodes; the state is left as it is.
+        """Answer questions about episodes; the state does not change.
 
         Args:
             state: of B episodes.
@@ -256,53 +292,53 @@ class EpisodeHead(nn.Module):
         Returns:
             Logits of the answers (B, Q, A), and of the categories of questions (B, Q, categories).
         """
-        return self.answer(self._slots(state.slots[:, None, :, 0])[:, 0], state.newest, state.diary, ids, mask, named)
+        slots = self._slots(state.slots[:, None, :, 0])[:, 0]
+        return self.answer(slots, state.newest, state.action_log, ids, mask, named)
 
     def answer(
-        self, slots: Tensor, newest: Tensor, diary: ActionLog, ids: Tensor, mask: Tensor, named: Tensor
+        self, slots: Tensor, newest: Tensor, log: ActionLog, ids: Tensor, mask: Tensor, named: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As read, from slots (B, C, 2 s), the newest percepts (B, C, P) and diaries."""
-        keys, newest = self.keys(), torch.cat([newest, self.eye.told(newest)], -1)
+        """Answer as `read` does, from slots (B, C, 2 s), the newest percepts (B, C, P) and action logs."""
+        newest = torch.cat([newest, self.eye.fact_probabilities(newest)], -1)
         facts = slots[..., self.config.d_slot : len(self.A_log)]
-        return self.reader(
-            torch.cat([slots, newest], -1),
-            facts,
-            diary,
-            keys,
-            self.words,
-            self._mean_words(self.answer_pieces),
-            ids,
-            mask,
-            named,
-        )
+        contents = MemoryContents(torch.cat([slots, newest], -1), facts, self.keys(), log)
+        return self.reader(contents, self.words, self._mean_words(self.answer_pieces), ids, mask, named)
 
 
 class Reader(nn.Module):
-    """Blocks in which the words of questions attend to each other and to what is kept."""
+    """Blocks in which the words of a question attend to each other and to the contents of a memory.
 
-    def __init__(self, config: EpisodeConfig, s: int, seen: int):
-        """Build it for slots of width 2 s, and `seen` values of each class in the newest frame."""
+    Args:
+        config: config of the memory.
+        s: width of half a slot.
+        view: width of a newest percept with its facts.
+    """
+
+    kinds: Tensor
+    fact_to_answer: Tensor
+
+    def __init__(self, config: EpisodeConfig, s: int, view: int):
         super().__init__()
         d = config.d
         self.blind = config.blind
-        self.slot = nn.Sequential(nn.Linear(2 * s + seen, d), nn.GELU(), nn.Linear(d, d))
-        # What a fact means is what the words of its answer mean, whatever it is told of; and how far such an answer is
-        # to be believed depends on what is asked.
+        self.slot = nn.Sequential(nn.Linear(2 * s + view, d), nn.GELU(), nn.Linear(d, d))
+        # A fact means what the words of its answer mean, whatever class it is about. How much such an answer is trusted
+        # depends on the question.
         self.meant, self.trust = nn.Linear(d, d, bias=False), nn.Linear(d, len(config.facts))
         nn.init.eye_(self.meant.weight)
         nn.init.zeros_(self.trust.weight)
         nn.init.zeros_(self.trust.bias)
         kinds = [kind for kind, answers in enumerate(config.facts) for _ in range(answers)]
-        said = torch.tensor(config.fact_answers)[:, None] == torch.arange(len(config.answers))
+        fact_to_answer = torch.tensor(config.fact_answers)[:, None] == torch.arange(len(config.answers))
         self.register_buffer('kinds', torch.tensor(kinds), persistent=False)
-        self.register_buffer('said', said.float(), persistent=False)
+        self.register_buffer('fact_to_answer', fact_to_answer.float(), persistent=False)
         self.verb, self.before = nn.Linear(config.verbs, d), nn.Linear(2 * d, d)
         self.noun = nn.Linear(config.nouns, d)
         self.from_start, self.from_end = nn.Embedding(ORDINALS, d), nn.Embedding(ORDINALS, d)
         self.named = nn.Linear(d, d)
         self.places = no_decay(torch.randn(config.length, d) * 0.02)
         self.norm = nn.LayerNorm(d)
-        self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(ReaderBlock(d, config.heads) for _ in range(config.blocks))
         self.leave = nn.LayerNorm(d)
         self.likeness = nn.Linear(d, d, bias=False)
         self.answers = nn.Linear(d, len(config.answers))
@@ -310,55 +346,58 @@ class Reader(nn.Module):
 
     def forward(
         self,
-        slots: Tensor,
-        facts: Tensor,
-        diary: ActionLog,
-        keys: Tensor,
+        contents: MemoryContents,
         words: nn.Embedding,
-        spoken: Tensor,
+        answer_meanings: Tensor,
         ids: Tensor,
         mask: Tensor,
         named: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """See EpisodeHead.read.
+        """Answer questions as EpisodeHead.read does.
 
-        Here slots (B, C, 2 s + seen) and facts (B, C, answers of facts) are of the classes, keys (C, d) their names,
-        and `spoken` what answers mean, (A, d).
+        Args:
+            contents: contents of the memory.
+            words: table of word pieces.
+            answer_meanings: meaning of each answer (A, d).
+            ids: as in EpisodeHead.read.
+            mask: as in EpisodeHead.read.
+            named: as in EpisodeHead.read.
         """
         x = words(ids) + self.places[: ids.shape[2]]
-        kept = there = None
+        memory = there = None
+        rows = torch.arange(len(ids), device=ids.device)[:, None, None]
         if not self.blind:
-            held = self.slot(slots) + keys + self.meant(facts @ (self.said @ spoken))
-            entries, there = self._entries(diary)
-            kept = self.norm(torch.cat([held, entries], 1))
-            there = F.pad(there, (keys.shape[0], 0), value=True)
-            rows = torch.arange(len(ids), device=ids.device)[:, None, None]
-            x = x + self.named(kept[rows, named.clamp(min=0)]) * (named >= 0)[..., None]
+            facts = contents.facts @ (self.fact_to_answer @ answer_meanings)
+            things = self.slot(contents.slots) + contents.keys + self.meant(facts)
+            entries, there = self._entries(contents.action_log)
+            memory = self.norm(torch.cat([things, entries], 1))
+            there = F.pad(there, (contents.keys.shape[0], 0), value=True)
+            x = x + self.named(memory[rows, named.clamp(min=0)]) * (named >= 0)[..., None]
         for block in self.blocks:
-            x = block(x, mask, kept, there)
+            x = block(x, mask, memory, there)
         y = self.leave(x[:, :, 0])
-        answers = self.answers(y) + self.likeness(y) @ spoken.T
+        answers = self.answers(y) + self.likeness(y) @ answer_meanings.T
         if not self.blind:
-            told = (facts[rows, named.clamp(min=0)] * (named >= 0)[..., None]).sum(2)
-            told = told / (named >= 0).sum(2, keepdim=True).clamp(min=1)
-            answers = answers + (self.trust(y)[..., self.kinds] * told) @ self.said
+            of_named = (contents.facts[rows, named.clamp(min=0)] * (named >= 0)[..., None]).sum(2)
+            of_named = of_named / (named >= 0).sum(2, keepdim=True).clamp(min=1)
+            answers = answers + (self.trust(y)[..., self.kinds] * of_named) @ self.fact_to_answer
         return answers, self.categories(y)
 
-    def _entries(self, diary: ActionLog) -> tuple[Tensor, Tensor]:
-        """Tokens of the entries (B, K, d), and which there are, (B, K) bool."""
-        there = diary.numbers >= 0
-        what = torch.cat([self.verb(diary.verbs), self.noun(diary.nouns)], -1)
-        # What was written just before an entry: as the first entries stay, not always in the place before it.
-        just = (diary.numbers[:, :, None] - 1 == diary.numbers[:, None]) & there[:, :, None] & there[:, None]
-        start = diary.numbers.clamp(0, ORDINALS - 1).long()
-        end = (diary.count[:, None] - 1 - diary.numbers).clamp(0, ORDINALS - 1).long()
-        verb, noun = what.chunk(2, -1)
-        tokens = verb + noun + self.before(just.to(what.dtype) @ what) + self.from_start(start) + self.from_end(end)
-        return tokens, there
+    def _entries(self, log: ActionLog) -> tuple[Tensor, Tensor]:
+        """Return tokens of the entries (B, K, d), and which entries there are (B, K) bool."""
+        there = log.numbers >= 0
+        action = torch.cat([self.verb(log.verbs), self.noun(log.nouns)], -1)
+        # The entry logged just before; as the first entries stay, it is not always in the place before.
+        previous = (log.numbers[:, :, None] - 1 == log.numbers[:, None]) & there[:, :, None] & there[:, None]
+        start = log.numbers.clamp(0, ORDINALS - 1).long()
+        end = (log.total[:, None] - 1 - log.numbers).clamp(0, ORDINALS - 1).long()
+        verb, noun = action.chunk(2, -1)
+        before = self.before(previous.to(action.dtype) @ action)
+        return verb + noun + before + self.from_start(start) + self.from_end(end), there
 
 
-class Block(nn.Module):
-    """x += words attend to words; x += words attend to what is kept; x += MLP."""
+class ReaderBlock(nn.Module):
+    """x += words attend to words; x += words attend to the memory; x += MLP."""
 
     def __init__(self, d: int, heads: int):
         super().__init__()
@@ -368,23 +407,24 @@ class Block(nn.Module):
         self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
 
-    def forward(self, x: Tensor, mask: Tensor, kept: Tensor | None, there: Tensor | None) -> Tensor:
-        """Words (B, Q, T, d) with mask (B, Q, T), and what is kept (B, S, d) of which there is (B, S), or None."""
+    def forward(self, x: Tensor, mask: Tensor, memory: Tensor | None, there: Tensor | None) -> Tensor:
+        """Mix words (B, Q, T, d) with mask (B, Q, T); memory (B, S, d) with mask `there` (B, S), or None."""
         attended, _ = self.words(self.norm1(x).flatten(0, 1), mask=mask.flatten(0, 1))
         x = x + attended.view_as(x)
-        if kept is not None:
-            x = x + self._recall(self.norm2(x).flatten(1, 2), kept, there).view_as(x)
+        if memory is not None and there is not None:
+            x = x + self._recall(self.norm2(x).flatten(1, 2), memory, there).view_as(x)
         return x + self.mlp(self.norm3(x))
 
-    def _recall(self, x: Tensor, kept: Tensor, there: Tensor) -> Tensor:
+    def _recall(self, x: Tensor, memory: Tensor, there: Tensor) -> Tensor:
+        """Attend from words (B, Q * T, d) to the memory."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query(x), *self.key_value(kept).chunk(2, -1))
+            for part in (self.query(x), *self.key_value(memory).chunk(2, -1))
         )
         return self.out(scaled_attention(q, k, v, mask=there[:, None, None]).transpose(1, 2).flatten(2))
 
 
 def _padded(pieces: tuple[tuple[int, ...], ...]) -> Tensor:
-    """Rows of ids (rows, longest) int64, -1 for pads."""
+    """Return ids (rows, longest) int64, padded with -1."""
     rows = [torch.tensor(row, dtype=torch.int64) for row in pieces]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)

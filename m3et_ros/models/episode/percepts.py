@@ -1,11 +1,11 @@
-"""What a memory takes of a frame: for each class of things, where it is in view, how surely, and what it looks like.
+"""Percepts of a frame: for each class of things, where it is in view, how surely, and what it looks like.
 
-The cells of M3ET's colour patches, whose bare colours and depths stand beside them, are told apart into the classes; a
+The cells of M3ET's colour patches, with their bare colours and depths beside them, are classified. The percept of a
 class is then the mean of its patches and cells. So a frame of any number of patches becomes C percepts of one width,
-from which facts are told: its colour, for example, and where it is.
+from which facts are read: the colour of a thing, for example, or where it is.
 
 Symbols: B frames, n = g * g colour patches, k = CELLS^2 cells of a patch, d width of M3ET, d_patch = d + 4 k,
-    e width of the eye, C classes, P width of a percept = d_value + 4 + STATISTICS, F answers of all facts together.
+    e width of the encoder, C classes, P width of a percept = d_value + 4 + STATISTICS, F answers of all facts together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,28 +19,26 @@ from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.encoding import ImageEncoding
 
 CELLS = 2
-"""Sides of the grid of cells into which a patch is cut for bare colours and depths."""
-
+"""Side of the grid of cells into which a patch is cut for bare colours and depths."""
 STATISTICS = 5
-"""What a percept ends with: size in cells (log), chance of the surest cell, mean column and row in -1..1, share of its
-weight in one patch."""
-
+"""Numbers at the end of a percept: size in cells (log), probability of the surest cell, mean column and row in -1..1,
+share of the weight that lies in one patch."""
 PEAK = -4
-"""Place of the surest cell in a percept."""
+"""Index of the probability of the surest cell in a percept."""
 
 
 def patch_width(config: M3ETConfig) -> int:
-    """Width of a patch as an eye takes it, d_patch."""
+    """Return the width of a patch as the percept encoder takes it, d_patch."""
     return config.d + 4 * CELLS**2
 
 
-def patch_features(config: M3ETConfig, sight: ImageEncoding, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The colour patches of frames, each with the bare colours and depths of its cells.
+def patch_features(config: M3ETConfig, images: ImageEncoding, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return the colour patches of frames, each with the bare colours and depths of its cells.
 
     Args:
-        config: of the model that saw them.
-        sight: of B frames with colours, all patches seen.
-        inputs: what it saw: rgb (B, 3, S, S) and, where there is depth, depth (B, 1, S, S), standardised.
+        config: config of the model that encoded the frames.
+        images: encoding of B frames with colours, all patches visible.
+        inputs: the encoded images: rgb (B, 3, S, S) and, where there is depth, depth (B, 1, S, S), standardised.
 
     Returns:
         (B, n, d_patch) float32; depths are 0 where there is no depth.
@@ -48,18 +46,27 @@ def patch_features(config: M3ETConfig, sight: ImageEncoding, inputs: Mapping[str
     Raises:
         ValueError: there are no colours.
     """
-    patches = sight.source[0] == MODALITIES.index('rgb')
+    patches = images.source[0] == MODALITIES.index('rgb')
     if not patches.any():
-        raise ValueError('the frames have no colours; a memory cannot do without')
+        raise ValueError('the frames have no colours; a memory needs them')
     rgb = inputs['rgb'].float()
     depth = torch.nan_to_num(inputs['depth'].float()) if 'depth' in inputs else torch.zeros_like(rgb[:, :1])
     small = F.adaptive_avg_pool2d(torch.cat([rgb, depth], 1), CELLS * config.grid)
     cells = F.pixel_unshuffle(small, CELLS).flatten(2).transpose(1, 2)
-    return torch.cat([sight.stages[-1][:, patches].float(), cells], -1)
+    return torch.cat([images.stages[-1][:, patches].float(), cells], -1)
 
 
 class PerceptEncoder(nn.Module):
-    """Patches (B, n, d_patch) -> class of each cell, and a percept of each class."""
+    """Classifies the cells of patches (B, n, d_patch), and makes a percept of each class.
+
+    Args:
+        d_patch: width of a patch.
+        grid: side g of the grid of patches.
+        e: width of the encoder.
+        d_value: width of the learned part of a percept.
+        classes: C.
+        facts: number of answers of each fact.
+    """
 
     def __init__(self, *, d_patch: int, grid: int, e: int, d_value: int, classes: int, facts: Sequence[int]):
         super().__init__()
@@ -75,11 +82,11 @@ class PerceptEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Width of a percept, P."""
+        """Return the width of a percept, P."""
         return self.value.out_features + 4 + STATISTICS
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at frames (B, n, d_patch), as patch_features gives them.
+        """Encode frames (B, n, d_patch), as patch_features returns them.
 
         Returns:
             Logits of the classes (B, n, k, C), cells in raster order, and percepts (B, C, P), float32.
@@ -89,14 +96,23 @@ class PerceptEncoder(nn.Module):
         x = x + self.mix(x + around)
         x = self.leave(x)
         logits = self.tell(x).float().unflatten(-1, (CELLS**2, self.classes))
-        return logits, self._percepts(logits, self.value(x).float(), patches[..., -self.bare :].float())
+        return logits, self.percepts(logits, self.value(x).float(), patches[..., -self.bare :].float())
 
-    def told(self, percepts: Tensor) -> Tensor:
-        """Chances of the answers of all facts one after the other, (..., F), as far as percepts (..., P) are seen."""
+    def fact_probabilities(self, percepts: Tensor) -> Tensor:
+        """Return the probabilities of the answers of all facts, (..., F), scaled by how surely the class is in view."""
         return torch.cat([fact(percepts).float().softmax(-1) for fact in self.facts], -1) * percepts[..., PEAK, None]
 
-    def _percepts(self, logits: Tensor, values: Tensor, bare: Tensor) -> Tensor:
-        """The means of each class over patches and over bare cells, (B, n, 4 * k), the surer the heavier."""
+    def percepts(self, logits: Tensor, values: Tensor, bare: Tensor) -> Tensor:
+        """Return the mean of each class over patches and bare cells, with the surer ones weighted more.
+
+        Args:
+            logits: of the classes (B, n, k, C).
+            values: learned part of each patch (B, n, d_value).
+            bare: colours and depths of the cells (B, n, 4 * k).
+
+        Returns:
+            (B, C, P).
+        """
         share = logits.softmax(-1)
         weight = share.square() / share.square().sum((1, 2), keepdim=True).clamp(min=1e-9)
         bare = bare.unflatten(-1, (4, CELLS**2)).transpose(2, 3).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""What makes one M3ET different from another (docs/papers.md, section 2.2), and nothing else.
+"""The config of an M3ET: its sizes, schedule and switches (docs/papers.md 2.2).
 
 Symbols: S image side in pixels, p patch side, n = (S/p)^2 tokens per image modality, d encoder width, d' decoder width.
 """
@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from m3et_ros.models.config_checks import check_choice, check_divides, check_number, check_switch, check_whole
+
 MODALITIES = ('rgb', 'depth', 'semseg', 'text')
-"""Every modality, in the order in which their tokens meet the scan; the global token follows them."""
+"""Every modality, in the order in which the encoder scans their tokens; the global token follows them."""
 IMAGE_MODALITIES = MODALITIES[:3]
 UNLABELLED = 255
 """Class id of a segmentation pixel that belongs to no class."""
@@ -35,6 +37,8 @@ RANGES = {
     'answers': (0, 100_000),
     'stages': (1, 64),
 }
+SWITCHES = ('cross_attention', 'semantic_bias', 'gate')
+CHOICES = {'directions': ('alternate', 'forward'), 'depth_norm': ('image', 'fixed'), 'mixer': tuple(MIXER_OPTIONS)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class M3ETConfig:
     """Sizes, schedule and switches of one M3ET.
 
     Raises:
-        ValueError: a field is out of range; the message names field, value and range.
+        ValueError: a field has the wrong type or is out of range; the message names field, value and range.
     """
 
     # Name under which the model is known, for example in a checkpoint's model id.
@@ -53,32 +57,32 @@ class M3ETConfig:
     patch: int = 16
     # Width of the encoder; a multiple of 4 (sin-cos positions) and of heads.
     d: int = 768
-    # Channels between the two steps of the colour adapter, a quarter of the patch each (depth has half of them): fewer
-    # images suffice to learn what is small. 0 is one linear map, as published.
+    # Channels between the two steps of the colour adapter, each of which cuts the side of a patch to a quarter; the
+    # depth adapter has half of them. They learn small things from fewer images. 0 = one linear map, as published.
     adapter_width: int = 0
     # One letter per layer: T a Transformer block, M a Mamba layer, S a Transformer block with Mamba-2 for attention.
     schedule: str = 'TMTMTM'
-    # Attention heads of the T layers, and of what replaced them in S layers.
+    # Attention heads of the T layers, and of the mixers that replace attention in S layers.
     heads: int = 12
     # Mixer of the M layers: 'mamba1' (S6) or 'mamba2' (state-space dual).
     mixer: str = 'mamba1'
-    # Keyword options of the mixer (docs/papers.md, section 0): expand, N, d_conv, and dt_rank or P, G, chunk.
+    # Keyword options of the mixer (docs/papers.md 0): expand, N, d_conv, and dt_rank or P, G, chunk.
     mixer_options: Mapping[str, int] = field(default_factory=lambda: {'N': 16})
-    # 'alternate' turns every second M layer and every second S layer backward; 'forward' scans all forward.
+    # 'alternate' scans every second M layer and every second S layer backward; 'forward' scans all forward.
     directions: str = 'alternate'
-    # Number of parts of the schedule, as equal as they go, whose outputs the encoder shows.
+    # Number of parts of the schedule, as equal as possible, whose outputs the encoder returns.
     stages: int = 3
     # Width of the decoders, a multiple of decoder_heads.
     d_decoder: int = 256
     # Attention heads of the decoders.
     decoder_heads: int = 8
-    # Transformer blocks of a decoder, behind its cross-attention.
+    # Transformer blocks of a decoder after its cross-attention.
     decoder_blocks: int = 1
     # Hidden width of the semantic gate.
     d_gate: int = 512
     # Word pieces in the text table.
     vocabulary: int = 30522
-    # Most text tokens of an instruction, question or answer, [CLS] and [SEP] included.
+    # Longest instruction, question or answer in text tokens, with [CLS] and [SEP].
     text_length: int = 32
     # Segmentation classes; 255 means unlabelled, so at most 255.
     classes: int = 133
@@ -86,13 +90,13 @@ class M3ETConfig:
     class_width: int = 64
     # Pixels of the rgb image per segmentation pixel along one side.
     semseg_stride: int = 4
-    # Candidates of the answer head; 0 builds no head.
+    # Candidates of the answer head; 0 = no head.
     answers: int = 0
-    # Depth is standardised 'image' by image (robust statistics) or with 'fixed' numbers, which keeps metres.
+    # Standardisation of depth: 'image' by image (robust statistics), or by 'fixed' numbers, which keeps metres.
     depth_norm: str = 'image'
-    # Mean of the depth in metres, for depth_norm 'fixed'.
+    # Mean of the depth in metres, 0 to 1000, for depth_norm 'fixed'.
     depth_mean: float = 0.0
-    # Standard deviation of the depth in metres, for depth_norm 'fixed'; above 0.
+    # Standard deviation of the depth in metres, 0.001 to 1000, for depth_norm 'fixed'.
     depth_std: float = 1.0
     # Modalities that have an adapter; a single one is the single-modality ablation.
     modalities: tuple[str, ...] = MODALITIES
@@ -100,58 +104,52 @@ class M3ETConfig:
     tasks: tuple[str, ...] = MODALITIES
     # Ablation: False leaves the encoder's tokens out of the decoders (the paper's ~16 dB case).
     cross_attention: bool = True
-    # Ablation: False drops the text-led bias beta * s of the cross-attention.
+    # Ablation: False leaves out the bias beta * s of the cross-attention, which comes from the text.
     semantic_bias: bool = True
-    # Ablation: False opens the semantic gate for good (gamma = 1).
+    # Ablation: False keeps the semantic gate open (gamma = 1).
     gate: bool = True
 
     def __post_init__(self):
+        if not isinstance(self.mixer_options, Mapping):
+            raise ValueError(f'mixer_options is {self.mixer_options!r}; give a mapping of option to number')
         object.__setattr__(self, 'mixer_options', dict(self.mixer_options))
         for name in ('modalities', 'tasks'):
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise ValueError(f'{name} is {getattr(self, name)!r}; give a tuple out of {", ".join(MODALITIES)}')
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, (low, high) in RANGES.items():
-            _check_integer(name, getattr(self, name), low, high)
+        check_whole(self, RANGES)
+        check_switch(self, *SWITCHES)
+        check_choice(self, CHOICES)
+        check_number(self, {'depth_mean': (0, 1000), 'depth_std': (1e-3, 1000)})
         self._check_words()
-        self._check_divisions()
         self._check_mixer()
-        self._check_depth()
+        self._check_divisions()
 
     def _check_words(self):
         if not isinstance(self.name, str) or not self.name or set(self.name) & set('/\\@\n'):
             raise ValueError(f'name is {self.name!r}; give a word without slash, @ or line break')
-        if not 1 <= len(self.schedule) <= 128 or set(self.schedule) - set('TMS'):
-            raise ValueError(f'schedule is {self.schedule!r}; give 1 to 128 letters out of T, M and S')
-        for name, choices in (
-            ('directions', ('alternate', 'forward')),
-            ('depth_norm', ('image', 'fixed')),
-            ('mixer', tuple(MIXER_OPTIONS)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give one of {", ".join(choices)}')
+        schedule = self.schedule
+        if not isinstance(schedule, str) or not 1 <= len(schedule) <= 128 or set(schedule) - set('TMS'):
+            raise ValueError(f'schedule is {schedule!r}; give 1 to 128 letters out of T, M and S')
         for name in ('modalities', 'tasks'):
             chosen = getattr(self, name)
             if chosen != tuple(m for m in MODALITIES if m in chosen):
                 raise ValueError(f'{name} is {chosen!r}; give some of {", ".join(MODALITIES)}, in that order')
         if not self.modalities:
-            raise ValueError('modalities is empty; give at least one of ' + ', '.join(MODALITIES))
+            raise ValueError(f'modalities is empty; give at least one of {", ".join(MODALITIES)}')
         if 'text' in self.tasks and 'text' not in self.modalities:
             raise ValueError('tasks holds text but modalities does not; the text decoder needs the word table')
-        for name in ('cross_attention', 'semantic_bias', 'gate'):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f'{name} is {getattr(self, name)!r}; give true or false')
 
     def _check_mixer(self):
-        unknown = sorted(set(self.mixer_options) - MIXER_OPTIONS[self.mixer])
-        if unknown:
-            known = ', '.join(sorted(MIXER_OPTIONS[self.mixer]))
-            raise ValueError(f'mixer_options holds {unknown[0]!r}; {self.mixer} knows {known}')
+        known = MIXER_OPTIONS[self.mixer]
         for name, value in self.mixer_options.items():
-            _check_integer(f'mixer_options[{name!r}]', value, 1, 4096)
-        if self.mixer == 'mamba2' and self.d_inner % self.mixer_options.get('P', 64):
-            raise ValueError(
-                f"mixer_options['P'] is {self.mixer_options.get('P', 64)}; "
-                f'give a divisor of expand * d = {self.d_inner}'
-            )
+            if name not in known:
+                raise ValueError(f'mixer_options holds {name!r}; {self.mixer} knows {", ".join(sorted(known))}')
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
+                raise ValueError(f'mixer_options[{name!r}] is {value!r}; give a whole number from 1 to 4096')
+        if self.mixer == 'mamba2':
+            P = self.mixer_options.get('P', 64)
+            check_divides(self, "mixer_options['P']", self.d_inner, 'expand * d', value=P)
 
     def _check_divisions(self):
         for name, divisor in (
@@ -173,39 +171,33 @@ class M3ETConfig:
         if self.stages > len(self.schedule):
             raise ValueError(f'stages is {self.stages}; give at most the {len(self.schedule)} layers of schedule')
 
-    def _check_depth(self):
-        for name, low in (('depth_mean', 0.0), ('depth_std', 1e-3)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= 1000.0:
-                raise ValueError(f'{name} is {value!r}; give metres from {low} to 1000')
-
     @property
     def d_inner(self) -> int:
-        """Channels inside a mixer, expand * d."""
+        """Return the channels inside a mixer, expand * d."""
         return self.mixer_options.get('expand', 2) * self.d
 
     @property
     def grid(self) -> int:
-        """Patches along one side of an image."""
+        """Return the number of patches along one side of an image."""
         return self.image_size // self.patch
 
     @property
     def image_tokens(self) -> int:
-        """Tokens n of one image modality."""
+        """Return the tokens n of one image modality."""
         return self.grid**2
 
     @property
     def semseg_size(self) -> int:
-        """Side of the segmentation map in its own pixels."""
+        """Return the side of the segmentation map in its own pixels."""
         return self.image_size // self.semseg_stride
 
     @property
     def semseg_patch(self) -> int:
-        """Side of a segmentation patch in its own pixels."""
+        """Return the side of a segmentation patch in its own pixels."""
         return self.patch // self.semseg_stride
 
     def token_count(self, modality: str) -> int:
-        """Return the most tokens that a modality brings, pads of text included."""
+        """Return the largest number of tokens of a modality, with pads of text."""
         return self.text_length if modality == 'text' else self.image_tokens
 
     def to_dict(self) -> dict[str, Any]:
@@ -227,20 +219,7 @@ class M3ETConfig:
         if not isinstance(values, Mapping):
             raise ValueError(f'the model config is {type(values).__name__}; give a mapping of field to value')
         known = {f.name: f for f in fields(cls)}
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(set(values) - set(known), key=str)
         if unknown:
             raise ValueError(f'the model config holds {unknown[0]!r}; the fields are {", ".join(known)}')
-        for name, kinds in (
-            ('mixer_options', Mapping),
-            ('modalities', (list, tuple)),
-            ('tasks', (list, tuple)),
-            ('schedule', str),
-        ):
-            if name in values and not isinstance(values[name], kinds):
-                raise ValueError(f'{name} is {values[name]!r}; give what to_dict writes')
         return cls(**values)
-
-
-def _check_integer(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f'{name} is {value!r}; give a whole number from {low} to {high}')
