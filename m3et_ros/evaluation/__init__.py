@@ -1,1 +1,1 @@
-"""Metrics and reports."""
+"""Measure models: metrics, tasks, jobs over many recordings, and reports."""

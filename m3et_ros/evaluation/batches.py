@@ -1,9 +1,8 @@
-"""What both evaluations share: samples in batches for a model that is being measured, and scores with intervals.
+"""Shared by the tasks: samples in batches for a model under evaluation, and scores with intervals as JSON.
 
 Symbols: B batch, n samples.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,14 +17,12 @@ from m3et_ros.evaluation.metrics.intervals import Interval, Statistic, bootstrap
 
 BATCH = 32
 DIGITS = 6
-"""Decimals of every number that is reported."""
-
-KITCHEN = re.compile(r'seed \d+')
+"""Decimals of every reported number."""
 
 
 @contextmanager
 def measured(model: nn.Module) -> Iterator[torch.device]:
-    """Put a model into evaluation mode without gradients, and back; yields its device."""
+    """Put a model into evaluation mode without gradients, yield its device, and restore its mode."""
     was_training = model.training
     model.eval()
     try:
@@ -36,9 +33,9 @@ def measured(model: nn.Module) -> Iterator[torch.device]:
 
 
 def in_batches(samples: Iterable[tuple[int, Sample]], batch: int = BATCH) -> Iterator[list[tuple[int, Sample]]]:
-    """Batches of numbered samples that either all have measured depth or all lack it.
+    """Yield batches of numbered samples that either all have measured depth or all lack it.
 
-    collate leaves depth out of a batch in which one sample lacks it; no sample may suffer from its neighbours.
+    collate drops depth from a batch in which one sample lacks it, so the two kinds are kept apart.
 
     Raises:
         ValueError: batch is below 1.
@@ -56,31 +53,36 @@ def in_batches(samples: Iterable[tuple[int, Sample]], batch: int = BATCH) -> Ite
 
 
 def shown_inputs(batch: Batch, names: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
-    """Those inputs of a batch that are to be shown, on a device; the mask goes with the text."""
+    """Move the named inputs of a batch to a device; the text mask goes with the text."""
     return {name: value.to(device) for name, value in batch.inputs.items() if name.removesuffix('_mask') in names}
 
 
-def kitchen_of(key: str) -> str:
-    """What resembles each other: 'seed 12' of 'seed 12 tick 70', else the key itself."""
-    found = KITCHEN.match(key)
-    return found[0] if found else key
+def spread(count: int, wanted: int) -> list[int]:
+    """Return at most `wanted` evenly spaced positions in 0..count - 1."""
+    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
 
 
-def scored(rows: ArrayLike, statistic: Statistic, kitchens: Sequence[str]) -> dict[str, Any]:
-    """A statistic of rows (n, k) with its 95 % interval over kitchens, ready for JSON; see intervals.bootstrap."""
-    return told(bootstrap(rows, statistic, kitchens))
+def cluster_of(sample: Sample) -> str:
+    """Return the cluster of a sample for intervals: its kitchen, 'seed 12', or the sample's own key."""
+    return sample.key if sample.seed is None else f'seed {sample.seed}'
 
 
-def told(interval: Interval) -> dict[str, Any]:
-    """An interval as JSON has it, rounded."""
-    return {
-        'value': rounded(interval.value),
-        'low': rounded(interval.low),
-        'high': rounded(interval.high),
-        'kitchens': interval.clusters,
-    }
+def scored(rows: ArrayLike, statistic: Statistic, clusters: Sequence[str]) -> dict[str, Any]:
+    """Return a statistic of rows (n, k) with its 95 % interval over clusters, as JSON; see intervals.bootstrap."""
+    return interval_json(bootstrap(rows, statistic, clusters))
+
+
+def interval_json(interval: Interval, counted: str | None = 'kitchens') -> dict[str, Any]:
+    """Convert an interval to JSON, rounded.
+
+    Args:
+        interval: the interval.
+        counted: name under which the number of clusters stands; None leaves it out.
+    """
+    found = {'value': rounded(interval.value), 'low': rounded(interval.low), 'high': rounded(interval.high)}
+    return found if counted is None else found | {counted: interval.clusters}
 
 
 def rounded(value: float | None) -> float | None:
-    """A number with as many decimals as are reported; None for none and for what is not finite."""
+    """Round a number to DIGITS decimals; None and numbers that are not finite become None."""
     return None if value is None or not np.isfinite(value) else round(float(value), DIGITS)

@@ -1,7 +1,8 @@
-"""Many bags, one or several processes, the same parts: what is finished is kept, a bag that fails costs no other.
+"""Run a task over many bags, in one process or several, and keep the result of each bag.
 
-Each bag becomes a part, parts/<name>.json, beside it its times and a strip of its frames. A part is made anew when
-anything that decides it has changed: the bag's bytes, its questions, the weights, the settings or this package.
+Each bag becomes a part: parts/<name>.json, next to it its times and the files of the task. A part is made again when
+anything that decides it has changed: the bytes of the bag, its questions, the weights, the settings or this package.
+A bag that fails leaves the others alone.
 """
 
 import hashlib
@@ -15,26 +16,61 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
-import numpy as np
 import torch
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion, episode_name
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.report.files import environment, weights_digest
+from m3et_ros.data.files import write_atomically
+from m3et_ros.evaluation.files import bag_files, environment, weights_digest
+from m3et_ros.evaluation.metrics.latency import latency_summary
 from m3et_ros.evaluation.standard_caches import check_finite
-from m3et_ros.evaluation.tasks.eqa import VERSION, EqaTask, bag_files, examine
-from m3et_ros.evaluation.tasks.vqa_in_bags import examine_moments
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
 
-PARTS = 'parts'
-QUALITY = 85
+PARTS, TIMES = 'parts', 'times.json'
+BAG_FIELDS = (
+    'camera',
+    'files',
+    'frames',
+    'asked_frames',
+    'seconds',
+    'spoilt_frames',
+    'longest_gap_s',
+    'troubles',
+    'failed',
+)
+"""Fields of a part that metrics.json repeats for each bag."""
+
+Examined = tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]
+"""Part of a bag, ready for JSON and without times; its times; and its files by the ending of their name."""
+
+
+class BagTask(Protocol):
+    """A task that examines one bag; the settings decide its result."""
+
+    @property
+    def version(self) -> int | str:
+        """Version of the parts; parts of another version are made again."""
+
+    @property
+    def threads(self) -> int:
+        """Number of threads of each process."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings for metrics.json."""
+
+    def examine(self, engine: Engine, bag: Path, questions: Sequence[EqaQuestion]) -> Examined:
+        """Examine a bag and answer the questions about it.
+
+        Raises:
+            InputError: nothing of the bag can be used.
+        """
 
 
 @dataclass(frozen=True)
@@ -46,38 +82,38 @@ class Job:
 
     @property
     def name(self) -> str:
-        """By which questions and parts know the bag."""
+        """Name of the bag in questions and parts."""
         return episode_name(self.bag)
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a job."""
+class JobResult:
+    """The part and the times of a bag."""
 
-    # As eqa_bag.examine gives it, with 'files' and 'key'; 'failed' says why there are no answers.
+    # The part of the task, with 'files' and 'key'; 'failed' gives the reason where there are no answers.
     part: dict[str, Any]
-    # As eqa_bag.examine gives it; empty where it failed.
+    # The times of the task; empty where the bag failed.
     times: dict[str, Any]
-    # Whether it stood there from an earlier run.
-    kept: bool = False
+    # True where an earlier run made the part.
+    cached: bool = False
 
 
 def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[list[Job], list[str]]:
-    """Which questions are about which bag: episode_history ends with its name.
+    """Assign questions to bags by name: the episode_history of a question ends with the name of its bag.
 
     Returns:
-        A job for each bag with questions, by name in order, and names of bags without.
+        A job for each bag with questions, in the order of names, and the names of bags without questions.
 
     Raises:
-        InputError: 'eqa_bags' where two bags have one name, or no question is about any of them.
+        InputError: 'eqa_bags' where two bags have one name, or no question is about any bag.
     """
     names = Counter(episode_name(bag) for bag in bags)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise InputError(
             'eqa_bags',
-            f'two bags are called {twice}, and questions know bags by their names; rename one '
-            'of them, or evaluate them apart',
+            f'two bags are called {twice}, and questions refer to bags by name; rename one of them, or evaluate them '
+            'separately',
         )
     about: dict[str, list[EqaQuestion]] = {}
     for question in questions:
@@ -91,7 +127,7 @@ def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[
         named = sorted(about)
         raise InputError(
             'eqa_bags',
-            f'no question is about {", ".join(sorted(names))}: their episode_history ends '
+            f'no question is about {", ".join(sorted(names))}: the episode_history of the questions ends '
             f'with {", ".join(named[:5])}{" ..." if len(named) > 5 else ""}; rename the bag, or give the '
             'questions that belong to it',
         )
@@ -99,26 +135,23 @@ def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[
 
 
 class JobRunner:
-    """Examines bags with one model, on as many threads as the task says.
+    """Run a task with one model, on as many threads as the task says.
 
     Args:
         model: as open_checkpoint takes it.
         device: as Engine takes it.
-        task: how bags are examined.
-        folder: where parts are kept.
+        task: the task.
+        folder: folder of the parts.
 
     Attributes:
-        version: of what stands in a part.
         environment: versions and machine, for the key of a part and for metrics.json.
         model: id, whether it is trained, and SHA-256 of the weights.
 
     Raises:
-        InputError: no such model, weights that are not finite, or no such device.
+        InputError: there is no such model or device, or a weight is not finite.
     """
 
-    version: int | str = VERSION
-
-    def __init__(self, model: str, device: str, task: EqaTask, folder: Path):
+    def __init__(self, model: str, device: str, task: BagTask, folder: Path):
         checkpoint = open_checkpoint(model)
         check_finite(checkpoint)
         self.engine = Engine(checkpoint, device=device)
@@ -131,8 +164,8 @@ class JobRunner:
         }
         self._heads = {name: weights_digest(head) for name, head in checkpoint.heads.items()}
 
-    def do(self, job: Job) -> Done:
-        """Examine a bag, or find what was made of it before.
+    def run(self, job: Job) -> JobResult:
+        """Examine a bag, or return the part that an earlier run made of it.
 
         Raises:
             InputError: 'out_unwritable'.
@@ -142,37 +175,31 @@ class JobRunner:
         except InputError as error:
             return failed(job, str(error))
         key = self._key(job, files)
-        known = _read(self.folder / f'{job.name}.json')
+        known = _read_json(self.folder / f'{job.name}.json')
         if known is not None and known.get('key') == key:
-            return Done(known, _read(self.folder / f'{job.name}.times.json') or {}, kept=True)
+            return JobResult(known, _read_json(self.folder / f'{job.name}.times.json') or {}, cached=True)
         try:
             with limited(self.task.threads):
-                part, times, beside = self._watch(job)
+                part, times, beside = self.task.examine(self.engine, job.bag, job.questions)
         except InputError as error:
-            done = failed(job, str(error), files=files, key=key)
-            self._write(job.name, done)
-            return done
-        except Exception as error:  # one bag that nobody foresaw must not cost the others
+            result = failed(job, str(error), files=files, key=key)
+            self._write(job.name, result)
+            return result
+        except Exception as error:  # an unforeseen error in one bag must not stop the others
             return failed(
                 job,
-                f'{job.bag} could not be examined ({type(error).__name__}: {error}); tell its recorder, '
-                'or leave it out',
+                f'{job.bag} could not be examined ({type(error).__name__}: {error}); report it to the recorder, '
+                'or leave the bag out',
                 files=files,
             )
-        done = Done(part | {'files': files, 'key': key}, times)
-        self._write(job.name, done, beside)
-        return done
-
-    def _watch(self, job: Job) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
-        """Part and times of a bag, and what is kept beside them, by the ending of its file."""
-        progress = examine_moments if self.task.scope == 'moment' else examine
-        part, times, strip = progress(self.engine, self.task, job.bag, job.questions)
-        return part, times, {} if strip is None else {'jpg': _jpeg(strip)}
+        result = JobResult(part | {'files': files, 'key': key}, times)
+        self._write(job.name, result, beside)
+        return result
 
     def _key(self, job: Job, files: dict[str, str]) -> str:
-        """What decides a part, as a digest."""
+        """Digest everything that decides a part."""
         parts = (
-            self.version,
+            self.task.version,
             self.task.settings(),
             self.model,
             self._heads,
@@ -182,85 +209,82 @@ class JobRunner:
         )
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _write(self, name: str, done: Done, beside: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Write a part, its own file last: without it nothing counts."""
+    def _write(self, name: str, result: JobResult, beside: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Write the files of a part; <name>.json comes last, because a part counts only once it is there."""
         contents = {
             **{f'{name}.{ending}': data for ending, data in beside.items()},
-            f'{name}.times.json': json.dumps(done.times).encode(),
-            f'{name}.json': json.dumps(done.part, indent=1, sort_keys=True, ensure_ascii=False).encode(),
+            f'{name}.times.json': json.dumps(result.times).encode(),
+            f'{name}.json': json.dumps(result.part, indent=1, sort_keys=True, ensure_ascii=False).encode(),
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file, data in contents.items():
-                unfinished = self.folder / f'{file}.unfinished'
-                unfinished.write_bytes(data)
-                unfinished.replace(self.folder / file)
+                with write_atomically(self.folder / file) as unfinished:
+                    unfinished.write_bytes(data)
         except OSError as error:
             raise InputError(
                 'out_unwritable',
                 f'{self.folder} cannot be written ({error.strerror}); free some space, '
-                'or give another folder: what is finished is kept',
+                'or give another folder: finished parts are kept',
             ) from error
 
 
-def _jpeg(strip: np.ndarray) -> bytes:
-    bgr = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)
-    return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-
-
-def failed(job: Job, why: str, **more: Any) -> Done:
-    """A bag of which nothing can be used."""
-    return Done({'bag': job.name, 'failed': why, 'answers': [], 'files': {}, 'troubles': [], **more}, {})
+def failed(job: Job, reason: str, **more: Any) -> JobResult:
+    """Return the result of a bag of which nothing can be used."""
+    return JobResult({'bag': job.name, 'failed': reason, 'answers': [], 'files': {}, 'troubles': [], **more}, {})
 
 
 def run_jobs(
-    worker: JobRunner,
+    runner: JobRunner,
     jobs: Sequence[Job],
     workers: int,
     model: str,
     device: str,
-    progress: Callable[..., Iterable[Job]],
-) -> list[Done]:
-    """Do all jobs, in this process or in several; the order of what comes back is that of the jobs.
+    progress: Callable[..., Iterable[Any]],
+) -> list[JobResult]:
+    """Run all jobs, in this process or in several.
 
     Args:
-        worker: of this process; with several processes it only says how.
-        jobs: what to do.
-        workers: processes; 1 works in this one.
+        runner: runner of this process; several processes take its task and folder.
+        jobs: the jobs.
+        workers: number of processes; 1 runs the jobs in this one.
         model: as open_checkpoint takes it.
         device: as Engine takes it.
-        progress: see feed.Progress.
+        progress: see data.progress.Progress.
+
+    Returns:
+        Results in the order of the jobs.
 
     Raises:
-        InputError: 'out_unwritable'; what is finished is kept.
+        InputError: 'out_unwritable'; finished parts are kept.
     """
     if workers == 1 or len(jobs) == 1:
-        return [worker.do(job) for job in progress(jobs, len(jobs), 'bags', 'bag')]
-    found: dict[str, Done] = {}
+        return [runner.run(job) for job in progress(jobs, len(jobs), 'bags', 'bag')]
+    found: dict[str, JobResult] = {}
     context = multiprocessing.get_context('spawn')
-    start = (type(worker), model, device, worker.task, worker.folder)
+    start = (type(runner), model, device, runner.task, runner.folder)
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=start) as pool:
-        pending = {pool.submit(_do, job): job for job in jobs}
+        pending = {pool.submit(_run, job): job for job in jobs}
         try:
             for future in progress(as_completed(pending), len(jobs), 'bags', 'bag'):
-                done, error = future.result()
+                result, error = future.result()
                 if error:
                     raise InputError(*error)
-                found[pending[future].name] = done
+                found[pending[future].name] = result
         except BrokenProcessPool:
             pass
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    died = 'a process that examined it or another bag died, of memory perhaps; run it again with fewer --workers'
+    died = 'a process that examined this or another bag died, perhaps out of memory; run it again with fewer --workers'
     return [found.get(job.name) or failed(job, f'{job.bag}: {died}') for job in jobs]
 
 
-_worker: JobRunner | None = None
+_runner: JobRunner | None = None
 
 
-def _begin(kind: type[JobRunner], model: str, device: str, task: EqaTask, folder: Path) -> None:
-    """Make the worker of a process, which lives no longer than its parent."""
-    global _worker
+def _begin(kind: type[JobRunner], model: str, device: str, task: BagTask, folder: Path) -> None:
+    """Make the runner of a process; the process ends with its parent."""
+    global _runner
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -268,20 +292,20 @@ def _begin(kind: type[JobRunner], model: str, device: str, task: EqaTask, folder
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    _worker = kind(model, device, task, folder)
+    _runner = kind(model, device, task, folder)
 
 
-def _do(job: Job) -> tuple[Done | None, tuple[str, str] | None]:
-    """Examine one bag in a process of its own; an InputError comes back as (reason, sentence)."""
+def _run(job: Job) -> tuple[JobResult | None, tuple[str, str] | None]:
+    """Run one job in a process of its own; an InputError is returned as (reason, sentence)."""
     try:
-        return _worker.do(job), None
+        return _runner.run(job), None
     except InputError as error:
         return None, (error.reason, str(error))
 
 
 @contextmanager
 def limited(count: int) -> Iterator[None]:
-    """Let torch and OpenCV use so many threads for a while."""
+    """Limit torch and OpenCV to a number of threads for a while."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
@@ -292,8 +316,8 @@ def limited(count: int) -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is none or it was damaged."""
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; return None where the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -301,15 +325,43 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def stored(folder: Path) -> list[Done]:
-    """The parts of a finished run, by name in order."""
+def stored(folder: Path) -> list[JobResult]:
+    """Read the parts of a finished run, in the order of their names."""
     parts = {
-        path.name.removesuffix('.json'): _read(path)
+        path.name.removesuffix('.json'): _read_json(path)
         for path in folder.glob('*.json')
         if not path.name.endswith('.times.json')
     }
     return [
-        replace(Done(part, _read(folder / f'{name}.times.json') or {}), kept=True)
+        JobResult(part, _read_json(folder / f'{name}.times.json') or {}, cached=True)
         for name, part in sorted(parts.items())
         if part is not None
     ]
+
+
+def bag_fields(result: JobResult) -> dict[str, Any]:
+    """Return the entry of a bag in metrics.json."""
+    return {name: result.part[name] for name in BAG_FIELDS if name in result.part}
+
+
+def times_of(results: Sequence[JobResult]) -> dict[str, Any]:
+    """Summarise all times of a run for times.json: milliseconds, and recorded seconds per second of one process."""
+    timed = [result for result in results if result.times]
+    found: dict[str, Any] = {}
+    for name in ('encode_ms', 'answer_ms'):
+        values = [value for result in timed for value in result.times[name]]
+        found[name] = vars(latency_summary(values)) if values else None
+    worked = sum(result.times['wall_s'] for result in timed)
+    recorded = sum(result.part.get('seconds', 0) for result in timed)
+    return found | {
+        'recorded_s': recorded,
+        'worked_s': worked,
+        'times_real_time': recorded / worked if worked else None,
+    }
+
+
+def write_times(out: Path, results: Sequence[JobResult]) -> dict[str, Any]:
+    """Write times.json and return its content."""
+    times = times_of(results)
+    (out / TIMES).write_text(json.dumps(times, indent=2) + '\n', encoding='utf-8')
+    return times

@@ -1,8 +1,8 @@
-"""A judge of free-text answers, asked only where the user names one: any server that speaks OpenAI's chat protocol.
+"""Ask a language model to mark free-text answers, over any server that speaks OpenAI's chat protocol.
 
-What it says becomes OpenEQA's LLM-match (evaluation.openeqa; docs/papers.md 7.6). The wording is our own, so that scores
-compare only where model and prompt are the same; both are recorded. OpenEQA's own prompt can be given as a file: its
-fields are {question}, {answer}, {prediction} and {extra_answers}.
+A judge is asked only if the user names one. Its marks become OpenEQA's LLM-match (docs/papers.md 7.6). The prompt is
+our own, so scores are comparable only for the same model and prompt; both are recorded. OpenEQA's own prompt can be
+given as a file with the fields {question}, {answer}, {prediction} and {extra_answers}.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.metrics.answers import BEST, WORST
-from m3et_ros.evaluation.tasks.eqa_scores import Scored
+from m3et_ros.evaluation.tasks.eqa_scores import ScoredAnswer
 
 PROMPT = """You mark answers to questions about what a robot saw.
 5 means that the answer says the same as the right answer or one of the further right answers; 1 means that it is wrong.
@@ -42,7 +42,7 @@ MARKS = 'marks.json'
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses to be sent elsewhere: the key is for the address that was given."""
+    """Refuse redirects: the key is meant for the given address only."""
 
     def redirect_request(self, *_):
         return None
@@ -53,26 +53,26 @@ OPENER = urllib.request.build_opener(_NoRedirect)
 
 @dataclass(frozen=True)
 class Judge:
-    """Where and how to ask.
+    """Address and settings of a judge.
 
     Raises:
-        InputError: 'judge_option': the address is not http or https, the prompt lacks {question}, {answer} or
+        InputError: 'judge_option' where the address is not http or https, the prompt lacks {question}, {answer} or
             {prediction}, or a setting is out of range.
     """
 
-    # Address of the service, for example http://localhost:8000/v1; /chat/completions is put behind it.
+    # Address of the service, for example http://localhost:8000/v1; /chat/completions is appended.
     url: str
-    # Name of the model as the service knows it.
+    # Name of the model at the service.
     model: str
     prompt: str = PROMPT
-    # As OpenEQA asks.
+    # Sampling temperature, 0..2; OpenEQA uses 0.2.
     temperature: float = 0.2
     seed: int = 1234
-    # Most tokens of a reply.
+    # Maximum number of tokens of a reply, at least 1.
     max_tokens: int = 32
-    # Seconds to wait for a reply, above 0.
+    # Timeout of a request in seconds, above 0.
     timeout_s: float = 60.0
-    # Name of the environment variable that holds the key, where the service wants one; the key is never written down.
+    # Environment variable with the API key, if the service needs one; the key is never written to a file.
     key_variable: str = 'OPENAI_API_KEY'
 
     def __post_init__(self):
@@ -85,16 +85,16 @@ class Judge:
         missing = sorted({'question', 'answer', 'prediction'} - set(FIELD.findall(self.prompt)))
         if missing:
             fields = ', '.join(f'{{{name}}}' for name in missing)
-            raise InputError('judge_option', f"the judge's prompt lacks {fields}; put each where its text belongs")
+            raise InputError('judge_option', f"the judge's prompt lacks {fields}; add each where its text belongs")
         if not self.timeout_s > 0 or not 0 <= self.temperature <= 2 or self.max_tokens < 1:
             raise InputError(
                 'judge_option',
                 f'the judge has timeout_s {self.timeout_s}, temperature '
-                f'{self.temperature} and max_tokens {self.max_tokens}; give above 0, 0 to 2, at least 1',
+                f'{self.temperature} and max_tokens {self.max_tokens}; give above 0, 0 to 2 and at least 1',
             )
 
     def recorded(self) -> dict[str, Any]:
-        """What goes into metrics.json: everything that decides the marks, and no key."""
+        """Return everything that decides the marks, for metrics.json; the key is not part of it."""
         address = urllib.parse.urlsplit(self.url)
         host = address.hostname + (f':{address.port}' if address.port else '')
         return {
@@ -107,7 +107,7 @@ class Judge:
         }
 
     def mark(self, question: EqaQuestion, answer: str | None) -> float | None:
-        """The mark of an answer, 1 to 5; None without asking where nothing was answered.
+        """Return the mark of an answer, 1 to 5; return None without a request where there is no answer.
 
         Raises:
             InputError: 'judge' where the service cannot be reached, refuses, or gives no mark.
@@ -126,7 +126,7 @@ class Judge:
         return float(text)
 
     def _ask(self, text: str) -> str:
-        """Send one message and return what the model said."""
+        """Send one message and return the reply of the model."""
         body = {
             'model': self.model,
             'messages': [{'role': 'user', 'content': text}],
@@ -158,20 +158,23 @@ class Judge:
 
 
 def mark_answers(
-    out: Path, rows: Sequence[Scored], judge: Judge, progress: Progress = no_progress
+    out: Path, rows: Sequence[ScoredAnswer], judge: Judge, progress: Progress = no_progress
 ) -> dict[str, float | None]:
-    """Let a judge mark every answer; question_id to mark, None where nothing was answered.
+    """Let a judge mark every answer.
 
-    Marks are kept in out/marks.json as they come: a run that was stopped, or is scored again, asks for the rest alone.
+    Marks are saved in out/marks.json, so a run that was stopped, or is scored again, asks only for the rest.
 
     Args:
         out: folder of the run.
         rows: answers.
-        judge: who marks.
-        progress: see feed.Progress.
+        judge: the judge.
+        progress: see data.progress.Progress.
+
+    Returns:
+        question_id to mark, None where there was no answer.
 
     Raises:
-        InputError: 'judge' as Judge.mark, with the marks so far kept; 'out_unwritable'.
+        InputError: 'judge' as Judge.mark, after the marks so far were saved; 'out_unwritable'.
     """
     path = out / MARKS
     known = _read_marks(path)
@@ -187,14 +190,14 @@ def mark_answers(
     return marks
 
 
-def _key(judge: Judge, row: Scored) -> str:
-    """What decides a mark, as a digest."""
+def _key(judge: Judge, row: ScoredAnswer) -> str:
+    """Digest everything that decides a mark."""
     parts = judge.recorded(), row.question.question, row.question.references, row.answer
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _read_marks(path: Path) -> dict[str, float | None]:
-    """Marks of earlier runs; none where the file is missing or damaged."""
+    """Read the marks of earlier runs; return none where the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -212,7 +215,7 @@ def _write_marks(path: Path, marks: dict[str, float | None]) -> None:
 
 
 def read_prompt(path: Path) -> str:
-    """A prompt of the user's own.
+    """Read the user's own prompt.
 
     Raises:
         InputError: the file cannot be read.
@@ -221,12 +224,12 @@ def read_prompt(path: Path) -> str:
         return path.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            'judge_option', f'{path} cannot be read as text ({error}); give a prompt file that is there'
+            'judge_option', f'{path} cannot be read as text ({error}); give an existing UTF-8 file'
         ) from error
 
 
 def fill(prompt: str, question: EqaQuestion, answer: str) -> str:
-    """A prompt with its fields filled in; braces in the texts stay as they are."""
+    """Fill in the fields of a prompt; braces in the texts stay as they are."""
     texts = {
         'question': question.question,
         'answer': question.answer,
@@ -237,6 +240,6 @@ def fill(prompt: str, question: EqaQuestion, answer: str) -> str:
 
 
 def cut(answer: str) -> str:
-    """An answer without what follows its last full stop, as OpenEQA hands it to its judge."""
+    """Cut an answer after its last full stop, as OpenEQA does before it asks its judge."""
     end = answer.rfind('.')
     return answer[: end + 1] if end >= 0 else answer

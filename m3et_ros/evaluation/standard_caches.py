@@ -1,4 +1,4 @@
-"""The simulated kitchen as a yardstick: standard caches, and whether a checkpoint fits them."""
+"""Standard caches of the simulated kitchen, and checks that a checkpoint fits a cache."""
 
 import os
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ STANDARD: Mapping[str, Mapping[str, Any]] = {
     'test': {'first': 20_000, 'last': 20_200, 'frames': 22, 'stride': 14},
     'validation': {'first': 10_000, 'last': 10_100, 'frames': 22, 'stride': 14},
 }
-"""Recipes of the caches that go by a name: 30 seconds of each kitchen."""
+"""Recipe of each named cache: 30 seconds of every kitchen."""
 
 
 def cache_home() -> Path:
-    """Where caches are kept: m3et in $XDG_CACHE_HOME if that is an absolute path, else in ~/.cache."""
+    """Return the folder of caches: m3et in $XDG_CACHE_HOME if that is an absolute path, else in ~/.cache."""
     home = Path(os.environ.get('XDG_CACHE_HOME', ''))
     return (home if home.is_absolute() else Path.home() / '.cache') / 'm3et'
 
 
 def find_cache(name: str) -> tuple[Path, CacheRecipe | None]:
-    """The folder of a cache, and the recipe by which it has still to be made, or None.
+    """Return the folder of a cache, and the recipe of what is still missing of it, or None.
 
     Args:
         name: a key of STANDARD, or a folder.
@@ -35,12 +35,12 @@ def find_cache(name: str) -> tuple[Path, CacheRecipe | None]:
         return Path(name), None
     recipe = CacheRecipe(**STANDARD[name])
     folder = cache_home() / recipe.name
-    whole = all((folder / shard_name(block)).is_dir() for block in recipe.blocks())
-    return folder, None if whole else recipe
+    complete = all((folder / shard_name(block)).is_dir() for block in recipe.blocks())
+    return folder, None if complete else recipe
 
 
 def make_cache(recipe: CacheRecipe, *, workers: int, progress: bool = True) -> Path:
-    """Render a standard cache, or what is missing of it, in cache_home().
+    """Render a standard cache, or the missing part of it, in cache_home().
 
     Raises:
         ImportError, InputError, RuntimeError: as kitchen.generate.generate.
@@ -53,37 +53,37 @@ def make_cache(recipe: CacheRecipe, *, workers: int, progress: bool = True) -> P
 
 
 def check_finite(checkpoint: Checkpoint) -> None:
-    """See that weights are numbers.
+    """Check that all weights are finite.
 
     Raises:
-        InputError: 'model_tensor', the first that are not finite.
+        InputError: 'model_tensor', naming the first tensor with a value that is not finite.
     """
     broken = next((name for name, values in checkpoint.model.state_dict().items() if not values.isfinite().all()), None)
     if broken:
         raise InputError(
             'model_tensor',
-            f'{checkpoint.model_id} has values in {broken} that are not finite, so that '
-            'nothing it says means anything; give a checkpoint from before its training failed.',
+            f'{checkpoint.model_id} has values in {broken} that are not finite, so its answers are meaningless; give a '
+            'checkpoint from before its training diverged.',
         )
 
 
 def check_fit(checkpoint: Checkpoint, recipe: CacheRecipe) -> None:
-    """See that a checkpoint speaks of the kitchen and does not see more than a cache stores.
+    """Check that a checkpoint has the labels of the kitchen and images no larger than a cache stores.
 
     Raises:
-        InputError: other answers or classes, larger pictures, or weights that are not finite.
+        InputError: answers or classes differ, images are larger, or a weight is not finite.
     """
     config = checkpoint.model.config
     check_finite(checkpoint)
-    for what, found, wanted in (
+    for name, found, wanted in (
         ('answers', checkpoint.labels.answers, ANSWERS),
         ('classes', checkpoint.labels.classes, CLASSES),
     ):
         if tuple(found) != wanted:
             difference = (
-                f'{len(found)} {what} and the kitchen {len(wanted)}'
+                f'{len(found)} {name} and the kitchen {len(wanted)}'
                 if len(found) != len(wanted)
-                else f'other {what} than the kitchen, or has them in another order'
+                else f'other {name} than the kitchen, or has them in another order'
             )
             raise InputError(
                 'model_config',
@@ -93,7 +93,7 @@ def check_fit(checkpoint: Checkpoint, recipe: CacheRecipe) -> None:
     if config.image_size > recipe.size:
         raise InputError(
             'cache_size',
-            f'{checkpoint.model_id} sees pictures of {config.image_size} pixels and '
+            f'{checkpoint.model_id} takes images of {config.image_size} pixels and '
             f'{recipe.name} stores {recipe.size}; make a cache with m3et generate --size '
             f'{config.image_size}.',
         )

@@ -3,10 +3,9 @@
 import pytest
 from hypothesis import settings
 
-from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.runtime.open_model import untrained
 
-# Nothing here is judged by the clock: other processes share the machine.
+# No test has a deadline, because other processes share the machine.
 settings.register_profile('no_clock', deadline=None)
 settings.load_profile('no_clock')
 
@@ -15,6 +14,8 @@ settings.load_profile('no_clock')
 def cache(tmp_path_factory):
     """Three ray-cast test kitchens of 32 pixels, six frames each."""
     pytest.importorskip('mujoco')
+    from m3et_ros.data.kitchen.cache.generate import generate
+
     return generate(
         tmp_path_factory.mktemp('caches'),
         seeds=range(20_003, 20_006),
@@ -29,5 +30,5 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def tiny():
-    """A checkpoint of the smallest size with random weights, anew for each test."""
+    """A new checkpoint of the smallest size with random weights for each test."""
     return untrained('tiny', 0)

@@ -1,12 +1,24 @@
 """Batches for a model that is measured, and scores as JSON has them."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from m3et_ros.data.sample import Sample
-from m3et_ros.evaluation.batches import in_batches, kitchen_of, measured, rounded, scored
-from m3et_ros.evaluation.metrics.intervals import mean_rows, ratio
+from m3et_ros.evaluation.batches import (
+    cluster_of,
+    in_batches,
+    interval_json,
+    measured,
+    rounded,
+    scored,
+    shown_inputs,
+    spread,
+)
+from m3et_ros.evaluation.metrics.intervals import Interval, mean_rows, ratio
 
 
 def sample(depth):
@@ -31,8 +43,32 @@ def test_a_model_is_measured_in_evaluation_mode_and_put_back(training):
 
 
 def test_scores_are_rounded_and_resampled_by_kitchen():
-    kitchens = [kitchen_of(key) for key in ('seed 12 tick 0', 'seed 12 tick 7', 'seed 3 tick 0', 'photo.png')]
+    seeds = ((12, 'seed 12 tick 0'), (12, 'seed 12 tick 7'), (3, 'seed 3 tick 0'), (None, 'photo.png'))
+    kitchens = [cluster_of(replace(sample(None), seed=seed, key=key)) for seed, key in seeds]
     assert kitchens == ['seed 12', 'seed 12', 'seed 3', 'photo.png']
-    told = scored(mean_rows([1, 0, 0, 0]), ratio, kitchens)
-    assert told['value'] == 0.25 and told['kitchens'] == 3 and 0 <= told['low'] < 0.25 < told['high'] <= 1
+    found = scored(mean_rows([1, 0, 0, 0]), ratio, kitchens)
+    assert found['value'] == 0.25 and found['kitchens'] == 3 and 0 <= found['low'] < 0.25 < found['high'] <= 1
     assert rounded(1 / 3) == 0.333333 and rounded(float('nan')) is None and rounded(None) is None
+
+
+def test_an_interval_names_its_clusters_or_leaves_them_out():
+    interval = Interval(1 / 3, None, 0.5, 7)
+    assert interval_json(interval, 'videos') == {'value': 0.333333, 'low': None, 'high': 0.5, 'videos': 7}
+    assert interval_json(interval, None) == {'value': 0.333333, 'low': None, 'high': 0.5}
+
+
+def test_positions_are_evenly_spaced():
+    assert spread(10, 4) == [0, 3, 6, 9] and spread(3, 8) == [0, 1, 2] and spread(1, 8) == [0]
+
+
+def test_a_batch_of_one_is_allowed():
+    assert [[i for i, _ in group] for group in in_batches(enumerate([sample(1), sample(2)]), 1)] == [[0], [1]]
+
+
+def test_only_the_shown_inputs_of_a_batch_remain():
+    inputs = {name: torch.zeros(1) for name in ('rgb', 'depth', 'text', 'text_mask')}
+    assert set(shown_inputs(SimpleNamespace(inputs=inputs), ('rgb', 'text'), torch.device('cpu'))) == {
+        'rgb',
+        'text',
+        'text_mask',
+    }

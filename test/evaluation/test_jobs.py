@@ -12,7 +12,6 @@ from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.progress import no_progress
-from m3et_ros.evaluation import jobs as jobs_module
 from m3et_ros.evaluation.jobs import Job, JobRunner, match_bags, run_jobs, stored
 from m3et_ros.evaluation.tasks.eqa import EqaTask
 from m3et_ros.runtime.open_model import untrained
@@ -63,7 +62,7 @@ def test_one_or_two_processes_and_a_bad_bag(work, jobs, tmp_path):
     one = run_jobs(work(tmp_path / 'one'), jobs, 1, 'tiny', 'cpu', no_progress)
     two = run_jobs(work(tmp_path / 'two'), jobs, 2, 'tiny', 'cpu', no_progress)
     assert [done.part for done in one] == [done.part for done in two]
-    assert [done.part['bag'] for done in one] == ['a', 'b', 'c'] and not any(done.kept for done in one + two)
+    assert [done.part['bag'] for done in one] == ['a', 'b', 'c'] and not any(done.cached for done in one + two)
     assert 'damaged' in one[1].part['failed'] and one[1].part['answers'] == []
     assert [len(done.part['answers']) for done in one] == [2, 0, 2]
     for name in ('a.json', 'b.json', 'c.json', 'a.jpg', 'c.jpg'):
@@ -73,7 +72,7 @@ def test_one_or_two_processes_and_a_bad_bag(work, jobs, tmp_path):
 
 def test_what_is_finished_is_kept_and_what_changed_is_not(work, jobs, tmp_path):
     def kept(task=EqaTask(), todo=jobs):
-        return [done.kept for done in run_jobs(work(tmp_path, task), todo, 1, 'tiny', 'cpu', no_progress)]
+        return [done.cached for done in run_jobs(work(tmp_path, task), todo, 1, 'tiny', 'cpu', no_progress)]
 
     assert kept(todo=jobs[:1]) == [False]
     assert kept() == [True, False, False]
@@ -89,7 +88,7 @@ def test_a_surprise_in_one_bag_is_told_and_not_kept(work, jobs, tmp_path, monkey
         raise RuntimeError('out of luck')
 
     monkeypatch.setattr(jobs_module, 'examine', fail)
-    done = work(tmp_path).do(jobs[0])
+    done = work(tmp_path).run(jobs[0])
     assert 'RuntimeError: out of luck' in done.part['failed'] and not (tmp_path / 'a.json').exists()
 
 
@@ -101,7 +100,7 @@ def test_no_room_for_a_part_is_a_sentence(work, jobs, tmp_path):
 
 
 def test_a_part_holds_no_time_of_this_machine(work, jobs, tmp_path):
-    work(tmp_path).do(jobs[0])
+    work(tmp_path).run(jobs[0])
     part, times = (json.loads((tmp_path / name).read_text()) for name in ('a.json', 'a.times.json'))
     assert set(times) == {'encode_ms', 'answer_ms', 'wall_s'}
     assert not any('ms' in name.split('_') or 'wall' in name for name in part)

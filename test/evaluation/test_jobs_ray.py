@@ -38,7 +38,7 @@ def test_two_workers_of_a_cluster_give_the_same_parts(work, tmp_path):
     found = run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)
     assert [done.part for done in found] == [done.part for done in alone]
     assert 'damaged' in found[1].part['failed'] and (tmp_path / 'ray' / 'c.json').exists()
-    assert all(done.kept for done in run_on_ray(worker, jobs[::2], 2, LOCAL, 'tiny', 'cpu', no_progress))
+    assert all(done.cached for done in run_on_ray(worker, jobs[::2], 2, LOCAL, 'tiny', 'cpu', no_progress))
 
 
 def test_without_ray_a_sentence_says_what_to_install(work, monkeypatch):

@@ -1,1 +1,1 @@
-"""Metrics as pure functions of numbers and text, with their confidence intervals."""
+"""Metrics: pure functions of numbers and text, and their confidence intervals."""

@@ -1,11 +1,11 @@
-"""What the metrics take: NumPy arrays, or tensors read into them without importing torch."""
+"""Read the inputs of the metrics: NumPy arrays, or tensors, without importing torch."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def to_numpy(values: ArrayLike) -> np.ndarray:
-    """Values as an array; a tensor leaves its graph and device first, and half precision becomes float32."""
+    """Return values as an array; a tensor is detached and moved to the CPU, and half precision becomes float32."""
     if hasattr(values, 'detach'):
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
@@ -14,6 +14,9 @@ def to_numpy(values: ArrayLike) -> np.ndarray:
 
 def same_length(**columns) -> int:
     """Return the common length of columns.
+
+    Args:
+        **columns: name to sequence, used in the error message.
 
     Raises:
         ValueError: two lengths differ, or all columns are empty.
@@ -28,7 +31,11 @@ def same_length(**columns) -> int:
 
 
 def finite(name: str, values: ArrayLike) -> np.ndarray:
-    """Values as float64.
+    """Return values as float64.
+
+    Args:
+        name: used in the error message.
+        values: any shape.
 
     Raises:
         ValueError: an entry is NaN or infinite.

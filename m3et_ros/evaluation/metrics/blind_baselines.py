@@ -1,7 +1,7 @@
-"""Answers without looking: the lines above which a model shows that it sees (docs/papers.md 9.3).
+"""Blind baselines: answers from the question alone, which a model that uses the image must beat (docs/papers.md 9.3).
 
-Each baseline is learned from training questions and answers alone. Of equally frequent answers the first in the
-alphabet wins, so that a line does not depend on the order of the data.
+Each baseline learns from training questions and answers only. Among equally frequent answers the alphabetically first
+wins, so a baseline does not depend on the order of the data.
 """
 
 import re
@@ -16,7 +16,7 @@ WORD = re.compile(r'[a-z0-9]+')
 
 
 def majority(answers: Sequence[str]) -> str:
-    """The most frequent training answer.
+    """Return the most frequent training answer.
 
     Raises:
         ValueError: there are no answers.
@@ -35,15 +35,16 @@ def prior_by_key(
     keys: Sequence[Hashable],
     fallback: Sequence[str] | None = None,
 ) -> list[str]:
-    """Answer each key with the answer that it had most often in training.
+    """Answer each key with its most frequent training answer.
 
-    With question types as keys it is the prior per type, with texts the most frequent answer per exact question.
+    With question types as keys this is the prior of each type; with texts, the most frequent answer to that exact
+    question.
 
     Args:
         train_keys: (n,) question types or texts.
         train_answers: (n,) their answers.
-        keys: (m,) to answer.
-        fallback: (m,) answers for keys not met in training; None takes the overall majority.
+        keys: (m,) keys to answer.
+        fallback: (m,) answers to keys that training lacks; None takes the overall majority.
 
     Returns:
         m answers.
@@ -55,21 +56,21 @@ def prior_by_key(
     if fallback is not None and len(fallback) != len(keys):
         raise ValueError(f'{len(fallback)} fallback answers for {len(keys)} keys; give one each')
     counts: dict[Hashable, Counter] = {}
-    for key, answer in zip(train_keys, train_answers):
+    for key, answer in zip(train_keys, train_answers, strict=True):
         counts.setdefault(key, Counter())[answer] += 1
     best = {key: _top(counter) for key, counter in counts.items()}
     fallback = [majority(train_answers)] * len(keys) if fallback is None else fallback
-    return [best.get(key, other) for key, other in zip(keys, fallback)]
+    return [best.get(key, other) for key, other in zip(keys, fallback, strict=True)]
 
 
 def nearest_question(
     train_questions: Sequence[str], train_answers: Sequence[str], questions: Sequence[str]
 ) -> list[str]:
-    """Answer like the training question with the most similar bag of words.
+    """Answer like the training question with the most similar set of words.
 
-    Similarity is the cosine of word sets weighted by log((1 + n) / (1 + n_w)) + 1, n distinct training questions of
-    which n_w have the word. Equally similar questions: the one asked more often, then the alphabet. A question without
-    a known word gets the overall majority.
+    Similarity is the cosine of word sets weighted by log((1 + n) / (1 + n_w)) + 1, for n distinct training questions of
+    which n_w contain the word. Ties go to the question asked more often, then to the alphabetically first. A question
+    without a known word gets the overall majority.
 
     Args:
         train_questions: (n,) texts.
@@ -96,7 +97,7 @@ def nearest_question(
         if not words:
             return other
         similar = _add_up(words, weight, postings, len(texts)) / np.where(norms > 0, norms, 1)
-        # Rounded, so that the order of the sums does not decide between equals.
+        # Round, so that the order of summation does not decide between equals.
         return answers[int(similar.round(9).argmax())]
 
     found = {question: answer(question) for question in dict.fromkeys(questions)}
@@ -108,7 +109,7 @@ def _words(text: str) -> set[str]:
 
 
 def _postings(texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Each word to the ascending rows of the texts that have it."""
+    """Map each word to the ascending rows of the texts that contain it."""
     rows: dict[str, list[int]] = {}
     for i, text in enumerate(texts):
         for word in _words(text):
@@ -117,7 +118,7 @@ def _postings(texts: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _add_up(words: Collection[str], weight: dict[str, float], postings: dict[str, np.ndarray], size: int) -> np.ndarray:
-    """Sum of the squared weights of those of the words that each of size texts has, (size,)."""
+    """Sum the squared weights of the given words that each of `size` texts contains, (size,)."""
     if not words:
         return np.zeros(size)
     lengths = [len(postings[word]) for word in words]
@@ -132,7 +133,7 @@ def blind_lines(
     questions: Sequence[str],
     types: Sequence[Hashable],
 ) -> dict[str, list[str]]:
-    """All lines at once, name to m answers: 'majority', 'type', 'question' (backed off to its type), 'nearest'.
+    """Return all baselines, name to m answers: 'majority', 'type', 'question' (backs off to its type), 'nearest'.
 
     Args:
         train_questions: (n,) texts of training questions.

@@ -1,4 +1,4 @@
-"""The file of the EPIC-KITCHENS-100 challenges, version 0.2, as a dict to be written with json (docs/papers.md 7.7)."""
+"""Build the submission file of the EPIC-KITCHENS-100 challenges, version 0.2, as a JSON dict (docs/papers.md 7.7)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from m3et_ros.evaluation.metrics.arrays import finite, same_length, to_numpy
 
 VERBS, NOUNS, ACTIONS = 97, 300, 100
-"""What the server expects for each segment."""
+"""Number of scores that the server expects for each segment."""
 
 CHALLENGES = ('action_recognition', 'action_anticipation')
 
@@ -25,20 +25,20 @@ def submission(
     challenge: str,
     supervision: Supervision,
 ) -> dict:
-    """Build a submission.
+    """Build the JSON document of a submission.
 
     Args:
         ids: N narration ids, each once.
         verbs: scores (N, 97).
         nouns: scores (N, 300).
-        actions: ids (N, 100) verb * 1000 + noun and scores (N, 100) as epic.rank_actions gives them; None leaves the
-            server to form them.
+        actions: ids (N, 100) verb * 1000 + noun and scores (N, 100) as epic.rank_actions returns them; with None the
+            server forms them.
         challenge: 'action_recognition' or 'action_anticipation'.
-        supervision: levels of supervision.
+        supervision: levels of pretraining, training labels and training data.
 
     Raises:
-        ValueError: an unknown challenge, a level outside 0 to 5, a shape that the server refuses, an id given twice, or
-            a score that is not finite.
+        ValueError: the challenge is unknown, a level is outside 0 to 5, the server would refuse a shape, an id occurs
+            twice, or a score is not finite.
     """
     if challenge not in CHALLENGES:
         raise ValueError(f'challenge is {challenge!r}; give one of {", ".join(CHALLENGES)}')
@@ -49,14 +49,14 @@ def submission(
     columns = {'verb': _rows('verbs', verbs, len(ids), VERBS), 'noun': _rows('nouns', nouns, len(ids), NOUNS)}
     names = {'verb': list(map(str, range(VERBS))), 'noun': list(map(str, range(NOUNS)))}
     results = {
-        str(name): {task: dict(zip(names[task], rows[i].tolist())) for task, rows in columns.items()}
+        str(name): {task: dict(zip(names[task], rows[i].tolist(), strict=True)) for task, rows in columns.items()}
         for i, name in enumerate(ids)
     }
     if actions is not None:
         listed, scores = to_numpy(actions[0]), _rows('actions', actions[1], len(ids), ACTIONS)
-        for result, row, values in zip(results.values(), _action_names(listed, scores.shape), scores):
-            result['action'] = dict(zip(row, values.tolist()))
-    levels = dict(zip(('sls_pt', 'sls_tl', 'sls_td'), supervision))
+        for result, row, values in zip(results.values(), _action_names(listed, scores.shape), scores, strict=True):
+            result['action'] = dict(zip(row, values.tolist(), strict=True))
+    levels = dict(zip(('sls_pt', 'sls_tl', 'sls_td'), supervision, strict=True))
     return {'version': '0.2', 'challenge': challenge, **levels, 'results': results}
 
 
@@ -81,4 +81,4 @@ def _action_names(listed: np.ndarray, shape: tuple[int, ...]) -> list[list[str]]
             f'action ids are {listed.shape}; give {shape}, each verb * 1000 + noun of the official '
             'classes and once in a row'
         )
-    return [[f'{v},{n}' for v, n in zip(*row)] for row in zip(verb.tolist(), noun.tolist())]
+    return [[f'{v},{n}' for v, n in zip(*row, strict=True)] for row in zip(verb.tolist(), noun.tolist(), strict=True)]

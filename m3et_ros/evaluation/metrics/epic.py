@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from m3et_ros.evaluation.metrics.arrays import finite, same_length, to_numpy
-from m3et_ros.evaluation.metrics.ranking import label_ranks, listed_ranks, mean_topk_recall, members, topk_accuracy
+from m3et_ros.evaluation.metrics.ranking import mean_topk_recall, members, topk_accuracy
 
 BEST = 100
-"""How many verbs and nouns form actions, and how many actions are listed."""
+"""Number of verbs and of nouns that form actions, and of actions listed."""
 
 CHUNK = 4096
 """Segments ranked at a time, to bound memory."""
@@ -20,40 +20,40 @@ CHUNK = 4096
 TASKS = ('verb', 'noun', 'action')
 
 Table = dict[str, dict[str, float | None]]
-"""Row (all, unseen, tail) to task to score; None where the subset is empty."""
+"""Row (all, unseen, tail) to task to score; None for an empty subset."""
 
 
 def action_id(verb: ArrayLike, noun: ArrayLike) -> np.ndarray:
-    """Official id verb * 1000 + noun, any shape; nouns are 0 to 999."""
+    """Return the official ids verb * 1000 + noun, any shape; nouns are 0 to 999."""
     return to_numpy(verb) * 1000 + to_numpy(noun)
 
 
 def rank_actions(verbs: ArrayLike, nouns: ArrayLike, best: int = BEST) -> tuple[np.ndarray, np.ndarray]:
-    """The best verb-noun pairs by softmax(verb) * softmax(noun) over the best of each.
+    """Rank verb-noun pairs by softmax(verb) * softmax(noun) over the best of each.
 
     Args:
         verbs: logits (N, V).
         nouns: logits (N, M).
-        best: how many verbs and nouns take part, and at most how many pairs are listed.
+        best: number of verbs and of nouns that take part, and the most pairs that are listed.
 
     Returns:
         Ids (N, K) int64, best first, and their scores (N, K) float64 in 0..1; K = min(best, V * M).
 
     Raises:
-        ValueError: lengths differ, nothing to rank, or a logit that is not finite.
+        ValueError: lengths differ, there is nothing to rank, or a logit is not finite.
     """
     verbs, nouns = finite('verbs', verbs), finite('nouns', nouns)
     n = same_length(verbs=verbs, nouns=nouns)
     parts = [_rank_chunk(verbs[i : i + CHUNK], nouns[i : i + CHUNK], best) for i in range(0, n, CHUNK)]
-    return tuple(np.concatenate(part) for part in zip(*parts))
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def _rank_chunk(verbs: np.ndarray, nouns: np.ndarray, best: int) -> tuple[np.ndarray, np.ndarray]:
     (verb_ids, p_verb), (noun_ids, p_noun) = _best_softmax(verbs, best), _best_softmax(nouns, best)
     i, j = np.indices((p_verb.shape[1], p_noun.shape[1])).reshape(2, -1)
-    # The pair of ranks (i, j) has (i + 1) * (j + 1) - 1 pairs at least as good before it, so that few can be listed.
-    near = (i + 1) * (j + 1) <= best
-    i, j = i[near], j[near]
+    # At least (i + 1) * (j + 1) - 1 pairs are as good as the pair of ranks (i, j), so few pairs can be listed.
+    candidates = (i + 1) * (j + 1) <= best
+    i, j = i[candidates], j[candidates]
     scores = p_verb[:, i] * p_noun[:, j]
     order = np.argsort(-scores, axis=1, kind='stable')[:, :best]
     ids = action_id(verb_ids[:, i], noun_ids[:, j])
@@ -62,8 +62,8 @@ def _rank_chunk(verbs: np.ndarray, nouns: np.ndarray, best: int) -> tuple[np.nda
 
 def _best_softmax(logits: np.ndarray, best: int) -> tuple[np.ndarray, np.ndarray]:
     ids = np.argsort(-logits, axis=1, kind='stable')[:, :best]
-    kept = np.take_along_axis(logits, ids, 1)
-    p = np.exp(kept - kept[:, :1])
+    best_logits = np.take_along_axis(logits, ids, 1)
+    p = np.exp(best_logits - best_logits[:, :1])
     return ids, p / p.sum(1, keepdims=True)
 
 
@@ -75,7 +75,7 @@ def subsets(
     tail_verbs: Sequence[int],
     tail_nouns: Sequence[int],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Which segments belong to which row of the official tables.
+    """Return the segments of each row of the official tables.
 
     Args:
         labels: 'verb' and 'noun' to class ids (N,).
@@ -97,27 +97,13 @@ def subsets(
     }
 
 
-def task_ranks(
-    verbs: ArrayLike, nouns: ArrayLike, labels: Mapping[str, ArrayLike], actions: ArrayLike | None = None
-) -> dict[str, np.ndarray]:
-    """Ranks (N,) of the true verb, noun and action.
+def recognition_scores(ranks: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, np.ndarray]]) -> Table:
+    """Return top-1 accuracy of every row and task, 0 to 1, and top-5 accuracy as row 'all_top5'.
 
     Args:
-        verbs: scores (N, V).
-        nouns: scores (N, M).
-        labels: 'verb' and 'noun' to class ids (N,).
-        actions: ids (N, K), best first, of a model that ranks actions itself; None forms them from verbs and nouns.
+        ranks: task to ranks (N,) of the true class.
+        rows: as subsets returns them.
     """
-    listed = rank_actions(verbs, nouns)[0] if actions is None else to_numpy(actions)[:, :BEST]
-    return {
-        'verb': label_ranks(verbs, labels['verb']),
-        'noun': label_ranks(nouns, labels['noun']),
-        'action': listed_ranks(listed, action_id(labels['verb'], labels['noun'])),
-    }
-
-
-def recognition_scores(ranks: Mapping[str, np.ndarray], rows: Mapping[str, Mapping[str, np.ndarray]]) -> Table:
-    """Top-1 accuracy of every row and task, 0 to 1, and row 'all_top5'; arguments from task_ranks and subsets."""
     table = _table(rows, lambda task, mask: topk_accuracy(ranks[task][mask], 1))
     return table | {'all_top5': {task: topk_accuracy(ranks[task], 5) for task in TASKS}}
 
@@ -125,7 +111,13 @@ def recognition_scores(ranks: Mapping[str, np.ndarray], rows: Mapping[str, Mappi
 def anticipation_scores(
     ranks: Mapping[str, np.ndarray], labels: Mapping[str, ArrayLike], rows: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Table:
-    """Mean top-5 recall of every row and task, 0 to 1, classes of the row only; arguments as in subsets, task_ranks."""
+    """Return mean top-5 recall of every row and task, 0 to 1, over the classes of that row.
+
+    Args:
+        ranks: task to ranks (N,) of the true class.
+        labels: 'verb' and 'noun' to class ids (N,).
+        rows: as subsets returns them.
+    """
     ids = {task: to_numpy(labels[task]) for task in ('verb', 'noun')}
     ids['action'] = action_id(ids['verb'], ids['noun'])
     return _table(rows, lambda task, mask: mean_topk_recall(ranks[task][mask], ids[task][mask]))

@@ -1,7 +1,7 @@
-"""Filling holes of depth without a model, the lines that a model has to beat.
+"""Fill holes of depth without a model: the baselines that a model has to beat.
 
-Every function takes depth (H, W) in metres with NaN, infinite, zero or negative for unknown, and gives float32 (H, W)
-in which known pixels are unchanged.
+Every filler takes depth (H, W) in metres, in which NaN, infinite, zero and negative values are unknown, and returns
+float32 (H, W) with the known pixels unchanged.
 """
 
 import cv2
@@ -11,23 +11,23 @@ from numpy.typing import ArrayLike
 from m3et_ros.evaluation.metrics.arrays import to_numpy
 
 MILLIMETRES = 1000
-"""OpenCV's Telea errs by about one grey level whatever the type: a millimetre here, in metres far too much."""
+"""OpenCV's Telea errs by about one grey level for any type: a millimetre here, but a metre if depth were in metres."""
 
 RADIUS = 3.0
-"""Neighbourhood of cv2.inpaint in pixels, the value of OpenCV's own example."""
+"""Neighbourhood of cv2.inpaint in pixels, as in OpenCV's own example."""
 
 
 def known_mask(depth: ArrayLike) -> np.ndarray:
-    """Where depth is known, bool of the same shape."""
+    """Return a bool mask of the pixels with known depth, same shape."""
     depth = to_numpy(depth)
     return np.isfinite(depth) & (depth > 0)
 
 
 def fill_nearest(depth: ArrayLike) -> np.ndarray:
-    """Give each hole the depth of the nearest known pixel (distances as cv2.distanceTransform has them).
+    """Fill each hole with the depth of the nearest known pixel, by the distances of cv2.distanceTransform.
 
     Raises:
-        ValueError: not one picture, or no pixel is known.
+        ValueError: depth is not one image, or no pixel is known.
     """
     depth, known = _read(depth)
     _, labels = cv2.distanceTransformWithLabels(
@@ -39,7 +39,7 @@ def fill_nearest(depth: ArrayLike) -> np.ndarray:
 
 
 def fill_telea(depth: ArrayLike) -> np.ndarray:
-    """Fill by fast marching (Telea 2004; cv2.INPAINT_TELEA).
+    """Fill holes by fast marching (Telea 2004; cv2.INPAINT_TELEA).
 
     Raises:
         ValueError: as fill_nearest.
@@ -48,7 +48,7 @@ def fill_telea(depth: ArrayLike) -> np.ndarray:
 
 
 def fill_navier_stokes(depth: ArrayLike) -> np.ndarray:
-    """Fill along lines of equal depth (Bertalmio et al. 2001; cv2.INPAINT_NS).
+    """Fill holes along lines of equal depth (Bertalmio et al. 2001; cv2.INPAINT_NS).
 
     Raises:
         ValueError: as fill_nearest.
@@ -57,7 +57,7 @@ def fill_navier_stokes(depth: ArrayLike) -> np.ndarray:
 
 
 FILLERS = {'nearest': fill_nearest, 'telea': fill_telea, 'navier_stokes': fill_navier_stokes}
-"""The fillers by the names under which reports list them."""
+"""Name in reports to filler."""
 
 
 def _inpaint(depth: ArrayLike, method: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Bootstrap intervals: percentile, by cluster, paired, deterministic.
+"""Bootstrap confidence intervals: percentile, over clusters, paired, deterministic.
 
-Samples of one scene (or one training seed) resemble each other, so that whole clusters are drawn with replacement, not
-samples. Scores are functions of sums: a row of k additive numbers stands for a sample (score and 1 for a mean; the sums
-of depth.depth_sums; a flattened confusion matrix), rows add up over a draw, and a statistic turns (..., k) sums into
-(...) scores. A draw then costs one product of matrices whatever the statistic.
+Samples of one scene (or one training seed) resemble each other, so whole clusters are drawn with replacement instead of
+samples. Scores are functions of sums. A row of k additive numbers describes a sample: score and 1 for a mean, the sums
+of depth.depth_sums, or a flattened confusion matrix. Rows add up over a draw, and a statistic turns sums (..., k) into
+scores (...). A draw then costs one matrix product for any statistic.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -18,27 +18,27 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 _ENTRIES = 2**22
-"""Draws held at a time."""
+"""Most drawn indices held at a time, to bound memory."""
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and how sure it is."""
+    """A score with its confidence interval."""
 
     # Score over all samples.
     value: float
-    # Lower end, None where one cluster alone leaves nothing to resample.
+    # Lower end; None for a single cluster, which leaves nothing to resample.
     low: float | None
-    # Upper end, None like the lower.
+    # Upper end; None like the lower end.
     high: float | None
-    # Clusters that were drawn from.
+    # Number of clusters.
     clusters: int
 
 
 def mean_rows(scores: ArrayLike) -> np.ndarray:
-    """Rows (n, 2) of scores (n,), for ratio.
+    """Return the rows (n, 2) of scores (n,) whose ratio is their mean.
 
     Raises:
         ValueError: a score is not finite.
@@ -48,7 +48,7 @@ def mean_rows(scores: ArrayLike) -> np.ndarray:
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """First sum over second, (..., 2) to (...); NaN where the second is zero."""
+    """Divide the first sum by the second, (..., 2) to (...); NaN where the second is zero."""
     return sums[..., 0] / np.where(sums[..., 1] == 0, np.nan, sums[..., 1])
 
 
@@ -61,18 +61,18 @@ def bootstrap(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Interval:
-    """Interval of a statistic of summed rows.
+    """Return the interval of a statistic of summed rows.
 
     Args:
         rows: (n, k) finite.
-        statistic: (..., k) sums to (...) scores.
-        clusters: (n,) scene or seed of each sample; None makes each sample its own, drawn in the order given.
-        seed: of the draws; the same seed, rows and clusters give the same interval.
+        statistic: function of sums (..., k) to scores (...).
+        clusters: (n,) scene or seed of each sample; None makes each sample its own cluster.
+        seed: seed of the draws; the same seed, rows and clusters give the same interval.
         resamples: number of draws, at least 1.
-        level: share inside the interval, between 0 and 1.
+        level: share of the draws inside the interval, between 0 and 1, both excluded.
 
     Raises:
-        ValueError: lengths differ, no samples, a number that is not finite, or a setting out of range.
+        ValueError: lengths differ, there are no samples, a number is not finite, or a setting is out of range.
     """
     return _interval(_clustered(rows, clusters), statistic, seed, resamples, level)
 
@@ -85,7 +85,7 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Interval:
-    """Interval of the mean of scores (n,); arguments and errors as in bootstrap."""
+    """Return the interval of the mean of scores (n,); other arguments and errors as in bootstrap."""
     return bootstrap(mean_rows(scores), ratio, clusters, seed=seed, resamples=resamples, level=level)
 
 
@@ -99,13 +99,19 @@ def paired_difference(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Interval:
-    """Interval of statistic(first) - statistic(second) where both saw the same samples.
+    """Return the interval of statistic(first) - statistic(second) over the same samples.
 
     Args:
         first: rows (n, k) of one model.
-        second: rows (n, k) of the other, sample by sample.
-        statistic: as in bootstrap; both sides are drawn alike.
-        clusters: as in bootstrap, like the settings and errors.
+        second: rows (n, k) of the other, in the same order of samples.
+        statistic: as in bootstrap; each draw takes the same clusters on both sides.
+        clusters: as in bootstrap.
+        seed: as in bootstrap.
+        resamples: as in bootstrap.
+        level: as in bootstrap.
+
+    Raises:
+        ValueError: shapes differ, or as bootstrap.
     """
     first, second = finite('first', first), finite('second', second)
     if first.shape != second.shape:
@@ -118,7 +124,7 @@ def paired_difference(
 
 
 def _clustered(rows: ArrayLike, clusters: Sequence[Hashable] | None) -> np.ndarray:
-    """Sums of the rows of each cluster, clusters by name in order."""
+    """Sum the rows of each cluster, in the order of cluster names."""
     rows = finite('rows', rows)
     if rows.ndim != 2:
         raise ValueError(f'rows are {rows.shape}; give (n, k), or use bootstrap_mean for scores (n,)')
@@ -139,7 +145,7 @@ def _interval(sums: np.ndarray, statistic: Statistic, seed: int, resamples: int,
     if len(sums) == 1:
         return Interval(value, None, None, 1)
     scores = statistic(_draws(sums, seed, resamples))
-    # A draw may miss every sample that a score needs; the interval is over the draws that have it.
+    # A draw may lack every sample that a score needs; the interval is over the draws that have one.
     scores = scores[~np.isnan(scores)]
     if not scores.size:
         return Interval(value, None, None, len(sums))
@@ -148,7 +154,7 @@ def _interval(sums: np.ndarray, statistic: Statistic, seed: int, resamples: int,
 
 
 def _draws(sums: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """Sums (resamples, k) over clusters drawn with replacement, as many as there are."""
+    """Sum clusters drawn with replacement, as many as there are, (resamples, k)."""
     rng, size = np.random.default_rng(seed), len(sums)
     step = max(1, _ENTRIES // size)
     drawn = np.empty((resamples, sums.shape[1]))

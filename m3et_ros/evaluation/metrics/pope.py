@@ -1,4 +1,4 @@
-"""POPE by its two harnesses, which must never share a column (docs/papers.md 7.4).
+"""POPE by its two harnesses, whose figures are not comparable (docs/papers.md 7.4).
 
 Harness A (ML-Mamba, EMMA) compares P(Yes) with P(No) and reports accuracy; harness B (LLaVA, TinyLLaVA, MaTVLM) reads
 free text and reports F1.
@@ -15,13 +15,13 @@ from m3et_ros.evaluation.metrics.arrays import finite, same_length, to_numpy
 
 @dataclass(frozen=True)
 class YesNo:
-    """Scores of yes/no answers, each 0 to 1; yes is the positive class and an empty share counts as 0."""
+    """Scores of yes/no answers, each 0 to 1; yes is the positive class, and a share of nothing is 0."""
 
     # Share of right answers.
     accuracy: float
     # Share of yes answers that are right.
     precision: float
-    # Share of true yes found.
+    # Share of the true yes that were answered with yes.
     recall: float
     # Harmonic mean of precision and recall.
     f1: float
@@ -41,17 +41,17 @@ class Pope:
     headline: float
 
 
-def yes_no_scores(said: ArrayLike, truth: ArrayLike) -> YesNo:
-    """Scores of answers said (n,) bool against truth (n,) bool, True for yes.
+def yes_no_scores(answers: ArrayLike, truth: ArrayLike) -> YesNo:
+    """Score answers (n,) bool against truth (n,) bool, True for yes.
 
     Raises:
-        ValueError: lengths differ or nothing to score.
+        ValueError: lengths differ, or there is nothing to score.
     """
-    said, truth = to_numpy(said).astype(bool), to_numpy(truth).astype(bool)
-    n = same_length(said=said, truth=truth)
-    hits, yes, positives = (int(np.count_nonzero(mask)) for mask in (said & truth, said, truth))
+    answers, truth = to_numpy(answers).astype(bool), to_numpy(truth).astype(bool)
+    n = same_length(answers=answers, truth=truth)
+    hits, yes, positives = (int(np.count_nonzero(mask)) for mask in (answers & truth, answers, truth))
     return YesNo(
-        accuracy=float(np.mean(said == truth)),
+        accuracy=float(np.mean(answers == truth)),
         precision=hits / yes if yes else 0.0,
         recall=hits / positives if positives else 0.0,
         f1=2 * hits / (yes + positives) if yes + positives else 0.0,
@@ -60,19 +60,20 @@ def yes_no_scores(said: ArrayLike, truth: ArrayLike) -> YesNo:
 
 
 def says_yes(answer: str) -> bool:
-    """Harness B's reading: no if the first sentence holds the word No, no or not, anything else is yes."""
+    """Read an answer as harness B does: no if its first sentence has the word No, no or not, else yes."""
     words = answer.split('.')[0].replace(',', '').split(' ')
     return not {'No', 'no', 'not'} & set(words)
 
 
 def pope_a(splits: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Pope:
-    """Harness A.
+    """Score by harness A.
 
     Args:
-        splits: name to (P(Yes) (n,), P(No) (n,), truth (n,) bool); a tie is yes. Logits serve as well.
+        splits: name to (P(Yes) (n,), P(No) (n,), truth (n,) bool); a tie is yes. Logits may be given instead of
+            probabilities.
 
     Raises:
-        ValueError: no split, lengths differ, or a probability that is not finite.
+        ValueError: there is no split, lengths differ, or a probability is not finite.
     """
     scores = {
         name: yes_no_scores(finite('P(Yes)', yes) >= finite('P(No)', no), truth)
@@ -82,13 +83,13 @@ def pope_a(splits: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Pope
 
 
 def pope_b(splits: Mapping[str, tuple[Sequence[str], ArrayLike]]) -> Pope:
-    """Harness B.
+    """Score by harness B.
 
     Args:
         splits: name to (answers as text (n,), truth (n,) bool).
 
     Raises:
-        ValueError: no split, or lengths differ.
+        ValueError: there is no split, or lengths differ.
     """
     scores = {
         name: yes_no_scores([says_yes(answer) for answer in answers], truth)

@@ -1,8 +1,9 @@
 """PSNR of reconstructed colour (docs/papers.md 2.6).
 
-Symbols: B images, C channels, H x W pixels, p patch side, n = (H / p) * (W / p) patches in raster order.
-Colours are in 0..1 throughout. Two figures are reported: over the hidden patches only, and over the whole picture with
+Colours are in 0..1 throughout. Two figures are reported: over the hidden patches only, and over the whole image with
 the visible patches pasted in.
+
+Symbols: B images, C channels, H x W pixels, p patch side, n = (H / p) * (W / p) patches in raster order.
 """
 
 from collections.abc import Sequence
@@ -13,20 +14,20 @@ from numpy.typing import ArrayLike
 from m3et_ros.evaluation.metrics.arrays import to_numpy
 
 CEILING = 100.0
-"""Decibels at which PSNR stops, so that a perfect picture has a finite score [choice]."""
+"""Upper bound of PSNR in decibels, so that a perfect image has a finite score [choice]."""
 
 
 def unstandardise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Standardised (B, C, H, W) back to colours in 0..1, clamped; mean and std (C,) in 0..1."""
+    """Convert standardised images (B, C, H, W) back to colours in 0..1, clamped; mean and std are (C,) in 0..1."""
     mean, std = (np.asarray(values, dtype=np.float32)[:, None, None] for values in (mean, std))
     return (to_numpy(images) * std + mean).clip(0, 1)
 
 
 def patch_mask(hidden: ArrayLike, size: tuple[int, int], patch: int) -> np.ndarray:
-    """Hidden patches (B, n) bool as pixels (B, H, W) bool.
+    """Convert a mask of patches (B, n) to a mask of pixels (B, H, W), both bool.
 
     Args:
-        hidden: True where a patch was not shown to the encoder.
+        hidden: True where a patch was hidden from the encoder.
         size: (H, W) in pixels.
         patch: p in pixels.
 
@@ -44,22 +45,22 @@ def patch_mask(hidden: ArrayLike, size: tuple[int, int], patch: int) -> np.ndarr
 
 
 def psnr(prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = None) -> np.ndarray:
-    """10 * log10(1 / MSE) of each picture.
+    """Return 10 * log10(1 / MSE) of each image.
 
     Args:
         prediction: (B, C, H, W) in 0..1.
         target: the same shape.
-        where: (B, H, W) bool, pixels that count; None counts all.
+        where: (B, H, W) bool, the pixels that count; None means all.
 
     Returns:
-        (B,) decibels, at most 100; NaN where no pixel counts.
+        (B,) decibels, at most CEILING; NaN where no pixel counts.
 
     Raises:
         ValueError: shapes differ.
     """
     prediction, target = to_numpy(prediction), to_numpy(target)
     _same_shape(prediction, target)
-    # (B, H, W): channels weigh alike, so that a mean over pixels of this is the MSE.
+    # (B, H, W): channels have the same weight, so a mean over pixels of this is the MSE.
     squared = np.square(np.subtract(prediction, target, dtype=np.float32)).mean(1, dtype=np.float64)
     if where is None:
         mse = squared.mean((1, 2))
@@ -72,16 +73,16 @@ def psnr(prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = Non
 
 
 def psnr_hidden(prediction: ArrayLike, target: ArrayLike, hidden: ArrayLike) -> np.ndarray:
-    """First figure: PSNR (B,) over hidden pixels (B, H, W) only, NaN for a picture with none."""
+    """Return PSNR (B,) over the hidden pixels (B, H, W) only; NaN for an image without any."""
     return psnr(prediction, target, hidden)
 
 
 def psnr_pasted(prediction: ArrayLike, target: ArrayLike, hidden: ArrayLike) -> np.ndarray:
-    """Second figure: PSNR (B,) over the whole picture, the true colours pasted wherever hidden (B, H, W) is False."""
+    """Return PSNR (B,) over the whole image, with the true colours pasted wherever hidden (B, H, W) is False."""
     prediction, target, hidden = to_numpy(prediction), to_numpy(target), to_numpy(hidden).astype(bool)
     return psnr(np.where(hidden[:, None], prediction, target), target)
 
 
-def _same_shape(a: np.ndarray, b: np.ndarray):
+def _same_shape(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise ValueError(f'shapes {a.shape} and {b.shape} differ; give both alike')

@@ -1,7 +1,7 @@
-"""Mean intersection over union and pixel accuracy from confusion matrices that add up (docs/papers.md 7.8).
+"""Mean intersection over union and pixel accuracy from additive confusion matrices (docs/papers.md 7.8).
 
-A matrix is (K, K) int64 for K classes: rows the truth, columns the prediction, pixels in each cell. Matrices of any
-pictures may be added.
+A matrix is (K, K) int64 for K classes. Rows are the truth, columns the prediction, cells count pixels. Matrices may be
+added over images.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from m3et_ros.data.frame import UNLABELLED
 from m3et_ros.evaluation.metrics.arrays import to_numpy
-
-IGNORED = 255
-"""Truth that belongs to no class; such pixels never count."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +24,34 @@ class SegmentationScores:
     miou: float
     # Share of pixels with the right class, 0 to 1.
     pixel_accuracy: float
-    # Intersection over union of each class (K,), NaN for a class that the truth lacks.
+    # Intersection over union of each class, (K,); NaN for a class that the truth lacks.
     iou: tuple[float, ...]
 
 
-def confusion(prediction: ArrayLike, target: ArrayLike, classes: int, *, ignored: int = IGNORED) -> np.ndarray:
-    """Confusion matrix of each picture.
+def confusion(prediction: ArrayLike, target: ArrayLike, classes: int, *, ignored: int = UNLABELLED) -> np.ndarray:
+    """Return the confusion matrix of each image.
 
     Args:
-        prediction: (B, ...) class ids 0 to K - 1 wherever the truth is one.
-        target: the same shape, class ids 0 to K - 1 or the ignored one.
-        classes: K.
-        ignored: truth that does not count.
+        prediction: (B, ...) class ids 0 to K - 1 wherever the truth has a class.
+        target: the same shape, class ids 0 to K - 1, or the ignored label.
+        classes: number of classes, K.
+        ignored: label of pixels that do not count.
 
     Returns:
         (B, K, K) int64.
 
     Raises:
-        ValueError: shapes differ, or an id out of range where it counts.
+        ValueError: shapes differ, or a counted id is out of range.
     """
     prediction, target = to_numpy(prediction), to_numpy(target)
     if prediction.shape != target.shape:
         raise ValueError(f'prediction is {prediction.shape}, truth {target.shape}; give both alike')
     size = len(target)
     counted = target.reshape(size, -1) != ignored
-    picture = np.broadcast_to(np.arange(size)[:, None], counted.shape)[counted]
+    image = np.broadcast_to(np.arange(size)[:, None], counted.shape)[counted]
     truth = _checked('truth', target.reshape(size, -1)[counted], classes)
-    said = _checked('prediction', prediction.reshape(size, -1)[counted], classes)
-    cells = np.bincount((picture * classes + truth) * classes + said, minlength=size * classes**2)
+    predicted = _checked('prediction', prediction.reshape(size, -1)[counted], classes)
+    cells = np.bincount((image * classes + truth) * classes + predicted, minlength=size * classes**2)
     return cells.reshape(size, classes, classes)
 
 
@@ -65,20 +63,20 @@ def _checked(name: str, ids: np.ndarray, classes: int) -> np.ndarray:
 
 
 def class_iou(matrices: ArrayLike) -> np.ndarray:
-    """Intersection over union (..., K) of matrices (..., K, K); NaN for a class that the truth lacks."""
+    """Return intersection over union (..., K) of matrices (..., K, K); NaN for a class that the truth lacks."""
     matrices = to_numpy(matrices)
-    truth, said = matrices.sum(-1), matrices.sum(-2)
+    truth, predicted = matrices.sum(-1), matrices.sum(-2)
     hits = np.diagonal(matrices, axis1=-2, axis2=-1)
-    union = truth + said - hits
+    union = truth + predicted - hits
     return np.where(truth > 0, hits, np.nan) / np.where(truth > 0, union, 1)
 
 
 def mean_iou(matrices: ArrayLike, among: Sequence[int] | None = None) -> np.ndarray:
-    """Mean IoU (...) of matrices (..., K, K) over the classes present in the truth; NaN where none is.
+    """Return mean IoU (...) of matrices (..., K, K) over the classes present in the truth; NaN where none is.
 
     Args:
-        matrices: pixels, any leading shape.
-        among: class ids to average over, for example those seen in training; None is all.
+        matrices: confusion matrices, any leading shape.
+        among: class ids to average over, for example those of training; None means all.
     """
     iou = class_iou(matrices)
     iou = iou if among is None else iou[..., list(among)]
@@ -88,14 +86,14 @@ def mean_iou(matrices: ArrayLike, among: Sequence[int] | None = None) -> np.ndar
 
 
 def pixel_accuracy(matrices: ArrayLike) -> np.ndarray:
-    """Share of right pixels (...) of matrices (..., K, K); NaN where there are none."""
+    """Return the share of right pixels (...) of matrices (..., K, K); NaN where there are none."""
     matrices = to_numpy(matrices)
     pixels = matrices.sum((-2, -1))
     return np.trace(matrices, axis1=-2, axis2=-1) / np.where(pixels > 0, pixels, np.nan)
 
 
 def segmentation_scores(matrices: ArrayLike, among: Sequence[int] | None = None) -> SegmentationScores:
-    """Scores over all pixels of matrices (B, K, K) or (K, K); among as in mean_iou, for miou only."""
+    """Return the scores over all pixels of matrices (B, K, K) or (K, K); `among` restricts miou as in mean_iou."""
     matrices = to_numpy(matrices)
     total = matrices.reshape(-1, *matrices.shape[-2:]).sum(0)
     return SegmentationScores(

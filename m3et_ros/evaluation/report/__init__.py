@@ -1,1 +1,1 @@
-"""Reports: metrics.json, CSV, Markdown, HTML, charts and pictures."""
+"""Reports for people: HTML, Markdown, charts and contact sheets."""

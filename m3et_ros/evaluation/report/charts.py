@@ -1,4 +1,4 @@
-"""Charts of a report as SVG, to stand in a page: scores of categories with their intervals, and times."""
+"""Charts of a report as SVG: scores of categories with their intervals, and times."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 BARS = ('#2f6fb2', '#d9822b')
-INK, FAINT, GUESS = '#1d2430', '#8a939d', ('#b3261e', '#6f42c1', '#1a7f37', '#57606a')
+INK, GUESS = '#1d2430', ('#b3261e', '#6f42c1', '#1a7f37', '#57606a')
 WIDTH = 9.6
 BINS = 40
 
@@ -19,13 +19,13 @@ def category_bars(
     guesses: Mapping[str, Sequence[float]] | None = None,
     what: str = 'exact match',
 ) -> str:
-    """Horizontal bars of shares in per cent, several runs beside one another.
+    """Draw horizontal bars of shares in per cent, one for each run, by category.
 
     Args:
         parts: category and, for each run, its value, low and high in 0..1; low and high may be None.
-        names: of the runs.
-        guesses: line to its value for each category, drawn as marks.
-        what: the share that is drawn.
+        names: names of the runs.
+        guesses: blind baseline to its value for each category, drawn as marks.
+        what: the share, for the axis.
 
     Returns:
         An SVG element.
@@ -37,18 +37,19 @@ def category_bars(
         raise ValueError('there is nothing to draw; give at least one category')
     figure = _figure(0.9 + 0.5 * len(parts))
     axes = figure.subplots()
-    places, thick = np.arange(len(parts))[::-1], 0.72 / len(names)
+    rows, thickness = np.arange(len(parts))[::-1], 0.72 / len(names)
     for number, name in enumerate(names):
-        rows = [scores[number] for _, scores in parts]
-        at = places + 0.36 - thick * (number + 0.5)
-        axes.barh(at, [100 * row['value'] for row in rows], thick * 0.92, color=BARS[number % 2], label=name, zorder=2)
-        for y, row in zip(at, rows):
-            if row['low'] is not None:
-                axes.plot([100 * row['low'], 100 * row['high']], [y, y], color=INK, linewidth=1.2, zorder=3)
+        scores = [of_runs[number] for _, of_runs in parts]
+        y = rows + 0.36 - thickness * (number + 0.5)
+        values = [100 * score['value'] for score in scores]
+        axes.barh(y, values, thickness * 0.92, color=BARS[number % 2], label=name, zorder=2)
+        for at, score in zip(y, scores, strict=True):
+            if score['low'] is not None:
+                axes.plot([100 * score['low'], 100 * score['high']], [at, at], color=INK, linewidth=1.2, zorder=3)
     for number, (name, values) in enumerate((guesses or {}).items()):
         axes.plot(
             [100 * value for value in values],
-            places,
+            rows,
             linestyle='none',
             marker='|',
             markersize=17,
@@ -57,7 +58,7 @@ def category_bars(
             label=f'guessing: {name}',
             zorder=4,
         )
-    axes.set_yticks(places, [name for name, _ in parts])
+    axes.set_yticks(rows, [name for name, _ in parts])
     axes.set_xlim(0, 100)
     axes.set_xlabel(f'{what}, %')
     axes.grid(axis='x', color='#e6eaee', zorder=0)
@@ -66,11 +67,11 @@ def category_bars(
 
 
 def time_histogram(milliseconds: Sequence[float], what: str) -> str:
-    """How often something took how long; the slowest hundredth is drawn at the right end.
+    """Draw a histogram of times; the slowest hundredth is drawn at the right end.
 
     Args:
-        milliseconds: at least one, not negative.
-        what: what was timed, for the axis.
+        milliseconds: at least one time, not negative.
+        what: description of the times, for the axis.
 
     Returns:
         An SVG element.
@@ -102,7 +103,7 @@ def _figure(height: float) -> Any:
 
 
 def _svg(figure: Any) -> str:
-    """The figure as an SVG element, letters as shapes so that it looks alike everywhere."""
+    """Return a figure as an SVG element, with text as paths so that it looks the same everywhere."""
     import matplotlib
 
     for axes in figure.axes:

@@ -1,4 +1,4 @@
-"""The report of a run as one HTML file that needs no network: tables by Jinja2, charts by matplotlib.
+"""Report of a run as one HTML file that needs no network; tables by Jinja2, charts by matplotlib.
 
 write_report(out, run, rows, document)
 write_comparison(out, (first_folder, second_folder))
@@ -11,55 +11,42 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.jobs import PARTS
+from m3et_ros.data.files import write_atomically
+from m3et_ros.evaluation.jobs import PARTS, times_of
 from m3et_ros.evaluation.report.charts import category_bars, time_histogram
 from m3et_ros.evaluation.report.thumbnails import Thumbnails, with_pictures
-from m3et_ros.evaluation.tasks.eqa_results import (
-    EqaRun,
-    compare,
-    read_document,
-    read_run,
-    sample_rows,
-    scored_answers,
-    times_of,
-)
-from m3et_ros.evaluation.tasks.eqa_scores import Scored
+from m3et_ros.evaluation.tasks.eqa_results import EqaRun, compare, read_document, read_run, sample_rows, scored_answers
+from m3et_ros.evaluation.tasks.eqa_scores import ScoredAnswer
 
 REPORT = 'report.html'
 TEMPLATES = Path(__file__).resolve().parents[1] / 'templates'
 SHOWN = 10
-"""Best and worst samples that are shown."""
+"""Number of best and of worst samples in a report."""
 
 
 def write_report(
-    out: Path,
-    run: EqaRun,
-    rows: Sequence[Scored],
-    document: Mapping[str, Any],
-    judge_failed: str = '',
-    pictures: Sequence[Path] = (),
+    out: Path, run: EqaRun, rows: Sequence[ScoredAnswer], document: Mapping[str, Any], judge_failed: str = ''
 ) -> Path:
     """Write report.html.
 
     Args:
-        out: folder of the run.
-        run: what was done.
+        out: folder of the run, with the pictures of its parts.
+        run: the run.
         rows: its answers.
-        document: its metrics.json.
-        judge_failed: why there are no marks though they were wished for.
-        pictures: folders in which pictures of frames lie; those of the run's own parts unless given.
+        document: content of its metrics.json.
+        judge_failed: reason why there are no marks although a judge was asked.
 
     Returns:
-        Where it is.
+        Path of the report.
 
     Raises:
         InputError: 'out_unwritable'.
     """
-    metrics, times = document['metrics'], times_of(run)
+    metrics = document['metrics']
     parts = [('all', metrics['all']), *metrics['categories'].items()]
-    encoded = [value for done in run.done for value in done.times.get('encode_ms', ())]
-    pictured = Thumbnails(run, pictures or (out / PARTS,))
-    best, worst = (with_pictures(shown, [pictured]) for shown in best_and_worst(sample_rows(run, rows)))
+    encode_ms = [value for result in run.results for value in result.times.get('encode_ms', ())]
+    thumbnails = Thumbnails(run, [out / PARTS])
+    best, worst = (with_pictures(some, [thumbnails]) for some in best_and_worst(sample_rows(run, rows)))
     asked_frames = sum(bag.get('asked_frames', 0) for bag in metrics['bags'].values())
     tables = [('Category', parts), ('Type of answer', list(metrics.get('answer_types', {}).items()))]
     page = render(
@@ -68,34 +55,35 @@ def write_report(
         metrics=metrics,
         made_by=document['made_by'],
         tables=[table for table in tables if table[1]],
-        times=times,
+        times=times_of(run.results),
         best=best,
         worst=worst,
         facts=facts(document['made_by'], metrics),
         judge_failed=judge_failed,
         asked_frames=asked_frames,
         categories_plot=_bars(parts),
-        times_plot=time_histogram(encoded, 'time of a frame') if encoded else '',
+        times_plot=time_histogram(encode_ms, 'time of a frame') if encode_ms else '',
     )
     return write_page(out, page)
 
 
 def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
-    """Write report.html over two finished runs and return what was found.
+    """Write report.html over two finished runs and return the comparison.
 
     Raises:
-        InputError: a folder is no finished run, they have no question in common, or 'out_unwritable'.
+        InputError: a folder is not a finished run, the runs have no question in common, or 'out_unwritable'.
     """
     runs = [read_run(folder) for folder in folders]
     scored = [scored_answers(run) for run in runs]
     found = compare(*scored)
     documents = [read_document(folder) for folder in folders]
     parts = [('all', found['all']), *found['categories'].items()]
-    better, worse = _changed(scored, [Thumbnails(run, [folder / PARTS]) for run, folder in zip(runs, folders)])
-    names = [
-        f'{number}: {origin["model"]["id"]}, {origin["settings"].get("scope", "answers")}'
-        for number, origin in zip(('first', 'second'), (document['made_by'] for document in documents))
-    ]
+    thumbnails = [Thumbnails(run, [folder / PARTS]) for run, folder in zip(runs, folders, strict=True)]
+    better, worse = _changed(scored, thumbnails)
+    names = []
+    for which, document in zip(('first', 'second'), documents, strict=True):
+        made_by = document['made_by']
+        names.append(f'{which}: {made_by["model"]["id"]}, {made_by["settings"].get("scope", "answers")}')
     bars = [
         (name, [{'value': part['exact_match'][which], 'low': None, 'high': None} for which in ('first', 'second')])
         for name, part in parts
@@ -116,29 +104,31 @@ def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
 
 
 def best_and_worst(samples: Sequence[dict]) -> tuple[list[dict], list[dict]]:
-    """Right answers of which the model was surest, and wrong ones, unanswered ones last; at most SHOWN each."""
+    """Return at most SHOWN right and SHOWN wrong answers, the most confident first and unanswered questions last."""
 
-    def sure(sample: Mapping[str, Any]) -> float:
+    def confidence(sample: Mapping[str, Any]) -> float:
         return sample['confidence'] or 0.0
 
     right = [sample for sample in samples if sample['exact_match'] == 1]
     wrong = [sample for sample in samples if sample['exact_match'] < 1]
-    best = sorted(right, key=lambda sample: (-sure(sample), sample['question_id']))
+    best = sorted(right, key=lambda sample: (-confidence(sample), sample['question_id']))
     worst = sorted(
-        wrong, key=lambda sample: (sample['answer'] is None, sample['best_f1'], -sure(sample), sample['question_id'])
+        wrong,
+        key=lambda sample: (sample['answer'] is None, sample['best_f1'], -confidence(sample), sample['question_id']),
     )
     return best[:SHOWN], worst[:SHOWN]
 
 
 def facts(made_by: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a run depends on, line by line."""
-    model, questions = made_by['model'], made_by.get('questions')
-    lines = [
-        ('model', f'{model["id"]}{"" if model["trained"] else " (random weights)"}'),
-        *([('SHA-256 of the weights', model['weights_sha256'])] if model['weights_sha256'] else []),
-        *([('questions', f'{questions["asked"]} asked, SHA-256 {questions["sha256"]}')] if questions else []),
-        *((f'SHA-256 of {file["name"]}', file['sha256']) for file in made_by.get('segments', ())),
-    ]
+    """Return everything that a run depends on as names and values."""
+    model = made_by['model']
+    lines = [('model', f'{model["id"]}{"" if model["trained"] else " (random weights)"}')]
+    if model['weights_sha256']:
+        lines.append(('SHA-256 of the weights', model['weights_sha256']))
+    if 'questions' in made_by:
+        questions = made_by['questions']
+        lines.append(('questions', f'{questions["asked"]} asked, SHA-256 {questions["sha256"]}'))
+    lines += [(f'SHA-256 of {file["name"]}', file['sha256']) for file in made_by.get('segments', ())]
     if 'judge' in made_by:
         judge = made_by['judge']
         lines.append(
@@ -159,38 +149,35 @@ def _bars(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return category_bars([(name, [part['exact_match']]) for name, part in parts], ['exact match'], lines)
 
 
-def _changed(scored: Sequence[Sequence[Scored]], pictures: Sequence[Thumbnails]) -> tuple[list[dict], list[dict]]:
-    """Samples whose score the second run bettered, and worsened; the greatest changes first."""
+def _changed(
+    scored: Sequence[Sequence[ScoredAnswer]], thumbnails: Sequence[Thumbnails]
+) -> tuple[list[dict], list[dict]]:
+    """Return samples whose score is better and worse in the second run, the greatest changes first."""
     others = {row.question.question_id: row for row in scored[1]}
     pairs = [(row, others[row.question.question_id]) for row in scored[0] if row.question.question_id in others]
     found = []
     for sign in (1, -1):
-        changed = [(sign * (other.best_f1 - one.best_f1), one, other) for one, other in pairs]
-        changed = sorted(
-            (item for item in changed if item[0] > 0), key=lambda item: (-item[0], item[1].question.question_id)
-        )
-        found.append(
-            with_pictures(
-                [
-                    {
-                        'question': one.question.question,
-                        'reference': one.question.answer,
-                        'category': one.question.category,
-                        'question_id': one.question.question_id,
-                        'episode': one.question.episode,
-                        'first': one.answer,
-                        'second': other.answer,
-                    }
-                    for _, one, other in changed[:SHOWN]
-                ],
-                pictures,
-            )
-        )
+        changed = [(sign * (second.best_f1 - first.best_f1), first, second) for first, second in pairs]
+        changed = [item for item in changed if item[0] > 0]
+        changed.sort(key=lambda item: (-item[0], item[1].question.question_id))
+        samples = [
+            {
+                'question': first.question.question,
+                'reference': first.question.answer,
+                'category': first.question.category,
+                'question_id': first.question.question_id,
+                'episode': first.question.episode,
+                'first': first.answer,
+                'second': second.answer,
+            }
+            for _, first, second in changed[:SHOWN]
+        ]
+        found.append(with_pictures(samples, thumbnails))
     return found[0], found[1]
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template; texts of bags, questions and models are escaped."""
+    """Fill in a template; texts of bags, questions and models are escaped."""
     pages = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -207,7 +194,7 @@ def _percent(value: float | None) -> str:
 
 
 def write_page(out: Path, page: str) -> Path:
-    """Write report.html; returns where it is.
+    """Write report.html and return its path.
 
     Raises:
         InputError: 'out_unwritable'.
@@ -215,13 +202,11 @@ def write_page(out: Path, page: str) -> Path:
     path = out / REPORT
     try:
         out.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix('.unfinished')
-        unfinished.write_text(page, encoding='utf-8')
-        unfinished.replace(path)
+        with write_atomically(path) as unfinished:
+            unfinished.write_text(page, encoding='utf-8')
     except OSError as error:
         raise InputError(
             'out_unwritable',
-            f'{path} cannot be written ({error.strerror}); free some space, or give '
-            'another --out: the scores are kept where they are',
+            f'{path} cannot be written ({error.strerror}); free some space, or give another --out: the scores are kept',
         ) from error
     return path

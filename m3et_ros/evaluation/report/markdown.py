@@ -1,4 +1,4 @@
-"""What an evaluation found, as Markdown tables for a model card or a README.
+"""Results of an evaluation as Markdown tables for a model card or a README.
 
 print(vqa_table(json.loads((folder / 'metrics.json').read_text())['metrics']))
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def vqa_table(metrics: Mapping[str, Any]) -> str:
-    """Accuracy of all questions, of those that one frame can answer, of each family and subset, beside blind lines."""
+    """Return a table of accuracy next to blind baselines: all questions, those of one frame, each family and subset."""
     subsets = metrics['subsets']
     whole = subsets['all']
     rows = [
@@ -27,8 +27,8 @@ def vqa_table(metrics: Mapping[str, Any]) -> str:
         )
         for name, part in rows
     ]
-    written = whole.get('written')
-    if written:
+    if 'written' in whole:
+        written = whole['written']
         cells.insert(
             1,
             ('all families, written by the text decoder', share(written['accuracy']), '', '', str(written['samples'])),
@@ -37,7 +37,7 @@ def vqa_table(metrics: Mapping[str, Any]) -> str:
 
 
 def reconstruction_table(metrics: Mapping[str, Any]) -> str:
-    """PSNR, segmentation and depth, with the fillers of holes beside the model."""
+    """Return a table of PSNR, segmentation and depth, with the hole fillers next to the model."""
     hidden, full, alone = metrics['hidden'], metrics['full'], metrics['rgb_only']
     holes = full['depth_in_holes']
     cells = [
@@ -47,7 +47,7 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
         ('segmentation pixel accuracy', share(full['segmentation']['pixel_accuracy'])),
         ('segmentation mIoU without depth', share(alone['segmentation']['miou'])),
         ('depth RMSE inside holes', number(holes['model']['rmse_m'], 'm')),
-        ('the same before it meets what was measured around', number(holes['model_alone']['rmse_m'], 'm')),
+        ('the same before alignment to the measured depth', number(holes['model_alone']['rmse_m'], 'm')),
     ]
     for name, found in holes.items():
         if isinstance(found, Mapping) and 'model_below' in found:
@@ -62,13 +62,17 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
     return table(('Measure', 'Value'), cells)
 
 
-TOLD = {'oracle': 'oracle (told a true half: an upper bound)', 'history': 'history (told the true action before)'}
+WITH_LABELS = {
+    'oracle': 'oracle (given a true half: an upper bound)',
+    'history': 'history (given the true action before)',
+}
+"""Ways whose questions contain true labels."""
 
 
 def actions_table(metrics: Mapping[str, Any]) -> str:
-    """Recognition and anticipation beside what labels of the past alone would guess."""
+    """Return a table of recognition and anticipation next to baselines from past labels."""
     ways = [
-        (f'{task}, asked {TOLD.get(way, way.replace("_", " "))}', subsets['all']['action'])
+        (f'{task}, asked {WITH_LABELS.get(way, way.replace("_", " "))}', subsets['all']['action'])
         for task in ('recognition', 'anticipation')
         for way, subsets in metrics.get(task, {}).items()
         if way != 'left_out'
@@ -85,31 +89,33 @@ def actions_table(metrics: Mapping[str, Any]) -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     head = tuple(head)
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, ('---',) * len(head), *rows))
 
 
 def plain(value: float | None) -> str:
-    """A share without an interval."""
+    """Format a share without an interval, '71.2 %'; '' for None."""
     return '' if value is None else f'{100 * value:.1f} %'
 
 
 def share(found: Mapping[str, Any]) -> str:
-    """A share with its 95 % interval: '71.2 % (69.8 to 72.6)'."""
-    return _told(found, 1, 100, ' %')
+    """Format a share with its 95 % interval, '71.2 % (69.8 to 72.6)'."""
+    return _with_interval(found, 1, 100, ' %')
 
 
 def number(found: Mapping[str, Any], unit: str) -> str:
-    """A number with its 95 % interval: '0.142 m (0.131 to 0.155)'."""
-    return _told(found, 1 if unit == 'dB' else 3, 1, f' {unit}')
+    """Format a number with its 95 % interval, '0.142 m (0.131 to 0.155)'."""
+    return _with_interval(found, 1 if unit == 'dB' else 3, 1, f' {unit}')
 
 
-def _told(found: Mapping[str, Any], digits: int, factor: float, unit: str) -> str:
-    """A value with its interval where it has one: too few kitchens have none."""
+def _with_interval(found: Mapping[str, Any], digits: int, factor: float, unit: str) -> str:
+    """Format a value with its interval, which a single cluster lacks."""
     value, low, high = (
         None if found[name] is None else f'{factor * found[name]:.{digits}f}' for name in ('value', 'low', 'high')
     )
     if value is None:
         return 'none'
-    return f'{value}{unit}' + ('' if low is None else f' ({low} to {high})')
+    if low is None:
+        return f'{value}{unit}'
+    return f'{value}{unit} ({low} to {high})'

@@ -1,15 +1,17 @@
-"""Contact sheets of an evaluation, to be looked at: frames and what was made of them, questions and their answers."""
+"""Contact sheets of an evaluation: frames with their reconstructions, and questions with their answers."""
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from m3et_ros.data.frame import UNLABELLED
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_COLOURS, CLASSES
-from m3et_ros.evaluation.tasks.vqa import Prediction
+from m3et_ros.evaluation.predictions import Prediction
 
 COLUMNS = {
     'rgb': 'colour',
@@ -18,10 +20,10 @@ COLUMNS = {
     'measured': 'depth, noisy',
     'completed': 'depth, completed',
     'depth': 'depth, true',
-    'said': 'segmentation',
+    'predicted': 'segmentation',
     'labels': 'segmentation, true',
 }
-"""Images of dense.Frames and what stands above them, from left to right."""
+"""Images of tasks.reconstruction.Frames and the titles of their columns, from left to right."""
 
 ABREAST = 4
 DEPTH_COLOURS, UNKNOWN_GREY = 'viridis_r', '#8c8c8c'
@@ -32,18 +34,13 @@ DPI = 100
 LEGEND_COLUMNS = 8
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """At most `wanted` places in 0..count - 1, evenly apart."""
-    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
-
-
 def draw_frames(frames: Sequence[tuple[str, Mapping[str, np.ndarray]]], path: Path, title: str) -> None:
-    """Write one row for each frame as PNG.
+    """Draw one row of images for each frame.
 
     Args:
-        frames: key and images of each, see dense.Frames; an image that a model does not make is left out.
-        path: where to.
-        title: what stands above all.
+        frames: key and images of each frame, see tasks.reconstruction.Frames; images may be missing.
+        path: PNG file to write.
+        title: title of the sheet.
 
     Raises:
         ValueError: there are no frames.
@@ -68,65 +65,57 @@ def draw_frames(frames: Sequence[tuple[str, Mapping[str, np.ndarray]]], path: Pa
     _save(figure, path)
 
 
-def draw_replies(replies: Sequence[tuple[Prediction, np.ndarray]], path: Path, title: str) -> None:
-    """Write questions with their pictures (H, W, 3) uint8 as PNG, what was said in green or red.
+def draw_predictions(predictions: Sequence[tuple[Prediction, np.ndarray]], path: Path, title: str) -> None:
+    """Draw questions with their images and answers, right ones in green and wrong ones in red.
+
+    Args:
+        predictions: each prediction with its image (H, W, 3) uint8.
+        path: PNG file to write.
+        title: title of the sheet.
 
     Raises:
-        ValueError: there are no replies.
+        ValueError: there are no predictions.
     """
-    if not replies:
-        raise ValueError('there are no replies to draw; give at least one')
-    side, rows = 2 * SIDE, math.ceil(len(replies) / ABREAST)
+    if not predictions:
+        raise ValueError('there are no predictions to draw; give at least one')
+    side, rows = 2 * SIDE, math.ceil(len(predictions) / ABREAST)
     height = TOP + rows * (side + TEXT)
     figure = _figure(0.2 + ABREAST * (side + 0.15), height, title)
-    for place, (reply, picture) in enumerate(replies):
+    for place, (prediction, image) in enumerate(predictions):
         row, column = divmod(place, ABREAST)
         left, bottom = 0.2 + column * (side + 0.15), height - TOP + 0.25 - row * (side + TEXT) - side
-        _axes(figure, left, bottom, side, side).imshow(picture, interpolation='nearest')
-        question = '\n'.join(textwrap.wrap(reply.question, 46)[:2])
+        _axes(figure, left, bottom, side, side).imshow(image, interpolation='nearest')
+        question = '\n'.join(textwrap.wrap(prediction.question, 46)[:2])
+        answer = f'{prediction.predicted} ({prediction.confidence:.0%})'
+        if prediction.written is not None:
+            answer += f', written: {prediction.written or "nothing"}'
+        colour = RIGHT if prediction.score else WRONG
+        truth = f'true: {prediction.answer}   ({prediction.family}, {prediction.key})'
         _text(figure, left, bottom - 0.06, question, va='top', fontsize=9)
-        said = f'{reply.predicted} ({reply.confidence:.0%})'
-        said += '' if reply.written is None else f', written: {reply.written or "nothing"}'
-        _text(
-            figure,
-            left,
-            bottom - 0.42,
-            said,
-            va='top',
-            fontsize=9,
-            fontweight='bold',
-            color=RIGHT if reply.score else WRONG,
-        )
-        _text(
-            figure,
-            left,
-            bottom - 0.58,
-            f'true: {reply.answer}   ({reply.family}, {reply.key})',
-            va='top',
-            fontsize=8,
-            color=FAINT,
-        )
+        _text(figure, left, bottom - 0.42, answer, va='top', fontsize=9, fontweight='bold', color=colour)
+        _text(figure, left, bottom - 0.58, truth, va='top', fontsize=8, color=FAINT)
     _save(figure, path)
 
 
-def choose_replies(replies: Sequence[Prediction], wanted: int = 16) -> list[Prediction]:
-    """Right and wrong replies, as near to half and half as there are, each from as many families as possible."""
-    right, wrong = (_varied([reply for reply in replies if bool(reply.score) is good]) for good in (True, False))
+def choose_predictions(predictions: Sequence[Prediction], wanted: int = 16) -> list[Prediction]:
+    """Choose right and wrong predictions, as near to half and half as possible, each from many families."""
+    right = _by_turns([prediction for prediction in predictions if prediction.score])
+    wrong = _by_turns([prediction for prediction in predictions if not prediction.score])
     half = min(len(wrong), max(wanted // 2, wanted - len(right)))
     return right[: wanted - half] + wrong[:half]
 
 
-def _varied(replies: Sequence[Prediction]) -> list[Prediction]:
-    """The first reply of each family, then the second of each, and so on."""
-    met: dict[str, int] = {}
+def _by_turns(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Order predictions: the first of each family, then the second of each, and so on."""
+    counts: Counter[str] = Counter()
     turns = []
-    for reply in replies:
-        turns.append(met.get(reply.family, 0))
-        met[reply.family] = turns[-1] + 1
-    return [replies[i] for i in sorted(range(len(replies)), key=lambda i: turns[i])]
+    for prediction in predictions:
+        turns.append(counts[prediction.family])
+        counts[prediction.family] += 1
+    return [predictions[i] for i in sorted(range(len(predictions)), key=lambda i: turns[i])]
 
 
-def _figure(width: float, height: float, title: str):
+def _figure(width: float, height: float, title: str) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -136,17 +125,17 @@ def _figure(width: float, height: float, title: str):
     return figure
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def _text(figure, left: float, bottom: float, text: str, **style) -> None:
+def _text(figure: Any, left: float, bottom: float, text: str, **style: Any) -> None:
     width, height = figure.get_size_inches()
     figure.text(left / width, bottom / height, text, **({'color': INK, 'va': 'baseline'} | style))
 
 
-def _axes(figure, left: float, bottom: float, width: float, height: float):
+def _axes(figure: Any, left: float, bottom: float, width: float, height: float) -> Any:
     whole, high = figure.get_size_inches()
     axes = figure.add_axes((left / whole, bottom / high, width / whole, height / high))
     axes.set_xticks([])
@@ -156,10 +145,10 @@ def _axes(figure, left: float, bottom: float, width: float, height: float):
     return axes
 
 
-def _image(axes, name: str, image: np.ndarray, span: tuple[float, float]) -> None:
+def _image(axes: Any, name: str, image: np.ndarray, span: tuple[float, float]) -> None:
     from matplotlib import colormaps
 
-    if name in ('said', 'labels'):
+    if name in ('predicted', 'labels'):
         colours = np.full((256, 3), 255, np.uint8)
         colours[: len(CLASS_COLOURS)] = CLASS_COLOURS
         axes.imshow(colours[image.astype(np.uint8)], interpolation='nearest')
@@ -175,7 +164,7 @@ def _image(axes, name: str, image: np.ndarray, span: tuple[float, float]) -> Non
         axes.imshow(image.clip(0, 1), interpolation='nearest')
 
 
-def _depth_bar(figure, left: float, span: tuple[float, float]) -> None:
+def _depth_bar(figure: Any, left: float, span: tuple[float, float]) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -189,8 +178,8 @@ def _depth_bar(figure, left: float, span: tuple[float, float]) -> None:
     _text(figure, left, BOTTOM - 0.52, 'metres; grey: unknown', fontsize=7.5, color=FAINT)
 
 
-def _legend(figure, masks: Sequence[np.ndarray]) -> None:
-    """The classes that cover most of the true label maps, largest first, in two lines."""
+def _legend(figure: Any, masks: Sequence[np.ndarray]) -> None:
+    """Draw the classes that cover most of the true label maps, largest first, in two lines."""
     counts = sum((np.bincount(mask.ravel(), minlength=256) for mask in masks), np.zeros(256, int))
     present = [i for i in np.argsort(-counts, kind='stable') if counts[i] and i != UNLABELLED]
     for place, number in enumerate(present[: 2 * LEGEND_COLUMNS]):
@@ -201,7 +190,7 @@ def _legend(figure, masks: Sequence[np.ndarray]) -> None:
 
 
 def _span(frames: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, float]:
-    """Ends of the depth scale: the truth less a hundredth of its pixels at either end."""
+    """Return the ends of the depth scale: the 1st and the 99th percentile of the true depth."""
     known = np.concatenate(
         [images['depth'][np.isfinite(images['depth'])] for images in frames if 'depth' in images] or [np.zeros(0)]
     )

@@ -1,4 +1,4 @@
-"""Small pictures for the report: the frame that a question is about where the run knows it, else a strip of its bag."""
+"""Small pictures for a report: the frame that a question is about if the run knows it, else a strip of its bag."""
 
 import base64
 from collections.abc import Sequence
@@ -16,50 +16,51 @@ class Thumbnails:
     """The pictures of one run.
 
     Args:
-        run: what was done.
-        folders: where its pictures may lie; the first that has one counts.
+        run: the run.
+        folders: folders of its pictures; the first that has a picture counts.
     """
 
     def __init__(self, run: EqaRun, folders: Sequence[Path]):
         self._folders = tuple(folders)
-        self._sheets = {done.part['bag']: done.part['sheet'] for done in run.done if 'sheet' in done.part}
+        self._sheets = {result.part['bag']: result.part['sheet'] for result in run.results if 'sheet' in result.part}
         self._places = {
-            answer['question_id']: (done.part['bag'], answer.get('picture'))
-            for done in run.done
-            for answer in done.part['answers']
+            answer['question_id']: (result.part['bag'], answer.get('picture'))
+            for result in run.results
+            for answer in result.part['answers']
         }
-        self._known: dict[str, bytes] = {}
-        self._opened: dict[str, np.ndarray | None] = {}
+        self._jpegs: dict[str, bytes] = {}
+        self._sheet_images: dict[str, np.ndarray | None] = {}
 
     def frame(self, question_id: str) -> str:
-        """The frame that a question was answered from as a data URI, '' where it is not known."""
+        """Return the frame that a question was answered from as a data URI; '' where it is unknown."""
         bag, place = self._places.get(question_id, ('', None))
         layout = self._sheets.get(bag)
         if place is None or not layout:
             return ''
-        if bag not in self._opened:
+        if bag not in self._sheet_images:
             data = np.frombuffer(self._bytes(bag), np.uint8)
-            self._opened[bag] = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        sheet, (row, column) = self._opened[bag], divmod(place, layout['columns'])
+            self._sheet_images[bag] = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        sheet, (row, column) = self._sheet_images[bag], divmod(place, layout['columns'])
         top, left = row * layout['height'], column * layout['width']
         if sheet is None or sheet.shape[0] < top + layout['height'] or sheet.shape[1] < left + layout['width']:
             return ''
         cut = sheet[top : top + layout['height'], left : left + layout['width']]
-        return _uri(cv2.imencode('.jpg', cut, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+        return data_uri(cv2.imencode('.jpg', cut, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
 
     def strip(self, episode: str) -> str:
-        """Some frames of a bag side by side as a data URI, '' where there are none."""
-        return '' if episode in self._sheets else _uri(self._bytes(episode))
+        """Return some frames of a bag side by side as a data URI; '' where there are none."""
+        return '' if episode in self._sheets else data_uri(self._bytes(episode))
 
     def _bytes(self, bag: str) -> bytes:
-        """The JPEG beside a part, empty where there is none."""
-        if bag not in self._known:
-            self._known[bag] = next(filter(None, (_read(folder / f'{bag}.jpg') for folder in self._folders)), b'')
-        return self._known[bag]
+        """Return the JPEG of a bag; empty where there is none."""
+        if bag not in self._jpegs:
+            paths = (folder / f'{bag}.jpg' for folder in self._folders)
+            self._jpegs[bag] = next((path.read_bytes() for path in paths if path.is_file()), b'')
+        return self._jpegs[bag]
 
 
 def with_pictures(samples: Sequence[dict], runs: Sequence[Thumbnails]) -> list[dict]:
-    """Samples with a data URI under 'picture': the asked frame out of any run, else a strip, else nothing."""
+    """Add a data URI to samples under 'picture': the asked frame in any run, else a strip, else ''."""
     found = []
     for sample in samples:
         asked = (run.frame(sample['question_id']) for run in runs)
@@ -68,12 +69,6 @@ def with_pictures(samples: Sequence[dict], runs: Sequence[Thumbnails]) -> list[d
     return found
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b''
-
-
-def _uri(jpeg: bytes) -> str:
+def data_uri(jpeg: bytes) -> str:
+    """Return a JPEG as a data URI; '' for an empty one."""
     return f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}' if jpeg else ''

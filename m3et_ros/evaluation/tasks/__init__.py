@@ -1,1 +1,1 @@
-"""What is measured: one file a task, from frames or recordings to scores."""
+"""The tasks of evaluation, from frames or recordings to scores; one file a task."""

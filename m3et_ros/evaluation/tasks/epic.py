@@ -1,7 +1,7 @@
 """Next-action anticipation on EPIC-KITCHENS-100 from past labels, by the official metrics (docs/papers.md 7.7, 9).
 
-The past is given as labels by people ('oracle'); no picture is looked at. Every document says so, because scores of
-models that see videos instead are of another kind.
+The past is given as human labels ('oracle'); no image is used. Every document says so, because scores of models that
+use video are not comparable.
 
 Symbols: N segments, C classes that occur.
 """
@@ -14,19 +14,19 @@ import numpy as np
 from m3et_ros.data.checkpoints.history import HistoryCheckpoint
 from m3et_ros.data.epic.annotations import Annotations, histories
 from m3et_ros.data.epic.class_lists import Classes
-from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
+from m3et_ros.data.epic.history import ActionHistories, HistoryWindows, QuestionWords
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.progress import Progress, no_progress
-from m3et_ros.evaluation.batches import rounded
+from m3et_ros.evaluation.batches import interval_json
 from m3et_ros.evaluation.metrics.challenge import ACTIONS, NOUNS, VERBS, Supervision, submission
 from m3et_ros.evaluation.metrics.epic import TASKS, action_id, subsets
-from m3et_ros.evaluation.metrics.intervals import bootstrap
-from m3et_ros.evaluation.metrics.ranking import label_ranks, listed_ranks
+from m3et_ros.evaluation.metrics.intervals import bootstrap, ratio
+from m3et_ros.evaluation.metrics.ranking import class_mean, label_ranks, listed_ranks
 from m3et_ros.evaluation.tasks.epic_forecast import CORRECTED, PLAIN, Forecast, forecast
 
 INPUT = 'oracle labels (verb, noun, times) of the past; no pixels'
 SUPERVISION: Supervision = (0, 4, 3)
-"""No pre-training, labels with times, the training set."""
+"""No pretraining, labels with times, the training set."""
 
 MEASURES = ('top1', 'top5', 'mean_top5_recall')
 KINDS = (PLAIN, CORRECTED)
@@ -43,7 +43,14 @@ def anticipate(
     device: str = 'cpu',
     progress: Progress = no_progress,
 ) -> Forecast:
-    """Forecast every segment of a file from what ended before.
+    """Forecast every segment of a file from the segments that ended before it.
+
+    Args:
+        checkpoint: models of past actions, n-gram and corrections.
+        annotations: the segments.
+        classes: class lists of the file, which must be those of the model.
+        device: as torch takes it.
+        progress: see data.progress.Progress.
 
     Raises:
         InputError: the class lists are not those of the model.
@@ -52,42 +59,46 @@ def anticipate(
         raise InputError(
             'model_config',
             f'The class lists have {len(classes.verbs)} verbs and {len(classes.nouns)} '
-            f'nouns, others than the model ({len(checkpoint.classes.verbs)} and '
+            f'nouns and differ from those of the model ({len(checkpoint.classes.verbs)} and '
             f'{len(checkpoint.classes.nouns)}); give the folder that it was trained with',
         )
     config = checkpoint.config
-    pasts = Pasts(annotations, checkpoint.classes, slots=(config.slots, config.verb_slots), gap_s=checkpoint.gap_s)
-    asking = Asking(checkpoint.classes, checkpoint.words)
+    pasts = ActionHistories(
+        annotations, checkpoint.classes, slots=(config.slots, config.verb_slots), gap_s=checkpoint.gap_s
+    )
+    asking = QuestionWords(checkpoint.classes, checkpoint.words)
     data = HistoryWindows(pasts, sorted(checkpoint.pairs), asking, pasts.windows())
     return forecast(checkpoint, data, device=device, progress=progress)
 
 
 def labels_of(annotations: Annotations) -> dict[str, np.ndarray]:
-    """Verb, noun and action ids (N,) as the file has them."""
+    """Return the verb, noun and action ids (N,) of the file."""
     verb, noun = (np.array([getattr(s, name) for s in annotations.segments]) for name in ('verb', 'noun'))
     return {'verb': verb, 'noun': noun, 'action': action_id(verb, noun)}
 
 
 def ranks_of(checkpoint: HistoryCheckpoint, found: Forecast, annotations: Annotations) -> Ranks:
-    """Ranks of the true classes, plain and corrected."""
+    """Rank the true classes by plain and by corrected scores."""
     labels, ranks = labels_of(annotations), {}
     for kind in KINDS:
         ranks[kind] = {}
         for task in ('verb', 'noun'):
-            scores = (
-                getattr(found, task)
-                if kind == PLAIN
-                else found.scores(task, checkpoint.corrections[task], checkpoint.counts(task))
-            )
-            ranks[kind][task] = label_ranks(scores, labels[task])
+            ranks[kind][task] = label_ranks(_task_scores(checkpoint, found, task, kind), labels[task])
         ranks[kind]['action'] = listed_ranks(found.actions[kind][0], labels['action'])
     return ranks
+
+
+def _task_scores(checkpoint: HistoryCheckpoint, found: Forecast, task: str, kind: str) -> np.ndarray:
+    """Return the plain or corrected scores of verbs or nouns."""
+    if kind == PLAIN:
+        return getattr(found, task)
+    return found.scores(task, checkpoint.corrections[task], checkpoint.counts(task))
 
 
 def official_rows(
     annotations: Annotations, *, unseen: Sequence[str], tail_verbs: Sequence[int], tail_nouns: Sequence[int]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Which segments belong to all, unseen and tail; see evaluation.epic.subsets."""
+    """Return the segments of the rows all, unseen and tail; see metrics.epic.subsets."""
     people = [segment.participant for segment in annotations.segments]
     return subsets(labels_of(annotations), people, unseen=unseen, tail_verbs=tail_verbs, tail_nouns=tail_nouns)
 
@@ -95,15 +106,15 @@ def official_rows(
 def measure(
     ranks: Mapping[str, np.ndarray], annotations: Annotations, rows: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, Any]:
-    """Top-1, top-5 and mean top-5 recall of every row and task with 95 % intervals over videos, 0 to 1.
+    """Score every row and task: top-1, top-5 and mean top-5 recall with 95 % intervals over videos, 0 to 1.
 
     Args:
-        ranks: by task.
+        ranks: task to ranks (N,) of the true class.
         annotations: the segments.
-        rows: of official_rows.
+        rows: as official_rows returns them.
 
     Returns:
-        Row to task to measure to value, low, high and videos; None where a row is empty. 'segments' tells how many.
+        Row to task to measure to value, low, high and number of videos, and 'segments'; None for an empty row.
     """
     labels, videos = labels_of(annotations), np.array([segment.video for segment in annotations.segments])
     return {
@@ -115,39 +126,24 @@ def measure(
 def _scores(ranks: np.ndarray, labels: np.ndarray, videos: np.ndarray) -> dict[str, Any] | None:
     if not len(ranks):
         return None
-    names, own = np.unique(videos, return_inverse=True)
+    clusters, own = np.unique(videos, return_inverse=True)
     found: dict[str, Any] = {'segments': len(ranks)}
-    for measure_name, k in (('top1', 1), ('top5', 5)):
+    for name, k in (('top1', 1), ('top5', 5)):
         sums = np.stack([np.bincount(own, ranks < k), np.bincount(own)], 1)
-        found[measure_name] = _told(bootstrap(sums, lambda s: s[..., 0] / s[..., 1], names))
-    classes, place = np.unique(labels, return_inverse=True)
-    shape = len(names), len(classes)
+        found[name] = interval_json(bootstrap(sums, ratio, clusters), 'videos')
+    classes, column = np.unique(labels, return_inverse=True)
+    shape = len(clusters), len(classes)
     sums = [
-        np.bincount(own * shape[1] + place, weights, shape[0] * shape[1]).reshape(shape)
+        np.bincount(own * shape[1] + column, weights, shape[0] * shape[1]).reshape(shape)
         for weights in (ranks < 5, np.ones(len(ranks)))
     ]
-    found['mean_top5_recall'] = _told(bootstrap(np.concatenate(sums, 1), class_mean, names)) | {'classes': len(classes)}
+    recall = interval_json(bootstrap(np.concatenate(sums, 1), class_mean, clusters), 'videos')
+    found['mean_top5_recall'] = recall | {'classes': len(classes)}
     return found
 
 
-def class_mean(sums: np.ndarray) -> np.ndarray:
-    """Hits and numbers of C classes (..., 2 C) to the mean of their shares (...) over the classes that occur."""
-    hits, counts = np.split(sums, 2, axis=-1)
-    occurs = counts > 0
-    return np.where(occurs, hits / np.where(occurs, counts, 1), 0).sum(-1) / occurs.sum(-1)
-
-
-def _told(interval: Any) -> dict[str, Any]:
-    return {
-        'value': rounded(interval.value),
-        'low': rounded(interval.low),
-        'high': rounded(interval.high),
-        'videos': interval.clusters,
-    }
-
-
 def summary(annotations: Annotations) -> dict[str, Any]:
-    """What was measured on: numbers of segments and videos, targets without history, notes on odd rows."""
+    """Describe the data: numbers of segments and videos, targets without history, notes on odd rows."""
     return {
         'input': INPUT,
         'segments': len(annotations.segments),
@@ -160,13 +156,14 @@ def summary(annotations: Annotations) -> dict[str, Any]:
 def sample_rows(
     checkpoint: HistoryCheckpoint, found: Forecast, ranks: Ranks, annotations: Annotations
 ) -> list[dict[str, Any]]:
-    """A row of per_sample.csv for each segment."""
+    """Return a row of per_sample.csv for each segment."""
     past, classes = histories(annotations), checkpoint.classes
 
     def named(action: int) -> str:
         verb, noun = divmod(int(action), 1000)
-        known = verb < len(classes.verbs) and noun < len(classes.nouns)
-        return f'{classes.verbs[verb]} {classes.nouns[noun]}' if known else f'{verb},{noun}'
+        if verb < len(classes.verbs) and noun < len(classes.nouns):
+            return f'{classes.verbs[verb]} {classes.nouns[noun]}'
+        return f'{verb},{noun}'
 
     rows = []
     for i, segment in enumerate(annotations.segments):
@@ -193,17 +190,19 @@ def challenge_file(
     kind: str = CORRECTED,
     supervision: Supervision = SUPERVISION,
 ) -> dict[str, Any]:
-    """The official file of the anticipation challenge, scores rounded to 4 decimals.
+    """Build the official file of the anticipation challenge, with scores rounded to 4 decimals.
 
-    It is in the official format, but no entry for the challenge, in which the past is not given as labels.
+    The file has the official format but is no valid entry, because the challenge does not give the past as labels.
 
     Args:
-        checkpoint, found, annotations: what was forecast.
-        kind: plain or corrected; the challenge is decided by mean top-5 recall.
-        supervision: levels, see evaluation.challenge.
+        checkpoint: the model.
+        found: its forecast.
+        annotations: the segments.
+        kind: plain or corrected scores; mean top-5 recall decides the challenge.
+        supervision: levels, see metrics.challenge.
 
     Raises:
-        InputError: the model has other than the official 97 verbs and 300 nouns.
+        InputError: the model does not have the official 97 verbs and 300 nouns.
     """
     if (checkpoint.config.verbs, checkpoint.config.nouns) != (VERBS, NOUNS):
         raise InputError(
@@ -211,12 +210,7 @@ def challenge_file(
             f'The challenge has {VERBS} verbs and {NOUNS} nouns and the model '
             f'{checkpoint.config.verbs} and {checkpoint.config.nouns}; use the official class lists',
         )
-    parts = [
-        getattr(found, task)
-        if kind == PLAIN
-        else found.scores(task, checkpoint.corrections[task], checkpoint.counts(task))
-        for task in ('verb', 'noun')
-    ]
+    parts = [_task_scores(checkpoint, found, task, kind) for task in ('verb', 'noun')]
     ids, scores = found.actions[kind]
     verbs, nouns, listed = (np.round(values.astype(np.float64), 4) for values in (*parts, scores[:, :ACTIONS]))
     return submission(

@@ -1,7 +1,7 @@
-"""Scores of answers about episodes: per category, next to what guessing gives (docs/papers.md 7.6, 9.3).
+"""Score answers about episodes by category, next to blind baselines (docs/papers.md 7.6, 9.3).
 
-A question left unanswered scores 0, as OpenEQA has it; its share is told, and so is the score of what was answered.
-Intervals are over episodes, since questions about one episode resemble each other.
+An unanswered question scores 0, as in OpenEQA; the share of unanswered questions and the score of the answered ones are
+reported too. Intervals are over episodes, because questions about one episode resemble each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion
-from m3et_ros.evaluation.batches import rounded
+from m3et_ros.evaluation.batches import interval_json, rounded
 from m3et_ros.evaluation.metrics.answers import (
     best_f1,
     exact_match,
@@ -23,33 +23,33 @@ from m3et_ros.evaluation.metrics.answers import (
     unanswered_share,
 )
 from m3et_ros.evaluation.metrics.blind_baselines import blind_lines, majority, prior_by_key
-from m3et_ros.evaluation.metrics.intervals import Interval, bootstrap_mean
+from m3et_ros.evaluation.metrics.intervals import bootstrap_mean
 
 FIGURES = ('exact_match', 'token_f1', 'best_f1')
-"""Scores of an answer, each from 0 to 1; best_f1 is token F1 against the best of all references."""
+"""Scores of an answer, each in 0..1; best_f1 is the highest token F1 over all references."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredAnswer:
     """One question with its answer and scores."""
 
     question: EqaQuestion
-    # None where it was left unanswered.
+    # None where the question was left unanswered.
     answer: str | None
     exact_match: float
     token_f1: float
     best_f1: float
-    # What a judge gave, 1 to 5; None where none was asked or nothing was answered.
+    # Mark of a judge, 1 to 5; None where no judge was asked or there is no answer.
     mark: float | None = None
-    # Soft score of VQAv2, 0 to 1; None where the question does not tell what people answered.
+    # Soft score of VQAv2, 0..1; None where the question has no human answers.
     vqa_soft: float | None = None
 
 
-def score_answer(question: EqaQuestion, answer: str | None, mark: float | None = None) -> Scored:
+def score_answer(question: EqaQuestion, answer: str | None, mark: float | None = None) -> ScoredAnswer:
     """Score one answer; a blank one counts as none."""
     if answer is None or not answer.strip():
-        return Scored(question, None, 0.0, 0.0, 0.0, vqa_soft=0.0 if question.answers else None)
-    return Scored(
+        return ScoredAnswer(question, None, 0.0, 0.0, 0.0, vqa_soft=0.0 if question.answers else None)
+    return ScoredAnswer(
         question,
         answer,
         exact_match(answer, question.references),
@@ -61,23 +61,27 @@ def score_answer(question: EqaQuestion, answer: str | None, mark: float | None =
 
 
 def answer_type(answer: str) -> str:
-    """One of VQAv2's three types of answers: 'yes/no', 'number' or 'other'."""
-    said = normalise(answer)
-    return 'yes/no' if said in ('yes', 'no') else 'number' if said.isdecimal() else 'other'
+    """Return the type of an answer as VQAv2 has it: 'yes/no', 'number' or 'other'."""
+    normalised = normalise(answer)
+    if normalised in ('yes', 'no'):
+        return 'yes/no'
+    return 'number' if normalised.isdecimal() else 'other'
 
 
-def eqa_scores(rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), *, judged: bool = False) -> dict[str, Any]:
-    """Everything that metrics.json says about answers.
+def eqa_scores(
+    rows: Sequence[ScoredAnswer], training: Sequence[EqaQuestion] = (), *, judged: bool = False
+) -> dict[str, Any]:
+    """Return the scores of answers for metrics.json.
 
     Args:
-        rows: one for each question that was asked.
-        training: questions from which the blind lines are learnt; without any they are counted over these very
-            questions, whose answers an honest blind model would not know.
-        judged: whether a judge gave marks; a question left unanswered then has the worst.
+        rows: one for each question.
+        training: questions from which the blind baselines learn; without any they count the questions of `rows`, whose
+            answers an honest blind model would not know.
+        judged: True if a judge gave marks; an unanswered question then has the worst mark.
 
     Returns:
-        'all' and 'categories'; where there are questions with a time or with people's answers also 'answer_types',
-        VQAv2's, by the reference.
+        'all' and 'categories'; where questions have a time or human answers also 'answer_types', VQAv2's types of the
+        reference.
 
     Raises:
         ValueError: there are no rows.
@@ -101,14 +105,14 @@ def eqa_scores(rows: Sequence[Scored], training: Sequence[EqaQuestion] = (), *, 
 
 
 def guesses(questions: Sequence[EqaQuestion], training: Sequence[EqaQuestion] = ()) -> dict[str, list[str]]:
-    """Answers without looking: line to one answer for each question; see evaluation.blind.
+    """Return blind answers: baseline to one answer for each question; see metrics.blind_baselines.
 
-    'majority' is the commonest answer of all, 'category' that of the category, 'question' that of the exact question,
-    backed off to its category, 'nearest' that of the most similar question. The last two need training questions: among
-    the asked ones themselves they would find the question again.
+    'majority' is the commonest answer of all and 'category' that of the category. 'question' is the answer to the exact
+    question, with back-off to its category, and 'nearest' that to the most similar question. The last two need training
+    questions: among the asked questions they would find the question itself.
     """
     known = training or questions
-    texts, kinds, answers = zip(*((q.question, q.category, q.answer) for q in known))
+    texts, kinds, answers = zip(*((q.question, q.category, q.answer) for q in known), strict=True)
     asked, asked_kinds = [q.question for q in questions], [q.category for q in questions]
     if training:
         lines = blind_lines(texts, kinds, answers, asked, asked_kinds)
@@ -117,9 +121,9 @@ def guesses(questions: Sequence[EqaQuestion], training: Sequence[EqaQuestion] = 
 
 
 def _part(
-    rows: Sequence[Scored], lines: Mapping[str, list[str]], places: Sequence[int], judged: bool
+    rows: Sequence[ScoredAnswer], lines: Mapping[str, list[str]], places: Sequence[int], judged: bool
 ) -> dict[str, Any]:
-    """Scores of some rows."""
+    """Score the rows at some positions."""
     chosen = [rows[i] for i in places]
     episodes = [row.question.episode for row in chosen]
     answered = [row for row in chosen if row.answer is not None]
@@ -129,10 +133,11 @@ def _part(
         'unanswered': rounded(unanswered_share([row.answer for row in chosen])),
     }
     for figure in FIGURES:
-        part[figure] = _told(bootstrap_mean([getattr(row, figure) for row in chosen], episodes))
+        part[figure] = interval_json(bootstrap_mean([getattr(row, figure) for row in chosen], episodes), None)
     soft = [(row.vqa_soft, row.question.episode) for row in chosen if row.vqa_soft is not None]
     if soft:
-        part['vqa_soft'] = _told(bootstrap_mean(*zip(*soft))) | {'questions': len(soft)}
+        values, own_episodes = zip(*soft, strict=True)
+        part['vqa_soft'] = interval_json(bootstrap_mean(values, own_episodes), None) | {'questions': len(soft)}
     part['exact_match_of_answered'] = rounded(np.mean([row.exact_match for row in answered])) if answered else None
     part['guessing'] = {
         name: rounded(np.mean([exact_match(line[i], rows[i].question.references) for i in places]))
@@ -143,13 +148,8 @@ def _part(
     return part
 
 
-def _judged(chosen: Sequence[Scored], episodes: Sequence[str]) -> dict[str, Any]:
-    """LLM-match on both scales: 0 to 100 with its interval, and the mean mark of 1 to 5."""
+def _judged(chosen: Sequence[ScoredAnswer], episodes: Sequence[str]) -> dict[str, Any]:
+    """Return LLM-match on both scales: 0 to 100 with its interval, and the mean mark, 1 to 5."""
     marks = [row.mark for row in chosen]
-    found = llm_match(marks)
-    return {'percent': _told(bootstrap_mean(100 * mark_scores(marks), episodes)), 'mean_mark': rounded(found.mean_mark)}
-
-
-def _told(interval: Interval) -> dict[str, Any]:
-    """An interval as JSON has it."""
-    return {'value': rounded(interval.value), 'low': rounded(interval.low), 'high': rounded(interval.high)}
+    percent = bootstrap_mean(100 * mark_scores(marks), episodes)
+    return {'percent': interval_json(percent, None), 'mean_mark': rounded(llm_match(marks).mean_mark)}

@@ -1,10 +1,10 @@
-"""One bag and questions about single frames of it: each asked frame is looked at once, when it comes by.
+"""Questions about single frames of one bag; each asked frame is encoded once, while the bag is read.
 
-    part, times, sheet = examine_moments(engine, EqaTask('moment'), Path('kitchens/20000'), questions)
+    part, times, sheet = examine_moments(engine, VqaTask(), Path('kitchens/20000'), questions)
 
-A question is about the newest frame at or before its time, which counts from the first colour image of the bag; without
-a time it is about the last frame. The part is that of eqa_bag.examine, with 'asked_frames' and where each of them
-stands on the sheet of small pictures.
+A question is about the newest frame at or before its time, which counts from the first colour image of the bag. Without
+a time it is about the last frame. The part is that of eqa.examine, with 'asked_frames' and the layout of the sheet of
+small pictures.
 """
 
 import time
@@ -12,40 +12,58 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from m3et_ros.data.bags.reader import BagReader, decode
-from m3et_ros.data.bags.topics import CameraTopics
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.evaluation.batches import rounded
-from m3et_ros.evaluation.tasks.eqa import BagPass, EqaTask, answered, small, topics_of, unanswered
+from m3et_ros.evaluation.tasks.bag_pass import BagPass, jpeg, small, topics_of
+from m3et_ros.evaluation.tasks.eqa import QUALITY, EqaTask, answered, unanswered
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.session import Session
 
 COLUMNS, MOST_PICTURES = 16, 2048
-"""Small pictures side by side, and how many are kept at most."""
+"""Small pictures in a row of the sheet, and the most on a sheet."""
 
 LONGEST_S = 1e9
-"""Later than this is as good as never: 30 years."""
+"""A time is clipped to this, 30 years."""
 
 HEIGHT, WIDEST = 144, 576
-"""Pixels of a small picture."""
+"""Height and largest width of a small picture in pixels."""
+
+
+@dataclass(frozen=True)
+class VqaTask(EqaTask):
+    """Settings of the task: scope 'moment' answers from the frame of each question's time, 'blind' without images."""
+
+    SCOPES: ClassVar[tuple[str, ...]] = ('moment', 'blind')
+
+    scope: str = 'moment'
+
+    def examine(
+        self, engine: Engine, bag: Path, questions: Sequence[EqaQuestion]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
+        """Examine a bag as a job: its part, its times, and the sheet of asked frames as JPEG."""
+        if self.scope == 'blind':
+            return super().examine(engine, bag, questions)
+        part, times, sheet = examine_moments(engine, self, bag, questions)
+        return part, times, {} if sheet is None else {'jpg': jpeg(sheet, QUALITY)}
 
 
 def examine_moments(
     engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQuestion]
-) -> tuple[dict, dict, Any]:
+) -> tuple[dict[str, Any], dict[str, Any], np.ndarray | None]:
     """Answer questions about single frames of a bag, reading it once.
 
     Args:
-        engine: the model; threads are the caller's affair.
-        task: how; every frame is read, whatever its `every`.
+        engine: the model; the caller sets the number of threads.
+        task: settings; every frame is read, `every` is ignored.
         bag: rosbag2 folder, .mcap or .db3 file.
-        questions: about this bag.
+        questions: questions about this bag.
 
     Returns:
         The part, with answers in the order of the questions; times in milliseconds; small pictures of the asked frames
@@ -55,25 +73,25 @@ def examine_moments(
         InputError: nothing of the bag can be used.
     """
     start = time.perf_counter()
-    asking = _Asking(engine, task, questions)
+    asker = _Asker(engine, task, questions)
     with BagReader(bag) as reader:
-        camera = topics_of(reader, task)
-        begin = _begin(reader, camera)
-        look = BagPass(reader, camera, 1)
-        for frame, places in _moments(look, begin, [question.time for question in questions]):
-            asking.ask(frame, places, begin)
-    look.refuse_nothing(bag, camera)
+        camera = topics_of(reader, task.camera, task.remaps)
+        begin = _begin(reader, camera.rgb)
+        bag_pass = BagPass(reader, camera)
+        for frame, places in _moments(bag_pass, begin, [question.time for question in questions]):
+            asker.ask(frame, places, begin)
+    bag_pass.require_frames(bag)
     answers = [
-        answer or unanswered(question, _why(question, look, begin))
-        for question, answer in zip(questions, asking.answers)
+        answer or unanswered(question, _no_frame(question, bag_pass, begin))
+        for question, answer in zip(questions, asker.answers, strict=True)
     ]
-    part = look.part(bag, camera, answers) | {'asked_frames': len(asking.encode_ms), 'sheet': asking.sheet.layout()}
-    times = {'encode_ms': asking.encode_ms, 'answer_ms': asking.answer_ms, 'wall_s': time.perf_counter() - start}
-    return part, times, asking.sheet.picture()
+    part = bag_pass.part(bag, answers) | {'asked_frames': len(asker.encode_ms), 'sheet': asker.sheet.layout()}
+    times = {'encode_ms': asker.encode_ms, 'answer_ms': asker.answer_ms, 'wall_s': time.perf_counter() - start}
+    return part, times, asker.sheet.picture()
 
 
-class _Asking:
-    """Puts to the model what is asked about one frame after the other."""
+class _Asker:
+    """Ask the model about one frame after the other."""
 
     def __init__(self, engine: Engine, task: EqaTask, questions: Sequence[EqaQuestion]):
         self.answers: list[dict | None] = [None] * len(questions)
@@ -84,7 +102,7 @@ class _Asking:
         self._session = Session(engine)
 
     def ask(self, frame: Frame, places: Sequence[int], begin: int) -> None:
-        """Look at a frame and answer the questions in these places."""
+        """Encode a frame and answer the questions at these places."""
         view = self._engine.encode(frame)
         self.encode_ms.append(1e3 * view.latency_s)
         where = {'frame_s': rounded((frame.stamp_ns - begin) / 1e9), 'picture': self.sheet.add(frame.rgb)}
@@ -94,25 +112,25 @@ class _Asking:
             self.answer_ms += took_ms
 
 
-def _begin(reader: BagReader, camera: CameraTopics) -> int:
-    """Stamp of the first colour image, be it readable or not, in ns; 0 where none can be read at all."""
+def _begin(reader: BagReader, topic: str) -> int:
+    """Return the stamp of the first colour image in ns, even if its pixels cannot be decoded; 0 without any."""
     try:
-        stamp = decode(next(reader.messages([camera.rgb]))).header.stamp
+        stamp = decode(next(reader.messages([topic]))).header.stamp
     except (InputError, StopIteration):
         return 0
     return stamp.sec * 10**9 + stamp.nanosec
 
 
-def _moments(look: BagPass, begin: int, times: Sequence[float | None]) -> Iterator[tuple[Frame, list[int]]]:
-    """Each frame that is asked about, in the order of the bag, with the places of its questions.
+def _moments(bag_pass: BagPass, begin: int, times: Sequence[float | None]) -> Iterator[tuple[Frame, list[int]]]:
+    """Yield each frame that is asked about, in the order of the bag, with the places of its questions.
 
-    It is known once a newer one comes by. Where the clock jumps back, what comes after counts as old.
+    A frame is yielded once a newer one has come. Where the clock jumps back, the frames that follow count as old.
     """
     waiting = deque(
         sorted((begin + round(1e9 * min(at, LONGEST_S)), place) for place, at in enumerate(times) if at is not None)
     )
     newest = last = None
-    for frame in look:
+    for frame in bag_pass:
         places = []
         while waiting and waiting[0][0] < frame.stamp_ns:
             places.append(waiting.popleft()[1])
@@ -130,42 +148,42 @@ def _moments(look: BagPass, begin: int, times: Sequence[float | None]) -> Iterat
             yield frame, places
 
 
-def _why(question: EqaQuestion, look: BagPass, begin: int) -> str:
-    """Why there is no frame for a question."""
-    readable = [(stamp - begin) / 1e9 for stamp in (look.stamps[0], look.newest_ns)]
+def _no_frame(question: EqaQuestion, bag_pass: BagPass, begin: int) -> str:
+    """Say why there is no frame for a question."""
+    first_s, newest_s = ((stamp - begin) / 1e9 for stamp in (bag_pass.stamps[0], bag_pass.newest_ns))
     return (
-        f"'time' is {question.time:g} s, and the readable colour images of the bag go from {readable[0]:.3f} to "
-        f'{readable[1]:.3f} s after the first; give a time within'
+        f"'time' is {question.time:g} s, and the readable colour images of the bag go from {first_s:.3f} to "
+        f'{newest_s:.3f} s after the first; give a time within'
     )
 
 
 @dataclass
 class _Sheet:
-    """Small pictures of one size in rows of so many columns."""
+    """Small pictures of one size in rows."""
 
     pictures: list[np.ndarray] = field(default_factory=list)
 
     def add(self, rgb: np.ndarray) -> int | None:
-        """Put a picture on it; its place, counted row by row, or None where the sheet is full."""
+        """Add a picture; return its place, counted row by row, or None where the sheet is full."""
         if len(self.pictures) == MOST_PICTURES:
             return None
         height, width = rgb.shape[:2]
-        own = min(max(1, round(width * HEIGHT / height)), WIDEST)
-        self.pictures.append(small(rgb, self.pictures[0].shape[1] if self.pictures else own, HEIGHT))
+        own_width = min(max(1, round(width * HEIGHT / height)), WIDEST)
+        self.pictures.append(small(rgb, self.pictures[0].shape[1] if self.pictures else own_width, HEIGHT))
         return len(self.pictures) - 1
 
     def layout(self) -> dict[str, int] | None:
-        """Pixels of a small picture, and how many stand side by side."""
+        """Return the size of a small picture in pixels and the number of columns."""
         if not self.pictures:
             return None
         width = self.pictures[0].shape[1]
         return {'width': width, 'height': HEIGHT, 'columns': min(COLUMNS, len(self.pictures))}
 
     def picture(self) -> np.ndarray | None:
-        """The sheet (H, W, 3)."""
+        """Return the sheet (H, W, 3)."""
         if not self.pictures:
             return None
-        columns = self.layout()['columns']
+        columns = min(COLUMNS, len(self.pictures))
         blank = [np.zeros_like(self.pictures[0])] * (-len(self.pictures) % columns)
         tiles = [*self.pictures, *blank]
         return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)])

@@ -1,15 +1,73 @@
-"""The soft score's table and the tally by family."""
+"""The VQA normaliser step by step, the scores of answers, and LLM-match from given marks."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3et_ros.evaluation.metrics.answers import Group, agreement, by_group, soft_score, soft_scores
+from m3et_ros.evaluation.metrics.answers import (
+    CONTRACTIONS,
+    agreement,
+    best_f1,
+    exact_match,
+    llm_match,
+    mark_scores,
+    normalise,
+    normalise_reference,
+    soft_score,
+    soft_scores,
+    token_f1,
+    unanswered_share,
+)
+
+PHRASES = st.lists(st.sampled_from(['mug', 'plate', 'red', 'left', 'of', 'sink']), max_size=6).map(' '.join)
+
+
+@pytest.mark.parametrize(
+    'answer, expected',
+    [
+        ('Yes.', 'yes'),
+        (' a\tmug \n', 'mug'),
+        ('The two  Mugs', '2 mugs'),
+        ('none', '0'),
+        ('ten', '10'),
+        ('eleven', 'eleven'),
+        ('1,000 plates', '1000 plates'),
+        ('2.5 m.', '2.5 m'),
+        ('t-shirt', 't shirt'),
+        ('fork, knife', 'fork knife'),
+        ('red/blue', 'red blue'),
+        ('is it? no', 'is it no'),
+        ('dont know', "don't know"),
+        ("couldntve couldnt've", "couldntve couldn't've"),
+        ('an apple on the table', 'apple on table'),
+        ('', ''),
+    ],
+)
+def test_a_prediction_takes_every_step(answer, expected):
+    assert normalise(answer) == expected
+
+
+def test_a_human_answer_takes_the_punctuation_step_only():
+    assert normalise_reference('The two, mugs.') == 'The two mugs'
+
+
+def test_contractions_lack_exactly_one_apostrophe():
+    assert CONTRACTIONS["hed've"] == CONTRACTIONS["he'dve"] == "he'd've"
+    assert CONTRACTIONS['twas'] == "'twas"
+    assert CONTRACTIONS["yall'd've"] == "y'all'd've"
+    assert CONTRACTIONS["somebody'd"] == 'somebodyd'  # the protocol's own slip
+    assert 'shell' not in CONTRACTIONS and 'were' not in CONTRACTIONS
+
+
+@given(words=st.lists(st.sampled_from(['the', 'two', 'Mug', "don't", 'dont', '2.5', 'red', 'a']), max_size=6))
+def test_normalising_twice_changes_nothing(words):
+    once = normalise(' '.join(words))
+    assert normalise(once) == once
 
 
 @pytest.mark.parametrize('matches, expected', [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (7, 1), (10, 1)])
-def test_the_table_of_the_protocol(matches, expected):
+def test_the_soft_score_follows_the_table_of_the_protocol(matches, expected):
     assert agreement(matches) == pytest.approx(expected)
     assert soft_score('Mug.', ['mug'] * matches + ['plate'] * (10 - matches)) == pytest.approx(expected)
 
@@ -27,32 +85,76 @@ def test_human_answers_keep_articles_and_number_words():
     assert soft_score('two', ['2'] * 10) == 1
 
 
-def test_too_few_answers_are_refused():
+def test_four_answers_are_enough_and_three_are_refused():
+    assert soft_score('mug', ['mug'] * 4) == 1
     with pytest.raises(ValueError, match='exact_match'):
-        soft_score('mug', ['mug'])
+        soft_score('mug', ['mug'] * 3)
     with pytest.raises(ValueError, match='lengths'):
         soft_scores(['mug', 'mug'], [['mug'] * 10])
 
 
-def test_scores_of_several_questions():
+def test_several_questions_are_scored_one_by_one():
     scores = soft_scores(['mug', 'yes'], [['mug'] * 10, ['no'] * 9 + ['yes']])
     assert scores == pytest.approx([1, 0.3])
 
 
-def test_groups_count_and_average():
-    assert by_group([1, 0, 0.5, 1], ['state', 'count', 'count', 'state']) == {
-        'count': Group(2, 0.25),
-        'state': Group(2, 1),
-    }
+def test_exact_match_normalises_both_sides():
+    assert exact_match('Two mugs.', '2 mugs') == 1
+    assert exact_match('on the table', ['in the sink', 'on table']) == 1
+    assert exact_match('mug', 'mugs') == 0
+
+
+def test_token_f1_by_hand():
+    # Three words predicted, two wanted, two in common: precision 2/3, recall 1.
+    assert token_f1('red mug left', 'the red mug') == pytest.approx(0.8)
+    # A word counts as often as both sides have it.
+    assert token_f1('mug mug', 'mug') == pytest.approx(2 / 3)
+    assert token_f1('', 'the') == 1
+    assert token_f1('', 'mug') == 0
+
+
+def test_the_best_reference_counts():
+    assert best_f1('red mug', ['blue plate', 'mug']) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match='at least one'):
+        best_f1('red mug', [])
+
+
+@given(predicted=PHRASES, wanted=PHRASES)
+def test_token_f1_is_symmetric_bounded_and_independent_of_order(predicted, wanted):
+    score = token_f1(predicted, wanted)
+    assert 0 <= score <= 1
+    assert score == token_f1(wanted, predicted) == token_f1(' '.join(reversed(predicted.split())), wanted)
+    assert token_f1(predicted, predicted) == exact_match(predicted, predicted) == 1
+    assert score >= exact_match(predicted, wanted)
+
+
+def test_blank_answers_are_unanswered():
+    assert unanswered_share(['mug', ' ', None, '']) == 0.75
+    with pytest.raises(ValueError, match='no answers'):
+        unanswered_share([])
+
+
+def test_llm_match_on_both_scales_by_hand():
+    score = llm_match([5, 3, 1, None])
+    assert (score.count, score.percent, score.mean_mark, score.unanswered) == (4, 37.5, 2.5, 0.25)
+
+
+def test_chance_over_seven_categories_as_a_mark():
+    # 14.29 % as LLM-match would be a mean mark of 1.57 (docs/papers.md 2.6).
+    assert llm_match([1] * 6 + [5]).percent == pytest.approx(100 / 7)
+    assert llm_match([1] * 6 + [5]).mean_mark == pytest.approx(1.57, abs=0.005)
+
+
+def test_marks_outside_the_scale_are_clipped_and_nan_is_refused():
+    assert mark_scores([0, 7]).tolist() == [0, 1]
     with pytest.raises(ValueError, match='not finite'):
-        by_group([1, float('nan')], ['state', 'state'])
+        llm_match([float('nan')])
+    with pytest.raises(ValueError, match='no marks'):
+        llm_match([])
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from('abc')), min_size=1, max_size=30), st.randoms())
-def test_groups_do_not_depend_on_order(samples, random):
-    before = by_group(*zip(*samples))
-    random.shuffle(samples)
-    after = by_group(*zip(*samples))
-    assert before.keys() == after.keys()
-    for name, group in before.items():
-        assert group.count == after[name].count and group.score == pytest.approx(after[name].score)
+@given(st.lists(st.none() | st.integers(1, 5), min_size=1))
+def test_llm_match_is_bounded_and_independent_of_order(marks):
+    score = llm_match(marks)
+    assert 0 <= score.percent <= 100 and 1 <= score.mean_mark <= 5
+    assert llm_match(sorted(marks, key=str)).percent == pytest.approx(score.percent)

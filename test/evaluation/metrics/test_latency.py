@@ -1,28 +1,16 @@
-"""Summaries of times and ages."""
+"""Summaries of latencies."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3et_ros.evaluation.metrics.latency import age_summary, latency_summary
+from m3et_ros.evaluation.metrics.latency import latency_summary
 
 
 def test_percentiles_by_hand():
     times = latency_summary(np.arange(101))
     assert (times.count, times.mean, times.p50, times.p95, times.p99, times.longest) == (101, 50, 50, 95, 99, 100)
-
-
-def test_ages_keep_nanoseconds_of_the_epoch():
-    now = 1_700_000_000_000_000_000
-    ages = age_summary([now, now + 1_000_000], [now + 5_000_000, now + 4_000_000])
-    assert (ages.times.p50, ages.times.longest, ages.from_the_future) == (4, 5, 0)
-
-
-def test_a_stamp_from_the_future_is_counted_and_left_out():
-    ages = age_summary([0, 10], [2_000_000, 5])
-    assert ages.times.count == 1 and ages.times.longest == 2 and ages.from_the_future == 1
-    assert age_summary([10], [5]).times is None
 
 
 def test_bad_times_are_refused():

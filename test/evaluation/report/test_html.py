@@ -12,7 +12,7 @@ import pytest
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.jobs import PARTS, Done
+from m3et_ros.evaluation.jobs import PARTS, JobResult
 from m3et_ros.evaluation.report.charts import category_bars, time_histogram
 from m3et_ros.evaluation.report.html import best_and_worst, write_comparison, write_report
 from m3et_ros.evaluation.tasks.eqa_results import EqaRun, document, scored_answers, write_run
@@ -60,8 +60,8 @@ def made(answers, bags=3):
             'camera': {'rgb': '/c', 'depth': None},
         }
         times = {'encode_ms': rng.gamma(3, 5, 50).tolist(), 'answer_ms': [4.0] * 20, 'wall_s': 1.0}
-        done.append(Done(part, times))
-    done[-1] = Done(
+        done.append(JobResult(part, times))
+    done[-1] = JobResult(
         {'bag': str(bags - 1), 'failed': f'{NASTY} is damaged', 'answers': [], 'files': {}, 'troubles': []}, {}
     )
     return EqaRun(MADE_BY, tuple(questions), tuple(done))
@@ -116,7 +116,7 @@ def test_what_was_measured_stands_on_it(page):
     text = re.sub(r'\s+', ' ', page.read_text())
     # 5 of 20 are right and 5 of 20 nearly, in two of three bags.
     assert '<b>16.7 %</b>exact match' in text and 'm3et evaluate eqa a b --questions q.json' in text
-    assert '2 is not answered: &lt;script&gt;alert(1)' in text
+    assert '2 is left out: &lt;script&gt;alert(1)' in text
     for words in ('Best answers', 'Worst answers', 'times real time', 'ab' * 32, 'cd' * 32, '95 % below', '50.0 %'):
         assert words in text, words
 
@@ -166,7 +166,7 @@ def test_two_runs_are_compared_on_a_page(tmp_path):
     for name, answer in (('one', 'table'), ('two', 'on the table')):
         run = made(lambda n, answer=answer: answer if n % 2 else 'x', bags=2)
         report(tmp_path / name, run)
-        for done in run.done:
+        for done in run.results:
             (tmp_path / name / PARTS / f'{done.part["bag"]}.json').write_text(json.dumps(done.part))
         rows = scored_answers(run)
         write_run(tmp_path / name, run, rows, document(run, rows))

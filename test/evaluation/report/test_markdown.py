@@ -5,8 +5,9 @@ import pytest
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
 from m3et_ros.evaluation.report.markdown import actions_table, number, reconstruction_table, share, table, vqa_table
-from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_run
-from m3et_ros.evaluation.tasks.vqa import vqa_run
+from m3et_ros.evaluation.tasks.reconstruction import measure_frames
+from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_scores
+from m3et_ros.evaluation.tasks.vqa import ask, scores_of
 
 
 def test_numbers_come_with_their_intervals():
@@ -18,7 +19,7 @@ def test_numbers_come_with_their_intervals():
 
 def test_the_questions_of_a_run(cache, tiny):
     samples = KitchenSamples(cache, length=40)
-    scores = vqa_run(tiny.model.eval(), tiny.tokenizer, samples, write=True)
+    scores = scores_of(ask(tiny.model, tiny.tokenizer, samples, write=True), samples.balance)
     lines = vqa_table({'subsets': {'all': scores, 'held_out': scores}}).splitlines()
     names = [line.split(' | ')[0].removeprefix('| ') for line in lines]
     assert names[2:5] == ['all families', 'all families, written by the text decoder', 'answerable from one frame']
@@ -29,7 +30,7 @@ def test_the_questions_of_a_run(cache, tiny):
 
 
 def test_the_frames_of_a_run(cache, tiny):
-    scores = reconstruction_run(tiny.model.eval(), KitchenSamples(cache, questions=False), classes=CLASSES)
+    scores = reconstruction_scores(measure_frames(tiny.model, KitchenSamples(cache, questions=False)), CLASSES)
     text = reconstruction_table(scores)
     holes = scores['full']['depth_in_holes']
     assert number(scores['hidden']['psnr_hidden_db'], 'dB') in text

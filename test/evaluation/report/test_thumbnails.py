@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from m3et_ros.evaluation.jobs import Done
+from m3et_ros.evaluation.jobs import JobResult
 from m3et_ros.evaluation.report.thumbnails import Thumbnails, with_pictures
 from m3et_ros.evaluation.tasks.eqa_results import EqaRun
 
@@ -17,7 +17,7 @@ LAYOUT = {'width': 40, 'height': 30, 'columns': 2}
 def run(sheet=LAYOUT, places=(0, 1, 2, None)):
     answers = [{'question_id': f'q{i}', 'answer': 'x', 'picture': place} for i, place in enumerate(places)]
     part = {'bag': 'a', 'answers': answers} | ({} if sheet == 'none' else {'sheet': sheet})
-    return EqaRun({}, (), (Done(part, {}),))
+    return EqaRun({}, (), (JobResult(part, {}),))
 
 
 @pytest.fixture

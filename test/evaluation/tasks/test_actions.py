@@ -1,4 +1,4 @@
-"""Which frame is asked for which action, and the scores, against cases made by hand."""
+"""The frame at which each action is asked for, and the scores, against cases made by hand."""
 
 from dataclasses import replace
 
@@ -44,29 +44,29 @@ def test_anticipation_is_asked_a_second_before():
     assert missing == {'outside_the_frames': 2}
 
 
-def test_before_a_gap_is_asked_as_at_the_end():
-    """The stream begins anew at 6.5 s: nothing was seen of what ended at 4 s, nor a second before what began at 6.2."""
+def test_actions_inside_a_gap_are_left_out():
+    """The stream restarts at 6.5 s: it misses the action that ended at 4 s and the second before the one at 6.2 s."""
     stamps = np.concatenate([STAMPS[STAMPS <= 2], STAMPS[STAMPS >= 6.5]])
     episode = replace(EPISODE, stamps=stamps, breaks=(5,), actions=(*EPISODE.actions[:3], Action(8.0, 9.0, PUT, 0)))
     found, missing = targets([episode], 'recognition')
-    assert [(target.number, target.place) for target in found] == [(0, 2), (3, 9)]
+    assert [(target.number, target.frame) for target in found] == [(0, 2), (3, 9)]
     assert missing == {'outside_the_frames': 2}
     found, missing = targets([episode], 'anticipation')
-    assert [(target.number, target.place) for target in found] == [(1, 2), (3, 6)]
+    assert [(target.number, target.frame) for target in found] == [(1, 2), (3, 6)]
     assert missing == {'outside_the_frames': 2}
 
 
-def test_a_stream_begins_anew_after_a_gap():
+def test_a_stream_restarts_after_a_gap():
     checkpoint = untrained('tiny', 0)
     head = checkpoint.heads['mambavl']
     tokens = np.random.default_rng(0).standard_normal((21, head.config.d_in)).astype(np.float16)
 
-    def seen(*episodes):
-        return Examiner(head, tokens, episodes, checkpoint.tokenizer, checkpoint.labels, 16).seen
+    def features(*episodes):
+        return Examiner(head, tokens, episodes, checkpoint.tokenizer, checkpoint.labels, 16).features
 
-    (whole,) = seen(replace(EPISODE, breaks=(8,)))
-    parts = seen(replace(EPISODE, stamps=STAMPS[:8]), replace(EPISODE, first=8, stamps=STAMPS[8:]))
-    assert torch.equal(whole, torch.cat(parts)) and not torch.allclose(whole, seen(EPISODE)[0])
+    (whole,) = features(replace(EPISODE, breaks=(8,)))
+    parts = features(replace(EPISODE, stamps=STAMPS[:8]), replace(EPISODE, first=8, stamps=STAMPS[8:]))
+    assert torch.equal(whole, torch.cat(parts)) and not torch.allclose(whole, features(EPISODE)[0])
 
 
 def test_recall_is_the_mean_over_classes():
@@ -95,7 +95,7 @@ def test_nouns_given_verbs_rank_pairs_by_the_chain():
     assert found['verb']['top1']['value'] == 0 and found['verb']['top5']['value'] == 1
 
 
-def test_reference_lines_know_labels_only():
+def test_baselines_follow_from_labels_alone():
     """In training take is followed by put; the test repeats that once and breaks it once."""
     learnt = [
         EpisodeFrames(
@@ -120,6 +120,6 @@ def test_reference_lines_know_labels_only():
     )
 
 
-def test_pairs_that_training_never_met_are_known_by_name():
+def test_held_out_pairs_are_known_by_name():
     labels = Labels((), (), (), ('take', 'wash'), ('cup', 'pan'))
     assert held_out(np.array([[1, 0], [0, 0], [1, 1]]), labels).tolist() == [True, False, False]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.bags.writer import BagWriter
-from m3et_ros.data.epic.annotations import UNTOLD, Annotations, Segment
+from m3et_ros.data.epic.annotations import NO_CLASS, Annotations, Segment
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.progress import no_progress
 from m3et_ros.evaluation.jobs import PARTS, run_jobs
 from m3et_ros.evaluation.report.actions_html import best_and_worst, write_action_report
-from m3et_ros.evaluation.tasks.actions_in_bags import ActionTask, ActionWorker, match_segments
+from m3et_ros.evaluation.tasks.actions_in_bags import ActionJobRunner, ActionTask, match_segments
 from m3et_ros.evaluation.tasks.actions_results import ActionResults, SegmentPrediction, SegmentResult, way_of, write_run
 from m3et_ros.runtime.results import Ranked
 
@@ -46,12 +46,12 @@ def run(tmp_path_factory, shots):
             for at, shot in enumerate(shots.get(name, shots['a'][:1])):
                 bag.write_frame(Frame(shot, None, START + at * 10**8))
     (folder / 'c' / 'c.mcap').write_bytes(b'no bag')
-    worker = ActionWorker('tiny', 'cpu', ActionTask(), folder / PARTS)
+    worker = ActionJobRunner('tiny', 'cpu', ActionTask(), folder / PARTS)
     verbs, nouns = worker.engine.labels.verbs, worker.engine.labels.nouns
     # The first two are over at 1.0 and 3.3 s, the third before a frame has come, the last after the bag.
     spans = ((0.5, 1.0), (2.5, 3.3), (0, 0), (9, 10))
     segments = [
-        Segment(f'{bag}_{n}', bag, 'P', *span, UNTOLD, UNTOLD, NASTY, verbs[n % 2], nouns[n])
+        Segment(f'{bag}_{n}', bag, 'P', *span, NO_CLASS, NO_CLASS, NASTY, verbs[n % 2], nouns[n])
         for bag in 'abc'
         for n, span in enumerate(spans)
     ]

@@ -6,14 +6,14 @@ import pytest
 from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.data.epic.annotations import Annotations, Segment
 from m3et_ros.data.epic.class_lists import Classes
-from m3et_ros.data.epic.history import Asking
+from m3et_ros.data.epic.history import QuestionWords
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.metrics.epic import anticipation_scores
+from m3et_ros.evaluation.metrics.ranking import class_mean
 from m3et_ros.evaluation.tasks.epic import (
     INPUT,
     anticipate,
     challenge_file,
-    class_mean,
     labels_of,
     measure,
     official_rows,
@@ -33,7 +33,7 @@ def classes(verbs, nouns):
 
 
 def made(verbs=5, nouns=4):
-    asking = Asking(classes(verbs, nouns))
+    asking = QuestionWords(classes(verbs, nouns))
     config = HistoryConfig(verbs=verbs, nouns=nouns, pairs=2, words=len(asking.words), d=8, e=8, hidden=8, N=4)
     expert = Expert(NGram([[], [0]], [0, 1], 2), NGramSettings(), 0.1)
     return HistoryCheckpoint(
@@ -126,7 +126,7 @@ def test_samples_tell_what_was_seen_and_expected(annotations, measured):
 
 
 def test_other_class_lists_are_refused(annotations):
-    with pytest.raises(InputError, match='4 verbs and 4 nouns, others than the model .5 and 4.'):
+    with pytest.raises(InputError, match='4 verbs and 4 nouns and differ from those of the model .5 and 4.'):
         anticipate(made(), annotations, classes(4, 4))
 
 

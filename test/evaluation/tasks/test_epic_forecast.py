@@ -1,4 +1,4 @@
-"""Forecasts: probabilities, order of the file, the mean of members, corrections that are chosen for recall."""
+"""Forecasts: probabilities, the order of the file, the mean of members, and tuned corrections and n-grams."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from epic_folder import make_folder
 from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.data.epic.annotations import find_split, read_segments
 from m3et_ros.data.epic.class_lists import read_classes
-from m3et_ros.data.epic.history import Asking, HistoryWindows, Pasts
+from m3et_ros.data.epic.history import ActionHistories, HistoryWindows, QuestionWords
 from m3et_ros.evaluation.metrics.ranking import label_ranks, mean_topk_recall
 from m3et_ros.evaluation.tasks.epic_forecast import (
     CORRECTED,
@@ -16,8 +16,8 @@ from m3et_ros.evaluation.tasks.epic_forecast import (
     PLAIN,
     SHARES,
     TAUS,
-    Panel,
-    choose,
+    Ensemble,
+    choose_corrections,
     choose_share,
     forecast,
 )
@@ -29,11 +29,11 @@ from m3et_ros.models.actions.ngram import NGram, NGramSettings
 def pasts(tmp_path_factory):
     folder = make_folder(tmp_path_factory.mktemp('epic'), videos=4, segments=14)
     classes = read_classes(folder)
-    return Pasts(read_segments(find_split(folder, 'train'), classes), classes)
+    return ActionHistories(read_segments(find_split(folder, 'train'), classes), classes)
 
 
 def models(pasts, count=2):
-    asking = Asking(pasts.classes)
+    asking = QuestionWords(pasts.classes)
     found = []
     for seed in range(count):
         torch.manual_seed(seed)
@@ -63,11 +63,11 @@ def made(pasts, share=0.0):
 
 
 def panel(checkpoint):
-    return Panel(checkpoint.members, checkpoint.expert, sorted(checkpoint.pairs))
+    return Ensemble(checkpoint.members, checkpoint.expert, sorted(checkpoint.pairs))
 
 
 def windows(pasts, checkpoint, **options):
-    return HistoryWindows(pasts, sorted(checkpoint.pairs), Asking(pasts.classes), pasts.windows(**options))
+    return HistoryWindows(pasts, sorted(checkpoint.pairs), QuestionWords(pasts.classes), pasts.windows(**options))
 
 
 def test_members_are_averaged_as_probabilities(pasts):
@@ -75,8 +75,8 @@ def test_members_are_averaged_as_probabilities(pasts):
     data = windows(pasts, checkpoint)
     batch, _ = data.collate(pasts.windows()[:2])
     with torch.inference_mode():
-        verb, noun, action = Panel(checkpoint.members).answers(batch, data)
-        alone = [Panel((member,)).answers(batch, data) for member in checkpoint.members]
+        verb, noun, action = Ensemble(checkpoint.members).predict(batch, data)
+        alone = [Ensemble((member,)).predict(batch, data) for member in checkpoint.members]
     for together, one, other in zip((verb, noun, action), *alone):
         torch.testing.assert_close(together.exp(), (one.exp() + other.exp()) / 2)
         torch.testing.assert_close(together.exp().flatten(1).sum(1), torch.ones(len(together)))
@@ -88,8 +88,8 @@ def test_the_ngram_has_its_share(pasts):
     data = windows(pasts, checkpoint)
     batch, _ = data.collate(pasts.windows()[:1])
     with torch.inference_mode():
-        alone = Panel(checkpoint.members).answers(batch, data)[2].exp()
-        _, noun, mixed = panel(checkpoint).answers(batch, data)
+        alone = Ensemble(checkpoint.members).predict(batch, data)[2].exp()
+        _, noun, mixed = panel(checkpoint).predict(batch, data)
     wanted = 0.75 * alone
     for row, place in enumerate(batch['target'].tolist()):
         context = pasts.context(place, np.where(data.pair < 2, data.pair, 2))
@@ -120,7 +120,7 @@ def test_a_forecast_has_the_order_of_the_file(pasts):
     data = windows(pasts, checkpoint)
     batch, _ = data.collate(pasts.windows())
     with torch.inference_mode():
-        verb, noun, action = panel(checkpoint).answers(batch, data)
+        verb, noun, action = panel(checkpoint).predict(batch, data)
     rows = pasts.order[batch['target'].numpy()]
     np.testing.assert_allclose(found.verb[rows], verb.numpy(), atol=1e-5)
     ids, scores = found.actions[PLAIN]
@@ -146,18 +146,18 @@ def test_corrected_actions_are_divided_by_the_prior(pasts):
     )
 
 
-def test_each_target_is_asked_for_once(pasts):
+def test_a_missing_target_is_refused(pasts):
     checkpoint = made(pasts)
     data = windows(pasts, checkpoint)
     data.windows = data.windows[1:]
-    with pytest.raises(ValueError, match='14 of 56 targets are not asked for once'):
+    with pytest.raises(ValueError, match='14 of 56 targets do not occur exactly once'):
         forecast(checkpoint, data)
 
 
 def test_the_chosen_corrections_have_the_best_recall(pasts):
     checkpoint = made(pasts)
     data, counts = windows(pasts, checkpoint), {task: checkpoint.counts(task) for task in TASKS}
-    chosen = choose(panel(checkpoint), data, counts)
+    chosen = choose_corrections(panel(checkpoint), data, counts)
     found = forecast(checkpoint, data)
     labels = np.array([segment.noun for segment in pasts.segments])
 

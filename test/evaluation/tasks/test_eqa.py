@@ -12,7 +12,7 @@ from m3et_ros.data.bags.writer import COLOR_TOPIC, BagWriter
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.evaluation.tasks.eqa import EqaTask, bag_files, examine
+from m3et_ros.evaluation.tasks.eqa import EqaTask, examine
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
@@ -147,13 +147,6 @@ def test_a_clock_that_jumps_back_and_a_gap_are_told(engine, tmp_path):
             bag._put(COLOR_TOPIC, IMAGE, image, START + 100 * at * MS)
     part, *_ = examine(engine, EqaTask(), back, QUESTIONS[:1])
     assert part['frames'] == 4 and any('jumped back' in trouble for trouble in part['troubles'])
-
-
-def test_checksums_are_those_of_the_files(bag, tmp_path):
-    assert set(bag_files(bag)) == {'bag.mcap', 'metadata.yaml'}
-    assert bag_files(bag)['bag.mcap'] == bag_files(bag / 'bag.mcap')['bag.mcap']
-    with pytest.raises(InputError, match='none'):
-        bag_files(tmp_path / 'none.mcap')
 
 
 @pytest.mark.parametrize(

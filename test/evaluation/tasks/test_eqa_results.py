@@ -7,7 +7,7 @@ import pytest
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion, read_results
 from m3et_ros.data.errors import InputError
-from m3et_ros.evaluation.jobs import PARTS, Done
+from m3et_ros.evaluation.jobs import PARTS, JobResult
 from m3et_ros.evaluation.tasks.eqa_results import (
     EqaRun,
     compare,
@@ -53,7 +53,7 @@ def done(bag, answers, **more):
             for n, answer in enumerate(answers)
         ],
     }
-    return Done(part, {'encode_ms': [10.0, 20.0], 'answer_ms': [5.0], 'wall_s': 1.0})
+    return JobResult(part, {'encode_ms': [10.0, 20.0], 'answer_ms': [5.0], 'wall_s': 1.0})
 
 
 def run(*bags, made_by=MADE_BY, not_asked=0):
@@ -67,7 +67,7 @@ def run(*bags, made_by=MADE_BY, not_asked=0):
 
 def written(folder, a_run):
     (folder / PARTS).mkdir(parents=True)
-    for one in a_run.done:
+    for one in a_run.results:
         (folder / PARTS / f'{one.part["bag"]}.json').write_text(json.dumps(one.part))
         (folder / PARTS / f'{one.part["bag"]}.times.json').write_text(json.dumps(one.times))
     rows = scored_answers(a_run)
@@ -109,7 +109,7 @@ def test_a_bag_that_failed_counts_as_unanswered():
     bad = EqaRun(
         MADE_BY,
         TWO.questions,
-        (TWO.done[0], Done({'bag': 'b', 'failed': 'b is damaged', 'answers': [], 'files': {}, 'troubles': []}, {})),
+        (TWO.results[0], JobResult({'bag': 'b', 'failed': 'b is damaged', 'answers': [], 'files': {}, 'troubles': []}, {})),
     )
     found = document(bad, scored_answers(bad))['metrics']
     assert found['failed_bags'] == 1 and found['all']['unanswered'] == 0.5

@@ -8,7 +8,7 @@ import torch
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.noise import disturb
-from m3et_ros.data.preprocess import RGB_MEAN, met
+from m3et_ros.data.preprocess import RGB_MEAN, align_to_measured
 from m3et_ros.evaluation.metrics.depth import depth_sums
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS
 from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames
@@ -80,7 +80,7 @@ def test_holes_are_those_of_the_noisy_camera_and_fillers_face_the_same(frames, m
         noisy = disturb(frame, NOISE, np.random.default_rng((4, place))).depth
         holes = ~np.isfinite(noisy) & np.isfinite(frame.depth)
         said = np.full_like(noisy, 1.5)
-        for column, filled in (('holes_model_alone', said), ('holes_model', met(said, noisy))):
+        for column, filled in (('holes_model_alone', said), ('holes_model', align_to_measured(said, noisy))):
             assert found.columns[column][place] == pytest.approx(
                 depth_sums(filled[None], frame.depth[None], holes[None])[0], rel=1e-4
             )

@@ -29,6 +29,7 @@ def frames():
     }
     return Frames(
         [f'seed {k // 2} tick {k}' for k in range(4)],
+        [f'seed {k // 2}' for k in range(4)],
         {
             'psnr_hidden': np.array([10, 20, np.nan, 30]),
             'psnr_pasted': np.array([40, 40, 100, 60.0]),
@@ -68,6 +69,6 @@ def test_a_row_for_each_frame(frames):
     assert rows[1]['labels_miou'] == 0.75 and rows[1]['labels_pixel_accuracy'] == 0.875
 
 
-def test_without_a_single_score_there_is_none():
-    scores = reconstruction_scores(Frames(['seed 1 tick 0'], {'psnr_hidden': np.array([np.nan])}))
+def test_a_measure_without_any_score_is_none():
+    scores = reconstruction_scores(Frames(['seed 1 tick 0'], ['seed 1'], {'psnr_hidden': np.array([np.nan])}))
     assert scores['hidden'] == {'psnr_hidden_db': {'value': None}}

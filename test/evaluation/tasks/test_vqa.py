@@ -1,4 +1,4 @@
-"""Questions to a small real model, and the scores of what it said."""
+"""Questions to a small real model, and the scores of its predictions."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 from m3et_ros.data.sample import collate
-from m3et_ros.evaluation.tasks.vqa import NOISE, Prediction, ask, gap, subset_samples, vqa_run, vqa_scores
+from m3et_ros.evaluation.predictions import Prediction
+from m3et_ros.evaluation.tasks.vqa import NOISE, ask, gap, scores_of, subset_samples, vqa_scores
 
 
 @pytest.fixture(scope='module')
@@ -20,20 +21,21 @@ def samples(cache):
 
 def reply(score, family='count', kitchen=1, written_score=None):
     return Prediction(
-        0,
-        f'seed {kitchen} tick 0',
-        family,
-        'How many?',
-        '1',
-        '1' if score else '2',
-        0.5,
-        score,
-        None if written_score is None else 'one',
-        written_score,
+        index=0,
+        key=f'seed {kitchen} tick 0',
+        cluster=f'seed {kitchen}',
+        family=family,
+        question='How many?',
+        answer='1',
+        predicted='1' if score else '2',
+        confidence=0.5,
+        score=score,
+        written=None if written_score is None else 'one',
+        written_score=written_score,
     )
 
 
-def test_who_always_says_yes_is_right_where_yes_is_the_answer(samples, tiny):
+def test_a_model_that_always_answers_yes_is_right_where_yes_is_the_answer(samples, tiny):
     with torch.no_grad():
         tiny.model.answer_head.layers[-1].bias[ANSWERS.index('yes')] = 100
     replies = ask(tiny.model, tiny.tokenizer, samples)
@@ -45,7 +47,7 @@ def test_who_always_says_yes_is_right_where_yes_is_the_answer(samples, tiny):
     assert vqa_scores(replies)['accuracy']['value'] == pytest.approx(np.mean([a == 'yes' for a in true]))
 
 
-def test_batches_are_of_no_consequence_and_modes_are_put_back(samples, tiny):
+def test_predictions_do_not_depend_on_the_batch_and_the_mode_is_restored(samples, tiny):
     tiny.model.train()
     whole, parts = (ask(tiny.model, tiny.tokenizer, samples, batch=batch, write=True) for batch in (40, 7))
     assert tiny.model.training
@@ -64,7 +66,7 @@ def test_written_answers_are_those_of_the_text_decoder(samples, tiny):
         assert replies[5].written == tiny.tokenizer.decode([int(ids) for ids, _ in steps])
 
 
-def test_what_is_withheld_is_not_seen(samples, tiny):
+def test_a_hidden_input_changes_no_answer(samples, tiny):
     def asked(*shown):
         return ask(tiny.model, tiny.tokenizer, samples, shown=shown)
 
@@ -76,8 +78,8 @@ def test_what_is_withheld_is_not_seen(samples, tiny):
     assert len({tuple(r.confidence for r in asked(*shown)) for shown in ways}) == 4
 
 
-def test_blind_lines_are_those_of_the_odds(samples, tiny):
-    scores = vqa_run(tiny.model, tiny.tokenizer, samples, write=True)
+def test_blind_baselines_are_those_of_the_odds(samples, tiny):
+    scores = scores_of(ask(tiny.model, tiny.tokenizer, samples, write=True), samples.balance)
     best, most = samples.balance.best_blind(), samples.balance.majority()
     assert scores['best_blind'] == pytest.approx(np.mean(list(best.values())), abs=1e-6)
     assert scores['majority'] == pytest.approx(np.mean(list(most.values())), abs=1e-6)
@@ -117,12 +119,46 @@ def test_the_gap_is_over_common_families():
 
 
 def test_subsets_without_questions_are_named(cache, tmp_path):
-    found, empty = subset_samples(cache, length=9)
+    found, empty = subset_samples(cache, length=9, seed=3)
     assert 'all' in found and set(found) | set(empty) == {'all', 'seen', 'held_out', 'textures'}
     assert all(len(samples) == 9 for samples in found.values()) and all('give more' in why for why in empty.values())
+    assert all(samples.seed == 3 for samples in found.values())
     assert found['all'].noise == NOISE and found['all'].noise.mirror == 0
+    assert subset_samples(cache, length=9, noise=None, subsets=('all',))[0]['all'].noise is None
     with pytest.raises(InputError, match='no cache'):
         subset_samples(tmp_path, length=9)
+
+
+def test_other_candidates_are_answered_by_their_own_names(samples, tiny):
+    named = tuple(f'answer {i}' for i in range(len(ANSWERS)))
+    predictions = ask(tiny.model, tiny.tokenizer, samples, answers=named)
+    assert all(p.predicted.startswith('answer ') and p.score == 0 for p in predictions)
+
+
+def test_a_prediction_has_every_column_of_the_table(samples, tiny):
+    row = ask(tiny.model, tiny.tokenizer, samples, write=True)[7].row()
+    sample = samples[7]
+    assert list(row) == [
+        'index',
+        'key',
+        'family',
+        'question',
+        'answer',
+        'predicted',
+        'confidence',
+        'score',
+        'written',
+        'written_score',
+    ]
+    assert (row['index'], row['key'], row['family'], row['question'], row['answer']) == (
+        7,
+        sample.key,
+        sample.family,
+        sample.question,
+        sample.answer,
+    )
+    assert 0 < row['confidence'] <= 1 and row['score'] == float(row['predicted'] == row['answer'])
+    assert isinstance(row['written'], str) and row['written_score'] in (0.0, 1.0)
 
 
 def test_a_model_without_the_head_is_refused(samples, tiny):

@@ -11,13 +11,13 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.evaluation.tasks import vqa_in_bags
 from m3et_ros.evaluation.tasks.eqa import EqaTask, examine
-from m3et_ros.evaluation.tasks.vqa_in_bags import HEIGHT, examine_moments
+from m3et_ros.evaluation.tasks.vqa_in_bags import HEIGHT, VqaTask, examine_moments
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 
 START, MS = 1_700_000_000_000_000_000, 1_000_000
 STAMPS = (0, 100, 200, 300)
-MOMENT = EqaTask('moment')
+MOMENT = VqaTask()
 
 
 def ask(*times, text='Is the tap on?'):
@@ -111,7 +111,7 @@ def test_nothing_to_be_looked_at_leaves_no_picture(engine, bag):
 def test_time_counts_from_the_first_frame_even_if_it_cannot_be_read(engine, tmp_path, alone):
     path = write_raw(tmp_path / 'bag', STAMPS, spoil=(0, 2))
     # Where the very first picture is spoilt the camera has to be named.
-    named = EqaTask('moment', camera='/camera/camera')
+    named = VqaTask(camera='/camera/camera')
     part, *_ = examine_moments(engine, named, path, ask(0, 0.1, 0.2, 0.3))
     assert [answer['frame_s'] if answer['answer'] else None for answer in part['answers']] == [None, 0.1, 0.1, 0.3]
     assert '0.100 to 0.300 s' in part['answers'][0]['trouble'] and part['spoilt_frames'] == 2
@@ -141,7 +141,7 @@ def test_a_cut_bag_is_asked_about_what_can_be_read(engine, tmp_path):
 def test_written_answers_are_those_of_the_frame(engine, bag, tmp_path):
     other = write(tmp_path / 'bag', [0], [1])
     written, alone = (
-        examine_moments(engine, EqaTask('moment', write=True), path, ask(at))[0]
+        examine_moments(engine, VqaTask(write=True), path, ask(at))[0]
         for path, at in ((bag, 0.1), (other, 0))
     )
     assert said(written) == said(alone)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
-from m3et_ros.evaluation.report.files import made_by, weights_digest, write_metrics, write_samples
+from m3et_ros.evaluation.files import made_by, weights_digest, write_metrics, write_samples
 from m3et_ros.runtime.open_model import untrained
 
 

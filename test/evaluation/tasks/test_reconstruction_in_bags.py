@@ -9,7 +9,7 @@ from m3et_ros.cli.main import main
 from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.evaluation.tasks.reconstruction_scores import measure_bags
+from m3et_ros.evaluation.tasks.reconstruction_in_bags import measure_bags
 from m3et_ros.runtime.open_model import untrained
 
 

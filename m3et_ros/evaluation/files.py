@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: metrics.json and per_sample.csv, the same bytes for the same evaluation."""
+"""Write metrics.json and per_sample.csv, the same bytes for the same evaluation, and describe what it depends on."""
 
 import csv
 import hashlib
@@ -14,20 +14,22 @@ import numpy as np
 import torch
 
 from m3et_ros import __version__
+from m3et_ros.data.bags.reader import SUFFIXES
 from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 
 METRICS, PER_SAMPLE, PICTURES = 'metrics.json', 'per_sample.csv', 'pictures'
 
 
 def made_by(command: str, checkpoint: Checkpoint, recipe: CacheRecipe, **settings: Any) -> dict[str, Any]:
-    """Everything an evaluation depends on, no time and no place of output among it.
+    """Describe everything that an evaluation depends on, without times and without the output folder.
 
     Args:
-        command: the command line, or whatever makes it again.
-        checkpoint: what was evaluated, on its device.
-        recipe: of the cache.
-        settings: of the evaluation, JSON values.
+        command: command line that repeats the evaluation.
+        checkpoint: evaluated checkpoint, on its device.
+        recipe: recipe of the cache.
+        **settings: settings of the evaluation, JSON values.
     """
     return {
         'command': command,
@@ -43,7 +45,7 @@ def made_by(command: str, checkpoint: Checkpoint, recipe: CacheRecipe, **setting
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions and machine, as far as they may change a result on a device."""
+    """Return the versions and the machine, as far as they may change a result on a device."""
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
     return {
         'm3et_ros': __version__,
@@ -58,7 +60,10 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def weights_digest(model: torch.nn.Module) -> str:
-    """SHA-256 over names and float32 values of all weights, by name in order: whatever file they came from."""
+    """Return the SHA-256 over names and float32 values of all weights in the order of names.
+
+    The digest does not depend on the file format of the weights.
+    """
     digest = hashlib.sha256()
     for name, values in sorted(model.state_dict().items()):
         digest.update(name.encode() + b'\0')
@@ -66,14 +71,42 @@ def weights_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def bag_files(bag: Path) -> dict[str, str]:
+    """Return file name to SHA-256 of the files of a bag.
+
+    Args:
+        bag: rosbag2 folder, .mcap or .db3 file.
+
+    Raises:
+        InputError: 'bag_missing' where a file cannot be read.
+    """
+    files = [bag]
+    if bag.is_dir():
+        files = sorted(path for path in bag.iterdir() if path.suffix in SUFFIXES or path.name == 'metadata.yaml')
+    digests = {}
+    for path in files:
+        try:
+            with path.open('rb') as file:
+                digests[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+        except OSError as error:
+            raise InputError(
+                'bag_missing', f'{path} cannot be read ({error.strerror}); give a rosbag2 folder, .mcap or .db3 file'
+            ) from error
+    return digests
+
+
 def write_metrics(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write metrics.json, keys sorted."""
+    """Write metrics.json with sorted keys.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / METRICS).write_text(text + '\n', encoding='utf-8')
 
 
 def write_samples(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write per_sample.csv; a row may lack columns of others, which stay empty."""
+    """Write per_sample.csv; columns that a row lacks stay empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with (folder / PER_SAMPLE).open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, columns, lineterminator='\n')
