@@ -51,11 +51,11 @@ def obstacle(platform: str) -> str:
     """Return the reason why this process cannot use an OpenGL platform, or '' if it can."""
     if _in_use() not in ('', platform):
         return f'this process already uses {_in_use()}, and a process can use one OpenGL platform'
-    return _try_in_child(platform)
+    return try_in_child(platform)
 
 
 @functools.lru_cache
-def _try_in_child(platform: str) -> str:
+def try_in_child(platform: str) -> str:
     """Return the reason why a child process cannot open a context, or ''; tried once per process."""
     try:
         probe = subprocess.run(

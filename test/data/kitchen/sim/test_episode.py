@@ -1,8 +1,13 @@
 """Episodes from seeds."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import m3et_ros
 from m3et_ros.data.kitchen import Camera, Episode, sample_questions
 
 pytest.importorskip('mujoco')
@@ -50,7 +55,69 @@ def test_states_tell_the_time_and_the_action_under_way():
         assert (under_way[0], under_way[-1]) == (label.start_s, label.stop_s)
 
 
-@pytest.mark.parametrize('wrong', [{'width': 8}, {'fovy': 170}, {'fps': 0}, {'seed': -1}])
-def test_arguments_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=f'{next(iter(wrong))} is'):
-        Episode(**({'seed': 0} | wrong))
+LIMITS = {'seed': (0, None), 'width': (16, 4096), 'height': (16, 4096), 'fovy': (20, 150), 'fps': (1, 240)}
+
+
+@pytest.mark.parametrize('name', LIMITS)
+def test_arguments_are_admitted_up_to_their_limits_and_refused_beyond(name):
+    low, high = LIMITS[name]
+    for value in (low - 1, *([] if high is None else [high + 1])):
+        with pytest.raises(ValueError, match=f'{name} is {value}; give {low} to'):
+            Episode(**({'seed': 0, 'width': 32, 'height': 24} | {name: value}))
+    for value in (low, *([] if high is None else [high])):
+        episode = Episode(**({'seed': 0, 'width': 32, 'height': 24} | {name: value}))
+        assert getattr(episode, name) == value
+
+
+def test_water_and_fillings_show_only_while_they_are_there():
+    episode = Episode(4, width=32, height=24)
+    world, model = episode.world, episode.model
+    vessel = next(iter(world.fill))
+
+    def shown():
+        next(episode.run(1))
+        return [model.geom(name).rgba[3] for name in ('water', 'stream', f'filling_{vessel}')]
+
+    assert shown() == [0, 0, 0]
+    world.openness['tap'], world.stream, world.fill[vessel] = 1.0, np.array([0.1, 0.2, 1.0]), 0.5
+    assert shown() == pytest.approx([0.55, 0.9, 1])
+    assert episode.data.body('stream').xpos == pytest.approx((0.1, 0.2, 1.0))
+    half = model.geom(f'filling_{vessel}').size[1]
+    world.openness['tap'], world.stream, world.fill[vessel] = 0.0, None, 1.0
+    assert shown() == pytest.approx([0, 0, 1]) and model.geom(f'filling_{vessel}').size[1] > half
+
+
+def test_the_model_stands_as_the_world_says():
+    episode = Episode(4, width=32, height=24)
+    world, data = episode.world, episode.data
+    world.openness['fridge'] = 0.5
+    state = next(episode.run(1))
+    assert data.body('head').xpos == pytest.approx(state.pose[:3, 3])
+    assert data.cam_xmat[0].reshape(3, 3) @ (0, 0, -1) == pytest.approx(state.pose[:3, 2])
+    assert data.body('hand').xpos == pytest.approx(world.hand)
+    assert data.body('sleeve').xpos == pytest.approx(world.forearm()[0])
+    for name in world.scene.things:
+        assert data.body(name).xpos == pytest.approx(world.position_of(name)), name
+    assert data.qpos[episode.model.joint('fridge').qposadr[0]] == pytest.approx(1.75 * 0.5)
+
+
+WITHOUT_MUJOCO = """
+import sys
+sys.modules['mujoco'] = None
+from m3et_ros.data.kitchen import Episode
+try:
+    Episode(0)
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_without_mujoco_an_episode_names_the_requirement_and_how_to_install_it():
+    done = subprocess.run([sys.executable, '-c', WITHOUT_MUJOCO], capture_output=True, text=True, check=True)
+    requirement = 'mujoco-core'
+    assert done.stdout == (
+        'the simulated kitchen needs MuJoCo, a requirement of m3et_ros that is not installed; '
+        f'run `pip install {requirement}`\n'
+    )
+    listed = (Path(m3et_ros.__file__).parents[1] / 'requirements' / 'run.txt').read_text().splitlines()
+    assert any(line.startswith(f'{requirement}==') for line in listed)

@@ -1,4 +1,4 @@
-"""Which renderer is chosen, and what is said about it."""
+"""The choice of a renderer and its log line."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def test_the_ray_caster_needs_no_trial(caplog):
     renderers.log_choice.cache_clear()
     with caplog.at_level(logging.INFO, renderers.__name__):
         assert renderers.choose_backend('raycast') == 'raycast'
-        renderers.choose_backend('raycast')  # said once
+        renderers.choose_backend('raycast')  # logged once
     assert [r.message for r in caplog.records] == ['the simulated kitchen is rendered with raycast']
 
 
@@ -61,3 +61,21 @@ def test_a_fallback_says_what_was_tried_and_why():
     assert chosen in ('osmesa', 'raycast')
     assert done.stderr.startswith(f'WARNING the simulated kitchen is rendered with {chosen}; egl does not work: ')
     assert refusal.startswith('backend egl does not work here: ') and refusal.endswith('; use auto or raycast')
+
+
+def test_a_platform_is_named_to_mujoco_and_to_pyopengl():
+    assert renderers.environment('osmesa') == {'MUJOCO_GL': 'osmesa', 'PYOPENGL_PLATFORM': 'osmesa'}
+    assert renderers.environment('egl') == {'MUJOCO_GL': 'egl', 'PYOPENGL_PLATFORM': 'egl'}
+
+
+def test_a_failed_trial_names_the_debian_packages(monkeypatch):
+    monkeypatch.setattr(renderers, 'PROBE', 'raise SystemExit("no display")')
+    assert renderers.try_in_child.__wrapped__('osmesa') == 'no display (on Debian, apt install libosmesa6)'
+    monkeypatch.setattr(renderers, 'PROBE', 'raise SystemExit(3)')
+    assert renderers.try_in_child.__wrapped__('egl').startswith('exit status 3 (on Debian, apt install libegl1 ')
+
+
+def test_a_trial_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(renderers, 'PROBE', 'import time; time.sleep(60)')
+    monkeypatch.setattr(renderers, 'TIMEOUT_S', 0.5)
+    assert renderers.try_in_child.__wrapped__('osmesa') == 'opening a context took more than 0.5 s'

@@ -1,10 +1,10 @@
-"""Kitchens from seeds."""
+"""Kitchens from random generators."""
 
 import numpy as np
 import pytest
 
 from m3et_ros.data.kitchen.sim.episode import Episode
-from m3et_ros.data.kitchen.sim.scene import build_scene, mjcf
+from m3et_ros.data.kitchen.sim.scene import FAR, NEAR, build_scene, mjcf
 from m3et_ros.data.kitchen.sim.vocabulary import NOUNS
 
 
@@ -57,3 +57,13 @@ def test_a_door_handle_stays_as_far_from_the_hinge():
     radii = [np.linalg.norm(fridge.handle_at(openness) - fridge.pivot) for openness in (0, 0.5, 1)]
     assert radii == pytest.approx([radii[0]] * 3)
     assert fridge.handle_at(1.0)[1] < fridge.handle[1], 'the door opens towards the person'
+
+
+def test_the_camera_of_the_model_has_the_size_and_the_field_of_view_asked_for():
+    mujoco = pytest.importorskip('mujoco')
+    scene = build_scene(np.random.default_rng(0))
+    model = mujoco.MjModel.from_xml_string(mjcf(scene, width=80, height=50, fovy=41.5), scene.assets)
+    assert model.cam_fovy[model.camera('ego').id] == pytest.approx(41.5)
+    assert (model.vis.global_.offwidth, model.vis.global_.offheight) == (80, 50)
+    extent = model.stat.extent
+    assert (model.vis.map.znear * extent, model.vis.map.zfar * extent) == pytest.approx((NEAR, FAR))
