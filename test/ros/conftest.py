@@ -72,13 +72,23 @@ class Ros:
         rclpy.shutdown(context=self.context)
 
 
+def running():
+    one = Ros()
+    yield one
+    one.close()
+    assert not one.errors, one.errors
+
+
 @pytest.fixture
 def ros():
     """A running Ros; errors raised in callbacks fail the test."""
-    running = Ros()
-    yield running
-    running.close()
-    assert not running.errors, running.errors
+    yield from running()
+
+
+@pytest.fixture(scope='module')
+def module_ros():
+    """A running Ros for all tests of a file."""
+    yield from running()
 
 
 class Robot:

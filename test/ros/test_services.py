@@ -238,7 +238,7 @@ def test_attached_images_become_frames():
     with pytest.raises(InputError, match='without a colour image') as refused:
         services.attached_frame(Image(), depth)
     assert refused.value.reason == 'image_missing'
-    with pytest.raises(InputError, match='The depth is 64x47 and the image 64x48') as refused:
+    with pytest.raises(InputError, match='depth is 64x47 but colour is 64x48.*; send depth aligned') as refused:
         services.attached_frame(rgb, to_image_msg(metres[1:], '32FC1', Header()))
     assert refused.value.reason == 'depth_size'
 
