@@ -1,7 +1,7 @@
-"""From images, label maps and word pieces to tokens of one width (docs/papers.md, section 2.3, steps 1 and 2).
+"""Adapters from images, label maps and word pieces to tokens of one width (docs/papers.md 2.3, steps 1 and 2).
 
-Symbols: B batch, C channels, S image side, p patch side, g = S/p, n = g^2 tokens, T text tokens, d width.
-Adapters give bare tokens; position and modality type are added where tokens of several modalities meet.
+Symbols: B batch, C channels, S image side, p patch side, g = S/p, n = g^2 tokens, K patches, T text tokens, d width.
+Adapters return bare tokens; the model adds position and modality type where the tokens of several modalities meet.
 """
 
 import torch
@@ -30,11 +30,28 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
 
 
 def cut(images: Tensor, patch: int, ids: Tensor) -> Tensor:
-    """Some patches, raster ids (K,) int64, of images (B, C, S, S) or (B, S, S): as images of their own, B * K."""
+    """Cut some patches, raster ids (K,) int64, out of images (B, C, S, S) or (B, S, S); return B * K small images."""
     flat = images.dim() == 3
     patches = patchify(images[:, None] if flat else images, patch)[:, ids].flatten(0, 1)
     patches = patches.unflatten(1, (-1, patch, patch))
     return patches[:, 0] if flat else patches
+
+
+def sincos_2d(rows: int, columns: int, d: int) -> Tensor:
+    """Return the fixed positions (rows * columns, d) of a raster-ordered grid, float32, each entry in [-1, 1].
+
+    The first half of a vector encodes the column, the second half the row. Each half is d/4 sines and then d/4 cosines
+    of wavelengths from 2 pi to 20,000 pi (MultiMAE, MAE; docs/papers.md 1 and 2.3).
+
+    Raises:
+        ValueError: d is not a multiple of 4.
+    """
+    if d % 4:
+        raise ValueError(f'd is {d}; give a multiple of 4')
+    frequencies = 10000.0 ** -(torch.arange(d // 4, dtype=torch.float64) / (d // 4))
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing='ij')
+    angles = torch.stack([column.flatten(), row.flatten()], 1)[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1).float()
 
 
 class ImageAdapter(nn.Module):
@@ -53,10 +70,10 @@ class ImageAdapter(nn.Module):
 
 
 class DeepImageAdapter(nn.Module):
-    """Two maps per patch with a bend between, each cutting its side to a quarter: (B, C, S, S) float -> (B, n, d).
+    """Two linear maps per patch with a GELU between, each over a quarter of its side: (B, C, S, S) float -> (B, n, d).
 
-    What is small is found within cells of p/4 pixels first. A token still knows its own patch alone, so that hidden
-    patches stay hidden.
+    The first map works on cells of p/4 pixels, where small things show. A token still depends on its own patch alone,
+    so hidden patches stay hidden.
     """
 
     def __init__(self, *, channels: int, patch: int, d: int, width: int):
@@ -78,7 +95,7 @@ class DeepImageAdapter(nn.Module):
 class SemsegAdapter(nn.Module):
     """Learned class embedding per pixel, then one linear map per patch: (B, s, s) int64 -> (B, n, d).
 
-    Ids outside 0..classes-1, 255 for unlabelled among them, embed to zeros.
+    Ids outside 0..classes-1, among them 255 for unlabelled, embed to zeros.
     """
 
     def __init__(self, *, classes: int, class_width: int, patch: int, d: int):
@@ -96,7 +113,7 @@ class SemsegAdapter(nn.Module):
 
 
 class TextAdapter(nn.Module):
-    """Word-piece table and learned positions; the table also reads out the text decoder."""
+    """Word-piece table and learned positions; the table is also the output layer of the text decoder."""
 
     def __init__(self, *, vocabulary: int, length: int, d: int):
         super().__init__()
@@ -111,7 +128,7 @@ class TextAdapter(nn.Module):
 
 def build_adapters(config: M3ETConfig) -> nn.ModuleDict:
     """Return one adapter per modality of the config."""
-    made = {
+    build = {
         'rgb': lambda: _image_adapter(config, channels=3, width=config.adapter_width),
         'depth': lambda: _image_adapter(config, channels=1, width=config.adapter_width // 2),
         'semseg': lambda: SemsegAdapter(
@@ -119,10 +136,11 @@ def build_adapters(config: M3ETConfig) -> nn.ModuleDict:
         ),
         'text': lambda: TextAdapter(vocabulary=config.vocabulary, length=config.text_length, d=config.d),
     }
-    return nn.ModuleDict({modality: made[modality]() for modality in config.modalities})
+    return nn.ModuleDict({modality: build[modality]() for modality in config.modalities})
 
 
 def _image_adapter(config: M3ETConfig, *, channels: int, width: int) -> nn.Module:
+    """Build an adapter with one map, or with two where width is above 0."""
     if not width:
         return ImageAdapter(channels=channels, patch=config.patch, d=config.d)
     return DeepImageAdapter(channels=channels, patch=config.patch, d=config.d, width=width)
@@ -132,7 +150,8 @@ def check_inputs(inputs: dict[str, Tensor], config: M3ETConfig) -> None:
     """Refuse inputs that the config cannot take.
 
     Raises:
-        ValueError: an unknown key, nothing at all, or a shape or type other than the config's; the message names it.
+        ValueError: a key is unknown, no modality is present, or a shape or dtype is not the config's; the message
+            names it.
     """
     unknown = sorted(set(inputs) - set(config.modalities) - {'text_mask'})
     if unknown:
@@ -158,21 +177,3 @@ def _check_text(inputs: dict[str, Tensor], config: M3ETConfig, batch: int) -> No
         raise ValueError(f'text is {tuple(text.shape)}; give ({batch}, 1 to {config.text_length}) word pieces')
     if mask is not None and (mask.shape != text.shape or mask.dtype != torch.bool):
         raise ValueError(f'text_mask is {mask.dtype} {tuple(mask.shape)}; give bool {tuple(text.shape)}')
-
-
-# MERGED m3et_ros/models/positions: Fixed two-dimensional sine-cosine positions (MultiMAE, MAE; docs/papers.md, sections 1 and 2.3).
-def sincos_2d(rows: int, columns: int, d: int) -> Tensor:
-    """Return the positions (rows * columns, d) of a raster-ordered grid, float32, each entry in [-1, 1].
-
-    The first half of a vector tells the column, the second half the row; each is d/4 sines beside d/4 cosines of
-    wavelengths from 2 pi to 20,000 pi.
-
-    Raises:
-        ValueError: d is not a multiple of 4.
-    """
-    if d % 4:
-        raise ValueError(f'd is {d}; give a multiple of 4')
-    frequencies = 10000.0 ** -(torch.arange(d // 4, dtype=torch.float64) / (d // 4))
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing='ij')
-    angles = torch.stack([column.flatten(), row.flatten()], 1)[..., None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1).float()

@@ -1,8 +1,8 @@
-"""Parameters by part and multiply-accumulates by formula (docs/papers.md, sections 1 and 2.2).
+"""Parameters by part, and multiply-accumulates by formula (docs/papers.md 1 and 2.2).
 
-Counted are projections, attention products, convolutions, scans (3 * d_in * N a token) and adapters; norms,
-activations and softmax are left out. `tokens` are visible tokens without the global one; adapters and decoder queries
-work on all tokens whatever is visible.
+Multiply-accumulates are those of projections, attention products, convolutions, scans (3 * d_in * N per token) and
+adapters; norms, activations and softmax are left out. `tokens` are visible tokens without the global one. Adapters and
+decoder queries cost all tokens, whatever is visible.
 """
 
 import re
@@ -39,11 +39,11 @@ PARTS = {
     'answer head': r'answer_head\.',
 }
 MULTIMAE_PARAMETERS = 97_917_072
-"""MultiMAE-B as released: 133 classes, decoders for rgb, depth, semseg and standardised rgb (docs/papers.md, section 1)."""
+"""MultiMAE-B as released: 133 classes, decoders for rgb, depth, semseg and standardised rgb (docs/papers.md 1)."""
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
-    """Return trainable numbers by part of an M3ET, parts that it lacks left out; the values sum to the total.
+    """Return the trainable parameters of an M3ET by part, without parts that it lacks; the values sum to the total.
 
     Raises:
         ValueError: a parameter belongs to no part.
@@ -58,7 +58,7 @@ def parameters(model: nn.Module) -> dict[str, int]:
 
 
 def parameters_of(config: M3ETConfig) -> dict[str, int]:
-    """Return parameters(model) of a config without spending memory on weights."""
+    """Return parameters(model) of a config, without memory for weights."""
     with torch.device('meta'):
         return parameters(M3ET(config))
 
@@ -66,44 +66,48 @@ def parameters_of(config: M3ETConfig) -> dict[str, int]:
 def mac_parts(
     config: M3ETConfig, tokens: int, *, modalities: tuple[str, ...] | None = None, tasks: tuple[str, ...] | None = None
 ) -> dict[str, int]:
-    """Return multiply-accumulates of one sample by part: adapters, encoder, decoders, gate, answers.
+    """Return the multiply-accumulates of one sample by part: adapters, encoder, decoders, gate, answers.
 
     Args:
         config: the model.
-        tokens: visible tokens, the global one not counted.
-        modalities: adapters at work; None takes the image modalities of the config.
-        tasks: decoders at work; None takes the image tasks of the config.
+        tokens: visible tokens, without the global one.
+        modalities: adapters in use; None = the image modalities of the config.
+        tasks: decoders in use; None = the image tasks of the config.
     """
-    images = set(IMAGE_MODALITIES)
-    modalities = tuple(m for m in config.modalities if m in images) if modalities is None else modalities
-    tasks = tuple(t for t in config.tasks if t in images) if tasks is None else tasks
-    length, values = tokens + 1, _patch_values(config)
-    layers = sum(
-        {'T': _transformer(length, config.d), 'M': length * _mixer(config), 'S': length * _replaced(config)}[letter]
-        for letter in config.schedule
-    )
-    gated = config.gate and config.cross_attention
-    return {
-        'adapters': sum(_adapter(config, m, values['adapter'][m]) for m in modalities if m in images),
-        'encoder': layers,
-        'decoders': sum(_decoder(config, length, values['decoder'][task], config.token_count(task)) for task in tasks),
-        'gate': sum(_gate(config, config.token_count(task)) for task in tasks) if gated else 0,
-        'answers': 2 * config.d * (config.d + config.answers) if config.answers else 0,
+    if modalities is None:
+        modalities = config.modalities
+    if tasks is None:
+        tasks = tuple(task for task in config.tasks if task in IMAGE_MODALITIES)
+    length = tokens + 1
+    layer = {'T': _transformer(length, config.d), 'M': length * _mixer(config), 'S': length * _replaced(config)}
+    parts = {
+        'adapters': sum(_adapter(config, m) for m in modalities if m in IMAGE_MODALITIES),
+        'encoder': sum(layer[letter] for letter in config.schedule),
+        'decoders': sum(_decoder(config, length, task) for task in tasks),
+        'gate': 0,
+        'answers': 0,
     }
+    if config.gate and config.cross_attention:
+        # The text's half of W1 is multiplied once, the other half once per query.
+        queries = [config.token_count(task) for task in tasks]
+        parts['gate'] = sum((n + 1) * config.d * config.d_gate + n * config.d_gate * config.d_decoder for n in queries)
+    if config.answers:
+        parts['answers'] = 2 * config.d * (config.d + config.answers)
+    return parts
 
 
 def macs(config: M3ETConfig, tokens: int) -> float:
-    """Return multiply-accumulates of one masked image reconstruction with all image decoders.
+    """Return the multiply-accumulates of one masked image reconstruction with all image decoders.
 
-    These are the figures of docs/papers.md 2.2 (4.57, 7.33 and 22.86 G for base at 98, 176 and 588 tokens), which leave
-    the semantic gate out; mac_parts gives its share, which does not depend on the visible tokens.
+    These are the figures of docs/papers.md 2.2: 4.57, 7.33 and 22.86 G for base at 98, 176 and 588 tokens. They leave
+    out the semantic gate, whose share in mac_parts does not depend on the visible tokens.
     """
     parts = mac_parts(config, tokens)
     return float(parts['adapters'] + parts['encoder'] + parts['decoders'])
 
 
 def multimae_macs(tokens: int) -> float:
-    """Return multiply-accumulates of MultiMAE-B at 224 pixels with its four decoders (docs/papers.md, section 1)."""
+    """Return the multiply-accumulates of MultiMAE-B at 224 pixels with its four decoders (docs/papers.md 1)."""
     d, width, n, length = 768, 256, 196, tokens + 1
     adapters = n * d * (3 * 16**2 + 16**2 + 64 * 4**2)
     total = adapters + 12 * _transformer(length, d)
@@ -114,32 +118,24 @@ def multimae_macs(tokens: int) -> float:
     return float(total)
 
 
-def _patch_values(config: M3ETConfig) -> dict[str, dict[str, int]]:
-    """Return numbers in and out per image patch, and out per text token."""
-    pixels, cells = config.patch**2, config.semseg_patch**2
-    return {
-        'adapter': {'rgb': 3 * pixels, 'depth': pixels, 'semseg': config.class_width * cells},
-        'decoder': {
-            'rgb': 3 * pixels,
-            'depth': pixels,
-            'semseg': config.classes * cells,
-            'text': config.d + config.d * config.vocabulary // config.d_decoder,
-        },
-    }
-
-
-def _adapter(config: M3ETConfig, modality: str, values: int) -> int:
-    """Return multiply-accumulates of an image adapter; the deep one has two steps (adapters.DeepImageAdapter)."""
-    width = {'rgb': config.adapter_width, 'depth': config.adapter_width // 2}.get(modality, 0)
-    return config.image_tokens * (values * width + 16 * width * config.d if width else values * config.d)
+def _adapter(config: M3ETConfig, modality: str) -> int:
+    """Return the multiply-accumulates of an image adapter; the deep one has two steps (adapters.DeepImageAdapter)."""
+    pixels = config.patch**2
+    if modality == 'semseg':
+        return config.image_tokens * config.class_width * config.semseg_patch**2 * config.d
+    values, width = (3 * pixels, config.adapter_width) if modality == 'rgb' else (pixels, config.adapter_width // 2)
+    if not width:
+        return config.image_tokens * values * config.d
+    return config.image_tokens * (values * width + 16 * width * config.d)
 
 
 def _transformer(length: int, d: int) -> int:
+    """Return the multiply-accumulates of a Transformer block."""
     return 12 * length * d**2 + 2 * length**2 * d
 
 
 def _mixer(config: M3ETConfig) -> int:
-    """Return multiply-accumulates of a Mamba layer per token."""
+    """Return the multiply-accumulates of a Mamba layer per token."""
     options, d, inner = config.mixer_options, config.d, config.d_inner
     conv = options.get('d_conv', 4)
     if config.mixer == 'mamba1':
@@ -151,17 +147,21 @@ def _mixer(config: M3ETConfig) -> int:
 
 
 def _replaced(config: M3ETConfig) -> int:
-    """Return multiply-accumulates per token of a block with attention-shaped Mamba-2 for attention."""
+    """Return the multiply-accumulates per token of a block with attention-shaped Mamba-2 in the place of attention."""
     d, heads = config.d, config.heads
     return d * (4 * d + heads) + 4 * 3 * d + 3 * d * (d // heads) + d**2 + 8 * d**2
 
 
-def _decoder(config: M3ETConfig, length: int, outputs: int, n: int) -> int:
-    d, width = config.d, config.d_decoder
-    cross = length * 2 * d * width + 2 * n * length * width + n * width**2 if config.cross_attention else 0
-    return n * d * width + cross + config.decoder_blocks * _transformer(n, width) + n * width * outputs
-
-
-def _gate(config: M3ETConfig, n: int) -> int:
-    """Return multiply-accumulates of the gate for n queries; the text's half of W1 is multiplied once."""
-    return (n + 1) * config.d * config.d_gate + n * config.d_gate * config.d_decoder
+def _decoder(config: M3ETConfig, length: int, task: str) -> int:
+    """Return the multiply-accumulates of a decoder, for `length` tokens of the encoder."""
+    d, width, n, pixels = config.d, config.d_decoder, config.token_count(task), config.patch**2
+    outputs = {
+        'rgb': 3 * pixels,
+        'depth': pixels,
+        'semseg': config.classes * config.semseg_patch**2,
+        'text': d + d * config.vocabulary // width,
+    }
+    total = n * d * width + config.decoder_blocks * _transformer(n, width) + n * width * outputs[task]
+    if config.cross_attention:
+        total += length * 2 * d * width + 2 * n * length * width + n * width**2
+    return total

@@ -1,4 +1,4 @@
-"""Task decoders and the answer head (docs/papers.md, sections 2.3 step 6 and 2.5).
+"""Task decoders and the answer head (docs/papers.md 2.3 step 6 and 2.5).
 
 Symbols: B batch, n queries, L context tokens, d encoder width, d' decoder width.
 """
@@ -12,9 +12,9 @@ from m3et_ros.models.m3et.config import M3ETConfig
 
 
 class Decoder(nn.Module):
-    """Gated cross-attention from own tokens to the encoder's, Transformer blocks, one linear output.
+    """Gated cross-attention from a task's own tokens to the encoder's, Transformer blocks, and one linear output.
 
-    One instance serves one task; the text instance puts out vectors of width d for the tied word table.
+    One instance serves one task. The text decoder returns vectors of width d for the tied word table.
     """
 
     def __init__(self, *, config: M3ETConfig, outputs: int):
@@ -38,14 +38,15 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def queries(self, tokens: Tensor | None, visible: Tensor | None, positions: Tensor) -> Tensor:
-        """Return queries (B, n, d) or, of a wholly absent modality, (1, n, d).
+        """Return queries (B, n, d), or (1, n, d) where the modality is absent.
 
         Args:
             tokens: bare tokens of the task's own modality (B, n, d); None where it is absent.
-            visible: (B, n) bool, True where the encoder saw the token; elsewhere the mask token stands.
+            visible: (B, n) bool, True where the token was visible to the encoder; elsewhere the mask token is used.
+                None with tokens.
             positions: (n, d).
         """
-        if tokens is None:
+        if tokens is None or visible is None:
             return (self.mask_token + positions)[None]
         return torch.where(visible[..., None], tokens, self.mask_token.to(tokens.dtype)) + positions
 
@@ -65,11 +66,11 @@ class Decoder(nn.Module):
         Args:
             queries: (B, n, d).
             context: encoder output (B, L, d).
-            summary: what the text means, (B, d).
-            gate: the semantic gate that all decoders share; None in the ablation without it.
+            summary: summary of the text, (B, d).
+            gate: the semantic gate, which all decoders share; None in the ablation without it.
             context_mask: (B, L) bool, False for pads.
             query_mask: (B, n) bool, False for pads.
-            causal: a query sees no later query.
+            causal: a query does not attend to later queries.
 
         Returns:
             (B, n, outputs).

@@ -1,4 +1,4 @@
-"""What the encoder of M3ET leaves behind: of images alone, of images and words, of several frames.
+"""Outputs of M3ET's encoder: of images alone, of images and words, of several frames.
 
 Symbols: B batch, T text tokens, I image tokens, L tokens of the encoder (the global token is the last), d width,
     n patches of an image.
@@ -16,153 +16,147 @@ from m3et_ros.models.m3et.config import MODALITIES
 
 TEXT = MODALITIES.index('text')
 GLOBAL = len(MODALITIES)
-"""Source of the global token, beside the modalities' places in MODALITIES."""
+"""Source of the global token, after the indices of MODALITIES."""
 
 
 @dataclass(frozen=True)
 class ImageEncoding:
-    """What the encoder keeps of images alone; listen makes an Encoded of it, with words or without."""
+    """Encoding of images alone; M3ET.add_text makes an Encoded of it, with words or without."""
 
     # Outputs of the stages, each (B, I, d); the last one is normalised.
     stages: list[Tensor]
-    # One a layer: what words attend to, or the state from which their scan goes on.
+    # One per layer: the keys and values that words attend to, or the state from which their scan continues.
     states: list[LayerState]
-    # Place of each token in MODALITIES, (B, I) int64.
+    # Index in MODALITIES of each token, (B, I) int64.
     source: Tensor
-    # (B, I) bool, False for the fillers of samples that show less than others, which stand first; None without any.
+    # (B, I) bool, False for fillers in front of samples that show fewer tokens than others; None = there are none.
     valid: Tensor | None
     # Bare tokens of every present image modality, (B, n, d): the decoders' queries.
     tokens: Mapping[str, Tensor]
-    # Which of them the encoder saw, (B, n) bool.
+    # Which of them were visible to the encoder, (B, n) bool.
     visible: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Held:
-    """A Sight of which everything is visible, with what it takes to see some of its patches anew."""
+class HeldEncoding:
+    """An ImageEncoding with everything visible, and all that is needed to encode some of its patches anew."""
 
-    sight: ImageEncoding
-    # What the encoder computed of all tokens.
-    passed: Pass
+    image_encoding: ImageEncoding
+    # Results of the encoder for all tokens.
+    encoder_pass: Pass
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder leaves behind; decoders, answers and memories all read this."""
+    """Output of the encoder for a whole sequence, which decoders, answer heads and memories read."""
 
     # Outputs of the stages, each (B, L, d); the last one is normalised and is what decoders attend to.
     stages: list[Tensor]
-    # Where each token came from, (B, L) int64: place in MODALITIES, or GLOBAL.
+    # Index in MODALITIES of each token, or GLOBAL, (B, L) int64.
     source: Tensor
-    # (B, L) bool, False for pads of text, which stand before the words; None where there is no pad.
+    # (B, L) bool, False for pads of text, which stand before the words; None = there are no pads.
     valid: Tensor | None
     # Bare tokens of every present modality, (B, n, d): the decoders' queries.
     tokens: Mapping[str, Tensor]
-    # Which of them the encoder saw, (B, n) bool.
+    # Which of them were visible to the encoder, (B, n) bool.
     visible: Mapping[str, Tensor]
-    # (B, T) bool, False for pads; None where there is no text or no pad.
+    # (B, T) bool, False for pads; None = there is no text or no pad.
     text_mask: Tensor | None = None
 
     @property
     def context(self) -> Tensor:
-        """Encoder output (B, L, d)."""
+        """Return the encoder output (B, L, d)."""
         return self.stages[-1]
 
     def sampled(self, every: int) -> 'Encoded':
-        """Every `every`-th sample, from the first on: of so many questions about each view, the first."""
+        """Return every `every`-th sample, starting with the first: one question out of so many about each view."""
 
-        def thin(value):
+        def thin(value: Tensor | None) -> Tensor | None:
             return None if value is None else value[::every]
 
         return Encoded(
-            [thin(z) for z in self.stages],
-            thin(self.source),
+            [z[::every] for z in self.stages],
+            self.source[::every],
             thin(self.valid),
-            {name: thin(t) for name, t in self.tokens.items()},
-            {name: thin(t) for name, t in self.visible.items()},
+            {name: tokens[::every] for name, tokens in self.tokens.items()},
+            {name: visible[::every] for name, visible in self.visible.items()},
             thin(self.text_mask),
         )
 
     def summary(self) -> Tensor:
-        """Mean of the encoder's text tokens (B, d); the global token of samples without text."""
-        spoken = self.source == TEXT
-        spoken = (spoken if self.valid is None else spoken & self.valid)[..., None].to(self.context.dtype)
-        count = spoken.sum(1)
-        mean = (self.context * spoken).sum(1) / count.clamp(min=1)
+        """Return the mean of the encoder's text tokens (B, d); the global token for samples without text."""
+        is_text = self.source == TEXT
+        if self.valid is not None:
+            is_text = is_text & self.valid
+        weights = is_text[..., None].to(self.context.dtype)
+        count = weights.sum(1)
+        mean = (self.context * weights).sum(1) / count.clamp(min=1)
         return torch.where(count > 0, mean, self.context[:, -1])
 
 
-def joined(sight: ImageEncoding, heard: Encoded) -> Encoded:
-    """Images and the words that followed them, as one sequence; images stand before each of their questions."""
-    each = len(heard.source) // len(sight.source)
+def joined(images: ImageEncoding, text: Encoded) -> Encoded:
+    """Return images and the text that follows them as one sequence, the images once for each of their questions."""
+    each = len(text.source) // len(images.source)
 
-    def more(value: Tensor) -> Tensor:
+    def repeated(value: Tensor) -> Tensor:
         return value if each == 1 else value.repeat_interleave(each, 0)
 
     valid = None
-    if sight.valid is not None or heard.valid is not None:
-        masks = [
+    if images.valid is not None or text.valid is not None:
+        of_images, of_text = (
             torch.ones_like(part.source, dtype=torch.bool) if part.valid is None else part.valid
-            for part in (sight, heard)
-        ]
-        valid = torch.cat([more(masks[0]), masks[1]], 1)
+            for part in (images, text)
+        )
+        valid = torch.cat([repeated(of_images), of_text], 1)
     return replace(
-        heard,
-        stages=[torch.cat([more(seen), said], 1) for seen, said in zip(sight.stages, heard.stages)],
-        source=torch.cat([more(sight.source), heard.source], 1),
+        text,
+        stages=[torch.cat([repeated(a), b], 1) for a, b in zip(images.stages, text.stages, strict=True)],
+        source=torch.cat([repeated(images.source), text.source], 1),
         valid=valid,
-        tokens={name: more(t) for name, t in sight.tokens.items()} | dict(heard.tokens),
-        visible={name: more(t) for name, t in sight.visible.items()} | dict(heard.visible),
+        tokens={name: repeated(t) for name, t in images.tokens.items()} | dict(text.tokens),
+        visible={name: repeated(t) for name, t in images.visible.items()} | dict(text.visible),
     )
 
 
-def sources(tokens: Tensor, place: int) -> Tensor:
-    """Source of tokens (B, n, d) that are all of one kind: (B, n) int64."""
-    return torch.full(tokens.shape[:2], place, device=tokens.device)
-
-
-def both_of(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Where two masks hold; a mask that is None holds everywhere."""
-    return a if b is None else b if a is None else a & b
+def sources(tokens: Tensor, source: int) -> Tensor:
+    """Return the source of tokens (B, n, d) that are all of one kind: (B, n) int64."""
+    return torch.full(tokens.shape[:2], source, device=tokens.device)
 
 
 def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
-    """Make one context of several frames encoded with the same question (docs/papers.md, section 2.5, EQA).
+    """Make one context of several frames encoded with the same question (docs/papers.md 2.5, EQA).
 
-    Every `every`-th patch token of each modality and frame, the text tokens of the last frame and the mean of the
-    global tokens: 8 frames of 196 patches leave 392 + text + 1 tokens. There is no temporal model in it.
+    It holds every `every`-th patch token of each modality and frame, the text tokens of the last frame, and the mean
+    of the global tokens: 8 frames of 196 patches give 392 + text + 1 tokens. There is no temporal model in it.
 
     Raises:
-        ValueError: no frames, or every below 1.
+        ValueError: there are no frames, or every is below 1.
     """
     if not frames or every < 1:
         raise ValueError(f'{len(frames)} frames and every = {every}; give at least one of each')
-    keep = torch.cat([_thinned(frame, every, last=frame is frames[-1]) for frame in frames], 1)
-    source = torch.cat([frame.source[:, :-1] for frame in frames], 1)
+    keep = torch.cat([_sampled_tokens(frame, every, text=frame is frames[-1]) for frame in frames], 1)
     order = (~keep).int().argsort(stable=True, dim=1)[:, : int(keep.sum(1).max())]
     stages = []
-    for outputs in zip(*(frame.stages for frame in frames)):
-        (kept,) = select(order, torch.cat([z[:, :-1] for z in outputs], 1))
-        centre = torch.stack([z[:, -1:] for z in outputs]).mean(0)
-        stages.append(torch.cat([kept, centre], 1))
-    source, valid = select(order, source, keep)
+    for outputs in zip(*(frame.stages for frame in frames), strict=True):
+        tokens = select(order, torch.cat([z[:, :-1] for z in outputs], 1))
+        global_token = torch.stack([z[:, -1:] for z in outputs]).mean(0)
+        stages.append(torch.cat([tokens, global_token], 1))
+    source = select(order, torch.cat([frame.source[:, :-1] for frame in frames], 1))
+    valid = select(order, keep)
     return Encoded(stages, F.pad(source, (0, 1), value=GLOBAL), F.pad(valid, (0, 1), value=True), {}, {})
 
 
-def _thinned(frame: Encoded, every: int, *, last: bool) -> Tensor:
-    """Which tokens of a frame, global one left out, a joined context keeps: (B, L - 1) bool."""
+def _sampled_tokens(frame: Encoded, every: int, *, text: bool) -> Tensor:
+    """Return which tokens of a frame, without the global one, a joined context holds: (B, L - 1) bool."""
     source = frame.source[:, :-1]
     valid = torch.ones_like(source, dtype=torch.bool) if frame.valid is None else frame.valid[:, :-1]
-    keep = valid & (source == TEXT) & last
+    keep = valid & (source == TEXT) & text
     for modality in range(TEXT):
         own = valid & (source == modality)
         keep = keep | own & ((own.cumsum(1) - 1) % every == 0)
     return keep
 
 
-def select(ids: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
-    """Take the tokens ids (B, K) of (B, L) and (B, L, d) tensors."""
-    return [
-        None if t is None else t.gather(1, ids if t.dim() == 2 else ids[..., None].expand(-1, -1, t.shape[-1]))
-        for t in tensors
-    ]
+def select(ids: Tensor, tokens: Tensor) -> Tensor:
+    """Take the tokens ids (B, K) of a tensor (B, L) or (B, L, d)."""
+    return tokens.gather(1, ids if tokens.dim() == 2 else ids[..., None].expand(-1, -1, tokens.shape[-1]))

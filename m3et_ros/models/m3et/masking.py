@@ -1,4 +1,4 @@
-"""Which tokens the encoder may see in masked pre-training (MultiMAE; docs/papers.md, section 2.4).
+"""Draw of the tokens that stay visible in masked pre-training (MultiMAE; docs/papers.md 2.4).
 
 Symbols: B batch, M modalities, n_m tokens of modality m, T = sum of n_m, K visible tokens of a sample.
 Token ids run over the modalities in the order given: rgb raster, depth raster, semseg raster, text.
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 SHARE = 0.30
-"""Share of all tokens that stays visible unless a total is given (the paper masks 70 %)."""
+"""Share of all tokens that stays visible by default; the paper masks 70 %."""
 
 
 @dataclass(frozen=True)
 class Masking:
-    """One draw: the kept ids and the same thing as masks."""
+    """One draw of visible tokens, as ids and as masks."""
 
-    # Kept token ids of each sample, (B, K) int64, ascending.
-    kept: Tensor
-    # Modality to (B, n_m) bool, True where the token is kept.
+    # Visible token ids of each sample, (B, K) int64, ascending.
+    visible: Tensor
+    # Modality to (B, n_m) bool, True where the token is visible.
     masks: dict[str, Tensor]
 
 
@@ -44,15 +44,15 @@ def draw(
     Args:
         counts: modality to its number of tokens n_m, in token order.
         batch: number of samples B.
-        total: visible tokens K of every sample; None takes visible_total(counts). MultiMAE's own is 98 of 588.
+        total: visible tokens K of every sample; None = visible_total(counts). MultiMAE takes 98 of 588.
         alpha: concentration of the symmetric Dirichlet; above 0.
-        subsets: first choose a non-empty subset of modalities uniformly and give the others (almost) no share.
-        valid: modality to (B, n_m) bool; tokens that are False (pads of text) are never kept.
-        generator: source of randomness on the CPU; None takes the global one.
+        subsets: first choose a non-empty subset of modalities uniformly, and give the others almost no share.
+        valid: modality to (B, n_m) bool; tokens that are False (pads of text) are never visible.
+        generator: source of randomness on the CPU; None = the global one.
 
     Returns:
-        A Masking whose every sample has exactly K kept tokens; a modality that is offered more than it has gives
-        the excess to the others.
+        A Masking with exactly K visible tokens in every sample; a modality that is offered more tokens than it has
+        passes the excess on to the others.
 
     Raises:
         ValueError: alpha is not above 0, or K is not in 1..the tokens that every sample has.
@@ -67,13 +67,13 @@ def draw(
         raise ValueError(f'total is {total}; give 1 to {fewest}, the tokens that every sample has')
     shares = _shares(batch, len(counts), alpha, subsets, generator)
     quota = allocate(shares, capacity, total)
-    kept = [_pick(mask, quota[:, m], generator) for m, mask in enumerate(usable)]
-    ids = torch.cat(kept, 1).nonzero()[:, 1].view(batch, total)
-    return Masking(kept=ids, masks=dict(zip(counts, kept)))
+    masks = [_pick(mask, quota[:, m], generator) for m, mask in enumerate(usable)]
+    ids = torch.cat(masks, 1).nonzero()[:, 1].view(batch, total)
+    return Masking(visible=ids, masks=dict(zip(counts, masks, strict=True)))
 
 
 def allocate(shares: Tensor, capacity: Tensor, total: int) -> Tensor:
-    """Split `total` tokens by shares, never beyond capacity.
+    """Split `total` tokens among the modalities by shares, within capacity.
 
     Args:
         shares: (B, M) float64, non-negative, some positive in every row.
@@ -81,7 +81,7 @@ def allocate(shares: Tensor, capacity: Tensor, total: int) -> Tensor:
         total: tokens of every row.
 
     Returns:
-        (B, M) int64; every row sums to total exactly. Largest remainders take what rounding leaves.
+        (B, M) int64, rows that sum to total exactly; the largest remainders receive what rounding leaves over.
     """
     room = capacity.double()
     shares = shares.clamp(min=1e-12)
@@ -99,6 +99,7 @@ def allocate(shares: Tensor, capacity: Tensor, total: int) -> Tensor:
 
 
 def _usable(name: str, n: int, batch: int, valid: Mapping[str, Tensor] | None) -> Tensor:
+    """Return which tokens of a modality may be visible, (B, n) bool."""
     if not valid or name not in valid:
         return torch.ones(batch, n, dtype=torch.bool)
     if valid[name].shape != (batch, n):
@@ -107,12 +108,13 @@ def _usable(name: str, n: int, batch: int, valid: Mapping[str, Tensor] | None) -
 
 
 def _shares(batch: int, modalities: int, alpha: float, subsets: bool, generator: torch.Generator | None) -> Tensor:
+    """Draw the shares of the modalities, (B, M) float64."""
     concentration = torch.full((batch, modalities), alpha, dtype=torch.float64)
     if subsets:
         chosen = torch.randint(1, 2**modalities, (batch, 1), generator=generator)
         member = (chosen >> torch.arange(modalities)) & 1
         concentration = torch.where(member.bool(), concentration, 1e-5)
-    # torch.distributions knows the global generator only, so it is seeded from ours and put back.
+    # torch.distributions knows only the global generator, so that one is seeded from ours and then restored.
     seed = int(torch.randint(2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Named sizes, and how one is built."""
+"""Named sizes of M3ET, and the function that builds one."""
 
 from dataclasses import replace
 
@@ -13,9 +13,10 @@ BASE_SSD = replace(BASE, name='base_ssd', mixer='mamba2', mixer_options={'N': 64
 # image adapters, the encoder and the three image decoders. The widest model with heads of 64 and 32 channels, a gate
 # twice as wide as the decoder and the Mamba-2 of base_ssd below that line has d = 704 and d' = 192: 32,495,592.
 COMPACT = replace(BASE_SSD, name='compact', d=704, heads=11, d_decoder=192, decoder_heads=6, d_gate=384)
-# 112 pixels as 14 x 14 patches, the 196 tokens that a modality has at 224 pixels and patch 16: what is small in a
-# kitchen fills a patch, not a corner of one. Four layers, each Mamba before a Transformer block, so that attention
-# compares what a scan has gathered; inner width expand * d = d, for T has the MLP. Classes and answers: the kitchen's.
+# 112 pixels as 14 x 14 patches: as many tokens, 196, as at 224 pixels and patch 16, but a small thing of a kitchen
+# fills a patch instead of a corner of one. Each Mamba layer stands before a Transformer block, so that attention
+# compares what a scan has gathered. The inner width of Mamba is d, because T has the MLP. Classes and answers are the
+# kitchen's.
 KITCHEN = M3ETConfig(
     name='kitchen',
     image_size=112,
@@ -38,8 +39,8 @@ KITCHEN = M3ETConfig(
     depth_mean=1.7,
     depth_std=0.8,
 )
-# What KITCHEN is measured against: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks
-# with plain cross-attention for the same tasks. Equal adapters, heads, data and steps.
+# The baseline of KITCHEN: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks with plain
+# cross-attention, for the same tasks. Adapters, heads, data and steps are equal.
 KITCHEN_TWIN = replace(
     KITCHEN, name='kitchen_twin', schedule='T' * 12, decoder_blocks=2, semantic_bias=False, gate=False
 )
@@ -66,15 +67,15 @@ SIZES: dict[str, M3ETConfig] = {
 
 
 def build(name_or_config: str | M3ETConfig, *, seed: int = 0, **overrides) -> M3ET:
-    """Build a model with random weights that depend on the seed alone; the global generator stays as it was.
+    """Build a model with random weights that depend on the seed alone; the global generator does not change.
 
     Args:
         name_or_config: a name of SIZES, or a config.
-        seed: of the weights.
+        seed: seed of the weights.
         overrides: fields of the config to replace.
 
     Raises:
-        ValueError: an unknown name, or a field out of range.
+        ValueError: the name is unknown, or a field is out of range.
     """
     config = name_or_config
     if isinstance(config, str):

@@ -25,10 +25,10 @@ def test_every_draw_keeps_exactly_the_total(counts, share, alpha, batch, seed, s
     made = draw(
         counts, batch=batch, total=total, alpha=alpha, subsets=subsets, generator=torch.Generator().manual_seed(seed)
     )
-    assert made.kept.shape == (batch, total)
-    assert (made.kept.diff(dim=1) > 0).all()
+    assert made.visible.shape == (batch, total)
+    assert (made.visible.diff(dim=1) > 0).all()
     together = torch.cat([made.masks[name] for name in counts], 1)
-    assert torch.equal(together.nonzero()[:, 1].view(batch, total), made.kept)
+    assert torch.equal(together.nonzero()[:, 1].view(batch, total), made.visible)
     assert all(mask.shape == (batch, counts[name]) for name, mask in made.masks.items())
 
 
@@ -54,19 +54,19 @@ def test_a_split_follows_the_shares_and_hands_excess_on():
 )
 def test_default_totals_are_thirty_per_cent(counts, expected):
     assert visible_total(counts) == expected
-    assert draw(counts, batch=1).kept.shape == (1, expected)
+    assert draw(counts, batch=1).visible.shape == (1, expected)
 
 
 def test_the_total_of_multimae():
-    assert draw(IMAGES, batch=2, total=98).kept.shape == (2, 98)
+    assert draw(IMAGES, batch=2, total=98).visible.shape == (2, 98)
 
 
 def test_the_generator_decides_and_the_global_one_is_left_alone():
     torch.manual_seed(0)
-    one = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(5)).kept
+    one = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(5)).visible
     after = torch.rand(1)
-    two = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(5)).kept
-    other = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(6)).kept
+    two = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(5)).visible
+    other = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(6)).visible
     assert torch.equal(one, two) and not torch.equal(one, other)
     torch.manual_seed(0)
     assert torch.equal(after, torch.rand(1))
@@ -74,10 +74,10 @@ def test_the_generator_decides_and_the_global_one_is_left_alone():
 
 def test_the_global_generator_serves_by_default():
     torch.manual_seed(1)
-    one = draw(IMAGES, batch=2).kept
-    two = draw(IMAGES, batch=2).kept
+    one = draw(IMAGES, batch=2).visible
+    two = draw(IMAGES, batch=2).visible
     torch.manual_seed(1)
-    assert torch.equal(draw(IMAGES, batch=2).kept, one) and not torch.equal(one, two)
+    assert torch.equal(draw(IMAGES, batch=2).visible, one) and not torch.equal(one, two)
 
 
 def test_alpha_sets_how_even_the_shares_are():

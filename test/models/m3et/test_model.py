@@ -180,10 +180,10 @@ def test_the_summary_is_the_mean_of_the_text_or_else_the_global_token(tiny):
 @torch.no_grad()
 def test_one_sight_serves_many_questions(model):
     images, (first, second) = only(example(), IMAGE_MODALITIES), (example(seed=s, words=(5, 12)) for s in (0, 1))
-    sight = model.encode_images(images)
+    image_encoding = model.encode_images(images)
     both = {name: torch.stack([first[name], second[name]], 1).flatten(0, 1) for name in ('text', 'text_mask')}
-    together = model.add_text(sight, both['text'], both['text_mask'])
-    close(model.answer_logits(model.encode_text(sight, both['text'], both['text_mask'])), model.answer_logits(together))
+    together = model.add_text(image_encoding, both['text'], both['text_mask'])
+    close(model.answer_logits(model.encode_text(image_encoding, both['text'], both['text_mask'])), model.answer_logits(together))
     for place, words in enumerate((first, second)):
         alone = model.encode(images | {name: words[name] for name in ('text', 'text_mask')})
         close(model.answer_logits(together)[place::2], model.answer_logits(alone))
