@@ -17,7 +17,7 @@ def test_a_cache_is_made_gone_on_with_and_read(tmp_path, capsys):
     assert made['frames'] > 0 and made['failed'] == {}
     assert len(KitchenSamples([made['path']], questions=False)) == made['frames']
     assert main(['generate', str(tmp_path), '--seeds', '20003:20005', *SMALL]) == 0
-    assert f'{made["frames"]} pictures of kitchens 20003 to 20004' in capsys.readouterr().out
+    assert f'{made["frames"]} images of kitchens 20003 to 20004' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('seeds, words', [('12', 'as in 0:2000'), ('9:3', 'as in 0:2000'), ('9990:10020', 'split')])

@@ -58,7 +58,7 @@ def test_leaving_the_block_ends_children_even_after_an_error(module):
         child = Child('one', module('import time; print("up", flush=True); time.sleep(600)'), show=False)
         with running(child):
             wait_for(lambda: child.lines)
-            1 / 0
+            raise ZeroDivisionError
     assert child.code == 128 + signal.SIGTERM
 
 

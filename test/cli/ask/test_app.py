@@ -1,17 +1,28 @@
+"""m3et ask: a running robot, a server that records what it is asked, and options that do not go together."""
+
 import json
 import os
 import signal
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import rclpy
+from rclpy.action import ActionServer
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from m3et_ros.action import AskQuestion as AskStreaming
+from m3et_ros.cli.ask.app import answer_dict, describe_frames, format_probability, print_answer, untrained_warning
 from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
+from m3et_ros.msg import Answer, ScoredLabel
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
+from m3et_ros.srv import AskQuestion
 
 PATIENT = ('--timeout', '30')
 STAMP = 1_700_000_000_123_456_789
@@ -19,17 +30,17 @@ STAMP = 1_700_000_000_123_456_789
 
 @pytest.fixture(scope='module')
 def robot(m3et_started):
-    """`m3et robot` on a camera that has shown it one picture."""
+    """`m3et robot` on a camera that shows one image."""
     picture = to_image_msg(np.full((48, 64, 3), 90, np.uint8), 'rgb8', Header(stamp=stamp_msg(STAMP), frame_id='eye'))
-    seen = []
+    received = []
     with (
         m3et_started('robot', '--namespace', 'left', '--camera', '/cam', '--model', 'tiny') as process,
         client(threading.Event()) as node,
     ):
-        node.create_subscription(Image, '/left/model/depth/image', seen.append, 5)
+        node.create_subscription(Image, '/left/model/depth/image', received.append, 5)
         camera = node.create_publisher(Image, '/cam/color/image_raw', 5)
         node.create_timer(0.2, lambda: camera.publish(picture))
-        assert node.wait(lambda: seen or process.poll() is not None, 60) and seen
+        assert node.wait(lambda: received or process.poll() is not None, 60) and received
         yield process
 
 
@@ -39,18 +50,11 @@ def test_an_empty_question_is_refused(capsys, arguments):
     assert 'The question is empty' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    'arguments', [['--depth', 'x.png'], ['--image', 'x.png', '--stream'], ['--image', 'x.png', '--scope', 'episode']]
-)
-def test_options_that_do_not_go_together_are_refused(capsys, arguments):
-    assert main(['ask', 'What?', *arguments]) == 1
-    assert capsys.readouterr().err.count('\n') == 1
-
-
 def test_without_a_robot_the_command_says_how_to_start_one(capsys):
     assert main(['ask', 'What is in the hand?', '--namespace', '/nobody', '--timeout', '0.3']) == 1
-    said = capsys.readouterr().err
-    assert 'namespace /nobody' in said and f'domain {os.environ["ROS_DOMAIN_ID"]}' in said and 'm3et robot' in said
+    printed = capsys.readouterr().err
+    assert 'namespace /nobody' in printed and f'domain {os.environ["ROS_DOMAIN_ID"]}' in printed
+    assert 'm3et robot --namespace /nobody' in printed
 
 
 def test_a_robot_answers(robot, capsys):
@@ -61,20 +65,20 @@ def test_a_robot_answers(robot, capsys):
     assert len(answer['alternatives']) == 2 and 0 < answer['confidence'] <= 1 and answer['age_s'] > 0
 
 
-def test_an_answer_for_people_says_when_it_means_nothing(robot, capsys):
+def test_an_answer_for_people_warns_of_random_weights(robot, capsys):
     assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--scope', 'episode', *PATIENT]) == 0
     shown = capsys.readouterr()
     assert 'confidence' in shown.out and 'no trained weights' in shown.err
 
 
 def test_an_answer_streams(robot, capsys):
-    # Random weights may well write nothing; what follows the line says by whom and about what.
+    # Random weights may write nothing; the line after the text has the details.
     assert main(['ask', 'What is in the hand?', '--namespace', 'left', '--stream', *PATIENT]) == 0
     _, details = capsys.readouterr().out.split('\n', 1)
     assert 'confidence' in details and 'tiny-random-0' in details
 
 
-def test_what_the_node_refuses_is_said(robot, capsys):
+def test_a_question_that_the_node_refuses_ends_with_its_reason(robot, capsys):
     assert main(['ask', 'What?', '--namespace', 'left', '--max-age', '1', *PATIENT]) == 1
     assert 'old' in capsys.readouterr().err
 
@@ -104,3 +108,182 @@ def test_a_robot_that_cannot_start_says_why(m3et, arguments, words):
     result = m3et('robot', '--model', 'tiny', *arguments)
     assert result.returncode not in (0, -signal.SIGTERM)
     assert words in result.stderr and 'Traceback' not in result.stderr
+
+
+class Recorder:
+    """A model node that records every request, and answers each with the same message."""
+
+    def __init__(self):
+        self.requests, self.goals = [], []
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('model', namespace='/recorder', context=self.context)
+        self.slow = rclpy.create_node('model', namespace='/slow', context=self.context)
+        self.node.create_service(AskQuestion, '~/ask', self.on_request)
+        self.slow.create_service(AskQuestion, '~/ask', lambda request, response: response)
+        self.server = ActionServer(self.node, AskStreaming, '~/ask_streaming', self.on_goal)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.spin)
+        self.thread.start()
+
+    def spin(self):
+        with suppress(ExternalShutdownException):
+            while True:
+                self.executor.spin_once(timeout_sec=0.05)
+
+    def on_request(self, request, response):
+        self.requests.append(request)
+        response.success, response.answer = True, answer_msg()
+        return response
+
+    def on_goal(self, goal):
+        self.goals.append(goal.request)
+        goal.publish_feedback(AskStreaming.Feedback(token='a ', text='a '))
+        goal.succeed()
+        return AskStreaming.Result(success=True, answer=answer_msg())
+
+    def close(self):
+        rclpy.shutdown(context=self.context)
+        self.thread.join(10)
+        self.executor.shutdown(timeout_sec=1)
+        self.server.destroy()
+        self.node.destroy_node()
+        self.slow.destroy_node()
+
+
+def answer_msg():
+    return Answer(
+        header=Header(stamp=stamp_msg(STAMP), frame_id='optical'),
+        question='Where?',
+        text='a cup',
+        confidence=0.25,
+        alternatives=[ScoredLabel(id=7, label='a cup', score=0.25), ScoredLabel(id=9, label='a pan', score=0.125)],
+        scope='episode',
+        frames_used=3,
+        span_start=stamp_msg(STAMP - 5),
+        model_id='model@1',
+        latency_s=0.5,
+        age_s=1.5,
+    )
+
+
+ANSWER = {
+    'question': 'Where?',
+    'text': 'a cup',
+    'confidence': 0.25,
+    'alternatives': [{'id': 7, 'label': 'a cup', 'score': 0.25}, {'id': 9, 'label': 'a pan', 'score': 0.125}],
+    'scope': 'episode',
+    'frames_used': 3,
+    'stamp_ns': STAMP,
+    'span_start_ns': STAMP - 5,
+    'frame_id': 'optical',
+    'model_id': 'model@1',
+    'latency_s': 0.5,
+    'age_s': 1.5,
+}
+
+
+@pytest.fixture(scope='module')
+def recorder():
+    server = Recorder()
+    yield server
+    server.close()
+
+
+QUESTION = ('ask', 'Where is it?', '--namespace', 'recorder')
+FIELDS = ('--scope', 'episode', '--top-k', '3', '--max-age', '2.5')
+
+
+def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes_back(recorder, capsys, every_option):
+    assert main([*QUESTION, *FIELDS, '--json', *PATIENT]) == 0
+    (request,) = recorder.requests
+    assert request == AskQuestion.Request(question='Where is it?', scope='episode', top_k=3, max_age_s=2.5)
+    assert json.loads(capsys.readouterr().out) == ANSWER
+    assert main([*QUESTION, *FIELDS, '--stream', *PATIENT]) == 0
+    (goal,) = recorder.goals
+    assert goal == AskStreaming.Goal(question='Where is it?', scope='episode', top_k=3, max_age_s=2.5)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == 'a cup' and printed[1].startswith(
+        '  confidence 0.25, 3 frames of the episode, image 1.50 s old'
+    )
+    assert main([*QUESTION, '--stream', '--json', *PATIENT]) == 0
+    assert json.loads(capsys.readouterr().out) == ANSWER  # with no parts of the text before it
+    every_option([*QUESTION, *FIELDS, '--json', '--stream', *PATIENT, *IMAGE])
+
+
+def test_the_timeout_is_that_of_the_option(recorder, capsys):
+    assert main(['ask', 'Where?', '--namespace', 'slow', '--timeout', '5.5']) == 1
+    assert 'The model node in /slow did not answer within 5.5 s' in capsys.readouterr().err
+
+
+IMAGE = (
+    *('--image', 'a.png'),
+    *('--depth', 'b.npy'),
+    *('--model', 'tiny'),
+    *('--device', 'cuda:1'),
+    *('--answerer', 'emma'),
+    *('--answerer-checkpoint', 'runs/emma'),
+)
+
+
+def test_every_option_about_an_image_arrives(border, capsys):
+    asked = border('m3et_ros.cli.ask.picture.ask_picture', ANSWER)
+    assert main(['ask', 'Where?', *IMAGE, '--top-k', '3', '--json']) == 0
+    assert asked == [
+        {
+            'question': 'Where?',
+            'image': Path('a.png'),
+            'depth': Path('b.npy'),
+            'model': 'tiny',
+            'device': 'cuda:1',
+            'top_k': 3,
+            'answerer': 'emma',
+            'checkpoint': Path('runs/emma'),
+            'write': None,
+        }
+    ]
+    assert json.loads(capsys.readouterr().out) == ANSWER
+    assert main(['ask', 'Where?', '--image', 'a.png']) == 0
+    assert asked[1]['top_k'] == 5 and asked[1]['answerer'] == 'm3et' and asked[1]['checkpoint'] is None
+    assert main(['ask', 'Where?', *IMAGE, '--stream']) == 0
+    capsys.readouterr()
+    asked[2]['write']('a part')
+    assert capsys.readouterr().out == 'a part'
+    assert main(['ask', 'Where?', *IMAGE, '--stream', '--json']) == 0
+    assert asked[3]['write'] is None
+
+
+def test_an_answer_is_printed_for_people(capsys):
+    print_answer(answer_dict(answer_msg()))
+    assert capsys.readouterr().out == (
+        'a cup\n'
+        '  confidence 0.25, 3 frames of the episode, image 1.50 s old, took 500 ms, model model@1\n'
+        '  or: a pan 0.12\n'
+    )
+    print_answer(ANSWER | {'text': '', 'age_s': None, 'alternatives': [], 'frames_used': 1})
+    assert capsys.readouterr().out == '(no words)\n  confidence 0.25, one frame, took 500 ms, model model@1\n'
+    print_answer(ANSWER, with_text=False)
+    assert capsys.readouterr().out.startswith('  confidence')
+
+
+def test_small_probabilities_and_counts_of_frames():
+    assert [format_probability(value) for value in (0.00499, 0.005, 1.0)] == ['<0.01', '0.01', '1.00']
+    assert describe_frames({'frames_used': 0}) == '0 frames of the episode'
+    assert untrained_warning('tiny-random-0').startswith('tiny has no trained weights yet: this is tiny-random-0,')
+
+
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        (['--answerer', 'emma'], '--answerer with --image only'),
+        (['--answerer-checkpoint', 'x'], '--answerer with --image only'),
+        (['--depth', 'x.png'], '--depth needs the image'),
+        (['--image', 'x.png', '--answerer', 'emma', '--scope', 'episode'], 'An image has no episode'),
+        (['--image', 'x.png', '--stream'], 'm3et chooses whole answers'),
+        (['--namespace', 'a b'], '--namespace is'),
+    ],
+)
+def test_options_without_a_meaning_are_refused(capsys, options, sentence):
+    assert main(['ask', 'What?', *options]) == 1
+    assert sentence in capsys.readouterr().err

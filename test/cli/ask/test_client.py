@@ -1,4 +1,4 @@
-"""The client against servers that are slow on purpose; the model node itself is asked in test_ask_robot.py."""
+"""The client against slow servers; test_app.py asks a running model node."""
 
 import threading
 import time
@@ -61,7 +61,7 @@ def slow():
     server.close()
 
 
-def test_a_signal_takes_the_question_back(slow):
+def test_a_signal_cancels_the_question(slow):
     stopped, pieces = threading.Event(), []
 
     def piece(token):
@@ -73,7 +73,7 @@ def test_a_signal_takes_the_question_back(slow):
     assert pieces == ['well'] and slow.cancelled.wait(10) and stopped.is_set()
 
 
-def test_an_answer_that_takes_too_long_is_given_up(slow):
+def test_an_answer_that_takes_too_long_is_cancelled(slow):
     names = ('/deaf/model/ask', '/slow/model/ask_streaming/_action/send_goal')
     with client(threading.Event()) as node:
         assert node.wait(lambda: all(map(node.count_services, names)), 20)

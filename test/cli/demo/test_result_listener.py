@@ -49,7 +49,7 @@ def test_only_the_newest_frames_are_held(listening):
     results, node, senders = listening
     for stamp in range(1, MAX_FRAMES + 6):
         senders['rgb'].publish(image(stamp))
-        assert node.wait(lambda: stamp in results.frames, 20)
+        assert node.wait(lambda stamp=stamp: stamp in results.frames, 20)
     assert list(results.frames) == list(range(6, MAX_FRAMES + 6))
 
 

@@ -1,10 +1,12 @@
+"""m3et doctor: what it reports on this machine, as JSON and for people."""
+
 import json
 import os
 import sys
 
 import pytest
 
-from m3et_ros.cli.doctor import probes
+from m3et_ros.cli.doctor.app import format_fact
 from m3et_ros.cli.main import main
 
 
@@ -16,58 +18,53 @@ def unchanged_environment(monkeypatch):
 
 def test_this_machine_is_healthy(capsys):
     assert main(['doctor', '--json']) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found['healthy'] and not [f for f in found['findings'] if f['level'] == 'error']
-    assert found['machine']['executable'] == sys.executable
-    assert {kernel['op'] for kernel in found['compute']['kernels']} == {'selective_scan', 'ssd'}
-    assert found['compute']['runtimes'].keys() == {'torch', 'compile', 'openvino', 'cuda'}
-    assert found['compute']['runtimes']['torch'] == 'ready'
-    assert found['ros']['distribution'] and found['ros']['rmw'] and 'Fast DDS' in found['ros']['profile']
-    assert found['graphics']['backend'] in ('egl', 'osmesa', 'raycast')
-    assert found['machine']['shared_memory']['bytes'] > 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts['healthy'] and not [f for f in facts['findings'] if f['level'] == 'error']
+    assert facts['machine']['executable'] == sys.executable
+    assert {kernel['op'] for kernel in facts['compute']['kernels']} == {'selective_scan', 'ssd'}
+    assert facts['compute']['runtimes'].keys() == {'torch', 'compile', 'openvino', 'cuda'}
+    assert facts['compute']['runtimes']['torch'] == 'ready'
+    assert facts['ros']['distribution'] and facts['ros']['rmw'] and 'Fast DDS' in facts['ros']['profile']
+    assert facts['graphics']['backend'] in ('egl', 'osmesa', 'raycast')
+    assert facts['machine']['shared_memory']['bytes'] > 0
 
 
-def test_a_library_that_cannot_be_imported_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'tokenizers', None)
-    findings = probes.Diagnosis()
-    assert probes.libraries(findings)['tokenizers'] is None
-    assert [(f.level, 'tokenizers' in f.what, 'pip install' in f.fix) for f in findings] == [('error', True, True)]
-
-
-def test_doctor_survives_without_torch_and_rclpy(monkeypatch):
-    for name in ('torch', 'rclpy', 'm3et_ros.ros.process'):
-        monkeypatch.setitem(sys.modules, name, None)
-    found, findings = probes.examine()
-    assert found['compute'] == {} and found['ros']['rclpy'] is None
-    errors = ' '.join(f.what for f in findings if f.level == 'error')
-    assert 'torch cannot be imported' in errors and 'rclpy does not work' in errors
-
-
-def add_wheel(folder, name, version):
-    info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
-    info.mkdir()
-    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
-
-
-def test_two_distributions_in_one_venv_are_an_error(tmp_path, monkeypatch):
-    add_wheel(tmp_path, 'ros-humble-rclpy', '3.3.0')
-    monkeypatch.syspath_prepend(tmp_path)
-    findings = probes.Diagnosis()
-    probes.ros(findings)
-    assert any('humble' in f.what and 'mixed' in f.what and f.level == 'error' for f in findings)
-
-
-def test_a_core_package_of_another_distribution_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
-    add_wheel(tmp_path, 'ros-jazzy-std-srvs', '5.3.6')
-    add_wheel(tmp_path, 'ros-std-srvs', '5.5.1')
-    findings = probes.Diagnosis()
-    assert probes.ros(findings)['distribution'] == 'jazzy'
-    assert 'ros-std-srvs 5.5.1 is installed with ROS jazzy, whose version is 5.3.6' in [f.what for f in findings]
-
-
-def test_something_broken_is_said_and_makes_exit_code_one(monkeypatch, capsys):
+def test_something_broken_is_reported_with_exit_code_one(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'tokenizers', None)
     assert main(['doctor']) == 1
-    shown = capsys.readouterr().out
-    assert 'ERROR: tokenizers cannot be imported' in shown and 'Broken and needed: 1.' in shown
+    printed = capsys.readouterr().out
+    assert 'ERROR: tokenizers cannot be imported' in printed and 'Broken and needed: 1.' in printed
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'text'),
+    [
+        ('kernels', [{'op': 'ssd', 'kernel': 'cpp', 'reason': 'built'}], 'ssd: cpp (built)'),
+        ('shared_memory', {'free': 64 * 2**20, 'bytes': 256 * 2**20}, '64 of 256 MB free'),
+        ('shared_memory', None, 'none'),
+        ('mujoco', {'version': '3.1', 'for': 'the kitchen'}, '3.1'),
+        ('mujoco', {'version': None, 'for': 'the kitchen'}, 'not installed; used for the kitchen'),
+        ('why_not', {}, 'none'),
+        ('why_not', {'egl': 'no device', 'osmesa': 'no library'}, 'egl: no device; osmesa: no library'),
+        ('interfaces', True, 'yes'),
+        ('interfaces', False, 'no'),
+        ('devices', [], 'none'),
+        ('devices', ['A', 'B'], 'A, B'),
+        ('cuda', None, 'none'),
+        ('threads', 2, '2'),
+    ],
+)
+def test_facts_as_text(name, value, text):
+    assert format_fact(name, value) == text
+
+
+def test_every_kernel_has_a_line():
+    kernels = [{'op': op, 'kernel': 'cpp', 'reason': 'built'} for op in ('ssd', 'selective_scan')]
+    assert format_fact('kernels', kernels).splitlines()[1].strip() == 'selective_scan: cpp (built)'
+
+
+def test_for_people_every_topic_is_printed_and_the_verdict_is_last(capsys):
+    assert main(['doctor']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {'machine', 'package', 'libraries', 'compute', 'ros', 'graphics', 'extras'} <= set(lines)
+    assert lines[-1] == 'Everything needed works.'

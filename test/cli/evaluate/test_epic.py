@@ -89,7 +89,7 @@ def test_odd_rows_are_told_and_kept(annotations, trained, tmp_path, capsys):
     assert evaluate(annotations, trained, tmp_path / 'out', '--split', odd) == 0
     told = capsys.readouterr()
     assert '1 segments of odd.csv (first P09_01_1) have a verb or noun that is not in the class lists' in told.err
-    assert 'last no time' in told.err and '3 segments of 2 videos, 2 without history' in told.out
+    assert 'have no length' in told.err and '3 segments of 2 videos, 2 without history' in told.out
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,15 @@
-import signal
-import threading
+"""m3et record: one episode as a bag, the same for the same seed, and what is refused."""
 
-import numpy as np
+import json
+from pathlib import Path
+
 import pytest
-from sensor_msgs.msg import Image
 
-from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
-from m3et_ros.cli.output import Refused
-from m3et_ros.cli.record.episode import START_NS
-from m3et_ros.cli.replay.app import read_contents, transport_parameters
-from m3et_ros.data.bags.reader import BagReader, decode
-from m3et_ros.data.images.messages import rgb_from_msg
-from m3et_ros.ros.convert import stamp_ns
+from m3et_ros.cli.record.episode import RecordOptions
+from m3et_ros.cli.record.questions import QuestionOptions
+from m3et_ros.cli.replay.app import read_contents
+from m3et_ros.data.bags.reader import BagReader
 
 SMALL = ('--width', '64', '--height', '48', '--frames', '4')
 COLOUR = '/camera/camera/color/image_raw'
@@ -20,7 +17,7 @@ COLOUR = '/camera/camera/color/image_raw'
 
 @pytest.fixture(scope='module')
 def bag(tmp_path_factory, m3et_json):
-    """A recording of four frames and what the command said of it."""
+    """A recording of four frames and the document of the command."""
     path = tmp_path_factory.mktemp('record') / 'bag'
     return path, m3et_json('record', path, *SMALL)
 
@@ -30,11 +27,11 @@ def messages(path, topic=None):
         return [(m.topic, m.stamp_ns, m.raw) for m in reader.messages([topic] if topic else None)]
 
 
-def test_a_recording_holds_what_was_asked_for(bag):
-    path, said = bag
-    assert said['frames'] == 4 and said['complete'] and said['bytes'] > 4 * 64 * 48 * 5
-    found = read_contents(path)
-    assert {name: topic['messages'] for name, topic in found['topics'].items()} == {
+def test_a_recording_holds_every_topic_of_the_camera(bag):
+    path, document = bag
+    assert document['frames'] == 4 and document['complete'] and document['bytes'] > 4 * 64 * 48 * 5
+    contents = read_contents(path)
+    assert {name: topic['messages'] for name, topic in contents['topics'].items()} == {
         COLOUR: 4,
         '/camera/camera/aligned_depth_to_color/image_raw': 4,
         '/camera/camera/color/camera_info': 4,
@@ -42,7 +39,7 @@ def test_a_recording_holds_what_was_asked_for(bag):
         '/episode/segmentation': 4,
         '/episode/labels': 1,
     }
-    assert found['seconds'] == pytest.approx(0.3)
+    assert contents['seconds'] == pytest.approx(0.3)
 
 
 def test_the_same_seed_writes_the_same_messages(bag, tmp_path, capsys):
@@ -59,38 +56,53 @@ def test_a_recording_is_never_overwritten(bag, capsys):
     assert 'exists already' in capsys.readouterr().err
 
 
-def test_replay_publishes_what_was_recorded_until_it_is_stopped(bag, m3et_started):
-    got = {}
-    with client(threading.Event()) as node:
-        node.create_subscription(Image, '/seen', lambda m: got.setdefault(stamp_ns(m.header.stamp), m), 10)
-        with m3et_started(
-            'replay', bag[0], '--loop', '--rate', '0.5', '--remap', f'{COLOUR}:=/seen', '--topics', COLOUR
-        ) as replay:
-            assert node.wait(lambda: len(got) == 4, 30), replay.stderr.read() if replay.poll() else got.keys()
-            replay.send_signal(signal.SIGINT)
-            assert replay.wait(15) == 0
-    assert sorted(got) == [START_NS + i * 10**8 for i in range(4)]
-    with BagReader(bag[0]) as reader:
-        for recorded in reader.messages([COLOUR]):
-            assert np.array_equal(rgb_from_msg(got[recorded.stamp_ns]), rgb_from_msg(decode(recorded)))
+OPTIONS = (
+    *('--seed', '5'),
+    *('--frames', '7'),
+    *('--fps', '2.5'),
+    *('--width', '48'),
+    *('--height', '36'),
+    *('--storage', 'sqlite3'),
+    '--compressed',
+    *('--backend', 'raycast'),
+)
+GIVEN = RecordOptions(
+    seed=5, frames=7, fps=2.5, width=48, height=36, storage='sqlite3', compressed=True, backend='raycast'
+)
 
 
-def test_what_cannot_be_played_is_said_in_one_sentence(tmp_path, bag, capsys):
-    assert main(['replay', str(tmp_path / 'none')]) == 1
-    assert 'there is no bag' in capsys.readouterr().err
-    assert main(['replay', str(bag[0]), '--robot', '--camera', '/other']) == 1
-    assert 'no colour images on /other/color/image_raw' in capsys.readouterr().err
+@pytest.mark.parametrize('kind', ['eqa', 'vqa'])
+def test_every_option_arrives_at_the_recording_of_questions(border, every_option, kind):
+    called = border(f'm3et_ros.cli.record.app.record_{kind}')
+    line = ['record', 'kitchens', *OPTIONS, f'--{kind}', '--questions', '11', '--episodes', '3', '--json']
+    assert main(line) == 0
+    asked = QuestionOptions(**{kind: True}, questions=11, episodes=3)
+    assert called == [{'out': Path('kitchens'), 'options': GIVEN, 'asked': asked, 'as_json': True}]
+    every_option(line, ['--eqa', '--vqa'])
 
 
-def test_the_node_is_told_how_the_images_come():
-    def facts(*topics):
-        return {'bag': 'b', 'topics': dict.fromkeys(topics)}
+def test_every_option_arrives_in_the_recording(tmp_path, capsys):
+    pytest.importorskip('mujoco')
+    assert main(['record', str(tmp_path / 'bag'), *OPTIONS, '--json']) == 0
+    document = json.loads(capsys.readouterr().out)
+    size = sum(file.stat().st_size for file in (tmp_path / 'bag').iterdir())
+    assert document | {'seconds': 0, 'actions': []} == {
+        'path': str(tmp_path / 'bag'),
+        'frames': 7,
+        'complete': True,
+        'bytes': size,
+        'seed': 5,
+        'seconds': 0,
+        'backend': 'raycast',
+        'actions': [],
+    }
+    assert main(['record', str(tmp_path / 'other'), *OPTIONS, '--seed', '6', '--json']) == 0
+    assert messages(tmp_path / 'bag') != messages(tmp_path / 'other')
 
-    assert transport_parameters(facts('/c/color/image_raw'), 'c', ()) == ['rgb_transport:="raw"', 'depth_transport:="none"']
-    depth = '/c/aligned_depth_to_color/image_raw/compressedDepth'
-    assert transport_parameters(facts('/x', depth), 'c', ['/x:=/c/color/image_raw/compressed']) == [
-        'rgb_transport:="compressed"',
-        'depth_transport:="compressedDepth"',
-    ]
-    with pytest.raises(Refused, match='it has /x'):
-        transport_parameters(facts('/x'), 'c', ())
+
+def test_for_people_the_size_and_the_next_command_are_printed(tmp_path, capsys):
+    pytest.importorskip('mujoco')
+    assert main(['record', str(tmp_path / 'bag'), *OPTIONS]) == 0
+    printed = capsys.readouterr().out
+    assert '7 frames of 48x36, ' in printed and 'rendered with raycast' in printed and 'stopped early' not in printed
+    assert printed.endswith(f'Play it: m3et replay {tmp_path / "bag"}\n')

@@ -101,7 +101,7 @@ def test_a_bert_vocabulary_from_disk(pretrained, caches, tmp_path, capsys):
     assert 'leave --tokenizer out' in capsys.readouterr().err
 
 
-def test_ctrl_c_saves_and_says_so(caches, tmp_path):
+def test_ctrl_c_ends_the_run_with_its_state_saved(caches, tmp_path):
     process = subprocess.Popen(
         [
             sys.executable,
@@ -125,11 +125,11 @@ def test_ctrl_c_saves_and_says_so(caches, tmp_path):
         while not (tmp_path / 'run' / 'log.jsonl').exists() and time.monotonic() < end:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        said, noted = process.communicate(timeout=30)
+        printed, noted = process.communicate(timeout=30)
     finally:
         process.kill()
     assert process.returncode == 0 and 'stopping after this step' in noted
-    assert '--resume goes on' in said
+    assert 'with --resume continues it' in printed
     assert load_checkpoint(tmp_path / 'run' / 'checkpoint').trained
 
 

@@ -1,0 +1,68 @@
+"""Recording of one episode: options in the bag, an early end, and what an observer receives."""
+
+import threading
+
+import pytest
+
+from m3et_ros.cli.record.episode import START_NS, RecordOptions, open_episode, record_episode
+from m3et_ros.data.bags.reader import BagReader, decode
+from m3et_ros.data.errors import InputError
+
+OPTIONS = RecordOptions(frames=4, fps=2.5, width=48, height=36, backend='raycast')
+
+
+@pytest.fixture(autouse=True)
+def simulator():
+    pytest.importorskip('mujoco')
+
+
+def record(path, *, options=OPTIONS, stopped=None, observe=None):
+    return record_episode(options, open_episode(options, 5), path, stopped or threading.Event(), observe)
+
+
+def test_size_rate_and_stamps_are_those_of_the_options(tmp_path):
+    recorded = record(tmp_path / 'bag')
+    assert recorded.frames == 4 and recorded.backend == 'raycast'
+    with BagReader(tmp_path / 'bag') as reader:
+        images = [(m.stamp_ns, decode(m)) for m in reader.messages(['/camera/camera/color/image_raw'])]
+    assert [stamp for stamp, _ in images] == [START_NS + i * 400_000_000 for i in range(4)]
+    assert {(image.width, image.height) for _, image in images} == {(48, 36)}
+
+
+@pytest.mark.parametrize(('storage', 'suffix'), [('mcap', '.mcap'), ('sqlite3', '.db3')])
+@pytest.mark.parametrize('compressed', [True, False])
+def test_storage_and_transport_are_those_of_the_options(tmp_path, storage, suffix, compressed):
+    options = RecordOptions(frames=1, width=48, height=36, backend='raycast', storage=storage, compressed=compressed)
+    record(tmp_path / 'bag', options=options)
+    assert [file.suffix for file in (tmp_path / 'bag').iterdir() if file.suffix != '.yaml'] == [suffix]
+    with BagReader(tmp_path / 'bag') as reader:
+        assert ('/camera/camera/color/image_raw/compressed' in reader.topics) == compressed
+
+
+def test_a_stop_ends_after_the_frame_at_hand(tmp_path):
+    stopped, observed = threading.Event(), []
+
+    def observe(observation):
+        observed.append(observation)
+        if len(observed) == 2:
+            stopped.set()
+
+    assert record(tmp_path / 'bag', stopped=stopped, observe=observe).frames == len(observed) == 2
+    with BagReader(tmp_path / 'bag') as reader:
+        assert reader.topics['/camera/camera/color/image_raw'].count == 2
+
+
+def test_labels_are_those_at_the_end_of_the_recording(tmp_path):
+    options = RecordOptions(frames=60, fps=2.5, width=48, height=36, backend='raycast')
+    episode = open_episode(options, 5)
+    recorded = record_episode(options, episode, tmp_path / 'bag', threading.Event())
+    before = len(recorded.labels)
+    for _ in episode.run(100):
+        pass
+    assert 0 < before == len(recorded.labels) < len(episode.labels)
+
+
+def test_a_bag_is_never_overwritten(tmp_path):
+    record(tmp_path / 'bag')
+    with pytest.raises(InputError, match='exists already'):
+        record(tmp_path / 'bag')
