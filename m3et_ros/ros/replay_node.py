@@ -104,8 +104,8 @@ class ReplayNode(Node):
         self._clock_publisher = self.create_publisher(Clock, CLOCK_TOPIC, 10) if self.options.publish_clock else None
         self._clock_ns = 0
         # By topic name in the bag; ordinary remapping gives the topics other names on the graph.
-        self._publishers = self._create_publishers()
-        self._with_header = {name for name, p in self._publishers.items() if _begins_with_header(p.msg_type)}
+        self._outputs = self._create_publishers()
+        self._with_header = {name for name, p in self._outputs.items() if _begins_with_header(p.msg_type)}
         self._late = False
         self._stop: Callable[[], bool] = bool
         self._spun = time.monotonic()
@@ -185,7 +185,7 @@ class ReplayNode(Node):
         known, since = 0, time.monotonic()
         while not self._stop() and (known == 0 or time.monotonic() - since < SETTLE_S):
             self._executor.spin_once(timeout_sec=0.05)
-            count = sum(publisher.get_subscription_count() for publisher in self._publishers.values())
+            count = sum(publisher.get_subscription_count() for publisher in self._outputs.values())
             if count != known:
                 known, since = count, time.monotonic()
 
@@ -193,7 +193,7 @@ class ReplayNode(Node):
         """Play from start_s to the end."""
         first_ns = self.bag.start_ns + round(self.options.start_s * 1e9)
         # Opened before the clock starts, because seeking in a large bag takes a moment.
-        messages = self.bag.messages(self._publishers, self.options.start_s)
+        messages = self.bag.messages(self._outputs, self.options.start_s)
         epoch_ns = time.time_ns() if self.options.restamp else None
         timeline = Timeline(first_ns, self.options.rate, time.monotonic(), epoch_ns)
         self._clock_ns = 0
@@ -232,19 +232,19 @@ class ReplayNode(Node):
         raw = message.raw
         if timeline.epoch_ns is not None and message.topic in self._with_header:
             raw = restamped(raw, timeline.published)
-        self._publishers[message.topic].publish(raw)
+        self._outputs[message.topic].publish(raw)
         self.sent[message.topic] += 1
 
     def _finish(self) -> None:
         """Wait until the last messages are delivered and log the number of messages."""
         deadline = time.monotonic() + ACK_S
-        publishers = self._publishers.values()
+        publishers = self._outputs.values()
         lagging = [p.topic_name for p in publishers if not self._acknowledged(p, deadline)]
         if self._stop():
             return
         if lagging:
             self.get_logger().warning(f'not acknowledged within {ACK_S:g} s: {", ".join(lagging)}')
-        counts = ', '.join(f'{self.sent[name]} on {p.topic_name}' for name, p in self._publishers.items())
+        counts = ', '.join(f'{self.sent[name]} on {p.topic_name}' for name, p in self._outputs.items())
         self.get_logger().info(f'end of {self.bag.path}, messages sent: {counts}')
 
     def _acknowledged(self, publisher: Publisher, deadline: float) -> bool:
