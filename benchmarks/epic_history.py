@@ -18,7 +18,7 @@ import numpy as np
 from runs import RESULTS, plain, run_script, write
 
 from m3et_ros.cli.output import print_status
-from m3et_ros.cli.training_session import reporter
+from m3et_ros.cli.training_session import progress_reporter
 from m3et_ros.data.checkpoints.history import HistoryCheckpoint, load_history, save_history
 from m3et_ros.data.epic.annotations import Annotations, find_split, read_segments
 from m3et_ros.data.epic.class_lists import read_classes, read_tail
@@ -112,7 +112,7 @@ def _trained(options: argparse.Namespace, pasts: ActionHistories, videos: Videos
         videos,
         options.out,
         HistoryRecipe(options.recipe, members=options.members, seed=options.seed),
-        session=TrainingSession(minutes=options.minutes, resume=True, report=reporter(stages=True)),
+        session=TrainingSession(minutes=options.minutes, resume=True, report=progress_reporter(stages=True)),
     )
     save_history(folder, checkpoint, card=f'# A run of a benchmark\n\n{json.dumps(asdict(options.recipe), indent=2)}\n')
     return load_history(folder)

@@ -24,7 +24,7 @@ import torch
 from runs import RESULTS, run_script, write
 
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.training_session import reporter
+from m3et_ros.cli.training_session import progress_reporter
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import QuestionEncoder
 from m3et_ros.data.datasets.openeqa import CATEGORIES, EqaQuestion, read_question_files
@@ -151,7 +151,7 @@ def blind_reader(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         head = EpisodeHead(replace(checkpoint.heads['episode'].config, blind=True))
-    session = TrainingSession(bf16=bf16, resume=True, report=reporter(stages=True))
+    session = TrainingSession(bf16=bf16, resume=True, report=progress_reporter(stages=True))
     train_reader(head, encoded, checkpoint, out, recipe=recipe, session=session)
     return head
 

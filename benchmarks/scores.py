@@ -15,7 +15,7 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.recipe import read_recipe
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
-from m3et_ros.evaluation.batches import kitchen_of, rounded, spread, told
+from m3et_ros.evaluation.batches import interval_json, rounded, spread
 from m3et_ros.evaluation.files import weights_digest
 from m3et_ros.evaluation.metrics.depth import depth_rates
 from m3et_ros.evaluation.metrics.intervals import bootstrap, paired_difference, ratio
@@ -92,7 +92,7 @@ def _answers(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any]
         what=f'{what}: questions',
     )
     return {'vqa': scores_of(replies, drawn.balance)}, {
-        'questions': np.array([kitchen_of(reply.key) for reply in replies]),
+        'questions': np.array([reply.cluster for reply in replies]),
         'vqa_accuracy': _means([reply.score for reply in replies]),
     }
 
@@ -107,7 +107,7 @@ def _pictures(subject: Checkpoint, exam: Exam, what: str) -> tuple[dict[str, Any
     rows = {name: frames.columns[column] for name, (column, _) in DENSE.items() if column in frames.columns}
     if 'psnr_hidden_db' in rows:
         rows['psnr_hidden_db'] = _means(rows['psnr_hidden_db'])
-    return reconstruction_scores(frames, CLASSES), rows | {'frames': np.array([kitchen_of(key) for key in frames.keys])}
+    return reconstruction_scores(frames, CLASSES), rows | {'frames': np.array(frames.clusters)}
 
 
 def _means(scores: Sequence[float]) -> np.ndarray:
@@ -151,7 +151,7 @@ def figures(tests: Sequence[Rows]) -> dict[str, Any]:
         if all(name in found for found in tests):
             rows, kitchens = _rows(tests, name)
             alone = [rounded(float(statistic(_rows([found], name)[0].sum(0)))) for found in tests]
-            result[name] = told(bootstrap(rows, statistic, kitchens)) | {'of_seeds': alone}
+            result[name] = interval_json(bootstrap(rows, statistic, kitchens)) | {'of_seeds': alone}
     return result
 
 
@@ -161,5 +161,5 @@ def differences(tests: Sequence[Rows], others: Sequence[Rows]) -> dict[str, Any]
     for name, statistic in MEASURES.items():
         if all(name in found for found in (*tests, *others)):
             (rows, kitchens), (other, _) = _rows(tests, name), _rows(others, name)
-            result[name] = told(paired_difference(rows, other, statistic, kitchens))
+            result[name] = interval_json(paired_difference(rows, other, statistic, kitchens))
     return result

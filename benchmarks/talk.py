@@ -21,7 +21,7 @@ import torch
 from runs import RESULTS, run_script, write
 
 from m3et_ros.cli.output import print_status
-from m3et_ros.cli.training_session import reporter
+from m3et_ros.cli.training_session import progress_reporter
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk, save_talk
 from m3et_ros.data.errors import InputError
@@ -115,7 +115,7 @@ class TalkBench:
             self.views,
             self.tokenizer,
             folder,
-            session=TrainingSession(bf16=self.asked.bf16, resume=True, report=reporter(stages=True)),
+            session=TrainingSession(bf16=self.asked.bf16, resume=True, report=progress_reporter(stages=True)),
         )
         config, model = run.train(teacher)
         seconds = sum(outcome.seconds for outcome in run.outcomes.values())

@@ -54,7 +54,7 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
     rgb_depth, all_three = (shown_inputs(batch, names, device) for names in (('rgb', 'depth'), IMAGE_MODALITIES))
     words, mask = batch.inputs['text'], batch.inputs['text_mask']
     counts = dict.fromkeys(all_three, config.image_tokens)
-    kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).kept
+    kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).visible
 
     def reconstruct() -> list[torch.Tensor]:
         encoded = model.add_text(model.encode_images(rgb_depth))

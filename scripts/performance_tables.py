@@ -88,14 +88,14 @@ GOALS = (
         over(SCAN_BACK, 'blocked', 'native'),
     ),
     Goal(
-        'the same against the closed form in chunks, by which the goal was set',
+        'the same against the closed form in chunks, which set the goal',
         14,
         20,
         'ssd',
         over(SCAN_BACK, 'cumsum', 'native'),
     ),
     Goal(
-        'Mamba-1 native, forward and backward: time at 588 tokens over time at 196',
+        'Mamba-1 native, forward and backward: time at 588 tokens over that at 196',
         4.5,
         None,
         'ssd',
@@ -119,16 +119,23 @@ GOALS = (
         for name, must, aim in (('compact', 2.4, 3.2), ('base', 0.85 * 2.5, None))
     ),
     Goal(
-        'share of the node that is not model time, 640x480',
+        "share of the node's CPU time outside the model, 640x480",
         0.10,
         0.05,
         'node',
         lambda result: result['share_not_model'],
         False,
     ),
-    Goal('age of results at 30 Hz, p99: s beyond a period, inference p99 and 20 ms', 0, None, 'node_30hz', late, False),
     Goal(
-        'frames at 30 Hz that came to nothing and that no counter explains',
+        'age of results at 30 Hz, p99: seconds beyond a period, inference p99 and 20 ms',
+        0,
+        None,
+        'node_30hz',
+        late,
+        False,
+    ),
+    Goal(
+        'frames at 30 Hz without a result that no counter explains',
         0,
         None,
         'node_30hz',
@@ -136,15 +143,15 @@ GOALS = (
         False,
     ),
     Goal(
-        'a token behind 4,096, bfloat16, all-Mamba against attention',
+        'a token after a context of 4,096, bfloat16, all-Mamba against attention',
         1.3,
         1.5,
         'decode_bfloat16',
         decoded('times_as_fast', 4096),
     ),
-    Goal('the same behind 16,384', 3.3, 4, 'decode_bfloat16', decoded('times_as_fast', 16384)),
+    Goal('the same after 16,384', 3.3, 4, 'decode_bfloat16', decoded('times_as_fast', 16384)),
     Goal(
-        'its own time behind 16,384 over that behind 1,024',
+        'its time after 16,384 over that after 1,024',
         1.05,
         None,
         'decode_bfloat16',
@@ -152,7 +159,7 @@ GOALS = (
         False,
     ),
     Goal(
-        'codec of a 1080p colour image, in, ms',
+        'decoding a 1080p colour image message, ms',
         1.0,
         None,
         'codec',
@@ -160,7 +167,7 @@ GOALS = (
         False,
     ),
     Goal(
-        'codec of a 1080p colour image, out, ms',
+        'encoding a 1080p colour image message, ms',
         1.0,
         None,
         'codec',
@@ -232,8 +239,8 @@ NODE: dict[str, Callable[[dict[str, Any]], Any]] = {
     'frames per second': lambda r: r['frames_per_s'],
     'frames per second of CPU time': lambda r: r['frames_per_cpu_s'],
     'CPU ms per frame': lambda r: r['cpu_ms_per_frame'],
-    'of these the model': lambda r: r['model_cpu_ms_per_frame'],
-    'share that is not the model': lambda r: f'{r["share_not_model"]:.1%}',
+    'of these in the model': lambda r: r['model_cpu_ms_per_frame'],
+    'share outside the model': lambda r: f'{r["share_not_model"]:.1%}',
     'age of results, p50 / p99, s': lambda r: f'{r["age_p50_s"]} / {r["age_p99_s"]}',
     'time of a frame, p99, s': lambda r: r['inference_p99_s'],
     'frames shown / with a result': lambda r: f'{r["drops"]["shown"]} / {r["drops"]["served"]}',
@@ -283,7 +290,10 @@ def adaptive() -> str:
     found = load('adaptive')
     if found is None:
         return 'Not measured yet: `python benchmarks/adaptive.py`.'
-    names = {'full': 'full', 'asked whole': f'adaptive, {found["defaults"]["threshold"]:g}, asked as by a robot'}
+    names = {
+        'full': 'full',
+        'asked whole': f'adaptive, {found["defaults"]["threshold"]:g}, encoded whole for questions',
+    }
     lines = [
         '| Camera | Tokens, threshold | Encoded | CPU ms a frame | Right answers | Same answers as full | '
         'Depth RMSE, m | In holes, m | mIoU |',
@@ -311,7 +321,7 @@ def adaptive() -> str:
 def shares(found: dict[str, Any]) -> str:
     """Return the table of encoder times for shares of the tokens."""
     lines = [
-        '| Size, tokens | Encoder, CPU ms | all, to be gone on from | 3/4 | 1/2 | 1/4 |',
+        '| Size, tokens | Encoder, CPU ms | all, with stored state | 3/4 | 1/2 | 1/4 |',
         '|---|---|---|---|---|---|',
     ]
     for name, row in found.get('sizes', {}).items():

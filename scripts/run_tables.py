@@ -72,8 +72,8 @@ def _figure(row: dict[str, Any], key: str, shown: str) -> str:
 def talk(found: dict[str, Any]) -> str:
     """Return a row for each model: means over training seeds, and their range if there are several."""
     lines = [
-        '| Model | Parameters | Accuracy | From one frame | Fine spatial | Existence, POPE A | Named things that '
-        'are not there | Training, s |',
+        '| Model | Parameters | Accuracy | From one frame | Fine spatial | Existence, POPE A | Hallucinated objects | '
+        'Training, s |',
         '|---|---:|---:|---:|---:|---:|---:|---:|',
     ]
     for name, row in found['rows'].items():
@@ -90,12 +90,12 @@ def talk(found: dict[str, Any]) -> str:
         ]
         seconds = sum(run['seconds'] for run in runs) / len(runs)
         lines.append(f'| {name} | {runs[0]["parameters"]:,} | {" | ".join(cells)} | {seconds:.0f} |')
-    lines += ['', f"Accuracy that the seeded student keeps of its teacher's: {found['accuracy_kept']:.1%}."]
+    lines += ['', f"The seeded student keeps {found['accuracy_kept']:.1%} of its teacher's accuracy."]
     for run in found.get('steps_to_same_loss', []):
         reached = f'after {run["seeded_steps"]}' if run['seeded_steps'] else 'never'
         lines.append(
-            f'Training seed {run["seed"]}: the loss that random mixers end with after {run["random_steps"]} '
-            f'steps, seeded ones reach {reached}.'
+            f'Training seed {run["seed"]}: random mixers have their final loss after {run["random_steps"]} steps; '
+            f'seeded ones reach it {reached}.'
         )
     return '\n'.join(lines)
 

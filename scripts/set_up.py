@@ -137,7 +137,9 @@ def system_steps():
     """Return the steps that install missing Debian packages; raise SetUpError if needed ones cannot be installed."""
     to_build, to_render = missing_packages()
     apt = apt_get()
-    slower = 'no OSMesa or EGL library: the simulated camera uses its slower ray caster (fix: apt-get install libosmesa6)'
+    slower = (
+        'no OSMesa or EGL library: the simulated camera uses its slower ray caster (fix: apt-get install libosmesa6)'
+    )
     if to_build and not apt:
         raise SetUpError(
             f'{", ".join(to_build)} missing, and this user may not install them: run `apt-get install '

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.data.epic.annotations import HELD_OUT, held_out_videos
-from m3et_ros.data.epic.history import QuestionWords, HistoryWindows, ActionHistories
+from m3et_ros.data.epic.history import ActionHistories, HistoryWindows, QuestionWords
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.tasks.epic_forecast import TOP1, Ensemble, choose_corrections, choose_share, tune
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel

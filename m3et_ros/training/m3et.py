@@ -143,7 +143,7 @@ class Pretrain(Recipe):
             generator=generator,
         )
         device = batch['rgb'].device
-        encoded = model.encode(inputs, visible=drawn.kept.to(device))
+        encoded = model.encode(inputs, visible=drawn.visible.to(device))
         hidden = {m: ~mask.to(device) for m, mask in drawn.masks.items()}
         return reconstruction_losses(model, encoded, batch, self.modalities, hidden=hidden)
 

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from m3et_ros.data.features.visual_tokens import Views
 from m3et_ros.data.kitchen.cache.dialogues import Dialogue, DialogueViews, Turn
 from m3et_ros.data.kitchen.labels import corpus
 from m3et_ros.data.kitchen.questions.sentences import sentences
 from m3et_ros.data.preprocess import rgb_input
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.data.features.visual_tokens import Views
 from m3et_ros.models.vlm.emma import EMMA
 from m3et_ros.models.vlm.emma_alignment import AlignmentHead
 from m3et_ros.models.vlm.matvlm import MaTVLM, spread

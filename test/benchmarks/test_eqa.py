@@ -68,7 +68,7 @@ def found(script, tmp_path_factory):
     return json.loads((out / 'found.json').read_text()), out
 
 
-def test_every_line_answers_the_same_questions(found):
+def test_every_method_answers_the_same_questions(found):
     document, out = found
     lines = document['accuracy']['last_moments']
     assert {
@@ -90,7 +90,7 @@ def test_every_line_answers_the_same_questions(found):
     assert str(out) not in json.dumps(document)
 
 
-def test_costs_and_pace_are_told(found):
+def test_costs_and_speed_are_measured(found):
     document, _ = found
     assert set(document['costs']) == {'3', '12'}
     assert document['costs']['3']['bytes'] == document['costs']['12']['bytes'] > 1000

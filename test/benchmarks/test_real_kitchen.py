@@ -77,7 +77,7 @@ class Oracle:
 def test_hidden_pixels_alone_are_scored_and_the_model_never_sees_them(script):
     real_kitchen, engine = script('real_kitchen'), Oracle()
     frame = Frame(np.zeros((72, 96, 3), np.uint8), plane())
-    found = real_kitchen.measure(engine, iter([frame, frame]), 0, kept=[1])
+    found = real_kitchen.measure(engine, iter([frame, frame]), 0, drawn=[1])
     scores = real_kitchen.scores(found)
     known = np.isfinite(frame.depth).sum()
     assert [np.isfinite(seen.depth).sum() for seen in engine.seen] == [known - round(0.3 * known)] * 2

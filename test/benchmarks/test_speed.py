@@ -55,12 +55,12 @@ def test_growth_is_measured_and_drawn(run, tmp_path):
     assert (tmp_path / 'plot.png').stat().st_size > 10_000
 
 
-def test_both_sides_see_the_same_tokens(script):
+def test_both_sides_encode_the_same_tokens(script):
     models = script('models')
-    ids = models.shown(98, 2)
-    assert ids.shape == (2, 98) and models.shown(588, 2) is None and ids.max() < 3 * BASE.image_tokens
+    ids = models.visible_ids(98, 2)
+    assert ids.shape == (2, 98) and models.visible_ids(588, 2) is None and ids.max() < 3 * BASE.image_tokens
 
-    class Listens(torch.nn.Module):
+    class Recorder(torch.nn.Module):
         def forward(self, x, task_masks=None, mask_inputs=False, num_encoded_tokens=None):
             # As the published code: what it draws at random takes the place of masks that are not given.
             assert (task_masks is None) == mask_inputs
@@ -71,7 +71,7 @@ def test_both_sides_see_the_same_tokens(script):
             )
             return dict.fromkeys(x, torch.zeros(1)), None
 
-    inner = Listens()
+    inner = Recorder()
     models.Theirs(inner)(*models.images(2), ids)
     hidden = torch.cat(list(inner.masks.values()), 1)
     assert ((hidden == 0).sum(1) == 98).all() and (hidden.gather(1, ids) == 0).all()
@@ -85,5 +85,5 @@ def test_both_sides_see_the_same_tokens(script):
 
 
 def test_what_is_no_check_out_is_refused(script, tmp_path):
-    with pytest.raises(SystemExit, match='no check-out of MultiMAE'):
+    with pytest.raises(SystemExit, match='not a check-out of MultiMAE'):
         script('models').multimae(tmp_path)

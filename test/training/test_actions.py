@@ -18,6 +18,7 @@ from m3et_ros.training.actions import (
     train_head,
     train_idle_detection,
 )
+from m3et_ros.training.run_state import TrainingSession, read_header
 
 
 @pytest.fixture(scope='module')
@@ -145,3 +146,44 @@ def test_a_head_without_idle_detection_is_refused(tokenizer):
     head = build(tokenizer)
     with pytest.raises(ValueError, match='build it with busy > 0'):
         head.activity_logits(torch.zeros(1, 24))
+
+
+def test_episodes_of_exactly_a_window_are_used(tokenizer):
+    assert len(Windows(*world(4, 0), LABELS, length=100)) == 4
+    with pytest.raises(ValueError, match='no episode has 101 frames'):
+        Windows(*world(4, 0), LABELS, length=101)
+
+
+def test_smoothing_and_dropout_reach_the_losses(tokenizer):
+    batch, _ = CollateWindows(tokenizer, 20)([Windows(*world(4, 0), LABELS, length=50, asked=8)[0]])
+    head = build(tokenizer)
+    bare, smooth, dropped = (
+        Act(**{'dropout': 0.0, 'smoothing': 0.0} | options).losses(head, batch, torch.Generator().manual_seed(0))
+        for options in ({}, {'smoothing': 0.5}, {'dropout': 0.5})
+    )
+    assert all(bare[name] != smooth[name] and bare[name] != dropped[name] for name in bare)
+
+
+def test_a_session_trains_with_the_given_seed_and_questions_and_resumes_with_its_priors(tokenizer, tmp_path):
+    tokens, episodes = world(4, 1)
+    data = Windows(tokens, episodes, LABELS, length=40)
+    recipe = Act(samples=8, batch=4)
+    head = build(tokenizer)
+    first, _, _ = train_head(
+        head, data, tokenizer, 20, tmp_path, recipe=recipe, seed=5, session=TrainingSession(minutes=0.0)
+    )
+    assert first.step == 1 and not first.finished and read_header(tmp_path)['seed'] == 5
+    trained = head.verb_head.bias.clone() if hasattr(head.verb_head, 'bias') else head.verb_head[-1].bias.clone()
+    again = build(tokenizer)
+    again.load_state_dict(head.state_dict())
+    again.verb_prior.zero_()
+    second, resumed, _ = train_head(
+        again, data, tokenizer, 20, tmp_path, recipe=recipe, seed=5, session=TrainingSession(resume=True)
+    )
+    assert second.finished and torch.equal(resumed.verb_prior, head.verb_prior) and trained.isfinite().all()
+
+
+def test_questions_are_cut_at_the_given_length(tokenizer, tmp_path):
+    window = Windows(*world(4, 0), LABELS, length=50, asked=8)[0]
+    lengths = [CollateWindows(tokenizer, length)([window])[0]['noun_ids'].shape[1] for length in (4, 20)]
+    assert lengths[0] == 4 < lengths[1] <= 20

@@ -226,3 +226,23 @@ def test_a_config_out_of_range_is_refused(field, value, words):
         DistilConfig(**{field: value})
     with pytest.raises(ValueError, match='layer, prob and ce are all 0'):
         DistilConfig(layer=0, prob=0)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'losses'),
+    [
+        ('layer_kind', 'kl', {'layer'}),
+        ('reduction', 'released', {'layer', 'prob'}),
+        ('prob_kind', 'reverse', {'prob'}),
+        ('temperature', 3.0, {'prob'}),
+    ],
+)
+def test_every_option_reaches_its_losses(field, value, losses):
+    teacher, student = teacher_and_student()
+    batch = torch.randn(2, 6, 48), torch.randint(0, 40, (2, 5))
+    with torch.no_grad():
+        plain, other = (
+            distil(teacher, student, lambda model: model(*batch).logits, config=DistilConfig(**options))
+            for options in ({}, {field: value})
+        )
+    assert {name for name in ('layer', 'prob') if not torch.allclose(plain[name], other[name])} == losses

@@ -1,5 +1,7 @@
 """The recipe of past actions: it learns a rule, hides what it should, repeats itself to the bit; sets of videos."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,11 @@ from epic_folder import make_folder
 
 from m3et_ros.data.epic.annotations import find_split, read_segments
 from m3et_ros.data.epic.class_lists import read_classes
-from m3et_ros.data.epic.history import QuestionWords, HistoryWindows, ActionHistories
+from m3et_ros.data.epic.history import ActionHistories, HistoryWindows, QuestionWords
 from m3et_ros.data.errors import InputError
-from m3et_ros.models.actions.history import HistoryConfig
+from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.training.history import Anticipate, HistoryRecipe, Videos, split_videos, train_history
-from m3et_ros.training.run_state import Interrupted, TrainingSession
+from m3et_ros.training.run_state import Interrupted, TrainingSession, read_header
 
 SMALL = HistoryConfig(d=16, e=16, hidden=32, N=4, layers=1)
 RECIPE = Anticipate(samples=240, batch=4, lr=5e-3)
@@ -111,3 +113,43 @@ def test_recipes_out_of_range_are_refused(field, value):
 def test_courses_out_of_range_are_refused():
     with pytest.raises(ValueError, match='members is 0'):
         HistoryRecipe(members=0)
+
+
+def test_each_kind_of_label_is_hidden_by_its_own_share(pasts):
+    class Model:
+        config = HistoryConfig(verbs=7, nouns=6, pairs=3)
+
+    data = HistoryWindows(pasts, (), QuestionWords(pasts.classes), pasts.windows())
+    batch, _ = data.collate([data[0]])
+    only_pairs = Anticipate(hide=0.0, hide_pair=0.999)._hidden(Model, batch, torch.Generator().manual_seed(0))
+    assert torch.equal(only_pairs['verbs'], batch['verbs']) and torch.equal(only_pairs['nouns'], batch['nouns'])
+    assert (only_pairs['pairs'] == 3).float().mean() > 0.9
+
+
+def test_each_loss_is_smoothed_by_its_own_option(pasts):
+    words, classes = QuestionWords(pasts.classes), pasts.classes
+    data = HistoryWindows(pasts, (), words, pasts.windows())
+    batch, _ = data.collate([data[0]])
+    sizes = {'verbs': len(classes.verbs), 'nouns': len(classes.nouns), 'pairs': 0, 'words': len(words.words)}
+    model = HistoryModel(replace(SMALL, **sizes)).eval()
+
+    def losses(**smoothing):
+        recipe = Anticipate(hide=0.0, hide_pair=0.0, **{'smooth_noun': 0.0, 'smooth_verb': 0.0} | smoothing)
+        return recipe.losses(model, batch, torch.Generator().manual_seed(0))
+
+    bare, noun, verb = losses(), losses(smooth_noun=0.5), losses(smooth_verb=0.5)
+    assert {name for name in bare if bare[name] != noun[name]} == {'noun'}
+    assert {name for name in bare if bare[name] != verb[name]} == {'verb', 'verb_of_noun'}
+
+
+def test_the_seed_reaches_weights_and_order(pasts, tmp_path):
+    videos = split_videos(pasts.videos, held_out=3, inner=2)
+    recipe = HistoryRecipe(Anticipate(samples=8), SMALL, members=1)
+    one, same, other = (
+        train_history(pasts, videos, tmp_path / name, replace(recipe, seed=seed)).members[0].state_dict()
+        for name, seed in (('one', 1), ('same', 1), ('other', 2))
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    orders = [read_header(tmp_path / name / 'member_0')['seed'] for name in ('one', 'other')]
+    assert orders == [1, 2]

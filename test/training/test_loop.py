@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.loop import LOG
-from m3et_ros.training.m3et import Answer, Pretrain, run
+from m3et_ros.training.loop import LOG, Trainer
+from m3et_ros.training.m3et import Answer, Collate, Pretrain, run
 from m3et_ros.training.recipe import Order
-from m3et_ros.training.run_state import STATE, TrainingSession
+from m3et_ros.training.run_state import STATE, TrainingSession, read_header
 
 SIX = Pretrain(samples=6 * 8, batch=8, lr=1e-3, average=0.5)
 OFTEN = TrainingSession(save_minutes=0.0, log_steps=1)
@@ -255,3 +255,72 @@ def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path):
     assert [entry['step'] for entry in log] == [20, 24]
     assert sum(log[1]['losses'].values()) < 0.9 * sum(log[0]['losses'].values())
     assert state(tmp_path)[1]['processes'] == 2
+
+
+@pytest.fixture
+def trainer(tiny, toys, tokenizer, answers, tmp_path):
+    """Build a trainer of a recipe."""
+
+    def make(recipe):
+        model = tiny()
+        collate = Collate(model.config, tokenizer, answers)
+        return Trainer(recipe, model, toys, collate, tmp_path, seed=0, session=OFTEN)
+
+    return make
+
+
+def test_the_optimiser_follows_the_recipe(trainer):
+    recipe = replace(SIX, optimiser='muon', weight_decay=0.3, layer_decay=0.5, encoder_scale=0.25)
+    adamw, muon = trainer(recipe).optimizer.parts
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
+    groups = [*adamw.param_groups, *muon.param_groups]
+    assert {group['weight_decay'] for group in groups} == {0.0, 0.3}
+    # Decoders learn at the full rate, the encoder's last layer at a quarter, each layer below at half of the one above.
+    assert {group['scale'] for group in groups} == {1.0, *(0.25 * 0.5**n for n in range(7))}
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_recipe(trainer):
+    run = trainer(replace(SIX, samples=8, clip=0.01))
+    norms = []
+
+    def record(optimizer, _args, _kwargs):
+        gradients = [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+        norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
+
+    run.optimizer.parts[0].register_step_pre_hook(record)
+    run.run()
+    assert norms == [pytest.approx(0.01, rel=1e-3)] and run.norm > 0.01
+
+
+def test_states_are_written_at_the_interval_and_entries_are_reported_at_theirs(tmp_path, train):
+    for name, minutes in (('often', 0.0), ('seldom', 10.0)):
+        found = []
+
+        def report(run, entry, found=found, name=name):
+            state = read_header(tmp_path / name)['step'] if (tmp_path / name / STATE).exists() else None
+            found.append((run, entry.step, entry.steps, entry.samples, state))
+
+        train(SIX, tmp_path / name, session=TrainingSession(save_minutes=minutes, log_steps=2, report=report))
+        expected = [(name, step, 6, 8 * step) for step in (2, 4, 6)]
+        assert [entry[:4] for entry in found] == expected
+        assert [entry[4] for entry in found] == ([1, 3, 5] if minutes == 0 else [None] * 3)
+        assert json.loads((tmp_path / name / LOG).read_text().splitlines()[-1])['samples'] == 48
+
+
+def test_samples_are_loaded_in_worker_processes(tmp_path, train, toys):
+    data = Spoilt(toys)
+    train(replace(SIX, samples=8), tmp_path / 'main', data=data, session=OFTEN)
+    assert len(data.reads) == 8
+    data.reads = []
+    train(replace(SIX, samples=8), tmp_path / 'worker', data=data, session=replace(OFTEN, workers=1))
+    assert data.reads == []  # another process has read them
+
+
+def test_a_data_set_of_one_batch_is_enough(tmp_path, train, toys):
+    outcome, _ = train(replace(SIX, samples=16), tmp_path, data=toys[:8])
+    assert outcome.step == 2 and outcome.finished
+
+
+def test_an_interrupted_run_is_not_finished(tmp_path, train):
+    outcome, _ = train(SIX, tmp_path, session=TrainingSession(minutes=0.0))
+    assert not outcome.finished

@@ -196,3 +196,49 @@ def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys,
 def test_fields_out_of_range_are_refused_by_name(stage, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         STAGES[stage](**options)
+
+
+def test_weights_of_stage_two_scale_their_losses(batch, tiny):
+    model, plain = tiny(), {'rehearse': 0.0, 'drop_depth': 0.0, 'silent': 0.0}
+    one = Answer(**plain, words=1.0, dense=1.0).losses(model, batch, generator())
+    double = Answer(**plain, words=2.0, dense=3.0).losses(model, batch, generator())
+    for name, factor in (('answer', 1), ('words', 2), ('depth', 3), ('semseg', 3)):
+        assert double[name].item() == pytest.approx(factor * one[name].item(), rel=1e-5), name
+
+
+def test_rarity_reaches_the_segmentation_alone(batch, tiny):
+    model, plain = tiny(), {'rehearse': 0.0, 'drop_depth': 0.0}
+    even, rare = (Answer(**plain, rarity=rarity).losses(model, batch, generator()) for rarity in (0.0, 1.0))
+    assert even['semseg'] != rare['semseg'] and all(even[n] == rare[n] for n in ('answer', 'words', 'depth'))
+
+
+def test_a_silent_batch_predicts_depth_without_the_question(batch, tiny):
+    model, plain = tiny(), {'rehearse': 0.0, 'drop_depth': 0.0, 'words': 0.0}
+    other = {**batch, 'text': batch['text'].flip(0), 'text_mask': batch['text_mask'].flip(0)}
+    other['text'][:, -1] = 5
+    for silent, same in ((1.0, True), (0.0, False)):
+        losses = [Answer(**plain, silent=silent).losses(model, given, generator())['depth'] for given in (batch, other)]
+        assert (losses[0] == losses[1]) == same
+
+
+@pytest.mark.parametrize('changes', [{'alpha': 0.1}, {'subsets': True}, {'visible': 0.6}])
+def test_options_of_stage_one_reach_the_masks(batch, tiny, monkeypatch, changes):
+    model, masks = tiny().eval(), []
+    encode = model.encode
+
+    def record(inputs, visible):
+        masks.append(visible)
+        return encode(inputs, visible=visible)
+
+    monkeypatch.setattr(model, 'encode', record)
+    for recipe in (Pretrain(), Pretrain(**changes)):
+        recipe.losses(model, batch, generator())
+    assert masks[0].shape != masks[1].shape or not torch.equal(*masks)
+
+
+def test_the_seed_of_a_run_reaches_its_order(tmp_path, tiny, toys, checkpoint_of):
+    losses = [
+        run(Pretrain(samples=8, batch=8), checkpoint_of(tiny()), toys, tmp_path / name, seed=seed)[0].losses
+        for name, seed in (('one', 1), ('same', 1), ('other', 2))
+    ]
+    assert losses[0] == losses[1] != losses[2]

@@ -113,3 +113,41 @@ def test_two_sittings_on_sources_are_one(tmp_path, sources, train):
 def test_a_source_smaller_than_a_batch_is_named(tmp_path, sources, train):
     with pytest.raises(InputError, match='The source blind has 10 samples, fewer than a batch of 12'):
         train(Pretrain(samples=48, batch=12), Sources(sources, ['kitchen', 'bag', 'blind']), tmp_path)
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'samples': 8, 'batch': 8},
+        {'lr': 1},
+        {'layer_decay': 1.0},
+        {'encoder_scale': 1},
+        {'warm_up': 0},
+        {'weight_decay': 0.999},
+        {'average': 0.0},
+        {'clip': 1e9},
+        {'visible': 1.0},
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(fields):
+    assert Pretrain(**fields).steps >= 1
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'samples': 7, 'batch': 8}, 'samples is 7; give at least one batch of 8'),
+        ({'batch': True}, 'batch is True; give a whole number from 1'),
+        ({'lr': 0}, 'lr is 0; give a number above 0 to 1'),
+        ({'lr': 1.1}, 'lr is 1.1; give'),
+        ({'layer_decay': 0}, 'layer_decay is 0; give'),
+        ({'weight_decay': 1}, 'weight_decay is 1; give a number from 0 to less than 1'),
+        ({'warm_up': 1}, 'warm_up is 1; give'),
+        ({'average': 1.0}, 'average is 1.0; give'),
+        ({'clip': 0}, 'clip is 0; give a number above 0'),
+        ({'optimiser': 'sgd'}, "optimiser is 'sgd'; give one of adamw, muon"),
+    ],
+)
+def test_values_outside_the_ranges_are_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        Pretrain(**fields)

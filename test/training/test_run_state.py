@@ -7,7 +7,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.training.optim import build_optimiser, set_rate
-from m3et_ros.training.run_state import STATE, load_state, read_header, save_state
+from m3et_ros.training.run_state import (
+    STATE,
+    Interrupted,
+    StageSessions,
+    TrainingSession,
+    load_state,
+    read_header,
+    save_state,
+)
 
 
 def stepped(model, kind='adamw'):
@@ -73,3 +81,31 @@ def test_the_state_of_another_model_is_refused(tmp_path, tiny):
     other = tiny(answers=3)
     with pytest.raises(InputError, match='another model'):
         load_state(tmp_path, model=other, optimizer=build_optimiser(other, weight_decay=0.0), average=None)
+
+
+def test_stages_share_the_minutes_of_a_session_from_the_first_stage_on(tmp_path, monkeypatch):
+    clock = [500.0]
+    monkeypatch.setattr('m3et_ros.training.run_state.time.monotonic', lambda: clock[0])
+    stages = StageSessions(TrainingSession(minutes=2, workers=3))
+    clock[0] = 1000.0
+    assert stages.of_stage(tmp_path).minutes == 2
+    clock[0] += 90
+    second = stages.of_stage(tmp_path)
+    assert second.minutes == 0.5 and second.workers == 3
+    clock[0] += 30  # exactly two minutes
+    with pytest.raises(Interrupted):
+        stages.of_stage(tmp_path)
+    unlimited = StageSessions(TrainingSession())
+    assert unlimited.of_stage(tmp_path).minutes is None
+    clock[0] += 1e6
+    assert unlimited.of_stage(tmp_path).minutes is None
+
+
+@pytest.mark.parametrize('split', [lambda session: session, StageSessions])
+def test_a_stage_resumes_only_if_asked_to_and_if_it_has_a_state(tmp_path, split):
+    for resume, exists in ((False, False), (True, False), (False, True), (True, True)):
+        folder = tmp_path / f'{resume}{exists}'
+        folder.mkdir()
+        if exists:
+            (folder / STATE).touch()
+        assert split(TrainingSession(resume=resume)).of_stage(folder).resume == (resume and exists)

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.cache.dialogues import Dialogue, Turn
 from m3et_ros.data.features.visual_tokens import Views
+from m3et_ros.data.kitchen.cache.dialogues import Dialogue, Turn
 from m3et_ros.models.vlm.variants import VARIANTS, kitchen_config, read_texts
 from m3et_ros.training.distil import DistilConfig, distil
-from m3et_ros.training.run_state import Interrupted, TrainingSession
+from m3et_ros.training.run_state import Interrupted, TrainingSession, read_header
 from m3et_ros.training.talk import (
     Chat,
     CollateTalk,
     Connect,
     Distil,
+    DistilledStudent,
     TalkRecipe,
     TalkRun,
     Words,
@@ -215,3 +216,53 @@ def test_images_of_other_shapes_and_unknown_reductions_are_refused():
         alignment_loss(torch.zeros(1, 2, 3), torch.zeros(1, 3, 2))
     with pytest.raises(ValueError, match="reduction is 'sum'; give one of mean, sum_1e-5"):
         alignment_loss(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), reduction='sum')
+
+
+def test_the_alignment_has_its_weight(recipe_of, batch, tokenizer, views, tmp_path):
+    model = TalkRun(recipe_of('emma'), Toys(), views, tokenizer, tmp_path).start().eval()
+    one, half = (
+        Chat(**SMALL, align=align).losses(model, batch, torch.Generator().manual_seed(0)) for align in (1.0, 0.5)
+    )
+    assert half['pixels'].item() == pytest.approx(one['pixels'].item() / 2) and half['answer'] == one['answer']
+
+
+@pytest.mark.parametrize(('share', 'schedule'), [(0.25, 1), (0.5, 2), (1.0, 4)])
+def test_the_share_of_replaced_layers_reaches_the_student(recipe_of, views, tokenizer, tmp_path, share, schedule):
+    teacher = recipe_of('matvlm').config.build()
+    student = TalkRun(recipe_of('matvlm', share=share), Toys(), views, tokenizer, tmp_path).student(teacher)
+    assert student.config.language.schedule.count('S') == schedule
+
+
+def test_distillation_has_its_weights_and_its_share_of_descriptions(recipe_of, batch, tokenizer, views, tmp_path):
+    teacher = recipe_of('matvlm').config.build()
+    run = TalkRun(recipe_of('matvlm'), Toys(), views, tokenizer, tmp_path)
+    model = DistilledStudent(run.student(teacher), teacher).eval()
+
+    def losses(given=batch, **options):
+        return Distil(**SMALL, **options).losses(model, given, torch.Generator().manual_seed(0))
+
+    one, other = losses(told=0), losses(told=0, layer=2.0, prob=3.0, ce=4.0)
+    for name, factor in (('layer', 2), ('prob', 3), ('ce', 4)):
+        assert other[name].item() == pytest.approx(factor * one[name].item(), rel=1e-4)
+    mute = {**batch, 'description_labels': torch.full_like(batch['description_labels'], -100)}
+    assert losses(mute, told=0)['ce'] == one['ce'] and losses(mute, told=1.1)['ce'] == 0
+
+
+def test_the_seed_reaches_weights_and_order(recipe_of, views, tokenizer, tmp_path):
+    recipe = recipe_of('ml_mamba', connect=None, chat=None)
+    run = TalkRun(replace(recipe, seed=7), Toys(), views, tokenizer, tmp_path)
+    run.train()
+    assert read_header(tmp_path / '0_words')['seed'] == 7
+    one, same, other = (
+        TalkRun(replace(recipe, seed=seed), Toys(), views, tokenizer, tmp_path).start().language.state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_stages_share_the_time_of_a_session(recipe_of, views, tokenizer, tmp_path):
+    run = TalkRun(recipe_of('ml_mamba'), Toys(), views, tokenizer, tmp_path, session=TrainingSession(minutes=0.0))
+    with pytest.raises(Interrupted):
+        run.train()
+    assert not run.outcomes  # no time for any stage

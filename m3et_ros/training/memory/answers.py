@@ -1,10 +1,10 @@
 """Train the action log and the reader of an episode memory: what was done, and the answers to questions about it.
 
 The memory's percept encoder encodes every frame once (training.memory.percepts). Then the action recogniser learns from
-the actions of the episodes; slots and reader learn from questions at several moments of each episode, worded anew every
+the actions of the episodes; slots and reader learn from questions at several points of each episode, worded anew every
 time. The rest of the memory stays as it is.
 
-Symbols: B episodes, L frames, C classes, P width of a percept, M moments, Q questions per moment, T word pieces.
+Symbols: B episodes, L frames, C classes, P width of a percept, M question points, Q questions at each, T word pieces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ FAR = 0.2
 """Weight of naming it in later frames."""
 
 EACH = 40
-"""Questions per moment, Q."""
+"""Questions at a point, Q."""
 
 
 class ActionLogEpisodes(Dataset):
@@ -137,11 +137,11 @@ class ActionLogRecipe(Recipe):
 
 
 class QuestionEpisodes(Dataset):
-    """Episodes with questions at their moments; the same seed, epoch and index always give the same wordings.
+    """Episodes with questions at several points; the same seed, epoch and index always give the same wordings.
 
     Args:
         head: makes the action logs; its answers are the candidates.
-        encoded: the episodes; those without moments are skipped.
+        encoded: the episodes; those without question points are skipped.
         seed: of the wordings.
     """
 
@@ -161,29 +161,29 @@ class QuestionEpisodes(Dataset):
     def __getitem__(self, index: int) -> dict:
         """Return an episode.
 
-        Shorter episodes are padded with empty frames, and with moments without questions.
+        Shorter episodes are padded with empty frames, and with points without questions.
 
         Returns:
-            percepts (L, C, P); log, of batch M; frames (M,), the frame of each moment; questions, M * EACH texts;
+            percepts (L, C, P); log, of batch M; frames (M,), the frame of each point; questions, M * EACH texts;
             starts (M,), the first question to use; answers and categories (M, EACH), -1 for none.
         """
         episode, rng = self.episodes[index], np.random.default_rng((self.seed, self.epoch, index))
-        frames, moments = self.size
-        questions, targets = [''] * (moments * EACH), np.full((2, moments, EACH), -1)
-        for number, moment in enumerate(episode.question_points):
-            asked = worded(moment.drafts[:EACH], '', rng)
+        frames, points = self.size
+        questions, targets = [''] * (points * EACH), np.full((2, points, EACH), -1)
+        for number, point in enumerate(episode.question_points):
+            asked = worded(point.drafts[:EACH], '', rng)
             questions[number * EACH : number * EACH + len(asked)] = [one.question for one in asked]
             targets[0, number, : len(asked)] = [self._answers.get(one.answer, -1) for one in asked]
             targets[1, number, : len(asked)] = [EQA_CATEGORIES.index(one.category) for one in asked]
         percepts = self.encoded.percepts[self.encoded.frames(episode)]
         padding = np.zeros((frames - len(percepts), *percepts.shape[1:]), percepts.dtype)
-        last = np.minimum(np.arange(moments), len(episode.question_points) - 1)
+        last = np.minimum(np.arange(points), len(episode.question_points) - 1)
         return {
             'percepts': np.concatenate([percepts, padding]),
             'log': self.logs[index].at(torch.from_numpy(last)),
             'frames': np.array([episode.question_points[number].frame for number in last]),
             'questions': questions,
-            'starts': rng.integers(EACH, size=moments),
+            'starts': rng.integers(EACH, size=points),
             'answers': targets[0],
             'categories': targets[1],
         }
@@ -197,8 +197,8 @@ class CollateQuestions:
     (B * M, each, T); answers and categories (B * M, each).
     """
 
-    reading: QuestionEncoder
-    # Questions per moment in a batch, 1 to 40; each epoch draws others.
+    encoder: QuestionEncoder
+    # Questions at a point in a batch, 1 to 40; each epoch draws others.
     each: int = EACH
 
     def __call__(self, episodes: Sequence[dict]) -> tuple[dict[str, Tensor], list[str]]:
@@ -206,13 +206,13 @@ class CollateQuestions:
         asked, targets = [], {'answers': [], 'categories': []}
         for episode in episodes:
             rows = np.array(episode['questions'], object).reshape(-1, EACH)
-            for moment, row in enumerate(rows):
+            for point, row in enumerate(rows):
                 # The questions are drawn category by category in turn, so any stretch holds all categories evenly.
-                chosen = (episode['starts'][moment] + np.arange(self.each)) % EACH
+                chosen = (episode['starts'][point] + np.arange(self.each)) % EACH
                 asked += row[chosen].tolist()
                 for name, values in targets.items():
-                    values.append(episode[name][moment, chosen])
-        ids, mask, named = (part.unflatten(0, (-1, self.each)) for part in self.reading(asked))
+                    values.append(episode[name][point, chosen])
+        ids, mask, named = (part.unflatten(0, (-1, self.each)) for part in self.encoder(asked))
         tensors = {
             'percepts': torch.from_numpy(np.stack([episode['percepts'] for episode in episodes])).float(),
             'frames': torch.from_numpy(np.stack([episode['frames'] for episode in episodes])),

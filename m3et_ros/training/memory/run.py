@@ -59,7 +59,7 @@ class MemoryRecipe:
     see: PerceptRecipe = field(default_factory=PerceptRecipe)
     tell: ActionLogRecipe = field(default_factory=ActionLogRecipe)
     remember: AnswerRecipe = field(default_factory=AnswerRecipe)
-    # Questions per moment in a batch, 1 to 40.
+    # Questions at a point in a batch, 1 to 40.
     each: int = 16
 
 
@@ -105,7 +105,9 @@ def episode_config(checkpoint: Checkpoint, answers: Sequence[str], **changes: An
 
 def answers_in(episodes: Sequence[EpisodeFrames]) -> tuple[str, ...]:
     """Return all answers to the questions about episodes, sorted."""
-    return tuple(sorted({draft[1] for episode in episodes for moment in episode.question_points for _, draft in moment.drafts}))
+    return tuple(
+        sorted({draft[1] for episode in episodes for point in episode.question_points for _, draft in point.drafts})
+    )
 
 
 def train_memory(
@@ -123,7 +125,7 @@ def train_memory(
 
     Args:
         checkpoint: its model encodes the frames and does not change.
-        folders: caches with moments, all of one frame rate.
+        folders: caches with question points, all of one frame rate.
         out: folder of the run.
         recipe: of the three steps.
         session: its minutes count for each step anew.

@@ -37,22 +37,22 @@ def test_the_memory_in_training_equals_the_memory_of_the_robot(trained, encoded,
         sample = disturbed(frames[episode.first + n], True)
         session.observe(Frame(sample.rgb, sample.depth, stamp_ns=int(1e9 + 5e8 * n)))
     questions = asked_questions(encoded.episodes)
-    reading = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
-    given = memory_answers(head, replace(encoded, episodes=[episode]), [[questions[1][0]]], reading)
+    encoder = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+    given = memory_answers(head, replace(encoded, episodes=[episode]), [[questions[1][0]]], encoder)
     assert len(given) == len(questions[1][0]) > 10
     views = session.views('episode')
     for one in given:
         reply = session.ask(one.question, views, scope='episode', top_k=1)
         assert reply.confidence == pytest.approx(one.confidence, abs=2e-3)
-    alone = memory_answers(head, replace(encoded, episodes=[episode]), [[questions[1][0]]], reading, last=True)
+    alone = memory_answers(head, replace(encoded, episodes=[episode]), [[questions[1][0]]], encoder, last=True)
     assert [one.confidence for one in alone] != [one.confidence for one in given]
 
 
 def test_later_frames_change_no_answer(trained, encoded, checkpoint):
     _, head, _ = trained
-    reading = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+    encoder = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
     lesson = QuestionEpisodes(head, encoded)[0]
-    batch, _ = CollateQuestions(reading)([lesson])
+    batch, _ = CollateQuestions(encoder)([lesson])
     with torch.inference_mode():
         before = answer_logits(head, batch)[0]
         batch['percepts'][:, int(batch['frames'][0, 0]) + 1 :] = torch.randn_like(batch['percepts'][:, :1])
@@ -62,18 +62,22 @@ def test_later_frames_change_no_answer(trained, encoded, checkpoint):
 
 def test_questions_are_worded_anew_in_every_epoch_and_episodes_are_padded(trained, encoded, checkpoint):
     _, head, _ = trained
-    reading = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+    encoder = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
     lessons = QuestionEpisodes(head, encoded)
     first, same = lessons[0], lessons[0]
     assert first['questions'] == same['questions'] and len(first['questions']) == 2 * EACH
     lessons.epoch = 1
     assert lessons[0]['questions'] != first['questions'] and (lessons[0]['answers'] == first['answers']).all()
     cut = replace(
-        encoded, episodes=[replace(encoded.episodes[0], question_points=encoded.episodes[0].question_points[:1]), encoded.episodes[1]]
+        encoded,
+        episodes=[
+            replace(encoded.episodes[0], question_points=encoded.episodes[0].question_points[:1]),
+            encoded.episodes[1],
+        ],
     )
     short = QuestionEpisodes(head, cut)[0]
     assert (short['answers'][1] == -1).all() and (short['answers'][0] == first['answers'][0]).all()
-    batch, _ = CollateQuestions(reading, 8)([short, QuestionEpisodes(head, cut)[1]])
+    batch, _ = CollateQuestions(encoder, 8)([short, QuestionEpisodes(head, cut)[1]])
     assert batch['answers'].shape == (4, 8) and batch['ids'].shape[:2] == (4, 8)
     drafts = encoded.episodes[0].question_points[0].drafts
     assert [head.config.answers[i] for i in first['answers'][0][: len(drafts)]] == [draft[1] for _, draft in drafts]
@@ -98,8 +102,8 @@ def test_actions_are_over_when_they_end():
 
 def test_blanked_frames_leave_no_trace(trained, encoded, checkpoint):
     _, head, _ = trained
-    reading = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
-    batch, _ = CollateQuestions(reading)([QuestionEpisodes(head, encoded)[0]])
+    encoder = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+    batch, _ = CollateQuestions(encoder)([QuestionEpisodes(head, encoded)[0]])
     before = batch['percepts'][..., PEAK].clone()
     with torch.inference_mode():
         open_eyes = answer_logits(head, batch)[0]
