@@ -1,9 +1,22 @@
-"""Patches, adapters and refused inputs."""
+"""Patches, adapters, sine-cosine positions and refused inputs."""
+
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from m3et_ros.models.m3et.adapters import ImageAdapter, SemsegAdapter, check_inputs, patchify, unpatchify
+from m3et_ros.models.m3et.adapters import (
+    DeepImageAdapter,
+    ImageAdapter,
+    SemsegAdapter,
+    build_adapters,
+    check_inputs,
+    cut,
+    patchify,
+    sincos_2d,
+    unpatchify,
+)
 from m3et_ros.models.m3et.sizes import SIZES
 
 TINY = SIZES['tiny']
@@ -52,3 +65,79 @@ def test_classes_differ():
 def test_inputs_that_do_not_fit_are_refused(inputs, word):
     with pytest.raises(ValueError, match=word):
         check_inputs(inputs, TINY)
+
+
+@pytest.mark.parametrize('name', ['rgb', 'semseg'])
+def test_cut_patches_are_those_of_the_whole_image(name):
+    images = torch.randn(2, 3, 8, 8) if name == 'rgb' else torch.randint(5, (2, 8, 8))
+    found = cut(images, 4, torch.tensor([3, 0]))
+    assert found.shape == (4, *images.shape[1:-2], 4, 4)
+    assert torch.equal(found[0], images[0, ..., 4:, 4:]) and torch.equal(found[3], images[1, ..., :4, :4])
+
+
+def test_a_token_of_the_deep_adapter_depends_on_its_own_patch_alone():
+    torch.manual_seed(0)
+    adapter, images = DeepImageAdapter(channels=3, patch=8, d=16, width=4), torch.randn(1, 3, 16, 16)
+    other = images.clone()
+    other[:, :, :8, 8:] = 0  # patch 1
+    moved = (adapter(other) != adapter(images)).any(-1)[0]
+    assert moved.tolist() == [False, True, False, False]
+
+
+def test_the_deep_adapter_maps_cells_and_then_patches():
+    torch.manual_seed(0)
+    adapter, images = DeepImageAdapter(channels=1, patch=8, d=16, width=4), torch.randn(1, 1, 16, 16)
+    cells = torch.nn.functional.gelu(adapter.norm(adapter.cells(images)))[0].view(8, 8, 4)
+    torch.testing.assert_close(adapter(images)[0, 3], adapter.project(cells[4:, 4:].flatten()))
+
+
+def test_the_config_chooses_the_adapters_and_their_widths():
+    shallow, deep = build_adapters(TINY), build_adapters(replace(TINY, adapter_width=12))
+    assert list(shallow) == list(TINY.modalities) and isinstance(shallow['depth'], ImageAdapter)
+    assert (deep['rgb'].cells.project.out_features, deep['depth'].cells.project.out_features) == (12, 6)
+    assert (deep['rgb'].cells.channels, deep['depth'].cells.channels, deep['rgb'].cells.patch) == (3, 1, 4)
+    assert shallow['semseg'].embedding.weight.shape == (TINY.classes, TINY.class_width)
+    assert shallow['semseg'].pixels.patch == TINY.semseg_patch
+    assert shallow['text'].table.weight.shape == (TINY.vocabulary, TINY.d)
+    assert shallow['text'].positions.shape == (TINY.text_length, TINY.d)
+    assert list(build_adapters(replace(TINY, modalities=('depth',), tasks=()))) == ['depth']
+
+
+@pytest.mark.parametrize('length', [1, 12])
+def test_text_of_any_length_up_to_the_limit_is_accepted(length):
+    check_inputs({'text': torch.zeros(1, length, dtype=torch.int64)}, TINY)
+
+
+def test_text_without_words_or_of_another_batch_is_refused():
+    with pytest.raises(ValueError, match='1 to 12'):
+        check_inputs({'text': torch.zeros(1, 0, dtype=torch.int64)}, TINY)
+    with pytest.raises(ValueError, match=r'give \(2, 1 to 12\)'):
+        check_inputs({'rgb': torch.zeros(2, 3, 32, 32), 'text': torch.zeros(1, 4, dtype=torch.int64)}, TINY)
+
+
+def test_positions_are_sines_and_cosines_of_column_and_row():
+    table = sincos_2d(2, 3, 8)
+    slow = 10000**-0.5
+    column, row = 2, 1
+    expected = [
+        math.sin(column),
+        math.sin(column * slow),
+        math.cos(column),
+        math.cos(column * slow),
+        math.sin(row),
+        math.sin(row * slow),
+        math.cos(row),
+        math.cos(row * slow),
+    ]
+    torch.testing.assert_close(table[row * 3 + column], torch.tensor(expected))
+
+
+def test_every_position_differs():
+    table = sincos_2d(14, 14, 64)
+    distances = torch.cdist(table, table) + 10 * torch.eye(196)
+    assert distances.min() > 0.1
+
+
+def test_positions_need_a_width_that_is_a_multiple_of_four():
+    with pytest.raises(ValueError, match='d is 6'):
+        sincos_2d(2, 2, 6)

@@ -1,11 +1,11 @@
-"""Configs: refused values and the way through JSON."""
+"""Configs: limits, refused values and the round trip through JSON."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from m3et_ros.models.m3et.config import M3ETConfig
+from m3et_ros.models.m3et.config import RANGES, M3ETConfig
 from m3et_ros.models.m3et.sizes import SIZES
 
 
@@ -92,3 +92,66 @@ def test_tokens_of_a_modality():
     config = M3ETConfig()
     assert [config.token_count(m) for m in ('rgb', 'depth', 'semseg', 'text')] == [196, 196, 196, 32]
     assert (config.semseg_size, config.semseg_patch) == (56, 4)
+
+
+# A field at either end of its range, with the fields that it has to agree with.
+LIMITS = {
+    'image_size': ({'image_size': 8, 'patch': 8}, {'image_size': 1024}),
+    'patch': ({'patch': 2, 'semseg_stride': 2}, {'patch': 64, 'image_size': 64}),
+    'd': ({'d': 8, 'heads': 1}, {'d': 8192, 'heads': 1}),
+    'heads': ({'heads': 1}, {'heads': 128}),
+    'd_decoder': ({'d_decoder': 8}, {'d_decoder': 4096}),
+    'decoder_heads': ({'decoder_heads': 1}, {'decoder_heads': 128}),
+    'd_gate': ({'d_gate': 1}, {'d_gate': 8192}),
+    'vocabulary': ({'vocabulary': 6}, {'vocabulary': 1_000_000}),
+    'text_length': ({'text_length': 3}, {'text_length': 512}),
+    'adapter_width': ({'adapter_width': 0}, {'adapter_width': 4096}),
+    'decoder_blocks': ({'decoder_blocks': 1}, {'decoder_blocks': 16}),
+    'classes': ({'classes': 1}, {'classes': 255}),
+    'class_width': ({'class_width': 1}, {'class_width': 1024}),
+    'semseg_stride': ({'semseg_stride': 1}, {'semseg_stride': 32, 'patch': 32}),
+    'answers': ({'answers': 0}, {'answers': 100_000}),
+    'stages': ({'stages': 1}, {'stages': 64, 'schedule': 'T' * 64}),
+}
+
+
+def test_every_range_is_tested_at_its_ends():
+    assert LIMITS.keys() == RANGES.keys()
+
+
+@pytest.mark.parametrize('field', RANGES)
+def test_both_ends_of_a_range_are_accepted_and_the_numbers_beyond_refused(field):
+    for changes, beyond in zip(LIMITS[field], (-1, 1), strict=True):
+        assert getattr(replace(M3ETConfig(), **changes), field) in RANGES[field]
+        value = changes[field] + beyond
+        with pytest.raises(ValueError, match=f'{field} is {value}; give a whole number from'):
+            replace(M3ETConfig(), **changes | {field: value})
+
+
+def test_there_may_be_as_many_stages_as_layers():
+    assert M3ETConfig(schedule='TM', stages=2).stages == 2
+    with pytest.raises(ValueError, match='stages is 3; give at most the 2 layers'):
+        M3ETConfig(schedule='TM', stages=3)
+
+
+@pytest.mark.parametrize(('field', 'values'), [('depth_mean', (0, 1000)), ('depth_std', (1e-3, 1000))])
+def test_limits_of_the_depth_in_metres(field, values):
+    for value in values:
+        assert getattr(replace(M3ETConfig(), **{field: value}), field) == value
+    for value in (values[0] - 1e-6, 1000.1):
+        with pytest.raises(ValueError, match=f'{field} is'):
+            replace(M3ETConfig(), **{field: value})
+
+
+@pytest.mark.parametrize('value', [1, 4096])
+def test_limits_of_the_mixer_options(value):
+    assert M3ETConfig(mixer_options={'N': value}).mixer_options == {'N': value}
+    with pytest.raises(ValueError, match=r"mixer_options\['N'\] is"):
+        M3ETConfig(mixer_options={'N': 0 if value == 1 else 4097})
+
+
+def test_each_mixer_has_its_own_options():
+    with pytest.raises(ValueError, match="mixer_options holds 'P'; mamba1 knows N, d_conv, dt_rank, expand"):
+        M3ETConfig(mixer_options={'P': 64})
+    with pytest.raises(ValueError, match="mixer_options holds 'dt_rank'; mamba2 knows"):
+        M3ETConfig(mixer='mamba2', mixer_options={'dt_rank': 4})

@@ -1,4 +1,4 @@
-"""The ledger of docs/papers.md, sections 1 and 2.2, row by row."""
+"""The ledger of docs/papers.md 1 and 2.2, row by row."""
 
 from dataclasses import replace
 
@@ -151,3 +151,42 @@ def test_a_block_with_mamba_for_attention_costs_what_the_formula_says():
     linear = sum(module.weight.numel() for module in layer.modules() if isinstance(module, torch.nn.Linear))
     convolution, scan = layer.mixer.conv1d.weight.numel(), 3 * d * (d // heads)
     assert cost.mac_parts(config, length - 1)['encoder'] == length * (linear + convolution + scan)
+
+
+@pytest.mark.parametrize('changes', [{'gate': False}, {'cross_attention': False}])
+def test_a_gate_costs_only_where_there_is_one(changes):
+    config = SIZES['tiny']
+    assert cost.mac_parts(config, 4)['gate'] > 0 == cost.mac_parts(replace(config, **changes), 4)['gate']
+
+
+def test_the_context_costs_only_where_a_decoder_attends_to_it():
+    config, n, width = SIZES['tiny'], 4, 16
+    with_context, without = (
+        cost.mac_parts(replace(config, cross_attention=on), 9, tasks=('depth',))['decoders'] for on in (True, False)
+    )
+    assert with_context - without == 10 * 2 * config.d * width + 2 * n * 10 * width + n * width**2
+
+
+def test_defaults_are_the_image_parts_of_the_config():
+    config = SIZES['tiny']
+    assert cost.mac_parts(config, 5) == cost.mac_parts(config, 5, modalities=IMAGE_MODALITIES, tasks=IMAGE_MODALITIES)
+    assert cost.mac_parts(config, 5, tasks=())['decoders'] == 0 == cost.mac_parts(config, 5, modalities=())['adapters']
+
+
+@pytest.mark.parametrize('width', [0, 8])
+def test_adapters_cost_what_their_matrices_multiply(width):
+    model = build('tiny', adapter_width=width)
+    counted = 0
+
+    def count(module, inputs, output):
+        nonlocal counted
+        counted += inputs[0].numel() // inputs[0].shape[-1] * module.weight.numel()
+
+    for module in model.adapters.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(count)
+    size, small = model.config.image_size, model.config.semseg_size
+    model.adapters['rgb'](torch.zeros(1, 3, size, size))
+    model.adapters['depth'](torch.zeros(1, 1, size, size))
+    model.adapters['semseg'](torch.zeros(1, small, small, dtype=torch.int64))
+    assert cost.mac_parts(model.config, 5)['adapters'] == counted

@@ -1,4 +1,4 @@
-"""Masking: exact totals whatever is drawn."""
+"""Masking: every draw has the exact total."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ IMAGES = {'rgb': 196, 'depth': 196, 'semseg': 196}
     subsets=st.booleans(),
 )
 def test_every_draw_keeps_exactly_the_total(counts, share, alpha, batch, seed, subsets):
-    counts = {name: n for name, n in zip('abcd', counts)}
+    counts = dict(zip('abcd', counts))
     total = max(1, int(share * sum(counts.values())))
     made = draw(
         counts, batch=batch, total=total, alpha=alpha, subsets=subsets, generator=torch.Generator().manual_seed(seed)
@@ -43,7 +43,7 @@ def test_every_split_is_exact_and_within_capacity(data, M):
     assert (quota >= 0).all() and (quota <= torch.tensor(capacity)).all()
 
 
-def test_a_split_follows_the_shares_and_hands_excess_on():
+def test_a_split_follows_the_shares_and_passes_excess_on():
     shares = torch.tensor([[0.5, 0.3, 0.2], [0.8, 0.1, 0.1]], dtype=torch.float64)
     capacity = torch.tensor([[100, 100, 100], [10, 100, 100]])
     assert allocate(shares, capacity, 50).tolist() == [[25, 15, 10], [10, 20, 20]]
@@ -61,7 +61,7 @@ def test_the_total_of_multimae():
     assert draw(IMAGES, batch=2, total=98).visible.shape == (2, 98)
 
 
-def test_the_generator_decides_and_the_global_one_is_left_alone():
+def test_the_generator_decides_and_the_global_one_does_not_change():
     torch.manual_seed(0)
     one = draw(IMAGES, batch=4, generator=torch.Generator().manual_seed(5)).visible
     after = torch.rand(1)
@@ -72,7 +72,7 @@ def test_the_generator_decides_and_the_global_one_is_left_alone():
     assert torch.equal(after, torch.rand(1))
 
 
-def test_the_global_generator_serves_by_default():
+def test_the_global_generator_is_used_by_default():
     torch.manual_seed(1)
     one = draw(IMAGES, batch=2).visible
     two = draw(IMAGES, batch=2).visible
@@ -103,7 +103,7 @@ def test_subsets_leave_whole_modalities_out():
     torch.testing.assert_close(shares, torch.tensor([1, 3, 3]) / 7, atol=0.1, rtol=0)
 
 
-def test_pads_are_never_kept():
+def test_pads_are_never_visible():
     counts, valid = {'rgb': 4, 'text': 6}, torch.arange(6)[None] < torch.tensor([[2], [6]])
     made = draw(counts, batch=2, total=6, valid={'text': valid}, generator=torch.Generator().manual_seed(0))
     assert not (made.masks['text'] & ~valid).any()
@@ -122,3 +122,11 @@ def test_pads_are_never_kept():
 def test_impossible_draws_are_refused(options, word):
     with pytest.raises(ValueError, match=word):
         draw(IMAGES, batch=2, **options)
+
+
+def test_a_total_may_be_all_tokens_that_the_poorest_sample_has():
+    valid = {'text': torch.tensor([[True, True, False], [True] * 3])}
+    made = draw({'rgb': 4, 'text': 3}, batch=2, total=6, valid=valid)
+    assert made.masks['rgb'][0].all() and made.masks['text'][0].tolist() == [True, True, False]
+    with pytest.raises(ValueError, match='total is 7; give 1 to 6'):
+        draw({'rgb': 4, 'text': 3}, batch=2, total=7, valid=valid)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, join_frames
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT
 from m3et_ros.models.m3et.sizes import SIZES, build
 
 NARROW = {
@@ -149,8 +149,8 @@ def test_order_of_visible_ids_changes_nothing(tiny):
 
 
 @torch.no_grad()
-def test_hidden_tokens_are_not_seen(tiny):
-    """What is masked may change at will: neither encoder nor queries look at it."""
+def test_hidden_tokens_have_no_effect(tiny):
+    """Masked tokens may change: neither the encoder nor the queries use them."""
     inputs, visible = example(), torch.tensor([[0, 1, 5, 9, 12], [0, 1, 5, 9, 12]])
     other = {k: v.clone() for k, v in inputs.items()}
     other['rgb'][:, :, 16:] = 3  # patches 2 and 3
@@ -171,19 +171,21 @@ def test_the_summary_is_the_mean_of_the_text_or_else_the_global_token(tiny):
     text = encoded.context[0][(encoded.source[0] == TEXT) & encoded.valid[0]]
     assert len(text) == 5
     close(encoded.summary()[0], text.mean(0))
-    visible = torch.tensor([[0, 1, 12], [0, 1, 2]])  # the second sample sees no text
+    visible = torch.tensor([[0, 1, 12], [0, 1, 2]])  # the second sample shows no text
     encoded = tiny.encode(example(), visible=visible)
     close(encoded.summary()[0], encoded.context[0, -2])
     close(encoded.summary()[1], tiny.global_token(encoded)[1])
 
 
 @torch.no_grad()
-def test_one_sight_serves_many_questions(model):
+def test_one_image_encoding_serves_many_questions(model):
     images, (first, second) = only(example(), IMAGE_MODALITIES), (example(seed=s, words=(5, 12)) for s in (0, 1))
-    image_encoding = model.encode_images(images)
+    encoding = model.encode_images(images)
     both = {name: torch.stack([first[name], second[name]], 1).flatten(0, 1) for name in ('text', 'text_mask')}
-    together = model.add_text(image_encoding, both['text'], both['text_mask'])
-    close(model.answer_logits(model.encode_text(image_encoding, both['text'], both['text_mask'])), model.answer_logits(together))
+    together = model.add_text(encoding, both['text'], both['text_mask'])
+    close(
+        model.answer_logits(model.encode_text(encoding, both['text'], both['text_mask'])), model.answer_logits(together)
+    )
     for place, words in enumerate((first, second)):
         alone = model.encode(images | {name: words[name] for name in ('text', 'text_mask')})
         close(model.answer_logits(together)[place::2], model.answer_logits(alone))
@@ -191,7 +193,7 @@ def test_one_sight_serves_many_questions(model):
 
 
 @torch.no_grad()
-def test_images_never_see_the_words(model):
+def test_images_do_not_depend_on_the_words(model):
     images = only(example(), IMAGE_MODALITIES)
     bare, asked = model.encode(images), model.encode(images | only(example(), ('text', 'text_mask')))
     count = bare.context.shape[1] - 1
@@ -213,7 +215,7 @@ def test_fillers_of_samples_that_show_fewer_image_tokens_change_nothing(model):
 
 
 @torch.no_grad()
-def test_every_input_is_heard(tiny):
+def test_every_input_has_an_effect(tiny):
     answers = tiny.answer_logits(tiny.encode(example()))
     for changed in ('rgb', 'depth', 'semseg', 'text'):
         inputs = example() | {changed: example(seed=1)[changed]}
@@ -224,13 +226,13 @@ def test_every_input_is_heard(tiny):
 def test_generation_equals_teacher_forcing(model):
     encoded = model.encode(example())
     steps = list(model.generate(encoded, bos=BOS, eos=EOS, max_tokens=8))
-    written = torch.stack([ids for ids, _ in steps], 1)
-    assert 1 <= written.shape[1] <= 8
-    forced = model.text_logits(encoded, torch.cat([torch.full((2, 1), BOS), written[:, :-1]], 1)).softmax(-1)
+    answer_ids = torch.stack([ids for ids, _ in steps], 1)
+    assert 1 <= answer_ids.shape[1] <= 8
+    forced = model.text_logits(encoded, torch.cat([torch.full((2, 1), BOS), answer_ids[:, :-1]], 1)).softmax(-1)
     for row in range(2):
-        ended = (written[row] == EOS).nonzero()
-        length = int(ended[0]) + 1 if len(ended) else written.shape[1]
-        assert torch.equal(forced[row, :length].argmax(-1), written[row, :length])
+        ended = (answer_ids[row] == EOS).nonzero()
+        length = int(ended[0]) + 1 if len(ended) else answer_ids.shape[1]
+        assert torch.equal(forced[row, :length].argmax(-1), answer_ids[row, :length])
         close(forced[row, :length].amax(-1), torch.stack([p for _, p in steps], 1)[row, :length])
 
 
@@ -308,27 +310,54 @@ def test_single_modality_ablation():
 
 
 @torch.no_grad()
-def test_joined_frames(tiny):
-    frames = [tiny.encode(example(seed=seed, words=(5, 12))) for seed in range(3)]
-    joined = join_frames(frames, every=2)
-    # Two of four patches per modality and frame, the last frame's text, the global token.
-    assert joined.valid.sum(1).tolist() == [3 * 3 * 2 + 5 + 1, 3 * 3 * 2 + 12 + 1]
-    close(tiny.global_token(joined), torch.stack([tiny.global_token(f) for f in frames]).mean(0))
-    rgb = (joined.source[0] == 0) & joined.valid[0]
-    patches = torch.cat([f.context[0][(f.source[0] == 0) & f.valid[0]][::2] for f in frames])
-    close(joined.context[0][rgb], patches)
-    assert next(tiny.generate(joined, bos=BOS, eos=0))[0].shape == (2,)
-    close(joined.summary(), frames[-1].summary())
+@pytest.mark.parametrize('length', [1, 12])
+def test_answers_of_any_length_up_to_the_limit_are_accepted(tiny, length):
+    encoded = tiny.encode(example())
+    assert tiny.text_logits(encoded, torch.full((2, length), BOS)).shape == (2, length, 64)
+    assert 1 <= len(list(tiny.generate(encoded, bos=BOS, eos=0, max_tokens=length))) <= length
+
+
+def test_no_answer_at_all_is_refused(tiny):
+    encoded = tiny.encode(example())
+    with pytest.raises(ValueError, match='max_tokens is 0'):
+        next(tiny.generate(encoded, bos=BOS, eos=EOS, max_tokens=0))
+    with pytest.raises(ValueError, match='0 tokens'):
+        tiny.text_logits(encoded, torch.zeros(2, 0, dtype=torch.int64))
 
 
 @torch.no_grad()
-def test_one_joined_frame_with_every_token_answers_as_the_frame_does(tiny):
-    encoded = tiny.encode(example())
-    joined, ids = join_frames([encoded], every=1), torch.tensor([[BOS, 7, 8]] * 2)
-    close(tiny.text_logits(joined, ids), tiny.text_logits(encoded, ids))
-    close(tiny.answer_logits(joined), tiny.answer_logits(encoded))
+def test_all_tokens_may_be_visible(tiny):
+    """Ids of every token, in any order, are the same as no choice at all."""
+    inputs = only(example(words=(12, 12)), ('rgb', 'text'))
+    every = torch.stack([torch.randperm(16), torch.randperm(16)])
+    close(tiny.encode(inputs, visible=every).context, tiny.encode(inputs).context)
+    with pytest.raises(ValueError, match=r'visible is \(2, 17\); give \(2, 1 to 16\) token ids'):
+        tiny.encode(inputs, visible=torch.zeros(2, 17, dtype=torch.int64))
 
 
-def test_no_frames_to_join_are_refused():
-    with pytest.raises(ValueError, match='0 frames'):
-        join_frames([])
+def test_every_field_of_the_config_reaches_the_encoder():
+    model = build('tiny', schedule='MMTS', directions='forward', stages=2, mixer_options={'N': 4, 'P': 8})
+    mamba, _, transformer, replaced = model.encoder.layers
+    assert model.encoder.ends == [2, 4] and not any(model.encoder.layers[i].backward for i in (0, 1, 3))
+    assert (mamba.mixer.N, mamba.mixer.P, transformer.attention.heads, replaced.mixer.H) == (4, 8, 2, 2)
+    assert build('tiny', schedule='MM', stages=1).encoder.layers[1].backward
+    assert type(build('tiny', mixer='mamba1', mixer_options={}).encoder.layers[1].mixer).__name__ == 'Mamba1'
+
+
+def test_sizes_of_the_config_reach_the_gate_and_the_answer_head():
+    model = build('tiny', d_gate=24, answers=9)
+    assert (model.gate.w1.out_features, model.gate.w2.out_features) == (24, model.config.d_decoder)
+    assert model.answer_head.layers[-1].out_features == 9 and model.text_bias.shape == (64,)
+    assert build('tiny', answers=0).answer_head is None and build('tiny', tasks=('rgb',)).text_bias is None
+
+
+@torch.no_grad()
+def test_head_attentions_cover_words_and_global_token_over_the_image_tokens(tiny):
+    encoding, words, found = tiny.encode_images(only(example(), IMAGE_MODALITIES)), example(), []
+    tiny.encode_text(encoding, words['text'], words['text_mask'], head_attentions=found)
+    assert len(found) == tiny.config.schedule.count('T')
+    indices = torch.arange(13).expand(2, -1)
+    for attention in found:
+        weights = attention.weights(indices)
+        assert weights.shape == (2, 13, 12)
+        close(weights.sum(-1), torch.ones(2, 13))
