@@ -167,7 +167,7 @@ class Passes:
         inputs = shown_inputs(self.clean, IMAGE_MODALITIES, self.device)
         counts = {name: self.config.image_tokens for name in IMAGE_MODALITIES if name in inputs}
         drawn = [draw(counts, batch=1, total=visible_total(counts), generator=_generator(seed)) for seed in self.seeds]
-        encoded = self.model.encode(inputs, visible=torch.cat([one.kept for one in drawn]).to(self.device))
+        encoded = self.model.encode(inputs, visible=torch.cat([one.visible for one in drawn]).to(self.device))
         hidden = {name: ~torch.cat([one.masks[name] for one in drawn]).numpy() for name in counts}
 
         def where(task: str, side: int) -> np.ndarray:
