@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3et_ros.data.noise import Noise, disturb, mentions_sides, mirrored_words, noisy_depth, noisy_rgb
+from m3et_ros.data.noise import Noise, disturb, mentions_sides, mirrored_words, noisy_depth, noisy_rgb, steady
 from m3et_ros.data.sample import Sample
 
 NONE = Noise(
@@ -27,8 +27,8 @@ NONE = Noise(
 NOISE = Noise()
 
 
-def sample(seed=0, **fields):
-    rng = np.random.default_rng(seed)
+def sample(picture=0, **fields):
+    rng = np.random.default_rng(picture)
     depth = rng.uniform(0.2, 9, (24, 32)).astype(np.float32)
     depth[rng.random(depth.shape) < 0.2] = np.nan
     values = {
@@ -120,3 +120,47 @@ def test_colours_stay_near():
 def test_fields_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=field):
         Noise(**{field: value})
+
+
+EDGES = [
+    ('min_range', 0, 10),
+    ('disparity', 0, 1),
+    ('quantum', 0, 1),
+    ('edge', 0, 0.5),
+    ('specks', 0, 1),
+    ('gain', 1, 10),
+    ('gamma', 1, 10),
+    ('balance', 1, 10),
+    ('grain', 0, 255),
+    ('blur', 0, 20),
+    ('quality', 1, 100),
+    ('jpeg', 0, 1),
+    ('mirror', 0, 1),
+]
+
+
+@pytest.mark.parametrize(('field', 'low', 'high'), EDGES)
+def test_the_edges_of_a_range_are_accepted_and_what_lies_beyond_is_not(field, low, high):
+    for value in (low, high):
+        assert getattr(Noise(**{field: value}), field) == value
+    for value in (low - 1e-6, high + 1e-6):
+        with pytest.raises(ValueError, match=f'{field} is .*; give {low} to {high}'):
+            Noise(**{field: value})
+
+
+def test_pairs_have_edges_too():
+    assert Noise(max_range=(1e-3, 1e-3)).max_range == (1e-3, 1e-3)
+    assert Noise(blobs=(0, 0)).blobs == (0, 0) and Noise(blobs=(1000, 1)).blobs == (1000, 1)
+    for fields in ({'max_range': (0, 1)}, {'blobs': (1001, 0.1)}, {'blobs': (1, 1.1)}, {'blobs': (1, -0.1)}):
+        with pytest.raises(ValueError, match=next(iter(fields))):
+            Noise(**fields)
+
+
+def test_an_episode_has_the_same_camera_throughout_and_no_mirror():
+    one, later = (steady(sample(seed=s, tick=t)) for s, t in ((3, 0), (3, 70)))
+    assert np.array_equal(one.rgb, later.rgb) and np.array_equal(one.depth, later.depth, equal_nan=True)
+    assert (steady(sample(seed=4)).rgb != one.rgb).any()
+    for seed in range(20):
+        assert np.array_equal(steady(sample(seed=seed)).semseg, sample().semseg)
+    with pytest.raises(ValueError, match="sample 'a.jpg' has no seed"):
+        steady(sample(key='a.jpg'))

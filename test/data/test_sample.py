@@ -81,7 +81,8 @@ def test_label_maps_of_the_right_size_stay():
     ('fields', 'word'),
     [
         ({'rgb': np.zeros((4, 4, 3))}, 'rgb'),
-        ({'depth': np.zeros((3, 3), np.float32)}, 'depth'),
+        ({'depth': np.zeros((3, 3), np.float32)}, 'depth is'),
+        ({'clean_depth': np.zeros((3, 3), np.float32)}, 'clean_depth is'),
         ({'semseg': np.zeros((4, 4))}, 'semseg'),
         ({'answers': {'yes': 1.5}}, 'answers'),
     ],
@@ -105,3 +106,35 @@ def test_questions_of_a_view_stand_side_by_side():
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match='empty'):
         collate([], CONFIG)
+
+
+@pytest.mark.parametrize('score', [0, 1, 0.5])
+def test_scores_from_0_to_1_are_accepted(score):
+    assert sample(answers={'yes': score}).asked[0].answers == {'yes': score}
+
+
+@pytest.mark.parametrize('score', [-0.01, 1.01])
+def test_a_score_outside_0_to_1_is_refused_in_further_questions_too(score):
+    with pytest.raises(ValueError, match='answers hold a score'):
+        sample(further=(QuestionAnswers('is it red', {'yes': score}),))
+
+
+def test_the_target_depth_is_the_clean_one_where_there_is_one():
+    one, clean = sample(), np.full((24, 32), 2, np.float32)
+    assert one.target_depth is one.depth
+    assert sample(clean_depth=clean).target_depth is clean and sample(depth=None).target_depth is None
+
+
+def test_every_field_of_a_sample_arrives_in_the_batch():
+    first = sample(0, now=(1, 2), next=(3, 4), key='seed 7 tick 3', family='place')
+    second = sample(1, now=(5, 6), next=(7, 8), key='b', family='colour', answers={'is': 0.6})
+    batch = collate([first, second], CONFIG, TOKENIZER, answers=('cup', 'is', 'red'))
+    assert batch.now.tolist() == [[1, 2], [5, 6]] and batch.next.tolist() == [[3, 4], [7, 8]]
+    assert batch.keys == ('seed 7 tick 3', 'b') and batch.families == ('place', 'colour')
+    assert batch.answers == ('cup', 'is') and batch.questions == ('where is the cup',) * 2
+    torch.testing.assert_close(batch.scores, torch.tensor([[1, 0, 0.3], [0, 0.6, 0]]))
+
+
+def test_only_a_sample_of_the_kitchen_has_a_seed_and_a_tick():
+    assert (sample().seed, sample().tick) == (None, None)
+    assert (sample(seed=7, tick=3).seed, sample(seed=7, tick=3).tick) == (7, 3)

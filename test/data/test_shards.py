@@ -91,3 +91,23 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 def test_sizes_out_of_range_are_refused(size):
     with pytest.raises(ValueError, match='size'):
         frame_type(size)
+
+
+@pytest.mark.parametrize('size', [4, 8, 1024])
+def test_sizes_at_the_edges_are_accepted(size):
+    assert frame_type(size)['rgb'].shape == (size, size, 3) and frame_type(size)['semseg'].shape == (size // 4,) * 2
+
+
+def test_the_stride_bounds_the_size():
+    assert frame_type(16, stride=16)['semseg'].shape == (1, 1)
+    for size in (8, 24):
+        with pytest.raises(ValueError, match='multiple of 16 from 16 to 1024'):
+            frame_type(size, stride=16)
+
+
+def test_the_header_repeats_seeds_and_numbers_of_questions(tmp_path):
+    frames, questions, header = arrays()
+    frames['seed'] = [20_001, 20_002]
+    write_shard(tmp_path / '0', frames, questions, header)
+    found = read_header(tmp_path / '0')
+    assert (found['seed'], found['asked']) == ([20_001, 20_002], [1, 2])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import BertTokenizerFast
 
+from m3et_ros.data import tokenizer as module
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import SPECIAL, Tokenizer
 
@@ -122,3 +123,22 @@ def test_sizes_without_room_are_refused(tokenizer):
         tokenizer.encode(['a'], 2)
     with pytest.raises(ValueError, match='vocabulary is 5'):
         Tokenizer.train(CORPUS, vocabulary=5)
+
+
+def test_a_file_of_the_largest_size_is_read_and_a_byte_more_is_not(tokenizer, tmp_path, monkeypatch):
+    path = tmp_path / 'tokenizer.json'
+    tokenizer.save(path)
+    monkeypatch.setattr(module, 'MAX_FILE_BYTES', path.stat().st_size)
+    assert Tokenizer.load(path).vocabulary == tokenizer.vocabulary
+    monkeypatch.setattr(module, 'MAX_FILE_BYTES', path.stat().st_size - 1)
+    with pytest.raises(InputError, match='are read'):
+        Tokenizer.load(path)
+
+
+def test_the_shortest_row_holds_one_piece(tokenizer):
+    ids, mask = tokenizer.encode(['red cup'], 3)
+    assert ids[0].tolist()[::2] == [tokenizer.cls, tokenizer.sep] and mask.all()
+
+
+def test_spans_are_those_of_the_pieces(tokenizer):
+    assert [('The table'[a:b]) for a, b in tokenizer.spans('The table')] == ['The', 'table']

@@ -123,9 +123,10 @@ def load_talk(folder: str | Path) -> TalkCheckpoint:
     stored = _read_config(folder)
     try:
         config = TalkConfig.from_dict(stored['model'])
-        tokenizer = Tokenizer.load(folder / TOKENIZER)
     except (ValueError, TypeError) as error:
         raise InputError('model_config', f'{CONFIG} is refused: {error}; correct it, or {AGAIN}.') from error
+    try:
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
     except InputError as error:
         raise InputError('model_config', str(error)) from error
     model = read_weights(folder / MODEL, config.build, stored['sha256'])

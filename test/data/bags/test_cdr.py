@@ -1,11 +1,13 @@
 """Serialised messages read without rclpy, and without copying their pixels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
-from m3et_ros.data.bags.cdr import from_cdr
+from m3et_ros.data.bags.cdr import from_cdr, typestore
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
@@ -27,3 +29,10 @@ def test_damaged_bytes_are_refused_in_a_sentence(data):
     with pytest.raises(InputError, match='do not read as sensor_msgs/msg/Image') as refused:
         from_cdr(data, 'sensor_msgs/msg/Image')
     assert refused.value.reason == 'message'
+
+
+def test_the_types_are_those_of_jazzy_and_of_this_package():
+    types = set(typestore().fielddefs)
+    messages = {f'm3et_ros/msg/{path.stem}' for path in (Path(__file__).parents[3] / 'msg').glob('*.msg')}
+    assert messages and messages | {'sensor_msgs/msg/Image', 'geometry_msgs/msg/PoseStamped'} <= types
+    assert typestore() is typestore()

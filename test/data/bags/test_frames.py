@@ -3,7 +3,7 @@ import pytest
 
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
-from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, LABELS_TOPIC, BagWriter
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 
@@ -74,7 +74,7 @@ def test_compressed_topics_stand_in_for_raw_ones(tmp_path):
     assert np.array_equal(frame.depth, depth)
 
 
-def test_damage_is_told_after_the_last_readable_frame(tmp_path):
+def test_damage_is_raised_after_the_last_readable_frame(tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         for i in range(10):
             bag.write_frame(Frame(np.full((480, 640, 3), i, np.uint8), stamp_ns=START + i * MS))
@@ -95,8 +95,41 @@ def test_every_nth_colour_image(tmp_path):
             frames(bag, every=0)
 
 
-def test_spoiled_frames_can_be_left_out(tmp_path):
-    told = []
+def test_damaged_frames_can_be_left_out(tmp_path):
+    errors = []
     with write(tmp_path / 'bag', colors=[0, 100], depths=[0], size=(2, 3)) as bag:
-        assert pairs(bag, on_damaged=told.append) == [(1, None)]
-    assert [error.reason for error in told] == ['depth_size']
+        assert pairs(bag, on_damaged=errors.append) == [(1, None)]
+    assert [error.reason for error in errors] == ['depth_size']
+
+
+def test_stamps_pair_up_to_the_slop_and_not_a_nanosecond_further(tmp_path):
+    with write(tmp_path / 'bag', colors=[0, 100, 200], depths=[0, 120, 179]) as bag:
+        assert pairs(bag, slop_s=0.02) == [(0, 1), (1, 2), (2, None)]
+        assert pairs(bag, slop_s=0.021) == [(0, 1), (1, 2), (2, 3)]
+        assert pairs(bag, slop_s=0.019_999_999) == [(0, 1), (1, None), (2, None)]
+
+
+def test_without_slop_equal_stamps_pair(tmp_path):
+    with write(tmp_path / 'bag', colors=[0, 100], depths=[0, 101]) as bag:
+        assert pairs(bag, slop_s=0) == [(0, 1), (1, None)]
+        with pytest.raises(ValueError, match='slop_s is -0.1'):
+            frames(bag, slop_s=-0.1)
+
+
+def test_a_depth_serves_every_colour_within_the_slop(tmp_path):
+    with write(tmp_path / 'bag', colors=[0, 10, 20, 60], depths=[15]) as bag:
+        assert pairs(bag, slop_s=0.02) == [(0, 1), (1, 1), (2, 1), (3, None)]
+
+
+def test_the_header_and_not_the_recording_gives_stamp_and_frame(tmp_path):
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.write_frame(Frame(np.zeros((4, 6, 3), np.uint8), stamp_ns=START, frame_id='left_eye'))
+    with BagReader(tmp_path / 'bag') as bag:
+        (frame,) = frames(bag, depth_topic=None)
+    assert (frame.stamp_ns, frame.frame_id, frame.K) == (START, 'left_eye', None)
+
+
+def test_the_topic_of_the_intrinsics_is_read_where_it_is_given(tmp_path):
+    with write(tmp_path / 'bag', colors=[0, 100], depths=[0, 100]) as bag:
+        _, second = frames(bag, info_topic=INFO_TOPIC)
+        assert second.K.tolist() == (np.eye(3) * 7).tolist()

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from shared_data import SHARED
 
 from m3et_ros.data.bags.cdr import typestore
-from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, decode
-from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
+from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, Topic, decode
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, FOREVER, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 
@@ -141,7 +142,7 @@ def test_missing_topic_is_refused_with_those_that_are_there(recording):
         ('other.mcap', b'\x89PNG\r\n\x1a\n' * 20, 'bag_truncated'),
     ],
 )
-def test_what_is_no_bag_is_refused(tmp_path, name, content, reason):
+def test_other_files_are_refused(tmp_path, name, content, reason):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -189,7 +190,7 @@ def test_unfinished_sqlite_is_refused(tmp_path):
     assert error.reason == 'bag_truncated' and 'wal_checkpoint' in str(error)
 
 
-def test_damaged_chunk_is_told_after_the_messages_before_it(tmp_path):
+def test_damaged_chunk_is_reported_after_the_messages_before_it(tmp_path):
     # Few values: zstd stores pure noise as it is, without a checksum.
     noise = np.random.default_rng(0).integers(0, 4, (480, 640, 3), dtype=np.uint8)
     with BagWriter(tmp_path / 'bag', zstd=True) as bag:
@@ -220,3 +221,30 @@ def test_real_kitchen_reads():
         assert bag.duration_s == pytest.approx(149 / 30)
         stamps = [message.stamp_ns for message in bag.messages()]
     assert stamps == sorted(stamps) and len(stamps) == 600
+
+
+def test_every_fact_of_a_topic_and_a_message_is_read(recording):
+    with BagReader(recording) as bag:
+        assert bag.topics[COLOR_TOPIC] == Topic(COLOR_TOPIC, IMAGE, 20, reliable=True, latched=False)
+        assert bag.topics[LABELS_TOPIC] == Topic(LABELS_TOPIC, 'std_msgs/msg/String', 2, reliable=True, latched=True)
+        first = next(bag.messages([INFO_TOPIC]))
+    assert (first.topic, first.stamp_ns, first.type) == (INFO_TOPIC, START, CAMERA_INFO)
+    assert decode(first).k.tolist() == np.eye(3).ravel().tolist()
+
+
+def test_a_best_effort_publisher_is_not_reliable(tmp_path):
+    lasting = (QosDurability.VOLATILE, FOREVER, FOREVER, QosLiveliness.AUTOMATIC, FOREVER, False)
+    offers = {'/loose': [Qos(QosHistory.KEEP_LAST, 10, QosReliability.BEST_EFFORT, *lasting)], '/none': []}
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for name, offered in offers.items():
+            writer.add_connection(name, 'std_msgs/msg/String', typestore=typestore(), offered_qos_profiles=offered)
+    with BagReader(tmp_path / 'bag') as bag:
+        assert bag.topics['/loose'].reliable is False and bag.topics['/none'].reliable is None
+
+
+def test_the_start_may_be_the_first_and_the_last_message(recording):
+    with BagReader(recording) as bag:
+        assert bag.duration_s == 1.9
+        assert len(list(bag.messages([COLOR_TOPIC], start_s=0))) == 20
+        assert [message.stamp_ns for message in bag.messages([COLOR_TOPIC], start_s=1.9)] == [bag.end_ns]
+        assert refusal(lambda: bag.messages(start_s=1.900_001)).reason == 'bag_start'

@@ -74,3 +74,20 @@ def test_what_cannot_be_told_is_refused(tmp_path):
         pytest.raises(InputError, match='no readable colour images .*mono8'),
     ):
         find_camera(reader)
+
+
+def test_of_several_aligned_depths_the_realsense_one_is_taken_then_the_first_by_name(tmp_path):
+    colours = ('/c', RGB, 'rgb8', 'eye')
+    topics = [(name, MM, '16UC1', 'eye') for name in ('/b', '/a')]
+    with bag(tmp_path / 'two', colours, *topics) as reader:
+        assert find_camera(reader).depth == '/a'
+    with bag(tmp_path / 'three', colours, *topics, (DEPTH_TOPIC, MM, '16UC1', 'eye')) as reader:
+        assert find_camera(reader).depth == DEPTH_TOPIC
+
+
+@pytest.mark.parametrize('name', ['/aligned_depth', '/depth_registered/image', '/depth_to_color', '/depth_to_rgb'])
+def test_names_of_aligned_depth_count_whatever_their_frame(tmp_path, name):
+    with bag(tmp_path / 'bag', ('/c', RGB, 'rgb8', 'colour'), (name, MM, '16UC1', 'depth')) as reader:
+        assert find_camera(reader).depth == name
+    with bag(tmp_path / 'small', ('/c', RGB, 'rgb8', 'colour'), (name, MM[:2], '16UC1', 'colour')) as reader:
+        assert find_camera(reader).depth is None

@@ -1,4 +1,6 @@
 import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,15 +14,18 @@ from m3et_ros.data.bags.writer import (
     COLOR_TOPIC,
     DEPTH_TOPIC,
     INFO_TOPIC,
+    JPEG_QUALITY,
     LABELS_TOPIC,
     MASK_TOPIC,
     OPTICAL_FRAME,
     POSE_TOPIC,
     BagWriter,
     quaternion,
+    truth,
 )
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.images.compressed import encode_depth, encode_rgb
 from m3et_ros.data.images.messages import depth_to_mm
 
 STAMP = 1_700_000_000_123_456_789
@@ -146,3 +151,87 @@ def test_kitchen_observations_are_recorded_with_their_labels(tmp_path):
     for image, observation in zip(images, observations):
         assert np.array_equal(image.data.reshape(32, 48, 3), observation.rgb)
     assert images[1].header.stamp.nanosec - images[0].header.stamp.nanosec == 250_000_000
+
+
+def test_every_field_of_every_message_is_written(tmp_path):
+    """A frame of another optical frame, of 3 x 2 pixels, so that no two sizes are alike."""
+    rgb, depth = np.arange(18, dtype=np.uint8).reshape(2, 3, 3), np.full((2, 3), 1.25, np.float32)
+    K = np.array([[5, 0, 1], [0, 6, 2], [0, 0, 1]])
+    pose = np.eye(4)
+    pose[:3, 3] = 1, 2, 3
+    with BagWriter(tmp_path / 'bag', images='both') as bag:
+        bag.write_frame(Frame(rgb, depth, STAMP, frame_id='eye', K=K), pose=pose, mask=rgb[..., 0])
+        bag.write_labels(STAMP + 1, {'verb': 'take'})
+    topics = read(tmp_path / 'bag')
+    mapped = {'frame_id': 'map', 'stamp': {'sec': 1_700_000_000, 'nanosec': 123_456_789}}
+    header = mapped | {'frame_id': 'eye'}
+    image = {'header': header, 'height': 2, 'width': 3, 'is_bigendian': 0}
+    roi = {'x_offset': 0, 'y_offset': 0, 'height': 0, 'width': 0, 'do_rectify': False}
+    assert plain(topics[COLOR_TOPIC]) == image | {'encoding': 'rgb8', 'step': 9, 'data': rgb.ravel().tolist()}
+    assert plain(topics[DEPTH_TOPIC]) == image | {'encoding': '16UC1', 'step': 6, 'data': [1250 % 256, 1250 // 256] * 6}
+    assert plain(topics[MASK_TOPIC]) == image | {'encoding': 'mono8', 'step': 3, 'data': rgb[..., 0].ravel().tolist()}
+    assert plain(topics[INFO_TOPIC]) == {
+        'header': header,
+        'height': 2,
+        'width': 3,
+        'distortion_model': 'plumb_bob',
+        'd': [0] * 5,
+        'k': [5, 0, 1, 0, 6, 2, 0, 0, 1],
+        'r': [1, 0, 0, 0, 1, 0, 0, 0, 1],
+        'p': [5, 0, 1, 0, 0, 6, 2, 0, 0, 0, 1, 0],
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': roi,
+    }
+    assert plain(topics[POSE_TOPIC]) == {
+        'header': mapped,
+        'pose': {'position': {'x': 1, 'y': 2, 'z': 3}, 'orientation': {'x': 0, 'y': 0, 'z': 0, 'w': 1}},
+    }
+    for name, (form, data) in (
+        (f'{COLOR_TOPIC}/compressed', encode_rgb(rgb, quality=JPEG_QUALITY)),
+        (f'{DEPTH_TOPIC}/compressedDepth', encode_depth(depth)),
+    ):
+        assert plain(topics[name]) == {'header': header, 'format': form, 'data': list(data)}
+    assert plain(topics[LABELS_TOPIC]) == {'data': '{"verb": "take"}'}
+
+
+def plain(message):
+    """A message as nested dictionaries and lists."""
+    if isinstance(message, np.ndarray):
+        return message.tolist()
+    if not hasattr(message, '__msgtype__'):
+        return message
+    return {name: plain(value) for name, value in vars(message).items() if not name.startswith('_')}
+
+
+def test_only_labels_are_kept_for_late_subscribers_and_all_topics_are_reliable(tmp_path):
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write_frame(FRAME, pose=np.eye(4), mask=np.zeros((2, 2), np.uint8))
+        bag.write_labels(STAMP, {})
+    with BagReader(tmp_path / 'bag') as bag:
+        assert {name for name, topic in bag.topics.items() if topic.latched} == {LABELS_TOPIC}
+        assert all(topic.reliable for topic in bag.topics.values())
+
+
+def test_a_depth_image_alone_has_its_own_stamp_and_frame(tmp_path):
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write_depth(DEPTH, STAMP, 'eye')
+        bag.write_depth(DEPTH, STAMP + 1)
+    with BagReader(tmp_path / 'bag') as bag:
+        recorded = [(message.stamp_ns, decode(message).header) for message in bag.messages()]
+    assert [(stamp, header.stamp.nanosec, header.frame_id) for stamp, header in recorded] == [
+        (STAMP, 123_456_789, 'eye'),
+        (STAMP + 1, 123_456_790, OPTICAL_FRAME),
+    ]
+
+
+def test_the_truth_lists_the_action_under_way_and_the_last_five():
+    @dataclass
+    class Done:
+        verb: str
+
+    finished = [Done(str(i)) for i in range(7)]
+    found = truth(SimpleNamespace(current=Done('now'), finished=finished))
+    assert found['current'] == {'verb': 'now'} and found['source'] == 'ground truth of the simulator'
+    assert found['finished'] == [{'verb': str(i)} for i in range(2, 7)]
+    assert truth(SimpleNamespace(current=None, finished=[]))['current'] is None

@@ -113,3 +113,29 @@ def test_parts_that_do_not_fit_are_refused():
 def test_corrections_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'{field} is'):
         Correction(**{field: value})
+
+
+@pytest.mark.parametrize(('field', 'value'), [('tau', 0.0), ('tau', 4.0), ('floor', 1e-9), ('floor', 1e9)])
+def test_corrections_at_the_edges_are_accepted(field, value):
+    assert getattr(Correction(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize(('field', 'value'), [('tau', 4.01), ('floor', 1.01e9), ('tau', True), ('floor', True)])
+def test_corrections_beyond_the_edges_are_refused(field, value):
+    with pytest.raises(ValueError, match=f'{field} is'):
+        Correction(**{field: value})
+
+
+@pytest.mark.parametrize('share', [-0.1, 1, True])
+def test_the_n_gram_never_has_the_whole_probability(share):
+    expert = made(1).expert
+    assert replace(expert, share=0).share == 0 and replace(expert, share=0.999).share == 0.999
+    with pytest.raises(ValueError, match='share is'):
+        replace(expert, share=share)
+
+
+def test_an_n_gram_over_other_pairs_is_refused():
+    checkpoint = made(1)
+    other = replace(checkpoint.expert, counts=NGram([[], [0]], [0, 1], 2))
+    with pytest.raises(ValueError, match='n-gram has 2 classes and there are 3 pairs'):
+        replace(checkpoint, expert=other)

@@ -168,7 +168,7 @@ def test_a_config_larger_than_its_weights_is_refused_before_memory_is_spent(fold
     'change, words',
     [
         (lambda stored: stored['model'].update(depht=1), 'depht'),
-        (lambda stored: stored['model'].update(d=33), 'd is 33'),
+        (lambda stored: stored['model'].update(image_size=33), 'image_size is 33'),
         (lambda stored: stored['model'].update(classes=4), '3 classes and the model 4'),
         (lambda stored: stored['model'].update(answers=3), '4 answers and the model 3'),
         (lambda stored: stored['model'].update(vocabulary=6), 'pieces'),
@@ -297,3 +297,25 @@ def test_named_sizes_can_all_be_saved_by_header(tokenizer):
         small = replace(config, image_size=32, d=64, heads=4, d_decoder=32, decoder_heads=4, vocabulary=64, classes=3)
         state = build(small).state_dict()
         assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
+
+
+def test_a_vocabulary_as_large_as_the_models_fits(tokenizer):
+    exact = replace(SIZES['tiny'], vocabulary=tokenizer.vocabulary)
+    assert random_checkpoint(exact, tokenizer, LABELS).model.config.vocabulary == tokenizer.vocabulary
+    with pytest.raises(InputError, match=f'has {tokenizer.vocabulary} pieces and the model room for'):
+        random_checkpoint(replace(exact, vocabulary=tokenizer.vocabulary - 1), tokenizer, LABELS)
+    head = replace(HEAD, vocabulary=tokenizer.vocabulary)
+    assert random_checkpoint('tiny', tokenizer, LABELS, heads={'mambavl': MambaVL(head)}).heads
+    with pytest.raises(InputError, match='The head mambavl has room for'):
+        random_checkpoint(
+            'tiny', tokenizer, LABELS, heads={'mambavl': MambaVL(replace(head, vocabulary=tokenizer.vocabulary - 1))}
+        )
+
+
+def test_heads_are_stored_in_the_same_precision_as_the_model(made, tmp_path):
+    checkpoint = replace(made, heads={'mambavl': MambaVL(HEAD)})
+    for name, dtype in (('full', torch.float32), ('half', torch.float16)):
+        save_checkpoint(tmp_path / name, checkpoint, card='', dtype=dtype)
+        stored = load_file(tmp_path / name / 'mambavl.safetensors')
+        assert {tensor.dtype for tensor in stored.values() if tensor.dim() > 1} == {dtype}
+        assert {tensor.dtype for tensor in stored.values() if tensor.dim() < 2} == {torch.float32}

@@ -9,7 +9,8 @@ from released_names import matvlm_tensors
 from safetensors.torch import load_file, save_file
 from transformers import PhiConfig, PhiForCausalLM
 
-from m3et_ros.data.checkpoints.released import load_language_model, load_matvlm
+from m3et_ros.data.checkpoints import json_files
+from m3et_ros.data.checkpoints.released import MAX_JSON_BYTES, load_language_model, load_matvlm
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.language_model import LanguageConfig
 
@@ -104,4 +105,14 @@ def test_an_index_cannot_lead_elsewhere(phi):
         load_language_model(phi)
     index.write_text('{"weight_map": [1]}')
     with pytest.raises(InputError, match='has no weight_map'):
+        load_language_model(phi)
+
+
+def test_an_index_may_be_larger_than_other_json_but_not_endless(phi):
+    index = phi / 'model.safetensors.index.json'
+    text = index.read_text()
+    index.write_text(text.ljust(MAX_JSON_BYTES))
+    assert MAX_JSON_BYTES > json_files.MAX_JSON_BYTES and load_language_model(phi).config.name == 'phi'
+    index.write_text(text.ljust(MAX_JSON_BYTES + 1))
+    with pytest.raises(InputError, match='larger'):
         load_language_model(phi)

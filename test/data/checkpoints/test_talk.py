@@ -59,11 +59,14 @@ def test_damage_is_named(tmp_path):
         ({'kind': 'history'}, 'no talking model'),
         ({'format': 9}, 'format 9'),
         ({'vision': 3}, 'no vision of type str'),
-        ({'model': {}}, 'is missing or too much'),
+        ({'model': {}}, "'connector' is missing or unknown"),
         ({'model': changed['model'] | {'variant': 'gpt'}}, 'variant'),
     ):
         (folder / 'config.json').write_text(json.dumps(changed | change))
         refused('model_config', sentence)
+    (folder / 'config.json').write_text(text)
+    (folder / 'tokenizer.json').write_text('{')
+    refused('model_config', '^tokenizer.json is not a tokenizer')
     (folder / 'tokenizer.json').unlink()
     refused('model_missing', 'tokenizer.json')
 
@@ -75,3 +78,27 @@ def test_a_tokenizer_too_large_is_refused():
     )
     with pytest.raises(InputError, match='room for 16'):
         TalkCheckpoint(made.model, small, made.tokenizer, made.vision, 'x')
+
+
+def test_a_tokenizer_as_large_as_the_model_fits():
+    made = talker()
+    exact = replace(made.config.model.language, vocabulary=made.tokenizer.vocabulary)
+    config = replace(made.config, model=replace(made.config.model, language=exact))
+    assert TalkCheckpoint(made.model, config, made.tokenizer, made.vision, 'x').config is config
+
+
+def test_only_the_encoder_of_training_is_accepted():
+    made = talker()
+    width = made.config.model.connector.d_vision
+    made.check_encoder(made.vision, width)
+    for model_id, other in (('other@1', width), (made.vision, width + 1)):
+        with pytest.raises(InputError, match='was trained on the visual tokens of tiny') as refused:
+            made.check_encoder(model_id, other)
+        assert refused.value.reason == 'answerer_sight'
+
+
+def test_matrices_are_stored_in_the_asked_precision(tmp_path):
+    save_talk(tmp_path, talker(), card='', dtype=torch.float16)
+    stored = load_file(tmp_path / 'model.safetensors')
+    assert {tensor.dtype for tensor in stored.values() if tensor.dim() > 1} == {torch.float16}
+    assert {tensor.dtype for tensor in stored.values() if tensor.dim() < 2} == {torch.float32}

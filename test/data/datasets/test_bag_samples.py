@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from shared_data import SHARED
 
-from m3et_ros.data.bags.writer import DEPTH_TOPIC, BagWriter
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, BagWriter
 from m3et_ros.data.datasets import bag_samples
 from m3et_ros.data.datasets.bag_samples import BagSamples
+from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 
@@ -163,3 +164,31 @@ def test_the_real_kitchen(tmp_path, caplog):
     for sample in (data[0], data[14]):
         known = sample.depth[np.isfinite(sample.depth)]
         assert known.size > 0.8 * 56**2 and known.min() > 0.3 and known.max() < 8 and sample.rgb.std() > 20
+
+
+def test_noise_and_seed_reach_the_samples(tmp_path):
+    bag = write(tmp_path / 'bag', count=2)
+    data = BagSamples(bag, tmp_path / 'cache', size=8, noise=LIGHT, seed=7)
+    assert (data.noise, data.seed) == (LIGHT, 7)
+    other = BagSamples(bag, tmp_path / 'cache', size=8, noise=LIGHT, seed=8)
+    assert any((data[i].rgb != other[i].rgb).any() for i in range(2))
+
+
+def test_a_named_topic_is_read_and_makes_another_cache(tmp_path):
+    bag = write(tmp_path / 'bag', count=2, images='both')
+    for rgb, depth in (
+        (None, None),
+        (f'{COLOR_TOPIC}/compressed', DEPTH_TOPIC),
+        (COLOR_TOPIC, f'{DEPTH_TOPIC}/compressedDepth'),
+    ):
+        camera = BagSamples(bag, tmp_path / 'cache', size=8, rgb=rgb, depth=depth).camera
+        assert (camera.rgb, camera.depth, camera.note) == (rgb or COLOR_TOPIC, depth or DEPTH_TOPIC, '')
+    assert len(list((tmp_path / 'cache').iterdir())) == 3
+
+
+def test_a_block_that_is_just_full_is_one_shard(tmp_path, small_blocks):
+    for count, shards in ((3, 1), (4, 1), (5, 2)):
+        bag = write(tmp_path / f'bag{count}', count=count)
+        data = BagSamples(bag, tmp_path / f'cache{count}', size=8)
+        assert len(data) == count and len(list((tmp_path / f'cache{count}').glob('*/000*'))) == shards
+        assert [int(data[i].rgb[0, 0, 0]) for i in range(count)] == list(range(count))

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.datasets.imagenet import ImageNetSamples
 from m3et_ros.data.errors import InputError
 
@@ -62,3 +63,8 @@ def test_trees_may_be_missing_but_not_incomplete(root):
     (root / 'rgb').mkdir()
     with pytest.raises(InputError, match='holds no CLASS/NAME.jpg'):
         ImageNetSamples(root)
+
+
+def test_noise_and_seed_reach_the_samples(root):
+    data = ImageNetSamples(root, noise=LIGHT, seed=7)
+    assert (data.noise, data.seed) == (LIGHT, 7)

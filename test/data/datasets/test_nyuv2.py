@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.datasets.nyuv2 import CLASSES, NyuFolder, NyuMat, forty, nyuv2
 from m3et_ros.data.errors import InputError
 
@@ -119,3 +120,19 @@ def test_incomplete_folders_are_refused(folder):
         path.unlink()
     with pytest.raises(InputError, match='no jpg or png'):
         nyuv2(folder, forty())
+
+
+def test_noise_and_seed_reach_both_forms(mat, folder):
+    for path in (mat, folder):
+        data = nyuv2(path, forty(), noise=LIGHT, seed=7)
+        assert (data.noise, data.seed) == (LIGHT, 7) and (nyuv2(path, forty()).noise, nyuv2(path, forty()).seed) == (
+            None,
+            0,
+        )
+
+
+def test_measured_depth_ends_at_ten_metres(mat):
+    """Ten metres exactly mean out of range; the in-painted depth keeps them."""
+    sample = nyuv2(mat, forty())[0]
+    assert np.isnan(sample.depth[3, 2]) and np.isfinite(sample.clean_depth[3, 2])
+    assert np.isnan(sample.depth[1, 0]) and np.isfinite(sample.depth).sum() == H * W - 2

@@ -1,4 +1,4 @@
-"""From words to one data set."""
+"""Words of a command line open one data set."""
 
 import json
 
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from m3et_ros.data.bags.writer import BagWriter
+from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, BagWriter
+from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.datasets.sources import SourceOptions, Sources, open_sources
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -134,3 +135,21 @@ def test_only_what_asks_serves_questions(tmp_path, words):
         opening(tmp_path, every=0)
     with pytest.raises(ValueError, match='words is empty'):
         open_sources([], opening(tmp_path), kitchen=no_kitchen)
+
+
+def test_noise_and_seed_reach_every_kind(tmp_path, words):
+    kinds = ('nyu', 'imagenet', 'vqav2', 'bag')
+    data = open_sources([words[kind] for kind in kinds], opening(tmp_path, noise=LIGHT, seed=7), kitchen=no_kitchen)
+    assert [(part.noise, part.seed) for part in data.sets] == [(LIGHT, 7)] * 4
+    default = SourceOptions(CLASSES, 8, tmp_path)
+    assert (default.noise, default.seed, default.every, default.metric) == (LIGHT, 0, 1, False)
+
+
+def test_topics_behind_a_bag_are_those_that_are_read(tmp_path, words):
+    rgb, depth = COLOR_TOPIC, DEPTH_TOPIC
+    for word, camera in ((f'{words["bag"]},{rgb}', (rgb, depth)), (f'{words["bag"]},{rgb},{depth}', (rgb, depth))):
+        (data,) = open_sources([word], opening(tmp_path), kitchen=no_kitchen).sets
+        assert (data.camera.rgb, data.camera.depth) == camera
+    for word in (f'{words["bag"]},/nothing', f'{words["bag"]},{rgb},/nothing'):
+        with pytest.raises(InputError, match='no topic /nothing'):
+            open_sources([word], opening(tmp_path), kitchen=no_kitchen)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.datasets.vqav2 import VQAv2Samples, candidate_answers, soft_scores
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.metrics.answers import soft_score
@@ -115,3 +116,28 @@ def test_missing_and_cut_files(files):
         opened(files)
     with pytest.raises(ValueError, match='3 answers'):
         soft_scores(['a', 'b', 'c'])
+
+
+def test_four_people_are_enough_and_three_are_not(files):
+    document = {'annotations': [annotation(number, ['a', 'b', 'c', 'd']) for number in (1, 2, 7)]}
+    (files / 'annotations.json').write_text(json.dumps(document))
+    assert opened(files)[0].answers.keys() == set('abcd')
+    document['annotations'][1]['answers'].pop()
+    (files / 'annotations.json').write_text(json.dumps(document))
+    with pytest.raises(InputError, match='question 2 in .* has 3 answers'):
+        opened(files)
+    with pytest.raises(ValueError, match='3 answers'):
+        soft_scores(['a'] * 3)
+
+
+def test_a_candidate_has_the_least_number_of_questions(files):
+    assert candidate_answers(files / 'annotations.json', least=1) == ('2', 'cup', 'yes')
+    assert candidate_answers([files / 'annotations.json'] * 2, least=2) == ('2', 'cup', 'yes')
+    assert candidate_answers([files / 'annotations.json'] * 2, least=3) == ()
+    with pytest.raises(ValueError, match='least is 0'):
+        candidate_answers(files / 'annotations.json', least=0)
+
+
+def test_noise_and_seed_reach_the_samples(files):
+    data = opened(files, noise=LIGHT, seed=7)
+    assert (data.noise, data.seed) == (LIGHT, 7)

@@ -193,3 +193,23 @@ def test_official_rows_agree_with_the_rebuilt_ones():
     assert len(common) > 0.99 * len(official)
     # Frames at 30 a second stand for those at 50 and 59.94: the times differ by a frame, the numbers by half.
     assert max(abs(one.start_s - other.start_s) for one, other in common) < 0.05
+
+
+def test_times_have_edges():
+    assert Segment('a', 'v', 'P', 0, 0, 0, 0).stop_s == 0
+    for start, stop in ((-0.01, 1), (1, 0.99), (0, float('inf')), (float('nan'), 1)):
+        with pytest.raises(ValueError, match='a lasts from'):
+            Segment('a', 'v', 'P', start, stop, 0, 0)
+
+
+def test_at_least_one_video_is_left_to_learn_from():
+    assert held_out_videos('abc', 0) == () and len(held_out_videos('abc', 2)) == 2
+    assert len(held_out_videos('abc', 1, skip=1)) == 1
+    for count, skip in ((3, 0), (2, 1), (-1, 0)):
+        with pytest.raises(ValueError, match=f'{count + skip} of 3 videos'):
+            held_out_videos('abc', count, skip=skip)
+
+
+def test_the_gap_is_the_callers(folder):
+    found = read(folder, [row('P01_01_0', 0, 1, 0, 1), row('P01_01_1', 3, 4, 0, 1)])
+    assert [histories(found, gap) for gap in (2.0, 2.01)] == [[[], [0]], [[], []]]

@@ -1,5 +1,7 @@
 """Lists beside the annotations: official form, real files where they are, damaged ones refused."""
 
+from dataclasses import replace
+
 import pytest
 from epic_folder import NOUNS, REAL, VERBS, make_folder, needs_real, write
 
@@ -72,3 +74,18 @@ def test_the_official_lists_have_their_sizes():
     assert (len(read_tail(REAL, 'verb')), len(read_tail(REAL, 'noun'))) == (86, 228)
     videos = read_videos(REAL)
     assert len(videos) == 700 and sum(round(v.fps, 2) == 59.94 for v in videos.values()) == 423
+
+
+@pytest.mark.parametrize(('field', 'value'), [('duration_s', 0), ('fps', -1), ('fps', float('inf'))])
+def test_a_video_has_a_length_and_a_rate(field, value):
+    assert Video(1e-3, 1e-3).fps == 1e-3
+    with pytest.raises(ValueError, match=f'{field} is'):
+        Video(**{'duration_s': 1.0, 'fps': 50.0} | {field: value})
+
+
+def test_categories_go_with_their_own_list(folder):
+    classes = read_classes(folder)
+    assert len(classes.verb_categories) == len(VERBS) and len(classes.noun_categories) == len(NOUNS)
+    for name in ('verb_categories', 'noun_categories'):
+        with pytest.raises(ValueError, match=f'{name.removesuffix("_categories")}s are'):
+            replace(classes, **{name: ('x',)})

@@ -106,3 +106,28 @@ def test_missing_features_are_named(tmp_path):
 def test_clips_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'{field} is'):
         Clip(**{field: value})
+
+
+def test_a_moment_on_a_picture_is_that_picture_however_it_is_rounded():
+    """1.14 s - 1 s at 50 pictures a second is 6.999999999999995 in floating point."""
+    assert Clip(frames=1).indices(Segment('a', 'v', 'P', 1.14, 2.0, 0, 0), 50.0).tolist() == [7]
+
+
+def test_a_clip_of_one_picture_is_the_last_one():
+    assert Clip(frames=1, length_s=0, gap_s=0).times(ACTION).tolist() == [3.0]
+
+
+@pytest.mark.parametrize(('field', 'value'), [('frames', 1), ('frames', 100_000), ('length_s', 0), ('gap_s', 0)])
+def test_the_edges_of_a_clip_are_accepted(field, value):
+    assert getattr(Clip(**{field: value}), field) == value
+    with pytest.raises(ValueError, match='frames is 100001'):
+        Clip(frames=100_001)
+
+
+def test_as_many_pictures_as_allowed_may_be_missing(root):
+    (root / 'P01/rgb_frames/P01_01/frame_0000000005.jpg').unlink()
+    assert len(FrameFolders(root, VIDEOS, missing=1).clip(ACTION)) == 16
+    with pytest.raises(InputError, match='lacks 1 of 40 pictures .* and 0 may be missing'):
+        FrameFolders(root, VIDEOS, missing=0).clip(ACTION)
+    with pytest.raises(ValueError, match='missing is -1'):
+        FrameFolders(root, VIDEOS, missing=-1)

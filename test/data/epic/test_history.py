@@ -174,3 +174,10 @@ def test_real_pasts_have_the_published_statistics():
     # docs/papers.md 9.2, to its last digit or two: it counts validation, this is training.
     assert np.median(lag) == pytest.approx(2.8, abs=0.5)
     assert same[0].mean() == pytest.approx(0.288, abs=0.03) and same[1].mean() == pytest.approx(0.172, abs=0.03)
+
+
+def test_each_memory_has_its_own_number_of_slots_and_the_gap_is_the_callers():
+    found = annotations([('x', 0, 1, 0, 0), ('x', 5, 1, 1, 1)])
+    histories = ActionHistories(found, CLASSES, slots=(2, 3), gap_s=4.5)
+    assert histories.objects.key.shape == (2, 2) and histories.deeds.key.shape == (2, 3)
+    assert histories.count.tolist() == [0, 0] and ActionHistories(found, CLASSES, gap_s=4.0).count.tolist() == [0, 1]

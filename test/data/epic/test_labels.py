@@ -1,5 +1,7 @@
 """Words of verbs and nouns in the terms of a model, and files that are read again as they were written."""
 
+import csv
+
 import pytest
 
 from m3et_ros.data.epic.annotations import NO_CLASS, Segment, read_segments
@@ -57,3 +59,28 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     ]
     with pytest.raises(InputError, match='cannot be written'):
         write_segments(tmp_path / 'none' / 'segments.csv', written, fps=10)
+
+
+def test_every_column_is_written(tmp_path):
+    """Columns by name: their order is checked above."""
+    one = Segment('k_0', 'k', 'P', 1.25, 3.5, 7, 0, 'turns on the tap', 'turn-on', 'tap')
+    write_segments(tmp_path / 'a.csv', [one], fps=10)
+    with (tmp_path / 'a.csv').open(newline='') as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        'narration_id': 'k_0',
+        'participant_id': 'P',
+        'video_id': 'k',
+        'narration_timestamp': '00:00:01.250',
+        'start_timestamp': '00:00:01.250',
+        'stop_timestamp': '00:00:03.500',
+        'start_frame': '13',
+        'stop_frame': '36',
+        'narration': 'turns on the tap',
+        'verb': 'turn-on',
+        'verb_class': '7',
+        'noun': 'tap',
+        'noun_class': '0',
+        'all_nouns': "['tap']",
+        'all_noun_classes': '[0]',
+    }

@@ -1,4 +1,4 @@
-"""Views as visual tokens on disk: those of the chosen frames, encoded once, and never mistaken for others'."""
+"""Views as visual tokens on disk: those of the chosen frames, encoded once, and never taken for others."""
 
 import json
 
@@ -29,7 +29,7 @@ def cache(tmp_path_factory):
     )
 
 
-def test_every_third_frame_is_seen_as_it_is_and_only_once(cache, tmp_path):
+def test_every_third_frame_is_encoded_and_only_once(cache, tmp_path):
     checkpoint = untrained('tiny', 0)
     views = encode_views(checkpoint, [cache], tmp_path, every=3, grid=(3, 3))
     samples = KitchenSamples(cache, questions=False)
@@ -47,7 +47,7 @@ def test_every_third_frame_is_seen_as_it_is_and_only_once(cache, tmp_path):
         encode_views(checkpoint, [cache], tmp_path, every=0)
 
 
-def test_what_was_broken_off_leaves_nothing_behind_that_could_be_read(cache, tmp_path):
+def test_an_interrupted_call_leaves_nothing_that_could_be_read(cache, tmp_path):
     def breaking(items, *_):
         raise KeyboardInterrupt
         yield
@@ -57,3 +57,19 @@ def test_what_was_broken_off_leaves_nothing_behind_that_could_be_read(cache, tmp
     assert not (tmp_path / 'seen.json').exists() and not (tmp_path / 'views.npy').exists()
     encode_views(untrained('tiny', 0), [cache], tmp_path, every=3, grid=(3, 3))
     assert json.loads((tmp_path / 'seen.json').read_text())['every'] == 3
+
+
+def test_options_reach_the_encoder(cache, tmp_path):
+    checkpoint = untrained('tiny', 0)
+    calls = []
+
+    def progress(items, total, what, unit):
+        calls.append((len(items), total, what, unit))
+        return items
+
+    plain = encode_views(checkpoint, [cache], tmp_path / 'plain', every=9, grid=(2, 3), progress=progress)
+    bf16 = encode_views(checkpoint, [cache], tmp_path / 'bf16', every=9, grid=(2, 3), bf16=True)
+    assert calls == [(1, 1, 'views encoded', 'batch')] and plain.grid == (2, 3) and plain.features.shape[1] == 6
+    assert (plain.features != bf16.features).any()
+    with pytest.raises(InputError, match='holds the views of another'):
+        encode_views(untrained('tiny', 1), [cache], tmp_path / 'plain', every=9, grid=(2, 3))

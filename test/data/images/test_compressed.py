@@ -176,3 +176,28 @@ def test_no_bytes_do_more_than_be_refused(source, start, cut, patch, form):
             assert error.reason and str(error)
         else:
             assert pixels.dtype in (np.uint8, np.float32)
+
+
+@pytest.mark.parametrize('quality', [1, 40, 100])
+def test_the_quality_reaches_the_encoder(quality):
+    wanted = cv2.imencode('.jpg', RGB[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    assert compressed.encode_rgb(RGB, quality=quality)[1] == wanted
+
+
+def test_mono16_is_millimetres_too():
+    depth = compressed.depth_from_compressed(message(compressed.encode_depth(DEPTH), format='mono16; compressedDepth'))
+    np.testing.assert_allclose(depth, DEPTH, atol=0.00051)
+
+
+def test_inverse_depth_ends_before_ten_metres_and_at_0_152():
+    depth = np.array([[9.99, 10.0, 0.153, 0.151]], np.float32)
+    found = compressed.depth_from_compressed(message(compressed.encode_depth(depth, encoding='32FC1')))
+    assert np.isnan(found[0]).tolist() == [False, True, False, True]
+    np.testing.assert_allclose(found[0, [0, 2]], [9.99, 0.153], atol=0.01)
+
+
+def test_a_header_alone_is_empty_and_a_byte_more_is_no_png():
+    for size, reason in ((12, 'empty_image'), (13, 'unknown_compression')):
+        with pytest.raises(InputError) as caught:
+            compressed.depth_from_compressed(message(('16UC1; compressedDepth', bytes(size))))
+        assert caught.value.reason == reason

@@ -53,3 +53,15 @@ def test_broken_files_are_refused_by_name(tmp_path, read):
 def test_depth_of_eight_bits_is_refused(tmp_path):
     with pytest.raises(InputError, match='uint8 and depth is 16-bit'):
         read_depth(put(tmp_path / 'd.png', MM.astype(np.uint8)))
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.JPG', 'a.jpeg', 'a.PNG'])
+def test_suffixes_count_in_any_case(tmp_path, name):
+    (tmp_path / name).touch()
+    assert list_pictures(tmp_path) == [name]
+
+
+def test_labels_of_colours_are_refused(tmp_path):
+    with pytest.raises(InputError, match='not one grey value') as refused:
+        read_labels(put(tmp_path / 'l.png', RGB))
+    assert refused.value.reason == 'image_file'

@@ -163,3 +163,45 @@ def test_no_message_does_more_than_be_refused(height, width, step, big, data, en
             assert pixels.shape == (height, width, *channels) and pixels.dtype == kind
             assert not channels or pixels.min() >= 0
             assert channels or not (pixels <= 0).any()
+
+
+def test_an_image_of_the_most_pixels_is_read_and_one_more_is_not(monkeypatch):
+    monkeypatch.setattr(messages, 'MAX_PIXELS', H * W)
+    assert messages.rgb_from_msg(message(RGB, 'rgb8')).shape == RGB.shape
+    monkeypatch.setattr(messages, 'MAX_PIXELS', H * W - 1)
+    with pytest.raises(InputError, match=f'{W}x{H} pixels') as caught:
+        messages.rgb_from_msg(message(RGB, 'rgb8'))
+    assert caught.value.reason == 'too_large'
+
+
+def test_rows_and_data_of_exactly_the_right_size_are_read():
+    exact = message(RGB, 'rgb8')
+    assert exact.step == 3 * W and len(exact.data) == 3 * W * H
+    assert np.array_equal(messages.rgb_from_msg(exact), RGB)
+    exact.data += b'more'
+    assert np.array_equal(messages.rgb_from_msg(exact), RGB)
+
+
+@pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv'])
+def test_yuv_needs_an_even_width(encoding):
+    assert messages.rgb_from_msg(message(RGB[..., :2], encoding)).shape == RGB.shape
+    with pytest.raises(InputError, match='even width') as caught:
+        messages.rgb_from_msg(message(RGB[:, :7, :2], encoding))
+    assert caught.value.reason == 'odd_width'
+
+
+def test_every_depth_encoding_counts_its_own_bytes():
+    for encoding, kind in (('16UC1', np.uint16), ('mono16', np.uint16), ('32FC1', np.float32)):
+        one = message(np.ones((H, W), kind), encoding)
+        assert messages.depth_from_msg(one).shape == (H, W)
+        one.step -= 1
+        with pytest.raises(InputError) as caught:
+            messages.depth_from_msg(one)
+        assert caught.value.reason == 'step_too_short'
+
+
+def test_known_depth_is_positive_and_finite():
+    depth = np.array([[-1, 0, 1e-30, 2, np.inf, np.nan]])
+    np.testing.assert_array_equal(
+        messages.known_depth(depth), np.array([[np.nan, np.nan, 1e-30, 2, np.nan, np.nan]], np.float32)
+    )
