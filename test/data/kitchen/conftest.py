@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.kitchen.cache.generate import generate
-from m3et_ros.data.kitchen.sim.camera import Camera
+from m3et_ros.data.kitchen.sim.camera import Camera, Observation, intrinsics
 from m3et_ros.data.kitchen.sim.episode import Episode, perform
 from m3et_ros.data.kitchen.sim.scene import build_scene
 from m3et_ros.data.kitchen.sim.world import World
@@ -29,6 +29,21 @@ def world():
     """The world of one seed at 10 ticks a second, before its first tick."""
     for_scene, for_person = np.random.default_rng(4).spawn(2)
     return World(build_scene(for_scene), for_person, 10.0)
+
+
+@pytest.fixture(scope='session')
+def picture():
+    """Make observations of 100 x 100 pixels: picture(episode, state, (instance, rows, columns, metres), ...)."""
+
+    def make(episode, state, *patches):
+        instance, depth = np.zeros((100, 100), np.uint16), np.full((100, 100), 5.0, np.float32)
+        for name, rows, columns, metres in patches:
+            instance[rows, columns] = 1 + list(episode.instances).index(name)
+            depth[rows, columns] = metres
+        blank = np.zeros((100, 100), np.uint8)
+        return Observation(np.zeros((100, 100, 3), np.uint8), depth, blank, instance, intrinsics(100, 100, 60.0), state)
+
+    return make
 
 
 @pytest.fixture(scope='session')

@@ -204,3 +204,41 @@ def test_a_cache_of_another_version_is_refused(caches, tmp_path):
 def test_arguments_out_of_range_are_refused(caches, arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         KitchenSamples(caches['train'], **arguments)
+
+
+def test_a_sample_knows_its_kitchen_and_tick(caches):
+    for samples in (KitchenSamples(caches['train'], questions=False), KitchenSamples(caches['train'], length=20)):
+        for i in range(len(samples)):
+            one = samples[i]
+            assert one.key == f'seed {one.seed} tick {one.tick}' and one.seed in samples.seeds() and one.tick % 25 == 0
+
+
+def test_a_sample_has_up_to_64_questions(caches):
+    assert len(KitchenSamples(caches['train'], each=64, length=1)[0].asked) == 64
+    for each in (0, 65):
+        with pytest.raises(ValueError, match=f'each is {each}; give 1 to 64'):
+            KitchenSamples(caches['train'], each=each)
+    with pytest.raises(ValueError, match='only with questions'):
+        KitchenSamples(caches['train'], each=2, questions=False)
+
+
+def test_a_restriction_draws_only_from_its_frames_at_the_same_length(caches):
+    samples = KitchenSamples(caches['train'], each=3, length=30)
+    samples.restrict_to(samples.frames[2:5])
+    assert len(samples) == 30
+    frames = {int(samples.table.frame[row]) for i in range(30) for row in samples.draw_rows(np.random.default_rng(i))}
+    assert frames <= set(samples.frames[2:5].tolist()) and len(frames) > 1
+
+
+def test_the_rows_of_a_frame_are_adjacent_and_complete(caches):
+    table = KitchenSamples(caches['train']).table
+    rows = [row for frame in range(int(table.frame[-1]) + 1) for row in table.rows_of(frame)]
+    assert rows == list(range(len(table))) and len(table) == len(table.wording) == len(table.held_out)
+
+
+def test_samples_without_questions_have_no_table(caches):
+    samples = KitchenSamples(caches['train'], questions=False)
+    with pytest.raises(ValueError, match='no questions; open it with questions=True'):
+        samples.draw_rows(np.random.default_rng(0))
+    with pytest.raises(ValueError, match='no questions; open it with questions=True'):
+        _ = samples.table

@@ -54,3 +54,18 @@ def test_a_cache_without_actions_is_refused(caches, tmp_path):
     (folder / 'recipe.json').symlink_to(source / 'recipe.json')
     with pytest.raises(InputError, match='before actions were stored'):
         open_episodes([folder])
+
+
+def test_the_latest_action_is_the_one_that_has_started():
+    episode = EpisodeFrames('3', 0, np.arange(8) / 2, (Action(1.0, 2.0, 0, 0), Action(2.5, 3.0, 1, 1)))
+    assert episode.last().tolist() == [-1, -1, 0, 0, 0, 1, 1, 1]
+
+
+def test_caches_of_two_frame_rates_have_none_in_common(caches, tmp_path):
+    other = tmp_path / 'other'
+    other.mkdir()
+    recipe = json.loads((caches['test'] / 'recipe.json').read_text())
+    (other / 'recipe.json').write_text(json.dumps(recipe | {'stride': 5}))
+    assert frame_rate([other]) == FPS / 5
+    with pytest.raises(ValueError, match='0.4, 2 frames a second'):
+        frame_rate([caches['test'], other])

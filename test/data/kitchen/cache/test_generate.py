@@ -15,7 +15,10 @@ from m3et_ros.data.kitchen.cache import generate as module
 from m3et_ros.data.kitchen.cache.generate import generate, view_of
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, failures, read_shards, shard_name
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
-from m3et_ros.data.kitchen.sim.vocabulary import CLASSES, NOUNS, VERBS
+from m3et_ros.data.kitchen.questions.recorded_frames import FrameNotes
+from m3et_ros.data.kitchen.sim.camera import Camera
+from m3et_ros.data.kitchen.sim.episode import FPS, Episode
+from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, NOUNS, VERBS
 from m3et_ros.data.shards import open_shard
 
 pytest.importorskip('mujoco')
@@ -151,3 +154,60 @@ def test_arguments_out_of_range_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         generate(tmp_path, **{'workers': 0, **SMALL, **wrong})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_recipe_reaches_the_episode_and_the_camera(tmp_path, monkeypatch):
+    made = {}
+
+    def episode(seed, **options):
+        made['episode'] = {'seed': seed, **options}
+        return Episode(seed, **options)
+
+    def camera(seen, **options):
+        made['camera'] = options
+        return Camera(seen, **options)
+
+    monkeypatch.setattr(module, 'Episode', episode)
+    monkeypatch.setattr(module, 'Camera', camera)
+    recipe = CacheRecipe(20_003, 20_004, 16, 20, 2, shadows=True, backend='raycast')
+    rendered = module.render(20_003, recipe)
+    assert made == {
+        'episode': {'seed': 20_003, 'fps': FPS, **view_of(20_003, 16)},
+        'camera': {'backend': 'raycast', 'shadows': True},
+    }
+    assert [int(frame['tick']) for frame, _ in rendered.frames] == [0, 20]
+
+
+def test_a_cache_asks_what_a_recording_of_the_same_frames_asks():
+    recipe = CacheRecipe(20_003, 20_004, 16, 20, 4, backend='raycast')
+    rendered = module.render(20_003, recipe)
+    episode = Episode(20_003, fps=FPS, **view_of(20_003, 16))
+    notes = FrameNotes(episode, 4)
+    with Camera(episode, backend='raycast') as camera:
+        for state in episode.run(61):
+            if state.tick % 20 == 0:
+                notes.observe(camera.observe(state))
+    assert [rows for _, rows in rendered.frames] == [rows for _, rows in notes.finish()]
+
+
+def test_a_cut_training_episode_has_no_frame_question_point_or_action_after_the_cut(monkeypatch):
+    """Render seed 2 with cuts at the start of an action, at a question point and right after it."""
+    recipe = CacheRecipe(2, 3, 16, 5, 22, backend='raycast')
+    whole = module.render(2, recipe)
+    (tick,) = whole.drafts
+    assert len(whole.frames) == 22 and tick == 95
+    for until in (whole.actions[0][0], 9.5, 9.5001):
+        monkeypatch.setattr(module, 'safe_until', lambda episode, until=until: until)
+        cut = module.render(2, recipe)
+        assert [int(frame['tick']) for frame, _ in cut.frames] == [n for n in range(0, 106, 5) if n / FPS < until]
+        assert cut.actions == [action for action in whole.actions if action[0] < until]
+        assert list(cut.drafts) == [n for n in (95,) if n / FPS < until]
+
+
+def test_actions_are_stored_by_their_index(whole):
+    for path in read_shards(whole):
+        header = open_shard(path).header
+        assert header['verbs'] == list(VERBS) and header['nouns'] == list(NOUNS)
+        for actions in header['actions'].values():
+            for start, stop, verb, noun in actions:
+                assert 0 <= start < stop and NOUNS and list(NOUNS)[noun] in AFFORDS[list(VERBS)[verb]]

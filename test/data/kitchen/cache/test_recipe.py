@@ -1,9 +1,12 @@
 """Names and records of caches; what generate and the data set refuse is tested with them."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, read_shards
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, read_shards, shard_name
 
 
 def test_names_tell_recipes_apart():
@@ -44,4 +47,44 @@ def test_a_foreign_record_is_refused(tmp_path, text):
     with pytest.raises(InputError, match='no cache of the simulated kitchen'):
         read_recipe(tmp_path)
     with pytest.raises(InputError, match='no cache'):
+        read_shards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'low', 'high'), [('size', 16, 512), ('stride', 1, 1000), ('frames', 1, 10_000), ('block', 1, 1000)]
+)
+def test_fields_are_admitted_up_to_their_limits_and_refused_beyond(name, low, high):
+    for value in (low, high):
+        assert getattr(CacheRecipe(0, 10, **{name: value}), name) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(ValueError, match=f'{name} is {value}; give {low} to {high}'):
+            CacheRecipe(0, 10, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ('first', 'last', 'split'),
+    [(0, 10_000, 'train'), (10_000, 10_500, 'validation'), (20_000, 20_001, 'test'), (2**31 - 2, 2**31 - 1, 'test')],
+)
+def test_seeds_of_one_split_are_admitted_up_to_its_last(first, last, split):
+    assert CacheRecipe(first, last).split == split
+
+
+@pytest.mark.parametrize(('first', 'last'), [(-1, 5), (5, 5), (9_999, 10_001), (10_499, 10_501), (2**31 - 2, 2**31)])
+def test_seeds_of_no_split_or_two_are_refused(first, last):
+    with pytest.raises(ValueError, match='first is|last is|not of one split'):
+        CacheRecipe(first, last)
+
+
+def test_the_name_says_every_field():
+    recipe = CacheRecipe(3, 40, 64, 5, 9, shadows=True, backend='egl', version=7)
+    assert recipe.name == 'kitchen-v7-seeds3-39-64px-9x5-shadows-egl'
+    assert CacheRecipe(3, 40, 64, 5, 9, version=7).name == 'kitchen-v7-seeds3-39-64px-9x5'
+    assert shard_name(range(32, 40)) == '0000032'
+
+
+def test_a_written_recipe_reads_back(tmp_path):
+    recipe = CacheRecipe(3, 40, 64, 5, 9, shadows=True, backend='egl', block=4)
+    (tmp_path / 'recipe.json').write_text(json.dumps(asdict(recipe)))
+    assert read_recipe(tmp_path) == recipe
+    with pytest.raises(InputError, match='has no finished shard'):
         read_shards(tmp_path)

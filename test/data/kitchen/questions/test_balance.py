@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from m3et_ros.data.kitchen.questions.balance import Balance
+from m3et_ros.data.kitchen.questions.balance import RARE, Balance
 
 KINDS = [('colour', 'colour'), ('colour', 'colour'), ('state', 'is_on'), ('state', 'is_open')]
 
@@ -68,3 +68,20 @@ def test_blind_accuracy_is_that_of_the_draws(table):
 def test_nothing_to_ask_is_refused():
     with pytest.raises(ValueError, match='two answers'):
         Balance(np.zeros(4, int), np.zeros(4, int), [('state', 'is_on')])
+
+
+def test_answers_of_eight_rows_and_more_are_drawn_alike():
+    table = np.array([(0, 0)] * 80 + [(0, 1)] * RARE).T
+    assert Balance(*table, [('hand', 'held')]).best_blind() == pytest.approx({'hand': 0.5})
+    table = np.array([(0, 0)] * 80 + [(0, 1)] * (RARE - 1)).T
+    assert Balance(*table, [('hand', 'held')]).best_blind() == pytest.approx({'hand': 8 / 15})
+
+
+def test_the_odds_of_rows_are_those_of_the_draws(table):
+    balance, rng = Balance(*table, KINDS), np.random.default_rng(3)
+    odds = balance.row_odds(len(table[0]))
+    rows = np.bincount([balance.draw(rng) for _ in range(20_000)], minlength=len(odds))
+    assert odds.sum() == pytest.approx(1) and (rows[odds == 0] == 0).all()
+    for wording, answer in ((0, 0), (0, 1), (2, 3), (2, 4)):
+        pool = (table[0] == wording) & (table[1] == answer)
+        assert rows[pool].sum() / 20_000 == pytest.approx(odds[pool].sum(), abs=0.02)

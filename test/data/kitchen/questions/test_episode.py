@@ -1,15 +1,23 @@
-"""Questions at the end of episodes against the masks of every frame, looked at here by another way."""
+"""Questions at the end of episodes against the masks of every frame, computed here in another way."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from m3et_ros.data.datasets.openeqa import read_questions, write_questions
-from m3et_ros.data.kitchen.questions.episode import AHEAD, choose, episode_drafts, worded
+from m3et_ros.data.kitchen.questions.episode import AHEAD, APART, ASK, choose, episode_drafts, worded
 from m3et_ros.data.kitchen.questions.episode_wordings import EQA_CATEGORIES, FACTS, PHRASINGS, USES
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, action
-from m3et_ros.data.kitchen.questions.observer import CLEAR_FRAMES, CLEAR_SHARE, GONE_S, KitchenObserver
+from m3et_ros.data.kitchen.questions.observer import (
+    CLEAR_FRAMES,
+    CLEAR_SHARE,
+    GONE_S,
+    EpisodeKnowledge,
+    KitchenObserver,
+    ObservedInstance,
+)
 from m3et_ros.data.kitchen.questions.splits import ANSWERS_OF, HELD_OUT
 from m3et_ros.data.kitchen.sim.camera import Camera
 from m3et_ros.data.kitchen.sim.episode import Episode
@@ -18,7 +26,7 @@ from m3et_ros.data.kitchen.sim.vocabulary import OBJECTS, spoken, with_article
 TEST, TRAIN = 20_004, 6
 
 
-def watched(seed):
+def observed(seed):
     """A observer of an episode of 30 s, and its observations; every third tick, ray-cast."""
     pytest.importorskip('mujoco')
     episode, seen = Episode(seed, width=48, height=36), []
@@ -33,7 +41,7 @@ def watched(seed):
 
 @pytest.fixture(scope='module')
 def kitchens():
-    return {seed: watched(seed) for seed in (TEST, 20_011, TRAIN)}
+    return {seed: observed(seed) for seed in (TEST, 20_011, TRAIN)}
 
 
 @pytest.fixture(scope='module')
@@ -84,11 +92,11 @@ def test_what_was_never_there_is_in_no_mask(kitchens, drafts, seed):
     pixels = sum(np.bincount(look.instance.ravel(), minlength=len(observer.episode.instances) + 1) for look in seen)
     found = {instance.noun for i, instance in enumerate(observer.episode.instances.values(), start=1) if pixels[i]}
     asked = of(drafts[seed], 'was_seen')
-    told = {fields['article']: answer for answer, fields in asked}
-    assert {'yes', 'no'} == set(told.values())
+    answers_to = {fields['article']: answer for answer, fields in asked}
+    assert {'yes', 'no'} == set(answers_to.values())
     for noun in OBJECTS:
-        if with_article(noun) in told:
-            assert (told[with_article(noun)] == 'yes') == (noun in found), noun
+        if with_article(noun) in answers_to:
+            assert (answers_to[with_article(noun)] == 'yes') == (noun in found), noun
 
 
 def test_the_order_of_actions_is_that_of_the_labels(kitchens, drafts):
@@ -109,8 +117,8 @@ def test_near_and_far_agree_with_the_room(kitchens, drafts):
     world = kitchens[TEST][0].episode.world
     asked = of(drafts[TEST], 'nearer_to')
     assert asked
-    account = kitchens[TEST][0].report()
-    where = {spoken(noun): world.position_of(sight.name) for noun, sight in account.single.items()}
+    known = kitchens[TEST][0].report()
+    where = {spoken(noun): world.position_of(sight.name) for noun, sight in known.single.items()}
     for answer, fields in asked:
         other = ({fields['a'], fields['b']} - {answer}).pop()
         mark = world.scene.landmarks[fields['c']]
@@ -141,15 +149,15 @@ def test_no_question_twice_and_the_schema_of_openeqa(drafts, tmp_path):
 
 
 def test_training_is_asked_nothing_that_is_held_out(kitchens, monkeypatch):
-    account = kitchens[TRAIN][0].report()
-    before = episode_drafts(account)
-    colour, noun = next((sight.colour, noun) for noun, sight in account.lost.items() if sight.colour)
-    done = account.done[0]
+    known = kitchens[TRAIN][0].report()
+    before = episode_drafts(known)
+    colour, noun = next((sight.colour, noun) for noun, sight in known.lost.items() if sight.colour)
+    done = known.done[0]
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.episode.HELD_OUT', type(HELD_OUT)(((colour, noun),), (), ()))
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.splits.HELD_OUT', type(HELD_OUT)(((colour, noun),), (), ()))
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.episode.ANSWERS_OF', {action(done.verb, done.noun)})
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.splits.ANSWERS_OF', {action(done.verb, done.noun)})
-    after = episode_drafts(account)
+    after = episode_drafts(known)
     name = action(done.verb, done.noun)
     assert any(name in (answer, *fields.values()) for found in before.values() for _, answer, fields in found)
     for found in after.values():
@@ -160,6 +168,82 @@ def test_training_is_asked_nothing_that_is_held_out(kitchens, monkeypatch):
     assert not any(answer in ANSWERS_OF for found in before.values() for _, answer, _ in found)
 
 
-def test_who_has_seen_nothing_cannot_tell(kitchens):
-    with pytest.raises(ValueError, match='no frame has been observed'):
-        KitchenObserver(kitchens[TEST][0].episode).report()
+# Limits
+
+
+@pytest.fixture(scope='module')
+def start():
+    """A kitchen, its state after a minute, and the name of one object of each noun."""
+    episode = Episode(TEST, width=16, height=16)
+    state = replace(next(episode.run(1)), stamp_s=60.0)
+    names = {}
+    for name, thing in episode.scene.things.items():
+        names.setdefault(thing.noun, name)
+    return episode, state, names
+
+
+def remembered(start, *nouns, state=None, **fields):
+    """Knowledge of objects that were seen at the start only, and of the sink."""
+    episode, now, names = start
+    state = state or now
+    things = [
+        ObservedInstance(names[noun], noun, 'red', CLEAR_FRAMES, 0.0, state.places[names[noun]], **fields)
+        for noun in nouns
+    ]
+    return EpisodeKnowledge(episode, state, [*things, ObservedInstance('sink', 'sink', '', CLEAR_FRAMES, 0.0)])
+
+
+def asked(category, known, kind):
+    return [(answer, *fields.values()) for found, answer, fields in ASK[category](known) if found == kind]
+
+
+def test_yes_and_no_stay_within_their_lead():
+    drafts = [('ever_done', 'yes', {'action': str(i)}) for i in range(9)]
+    (only_yes,) = choose([{'action history': drafts}], 9, np.random.default_rng(0))
+    assert len(only_yes) == AHEAD
+    drafts += [('ever_done', 'no', {'action': str(i)}) for i in range(9, 12)]
+    (both,) = choose([{'action history': drafts}], 99, np.random.default_rng(0))
+    answers = Counter(answer for _, (_, answer, _) in both)
+    assert answers == {'no': 3, 'yes': 3 + AHEAD}
+
+
+@pytest.mark.parametrize(
+    ('filled', 'fill', 'answer'), [(True, 0.2, 'yes'), (False, 0.0, 'no'), (True, 0.0, None), (False, 0.2, None)]
+)
+def test_a_filling_is_asked_about_only_if_it_is_as_it_was_last_seen(start, filled, fill, answer):
+    _, state, names = start
+    state = replace(state, fill=state.fill | {names['pan']: fill})
+    found = asked('object state recognition', remembered(start, 'pan', state=state, was_filled=filled), 'still_filled')
+    assert found == ([(answer, 'pan')] if answer else [])
+
+
+@pytest.mark.parametrize('apart', [0.2, 0.34, 0.36, 0.8])
+def test_positions_are_compared_only_if_they_are_clearly_apart(start, apart):
+    episode, _, names = start
+    sink = episode.scene.landmarks['sink']
+    world, here = episode.world, {name: episode.world.position[names[name]] for name in ('pan', 'cup')}
+    try:
+        world.position[names['pan']], world.position[names['cup']] = sink + (0.1, 0, 0), sink + (0.1 + apart, 0, 0)
+        world.openness.update(dict.fromkeys(world.openness, 0.0))
+        nearer = asked('spatial understanding', remembered(start, 'pan', 'cup'), 'nearer_to')
+    finally:
+        world.position.update({names[name]: position for name, position in here.items()})
+    assert nearer == ([('pan', 'cup', 'pan', 'sink')] if apart > APART else [])
+
+
+@pytest.mark.parametrize('openness', [0.0, 1.0])
+def test_the_tap_is_asked_about_only_if_it_is_as_it_was_last_seen(start, openness):
+    episode, state, _ = start
+    state = replace(state, openness=state.openness | {'tap': openness})
+    for was_open in (False, True):
+        tap = ObservedInstance('tap', 'tap', '', CLEAR_FRAMES, 0.0, was_open=was_open)
+        found = asked('object state recognition', EpisodeKnowledge(episode, state, [tap]), 'still_on')
+        assert found == ([('yes' if was_open else 'no',)] if was_open == (openness > 0.5) else [])
+
+
+def test_an_object_in_view_is_not_asked_about(start):
+    _, state, _ = start
+    known = remembered(start, 'pan', 'cup', state=replace(state, stamp_s=0.5))
+    assert known.lost == {} and not any(
+        fields.get('a') in ('pan', 'cup') for ask in ASK.values() for _, _, fields in ask(known)
+    )

@@ -1,4 +1,4 @@
-"""Questions about single frames of an episode: those of the cache, drawn by its odds, none twice."""
+"""Questions about the frames of an episode: those of the cache, drawn by its odds, none twice."""
 
 from collections import Counter
 
@@ -112,3 +112,46 @@ def test_nothing_to_ask_is_a_sentence():
     for frames in ([], [[]], [[(0.0, [])]]):
         with pytest.raises(ValueError, match='more frames'):
             draw(frames, 5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize('fps', [2.0, 10.0])
+def test_an_episode_goes_on_for_eight_seconds_whatever_its_frame_rate(fps):
+    episode = Episode(20_000, width=32, height=24, fps=fps)
+    notes = FrameNotes(episode, 3)
+    for _ in episode.run(3):
+        pass
+    assert notes.finish() == []
+    assert episode.world.tick == 2 + 8 * fps
+
+
+def test_a_frame_has_at_most_three_questions_of_a_kind_and_an_answer(kitchens):
+    counts = Counter()
+    for number, (frames, *_) in enumerate(kitchens):
+        for time, rows in frames:
+            counts.update((number, time, family, kind, answer) for (family, kind, _), answer, _ in rows)
+    assert max(counts.values()) == 3
+
+
+def test_times_count_from_the_first_frame():
+    pytest.importorskip('mujoco')
+    episode = Episode(20_000, width=32, height=24, fps=2.0)
+    for _ in episode.run(7):
+        pass
+    notes = FrameNotes(episode, 2)
+    with Camera(episode, backend='raycast') as camera:
+        for state in episode.run(2):
+            notes.observe(camera.observe(state))
+    assert [time for time, _ in notes.finish()] == [0.0, 0.5]
+
+
+def test_an_action_under_way_can_end_what_is_safe(monkeypatch):
+    episode = Episode(3, width=32, height=24)
+    while episode.world.current is None:
+        next(episode.run(1))
+    label = episode.world.current
+    assert safe_until(episode) == float('inf') or episode.labels
+    held_out = HeldOut((), (), ((label.verb, label.noun),))
+    monkeypatch.setattr('m3et_ros.data.kitchen.questions.splits.HELD_OUT', held_out)
+    assert safe_until(episode) == float('-inf')
+    test = Episode(20_000, width=32, height=24)
+    assert safe_until(test) == float('inf')

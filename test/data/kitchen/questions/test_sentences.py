@@ -88,3 +88,20 @@ def test_things_are_counted_and_coloured():
 def test_the_tokenizer_knows_every_word(tokenizer):
     ids, _ = tokenizer.encode([*sentences(), *DESCRIBE], 64)
     assert tokenizer.unk not in ids and (ids[:, -1] == tokenizer.pad).all()
+
+
+@pytest.mark.parametrize(('count', 'words'), [(1, 'a cup'), (2, 'two cups'), (10, 'ten cups'), (11, 'many cups')])
+def test_numbers_are_words_up_to_ten(count, words):
+    assert noun_phrase('cup', count) == words
+
+
+def test_unknown_kinds_and_answers_are_refused():
+    for kind, answer in (('weather', 'rain'), ('colour', 'rain'), ('count', '11')):
+        with pytest.raises(KeyError):
+            sentence(kind, fields_of('count') | fields_of('colour'), answer)
+    with pytest.raises(ValueError):
+        sentence('existence', fields_of('existence'), 'perhaps')
+
+
+def test_a_list_of_one_or_two_has_no_comma():
+    assert (join_words(['a']), join_words(['a', 'b'])) == ('a', 'a and b')
