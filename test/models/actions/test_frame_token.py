@@ -17,15 +17,15 @@ def images(B, *names):
     return {name: torch.randn(B, 3 if name == 'rgb' else 1, 32, 32, generator=random) for name in names}
 
 
-def test_it_holds_pooled_colours_and_what_was_told(model):
+def test_it_holds_pooled_colours_and_a_global_token_for_each_question(model):
     """4 x 4 patches pooled to 3 x 3, and the global token of each question, as if it were asked alone."""
     ids, mask = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]), torch.tensor([[True] * 4, [True, True, True, False]])
     shown = images(2, 'rgb', 'depth')
     with torch.inference_mode():
-        sight = model.encode_images(shown)
-        token = frame_token(model, sight, ids, mask)
+        encoding = model.encode_images(shown)
+        token = frame_token(model, encoding, ids, mask)
         assert token.shape == (2, 1, (REGIONS**2 + 2) * 32) and frame_width(model.config) == 12 * 32
-        patches = sight.stages[-1][:, :16].unflatten(1, (4, 4))  # colours come first
+        patches = encoding.stages[-1][:, :16].unflatten(1, (4, 4))  # colours come first
         corner = token[:, 0, 8 * 32 : 9 * 32]
         torch.testing.assert_close(corner, patches[:, 2:, 2:].mean((1, 2)))
         alone = model.encode(

@@ -1,4 +1,4 @@
-"""The model of what happens next: nothing of the future, no influence of pads, probabilities, one matrix A."""
+"""The model of the next action: nothing of the future, no influence of pads, probabilities, one matrix A."""
 
 from dataclasses import replace
 
@@ -81,14 +81,14 @@ def test_actions_are_a_distribution_over_all_pairs(changes):
 def test_the_parts_agree_with_the_whole():
     model, given = built(), batch()
     with torch.inference_mode():
-        seen = model.context(given)
+        context = model.context(given)
         for noun in range(7):
-            own = model.verbs_of(seen, torch.full((5,), noun)).log_softmax(-1)
-            whole = own + model.nouns(seen).log_softmax(-1)[:, noun : noun + 1]
-            torch.testing.assert_close(model.actions(seen)[:, noun], whole)
+            own = model.verbs_of(context, torch.full((5,), noun)).log_softmax(-1)
+            whole = own + model.nouns(context).log_softmax(-1)[:, noun : noun + 1]
+            torch.testing.assert_close(model.actions(context)[:, noun], whole)
 
 
-def test_what_ends_after_the_cut_has_no_influence():
+def test_actions_that_end_after_the_cut_have_no_influence():
     model, given = built(), batch(length=8)
     before = answers(model, given)
     for target in range(5):
@@ -100,7 +100,7 @@ def test_what_ends_after_the_cut_has_no_influence():
         torch.testing.assert_close(answers(model, changed)[target], before[target])
 
 
-def test_what_was_seen_has_influence():
+def test_visible_actions_have_influence():
     model, given = built(), batch()
     given['place'][:] = 6
     changed = given | {'verbs': given['verbs'].clone()}
@@ -123,46 +123,46 @@ def without(slots):
     return slots._replace(keys=torch.full_like(slots.keys, -1))
 
 
-def test_a_slot_speaks_for_its_own_class():
+def test_a_slot_votes_for_its_own_class():
     model, given = built(), batch()
     given['objects_key'][0] = torch.tensor([2, -1, -1, -1])
     given['deeds_key'][0] = torch.tensor([-1, 4, -1])
     with torch.inference_mode():
-        seen = model.context(given)
-        nouns = model.nouns(seen)[0] - model.nouns(seen._replace(objects=without(seen.objects)))[0]
-        verbs = model.verbs(seen)[0] - model.verbs(seen._replace(deeds=without(seen.deeds)))[0]
+        context = model.context(given)
+        nouns = model.nouns(context)[0] - model.nouns(context._replace(objects=without(context.objects)))[0]
+        verbs = model.verbs(context)[0] - model.verbs(context._replace(deeds=without(context.deeds)))[0]
     assert (nouns.abs() > 1e-7).tolist() == [place == 2 for place in range(7)]
     assert (verbs.abs() > 1e-7).tolist() == [place == 4 for place in range(5)]
 
 
-def test_an_object_speaks_for_what_was_done_to_it():
+def test_an_object_votes_for_repeating_what_was_done_to_it():
     model, given = built(), batch()
     given['objects_key'][0] = torch.tensor([2, 5, -1, -1])
     given['objects_last'][0], given['objects_before'][0] = torch.tensor([1, 5, 0, 0]), torch.tensor([3, 6, 0, 0])
     with torch.inference_mode():
-        seen = model.context(given)
+        context = model.context(given)
         logits = torch.zeros(5, 7 * 5)
-        votes = model._with_repeats(logits, seen.objects, seen.verb)[0].view(7, 5)
+        votes = model._with_repeats(logits, context.objects, context.verb)[0].view(7, 5)
     # Of noun 2 verb 1 and before it verb 3; of noun 5 an unknown verb and none.
     assert (votes.abs() > 1e-7).nonzero().tolist() == [[2, 1], [2, 3]]
 
 
-def test_slots_forget_their_class_in_training_alone():
+def test_slots_hide_their_class_in_training_only():
     model, given = built(replace(SMALL, forget=1 - 1e-9, dropout=0.0)), batch()
     other = given | {'objects_key': (given['objects_key'] + 1) % 7}
     with torch.inference_mode():
         assert not torch.equal(model.context(given).objects.values, model.context(other).objects.values)
         model.train()
-        seen, changed = model.context(given).objects, model.context(other).objects
-    torch.testing.assert_close(seen.values, changed.values)
-    assert torch.equal(seen.keys, given['objects_key'])  # the vote still goes to its class
+        context, changed = model.context(given).objects, model.context(other).objects
+    torch.testing.assert_close(context.values, changed.values)
+    assert torch.equal(context.keys, given['objects_key'])  # the vote still goes to its class
 
 
 def test_both_scans_share_one_matrix():
     model, given = built().train(), batch()
     assert [name for name, _ in model.named_parameters() if name.endswith('A_log')] == ['A_log']
-    seen = model.context(given)
-    (model.actions(seen).sum() + model.verbs(seen).sum()).backward()
+    context = model.context(given)
+    (model.actions(context).sum() + model.verbs(context).sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     grads = []
     for question in (True, False):
@@ -190,15 +190,76 @@ def test_times_and_counts_fall_into_buckets():
     ]
 
 
+def test_every_size_of_the_config_reaches_its_part():
+    config = replace(SMALL, d=10, e=5, hidden=9, layers=3, slots=4, verb_slots=2, N=6, d_conv=3, words=13)
+    model = HistoryModel(config)
+    mixers = [*model.encoder.layers, model.text_mixer]
+    assert len(model.encoder.layers) == 3 and len(model.encoder.norms) == 4
+    assert all((m.d_in, m.N, m.conv1d.kernel_size) == (20, 6, (3,)) for m in mixers) and model.A_log.shape == (20, 6)
+    assert model.objects.rank.weight.shape == (4, 5) and model.deeds.rank.weight.shape == (2, 5)
+    assert model.objects.key.num_embeddings == 8 and model.deeds.key.num_embeddings == 6
+    assert model.word.weight.shape == (13, 10) and model.verb_head.in_features == 9
+    assert model.encoder.pair.num_embeddings == config.pairs + 1
+
+
+def test_shares_of_the_config_reach_every_dropout():
+    model = HistoryModel(replace(SMALL, dropout=0.25, forget=0.125))
+    dropouts = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert dropouts == [0.25] * 4 and model.objects.forget == model.deeds.forget == 0.125
+
+
+@pytest.mark.parametrize('part', ['key', 'last', 'before', 'count', 'lag_s'])
+@pytest.mark.parametrize('memory', ['objects', 'deeds'])
+def test_every_part_of_a_memory_has_influence(memory, part):
+    model, given = built(), batch()
+    name = f'{memory}_{part}'
+    value = torch.roll(given[name], 1, 1)
+    if part in ('count', 'lag_s'):  # which are put into buckets
+        value = torch.where(given[name] > 5, 1, 900).to(given[name].dtype)
+    assert not torch.equal(answers(model, given | {name: value}), answers(model, given))
+
+
 @pytest.mark.parametrize(
-    'field, value', [('verbs', 0), ('d', 1.5), ('layers', True), ('dropout', 1.0), ('forget', -0.1), ('question', 1)]
+    'name', ['verbs', 'nouns', 'pairs', 'pauses', 'lengths_s', 'cut_s', 'last_verb', 'last_noun', 'asked']
+)
+def test_every_part_of_the_past_has_influence(name):
+    model, given = built(), batch()
+    given['place'][:] = 6
+    value = 300 - given[name] if name.endswith('_s') else (given[name] + 1) % 3
+    assert not torch.equal(answers(model, given | {name: value}), answers(model, given))
+
+
+def test_each_question_serves_its_own_label():
+    model, given = built(), batch()
+    with torch.inference_mode():
+        before = model.context(given)
+        after = model.context(given | {'noun_question': given['noun_question'].flip(1) % 10 + 1})
+    assert torch.equal(before.verb, after.verb) and not torch.equal(before.noun, after.noun)
+
+
+@pytest.mark.parametrize(
+    'field, value',
+    [
+        ('verbs', 0),
+        ('d', 1.5),
+        ('layers', True),
+        ('dropout', 1.0),
+        ('dropout', 'a'),
+        ('forget', -0.1),
+        ('forget', True),
+        ('question', 1),
+    ],
 )
 def test_configs_out_of_range_are_refused(field, value):
     with pytest.raises(ValueError, match=f'{field} is'):
         HistoryConfig(**{field: value})
 
 
+def test_the_limits_of_a_config_are_accepted():
+    HistoryConfig(dropout=0, forget=0.999, verbs=1, slots=1024)
+
+
 def test_configs_survive_json():
     assert HistoryConfig.from_dict(SMALL.to_dict()) == SMALL
-    with pytest.raises(ValueError, match="holds 'colour'"):
+    with pytest.raises(ValueError, match="holds 'colour'; the fields are verbs, nouns"):
         HistoryConfig.from_dict({'colour': 3})

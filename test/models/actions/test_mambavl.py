@@ -82,7 +82,7 @@ def test_stream_in_any_pieces_equals_the_whole_clip(cuts, fade):
         assert close(model.read(state, noun, verb), wanted)  # reading leaves the state as it was
 
 
-def test_answers_can_be_read_at_any_time():
+def test_a_stream_can_be_read_at_any_time():
     model, (video, noun, verb) = build(), inputs()
     state = model.update(model.init_stream(2), video[:, :9])
     assert close(model.read(state, noun, verb), model(video[:, :9], noun, verb))
@@ -90,12 +90,12 @@ def test_answers_can_be_read_at_any_time():
 
 
 @pytest.mark.parametrize('fade', [0, 7])
-def test_what_is_followed_is_what_a_stream_would_have_seen(fade):
+def test_features_of_a_clip_are_those_of_its_stream(fade):
     model, (video, noun, verb) = build(fade=fade, hidden=8), inputs()
-    seen = model.features(video)
+    features = model.features(video)
     for places in (0, 8, 22):
         state = model.update(model.init_stream(2), video[:, : places + 1])
-        assert close(model.classify(seen[:, places], noun, verb), model.read(state, noun, verb))
+        assert close(model.classify(features[:, places], noun, verb), model.read(state, noun, verb))
 
 
 def test_a_fading_mean_weighs_tokens_by_their_age():
@@ -146,15 +146,15 @@ def test_each_question_serves_its_own_head():
     assert (verbs.shape, nouns.shape) == ((2, 5), (2, 7))
 
 
-def test_nouns_asked_for_given_each_verb_are_what_each_question_alone_would_say():
+def test_a_chain_gives_for_each_verb_the_nouns_of_its_own_question():
     model = build()
     video, noun, verb = inputs(B=5)
-    seen, first = model.features(video[:2])[:, -1], torch.zeros(2, dtype=torch.long)
-    verbs, nouns = model.chain(seen, model.question_features(verb[:1]), model.question_features(noun))
+    features, first = model.features(video[:2])[:, -1], torch.zeros(2, dtype=torch.long)
+    verbs, nouns = model.chain(features, model.question_features(verb[:1]), model.question_features(noun))
     for place in range(5):
-        alone = model.classify(seen, noun, verb, asked=first + place)
+        alone = model.classify(features, noun, verb, asked=first + place)
         assert torch.allclose(nouns[:, place], alone[1], atol=1e-5)
-    assert torch.allclose(verbs, model.classify(seen, noun, verb, asked=first)[0], atol=1e-5)
+    assert torch.allclose(verbs, model.classify(features, noun, verb, asked=first)[0], atol=1e-5)
 
 
 def test_every_parameter_learns_and_frozen_words_do_not():
@@ -169,6 +169,81 @@ def test_same_width_needs_no_video_projection():
     assert not list(build(d_in=16).video_proj.parameters())
 
 
+def test_every_size_of_the_config_reaches_its_part():
+    model = build(expand=3, d_conv=5, N=6, hidden=9, busy=7, d_in=10)
+    for mixer in (model.video_mixer, model.text_mixer):
+        assert (mixer.d_in, mixer.N, mixer.conv1d.kernel_size) == (48, 6, (5,))
+    assert model.A_log.shape == (48, 6) and model.video_proj.in_features == 10
+    assert model.words.weight.shape == (30, 8) and model.txt_proj[0].in_features == 8
+    assert [model.verb_head[i].out_features for i in (1, 3)] == [9, 5]
+    assert [model.noun_head[i].out_features for i in (1, 3)] == [9, 7]
+    assert [model.busy_head[i].out_features for i in (1, 3)] == [7, 1]
+    assert build().verb_head.out_features == 5 and build().busy_head is None and build().fade is None
+
+
+def test_the_activity_head_is_trained_apart():
+    model = build(busy=7)
+    assert not any(parameter.requires_grad for parameter in model.busy_head.parameters())
+    assert model.activity_logits(torch.randn(3, 16)).shape == (3,)
+    with pytest.raises(ValueError, match='build it with busy > 0'):
+        build().activity_logits(torch.randn(3, 16))
+
+
+def test_a_fade_starts_at_the_rate_of_the_config():
+    assert torch.allclose(build(fade=7).fade.exp(), torch.full((16,), 1 / 7))
+
+
+@pytest.mark.parametrize('which', ['noun', 'verb'])
+def test_masked_words_have_no_effect(which):
+    model, (video, noun, verb) = build(), inputs()
+    mask = (torch.arange(6) < 4).expand(2, -1)
+    masks = {f'{which}_mask': mask}
+    short = {'noun': noun, 'verb': verb} | {which: (noun if which == 'noun' else verb)[:, :4]}
+    found = model(video, noun, verb, masks.get('noun_mask'), masks.get('verb_mask'))
+    assert close(found, model(video, short['noun'], short['verb']))
+    state = model.update(model.init_stream(2), video)
+    assert close(model.read(state, noun, verb, masks.get('noun_mask'), masks.get('verb_mask')), found)
+
+
+def test_a_masked_token_does_not_change_a_stream():
+    model, (video, _, _) = build(fade=7), inputs()
+    mask = torch.ones(2, 23, dtype=torch.bool)
+    mask[:, 20:] = False
+    state = model.update(model.init_stream(2), video, mask=mask)
+    found, wanted = model.stream_features(state), model.features(video[:, :20])[:, -1]
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def chain_of(joint):
+    """Return the Chain of probabilities (B, verbs, nouns)."""
+    return joint.sum(2).log(), joint.log()
+
+
+def test_the_table_of_what_follows_weighs_against_the_own_expectation():
+    model = build(follow=True, verbs=2, nouns=2)
+    model.follows.copy_(torch.eye(4)[[1, 2, 3, 0]])  # each pair is followed by the next one
+    last = torch.tensor([[[0.97, 0.01], [0.01, 0.01]]])
+    own = torch.tensor([[[0.1, 0.2], [0.3, 0.4]]])
+    verbs, nouns = model.anticipate(chain_of(last), chain_of(own))
+    found = (verbs.log_softmax(-1)[..., None] + nouns.log_softmax(-1)).exp()
+    by_table = torch.tensor([[[0.01, 0.97], [0.01, 0.01]]])
+    wanted = own.sqrt() * by_table
+    assert torch.allclose(found, wanted / wanted.sum(), atol=1e-5)
+    with pytest.raises(ValueError, match='build it with follow=True'):
+        build().anticipate(chain_of(last), chain_of(own))
+
+
+def test_balanced_chains_divide_by_how_common_a_pair_is():
+    model = build(follow=True, verbs=2, nouns=2)
+    share = torch.tensor([[0.4, 0.3], [0.2, 0.1]])
+    model.pair_prior.copy_(share.log())
+    joint = torch.tensor([[[0.1, 0.2], [0.3, 0.4]]])
+    verbs, nouns = model.balanced(*chain_of(joint), 0.5)
+    found = (verbs.log_softmax(-1)[..., None] + nouns.log_softmax(-1)).exp()
+    wanted = joint / share.sqrt()
+    assert torch.allclose(found, wanted / wanted.sum(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -176,9 +251,18 @@ def test_same_width_needs_no_video_projection():
         ({'N': 1.5}, 'N is 1.5'),
         ({'verbs': True}, 'verbs is True'),
         ({'shared_A': 1}, 'shared_A is 1; give true or false'),
-        ({'rate_hz': -1.0}, 'rate_hz is -1.0'),
+        ({'rate_hz': -1.0}, 'rate_hz is -1.0; give a number from 0 to 1000'),
+        ({'rate_hz': 1000.1}, 'rate_hz is 1000.1'),
+        ({'rate_hz': '4'}, "rate_hz is '4'; give a number from 0 to 1000"),
     ],
 )
-def test_bad_settings_are_refused(changes, message):
+def test_other_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         MambaVLConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    'changes', [{'rate_hz': 0}, {'rate_hz': 1000}, {'fade': 0}, {'fade': 1_000_000}, {'expand': 16}]
+)
+def test_the_limits_of_the_settings_are_accepted(changes):
+    MambaVLConfig(**changes)
