@@ -9,6 +9,7 @@ addresses one.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import SingleThreadedExecutor
@@ -65,7 +66,7 @@ class Fleet(Node):
     # Empty in a fleet whose parameters were refused: it is destroyed before it has robots.
     robots: Sequence[ModelNode] = ()
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__('fleet', **kwargs)
         options = declare(self, PARAMETERS)
         # A parameter file for all nodes is mostly about the model nodes of the robots.
@@ -73,7 +74,7 @@ class Fleet(Node):
             self.get_logger().warning(sentence)
         models = SharedModels(window_s=options.batch_window_s, most=options.batch_most)
         self.robots = [
-            ModelNode(namespace=name, models=models, parameters_beside=PARAMETERS)
+            ModelNode(namespace=name, models=models, parameters_beside=PARAMETERS, context=self.context)
             for name in namespaces(options.robots)
         ]
         batches = 'each frame is encoded by itself'

@@ -1,16 +1,22 @@
+"""The simulated camera publishes images as a RealSense does, from the parameters it was given."""
+
 import functools
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import String
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from std_msgs.msg import Header, String
 
 from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
+from m3et_ros.data.kitchen.sim.episode import Episode
+from m3et_ros.ros import camera_sim
 from m3et_ros.ros.camera_sim import EDGE, NEAREST_M, info_msg, sensed
-from m3et_ros.ros.convert import stamp_ns
+from m3et_ros.ros.convert import stamp_msg, stamp_ns
 
 pytest.importorskip('mujoco', reason='the simulated kitchen needs MuJoCo')
 SMALL = ('width:=64', 'height:=48', 'backend:=raycast', 'rate_hz:=20.0')
@@ -62,13 +68,13 @@ def topics(namespace):
 
 
 class Listener:
-    """Keeps the messages of a camera by stamp."""
+    """Stores the messages of a camera by stamp."""
 
     def __init__(self, ros, namespace):
-        self.ros, self.node, self.heard = ros, ros.node('listener'), []
+        self.ros, self.node, self.received = ros, ros.node('listener'), []
         for topic, kind in topics(namespace):
-            self.heard.append({})
-            self.node.create_subscription(kind, topic, functools.partial(self._keep, self.heard[-1]), 10)
+            self.received.append({})
+            self.node.create_subscription(kind, topic, functools.partial(self._keep, self.received[-1]), 10)
 
     def _keep(self, messages, message):
         stamp = json.loads(message.data)['stamp_ns'] if isinstance(message, String) else stamp_ns(message.header.stamp)
@@ -78,14 +84,14 @@ class Listener:
         """Wait for so many sets of messages with the same stamp; the sets, oldest first."""
 
         def sets():
-            common = sorted(set.intersection(*(set(messages) for messages in self.heard)))
-            return [[messages[stamp] for messages in self.heard] for stamp in common]
+            common = sorted(set.intersection(*(set(messages) for messages in self.received)))
+            return [[messages[stamp] for messages in self.received] for stamp in common]
 
         self.ros.until(lambda: len(sets()) >= count, 60)
         return sets()
 
 
-def test_it_publishes_what_a_realsense_would(ros):
+def test_the_topics_are_those_of_a_realsense(ros):
     listener = Listener(ros, '/camera/camera')
     with Camera('seed:=3', *SMALL) as camera:
         sets = listener.complete(5)
@@ -101,12 +107,12 @@ def test_it_publishes_what_a_realsense_would(ros):
     assert json.loads(action.data)['source'] == 'ground truth of the simulator'
     metres = depth_from_msg(depth)
     assert np.nanmin(metres) > 0.1 and np.nanmax(metres) < 20 and np.isfinite(metres).mean() > 0.9
-    pictures = [rgb_from_msg(pictures[0]) for pictures in sets]
-    assert pictures[0].std() > 5
-    assert any(not np.array_equal(pictures[0], picture) for picture in pictures[1:])
+    images = [rgb_from_msg(messages[0]) for messages in sets]
+    assert images[0].std() > 5
+    assert any(not np.array_equal(images[0], image) for image in images[1:])
 
 
-def test_another_namespace_metres_noise_and_a_new_kitchen_after_each_episode(ros):
+def test_another_namespace_depth_in_metres_noise_and_a_new_kitchen_after_each_episode(ros):
     listener = Listener(ros, '/robot2/eye')
     with Camera(
         'depth_encoding:=32FC1',
@@ -135,20 +141,85 @@ def test_wrong_parameter_is_one_sentence_and_exit_code_1():
 def test_sensed_depth_has_steps_holes_and_a_range():
     K = np.array([[400, 0, 319.5], [0, 400, 239.5], [0, 0, 1.0]])
     depth = np.tile(np.linspace(0.1, 8, 640, dtype=np.float32), (4, 1))
-    seen = sensed(depth, K)
-    known = np.isfinite(seen)
+    measured = sensed(depth, K)
+    known = np.isfinite(measured)
     assert (known == ((depth >= NEAREST_M) & (depth <= 6)))[:, 1:].all()
     # Half a step of disparity, 0.125 px at a baseline of 5 cm, is z^2 * 0.0625 / (400 * 0.05) metres.
-    assert (np.abs(seen - depth)[known] <= depth[known] ** 2 * 0.0625 / 20 * 1.1 + 1e-6).all()
-    assert len(np.unique(seen[0][known[0]])) < known[0].sum()
+    assert (np.abs(measured - depth)[known] <= depth[known] ** 2 * 0.0625 / 20 * 1.1 + 1e-6).all()
+    assert len(np.unique(measured[0][known[0]])) < known[0].sum()
     wall = np.full((2, 10), 2, np.float32)
     wall[:, 5:] = 2 * (1 + 2 * EDGE)
     assert np.isnan(sensed(wall, K)[0]).tolist() == [False] * 5 + [True] + [False] * 4
     assert np.isnan(sensed(np.full((1, 3), np.nan, np.float32), K)).all()
 
 
-def test_camera_info_projects_as_the_matrix_does():
+def test_every_field_of_camera_info_follows_from_the_matrix():
     K = np.array([[400, 0, 320], [0, 410, 240], [0, 0, 1.0]])
-    info = info_msg(K, 640, 480, Image().header)
-    assert np.array_equal(np.reshape(info.k, (3, 3)), K)
+    header = Header(stamp=stamp_msg(5), frame_id='lens')
+    info = info_msg(K, 640, 480, header)
+    values = {name: getattr(info, name) for name in info.get_fields_and_field_types()}
+    matrices = {name: np.asarray(values.pop(name)).tolist() for name in 'dkrp'}
+    assert matrices == {
+        'd': [0.0] * 5,
+        'k': [400, 0, 320, 0, 410, 240, 0, 0, 1],
+        'r': [1, 0, 0, 0, 1, 0, 0, 0, 1],
+        'p': [400, 0, 320, 0, 0, 410, 240, 0, 0, 0, 1, 0],
+    }
+    assert values == {
+        'header': header,
+        'height': 480,
+        'width': 640,
+        'distortion_model': 'plumb_bob',
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': RegionOfInterest(),
+    }
     assert np.array_equal(np.reshape(info.p, (3, 4)) @ [0.1, 0.2, 2, 1], K @ [0.1, 0.2, 2])
+
+
+def test_every_parameter_arrives(ros, monkeypatch):
+    values = {
+        'seed': 5,
+        'rate_hz': 4.0,
+        'width': 64,
+        'height': 48,
+        'backend': 'raycast',
+        'depth_encoding': '32FC1',
+        'depth_noise': True,
+        'episode_frames': 2,
+        'frame_id': 'lens',
+    }
+    assert set(values) == {spec.name for spec in camera_sim.PARAMETERS}
+    calls = []
+
+    def record(owner, name):
+        inner = getattr(owner, name)
+
+        def recorded(*args, **options):
+            calls.append((name, args, options))
+            return inner(*args, **options)
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    for owner, name in ((camera_sim, 'Episode'), (camera_sim, 'Camera'), (camera_sim, 'sensed'), (Episode, 'run')):
+        record(owner, name)
+    listener = Listener(ros, '/camera/camera')
+    given = [Parameter(name, value=value) for name, value in values.items()]
+    node = camera_sim.CameraSim(context=ros.context, parameter_overrides=given)
+    enough = threading.Event()
+    player = threading.Thread(target=node.play, args=(enough.is_set,))
+    player.start()
+    color, depth, info, _ = listener.complete(5)[0]
+    enough.set()
+    player.join(20)
+    node.destroy_node()
+    assert (depth.encoding, color.width, color.height, info.width, info.height) == ('32FC1', 64, 48, 64, 48)
+    assert {message.header.frame_id for message in (color, depth, info)} == {'lens'}
+    stamps = sorted(listener.received[0])
+    assert np.diff(stamps).min() > 0.2e9, 'four images a second'
+    size = {'width': 64, 'height': 48, 'fps': 4.0}
+    assert [args[0] for name, args, options in calls if name == 'Episode' and options == size][:2] == [5, 6]
+    cameras = [options for name, _, options in calls if name == 'Camera']
+    assert cameras[0] == {'backend': 'raycast', 'shadows': False}
+    assert [args[1] for name, args, _ in calls if name == 'run'][:2] == [2, 2]
+    assert [name for name, _, _ in calls].count('sensed') >= 5

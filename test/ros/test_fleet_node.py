@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.msg import ActionAnticipation
+from m3et_ros.ros import fleet_node
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.ros.fleet_node import namespaces
 from m3et_ros.srv import AskQuestion
@@ -121,3 +123,30 @@ def test_names_become_namespaces():
     assert namespaces(' left, /arm/right/') == ['/left', '/arm/right']
     with pytest.raises(InputError, match='no namespace'):
         namespaces('1st')
+
+
+def test_every_parameter_arrives_at_the_shared_models_and_the_robots(ros, monkeypatch):
+    calls = []
+
+    def record(name):
+        inner = getattr(fleet_node, name)
+
+        def recorded(**options):
+            calls.append((name, options))
+            return inner(**options)
+
+        monkeypatch.setattr(fleet_node, name, recorded)
+
+    record('SharedModels')
+    record('ModelNode')
+    values = {'robots': 'left,arm/right', 'batch_window_s': 0.5, 'batch_most': 3}
+    assert set(values) == {spec.name for spec in fleet_node.PARAMETERS}
+    given = [Parameter(name, value=value) for name, value in values.items()]
+    fleet = ros.add(fleet_node.Fleet(context=ros.context, parameter_overrides=given))
+    (_, shared), *robots = calls
+    assert shared == {'window_s': 0.5, 'most': 3}
+    assert [options.pop('namespace') for _, options in robots] == ['/left', '/arm/right']
+    assert robots[0][1]['models'] is robots[1][1]['models']
+    assert all(options['parameters_beside'] == fleet_node.PARAMETERS for _, options in robots)
+    names = [robot.get_fully_qualified_name() for robot in fleet.robots]
+    assert names == ['/left/model', '/arm/right/model']

@@ -1,4 +1,4 @@
-"""One table: declared, checked, snapshotted, written as YAML and as documentation."""
+"""One table of parameters: declared, checked, snapshotted, written as YAML and as documentation."""
 
 import subprocess
 import sys
@@ -26,12 +26,28 @@ FILE = process.share('config', 'robot.yaml')
 
 
 @pytest.mark.parametrize('spec', PARAMETERS, ids=lambda s: s.name)
-def test_every_parameter_says_what_it_is_and_what_it_may_be(spec):
+def test_every_parameter_has_a_description_and_a_descriptor(spec):
     assert spec.description.endswith('.') and '|' not in spec.description
     descriptor = spec.descriptor()
     assert descriptor.description == spec.description and descriptor.read_only != spec.live
     assert len(descriptor.integer_range) == (spec.kind is int)
     assert len(descriptor.floating_point_range) == (spec.kind is float)
+
+
+@pytest.mark.parametrize('spec', [spec for spec in PARAMETERS if spec.low is not None], ids=lambda s: s.name)
+def test_numbers_are_allowed_up_to_both_ends_and_not_beyond(spec):
+    step = 1 if spec.kind is int else 1e-6
+    for end, beyond in ((spec.low, spec.low - step), (spec.high, spec.high + step)):
+        assert spec.why_not(spec.kind(end)) == ''
+        assert spec.why_not(spec.kind(beyond)) == f'{spec.name} is {spec.kind(beyond)}; give {spec.allowed}'
+
+
+def test_descriptors_carry_the_range_and_the_choices():
+    specs = {spec.name: spec.descriptor() for spec in PARAMETERS}
+    (whole,), (real,) = specs['threads'].integer_range, specs['sync_slop_s'].floating_point_range
+    assert (whole.from_value, whole.to_value, whole.step) == (0, 64, 0)
+    assert (real.from_value, real.to_value, real.step) == (0.0, 1.0, 0.0)
+    assert specs['precision'].additional_constraints == 'One of float32 or bfloat16.'
 
 
 def test_names_are_unique():

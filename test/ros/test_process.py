@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,7 +58,7 @@ def start(*words):
 
 @pytest.mark.parametrize('word', ['idle', 'making', 'slow'])
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_process_whatever_it_is_at(number, word):
+def test_a_signal_ends_the_process_in_every_phase(number, word):
     process = start(word)
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(number)
@@ -91,7 +92,7 @@ def test_a_node_may_serve_in_its_own_way_and_choose_the_exit_code():
     assert (output + errors).count('the weights are random') == 1 and '[WARN]' in output + errors
 
 
-def test_a_node_that_serves_in_its_own_way_is_told_of_a_signal():
+def test_a_node_that_serves_in_its_own_way_learns_of_a_signal():
     process = start('serve', 'wait')
     while process.stdout.readline() != 'ready\n':
         assert process.poll() is None
@@ -143,10 +144,19 @@ def test_a_small_shared_memory_gets_the_small_profile(environment, monkeypatch):
     assert environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('fastdds_small.xml')
 
 
-def test_too_little_shared_memory_is_said_with_the_fix(environment, monkeypatch):
+def test_too_little_shared_memory_is_reported_with_the_fix(environment, monkeypatch):
     monkeypatch.setattr(process, 'PROFILES', (('fastdds.xml', 1 << 60),))
     assert '--shm-size' in process.prepare()
     assert not set(process.PROFILE_VARIABLES) & set(environment)
+
+
+@pytest.mark.parametrize(
+    'free, words', [(100, 'fastdds.xml.'), (99, 'fastdds_small.xml, because only 0 MiB'), (20, 'small'), (19, '--shm')]
+)
+def test_a_profile_serves_from_exactly_its_room_on(environment, monkeypatch, free, words):
+    monkeypatch.setattr(process, 'PROFILES', (('fastdds.xml', 100), ('fastdds_small.xml', 20)))
+    monkeypatch.setattr(process.shutil, 'disk_usage', lambda path: SimpleNamespace(free=free))
+    assert words in process.prepare()
 
 
 @pytest.mark.parametrize('name,room', process.PROFILES)
@@ -172,7 +182,7 @@ def test_fast_dds_accepts_the_profile_and_reserves_its_segment():
     assert int(done.stdout.split()[-1]) >= 4 * process.MIB
 
 
-def test_share_looks_in_the_ament_prefix_and_says_where(environment, monkeypatch, tmp_path):
+def test_share_searches_the_ament_prefix_and_names_the_folders(environment, monkeypatch, tmp_path):
     environment['AMENT_PREFIX_PATH'] = str(tmp_path)
     file = tmp_path / 'share' / 'm3et_ros' / 'config' / 'only_here.yaml'
     file.parent.mkdir(parents=True)

@@ -1,3 +1,5 @@
+"""The clock of a replay: due times, recorded times and published stamps."""
+
 import struct
 
 import pytest

@@ -1,7 +1,11 @@
+"""A recording is played as recorded: bytes, stamps, rate, quality of service and clock."""
+
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +22,8 @@ from m3et_ros.data.bags.reader import BagReader
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.ros import replay_node
+from m3et_ros.ros.camera.subscription import RELIABILITIES
 from m3et_ros.ros.convert import stamp_ns
 from m3et_ros.ros.replay_node import ReplayNode, message_class
 
@@ -42,21 +48,21 @@ def recording(tmp_path_factory):
 
 
 class Listener:
-    """Keeps what a node hears, by topic."""
+    """Stores the messages that a node receives, by topic."""
 
     def __init__(self, ros):
-        self.ros, self.node, self.heard = ros, ros.node('listener'), {}
+        self.ros, self.node, self.received = ros, ros.node('listener'), {}
 
     def listen(self, kind, topic, **qos):
-        messages = self.heard.setdefault(topic, [])
+        messages = self.received.setdefault(topic, [])
         self.node.create_subscription(kind, topic, messages.append, QoSProfile(depth=1000, **qos))
 
     def stamps(self, topic):
-        return [stamp_ns(message.header.stamp) for message in self.heard[topic]]
+        return [stamp_ns(message.header.stamp) for message in self.received[topic]]
 
-    def hears(self, count, *topics):
-        """Wait until so many messages have come on each topic."""
-        self.ros.until(lambda: all(len(self.heard[topic]) >= count for topic in topics))
+    def receives(self, count, *topics):
+        """Wait until so many messages have arrived on each topic."""
+        self.ros.until(lambda: all(len(self.received[topic]) >= count for topic in topics))
 
 
 @pytest.fixture
@@ -108,18 +114,18 @@ def test_every_message_arrives_as_recorded_with_its_clock(listener, recording):
         code, log = player.finish()
     assert code == 0
     assert f'{COUNT} on {COLOR_TOPIC}' in log
-    listener.hears(COUNT, COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC)
+    listener.receives(COUNT, COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC)
     assert listener.stamps(COLOR_TOPIC) == listener.stamps(DEPTH_TOPIC) == listener.stamps(INFO_TOPIC) == recorded()
-    assert [image.data[0] for image in listener.heard[COLOR_TOPIC]] == list(range(COUNT))
-    assert listener.heard[LABELS_TOPIC][0].data == '{"verb": "take"}'
-    clock = [stamp_ns(message.clock) for message in listener.heard['/clock']]
+    assert [image.data[0] for image in listener.received[COLOR_TOPIC]] == list(range(COUNT))
+    assert listener.received[LABELS_TOPIC][0].data == '{"verb": "take"}'
+    clock = [stamp_ns(message.clock) for message in listener.received['/clock']]
     assert clock == sorted(set(clock))
     assert clock[0] >= START and clock[-1] == recorded()[-1]
-    # Between the messages the clock ticks too, and every message comes with its own time.
+    # The clock ticks between the messages too, and every message has its own time on it.
     assert len(clock) > COUNT and set(recorded()[1:]) <= set(clock)
 
 
-def test_sqlite_remapped_selected_later_and_without_clock(listener, tmp_path):
+def test_a_selected_topic_of_an_sqlite_bag_is_played_from_a_later_start_remapped_and_without_clock(listener, tmp_path):
     path = write(tmp_path / 'bag', storage='sqlite3')
     for kind, topic in ((Image, '/rgb'), (Image, COLOR_TOPIC), (Image, DEPTH_TOPIC), (Clock, '/clock')):
         listener.listen(kind, topic)
@@ -134,15 +140,15 @@ def test_sqlite_remapped_selected_later_and_without_clock(listener, tmp_path):
     ) as player:
         code, log = player.finish()
     assert code == 0 and '10 on /rgb' in log
-    listener.hears(10, '/rgb')
+    listener.receives(10, '/rgb')
     assert listener.stamps('/rgb') == recorded()[10:]
-    assert not listener.heard[COLOR_TOPIC] and not listener.heard[DEPTH_TOPIC] and not listener.heard['/clock']
+    assert not listener.received[COLOR_TOPIC] and not listener.received[DEPTH_TOPIC] and not listener.received['/clock']
 
 
-def test_loop_goes_back_in_time_and_a_signal_ends_it(listener, recording):
+def test_a_loop_goes_back_in_time_and_a_signal_ends_it(listener, recording):
     listener.listen(CameraInfo, INFO_TOPIC)
     with Player(f'path:={recording}', 'wait_for_subscribers:=true', 'loop:=true', 'rate:=20.0') as player:
-        listener.hears(3 * COUNT, INFO_TOPIC)
+        listener.receives(3 * COUNT, INFO_TOPIC)
         player.process.send_signal(signal.SIGINT)
         code, _ = player.finish()
     assert code == 0
@@ -155,12 +161,65 @@ def test_restamped_messages_never_go_back_and_pairs_stay_pairs(listener, recordi
     before = listener.node.get_clock().now().nanoseconds
     options = ('wait_for_subscribers:=true', 'loop:=true', 'rate:=20.0', 'restamp:=true')
     with Player(f'path:={recording}', *options) as player:
-        listener.hears(2 * COUNT, COLOR_TOPIC, DEPTH_TOPIC)
+        listener.receives(2 * COUNT, COLOR_TOPIC, DEPTH_TOPIC)
         player.process.terminate()
         assert player.finish()[0] == 0
     stamps = listener.stamps(COLOR_TOPIC)[: 2 * COUNT]
     assert stamps == listener.stamps(DEPTH_TOPIC)[: 2 * COUNT]
     assert stamps == sorted(set(stamps)) and stamps[0] > before
+
+
+@pytest.fixture
+def play(ros, recording, monkeypatch):
+    """Play the recording in this process; the node and the arguments of its timelines."""
+    timelines, inner = [], replay_node.Timeline
+
+    def recorded(*args):
+        timelines.append(args)
+        return inner(*args)
+
+    monkeypatch.setattr(replay_node, 'Timeline', recorded)
+
+    def start(path=recording, **parameters):
+        given = [Parameter(name, value=value) for name, value in {'path': str(path), **parameters}.items()]
+        node = ReplayNode(context=ros.context, parameter_overrides=given)
+        ros.nodes.append(node)
+        assert node.play(lambda: False) == 0
+        return node, timelines
+
+    return start
+
+
+def test_rate_start_and_restamp_arrive_at_the_timeline(play):
+    before = time.monotonic()
+    node, ((first_ns, rate, started, epoch_ns),) = play(rate=50.0, start_s=0.5)
+    assert (first_ns, rate, epoch_ns) == (START + 500_000_000, 50.0, None) and started >= before
+    assert node.sent[COLOR_TOPIC] == COUNT // 2
+    wall = time.time_ns()
+    _, timelines = play(rate=100.0, restamp=True)
+    assert timelines[-1][:2] == (START, 100.0) and wall <= timelines[-1][3] <= time.time_ns()
+
+
+@pytest.mark.parametrize(
+    'asked, recorded, expected',
+    [
+        ('auto', None, 'reliable'),
+        ('auto', True, 'reliable'),
+        ('auto', False, 'best_effort'),
+        ('reliable', False, 'reliable'),
+        ('best_effort', True, 'best_effort'),
+    ],
+)
+def test_publishers_offer_the_reliability_asked_for_or_recorded(play, monkeypatch, asked, recorded, expected):
+    class Recorded(BagReader):
+        def __init__(self, path):
+            super().__init__(path)
+            self.topics = {n: dataclasses.replace(t, reliable=recorded, latched=False) for n, t in self.topics.items()}
+
+    monkeypatch.setattr(replay_node, 'BagReader', Recorded)
+    node, _ = play(rate=100.0, reliability=asked)
+    (offered,) = (info.qos_profile for info in node.get_publishers_info_by_topic(COLOR_TOPIC))
+    assert (offered.reliability, offered.durability) == (RELIABILITIES[expected], DurabilityPolicy.VOLATILE)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +233,7 @@ def test_restamped_messages_never_go_back_and_pairs_stay_pairs(listener, recordi
     ],
     ids=['no bag', 'rate', 'whole number', 'reliability', 'no path'],
 )
-def test_what_cannot_be_played_is_refused(ros, recording, tmp_path, parameters, part):
+def test_wrong_parameters_are_refused(ros, recording, tmp_path, parameters, part):
     given = [
         Parameter(name, value=value.format(folder=tmp_path, bag=recording) if isinstance(value, str) else value)
         for name, value in parameters.items()
@@ -184,21 +243,21 @@ def test_what_cannot_be_played_is_refused(ros, recording, tmp_path, parameters, 
     assert part in str(refused.value)
 
 
-def test_missing_topic_is_one_sentence_and_exit_code_1(recording):
+def test_a_missing_topic_is_one_sentence_and_exit_code_1(recording):
     with Player(f'path:={recording}', "topics:=['/camera/rgb']") as player:
         code, log = player.finish()
     assert code == 1
     assert 'no topic /camera/rgb' in log and COLOR_TOPIC in log
 
 
-def test_start_behind_the_end_is_one_sentence_and_exit_code_1(recording):
+def test_a_start_after_the_end_is_one_sentence_and_exit_code_1(recording):
     with Player(f'path:={recording}', 'start_s:=50.0') as player:
         code, log = player.finish()
     assert code == 1
     assert log.count('start_s is 50') == 1
 
 
-def test_cut_bag_plays_as_far_as_it_goes_and_says_so(tmp_path):
+def test_a_cut_bag_is_played_as_far_as_it_can_be_read(tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         for i in range(10):
             bag.write_frame(Frame(np.full((480, 640, 3), i, np.uint8), stamp_ns=START + i * STEP))
@@ -213,7 +272,7 @@ def test_cut_bag_plays_as_far_as_it_goes_and_says_so(tmp_path):
     assert 0 < readable < 10 and f'{readable} on {COLOR_TOPIC}' in log
 
 
-def test_topics_of_unknown_types_are_named_and_left_out(tmp_path):
+def test_topics_of_unknown_types_are_named_and_not_played(tmp_path):
     store = typestore()
     text = store.serialize_cdr(store.types['std_msgs/msg/String'](data='hello'), 'std_msgs/msg/String')
     with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -242,5 +301,5 @@ def test_real_kitchen_plays(listener):
     with Player(f'path:={REAL}', 'wait_for_subscribers:=true', 'rate:=4.0') as player:
         code, log = player.finish()
     assert code == 0, log
-    listener.hears(150, *listener.heard)
+    listener.receives(150, *listener.received)
     assert len(set(listener.stamps(color))) == 150
