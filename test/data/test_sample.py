@@ -14,8 +14,8 @@ CONFIG = SIZES['tiny']
 TOKENIZER = Tokenizer.train(['where is the cup', 'is it red'], 40)
 
 
-def sample(seed=0, **fields):
-    rng = np.random.default_rng(seed)
+def sample(picture=0, **fields):
+    rng = np.random.default_rng(picture)
     values = {
         'rgb': rng.integers(0, 256, (24, 32, 3), np.uint8),
         'depth': rng.uniform(1, 3, (24, 32)).astype('f4'),

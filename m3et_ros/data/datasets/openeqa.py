@@ -243,6 +243,5 @@ def _write(path: Path, records: list[dict]) -> None:
         path.write_text(json.dumps(records, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     except OSError as error:
         raise InputError(
-            'out_unwritable',
-            f'{path} cannot be written ({error.strerror}); give a writable folder with free space',
+            'out_unwritable', f'{path} cannot be written ({error.strerror}); give a writable folder with free space'
         ) from error
