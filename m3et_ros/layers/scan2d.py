@@ -118,5 +118,5 @@ class ScanLayer(nn.Module):
         """Drop the branch of some samples in training, and scale that of the others to keep the mean."""
         if not self.drop_path or not self.training:
             return y
-        kept = torch.rand(len(y), 1, 1, device=y.device) >= self.drop_path
-        return y * kept / (1 - self.drop_path)
+        stays = torch.rand(len(y), 1, 1, device=y.device) >= self.drop_path
+        return y * stays / (1 - self.drop_path)

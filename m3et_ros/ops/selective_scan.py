@@ -1,4 +1,4 @@
-"""Selective scan, the operator of Mamba-1 (S6; Gu and Dao 2023; docs/papers.md section 0).
+"""Selective scan, the operator of Mamba-1 (S6; Gu and Dao 2023; docs/papers.md 0).
 
     h_t = exp(dt_t A) * h_{t-1} + (dt_t x_t) B_t,    y_t = h_t C_t + D x_t,    out_t = y_t * SiLU(z_t)
 

@@ -1,4 +1,4 @@
-"""State-space dual, the operator of Mamba-2 (SSD; Dao and Gu 2024; docs/papers.md section 0).
+"""State-space dual, the operator of Mamba-2 (SSD; Dao and Gu 2024; docs/papers.md 0).
 
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t (outer) B_t,    y_t = h_t C_t + D x_t
 

@@ -76,7 +76,7 @@ class PerceptEncoder(nn.Module):
         self.round = nn.Conv2d(e, e, 3, padding=1, groups=e)
         self.mix = nn.Sequential(nn.LayerNorm(e), nn.Linear(e, 2 * e), nn.GELU(), nn.Linear(2 * e, e))
         self.leave = nn.LayerNorm(e)
-        self.tell = nn.Linear(e, CELLS**2 * classes)
+        self.tell = nn.Linear(e, CELLS**2 * classes)  # logits of the classes; checkpoints have it under this name
         self.value = nn.Linear(e, d_value)
         self.facts = nn.ModuleList(nn.Linear(self.width, answers) for answers in facts)
 

@@ -67,7 +67,10 @@ def draw(
         raise ValueError(f'total is {total}; give 1 to {fewest}, the tokens that every sample has')
     shares = _shares(batch, len(counts), alpha, subsets, generator)
     quota = allocate(shares, capacity, total)
-    masks = [_pick(mask, quota[:, m], generator) for m, mask in enumerate(usable)]
+    masks = []
+    for m, mask in enumerate(usable):
+        noise = torch.rand(mask.shape, generator=generator).masked_fill(~mask, 2.0)
+        masks.append(noise.argsort(1).argsort(1) < quota[:, m, None])
     ids = torch.cat(masks, 1).nonzero()[:, 1].view(batch, total)
     return Masking(visible=ids, masks=dict(zip(counts, masks, strict=True)))
 
@@ -119,9 +122,3 @@ def _shares(batch: int, modalities: int, alpha: float, subsets: bool, generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return torch.distributions.Dirichlet(concentration).sample()
-
-
-def _pick(usable: Tensor, quota: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Choose quota (B,) of the usable tokens (B, n) at random: (B, n) bool."""
-    noise = torch.rand(usable.shape, generator=generator).masked_fill(~usable, 2.0)
-    return noise.argsort(1).argsort(1) < quota[:, None]
