@@ -10,37 +10,24 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch, native
+from m3et_ros.runtime.backends.machine import cache, compiler
 
 LOG = logging.getLogger(__name__)
 SOURCE = Path(native.__file__).with_name('scans.cpp')
-COMPILERS = ('c++', 'g++', 'clang++')
 FLAGS = ('-O3', '-std=c++17', '-shared', '-fPIC', '-Wno-psabi', '-fno-math-errno', '-ffp-contract=fast')
 LIMIT_S = 1800
-
-
-def cache() -> Path:
-    """Return the folder of compiled artefacts: $M3ET_CACHE, else m3et below the user's cache folder."""
-    own = os.environ.get('M3ET_CACHE')
-    return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'm3et'
 
 
 def library() -> Path:
     """Return the path of the library of this source and machine; it need not exist."""
     digest = hashlib.sha256(SOURCE.read_bytes() + ' '.join(FLAGS).encode()).hexdigest()[:12]
     return cache() / 'kernels' / f'scans-{platform.machine()}-{digest}.so'
-
-
-def compiler() -> str | None:
-    """Return the path of a C++ compiler: $CXX, or the first of the usual names; None where there is none."""
-    named = os.environ.get('CXX')
-    return next((found for name in ([named] if named else COMPILERS) if (found := shutil.which(name))), None)
 
 
 def build() -> Path:

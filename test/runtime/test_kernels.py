@@ -1,5 +1,7 @@
 """Building the native scans: refusals without a compiler, and a damaged library is not used."""
 
+import platform
+
 import pytest
 
 from m3et_ros.data.errors import InputError
@@ -42,8 +44,6 @@ def test_a_damaged_library_is_logged_and_not_used(caplog):
     assert 'cannot be opened' in caplog.text and dispatch.choose('ssd', 'cpu').name == 'chunked'
 
 
-def test_the_cache_is_where_the_user_wants_it(tmp_path, monkeypatch):
-    assert kernels.library().is_relative_to(tmp_path)
-    monkeypatch.delenv('M3ET_CACHE')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'x'))
-    assert kernels.cache() == tmp_path / 'x' / 'm3et'
+def test_the_library_is_stored_in_the_cache_under_its_source_and_machine(tmp_path):
+    assert kernels.library().parent == tmp_path / 'kernels'
+    assert kernels.library().name.startswith(f'scans-{platform.machine()}-') and kernels.library() == kernels.library()

@@ -11,8 +11,9 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.generate import generate
-from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_run
-from m3et_ros.evaluation.tasks.vqa import NOISE, vqa_run
+from m3et_ros.evaluation.tasks.reconstruction import measure_frames
+from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_scores
+from m3et_ros.evaluation.tasks.vqa import NOISE, ask, scores_of
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime.answerer import open_answerer
@@ -54,12 +55,13 @@ def kitchens(tmp_path_factory):
 def test_the_shipped_weights_generalise_to_new_kitchens(kitchens):
     """Far below what they reach on 200 kitchens (README), far above what random weights or a blind guess do."""
     checkpoint = open_checkpoint('kitchen')
-    dense = reconstruction_run(checkpoint.model, KitchenSamples(kitchens, questions=False))
+    dense = reconstruction_scores(measure_frames(checkpoint.model, KitchenSamples(kitchens, questions=False)))
     assert dense['full']['segmentation']['pixel_accuracy']['value'] > 0.6
     holes = dense['full']['depth_in_holes']
     assert holes['model']['rmse_m']['value'] < holes['telea']['rmse_m']['value']
     asked = KitchenSamples(kitchens, families=['location', 'state', 'hand', 'region'], noise=NOISE, length=200)
-    scores = vqa_run(checkpoint.model, checkpoint.tokenizer, asked, answers=checkpoint.labels.answers)
+    replies = ask(checkpoint.model, checkpoint.tokenizer, asked, answers=checkpoint.labels.answers)
+    scores = scores_of(replies, asked.balance)
     assert scores['accuracy']['value'] > scores['majority'] + 0.1
 
 

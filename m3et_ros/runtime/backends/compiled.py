@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.runtime.backends import Runner, Setting
-from m3et_ros.runtime.kernels import compiler
+from m3et_ros.runtime.backends.machine import compiler
 
 
 def missing() -> str:

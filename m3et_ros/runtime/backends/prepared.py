@@ -20,7 +20,7 @@ from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import Runner, Setting, check
 from m3et_ros.runtime.backends.graphs import TextlessImageEncoding, flat_states, graphs, restored_encoding
-from m3et_ros.runtime.kernels import cache
+from m3et_ros.runtime.backends.machine import cache
 
 LOG = logging.getLogger(__name__)
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}

@@ -101,7 +101,7 @@ def test_every_size_reaches_the_scan_layers():
         assert {n: v.shape for n, v in layer.state_dict().items()} == {
             n: v.shape for n, v in wanted.state_dict().items()
         }
-        assert [getattr(layer.scan, n) for n in ('chunk', 'N', 'P', 'G')] == [8, 4, 16, 2]
+        assert [getattr(layer.mixer, n) for n in ('chunk', 'N', 'P', 'G')] == [8, 4, 16, 2]
 
 
 def test_the_drop_path_rises_from_0_to_its_rate():
