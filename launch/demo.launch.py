@@ -1,9 +1,9 @@
-"""The simulated kitchen in the place of a camera, and the robot looking at it.
+"""The simulated kitchen instead of a camera, and the robot on its images.
 
     ros2 launch m3et_ros demo.launch.py
     ros2 launch m3et_ros demo.launch.py seed:=7 camera_rate:=5.0 model:=tiny
 
-Takes the arguments of robot.launch.py too.
+The arguments of robot.launch.py apply too.
 """
 
 from pathlib import Path
@@ -17,19 +17,21 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch import LaunchDescription
 
 ARGUMENTS = [
-    DeclareLaunchArgument('seed', default_value='0', description='Kitchen and person; same seed, same pictures.'),
-    DeclareLaunchArgument('camera_rate', default_value='10.0', description='Pictures per second.'),
+    DeclareLaunchArgument(
+        'seed', default_value='0', description='Seed of kitchen and person; the same seed gives the same images.'
+    ),
+    DeclareLaunchArgument('camera_rate', default_value='10.0', description='Images per second.'),
     DeclareLaunchArgument('backend', default_value='auto', description='Renderer: egl, osmesa, raycast or auto.'),
     DeclareLaunchArgument(
         'episode_frames',
         default_value='0',
-        description='Pictures after which the next kitchen follows; 0 stays in one.',
+        description='Number of images after which the next kitchen follows; 0 stays in one.',
     ),
 ]
 
 
 def generate_launch_description():
-    """Return the camera, in the namespace that the robot looks for it, and the robot."""
+    """Return the camera, in the namespace from which the robot reads, and the robot."""
     robot = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(Path(__file__).with_name('robot.launch.py'))))
     kinds = {
         'seed': ('seed', int),

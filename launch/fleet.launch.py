@@ -1,4 +1,4 @@
-"""Many robots, one process, one model: a model node for each robot on the topics of its camera.
+"""A model node for each of many robots, on the topics of its camera, in one process with one model.
 
 ros2 launch m3et_ros fleet.launch.py robots:=left,right
 ros2 launch m3et_ros fleet.launch.py robots:=left,right batch_window_s:=0.01 device:=cuda
@@ -15,12 +15,12 @@ from launch import LaunchDescription
 CAMERA = LaunchConfiguration('camera')
 
 ARGUMENTS = [
-    DeclareLaunchArgument('robots', description='Namespaces of the robots with commas between them.'),
+    DeclareLaunchArgument('robots', description='Namespaces of the robots, separated by commas.'),
     DeclareLaunchArgument(
         'batch_window_s',
         default_value='0.0',
-        description='Seconds that a frame waits for those of '
-        'other robots to be encoded with them; 0 encodes each by itself.',
+        description='Longest time in seconds that a frame waits for those of other robots, to be encoded with them; '
+        '0 encodes each by itself.',
     ),
     DeclareLaunchArgument(
         'params_file',
@@ -38,14 +38,14 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'camera',
         default_value='camera/camera',
-        description="Prefix of a camera's topics in the namespace of its robot.",
+        description='Prefix of the camera topics, in the namespace of each robot.',
     ),
     DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal.'),
 ]
 
 
 def camera_remappings():
-    """Return the remappings of the camera topics; they are relative, so that they hold in every namespace."""
+    """Return the remappings of the camera topics; relative, so that they apply in every namespace."""
     rgb, depth = [CAMERA, '/color/image_raw'], [CAMERA, '/aligned_depth_to_color/image_raw']
     return [
         ('rgb/image_raw', rgb),
@@ -57,7 +57,7 @@ def camera_remappings():
 
 
 def fleet(context):
-    """Return the process; without a name of its own, since that would be the name of all of its nodes."""
+    """Return the process; a name would apply to all of its nodes, so it gets none."""
     texts = {name: LaunchConfiguration(name).perform(context) for name in ('robots', 'model', 'device')}
     given = {name: ParameterValue(text, value_type=str) for name, text in texts.items() if text}
     window = ParameterValue(LaunchConfiguration('batch_window_s'), value_type=float)

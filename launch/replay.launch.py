@@ -1,9 +1,9 @@
-"""A recording instead of a camera: plays a rosbag2 and runs the robot on it, in the time of the recording.
+"""A rosbag2 recording instead of a camera, and the robot on it, in the time of the recording.
 
     ros2 launch m3et_ros replay.launch.py bag:=/path/to/bag
     ros2 launch m3et_ros replay.launch.py bag:=kitchen.mcap rate:=0.5 loop:=true model:=tiny
 
-Takes the arguments of robot.launch.py too. Ends with the recording.
+The arguments of robot.launch.py apply too. Everything ends with the recording.
 """
 
 from pathlib import Path
@@ -17,20 +17,22 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch import LaunchDescription
 
 ARGUMENTS = [
-    DeclareLaunchArgument('bag', description='rosbag2 folder, .mcap or .db3 file.'),
-    DeclareLaunchArgument('rate', default_value='1.0', description='Speed: 2.0 plays twice as fast as recorded.'),
-    DeclareLaunchArgument('loop', default_value='false', description='Start over at the end, for ever.'),
-    DeclareLaunchArgument('start', default_value='0.0', description='Seconds after the first message to begin at.'),
+    DeclareLaunchArgument('bag', description='Folder of a rosbag2 recording, or its .mcap or .db3 file.'),
+    DeclareLaunchArgument(
+        'rate', default_value='1.0', description='Speed factor; 2.0 plays twice as fast as recorded.'
+    ),
+    DeclareLaunchArgument('loop', default_value='false', description='Starts over at the end, for ever.'),
+    DeclareLaunchArgument('start', default_value='0.0', description='Start, in seconds after the first message.'),
 ]
 
 
 def end_with_player(event, context):
-    """End everything when the recording has ended; a second Shutdown in the middle of one would be an error."""
+    """End everything after the recording; during a shutdown a second one would be an error."""
     return None if context.is_shutdown else [Shutdown(reason='the recording has ended')]
 
 
 def generate_launch_description():
-    """Return the player, which waits until the robot listens, and the robot on the clock of the recording."""
+    """Return the player, which waits for the robot's subscriptions, and the robot on the clock of the recording."""
     player = Node(
         package='m3et_ros',
         executable='replay_node',

@@ -1,4 +1,4 @@
-"""The robot: the model node on the topics of a camera, brought to active by itself.
+"""The robot: the model node on the topics of a camera, configured and activated at once.
 
 ros2 launch m3et_ros robot.launch.py
 ros2 launch m3et_ros robot.launch.py --show-args
@@ -35,25 +35,25 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'autostart',
         default_value='true',
-        description='Configure and activate the node; with false somebody else calls its lifecycle services.',
+        description='Configures and activates the node; false leaves that to its lifecycle services.',
     ),
     DeclareLaunchArgument('camera', default_value='/camera/camera', description='Prefix of the three camera topics.'),
     DeclareLaunchArgument(
         'rgb_topic',
         default_value=[CAMERA, '/color/image_raw'],
-        description='Colour images; with /compressed behind it for those.',
+        description='Colour images; compressed ones at this name with /compressed.',
     ),
     DeclareLaunchArgument(
         'depth_topic',
         default_value=[CAMERA, '/aligned_depth_to_color/image_raw'],
-        description='Depth images aligned to colour; with /compressedDepth behind it for those.',
+        description='Depth images aligned to colour; compressed ones at this name with /compressedDepth.',
     ),
     DeclareLaunchArgument(
         'camera_info_topic',
         default_value=[CAMERA, '/color/camera_info'],
         description='Calibration of the colour camera.',
     ),
-    DeclareLaunchArgument('rviz', default_value='false', description='Also start RViz 2, where it is installed.'),
+    DeclareLaunchArgument('rviz', default_value='false', description='Starts RViz 2 too, if it is installed.'),
     DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal.'),
 ]
 
@@ -71,7 +71,7 @@ def camera_remappings():
 
 
 def model_node(context):
-    """Return the model node; a model or device that was not given stays as the parameter file says."""
+    """Return the model node; the parameter file sets model and device unless an argument does."""
     texts = {name: LaunchConfiguration(name).perform(context) for name in ('model', 'device')}
     given = {name: ParameterValue(text, value_type=str) for name, text in texts.items() if text}
     autostart = ParameterValue(LaunchConfiguration('autostart'), value_type=bool)
@@ -90,7 +90,7 @@ def model_node(context):
 
 
 def generate_launch_description():
-    """Return the model node and, if asked for, RViz."""
+    """Return the model node and, with rviz, RViz."""
     rviz = Node(
         package='rviz2',
         executable='rviz2',

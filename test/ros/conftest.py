@@ -1,4 +1,4 @@
-"""What every test with a node needs: one context, one executor thread, a fixed order of tear-down."""
+"""Fixtures of every test with a node: one context, one executor thread, a fixed order of tear-down."""
 
 import signal
 import subprocess
@@ -19,9 +19,9 @@ from m3et_ros.srv import AskQuestion
 
 
 class Ros:
-    """A context of its own with an executor thread; nodes of one context find each other at once.
+    """A context with an executor thread; its nodes discover each other at once.
 
-    Discovery across processes takes 0.1 s mostly and 3 s at times: wait for that with `until`, which gives 20 s.
+    Discovery across processes takes 0.1 s mostly and 3 s at times: wait for it with `until`, which allows 20 s.
     """
 
     def __init__(self):
@@ -44,25 +44,25 @@ class Ros:
                 self.errors.append(error)
 
     def node(self, name, **options):
-        """A plain node on the executor."""
+        """Create a node and add it to the executor."""
         return self.add(rclpy.create_node(name, context=self.context, **options))
 
     def add(self, node):
-        """Put a node made with context=ros.context on the executor; it is destroyed at the end."""
+        """Add a node created with context=ros.context to the executor; it is destroyed at the end."""
         self.nodes.append(node)
         self.executor.add_node(node)
         return node
 
     def until(self, condition, timeout=20):
-        """Wait until condition() is true; its value. Fails after timeout seconds."""
+        """Wait until condition() is true and return its value; fail after timeout seconds."""
         end = time.monotonic() + timeout
         while not (value := condition()):
-            assert time.monotonic() < end, 'waited in vain'
+            assert time.monotonic() < end, 'the condition stayed false'
             time.sleep(0.01)
         return value
 
     def close(self):
-        """Thread, executor, nodes, context: in this order."""
+        """Close thread, executor, nodes and context, in this order."""
         self.stopping = True
         self.thread.join(10)
         assert not self.thread.is_alive(), 'a callback hangs'
@@ -92,7 +92,7 @@ def module_ros():
 
 
 class Robot:
-    """A model node in a process of its own, and what a robot around it would hold: camera, listener, asker."""
+    """A model node in its own process, with the camera, listener and client of a robot."""
 
     def __init__(self, ros, name, *parameters, command=('-m', 'm3et_ros.ros.model_node'), model='tiny', autostart=True):
         self.ros, self.name = ros, name
@@ -111,14 +111,14 @@ class Robot:
         self.asker = self.node.create_client(AskQuestion, f'/{name}/model/ask')
 
     def listen(self, kind, topic, profile=1):
-        """Keep every message of a topic; relative names are results of the model node."""
+        """Store every message of a topic; relative names are results of the model node."""
         name = topic if topic.startswith('/') else f'/{self.name}/model/{topic}'
         messages = self.received.setdefault(topic, [])
         self.node.create_subscription(kind, name, messages.append, profile)
         return messages
 
     def ready(self):
-        """Wait until the node is active and hears the camera."""
+        """Wait until the node is active and subscribes to the camera."""
         self.ros.until(
             lambda: (
                 self.rgb.get_subscription_count()
@@ -130,7 +130,7 @@ class Robot:
         return self
 
     def diagnosis(self):
-        """The newest diagnostics of this node: key to value."""
+        """Return the newest diagnostics of this node as a dictionary."""
         for array in reversed(self.received['/diagnostics']):
             for status in array.status:
                 if status.name == f'/{self.name}/model':
@@ -138,11 +138,11 @@ class Robot:
         return {}
 
     def count(self, reason):
-        """How often the node says it has refused something for this reason."""
+        """Return how many refusals for this reason the node reports."""
         return int(self.diagnosis().get(f'dropped/{reason}', 0))
 
     def show(self, stamp, rgb=None, depth=None, frame_id='camera_color_optical_frame'):
-        """Publish a colour image, and depth where given, with a stamp in seconds; the header."""
+        """Publish a colour image, and depth if given, with a stamp in seconds; return the header."""
         header = Header(stamp=stamp_msg(round(stamp * 1e9)), frame_id=frame_id)
         rgb = np.full((48, 64, 3), 90, np.uint8) if rgb is None else rgb
         if depth is not None:
@@ -156,17 +156,17 @@ class Robot:
         self.ros.until(lambda: (self.show(stamp, **images) and self.pause()) or condition(), 30)
 
     def ask(self, question, **fields):
-        """Response of the service to a question."""
+        """Return the response of the service to a question."""
         return self.ros.until(self.asker.call_async(AskQuestion.Request(question=question, **fields)).result, 30)
 
     @staticmethod
     def pause(seconds=0.2):
-        """Wait a little, for a condition that acts again and again; False."""
+        """Wait a little and return False, for a condition that acts again and again."""
         time.sleep(seconds)
         return False
 
     def stop(self, signum=signal.SIGTERM):
-        """Stop the node: exit code and everything it printed."""
+        """Stop the node; return its exit code and output."""
         if self.process.poll() is None:
             self.process.send_signal(signum)
         try:
@@ -179,7 +179,7 @@ class Robot:
 
 @pytest.fixture
 def robot(ros):
-    """Starts model nodes in their own processes and stops them all at the end."""
+    """Start model nodes in their own processes and stop them all at the end."""
     robots = []
 
     def start(name='robot', *parameters, **options):

@@ -1,4 +1,4 @@
-"""Answerers beside M3ET on a running node: tokens stream, cancelling works, several clients are served."""
+"""Answerers beside M3ET on a running node: streaming, cancelling, several clients."""
 
 import pytest
 from action_msgs.msg import GoalStatus
@@ -32,7 +32,7 @@ def talking(robot, tmp_path):
     def start(variant, *parameters, **options):
         folder = talker_folder(tmp_path / variant, variant)
         running = robot(
-            'teller',
+            'robot',
             f'answerer:={variant}',
             f'answerer_checkpoint:={folder}',
             *(parameters or ['max_sentence_tokens:=12']),
@@ -44,7 +44,7 @@ def talking(robot, tmp_path):
             ActionClient(
                 running.node,
                 AskQuestion,
-                '/teller/model/ask_streaming',
+                '/robot/model/ask_streaming',
                 goal_service_qos_profile=MANY,
                 result_service_qos_profile=MANY,
                 cancel_service_qos_profile=MANY,
@@ -71,7 +71,7 @@ def send(robot, client, question):
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_each_streams_to_several_clients(talking, variant):
+def test_each_answerer_streams_to_several_clients(talking, variant):
     robot, clients = talking(variant)
     goals = [send(robot, client, question) for client, question in zip(clients, ('where is the cup?', 'is it red?'))]
     for (goal, pieces), question in zip(goals, ('where is the cup?', 'is it red?')):
@@ -79,7 +79,7 @@ def test_each_streams_to_several_clients(talking, variant):
         assert outcome.status == GoalStatus.STATUS_SUCCEEDED, outcome.result.message
         answer = outcome.result.answer
         assert answer.question == question and answer.model_id == f'{variant}-random-0' and answer.frames_used == 1
-        # Feedback and result travel apart, so the last pieces may be missing when the result is there.
+        # Feedback and result travel separately, so the last pieces may still be missing when the result arrives.
         assert ''.join(p.token for p in pieces) == (pieces[-1].text if pieces else '')
         assert not pieces or answer.text.startswith(pieces[-1].text)
     reply = robot.ask('where is the cup?')
@@ -115,8 +115,9 @@ def test_a_hundred_goals_at_once_all_get_a_result(talking):
 def test_a_wrong_checkpoint_is_refused_with_a_sentence(robot, tmp_path):
     folder = talker_folder(tmp_path, vision='kitchen@00000000')
     running = robot('picky', 'answerer:=ml_mamba', f'answerer_checkpoint:={folder}')
-    said = running.diagnosis
-    told = running.ros.until(lambda: said().get('last_error', 'none') != 'none' and said(), 90)
-    assert 'trained on what kitchen@00000000 sees' in told['last_error'] and told['state'] == 'unconfigured'
+    status = running.ros.until(
+        lambda: running.diagnosis().get('last_error', 'none') != 'none' and running.diagnosis(), 90
+    )
+    assert 'trained on what kitchen@00000000 sees' in status['last_error'] and status['state'] == 'unconfigured'
     _, output = running.stop()
     assert 'm3et train talk' in output and 'Traceback' not in output

@@ -1,4 +1,4 @@
-"""Bad input is refused with a sentence, counted, and followed by business as usual, in a node of its own process."""
+"""Bad input is refused with a sentence and counted, and the node goes on; each in a process of its own."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from m3et_ros.srv import AskQuestion
 
 
 def image(**fields):
-    """A good image message but for the fields given."""
+    """Return a good image message, except for the given fields."""
     message = to_image_msg(np.full((48, 64, 3), 90, np.uint8), 'rgb8', Header())
     for name, value in fields.items():
         setattr(message, name, value)
@@ -36,7 +36,7 @@ BAD_COLOUR = {
 
 
 class Stream:
-    """A camera whose stamps go on from one part of a test to the next."""
+    """A camera whose stamps continue from one part of a test to the next."""
 
     def __init__(self, robot):
         self.robot, self.now = robot, 100.0
@@ -64,7 +64,7 @@ class Stream:
         self.robot.ros.until(answered, 30)
 
     def refused(self, reason, send):
-        """Send until the node counts a refusal for this reason; the sentence it gives."""
+        """Send until the node counts a refusal for this reason; return its sentence."""
         before = self.robot.count(reason)
 
         def counted():
@@ -140,8 +140,8 @@ def test_bad_questions_are_refused(robot):
     assert not reply.success and 'universe' in reply.message and '"frame" or "episode"' in reply.message
     assert not ask('what?', max_age_s=0.001).success
     assert ask('what is this?').success
-    told = stream.robot.ros.until(lambda: stream.robot.count('too_old') and stream.robot.diagnosis())
-    assert told['dropped/question_empty'] == '2' and told['dropped/question_long'] == '1'
+    status = stream.robot.ros.until(lambda: stream.robot.count('too_old') and stream.robot.diagnosis())
+    assert status['dropped/question_empty'] == '2' and status['dropped/question_long'] == '1'
 
 
 def test_a_hundred_questions_at_once(robot):
@@ -189,8 +189,8 @@ def empty_config(folder):
 def test_a_bad_model_folder_leaves_the_node_unconfigured_with_the_reason(robot, folder, damage, words):
     damage(folder)
     robot = robot('bad', model=str(folder))
-    told = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
-    assert words in told['last_error'] and told['state'] == 'unconfigured'
+    status = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
+    assert words in status['last_error'] and status['state'] == 'unconfigured'
     code, output = robot.stop()
     assert code == 0 and words in output and 'Traceback' not in output
 
@@ -204,6 +204,6 @@ def test_a_good_model_folder_serves_under_its_checksum(robot, folder):
 @pytest.mark.parametrize('device', ['abacus', 'cuda:99'])
 def test_a_device_that_is_not_there_leaves_the_node_inactive_with_the_reason(robot, device):
     robot = robot('adrift', f'device:={device}')
-    told = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
-    assert device in told['last_error'] and 'm3et doctor' in told['last_error'] and told['state'] == 'inactive'
+    status = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
+    assert device in status['last_error'] and 'm3et doctor' in status['last_error'] and status['state'] == 'inactive'
     assert 'not active' in robot.ask('anybody there?').message

@@ -1,4 +1,4 @@
-"""Counters, rates, quantiles and what is published on /diagnostics."""
+"""Counters, rates, quantiles and the message on /diagnostics."""
 
 import math
 import threading
@@ -29,7 +29,7 @@ def test_counters_add_up_across_threads():
     assert list(counters.snapshot()) == ['a', 'b']
 
 
-def test_a_rate_speaks_of_the_window():
+def test_a_rate_is_that_of_the_window():
     clock = Clock()
     meter = RateMeter(5.0, clock=clock)
     assert meter.hz == 0.0
@@ -77,31 +77,31 @@ def test_values_become_text():
 
 
 def listen(ros):
-    heard = []
-    ros.node('listener').create_subscription(DiagnosticArray, '/diagnostics', heard.append, 10)
-    return heard
+    received = []
+    ros.node('listener').create_subscription(DiagnosticArray, '/diagnostics', received.append, 10)
+    return received
 
 
-def test_the_status_of_a_node_goes_out_by_itself(ros):
-    heard, node = listen(ros), ros.node('n', namespace='robot')
+def test_the_status_of_a_node_is_published_periodically(ros):
+    received, node = listen(ros), ros.node('n', namespace='robot')
     status = Status(WARN, 'No depth; start the camera.', {'hz': 3.0})
     Diagnostics(node, lambda: status, hardware_id='cpu', period_s=0.05)
-    message = ros.until(lambda: heard and heard[-1])
-    said = message.status[0]
-    assert (said.name, said.level, said.message, said.hardware_id) == ('/robot/n', WARN, status.message, 'cpu')
-    assert [(v.key, v.value) for v in said.values] == [('hz', '3')] and message.header.stamp.sec > 0
+    message = ros.until(lambda: received and received[-1])
+    sent = message.status[0]
+    assert (sent.name, sent.level, sent.message, sent.hardware_id) == ('/robot/n', WARN, status.message, 'cpu')
+    assert [(v.key, v.value) for v in sent.values] == [('hz', '3')] and message.header.stamp.sec > 0
 
 
 def test_it_goes_on_under_simulated_time_without_a_clock(ros):
-    heard, node = listen(ros), ros.node('n', parameter_overrides=[Parameter('use_sim_time', value=True)])
+    received, node = listen(ros), ros.node('n', parameter_overrides=[Parameter('use_sim_time', value=True)])
     Diagnostics(node, Status, period_s=0.05)
-    assert ros.until(lambda: heard and heard[-1]).status[0].level == OK
+    assert ros.until(lambda: received and received[-1]).status[0].level == OK
 
 
 def test_a_failing_source_is_published_as_an_error_and_close_ends_it(ros):
-    heard, node = listen(ros), ros.node('n')
+    received, node = listen(ros), ros.node('n')
     diagnostics = Diagnostics(node, lambda: Status(values={'x': 1 / 0}), period_s=0.05)
-    said = ros.until(lambda: heard and heard[-1]).status[0]
-    assert said.level == ERROR and 'ZeroDivisionError' in said.message
+    status = ros.until(lambda: received and received[-1]).status[0]
+    assert status.level == ERROR and 'ZeroDivisionError' in status.message
     diagnostics.close()
     assert not list(node.timers)

@@ -1,4 +1,4 @@
-"""The table of interfaces is what the node really opens, and what the README says."""
+"""The node opens the interfaces of the table, and the README lists them."""
 
 import pathlib
 
@@ -8,7 +8,7 @@ from m3et_ros.ros import interfaces, parameters
 from m3et_ros.ros.model_node import ModelNode
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# What every lifecycle node has, and what diagnostics bring along.
+# Topics of every lifecycle node and of the diagnostics.
 COMMON = {'/rosout', '/parameter_events', '/diagnostics', '/table/model/transition_event', '/clock'}
 
 
@@ -16,7 +16,7 @@ def names(node, rows):
     return {node.resolve_topic_name(row.name): [row.type_name] for row in rows}
 
 
-def test_the_node_opens_what_the_table_says(ros):
+def test_the_node_opens_the_interfaces_of_the_table(ros):
     node = ModelNode(
         context=ros.context,
         namespace='table',
@@ -26,11 +26,11 @@ def test_the_node_opens_what_the_table_says(ros):
     node.trigger_activate()
     out = dict(node.get_publisher_names_and_types_by_node('model', '/table'))
     assert {t: k for t, k in out.items() if t not in COMMON and '_action' not in t} == names(node, interfaces.OUTPUTS)
-    heard = dict(node.get_subscriber_names_and_types_by_node('model', '/table'))
+    subscribed = dict(node.get_subscriber_names_and_types_by_node('model', '/table'))
     expected = names(
         node, [i for i in interfaces.INPUTS if i not in (interfaces.RGB_COMPRESSED, interfaces.DEPTH_COMPRESSED)]
     )
-    assert {t: k for t, k in heard.items() if t not in COMMON} == expected
+    assert {t: k for t, k in subscribed.items() if t not in COMMON} == expected
     offered = dict(node.get_service_names_and_types_by_node('model', '/table'))
     assert names(node, interfaces.SERVICES).items() <= offered.items()
     assert any('ask_streaming/_action/send_goal' in name for name in offered)

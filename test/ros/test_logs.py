@@ -1,4 +1,4 @@
-"""What the package logs with Python's logging arrives in the log of ROS, and only while a node runs."""
+"""Records of Python's logging arrive in the log of ROS, and only while a node runs."""
 
 import logging
 
@@ -11,22 +11,22 @@ LOGGER = logging.getLogger(f'{logs.PACKAGE}.runtime.part')
 
 
 @pytest.fixture
-def heard(ros):
+def logged(ros):
     """Every message on /rosout."""
     messages = []
     ros.node('log_reader').create_subscription(Log, '/rosout', messages.append, 100)
     return messages
 
 
-def test_records_reach_rosout_in_the_name_of_the_node_with_their_severity(ros, heard):
+def test_records_reach_rosout_in_the_name_of_the_node_with_their_severity(ros, logged):
     node = ros.node('model', namespace='robot')
     levels = {logging.INFO: 20, logging.WARNING: 30, logging.ERROR: 40, 35: 30, logging.CRITICAL: 50, 70: 50}
     with logs.forwarded() as handler:
         handler.node_logger = node.get_logger().name
         for level in levels:
             LOGGER.log(level, 'level %d', level)
-    ros.until(lambda: len([m for m in heard if m.name == 'robot.model']) >= len(levels))
-    assert [(m.msg, m.level) for m in heard if m.name == 'robot.model'] == [
+    ros.until(lambda: len([m for m in logged if m.name == 'robot.model']) >= len(levels))
+    assert [(m.msg, m.level) for m in logged if m.name == 'robot.model'] == [
         (f'level {level}', severity) for level, severity in levels.items()
     ]
 
@@ -46,7 +46,7 @@ def test_an_exception_is_logged_with_its_traceback(capfd):
     assert 'OSError: disk full' in ''.join(capfd.readouterr())
 
 
-def test_afterwards_everything_is_as_before():
+def test_afterwards_the_logger_is_as_before():
     package = logging.getLogger(logs.PACKAGE)
     before = package.level, list(package.handlers)
     with pytest.raises(KeyboardInterrupt), logs.forwarded():

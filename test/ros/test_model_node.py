@@ -1,4 +1,4 @@
-"""The model node as a robot meets it: a process of its own, real DDS, real messages."""
+"""The model node in its own process, with real DDS and real messages."""
 
 import signal
 import time
@@ -29,12 +29,12 @@ def metres(message):
     return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
 
 
-def feed(robot, messages, stamp=100.0, **images):
-    """Publish frames until a new result comes; the stamps that were sent."""
+def show_until_served(robot, messages, stamp=100.0, **images):
+    """Publish frames until a new result arrives; return the stamps that were sent."""
     sent, before, due = [], len(messages), 0.0
 
     def more():
-        # Results published before the two processes have found each other are lost, so look again and again.
+        # Results published before the processes have discovered each other are lost, so show frames repeatedly.
         nonlocal due
         if time.monotonic() >= due:
             sent.append(stamp_ns(robot.show(stamp + len(sent) / 10, **images).stamp))
@@ -58,7 +58,7 @@ def test_every_result_carries_the_header_of_its_image(robot):
     robot.ready()
     depth = np.full((48, 64), 1500, np.uint16)
     depth[:8], depth[8:16] = 0, 65535
-    sent = feed(robot, results['anticipation'], depth=depth)
+    sent = show_until_served(robot, results['anticipation'], depth=depth)
     for topic, messages in results.items():
         message = robot.ros.until(lambda messages=messages: messages and messages[-1], 20)
         assert stamp_ns(message.header.stamp) in sent, topic
@@ -66,7 +66,8 @@ def test_every_result_carries_the_header_of_its_image(robot):
     # Until the first depth image arrives colour passes alone.
     robot.ros.until(
         lambda: (
-            feed(robot, results['depth/image'], depth=depth) and np.isfinite(metres(results['depth/image'][-1])).any()
+            show_until_served(robot, results['depth/image'], depth=depth)
+            and np.isfinite(metres(results['depth/image'][-1])).any()
         )
     )
     image = metres(results['depth/image'][-1])
@@ -84,17 +85,19 @@ def test_depth_is_optional_and_holes_are_filled_when_asked(robot):
     robot = robot('filled', 'depth_fill:=always')
     images = robot.listen(Image, 'depth/image')
     robot.ready()
-    feed(robot, images)
+    show_until_served(robot, images)
     # The tiny model standardises depth by image: without measured depth there are no metres.
     assert np.isnan(metres(images[-1])).all()
     depth = np.linspace(1, 2, 48 * 64, dtype=np.float32).reshape(48, 64)
     depth[:24] = np.nan
-    robot.ros.until(lambda: feed(robot, images, 101.0, depth=depth) and np.isfinite(metres(images[-1])).any())
+    robot.ros.until(
+        lambda: show_until_served(robot, images, 101.0, depth=depth) and np.isfinite(metres(images[-1])).any()
+    )
     np.testing.assert_array_equal(metres(images[-1])[24:], depth[24:])
     assert np.isfinite(metres(images[-1])[:24]).any()
 
 
-def test_camera_info_goes_out_beside_the_depth(robot):
+def test_camera_info_is_published_beside_the_depth(robot):
     robot = robot()
     infos, depth = robot.listen(CameraInfo, 'depth/camera_info'), robot.listen(Image, 'depth/image')
     camera = robot.node.create_publisher(CameraInfo, '/robot/rgb/camera_info', 1)
@@ -103,7 +106,7 @@ def test_camera_info_goes_out_beside_the_depth(robot):
     camera.publish(CameraInfo(height=48, width=64, k=[50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0]))
 
     def republished():
-        feed(robot, depth)
+        show_until_served(robot, depth)
         return infos
 
     info = robot.ros.until(republished)[0]
@@ -115,7 +118,7 @@ def test_questions_are_answered_while_frames_stream(robot):
     answers = robot.listen(Answer, 'answer')
     robot.ready()
     assert 'No image has arrived yet' in robot.ask('what is this?').message
-    feed(robot, robot.listen(ActionAnticipation, 'anticipation'))
+    show_until_served(robot, robot.listen(ActionAnticipation, 'anticipation'))
     reply = robot.ask('Is there a cup in view?', top_k=3)
     assert reply.success and reply.message == ''
     answer = reply.answer
@@ -130,7 +133,7 @@ def test_episode_questions_rest_on_the_memory_until_it_is_reset(robot):
     robot = robot('walker', 'memory_frames:=4')
     served = robot.listen(ActionAnticipation, 'anticipation')
     robot.ready()
-    stamps = [feed(robot, served, 200.0 + n)[-1] for n in range(6)]
+    stamps = [show_until_served(robot, served, 200.0 + n)[-1] for n in range(6)]
     answer = robot.ask('What was done?', scope='episode').answer
     assert 2 <= answer.frames_used <= 4
     assert stamp_ns(answer.span_start) <= stamps[0] and stamp_ns(answer.header.stamp) == stamps[-1]
@@ -139,7 +142,7 @@ def test_episode_questions_rest_on_the_memory_until_it_is_reset(robot):
     assert not robot.ask('What was done?', scope='episode').success
 
 
-def test_an_image_of_ones_own_is_answered_without_a_stream(robot):
+def test_an_image_in_the_request_is_answered_without_a_stream(robot):
     robot = robot().ready()
     image = Image(height=2, width=2, encoding='bgr8', step=6, data=bytes(12))
     image.header.frame_id = 'hand'
@@ -158,12 +161,12 @@ def test_a_standing_instruction_is_answered_for_every_frame(robot):
     robot.ready()
     robot.ros.until(lambda: text.get_subscription_count() and stamped.get_subscription_count())
     text.publish(String(data='what is in the hand?'))
-    robot.ros.until(lambda: feed(robot, served) and answers)
+    robot.ros.until(lambda: show_until_served(robot, served) and answers)
     assert answers[-1].question == 'what is in the hand?'
     instruction = Instruction(text='where is the cup?')
     instruction.header.stamp = stamp_msg(300 * 10**9)
     stamped.publish(instruction)
-    robot.ros.until(lambda: feed(robot, served, 300.0) and answers[-1].question == 'where is the cup?')
+    robot.ros.until(lambda: show_until_served(robot, served, 300.0) and answers[-1].question == 'where is the cup?')
     assert stamp_ns(answers[-1].header.stamp) >= 300 * 10**9
 
 
@@ -184,20 +187,20 @@ def test_lifecycle_by_hand(robot):
     for _ in range(2):
         assert go(Transition.TRANSITION_ACTIVATE) == 'active'
         robot.ready()
-        feed(robot, served)
+        show_until_served(robot, served)
         assert go(Transition.TRANSITION_DEACTIVATE) == 'inactive'
     assert 'not active' in robot.ask('anybody there?').message
     assert go(Transition.TRANSITION_CLEANUP) == 'unconfigured'
     assert robot.stop()[0] == 0
 
 
-def test_two_robots_side_by_side_do_not_hear_each_other(robot):
+def test_two_robots_do_not_receive_each_others_images(robot):
     left, right = robot('left'), robot('right')
     of_left, of_right = (r.listen(ActionAnticipation, 'anticipation') for r in (left, right))
     left.ready(), right.ready()
-    feed(left, of_left, 10.0)
+    show_until_served(left, of_left, 10.0)
     assert not of_right
-    feed(right, of_right, 50.0)
+    show_until_served(right, of_right, 50.0)
     assert all(m.header.stamp.sec < 50 for m in of_left) and all(m.header.stamp.sec >= 50 for m in of_right)
 
 
@@ -207,28 +210,28 @@ def test_another_model_is_loaded_while_the_old_one_serves(robot):
     refused = robot.ros.until(load.call_async(LoadModel.Request(model='/no/such/folder')).result, 30)
     assert not refused.success and '/no/such/folder' in refused.message
     served = robot.listen(Image, 'segmentation/mask')
-    feed(robot, served)
+    show_until_served(robot, served)
     assert robot.ask('Is there a cup in view?').answer.model_id == 'tiny-random-0'
     loaded = robot.ros.until(load.call_async(LoadModel.Request(model='kitchen')).result, 30)
     assert loaded.success and loaded.model_id.startswith('kitchen@')  # the shipped weights
-    feed(robot, served)
+    show_until_served(robot, served)
     assert robot.ask('Is there a cup in view?').answer.model_id == loaded.model_id
 
 
-def test_best_effort_cameras_are_heard(robot):
+def test_images_of_a_best_effort_camera_arrive(robot):
     robot = robot()
     camera = robot.node.create_publisher(Image, '/robot/rgb/image_raw', qos_profile_sensor_data)
     served = robot.listen(ActionAnticipation, 'anticipation')
     robot.ros.until(camera.get_subscription_count, 60)
     robot.rgb = camera
-    sent = feed(robot, served)
+    sent = show_until_served(robot, served)
     assert stamp_ns(served[-1].header.stamp) in sent
 
 
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_node_in_order(robot, signum):
     robot = robot().ready()
-    feed(robot, robot.listen(ActionAnticipation, 'anticipation'))
+    show_until_served(robot, robot.listen(ActionAnticipation, 'anticipation'))
     code, output = robot.stop(signum)
     assert code == 0, output
     assert 'Traceback' not in output
@@ -241,26 +244,26 @@ def test_a_refused_parameter_ends_with_a_sentence(robot):
     assert code == 1 and 'top_k is 0; give 1..50' in output and 'Traceback' not in output
 
 
-def test_diagnostics_tell_what_runs(robot):
+def test_diagnostics_name_model_state_and_kernels(robot):
     robot = robot().ready()
-    feed(robot, robot.listen(ActionAnticipation, 'anticipation'))
-    told = robot.ros.until(lambda: robot.diagnosis().get('frames_out', '0') != '0' and robot.diagnosis())
-    assert told['model_id'] == 'tiny-random-0' and told['state'] == 'active'
-    assert told['kernel/ssd'].startswith('chunked') and float(told['age_s/p50']) != 0
+    show_until_served(robot, robot.listen(ActionAnticipation, 'anticipation'))
+    status = robot.ros.until(lambda: robot.diagnosis().get('frames_out', '0') != '0' and robot.diagnosis())
+    assert status['model_id'] == 'tiny-random-0' and status['state'] == 'active'
+    assert status['kernel/ssd'].startswith('chunked') and float(status['age_s/p50']) != 0
     assert DiagnosticStatus.OK in {s.level for a in robot.received['/diagnostics'] for s in a.status}
 
 
-def test_of_a_still_scene_adaptive_tokens_encode_less_and_diagnostics_tell(robot):
+def test_adaptive_tokens_encode_less_of_a_still_scene_and_diagnostics_say_so(robot):
     robot = robot('robot', 'tokens:=adaptive', 'runtime:=torch').ready()
-    heard = robot.listen(ActionAnticipation, 'anticipation')
-    feed(robot, heard)
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    show_until_served(robot, served)
     assert robot.diagnosis().get('tokens_encoded', 'nan') in ('nan', '1')
-    feed(robot, heard, stamp=100.5)
-    told = robot.ros.until(lambda: float(robot.diagnosis().get('tokens_encoded', 1)) < 1 and robot.diagnosis(), 20)
-    assert told['tokens'] == 'adaptive' and float(told['tokens_encoded']) > 0
+    show_until_served(robot, served, stamp=100.5)
+    status = robot.ros.until(lambda: float(robot.diagnosis().get('tokens_encoded', 1)) < 1 and robot.diagnosis(), 20)
+    assert status['tokens'] == 'adaptive' and float(status['tokens_encoded']) > 0
 
 
-def test_coming_up_and_going_down_leaves_nothing_behind(ros):
+def test_going_up_and_down_leaves_no_thread_and_no_file_open(ros):
     # Not on the executor: this test is about what the transitions leave, and they run on this thread.
     node = ModelNode(context=ros.context, namespace='yoyo', parameter_overrides=[Parameter('model', value='tiny')])
     process = psutil.Process()
@@ -285,8 +288,8 @@ def test_an_impatient_second_signal_changes_nothing(robot):
     assert code == 0 and 'Traceback' not in output, output
 
 
-def test_a_runtime_that_cannot_serve_gives_way_and_is_reported(robot):
+def test_a_runtime_that_cannot_serve_is_replaced_by_torch_and_reported(robot):
     robot = robot('robot', 'runtime:=cuda', 'device:=cpu').ready()
-    said = robot.ros.until(lambda: robot.diagnosis().get('runtime'), 20)
-    assert said.startswith('torch (cuda cannot serve')
+    runtime = robot.ros.until(lambda: robot.diagnosis().get('runtime'), 20)
+    assert runtime.startswith('torch (cuda cannot serve')
     assert robot.count('runtime_fallback') == 1

@@ -1,4 +1,4 @@
-"""A slow model behind a fast camera: what is served is the newest frame there was, and every other one is counted."""
+"""A slow model behind a fast camera serves the newest frame each time and counts every other one."""
 
 import time
 
@@ -30,11 +30,11 @@ def test_the_newest_frame_wins(robot):
         return len(served) >= 4
 
     robot.ros.until(stream, 60)
-    # Frames that came between the one served and the beginning of its inference: a queue of ten would make it ten.
+    # Number of frames between the served one and the start of its inference; a queue of ten would make it ten.
     missed = sorted((m.age_s - m.latency_s - DELAY_S) / PERIOD_S for m in served[1:])
     assert missed[len(missed) // 2] < 5
-    told = robot.ros.until(lambda: robot.count('frame_superseded') and robot.diagnosis())
+    status = robot.ros.until(lambda: robot.count('frame_superseded') and robot.diagnosis())
     stamps = [stamp_ns(m.header.stamp) for m in served]
     assert stamps == sorted(set(stamps))
-    assert int(told['frames_out']) + int(told['dropped/frame_superseded']) <= int(told['frames_in'])
+    assert int(status['frames_out']) + int(status['dropped/frame_superseded']) <= int(status['frames_in'])
     assert robot.ask('what is this?').success

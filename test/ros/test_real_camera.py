@@ -68,10 +68,10 @@ def test_results_carry_the_stamps_of_a_real_camera(robot, stamps):
         assert stamp_ns(message.header.stamp) in stamps
         assert message.header.frame_id
     assert len(served) > 5
-    # Every image that came in is accounted for: served, replaced in the slot, or passed over by the synchroniser.
-    told = robot.ros.until(lambda: int(robot.diagnosis().get('frames_out', 0)) >= len(served) and robot.diagnosis())
-    dropped = int(told.get('dropped/frame_superseded', 0)) + int(told.get('synchroniser/rgb_superseded', 0))
-    assert int(told['frames_in']) - 2 <= int(told['frames_out']) + dropped <= int(told['frames_in'])
+    # Every image is accounted for: served, replaced in the slot, or superseded in the synchroniser.
+    status = robot.ros.until(lambda: int(robot.diagnosis().get('frames_out', 0)) >= len(served) and robot.diagnosis())
+    dropped = int(status.get('dropped/frame_superseded', 0)) + int(status.get('synchroniser/rgb_superseded', 0))
+    assert int(status['frames_in']) - 2 <= int(status['frames_out']) + dropped <= int(status['frames_in'])
     metres = [np.frombuffer(m.data, np.float32) for m in depth]
     unknown = np.mean([np.isnan(m).mean() for m in metres[2:]])
     assert 0.02 < unknown < 0.5, 'the sensor knows most pixels and not all'

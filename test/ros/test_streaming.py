@@ -1,4 +1,4 @@
-"""~/ask_streaming: pieces as feedback, the whole answer as result, cancelling works."""
+"""~/ask_streaming: tokens as feedback, the whole answer as result, cancelling."""
 
 import pytest
 from action_msgs.msg import GoalStatus
@@ -34,7 +34,7 @@ def streaming(robot):
     return start
 
 
-def see(robot):
+def show_until_served(robot):
     served = robot.listen(ActionAnticipation, 'anticipation')
     stamps = iter(range(100, 200))
     robot.ros.until(lambda: (robot.show(next(stamps)) and robot.pause()) or served, 30)
@@ -51,15 +51,15 @@ def send(robot, client, question):
     return goal, pieces
 
 
-def test_tokens_stream_and_the_result_is_the_whole(streaming):
+def test_tokens_are_streamed_and_the_result_is_the_whole_answer(streaming):
     robot, client = streaming(command=('-c', SLOW))
-    see(robot)
+    show_until_served(robot)
     goal, pieces = send(robot, client, 'where is the cup?')
     outcome = robot.ros.until(goal.get_result_async().result)
     assert outcome.status == GoalStatus.STATUS_SUCCEEDED and outcome.result.success
     answer = outcome.result.answer
     assert answer.question == 'where is the cup?' and answer.model_id == 'tiny-random-0'
-    # Feedback and result travel apart, so the last pieces may be missing when the result is there.
+    # Feedback and result travel separately, so the last pieces may still be missing when the result arrives.
     assert pieces and ''.join(p.token for p in pieces) == pieces[-1].text
     assert answer.text.startswith(pieces[-1].text)
 
@@ -69,7 +69,7 @@ def test_bad_goals_are_aborted_with_a_sentence(streaming):
     goal, _ = send(robot, client, 'where?')
     outcome = robot.ros.until(goal.get_result_async().result)
     assert outcome.status == GoalStatus.STATUS_ABORTED and 'No image has arrived' in outcome.result.message
-    see(robot)
+    show_until_served(robot)
     goal, _ = send(robot, client, '')
     outcome = robot.ros.until(goal.get_result_async().result)
     assert outcome.status == GoalStatus.STATUS_ABORTED and 'empty' in outcome.result.message
@@ -77,7 +77,7 @@ def test_bad_goals_are_aborted_with_a_sentence(streaming):
 
 def test_a_cancelled_goal_stops_and_the_node_goes_on(streaming):
     robot, client = streaming(command=('-c', SLOW))
-    see(robot)
+    show_until_served(robot)
     goal, pieces = send(robot, client, 'where is the cup?')
     robot.ros.until(lambda: pieces)
     robot.ros.until(goal.cancel_goal_async().result)

@@ -13,7 +13,7 @@ from m3et_ros.ros.diagnostics import Counters
 
 
 def test_messages_arrive_on_its_thread_while_the_executor_is_busy(ros):
-    heard, busy, free = [], threading.Event(), threading.Event()
+    received, busy, free = [], threading.Event(), threading.Event()
 
     def block():
         busy.set()
@@ -25,7 +25,7 @@ def test_messages_arrive_on_its_thread_while_the_executor_is_busy(ros):
         node.create_subscription(
             String,
             'x',
-            lambda m: heard.append((m.data, threading.current_thread().name)),
+            lambda m: received.append((m.data, threading.current_thread().name)),
             newest(),
             callback_group=wait_thread.group,
         )
@@ -35,9 +35,9 @@ def test_messages_arrive_on_its_thread_while_the_executor_is_busy(ros):
     timer = node.create_timer(0.0, block)
     assert busy.wait(20)
     publisher.publish(String(data='one'))
-    ros.until(lambda: heard)
+    ros.until(lambda: received)
     free.set()
-    assert heard == [('one', 'wait_thread')]
+    assert received == [('one', 'wait_thread')]
     wait_thread.close()
 
 
@@ -49,11 +49,11 @@ def test_its_subscriptions_do_not_wake_an_executor(ros):
             waits.append(entity)
             return super().can_execute(entity)
 
-    heard, wait_thread, counting = [], WaitThread(ros.context), Counting(context=ros.context)
+    received, wait_thread, counting = [], WaitThread(ros.context), Counting(context=ros.context)
     node = ros.node('listener')
     ros.executor.remove_node(node)
     counting.add_node(node)
-    FollowingSubscription(node, String, 'x', heard.append, counters=Counters(), wait_thread=wait_thread)
+    FollowingSubscription(node, String, 'x', received.append, counters=Counters(), wait_thread=wait_thread)
     publisher = ros.node('talker').create_publisher(String, 'x', newest())
     ros.until(publisher.get_subscription_count)
     counting.spin_once(timeout_sec=0.1)  # what discovery has left behind
@@ -62,7 +62,7 @@ def test_its_subscriptions_do_not_wake_an_executor(ros):
     turn.start()
     for number in range(20):
         publisher.publish(String(data=str(number)))
-        ros.until(lambda number=number: len(heard) > number)
+        ros.until(lambda number=number: len(received) > number)
     turn.join()
     # It visits each entity once per wait; nothing else woke it in that second.
     assert len(waits) <= 2 * len(set(map(id, waits)))
@@ -71,10 +71,10 @@ def test_its_subscriptions_do_not_wake_an_executor(ros):
 
 
 def test_after_an_exception_the_next_messages_are_served(ros):
-    heard = []
+    received = []
 
     def callback(message):
-        heard.append(message.data)
+        received.append(message.data)
         raise ValueError('spoiled')
 
     wait_thread, node = WaitThread(ros.context), ros.node('listener')
@@ -83,7 +83,7 @@ def test_after_an_exception_the_next_messages_are_served(ros):
     ros.until(publisher.get_subscription_count)
     for word in ('one', 'two'):
         publisher.publish(String(data=word))
-        ros.until(lambda word=word: word in heard)
+        ros.until(lambda word=word: word in received)
     wait_thread.close()
 
 
@@ -96,16 +96,16 @@ def test_events_of_its_subscriptions_are_served(ros):
 
 
 def test_a_removed_subscription_is_silent_and_the_others_go_on(ros):
-    heard, wait_thread, node = [], WaitThread(ros.context), ros.node('listener')
-    gone = FollowingSubscription(node, String, 'x', heard.append, counters=Counters(), wait_thread=wait_thread)
-    FollowingSubscription(node, String, 'y', heard.append, counters=Counters(), wait_thread=wait_thread)
+    received, wait_thread, node = [], WaitThread(ros.context), ros.node('listener')
+    gone = FollowingSubscription(node, String, 'x', received.append, counters=Counters(), wait_thread=wait_thread)
+    FollowingSubscription(node, String, 'y', received.append, counters=Counters(), wait_thread=wait_thread)
     talker = ros.node('talker')
     x, y = (talker.create_publisher(String, name, newest()) for name in 'xy')
     ros.until(lambda: x.get_subscription_count() and y.get_subscription_count())
     gone.destroy()
     x.publish(String(data='x'))
     y.publish(String(data='y'))
-    assert ros.until(lambda: heard)[0].data == 'y'
+    assert ros.until(lambda: received)[0].data == 'y'
     ros.until(lambda: not x.get_subscription_count())
     wait_thread.close()
 
