@@ -47,7 +47,7 @@ def picture():
 
 
 @pytest.fixture(scope='session')
-def looked_round():
+def observed_episode():
     """An episode of 300 ticks and every thirtieth observation of it, without OpenGL."""
     pytest.importorskip('mujoco')
     episode = Episode(5, width=160, height=120)

@@ -203,9 +203,11 @@ class KitchenSamples(SampleSet):
         if self.balance is None:
             sample = self.frame_sample(self.frames[index])
         else:
-            rows = self.draw_rows(rng)
-            first, *further = [self._question_answers(row, rng) for row in rows]
-            sample = replace(self.frame_sample(self.table.frame[rows[0]]), **vars(first), further=tuple(further))
+            table, rows, asked = self.table, self.draw_rows(rng), []
+            for row in rows:
+                question, answer = table.question(row, rng)
+                asked.append(QuestionAnswers(question, {answer: 1.0}, table.wordings[table.wording[row]][0]))
+            sample = replace(self.frame_sample(table.frame[rows[0]]), **vars(asked[0]), further=tuple(asked[1:]))
         return disturb(sample, self.noise, rng, swap_sides=True) if self.noise else sample
 
     def draw_rows(self, rng: np.random.Generator) -> list[int]:
@@ -225,10 +227,6 @@ class KitchenSamples(SampleSet):
         steps = self._steps[rows.start : rows.stop + 1]
         found = np.searchsorted(steps, places, side='right') - 1 + rows.start
         return [first, *np.minimum(found, rows.stop - 1).tolist()]
-
-    def _question_answers(self, row: int, rng: np.random.Generator) -> QuestionAnswers:
-        question, answer = self.table.question(row, rng)
-        return QuestionAnswers(question, {answer: 1.0}, self.table.wordings[self.table.wording[row]][0])
 
     def frame_sample(self, frame: int) -> Sample:
         """Return a frame, by its number among all frames, as a sample without a question."""

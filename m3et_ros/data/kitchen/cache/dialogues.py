@@ -144,22 +144,20 @@ class DialogueViews(Dataset[Dialogue]):
         if not 0 <= index < len(self):
             raise IndexError(f'index is {index}; give 0 to {len(self) - 1}')
         rng = np.random.default_rng((self.samples.seed, self.epoch, index))
-        rows = self.samples.draw_rows(rng)
-        frame = int(self.samples.table.frame[rows[0]])
+        table, rows, turns = self.samples.table, self.samples.draw_rows(rng), []
+        frame = int(table.frame[rows[0]])
         sample = self.samples.frame_sample(frame)
+        for row in rows:
+            family, kind, fields = table.wordings[table.wording[row]]
+            question, answer = table.question(row, rng)
+            turns.append(Turn(question, sentence(kind, dict(fields), answer), family))
         return Dialogue(
             int(np.searchsorted(self._frames, frame)),
-            tuple(self._turn(row, rng) for row in rows),
+            tuple(turns),
             Turn(DESCRIBE[rng.integers(len(DESCRIBE))], describe(self.facts(frame)), 'describe'),
             sample.rgb if self.pixels else None,
             sample.key,
         )
-
-    def _turn(self, row: int, rng: np.random.Generator) -> Turn:
-        table = self.samples.table
-        family, kind, fields = table.wordings[table.wording[row]]
-        question, answer = table.question(row, rng)
-        return Turn(question, sentence(kind, dict(fields), answer), family)
 
     def facts(self, frame: int) -> Facts:
         """Return the facts about a frame, by its number among all frames."""

@@ -127,7 +127,7 @@ class _Phrase:
 
     Attributes:
         counts: noun -> number of it; without the nouns of which an instance is unclear.
-        seen: nouns that were seen.
+        observed: nouns that were observed.
         gone: all nouns are out of view.
         sure: no instance is unclear and no doubtful noun was seen.
         lost: noun -> its only instance, out of view.
@@ -136,25 +136,25 @@ class _Phrase:
     def __init__(self, known: EpisodeKnowledge, nouns: Sequence[str], doubtful: Sequence[str]):
         self.nouns = nouns
         self.counts = {noun: known.counts[noun] for noun in nouns if noun in known.counts}
-        self.seen = [noun for noun, count in self.counts.items() if count]
+        self.observed = [noun for noun, count in self.counts.items() if count]
         self.gone = all(known.gone(noun) for noun in nouns)
         self.sure = len(self.counts) == len(nouns) and all(known.counts.get(noun, 1) == 0 for noun in doubtful)
-        self.lost = {noun: known.lost[noun] for noun in self.seen if noun in known.lost}
+        self.lost = {noun: known.lost[noun] for noun in self.observed if noun in known.lost}
         self._places = {known.state.places[one.name] for one in known.clear if one.noun in (*nouns, *doubtful)}
 
     def asks_whether_seen(self) -> bool:
         """Return whether a question for its existence has a sure and not obvious answer."""
-        return not set(self.nouns) & set(ALWAYS) and (bool(self.seen) or self.sure)
+        return not set(self.nouns) & set(ALWAYS) and (bool(self.observed) or self.sure)
 
     def only(self) -> str | None:
         """Return the only noun that was seen, if it was a single object and nothing is doubtful."""
-        return self.seen[0] if self.sure and len(self.seen) == 1 and self.seen[0] in self.lost else None
+        return self.observed[0] if self.sure and len(self.observed) == 1 and self.observed[0] in self.lost else None
 
     def places(self) -> Iterator[tuple[str, str]]:
         """Yield places, with yes or no: an object of these nouns is there."""
         here = {one.place for one in self.lost.values()}
-        clear = len(self.counts) == len(self.nouns) and len(self.lost) == len(self.seen)
-        for place in PLACES if self.seen else ():
+        clear = len(self.counts) == len(self.nouns) and len(self.lost) == len(self.observed)
+        for place in PLACES if self.observed else ():
             if place in here or (clear and place not in self._places):
                 yield place, yes_or_no(place in here)
 
@@ -165,7 +165,7 @@ def _functional(known: EpisodeKnowledge) -> Iterator[Draft]:
         if not phrase.gone:
             continue
         if phrase.asks_whether_seen():
-            yield 'use_seen', yes_or_no(bool(phrase.seen)), {'use': use}
+            yield 'use_seen', yes_or_no(bool(phrase.observed)), {'use': use}
         for place, answer in phrase.places():
             yield 'use_at', answer, {'use': use, 'place': place}
         only = phrase.only()
@@ -181,7 +181,7 @@ def _world(known: EpisodeKnowledge) -> Iterator[Draft]:
         if not phrase.gone:
             continue
         if phrase.asks_whether_seen():
-            yield 'fact_seen', yes_or_no(bool(phrase.seen)), {'fact': words}
+            yield 'fact_seen', yes_or_no(bool(phrase.observed)), {'fact': words}
         if fact in COUNTED and phrase.sure and sum(phrase.counts.values()) <= MOST:
             yield 'fact_count', str(sum(phrase.counts.values())), {'facts': COUNTED[fact]}
         for place, answer in phrase.places():

@@ -75,13 +75,10 @@ class RayCaster:
         to_lamp /= np.linalg.norm(to_lamp, axis=1, keepdims=True)
         lamp = np.clip(np.einsum('pi,pi->p', normals, to_lamp), 0, 1)
         light = AMBIENT + HEADLIGHT * np.abs(facing) + LAMP * lamp
-        return (255 * np.clip(self._colours()[geoms] * light[:, None], 0, 1)).astype(np.uint8)
-
-    def _colours(self) -> np.ndarray:
-        """Return the current R G B of every geom, with black last for index -1."""
         material = self._model.geom_matid[:, None]
         colours = np.where(material >= 0, self._materials[material[:, 0]], self._model.geom_rgba[:, :3])
-        return np.vstack([colours, np.zeros(3)])
+        colours = np.vstack([colours, np.zeros(3)])  # black for geom -1
+        return (255 * np.clip(colours[geoms] * light[:, None], 0, 1)).astype(np.uint8)
 
 
 def mean_colours(model: Any) -> np.ndarray:

@@ -80,7 +80,7 @@ def test_the_mirror_turns_all_questions(caches):
             assert sorted(one.question.replace('left', 'right')) == sorted(other.question.replace('left', 'right'))
 
 
-def test_test_kitchens_hold_it(caches):
+def test_test_kitchens_hold_the_held_out_combinations(caches):
     held = KitchenSamples(caches['test'], subset='held_out', length=200)
     for i in range(len(held)):
         one = held[i]
@@ -92,7 +92,7 @@ def test_test_kitchens_hold_it(caches):
         )
 
 
-def test_subsets_part_the_test_kitchens(caches):
+def test_subsets_select_the_test_kitchens(caches):
     kitchens = {}
     for subset in ('all', 'seen', 'held_out', 'textures'):
         samples = KitchenSamples(caches['test'], questions=False, subset=subset)
@@ -108,7 +108,7 @@ def test_subsets_part_the_test_kitchens(caches):
     assert {asked[i].key.split()[1] for i in range(60)} == {'20003'}
 
 
-def test_seed_epoch_and_index_decide(caches):
+def test_seed_epoch_and_index_determine_a_sample(caches):
     one, other = (KitchenSamples(caches['train'], noise=Noise(), length=50) for _ in '12')
     assert all(same(one[i], other[i]) for i in (0, 7, 49))
     first = [one[i] for i in range(10)]

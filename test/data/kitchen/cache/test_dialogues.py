@@ -57,27 +57,28 @@ def test_views_are_the_chosen_ones_and_answers_the_true_ones(cache):
     every = KitchenSamples(cache, questions=False)
     frames = np.arange(0, len(every), 2)
     views = DialogueViews(cache, frames, each=4, length=40, pixels=True)
-    told = KitchenSamples(cache)
+    samples = KitchenSamples(cache)
     for index in range(len(views)):
-        talk = views[index]
-        assert np.array_equal(talk.rgb, every[int(frames[talk.view])].rgb) and len(talk.turns) == 4
-        frame = int(frames[talk.view])
-        rows = np.flatnonzero(told.table.frame == frame)
-        for turn in talk.turns:
+        dialogue = views[index]
+        assert np.array_equal(dialogue.rgb, every[int(frames[dialogue.view])].rgb) and len(dialogue.turns) == 4
+        frame = int(frames[dialogue.view])
+        rows = np.flatnonzero(samples.table.frame == frame)
+        for turn in dialogue.turns:
             kind, fields = parse_question(turn.prompt)
             short = short_answer(kind, fields, turn.reply)
             known = {
-                (told.table.wordings[told.table.wording[row]][1], ANSWERS[told.table.answer[row]])
+                (samples.table.wordings[samples.table.wording[row]][1], ANSWERS[samples.table.answer[row]])
                 for row in rows
                 if all(
-                    fields.get(name, value) == value for name, value in told.table.wordings[told.table.wording[row]][2]
+                    fields.get(name, value) == value
+                    for name, value in samples.table.wordings[samples.table.wording[row]][2]
                 )
             }
             assert (kind, short) in known
-        assert talk.description.reply == describe(facts_of(told, frame)) == describe(views.facts(frame))
+        assert dialogue.description.reply == describe(facts_of(samples, frame)) == describe(views.facts(frame))
 
 
-def test_the_same_talk_in_every_run_and_another_in_every_epoch(cache):
+def test_dialogues_repeat_in_every_run_and_differ_between_epochs(cache):
     first, second = (DialogueViews(cache, np.arange(0, 12, 3), each=2, seed=1) for _ in range(2))
     assert first[1] == second[1] and len(first) == 4
     second.epoch = 1

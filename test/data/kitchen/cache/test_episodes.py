@@ -22,7 +22,7 @@ def test_now_and_next_keep_to_the_clock():
 
 
 def test_a_cache_gives_its_episodes_back(caches):
-    """What each frame was labelled with when it was made agrees with the list of actions."""
+    """The label of each frame agrees with the list of actions."""
     folder = caches['test']
     episodes, frames = open_episodes([folder, folder]), KitchenSamples([folder, folder], questions=False)
     assert sum(len(episode.stamps) for episode in episodes) == len(frames)

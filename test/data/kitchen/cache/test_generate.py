@@ -77,7 +77,7 @@ def test_finished_blocks_are_not_made_again(whole, monkeypatch):
     assert generate(whole.parent, workers=0, **SMALL) == whole and digests(whole) == before
 
 
-def test_a_frame_is_what_it_says(whole):
+def test_a_stored_frame_has_the_types_and_ranges_of_its_fields(whole):
     assert len(read_shards(whole)) == 3
     shard = open_shard(whole / shard_name(range(7, 8)))
     assert shard.frames['tick'].tolist() == [0, 20, 40] and set(shard.frames['seed']) == {7}
@@ -90,7 +90,7 @@ def test_a_frame_is_what_it_says(whole):
 
 
 def test_training_episodes_end_before_what_is_held_out(caches):
-    """Seed 3 comes to a held-out action; 0 and 1 hold a sight."""
+    """Seed 3 comes to a held-out action; 0 and 1 hold a held-out combination."""
     shards = [open_shard(path) for path in read_shards(caches['train'])]
     skipped = {seed: why for shard in shards for seed, why in shard.header['skipped'].items()}
     assert set(skipped) == {'0', '1'} and 'red bowl' in skipped['0']

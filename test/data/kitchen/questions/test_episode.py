@@ -67,7 +67,7 @@ def test_every_category_is_asked_and_every_answer_is_listed(drafts):
 
 
 @pytest.mark.parametrize('seed', [TEST, 20_011])
-def test_things_asked_about_were_seen_well_and_are_out_of_view(kitchens, drafts, seed):
+def test_objects_asked_about_were_clearly_visible_and_are_out_of_view(kitchens, drafts, seed):
     observer, seen = kitchens[seed]
     names = list(observer.episode.instances)
     nouns = {name: instance.noun for name, instance in observer.episode.instances.items()}
@@ -78,18 +78,18 @@ def test_things_asked_about_were_seen_well_and_are_out_of_view(kitchens, drafts,
         (name,) = [
             name
             for i, name in enumerate(names, start=1)
-            if spoken(nouns[name]) == fields['a'] and any((look.instance == i).any() for look in seen)
+            if spoken(nouns[name]) == fields['a'] and any((frame.instance == i).any() for frame in seen)
         ]
-        masks = [look.instance == names.index(name) + 1 for look in seen]
+        masks = [frame.instance == names.index(name) + 1 for frame in seen]
         assert sum(mask.mean() >= CLEAR_SHARE for mask in masks) >= CLEAR_FRAMES
-        assert not any(mask.any() for mask, look in zip(masks, seen) if end - look.stamp_s < GONE_S)
+        assert not any(mask.any() for mask, frame in zip(masks, seen) if end - frame.stamp_s < GONE_S)
         assert answer in (seen[-1].state.places[name], observer.episode.instances[name].colour)
 
 
 @pytest.mark.parametrize('seed', [TEST, 20_011])
 def test_what_was_never_there_is_in_no_mask(kitchens, drafts, seed):
     observer, seen = kitchens[seed]
-    pixels = sum(np.bincount(look.instance.ravel(), minlength=len(observer.episode.instances) + 1) for look in seen)
+    pixels = sum(np.bincount(frame.instance.ravel(), minlength=len(observer.episode.instances) + 1) for frame in seen)
     found = {instance.noun for i, instance in enumerate(observer.episode.instances.values(), start=1) if pixels[i]}
     asked = of(drafts[seed], 'was_seen')
     answers_to = {fields['article']: answer for answer, fields in asked}
@@ -118,14 +118,14 @@ def test_near_and_far_agree_with_the_room(kitchens, drafts):
     asked = of(drafts[TEST], 'nearer_to')
     assert asked
     known = kitchens[TEST][0].report()
-    where = {spoken(noun): world.position_of(sight.name) for noun, sight in known.single.items()}
+    where = {spoken(noun): world.position_of(one.name) for noun, one in known.single.items()}
     for answer, fields in asked:
         other = ({fields['a'], fields['b']} - {answer}).pop()
         mark = world.scene.landmarks[fields['c']]
         assert np.linalg.norm(where[answer] - mark) < np.linalg.norm(where[other] - mark)
 
 
-def test_answers_come_out_even_and_the_same_draw_twice(drafts):
+def test_answers_are_balanced_and_draws_repeat(drafts):
     draws = [choose(list(drafts.values()), 40, np.random.default_rng(1)) for _ in range(2)]
     assert draws[0] == draws[1] and all(len(chosen) > 20 for chosen in draws[0])
     answers = defaultdict(Counter)
@@ -148,10 +148,10 @@ def test_no_question_twice_and_the_schema_of_openeqa(drafts, tmp_path):
     assert not any('{' in question.question for question in questions)
 
 
-def test_training_is_asked_nothing_that_is_held_out(kitchens, monkeypatch):
+def test_training_has_no_held_out_questions(kitchens, monkeypatch):
     known = kitchens[TRAIN][0].report()
     before = episode_drafts(known)
-    colour, noun = next((sight.colour, noun) for noun, sight in known.lost.items() if sight.colour)
+    colour, noun = next((one.colour, noun) for noun, one in known.lost.items() if one.colour)
     done = known.done[0]
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.episode.HELD_OUT', type(HELD_OUT)(((colour, noun),), (), ()))
     monkeypatch.setattr('m3et_ros.data.kitchen.questions.splits.HELD_OUT', type(HELD_OUT)(((colour, noun),), (), ()))

@@ -27,8 +27,8 @@ def in_view(episode, observation):
 
 
 @pytest.fixture(scope='module', params=range(0, 10, 3))
-def asked(request, looked_round):
-    episode, observations = looked_round
+def asked(request, observed_episode):
+    episode, observations = observed_episode
     observation = observations[request.param]
     answers = {question.text: question.answer for question in all_questions(episode, observation)}
     return episode, observation, answers
@@ -39,9 +39,9 @@ def test_existence_and_count_agree_with_the_masks(asked):
     counts = Counter(episode.instances[name].noun for name in in_view(episode, observation))
     checked = 0
     for i, noun in enumerate(NOUNS):
-        told = answers.get(f'Is there {with_article(noun)} in view?')
-        if told:
-            assert (told == 'yes') == (counts[noun] > 0) == bool((observation.semantic == i).any()), noun
+        answer = answers.get(f'Is there {with_article(noun)} in view?')
+        if answer:
+            assert (answer == 'yes') == (counts[noun] > 0) == bool((observation.semantic == i).any()), noun
             checked += 1
         assert answers.get(f'How many {plural(noun)} are in view?', str(counts[noun])) == str(counts[noun])
     assert checked > 20
@@ -77,23 +77,23 @@ def test_the_hand_holds_what_the_state_says(asked):
         assert (answers['What is in the hand?'] == 'nothing') == (held is None)
 
 
-def test_every_family_is_asked_and_every_answer_is_listed(looked_round):
-    episode, observations = looked_round
+def test_every_family_is_asked_and_every_answer_is_listed(observed_episode):
+    episode, observations = observed_episode
     questions = [question for observation in observations for question in all_questions(episode, observation)]
     assert {question.family for question in questions} == set(FAMILIES)
     assert {question.answer for question in questions} <= set(ANSWERS)
     assert len({question.text for question in questions}) > 200
 
 
-def test_what_comes_next_is_the_next_label(looked_round):
-    episode, observations = looked_round
+def test_what_comes_next_is_the_next_label(observed_episode):
+    episode, observations = observed_episode
     observation = observations[0]
-    (told,) = (q.answer for q in all_questions(episode, observation) if q.text == 'Which verb comes next?')
-    assert told == episode.labels[0].verb.replace('-', ' ')
+    (answer,) = (q.answer for q in all_questions(episode, observation) if q.text == 'Which verb comes next?')
+    assert answer == episode.labels[0].verb.replace('-', ' ')
 
 
-def test_samples_are_even_over_families_and_over_yes_and_no(looked_round):
-    episode, observations = looked_round
+def test_samples_are_even_over_families_and_over_yes_and_no(observed_episode):
+    episode, observations = observed_episode
     rng = np.random.default_rng(0)
     drawn = [question for observation in observations for question in sample_questions(episode, observation, rng, 100)]
     families = Counter(question.family for question in drawn)

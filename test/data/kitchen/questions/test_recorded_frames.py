@@ -14,7 +14,7 @@ from m3et_ros.data.kitchen.sim.camera import Camera
 from m3et_ros.data.kitchen.sim.episode import Episode
 
 
-def watched(seed, frames=60, fps=2.0):
+def observe_frames(seed, frames=60, fps=2.0):
     """Notes of an episode, its observations, and the episode."""
     pytest.importorskip('mujoco')
     episode = Episode(seed, width=32, height=24, fps=fps)
@@ -31,7 +31,7 @@ def kitchens():
     """Two test kitchens: what can be asked of each frame, what was seen, and the episode, gone on past its end."""
     made = []
     for seed in (20_000, 20_001):
-        notes, seen, episode = watched(seed)
+        notes, seen, episode = observe_frames(seed)
         made.append((notes.finish(), seen, episode))
     return made
 
@@ -58,7 +58,7 @@ def test_what_comes_next_is_known_at_the_last_frame(kitchens):
 
 def test_a_long_episode_is_asked_about_at_frames_evenly_apart(monkeypatch):
     monkeypatch.setattr(recorded_frames, 'MOST_FRAMES', 4)
-    notes, seen, _ = watched(20_000, frames=15)
+    notes, seen, _ = observe_frames(20_000, frames=15)
     assert [at for at, _ in notes.finish()] == [round(seen[n].stamp_s, 9) for n in (0, 4, 8, 12)]
 
 
@@ -95,8 +95,8 @@ def test_questions_are_worded_in_the_schema_with_their_times(kitchens):
     assert not any('{' in question.question for question in questions)
 
 
-def test_training_is_asked_nothing_that_is_held_out(monkeypatch):
-    notes, seen, episode = watched(0, frames=20)
+def test_training_has_no_held_out_questions(monkeypatch):
+    notes, seen, episode = observe_frames(0, frames=20)
     assert all(at < safe_until(episode) for at, _ in notes.finish())
     scene, rng = VisibleScene(episode, seen[5]), np.random.default_rng
     before = frame_questions(scene, rng(0))
@@ -108,7 +108,7 @@ def test_training_is_asked_nothing_that_is_held_out(monkeypatch):
     assert about and not set(about) & set(after) and after
 
 
-def test_nothing_to_ask_is_a_sentence():
+def test_frames_without_questions_are_refused():
     for frames in ([], [[]], [[(0.0, [])]]):
         with pytest.raises(ValueError, match='more frames'):
             draw(frames, 5, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Sentences: each can be taken apart again, and whoever writes otherwise is read as far as it goes."""
+"""Sentences and their short answers; other replies are searched for an answer."""
 
 import pytest
 
@@ -30,9 +30,9 @@ def tokenizer():
 @pytest.mark.parametrize('kind', PHRASINGS)
 def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
     fields = fields_of(kind)
-    said = {answer: sentence(kind, fields, answer) for answer in answers_of(kind)}
-    assert set(said) <= set(ANSWERS) and len(set(said.values())) == len(said)
-    for answer, text in said.items():
+    texts = {answer: sentence(kind, fields, answer) for answer in answers_of(kind)}
+    assert set(texts) <= set(ANSWERS) and len(set(texts.values())) == len(texts)
+    for answer, text in texts.items():
         assert text[0].isupper() and text.endswith('.') and '{' not in text
         assert short_answer(kind, fields, text) == answer
         ids, _ = tokenizer.encode([text], 64)
@@ -40,7 +40,7 @@ def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
 
 
 @pytest.mark.parametrize('kind', PHRASINGS)
-def test_questions_are_recognised_in_every_wording(kind):
+def test_questions_are_parsed_in_every_wording(kind):
     for wording in PHRASINGS[kind]:
         fields = {name: value for name, value in FIELDS.items() if f'{{{name}}}' in wording}
         found, given = parse_question(wording.format(**fields))
@@ -70,7 +70,7 @@ def test_a_wording_without_fields_comes_first():
         ('colour', '', ''),
     ],
 )
-def test_other_sentences_are_read_as_far_as_it_goes(kind, reply, short):
+def test_other_replies_are_searched_for_an_answer(kind, reply, short):
     assert short_answer(kind, fields_of(kind), reply) == short
 
 

@@ -48,7 +48,7 @@ def test_splits_share_no_seed():
     )
 
 
-def test_the_table_names_what_can_be():
+def test_held_out_combinations_are_possible_ones():
     assert set(ANSWERS) >= ANSWERS_OF
     assert all(noun in NOUNS and colour in COLOURS_OF.get(noun, COLOURS) for colour, noun in HELD_OUT.colour_nouns)
     assert all(noun in AFFORDS[verb] for verb, noun in HELD_OUT.verb_nouns)
@@ -77,15 +77,15 @@ def test_paint_is_read_as_it_was_laid_on(monkeypatch):
             assert painted(scene, material) == (pattern, word), seed
 
 
-def test_sights_are_the_pairs_of_the_kitchen():
+def test_held_out_appearances_are_those_of_the_kitchen():
     clean = 0
     for seed in range(10):
         scene = build_scene(np.random.default_rng(seed))
-        sights = held_out_appearances(scene)
+        found = held_out_appearances(scene)
         for colour, noun in HELD_OUT.colour_nouns:
             there = any((thing.colour, thing.noun) == (colour, noun) for thing in scene.instances.values())
-            assert there == (f'{colour} {noun}' in sights)
-        clean += not sights
+            assert there == (f'{colour} {noun}' in found)
+        clean += not found
     assert 0 < clean < 10
 
 
@@ -126,27 +126,31 @@ GIVEN = (
         [147.8, 119.6, 117.4, 106.6, 31.1],
     ],
 )
-"""Version, digest of kitchen and actions, and per look: centimetres, red, green, blue, per cent of wall."""
+"""Version, digest of kitchen and actions, and per frame: centimetres, red, green, blue, per cent of wall."""
 
 
 def test_a_change_of_the_generator_is_noticed():
     """When this fails, what a seed gives has changed: raise GENERATOR_VERSION and write the new values into GIVEN."""
     pytest.importorskip('mujoco')
     episode = Episode(7, width=64, height=48)
-    told = [mjcf(episode.scene, width=64, height=48, fovy=72.0)]
+    parts = [mjcf(episode.scene, width=64, height=48, fovy=72.0)]
     for name, asset in episode.scene.assets.items():
         colour = cv2.imdecode(np.frombuffer(asset, np.uint8), cv2.IMREAD_COLOR).mean(axis=(0, 1))
-        told.append(f'{name} {colour.round(1)}')
-    wall, looks = CLASSES.index('wall'), []
+        parts.append(f'{name} {colour.round(1)}')
+    wall, rows = CLASSES.index('wall'), []
     with Camera(episode, backend='raycast') as camera:
         for state in episode.run(251):
             if state.tick % 50 == 0:
-                seen = camera.observe(state)
-                looks.append(
-                    [100 * np.nanmean(seen.depth), *seen.rgb.mean(axis=(0, 1)), 100 * (seen.semantic == wall).mean()]
+                observation = camera.observe(state)
+                rows.append(
+                    [
+                        100 * np.nanmean(observation.depth),
+                        *observation.rgb.mean(axis=(0, 1)),
+                        100 * (observation.semantic == wall).mean(),
+                    ]
                 )
-    told += [f'{action.narration} {action.start_s:.1f}' for action in episode.labels]
-    digest = hashlib.sha256('|'.join(told).encode()).hexdigest()[:16]
-    found = (GENERATOR_VERSION, digest, np.round(looks, 1).tolist())
+    parts += [f'{action.narration} {action.start_s:.1f}' for action in episode.labels]
+    digest = hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]
+    found = (GENERATOR_VERSION, digest, np.round(rows, 1).tolist())
     assert found[:2] == GIVEN[:2], found
     np.testing.assert_allclose(found[2], GIVEN[2], atol=1.0, err_msg=str(found))  # rounding differs between processors

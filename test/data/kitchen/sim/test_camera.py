@@ -34,8 +34,8 @@ def assert_walls_stand_where_they_were_built(episode, observation):
         assert np.median(np.abs(points[mask][:, axis] - place)) < 0.002
 
 
-def test_ray_cast_depth_is_in_metres(looked_round):
-    episode, observations = looked_round
+def test_ray_cast_depth_is_in_metres(observed_episode):
+    episode, observations = observed_episode
     assert_walls_stand_where_they_were_built(episode, observations[0])
 
 
@@ -82,16 +82,16 @@ def test_a_closed_opengl_camera_says_so(opengl):
         camera.observe(next(episode.run(1)))
 
 
-def test_masks_agree_with_the_registry(looked_round):
-    episode, observations = looked_round
+def test_masks_agree_with_the_registry(observed_episode):
+    episode, observations = observed_episode
     instances = [UNLABELLED, *(CLASS_OF[instance.noun] for instance in episode.instances.values())]
     for observation in observations:
         assert np.array_equal(observation.semantic, np.array(instances, np.uint8)[observation.instance])
         assert observation.rgb.dtype == np.uint8 and observation.depth.dtype == np.float32
 
 
-def test_the_picture_is_upright_and_the_pose_a_rotation(looked_round):
-    _, observations = looked_round
+def test_the_picture_is_upright_and_the_pose_a_rotation(observed_episode):
+    _, observations = observed_episode
     for observation in observations:
         points = points_in_room(observation)
         assert np.nanmean(points[0, :, 2]) > np.nanmean(points[-1, :, 2]), 'the upper row shows higher points'
@@ -100,7 +100,7 @@ def test_the_picture_is_upright_and_the_pose_a_rotation(looked_round):
         assert turn[2, 1] < 0, 'y of the optical frame points down'
 
 
-def test_a_state_gone_by_is_refused():
+def test_a_state_that_has_passed_is_refused():
     episode = Episode(0, width=64, height=48)
     first, _ = episode.run(2)
     with Camera(episode, backend='raycast') as camera, pytest.raises(ValueError, match='tick 0 has passed'):

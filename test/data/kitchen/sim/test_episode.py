@@ -17,13 +17,13 @@ def record(seed, ticks=(0, 60, 119)):
     """Three observations, the labels and twenty questions."""
     episode = Episode(seed, width=64, height=48)
     with Camera(episode, backend='raycast') as camera:
-        looks = [camera.observe(state) for state in episode.run(120) if state.tick in ticks]
-    return looks, episode.labels, sample_questions(episode, looks[-1], np.random.default_rng(seed), 20)
+        observations = [camera.observe(state) for state in episode.run(120) if state.tick in ticks]
+    return observations, episode.labels, sample_questions(episode, observations[-1], np.random.default_rng(seed), 20)
 
 
 def test_a_seed_gives_the_same_frames_labels_and_questions():
-    (looks, labels, questions), (again, labels_again, questions_again) = record(3), record(3)
-    for one, other in zip(looks, again):
+    (observations, labels, questions), (again, labels_again, questions_again) = record(3), record(3)
+    for one, other in zip(observations, again):
         for name in ('rgb', 'depth', 'semantic', 'instance', 'pose'):
             assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name == 'depth'), name
     assert labels == labels_again and questions == questions_again
