@@ -82,11 +82,26 @@ def test_a_room_imports_only_from_floors_below(path):
         assert parts[0] not in IO or FLOORS[room] > FLOORS['models'], f'{room} imports {name}'
 
 
-def test_no_circle_between_packages():
+def part_of(path):
+    """Return the part of its room that a file belongs to: its folder, or the file itself directly in the room."""
+    return path.parent if len(path.relative_to(PACKAGE).parts) > 2 else path
+
+
+def test_no_circle_between_the_parts_of_rooms():
+    """The folders of a room and the files beside them have an order, in every room, `cli` among them."""
     graph = defaultdict(set)
     for path, others in FILE_GRAPH.items():
-        graph[path.parent] |= {other.parent for other in others if other.name != '__init__.py'} - {path.parent}
+        graph[part_of(path)] |= {part_of(other) for other in others if other.name != '__init__.py'} - {part_of(path)}
+    assert any(part.parent == PACKAGE / 'cli' for part in graph)
     assert [[name_of(p) for p in circle] for circle in circles(graph)] == []
+
+
+def test_no_circle_between_rooms():
+    graph = defaultdict(set)
+    for path, others in FILE_GRAPH.items():
+        room = path.relative_to(PACKAGE).parts[0]
+        graph[room] |= {other.relative_to(PACKAGE).parts[0] for other in others if other.name != '__init__.py'} - {room}
+    assert circles(graph) == []
 
 
 def test_no_circle_between_files():
@@ -134,3 +149,40 @@ def test_no_pickle_no_eval_no_shell(path):
     text = path.read_text()
     assert not re.search(r'\bpickle\b|torch\.load\(|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system', text)
     assert ast.get_docstring(ast.parse(text)), 'a file opens with what it is for'
+
+
+CITING = [
+    *SOURCES,
+    *(
+        p
+        for folder in ('test', 'benchmarks', 'scripts')
+        for p in sorted((ROOT / folder).rglob('*.py'))
+        if p.name != 'test_house.py'
+    ),
+    *sorted((ROOT / 'docs').glob('*.md')),
+    ROOT / 'README.md',
+    ROOT / 'CONTRIBUTING.md',
+]
+CITATION = re.compile(r'docs/papers\.md,?(?: sections?)? ((?:\d+(?:\.\d+)?(?:, | and | to |-)?)+)')
+
+
+def test_cited_sections_of_the_papers_exist():
+    headings = re.findall(r'^(?:#+ |\*\*)(\d+(?:\.\d+)?)[. ]', (ROOT / 'docs/papers.md').read_text(), re.M)
+    cited = {
+        (str(path.relative_to(ROOT)), number)
+        for path in CITING
+        for found in CITATION.findall(re.sub(r'\s*\n\s*', ' ', path.read_text()))
+        for number in re.findall(r'\d+(?:\.\d+)?', found)
+    }
+    assert len(cited) > 50
+    assert {where for where in cited if where[1] not in headings} == set()
+
+
+def test_cited_pages_exist():
+    pages = {
+        (str(path.relative_to(ROOT)), page)
+        for path in CITING
+        for page in re.findall(r'(?:docs/)?[\w-]+\.md\b', path.read_text())
+        if page.startswith('docs/') or page in ('papers.md', 'perf.md', 'sim-data.md', 'architecture.md')
+    }
+    assert {where for where in pages if not (ROOT / where[1]).exists()} == set()

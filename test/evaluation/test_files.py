@@ -1,13 +1,15 @@
-"""What is written, and that it is the same every time."""
+"""The written files, the same every time, and the description of an evaluation."""
 
 import csv
+import hashlib
 import json
 
 import pytest
 import torch
 
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
-from m3et_ros.evaluation.files import made_by, weights_digest, write_metrics, write_samples
+from m3et_ros.evaluation.files import bag_files, environment, made_by, weights_digest, write_metrics, write_samples
 from m3et_ros.runtime.open_model import untrained
 
 
@@ -19,10 +21,12 @@ def test_the_digest_is_of_the_weights(tiny):
     assert weights_digest(tiny.model) != digest != weights_digest(untrained('tiny', 1).model)
 
 
-def test_what_it_depends_on_is_told(tiny):
-    told = made_by('m3et evaluate vqa', tiny, CacheRecipe(20_000, 20_200), seed=3)
-    assert told['model']['id'] == 'tiny-random-0' and not told['model']['trained'] and told['settings'] == {'seed': 3}
-    assert told['cache']['first'] == 20_000 and told['environment']['torch'] == torch.__version__
+def test_an_evaluation_is_described_by_everything_that_it_depends_on(tiny):
+    found = made_by('m3et evaluate vqa', tiny, CacheRecipe(20_000, 20_200), seed=3)
+    assert (
+        found['model']['id'] == 'tiny-random-0' and not found['model']['trained'] and found['settings'] == {'seed': 3}
+    )
+    assert found['cache']['first'] == 20_000 and found['environment']['torch'] == torch.__version__
 
 
 def test_metrics_are_sorted_and_plain(tmp_path):
@@ -42,3 +46,20 @@ def test_rows_may_lack_columns(tmp_path):
         {'key': 'seed 1, tick 2', 'score': '1.0', 'guessed': ''},
         {'key': 'b', 'score': '', 'guessed': 'yes'},
     ]
+
+
+def test_the_environment_names_device_and_threads():
+    found = environment(torch.device('cpu'))
+    assert found['device'].startswith('cpu, ') and found['threads'] == torch.get_num_threads()
+    assert set(found) == {'m3et_ros', 'python', 'torch', 'numpy', 'opencv', 'system', 'device', 'threads'}
+
+
+def test_checksums_of_a_bag_are_those_of_its_files(tmp_path):
+    for name in ('a.mcap', 'b.db3', 'metadata.yaml', 'notes.txt'):
+        (tmp_path / name).write_text(name)
+    found = bag_files(tmp_path)
+    assert found == {name: hashlib.sha256(name.encode()).hexdigest() for name in ('a.mcap', 'b.db3', 'metadata.yaml')}
+    assert bag_files(tmp_path / 'a.mcap') == {'a.mcap': found['a.mcap']}
+    with pytest.raises(InputError, match='none.mcap cannot be read') as refused:
+        bag_files(tmp_path / 'none.mcap')
+    assert refused.value.reason == 'bag_missing'

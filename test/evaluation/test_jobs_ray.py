@@ -1,4 +1,4 @@
-"""Two workers of a local Ray cluster give the parts that one process gives."""
+"""Two workers of a local Ray cluster give the same parts as one process."""
 
 import sys
 
@@ -17,7 +17,7 @@ from m3et_ros.evaluation.tasks.eqa import EqaTask
 
 @pytest.fixture
 def work(tmp_path):
-    """The worker of this process and three jobs, one of them on a bag that is none."""
+    """The runner of this process and three jobs, one of them on a damaged bag."""
     for seed, name in enumerate('abc'):
         rng = np.random.default_rng(seed)
         with BagWriter(tmp_path / name) as bag:
@@ -32,17 +32,17 @@ def work(tmp_path):
 
 def test_two_workers_of_a_cluster_give_the_same_parts(work, tmp_path):
     pytest.importorskip('ray', reason="Ray is not installed; pip install 'm3et_ros[ray]'")
-    worker, jobs = work
-    alone = run_jobs(worker, jobs, 1, 'tiny', 'cpu', no_progress)
-    worker.folder = tmp_path / 'ray'
-    found = run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)
-    assert [done.part for done in found] == [done.part for done in alone]
+    runner, jobs = work
+    alone = run_jobs(runner, jobs, 1, 'tiny', 'cpu', no_progress)
+    runner.folder = tmp_path / 'ray'
+    found = run_on_ray(runner, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)
+    assert [result.part for result in found] == [result.part for result in alone]
     assert 'damaged' in found[1].part['failed'] and (tmp_path / 'ray' / 'c.json').exists()
-    assert all(done.cached for done in run_on_ray(worker, jobs[::2], 2, LOCAL, 'tiny', 'cpu', no_progress))
+    assert all(result.cached for result in run_on_ray(runner, jobs[::2], 2, LOCAL, 'tiny', 'cpu', no_progress))
 
 
 def test_without_ray_a_sentence_says_what_to_install(work, monkeypatch):
-    worker, jobs = work
+    runner, jobs = work
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(InputError, match=r'pip install .m3et_ros\[ray\]'):
-        run_on_ray(worker, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)
+        run_on_ray(runner, jobs, 2, LOCAL, 'tiny', 'cpu', no_progress)

@@ -65,10 +65,8 @@ def measure_bags(
     """
     names = [episode_name(bag) for bag in bags]
     if len(set(names)) < len(names):
-        raise InputError(
-            'eqa_bags',
-            f'two of {", ".join(map(str, bags))} have one name; rename one of them, or evaluate them separately',
-        )
+        listed = ', '.join(map(str, bags))
+        raise InputError('eqa_bags', f'two of {listed} have one name; rename one, or evaluate them separately')
     found: dict[str, Frames] = {}
     described: dict[str, dict[str, Any]] = {}
     for name, bag in sorted(zip(names, bags, strict=True)):

@@ -35,6 +35,18 @@ def test_without_actions_the_server_forms_them():
     assert set(file['results']['a']) == {'verb', 'noun'}
 
 
+@pytest.mark.parametrize(('level', 'allowed'), [(-1, False), (0, True), (5, True), (6, False)])
+@pytest.mark.parametrize('place', range(3))
+def test_levels_of_supervision_are_0_to_5(level, allowed, place):
+    supervision = tuple(level if i == place else 2 for i in range(3))
+    if allowed:
+        file = submission(['a', 'b'], *scores(), None, challenge='action_recognition', supervision=supervision)
+        assert (file['sls_pt'], file['sls_tl'], file['sls_td']) == supervision
+    else:
+        with pytest.raises(ValueError, match='0 to 5'):
+            submission(['a', 'b'], *scores(), None, challenge='action_recognition', supervision=supervision)
+
+
 def test_what_the_server_refuses_is_refused_here():
     verbs, nouns = scores()
     ids, values = rank_actions(verbs, nouns)

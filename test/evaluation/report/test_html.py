@@ -1,4 +1,4 @@
-"""The report: one file, no network, no text taken for markup; looked at in a browser where there is one."""
+"""The report: one file, no network, no text taken for markup; drawn by a browser where there is one."""
 
 import json
 import re
@@ -13,8 +13,7 @@ import pytest
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.jobs import PARTS, JobResult
-from m3et_ros.evaluation.report.charts import category_bars, time_histogram
-from m3et_ros.evaluation.report.html import best_and_worst, write_comparison, write_report
+from m3et_ros.evaluation.report.html import best_and_worst, facts, write_comparison, write_report
 from m3et_ros.evaluation.tasks.eqa_results import EqaRun, document, scored_answers, write_run
 
 MADE_BY = {
@@ -82,7 +81,7 @@ def page(tmp_path_factory):
 
 
 class Tags(HTMLParser):
-    """What a page has, and whether every element is closed."""
+    """The elements and links of a page, and its open elements."""
 
     def __init__(self):
         super().__init__()
@@ -103,7 +102,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_asks_nobody_for_anything(page):
+def test_the_page_is_well_formed_and_loads_nothing(page):
     text, tags = page.read_text(), Tags()
     tags.feed(text)
     assert tags.open == [] and tags.seen.count('svg') == 2
@@ -112,7 +111,7 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(page):
     assert sum(link.startswith('data:') for link in tags.links) > 5
 
 
-def test_what_was_measured_stands_on_it(page):
+def test_the_page_has_scores_times_and_checksums(page):
     text = re.sub(r'\s+', ' ', page.read_text())
     # 5 of 20 are right and 5 of 20 nearly, in two of three bags.
     assert '<b>16.7 %</b>exact match' in text and 'm3et evaluate eqa a b --questions q.json' in text
@@ -143,18 +142,29 @@ def test_a_run_without_any_frame_has_a_report(tmp_path):
     assert 'No frame was encoded' in text and 'nobody is there' in text and 'Best answers' not in text
 
 
-def test_charts_are_the_same_twice_and_refuse_nothing_to_draw():
-    bars = [('all', [{'value': 0.5, 'low': 0.4, 'high': 0.6}]), ('x & <y>', [{'value': 0, 'low': None, 'high': None}])]
-    assert category_bars(bars, ['one'], {'majority': [0.1, 0.2]}) == category_bars(
-        bars, ['one'], {'majority': [0.1, 0.2]}
-    )
-    assert time_histogram([0.0], 'time').startswith('<svg')
-    for call in (lambda: category_bars([], ['one']), lambda: time_histogram([], 'time')):
-        with pytest.raises(ValueError, match='at least one'):
-            call()
+def test_facts_list_everything_that_a_run_depends_on():
+    made_by = MADE_BY | {
+        'questions': {'asked': 7, 'sha256': 'ef' * 32},
+        'judge': {'model': 'marker', 'url': 'http://localhost/v1', 'temperature': 0.2, 'seed': 1234},
+        'segments': [{'name': 's.csv', 'sha256': '12' * 32}],
+    }
+    found = facts(made_by, {'bags': {'a': {'files': {'a.mcap': 'cd' * 32}}}})
+    assert found == [
+        ('model', 'kitchen@1'),
+        ('SHA-256 of the weights', 'ab' * 32),
+        ('questions', f'7 asked, SHA-256 {"ef" * 32}'),
+        ('SHA-256 of s.csv', '12' * 32),
+        ('judge', 'marker at http://localhost/v1, temperature 0.2, seed 1234'),
+        ('setting scope', 'episode'),
+        ('setting threads', '1'),
+        ('torch', '2.13'),
+        ('SHA-256 of a/a.mcap', 'cd' * 32),
+    ]
+    random = {'model': {'id': 'm', 'trained': False, 'weights_sha256': None}, 'settings': {}, 'environment': {}}
+    assert facts(random, {'bags': {}}) == [('model', 'm (random weights)')]
 
 
-def test_no_room_for_the_report_is_a_sentence(tmp_path):
+def test_a_report_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / 'file').write_text('')
     run = made(lambda n: 'x')
     rows = scored_answers(run)

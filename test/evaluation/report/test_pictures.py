@@ -58,7 +58,7 @@ def test_answers_are_green_or_red(tmp_path):
     found = []
     for score in (True, False):
         draw_predictions([(prediction(0, 'existence', score), picture)], path, '')
-        blue, green, red = cv2.imread(str(path)).astype(int).transpose(2, 0, 1)
+        _blue, green, red = cv2.imread(str(path)).astype(int).transpose(2, 0, 1)
         found.append(((green - red > 60).any(), (red - green > 60).any()))
     assert found == [(True, False), (False, True)]
     with pytest.raises(ValueError, match='no predictions'):

@@ -100,7 +100,7 @@ def test_unknown_classes_count_as_wrong(annotations, measured):
         assert (ranks[kind]['verb'][unknown] == 5).all() and (ranks[kind]['action'][unknown] == 20).all()
 
 
-def test_an_empty_row_is_told_as_none(annotations, measured):
+def test_an_empty_row_is_none(annotations, measured):
     rows = official_rows(annotations, unseen=[], tail_verbs=[], tail_nouns=[])
     assert measure(measured[2][PLAIN], annotations, rows)['unseen'] == dict.fromkeys(TASKS)
 
@@ -110,7 +110,7 @@ def test_the_mean_over_classes_skips_those_that_a_draw_lacks():
     np.testing.assert_allclose(class_mean(sums), [(0.5 + 0.75) / 2, 0])
 
 
-def test_samples_tell_what_was_seen_and_expected(annotations, measured):
+def test_every_column_of_a_sample_is_its_own(annotations, measured):
     checkpoint, found, ranks, _ = measured
     rows = sample_rows(checkpoint, found, ranks, annotations)
     assert len(rows) == len(annotations.segments)
@@ -119,10 +119,26 @@ def test_samples_tell_what_was_seen_and_expected(annotations, measured):
     segment, before = annotations.segments[9], annotations.segments[6]
     assert later['visible'] == 3 and later['lag_s'] == pytest.approx(segment.start_s - before.stop_s)
     assert later['noun_rank_plain'] == ranks[PLAIN]['noun'][9]
-    unknown = int(np.flatnonzero(labels_of(annotations)['verb'] == 5)[0])
-    assert rows[unknown]['truth'].startswith('5,')
-    told = summary(annotations)
-    assert told['without_history'] == 3 and told['input'] == INPUT and 'no pixels' in INPUT
+    assert (later['narration_id'], later['video_id'], later['participant_id']) == (
+        segment.narration_id,
+        segment.video,
+        segment.participant,
+    )
+
+    def named(action):
+        verb, noun = divmod(int(action), 1000)
+        return f'v{verb} n{noun}' if verb < 5 and noun < 4 else f'{verb},{noun}'
+
+    for row, one, i in zip(rows, annotations.segments, range(len(rows))):
+        assert row['truth'] == named(1000 * one.verb + one.noun)
+        for kind in (PLAIN, CORRECTED):
+            assert row[f'expected_{kind}'] == named(found.actions[kind][0][i, 0])
+            assert [row[f'{task}_rank_{kind}'] for task in TASKS] == [ranks[kind][task][i] for task in TASKS]
+    assert any(row['expected_plain'] != row['expected_corrected'] for row in rows)
+    assert later['last'] == named(1000 * before.verb + before.noun)
+    found = summary(annotations)
+    assert found['without_history'] == 3 and found['input'] == INPUT and 'no pixels' in INPUT
+    assert (found['segments'], found['videos'], found['notes']) == (40, 3, [])
 
 
 def test_other_class_lists_are_refused(annotations):
@@ -140,5 +156,12 @@ def test_the_challenge_gets_its_format(annotations):
     assert (len(own['verb']), len(own['noun']), len(own['action'])) == (97, 300, 100)
     best = max(own['action'], key=own['action'].get)
     assert best == '{},{}'.format(*divmod(int(found.actions[CORRECTED][0][7, 0]), 1000))
+    assert (document['sls_pt'], document['sls_tl'], document['sls_td']) == (0, 4, 3)
+    plain = challenge_file(checkpoint, found, annotations, kind=PLAIN, supervision=(5, 1, 2))
+    assert (plain['sls_pt'], plain['sls_tl'], plain['sls_td']) == (5, 1, 2)
+    own = plain['results'][annotations.segments[7].narration_id]
+    assert own['verb']['3'] == pytest.approx(found.verb[7, 3], abs=1e-4)
+    ids, scores = (part[7] for part in found.actions[PLAIN])
+    assert own['action']['{},{}'.format(*divmod(int(ids[0]), 1000))] == pytest.approx(scores[0], abs=1e-4)
     with pytest.raises(InputError, match='97 verbs and 300 nouns and the model 5 and 4'):
         challenge_file(made(), found, annotations)

@@ -14,12 +14,16 @@ from m3et_ros.evaluation.tasks.epic_forecast import (
     CORRECTED,
     FLOORS,
     PLAIN,
+    RECALL,
     SHARES,
     TAUS,
+    TOP1,
     Ensemble,
     choose_corrections,
     choose_share,
     forecast,
+    ngram_ranks,
+    tune,
 )
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.models.actions.ngram import NGram, NGramSettings
@@ -120,7 +124,7 @@ def test_a_forecast_has_the_order_of_the_file(pasts):
     data = windows(pasts, checkpoint)
     batch, _ = data.collate(pasts.windows())
     with torch.inference_mode():
-        verb, noun, action = panel(checkpoint).predict(batch, data)
+        verb, _noun, action = panel(checkpoint).predict(batch, data)
     rows = pasts.order[batch['target'].numpy()]
     np.testing.assert_allclose(found.verb[rows], verb.numpy(), atol=1e-5)
     ids, scores = found.actions[PLAIN]
@@ -167,3 +171,49 @@ def test_the_chosen_corrections_have_the_best_recall(pasts):
     assert set(chosen) == set(TASKS)
     best = max(recall(Correction(tau, floor)) for tau in TAUS for floor in FLOORS)
     assert recall(chosen['noun']) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(('best', 'listed'), [(5, 5), (1000, 42)])
+def test_a_forecast_lists_the_best_actions_or_all(pasts, best, listed):
+    checkpoint = made(pasts)
+    found = forecast(checkpoint, windows(pasts, checkpoint), best=best)
+    assert all(ids.shape == scores.shape == (len(pasts), listed) for ids, scores in found.actions.values())
+
+
+CLASSES = 4
+
+
+def histories_of(labels):
+    """Every label of a sequence with the labels before it."""
+    return [labels[:i] for i in range(len(labels))], labels
+
+
+def test_a_label_outside_the_classes_ranks_last():
+    model = NGram([[], [9]], [9, 1], CLASSES)
+    assert ngram_ranks(model, [[]], np.array([9]), NGramSettings()).tolist() == [CLASSES]
+
+
+def test_without_settings_the_last_labels_are_repeated():
+    model = NGram(*histories_of([3, 3, 3, 1]), CLASSES)
+    assert ngram_ranks(model, [[2, 0, 2]] * 4, np.array([2, 0, 3, 1]), None).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize('kind', [TOP1, RECALL])
+def test_tuning_is_no_worse_than_where_it_started(kind):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, CLASSES, 60), rng.integers(1, 4, 60)).tolist()
+    contexts, own = histories_of(labels)
+    model, wanted = NGram(contexts[:60], own[:60], CLASSES), np.array(own[60:])
+    start = NGramSettings(cache=0.1, tau=0.4 if kind == RECALL else 0.0)
+
+    def worth(settings):
+        hit = ngram_ranks(model, contexts[60:], wanted, settings) < (1 if kind == TOP1 else 5)
+        return hit.mean() if kind == TOP1 else np.mean([hit[wanted == c].mean() for c in np.unique(wanted)])
+
+    chosen = tune(model, contexts[60:], wanted, kind, rounds=1)
+    assert worth(chosen) >= worth(start) and (chosen.tau == 0 or kind == RECALL)
+
+
+def test_an_unknown_measure_is_refused():
+    with pytest.raises(ValueError, match="kind is 'best'"):
+        tune(NGram([[]], [1], CLASSES), [[]], np.array([1]), 'best')

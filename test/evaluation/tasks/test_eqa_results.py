@@ -1,6 +1,7 @@
 """A run's folder: written, read back, merged and compared."""
 
 import csv
+import hashlib
 import json
 
 import pytest
@@ -10,12 +11,14 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.jobs import PARTS, JobResult
 from m3et_ros.evaluation.tasks.eqa_results import (
     EqaRun,
+    answers_run,
     compare,
+    copy_parts,
     document,
     merge_runs,
     read_run,
+    sample_rows,
     scored_answers,
-    times_of,
     write_run,
 )
 
@@ -99,17 +102,103 @@ def test_a_run_is_read_back_as_written(tmp_path):
     assert table[1]['token_f1'] == '0.5' and table[0]['confidence'] == '0.5'
 
 
-def test_times_stand_apart():
-    times = times_of(TWO)
-    assert times['encode_ms']['count'] == 4 and times['encode_ms']['mean'] == 15
-    assert times['times_real_time'] == 2.0 and times_of(EqaRun(MADE_BY, (), ()))['times_real_time'] is None
+def test_every_column_of_a_sample_is_its_own():
+    asked = EqaQuestion('Where?', 'on the hob', 'place', 'q', 'kitchen-a', ('hob', 'stove'), 1.5, ('hob',) * 10)
+    answer = {
+        'question_id': 'q',
+        'answer': 'the stove',
+        'confidence': 0.25,
+        'frames_used': 3,
+        'first_ns': 11,
+        'last_ns': 22,
+        'frame_s': 1.25,
+        'trouble': 'odd',
+    }
+    one = EqaRun(MADE_BY, (asked,), (JobResult({'bag': 'a', 'answers': [answer]}, {}),))
+    (row,) = sample_rows(one, scored_answers(one, {'q': 4.0}))
+    assert row == {
+        'question_id': 'q',
+        'episode': 'kitchen-a',
+        'category': 'place',
+        'question': 'Where?',
+        'reference': 'on the hob',
+        'extra_references': 'hob | stove',
+        'time': 1.5,
+        'answer': 'the stove',
+        'confidence': 0.25,
+        'frames_used': 3,
+        'first_ns': 11,
+        'last_ns': 22,
+        'frame_s': 1.25,
+        'exact_match': 1.0,
+        'token_f1': 0.0,
+        'best_f1': 1.0,
+        'vqa_soft': 0.0,
+        'mark': 4.0,
+        'trouble': 'odd',
+    }
+
+
+def test_times_are_written_apart(tmp_path):
+    folder = written(tmp_path / 'run', TWO)
+    times = json.loads((folder / 'times.json').read_text())
+    assert times['encode_ms']['count'] == 4 and times['encode_ms']['mean'] == 15 and times['times_real_time'] == 2.0
+
+
+def test_a_result_file_is_scored_as_a_run(tmp_path):
+    path = tmp_path / 'mine.json'
+    path.write_text(json.dumps([{'question_id': 'a-0', 'answer': 'on the table'}]))
+    found = answers_run(path, TWO.questions, 'm3et evaluate answers mine.json')
+    assert [row.exact_match for row in scored_answers(found)] == [1, 0, 0, 0]
+    assert found.made_by['command'] == 'm3et evaluate answers mine.json' and found.made_by['model']['id'] == 'mine'
+    assert found.made_by['settings'] == {'results_sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+    back = read_run(written_without_bags(tmp_path / 'run', found))
+    assert scored_answers(back) == scored_answers(found)
+    path.write_text(json.dumps([{'question_id': 'strange', 'answer': 'x'}]))
+    with pytest.raises(InputError, match="answers question_id 'strange'"):
+        answers_run(path, TWO.questions, '')
+
+
+def written_without_bags(folder, a_run):
+    rows = scored_answers(a_run)
+    write_run(folder, a_run, rows, document(a_run, rows))
+    return folder
+
+
+def test_parts_of_merged_runs_are_copied_with_times_and_pictures(tmp_path):
+    folders = [written(tmp_path / name, run((name, ['x', 'y']))) for name in 'ab']
+    (folders[1] / PARTS / 'b.jpg').write_bytes(b'picture')
+    merged = merge_runs(folders)
+    copy_parts(tmp_path / 'out', [folder / PARTS for folder in folders], merged)
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        'a.json',
+        'a.times.json',
+        'b.json',
+        'b.times.json',
+        'b.jpg',
+    }
+    assert (tmp_path / 'out' / 'b.jpg').read_bytes() == b'picture'
+    copy_parts(folders[0] / PARTS, [folder / PARTS for folder in folders], merged)  # onto a source itself
+    assert (folders[0] / PARTS / 'b.jpg').read_bytes() == b'picture'
+
+
+def test_training_questions_and_the_judge_are_recorded():
+    rows = scored_answers(TWO, {'a-0': 5.0})
+    found = document(TWO, rows, [question('t', 0)], {'model': 'judge', 'seed': 3})
+    assert found['made_by']['training_questions']['count'] == 1
+    assert found['made_by']['judge'] == {'model': 'judge', 'seed': 3}
+    assert found['metrics']['lines_from'] == 'training questions' and 'llm_match' in found['metrics']['all']
+    assert 'judge' not in document(TWO, rows)['made_by']
 
 
 def test_a_bag_that_failed_counts_as_unanswered():
     bad = EqaRun(
         MADE_BY,
         TWO.questions,
-        (TWO.results[0], JobResult({'bag': 'b', 'failed': 'b is damaged', 'answers': [], 'files': {}, 'troubles': []}, {})),
+        (
+            TWO.results[0],
+            JobResult({'bag': 'b', 'failed': 'b is damaged', 'answers': [], 'files': {}, 'troubles': []}, {}),
+        ),
     )
     found = document(bad, scored_answers(bad))['metrics']
     assert found['failed_bags'] == 1 and found['all']['unanswered'] == 0.5
@@ -131,8 +220,8 @@ def test_merged_runs_are_what_one_run_would_have_been(tmp_path):
     assert merge_runs([folders[0], elsewhere]).made_by['further_environments'] == [{'torch': '3'}]
 
 
-def test_no_run_is_a_sentence(tmp_path):
-    with pytest.raises(InputError, match='no folder that m3et evaluate eqa'):
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match='is not a finished --out folder of m3et evaluate eqa'):
         read_run(tmp_path)
     folder = written(tmp_path / 'run', TWO)
     (folder / PARTS / 'b.json').unlink()

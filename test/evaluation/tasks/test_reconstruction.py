@@ -1,4 +1,4 @@
-"""Frames through small real models whose outputs are known beforehand."""
+"""Frames through small real models whose outputs are known in advance."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.noise import disturb
+from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.preprocess import RGB_MEAN, align_to_measured
 from m3et_ros.evaluation.metrics.depth import depth_sums
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS
-from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames
+from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames, without_context
 from m3et_ros.models.m3et.sizes import build
 
 
@@ -94,7 +94,7 @@ def test_holes_are_those_of_the_noisy_camera_and_fillers_face_the_same(frames, m
             assert found.images[0]['depth'] == pytest.approx(frame.depth, abs=1e-5)
 
 
-def test_batches_and_the_global_generators_are_of_no_consequence(frames, tiny):
+def test_measurements_do_not_depend_on_batches_or_global_generators(frames, tiny):
     torch.manual_seed(1)
     whole = measure_frames(tiny.model, frames, batch=32)
     torch.manual_seed(2)
@@ -106,7 +106,7 @@ def test_batches_and_the_global_generators_are_of_no_consequence(frames, tiny):
     assert (other.columns['psnr_hidden'] != whole.columns['psnr_hidden']).any()
 
 
-def test_no_pass_sees_what_it_must_not(frames, tiny):
+def test_each_pass_uses_its_own_inputs_only(frames, tiny):
     true = measure_frames(tiny.model, frames).columns
     moved = measure_frames(tiny.model, [replace(frame, depth=frame.depth * 1.2) for frame in frames]).columns
     assert (moved['rgb_only_labels'] == true['rgb_only_labels']).all() and (moved['labels'] != true['labels']).any()
@@ -115,7 +115,7 @@ def test_no_pass_sees_what_it_must_not(frames, tiny):
         assert (relabelled[name].sum(1) == true[name].sum(1)).all() and (relabelled[name] != true[name]).any()
 
 
-def test_a_frame_without_any_depth_costs_the_others_nothing(frames, tiny):
+def test_a_frame_without_any_depth_leaves_the_others_alone(frames, tiny):
     lost = replace(frames[1], clean_depth=frames[1].depth, depth=np.full_like(frames[1].depth, np.nan))
     with_all, without = (measure_frames(tiny.model, [frames[0], frame]) for frame in (frames[1], lost))
     for name, values in without.columns.items():
@@ -125,11 +125,33 @@ def test_a_frame_without_any_depth_costs_the_others_nothing(frames, tiny):
     assert without.columns['rgb_only_labels'][1].sum() == with_all.columns['labels'][1].sum()
 
 
-def test_a_model_measures_what_it_has(frames, tiny):
+def test_only_the_outputs_of_the_model_are_measured(frames, tiny):
     small = build(replace(tiny.model.config, modalities=('rgb',), tasks=('rgb',), answers=0))
     found = measure_frames(small, frames, pictures=[0])
     assert set(found.columns) == {'psnr_hidden', 'psnr_pasted', 'rgb_hidden'}
     assert set(found.images[0]) == {'rgb', 'masked', 'rebuilt'}
     assert (found.columns['rgb_hidden'] * small.config.image_tokens).tolist() == [3.0] * len(frames)  # 70 % of four
-    unseeing = build(replace(tiny.model.config, modalities=('depth',), tasks=('depth',), answers=0))
-    assert set(measure_frames(unseeing, frames).columns) >= {'hidden_depth', 'known', 'holes_model'}
+    depth_only = build(replace(tiny.model.config, modalities=('depth',), tasks=('depth',), answers=0))
+    assert set(measure_frames(depth_only, frames).columns) >= {'hidden_depth', 'known', 'holes_model'}
+
+
+def test_the_noise_of_the_camera_is_the_given_one(frames, model):
+    clean = Noise(
+        min_range=0, max_range=(100.0, 100.0), disparity=0, quantum=0, edge=0, blobs=(0, 0.08), specks=0, mirror=0
+    )
+    found = measure_frames(model, frames, noise=clean)
+    assert found.columns['known'][:, 0].tolist() == [np.isfinite(frame.depth).sum() for frame in frames]
+    assert (found.columns['holes_model'][:, 0] == 0).all()
+
+
+def test_frames_have_their_kitchen_and_only_the_asked_images(frames, model):
+    found = measure_frames(model, frames, pictures=[1])
+    assert found.clusters == [f'seed {frame.seed}' for frame in frames] and list(found.images) == [1]
+    assert measure_frames(model, [replace(frame, seed=None) for frame in frames]).clusters == found.keys
+
+
+def test_decoders_without_cross_attention_ignore_the_encoder(tiny):
+    other = without_context(tiny.model)
+    assert not other.config.cross_attention and not other.training
+    own = tiny.model.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in other.state_dict().items())

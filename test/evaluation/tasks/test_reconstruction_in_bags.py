@@ -1,4 +1,4 @@
-"""Recordings measured like kitchens: what a bag has is scored, what it lacks is not, a bad bag costs no other."""
+"""Recordings are measured like kitchens, as far as a bag knows the truth; a damaged bag leaves the others alone."""
 
 import json
 
@@ -50,14 +50,24 @@ def test_bags_with_depth_are_measured_over_bags(bags, tiny, tmp_path):
     assert measure_bags(tiny, [bags / 'a', bags / 'b'], tmp_path, frames=3).metrics == metrics
 
 
-def test_what_not_every_bag_has_is_scored_for_those_that_have_it(bags, tiny, tmp_path):
+def test_the_seed_and_the_number_of_frames_reach_the_measurement(bags, tiny, tmp_path):
+    one, same, other = (measure_bags(tiny, [bags / 'a'], tmp_path, frames=3, seed=seed) for seed in (1, 1, 2))
+    assert one.metrics == same.metrics != other.metrics
+    whole = measure_bags(tiny, [bags / 'a'], tmp_path, frames=50)
+    assert whole.metrics['frames'] == 4 and len(whole.rows) == 4
+    assert [name for name, _ in whole.images] == ['a 0', 'a 1', 'a 2', 'a 3'] and whole.rows[0]['bag'] == 'a'
+    assert whole.metrics['bags']['a']['rgb'].endswith('color/image_raw')
+    assert whole.metrics['bags']['a']['depth'].endswith('aligned_depth_to_color/image_raw')
+
+
+def test_measures_that_a_bag_lacks_are_scored_for_the_others(bags, tiny, tmp_path):
     metrics = measure_bags(tiny, [bags / 'a', bags / 'colour', bags / 'bad.mcap'], tmp_path, frames=2).metrics
     assert 'depth_in_holes' not in metrics['full'] and 'depth_in_holes' in metrics['bags']['a']['full']
     assert metrics['bags']['colour']['depth'] is None and 'damaged' in metrics['bags']['bad']['failed']
     assert metrics['frames'] == 4
 
 
-def test_no_bag_that_can_be_read_is_a_sentence(bags, tiny, tmp_path):
+def test_bags_that_cannot_be_measured_are_refused(bags, tiny, tmp_path):
     for given, words in (
         ([bags / 'bad.mcap'], 'none of the bags.*damaged'),
         ([bags / 'a', bags / 'x' / 'a'], 'one name'),
@@ -84,8 +94,8 @@ def test_the_command_measures_bags(bags, tmp_path, capsys):
         )
         == 0
     )
-    told = capsys.readouterr()
-    assert 'PSNR of hidden patches' in told.out and 'bad: ' in told.err
+    printed = capsys.readouterr()
+    assert 'PSNR of hidden patches' in printed.out and 'bad: ' in printed.err
     found = json.loads((tmp_path / 'metrics.json').read_text())
     assert found['made_by']['command'] == (
         f'm3et evaluate reconstruction {bags / "a"} {bags / "bad.mcap"} --model tiny --frames 3'

@@ -141,8 +141,7 @@ def test_a_cut_bag_is_asked_about_what_can_be_read(engine, tmp_path):
 def test_written_answers_are_those_of_the_frame(engine, bag, tmp_path):
     other = write(tmp_path / 'bag', [0], [1])
     written, alone = (
-        examine_moments(engine, VqaTask(write=True), path, ask(at))[0]
-        for path, at in ((bag, 0.1), (other, 0))
+        examine_moments(engine, VqaTask(write=True), path, ask(at))[0] for path, at in ((bag, 0.1), (other, 0))
     )
     assert said(written) == said(alone)
 
