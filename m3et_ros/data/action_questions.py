@@ -53,7 +53,7 @@ def masked_questions(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
     """Return the paper's pair; a word that is not given stays masked.
 
     Args:
-        key: of the segment; picks the wordings, so that they tell nothing of its labels.
+        key: of the segment; picks the wordings, so that these give no hint of its labels.
         verb: verb key for the noun question.
         noun: noun key for the verb question.
     """

@@ -13,7 +13,7 @@ AMBIGUOUS = ('can', 'orange')
 """Nouns that are also a verb or a colour in English: alone they count only after an article."""
 
 CACHED = 100_000
-"""Sentences whose result is kept."""
+"""Sentences whose result is cached."""
 
 
 class ClassNames:

@@ -1,4 +1,4 @@
-"""The error for input that somebody else has to mend."""
+"""The error for input that its sender has to correct."""
 
 
 class InputError(ValueError):

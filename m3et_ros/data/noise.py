@@ -12,7 +12,7 @@ import numpy as np
 from m3et_ros.data.sample import Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
-"""Normal deviates of which noise is cut out at random places: drawing them anew would cost more than all the rest."""
+"""Normal deviates; noise is a random piece of them, as drawing new ones would cost more than all the rest."""
 
 SIDES = {'left': 'right', 'right': 'left'}
 """Words that a mirror exchanges."""

@@ -62,11 +62,15 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
 def squeeze_labels(labels: np.ndarray, size: int, *, votes: int = 4) -> np.ndarray:
     """Squeeze a label map (H, W) uint8 to (s, s): the commonest label of each cell, the smallest id on a draw.
 
+    A map of that size is returned as it is.
+
     Args:
         labels: class ids, any uint8 value.
         size: s.
         votes: pixels that vote along each side of a cell.
     """
+    if labels.shape == (size, size):
+        return labels
     fine = cv2.resize(labels, (size * votes, size * votes), interpolation=cv2.INTER_NEAREST)
     cells = fine.reshape(size, votes, size, votes).transpose(0, 2, 1, 3).reshape(size, size, votes**2)
     present = np.unique(cells)

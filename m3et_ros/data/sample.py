@@ -50,7 +50,7 @@ class Sample:
     rgb: np.ndarray
     # Input depth in metres, (H, W) float32, NaN unknown; None without a depth camera.
     depth: np.ndarray | None = None
-    # Class ids, (h, w) uint8, 255 unlabelled; any size, stretched over the same view. None where nobody labelled it.
+    # Class ids, (h, w) uint8, 255 unlabelled; any size, stretched over the same view. None without labels.
     semseg: np.ndarray | None = None
     # Target depth, like depth; None where depth itself is the best that is known.
     clean_depth: np.ndarray | None = None
@@ -145,7 +145,10 @@ def collate(
             f'samples is empty or uneven ({len(samples)}); give at least one, and all with equally many questions'
         )
     asked = [one for sample in samples for one in sample.asked]
-    scales = [_scale(sample, config) for sample in samples]
+    scales = []
+    for sample in samples:
+        scale = depth_scale(sample.depth, config)
+        scales.append(scale if scale is not None else depth_scale(sample.clean_depth, config))
     inputs = {'rgb': torch.cat([rgb_input(sample.rgb, config.image_size) for sample in samples])}
     depths = [
         depth_input(sample.depth, config.image_size, scale)
@@ -154,7 +157,7 @@ def collate(
     ]
     if len(depths) == len(samples):
         inputs['depth'] = torch.cat(depths)
-    maps = [_labels(sample.semseg, config.semseg_size) for sample in samples if sample.semseg is not None]
+    maps = [squeeze_labels(sample.semseg, config.semseg_size) for sample in samples if sample.semseg is not None]
     if len(maps) == len(samples):
         inputs['semseg'] = torch.from_numpy(np.stack(maps)).long()
     if tokenizer is not None and any(one.question for one in asked):
@@ -174,17 +177,6 @@ def collate(
         families=tuple(one.family for one in asked),
         keys=tuple(sample.key for sample in samples),
     )
-
-
-def _scale(sample: Sample, config: M3ETConfig) -> DepthScale | None:
-    """Return the standardisation by the input depth, or by the target depth where there is no input depth."""
-    scale = depth_scale(sample.depth, config)
-    return scale if scale is not None else depth_scale(sample.clean_depth, config)
-
-
-def _labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Return a label map (s, s); one that has this size already stays as it is."""
-    return labels if labels.shape == (size, size) else squeeze_labels(labels, size)
 
 
 def _depth_target(samples: Sequence[Sample], scales: Sequence[DepthScale | None], size: int) -> Tensor | None:

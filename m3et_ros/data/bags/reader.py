@@ -47,7 +47,7 @@ class Topic:
     count: int
     # Reliability that the recorded publisher offered; None where the bag does not say.
     reliable: bool | None = None
-    # True where the publisher kept its last message for late subscribers (transient local).
+    # True where late subscribers got the last message (transient local).
     latched: bool = False
 
 
@@ -174,7 +174,11 @@ class BagReader:
             )
         if not self.path.is_dir():
             return [self._part(self.path)]
-        files = sorted((file for file in self.path.iterdir() if file.suffix in SUFFIXES), key=_numbered)
+        # rosbag2 numbers the files of a split bag, and name_2 comes before name_10.
+        files = sorted(
+            (file for file in self.path.iterdir() if file.suffix in SUFFIXES),
+            key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)],
+        )
         if not (self.path / 'metadata.yaml').exists():
             if not files:
                 raise InputError(
@@ -218,7 +222,7 @@ class BagReader:
             self.damage = InputError(
                 'bag_truncated',
                 f'{part} is cut off or its index is damaged: {reader.message_count} messages can be '
-                f'read, the last {part.size - part.kept} of {part.size} bytes cannot; record it again, or keep the '
+                f'read, the last {part.size - part.whole} of {part.size} bytes cannot; record it again, or keep the '
                 'readable part with `mcap recover`',
             )
         return reader
@@ -272,11 +276,6 @@ class BagReader:
                 yield BagMessage(connection.topic, stamp, _cdr(raw, reader.path), connection.msgtype)
         if self.damage:
             raise self.damage
-
-
-def _numbered(file: Path) -> list[str | int]:
-    """Return the sort key of a file in a split bag: rosbag2 numbers the parts, and name_2 comes before name_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
 
 
 def _topic(connection: Connection) -> Topic:

@@ -91,7 +91,7 @@ class CutMcap:
     """The readable part of a cut MCAP file, as the path-like object that rosbags' `Reader` opens.
 
     Attributes:
-        kept: length in bytes of the part with whole records.
+        whole: length in bytes of the part with whole records.
         size: bytes of the file.
     """
 
@@ -104,26 +104,23 @@ class CutMcap:
         with path.open('rb') as file:
             records = list(whole_records(file, self.size))
             groups = grouped(records)
-            if any(indexes for _, indexes in groups) and self._last_group_open(file, records):
-                records = records[: records.index(groups.pop()[0])]
+            if any(indexes for _, indexes in groups) and records[-1].opcode in (CHUNK, MESSAGE_INDEX):
+                file.seek(records[-1].end)
+                # A reader skips a chunk without all its message indexes, so this one may have to be given up.
+                if file.read(1) in (b'', bytes([MESSAGE_INDEX])):
+                    records = records[: records.index(groups.pop()[0])]
             indexed = (
                 bool(groups)
                 and all(indexes for _, indexes in groups)
                 and all(item.opcode != MESSAGE for item in records)
             )
-            self.kept = records[-1].end if records else len(MAGIC)
+            self.whole = records[-1].end if records else len(MAGIC)
             # Without message indexes (a recorder may leave them out) the reader reads the file from front to back.
             summary = b''.join(chunk_index(file, *group) for group in groups) if indexed else b''
         if summary:
             # Empty statistics make the reader count by itself; it finds schemas and channels inside the chunks.
             summary += record(STATISTICS, struct.pack('<QHIIIIQQI', 0, 0, 0, 0, 0, 0, 0, 0, 0))
-        self.tail = summary + record(FOOTER, struct.pack('<QQI', self.kept if summary else 0, 0, 0)) + MAGIC
-
-    def _last_group_open(self, file: BinaryIO, records: list[Record]) -> bool:
-        """Tell if message indexes of the last chunk may be missing: the reader would skip a chunk without them."""
-        file.seek(records[-1].end)
-        following = file.read(1)
-        return records[-1].opcode in (CHUNK, MESSAGE_INDEX) and following in (b'', bytes([MESSAGE_INDEX]))
+        self.tail = summary + record(FOOTER, struct.pack('<QQI', self.whole if summary else 0, 0, 0)) + MAGIC
 
     def __str__(self) -> str:
         return str(self.path)
@@ -138,7 +135,7 @@ class CutMcap:
 
     def open(self, mode: str = 'rb') -> io.BufferedReader:
         """Open the readable part, followed by the rebuilt index, for reading bytes."""
-        return io.BufferedReader(_Spliced(cast(BinaryIO, self.path.open(mode)), self.kept, self.tail))
+        return io.BufferedReader(_Spliced(cast(BinaryIO, self.path.open(mode)), self.whole, self.tail))
 
 
 class _Spliced(io.RawIOBase):

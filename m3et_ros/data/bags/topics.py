@@ -58,7 +58,13 @@ def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = N
         return CameraTopics(colour, image_topic(bag, depth, 'compressedDepth'))
     own = next((stream for stream in streams if stream.topic == colour), None)
     depths = [stream for stream in streams if stream.kind == 'depth']
-    aligned = [stream.topic for stream in depths if own and _aligned(stream, own)]
+    aligned = [
+        depth_stream.topic
+        for depth_stream in depths
+        if own is not None
+        and depth_stream.size == own.size
+        and (depth_stream.frame_id == own.frame_id or any(word in depth_stream.topic for word in ALIGNED))
+    ]
     if aligned:
         return CameraTopics(colour, min(aligned, key=lambda topic: (not topic.startswith(DEPTH_TOPIC), topic)))
     others = [f'{s.topic} ({s.size[1]}x{s.size[0]} in {s.frame_id or "no frame"})' for s in depths] + rejected
@@ -68,12 +74,6 @@ def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = N
         f'{bag.path} has no depth aligned to {colour}: depth is absent and colours are used '
         f'alone{"; not used: " + ", ".join(others) if others else ""}.',
     )
-
-
-def _aligned(depth: _Stream, colour: _Stream) -> bool:
-    """Tell if depth is aligned to the colours, as far as names and headers say."""
-    named = any(word in depth.topic for word in ALIGNED)
-    return depth.size == colour.size and (named or depth.frame_id == colour.frame_id)
 
 
 def _colour(bag: BagReader, streams: list[_Stream], rejected: list[str]) -> str:

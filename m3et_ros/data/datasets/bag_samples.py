@@ -79,7 +79,11 @@ class BagSamples(SampleSet):
         seed: int = 0,
     ):
         bag = Path(bag).expanduser()
-        recipe = {'version': VERSION, 'files': _files(bag), 'size': size, 'every': every, 'rgb': rgb, 'depth': depth}
+        if not bag.exists():
+            raise InputError('bag_missing', f'there is no bag at {bag}; give a rosbag2 folder, .mcap or .db3 file')
+        paths = sorted(path for path in bag.iterdir() if path.is_file()) if bag.is_dir() else [bag]
+        files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+        recipe = {'version': VERSION, 'files': files, 'size': size, 'every': every, 'rgb': rgb, 'depth': depth}
         digest = hashlib.blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()
         folder = Path(cache) / f'{bag.resolve().stem}-{digest}'
         if not (folder / CONTENTS).exists():
@@ -107,14 +111,6 @@ class BagSamples(SampleSet):
 @functools.lru_cache(maxsize=256)  # every map holds an open file, of which 1024 is a common limit
 def _mapped(shard: Path) -> np.ndarray:
     return open_shard(shard).frames
-
-
-def _files(bag: Path) -> list[list]:
-    """Return name, size and time of writing of a bag's files, which identify its cache."""
-    if not bag.exists():
-        raise InputError('bag_missing', f'there is no bag at {bag}; give a rosbag2 folder, .mcap or .db3 file')
-    files = sorted(path for path in bag.iterdir() if path.is_file()) if bag.is_dir() else [bag]
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def _decode(bag: Path, folder: Path, recipe: dict[str, Any]) -> None:
@@ -183,25 +179,24 @@ class _UsableFrames:
 
 
 def _shards(usable: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
-    """Write shard by shard and yield their names."""
-    block = np.zeros(BLOCK, frame_type(size))
+    """Write shard by shard and yield their names.
+
+    A record has no labels, actions or questions; its field for the seed holds the stamp.
+    """
+    block: Any = np.zeros(BLOCK, frame_type(size))
     number = filled = 0
     for tick, frame in enumerate(usable):
-        _fill(block[filled], frame, tick, size)
+        record = block[filled]
+        record['rgb'] = squeeze_rgb(frame.rgb, size)
+        record['depth'] = depth_to_mm(squeeze_depth(frame.depth, size)) if frame.depth is not None else 0
+        record['semseg'], record['seed'], record['tick'] = UNLABELLED, frame.stamp_ns, tick
+        record['now'] = record['next'] = -1
         filled += 1
         if filled == BLOCK:
             yield _write(folder, number, block)
             number, filled = number + 1, 0
     if filled:
         yield _write(folder, number, block[:filled])
-
-
-def _fill(record: Any, frame: Frame, tick: int, size: int) -> None:
-    """Fill a record without labels, actions or questions; the field for the seed holds the stamp."""
-    record['rgb'] = squeeze_rgb(frame.rgb, size)
-    record['depth'] = depth_to_mm(squeeze_depth(frame.depth, size)) if frame.depth is not None else 0
-    record['semseg'], record['seed'], record['tick'] = UNLABELLED, frame.stamp_ns, tick
-    record['now'] = record['next'] = -1
 
 
 def _write(folder: Path, number: int, block: np.ndarray) -> str:

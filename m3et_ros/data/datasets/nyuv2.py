@@ -121,7 +121,8 @@ class NyuMat(SampleSet):
         arrays = self._open()
         with _as_input_error(self.path):
             shape = arrays['images'].shape
-            names = [_text(arrays[ref]) for ref in arrays['names'][0]]
+            # MATLAB stores a string as a column of UTF-16 codes.
+            names = [''.join(map(chr, np.asarray(arrays[ref]).ravel())) for ref in arrays['names'][0]]
             others = (shape[0], *shape[2:])
             if len(shape) != 4 or shape[1] != 3 or any(arrays[name].shape != others for name in ARRAYS[1:4]):
                 raise ValueError(f'images are {shape}, depths {arrays["depths"].shape}')
@@ -215,8 +216,3 @@ def _h5py(path: Path) -> Any:
             "pip install 'm3et_ros[nyu]' or give a folder with rgb/ and depth/",
         ) from error
     return h5py
-
-
-def _text(codes: Any) -> str:
-    """Return a MATLAB string, which is stored as a column of UTF-16 codes."""
-    return ''.join(map(chr, np.asarray(codes).ravel()))

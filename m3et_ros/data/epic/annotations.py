@@ -23,7 +23,7 @@ GAP_S = 1.0
 """Seconds between the last visible moment and the start of the anticipated action (docs/papers.md 7.7)."""
 
 HELD_OUT = 80
-"""Training videos kept out of training, so that models can be compared without the validation split."""
+"""Training videos held out of training, so that models can be compared without the validation split."""
 
 NEEDED = ('narration_id', 'participant_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'verb_class', 'noun_class')
 """Columns that every file needs; the others of the official 15 are optional."""
@@ -110,8 +110,8 @@ class Annotations:
     def videos(self) -> dict[str, list[int]]:
         """Video to the positions of its segments, in order of the start; videos in order of first mention."""
         found: dict[str, list[int]] = defaultdict(list)
-        for place, segment in enumerate(self.segments):
-            found[segment.video].append(place)
+        for position, segment in enumerate(self.segments):
+            found[segment.video].append(position)
         return {
             video: sorted(own, key=lambda i: (self.segments[i].start_s, self.segments[i].stop_s, i))
             for video, own in found.items()
@@ -231,24 +231,24 @@ def held_out_videos(videos: Iterable[str], count: int = HELD_OUT, *, seed: int =
     return tuple(sorted(names[skip : skip + count]))
 
 
-def by_stop(segments: Sequence[Segment], places: Iterable[int]) -> list[int]:
+def by_stop(segments: Sequence[Segment], positions: Iterable[int]) -> list[int]:
     """Return positions of one video's segments in order of their end: the first ones are visible at any moment."""
-    return sorted(places, key=lambda i: (segments[i].stop_s, segments[i].start_s, i))
+    return sorted(positions, key=lambda i: (segments[i].stop_s, segments[i].start_s, i))
 
 
-def visible_counts(segments: Sequence[Segment], places: Sequence[int], gap_s: float = GAP_S) -> list[int]:
+def visible_counts(segments: Sequence[Segment], positions: Sequence[int], gap_s: float = GAP_S) -> list[int]:
     """Count the segments of a video that have ended when each target has to be anticipated.
 
     Args:
         segments: of the file.
-        places: positions of one video's segments, in order of the end (by_stop).
+        positions: positions of one video's segments, in order of the end (by_stop).
         gap_s: seconds between the last visible moment and the target's start.
 
     Returns:
-        For each of `places` the number n of segments with stop <= start - gap_s; they are places[:n].
+        For each of `positions` the number n of segments with stop <= start - gap_s; they are positions[:n].
     """
-    stops = [segments[i].stop_s for i in places]
-    return [bisect.bisect_right(stops, segments[i].start_s - gap_s + TOLERANCE_S) for i in places]
+    stops = [segments[i].stop_s for i in positions]
+    return [bisect.bisect_right(stops, segments[i].start_s - gap_s + TOLERANCE_S) for i in positions]
 
 
 def histories(annotations: Annotations, gap_s: float = GAP_S) -> list[list[int]]:
@@ -256,8 +256,8 @@ def histories(annotations: Annotations, gap_s: float = GAP_S) -> list[list[int]]
     found: list[list[int]] = [[] for _ in annotations.segments]
     for own in annotations.videos.values():
         order = by_stop(annotations.segments, own)
-        for place, count in zip(order, visible_counts(annotations.segments, order, gap_s), strict=True):
-            found[place] = order[:count]
+        for position, count in zip(order, visible_counts(annotations.segments, order, gap_s), strict=True):
+            found[position] = order[:count]
     return found
 
 

@@ -104,8 +104,8 @@ class FrameFolders:
         numbers, folder = self._present(segment.video), self.folder(segment.video)
         wanted = clip.indices(segment, _rate(segment.video, self.videos), count=int(numbers[-1])) + 1
         # The last picture before it replaces a missing one, as on a robot.
-        places = np.maximum(np.searchsorted(numbers, wanted, side='right') - 1, 0)
-        return [folder / f'frame_{number:010d}.jpg' for number in numbers[places]]
+        found = np.maximum(np.searchsorted(numbers, wanted, side='right') - 1, 0)
+        return [folder / f'frame_{number:010d}.jpg' for number in numbers[found]]
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -135,10 +135,11 @@ class FrameFolders:
                 )
             gaps = found[-1] - len(found)
             if gaps > self.missing:
+                first = next(wanted for wanted, number in enumerate(found, start=1) if wanted != number)
                 raise InputError(
                     'frame_gaps',
                     f'{folder} lacks {gaps} of {found[-1]} pictures (first '
-                    f'frame_{_first_gap(found):010d}.jpg) and {self.missing} may be missing; extract this '
+                    f'frame_{first:010d}.jpg) and {self.missing} may be missing; extract this '
                     'video again, or allow more missing pictures',
                 )
             self._numbers[video], self._gaps[video] = np.array(found), gaps
@@ -215,8 +216,3 @@ def _rate(video: str, videos: Mapping[str, Video]) -> float:
             'unknown; give the EPIC_100_video_info.csv that has it',
         )
     return videos[video].fps
-
-
-def _first_gap(numbers: Sequence[int]) -> int:
-    """Return the first number from 1 that is missing."""
-    return next(wanted for wanted, number in enumerate(numbers, start=1) if wanted != number)

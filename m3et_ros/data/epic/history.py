@@ -7,7 +7,6 @@ Symbols: N segments, in order of video and end; S slots of a memory; L past acti
     M nouns in the lists; Q questions, Lq words.
 """
 
-import bisect
 import itertools
 import math
 import re
@@ -77,10 +76,10 @@ class ActionHistories:
         videos = annotations.videos
         self.videos = tuple(videos)
         ordered = [by_stop(self.segments, own) for own in videos.values()]
-        self.order = np.array([place for own in ordered for place in own])
+        self.order = np.array([position for own in ordered for position in own])
         self.starts = np.cumsum([0, *map(len, ordered)])
         self.count = np.array([n for own in ordered for n in visible_counts(self.segments, own, gap_s)])
-        mine = [self.segments[place] for place in self.order]
+        mine = [self.segments[position] for position in self.order]
         self.verb, self.noun = (np.array([getattr(s, name) for s in mine]) for name in ('verb', 'noun'))
         self.start_s, self.stop_s = (np.array([getattr(s, name) for s in mine]) for name in ('start_s', 'stop_s'))
         self.first = np.repeat(self.starts[:-1], np.diff(self.starts))
@@ -279,13 +278,10 @@ class HistoryWindows(Dataset):
         windows: Iterable[HistoryWindow],
     ):
         self.histories, self.question_words, self.windows = histories, question_words, list(windows)
-        self._pairs, self.pairs = list(pairs), len(pairs)
-        self.pair = np.array(
-            [
-                self._pair_position(1000 * verb + noun)
-                for verb, noun in zip(histories.known_verb.tolist(), histories.known_noun.tolist(), strict=True)
-            ]
-        )
+        self.pairs = len(pairs)
+        positions = {pair: position for position, pair in enumerate(pairs)}
+        own = (1000 * histories.known_verb + histories.known_noun).tolist()
+        self.pair = np.array([positions.get(pair, self.pairs) for pair in own])
         self._pause = pause_bucket(torch.as_tensor(histories.pause_s)).numpy()
         self._last, self._cut = histories.last, histories.cut_s
 
@@ -295,11 +291,6 @@ class HistoryWindows(Dataset):
     def __getitem__(self, index: int) -> HistoryWindow:
         """Return the window itself; collate looks up its arrays."""
         return self.windows[index]
-
-    def _pair_position(self, pair: int) -> int:
-        position = bisect.bisect_left(self._pairs, pair)
-        known = position < len(self._pairs) and self._pairs[position] == pair
-        return position if known else len(self._pairs)
 
     def collate(self, windows: Sequence[HistoryWindow]) -> tuple[dict[str, Tensor], list[str]]:
         """Return the tensors of models.actions.history.HistoryModel, with 'verb' and 'noun' (T,), and narration ids.

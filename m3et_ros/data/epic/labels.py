@@ -70,35 +70,26 @@ def labelled(segments: Sequence[Segment], labels: Labels) -> tuple[list[Labelled
     Returns:
         The segments of which both are known, in their order, and the unknown words.
     """
-    tables = [
-        _table(names, ids, noun=noun)
-        for names, ids, noun in ((labels.verbs, labels.verb_ids, False), (labels.nouns, labels.noun_ids, True))
-    ]
+    tables: list[dict[str | int, int]] = []
+    for names, ids, of_noun in ((labels.verbs, labels.verb_ids, False), (labels.nouns, labels.noun_ids, True)):
+        tables.append({_plain(name, noun=of_noun): i for i, name in enumerate(names)})
+        tables[-1] |= {number: i for i, number in enumerate(ids or range(len(names)))}
     known: list[Labelled] = []
-    missing: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    unknown_verbs: Counter[str] = Counter()
+    unknown_nouns: Counter[str] = Counter()
     for segment in segments:
-        asked = _key(segment.verb_word, segment.verb, noun=False), _key(segment.noun_word, segment.noun, noun=True)
-        verb, noun = (table.get(key) for table, key in zip(tables, asked, strict=True))
+        verb_word, noun_word = segment.verb_word, segment.noun_word
+        verb = tables[0].get(_plain(verb_word, noun=False) if verb_word else segment.verb)
+        noun = tables[1].get(_plain(noun_word, noun=True) if noun_word else segment.noun)
         if verb is not None and noun is not None:
             known.append(Labelled(segment, verb, noun))
             continue
-        for found, words, word, number in (
-            (verb, missing[0], segment.verb_word, segment.verb),
-            (noun, missing[1], segment.noun_word, segment.noun),
-        ):
-            if found is None:
-                words[word or f'class {number}'] += 1
-    return known, Unknown(len(segments) - len(known), *(dict(words.most_common()) for words in missing))
-
-
-def _key(word: str, number: int, *, noun: bool) -> str | int:
-    return _plain(word, noun=noun) if word else number
-
-
-def _table(names: Sequence[str], ids: Sequence[int], *, noun: bool) -> dict[str | int, int]:
-    """Return plain word or published id to position."""
-    by_word: dict[str | int, int] = {_plain(name, noun=noun): i for i, name in enumerate(names)}
-    return by_word | {number: i for i, number in enumerate(ids or range(len(names)))}
+        if verb is None:
+            unknown_verbs[verb_word or f'class {segment.verb}'] += 1
+        if noun is None:
+            unknown_nouns[noun_word or f'class {segment.noun}'] += 1
+    unknown = Unknown(len(segments) - len(known), dict(unknown_verbs.most_common()), dict(unknown_nouns.most_common()))
+    return known, unknown
 
 
 def _plain(word: str, *, noun: bool) -> str:

@@ -43,7 +43,7 @@ def test_every_whole_chunk_of_a_cut_file_is_read(file, tmp_path, fraction):
     assert count == len(messages) == len(set(messages) & complete)
     assert [message[0] for message in messages] == sorted(message[0] for message in messages)
     # No chunk is larger than a megabyte and one frame: more than that is never lost.
-    assert size - repaired.kept < 2**20 + 640 * 240 * 3 + 2000
+    assert size - repaired.whole < 2**20 + 640 * 240 * 3 + 2000
     assert len(messages) >= 2 * int((size - 2**20 - 640 * 240 * 3) / (640 * 240 * 3 + 1000))
 
 
@@ -53,13 +53,13 @@ def test_a_cut_behind_a_chunk_gives_that_chunk_up_unless_its_index_is_complete(f
         records = list(whole_records(opened, file.stat().st_size))
     chunks = [record for record in records if record.opcode == 6]
     cut = tmp_path / 'cut.mcap'
-    for end, kept in (
+    for end, whole in (
         (chunks[1].end, chunks[1].start),
         (chunks[2].start, chunks[1].start),
         (chunks[2].start + 20, chunks[2].start),
     ):
         cut.write_bytes(file.read_bytes()[:end])
-        assert CutMcap(cut).kept == kept
+        assert CutMcap(cut).whole == whole
 
 
 def test_a_file_without_message_indexes_is_read_in_its_own_order(file, tmp_path):
@@ -71,7 +71,7 @@ def test_a_file_without_message_indexes_is_read_in_its_own_order(file, tmp_path)
     repaired = CutMcap(bare)
     with Reader(repaired) as reader:
         assert reader.message_count > 0
-    assert repaired.kept == len(MAGIC) + sum(record.end - record.start for record in chunks[:2])
+    assert repaired.whole == len(MAGIC) + sum(record.end - record.start for record in chunks[:2])
 
 
 def test_zeros_at_the_end_are_no_records(file, tmp_path):
@@ -81,4 +81,4 @@ def test_zeros_at_the_end_are_no_records(file, tmp_path):
         opened.truncate(cut.stat().st_size * 6 // 10)
         opened.truncate(file.stat().st_size + 100_000)
     repaired = CutMcap(cut)
-    assert is_cut(cut) and repaired.kept < file.stat().st_size
+    assert is_cut(cut) and repaired.whole < file.stat().st_size
