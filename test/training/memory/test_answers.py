@@ -15,6 +15,8 @@ from m3et_ros.runtime.session import Session
 from m3et_ros.training.memory.answers import (
     EACH,
     ActionLogEpisodes,
+    ActionLogRecipe,
+    AnswerRecipe,
     CollateQuestions,
     QuestionEpisodes,
     answer_logits,
@@ -109,3 +111,49 @@ def test_blanked_frames_leave_no_trace(trained, encoded, checkpoint):
         open_eyes = answer_logits(head, batch)[0]
         shut = answer_logits(head, batch, blinks=0.99, generator=torch.Generator().manual_seed(0))[0]
     assert not torch.allclose(open_eyes, shut) and torch.equal(before, batch['percepts'][..., PEAK])
+
+
+def test_naming_the_last_action_has_full_weight_for_four_frames():
+    episode = EpisodeFrames('0', 0, np.arange(8) * 0.4, (Action(0.3, 0.8, 1, 2),))
+    row = ActionLogEpisodes(EncodedEpisodes([episode], np.zeros((8, 4, 9), np.float16), np.zeros((8, 6), np.float16)))[
+        0
+    ]
+    assert row['weight'].tolist() == pytest.approx([0.2, 0.2, 1, 1, 1, 1, 0.2, 0.2])
+
+
+def test_options_of_the_action_log_reach_their_losses(trained, encoded):
+    _, head, _ = trained
+    data = ActionLogEpisodes(encoded)
+    batch, keys = collate_action_logs([data[0], data[1]])
+    assert len(keys) == 2
+
+    def losses(given=batch, **options):
+        with torch.no_grad():
+            recipe = ActionLogRecipe(**{'dropout': 0.0} | options)
+            return recipe.losses(head, given, torch.Generator().manual_seed(0))
+
+    one = losses()
+    assert losses(ends=6.0)['finished'].item() == pytest.approx(2 * one['finished'].item())
+    smooth, dropped = losses(smoothing=0.5), losses(dropout=0.9)
+    assert {name for name in one if smooth[name] != one[name]} == set(one) - {'finished'}
+    assert all(dropped[name] != one[name] for name in one)
+    padded = {name: torch.cat([value, torch.zeros_like(value[:, :3])], 1) for name, value in batch.items()}
+    for name, value in losses(padded).items():
+        torch.testing.assert_close(value, one[name])
+
+
+def test_options_of_the_answers_reach_their_losses(trained, encoded, checkpoint):
+    _, head, _ = trained
+    encoder = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+    batch, _ = CollateQuestions(encoder, 8)([QuestionEpisodes(head, encoded)[0]])
+
+    def losses(**options):
+        with torch.no_grad():
+            recipe = AnswerRecipe(**{'blinks': 0.0} | options)
+            return recipe.losses(head, batch, torch.Generator().manual_seed(0))
+
+    one, smooth, weighted = losses(), losses(smoothing=0.5), losses(categories=0.3)
+    assert smooth['answers'] != one['answers'] and smooth['categories'] == one['categories']
+    assert weighted['answers'] == one['answers']
+    assert weighted['categories'].item() == pytest.approx(3 * one['categories'].item())
+    assert losses(blinks=0.9)['answers'] != one['answers']
