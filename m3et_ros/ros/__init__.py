@@ -3,7 +3,7 @@
 A camera frame passes these files on its way to the first tensor:
 
 1. camera/wait_thread.py: WaitThread takes the serialized message from DDS and calls the subscription's callback.
-2. camera/inputs.py: CameraInputs._on_rgb or _on_depth parses the message, without a copy of its pixels.
+2. camera_inputs.py: CameraInputs._on_rgb or _on_depth parses the message, without a copy of its pixels.
 3. camera/sync.py: Synchroniser pairs colour and depth by stamp and returns a finished pair to CameraInputs.
 4. inference_thread.py: InferenceThread.offer stores the pair in its slot, where the newest frame wins. On the
    inference thread,

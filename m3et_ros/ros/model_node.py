@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import interfaces, parameters, process
-from m3et_ros.ros.camera.inputs import CameraInputs, PairedMessages
+from m3et_ros.ros.camera_inputs import CameraInputs, PairedMessages
 from m3et_ros.ros.convert import age_s
 from m3et_ros.ros.diagnostics import Diagnostics, Status
 from m3et_ros.ros.health import Health

@@ -118,6 +118,8 @@ def test_a_wrong_checkpoint_is_refused_with_a_sentence(robot, tmp_path):
     status = running.ros.until(
         lambda: running.diagnosis().get('last_error', 'none') != 'none' and running.diagnosis(), 90
     )
-    assert 'trained on what kitchen@00000000 sees' in status['last_error'] and status['state'] == 'unconfigured'
+    assert (
+        'trained on the visual tokens of kitchen@00000000' in status['last_error'] and status['state'] == 'unconfigured'
+    )
     _, output = running.stop()
     assert 'm3et train talk' in output and 'Traceback' not in output

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from rclpy.lifecycle import LifecycleNode
 
-from m3et_ros.ros import model_node, services
-from m3et_ros.ros.camera import inputs
+from m3et_ros.ros import camera_inputs, model_node, services
 from m3et_ros.ros.host import Host
 
 STATE = {'settings', 'health', 'session', 'inference_thread'}
@@ -24,10 +23,10 @@ def used_of_host(module):
 
 def test_a_host_has_the_state_that_its_parts_use_and_no_more():
     assert set(Host.__annotations__) == STATE
-    assert (used_of_host(services) | used_of_host(inputs)) - set(dir(LifecycleNode)) == STATE
+    assert (used_of_host(services) | used_of_host(camera_inputs)) - set(dir(LifecycleNode)) == STATE
 
 
-@pytest.mark.parametrize('module', [services, inputs])
+@pytest.mark.parametrize('module', [services, camera_inputs])
 def test_parts_use_public_names_only(module):
     assert not [name for name in used_of_host(module) if name.startswith('_')]
 

@@ -18,8 +18,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from talkers import talker_folder
 
-from m3et_ros.ros import interfaces, model_node, services
-from m3et_ros.ros.camera import inputs
+from m3et_ros.ros import camera_inputs, interfaces, model_node, services
 from m3et_ros.ros.camera.subscription import SilenceMonitor
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.ros.outputs import Perception
@@ -43,8 +42,8 @@ CALLS = {
     'open_answerer': (model_node, 'open_answerer'),
     'set_num_threads': (torch, 'set_num_threads'),
     'setNumThreads': (cv2, 'setNumThreads'),
-    'Synchroniser': (inputs, 'Synchroniser'),
-    'TopicReader': (inputs, 'TopicReader'),
+    'Synchroniser': (camera_inputs, 'Synchroniser'),
+    'TopicReader': (camera_inputs, 'TopicReader'),
     'warn_after': (SilenceMonitor, 'warn_after'),
     'publish': (Perception, 'publish'),
     'ask': (Session, 'ask'),
@@ -233,6 +232,6 @@ def test_automatic_filling_needs_trained_weights(module_ros, monkeypatch, fill, 
     filled = []
     monkeypatch.setattr(Perception, 'publish', lambda *_, fill, alpha: filled.append(fill))
     message = to_image_msg(RGB, 'rgb8', Header(stamp=stamp_msg(1)))
-    node._process_frame(inputs.PairedMessages(inputs.Pair(1, message), None, ''))
+    node._process_frame(camera_inputs.PairedMessages(camera_inputs.Pair(1, message), None, ''))
     assert filled == [fill == 'always' or (fill == 'auto' and trained)]
     node.trigger_cleanup()

@@ -1,1 +1,1 @@
-"""Camera topics: subscriptions, the thread that waits for them, and the pairing of colour with depth."""
+"""Building blocks of the camera inputs: subscriptions, the thread that waits for them, pairing of colour with depth."""

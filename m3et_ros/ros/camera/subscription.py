@@ -10,7 +10,7 @@ A message does not pass this file: camera/wait_thread.py takes it and calls the 
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -30,8 +30,6 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.camera.wait_thread import WaitThread
-from m3et_ros.ros.diagnostics import Counters
-from m3et_ros.ros.interfaces import Interface
 
 RELIABILITIES = {'reliable': ReliabilityPolicy.RELIABLE, 'best_effort': ReliabilityPolicy.BEST_EFFORT}
 FIXES = {
@@ -39,6 +37,29 @@ FIXES = {
     'DURABILITY': 'offer transient_local there or ask for volatile here',
 }
 DEFAULT_FIX = 'give both sides the same policy, for example through the qos_overrides parameters'
+
+
+class Counts(Protocol):
+    """Counts events by reason, from any thread; such as diagnostics.Counters."""
+
+    def count(self, reason: str, times: int = 1) -> int:
+        """Add to the count of a reason and return the new total."""
+
+
+class Transport(Protocol):
+    """A topic that may carry the messages; such as interfaces.Interface."""
+
+    @property
+    def name(self) -> str:
+        """Relative, private or absolute name."""
+
+    @property
+    def kind(self) -> type:
+        """Message type."""
+
+    @property
+    def type_name(self) -> str:
+        """ROS name of the type, for example 'sensor_msgs/msg/Image'."""
 
 
 def newest(reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> QoSProfile:
@@ -79,7 +100,7 @@ def reliability_of_publishers(node: Node, topic: str) -> ReliabilityPolicy:
 
 
 def subscription_events(
-    node: Node, topic: str, counters: Counters, *, follows_reliability: bool = False
+    node: Node, topic: str, counters: Counts, *, follows_reliability: bool = False
 ) -> SubscriptionEventCallbacks:
     """Return event callbacks that count publishers we cannot receive from and log topic, policy and fix once.
 
@@ -94,14 +115,14 @@ def subscription_events(
     return SubscriptionEventCallbacks(incompatible_qos=callback)
 
 
-def publisher_events(node: Node, topic: str, counters: Counters) -> PublisherEventCallbacks:
+def publisher_events(node: Node, topic: str, counters: Counts) -> PublisherEventCallbacks:
     """Return event callbacks that count subscribers who cannot receive from us and log topic, policy and fix once."""
     callback = _incompatible_qos(node, topic, counters, 'A subscriber gets nothing')
     return PublisherEventCallbacks(incompatible_qos=callback)
 
 
 def _incompatible_qos(
-    node: Node, topic: str, counters: Counters, effect: str, ignored: str = ''
+    node: Node, topic: str, counters: Counts, effect: str, ignored: str = ''
 ) -> Callable[[Any], None]:
     """Return the callback of both kinds of event; rclpy has no public type for the event."""
     logged: set[str] = set()
@@ -135,7 +156,7 @@ class FollowingSubscription:
         topic: str,
         callback: Callable[[Any], None],
         *,
-        counters: Counters,
+        counters: Counts,
         reliability: str = 'auto',
         wait_thread: WaitThread | None = None,
         raw: bool = False,
@@ -305,10 +326,10 @@ class TopicReader:
     def __init__(
         self,
         node: Node,
-        transports: Sequence[Interface],
-        callback: Callable[[Interface, Any], None],
+        transports: Sequence[Transport],
+        callback: Callable[[Transport, Any], None],
         *,
-        counters: Counters,
+        counters: Counts,
         reliability: str = 'auto',
         wait_thread: WaitThread | None = None,
         raw: bool = False,
@@ -349,7 +370,7 @@ class TopicReader:
             self._subscription.destroy()
             self._subscription = None
 
-    def _subscribe(self, transport: Interface) -> None:
+    def _subscribe(self, transport: Transport) -> None:
         self._transport = transport
         self.silence = SilenceMonitor(self._node, transport.name, transport.type_name)
         """Monitor of the current transport; the owner reports messages and checks it."""

@@ -18,8 +18,6 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.subscription import Subscription
 
-from m3et_ros.ros.logs import PACKAGE
-
 WAIT_NS = 50_000_000
 """Longest wait in nanoseconds, and so the period of `after_wait` when no message arrives."""
 
@@ -128,6 +126,6 @@ def _call_guarded(callback: Callable[[Any], None], argument: Any, subject: str) 
     try:
         callback(argument)
     except Exception as error:
-        get_logger(PACKAGE).error(
+        get_logger('m3et_ros').error(
             f'{subject} could not be processed ({type(error).__name__}: {error}); the next ones will be.'
         )

@@ -19,8 +19,8 @@ from m3et_ros.data.images.compressed import encode_depth, encode_rgb
 from m3et_ros.msg import Instruction
 from m3et_ros.ros import parameters
 from m3et_ros.ros.camera import sync
-from m3et_ros.ros.camera.inputs import CameraInputs, Instructions, PairedMessages
 from m3et_ros.ros.camera.sync import Pair, Synchroniser
+from m3et_ros.ros.camera_inputs import CameraInputs, Instructions, PairedMessages
 from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
 from m3et_ros.ros.health import Health
 from m3et_ros.ros.host import Host
