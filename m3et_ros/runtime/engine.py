@@ -167,7 +167,7 @@ class Engine:
 
     @property
     def _runner(self) -> M3ET | Prepared:
-        """What encodes and decodes: graphs where they were built for this device, else the model."""
+        """The runner that encodes and decodes: graphs where they were built for this device, else the model."""
         graphs = self._graphs
         return graphs if graphs is not None and graphs.device == self.device.type else self._model
 

@@ -1,4 +1,4 @@
-"""An evenly spaced sample of an episode's frames, kept online, and the memory that is made of it.
+"""An evenly spaced sample of an episode's frames, updated online, and the memory made of it.
 
 M3ET's own embodied question answering reads F frames sampled uniformly from the episode (docs/papers.md 2.5). The
 sample is a comb: every stride-th frame is stored; when the comb is full, every second frame is dropped and the stride

@@ -50,7 +50,7 @@ def build() -> Path:
         with write_atomically(path) as part:
             command = [program, *FLAGS, str(SOURCE), '-o', str(part)]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_S)
-            native.load(str(part))  # a library that this machine cannot open is not kept
+            native.load(str(part))  # a library that this machine cannot open is dropped
             native.unload()
     except (subprocess.SubprocessError, OSError) as error:
         output = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()

@@ -32,7 +32,7 @@ from m3et_ros.runtime.view import View
 
 
 class Memory(Protocol):
-    """What a session remembers of the frames of an episode."""
+    """A session's memory of the frames of an episode."""
 
     @property
     def frames(self) -> int:
@@ -48,7 +48,7 @@ class Memory(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Return the size of what is stored."""
+        """Return the size of the memory."""
 
     def due(self, stamp_ns: int) -> bool:
         """Return whether `observe` would use a frame of this stamp."""

@@ -1,4 +1,4 @@
-"""A session: an engine that follows one camera, its newest view, its memory, and the checks of questions."""
+"""Sessions: an engine on one camera's frames with its newest view, its memory, and the checks of questions."""
 
 import logging
 import time
@@ -47,7 +47,7 @@ def checked_scope(scope: str) -> str:
 
 
 class Session:
-    """What a node holds between frames. Everything runs on the inference thread.
+    """An engine that follows one camera. Everything runs on the inference thread.
 
     Attributes:
         newest: the newest view; None before the first frame.

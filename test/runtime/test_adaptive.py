@@ -25,7 +25,7 @@ def model():
 
 @pytest.fixture
 def calls(model, monkeypatch):
-    """How many tokens each call of the encoder was given; 0 for all of them."""
+    """Numbers of tokens that the encoder was given, one a call; 0 for all of them."""
     seen, whole = [], model.encode_changed
     monkeypatch.setattr(
         model,

@@ -139,3 +139,27 @@ def test_a_fault_reaches_only_its_own_caller():
 def test_windows_and_sizes_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match='give more than 0 and at least 2'):
         Batcher(nn.Identity(), **options)
+
+
+@pytest.mark.parametrize(
+    ('one', 'other'),
+    [
+        ((torch.ones(1, 2),), (torch.ones(1, 2, dtype=torch.float64),)),
+        ((torch.ones(1, 2), 'a'), (torch.ones(1, 2), 'b')),
+        (({'x': torch.ones(1, 2)},), ({'y': torch.ones(1, 2)},)),
+        (([torch.ones(1, 2)],), ((torch.ones(1, 2),),)),
+    ],
+    ids=['dtype', 'value', 'names', 'structure'],
+)
+def test_steps_with_other_arguments_run_apart(one, other):
+    batcher = Batcher(nn.Identity(), window_s=10)
+    batcher.clients = 2
+    at_once([lambda args=args: batcher.run(first, *args) for args in (one, other)])
+    assert (batcher.batches, batcher.steps) == (2, 2)
+    batcher.batches = batcher.steps = 0
+    at_once([lambda: batcher.run(first, *one) for _ in range(2)])
+    assert (batcher.batches, batcher.steps) == (1, 2)
+
+
+def first(_, *given):
+    return given[0]

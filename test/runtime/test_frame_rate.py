@@ -42,3 +42,14 @@ def test_begun_anew_the_next_frame_is_due():
     assert not frames.due(START - 10**9)
     frames.reset()
     assert frames.due(START - 10**9)
+
+
+@pytest.mark.parametrize(('early_ms', 'due'), [(41, False), (40, True), (0, True), (-100, True)])
+def test_a_frame_may_come_early_by_a_tenth_of_the_period(early_ms, due):
+    rate = FrameRate(2.5)
+    rate.take(START)
+    assert rate.due(START + (400 - early_ms) * 10**6) == due
+
+
+def test_without_a_rate_frames_of_the_same_time_are_due():
+    assert taken(0, [START, START, START]) == [START] * 3

@@ -47,3 +47,29 @@ def test_a_damaged_library_is_logged_and_not_used(caplog):
 def test_the_library_is_stored_in_the_cache_under_its_source_and_machine(tmp_path):
     assert kernels.library().parent == tmp_path / 'kernels'
     assert kernels.library().name.startswith(f'scans-{platform.machine()}-') and kernels.library() == kernels.library()
+
+
+def test_kernels_can_be_switched_off(monkeypatch, caplog):
+    path = kernels.library()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'no library')
+    monkeypatch.setenv('M3ET_KERNELS', 'off')
+    assert kernels.use_built() is False and not caplog.text
+
+
+def test_an_existing_library_is_not_built_again(monkeypatch):
+    path = kernels.library()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'a library')
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    assert kernels.build() == path and path.read_bytes() == b'a library'
+
+
+def test_a_compiler_that_writes_rubbish_leaves_nothing_behind(monkeypatch, tmp_path):
+    fake = tmp_path / 'compiler'
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho rubbish > "$2"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv('CXX', str(fake))
+    with pytest.raises(InputError, match='could not build the kernels'):
+        kernels.build()
+    assert list(tmp_path.rglob('*.so')) == list(tmp_path.rglob('*.part')) == []

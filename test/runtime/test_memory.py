@@ -1,8 +1,12 @@
 """The learnt memory of an episode: constant size, its own frame rate, saved, restored and moved."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -113,8 +117,6 @@ def test_a_file_that_holds_no_memory_is_refused_and_changes_nothing(engine, tmp_
     if spoil == 'other':
         engine.episode_memory._model_id = 'another@12345678'
     if spoil == 'bare':
-        from safetensors.torch import save_file
-
         save_file({'0': torch.zeros(1)}, path)
     with pytest.raises(InputError, match='; ') as refused:
         engine.episode_memory.restore(path)
@@ -158,11 +160,6 @@ def test_a_view_without_its_encoding_is_refused(engine):
 
 @pytest.mark.parametrize('name', ['frames', 'first_ns', 'last_ns', 'due_ns', 'model'])
 def test_a_file_without_one_of_its_facts_is_refused(engine, tmp_path, name):
-    import json
-
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
-
     path = tmp_path / 'memory.safetensors'
     observed(engine, 2)
     engine.episode_memory.save(path)
@@ -174,3 +171,24 @@ def test_a_file_without_one_of_its_facts_is_refused(engine, tmp_path, name):
     with pytest.raises(InputError, match='holds no memory') as refused:
         engine.episode_memory.restore(path)
     assert refused.value.reason == 'memory_damaged' and engine.episode_memory.frames == 2
+
+
+def test_a_memory_of_other_sizes_is_refused(engine, tmp_path):
+    path = tmp_path / 'memory.safetensors'
+    observed(engine, 2)
+    engine.episode_memory.save(path)
+    with safe_open(path, framework='pt') as file:
+        metadata = file.metadata()
+    save_file({name: tensor[..., :1].contiguous() for name, tensor in load_file(path).items()}, path, metadata=metadata)
+    with pytest.raises(InputError, match='is the memory of') as refused:
+        engine.episode_memory.restore(path)
+    assert refused.value.reason == 'memory_foreign' and engine.episode_memory.frames == 2
+
+
+def test_a_failed_save_leaves_no_part_of_a_file(engine, tmp_path):
+    path = tmp_path / 'memory.safetensors'
+    path.mkdir()
+    (path / 'something').touch()
+    with pytest.raises(InputError, match='cannot be written'):
+        engine.episode_memory.save(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ['memory.safetensors']

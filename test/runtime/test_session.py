@@ -140,3 +140,14 @@ def test_a_sample_of_frames_may_replace_the_learnt_memory(remembering):
     assert remembering.episode_memory.frames == 0 and isinstance(session.memory, FrameMemory)
     reply = session.ask('what?', session.views('episode'), scope='episode', top_k=1)
     assert 2 <= reply.frames_used <= 4 and reply.text in remembering.labels.answers
+
+
+def test_reset_begins_a_new_action_stream(engine, session):
+    session.observe(frame(1))
+    first = session.anticipate(session.newest, horizon_s=1.0, top_k=3)
+    session.observe(frame(20))
+    session.anticipate(session.newest, horizon_s=1.0, top_k=3)
+    session.reset()
+    session.observe(frame(1))
+    again = session.anticipate(session.newest, horizon_s=1.0, top_k=3)
+    assert (again.now, again.next, again.broken) == (first.now, first.next, '')

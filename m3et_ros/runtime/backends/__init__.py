@@ -24,7 +24,7 @@ Runner = Callable[..., list[Tensor]]
 
 @dataclass(frozen=True)
 class Setting:
-    """How graphs are built."""
+    """Settings of the build of graphs."""
 
     # Arithmetic inside the graphs: 'float32' or 'bfloat16'.
     precision: str
@@ -35,7 +35,7 @@ class Setting:
 
 
 class Backend(Protocol):
-    """What a file of this folder offers."""
+    """The interface of a backend; each has a file of this folder."""
 
     # As in RUNTIMES.
     name: str

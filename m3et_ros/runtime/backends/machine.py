@@ -1,4 +1,4 @@
-"""What this machine offers to whatever compiles: a cache folder and a C++ compiler."""
+"""The cache folder and the C++ compiler of this machine, for everything that compiles."""
 
 import os
 import shutil

@@ -66,7 +66,7 @@ class OpenVino:
 
     def _runner(self, compiled: Any) -> Runner:
         request, Shared = compiled.create_infer_request(), self._ov.Tensor
-        # Where the library does not know a shape, it allocates the output itself, which is then copied.
+        # The library allocates outputs whose shape it does not know; those are copied.
         shapes = [None if output.partial_shape.is_dynamic else tuple(output.shape) for output in compiled.outputs]
 
         def run(*inputs: Tensor) -> list[Tensor]:

@@ -98,3 +98,12 @@ def test_parts_that_do_not_fit_are_refused():
         EMMAConfig(TINY.model, replace(TINY.alignment, rows=6))
     with pytest.raises(ValueError, match='the grid is 10 x 9'):
         EMMAConfig(replace(TINY.model, connector=ConnectorConfig(rows=10)), replace(TINY.alignment, rows=10))
+
+
+@pytest.mark.parametrize('name', ['d', 'rows', 'cols'])
+def test_head_and_model_have_the_same_sizes(name):
+    value = {'d': 32, 'rows': 18, 'cols': 18}[name]
+    wanted = {'d': 64, 'rows': 9, 'cols': 9}[name]
+    with pytest.raises(ValueError, match=f'alignment.{name} is {value}; give {wanted}, as in the model'):
+        EMMAConfig(TINY.model, replace(TINY.alignment, **{name: value}))
+    assert EMMAConfig(TINY.model, replace(TINY.alignment, taps=(3,))).alignment.taps == (3,)

@@ -264,3 +264,42 @@ def test_every_size_of_a_phi_config_arrives():
         tied=False,
         head_bias=True,
     )
+
+
+@pytest.mark.parametrize(
+    ('kind', 'name', 'value'),
+    [
+        ('mamba2', 'use_bias', True),
+        ('mamba2', 'use_conv_bias', False),
+        ('mamba2', 'hidden_act', 'gelu'),
+        ('mamba2', 'layer_norm_epsilon', 1e-6),
+        ('phi', 'hidden_act', 'relu'),
+        ('phi', 'tie_word_embeddings', True),
+        ('phi', 'embd_pdrop', 0.1),
+        ('phi', 'attention_dropout', 0.1),
+    ],
+)
+def test_switches_that_are_not_implemented_are_refused_one_by_one(kind, name, value):
+    config_from({'model_type': kind}, name='x')
+    with pytest.raises(ValueError, match=f'{name} is .*; this package implements'):
+        config_from({'model_type': kind, name: value}, name='x')
+
+
+@pytest.mark.parametrize(
+    ('where', 'name', 'value'),
+    [
+        ('ssm_cfg', 'rmsnorm', False),
+        ('ssm_cfg', 'bias', True),
+        ('ssm_cfg', 'conv_bias', False),
+        ('ssm_cfg', 'D_has_hdim', True),
+        ('', 'rms_norm', False),
+        ('', 'attn_layer_idx', [1]),
+        ('', 'd_intermediate', 64),
+    ],
+)
+def test_switches_of_state_spaces_are_refused_one_by_one(where, name, value):
+    values = {'d_model': 64, 'n_layer': 2, 'vocab_size': 50, 'ssm_cfg': {'layer': 'Mamba2'}}
+    assert config_from(values, name='x').d == 64
+    (values[where] if where else values)[name] = value
+    with pytest.raises(ValueError, match=f'{name} is .*; this package implements'):
+        config_from(values, name='x')

@@ -164,3 +164,21 @@ def test_bad_prompts_are_refused():
         model(torch.tensor([[3, 512]]))
     with pytest.raises(ValueError, match=r'the vectors are \(1, 2, 63\); give \(batch, tokens, 64\)'):
         model(torch.zeros(1, 2, 63))
+
+
+def test_limits_are_admitted_as_well_as_refused():
+    assert LanguageConfig(schedule='TT', channels=16).channels == 16
+    model = LanguageModel(TINY_MAMBA)
+    assert model(torch.tensor([[0, 511]])).logits.shape == (1, 2, 512)
+    with pytest.raises(ValueError, match='the word pieces run from -1 to 3; give 0 to 511'):
+        model(torch.tensor([[3, -1]]))
+    assert LanguageConfig(eps=0.1).eps == 0.1 and LanguageConfig(dropout=0.99).dropout == 0.99
+
+
+@pytest.mark.parametrize(('norm', 'kind'), [('rms', torch.nn.RMSNorm), ('layer', torch.nn.LayerNorm)])
+def test_norms_have_the_kind_and_eps_of_the_config(norm, kind):
+    model = LanguageModel(LanguageConfig(schedule='MT', norm=norm, eps=0.01, dropout=0.25))
+    assert type(model.norm) is kind
+    assert {
+        module.eps for module in model.modules() if hasattr(module, 'eps') and module is not model.layers[0].mixer.norm
+    } == {0.01}

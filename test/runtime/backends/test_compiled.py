@@ -1,4 +1,4 @@
-"""Compiling ahead: one small piece, made once, kept, and right; what is said without a compiler."""
+"""Compiling ahead: one small piece, compiled once, stored, and right; a reason without a compiler."""
 
 import pytest
 import torch
@@ -9,20 +9,20 @@ from m3et_ros.runtime.backends.compiled import Compiled
 
 
 class Piece(nn.Module):
-    """As a graph is: tensors in, a tuple out."""
+    """A graph: tensors in, a tuple out."""
 
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(8, 4)
 
     def forward(self, x, y):
-        """Two tensors -> two."""
+        """Map two tensors to two."""
         return self.linear(x).relu(), x + y
 
 
 @pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing() or 'it can be had')
 @pytest.mark.timeout(900)  # some ten seconds of compiling, on a machine at work minutes
-def test_a_graph_is_compiled_kept_and_found_again(tmp_path, monkeypatch):
+def test_a_graph_is_compiled_stored_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'inductor'))
     torch.manual_seed(0)
     # An example with gaps in memory, as keys and values have them that lie between others.

@@ -15,7 +15,7 @@ pytestmark = [
 ]  # exporting takes seconds, on a machine at work minutes
 
 
-def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
+def test_it_serves_and_its_blobs_are_stored(small, monkeypatch):
     _, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS)
     assert serving.name == 'openvino', serving.reason
     blobs = {path: path.stat().st_mtime_ns for path in cache().rglob('small-openvino-*/*.blob')}
@@ -24,7 +24,7 @@ def test_it_serves_and_its_blobs_are_kept(small, monkeypatch):
     again, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS)
     assert serving.name == 'openvino', serving.reason
     assert {path: path.stat().st_mtime_ns for path in blobs} == blobs
-    # What a call returns is its own: the next call does not write over it.
+    # The outputs of a call are its own: the next call does not overwrite them.
     S = small.config.image_size
     rng = torch.Generator().manual_seed(0)
     frames = [{'rgb': torch.randn(1, 3, S, S, generator=rng), 'depth': torch.zeros(1, 1, S, S)} for _ in range(2)]

@@ -1,7 +1,7 @@
-"""Graphs in the place of the model: the same results, torch where they do not reach, and no trust without a check."""
+"""Graphs in place of the model: the same results, torch for other inputs, and a check before they serve."""
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -146,3 +146,63 @@ def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback)
     found, serving = prepare(older, runtime, modality_sets=MODALITY_SETS)
     assert found is None and (serving.name, serving.fallback) == ('torch', fallback)
     assert 'Mamba-1' in serving.reason
+
+
+def test_encodings_by_graphs_have_every_field_of_the_models(small, plain):
+    text = torch.tensor([[1, 2, 3, 0]]), torch.tensor([[True, True, True, False]])
+    with torch.inference_mode():
+        pairs = [(plain.encode_images(images(small)), small.encode_images(images(small)))]
+        for given in ((), text):
+            pairs.append((plain.add_text(pairs[0][0], *given), small.add_text(pairs[0][1], *given)))
+    for found, wanted in pairs:
+        for field in fields(wanted):
+            one, other = getattr(found, field.name), getattr(wanted, field.name)
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4, msg=field.name)
+
+
+def test_image_encodings_with_fillers_run_in_torch(small, plain):
+    text = torch.tensor([[1, 2, 3, 0]]), torch.tensor([[True, True, True, False]])
+    with torch.inference_mode():
+        encoding = plain.encode_images(images(small))
+        valid = torch.ones_like(encoding.source, dtype=torch.bool)
+        valid[:, 0] = False
+        plain.runners = {key: run for key, run in plain.runners.items() if key[0] == 'encode_images'}
+        wanted = plain.add_text(replace(encoding, valid=valid), *text).context
+        plain.runners['encode_text', MODALITY_SETS[0], True] = None  # calling it would raise
+        torch.testing.assert_close(plain.add_text(replace(encoding, valid=valid), *text).context, wanted)
+
+
+@pytest.mark.parametrize(('lowers', 'dtype'), [(True, torch.float32), (False, torch.bfloat16)])
+def test_a_backend_that_does_not_lower_gets_lowered_weights(small, monkeypatch, lowers, dtype):
+    found = set()
+
+    class Looking(Plain):
+        def build(self, name, module, inputs):
+            found.update(values.dtype for values in module.parameters())
+            return super().build(name, module, inputs)
+
+    backend = Looking()
+    backend.lowers = lowers
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', lambda name, setting: backend)
+    prepare(small, 'openvino', precision='bfloat16', modality_sets=MODALITY_SETS, store=False)
+    assert found == {dtype} and next(small.parameters()).dtype == torch.float32
+
+
+def test_a_backend_of_another_device_does_not_serve(small, monkeypatch):
+    backend = Plain()
+    backend.device = 'cuda'
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', lambda name, setting: backend)
+    found, serving = prepare(small, 'openvino', modality_sets=MODALITY_SETS, store=False)
+    assert found is None and 'it runs on cuda and the model is on cpu' in serving.reason and not backend.built
+
+
+@pytest.mark.parametrize('store', [False, True])
+def test_artefacts_are_stored_only_if_asked_for(small, monkeypatch, store):
+    settings = []
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', lambda name, setting: settings.append(setting) or Plain())
+    prepare(small, 'openvino', modality_sets=MODALITY_SETS, store=store)
+    folder = prepared.artefact_folder(small, 'openvino', 'float32') if store else None
+    assert [(s.precision, s.threads, s.folder) for s in settings] == [('float32', 1, folder)]
