@@ -205,7 +205,7 @@ def test_sources_that_do_not_serve_are_one_sentence(tmp_path, capsys, options, w
 @pytest.mark.parametrize(
     ('cache', 'options', 'words'),
     [
-        ('test', SMALL, ['test kitchens', 'train split']),
+        ('test', SMALL, ['no training kitchens', 'train split']),
         ('train', ('--model', 'huge'), ["'huge'", 'kitchen']),
         ('train', ('--batch', 4, '--samples', 2), ['samples is 2', '4']),
         ('train', ('--model', 'tiny', '--batch', 5000), ['5000', 'smaller batch']),

@@ -1,0 +1,261 @@
+"""m3et train: every option of every verb where it arrives."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from m3et_ros.cli.main import main
+from m3et_ros.cli.train.actions import HeadOptions
+from m3et_ros.cli.train.app import SourceChoice, StartOptions, open_sources_of, open_start
+from m3et_ros.cli.train.common import BudgetOptions, SessionOptions
+from m3et_ros.cli.train.history import HistoryOptions
+from m3et_ros.cli.train.memory import MemoryBudget, memory_recipe
+from m3et_ros.cli.train.talk import SizeOptions, StageOptions, Variant, VariantOptions, ViewOptions, talk_recipe
+from m3et_ros.data.noise import Noise
+from m3et_ros.runtime.open_model import open_checkpoint
+from m3et_ros.training.actions import Act
+from m3et_ros.training.m3et import STAGES
+from m3et_ros.training.talk import Chat, Connect, Distil, Words
+
+
+@pytest.fixture(autouse=True)
+def unchanged_environment(monkeypatch):
+    """The verbs choose how threads wait; nothing of it may stay behind."""
+    monkeypatch.setattr(os, 'environ', os.environ.copy())
+
+
+SESSION = ('--minutes', 1.5, '--seed', 9, '--bf16', '--resume')
+BUDGET = ('--samples', 64, '--batch', 8, '--lr', 0.002)
+
+
+def check_session(session, **expected):
+    assert {name: getattr(session, name) for name in expected} == expected
+    assert session.stop() is False and callable(session.report)
+
+
+@pytest.mark.parametrize(('stage', 'questions'), [('pretrain', 0), ('vqa', 5)])
+def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, questions):
+    opened = border('m3et_ros.cli.train.app.open_start', open_checkpoint('tiny'))
+    sources = border('m3et_ros.cli.train.app.open_sources_of', 'sources')
+    ran = border('m3et_ros.training.m3et.run', last=True)
+    line = ['train', stage, '--data', 'one', '--data', 'nyu:two', '--bag', 'three', '--out', 'runs/x', '--every', 3]
+    line += ['--model', 'tiny', '--from', 'start', '--tokenizer', 'vocab.txt', *BUDGET, '--optimiser', 'muon']
+    line += ['--questions', 5, *SESSION, '--workers', 2]
+    reach(*line)
+    start = StartOptions(model='tiny', start=Path('start'), vocabulary=Path('vocab.txt'))
+    assert opened == [{'start': start, 'seed': 9}]
+    (call,) = sources
+    assert call['choice'] == SourceChoice(data=['one', 'nyu:two'], bag=[Path('three')], every=3, questions=5)
+    assert (call['cache'], call['questions'], call['seed']) == (Path('runs/x/bags'), questions, 9)
+    (call,) = ran
+    assert call['recipe'] == STAGES[stage](samples=64, batch=8, lr=0.002, optimiser='muon')
+    assert (call['data'], call['folder'], call['seed']) == ('sources', Path('runs/x'), 9)
+    check_session(call['session'], minutes=1.5, workers=2, bf16=True, resume=True)
+    every_option(line, ['--json'])
+
+
+def test_without_options_a_recipe_has_its_own_values(border, reach):
+    border('m3et_ros.cli.train.app.open_start', open_checkpoint('tiny'))
+    border('m3et_ros.cli.train.app.open_sources_of', 'sources')
+    ran = border('m3et_ros.training.m3et.run', last=True)
+    reach('train', 'pretrain', '--data', 'one', '--out', 'x')
+    assert ran[0]['recipe'] == STAGES['pretrain']()
+    check_session(ran[0]['session'], minutes=None, workers=0, bf16=False, resume=False)
+
+
+def test_sources_frames_and_noise_arrive(border, monkeypatch):
+    opened = border('m3et_ros.data.datasets.sources.open_sources', 'sources')
+    checkpoint = open_checkpoint('tiny')
+    choice = SourceChoice(data=['one'], bag=[Path('two')], every=3)
+    assert open_sources_of(choice, checkpoint, Path('bags'), questions=5, seed=9) == 'sources'
+    call = next(iter(opened))
+    names, options = list(call.values())[:2]
+    assert names == ['one', 'bag:two'] and call['questions'] is True
+    assert (options.classes, options.size) == (checkpoint.labels.classes, checkpoint.model.config.image_size)
+    assert (options.cache, options.every, options.seed) == (Path('bags'), 3, 9)
+    assert options.metric == (checkpoint.model.config.depth_norm == 'fixed')
+    kitchens = border('m3et_ros.data.kitchen.cache.dataset.KitchenSamples', type('Samples', (), {'split': 'train'})())
+    call['kitchen']([Path('one')])
+    assert [kitchens[0][name] for name in ('questions', 'each', 'noise', 'seed')] == [True, 5, Noise(), 9]
+    open_sources_of(choice, checkpoint, Path('bags'), questions=0, seed=9)
+    opened[1]['kitchen']([Path('one')])
+    assert [kitchens[1][name] for name in ('questions', 'each')] == [False, 1] and opened[1]['questions'] is False
+
+
+def test_the_start_is_a_size_with_its_seed_or_a_checkpoint(border, tmp_path):
+    untrained = border('m3et_ros.runtime.open_model.untrained', open_checkpoint('tiny'))
+    assert open_start(StartOptions(model='tiny'), 9).heads == {}
+    assert [*untrained[0].values()] == ['tiny', 9]
+    loaded = border('m3et_ros.data.checkpoints.m3et.load_checkpoint', open_checkpoint('tiny'))
+    assert open_start(StartOptions(start=Path('folder')), 9).heads == {}
+    assert Path('folder') in loaded[0].values()
+
+
+HEAD = ('--from', 'tiny', '--tokens', 'frames', '--length', 24, '--disjoint')
+
+
+def test_every_option_of_actions_arrives(border, reach, every_option):
+    prepared = border('m3et_ros.cli.train.actions.prepare_head', ('windows', 'head'))
+    trained = border('m3et_ros.training.actions.train_head', last=True)
+    line = ['train', 'actions', '--data', 'one', '--data', 'two', '--out', 'runs/x', *HEAD, *BUDGET, *SESSION]
+    reach(*line)
+    (call,) = prepared
+    assert (call['checkpoint'].model_id, call['data']) == ('tiny-random-0', [Path('one'), Path('two')])
+    assert call['folder'] == Path('frames')
+    assert call['options'] == HeadOptions(start='tiny', tokens=Path('frames'), length=24, shared=False)
+    assert call['session'] == SessionOptions(minutes=1.5, seed=9, bf16=True, resume=True)
+    (call,) = trained
+    assert call['recipe'] == Act(samples=64, batch=8, lr=0.002) and call['seed'] == 9
+    assert (call['head'], call['data'], call['folder']) == ('head', 'windows', Path('runs/x'))
+    check_session(call['session'], minutes=1.5, resume=True)
+    labels = border('m3et_ros.cli.train.actions.train_on_labels')
+    history = ['train', 'actions', '--epic', 'e', '--history', '--members', 2, '--held-out', 7, '--out', 'runs/x']
+    history += [*BUDGET, *SESSION, '--json']
+    assert main([*map(str, history)]) == 0
+    assert labels == [
+        {
+            'options': HistoryOptions(epic=Path('e'), history=True, members=2, held_out=7),
+            'out': Path('runs/x'),
+            'budget': BudgetOptions(samples=64, batch=8, lr=0.002),
+            'session': SessionOptions(minutes=1.5, seed=9, bf16=True, resume=True),
+            'command': 'm3et train actions --out runs/x --epic e --history --members 2 --held-out 7 --samples 64 '
+            '--batch 8 --lr 0.002 --minutes 1.5 --seed 9 --bf16 --resume --json',
+            'as_json': True,
+        }
+    ]
+    every_option(line, history)
+
+
+def test_encoded_frames_are_below_the_run_by_default(border, reach):
+    prepared = border('m3et_ros.cli.train.actions.prepare_head', last=True)
+    reach('train', 'actions', '--data', 'one', '--out', 'runs/x', '--from', 'tiny')
+    assert prepared[0]['folder'] == Path('runs/x/tokens')
+
+
+@pytest.mark.parametrize('shared', ['--shared', '--disjoint'])
+def test_rate_form_and_precision_arrive_at_the_head(border, reach, shared):
+    border('m3et_ros.cli.train.actions.check_training_split')
+    border('m3et_ros.data.kitchen.cache.episodes.frame_rate', 2.5)
+    border('m3et_ros.runtime.open_model.open_checkpoint', open_checkpoint('tiny'))
+    config = border('m3et_ros.runtime.open_model.action_config', 'config')
+    encoded = border('m3et_ros.data.features.episodes.encode_episodes', last=True)
+    reach('train', 'actions', '--data', 'one', '--out', 'runs/x', '--from', 'tiny', shared, '--bf16')
+    assert (config[0]['rate_hz'], config[0]['shared_A']) == (2.5, shared == '--shared')
+    assert encoded[0]['bf16'] is True and Path('runs/x/tokens') in encoded[0].values()
+
+
+def test_every_option_of_memory_arrives(border, reach, every_option):
+    checked = border('m3et_ros.cli.train.memory.check_training_split')
+    trained = border('m3et_ros.training.memory.run.train_memory', last=True)
+    line = ['train', 'memory', '--data', 'one', '--data', 'two', '--out', 'runs/x', '--from', 'tiny', '--frames', 48]
+    line += ['--episodes', 24, '--asked', 12, '--batch', 6, '--questions', 5, '--minutes', 1.5, '--seed', 9, '--bf16']
+    reach(*line)
+    assert [*checked[0].values()] == [[Path('one'), Path('two')]]
+    (call,) = trained
+    assert call['checkpoint'].model_id == 'tiny-random-0' and call['seed'] == 9
+    assert (call['folders'], call['out']) == ([Path('one'), Path('two')], Path('runs/x'))
+    recipe = call['recipe']
+    steps = (recipe.see, recipe.tell, recipe.remember)
+    assert [(one.samples, one.batch) for one in steps] == [(48, 6), (24, 6), (12, 6)] and recipe.each == 5
+    check_session(call['session'], minutes=1.5, bf16=True, resume=True)
+    every_option(line, ['--json'])
+
+
+def test_sizes_of_the_memory_that_are_not_given_stay_those_of_the_recipes():
+    before, after = memory_recipe(MemoryBudget()), memory_recipe(MemoryBudget(episodes=4096))
+    assert after.tell.samples == 4096 and (after.see, after.remember) == (before.see, before.remember)
+
+
+PAPER = ('--variant', 'matvlm', '--teacher', 'runs/teacher', '--share', 0.5, '--align', 0.125, '--last')
+VIEWS = ('--data', 'one', '--data', 'two', '--from', 'tiny', '--views', 'views', '--every', 2, '--questions', 5)
+SIZES = ('--side', 6, '--width', 128, '--layers', 3, '--connector', 'basic', '--scan', 'cross')
+STAGES_OF = ('--samples', 640, '--words', 64, '--connect', 96, '--distil', 32)
+SHARED = ('--batch', 8, '--lr', 0.002, '--optimiser', 'muon')
+
+
+def test_every_option_of_talk_arrives(border, reach, every_option, monkeypatch):
+    teacher = type('Teacher', (), {'tokenizer': 'tokenizer', 'model': 'teacher'})()
+    loaded = border('m3et_ros.data.checkpoints.talk.load_talk', teacher)
+    config = border('m3et_ros.cli.train.talk.model_config', 'config')
+    recipe = border('m3et_ros.cli.train.talk.talk_recipe', 'recipe')
+    encoded = border('m3et_ros.cli.train.talk.encode_data', ('tokens', 'dialogues'))
+    ran = border('m3et_ros.training.talk.TalkRun', last=True)
+    line = ['train', 'talk', '--out', 'runs/x', *PAPER, *VIEWS, *SIZES, *STAGES_OF, *SHARED, *SESSION, '--half']
+    reach(*line)
+    paper = VariantOptions(
+        variant=Variant.matvlm, teacher=Path('runs/teacher'), share=0.5, align=0.125, fusion=False
+    )
+    views = ViewOptions(data=[Path('one'), Path('two')], start='tiny', views=Path('views'), every=2, questions=5)
+    stages = StageOptions(
+        samples=640, words=64, connect=96, distil=32, batch=8, lr=0.002, optimiser='muon'
+    )
+    sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross')
+    assert [*loaded[0].values()] == [Path('runs/teacher')]
+    assert (config[0]['paper'], config[0]['sizes'], config[0]['teacher']) == (paper, sizes, teacher)
+    assert recipe == [{'config': 'config', 'paper': paper, 'stages': stages, 'seed': 9}]
+    (call,) = encoded
+    assert (call['recipe'], call['paper'], call['views'], call['folder']) == ('recipe', paper, views, Path('views'))
+    assert (call['session'].seed, call['session'].bf16, call['session'].half) == (9, True, True)
+    (call,) = ran
+    assert [call[name] for name in ('recipe', 'data', 'views', 'tokenizer', 'folder')] == [
+        'recipe',
+        'dialogues',
+        'tokens',
+        'tokenizer',
+        Path('runs/x'),
+    ]
+    check_session(call['session'], minutes=1.5, bf16=True, resume=True)
+    every_option(line, ['--json'])
+
+
+def test_sizes_arrive_at_the_config(border, reach):
+    built = border('m3et_ros.models.vlm.variants.kitchen_config', last=True)
+    reach('train', 'talk', '--out', 'x', '--variant', 'emma', *VIEWS, *SIZES)
+    sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross')
+    assert built[0]['variant'] == 'emma' and asdict(sizes).items() <= built[0].items()
+
+
+@pytest.mark.parametrize('variant', ['emma', 'matvlm'])
+def test_views_grid_precision_and_questions_arrive(border, reach, variant):
+    border('m3et_ros.cli.train.talk.check_training_split')
+    tokens = type('Tokens', (), {'frames': 'frames'})()
+    encoded = border('m3et_ros.data.features.visual_tokens.encode_views', tokens)
+    dialogues = border('m3et_ros.data.kitchen.cache.dialogues.DialogueViews', last=True)
+    reach('train', 'talk', '--out', 'x', '--variant', variant, *VIEWS, *SIZES[:2], *SESSION)
+    (call,) = encoded
+    assert (call['every'], call['grid'], call['bf16']) == (2, (6, 6), True)
+    assert Path('views') in call.values() and [Path('one'), Path('two')] in call.values()
+    assert [dialogues[0][name] for name in ('each', 'pixels', 'seed')] == [5, variant == 'emma', 9]
+    assert 'frames' in dialogues[0].values()
+
+
+COMMON = {'batch': 8, 'lr': 0.002, 'optimiser': 'muon'}
+
+
+@pytest.mark.parametrize(
+    ('variant', 'share', 'zero', 'words', 'connect', 'distil'),
+    [
+        ('ml_mamba', 0.5, (), True, True, False),
+        ('emma', 0.5, (), True, False, False),
+        ('matvlm', 0.5, (), True, True, True),
+        ('matvlm', 0.0, (), True, True, False),
+        ('matvlm', 0.5, ('words',), False, True, True),
+        ('matvlm', 0.5, ('connect',), True, False, True),
+    ],
+)
+def test_each_variant_has_its_stages(variant, share, zero, words, connect, distil):
+    views = {'words': 64, 'connect': 96} | dict.fromkeys(zero, 0)
+    paper = VariantOptions(variant=Variant(variant), share=share, align=0.125, fusion=False)
+    recipe = talk_recipe('config', paper, StageOptions(samples=640, distil=32, **views, **COMMON), 9)
+    assert recipe.words == (Words(samples=64, **COMMON) if words else None)
+    assert recipe.connect == (Connect(samples=96, **COMMON) if connect else None)
+    assert recipe.chat == Chat(samples=640, align=0.125, **COMMON)
+    assert recipe.distil == (Distil(samples=32, **COMMON) if distil else None)
+    assert (recipe.share, recipe.fusion, recipe.aligned, recipe.seed) == (share, False, True, 9)
+
+
+def test_without_weight_there_is_no_alignment():
+    recipe = talk_recipe('config', VariantOptions(variant=Variant.emma, align=0.0), StageOptions(), 0)
+    assert not recipe.aligned
