@@ -131,7 +131,7 @@ def test_each_loss_is_smoothed_by_its_own_option(pasts):
     pairs = [1000 * int(pasts.known_verb[0]) + int(pasts.known_noun[0])]
     data = HistoryWindows(pasts, pairs, words, pasts.windows())
     batch, _ = data.collate([data[0]])
-    sizes = {'verbs': len(classes.verbs), 'nouns': len(classes.nouns), 'pairs': 0, 'words': len(words.words)}
+    sizes = {'verbs': len(classes.verbs), 'nouns': len(classes.nouns), 'pairs': 1, 'words': len(words.words)}
     model = HistoryModel(replace(SMALL, **sizes)).eval()
 
     def losses(**smoothing):
