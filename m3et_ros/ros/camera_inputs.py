@@ -7,7 +7,6 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
@@ -63,17 +62,14 @@ class PairedMessages:
         rgb = rgb_from_compressed(message) if _is_compressed(message) else rgb_from_msg(message)
         depth, problem = None, self.pair.error
         if self.pair.depth is not None:
+            message = self.pair.depth
             try:
-                depth = _decode_depth(self.pair.depth, rgb)
+                decoded = depth_from_compressed(message) if _is_compressed(message) else depth_from_msg(message)
+                require_same_size(rgb, decoded)
+                depth = decoded
             except InputError as error:
                 problem = error
         return Frame(rgb, depth, self.pair.stamp_ns, self.instruction, self.header.frame_id), problem
-
-
-def _decode_depth(message: Any, rgb: np.ndarray) -> np.ndarray:
-    depth = depth_from_compressed(message) if _is_compressed(message) else depth_from_msg(message)
-    require_same_size(rgb, depth)
-    return depth
 
 
 def _is_compressed(message: Any) -> bool:

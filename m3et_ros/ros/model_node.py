@@ -150,7 +150,7 @@ class ModelNode(Host):
         self.health.set_runtime(self.session.engine.serving)
         self.inference_thread = InferenceThread(self._process_frame)
         self._publish_labels()
-        process.settle()
+        process.freeze_garbage_collector()
         self.inputs.start()
 
     def _halt(self) -> None:
@@ -236,7 +236,7 @@ class ModelNode(Host):
         session = self._load(name)
         session.engine.to(self.settings.device)
         self.session = session
-        process.settle()
+        process.freeze_garbage_collector()
         self._publish_labels()
         return session.engine.model_id
 

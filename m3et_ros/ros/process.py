@@ -80,7 +80,7 @@ def prepare() -> str:
     )
 
 
-def settle() -> None:
+def freeze_garbage_collector() -> None:
     """Exclude all present objects from garbage collection, once everything that stays has been loaded.
 
     Otherwise the collector visits all modules and weights again and again while every thread stands still: a fifth of
@@ -112,7 +112,7 @@ class Stop:
         """Return True after a signal."""
         return self._received
 
-    def settle(self) -> None:
+    def disarm(self) -> None:
         """Interrupt nothing from now on, because the orderly end has begun."""
         if self._received:
             # At its end Python restores the default handlers and a second Ctrl-C would kill; ignored stays ignored.
@@ -186,7 +186,7 @@ def run(
                 f'The work was interrupted, because it still ran {stop.GRACE_S:g} s after the signal.'
             )
         finally:
-            stop.settle()
+            stop.disarm()
             if node is not None:
                 node.destroy_node()
             rclpy.try_shutdown()

@@ -45,6 +45,7 @@ ACK_S = 5.0
 """Longest wait for the acknowledgement of the last messages; Fast DDS queries readers every 3 s."""
 HISTORY = 100
 """Number of messages stored for a reliable subscriber that lags; a burst at a high rate must fit."""
+HEADER_FIELD = ('header', 'std_msgs/Header')
 MESSAGE_TYPE = re.compile(r'([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)')
 
 
@@ -105,7 +106,12 @@ class ReplayNode(Node):
         self._clock_ns = 0
         # By topic name in the bag; ordinary remapping gives the topics other names on the graph.
         self._outputs = self._create_publishers()
-        self._with_header = {name for name, p in self._outputs.items() if _begins_with_header(p.msg_type)}
+        # Topics whose messages begin with a header, so that restamp can change it.
+        self._with_header = {
+            name
+            for name, publisher in self._outputs.items()
+            if next(iter(publisher.msg_type.get_fields_and_field_types().items()), None) == HEADER_FIELD
+        }
         self._late = False
         self._stop: Callable[[], bool] = bool
         self._spun = time.monotonic()
@@ -255,11 +261,6 @@ class ReplayNode(Node):
             if time.monotonic() > deadline:
                 return False
         return False
-
-
-def _begins_with_header(message: type) -> bool:
-    """Return True if the first field of a message class is a std_msgs/Header."""
-    return next(iter(message.get_fields_and_field_types().items()), None) == ('header', 'std_msgs/Header')
 
 
 def main(args: list[str] | None = None) -> int:

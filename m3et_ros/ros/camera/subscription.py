@@ -26,7 +26,6 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.camera.wait_thread import WaitThread
@@ -289,7 +288,12 @@ class SilenceMonitor:
         publishers = self._node.get_publishers_info_by_topic(self._topic)
         if not publishers:
             return f'nobody publishes it; {self._remapping()}'
-        found = ', '.join(sorted({_endpoint(info) for info in publishers}))
+        endpoints = {
+            f'{info.node_namespace.rstrip("/")}/{info.node_name} '
+            f'({info.topic_type}, {info.qos_profile.reliability.name.lower()})'
+            for info in publishers
+        }
+        found = ', '.join(sorted(endpoints))
         if all(info.topic_type != self._kind for info in publishers):
             return f'it is published as another type by {found}; subscribe to a topic of this type or remap'
         return f'published by {found}; check that it is running and its quality of service matches (ros2 topic info -v)'
@@ -309,11 +313,6 @@ class SilenceMonitor:
             f'{self._kind} is published on {", ".join(published[:4])}: remap with '
             f'--ros-args -r {self._topic}:={published[0]}'
         )
-
-
-def _endpoint(info: TopicEndpointInfo) -> str:
-    node = f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-    return f'{node} ({info.topic_type}, {info.qos_profile.reliability.name.lower()})'
 
 
 class TopicReader:
