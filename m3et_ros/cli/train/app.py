@@ -20,6 +20,7 @@ from m3et_ros.cli.train.common import (
     CHECKPOINT,
     BudgetOptions,
     SessionOptions,
+    check_training_split,
     kitchen_lines,
     print_unfinished,
     recipe_line,
@@ -223,16 +224,11 @@ def _open_kitchens(folders: list[Path], *, questions: int, seed: int) -> Any:
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
     from m3et_ros.data.noise import Noise
 
+    check_training_split(folders)
     try:
-        kitchens = KitchenSamples(folders, questions=questions > 0, each=max(questions, 1), noise=Noise(), seed=seed)
+        return KitchenSamples(folders, questions=questions > 0, each=max(questions, 1), noise=Noise(), seed=seed)
     except ValueError as error:
         raise Refused(str(error)) from error
-    if kitchens.split != 'train':
-        raise Refused(
-            f'The cache {folders[0]} holds {kitchens.split} kitchens, which no model may be trained on; give a cache '
-            'of the train split.'
-        )
-    return kitchens
 
 
 def model_card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, command: str) -> str:
