@@ -96,7 +96,7 @@ def test_subsets_select_the_test_kitchens(caches):
     kitchens = {}
     for subset in ('all', 'seen', 'held_out', 'textures'):
         samples = KitchenSamples(caches['test'], questions=False, subset=subset)
-        kitchens[subset] = {int(samples[i].key.split()[1]) for i in range(len(samples))}
+        kitchens[subset] = {samples[i].seed for i in range(len(samples))}
     # 20003 holds nothing new, 20004 a green bottle, 20005 blue fronts too, 20006 a black kettle and green tiles.
     assert kitchens == {
         'all': {20003, 20004, 20005, 20006},
@@ -105,7 +105,7 @@ def test_subsets_select_the_test_kitchens(caches):
         'textures': {20005, 20006},
     }
     asked = KitchenSamples(caches['test'], subset='seen', length=60)
-    assert {asked[i].key.split()[1] for i in range(60)} == {'20003'}
+    assert {asked[i].seed for i in range(60)} == {20_003}
 
 
 def test_seed_epoch_and_index_determine_a_sample(caches):
