@@ -49,7 +49,6 @@ def picture():
 @pytest.fixture(scope='session')
 def observed_episode():
     """An episode of 300 ticks and every thirtieth observation of it, without OpenGL."""
-    pytest.importorskip('mujoco')
     episode = Episode(5, width=160, height=120)
     with Camera(episode, backend='raycast') as camera:
         observations = [camera.observe(state) for state in episode.run(300) if state.tick % 30 == 5]
@@ -59,7 +58,6 @@ def observed_episode():
 @pytest.fixture(scope='session')
 def caches(tmp_path_factory):
     """Small ray-cast caches: four training seeds, of which two are skipped and one is cut, and four test seeds."""
-    pytest.importorskip('mujoco')
     root = tmp_path_factory.mktemp('caches')
     return {
         name: generate(

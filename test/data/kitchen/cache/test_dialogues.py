@@ -15,7 +15,6 @@ from m3et_ros.evaluation.tasks.talk import named_in
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-    pytest.importorskip('mujoco')
     return generate(
         tmp_path_factory.mktemp('caches'),
         seeds=range(3),

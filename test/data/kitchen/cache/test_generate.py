@@ -21,7 +21,6 @@ from m3et_ros.data.kitchen.sim.episode import FPS, Episode
 from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, NOUNS, VERBS
 from m3et_ros.data.shards import open_shard
 
-pytest.importorskip('mujoco')
 SMALL = {
     'seeds': range(7, 10),
     'size': 16,

@@ -9,8 +9,6 @@ from m3et_ros.data.kitchen.questions.checkpoints import QUESTIONS, STRIDE, Check
 from m3et_ros.data.kitchen.questions.episode import ASK, worded
 from m3et_ros.data.kitchen.sim.episode import Episode
 
-pytest.importorskip('mujoco')
-
 
 @pytest.fixture(scope='module')
 def episodes(tmp_path_factory):

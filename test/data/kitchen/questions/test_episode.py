@@ -28,7 +28,6 @@ TEST, TRAIN = 20_004, 6
 
 def observed(seed):
     """A observer of an episode of 30 s, and its observations; every third tick, ray-cast."""
-    pytest.importorskip('mujoco')
     episode, seen = Episode(seed, width=48, height=36), []
     observer = KitchenObserver(episode)
     with Camera(episode, backend='raycast') as camera:

@@ -20,7 +20,6 @@ TABLES = [('functional reasoning', 'use', phrase, *nouns) for phrase, nouns in U
 
 @pytest.fixture(scope='module')
 def start():
-    pytest.importorskip('mujoco')
     episode = Episode(4, width=16, height=16)
     return episode, next(episode.run(1))
 

@@ -114,7 +114,6 @@ def test_objects_come_after_structures_in_the_classes():
 @pytest.fixture(scope='module')
 def start():
     """A kitchen, its first state, and the name of one object of each noun."""
-    pytest.importorskip('mujoco')
     episode = Episode(4, width=16, height=16)
     state = next(episode.run(1))
     names = {}

@@ -12,7 +12,6 @@ from m3et_ros.data.kitchen.sim.episode import Episode
 @pytest.fixture(scope='module')
 def start():
     """A kitchen, its first state, and the names of the objects of each noun."""
-    pytest.importorskip('mujoco')
     episode = Episode(4, width=16, height=16)
     state = next(episode.run(1))
     names = {}

@@ -16,7 +16,6 @@ from m3et_ros.data.kitchen.sim.episode import Episode
 
 def observe_frames(seed, frames=60, fps=2.0):
     """Notes of an episode, its observations, and the episode."""
-    pytest.importorskip('mujoco')
     episode = Episode(seed, width=32, height=24, fps=fps)
     notes, seen = FrameNotes(episode, frames), []
     with Camera(episode, backend='raycast') as camera:
@@ -133,7 +132,6 @@ def test_a_frame_has_at_most_three_questions_of_a_kind_and_an_answer(kitchens):
 
 
 def test_times_count_from_the_first_frame():
-    pytest.importorskip('mujoco')
     episode = Episode(20_000, width=32, height=24, fps=2.0)
     for _ in episode.run(7):
         pass

@@ -131,7 +131,6 @@ GIVEN = (
 
 def test_a_change_of_the_generator_is_noticed():
     """When this fails, what a seed gives has changed: raise GENERATOR_VERSION and write the new values into GIVEN."""
-    pytest.importorskip('mujoco')
     episode = Episode(7, width=64, height=48)
     parts = [mjcf(episode.scene, width=64, height=48, fovy=72.0)]
     for name, asset in episode.scene.assets.items():

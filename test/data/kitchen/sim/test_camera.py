@@ -7,8 +7,6 @@ from m3et_ros.data.frame import UNLABELLED
 from m3et_ros.data.kitchen import Camera, Episode, choose_backend
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF
 
-pytest.importorskip('mujoco')
-
 
 @pytest.fixture(scope='module')
 def opengl():

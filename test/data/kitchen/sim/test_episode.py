@@ -10,8 +10,6 @@ import pytest
 import m3et_ros
 from m3et_ros.data.kitchen import Camera, Episode, sample_questions
 
-pytest.importorskip('mujoco')
-
 
 def record(seed, ticks=(0, 60, 119)):
     """Three observations, the labels and twenty questions."""

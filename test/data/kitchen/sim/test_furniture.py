@@ -1,5 +1,6 @@
 """The fixtures: where they stand, what their slots accept, and how their doors move."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -95,7 +96,6 @@ def test_landmarks_stand_where_the_person_expects_them(kitchens):
 @pytest.mark.parametrize('openness', [0.0, 0.5, 1.0])
 def test_the_handle_stays_on_the_moving_part(openness):
     """The hand follows Container.handle_at while MuJoCo turns the joint: both must describe one motion."""
-    mujoco = pytest.importorskip('mujoco')
     scene = build_scene(np.random.default_rng(3))
     model = mujoco.MjModel.from_xml_string(mjcf(scene, width=32, height=24, fovy=60), scene.assets)
     data = mujoco.MjData(model)

@@ -1,5 +1,6 @@
 """The hand: its axes, and how its fingers bend."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -7,7 +8,6 @@ from m3et_ros.data.kitchen.sim.hand import BEND, add_hand
 from m3et_ros.data.kitchen.sim.parts import Scene
 from m3et_ros.data.kitchen.sim.scene import mjcf
 
-mujoco = pytest.importorskip('mujoco')
 FINGERS = [f'finger_{i}' for i in range(4)]
 
 

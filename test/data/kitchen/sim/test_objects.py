@@ -2,6 +2,7 @@
 
 import itertools
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -28,7 +29,6 @@ def laid_out():
 
 def made(noun, scale=1.0):
     """The measures of one object, and the corners of its bounding box above its foot, (8, 3) of each geom."""
-    mujoco = pytest.importorskip('mujoco')
     scene = Scene(np.random.default_rng(0), SIZE)
     scene.material('table', np.zeros((2, 2, 3), np.uint8))
     geoms, thing = MAKERS[noun](scene, noun, np.array((0.8, 0.1, 0.1)), scale)

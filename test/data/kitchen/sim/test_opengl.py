@@ -10,8 +10,6 @@ from m3et_ros.data.kitchen.sim.opengl import OpenGLRenderer, metric_depth
 from m3et_ros.data.kitchen.sim.renderers import choose_backend, environment
 from m3et_ros.data.kitchen.sim.scene import FAR, NEAR
 
-pytest.importorskip('mujoco')
-
 
 @pytest.mark.parametrize('metres', [0.11, 0.5, 2.0, 11.9])
 def test_a_reversed_depth_buffer_becomes_metres(metres):

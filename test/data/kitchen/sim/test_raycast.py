@@ -1,5 +1,6 @@
 """The ray caster on a scene of a few boxes whose depths and colours are known."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -7,7 +8,6 @@ from m3et_ros.data.kitchen.sim.camera import intrinsics, pixel_rays
 from m3et_ros.data.kitchen.sim.raycast import RayCaster, mean_colours
 from m3et_ros.data.kitchen.sim.textures import png
 
-mujoco = pytest.importorskip('mujoco')
 WIDTH, HEIGHT, FAR = 33, 25, 10.0
 
 # MuJoCo cameras look along -z with y up: the boxes are ahead, above on the right, and almost out of range.

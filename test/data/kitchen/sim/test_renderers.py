@@ -10,8 +10,6 @@ import pytest
 from m3et_ros.data.kitchen import Camera, Episode
 from m3et_ros.data.kitchen.sim import renderers
 
-pytest.importorskip('mujoco')
-
 CHOOSE = """
 import logging
 logging.basicConfig(format='%(levelname)s %(message)s')

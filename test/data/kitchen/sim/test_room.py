@@ -1,5 +1,6 @@
 """The shell of the room, measured by rays in MuJoCo."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -7,7 +8,6 @@ from m3et_ros.data.kitchen.sim.parts import Scene
 from m3et_ros.data.kitchen.sim.room import add_room
 from m3et_ros.data.kitchen.sim.scene import mjcf
 
-mujoco = pytest.importorskip('mujoco')
 SIZE = (4.6, 4.0, 2.6)
 
 

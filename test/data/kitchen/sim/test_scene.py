@@ -1,5 +1,6 @@
 """Kitchens from random generators."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -27,7 +28,6 @@ def test_registries_fit_together(seed):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_nothing_floats(seed):
-    mujoco = pytest.importorskip('mujoco')
     episode = Episode(seed, width=64, height=48)
     next(episode.run(1))
     for name in episode.scene.things:
@@ -60,7 +60,6 @@ def test_a_door_handle_stays_as_far_from_the_hinge():
 
 
 def test_the_camera_of_the_model_has_the_size_and_the_field_of_view_asked_for():
-    mujoco = pytest.importorskip('mujoco')
     scene = build_scene(np.random.default_rng(0))
     model = mujoco.MjModel.from_xml_string(mjcf(scene, width=80, height=50, fovy=41.5), scene.assets)
     assert model.cam_fovy[model.camera('ego').id] == pytest.approx(41.5)

@@ -1,5 +1,6 @@
 """Geometry as MJCF."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -15,7 +16,6 @@ def test_turned_bodies_are_closed_and_face_outwards():
 
 @pytest.mark.parametrize('half', [(0.3, 0.2, 0.01), (0.3, 0.01, 0.2), (0.01, 0.3, 0.2)])
 def test_boxes_keep_their_size_and_show_their_texture_on_the_large_side(half):
-    mujoco = pytest.importorskip('mujoco')
     geom = shapes.box((0, 0, 0), half, (1, 0, 0))
     model = mujoco.MjModel.from_xml_string(f'<mujoco><worldbody>{geom}</worldbody></mujoco>')
     turn = np.zeros(9)
@@ -32,7 +32,6 @@ def test_a_chain_joins_its_points():
 def test_a_cylinder_keeps_its_axis_opacity_and_name():
     text = shapes.cylinder((1, 2, 3), 0.1, 0.5, (1, 0, 0), axis=0, opacity=0.25, name='water')
     assert 'rgba="1 0 0 0.25"' in text and 'name="water"' in text and 'size="0.1 0.5"' in text
-    mujoco = pytest.importorskip('mujoco')
     model = mujoco.MjModel.from_xml_string(f'<mujoco><worldbody>{text}</worldbody></mujoco>')
     turn = np.zeros(9)
     mujoco.mju_quat2Mat(turn, model.geom_quat[0])
