@@ -96,7 +96,7 @@ def test_a_mirror_turns_everything_and_the_words():
 @pytest.mark.parametrize(
     'fields', [{'question': 'What is left to eat?'}, {'question': 'Where?', 'answers': {'Left': 1}}]
 )
-def test_who_speaks_of_sides_is_not_mirrored(fields):
+def test_samples_that_mention_sides_are_not_mirrored(fields):
     before = sample(**fields)
     after = disturb(before, Noise(mirror=1.0), np.random.default_rng(0))
     assert mentions_sides(before) and after.question == before.question

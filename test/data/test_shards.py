@@ -18,7 +18,7 @@ def arrays():
     return frames, np.array([(0, 1, 0), (1, 2, 1), (0, 3, 0)], QUESTION), {'questions': [['a', {}], ['b', {}]]}
 
 
-def test_what_is_written_is_read_from_maps(tmp_path):
+def test_a_shard_is_read_from_maps_as_it_was_written(tmp_path):
     frames, questions, header = arrays()
     write_shard(tmp_path / '0', frames, questions, header)
     shard = open_shard(tmp_path / '0')
@@ -82,7 +82,7 @@ def test_foreign_and_damaged_shards_are_refused(tmp_path, damage):
         open_shard(tmp_path / '0')
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path):
+def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match='no shard'):
         read_header(tmp_path)
 

@@ -62,7 +62,7 @@ def test_only_depth_on_the_pixels_of_the_colours_is_taken(tmp_path):
         assert find_camera(reader).depth == '/aligned_depth'
 
 
-def test_what_cannot_be_told_is_refused(tmp_path):
+def test_ambiguous_and_missing_cameras_are_refused(tmp_path):
     with bag(tmp_path / 'two', ('/left', RGB, 'rgb8', ''), ('/right', RGB, 'rgb8', '')) as reader:
         with pytest.raises(InputError, match='/left, /right; name one'):
             find_camera(reader)

@@ -32,7 +32,7 @@ def made(members=2):
     )
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     before = made()
     model_id = save_history(tmp_path / 'c', before, card='# A card\n')
     after = load_history(tmp_path / 'c')

@@ -17,7 +17,7 @@ def refused(action, said):
     assert error.value.reason == 'model_config'
 
 
-def test_what_is_written_is_read_and_people_can_read_it(tmp_path):
+def test_a_document_is_read_as_it_was_written_and_people_can_read_it(tmp_path):
     path = tmp_path / 'labels.json'
     write_json(path, {'answers': ['café', 2]})
     assert read_json(path) == {'answers': ['café', 2]}

@@ -16,7 +16,7 @@ from m3et_ros.models.vlm.variants import VARIANTS, emma_config
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_what_is_stored_comes_back(tmp_path, variant):
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path, variant):
     made = replace(talker(variant), trained=True)
     model_id = save_talk(tmp_path, made, card='# x\n')
     found = load_talk(tmp_path)

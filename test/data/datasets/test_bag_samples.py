@@ -110,7 +110,7 @@ def test_frames_without_their_depth_are_left_out(tmp_path, caplog):
         BagSamples(tmp_path / 'apart', tmp_path / 'cache', size=8)
 
 
-def test_one_spoilt_picture_costs_one_frame(tmp_path, caplog, monkeypatch):
+def test_one_damaged_picture_costs_one_frame(tmp_path, caplog, monkeypatch):
     from m3et_ros.data.bags import writer
 
     encode = writer.encode_rgb
@@ -138,7 +138,7 @@ def test_of_a_cut_bag_the_readable_part_is_used(tmp_path, caplog):
     assert 'is cut off' in caplog.text and 'are used' in caplog.text
 
 
-def test_what_is_no_bag_is_refused(tmp_path):
+def test_other_files_and_topics_are_refused(tmp_path):
     (tmp_path / 'words.mcap').write_text('words')
     for name, options, words in (
         ('nowhere', {}, 'no bag at'),

@@ -54,7 +54,7 @@ def test_workers_see_the_epoch():
             assert torch.equal(torch.as_tensor(sample.rgb), torch.from_numpy(data[index].rgb))
 
 
-def test_what_does_not_fit_is_named():
+def test_a_sample_that_does_not_fit_is_named():
     with pytest.raises(InputError, match='sample 3 of grey .*depth'):
         grey()[3]
     for index in (-1, 4):

@@ -44,7 +44,7 @@ def test_timestamps_are_seconds(text, value):
 
 
 @pytest.mark.parametrize('text', ['', '12', '00:61:00', '00:00:-1', 'nan', '1:2:3:4'])
-def test_what_is_no_time_is_refused(text):
+def test_other_texts_are_no_time(text):
     with pytest.raises(ValueError, match='HH:MM:SS'):
         seconds(text)
 
@@ -64,7 +64,7 @@ def test_histories_are_what_ended_a_second_before(spans):
         assert [segments[i].stop_s for i in found] == sorted(segments[i].stop_s for i in found)
 
 
-def test_a_boundary_of_exactly_a_second_is_seen():
+def test_an_action_that_ends_exactly_a_second_before_is_visible():
     segments = [
         Segment('a', 'v', 'P', 0, 0.1, 0, 0),
         Segment('b', 'v', 'P', 1.1, 2, 0, 0),
@@ -74,7 +74,7 @@ def test_a_boundary_of_exactly_a_second_is_seen():
     assert dict(zip(order, visible_counts(segments, order))) == {0: 0, 1: 1, 2: 0}
 
 
-def test_videos_do_not_see_each_other(folder):
+def test_videos_have_separate_histories(folder):
     found = read(folder, [row('P01_01_0', 0, 1, 0, 1), row('P01_02_0', 5, 6, 0, 1), row('P01_02_1', 8, 9, 1, 1)])
     assert histories(found) == [[], [], [1]]
     assert found.only(['P01_02']).videos == {'P01_02': [0, 1]}
@@ -118,7 +118,7 @@ def test_overlaps_are_counted(folder):
         ({'narration_id': 'P01_01_0'}, 'P01_01_0 twice'),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_line(folder, changes, said):
+def test_unusable_rows_are_refused_by_line(folder, changes, said):
     with pytest.raises(InputError, match=said):
         read(folder, [row('P01_01_0', 0, 1, 0, 1), row('P01_01_1', 3, 4, 0, 1) | changes])
 

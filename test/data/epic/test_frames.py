@@ -41,7 +41,7 @@ def test_a_clip_ends_a_second_before_the_action(root):
     assert shades(pictures) == [1, 6, 11, 16, 21]
 
 
-def test_what_lies_before_the_video_stands_at_its_start(root):
+def test_moments_before_the_video_become_its_start(root):
     early = Segment('a', 'P01_01', 'P01', 0.5, 1.0, 0, 0)
     assert shades(FrameFolders(root, VIDEOS).clip(early, Clip(frames=3))) == [1, 1, 1]
 

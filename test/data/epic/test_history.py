@@ -42,7 +42,7 @@ def slowly(pairs, sizes, cut, slots):
     ]
 
 
-def laid_down(memory, place):
+def stored(memory, place):
     own = memory.key[place] >= 0
     return list(
         zip(*(getattr(memory, part)[place][own].tolist() for part in ('key', 'last', 'before', 'count', 'lag_s')))
@@ -56,8 +56,8 @@ def test_memories_hold_what_was_used_last(drawn):
     pasts, wanted = ActionHistories(found, CLASSES, slots=(2, 3)), histories(found)
     for place, origin in enumerate(pasts.order):
         cut, seen = found.segments[origin].start_s - 1, [found.segments[i] for i in wanted[origin]]
-        assert laid_down(pasts.objects, place) == slowly([(s.noun, s.verb, s.stop_s) for s in seen], (4, 3), cut, 2)
-        assert laid_down(pasts.deeds, place) == slowly([(s.verb, s.noun, s.stop_s) for s in seen], (3, 4), cut, 3)
+        assert stored(pasts.objects, place) == slowly([(s.noun, s.verb, s.stop_s) for s in seen], (4, 3), cut, 2)
+        assert stored(pasts.deeds, place) == slowly([(s.verb, s.noun, s.stop_s) for s in seen], (3, 4), cut, 3)
 
 
 @settings(deadline=None, max_examples=40)

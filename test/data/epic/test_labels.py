@@ -38,7 +38,7 @@ def test_without_published_ids_a_class_is_a_place():
     ] == [(1, 0)]
 
 
-def test_what_is_unknown_is_counted_by_word():
+def test_unknown_words_are_counted():
     known, unknown = labelled(
         [segment('take', 'tap'), segment('fly', 'kite'), segment('take', 'kite'), segment('', 'tap', (5, NO_CLASS))],
         LABELS,

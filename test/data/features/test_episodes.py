@@ -49,7 +49,7 @@ def test_tokens_are_what_the_robot_would_make_of_the_frames(cache, tmp_path, fra
     np.testing.assert_allclose(tokens[frame], live[0, 0], rtol=0.01, atol=0.01)
 
 
-def test_what_was_encoded_is_not_encoded_again_nor_taken_for_another_models(cache, tmp_path):
+def test_frames_are_encoded_once_and_not_taken_for_another_models(cache, tmp_path):
     first, _ = encode_episodes(untrained('tiny', 0), [cache], tmp_path / 'tokens')
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / 'tokens').rglob('tokens.npy')}
     again, _ = encode_episodes(untrained('tiny', 0), [cache], tmp_path / 'tokens')
