@@ -1,6 +1,7 @@
-"""m3et generate: a small real cache, gone on with, and what is refused."""
+"""m3et generate: a small real cache that is resumed, every option where it arrives, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 SMALL = ('--size', '32', '--frames', '3', '--stride', '10', '--backend', 'raycast', '--workers', '0')
 
 
-def test_a_cache_is_made_gone_on_with_and_read(tmp_path, capsys):
+def test_a_cache_is_rendered_resumed_and_read(tmp_path, capsys):
     pytest.importorskip('mujoco')
     assert main(['generate', str(tmp_path), '--seeds', '20003:20005', *SMALL, '--json']) == 0
     made = json.loads(capsys.readouterr().out)
@@ -24,3 +25,24 @@ def test_a_cache_is_made_gone_on_with_and_read(tmp_path, capsys):
 def test_seeds_that_make_no_sense_are_refused(tmp_path, capsys, seeds, words):
     assert main(['generate', str(tmp_path), '--seeds', seeds, *SMALL]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('json_flag', 'progress'), [((), True), (('--json',), False)])
+def test_every_option_arrives(border, reach, every_option, json_flag, progress):
+    made = border('m3et_ros.data.kitchen.cache.generate.generate', last=True)
+    line = ['generate', 'caches', '--seeds', '3:7', '--size', 48, '--frames', 5, '--stride', 9, '--shadows']
+    line += ['--workers', 2, '--backend', 'osmesa', *json_flag]
+    reach(*line)
+    root, *options = made[0].items()
+    assert root[1] == Path('caches')
+    assert dict(options) == {
+        'seeds': range(3, 7),
+        'size': 48,
+        'frames': 5,
+        'stride': 9,
+        'shadows': True,
+        'workers': 2,
+        'backend': 'osmesa',
+        'progress': progress,
+    }
+    every_option(line, ['--json'])

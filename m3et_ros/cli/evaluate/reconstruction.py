@@ -107,8 +107,9 @@ def measure_kitchens(
 
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
     from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
+    from m3et_ros.evaluation.batches import spread
     from m3et_ros.evaluation.files import PICTURES
-    from m3et_ros.evaluation.report.pictures import draw_frames, spread
+    from m3et_ros.evaluation.report.pictures import draw_frames
     from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames
     from m3et_ros.evaluation.tasks.reconstruction_scores import frame_rows, reconstruction_scores
 

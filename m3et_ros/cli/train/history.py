@@ -60,7 +60,7 @@ def train_on_labels(
     from m3et_ros.data.checkpoints.history import save_history
     from m3et_ros.data.epic.annotations import find_split, read_segments
     from m3et_ros.data.epic.class_lists import read_classes
-    from m3et_ros.data.epic.history import Pasts
+    from m3et_ros.data.epic.history import ActionHistories
     from m3et_ros.training.history import Anticipate, HistoryRecipe, split_videos, train_history
     from m3et_ros.training.run_state import Interrupted, TrainingSession
 
@@ -72,7 +72,7 @@ def train_on_labels(
     annotations = read_segments(find_split(options.epic, 'train'), classes)
     for odd in annotations.notes:
         print_status(odd.text)
-    pasts = Pasts(annotations, classes, slots=(recipe.config.slots, recipe.config.verb_slots))
+    pasts = ActionHistories(annotations, classes, slots=(recipe.config.slots, recipe.config.verb_slots))
     videos = split_videos(annotations.videos, held_out=options.held_out)
     try:
         with stop_on_signal() as stop:

@@ -5,8 +5,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from talkers import talker_folder
 
 from m3et_ros.cli.ask.picture import read_depth, read_frame
+from m3et_ros.cli.main import main
 from m3et_ros.cli.output import Refused
 from m3et_ros.data.errors import InputError
 
@@ -96,3 +98,14 @@ def test_an_array_with_objects_is_not_loaded(files):
     np.save(files / 'objects.npy', np.array([[{}]]), allow_pickle=True)
     with pytest.raises(Refused, match='cannot be read'):
         read_depth(files / 'objects.npy')
+
+
+def test_a_vision_language_model_writes_about_an_image(files, tmp_path, capsys):
+    talker = talker_folder(tmp_path / 'talker', 'matvlm')
+    line = ['ask', 'Describe the scene.', '--image', files / 'rgb.png', '--model', 'tiny', '--answerer', 'matvlm']
+    line = [*map(str, [*line, '--answerer-checkpoint', talker])]
+    assert main([*line, '--json']) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer['model_id'].startswith('matvlm@') and answer['frames_used'] == 1
+    assert main([*line, '--stream']) == 0
+    assert capsys.readouterr().out.startswith(answer['text'])

@@ -43,7 +43,7 @@ def test_one_or_two_processes_write_the_same_and_a_bad_bag_costs_no_other(kitche
             == 0
         )
     said = capsys.readouterr()
-    assert 'bad: ' in said.err and '1 of' in said.err and 'fly' in said.err and 'Seen in 2 of 3 bags' in said.out
+    assert 'bad: ' in said.err and '1 of' in said.err and 'fly' in said.err and 'Read 2 of 3 bags' in said.out
     one, two = (
         {name: (tmp_path / count / name).read_bytes() for name in ('metrics.json', 'per_sample.csv')} for count in '12'
     )
@@ -58,7 +58,7 @@ def test_one_or_two_processes_write_the_same_and_a_bad_bag_costs_no_other(kitche
     assert (tmp_path / '1' / 'report.html').stat().st_size > 20_000
 
 
-def test_a_finished_run_is_told_again_and_measured_against_a_threshold(kitchens, tmp_path, capsys):
+def test_a_finished_run_is_printed_again_and_compared_with_a_threshold(kitchens, tmp_path, capsys):
     given = (kitchens / '20000', '--segments', kitchens / 'segments.csv', '--out', tmp_path, '--json')
     assert actions(*given) == 0
     first = (tmp_path / 'metrics.json').read_bytes()
@@ -72,7 +72,7 @@ def test_a_finished_run_is_told_again_and_measured_against_a_threshold(kitchens,
     ('words', 'sentence'),
     [
         (('BAG',), 'give --segments'),
-        ((), 'nothing was given to look at'),
+        ((), 'no data were given'),
         (('--segments', 'CSV'), '--segments is for recordings'),
         (('BAG', '--segments', 'CSV', '--bf16'), '--bf16 is for kitchens of a cache'),
         (('BAG', '--segments', 'CSV', '-r', 'x'), '-r x has no value'),
@@ -82,7 +82,7 @@ def test_a_finished_run_is_told_again_and_measured_against_a_threshold(kitchens,
         (('BAG', '--segments', 'STRANGE'), 'no word for nouns kite'),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(kitchens, tmp_path, capsys, words, sentence):
+def test_an_evaluation_that_cannot_be_done_is_one_sentence(kitchens, tmp_path, capsys, words, sentence):
     rows = (kitchens / 'segments.csv').read_text().splitlines()
     head, first = rows[0].split(','), rows[1].split(',')
     for name, column, text in (('wrong', 'stop_timestamp', 'later'), ('strange', 'noun', 'kite')):
@@ -101,7 +101,7 @@ def test_what_cannot_be_done_is_one_sentence(kitchens, tmp_path, capsys, words, 
     assert re.search(sentence, said) and 'Traceback' not in said
 
 
-def test_by_its_other_name_pixels_are_looked_at_too(kitchens, tmp_path, capsys):
+def test_epic_with_recordings_uses_their_pixels(kitchens, tmp_path, capsys):
     words = ['evaluate', 'epic', str(kitchens / '20000'), '--model', 'tiny', '--out', str(tmp_path)]
     assert main([*words, '--segments', str(kitchens / 'segments.csv'), '--json']) == 0
     found = json.loads(capsys.readouterr().out)
@@ -109,4 +109,4 @@ def test_by_its_other_name_pixels_are_looked_at_too(kitchens, tmp_path, capsys):
     assert main([*words, '--epic', str(tmp_path)]) == 1
     assert main(['evaluate', 'epic', '--model', 'tiny', '--out', str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert '--epic is for labels without pixels' in said and 'nothing was given to foresee' in said
+    assert '--epic is for labels without pixels' in said and 'no data were given; give --epic' in said

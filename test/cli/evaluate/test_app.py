@@ -32,7 +32,7 @@ def test_twice_the_same_bytes(cache, tmp_path, capsys, what):
     for name in 'ab':
         assert command(*what, '--data', cache, '--out', tmp_path / name) == 0
     told = capsys.readouterr()
-    assert 'All of it in' in told.out or 'all of it in' in told.out
+    assert 'll results are in' in told.out
     assert '100 %' in told.err
     for name in ('metrics.json', 'per_sample.csv'):
         first, second = ((tmp_path / run / name).read_bytes() for run in 'ab')

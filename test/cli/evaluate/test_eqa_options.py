@@ -15,11 +15,7 @@ SCORING = (
     *('--judge-url', 'http://j/v1', '--judge-model', 'marker', '--judge-prompt', 'p.txt'),
 )
 SCORES = ScoreOptions(
-    train=[Path('t.json')],
-    at_least=0.25,
-    judge_url='http://j/v1',
-    judge_model='marker',
-    judge_prompt=Path('p.txt'),
+    train=[Path('t.json')], at_least=0.25, judge_url='http://j/v1', judge_model='marker', judge_prompt=Path('p.txt')
 )
 RUN = ('--model', 'tiny', '--out', 'results', '--workers', '5', '--ray', 'local', '--threads', '2', '--device', 'cuda')
 
@@ -44,9 +40,7 @@ def test_every_option_of_eqa_arrives(border, every_option):
                 comb=True,
                 threads=2,
             ),
-            'run': ClusterRun(
-                model='tiny', out=Path('results'), workers=5, ray='local', threads=2, device='cuda'
-            ),
+            'run': ClusterRun(model='tiny', out=Path('results'), workers=5, ray='local', threads=2, device='cuda'),
             'scoring': SCORES,
             'as_json': True,
         }

@@ -35,9 +35,7 @@ def test_every_option_of_actions_arrives(border, every_option):
         {
             'bags': [Path('one'), Path('two')],
             'run': BagRun(model='tiny', out=Path('results'), workers=5, threads=2, device='cuda:1'),
-            'options': SegmentOptions(
-                segments=[Path('a.csv'), Path('b.csv')], camera='/head', remaps=['/x:=/y']
-            ),
+            'options': SegmentOptions(segments=[Path('a.csv'), Path('b.csv')], camera='/head', remaps=['/x:=/y']),
             'train': [Path('kitchens')],
         }
     ]

@@ -41,13 +41,7 @@ def test_every_option_about_kitchens_arrives(border, every_option):
         {
             'run': VqaRun(model='tiny', out=Path('results'), device='cuda:1', workers=5),
             'kitchens': KitchenQuestions(
-                data='cache',
-                samples=17,
-                noise=False,
-                without=[Modality.depth],
-                blind='guesser',
-                seed=9,
-                batch=6,
+                data='cache', samples=17, noise=False, without=[Modality.depth], blind='guesser', seed=9, batch=6
             ),
             'write': True,
             'at_least': 0.25,
@@ -65,9 +59,7 @@ def test_every_option_about_recordings_arrives(border):
             'bags': [Path('one'), Path('two')],
             'questions': [Path('a.json'), Path('b.json')],
             'task': EqaTask('blind', True, camera='/head', remaps={'/x': '/y'}, threads=2),
-            'run': VqaRun(
-                model='tiny', out=Path('results'), device='cuda:1', workers=5, ray='local', threads=2
-            ),
+            'run': VqaRun(model='tiny', out=Path('results'), device='cuda:1', workers=5, ray='local', threads=2),
             'scoring': ScoreOptions(
                 train=[Path('t.json')],
                 at_least=0.25,

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from m3et_ros.cli.main import main
-from m3et_ros.cli.replay.live_score import counts_of
+from m3et_ros.cli.output import Refused
+from m3et_ros.cli.replay import live_score
+from m3et_ros.cli.replay.live_score import LEAST_SERVED, LiveRun, counts_of, evaluate_live
 
 
 @pytest.fixture(scope='module')
@@ -70,6 +72,8 @@ def test_diagnostics_become_a_row():
         'state': 'active',
     }
     row = counts_of(2.0, 3.14159, 60, diagnostics)
+    assert (row['rate'], row['arrived'], row['model']) == (2.0, 60, 'kitchen@1')
+    assert row['latency_s']['p50'] == 0.03 and row['latency_s']['p95'] != row['latency_s']['p95']
     assert row['served'] == 57 and row['served_share'] == 0.95 and row['dropped'] == {'frame_superseded': 3}
     assert row['age_s'] == {'p50': 0.05, 'p95': 0.1} and row['seconds'] == 3.14
 
@@ -109,3 +113,46 @@ def test_questions_about_another_recording_are_refused(bag, tmp_path, capsys):
 @pytest.fixture
 def below():
     return '/live_test'
+
+
+def live_run(tmp_path, **changes):
+    fields = {
+        'bag': tmp_path / 'bag',
+        'out': tmp_path,
+        'namespace': '/live',
+        'robot': ['--ros-args'],
+        'player': ['--ros-args'],
+        'images': 20,
+        'rates': [1.0, 2.0, 4.0],
+    }
+    return LiveRun(**fields | changes)
+
+
+def test_the_highest_sustained_rate_serves_at_least_95_per_cent(tmp_path, monkeypatch, capsys):
+    served = {1.0: 20, 2.0: 19, 4.0: 18}
+    played = []
+
+    def play(live, rate, questions, stopped):
+        played.append((rate, questions))
+        return counts_of(rate, 1.0, live.images, {'frames_out': str(served[rate])}), []
+
+    monkeypatch.setattr(live_score, '_play', play)
+    evaluate_live(live_run(tmp_path, questions=['one']), as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document['highest_rate_kept_up_with'] == 2.0 and served[2.0] / 20 == LEAST_SERVED
+    assert played == [(1.0, ['one']), (2.0, ()), (4.0, ())]  # questions are asked at the first rate alone
+    assert (document['bag'], document['images']) == ('bag', 20) and 'metrics' not in document
+
+
+def test_a_robot_that_needs_too_long_is_refused_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_score, 'START_S', 0.3)
+    monkeypatch.setattr(live_score, 'MODEL_NODE', 'timeit')
+    run = live_run(tmp_path, robot=['-n', '1', 'import time; time.sleep(60)'])
+    with pytest.raises(Refused, match='did not become active within 0 s'):
+        evaluate_live(run, as_json=True)
+
+
+def test_a_robot_that_ends_by_itself_is_the_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_score, 'MODEL_NODE', 'no_such_module')
+    with pytest.raises(Refused, match='model ended by itself with exit code 1'):
+        evaluate_live(live_run(tmp_path), as_json=True)

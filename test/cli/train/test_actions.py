@@ -1,6 +1,4 @@
-"""m3et train actions and m3et evaluate actions, on real, small episodes."""
-
-import json
+"""m3et train actions on real, small episodes: the head beside its model, and what is refused."""
 
 import pytest
 
@@ -50,7 +48,7 @@ def trained(caches, tmp_path_factory):
     return out
 
 
-def test_the_head_stands_beside_its_model_and_knows_its_rate(trained, caches):
+def test_the_checkpoint_has_model_and_head_with_its_rate(trained, caches):
     checkpoint = load_checkpoint(trained / 'checkpoint')
     config = checkpoint.heads['mambavl'].config
     assert config.rate_hz == 2.0 and not config.shared_A
@@ -58,55 +56,12 @@ def test_the_head_stands_beside_its_model_and_knows_its_rate(trained, caches):
     assert '--disjoint' in card and 'steps: 4 of 4' in card and caches[0].name.split('-')[2] not in ('', card)
 
 
-def test_what_it_is_worth_is_written_beside_the_references(trained, caches, tmp_path, capsys):
-    out = tmp_path / 'found'
-    assert (
-        command(
-            'evaluate',
-            'actions',
-            '--model',
-            trained / 'checkpoint',
-            '--data',
-            caches[1],
-            '--train',
-            caches[0],
-            '--out',
-            out,
-            '--json',
-        )
-        == 0
-    )
-    document = json.loads((out / 'metrics.json').read_text())
-    assert json.loads(capsys.readouterr().out) == document
-    metrics = document['metrics']
-    assert metrics['recognition']['generic']['all']['samples'] > 5 and 'bigram' in metrics['references']
-    assert 0 <= metrics['anticipation']['generic']['all']['action']['mean_top5_recall']['value'] <= 1
-    before = (out / 'metrics.json').read_bytes()
-    assert (
-        command(
-            'evaluate',
-            'actions',
-            '--model',
-            trained / 'checkpoint',
-            '--data',
-            caches[1],
-            '--train',
-            caches[0],
-            '--out',
-            out,
-        )
-        == 0
-    )
-    assert (out / 'metrics.json').read_bytes() == before and 'no result of the model alone' in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ('words', 'sentence'),
     [
-        (('train', 'actions', '--from', 'tiny'), 'nothing to learn from'),
+        (('train', 'actions', '--from', 'tiny'), 'nothing to train on'),
         (('train', 'actions', '--from', 'tiny', '--data', 1), 'no training kitchens'),
         (('train', 'actions', '--from', 'tiny', '--data', 0, '--length', 300), 'no episode has 300 frames'),
-        (('evaluate', 'actions', '--model', 'kitchen@none', '--data', 1), 'There is no kitchen@none'),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(caches, tmp_path, capsys, words, sentence):

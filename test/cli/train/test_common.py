@@ -8,13 +8,7 @@ import pytest
 
 from m3et_ros.cli.output import Refused
 from m3et_ros.cli.train.app import StageBudget
-from m3et_ros.cli.train.common import (
-    BudgetOptions,
-    check_training_split,
-    kitchen_lines,
-    print_unfinished,
-    recipe_line,
-)
+from m3et_ros.cli.train.common import BudgetOptions, check_training_split, kitchen_lines, print_unfinished, recipe_line
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 

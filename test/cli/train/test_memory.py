@@ -26,7 +26,7 @@ def command(*words):
     return main(['train', 'memory', *map(str, words)])
 
 
-def test_the_memory_stands_beside_its_model_and_its_other_heads(caches, tmp_path, capsys):
+def test_the_checkpoint_has_model_memory_and_other_heads(caches, tmp_path, capsys):
     assert command('--data', caches[0], '--from', 'tiny', '--out', tmp_path / 'run', *SHORT, '--json') == 0
     told = json.loads(capsys.readouterr().out)
     checkpoint = load_checkpoint(tmp_path / 'run/checkpoint')
@@ -40,13 +40,13 @@ def test_the_memory_stands_beside_its_model_and_its_other_heads(caches, tmp_path
     assert 'with a memory in' in capsys.readouterr().out
 
 
-def test_a_run_that_was_stopped_goes_on(caches, tmp_path, capsys):
+def test_a_run_that_was_stopped_is_continued(caches, tmp_path, capsys):
     words = ('--data', caches[0], '--from', 'tiny', '--out', tmp_path / 'run', *SHORT)
     assert command(*words, '--minutes', 0) == 0
-    assert 'the same command goes on' in capsys.readouterr().out
+    assert 'the same command continues it' in capsys.readouterr().out
     for _ in range(30):
         assert command(*words, '--minutes', 0) == 0
-        if 'goes on' not in capsys.readouterr().out:
+        if 'continues it' not in capsys.readouterr().out:
             break
     else:
         raise AssertionError('it never ended')
@@ -65,7 +65,7 @@ def test_a_run_that_was_stopped_goes_on(caches, tmp_path, capsys):
         ('none', (), 'none'),
     ],
 )
-def test_what_cannot_be_learnt_is_one_sentence(caches, tmp_path, capsys, which, words, sentence):
+def test_a_training_that_cannot_be_done_is_one_sentence(caches, tmp_path, capsys, which, words, sentence):
     data = caches[which] if isinstance(which, int) else tmp_path / which
     assert command('--data', data, '--from', 'tiny', '--out', tmp_path / 'out', *words) != 0
     said = capsys.readouterr().err

@@ -184,13 +184,9 @@ def test_every_option_of_talk_arrives(border, reach, every_option, monkeypatch):
     ran = border('m3et_ros.training.talk.TalkRun', last=True)
     line = ['train', 'talk', '--out', 'runs/x', *PAPER, *VIEWS, *SIZES, *STAGES_OF, *SHARED, *SESSION, '--half']
     reach(*line)
-    paper = VariantOptions(
-        variant=Variant.matvlm, teacher=Path('runs/teacher'), share=0.5, align=0.125, fusion=False
-    )
+    paper = VariantOptions(variant=Variant.matvlm, teacher=Path('runs/teacher'), share=0.5, align=0.125, fusion=False)
     views = ViewOptions(data=[Path('one'), Path('two')], start='tiny', views=Path('views'), every=2, questions=5)
-    stages = StageOptions(
-        samples=640, words=64, connect=96, distil=32, batch=8, lr=0.002, optimiser='muon'
-    )
+    stages = StageOptions(samples=640, words=64, connect=96, distil=32, batch=8, lr=0.002, optimiser='muon')
     sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross')
     assert [*loaded[0].values()] == [Path('runs/teacher')]
     assert (config[0]['paper'], config[0]['sizes'], config[0]['teacher']) == (paper, sizes, teacher)

@@ -1,0 +1,123 @@
+"""m3et train talk on real, small kitchens: the stages of each variant, and what is refused."""
+
+import json
+
+import pytest
+
+from m3et_ros.cli.main import main
+from m3et_ros.data.checkpoints.talk import load_talk
+from m3et_ros.data.kitchen.cache.generate import generate
+
+
+@pytest.fixture(scope='module')
+def caches(tmp_path_factory):
+    pytest.importorskip('mujoco')
+    root = tmp_path_factory.mktemp('caches')
+    return [
+        generate(root, seeds=seeds, size=32, stride=25, frames=6, backend='raycast', workers=0, progress=False)
+        for seeds in (range(3), range(20_003, 20_005))
+    ]
+
+
+def command(*words):
+    return main([*map(str, words)])
+
+
+SMALL = (
+    '--from',
+    'tiny',
+    '--every',
+    1,
+    '--side',
+    3,
+    '--width',
+    64,
+    '--samples',
+    8,
+    '--words',
+    4,
+    '--connect',
+    4,
+    '--batch',
+    4,
+    '--questions',
+    2,
+)
+
+
+@pytest.fixture(scope='module')
+def trained(caches, tmp_path_factory):
+    out = tmp_path_factory.mktemp('runs') / 'talk'
+    assert command('train', 'talk', '--data', caches[0], '--out', out, '--distil', 4, '--share', 0.5, *SMALL) == 0
+    return out
+
+
+def test_the_hybrid_and_its_teacher_are_written(trained, caches):
+    made, teacher = load_talk(trained / 'checkpoint'), load_talk(trained / 'teacher')
+    assert made.config.model.language.schedule == 'STST' and teacher.config.model.language.schedule == 'TTTT'
+    assert made.vision == 'tiny-random-0' and made.model_id.startswith('matvlm@')
+    card = (trained / 'checkpoint/README.md').read_text()
+    assert '3_distil: 1 steps' in card and '--share 0.5' in card and 'not a test result' in card
+
+
+def test_a_student_of_a_teacher_trained_before(trained, caches, tmp_path, capsys):
+    assert (
+        command(
+            'train',
+            'talk',
+            '--data',
+            caches[0],
+            '--out',
+            tmp_path,
+            '--teacher',
+            trained / 'teacher',
+            '--views',
+            trained / 'views',
+            '--distil',
+            4,
+            *SMALL,
+            '--half',
+            '--json',
+        )
+        == 0
+    )
+    assert [stage['stage'] for stage in json.loads(capsys.readouterr().out)['stages']] == ['3_distil']
+    assert load_talk(tmp_path / 'checkpoint').config.model.language.schedule == 'STTT'
+
+
+def test_emma_is_trained_in_its_stages(caches, trained, tmp_path, capsys):
+    line = ('train', 'talk', '--variant', 'emma', '--data', caches[0], '--views', trained / 'views', *SMALL)
+    assert command(*line, '--out', tmp_path, '--json') == 0
+    stages = json.loads(capsys.readouterr().out)['stages']
+    assert not any('connect' in stage['stage'] for stage in stages) and len(stages) == 2
+    assert load_talk(tmp_path / 'checkpoint').config.variant == 'emma'
+
+
+def test_a_run_that_was_stopped_is_continued(caches, trained, tmp_path, capsys):
+    line = ('train', 'talk', '--variant', 'ml_mamba', '--data', caches[0], '--views', trained / 'views', *SMALL)
+    assert command(*line, '--out', tmp_path, '--minutes', 0) == 0
+    assert 'with --resume continues it' in capsys.readouterr().out and not (tmp_path / 'checkpoint').exists()
+    assert command(*line, '--out', tmp_path, '--resume') == 0
+    assert 'steps in 3 stages' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('words', 'sentence'),
+    [
+        (('--data', 1, *SMALL), 'no training kitchens'),
+        (('--data', 0, '--variant', 'emma', *SMALL, '--side', 4), 'multiples of 3'),
+        (('--data', 0, '--variant', 'emma', *SMALL, '--teacher', 'x'), 'Only matvlm has a teacher'),
+        (('--data', 0, *SMALL, '--share', 0, '--teacher', 'x'), 'Only matvlm has a teacher'),
+    ],
+)
+def test_a_training_that_cannot_be_done_is_one_sentence(caches, tmp_path, capsys, words, sentence):
+    data, *options = words[1:]
+    assert command('train', 'talk', '--data', caches[data], *options, '--out', tmp_path / 'out') != 0
+    printed = capsys.readouterr().err
+    assert sentence in printed and 'Traceback' not in printed
+
+
+def test_a_hybrid_is_no_teacher(trained, caches, tmp_path, capsys):
+    line = ('train', 'talk', '--data', caches[0], '--teacher', trained / 'checkpoint', *SMALL)
+    assert command(*line, '--out', tmp_path) == 1
+    assert 'is not a Transformer; train a teacher with --variant matvlm --share 0' in capsys.readouterr().err
