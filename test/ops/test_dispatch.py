@@ -122,6 +122,14 @@ def test_the_tolerance_itself_is_accepted():
     assert dispatch.decide(operator(tensor=wrong_output, tolerance=0.999 * error), CPU)[0].name == 'reference'
 
 
+def test_the_tolerance_itself_is_accepted_of_a_native_form(monkeypatch):
+    monkeypatch.setattr(native, 'loaded', lambda: True)
+    monkeypatch.setattr(native, 'instruction_set', lambda: 'plain')
+    error = dispatch.decide(operator(native=wrong_output, tolerance=1.0), CPU)[0].max_error
+    assert dispatch.decide(operator(native=wrong_output, tolerance=error), CPU)[0].name == 'native'
+    assert dispatch.decide(operator(native=wrong_output, tolerance=0.999 * error), CPU)[0].name == 'blocked'
+
+
 @pytest.mark.parametrize('broken', [wrong_state, ignores_the_first_state])
 def test_a_native_form_that_disagrees_gives_way_to_the_tensor_form(broken, monkeypatch):
     monkeypatch.setattr(native, 'loaded', lambda: True)

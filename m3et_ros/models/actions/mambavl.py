@@ -252,7 +252,7 @@ class MambaVL(nn.Module):
             ValueError: the head was built without busy.
         """
         if self.busy_head is None:
-            raise ValueError('this head cannot tell whether anything is being done; build it with busy > 0')
+            raise ValueError('this head has no layer for activity; build it with busy > 0')
         return self.busy_head(features)[:, 0]
 
     def anticipate(self, last: Chain, following: Chain) -> Chain:
