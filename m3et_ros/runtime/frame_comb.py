@@ -80,12 +80,14 @@ class FrameMemory:
     @property
     def first_ns(self) -> int:
         """Return the stamp of the oldest stored view in nanoseconds; 0 without any."""
-        return next((view.frame.stamp_ns for view in self._views), 0)
+        views = list(self._views)
+        return views[0].frame.stamp_ns if views else 0
 
     @property
     def last_ns(self) -> int:
         """Return the stamp of the newest stored view in nanoseconds; 0 without any."""
-        return max((view.frame.stamp_ns for view in list(self._views)[-1:]), default=0)
+        views = list(self._views)
+        return views[-1].frame.stamp_ns if views else 0
 
     @property
     def bytes(self) -> int:
