@@ -138,7 +138,10 @@ def distil(
     found: dict[str, Tensor] = {}
     student_layers = stack(student)
     if config.layer and layers is None:
-        layers = _replaced_layers(student_layers)
+        mixers = [getattr(layer, 'mixer', None) for layer in student_layers]
+        layers = [index for index, mixer in enumerate(mixers) if isinstance(mixer, AttentionMamba2)]
+        if not layers:
+            raise ValueError('the student has no replaced layer; build it with models.vlm.matvlm, or give layer = 0')
     with torch.no_grad(), LayerRecorder(stack(teacher), layers or ()) as recorder:
         target = run(teacher)
     if config.layer:
@@ -259,13 +262,6 @@ def stack(model: nn.Module) -> nn.ModuleList:
     if isinstance(model, M3ET):
         return model.encoder.layers
     raise ValueError(f'the model is a {type(model).__name__}; give a VisualLanguageModel or an M3ET')
-
-
-def _replaced_layers(layers: Sequence[nn.Module]) -> list[int]:
-    found = [index for index, layer in enumerate(layers) if isinstance(getattr(layer, 'mixer', None), AttentionMamba2)]
-    if not found:
-        raise ValueError('the student has no replaced layer; build it with models.vlm.matvlm, or give layer = 0')
-    return found
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:

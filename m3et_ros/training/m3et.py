@@ -24,7 +24,6 @@ from m3et_ros.data.class_names import ClassNames
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.layers.attention import HeadAttention
 from m3et_ros.models.config_checks import check_number
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.encoding import joined
@@ -198,7 +197,10 @@ class Answer(Recipe):
         text = model.encode_text(images, batch.get('text'), batch.get('text_mask'), head_attentions=looks)
         found = {'answer': self.answer * answer_loss(model.answer_logits(text), batch['scores'], batch['asked'])}
         if looks:
-            found['pointing'] = self.pointing * _pointing(looks[-2:], batch, len(images.tokens), model.config)
+            config = model.config
+            presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, len(images.tokens), 1)
+            errors = [pointing_loss(look, presence, batch['pointed']) for look in looks[-2:]]
+            found['pointing'] = self.pointing * torch.stack(errors).mean()
         first = joined(images, text.sampled(each))
         if self.words:
             answer, mask = batch['answer'][::each], batch['answer_mask'][::each]
@@ -287,14 +289,6 @@ def reconstruction_losses(
             counted = counted & target[:, 0].isfinite()
         found[task] = loss_of[task](model.decode(encoded, task), target, counted)
     return found
-
-
-def _pointing(
-    looks: Sequence[HeadAttention], batch: Mapping[str, Tensor], modalities: int, config: M3ETConfig
-) -> Tensor:
-    """Return the mean pointing_loss of some layers."""
-    presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, modalities, 1)
-    return torch.stack([pointing_loss(look, presence, batch['pointed']) for look in looks]).mean()
 
 
 @torch.no_grad()
