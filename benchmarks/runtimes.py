@@ -27,13 +27,13 @@ BASE = 'torch, float32'
 def jobs(which, heads, inputs: dict, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Callable]:
     """Return the work to time, by name."""
 
-    def dense():
+    def reconstruct():
         encoded = which.add_text(which.encode_images(inputs))
         return which.decode(encoded, 'depth'), which.decode(encoded, 'semseg')
 
     images = which.encode_images(inputs)
     return {
-        'a frame and its dense outputs': dense,
+        'a frame and its dense outputs': reconstruct,
         'a question about a frame seen': lambda: heads.answer_logits(which.add_text(images, ids, mask)),
     }
 

@@ -179,8 +179,8 @@ def table(found: dict[str, list[dict[str, Any]]], out: Path) -> dict[str, Any]:
     }
     result: dict[str, Any] = {'rows': rows}
     if {'teacher', 'seeded'} <= rows.keys():
-        kept = rows['seeded']['accuracy_mean'] / max(1e-9, rows['teacher']['accuracy_mean'])
-        result['accuracy_kept'] = round(kept, 6)
+        share = rows['seeded']['accuracy_mean'] / max(1e-9, rows['teacher']['accuracy_mean'])
+        result['accuracy_kept'] = round(share, 6)
     if {'seeded', 'random'} <= rows.keys():
         result['steps_to_same_loss'] = [steps_to_same_loss(out, run['seed']) for run in found['random']]
     return result

@@ -54,14 +54,14 @@ def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], d
     rgb_depth, all_three = (shown_inputs(batch, names, device) for names in (('rgb', 'depth'), IMAGE_MODALITIES))
     words, mask = batch.inputs['text'], batch.inputs['text_mask']
     counts = dict.fromkeys(all_three, config.image_tokens)
-    kept = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).visible
+    visible = draw(counts, batch=1, generator=torch.Generator().manual_seed(0)).visible
 
     def reconstruct() -> list[torch.Tensor]:
         encoded = model.add_text(model.encode_images(rgb_depth))
         return [model.decode(encoded, task) for task in LIVE]
 
     def masked() -> list[torch.Tensor]:
-        encoded = model.encode(all_three, visible=kept)
+        encoded = model.encode(all_three, visible=visible)
         return [model.decode(encoded, task) for task in IMAGE_MODALITIES]
 
     def macs(tokens: int, images: tuple[str, ...], tasks: tuple[str, ...], answers: bool = False) -> int:

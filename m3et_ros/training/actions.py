@@ -6,8 +6,9 @@ the action that starts at least GAP_S later, and the action that started last. T
 (data.action_questions): no hint, the other half of the action masked or filled in, the noun asked for given the verb,
 or the previous action named.
 
-Even between two actions a head names the likeliest one. In a final step a small layer therefore learns to tell frames
-within an action from frames between two, from every frame of the episodes, while the rest of the head stays as it is.
+Even between two actions a head names the likeliest one. In a final step a small layer therefore learns to separate
+frames within an action from frames between two. It learns from every frame of the episodes, while the rest of the head
+stays as it is.
 
 Symbols: B windows, n frames of a window, K frames with questions, T text tokens, F frames, width of a frame's token,
     d width of the head's features, U different pairs of questions.

@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is complete."""
+        """True if the run is complete."""
         return self.step == self.steps
 
 
@@ -351,5 +351,5 @@ def _cut_log(path: Path, step: int) -> None:
     """Drop the entries of steps that will be repeated, and a line that was only half written."""
     if path.exists():
         lines = path.read_text(encoding='utf-8').splitlines()
-        kept = [line for line in lines if line.endswith('}') and json.loads(line)['step'] <= step]
-        path.write_text(''.join(line + '\n' for line in kept), encoding='utf-8')
+        done = [line for line in lines if line.endswith('}') and json.loads(line)['step'] <= step]
+        path.write_text(''.join(line + '\n' for line in done), encoding='utf-8')

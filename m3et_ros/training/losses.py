@@ -96,20 +96,20 @@ def class_presence(target: Tensor, classes: int, grid: int) -> Tensor:
     return (filled / filled.amax(-1, keepdim=True).clamp(min=1e-6)).transpose(1, 2)
 
 
-def pointing_loss(look: HeadAttention, presence: Tensor, pointed: Tensor) -> Tensor:
+def pointing_loss(attention: HeadAttention, presence: Tensor, pointed: Tensor) -> Tensor:
     """Return -log of the attention weight that tokens give to the patches of the class that they name.
 
     The mean is over the named classes that are in the image; 0 if there are none.
 
     Args:
-        look: attention of T tokens of B * Q questions to I image tokens.
+        attention: of T tokens of B * Q questions to I image tokens.
         presence: share of each image token that a class fills, (B, I, C) in 0..1.
         pointed: position of a token and the class that it names, (B * Q, P, 2) int64; -1 for none.
     """
     positions, classes = pointed.unbind(-1)
     classes = classes.view(len(presence), -1)
     targets = presence.transpose(1, 2).gather(1, classes.clamp(min=0)[..., None].expand(-1, -1, presence.shape[1]))
-    weight = (look.weights(positions.clamp(min=0)) * targets).sum(-1)
+    weight = (attention.weights(positions.clamp(min=0)) * targets).sum(-1)
     counted = (classes >= 0) & (targets > 0).any(-1)
     return -torch.where(counted, (weight + LEAST_WEIGHT).log(), 0.0).sum() / counted.sum().clamp(min=1)
 

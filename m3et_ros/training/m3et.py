@@ -193,13 +193,13 @@ class Answer(Recipe):
         shown = ('rgb',) if drop else ('rgb', 'depth')
         images = model.encode_images({name: batch[name] for name in shown if name in batch})
         each = len(batch['asked']) // len(batch['rgb'])
-        looks = [] if self.pointing and {'pointed', 'semseg'} <= batch.keys() else None
-        text = model.encode_text(images, batch.get('text'), batch.get('text_mask'), head_attentions=looks)
+        attentions = [] if self.pointing and {'pointed', 'semseg'} <= batch.keys() else None
+        text = model.encode_text(images, batch.get('text'), batch.get('text_mask'), head_attentions=attentions)
         found = {'answer': self.answer * answer_loss(model.answer_logits(text), batch['scores'], batch['asked'])}
-        if looks:
+        if attentions:
             config = model.config
             presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, len(images.tokens), 1)
-            errors = [pointing_loss(look, presence, batch['pointed']) for look in looks[-2:]]
+            errors = [pointing_loss(one, presence, batch['pointed']) for one in attentions[-2:]]
             found['pointing'] = self.pointing * torch.stack(errors).mean()
         first = joined(images, text.sampled(each))
         if self.words:

@@ -69,7 +69,7 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class TrainingSession:
-    """How one session of a run proceeds; the session that resumes the run may choose otherwise."""
+    """Options of one session of a run; the session that resumes the run may have others."""
 
     # Stop after this many minutes, state saved; None trains to the end.
     minutes: float | None = None

@@ -1,4 +1,4 @@
-"""The table of ablations at a budget of seconds: what differs in each row, and what it was trained and tested on."""
+"""The table of ablations at a budget of seconds: the difference, training and test of each row."""
 
 import json
 
@@ -47,7 +47,7 @@ def rows(bench, folder):
     return bench('ablations', folder, '--samples-one', 4, '--samples-two', 4)['rows']
 
 
-def test_every_row_differs_in_what_its_name_says_alone(rows, folder):
+def test_every_row_differs_only_in_the_field_of_its_name(rows, folder):
     assert {name: row['changes'] for name, row in rows.items()} == CHANGES
     assert [name for name, row in rows.items() if row['model_of_full']] == BORROWED
     assert rows['no_cross_attention']['parameters'] < rows['no_gate']['parameters'] < rows['full']['parameters']
@@ -63,7 +63,7 @@ def test_every_row_differs_in_what_its_name_says_alone(rows, folder):
         assert {key for key, value in one['model'].items() if value != whole[key]} == CHANGES[name].keys()
 
 
-def test_every_row_has_the_figures_that_it_can_have(rows, folder):
+def test_every_row_has_all_possible_figures(rows, folder):
     for name, row in rows.items():
         assert 0 <= row['vqa_accuracy']['value'] <= 1 and len(row['training_seconds']) == (name not in BORROWED)
         assert ('psnr_hidden_db' in row) == (name not in ('blind', 'rgb_missing', 'images_missing'))
@@ -75,8 +75,7 @@ def test_every_row_has_the_figures_that_it_can_have(rows, folder):
     assert str(folder) not in (folder / 'ablations.json').read_text()
 
 
-def test_what_is_missing_is_missed(rows, folder):
-    """The model of full answers each time, but to less."""
+def test_rows_with_a_missing_modality_test_the_model_of_full(rows, folder):
     logs = [
         json.loads((folder / f'runs/full-0/test_{name}.json').read_text())['asked']
         for name in ('full', 'depth_missing', 'rgb_missing', 'images_missing')
@@ -85,7 +84,7 @@ def test_what_is_missing_is_missed(rows, folder):
     assert [log['shown'] for log in logs] == [['rgb', 'depth'], ['rgb'], ['depth'], []]
 
 
-def test_some_rows_of_what_is_there(rows, bench, folder):
+def test_a_table_of_some_rows(rows, bench, folder):
     trained = folder / 'runs/full-0/1_answer/checkpoint/model.safetensors'
     stamp = trained.stat().st_mtime_ns
     found = bench('ablations', folder, '--samples-one', 4, '--samples-two', 4, '--rows', 'depth_missing', 'blind')
@@ -93,7 +92,7 @@ def test_some_rows_of_what_is_there(rows, bench, folder):
     assert trained.stat().st_mtime_ns == stamp
 
 
-def test_blind_training_never_looks(script, batch):
+def test_blind_training_uses_no_image(script, batch):
     checkpoint, tensors = batch
     recipe = script('ablations').Blind(samples=8, batch=8)
     losses = [
@@ -106,7 +105,7 @@ def test_blind_training_never_looks(script, batch):
     assert recipe.losses(checkpoint.model, other, torch.Generator())['answer'] != losses[0]['answer']
 
 
-def test_without_depth_the_truth_is_still_known(script, caches):
+def test_samples_without_depth_keep_the_true_depth(script, caches):
     for options in ({'questions': False}, {'noise': Noise(), 'length': 4}):
         kinds = KitchenSamples, script('ablations').WithoutDepth
         with_depth, without = (kind(caches[1], **options) for kind in kinds)

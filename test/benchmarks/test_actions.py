@@ -44,7 +44,7 @@ def found(script, tmp_path_factory):
     return json.loads((out / 'found.json').read_text()), out
 
 
-def test_every_variant_is_examined_beside_the_references(found):
+def test_every_variant_is_tested_against_the_references(found):
     document, out = found
     assert list(document['variants']) == ['shared_A', 'disjoint_A', 'without_questions', 'transformer']
     sizes = {name: row['parameters'] for name, row in document['variants'].items()}
@@ -58,7 +58,7 @@ def test_every_variant_is_examined_beside_the_references(found):
     assert str(out) not in json.dumps(document)
 
 
-def test_the_transformer_looks_back_only(script):
+def test_the_transformer_is_causal(script):
     head = (
         script('actions')
         .build(

@@ -1,4 +1,4 @@
-"""The benchmark of adaptive tokens on small ray-cast kitchens, and the streams that it shows."""
+"""The benchmark of adaptive tokens on small ray-cast kitchens, and its streams."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ def run(script, tmp_path, monkeypatch):
     return run
 
 
-def test_all_sides_are_told_of_and_parts_are_added(run):
+def test_all_sides_are_reported_and_parts_are_added(run):
     found = run('still')
     sides = found['still']['sides']
     assert list(sides) == ['full', '0.1', '1', 'asked whole'] and found['still']['frames'] == 8

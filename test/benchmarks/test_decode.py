@@ -23,7 +23,7 @@ def test_models_are_of_one_size_and_differ_in_their_layers(decode):
     assert all(0.8 < count / counts['transformer'] < 1.25 for count in counts.values())
 
 
-def test_filled_states_are_those_that_reading_leaves(decode):
+def test_filled_states_have_the_shapes_that_reading_leaves(decode):
     for model in decode.models(64, 4, 64).values():
         read = model(torch.zeros(1, 12, dtype=torch.int64), return_states=True).states
         made = decode.filled(model, 12)

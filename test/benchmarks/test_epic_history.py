@@ -1,4 +1,4 @@
-"""benchmarks/epic_history.py on made-up annotations: every line is told, and a second call finds what was trained."""
+"""benchmarks/epic_history.py on made-up annotations: every method is reported, and a second call reuses the model."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def told(script, tmp_path, monkeypatch):
     return run
 
 
-def test_ours_stands_beside_the_reference_lines(told, tmp_path):
+def test_our_model_is_compared_with_the_baselines(told, tmp_path):
     folder = make_folder(tmp_path / 'epic', videos=90, segments=7)
     options = ('--epic', folder, '--out', tmp_path / 'runs', '--members', 2, '--samples', 16)
     found = told(*options)

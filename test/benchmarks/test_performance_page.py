@@ -1,4 +1,4 @@
-"""docs/performance.md is what its script writes from benchmarks/results/."""
+"""docs/performance.md equals the output of its script from benchmarks/results/."""
 
 import importlib.util
 import json
@@ -37,7 +37,7 @@ def test_a_goal_is_reached_missed_or_not_measured(tmp_path, monkeypatch):
     assert tables.goals().splitlines()[-1].endswith('| 0.07 | reached |')
 
 
-def test_a_block_that_is_missing_is_told(tmp_path, monkeypatch):
+def test_a_missing_block_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, 'PAGE', tmp_path / 'page.md')
     tables.PAGE.write_text('nothing')
     with pytest.raises(SystemExit, match='0 blocks called goals'):

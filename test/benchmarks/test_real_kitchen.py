@@ -1,4 +1,4 @@
-"""Hidden depth and what is made of it, on a small recording; and on the real kitchen where it is at hand."""
+"""Hole filling on a small recording, and on the real kitchen if it is available."""
 
 import json
 import sys
@@ -89,7 +89,7 @@ def test_hidden_pixels_alone_are_scored_and_the_model_never_sees_them(script):
     assert [np.nanmax(picture['error']) for picture in found.pictures] == pytest.approx([0.1], abs=1e-5)
 
 
-def test_holes_left_open_count_as_nothing_in_front_of_the_camera(script):
+def test_open_holes_count_as_zero_metres(script):
     real_kitchen = script('real_kitchen')
     frame = Frame(np.zeros((72, 96, 3), np.uint8), plane())
     scores = real_kitchen.scores(real_kitchen.measure(Oracle(open_holes=True), iter([frame]), 0))

@@ -1,4 +1,4 @@
-"""The benchmarks of speed at the smallest sizes: agreement first, what they write, and that both sides do the same."""
+"""The benchmarks of speed at the smallest sizes: agreement, results, and equal work on both sides."""
 
 import json
 import sys
@@ -84,6 +84,6 @@ def test_both_sides_encode_the_same_tokens(script):
     assert set(models.SMALL) <= set(SIZES)
 
 
-def test_what_is_no_check_out_is_refused(script, tmp_path):
+def test_a_folder_without_multimae_is_refused(script, tmp_path):
     with pytest.raises(SystemExit, match='not a check-out of MultiMAE'):
         script('models').multimae(tmp_path)

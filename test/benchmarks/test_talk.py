@@ -1,4 +1,4 @@
-"""The table of the generative family at a budget of seconds: rows differ in what their names say."""
+"""The table of the generative family at a budget of seconds: rows differ as their names say."""
 
 import json
 import sys
@@ -73,7 +73,7 @@ def test_rows_have_their_figures(found):
     assert 'accuracy_kept' in table
 
 
-def test_rows_are_what_their_names_say(found, talk):
+def test_rows_have_the_models_of_their_names(found, talk):
     runs = found[0] / 'runs'
     config = {name: json.loads((runs / f'{name}-0/checkpoint/config.json').read_text())['model'] for name in ROWS}
     assert config['cross']['connector']['scan'] == 'cross' and config['cross']['connector']['kind'] == 'advanced'

@@ -1,4 +1,4 @@
-"""What the set-up of `make demo` and `make test` decides to do; the set-up itself has run when this runs under make.
+"""The decisions of the set-up of `make demo` and `make test`; under make the set-up itself has already run.
 
 Run: python -m pytest test/packaging/test_set_up.py
 """
@@ -20,7 +20,7 @@ spec.loader.exec_module(script)
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    """Options for a virtual environment that is there and empty; the log goes elsewhere."""
+    """Return options for an existing, empty virtual environment; the log goes elsewhere."""
     (tmp_path / 'venv' / 'bin').mkdir(parents=True)
     (tmp_path / 'venv' / 'bin' / 'pip').touch()
     monkeypatch.setattr(script, 'LOG', tmp_path / 'build' / 'log')
@@ -28,7 +28,7 @@ def options(tmp_path, monkeypatch):
 
 
 def titles(options, stamp, **changed):
-    """Return what is left to do from `stamp` to a wanted state in which the parts `changed` differ."""
+    """Return the remaining steps from `stamp` to a wanted state in which the parts `changed` differ."""
     wanted = {'ros': 'jazzy', 'package': 'a', 'run': 'b', **changed}
     return [step.title for step in script.steps_for(options, stamp, wanted)]
 
@@ -65,14 +65,14 @@ def test_unknown_distribution_is_refused(options):
         script.set_up(options)
 
 
-def test_missing_right_to_install_names_the_packages(monkeypatch):
+def test_packages_are_named_if_the_user_may_not_install_them(monkeypatch):
     monkeypatch.setattr(script, 'missing_packages', lambda: (['python3-venv'], ['libosmesa6']))
     monkeypatch.setattr(script, 'apt_get', lambda: None)
     with pytest.raises(script.SetUpError, match='run `apt-get install python3-venv libosmesa6` as root'):
         script.system_steps()
 
 
-def test_missing_renderer_only_is_named_and_goes_on(monkeypatch, capsys):
+def test_a_missing_renderer_is_reported_without_stopping(monkeypatch, capsys):
     monkeypatch.setattr(script, 'missing_packages', lambda: ([], ['libosmesa6']))
     monkeypatch.setattr(script, 'apt_get', lambda: None)
     assert script.system_steps() == []

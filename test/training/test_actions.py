@@ -53,7 +53,7 @@ def test_a_window_asks_for_what_is_done_there_and_what_comes_a_second_later():
         Windows(tokens, episodes, LABELS, length=200)
 
 
-def test_a_head_learns_to_tell_and_to_foresee(tmp_path, tokenizer):
+def test_a_head_learns_to_recognise_and_to_anticipate(tmp_path, tokenizer):
     """The order of the actions is fixed, so what comes next can be known; guessing finds one in nine."""
     tokens, episodes = world(24, 1)
     head = build(tokenizer)
@@ -84,7 +84,7 @@ def test_priors_are_shares_of_the_classes_and_where_the_head_starts(tokenizer):
     assert torch.equal(head.verb_head.bias, head.verb_prior)
 
 
-def test_what_follows_is_counted_and_joins_what_the_head_expects(tokenizer):
+def test_transitions_are_counted_and_combined_with_the_predictions_of_the_head(tokenizer):
     """wash follows put follows take, and after three of them comes the next noun."""
     _, episodes = world(10, 3)
     head = build(tokenizer, follow=True)

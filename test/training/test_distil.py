@@ -38,7 +38,7 @@ def teacher_and_student() -> tuple[MaTVLM, MaTVLM]:
     return teacher, MaTVLM.from_teacher(teacher, (1, 3))
 
 
-def test_losses_are_what_they_are_called():
+def test_losses_equal_their_definitions():
     s, t = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
     p, q = t.softmax(-1), s.softmax(-1)
     kl, reverse = (p * (p / q).log()).sum(-1), (q * (q / p).log()).sum(-1)
@@ -61,7 +61,7 @@ def test_losses_are_what_they_are_called():
     assert torch.allclose(layer_loss(s, t, kind='kl'), kl.mean(), atol=1e-5)
 
 
-def test_what_does_not_count_changes_nothing():
+def test_uncounted_elements_change_nothing():
     s, t, counted = torch.randn(2, 3, 5), torch.randn(2, 3, 5), torch.tensor([[True, True, False], [True] * 3])
     changed = s.clone()
     changed[0, 2] += 7
@@ -105,7 +105,7 @@ def test_a_student_like_its_teacher_loses_nothing():
     assert losses['layer'] == 0 and losses['prob'].abs() < 1e-6
 
 
-def test_every_replaced_layer_gets_what_the_teachers_layer_got():
+def test_every_replaced_layer_gets_the_input_of_the_teachers_layer():
     teacher, student = teacher_and_student()
     batch = torch.randn(2, 6, 48), torch.randint(0, 40, (2, 5))
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_every_replaced_layer_gets_what_the_teachers_layer_got():
     assert not stack(teacher)[1]._forward_hooks  # nothing is left behind
 
 
-def test_pads_are_left_out_of_the_layers_unless_asked_for():
+def test_pads_do_not_count_in_the_layers_unless_requested():
     teacher, student = teacher_and_student()
     features, ids = torch.randn(2, 6, 48), torch.randint(0, 40, (2, 5))
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
@@ -178,7 +178,7 @@ def test_an_m3et_is_distilled_into_its_hybrid():
     assert totals[-1][0] < 0.8 * totals[0][0] and totals[-1][1] < totals[0][1]
 
 
-def test_several_questions_about_one_image_go_on_from_the_same_state():
+def test_several_questions_about_one_image_continue_from_the_same_state():
     teacher = build('tiny', schedule='TTTT', stages=2).eval()
     student = hybrid_m3et(teacher, (1,)).eval()
     images, questions = {'rgb': torch.randn(2, 3, 32, 32)}, torch.randint(1, 64, (4, 6))
@@ -196,7 +196,7 @@ def test_several_questions_about_one_image_go_on_from_the_same_state():
         assert torch.allclose(teacher_fed_loss(stack(student), watch.calls), wanted, atol=1e-5)
 
 
-def test_what_cannot_be_distilled_is_refused():
+def test_other_models_and_missing_labels_are_refused():
     teacher, student = teacher_and_student()
     batch = torch.randn(1, 6, 48), torch.randint(0, 40, (1, 3))
 

@@ -1,4 +1,4 @@
-"""The recipe of past actions: it learns a rule, hides what it should, repeats itself to the bit; sets of videos."""
+"""The recipe of past actions: learning a rule, hiding labels, resuming to the bit; the split of the videos."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def pasts(tmp_path_factory):
     return ActionHistories(read_segments(find_split(folder, 'train'), classes), classes)
 
 
-def test_videos_serve_one_purpose_each(pasts):
+def test_each_video_has_one_purpose(pasts):
     videos = split_videos(pasts.videos, held_out=3, inner=2)
     assert (len(videos.learnt), len(videos.inner), len(videos.held_out)) == (9, 2, 3)
     assert split_videos(reversed(pasts.videos), held_out=3, inner=2).held_out == videos.held_out
@@ -37,7 +37,7 @@ def test_videos_serve_one_purpose_each(pasts):
         Videos(('a',), ('a',), ())
 
 
-def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
+def test_training_learns_the_next_action_and_chooses_corrections(pasts, tmp_path):
     videos = split_videos(pasts.videos, held_out=3, inner=2)
     reported = []
     checkpoint = train_history(
@@ -60,7 +60,7 @@ def test_training_learns_what_follows_and_chooses_corrections(pasts, tmp_path):
     assert not torch.equal(one, other)
 
 
-def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(pasts, tmp_path):
     videos, course = (
         split_videos(pasts.videos, held_out=3, inner=2),
         HistoryRecipe(Anticipate(samples=48), SMALL, members=1),
@@ -80,7 +80,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(pasts, tmp_path):
         torch.testing.assert_close(again.members[0].state_dict()[name], values, rtol=0, atol=0)
 
 
-def test_no_minutes_leave_nothing_undone(pasts, tmp_path):
+def test_a_session_without_minutes_is_interrupted(pasts, tmp_path):
     with pytest.raises(Interrupted):
         train_history(
             pasts,
@@ -110,7 +110,7 @@ def test_recipes_out_of_range_are_refused(field, value):
         Anticipate(**{field: value})
 
 
-def test_courses_out_of_range_are_refused():
+def test_recipes_of_checkpoints_out_of_range_are_refused():
     with pytest.raises(ValueError, match='members is 0'):
         HistoryRecipe(members=0)
 

@@ -51,7 +51,7 @@ def test_unknown_depth_does_not_count_and_leaves_gradients_finite():
     assert predicted.grad.flatten().tolist() == [0.5, 0, 0.5, 0]
 
 
-def test_segmentation_ignores_what_is_not_labelled():
+def test_segmentation_ignores_unlabelled_pixels():
     logits = torch.zeros(1, 4, 2, 2)
     logits[0, 2, 0, 0] = math.log(5.0)
     target = torch.tensor([[[2, 255], [1, 3]]])
@@ -67,7 +67,7 @@ def test_hidden_words():
     assert loss.item() == pytest.approx((math.log(5) + math.log(10 / 6)) / 2)
 
 
-def test_answers_sum_over_candidates_and_average_over_who_asked():
+def test_answers_sum_over_candidates_and_average_over_questions():
     logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0], [50.0, -50.0]])
     scores = torch.tensor([[0.3, 1.0], [0.0, 0.0], [0.0, 1.0]])
     asked = torch.tensor([True, True, False])
@@ -76,7 +76,7 @@ def test_answers_sum_over_candidates_and_average_over_who_asked():
     assert losses.answer_loss(logits, scores, ~asked).item() == pytest.approx(100)
 
 
-def test_a_written_answer_must_end():
+def test_the_end_of_an_answer_is_predicted():
     # [CLS] 5 [SEP] pad: the piece and [SEP] are predicted, the pad is not.
     answer, mask = torch.tensor([[2, 5, 3, 0]]), torch.tensor([[True, True, True, False]])
     logits = torch.zeros(1, 3, 6)
@@ -116,7 +116,7 @@ def test_presence_is_the_share_of_the_fullest_patch():
     assert presence[0].tolist() == [[0, 1, 0], [0, 0.25, 0], [0, 0, 0], [1, 0, 0]]
 
 
-def test_pointing_counts_the_weight_on_what_is_spoken_of():
+def test_pointing_counts_the_weight_on_the_named_class():
     """Keys 0..3 and a query that prefers key 2 by log 5: weights 1, 1, 5, 1 of 8."""
     q = torch.zeros(2, 3, 4)  # one sample, two questions of three tokens
     q[0, 1, 0], q[1, 2, 0] = 2 * math.log(5), 2 * math.log(5)

@@ -1,4 +1,4 @@
-"""What the two stages learn from."""
+"""The batches and losses of the two stages."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_batch_holds_what_the_head_of_the_file_lists(batch, toys, tiny, tokenizer, answers):
+def test_a_batch_holds_the_tensors_of_the_module_docstring(batch, toys, tiny, tokenizer, answers):
     shapes = {name: tuple(tensor.shape) for name, tensor in batch.items()}
     words = shapes['text'][1]
     assert batch['text_mask'].any(0).all()  # no pads that nobody needs
@@ -46,7 +46,7 @@ def test_a_batch_holds_what_the_head_of_the_file_lists(batch, toys, tiny, tokeni
 
 
 def test_stage_one_counts_hidden_patches_alone(batch, tiny, monkeypatch):
-    """What the decoders say of visible patches is free; what they say of hidden ones is not."""
+    """Predictions of visible patches cost nothing; predictions of hidden ones do."""
     model = tiny().eval()
     seen = {}
     encode, decode = model.encode, model.decode
@@ -136,7 +136,7 @@ def test_reconstruction_losses_count_everything_when_nothing_is_hidden(batch, ti
     assert reconstruction_losses(tiny(tasks=('rgb',)), encoded, batch, ('depth',)) == {}
 
 
-def test_answers_start_at_one_in_all_of_them_unless_the_head_was_trained(tmp_path, tiny, toys, checkpoint_of):
+def test_an_untrained_answer_head_starts_at_equal_probabilities(tmp_path, tiny, toys, checkpoint_of):
     def first_loss(model, name):
         outcome, _, _ = run(Answer(samples=8, batch=8), checkpoint_of(model), toys, tmp_path / name)
         return outcome.losses['answer']

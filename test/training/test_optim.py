@@ -13,7 +13,7 @@ def model(request):
     return build('tiny', mixer=request.param, mixer_options=options)
 
 
-def test_what_decays(model):
+def test_weight_decay_spares_vectors_and_marked_parameters(model):
     bare = {name for name, parameter in model.named_parameters() if not decays(name, parameter)}
     decayed = {name for name, _ in model.named_parameters()} - bare
     for word in ('bias', 'norm', 'A_log', '.D', 'beta', 'mask_token', 'types', 'global_embedding', 'text.positions'):

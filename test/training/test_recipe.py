@@ -1,4 +1,4 @@
-"""The order of samples from several sources, and runs on them: modalities that only some of them have."""
+"""The order of samples from several sources, and runs on them: with modalities that only some of them have."""
 
 from dataclasses import replace
 
@@ -69,12 +69,12 @@ def test_a_single_part_is_no_part():
 
 
 @pytest.mark.parametrize('parts', [(5, 4), (7, 3)])
-def test_parts_that_do_not_fit_are_refused(parts):
+def test_parts_with_other_counts_are_refused(parts):
     with pytest.raises(ValueError, match='parts'):
         Order(count=10, batch=4, seed=0, parts=parts)
 
 
-def test_pretraining_takes_every_source_with_what_it_has(tmp_path, sources, train):
+def test_pretraining_uses_the_modalities_of_every_source(tmp_path, sources, train):
     data = Sources(sources, ['kitchen', 'bag', 'blind'])
     outcome, _, losses = train(Pretrain(samples=2 * 6 * 8, batch=8, lr=1e-3), data, tmp_path)
     assert outcome.step == 12 and all(value == value for entry in losses for value in entry.values())
@@ -85,7 +85,7 @@ def test_pretraining_takes_every_source_with_what_it_has(tmp_path, sources, trai
 
 
 @pytest.mark.parametrize(('which', 'names'), [(1, {'rgb', 'depth'}), (2, {'rgb'})])
-def test_a_bag_alone_is_learnt_from(tmp_path, sources, train, which, names):
+def test_pretraining_works_on_a_bag_alone(tmp_path, sources, train, which, names):
     outcome, _, losses = train(Pretrain(samples=30 * 8, batch=8, lr=3e-3), sources[which], tmp_path)
     assert set(outcome.losses) == names
     assert sum(entry['rgb'] for entry in losses[-10:]) < 0.9 * sum(entry['rgb'] for entry in losses[:10])
@@ -99,7 +99,7 @@ def test_questions_from_sources_with_and_without_depth(tmp_path, toys, train):
     assert all({'answer', 'words', 'hidden_rgb'} <= set(entry) for entry in losses)
 
 
-def test_two_sittings_on_sources_are_one(tmp_path, sources, train):
+def test_two_sessions_on_sources_equal_one(tmp_path, sources, train):
     recipe = Pretrain(samples=6 * 8, batch=8, lr=1e-3)
     data = Sources(sources, ['kitchen', 'bag', 'blind'])
     _, whole, _ = train(recipe, data, tmp_path / 'whole')

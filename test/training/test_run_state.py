@@ -31,7 +31,7 @@ def kept(optimizer, parameter):
 
 
 @pytest.mark.parametrize('kind', ['adamw', 'muon'])
-def test_there_and_back(tmp_path, tiny, kind):
+def test_a_state_is_restored_to_the_bit(tmp_path, tiny, kind):
     model, other = tiny(), tiny(seed=7)
     optimizer = stepped(model, kind)
     save_state(tmp_path, model=model, optimizer=optimizer, average=AveragedModel(model), header={'step': 9})
@@ -62,7 +62,7 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, tiny, monkeypatch):
     assert read_header(tmp_path)['step'] == 1 and len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_is_no_state_is_refused(tmp_path, tiny):
+def test_other_files_are_refused_as_states(tmp_path, tiny):
     with pytest.raises(InputError, match='omit --resume') as caught:
         read_header(tmp_path)
     assert caught.value.reason == 'resume_missing'

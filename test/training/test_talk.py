@@ -78,7 +78,7 @@ def recipe_of(tokenizer):
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_texts_behind_one_image_are_read_as_each_alone(recipe_of, batch, variant):
+def test_texts_about_one_image_are_read_as_if_alone(recipe_of, batch, variant):
     model = recipe_of(variant).config.build().eval()
     together = read_texts(model, batch['features'], batch['ids'], keep=(1,))
     alone = model(batch['features'].repeat_interleave(2, 0), batch['ids'], keep=(1,))
@@ -86,7 +86,7 @@ def test_texts_behind_one_image_are_read_as_each_alone(recipe_of, batch, variant
     torch.testing.assert_close(together.hidden[1], alone.hidden[1][::2, :81], rtol=1e-3, atol=1e-4)
 
 
-def test_answers_and_their_ends_are_learnt_and_prompts_are_not(tokenizer):
+def test_labels_cover_answers_and_their_ends_and_not_prompts(tokenizer):
     turns = [Toys()[0].turns[0], Toys()[0].description]
     ids, labels = encode_turns(turns, tokenizer)
     for row, turn in enumerate(turns):
@@ -130,7 +130,7 @@ def test_each_stage_trains_its_own_part(recipe_of, views, tokenizer, tmp_path):
     assert changed and all(name.startswith('language.') for name in changed)
 
 
-def test_a_hybrid_learns_from_its_teacher_who_stays(recipe_of, views, tokenizer, tmp_path):
+def test_a_hybrid_learns_from_its_unchanged_teacher(recipe_of, views, tokenizer, tmp_path):
     asked = recipe_of('matvlm', distil=Distil(**SMALL), share=0.5)
     run = TalkRun(asked, Toys(), views, tokenizer, tmp_path)
     config, student = run.train()
@@ -178,7 +178,7 @@ def test_a_layer_like_the_teachers_costs_nothing_with_shared_images(recipe_of, b
     assert paid() > 1e-2
 
 
-def test_a_run_that_was_broken_off_goes_on_to_the_same(recipe_of, views, tokenizer, tmp_path):
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(recipe_of, views, tokenizer, tmp_path):
     asked = recipe_of('ml_mamba', words=Words(**SMALL), chat=Chat(**SMALL, told=0.5))
     whole = TalkRun(asked, Toys(), views, tokenizer, tmp_path / 'whole').train()[1]
     steps = []
@@ -194,7 +194,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same(recipe_of, views, tokeniz
     assert all(torch.equal(value, on.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-def test_a_run_learns_what_it_is_paid_for(recipe_of, views, tokenizer, batch, tmp_path):
+def test_a_run_lowers_its_loss(recipe_of, views, tokenizer, batch, tmp_path):
     chat = Chat(samples=160, batch=8, lr=3e-3, warm_up=0.1, told=0)
     asked = recipe_of('matvlm', words=None, connect=None, chat=chat)
     run = TalkRun(replace(asked, seed=1), Toys(), views, tokenizer, tmp_path)
