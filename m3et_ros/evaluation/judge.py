@@ -181,19 +181,14 @@ def mark_answers(
     marks: dict[str, float | None] = {}
     try:
         for row in progress(rows, len(rows), 'judge', 'answer'):
-            key = _key(judge, row)
+            decides = judge.recorded(), row.question.question, row.question.references, row.answer
+            key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
             if key not in known:
                 known[key] = judge.mark(row.question, row.answer)
             marks[row.question.question_id] = known[key]
     finally:
         _write_marks(path, known)
     return marks
-
-
-def _key(judge: Judge, row: ScoredAnswer) -> str:
-    """Digest everything that decides a mark."""
-    parts = judge.recorded(), row.question.question, row.question.references, row.answer
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _read_marks(path: Path) -> dict[str, float | None]:

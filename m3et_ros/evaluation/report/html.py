@@ -48,6 +48,8 @@ def write_report(
     thumbnails = Thumbnails(run, [out / PARTS])
     best, worst = (with_pictures(some, [thumbnails]) for some in best_and_worst(sample_rows(run, rows)))
     asked_frames = sum(bag.get('asked_frames', 0) for bag in metrics['bags'].values())
+    bars = [(name, [part['exact_match']]) for name, part in parts]
+    baselines = {name: [part['guessing'][name] for _, part in parts] for name in metrics['all']['guessing']}
     tables = [('Category', parts), ('Type of answer', list(metrics.get('answer_types', {}).items()))]
     page = render(
         'eqa.html',
@@ -61,7 +63,7 @@ def write_report(
         facts=facts(document['made_by'], metrics),
         judge_failed=judge_failed,
         asked_frames=asked_frames,
-        categories_plot=_bars(parts),
+        categories_plot=category_bars(bars, ['exact match'], baselines),
         times_plot=time_histogram(encode_ms, 'time of a frame') if encode_ms else '',
     )
     return write_page(out, page)
@@ -142,11 +144,6 @@ def facts(made_by: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[
         for file, digest in found['files'].items()
     ]
     return lines
-
-
-def _bars(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    lines = {name: [part['guessing'][name] for _, part in parts] for name in parts[0][1]['guessing']}
-    return category_bars([(name, [part['exact_match']]) for name, part in parts], ['exact match'], lines)
 
 
 def _changed(

@@ -167,7 +167,9 @@ class Examiner:
             'generic': lambda target: NOW,
             'masked': self._masked,
             'oracle': lambda target: masked_questions(self._key(target), *self._action(target, target.number)),
-            'history': self._history,
+            'history': lambda target: questions_after(
+                self._action(target, target.before) if target.before >= 0 else None
+            ),
             'generic_next': lambda target: NEXT,
         }
         if way not in ways:
@@ -212,9 +214,6 @@ class Examiner:
 
     def _masked(self, target: Target) -> Pair:
         return masked_questions(self._key(target))
-
-    def _history(self, target: Target) -> Pair:
-        return questions_after(self._action(target, target.before) if target.before >= 0 else None)
 
     def _classify(self, asked: Sequence[Target], pairs: Sequence[Pair]) -> Answers:
         """Ask each target its pair of noun and verb question."""

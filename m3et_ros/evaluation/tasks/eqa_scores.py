@@ -144,12 +144,9 @@ def _part(
         for name, line in lines.items()
     }
     if judged:
-        part['llm_match'] = _judged(chosen, episodes)
+        marks = [row.mark for row in chosen]
+        part['llm_match'] = {
+            'percent': interval_json(bootstrap_mean(100 * mark_scores(marks), episodes), None),
+            'mean_mark': rounded(llm_match(marks).mean_mark),
+        }
     return part
-
-
-def _judged(chosen: Sequence[ScoredAnswer], episodes: Sequence[str]) -> dict[str, Any]:
-    """Return LLM-match on both scales: 0 to 100 with its interval, and the mean mark, 1 to 5."""
-    marks = [row.mark for row in chosen]
-    percent = bootstrap_mean(100 * mark_scores(marks), episodes)
-    return {'percent': interval_json(percent, None), 'mean_mark': rounded(llm_match(marks).mean_mark)}

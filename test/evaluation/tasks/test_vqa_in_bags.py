@@ -1,4 +1,4 @@
-"""Questions about single frames of a bag: each from the frame of its time, which is looked at once."""
+"""Questions about single frames of a bag: each from the frame of its time, which is encoded once."""
 
 import cv2
 import numpy as np
