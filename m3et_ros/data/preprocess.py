@@ -201,12 +201,6 @@ def mask_output(logits: torch.Tensor, size: int, shape: tuple[int, int]) -> np.n
     return cv2.resize(ids, shape[::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def rgb_output(predicted: torch.Tensor) -> np.ndarray:
-    """Return colours (S, S, 3) uint8 of standardised (1, 3, S, S)."""
-    image = predicted[0].float().permute(1, 2, 0).cpu().numpy() * RGB_STD + RGB_MEAN
-    return (image.clip(0, 1) * 255).round().astype(np.uint8)
-
-
 def overlay(rgb: np.ndarray, mask: np.ndarray, colors: np.ndarray, alpha: float) -> np.ndarray:
     """Lay class colours over the camera image and return (H, W, 3) uint8.
 

@@ -18,11 +18,13 @@ def frame(depth=None, height=60, width=80):
     return Frame(rgb, depth)
 
 
-def test_colours_are_standardised_and_come_back():
+def test_colours_are_standardised_with_the_mean_and_deviation_of_imagenet():
     rgb = np.full((60, 80, 3), (10, 120, 250), np.uint8)
     tensor = preprocess.rgb_input(rgb, 32)
     assert tensor.shape == (1, 3, 32, 32) and tensor.dtype == torch.float32
-    assert (preprocess.rgb_output(tensor) == rgb[:32, :32]).all()
+    wanted = (np.array([10, 120, 250]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(tensor[0, :, 5, 7], wanted, rtol=1e-5)
+    assert (tensor == tensor[:, :, :1, :1]).all()
 
 
 def test_holes_in_depth_do_not_bleed():

@@ -52,7 +52,6 @@ class BagSamples(SampleSet):
         size: S, a multiple of 4 up to 1024: the model's image size.
         every: n for only every n-th colour image.
         rgb, depth: topics; None finds them (bags.topics.find_camera).
-        need_depth: refuse a bag without depth.
         noise, seed: see SampleSet.
 
     Attributes:
@@ -60,8 +59,8 @@ class BagSamples(SampleSet):
 
     Raises:
         InputError: no such bag, no readable frame or no such topic (as BagReader, find_camera and bags.frames.frames);
-            'bag_depth' where depth is needed and absent; 'cache_unwritable' where the cache cannot be written, and
-            'foreign_cache' where it is damaged.
+            'bag_depth' for a bag with depth, but none near any colours; 'cache_unwritable' where the cache cannot be
+            written, and 'foreign_cache' where it is damaged.
         ValueError: every or size is out of range.
     """
 
@@ -74,7 +73,6 @@ class BagSamples(SampleSet):
         every: int = 1,
         rgb: str | None = None,
         depth: str | None = None,
-        need_depth: bool = False,
         noise: Noise | None = None,
         seed: int = 0,
     ):
@@ -91,12 +89,6 @@ class BagSamples(SampleSet):
         self.camera, notes, self._shards = _read_contents(folder)
         for note in filter(None, (self.camera.note, *notes)):
             log.warning('%s', note)
-        if need_depth and self.camera.depth is None:
-            raise InputError(
-                'bag_depth',
-                f'{bag} has no depth aligned to {self.camera.rgb}, and depth is needed here; record the aligned '
-                'depth too, or name its topic',
-            )
         self._ends = np.cumsum([len(open_shard(shard).frames) for shard in self._shards])
         super().__init__(int(self._ends[-1]), str(bag), noise=noise, seed=seed)
 
