@@ -115,7 +115,7 @@ def test_the_page_has_scores_times_and_checksums(page):
     text = re.sub(r'\s+', ' ', page.read_text())
     # 5 of 20 are right and 5 of 20 nearly, in two of three bags.
     assert '<b>16.7 %</b>exact match' in text and 'm3et evaluate eqa a b --questions q.json' in text
-    assert '2 is left out: &lt;script&gt;alert(1)' in text
+    assert '2 cannot be used, so its questions are unanswered: &lt;script&gt;alert(1)' in text
     for words in ('Best answers', 'Worst answers', 'times real time', 'ab' * 32, 'cd' * 32, '95 % below', '50.0 %'):
         assert words in text, words
 

@@ -225,3 +225,17 @@ def test_two_processes_encode_as_one_does(tmp_path):
     # The runner of a process is of the same kind: tokens that are gone are encoded again.
     (tmp_path / 'two' / f'b.{TOKENS}').unlink()
     assert [result.cached for result in run_jobs(runner, jobs, 2, 'tiny', 'cpu', no_progress)] == [True, False]
+
+
+def test_a_job_reads_the_named_and_renamed_topics(engine, record):
+    bag, colour = record(*range(3)), '/camera/camera/color/image_raw'
+    part, _, files = ActionTask(camera='/camera/camera').examine(engine, bag, ())
+    assert part['camera'] == {'rgb': colour, 'depth': None} and set(files) == {TOKENS, PICTURES}
+    renamed = ActionTask(camera='/head', remaps={colour: '/head/color/image_raw'})
+    assert renamed.examine(engine, bag, ())[0]['camera']['rgb'] == colour
+    with pytest.raises(InputError, match='/head/color/image_raw'):
+        ActionTask(camera='/head').examine(engine, bag, ())
+
+
+def test_the_limits_of_the_settings_are_allowed():
+    assert ActionTask(rate_hz=0, threads=1).settings() == {'rate_hz': 0, 'camera': None, 'remaps': {}, 'threads': 1}

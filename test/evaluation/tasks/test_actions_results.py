@@ -5,11 +5,14 @@ import hashlib
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.kitchen.cache.episodes import Action, EpisodeFrames
 from m3et_ros.evaluation.jobs import PARTS
+from m3et_ros.evaluation.tasks.actions import References
 from m3et_ros.evaluation.tasks.actions_results import ActionResults, files_digest, way_of, write_run
 
 START = 1_700_000_000 * 10**9
@@ -115,3 +118,13 @@ def test_a_head_without_a_table_of_followers_is_asked_by_the_chain(action_run):
 def test_files_of_segments_are_named_with_their_checksum(tmp_path):
     (tmp_path / 's.csv').write_bytes(b'segments')
     assert files_digest([tmp_path / 's.csv']) == [{'name': 's.csv', 'sha256': hashlib.sha256(b'segments').hexdigest()}]
+
+
+def test_baselines_of_training_labels_stand_in_the_metrics(action_run):
+    folder, runner, asked, results, found = action_run
+    training = EpisodeFrames('0', 0, np.arange(4.0), (Action(0, 1, 0, 0), Action(2, 3, 1, 1)))
+    with_baselines = ActionResults(
+        runner.engine.checkpoint, asked, results, folder / PARTS, References([training])
+    ).metrics
+    assert set(with_baselines['references']) == {'prior', 'repeat_last', 'bigram'}
+    assert 'references' not in found.metrics

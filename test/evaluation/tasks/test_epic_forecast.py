@@ -217,3 +217,9 @@ def test_tuning_is_no_worse_than_where_it_started(kind):
 def test_an_unknown_measure_is_refused():
     with pytest.raises(ValueError, match="kind is 'best'"):
         tune(NGram([[]], [1], CLASSES), [[]], np.array([1]), 'best')
+
+
+def test_tuning_goes_over_all_fields_as_often_as_asked():
+    model, contexts, wanted = NGram([[], [0]], [0, 1], CLASSES), [[], [0]], np.array([0, 1])
+    assert tune(model, contexts, wanted, TOP1, rounds=0) == NGramSettings(cache=0.1)
+    assert tune(model, contexts, wanted, RECALL, rounds=0) == NGramSettings(cache=0.1, tau=0.4)

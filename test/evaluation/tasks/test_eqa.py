@@ -11,6 +11,7 @@ from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
 from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.datasets.openeqa import EqaQuestion
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.evaluation.tasks import eqa
 from m3et_ros.evaluation.tasks.eqa import EqaTask, examine
@@ -170,3 +171,11 @@ def test_the_limits_of_the_settings_are_allowed():
         'comb': False,
         'threads': 1,
     }
+
+
+def test_renamed_topics_are_read(engine, bag):
+    colour = '/camera/camera/color/image_raw'
+    renamed = EqaTask(camera='/head', remaps={colour: '/head/color/image_raw'})
+    assert examine(engine, renamed, bag, QUESTIONS[:1])[0]['camera'] == {'rgb': colour, 'depth': None}
+    with pytest.raises(InputError, match='/head/color/image_raw'):
+        examine(engine, EqaTask(camera='/head'), bag, QUESTIONS[:1])

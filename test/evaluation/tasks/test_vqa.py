@@ -165,3 +165,14 @@ def test_a_model_without_the_head_is_refused(samples, tiny):
     tiny.model.answer_head = None
     with pytest.raises(ValueError, match='no answer head'):
         ask(tiny.model, tiny.tokenizer, samples)
+
+
+def test_progress_is_reported_under_the_given_name(samples, tiny):
+    reported = []
+
+    def progress(items, total, what, unit):
+        reported.append((total, what, unit))
+        return items
+
+    ask(tiny.model, tiny.tokenizer, samples, progress=progress, what='questions, seen')
+    assert reported == [(40, 'questions, seen', 'question')]

@@ -158,3 +158,21 @@ def test_the_sheet_shows_the_asked_frames_in_rows(engine, bag, monkeypatch):
     monkeypatch.setattr(vqa_in_bags, 'MOST_PICTURES', 1)
     part, _, sheet = examine_moments(engine, MOMENT, bag, ask(0, 0.2))
     assert [answer['picture'] for answer in part['answers']] == [0, None] and sheet.shape == (HEIGHT, 192, 3)
+
+
+def test_renamed_topics_are_read(engine, bag):
+    renamed = VqaTask(camera='/head', remaps={COLOR_TOPIC: '/head/color/image_raw'})
+    part, *_ = examine_moments(engine, renamed, bag, ask(0))
+    assert part['camera'] == {'rgb': COLOR_TOPIC, 'depth': None} and part['answers'][0]['answer']
+
+
+def test_a_job_answers_by_its_scope(engine, bag):
+    questions = ask(0.1, None)
+    part, _, files = VqaTask().examine(engine, bag, questions)
+    whole, _, sheet = examine_moments(engine, MOMENT, bag, questions)
+    assert part == whole and cv2.imdecode(np.frombuffer(files['jpg'], np.uint8), cv2.IMREAD_COLOR).shape == sheet.shape
+    assert VqaTask().examine(engine, bag, ask(7))[2] == {}
+    blind, *_ = VqaTask('blind').examine(engine, bag, questions)
+    assert [answer['frames_used'] for answer in blind['answers']] == [0, 0] and 'sheet' not in blind
+    with pytest.raises(ValueError, match="scope is 'episode'"):
+        VqaTask('episode')
