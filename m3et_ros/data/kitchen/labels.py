@@ -1,4 +1,7 @@
-"""Label sets and words of the kitchen for models and tokenizers. Needs no simulator."""
+"""Label sets and words of the kitchen for models and tokenizers. Needs no simulator.
+
+From a seed to a question: beside the way; it reads sim/vocabulary.py and questions/frame_wordings.py.
+"""
 
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS, example_fields
