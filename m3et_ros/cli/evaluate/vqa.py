@@ -128,14 +128,14 @@ def vqa(
     if not bags:
         evaluate_kitchens(context, run, kitchens, write=write, at_least=scoring.at_least, as_json=as_json)
         return
-    from m3et_ros.evaluation.tasks.eqa import EqaTask
+    from m3et_ros.evaluation.tasks.vqa_in_bags import VqaTask
 
     if not frames.questions:
         raise Refused(
             'recordings were given without questions about them; give --questions (m3et record --vqa writes '
             'such a file).'
         )
-    task = EqaTask(frames.scope, write, camera=frames.camera, remaps=frames.renamed(), threads=run.threads)
+    task = VqaTask(frames.scope, write, camera=frames.camera, remaps=frames.renamed(), threads=run.threads)
     evaluate_recordings(context, bags, frames.questions, task, run, scoring, as_json=as_json)
 
 
