@@ -7,8 +7,8 @@ import pytest
 from m3et_ros.cli.evaluate.common import CPUS, ScoreOptions
 from m3et_ros.cli.evaluate.vqa import KitchenQuestions, Modality, VqaRun
 from m3et_ros.cli.main import main
-from m3et_ros.evaluation.tasks.eqa import EqaTask
 from m3et_ros.evaluation.tasks.vqa import NOISE
+from m3et_ros.evaluation.tasks.vqa_in_bags import VqaTask
 
 RUN = ('--model', 'tiny', '--out', 'results', '--device', 'cuda:1', '--workers', '5')
 KITCHENS = (
@@ -58,7 +58,7 @@ def test_every_option_about_recordings_arrives(border):
         {
             'bags': [Path('one'), Path('two')],
             'questions': [Path('a.json'), Path('b.json')],
-            'task': EqaTask('blind', True, camera='/head', remaps={'/x': '/y'}, threads=2),
+            'task': VqaTask('blind', True, camera='/head', remaps={'/x': '/y'}, threads=2),
             'run': VqaRun(model='tiny', out=Path('results'), device='cuda:1', workers=5, ray='local', threads=2),
             'scoring': ScoreOptions(
                 train=[Path('t.json')],
@@ -70,6 +70,12 @@ def test_every_option_about_recordings_arrives(border):
             'as_json': True,
         }
     ]
+
+
+def test_a_question_about_a_recording_is_about_its_moment(border):
+    called = border('m3et_ros.cli.evaluate.vqa.evaluate_recordings')
+    assert main(['evaluate', 'vqa', 'one', '--questions', 'a.json']) == 0
+    assert called[0]['task'].scope == 'moment'
 
 
 @pytest.mark.parametrize(('workers', 'used'), [((), CPUS), (('--workers', '0'), 0), (('--workers', '5'), 5)])
