@@ -19,7 +19,7 @@ TOP_K = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionOptions:
+class AnswerOptions:
     """The scope of a question, the robot that answers it, and the form of the answer."""
 
     scope: Annotated[Literal['frame', 'episode'], typer.Option(help='Newest frame, or the whole episode.')] = 'frame'
@@ -55,7 +55,7 @@ class ImageOptions:
 @expand_options()
 def ask(
     question: Annotated[str, typer.Argument(help='The question.')],
-    options: QuestionOptions,
+    options: AnswerOptions,
     picture: ImageOptions,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +74,7 @@ def ask(
         print_status(f'm3et: {untrained_warning(answer["model_id"])}')
 
 
-def _refuse_combinations(question: str, options: QuestionOptions, picture: ImageOptions) -> None:
+def _refuse_combinations(question: str, options: AnswerOptions, picture: ImageOptions) -> None:
     """Refuse an empty question, and options that have no meaning together.
 
     Raises:
@@ -97,7 +97,7 @@ def _refuse_combinations(question: str, options: QuestionOptions, picture: Image
         )
 
 
-def _ask_robot(question: str, options: QuestionOptions, *, as_json: bool) -> dict[str, Any]:
+def _ask_robot(question: str, options: AnswerOptions, *, as_json: bool) -> dict[str, Any]:
     """Ask through the service of the model node, or through its action with --stream."""
     from m3et_ros.action import AskQuestion as AskStreaming
     from m3et_ros.cli.ask import client
@@ -115,16 +115,13 @@ def _ask_robot(question: str, options: QuestionOptions, *, as_json: bool) -> dic
         return answer_dict(answer)
 
 
-def _ask_about_image(
-    question: str, options: QuestionOptions, picture: ImageOptions, *, as_json: bool
-) -> dict[str, Any]:
-    from m3et_ros.cli.ask.picture import ask_picture
+def _ask_about_image(question: str, options: AnswerOptions, picture: ImageOptions, *, as_json: bool) -> dict[str, Any]:
+    from m3et_ros.cli.ask.picture import ask_picture, read_frame
 
     write: Callable[[str], None] | None = _print_part if options.stream and not as_json else None
     answer = ask_picture(
         question,
-        picture.image,
-        picture.depth,
+        read_frame(picture.image, picture.depth),
         model=picture.model,
         device=picture.device,
         top_k=options.top_k or TOP_K,

@@ -23,8 +23,7 @@ QUESTION_CHARS = 512
 
 def ask_picture(
     question: str,
-    image: Path,
-    depth: Path | None,
+    frame: Frame,
     *,
     model: str,
     device: str,
@@ -37,8 +36,7 @@ def ask_picture(
 
     Args:
         question: the question.
-        image: image file, see `read_frame`.
-        depth: depth file of the same size, see `read_depth`; None without depth.
+        frame: the image, see `read_frame`.
         model: model that encodes the image: named size, checkpoint folder or Hub id.
         device: auto, cpu, cuda, ...
         top_k: number of alternatives, at least 1.
@@ -50,11 +48,9 @@ def ask_picture(
         A dictionary with the keys of an answer of the node; its age_s is None.
 
     Raises:
-        Refused: a file cannot be read, or image and depth differ in size.
         InputError: the model is missing or damaged, or the question is too long.
     """
     question = checked_question(question, QUESTION_CHARS)
-    frame = read_frame(image, depth)
     engine = Engine(open_checkpoint(model), device=device)
     session = Session(engine)
     session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)

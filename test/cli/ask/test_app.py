@@ -228,13 +228,13 @@ IMAGE = (
 
 
 def test_every_option_about_an_image_arrives(border, capsys):
+    read = border('m3et_ros.cli.ask.picture.read_frame', 'frame')
     asked = border('m3et_ros.cli.ask.picture.ask_picture', ANSWER)
     assert main(['ask', 'Where?', *IMAGE, '--top-k', '3', '--json']) == 0
     assert asked == [
         {
             'question': 'Where?',
-            'image': Path('a.png'),
-            'depth': Path('b.npy'),
+            'frame': 'frame',
             'model': 'tiny',
             'device': 'cuda:1',
             'top_k': 3,
@@ -244,6 +244,7 @@ def test_every_option_about_an_image_arrives(border, capsys):
         }
     ]
     assert json.loads(capsys.readouterr().out) == ANSWER
+    assert read == [{'image': Path('a.png'), 'depth': Path('b.npy')}]
     assert main(['ask', 'Where?', '--image', 'a.png']) == 0
     assert asked[1]['top_k'] == 5 and asked[1]['answerer'] == 'm3et' and asked[1]['checkpoint'] is None
     assert main(['ask', 'Where?', *IMAGE, '--stream']) == 0

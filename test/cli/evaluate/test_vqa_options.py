@@ -74,7 +74,7 @@ def test_every_option_about_recordings_arrives(border):
 
 def test_a_question_about_a_recording_is_about_its_moment(border):
     called = border('m3et_ros.cli.evaluate.vqa.evaluate_recordings')
-    assert main(['evaluate', 'vqa', 'one', '--questions', 'a.json']) == 0
+    assert main(['evaluate', 'vqa', 'one', *RUN, '--questions', 'a.json']) == 0
     assert called[0]['task'].scope == 'moment'
 
 

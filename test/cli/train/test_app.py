@@ -32,7 +32,7 @@ def caches(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pretrained(caches, tmp_path_factory):
-    """A finished stage 1 and what the command said."""
+    """A finished stage 1 and the exit code."""
     out = tmp_path_factory.mktemp('runs') / 'one'
     return out, command('pretrain', '--data', caches['train'], '--out', out, *SMALL, '--samples', 40, '--seed', 3)
 
@@ -41,7 +41,7 @@ def command(*arguments):
     return main(['train', *map(str, arguments)])
 
 
-def test_stage_one_leaves_a_checkpoint_with_its_card(pretrained, caches):
+def test_stage_one_writes_a_checkpoint_with_its_card(pretrained, caches):
     out, code = pretrained
     assert code == 0
     made = load_checkpoint(out / 'checkpoint')
@@ -63,7 +63,7 @@ def test_stage_one_leaves_a_checkpoint_with_its_card(pretrained, caches):
         assert words in card, words
 
 
-def test_stage_two_in_two_sittings(pretrained, caches, tmp_path, capsys):
+def test_stage_two_in_two_sessions(pretrained, caches, tmp_path, capsys):
     options = (
         'vqa',
         '--data',
@@ -176,7 +176,7 @@ def test_recordings_join_the_kitchen(caches, tmp_path, capsys, caplog):
         assert words in card, words
 
 
-def test_a_recording_alone_is_learnt_from(tmp_path, capsys, caplog):
+def test_a_recording_alone_is_enough(tmp_path, capsys, caplog):
     bag = record(tmp_path / 'bag', depth=False)
     assert (
         command('pretrain', '--bag', bag, '--every', 2, '--out', tmp_path / 'run', *SMALL, '--samples', 16, '--json')
@@ -215,7 +215,7 @@ def test_sources_that_do_not_serve_are_one_sentence(tmp_path, capsys, options, w
         ('none', SMALL, ['none', 'cache']),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(caches, tmp_path, capsys, cache, options, words):
+def test_a_training_that_cannot_be_done_is_one_sentence(caches, tmp_path, capsys, cache, options, words):
     folder = caches.get(cache, tmp_path / 'none')
     assert command('pretrain', '--data', folder, '--out', tmp_path / 'run', *options) == 1
     shown = capsys.readouterr()

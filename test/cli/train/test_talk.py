@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from safetensors import safe_open
 
 from m3et_ros.cli.main import main
 from m3et_ros.data.checkpoints.talk import load_talk
@@ -21,6 +22,12 @@ def caches(tmp_path_factory):
 
 def command(*words):
     return main([*map(str, words)])
+
+
+def types(folder):
+    """Types of the tensors of a checkpoint."""
+    with safe_open(next(folder.glob('*.safetensors')), framework='pt') as file:
+        return {file.get_slice(name).get_dtype() for name in file.keys()}
 
 
 SMALL = (
@@ -83,6 +90,7 @@ def test_a_student_of_a_teacher_trained_before(trained, caches, tmp_path, capsys
     )
     assert [stage['stage'] for stage in json.loads(capsys.readouterr().out)['stages']] == ['3_distil']
     assert load_talk(tmp_path / 'checkpoint').config.model.language.schedule == 'STTT'
+    assert 'F16' in types(tmp_path / 'checkpoint') and 'F16' not in types(trained / 'checkpoint')
 
 
 def test_emma_is_trained_in_its_stages(caches, trained, tmp_path, capsys):
