@@ -54,8 +54,8 @@ class Thumbnails:
     def _bytes(self, bag: str) -> bytes:
         """Return the JPEG of a bag; empty where there is none."""
         if bag not in self._jpegs:
-            paths = (folder / f'{bag}.jpg' for folder in self._folders)
-            self._jpegs[bag] = next((path.read_bytes() for path in paths if path.is_file()), b'')
+            jpegs = (_read(folder / f'{bag}.jpg') for folder in self._folders)
+            self._jpegs[bag] = next(filter(None, jpegs), b'')
         return self._jpegs[bag]
 
 
@@ -67,6 +67,13 @@ def with_pictures(samples: Sequence[dict], runs: Sequence[Thumbnails]) -> list[d
         strips = (run.strip(sample['episode']) for run in runs)
         found.append(sample | {'picture': next(filter(None, asked), '') or next(filter(None, strips), '')})
     return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b''
 
 
 def data_uri(jpeg: bytes) -> str:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from m3et_ros.evaluation.tasks.eqa_results import (
     copy_parts,
     document,
     merge_runs,
+    questions_digest,
     read_run,
     sample_rows,
     scored_answers,
@@ -241,3 +243,18 @@ def test_two_runs_are_compared_question_by_question():
     assert compare(scored_answers(better), scored_answers(TWO))['all']['exact_match']['difference'] == -0.25
     with pytest.raises(InputError, match='no question in common'):
         compare(scored_answers(TWO), scored_answers(run(('z', ['x', 'y']))))
+
+
+def test_every_part_of_a_question_changes_the_digest_and_the_order_does_not():
+    plain, other = question('a', 0), question('a', 1)
+    assert questions_digest([plain, other]) == questions_digest([other, plain])
+    variants = [
+        plain,
+        replace(plain, question='Why?'),
+        replace(plain, answer='here'),
+        replace(plain, extra_answers=('there',)),
+        replace(plain, time=1.0),
+        replace(plain, time=2.0),
+        replace(plain, answers=('here',) * 10),
+    ]
+    assert len({questions_digest([one]) for one in variants}) == len(variants)
