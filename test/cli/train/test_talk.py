@@ -27,7 +27,8 @@ def command(*words):
 def types(folder):
     """Types of the tensors of a checkpoint."""
     with safe_open(next(folder.glob('*.safetensors')), framework='pt') as file:
-        return {file.get_slice(name).get_dtype() for name in file.keys()}
+        names = file.keys()
+        return {file.get_slice(name).get_dtype() for name in names}
 
 
 SMALL = (
