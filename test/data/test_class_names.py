@@ -64,3 +64,13 @@ def test_long_questions_keep_their_beginning(naming):
     encode = QuestionEncoder(naming.tokenizer, CLASSES, 8)
     ids, mask, named = encode(['Where is the cup ' + 'and the bowl ' * 20])
     assert ids.shape == (1, 8) and mask.all() and CLASSES.index('cup') in named[0].tolist()
+
+
+def test_the_end_mark_of_a_cut_question_names_nothing(naming):
+    """The question is cut just before its name, whose piece would stand where [SEP] stands now, and just behind it."""
+    text = 'Is the cup left of the bowl?'
+    (position, number), *_ = naming.pieces(text)
+    _, _, named = QuestionEncoder(naming.tokenizer, CLASSES, position + 2)([text])
+    assert named[0].tolist() == [-1] * (position + 2)
+    _, _, named = QuestionEncoder(naming.tokenizer, CLASSES, position + 3)([text])
+    assert named[0].tolist() == [-1] * (position + 1) + [number, -1]
