@@ -228,7 +228,7 @@ def model_config(
         return kitchen_config(paper.variant.value, d_vision=width, vocabulary=tokenizer.vocabulary, **asdict(sizes))
     if teacher.config.variant != Variant.matvlm or 'S' in teacher.config.model.language.schedule:
         raise Refused(f'{teacher.model_id} is not a Transformer; train a teacher with --variant matvlm --share 0.')
-    teacher.check_sight(encoder.model_id, width)
+    teacher.check_encoder(encoder.model_id, width)
     return teacher.config
 
 
