@@ -1,6 +1,7 @@
 """OpenEQA's schema: what is written is read back, and what is wrong is named by its record."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,12 @@ def test_the_official_file_is_read_whole():
     assert sum(bool(question.extra_answers) for question in questions) == 263
     assert len({question.episode_history for question in questions}) == 152
     assert all(answer.strip() for question in questions for answer in question.references)
+
+
+def test_optional_fields_are_written_only_where_there_are_any_and_second_0_is_one(tmp_path):
+    bare = EqaQuestion('What is it?', 'cup', 'object recognition', 'a', 'bag')
+    full = replace(bare, question_id='b', extra_answers=('mug',), time=0.0, answers=('cup', 'cup', 'mug', 'bowl'))
+    write_questions(tmp_path / 'q.json', [bare, full])
+    assert read_questions(tmp_path / 'q.json') == [bare, full]
+    first, second = json.loads((tmp_path / 'q.json').read_text())
+    assert set(second) - set(first) == {'extra_answers', 'time', 'answers'} and second['time'] == 0
