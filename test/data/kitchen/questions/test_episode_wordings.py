@@ -83,3 +83,11 @@ def test_the_wordings_of_a_kind_are_questions_with_the_same_fields(kind):
 def test_no_wording_belongs_to_two_kinds():
     wordings = [wording for own in PHRASINGS.values() for wording in own]
     assert len(set(wordings)) == len(wordings)
+
+
+@pytest.mark.parametrize(('use', 'sure', 'doubtful'), [('fry in', 'pan', 'pot'), ('cut on', 'board:chopping', 'plate')])
+def test_a_use_that_people_dispute_is_not_asked_about(start, use, sure, doubtful):
+    wanted = ('use_where', 'on the table', {'use': use})
+    assert wanted in asked(start, 'functional reasoning', [sure])
+    assert wanted not in asked(start, 'functional reasoning', [doubtful])
+    assert ('use_seen', 'yes', {'use': use}) not in asked(start, 'functional reasoning', [doubtful])
