@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build import build
@@ -59,7 +60,7 @@ class BuildInterfaces(Command):
     """Generate and compile the ROS interfaces, and lay them beside the hand-written modules."""
 
     description = 'generate and compile the ROS interfaces'
-    user_options = [('build-lib=', None, 'where the package is built')]
+    user_options: ClassVar = [('build-lib=', None, 'where the package is built')]
     editable_mode = False
 
     def initialize_options(self):

@@ -145,6 +145,14 @@ def test_every_source_has_a_test_file(path):
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=name_of)
+def test_docstrings_do_not_open_with_a_question_word(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = (ast.get_docstring(node) or '').split('\n')[0]
+            assert not re.match(r'(What|Whether|Who|How|Where|Which)\b', first), first
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=name_of)
 def test_no_pickle_no_eval_no_shell(path):
     text = path.read_text()
     assert not re.search(r'\bpickle\b|torch\.load\(|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system', text)

@@ -1,4 +1,4 @@
-"""What the verbs of `m3et evaluate` share: options by topic, models and caches, checks, and results."""
+"""Shared parts of the verbs of `m3et evaluate`: options by topic, models and caches, checks, and results."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -134,7 +134,7 @@ class JudgeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(JudgeOptions):
-    """How answers are scored."""
+    """Options of the scoring of answers."""
 
     train: Annotated[
         list[Path] | None,

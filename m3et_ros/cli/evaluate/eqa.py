@@ -48,7 +48,7 @@ Out = Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeOptions(BagTopics):
-    """How an episode is answered for."""
+    """Options of answers about an episode."""
 
     scope: Annotated[
         Literal['episode', 'frame', 'blind'],

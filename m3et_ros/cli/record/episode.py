@@ -30,7 +30,7 @@ class RecordOptions:
 
 @dataclass(frozen=True)
 class RecordedEpisode:
-    """What was recorded of an episode."""
+    """A recorded episode."""
 
     # Number of frames; fewer than requested if a signal came.
     frames: int

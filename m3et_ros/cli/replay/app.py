@@ -24,7 +24,7 @@ TRANSPORTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlayOptions:
-    """How the recording is played."""
+    """Options of the playback."""
 
     rate: Annotated[float, typer.Option(min=0.1, max=100, help='2 plays twice as fast as recorded.')] = 1.0
     loop: Annotated[bool, typer.Option('--loop', help='Start again at the end, until Ctrl-C.')] = False

@@ -1,4 +1,4 @@
-"""What the verbs of `m3et train` share: options by topic, the check of training data, and lines of model cards."""
+"""Shared parts of the verbs of `m3et train`: options by topic, the check of training data, and lines of model cards."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -29,7 +29,7 @@ class BudgetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOptions:
-    """How one session of a run proceeds."""
+    """Options of one session of a run."""
 
     minutes: Annotated[float | None, typer.Option(min=0, help='Stop after this many minutes; --resume continues.')] = (
         None

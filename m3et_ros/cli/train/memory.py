@@ -42,7 +42,7 @@ class MemoryBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySession:
-    """How one session of a run proceeds."""
+    """Options of one session of a run."""
 
     minutes: Annotated[
         float | None, typer.Option(min=0, help='Stop each step after this many minutes; the same command continues.')

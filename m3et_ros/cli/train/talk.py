@@ -104,7 +104,7 @@ class StageOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TalkSession(SessionOptions):
-    """How one session of a run proceeds, and how its checkpoint is stored."""
+    """Options of one session of a run and of its checkpoint."""
 
     half: Annotated[bool, typer.Option('--half', help='Store matrices as float16.')] = False
 
