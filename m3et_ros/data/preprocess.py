@@ -8,13 +8,17 @@ segmentation classes.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
 from m3et_ros.data.frame import UNLABELLED, Frame
 from m3et_ros.models.m3et.config import M3ETConfig
+
+if TYPE_CHECKING:
+    # Only the functions that need torch import it: it costs every process that renders kitchens a second and 200 MB.
+    import torch
 
 # Mean and standard deviation of ImageNet, R G B in 0..1: the standardisation of docs/papers.md 2.5.
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -88,8 +92,10 @@ class DepthScale:
     measured: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
-def rgb_input(rgb: np.ndarray, size: int) -> torch.Tensor:
+def rgb_input(rgb: np.ndarray, size: int) -> 'torch.Tensor':
     """Return standardised colours (1, 3, S, S) float32 of an (H, W, 3) uint8 image."""
+    import torch
+
     # Planes first: each is then standardised in one go by a single number.
     planes = squeeze_rgb(rgb, size).transpose(2, 0, 1).astype(np.float32)
     planes *= (1 / (255 * RGB_STD))[:, None, None]
@@ -113,13 +119,15 @@ def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | No
     return DepthScale(float(middle.mean()), float(np.sqrt(middle.var() + 1e-6)))
 
 
-def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> torch.Tensor:
+def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> 'torch.Tensor':
     """Return standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean."""
+    import torch
+
     metres = np.nan_to_num(squeeze_depth(depth, size), nan=scale.mean)
     return torch.from_numpy(((metres - scale.mean) / scale.std).astype(np.float32))[None, None]
 
 
-def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, torch.Tensor], DepthScale | None]:
+def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, 'torch.Tensor'], DepthScale | None]:
     """Return the model inputs of a frame without its text, and the scale of its depth.
 
     Depth without a single known pixel is a missing modality: no tokens rather than zeros.
@@ -156,7 +164,7 @@ def align_to_measured(predicted: np.ndarray, measured: np.ndarray | None) -> np.
 
 
 def depth_output(
-    predicted: torch.Tensor | None,
+    predicted: 'torch.Tensor | None',
     scale: DepthScale | None,
     measured: np.ndarray | None,
     shape: tuple[int, int],
@@ -184,11 +192,11 @@ def depth_output(
     return depth if measured is None else cv2.copyTo(measured, np.isfinite(measured).view(np.uint8), depth)
 
 
-def mask_output(logits: torch.Tensor, size: int, shape: tuple[int, int]) -> np.ndarray:
+def mask_output(logits: 'torch.Tensor', size: int, shape: tuple[int, int]) -> np.ndarray:
     """Return class ids (H, W) uint8 of logits (1, C, s, s); UNLABELLED where the logits are not finite.
 
     Args:
-        logits: of the segmentation decoder.
+        logits: logits of the segmentation decoder.
         size: S, to which logits are smoothed before the classes are chosen.
         shape: (H, W).
     """

@@ -51,9 +51,11 @@ async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activi
     Returns:
         The result and ''; or None and one sentence that says why there is no result. Errors are counted.
     """
-    if host.inference_thread is None:
+    # Read once: another thread may deactivate the node meanwhile.
+    inference = host.inference_thread
+    if inference is None:
         return None, INACTIVE
-    queued = host.inference_thread.submit(job)
+    queued = inference.submit(job)
     if queued is None:
         host.health.refuse(InputError('questions_waiting', BUSY))
         return None, BUSY

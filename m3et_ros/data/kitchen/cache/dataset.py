@@ -59,7 +59,8 @@ class QuestionTable:
 
     def rows_of(self, frame: int) -> range:
         """Return the rows of a frame."""
-        start, end = np.searchsorted(self.frame, (frame, frame + 1))
+        # Numbers of another type would make NumPy convert, and so copy, the whole table.
+        start, end = np.searchsorted(self.frame, np.array((frame, frame + 1), self.frame.dtype))
         return range(int(start), int(end))
 
     def question(self, row: int, rng: np.random.Generator) -> tuple[str, str]:
@@ -72,8 +73,8 @@ class QuestionTable:
 class KitchenSamples(SampleSet):
     """Samples of caches made by `generate`; the same seed, epoch and index always give the same sample.
 
-    With questions, an index stands for a draw, balanced by family and answer (balance.Balance). Without, it stands for
-    a frame.
+    With questions, an index selects a draw, balanced by family and answer (balance.Balance). Without, it selects a
+    frame.
 
     Args:
         folders: caches of one split.
@@ -85,7 +86,7 @@ class KitchenSamples(SampleSet):
         length: samples of an epoch, with questions; None for the number of frames.
         each: questions of a sample, 1 to 64, all about one frame. The frame of the first draw is kept, and each further
             question is drawn from its rows by their odds: every question is as balanced as a single one.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Attributes:
         split: 'train', 'validation' or 'test'.

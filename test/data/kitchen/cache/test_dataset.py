@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples, QuestionTable
 from m3et_ros.data.kitchen.labels import corpus
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 from m3et_ros.data.kitchen.questions.splits import ANSWERS_OF, HELD_OUT, SEEDS
@@ -234,6 +235,17 @@ def test_the_rows_of_a_frame_are_adjacent_and_complete(caches):
     table = KitchenSamples(caches['train']).table
     rows = [row for frame in range(int(table.frame[-1]) + 1) for row in table.rows_of(frame)]
     assert rows == list(range(len(table))) and len(table) == len(table.wording) == len(table.held_out)
+
+
+def test_finding_the_rows_of_a_frame_does_not_copy_the_table():
+    frame = np.repeat(np.arange(100_000, dtype=np.uint32), 10)
+    table = QuestionTable([], frame, frame, frame, frame)
+    tracemalloc.start()
+    try:
+        assert table.rows_of(70_000) == range(700_000, 700_010)
+        assert tracemalloc.get_traced_memory()[1] < 100_000 < frame.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_samples_without_questions_have_no_table(caches):

@@ -54,6 +54,11 @@ def whole(tmp_path_factory):
     return generate(tmp_path_factory.mktemp('whole'), workers=0, **SMALL)
 
 
+def test_a_process_that_renders_does_without_torch():
+    code = f'import sys, {module.__name__}; sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
 def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_bytes(tmp_path, whole):
     script = tmp_path / 'child.py'
     script.write_text(CHILD)
