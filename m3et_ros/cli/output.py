@@ -17,7 +17,7 @@ class Refused(Exception):  # noqa: N818 - the command refuses; most of these are
     """The command cannot do what was asked; the message says what, why and how to fix it.
 
     Attributes:
-        code: exit code; 1 unless a node that failed brought its own.
+        code: exit code; 1, or the exit code of a node that failed.
     """
 
     def __init__(self, message: str, code: int = 1):
@@ -48,7 +48,7 @@ def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) ->
         right: indices of the columns that are aligned to the right.
 
     Returns:
-        The table, one line a row.
+        The table, one line per row.
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -87,7 +87,7 @@ def report_error(error: Exception, verb: str = '') -> int:
 
 
 def _json_values(value: Any) -> Any:
-    """Replace what JSON does not know: keys become text, tuples lists, and non-finite floats None."""
+    """Convert values that JSON lacks: keys become text, tuples become lists, and non-finite floats become None."""
     if isinstance(value, dict):
         return {str(key): _json_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,6 +1,6 @@
 """Nodes as child processes: started with the same interpreter, observed, and always ended.
 
-A child is started through this module, so that it ends with its parent however that ends:
+A child is started through this module, so that it ends when its parent ends, for whatever reason:
 
     python -m m3et_ros.cli.processes m3et_ros.ros.model_node --ros-args -p autostart:=true
 """
@@ -31,7 +31,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP'
 
 
 class Child:
-    """A node in a process of its own, whose last lines are held.
+    """A node in a process of its own; its last lines of output are stored.
 
     Args:
         name: mark in front of its lines.

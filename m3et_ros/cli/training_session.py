@@ -76,7 +76,7 @@ def command_line(context: typer.Context, omitted: Collection[str] = ()) -> str:
     """Return the command that was given, arguments before options, without options at their defaults.
 
     Args:
-        context: of the verb.
+        context: typer context of the verb.
         omitted: names of parameters that are left out as well.
     """
     words = context.command_path.split()

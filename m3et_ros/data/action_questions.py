@@ -1,6 +1,6 @@
 """The pair of questions that guide an action head: one about the object, one about the verb (docs/papers.md 3).
 
-A mode says what the questions give away:
+A mode determines which labels the questions reveal:
     generic   nothing: one constant pair.
     masked    the other half of the action is masked, as in the paper; a hash of the key picks the wording.
     two_pass  masked first; then the other half is filled with the head's own most likely answer.
@@ -53,7 +53,7 @@ def masked_questions(key: str, verb: str = MASK, noun: str = MASK) -> Pair:
     """Return the paper's pair; a word that is not given stays masked.
 
     Args:
-        key: of the segment; picks the wordings, so that these give no hint of its labels.
+        key: key of the segment; picks the wordings, so that these give no hint of its labels.
         verb: verb key for the noun question.
         noun: noun key for the verb question.
     """

@@ -13,21 +13,21 @@ AMBIGUOUS = ('can', 'orange')
 """Nouns that are also a verb or a colour in English: alone they count only after an article."""
 
 CACHED = 100_000
-"""Sentences whose result is cached."""
+"""Number of sentences whose result is cached."""
 
 
 class ClassNames:
     """Finds the names of classes, or their plurals in -s and -es, in sentences.
 
     Args:
-        tokenizer: of the sentences.
+        tokenizer: tokenizer of the sentences.
         classes: names in the order of the segmentation classes, each of one or more words.
     """
 
     def __init__(self, tokenizer: Tokenizer, classes: Sequence[str]):
         self.tokenizer = tokenizer
         self._classes = {name.lower(): i for i, name in enumerate(classes)}
-        # The longest first: a chopping board is no other board.
+        # The longest first: 'chopping board' must not be found as 'board'.
         names = sorted(map(re.escape, self._classes), key=len, reverse=True)
         self._pattern = re.compile(
             rf'\b(?P<article>(?:the|an?)\s+)?(?P<name>{"|".join(names)})(?P<plural>e?s)?\b', re.IGNORECASE
@@ -62,9 +62,9 @@ class QuestionEncoder:
     """Encodes questions as word pieces, each with the class that it names.
 
     Args:
-        tokenizer: of the questions.
+        tokenizer: tokenizer of the questions.
         classes: names, as ClassNames takes them.
-        length: most word pieces of a question, [CLS] and [SEP] included; a longer one keeps its beginning.
+        length: largest number of word pieces of a question with [CLS] and [SEP]; a longer one is cut at its end.
     """
 
     def __init__(self, tokenizer: Tokenizer, classes: Sequence[str], length: int):

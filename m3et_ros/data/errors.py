@@ -1,4 +1,4 @@
-"""The error for input that its sender has to correct."""
+"""The error that is raised for bad input, which the sender has to correct."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Atomic writes: a file is complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         path: file to create or replace.
 
     Raises:
-        OSError: as the block or the renaming raises it.
+        OSError: raised by the block or by the renaming.
     """
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:

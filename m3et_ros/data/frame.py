@@ -59,7 +59,7 @@ def check_aligned(rgb: tuple[int, ...], depth: tuple[int, ...], fix: str) -> Non
     Args:
         rgb: height and width of the colour image; further sizes are ignored, so that the shape of an array will do.
         depth: height and width of the depth image, likewise.
-        fix: how to get aligned depth; the end of the error's sentence.
+        fix: the way to get aligned depth; the end of the error's sentence.
 
     Raises:
         InputError: 'depth_size'.

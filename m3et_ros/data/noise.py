@@ -12,7 +12,7 @@ import numpy as np
 from m3et_ros.data.sample import Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
-"""Normal deviates; noise is a random piece of them, as drawing new ones would cost more than all the rest."""
+"""Normal deviates; noise is a random slice of them, because drawing new ones would cost more than all the rest."""
 
 SIDES = {'left': 'right', 'right': 'left'}
 """Words that a mirror exchanges."""
@@ -155,7 +155,7 @@ def mirrored_words(text: str) -> str:
 
 
 def mentions_sides(sample: Sample) -> bool:
-    """Tell if a question or answer of a sample speaks of left or right, which a mirror would make wrong."""
+    """Return whether a question or answer of a sample mentions left or right, which mirroring would make wrong."""
     return any(SIDE.search(text.lower()) for one in sample.asked for text in (one.question, *one.answers))
 
 

@@ -1,4 +1,4 @@
-"""The progress callback of long work: it passes items on and reports how far along they are."""
+"""The progress callback of long work: it passes items on and reports the progress."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

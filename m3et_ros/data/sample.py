@@ -133,7 +133,7 @@ def collate(
 
     Args:
         samples: B of them; sizes may differ.
-        config: of the model.
+        config: config of the model.
         tokenizer: for the questions; None leaves text out.
         answers: the candidates, A words in the order of the answer head.
 

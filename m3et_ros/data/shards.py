@@ -1,6 +1,6 @@
-"""Shards: blocks of frames on disk, two memory-mapped arrays and a header, written as a whole or not at all.
+"""Shards: blocks of frames on disk, two memory-mapped arrays and a header, written atomically.
 
-A shard is a folder: frames.npy (one record a frame), questions.npy (one record a question) and header.json. It is
+A shard is a folder: frames.npy (one record per frame), questions.npy (one record per question) and header.json. It is
 written under a temporary name and renamed, so a shard with its own name is complete, whenever the writer was killed.
 """
 

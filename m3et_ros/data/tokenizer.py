@@ -67,7 +67,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> 'Tokenizer':
-        """Read a BERT tokenizer.json, or a vocab.txt with one piece a line.
+        """Read a BERT tokenizer.json, or a vocab.txt with one piece per line.
 
         Raises:
             InputError: the file is missing, larger than 16 MiB, or not a tokenizer.
@@ -97,7 +97,7 @@ class Tokenizer:
     def encode(self, texts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
         """Encode texts as [CLS] pieces [SEP], padded to `length`.
 
-        A longer text keeps its first length - 2 pieces: it fills its row of the mask to the end.
+        A longer text is cut to its first length - 2 pieces, so its row of the mask is True to the end.
 
         Args:
             texts: B sentences.

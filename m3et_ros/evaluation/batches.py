@@ -1,4 +1,4 @@
-"""Shared by the tasks: samples in batches for a model under evaluation, and scores with intervals as JSON.
+"""Helpers of the tasks: batches of samples for a model under evaluation, and scores with intervals as JSON.
 
 Symbols: B batch, n samples.
 """
@@ -77,7 +77,7 @@ def interval_json(interval: Interval, counted: str | None = 'kitchens') -> dict[
 
     Args:
         interval: the interval.
-        counted: name under which the number of clusters stands; None leaves it out.
+        counted: key for the number of clusters; None leaves it out.
     """
     found = {'value': rounded(interval.value), 'low': rounded(interval.low), 'high': rounded(interval.high)}
     return found if counted is None else found | {counted: interval.clusters}

@@ -1,7 +1,7 @@
-"""Run a task over many bags, in one process or several, and keep the result of each bag.
+"""Run a task over many bags, in one process or several, and store the result of each bag.
 
 Each bag becomes a part: parts/<name>.json, next to it its times and the files of the task. A part is made again when
-anything that decides it has changed: the bytes of the bag, its questions, the weights, the settings or this package.
+anything that determines it has changed: the bytes of the bag, its questions, the weights, the settings or this package.
 A bag that fails leaves the others alone.
 """
 
@@ -135,7 +135,7 @@ def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[
 
 
 class JobRunner:
-    """Run a task with one model, on as many threads as the task says.
+    """Run a task with one model, on the number of threads that the task sets.
 
     Args:
         model: as open_checkpoint takes it.
@@ -230,7 +230,7 @@ class JobRunner:
 
 
 def failed(job: Job, reason: str, **more: Any) -> JobResult:
-    """Return the result of a bag of which nothing can be used."""
+    """Return the result of a bag that cannot be used."""
     return JobResult({'bag': job.name, 'failed': reason, 'answers': [], 'files': {}, 'troubles': [], **more}, {})
 
 

@@ -26,7 +26,7 @@ from m3et_ros.evaluation.tasks.eqa_scores import ScoredAnswer
 
 PROMPT = """You mark answers to questions about what a robot saw.
 5 means that the answer says the same as the right answer or one of the further right answers; 1 means that it is wrong.
-Marks between stand for answers that are right in part.
+Marks between 1 and 5 mean that the answer is partly right.
 
 Question: {question}
 Right answer: {answer}

@@ -94,6 +94,6 @@ def check_fit(checkpoint: Checkpoint, recipe: CacheRecipe) -> None:
         raise InputError(
             'cache_size',
             f'{checkpoint.model_id} takes images of {config.image_size} pixels and '
-            f'{recipe.name} stores {recipe.size}; make a cache with m3et generate --size '
+            f'{recipe.name} stores {recipe.size}; make a cache with m3et generate cache --size '
             f'{config.image_size}.',
         )

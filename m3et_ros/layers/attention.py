@@ -86,7 +86,7 @@ class SelfAttention(nn.Module):
         Args:
             x: the new tokens (B, K, d).
             indices: (K,) int64, where they stand in the cache; None = x holds all tokens.
-            cache: of the pass before; None with indices.
+            cache: cache of the pass before; None with indices.
 
         Returns:
             (B, K, d) and the cache with the new tokens in it.
@@ -137,7 +137,7 @@ class TransformerBlock(nn.Module):
         Args:
             x: the new tokens (B, K, d).
             indices: (K,) int64, distinct, where they stand; None = x holds all tokens, in order.
-            cache: of the pass before; None with indices.
+            cache: cache of the pass before; None with indices.
 
         Returns:
             Outputs (B, K, d), the cache for the next call, and the state after all tokens.

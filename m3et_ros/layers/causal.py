@@ -58,7 +58,7 @@ class CausalAttention(nn.Module):
         heads: query heads H; divides d.
         kv_heads: key heads K, each of which serves H / K query heads; None = H.
         channels: rotary channels R of a head, even; 0 = no positions.
-        base: of the rotary wavelengths.
+        base: base of the rotary wavelengths.
 
     Raises:
         ValueError: heads or kv_heads does not divide, or channels is odd or more than P.

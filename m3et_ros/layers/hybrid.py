@@ -53,7 +53,7 @@ class MambaLayer(nn.Module):
         Args:
             x: the new tokens (B, K, d).
             indices: (K,) int64, distinct, where they stand; None = x holds all tokens, in order.
-            cache: of the pass before, in the order of its scan; None with indices.
+            cache: cache of the pass before, in the order of its scan; None with indices.
 
         Returns:
             Outputs (B, K, d), the cache for the next call, and the state after all tokens.
@@ -210,8 +210,8 @@ class HybridStack(nn.Module):
     def renew(self, x: Tensor, indices: Tensor | None = None, before: Pass | None = None) -> Pass:
         """Encode some tokens anew among those of an earlier pass, whose other tokens stay as they are.
 
-        The new tokens attend to all tokens and are scanned among all of them. The other tokens do not take in the new
-        ones, which is the saving: the cost is that of the new tokens alone, plus the scans.
+        The new tokens attend to all tokens and are scanned among all of them. The other tokens are not updated, which
+        saves time: only the new tokens and the scans are computed.
 
         Args:
             x: (B, K, d).

@@ -32,7 +32,7 @@ class ScanMamba2(Mamba2):
     Args:
         d: width.
         scan: 'bidirectional' or 'cross'.
-        options: of Mamba2.
+        options: options of Mamba2.
 
     Raises:
         ValueError: the scan is unknown.
@@ -97,7 +97,7 @@ class ScanLayer(nn.Module):
         d: width.
         advanced: False leaves the SwiGLU out.
         drop_path: probability that a sample skips a branch in training, from 0 to below 1.
-        options: of ScanMamba2.
+        options: options of ScanMamba2.
     """
 
     def __init__(self, *, d: int, advanced: bool = True, drop_path: float = 0.0, **options):

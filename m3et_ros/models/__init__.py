@@ -1,1 +1,1 @@
-"""The papers as thin assemblies of layers; knows no file, no topic, no clock."""
+"""The papers as thin assemblies of layers, without files, topics or clocks."""

@@ -1,4 +1,4 @@
-"""Checks of config fields. Each raises a ValueError whose one sentence names the field, its value and what to give."""
+"""Checks of config fields. Each raises a ValueError that names the field, its value and the allowed values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """Choice of the kernel that serves an operator on a device.
 
 Every operator has a sequential reference and a tensor form that runs wherever torch does. A faster kernel is optional:
-mamba-ssm on CUDA, C++ on the CPU. No form is trusted untested. Before its first use on a device it runs on a small
+mamba-ssm on CUDA, C++ on the CPU. Every form is tested. Before its first use on a device it runs on a small
 fixed input that starts from a state, and its outputs, final state and gradients are compared with those of the
 reference. A form that disagrees is not used.
 """
@@ -160,7 +160,7 @@ def _disagreement(operator: Operator, candidate: Form, device: torch.device, *, 
     if [(t.shape, t.dtype) for t in found] != [(t.shape, t.dtype) for t in wanted]:
         return float('inf')
     errors = [float((f - w).abs().max() / w.abs().max()) for f, w in zip(found, wanted, strict=True)]
-    return max(error if error == error else float('inf') for error in errors)  # NaN is as wrong as can be
+    return max(error if error == error else float('inf') for error in errors)  # NaN counts as the largest error
 
 
 @torch.inference_mode(False)

@@ -29,7 +29,7 @@ from m3et_ros.ros.interfaces import Interface
 RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
 DEPTH = {'raw': interfaces.DEPTH, 'compressedDepth': interfaces.DEPTH_COMPRESSED}
 FOLLOW_S = 0.5
-"""Seconds between two looks at the publishers of the topics."""
+"""Seconds between two checks of the publishers of the topics."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Instructions:
     def at(self, nanoseconds: int) -> str:
         """Return the instruction that holds for an image with this stamp; '' for none."""
         with self._lock:
-            # Of two with the same stamp the one that arrived later holds.
+            # Of two instructions with the same stamp, the one that arrived later holds.
             holding = [(stamp, order) for order, (stamp, _) in enumerate(self._stored) if stamp <= nanoseconds]
             return self._stored[max(holding)[1]][1] if holding else ''
 
@@ -126,7 +126,7 @@ class CameraInputs:
         )
         self.instructions = Instructions(settings.instruction)
         typestore()  # takes a moment, which must not delay the first image
-        # After each wait, because waiting for depth must end even where no message arrives and simulated time stands.
+        # After each wait, because waiting for depth must end even if no message arrives and simulated time is frozen.
         self._wait_thread = WaitThread(self._host.context, lambda: self._offer_to_inference(self.sync.poll()))
         # Instructions first: one that arrives together with an image holds for it.
         self._reader([interfaces.INSTRUCTION], self._on_instruction)

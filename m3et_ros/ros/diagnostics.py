@@ -142,7 +142,7 @@ class Status:
 class Diagnostics:
     """Publishes a node's Status on /diagnostics, once a second on the steady clock.
 
-    The steady clock goes on when use_sim_time is set and nobody publishes /clock, which is just when it is needed.
+    The steady clock goes on when use_sim_time is set and nobody publishes /clock; the status is needed most then.
     """
 
     def __init__(self, node: Node, source: Callable[[], Status], *, hardware_id: str = '', period_s: float = 1.0):

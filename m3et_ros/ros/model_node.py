@@ -52,7 +52,7 @@ class ModelNode(Host):
 
         Args:
             models: opens the models; None opens each anew.
-            parameters_beside: parameters of other nodes of the process; one that is set for all nodes is no mistake.
+            parameters_beside: parameters of other nodes of the process, which are not reported as unknown here.
             kwargs: options of rclpy.node.Node.
 
         Raises:
@@ -131,7 +131,7 @@ class ModelNode(Host):
         super().destroy_node()
 
     def _succeeds(self, activity: str, step: Callable[[], None]) -> bool:
-        """Run a step of a transition; return False after an error, which rclpy would swallow without a word."""
+        """Run a step of a transition; return False after an error, which rclpy itself would not report."""
         try:
             step()
         except InputError as error:
@@ -197,7 +197,7 @@ class ModelNode(Host):
     def _process_frame(self, messages: PairedMessages) -> None:
         """Decode a pair of messages, encode the frame and publish the results.
 
-        Called by the inference thread with what CameraInputs._offer_to_inference has put into its slot.
+        The inference thread calls it with the pair that CameraInputs._offer_to_inference has put into the slot.
         """
         try:
             frame, problem = messages.decode()
@@ -249,7 +249,7 @@ class ModelNode(Host):
         return self.health.status(self.state_label, self.session, self.inference_thread, self.inputs.sync.counts)
 
     def _start(self) -> None:
-        """Come up without a lifecycle manager."""
+        """Configure and activate the node without a lifecycle manager."""
         self.destroy_timer(self._start_timer)
         if self.trigger_configure() == OK:
             self.trigger_activate()

@@ -1,6 +1,6 @@
 """The live action stream: MambaVL's recurrent state over the frames, read by questions about now and next.
 
-The question tells the head which of the two is meant, as MambaVL's guide (docs/papers.md 3): it asks for the verb, then
+The question selects one of the two, as MambaVL's guide (docs/papers.md 3): it asks for the verb, then
 for the noun given each verb. An instruction replaces the questions about what comes next. The state is updated at the
 frame rate that the head was trained with, whatever the camera's rate is; frames in between are read from a copy of the
 state, so that the answer is as new as the frame.
@@ -104,7 +104,7 @@ class ActionStream:
         """Update the stream by the next frame.
 
         Args:
-            image_encoding: of the frame.
+            image_encoding: encoding of the frame.
             stamp_ns: its time of exposure in nanoseconds.
 
         Returns:

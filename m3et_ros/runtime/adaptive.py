@@ -1,10 +1,10 @@
-"""Adaptive tokens: of a camera's next frame only the patches that changed are encoded; the other tokens stay.
+"""Adaptive tokens: only the changed patches of a camera's next frame are encoded; the other tokens stay.
 
 Symbols: S side of the model's square image; p side of a patch; n patches of an image; N tokens of all images of a
 frame; K of them that are encoded. A token's age is the number of frames since it was encoded.
 
 A patch that is not encoded keeps its tokens of all stages, its keys and values, and its place in every scan. Encoded
-patches attend to it and are scanned with it (HybridStack.renew), but its own tokens do not take them in.
+patches attend to it and are scanned with it (HybridStack.renew), but its own tokens are not updated by them.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Adaptive:
     # Mean absolute difference of a patch from its state when it was last encoded, in standardised colours or depth,
     # above which it has changed: 0..10. A grey level of 255 is 0.017; 0.8 m of the kitchen's depth is 1.
     threshold: float = 0.1
-    # Share of all tokens that is encoded of every frame beside the changed ones, the oldest first: 0..1. No token gets
+    # Share of all tokens that every frame encodes besides the changed ones, the oldest first: 0..1. No token gets
     # older than its inverse, rounded up, in frames; 0 sets no limit.
     refresh: float = 1 / 16
     # Share of changed tokens above which the frame is encoded whole: 0..1.
@@ -92,7 +92,7 @@ class StreamEncoder:
         settings: when a patch is encoded; None takes the defaults.
 
     Attributes:
-        age: of every token of the newest frame, (N,) int64, in frames.
+        age: age of every token of the newest frame, (N,) int64, in frames.
     """
 
     def __init__(self, model: M3ET, settings: Adaptive | None = None):
@@ -103,7 +103,7 @@ class StreamEncoder:
     def reset(self) -> None:
         """Hold nothing, so that the next frame is encoded whole."""
         self._held: HeldEncoding | None = None
-        # Of each image, the patches as they were when they were encoded.
+        # The patches of each image as they were when last encoded.
         self._encoded_images: dict[str, Tensor] = {}
         self.age = torch.zeros(0, dtype=torch.int64)
         # The encoding of a frame, and the encoding of all of its patches that `complete` made of it.
@@ -136,7 +136,8 @@ class StreamEncoder:
         """Return the encoding of all patches of a frame, for questions; it is computed once for all of them.
 
         Args:
-            image_encoding: of the frame, from `encode`. If it is the newest, later frames continue from the result.
+            image_encoding: encoding of the frame, from `encode`. If it is the newest one, later frames continue from
+                the result.
             inputs: as given to `encode`.
         """
         if self._completed is not None and self._completed[0] is image_encoding:

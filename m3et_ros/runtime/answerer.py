@@ -30,7 +30,7 @@ class Answerer:
     """A vision-language model beside an engine.
 
     Args:
-        checkpoint: of the model.
+        checkpoint: checkpoint of the vision-language model.
         engine: whose M3ET encodes the frames.
 
     Raises:

@@ -93,7 +93,7 @@ class Batcher:
         return call.result
 
     def _lead(self, own: _Call) -> None:
-        """Run batches until the own step is done, then let another thread lead."""
+        """Run batches until the step of this thread is done, then let another thread run them."""
         try:
             while not own.done:
                 self._finish(self._next_batch())

@@ -57,7 +57,7 @@ class Engine:
             precision: 'float32' or 'bfloat16'; scans keep their state in float32 either way.
             tokens: 'full' encodes all patches of a stream's frames, 'adaptive' those that changed.
             adaptive: when a patch has changed; None takes the defaults.
-            shared: the checkpoint's model as several engines share it; None = this engine alone uses it.
+            shared: the model that several engines share; None = this engine alone uses it.
 
         Raises:
             InputError: there is no such device.
@@ -185,7 +185,7 @@ class Engine:
         """Encode a frame together with its instruction.
 
         Args:
-            frame: to be encoded.
+            frame: the frame to encode.
             stream: the frame follows the last such frame of the same camera, so that unchanged patches need not be
                 encoded again where tokens are adaptive.
         """
@@ -219,7 +219,7 @@ class Engine:
         """
         shape = view.frame.rgb.shape[:2]
         tasks = []
-        # Without a scale, or with holes left open, the measured depth is all there is: nothing is decoded.
+        # Without a scale, or with holes left open, the result is the measured depth alone: nothing is decoded.
         if depth and fill and view.scale is not None:
             tasks.append('depth')
         if mask:

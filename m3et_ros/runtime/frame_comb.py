@@ -17,7 +17,7 @@ Item = TypeVar('Item')
 
 
 class FrameComb(Generic[Item]):
-    """An evenly spaced sample of all items added so far: at most `capacity` of them, the newest always included.
+    """An evenly spaced sample of all items added so far: at most `capacity` items, always with the newest one.
 
     Attributes:
         count: items added so far.
@@ -64,8 +64,8 @@ class FrameMemory:
     """The Memory of models without an episode head: a comb of views, from which M3ET answers.
 
     Args:
-        capacity: most views that are stored, at least 2.
-        model_id: of the model, named in refusals.
+        capacity: largest number of stored views, at least 2.
+        model_id: id of the model, named in refusals.
     """
 
     def __init__(self, capacity: int, model_id: str):

@@ -1,4 +1,4 @@
-"""The native scans: built once, found again, and loaded into the operators.
+"""The native scans: find, build and load their library.
 
     m3et build kernels            # needs a C++ compiler, takes some seconds, writes to the cache
 

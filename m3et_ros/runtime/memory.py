@@ -135,7 +135,7 @@ class EpisodeMemory:
         """Update the state by the next frame, if it is due; returns whether it was.
 
         Args:
-            image_encoding: of the frame, batch 1.
+            image_encoding: encoding of the frame, batch 1.
             inputs: image tensors of the frame, batch 1.
             stamp_ns: time of exposure in nanoseconds.
 

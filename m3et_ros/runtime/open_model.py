@@ -28,7 +28,7 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
 
     Args:
         name: a key of `models.m3et.sizes.SIZES`, a folder, or 'owner/name' on the Hub.
-        seed: of random weights.
+        seed: seed of random weights.
 
     Raises:
         InputError: the folder is missing or damaged.
@@ -52,7 +52,7 @@ def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVL
     """Return the config of the action head for a model and its labels, for continuous streams.
 
     Args:
-        config: of the model.
+        config: config of the model.
         labels: verbs and nouns.
         changes: fields that differ from the defaults here.
     """

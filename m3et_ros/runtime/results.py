@@ -65,5 +65,5 @@ class Anticipation:
     horizon_s: float
     # Seconds of inference.
     latency_s: float
-    # Reason for which the stream began anew with this frame, as it is counted; empty where it continued.
+    # Counter's name of the reason why the stream began anew with this frame; empty where it continued.
     broken: str = ''

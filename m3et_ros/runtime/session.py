@@ -51,7 +51,7 @@ class Session:
 
     Attributes:
         newest: the newest view; None before the first frame.
-        memory: of the episode: the engine's learnt one, or a sample of frames.
+        memory: memory of the episode: the engine's learnt one, or a sample of frames.
         answerer: writes the answers to questions about frames; None = the engine's own model does.
     """
 
@@ -62,8 +62,8 @@ class Session:
 
         Args:
             engine: the model.
-            memory_frames: most frames that a memory of frames stores.
-            sample_frames: remember a sample of frames even where the engine has a learnt memory.
+            memory_frames: largest number of frames in a memory of frames.
+            sample_frames: store a sample of frames even where the engine has a learnt memory.
         """
         self.engine = engine
         self.newest: View | None = None
@@ -99,7 +99,7 @@ class Session:
 
         Args:
             scope: 'frame' or 'episode'.
-            frame: an image sent with the question; it replaces the newest frame and is not remembered.
+            frame: an image sent with the question; it replaces the newest frame and does not enter the memory.
 
         Raises:
             InputError: no frame has arrived yet.

@@ -15,7 +15,7 @@ from m3et_ros.runtime.open_model import open_checkpoint
 class SharedModel:
     """One model for several engines.
 
-    It is on an accelerator as long as one of them asks for that, and in bfloat16 as long as one of them asks for that.
+    It stays on an accelerator while one of them asks for that, and in bfloat16 while one of them asks for that.
 
     Attributes:
         batcher: runs steps of several engines together; None = each engine runs its own.
@@ -31,9 +31,9 @@ class SharedModel:
         """Move the model to where an engine asks for it, unless others need it elsewhere; returns its device.
 
         Args:
-            engine: who asks; forgotten once it is gone.
+            engine: the engine that asks; it is removed once it no longer exists.
             device: where it asks for the model; idle engines ask for the CPU.
-            dtype: of the weights.
+            dtype: data type of the weights.
         """
         with self._lock:
             self._requests[engine] = device, dtype
@@ -53,7 +53,7 @@ class Models:
 
         Args:
             name: as open_model.open_checkpoint takes it.
-            seed: of random weights.
+            seed: seed of random weights.
 
         Raises:
             InputError: it cannot be opened.

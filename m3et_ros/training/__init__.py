@@ -1,1 +1,1 @@
-"""Masking, losses and recipes."""
+"""Losses, optimisers, the training loop and one recipe per file."""

@@ -6,7 +6,7 @@ the action that starts at least GAP_S later, and the action that started last. T
 (data.action_questions): no hint, the other half of the action masked or filled in, the noun asked for given the verb,
 or the previous action named.
 
-Even between two actions a head names the likeliest one. In a final step a small layer therefore learns to separate
+Between two actions a head still predicts the likeliest one. In a final step a small layer therefore learns to separate
 frames within an action from frames between two. It learns from every frame of the episodes, while the rest of the head
 stays as it is.
 
@@ -70,13 +70,13 @@ class Windows(Dataset[ActionWindow]):
     """Random windows of encoded episodes; the same seed, epoch and index always give the same window.
 
     Args:
-        tokens: of all frames, (F, width).
+        tokens: tokens of all frames, (F, width).
         episodes: with their actions.
         labels: names of verbs and nouns.
         length: frames of a window, n; shorter episodes are skipped.
         asked: frames of a window with questions, K; at most `length`.
         ask: False uses the same empty question everywhere (the ablation without questions).
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: no episode is long enough.
@@ -274,11 +274,11 @@ def train_head(
     Args:
         head: starts from the priors of the training actions.
         data: windows to learn from.
-        tokenizer: of the questions.
+        tokenizer: tokenizer of the questions.
         length: most text tokens of a question.
-        folder: of state and log.
-        recipe: of the run.
-        seed: of the order and of every random choice.
+        folder: folder of state and log.
+        recipe: recipe of the run.
+        seed: seed of the order and of every random choice.
         session: duration, logging, and whether to resume.
 
     Returns:
@@ -310,9 +310,9 @@ def train_idle_detection(
 
     Args:
         head: built with busy > 0.
-        tokens: of all frames (data.features), (F, width).
+        tokens: tokens of all frames (data.features), (F, width).
         episodes: the training episodes of these frames.
-        seed: of the layer's weights and of the order.
+        seed: seed of the layer's weights and of the order.
 
     Returns:
         Cross-entropy of the last pass, in nats.

@@ -172,8 +172,8 @@ def train_history(
     Args:
         pasts: the past of every action of the training file, all videos.
         videos: purpose of each video.
-        folder: of the runs.
-        recipe: of the checkpoint.
+        folder: folder of the runs.
+        recipe: recipe of the checkpoint.
         session: its minutes count for all runs together.
 
     Raises:

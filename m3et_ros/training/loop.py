@@ -69,7 +69,7 @@ class Objective(nn.Module):
 
 @contextmanager
 def _denormals_flushed() -> Iterator[None]:
-    """Treat denormal numbers as zero: decays that have all but vanished cost ten times as much as other numbers."""
+    """Treat denormal numbers as zero: nearly vanished decays cost ten times as much as other numbers."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -85,8 +85,8 @@ class Trainer:
         model: trained in place; its `config` is a dataclass.
         data: map-style data set; `parts` and `names` mark one made of several, `epoch` is set on one that has it.
         collate: turns samples into tensors by name and the keys of the samples.
-        folder: of state and log; created if missing.
-        seed: of the order and of every random choice.
+        folder: folder of state and log; created if missing.
+        seed: seed of the order and of every random choice.
         session: duration, logging, and whether to resume.
 
     Raises:
@@ -205,7 +205,7 @@ class Trainer:
         return int.from_bytes(hashlib.blake2b(repr(where).encode(), digest_size=8).digest(), 'big') >> 1
 
     def _batches(self) -> Iterator[tuple[dict[str, Tensor], list[str]]]:
-        """Load this process's micro-batches; a loader serves one epoch, so that its workers all know which."""
+        """Load this process's micro-batches; a loader serves one epoch, so that all its workers know the epoch."""
         share = {
             'rank': self.accelerator.process_index,
             'world': self.accelerator.num_processes,
@@ -326,8 +326,8 @@ def train(
         model: trained in place; its `config` is a dataclass.
         data: map-style data set, as of Trainer.
         collate: turns samples into tensors by name and the keys of the samples.
-        folder: of state and log; created if missing.
-        seed: of the order and of every random choice.
+        folder: folder of state and log; created if missing.
+        seed: seed of the order and of every random choice.
         session: duration, logging, and whether to resume.
 
     Returns:

@@ -102,7 +102,7 @@ def pointing_loss(attention: HeadAttention, presence: Tensor, pointed: Tensor) -
     The mean is over the named classes that are in the image; 0 if there are none.
 
     Args:
-        attention: of T tokens of B * Q questions to I image tokens.
+        attention: attention of T tokens of B * Q questions to I image tokens.
         presence: share of each image token that a class fills, (B, I, C) in 0..1.
         pointed: position of a token and the class that it names, (B * Q, P, 2) int64; -1 for none.
     """

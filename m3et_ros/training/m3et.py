@@ -233,8 +233,8 @@ def run(
         recipe: Pretrain or Answer.
         checkpoint: a model with the heads that the recipe trains, its tokenizer and its labels.
         data: map-style data set of Samples.
-        folder: of state and log; created if missing.
-        seed: of the order, the masks and every other random choice.
+        folder: folder of state and log; created if missing.
+        seed: seed of the order, the masks and every other random choice.
         session: duration, logging, and whether to resume.
 
     Returns:
@@ -275,7 +275,7 @@ def reconstruction_losses(
         batch: holds the targets rgb, depth_target and semseg.
         tasks: some of rgb, depth, semseg.
         hidden: modality to (B, n) bool, the patches that count; all patches count for a modality that is not given.
-        rarity: of semseg_loss.
+        rarity: argument of semseg_loss.
     """
     loss_of, found = {'rgb': rgb_loss, 'depth': depth_loss, 'semseg': partial(semseg_loss, rarity=rarity)}, {}
     for task in tasks:

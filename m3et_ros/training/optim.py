@@ -1,7 +1,7 @@
 """Optimisers and learning rates: AdamW as in the papers (docs/papers.md 1, 2.5), Muon, and warm-up with a cosine.
 
 Muon serves the matrices between hidden layers (Jordan et al. 2024; torch.optim has it) and needs fewer steps. Learning
-rates are pure functions of the step, so a resumed run needs to know nothing but its step.
+rates are pure functions of the step, so a resumed run needs only its step.
 """
 
 import math
@@ -81,10 +81,10 @@ def build_optimiser(
         model: an M3ET, or a head without an encoder, all of which learns at one rate.
         kind: 'adamw' for all parameters, or 'muon' for hidden matrices and AdamW for the rest. Muon's updates are
             scaled to the size of AdamW's, so that rate and decay mean the same.
-        weight_decay: of the parameters that decay.
+        weight_decay: weight decay of the parameters that decay.
         layer_decay: factor in (0, 1] from each encoder layer to the one below; 1 gives all the same rate.
         encoder_scale: factor in (0, 1] for encoder and image adapters together.
-        betas: of AdamW's moments.
+        betas: decay rates of AdamW's moments.
 
     Raises:
         ValueError: a factor or the kind is out of range, or this torch has no Muon.

@@ -18,7 +18,7 @@ def check_share(config: Any, *names: str, zero: bool = True, one: bool = True) -
 
     Args:
         config: has the fields.
-        names: of the fields.
+        names: names of the fields.
         zero: 0 itself is allowed.
         one: 1 itself is allowed.
     """

@@ -53,7 +53,7 @@ class CollateTalk:
     """Turn the dialogues about views into tensors.
 
     Args:
-        tokenizer: of prompts and answers.
+        tokenizer: tokenizer of prompts and answers.
         views: visual tokens of the views.
     """
 
@@ -196,7 +196,7 @@ def alignment_loss(predicted: Tensor, target: Tensor, *, reduction: str = 'mean'
 
     Args:
         predicted: (B, n, d).
-        target: of the same shape, in the same order of tokens.
+        target: tensor of the same shape, in the same order of tokens.
         reduction: 'mean' does not depend on sizes; 'sum_1e-5' is the published sum times 1e-5, which is 1e-5 B n d
             times as large.
 
@@ -217,7 +217,7 @@ class DistilledStudent(nn.Module):
     """A student with its teacher, which neither learns nor is stored.
 
     Args:
-        student: from MaTVLM.from_teacher.
+        student: student that MaTVLM.from_teacher returned.
         teacher: the model that the student was made of.
     """
 
@@ -305,8 +305,8 @@ class TalkRun:
         recipe: the model and its stages.
         data: views with their questions.
         views: visual tokens of the views.
-        tokenizer: of the text.
-        folder: of the stages.
+        tokenizer: tokenizer of the text.
+        folder: folder of the stages.
         session: its minutes count for all stages together.
 
     Attributes:

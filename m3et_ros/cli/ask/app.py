@@ -78,7 +78,7 @@ def _refuse_combinations(question: str, options: AnswerOptions, picture: ImageOp
     """Refuse an empty question, and options that have no meaning together.
 
     Raises:
-        Refused: always with the option to change.
+        Refused: the message names the option to change.
     """
     if not question.strip():
         raise Refused('The question is empty; ask something, such as "What is on the table?".')
@@ -87,8 +87,8 @@ def _refuse_combinations(question: str, options: AnswerOptions, picture: ImageOp
             raise Refused('--depth needs the image it belongs to; give --image too, or leave --depth out.')
         if picture.answerer != 'm3et' or picture.answerer_checkpoint is not None:
             raise Refused(
-                'A robot answers with the model of its parameter answerer; give --answerer with --image only, or '
-                'start the robot with another.'
+                'A robot answers with the model that its parameter answerer names; give --answerer only with --image, '
+                'or start the robot with another answerer.'
             )
     elif options.scope == 'episode' or (options.stream and picture.answerer == 'm3et'):
         raise Refused(

@@ -29,7 +29,7 @@ class Client(Node):
     """A node with its own context and executor; it spins only in `wait`.
 
     Args:
-        context: of its own.
+        context: rclpy context that belongs to this node alone.
         stopped: event that ends every wait.
     """
 

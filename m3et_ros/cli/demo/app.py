@@ -83,7 +83,7 @@ def start_nodes(namespace: str, prefix: str, seed: int, robot: RobotModel, camer
     Args:
         namespace: namespace of the model node.
         prefix: prefix of the topics of the camera, and its namespace.
-        seed: of the kitchen and of untrained weights.
+        seed: seed of the kitchen and of untrained weights.
         robot: model of the robot.
         camera: frame rate and image size.
 

@@ -1,4 +1,4 @@
-"""A running demo: its questions, what is recorded of each moment, and the measurements at the end."""
+"""A running demo: its questions, the record of each moment, and the final measurements."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ QUESTIONS = (
 """Questions with their scope, in the wordings of the kitchen."""
 PER_ROW = 2
 MAX_UNCONFIGURED = 3
-"""A node starts by itself; one that is still not configured after so many reports (one a second) has failed."""
+"""Reports, one per second, of an unconfigured node after which its start has failed; it configures itself."""
 ANSWER_S = 30.0
 PICTURES_S = 5.0
 """Seconds that the pictures of a frame may come after an answer about it."""
@@ -66,7 +66,7 @@ class Demo:
         return self._start is not None
 
     def missing(self) -> str:
-        """Return the name of what has not come yet."""
+        """Return a description of the results that are still missing."""
         if not self._results.received['rgb']:
             return 'the first image of the simulated kitchen'
         if not self._results.diagnostics:
@@ -74,7 +74,7 @@ class Demo:
         return 'the first result of the model'
 
     def trouble(self) -> str:
-        """Return why the model node will not become active by itself; '' while it may."""
+        """Return the reason why the model node will not become active by itself; '' while it still may."""
         if self._results.unconfigured < MAX_UNCONFIGURED:
             return ''
         error = self._results.diagnostics['last_error']
@@ -142,7 +142,7 @@ class Demo:
         }
 
     def draw(self, path: Path, summary: dict[str, Any]) -> None:
-        """Write the poster of all moments, of which there must be one."""
+        """Write the poster of all moments; there must be at least one."""
         age = summary['age_s']
         facts = [summary['model_id'], f'{summary["fps_in"]:.1f} frames/s in, {summary["fps_out"]:.1f} frames/s out']
         if age['p50'] is not None:

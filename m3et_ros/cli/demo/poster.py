@@ -64,7 +64,7 @@ def draw(poster: Poster, path: Path) -> None:
     """Write a poster as PNG.
 
     Args:
-        poster: what to draw.
+        poster: content of the poster.
         path: file to write; its folder is made.
 
     Raises:

@@ -32,7 +32,7 @@ class ResultListener:
         frames: the newest messages by stamp in ns and by name: those of PICTURES, and 'anticipation'.
         received: number of messages received, by the same names.
         ages: seconds from the stamp of a frame to the arrival of its completed depth.
-        truths: what the person really does, by stamp; None for no action.
+        truths: true action of the person, by stamp; None for no action.
         labels: the latched label map, or None.
         diagnostics: newest values of the model node by key.
         unconfigured: how often in a row the node reported that it is not configured.
@@ -76,7 +76,7 @@ class ResultListener:
         return all(name in self.frames.get(stamp, {}) for name in PICTURES)
 
     def newest_complete(self) -> int | None:
-        """Return the newest stamp of which all pictures have come, or None."""
+        """Return the newest stamp whose pictures have all arrived, or None."""
         return next((stamp for stamp in reversed(self.frames) if self.complete(stamp)), None)
 
     def next_action(self, stamp: int) -> dict | None:

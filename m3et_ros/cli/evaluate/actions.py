@@ -117,7 +117,7 @@ def measure_recordings(
     """Measure recordings, and write metrics.json, per_sample.csv and report.html.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         bags: the recordings.
         run: model, device, processes and folder of results.
         options: recorded actions and topics.
@@ -169,7 +169,7 @@ def measure_caches(context: typer.Context, run: BagRun, options: CacheOptions, t
     """Measure kitchens of caches, and write metrics.json.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         run: model and folder of results.
         options: caches of kitchens.
         train: caches of training kitchens for the baselines.
@@ -265,7 +265,7 @@ def print_document(document: dict[str, Any], out: Path, *, as_json: bool) -> Non
     bags = metrics.get('bags')
     read = f'Read {len(bags) - metrics["failed_bags"]} of {len(bags)} bags. ' if bags else ''
     print_line(
-        '\nThe questions "oracle" and "history" contain a true label, so that these rows are no results of the model '
+        '\nThe questions "oracle" and "history" contain a true label, so these rows are not results of the model '
         f'alone. {read}All results are in {out}.'
     )
 

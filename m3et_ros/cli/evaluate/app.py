@@ -29,6 +29,6 @@ VERBS = {
     'compare': compare,
 }
 
-app = typer.Typer(help='Measure a model on kitchens that it has never seen.', no_args_is_help=True)
+app = typer.Typer(help='Measure a model on kitchens that are not in its training data.', no_args_is_help=True)
 for name, verb in VERBS.items():
     app.command(name)(verb)

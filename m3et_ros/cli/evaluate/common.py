@@ -150,7 +150,7 @@ class ScoreOptions(JudgeOptions):
 
 
 def make_out(out: Path) -> None:
-    """Make the folder of the results, before the work rather than after it.
+    """Make the folder of the results before the work begins.
 
     Raises:
         Refused: it cannot be made or written.
@@ -218,7 +218,7 @@ def open_fitting_model(name: str, recipe: 'CacheRecipe', device: str) -> 'Checkp
 
     Args:
         name: checkpoint folder, named size or Hub id.
-        recipe: of the cache that the model must fit.
+        recipe: recipe of the cache that the model must fit.
         device: device of the model.
 
     Raises:
@@ -279,10 +279,10 @@ def write_results(
 
     Args:
         out: folder of the results.
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         checkpoint: the evaluated model.
-        recipe: of the cache.
-        settings: of the evaluation, JSON values.
+        recipe: recipe of the cache.
+        settings: settings of the evaluation, JSON values.
         metrics: the scores.
         rows: one for each sample.
 
@@ -349,13 +349,13 @@ def refuse_idle_options(
     """Refuse options that would have no effect: those for data beside recordings, and those for recordings without.
 
     Args:
-        context: of a verb with the parameter `bags`.
+        context: typer context of a verb with the parameter `bags`.
         of_data: names of parameters that have a meaning only without recordings.
         of_bags: names of parameters that have a meaning only with recordings.
-        data: what `of_data` are for.
+        data: description of the data that `of_data` belong to.
 
     Raises:
-        Refused: such an option was given, be it with its default value.
+        Refused: such an option was given, even with its default value.
     """
     bags = context.params['bags']
     for name in of_data if bags else of_bags:
@@ -368,6 +368,6 @@ def refuse_idle_options(
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Return True if an option was given on the command line, be it with its default value."""
+    """Return True if an option was given on the command line, even with its default value."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != 'DEFAULT'

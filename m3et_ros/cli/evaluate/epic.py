@@ -101,7 +101,7 @@ def measure_labels(context: typer.Context, labels: EpicOptions, model: str, out:
     """Anticipate from past labels, and write metrics.json, per_sample.csv and challenge.json.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         labels: annotations and split.
         model: checkpoint folder.
         out: folder of the results.

@@ -141,7 +141,7 @@ def compare(
     at_least: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, help='End with exit code 2 if the exact match of the second exceeds the first by less.'
+            min=-1, max=1, help='End with exit code 2 if the gain in exact match from first to second is below this.'
         ),
     ] = None,
     as_json: Json = False,
@@ -174,10 +174,10 @@ def evaluate_recordings(
     """Answer questions about recordings, and write and print the scores.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         bags: the recordings.
         questions: question files.
-        task: how bags are read and answered for.
+        task: settings for reading the bags and answering.
         run: model, device, processes and folder of results.
         scoring: baselines, judge and threshold.
         as_json: print JSON.
@@ -215,7 +215,7 @@ def evaluate_recordings(
     timed = sum(question.time is not None for question in chosen)
     if timed and task.scope in ('episode', 'frame'):
         print_status(
-            f'{timed} questions have a time, which is not used here; m3et evaluate vqa answers from that frame'
+            f'{timed} questions have a time, which is not used here; m3et evaluate vqa uses the frame at that time'
         )
     if without:
         print_status(f'no question is about {", ".join(without)}')

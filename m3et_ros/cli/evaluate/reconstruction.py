@@ -90,9 +90,9 @@ def measure_kitchens(
     """Measure frames of a cache, and write metrics.json, per_sample.csv and pictures.
 
     Args:
-        context: of the verb, for the command.
-        folder: of the cache.
-        recipe: of the cache.
+        context: typer context of the verb, for the recorded command.
+        folder: folder of the cache.
+        recipe: recipe of the cache.
         checkpoint: the model.
         out: folder of the results.
         options: number of frames, seed and batch.
@@ -146,7 +146,7 @@ def measure_recordings(
     """Measure frames of recordings, and write metrics.json, per_sample.csv and pictures.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         bags: the recordings.
         checkpoint: the model.
         out: folder of the results.

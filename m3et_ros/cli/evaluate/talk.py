@@ -1,4 +1,4 @@
-"""`m3et evaluate talk`: answers in sentences and descriptions, on kitchens that the model has never seen.
+"""`m3et evaluate talk`: answers in sentences and descriptions, on kitchens that are not in its training data.
 
 m3et evaluate talk --model runs/talk/checkpoint --data test --out results/talk
 """

@@ -151,7 +151,7 @@ def evaluate_kitchens(
     """Answer the questions of a cache, and write and print the scores.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         run: model, device, processes and folder of results.
         kitchens: cache and questions.
         write: let the text decoder answer too.
@@ -201,7 +201,7 @@ def evaluate_kitchens(
 
 
 def _answer(checkpoint: 'Checkpoint', samples: Any, what: str, **options: Any) -> list[Any]:
-    """Answer the questions of samples; `what` names the work for the progress."""
+    """Answer the questions of samples; `what` names the work in the progress line."""
     from m3et_ros.evaluation.tasks.vqa import ask
 
     return refusing(

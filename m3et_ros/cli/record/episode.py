@@ -53,7 +53,7 @@ def record_episode(
         options: number of frames, storage and renderer.
         episode: episode to record, as from `open_episode`.
         bag: folder to create.
-        stopped: ends the recording after the frame at hand.
+        stopped: event that ends the recording after the current frame.
         observe: receives every observation before it is written.
 
     Raises:

@@ -50,7 +50,7 @@ class EpisodeObserver(Protocol):
         """Observe the next frame."""
 
     def finish(self) -> Any:
-        """Return what can be asked after the last frame; this may let the episode go on."""
+        """Return the possible questions after the last frame; this may advance the episode."""
 
 
 class EndOfEpisode:

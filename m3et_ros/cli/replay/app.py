@@ -48,8 +48,7 @@ class LiveOptions:
     evaluate: Annotated[
         bool,
         typer.Option(
-            '--evaluate',
-            help='Run the robot on it, count what it answers and drops, and ask it --questions at the end.',
+            '--evaluate', help='Run the robot on it, count served and dropped images, and ask --questions at the end.'
         ),
     ] = False
     questions: Annotated[

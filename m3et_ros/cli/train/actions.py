@@ -99,7 +99,7 @@ def train_on_tokens(
     """Encode the frames, train the head, and write the model with its head.
 
     Args:
-        context: of the verb, for the command.
+        context: typer context of the verb, for the recorded command.
         data: caches of training kitchens.
         out: folder of the run.
         options: head and model.
@@ -148,7 +148,7 @@ def prepare_head(
     Args:
         checkpoint: the model that encodes.
         data: caches of training kitchens.
-        folder: of the encoded frames.
+        folder: folder of the encoded frames.
         options: length of the windows, and form of the head.
         session: seed and precision.
 
@@ -199,11 +199,11 @@ def model_card(before: str, recipe: Any, outcome: Any, data: list[Path], seed: i
 
     Args:
         before: id of the model whose tokens the head reads.
-        recipe: of the training.
-        outcome: of the training.
+        recipe: recipe of the training.
+        outcome: outcome of the training.
         data: caches of training kitchens.
-        seed: of the run.
-        command: that repeats it.
+        seed: seed of the run.
+        command: command that repeats it.
     """
     return '\n'.join(
         [

@@ -154,7 +154,7 @@ def open_start(start: StartOptions, seed: int) -> 'Checkpoint':
 
     Args:
         start: named size, checkpoint folder and tokenizer.
-        seed: of random weights.
+        seed: seed of random weights.
 
     Raises:
         InputError: checkpoint or tokenizer cannot be read.
@@ -189,7 +189,7 @@ def open_sources_of(choice: SourceChoice, checkpoint: 'Checkpoint', cache: Path,
         checkpoint: the model to train.
         cache: folder for the frames of recordings.
         questions: questions of each image of the kitchen; 0 for none.
-        seed: of noise and draws.
+        seed: seed of noise and draws.
 
     Raises:
         InputError: a source cannot be read.
@@ -236,11 +236,11 @@ def model_card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, 
 
     Args:
         before: id of the model at the start.
-        recipe: of the stage.
-        outcome: of the training.
+        recipe: recipe of the stage.
+        outcome: outcome of the training.
         sources: the data set, as from `open_sources_of`.
-        seed: of the run.
-        command: that repeats it.
+        seed: seed of the run.
+        command: command that repeats it.
     """
     places = []
     if sources.caches:

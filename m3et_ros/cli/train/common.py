@@ -61,7 +61,7 @@ def recipe_line(recipe: Any, name: str = '') -> str:
 
     Args:
         recipe: a dataclass.
-        name: of the line; the name of the class by default.
+        name: name of the line; the name of the class by default.
     """
     return f'- {name or f"recipe {type(recipe).__name__}"}: {", ".join(f"{k} {v}" for k, v in asdict(recipe).items())}'
 

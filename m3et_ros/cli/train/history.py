@@ -49,7 +49,7 @@ def train_on_labels(
         out: folder of the run.
         budget: fields of the recipe.
         session: minutes, seed and resume.
-        command: for the model card.
+        command: command for the model card.
         as_json: print JSON.
 
     Raises:
@@ -120,18 +120,18 @@ def model_card(
 
     Args:
         checkpoint: the trained models.
-        recipe: of the training.
+        recipe: recipe of the training.
         videos: purpose of each video.
-        annotations: of the training split.
-        command: that repeats the run.
+        annotations: annotations of the training split.
+        command: command that repeats the run.
     """
     line: Any = checkpoint.expert.line
     return '\n'.join(
         [
             '# Next-action anticipation on EPIC-KITCHENS-100 from past labels',
             '',
-            'Sees labels of the past (verb, noun, times) and no pixels. '
-            'Not to be compared with models that see videos.',
+            'Reads labels of past actions (verb, noun, times) and no pixels. '
+            'Its scores cannot be compared with those of models that read videos.',
             '',
             'Made by:',
             '',
@@ -139,7 +139,7 @@ def model_card(
             '',
             f'- file: {annotations.path.name}, {len(annotations.segments):,} segments',
             f'- videos learnt from: {len(checkpoint.learnt)}; held out: {len(checkpoint.held_out)}; corrections chosen '
-            f'on {len(videos.inner)} of those learnt from, by a model that had not seen them',
+            f'on {len(videos.inner)} of those learnt from, by a model that had not learnt from them',
             f'- members: {len(checkpoint.members)}, seeds from {recipe.seed}',
             f'- an n-gram over actions has a share of {checkpoint.expert.share:g} in every probability ('
             f'{", ".join(f"{k} {v}" for k, v in asdict(line).items())})',

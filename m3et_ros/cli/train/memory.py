@@ -135,16 +135,16 @@ def model_card(
 
     Args:
         before: id of the model that encodes the frames.
-        recipe: of the three steps.
-        outcomes: of the steps that were done.
+        recipe: recipe of the three steps.
+        outcomes: outcomes of the steps that were done.
         data: caches of training kitchens.
-        seed: of the run.
-        command: that repeats it.
+        seed: seed of the run.
+        command: command that repeats it.
     """
     lines = [
         '# Memory of episodes',
         '',
-        f'Reads what `{before}` sees. Made by:',
+        f'Reads the encodings of `{before}`. Made by:',
         '',
         f'    {command}',
         '',

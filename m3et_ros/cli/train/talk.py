@@ -89,7 +89,7 @@ class SizeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
-    """Views of each stage, and what all stages have in common."""
+    """Views of each stage, and settings of all stages."""
 
     samples: Annotated[int, typer.Option(min=1, help='Views of the main stage.')] = 32_000
     words: Annotated[int, typer.Option(min=0, help='Views of the stage words; 0 skips it.')] = 3_200
@@ -169,10 +169,10 @@ def talk_recipe(config: 'TalkConfig', paper: VariantOptions, stages: StageOption
     """Return the recipe with the stages of the variant.
 
     Args:
-        config: of the model, or of its teacher.
+        config: config of the model, or of its teacher.
         paper: variant and its own options.
         stages: views of each stage.
-        seed: of weights, order and draws.
+        seed: seed of weights, order and draws.
 
     Raises:
         ValueError: a field is out of its range.
@@ -211,9 +211,9 @@ def model_config(
 
     Args:
         paper: the variant.
-        sizes: of a new model.
+        sizes: sizes of a new model.
         encoder: the M3ET that encodes the views.
-        tokenizer: of the text.
+        tokenizer: tokenizer of the text.
         teacher: an already trained teacher; None to train one.
 
     Raises:
@@ -247,7 +247,7 @@ def encode_data(
         recipe: its connector gives the grid of visual tokens.
         paper: the variant; EMMA's alignment needs pixels.
         views: caches, and which of their frames are encoded.
-        folder: of the encoded views.
+        folder: folder of the encoded views.
         session: seed and precision.
 
     Returns:
@@ -309,10 +309,10 @@ def model_card(
 
     Args:
         checkpoint: the trained model.
-        recipe: of the stages.
-        stages: what each stage came to, as from `stage_summaries`.
+        recipe: recipe of the stages.
+        stages: results of the stages, as `stage_summaries` returns them.
         data: caches of training kitchens.
-        command: that repeats the run.
+        command: command that repeats the run.
     """
     language, connector = checkpoint.config.model.language, checkpoint.config.model.connector
     parameters = sum(p.numel() for p in checkpoint.model.parameters())
@@ -320,7 +320,7 @@ def model_card(
         [
             f'# A talking model: {checkpoint.config.variant}',
             '',
-            f'Writes about what `{checkpoint.vision}` sees. Made by:',
+            f'Writes about images that `{checkpoint.vision}` encodes. Made by:',
             '',
             f'    {command}',
             '',

@@ -45,7 +45,7 @@ class Topic:
     type: str
     # Number of messages that can be read.
     count: int
-    # Reliability that the recorded publisher offered; None where the bag does not say.
+    # Reliability that the recorded publisher offered; None where the bag does not record it.
     reliable: bool | None = None
     # True where late subscribers got the last message (transient local).
     latched: bool = False

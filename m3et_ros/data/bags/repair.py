@@ -26,7 +26,7 @@ class Record(NamedTuple):
 
 
 def is_cut(path: Path) -> bool:
-    """Tell if a file begins as an MCAP file and does not end as one."""
+    """Return True if a file begins as an MCAP file and does not end as one."""
     with path.open('rb') as file:
         begins = file.read(len(MAGIC)) == MAGIC
         file.seek(max(0, path.stat().st_size - len(MAGIC)))
@@ -126,7 +126,7 @@ class CutMcap:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Tell if the file is there, as a path does."""
+        """Return True if the file exists, like Path.exists."""
         return self.path.exists()
 
     def is_dir(self) -> bool:

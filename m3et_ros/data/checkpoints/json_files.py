@@ -25,7 +25,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a document of a checkpoint folder.
 
     Args:
-        path: of the document.
+        path: path of the document.
         most: largest size in bytes.
 
     Raises:

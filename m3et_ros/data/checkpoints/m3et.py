@@ -68,7 +68,7 @@ def random_checkpoint(
         size: a name of models.m3et.sizes.SIZES, or a config; its classes and answers are replaced by those of `labels`.
         tokenizer: at most as large as the config's vocabulary.
         labels: label sets.
-        seed: of the weights.
+        seed: seed of the weights.
         heads: heads of the model, by their names in HEADS.
 
     Raises:
@@ -96,7 +96,7 @@ def save_checkpoint(
         folder: the folder.
         checkpoint: the model and all that goes with it.
         card: text of the model card, Markdown.
-        dtype: of stored matrices; vectors (norms, biases, decays) are always stored in float32.
+        dtype: data type of stored matrices; vectors (norms, biases, decays) are always stored in float32.
 
     Returns:
         The model id that load_checkpoint will report.

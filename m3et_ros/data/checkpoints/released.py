@@ -36,7 +36,7 @@ def load_language_model(folder: str | Path, *, dtype: torch.dtype = torch.float3
 
     Args:
         folder: has config.json and model.safetensors, or the shards that model.safetensors.index.json lists.
-        dtype: of the model.
+        dtype: data type of the model.
 
     Raises:
         InputError: model_missing (folder or file), model_truncated (a file is cut short), model_config (config.json, or
@@ -53,7 +53,7 @@ def load_matvlm(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Ma
 
     Args:
         folder: as load_language_model.
-        dtype: of the model.
+        dtype: data type of the model.
 
     Raises:
         InputError: as load_language_model.

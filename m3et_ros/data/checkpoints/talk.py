@@ -53,8 +53,8 @@ class TalkCheckpoint:
         """Refuse an M3ET that this model was not trained on.
 
         Args:
-            model_id: of that M3ET.
-            width: of its visual tokens.
+            model_id: id of that M3ET.
+            width: width of its visual tokens.
 
         Raises:
             InputError: answerer_sight.
@@ -76,7 +76,7 @@ def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtyp
         folder: the folder.
         checkpoint: the model and all that goes with it.
         card: text of the model card, Markdown.
-        dtype: of stored matrices; vectors are always stored in float32.
+        dtype: data type of stored matrices; vectors are always stored in float32.
 
     Returns:
         The model id that load_talk will report.

@@ -1,4 +1,4 @@
-"""Any rosbag of the user's as samples: colours, with depth where it was recorded, and no labels.
+"""A rosbag of the user as samples: colours, with depth where it was recorded, and no labels.
 
 A bag can only be read in order, so its frames are decoded once, squeezed to the model's size and stored as shards that
 are memory-mapped. Symbols: S side of the stored square, N frames.
@@ -30,7 +30,7 @@ from m3et_ros.data.sample import Sample
 from m3et_ros.data.shards import QUESTION, frame_type, open_shard, write_shard
 
 VERSION = 1
-"""Of the contents of a bag's cache."""
+"""Format of the contents of a bag's cache."""
 
 BLOCK = 256
 """Frames of a shard: 16 MB at 112 pixels, which is all that is held in memory."""
@@ -41,10 +41,11 @@ log = logging.getLogger(__name__)
 
 
 class BagSamples(SampleSet):
-    """One sample a frame: colours, with the depth of the same moment.
+    """One sample per frame: colours, with the depth of the same moment.
 
-    Frames whose colours or depth cannot be decoded are left out, and in a bag with depth those without any near in
-    time; the log says how many. Of a bag that was cut off the readable part is used, and the log says what is lost.
+    Frames whose colours or depth cannot be decoded are left out. In a bag with depth, so are frames without depth at
+    nearly the same time; the log gives their number. The readable part of a truncated bag is used, and the log reports
+    the lost part.
 
     Args:
         bag: rosbag2 folder, .mcap or .db3 file.
@@ -100,7 +101,7 @@ class BagSamples(SampleSet):
         return Sample(np.array(record['rgb']), depth, key=f'{self.where} at {record["seed"]} ns')
 
 
-@functools.lru_cache(maxsize=256)  # every map holds an open file, of which 1024 is a common limit
+@functools.lru_cache(maxsize=256)  # every map holds an open file; a common limit is 1024
 def _mapped(shard: Path) -> np.ndarray:
     return open_shard(shard).frames
 
@@ -143,7 +144,7 @@ class _UsableFrames:
     Attributes:
         damage: after the last frame, the error that says which part of the bag cannot be read; None for none.
         undecoded: frames whose images cannot be decoded.
-        decode_error: why, of the last of them.
+        decode_error: reason of the last of them.
         without_depth: frames without any near depth, in a bag with depth.
     """
 

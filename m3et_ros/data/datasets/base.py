@@ -19,12 +19,12 @@ class SampleSet(Dataset[Sample]):
         count: number of samples, N.
         where: folder or file of the set, its name in messages.
         noise: disturbances of the samples; None leaves them as they are.
-        seed: of the disturbances.
+        seed: seed of the disturbances.
     """
 
     def __init__(self, count: int, where: str, *, noise: Noise | None, seed: int):
         self._count, self.where, self.noise, self.seed = count, where, noise, seed
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loaders' workers see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with the workers of loaders
 
     @property
     def epoch(self) -> int:
@@ -51,7 +51,7 @@ class SampleSet(Dataset[Sample]):
             sample = self.view(index)
         except InputError:
             raise
-        except ValueError as error:  # of Sample: the contents of the files do not fit together
+        except ValueError as error:  # raised by Sample where the contents of the files do not fit together
             raise InputError('data_format', f'sample {index} of {self.where} is no sample: {error}') from error
         rng = np.random.default_rng((self.seed, self.epoch, index))
         return disturb(sample, self.noise, rng) if self.noise else sample

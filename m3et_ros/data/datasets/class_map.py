@@ -30,7 +30,7 @@ def read_class_map(path: Path, classes: Sequence[str]) -> dict[str, int]:
         {"refrigerator": "fridge", "cabinet": 6}
 
     Args:
-        path: of the file.
+        path: path of the file.
         classes: the model's, in the order of its ids.
 
     Raises:

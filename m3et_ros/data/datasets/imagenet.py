@@ -33,10 +33,10 @@ NAMES = 'semseg/classes.json'
 
 
 class ImageNetSamples(SampleSet):
-    """One sample a picture.
+    """One sample per picture.
 
     Args:
-        root: see the head of this file.
+        root: folder in the layout of the module docstring.
         classes: name in semseg/classes.json to the model's class id, 0 to 254; None keeps the ids of the pictures, for
             a model with the same classes as the pseudo labels.
         depth: read depth. Pseudo depth usually is not in metres: it suits models that standardise each image by itself

@@ -132,7 +132,7 @@ class NyuMat(SampleSet):
         super().__init__(shape[0], str(path), noise=noise, seed=seed)
 
     def view(self, index: int) -> Sample:
-        """See SampleSet; MATLAB stores columns first, so every array is transposed."""
+        """Read one sample as in SampleSet; MATLAB stores columns first, so every array is transposed."""
         arrays = self._open()
         with _as_input_error(self.path):
             rgb = np.ascontiguousarray(arrays['images'][index].transpose(2, 1, 0))
@@ -175,7 +175,7 @@ def _as_input_error(path: Path) -> Iterator[None]:
 
 
 class NyuFolder(SampleSet):
-    """rgb/NAME.png|jpg, depth/NAME.png (16-bit millimetres) and, where there is one, label/NAME.png.
+    """Folders of pictures: rgb/NAME.png|jpg, depth/NAME.png (16-bit millimetres) and, optionally, label/NAME.png.
 
     Label pictures hold the 40 classes as 1 to 40 and 0 for unlabelled. The pictures filled/NAME.png, where there are
     any, are the target depth.

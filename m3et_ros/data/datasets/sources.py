@@ -34,7 +34,7 @@ FORMS = {
     'imagenet': ('ROOT[,MAP.json]', 1, 2),
     'bag': ('PATH[,RGB[,DEPTH]]', 1, 3),
 }
-"""Form of the part behind the colon, with the fewest and most parts between commas."""
+"""Form of the text after the colon, with the smallest and largest number of its parts between commas."""
 
 WITH_QUESTIONS = ('vqav2',)
 """Kinds whose samples have questions, besides the kitchen."""
@@ -130,7 +130,7 @@ def open_sources(
     """Open the data sets that words name.
 
     Args:
-        words: see the head of this file.
+        words: sources in the forms of the module docstring.
         options: properties of the model and the run.
         kitchen: opens the caches of the kitchen, all at once.
         questions: require samples with questions.

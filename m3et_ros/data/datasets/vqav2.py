@@ -19,14 +19,14 @@ from m3et_ros.data.noise import Noise
 from m3et_ros.data.sample import Sample
 
 LEAST = 9
-"""Questions of which a candidate has to be the commonest answer: this gives 3,129 candidates in train and val."""
+"""Number of questions that must have a candidate as commonest answer; it gives 3,129 candidates in train and val."""
 
 
 def soft_scores(answers: Sequence[str]) -> dict[str, float]:
     """Score each answer, 0 to 1: the mean of min(1, matches / 3) over all sets that leave one person out.
 
     Args:
-        answers: one a person, ten in VQAv2: 1, 2, 3, 4 matches score 0.3, 0.6, 0.9, 1.
+        answers: one per person, ten in VQAv2; there 1, 2, 3 and 4 matches score 0.3, 0.6, 0.9 and 1.
 
     Returns:
         Answer to score, by falling score, then by first mention.
@@ -75,7 +75,7 @@ def clean(answer: str) -> str:
 
 
 class VQAv2Samples(SampleSet):
-    """One sample a question; its family is the answer type: 'yes/no', 'number' or 'other'. There is no depth.
+    """One sample per question; its family is the answer type: 'yes/no', 'number' or 'other'. There is no depth.
 
     Args:
         questions: for example v2_OpenEnded_mscoco_train2014_questions.json.

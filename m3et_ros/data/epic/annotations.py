@@ -41,7 +41,7 @@ FILES = {
     'uda_source_val': ('EPIC_100_uda_source_val.csv',),
     'uda_target_val': ('EPIC_100_uda_target_val.csv',),
 }
-"""Splits with labels: name to files, of which the first that exists is read."""
+"""Splits with labels: name to candidate files; the first that exists is read."""
 
 CLOCK = re.compile(r'(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)')
 TOLERANCE_S = 1e-6
@@ -216,7 +216,7 @@ def held_out_videos(videos: Iterable[str], count: int = HELD_OUT, *, seed: int =
     Args:
         videos: names.
         count: number of videos to draw, 0 for none.
-        seed: of the draw.
+        seed: seed of the draw.
         skip: number of videos to pass over, so that a second draw shares none with the first.
 
     Returns:
@@ -240,7 +240,7 @@ def visible_counts(segments: Sequence[Segment], positions: Sequence[int], gap_s:
     """Count the segments of a video that have ended when each target has to be anticipated.
 
     Args:
-        segments: of the file.
+        segments: segments of the file.
         positions: positions of one video's segments, in order of the end (by_stop).
         gap_s: seconds between the last visible moment and the target's start.
 

@@ -78,7 +78,7 @@ def read_tail(folder: str | Path, task: str) -> tuple[int, ...]:
     """Read the ids of the rare classes.
 
     Args:
-        folder: of the annotations.
+        folder: folder of the annotations.
         task: 'verb' or 'noun'.
 
     Raises:
@@ -92,7 +92,7 @@ def read_unseen(folder: str | Path, split: str, *, present: Iterable[str], learn
     """Return the participants without training videos: the official list of the split if there is one, else computed.
 
     Args:
-        folder: of the annotations.
+        folder: folder of the annotations.
         split: for example 'validation'.
         present: participants of the evaluated file.
         learnt: participants of the training file.

@@ -1,7 +1,7 @@
 """Read clips of EPIC-KITCHENS-100 videos, pictures or features, which end before an action (docs/papers.md 7.7).
 
 Official pictures are PXX/rgb_frames/PXX_YY/frame_0000000001.jpg and so on, counted from 1. Precomputed features are
-one file a video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their own. Both are
+one file per video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their own. Both are
 read at times, never by the frame numbers of the annotations, whose rate differs between copies.
 """
 
@@ -147,7 +147,7 @@ class FrameFolders:
 
 
 class FeatureFolder:
-    """Reads clips of precomputed features, one file a video.
+    """Reads clips of precomputed features, one file per video.
 
     Args:
         root: holds PXX_YY.npy or PXX_YY.safetensors.

@@ -55,7 +55,7 @@ class ActionHistories:
     """The past of every segment of a file as arrays; N in order of video and end.
 
     Args:
-        annotations: of the file.
+        annotations: annotations of the file.
         classes: lists of the known ids.
         slots: number of objects and of verbs in the memories.
         gap_s: see data.epic.annotations.visible_counts.
@@ -120,7 +120,7 @@ class ActionHistories:
         """Return the labels of the actions visible to a target, newest last.
 
         Args:
-            position: of the target.
+            position: position of the target.
             labels: (N,) labels of all segments.
             most: number of the newest that are returned at most; None for all.
         """
@@ -260,7 +260,7 @@ class HistoryWindows(Dataset):
     """Windows of videos as samples; `collate` makes the batches of models.actions.history.
 
     Args:
-        histories: of a file.
+        histories: histories of a file.
         pairs: verb * 1000 + noun of the pairs that have an embedding, ascending.
         question_words: vocabulary of the questions.
         windows: of histories.windows.

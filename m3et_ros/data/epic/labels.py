@@ -63,12 +63,12 @@ def labelled(segments: Sequence[Segment], labels: Labels) -> tuple[list[Labelled
     """Look up verbs and nouns in the labels of a model.
 
     Args:
-        segments: of data.epic.annotations.read_segments. Where a word is missing, the class id is looked up in the
-            published ids of the labels; where these have none, the id is a position in them.
-        labels: of the model.
+        segments: as data.epic.annotations.read_segments returns them. Where a word is missing, the class id is looked
+            up in the published ids of the labels; where these have none, the id is a position in them.
+        labels: labels of the model.
 
     Returns:
-        The segments of which both are known, in their order, and the unknown words.
+        The segments whose verb and noun are both known, in their order, and the unknown words.
     """
     tables: list[dict[str | int, int]] = []
     for names, ids, of_noun in ((labels.verbs, labels.verb_ids, False), (labels.nouns, labels.noun_ids, True)):
@@ -102,7 +102,7 @@ def write_segments(path: Path, segments: Sequence[Segment], *, fps: float) -> No
     """Write a file with the official columns.
 
     Args:
-        path: of the file.
+        path: path of the file.
         segments: with their words; missing ids are left empty.
         fps: rate of the official frame numbers, which nothing here reads.
 

@@ -97,7 +97,7 @@ def _encode_shard(
     noisy: bool,
     patches: bool,
 ) -> None:
-    """Write the arrays of a shard, the tokens last: they say that it is complete."""
+    """Write the arrays of a shard, the tokens last: their file marks the shard as complete."""
     (target / TOKENS).unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     config = checkpoint.model.config
@@ -147,7 +147,7 @@ def encode_episodes(
     Args:
         checkpoint: the encoder, on its device; it reads colours and depth.
         folders: caches of one split.
-        out: folder of the features; may be the one that a memory has learnt from.
+        out: folder of the features; it may be the one that a memory was trained on.
         bf16: matrix products in bfloat16.
         progress: reports encoded shards.
 

@@ -91,7 +91,7 @@ def encode_rgb(rgb: np.ndarray, *, kind: str = 'jpeg', quality: int = 90) -> tup
     Args:
         rgb: (H, W, 3) uint8, R G B.
         kind: 'jpeg' or 'png'.
-        quality: of JPEG, 1 to 100.
+        quality: quality of JPEG, 1 to 100.
 
     Raises:
         ValueError: another kind, or an array of another shape or type.

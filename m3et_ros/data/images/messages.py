@@ -13,7 +13,7 @@ import numpy as np
 from m3et_ros.data.errors import InputError
 
 MAX_PIXELS = 64_000_000
-"""Most pixels of an image: no robot camera makes more, and a corrupt header must not allocate gigabytes."""
+"""Largest number of pixels of an image: robot cameras make fewer, and a corrupt header must not allocate gigabytes."""
 
 COLOUR = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'yuv422': 2, 'uyvy': 2, 'yuv422_yuy2': 2, 'yuyv': 2}
 """Supported colour encodings and their bytes per pixel; yuv422 is U Y V Y (sensor_msgs/image_encodings)."""
@@ -37,7 +37,7 @@ NAN = np.float32('nan')
 
 
 def empty(msg: Any) -> bool:
-    """Tell if the message holds no image, like an unset field of a service request."""
+    """Return True if the message holds no image, like an unset field of a service request."""
     return not (msg.height or msg.width or len(msg.data))
 
 

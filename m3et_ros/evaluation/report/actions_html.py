@@ -27,7 +27,7 @@ def write_action_report(
     Args:
         out: folder of the run, with its parts.
         document: content of metrics.json.
-        found: results of which it was made.
+        found: results that the report shows.
         times: content of times.json.
         results: results of all bags.
 

@@ -25,7 +25,7 @@ def category_bars(
         parts: category and, for each run, its value, low and high in 0..1; low and high may be None.
         names: names of the runs.
         guesses: blind baseline to its value for each category, drawn as marks.
-        what: the share, for the axis.
+        what: name of the share, for the axis.
 
     Returns:
         An SVG element.

@@ -70,7 +70,7 @@ def write_report(
 
 
 def write_comparison(out: Path, folders: tuple[Path, Path]) -> dict[str, Any]:
-    """Write report.html over two finished runs and return the comparison.
+    """Write a report.html that compares two finished runs, and return the comparison.
 
     Raises:
         InputError: a folder is not a finished run, the runs have no question in common, or 'out_unwritable'.

@@ -1,1 +1,1 @@
-"""The tasks of evaluation, from frames or recordings to scores; one file a task."""
+"""The tasks of evaluation, from frames or recordings to scores; one file per task."""

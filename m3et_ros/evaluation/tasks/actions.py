@@ -307,7 +307,7 @@ def action_scores(answers: Answers, pairs: np.ndarray, kitchens: Sequence[str]) 
 
 
 def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
-    """Ask everything that can be asked.
+    """Ask about all actions in all ways, for both tasks.
 
     Args:
         examiner: head and episodes.
@@ -343,7 +343,7 @@ def examine(examiner: Examiner, *, ask: bool = True) -> dict[str, Any]:
 
 
 def examine_idle_detection(examiner: Examiner) -> dict[str, Any]:
-    """Measure how well a head tells frames within an action from frames between two.
+    """Measure how well a head separates frames within an action from frames between two actions.
 
     Returns:
         `frames`, their share `within` an action, `accuracy` at a probability of one half with its interval over
@@ -371,7 +371,7 @@ def _some(answers: Answers, where: np.ndarray) -> Answers:
 
 
 class References:
-    """Baselines from true labels alone: the commonest action, the last one again, and what mostly follows it.
+    """Baselines from true labels alone: the commonest action, the last one again, and its most frequent successor.
 
     Args:
         episodes: episodes of training.

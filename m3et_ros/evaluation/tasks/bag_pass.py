@@ -1,4 +1,4 @@
-"""Read the camera frames of a bag once, and collect what is wrong with the recording."""
+"""Read the camera frames of a bag once, and collect the problems of the recording."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ STRIP, STRIP_HEIGHT = 4, 96
 """Number of frames of a bag that a report shows, and their height in pixels."""
 
 MISSED = 1.75
-"""From this many usual steps on, frames are missing between two others."""
+"""Gap between two frames, in usual steps, from which frames are reported as missing."""
 
 RGB, DEPTH = 'color/image_raw', 'aligned_depth_to_color/image_raw'
 """Topics below the prefix of a camera, as in m3et replay."""

@@ -1,7 +1,7 @@
 """Next-action anticipation on EPIC-KITCHENS-100 from past labels, by the official metrics (docs/papers.md 7.7, 9).
 
-The past is given as human labels ('oracle'); no image is used. Every document says so, because scores of models that
-use video are not comparable.
+The past is given as human labels ('oracle'); no image is used. Every document states this, because scores of models
+that use video are not comparable.
 
 Symbols: N segments, C classes that occur.
 """

@@ -4,9 +4,9 @@ Top-1 accuracy rewards the likeliest class; class-mean recall rewards rare class
 same probabilities have two rankings, 'plain' and 'corrected' (divided by a power of the prior), and every table names
 its ranking.
 
-An n-gram may join the models: p = (1 - share) p_models + share p_ngram. It improves top-1 accuracy as a further member
-of another kind does. Alone it is a baseline: it sees the labels of one task (verbs, nouns or actions) that ended before
-it must answer, newest last.
+An n-gram may join the models: p = (1 - share) p_models + share p_ngram. It improves top-1 accuracy like any further
+member of another kind. Alone it is a baseline: it reads the labels of one task (verbs, nouns or actions) that ended
+before it must answer, newest last.
 
 Symbols of the forecast: N targets, T of a batch, V verbs, M nouns, K listed actions.
 Symbols of the n-gram (models.actions.ngram): C classes, c a class, a1 the newest label, a2 the one before, n(...)

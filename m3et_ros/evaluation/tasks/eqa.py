@@ -1,4 +1,4 @@
-"""Questions about one bag: read it from beginning to end, then answer from memory, its last frame, or nothing at all.
+"""Questions about one bag: read it from beginning to end, then answer from memory, its last frame, or no frame.
 
     part, times, strip = examine(engine, EqaTask(), Path('kitchens/20000'), questions)
 
@@ -133,7 +133,7 @@ def answered(
 
     Returns:
         The answer for the part, and its time in milliseconds as a list, which is empty where the question cannot be
-        asked; the answer then says why.
+        asked; the answer then contains the reason.
     """
     start = time.perf_counter()
     try:

@@ -53,7 +53,7 @@ def questions_digest(questions: Iterable[EqaQuestion]) -> str:
 
 
 def answers_run(path: Path, questions: Sequence[EqaQuestion], command: str) -> EqaRun:
-    """Make a run of a result file, whoever answered; it has no bags and no times.
+    """Make a run of a result file of any model; it has no bags and no times.
 
     Args:
         path: the result file.

@@ -33,7 +33,7 @@ from m3et_ros.models.m3et.masking import draw, visible_total
 from m3et_ros.models.m3et.model import M3ET
 
 NOISE = Noise(mirror=0)
-"""The noise of training; without mirroring, which would measure nothing new."""
+"""The noise of training without mirroring, which would add nothing to the measurement."""
 
 Columns = dict[str, np.ndarray]
 """Name to measurements, one row for each frame."""

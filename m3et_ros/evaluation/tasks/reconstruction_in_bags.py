@@ -1,4 +1,4 @@
-"""Reconstruction in recordings: the measures of simulated kitchens, as far as a bag knows the truth.
+"""Reconstruction in recordings: the measures of simulated kitchens for which a bag contains the truth.
 
 Colours are their own truth. The truth of depth is the measured depth, in which holes are made (data.noise). A bag has
 no labels, so there is no mIoU. Frames of one bag resemble each other, so intervals are over bags.

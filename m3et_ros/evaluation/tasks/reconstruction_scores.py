@@ -72,7 +72,7 @@ def _depth(sums: np.ndarray, clusters: list[str]) -> dict[str, Any]:
 
 
 def _holes(columns: dict[str, np.ndarray], clusters: list[str]) -> dict[str, Any]:
-    """Return the errors of model and fillers in the holes, and how far the model's RMSE is below each filler's."""
+    """Return the errors of model and fillers in the holes, and the reduction of the RMSE against each filler."""
     model = columns['holes_model']
     result: dict[str, Any] = {
         'frames_with_holes': int((model[:, 0] > 0).sum()),

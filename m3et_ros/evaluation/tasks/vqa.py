@@ -210,7 +210,7 @@ def subset_samples(
 
 
 def gap(seen: Sequence[Prediction], other: Sequence[Prediction]) -> dict[str, Any] | None:
-    """Return how far the accuracy on other questions is below that on seen ones, over their common families.
+    """Return the gap between the accuracy on seen and on other questions, over their common families.
 
     Returns:
         The families, both accuracies and 'points': seen minus other in 0..1; None without a common family.

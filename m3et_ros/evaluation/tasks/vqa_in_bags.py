@@ -149,7 +149,7 @@ def _moments(bag_pass: BagPass, begin: int, times: Sequence[float | None]) -> It
 
 
 def _no_frame(question: EqaQuestion, bag_pass: BagPass, begin: int) -> str:
-    """Say why there is no frame for a question."""
+    """Return the reason why there is no frame for a question."""
     first_s, newest_s = ((stamp - begin) / 1e9 for stamp in (bag_pass.stamps[0], bag_pass.newest_ns))
     return (
         f"'time' is {question.time:g} s, and the readable colour images of the bag go from {first_s:.3f} to "

@@ -12,7 +12,7 @@ Some switches go beyond the paper, whose clips are cut around one action and com
 `fade` the mean over the video forgets, at a rate that every channel learns, because a robot's stream has no cuts. With
 `hidden` a layer stands between the sum and the classes; without it a question could only raise the same classes
 whatever the video shows. With `follow` a table of which action followed which in training joins the head's own
-expectation. With `busy` the head also tells whether any action is under way, which published clips leave in no doubt.
+expectation. With `busy` the head also predicts whether any action is under way; in published clips one always is.
 """
 
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class MambaVLConfig:
     fade: int = 0
     # Width of the layer between sum and classes; 0 = none, as published.
     hidden: int = 0
-    # Width of the layer that tells whether any action is under way; 0 = none, as published.
+    # Width of the layer that predicts whether any action is under way; 0 = none, as published.
     busy: int = 0
     # True adds a table of which pair of verb and noun follows which.
     follow: bool = False

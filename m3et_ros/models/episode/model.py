@@ -1,8 +1,8 @@
 """The memory of an episode, of constant size, and answers to questions about the episode.
 
-Three things are held of all frames so far: a slot for each class of things, in which a selective scan averages what the
-thing looks like and where it was; a log of the finished actions (action_log.py); and the percepts of the newest frame
-(percepts.py). How much a slot takes in and forgets depends on the percepts: out of view it does not change. The words
+The memory has three parts: a slot for each class of things, in which a selective scan averages the appearance and the
+positions of the thing; a log of the finished actions (action_log.py); and the percepts of the newest frame
+(percepts.py). The percepts determine how much a slot takes in and forgets: out of view it does not change. The words
 of a question attend to all three, and a word that names a class also receives the slot of that class.
 
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t,    n_t = exp(dt_t A) n_{t-1} + dt_t,    slot = h_t / n_t with log n_t
@@ -190,7 +190,7 @@ class EpisodeHead(nn.Module):
             facts=config.facts,
         )
         P, facts = self.eye.width, sum(config.facts)
-        # The recogniser receives only what an action may change of a class, or it would learn kitchens by heart.
+        # The recogniser receives only what an action may change of a class, or it would memorise kitchens.
         self.moving = STATISTICS + sum(config.facts[config.lasting :])
         self.diarist = ActionRecogniser(
             d_in=config.d_in,
@@ -284,7 +284,7 @@ class EpisodeHead(nn.Module):
         """Answer questions about episodes; the state does not change.
 
         Args:
-            state: of B episodes.
+            state: state of B episodes.
             ids: word pieces (B, Q, T), [CLS] first.
             mask: (B, Q, T) bool, False for pads.
             named: class that a piece names, (B, Q, T), -1 for none.

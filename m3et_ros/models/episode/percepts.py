@@ -1,4 +1,4 @@
-"""Percepts of a frame: for each class of things, where it is in view, how surely, and what it looks like.
+"""Percepts of a frame: for each class of things, its place in the view, its probability and its appearance.
 
 The cells of M3ET's colour patches, with their bare colours and depths beside them, are classified. The percept of a
 class is then the mean of its patches and cells. So a frame of any number of patches becomes C percepts of one width,
@@ -99,14 +99,14 @@ class PerceptEncoder(nn.Module):
         return logits, self.percepts(logits, self.value(x).float(), patches[..., -self.bare :].float())
 
     def fact_probabilities(self, percepts: Tensor) -> Tensor:
-        """Return the probabilities of the answers of all facts, (..., F), scaled by how surely the class is in view."""
+        """Return the probabilities of the answers of all facts, (..., F), times the probability of the class."""
         return torch.cat([fact(percepts).float().softmax(-1) for fact in self.facts], -1) * percepts[..., PEAK, None]
 
     def percepts(self, logits: Tensor, values: Tensor, bare: Tensor) -> Tensor:
         """Return the mean of each class over patches and bare cells, with the surer ones weighted more.
 
         Args:
-            logits: of the classes (B, n, k, C).
+            logits: logits of the classes (B, n, k, C).
             values: learned part of each patch (B, n, d_value).
             bare: colours and depths of the cells (B, n, 4 * k).
 

@@ -51,7 +51,7 @@ class EMMA(VisualLanguageModel):
     """A visual language model with the alignment head, or without it.
 
     Args:
-        config: of model and head.
+        config: config of model and head.
         training_head: False builds the model without the head; its state dict lacks only `alignment`.
     """
 

@@ -59,7 +59,7 @@ def generate(
         prompt: (B, L) int64 word pieces or (B, L, d) vectors, L >= 1.
         mask: (B, L) bool, False for pads; pads stand in front.
         sampling: None = greedy, 64 tokens, no stop token.
-        generator: of the random draws; None = torch's global one.
+        generator: generator of the random draws; None = torch's global one.
 
     Raises:
         ValueError: an empty prompt, a sample that is all pads, or pads behind words.
@@ -74,10 +74,10 @@ def generate(
 
 
 def collect_answers(steps: Iterator[tuple[Tensor, Tensor]], batch: int, stop: tuple[int, ...]) -> list[list[int]]:
-    """Return whole answers from the steps of `generate`: one list of ids a sample, cut before its stop token.
+    """Return whole answers from the steps of `generate`: one list of ids per sample, cut before its stop token.
 
     Args:
-        steps: of generate.
+        steps: iterator that `generate` returns.
         batch: number of samples B.
         stop: tokens that end an answer.
     """

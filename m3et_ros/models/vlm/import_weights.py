@@ -73,7 +73,7 @@ def language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[str, Tens
 
     Args:
         tensors: state dict of transformers' Mamba2ForCausalLM or PhiForCausalLM, or of state-spaces' Mamba-2.
-        config: of the model to be filled.
+        config: config of the model to be filled.
 
     Raises:
         ValueError: an unknown name, two names for one tensor, or an untied head for a tied config.
@@ -160,7 +160,7 @@ def fill(model: nn.Module, tensors: Tensors) -> nn.Module:
     extra = sorted(set(tensors) - set(wanted))
     if extra:
         raise ValueError(
-            f'the checkpoint has a tensor for {extra[0]}, which the config knows nothing of; give the '
+            f'the checkpoint has a tensor for {extra[0]}, which the config does not describe; give the '
             'config that the checkpoint was made with'
         )
     # Assigned parameters are new objects and lose the mark of those that must not decay.
@@ -175,8 +175,8 @@ def config_from(values: Mapping[str, Any], *, name: str) -> LanguageConfig:
     """Return the config of a language model from the config.json of transformers (mamba2, phi) or state-spaces.
 
     Args:
-        values: of config.json.
-        name: of the model.
+        values: values of config.json.
+        name: name of the model.
 
     Raises:
         ValueError: another kind of model, a switch that this package lacks, or a missing key.
@@ -197,9 +197,9 @@ def visual_config_from(values: Mapping[str, Any], names: list[str], *, name: str
     """Return the config of TinyLLaVA or MaTVLM; the names of its tensors show which layers are replaced.
 
     Args:
-        values: of config.json.
-        names: of the tensors.
-        name: of the model.
+        values: values of config.json.
+        names: names of the tensors.
+        name: name of the model.
 
     Raises:
         ValueError: another kind of connector or language model, or a missing key.

@@ -2,12 +2,13 @@
 
     x (B, L) int64 word pieces or (B, L, d) vectors -> layers -> norm -> logits (B, L, V) of the next token
 
-Letters of a schedule, one a layer (layers.causal):
+Letters of a schedule, one per layer (layers.causal):
     M   y = x + Mamba2(RMSNorm x)
     T   y = x + Attention(LN x) + MLP(LN x), the parallel block of Phi
     S   y = x + Mamba2(LN x) + MLP(LN x), the same block with attention-shaped Mamba-2 (MaTVLM)
 
-States, one a layer: M and S layers hold (H, P, N) values, however long the sequence is; T layers hold keys and values.
+States, one per layer: M and S layers hold (H, P, N) values for any length of the sequence; T layers hold keys and
+values.
 
 Symbols: B batch, L tokens, d width, V vocabulary, H query heads, P channels of a head, N states of a channel.
 """
@@ -53,7 +54,7 @@ class LanguageConfig:
     vocabulary: int = 512
     # Width.
     d: int = 64
-    # One letter a layer: M Mamba-2, T parallel block with attention, S parallel block with attention-shaped Mamba-2.
+    # One letter per layer: M Mamba-2, T parallel block with attention, S parallel block with attention-shaped Mamba-2.
     schedule: str = 'MMMM'
     # Query heads of T and S layers; divides d where there are such layers.
     heads: int = 4
@@ -122,7 +123,7 @@ class LanguageOutput(NamedTuple):
     """Outputs of a language model.
 
     logits: (B, L, V), or those of the last positions alone.
-    states: one a layer, after the sequence; None where they were not asked for.
+    states: one per layer, after the sequence; None where they were not asked for.
     hidden: outputs (B, L, d) of the layers of `keep`, by index.
     """
 

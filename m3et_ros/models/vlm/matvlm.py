@@ -40,7 +40,7 @@ def spread(layers: int, share: float) -> tuple[int, ...]:
 
     Args:
         layers: number of layers.
-        share: of them that is replaced, above 0, at most 1.
+        share: share of them that is replaced, above 0, at most 1.
 
     Raises:
         ValueError: share is out of range, or rounds to no layer.
@@ -72,9 +72,9 @@ class MaTVLM(VisualLanguageModel):
         Only mixers and connector require gradients.
 
         Args:
-            teacher: of Phi blocks.
-            indices: of the attention layers that are replaced.
-            seed: of the parameters of a mixer that attention has no counterpart for.
+            teacher: teacher with a stack of Phi blocks.
+            indices: indices of the attention layers that are replaced.
+            seed: seed of the parameters of a mixer that attention has no counterpart for.
 
         Raises:
             ValueError: an index that is not of an attention layer.
@@ -100,9 +100,9 @@ def hybrid_language(teacher: LanguageModel, indices: Sequence[int], *, seed: int
     """Build a language model that shares the teacher's tensors; only its seeded mixers require gradients.
 
     Args:
-        teacher: of Phi blocks.
-        indices: of the attention layers that are replaced.
-        seed: of the parameters of a mixer that attention has no counterpart for.
+        teacher: language model of Phi blocks.
+        indices: indices of the attention layers that are replaced.
+        seed: seed of the parameters of a mixer that attention has no counterpart for.
 
     Raises:
         ValueError: an index that is not of an attention layer.
@@ -129,9 +129,9 @@ def hybrid_m3et(teacher: M3ET, indices: Sequence[int], *, seed: int = 0) -> M3ET
     Every second mixer scans backward where the config alternates directions.
 
     Args:
-        teacher: with Transformer layers.
-        indices: of the Transformer layers whose attention is replaced.
-        seed: of the parameters of a mixer that attention has no counterpart for.
+        teacher: M3ET with Transformer layers.
+        indices: indices of the Transformer layers whose attention is replaced.
+        seed: seed of the parameters of a mixer that attention has no counterpart for.
 
     Raises:
         ValueError: an index that is not of a Transformer layer.

@@ -4,7 +4,7 @@
     emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (docs/papers.md 5)
     matvlm    Phi blocks, some of them with Mamba-2 in place of attention       (docs/papers.md 6)
 
-Symbols: B batch, Q texts an image, g side of M3ET's patch grid, n = rows * cols visual tokens, T word pieces,
+Symbols: B batch, Q texts per image, g side of M3ET's patch grid, n = rows * cols visual tokens, T word pieces,
     V vocabulary, d_vision = 2 d of M3ET: colour and depth of a patch side by side.
 """
 
@@ -108,11 +108,11 @@ def kitchen_config(
         d_vision: width of the visual tokens.
         vocabulary: word pieces.
         d: width of the language model, a multiple of 64.
-        layers: of the language model.
+        layers: number of layers of the language model.
         side: visual tokens along a side.
         connector: one of connectors.KINDS; None takes that of the paper.
-        scan: of the connectors 'basic' and 'advanced'.
-        share: of matvlm's attention layers that are replaced; 0 is the teacher.
+        scan: scan of the connectors 'basic' and 'advanced'.
+        share: share of matvlm's attention layers that are replaced; 0 is the teacher.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -183,10 +183,10 @@ def visual_tokens(image_encoding: ImageEncoding, config: M3ETConfig, *, rows: in
     """Return visual tokens (B, rows * cols, d_vision) in raster order: M3ET's patches averaged over areas.
 
     Args:
-        image_encoding: of whole images.
-        config: of that M3ET.
-        rows: of the grid of visual tokens.
-        cols: of the grid of visual tokens.
+        image_encoding: encoding of whole images.
+        config: config of that M3ET.
+        rows: number of rows of the grid of visual tokens.
+        cols: number of columns of the grid of visual tokens.
     """
     last, parts = image_encoding.stages[-1], []
     counts = [tokens.shape[1] for tokens in image_encoding.tokens.values()]

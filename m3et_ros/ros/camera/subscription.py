@@ -4,7 +4,7 @@ With the defaults of Fast DDS, best effort loses most raw images above half a me
 receives nothing from a best-effort camera. Therefore 'auto' takes what the publishers offer, as rosbag2 and
 `ros2 topic echo` do; keep-last 1 keeps reliability from building a backlog; and every mismatch is logged once.
 
-A message does not pass this file: camera/wait_thread.py takes it and calls the callback given to TopicReader.
+Messages do not pass through this file: camera/wait_thread.py takes them and calls the callback given to TopicReader.
 """
 
 import time
@@ -303,7 +303,7 @@ class SilenceMonitor:
         own = self._node.resolve_topic_name(self._topic)
         published = []
         for name, kinds in sorted(self._node.get_topic_names_and_types()):
-            # Nodes of the same name in other namespaces belong to other robots: they read cameras and are none.
+            # Nodes of the same name in other namespaces belong to other robots; their topics are no cameras.
             publishers = {info.node_name for info in self._node.get_publishers_info_by_topic(name)}
             if name != own and self._kind in kinds and publishers - {self._node.get_name()}:
                 published.append(name)

@@ -48,12 +48,12 @@ class Backend(Protocol):
         """Make one graph run.
 
         Args:
-            name: of the graph; artefacts are stored under it.
-            module: of fixed shapes, in eval mode.
+            name: name of the graph; artefacts are stored under it.
+            module: module with fixed shapes, in eval mode.
             inputs: examples, in order.
 
         Raises:
-            Exception: whatever the library raises; the caller falls back and says so.
+            Exception: whatever the library raises; the caller falls back and reports it.
         """
 
 
@@ -82,7 +82,7 @@ def unfit(name: str, model: M3ET) -> str:
 
 
 def automatic(device: str) -> str:
-    """Return the runtime that `auto` stands for: CUDA graphs on CUDA; on a CPU OpenVINO where installed, else torch.
+    """Return the runtime that `auto` selects: CUDA graphs on CUDA; on a CPU OpenVINO where installed, else torch.
 
     OpenVINO took half the CPU time of eager torch on the shipped model, in float32, and less than eager bfloat16
     (benchmarks/results/runtimes.json). Compiling ahead takes minutes on first use, so it is never chosen unasked.

@@ -38,7 +38,7 @@ def largest_difference(candidate: Candidate, model: M3ET, modality_sets: Sequenc
     """Return the largest difference of all outputs, each as a share of its largest value; inf where one is not finite.
 
     Args:
-        candidate: to be checked.
+        candidate: runner to check.
         model: in float32, on the device of the candidate.
         modality_sets: sets of image modalities.
     """

@@ -1,4 +1,4 @@
-"""torch.compile ahead of time (AOTInductor): static shapes, frozen and packed weights, one stored package a graph.
+"""torch.compile ahead of time (AOTInductor): static shapes, frozen and packed weights, one stored package per graph.
 
 Needs a C++ compiler and, the first time, minutes; after that a package loads without compiling.
 """
@@ -21,7 +21,7 @@ def missing() -> str:
 
 
 class Compiled:
-    """One package of native code a graph."""
+    """One package of native code per graph."""
 
     name, lowers, device = 'compile', False, 'cpu'
 

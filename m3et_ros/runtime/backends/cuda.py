@@ -1,4 +1,4 @@
-"""CUDA graphs: static buffers, one replay a graph instead of hundreds of launches, copies on a stream of their own.
+"""CUDA graphs: static buffers, one replay per graph instead of hundreds of launches, copies on a stream of their own.
 
 As every backend it is compared with eager float32 on the machine where it is used, and torch serves where it fails.
 """
@@ -18,7 +18,7 @@ def missing() -> str:
 
 
 class CudaGraphs:
-    """One captured graph a piece of the model, all in one memory pool."""
+    """One captured graph per piece of the model, all in one memory pool."""
 
     name, lowers, device = 'cuda', False, 'cuda'
 

@@ -161,7 +161,7 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
 
     Args:
         model: in `dtype`, on `device`.
-        dtype: of its weights.
+        dtype: data type of its weights.
         modality_sets: sets of image modalities.
         device: 'cpu' or 'cuda'.
     """

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the chunked scans exported by torch, compiled to one stored blob a graph.
+"""OpenVINO on the CPU: the chunked scans exported by torch, compiled to one stored blob per graph.
 
 Optional: pip install 'm3et_ros[openvino]'. The same library serves Intel GPUs: M3ET_OPENVINO_DEVICE=GPU asks for one.
 """
@@ -27,7 +27,7 @@ def missing() -> str:
 
 
 class OpenVino:
-    """One compiled model a graph."""
+    """One compiled model per graph."""
 
     name, lowers, device = 'openvino', True, 'cpu'
 

@@ -50,7 +50,7 @@ class Prepared:
     Args:
         model: in eval mode.
         runners: graphs by Graph.key.
-        name: of the runtime.
+        name: name of the runtime.
         device: 'cpu' or 'cuda'.
     """
 
@@ -177,7 +177,7 @@ def artefact_folder(model: M3ET, name: str, precision: str) -> Path:
 
     Args:
         model: the weights.
-        name: of the runtime.
+        name: name of the runtime.
         precision: 'float32' or 'bfloat16'.
     """
     digest = hashlib.sha256()

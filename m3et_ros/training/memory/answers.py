@@ -1,4 +1,4 @@
-"""Train the action log and the reader of an episode memory: what was done, and the answers to questions about it.
+"""Train the action log and the reader of an episode memory: finished actions, and answers to questions.
 
 The memory's percept encoder encodes every frame once (training.memory.percepts). Then the action recogniser learns from
 the actions of the episodes; slots and reader learn from questions at several points of each episode, worded anew every
@@ -27,10 +27,10 @@ from m3et_ros.models.episode.percepts import PEAK
 from m3et_ros.training.recipe import Recipe
 
 NEAR = 4
-"""Frames after the end of an action within which naming it has full weight."""
+"""Frames after the end of an action in which its prediction has full weight."""
 
 FAR = 0.2
-"""Weight of naming it in later frames."""
+"""Weight of its prediction in later frames."""
 
 EACH = 40
 """Questions at a point, Q."""
@@ -51,7 +51,7 @@ class ActionLogEpisodes(Dataset):
 
         Returns:
             tokens and percepts; now, verb and noun under way, and last, verb and noun of the last finished action, -1
-            for none; fired, 1 where an action has just finished; weight, of naming the last action; there, 1 for frames
+            for none; fired, 1 where an action has just finished; weight, of predicting that; there, 1 for frames
             of the episode and 0 for padding.
         """
         episode = self.episodes[index]
@@ -142,7 +142,7 @@ class QuestionEpisodes(Dataset):
     Args:
         head: makes the action logs; its answers are the candidates.
         encoded: the episodes; those without question points are skipped.
-        seed: of the wordings.
+        seed: seed of the wordings.
     """
 
     def __init__(self, head: EpisodeHead, encoded: EncodedEpisodes, *, seed: int = 0):
@@ -264,7 +264,7 @@ def answer_logits(
 
     Args:
         model: the memory.
-        batch: from CollateQuestions.
+        batch: batch from CollateQuestions.
         blinks: share of the frames that are blanked.
         generator: draws them.
     """

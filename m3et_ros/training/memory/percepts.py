@@ -60,7 +60,7 @@ class PerceptFrames(Dataset[PerceptFrame]):
     """Frames of encoded shards with their labels and facts.
 
     Args:
-        shards: of the caches.
+        shards: shards of the caches.
         encoded: folder of data.features for each shard.
         classes: names of the classes.
     """

@@ -127,10 +127,10 @@ def train_memory(
         checkpoint: its model encodes the frames and does not change.
         folders: caches with question points, all of one frame rate.
         out: folder of the run.
-        recipe: of the three steps.
+        recipe: recipe of the three steps.
         session: its minutes count for each step anew.
         progress: reports the shards while they are encoded.
-        seed: of weights, order and wordings.
+        seed: seed of weights, order and wordings.
         changes: fields of EpisodeConfig that differ from the default.
 
     Returns:
@@ -180,7 +180,7 @@ def train_reader(
         checkpoint: has the tokenizer and the labels.
         out: folder of this step.
         recipe: as of train_memory.
-        session: of this step.
+        session: session of this step.
         seed: as of train_memory.
 
     Raises:
@@ -241,7 +241,7 @@ def encode_percepts(
 
     Args:
         head: a memory whose percepts are trained.
-        episodes: of the caches.
+        episodes: episodes of the caches.
         encoded: folders of data.features, one for each shard.
         out: folder of the percepts.
         progress: reports the shards.

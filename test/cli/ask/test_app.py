@@ -277,8 +277,8 @@ def test_small_probabilities_and_counts_of_frames():
 @pytest.mark.parametrize(
     ('options', 'sentence'),
     [
-        (['--answerer', 'emma'], '--answerer with --image only'),
-        (['--answerer-checkpoint', 'x'], '--answerer with --image only'),
+        (['--answerer', 'emma'], '--answerer only with --image'),
+        (['--answerer-checkpoint', 'x'], '--answerer only with --image'),
         (['--depth', 'x.png'], '--depth needs the image'),
         (['--image', 'x.png', '--answerer', 'emma', '--scope', 'episode'], 'An image has no episode'),
         (['--image', 'x.png', '--stream'], 'm3et chooses whole answers'),

@@ -75,7 +75,7 @@ def test_a_missing_an_extra_and_a_misshapen_tensor_are_named():
     model = LanguageModel(MAMBA)
     with pytest.raises(ValueError, match=r'no tensor for layers\.1\.mixer\.D; give a complete checkpoint'):
         fill(model, {name: value for name, value in good.items() if name != 'layers.1.mixer.D'})
-    with pytest.raises(ValueError, match=r'a tensor for layers\.2\.norm\.weight, which the config knows nothing of'):
+    with pytest.raises(ValueError, match=r'a tensor for layers\.2\.norm\.weight, which the config does not describe'):
         fill(model, good | {'layers.2.norm.weight': torch.ones(32)})
     with pytest.raises(ValueError, match=r'norm\.weight as \(33,\) and the config asks for \(32,\)'):
         fill(model, good | {'norm.weight': torch.ones(33)})

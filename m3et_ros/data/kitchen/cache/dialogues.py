@@ -16,10 +16,10 @@ from m3et_ros.data.kitchen.questions.sentences import DESCRIBE, DOING, join_word
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF, NOUNS, OBJECTS, VERBS, plural, spoken
 
 LEAST_CELLS = 3
-"""Least cells of the label map (a quarter of the image's side) of an object that a description names."""
+"""Smallest area of an object that a description names, in cells of the label map (a quarter of the image's side)."""
 
 NAMED = 4
-"""Most nouns that a description names."""
+"""Largest number of nouns in a description."""
 
 NOUN_OF = {spoken(noun): noun for noun in OBJECTS}
 NOUN_OF_PLURAL = {plural(noun): noun for noun in OBJECTS}
@@ -97,7 +97,7 @@ class DialogueViews(Dataset[Dialogue]):
         families: as for KitchenSamples.
         length: views of an epoch; None for V.
         pixels: add the colours of the views, for EMMA.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Attributes:
         samples: the balanced questions about these views.

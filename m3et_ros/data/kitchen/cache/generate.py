@@ -82,8 +82,8 @@ class RenderedEpisode:
 def generate(root: Path, *, seeds: range, workers: int = 2, progress: bool = True, **recipe: Any) -> Path:
     """Make a cache, or the missing part of it, and return its folder.
 
-    A seed that fails is left out, and the header of its shard notes the reason under 'failed'. Training seeds with
-    held-out colours or textures are left out too, and noted under 'skipped'.
+    A seed that fails is left out, and the header of its shard records the reason under 'failed'. Training seeds with
+    held-out colours or textures are left out too, and recorded under 'skipped'.
 
     Args:
         root: folder of the caches.
@@ -95,7 +95,7 @@ def generate(root: Path, *, seeds: range, workers: int = 2, progress: bool = Tru
     Raises:
         ValueError: an argument is out of its range.
         InputError: the disk is full, another run works on this cache, or the cache has another recipe.
-        RuntimeError: a worker died, of memory for example (finished shards are kept), or the backend does not work.
+        RuntimeError: a worker died, perhaps out of memory (finished shards stay), or the backend does not work.
         ImportError: MuJoCo is not installed.
     """
     if not len(seeds) or seeds.step != 1 or not 0 <= workers <= 256:
@@ -174,7 +174,7 @@ def _make_shards(folder: Path, recipe: CacheRecipe, blocks: list[range], workers
 
 
 def _start_worker() -> None:
-    """Set one thread, and end with the parent, so that a killed run leaves no process behind that writes."""
+    """Set one thread, and end with the parent, so that a killed run leaves no writing process behind."""
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None, 'a worker of a pool has a parent'

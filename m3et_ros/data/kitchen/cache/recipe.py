@@ -33,9 +33,9 @@ class CacheRecipe:
     shadows: bool = False
     # 'auto', 'egl', 'osmesa' or 'raycast'.
     backend: str = 'auto'
-    # Seeds of a shard: as many are lost if the run is killed.
+    # Number of seeds in a shard; a killed run loses at most one unfinished shard per worker.
     block: int = 16
-    # Version of the generator: another one makes other kitchens, pictures and questions.
+    # Version of the generator; another version makes other kitchens, pictures and questions.
     version: int = GENERATOR_VERSION
 
     def __post_init__(self):

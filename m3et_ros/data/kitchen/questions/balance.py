@@ -1,8 +1,8 @@
-"""Balanced draws from a table of questions, so that guessing without looking gains little.
+"""Balanced draws from a table of questions, so that guessing without an image gains little.
 
 A draw takes a family evenly, then a kind of question evenly, then a wording, then one of the answers of that wording
 evenly, and only then a frame with that answer. A wording that always has the same answer ("Is the milk white?") is not
-asked. The best blind guess is therefore right about once in the number of answers of a wording.
+asked. For a wording with n answers, the best blind guess is therefore right in about 1 / n of the cases.
 
 Glossary: wording, a kind of question with its fields ('colour', a = 'cup'); pool, the rows of one wording and answer.
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 RARE = 8
-"""An answer of fewer rows than this is drawn less often in proportion, or a few frames would be learnt by heart."""
+"""An answer of fewer rows than this is drawn less often in proportion, or a model would memorise a few frames."""
 
 
 class Balance:
@@ -62,7 +62,7 @@ class Balance:
         """Compute the odds of the pools of each family.
 
         Args:
-            odds: of each wording.
+            odds: odds of each wording.
             within: odds of the answer of each pool, given the wording.
             kinds: (family, kind) of each wording.
         """
@@ -122,7 +122,7 @@ def _wording_odds(of_wording: np.ndarray, counts: np.ndarray, wordings: int) -> 
     Args:
         of_wording: wording of each pool.
         counts: rows of each pool.
-        wordings: their number.
+        wordings: number of wordings.
     """
     order = np.lexsort((-counts, of_wording))
     sorted_wording = of_wording[order]

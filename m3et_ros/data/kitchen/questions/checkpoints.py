@@ -33,7 +33,7 @@ class CheckpointObserver:
     """Observe an episode and collect the possible questions at each question point.
 
     Args:
-        episode: to be observed from its first frame on.
+        episode: episode to observe from its first frame on.
         stride: ticks from one frame to the next.
 
     Attributes:
@@ -64,7 +64,7 @@ def choose_stored(episodes: Mapping[int, Mapping[int, Drafts]], rng: np.random.G
 
     Args:
         episodes: seed -> tick -> drafts.
-        rng: decides between equals.
+        rng: breaks ties.
 
     Returns:
         Seed -> its question points, as the header of a shard stores them.

@@ -1,7 +1,7 @@
-"""Questions at the end of an episode, about what is no longer in view and what was done, with true answers.
+"""Questions at the end of an episode about objects out of view and finished actions, with true answers.
 
-They have OpenEQA's seven categories (docs/papers.md 9.3) and one for actions. Nothing is asked that the last frame
-alone answers: objects must be out of view, and actions must be over.
+They have OpenEQA's seven categories (docs/papers.md 9.3) and one for actions. The last frame alone does not answer
+them: objects must be out of view, and actions must be over.
 
 From a seed to a question: after questions/episode_wordings.py, before questions/checkpoints.py.
 """
@@ -35,7 +35,7 @@ Ask = Callable[[EpisodeKnowledge], Iterator[Draft]]
 
 
 def _recognition(known: EpisodeKnowledge) -> Iterator[Draft]:
-    """Ask which objects were seen, of those that are out of view now."""
+    """Ask about objects that were in view before and are out of view now."""
     gone = {noun: count for noun, count in known.counts.items() if noun in OBJECTS and known.gone(noun)}
     never = [noun for noun, count in gone.items() if not count and noun not in ALWAYS]
     for noun, count in gone.items():
@@ -121,15 +121,15 @@ class _Phrase:
     """The knowledge about the nouns of one phrase of USES or FACTS.
 
     Args:
-        known: of the episode.
+        known: knowledge about the episode.
         nouns: to which the phrase applies.
         doubtful: on which people might disagree.
 
     Attributes:
-        counts: noun -> number of it; without the nouns of which an instance is unclear.
+        counts: noun -> number of its instances; nouns with an unclear instance are left out.
         observed: nouns that were observed.
         gone: all nouns are out of view.
-        sure: no instance is unclear and no doubtful noun was seen.
+        sure: no instance is unclear and no doubtful noun was observed.
         lost: noun -> its only instance, out of view.
     """
 
@@ -143,11 +143,11 @@ class _Phrase:
         self._places = {known.state.places[one.name] for one in known.clear if one.noun in (*nouns, *doubtful)}
 
     def asks_whether_seen(self) -> bool:
-        """Return whether a question for its existence has a sure and not obvious answer."""
+        """Return whether the answer to a question about its existence is certain and not obvious."""
         return not set(self.nouns) & set(ALWAYS) and (bool(self.observed) or self.sure)
 
     def only(self) -> str | None:
-        """Return the only noun that was seen, if it was a single object and nothing is doubtful."""
+        """Return the only noun that was observed, if it was a single object and nothing is doubtful."""
         return self.observed[0] if self.sure and len(self.observed) == 1 and self.observed[0] in self.lost else None
 
     def places(self) -> Iterator[tuple[str, str]]:
@@ -255,7 +255,7 @@ def choose(
 
     Of the questions of a kind, the draw takes the one whose answer has been rarest so far, first for its wording and
     then for its kind. Over several episodes the answers of a wording thus come out as even as the kitchens allow. Yes
-    and no are kept even, if necessary at the price of fewer questions.
+    and no are balanced, if necessary by drawing fewer questions.
 
     Args:
         episodes: episode_drafts of each.

@@ -1,7 +1,7 @@
 """The wordings of questions about a whole episode, and small tables of common knowledge.
 
 Nouns are keys of vocabulary.OBJECTS. A table gives the nouns to which a phrase applies, and the doubtful nouns, on
-which people might disagree: a phrase is not asked about if one of those was seen.
+which people might disagree: a phrase is not asked about if a doubtful noun was observed.
 
 From a seed to a question: after questions/observer.py, before questions/episode.py.
 """
@@ -75,7 +75,7 @@ FACTS = {
     'for drinking': (('milk',), ('bottle', 'can', 'cup', 'glass')),
     'peeled by hand': (('banana', 'orange'), ('onion', 'egg', 'lemon')),
 }
-"""Fact -> nouns of which it is true, and the doubtful ones."""
+"""Fact -> nouns that it is true of, and the doubtful nouns."""
 
 COUNTED = {'a fruit': 'fruit', 'a vegetable': 'vegetables'}
 """Facts by which objects are counted -> the plural."""

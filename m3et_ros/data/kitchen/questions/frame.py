@@ -84,13 +84,13 @@ class VisibleScene:
         observation: one frame of it.
 
     Attributes:
-        state: of the world.
-        instances: those in view.
+        state: state of the world.
+        instances: the instances in view.
         unclear: nouns that are neither counted nor called absent: those of a barely visible instance, and EVERYWHERE.
         counts: noun -> number in view, without the unclear nouns.
-        objects: those instances that can be picked up.
+        objects: the instances that can be picked up.
         single: instances that are the only one of their noun.
-        single_objects: those that are both.
+        single_objects: instances that are both in `single` and in `objects`.
     """
 
     def __init__(self, episode: Episode, observation: Observation):
@@ -289,13 +289,13 @@ def all_questions(episode: Episode, observation: Observation) -> list[Question]:
 def sample_questions(episode: Episode, observation: Observation, rng: np.random.Generator, n: int) -> list[Question]:
     """Draw n questions about a frame: families evenly, then answers evenly, then questions.
 
-    Because answers are drawn evenly, a guesser gains nothing from saying yes. all_questions says how to get at the
-    next action.
+    Because answers are drawn evenly, a guesser gains nothing from saying yes. The docstring of all_questions explains
+    when the next action is known.
 
     Args:
         episode: what is observed.
         observation: one frame of it.
-        rng: of the draws.
+        rng: random generator of the draws.
         n: number of questions.
 
     Returns:

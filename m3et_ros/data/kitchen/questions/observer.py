@@ -1,4 +1,4 @@
-"""The knowledge of an ideal observer of an episode: what it saw, where it last saw it, and what was done.
+"""The knowledge of an ideal observer of an episode: the objects, their last places, and the actions.
 
 From a seed to a question: after sim/camera.py, before questions/episode_wordings.py. (Questions about single frames
 take the way of questions/frame.py.)
@@ -48,10 +48,10 @@ class KitchenObserver:
     """Observe an episode frame by frame.
 
     Args:
-        episode: to be observed from its first frame on.
+        episode: episode to observe from its first frame on.
 
     Attributes:
-        state: of the newest frame, or None.
+        state: state of the newest frame, or None.
     """
 
     def __init__(self, episode: Episode):
@@ -96,10 +96,10 @@ class EpisodeKnowledge:
 
     Attributes:
         clear: instances that were clearly visible in CLEAR_FRAMES frames or more.
-        counts: noun -> number of clear instances; without the nouns of which an instance was seen but is not clear,
-            and without EVERYWHERE.
+        counts: noun -> number of clear instances; without nouns that have a visible but unclear instance, and without
+            EVERYWHERE.
         single: noun -> its only instance, of objects that can be picked up.
-        lost: those of `single` that are out of view and still in the place where they were last clear.
+        lost: the instances of `single` that are out of view and still in the place where they were last clear.
         done: the finished actions, in order.
     """
 

@@ -27,13 +27,13 @@ AFTER = 80
 """Ticks (of 1 / FPS) that an episode advances after its last frame, so that the next action of that frame is known."""
 
 PER_ANSWER = 3
-"""Most questions of a frame of one kind with one answer; dozens of 'no' would add bytes, not facts."""
+"""Largest number of questions of one kind with one answer about a frame; dozens of 'no' would add bytes, not facts."""
 
 MOST_FRAMES = 100
 """Most frames of a recording with questions; they are evenly spaced."""
 
 PATIENCE = 50
-"""Draws for each question wanted, after which the draw gives up."""
+"""Number of attempts per requested question before the draw gives up."""
 
 ANSWER_INDEX = {answer: i for i, answer in enumerate(ANSWERS)}
 
@@ -68,7 +68,7 @@ def frame_questions(scene: VisibleScene, rng: np.random.Generator) -> list[Row]:
 
     Args:
         scene: the frame; its episode has advanced past the next action.
-        rng: of the frame.
+        rng: random generator of the frame.
     """
     training = split_of(scene.episode.seed) == 'train'
     held_families = {
@@ -84,7 +84,7 @@ def frame_questions(scene: VisibleScene, rng: np.random.Generator) -> list[Row]:
                 drafts[family, kind, answer].append((tuple(sorted(fields.items())), held_out))
     rows: list[Row] = []
     for (family, kind, answer), wordings in sorted(drafts.items()):
-        wordings.sort()  # some come from sets, whose order differs from process to process
+        wordings.sort()  # some wordings come from sets, whose order differs from process to process
         rows += [
             ((family, kind, wordings[i][0]), ANSWER_INDEX[answer], wordings[i][1])
             for i in sorted(rng.permutation(len(wordings))[:PER_ANSWER])
@@ -96,7 +96,7 @@ class FrameNotes:
     """Observe an episode and collect questions about its frames.
 
     Args:
-        episode: to be observed.
+        episode: episode to observe.
         frames: number of frames to come.
     """
 
@@ -119,8 +119,8 @@ class FrameNotes:
         """Advance the episode unobserved and return the questions of each noted frame, with its time.
 
         Returns:
-            (seconds after the first frame, questions) of each frame. The seconds are between whole nanoseconds, as a
-            recording has them.
+            (seconds after the first frame, questions) of each frame. The seconds are a difference of stamps in whole
+            nanoseconds, as in a recording.
         """
         for _ in self._episode.run(round(AFTER / FPS * self._episode.fps)):
             pass
@@ -144,7 +144,7 @@ def draw(
         episodes: as from FrameNotes.finish. The draw is over all of them together, since one kitchen alone shows few
             objects in two colours or places.
         count: questions altogether; fewer if there are no more.
-        rng: of the draws.
+        rng: random generator of the draws.
 
     Returns:
         The questions of each episode in the order of their time.

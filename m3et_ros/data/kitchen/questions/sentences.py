@@ -113,12 +113,12 @@ def sentence(kind: str, fields: Mapping[str, str], answer: str) -> str:
     """Return the sentence that answers a question.
 
     Args:
-        kind: of frame_wordings.PHRASINGS.
-        fields: of its wording.
+        kind: kind of frame_wordings.PHRASINGS.
+        fields: fields of its wording.
         answer: one of answers_of(kind).
 
     Raises:
-        KeyError: the answer is none of a kind with open answers.
+        KeyError: the kind has open answers, and this is not one of them.
         ValueError: the answer to a yes or no question is neither.
     """
     if kind in YES_NO:
@@ -186,8 +186,8 @@ def short_answer(kind: str, fields: Mapping[str, str], reply: str) -> str:
     words end last in the reply, and of several such answers the longest.
 
     Args:
-        kind: of frame_wordings.PHRASINGS.
-        fields: of its wording.
+        kind: kind of frame_wordings.PHRASINGS.
+        fields: fields of its wording.
         reply: any text.
     """
     text = _plain(reply)

@@ -121,7 +121,7 @@ def concerns_held_out(fields: Mapping[str, str], answer: str) -> bool:
     """Return whether a question with its answer mentions a held-out combination, even to deny it.
 
     Args:
-        fields: of the wording, as in frame.Draft.
+        fields: fields of the wording, as in frame.Draft.
         answer: in words.
     """
     words = {answer, fields.get('colour', '')}

@@ -65,7 +65,7 @@ class Camera:
     """Render an episode. Use it as a context manager or close it.
 
     Args:
-        episode: to be rendered.
+        episode: episode to render.
         backend: 'auto', 'egl', 'osmesa' or 'raycast'; see renderers.choose_backend.
         shadows: the lamp casts shadows. Without them OpenGL in software takes less than half the time. The ray caster
             never draws them.

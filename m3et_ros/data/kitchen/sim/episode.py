@@ -63,7 +63,7 @@ class Episode:
 
     Args:
         seed: whole number from 0.
-        width: of the largest picture to be rendered, 16 to 4096 pixels.
+        width: width of the largest picture to be rendered, 16 to 4096 pixels.
         height: the same.
         fovy: vertical field of view in degrees, 20 to 150.
         fps: ticks per second of simulated time, 1 to 240.

@@ -44,7 +44,7 @@ def turn_between(start: float, end: float) -> float:
 def walk(
     world: World, stand: tuple[float, float] | np.ndarray, target: Triple, speed: float = WALKING_SPEED
 ) -> Iterator[None]:
-    """Go to a spot on the floor (2,) and end up looking at a target (3,).
+    """Walk to a spot on the floor (2,), facing a target (3,) at the end.
 
     Args:
         world: is changed.
@@ -87,9 +87,9 @@ def reach(
         world: is changed.
         target: position of the hand at the end; a function is called at every tick.
         seconds: duration.
-        curl: of the fingers at the end, 0..1; None leaves it.
-        yaw: of the hand at the end in radians; None turns it 0.25 left of the trunk.
-        roll: of the hand at the end in radians.
+        curl: curl of the fingers at the end, 0..1; None leaves it unchanged.
+        yaw: yaw of the hand at the end in radians; None turns it 0.25 left of the trunk.
+        roll: roll of the hand at the end in radians.
         gaze: the eyes follow the hand.
     """
     start = world.hand.copy(), world.curl, world.hand_yaw, world.roll

@@ -22,7 +22,7 @@ class OpenGLRenderer:
     Args:
         model: mujoco.MjModel.
         platform: 'egl' or 'osmesa', as renderers.choose_backend found it to work.
-        width: of the picture in pixels, at most that of the model's offscreen buffer.
+        width: width of the picture in pixels, at most that of the model's offscreen buffer.
         height: the same.
         shadows: the lamp casts shadows.
     """

@@ -104,7 +104,7 @@ class Scene:
     slots: list[Slot] = field(default_factory=list)
     containers: dict[str, Container] = field(default_factory=dict)
     things: dict[str, Thing] = field(default_factory=dict)
-    # Points the person knows: 'sink', 'bin', 'table', (3,) metres.
+    # Named points to which the person goes: 'sink', 'bin', 'table', (3,) metres.
     landmarks: dict[str, np.ndarray] = field(default_factory=dict)
     # x of the middle of each base unit.
     units: list[float] = field(default_factory=list)
@@ -125,7 +125,7 @@ class Scene:
         """Declare a textured material and return its name.
 
         Args:
-            name: of the material, its texture and its PNG file.
+            name: name of the material, its texture and its PNG file.
             image: (H, W, 3) uint8.
             repeat: copies of the texture per metre; 0 for one copy per face.
             specular: reflectance in 0..1.

@@ -37,7 +37,7 @@ def mjcf(scene: Scene, *, width: int, height: int, fovy: float) -> str:
 
     Args:
         scene: as from build_scene.
-        width: of the largest picture, in pixels.
+        width: width of the largest picture, in pixels.
         height: the same.
         fovy: vertical field of view in degrees.
     """

@@ -170,7 +170,7 @@ def with_article(noun: str) -> str:
 def overlay_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     """Return `count` well separated colours, R G B in 0..255; a position always has the same colour."""
     turn = 0.618034  # the golden ratio spreads any number of hues evenly
-    levels = ((0.9, 0.95), (0.55, 0.9), (0.9, 0.6))  # saturation and brightness tell neighbouring hues apart
+    levels = ((0.9, 0.95), (0.55, 0.9), (0.9, 0.6))  # saturation and brightness separate neighbouring hues
     colours = (colorsys.hsv_to_rgb(i * turn % 1, *levels[i % 3]) for i in range(count))
     return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours)
 

@@ -74,11 +74,11 @@ class World:
 
     Args:
         scene: the kitchen, with every object in a slot.
-        rng: of the person.
+        rng: random generator of the person's choices.
         fps: ticks per second of simulated time.
 
     Attributes:
-        tick: of the current state; -1 before the first one.
+        tick: tick of the current state; -1 before the first one.
         slot: object -> its slot; None for an object that is held or in the bin.
         position: object -> its foot with its container shut, (3,).
         rotation: object -> rotation (3, 3).
