@@ -279,7 +279,7 @@ class Trainer:
     def _header(self) -> dict[str, Any]:
         return {
             'seed': self.seed,
-            'recipe': type(self.recipe).__name__,
+            'recipe': self.recipe.STORED_NAME or type(self.recipe).__name__,
             **asdict(self.recipe),
             'data': self._parts or len(self.data),
             'processes': self.accelerator.num_processes,

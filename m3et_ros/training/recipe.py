@@ -4,7 +4,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from m3et_ros.training.optim import OPTIMISERS, warm_up_cosine
 
 
 def check_share(config: Any, *names: str, zero: bool = True, one: bool = True) -> None:
-    """Refuse, by ValueError, a field that is no number from 0 to 1.
+    """Refuse, by ValueError, a field that is not a number from 0 to 1.
 
     Args:
         config: has the fields.
@@ -37,6 +37,8 @@ class Recipe(ABC):
         ValueError: a field is out of range; the message names field, value and range.
     """
 
+    # Name in the state of a run, by which a resumed run knows its recipe; '' = the name of the class.
+    STORED_NAME: ClassVar[str] = ''
     # Samples of the whole run, repeats counted; an incomplete last step is dropped.
     samples: int = 800_000
     # Samples of one optimiser step, over all processes.

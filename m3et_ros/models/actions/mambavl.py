@@ -305,14 +305,15 @@ class MambaVL(nn.Module):
             if state is None:
                 return total, weight
             return total + state.total[:, None], weight + state.weight[:, None]
-        rates = -self.fade.float().exp()[:, None]
-        total = _faded(y, rates, valid, None if state is None else state.total)
-        weight = _faded(valid.expand_as(y), rates, valid, None if state is None else state.weight)
+        total = _faded(y, self.fade, valid, None if state is None else state.total)
+        weight = _faded(valid.expand_as(y), self.fade, valid, None if state is None else state.weight)
         return total, weight
 
 
-def _faded(y: Tensor, rates: Tensor, valid: Tensor, before: Tensor | None) -> Tensor:
-    """Return s_t = exp(rates) s_{t-1} + y_t, (B, L, d); s does not change where a token is not valid."""
+def _faded(y: Tensor, fade: Tensor, valid: Tensor, before: Tensor | None) -> Tensor:
+    """Return s_t = exp(-exp(fade)) s_{t-1} + y_t, (B, L, d); s does not change where a token is not valid."""
+    # Computed for each sum: gradients of shared rates would be added in another order, with other last digits.
+    rates = -fade.float().exp()[:, None]
     one = torch.ones_like(valid)
     state = None if before is None else before[..., None]
     sums, _ = selective_scan(y, valid.expand_as(y), rates, one, one, state=state)

@@ -9,6 +9,7 @@ Symbols: B episodes, L frames, C classes, P width of a percept, M question point
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -92,6 +93,7 @@ def collate_action_logs(rows: Sequence[dict[str, np.ndarray]]) -> tuple[dict[str
 class ActionLogRecipe(Recipe):
     """Recognise the action under way in each frame, its end, and then the finished action."""
 
+    STORED_NAME: ClassVar[str] = 'Tell'
     samples: int = 12_000
     batch: int = 16
     lr: float = 1e-3
@@ -232,6 +234,7 @@ class CollateQuestions:
 class AnswerRecipe(Recipe):
     """Answer questions about episodes."""
 
+    STORED_NAME: ClassVar[str] = 'Remember'
     samples: int = 12_000
     batch: int = 8
     lr: float = 1e-3

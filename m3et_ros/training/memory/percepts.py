@@ -9,6 +9,7 @@ Symbols: B frames, n patches of a frame, s side of the label map, C classes, P w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -139,6 +140,7 @@ class TrainablePercepts(nn.Module):
 class PerceptRecipe(Recipe):
     """Recognise the classes of cells and the facts about classes."""
 
+    STORED_NAME: ClassVar[str] = 'See'
     samples: int = 96_000
     batch: int = 48
     lr: float = 2e-3

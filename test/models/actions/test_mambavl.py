@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.ops.selective_scan import selective_scan
 
 TINY = {'d_in': 12, 'd': 16, 'd_word': 8, 'vocabulary': 30, 'verbs': 5, 'nouns': 7, 'N': 4}
 
@@ -191,6 +192,19 @@ def test_the_activity_head_is_trained_apart():
 
 def test_a_fade_starts_at_the_rate_of_the_config():
     assert torch.allclose(build(fade=7).fade.exp(), torch.full((16,), 1 / 7))
+
+
+def test_the_gradient_of_the_fade_is_added_up_sum_by_sum():
+    model, (video, _, _) = build(fade=7), inputs()
+    model.features(video).square().sum().backward()
+    y = model.video_mixer(model.video_proj(video), A_log=model.A_log)
+    ones, once = torch.ones(2, 23, 1), [model.fade.detach().clone().requires_grad_() for _ in range(2)]
+    sums = [
+        selective_scan(part, ones.expand_as(y), -fade.exp()[:, None], ones, ones)[0]
+        for part, fade in zip((y, ones.expand_as(y)), once, strict=True)
+    ]
+    (sums[0] / sums[1]).square().sum().backward()
+    assert torch.equal(model.fade.grad, once[0].grad + once[1].grad)
 
 
 @pytest.mark.parametrize('which', ['noun', 'verb'])

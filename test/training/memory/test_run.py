@@ -31,6 +31,11 @@ def test_every_step_learns_its_own_part_and_is_not_repeated(trained, cache, chec
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*.npy')}
 
 
+def test_the_recipes_keep_their_names_in_the_states_of_runs(trained):
+    names = {step: read_header(trained[0] / step)['recipe'] for step in ('eye', 'diary', 'reader')}
+    assert names == {'eye': 'See', 'diary': 'Tell', 'reader': 'Remember'}  # runs of version 0.1.0 can be resumed
+
+
 def test_frames_are_encoded_a_shard_at_a_time_and_not_reused_for_another_model(cache, checkpoint, tmp_path):
     seen = encode_frames(checkpoint, [cache], tmp_path)
     assert len(seen) == 2
@@ -109,7 +114,7 @@ def test_the_options_of_the_reader_reach_its_training(trained, encoded, checkpoi
         outcome = train_reader(copy.deepcopy(head), encoded, checkpoint, tmp_path / name, recipe=given, seed=seed)
         losses[name] = outcome.losses
         header = read_header(tmp_path / name)
-        assert (header['seed'], header['recipe'], header['samples']) == (seed, 'AnswerRecipe', 4)
+        assert (header['seed'], header['recipe'], header['samples']) == (seed, 'Remember', 4)
     assert losses['one'] != losses['few'] and losses['one'] != losses['other']
 
 
