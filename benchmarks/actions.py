@@ -5,8 +5,9 @@
 
 Each variant of MambaVL is trained on the same windows with the same steps and seeds, and tested on test kitchens
 against guesses from true labels: the commonest action, the last action again, and the commonest successor of the last.
-The caches hold episodes (`m3et generate cache --stride 4 --frames 100`), and one frozen model encodes every frame once. The
-Transformer variant has causal attention blocks of the mixers' size in their place. Figures are written after each run.
+The caches hold episodes (`m3et generate cache --stride 4 --frames 100`), and one frozen model encodes every frame once.
+The Transformer variant has causal attention blocks of the mixers' size in their place. Figures are written after each
+run.
 """
 
 import argparse

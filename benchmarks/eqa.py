@@ -5,9 +5,9 @@ r"""Measure the episode memory, which has a constant size: its answers against g
                                                                 # writes benchmarks/results/eqa.json
 
 All methods answer the same questions, those at the last moment of every test kitchen; the memory also answers those of
-all moments. The test cache holds kitchens with questions at several moments (`m3et generate cache --stride 4 --frames 100`).
-The blind baseline is the memory's own reader, trained again on the same questions with their text alone. Without --bag
-the time of an evaluation is not measured.
+all moments. The test cache holds kitchens with questions at several moments
+(`m3et generate cache --stride 4 --frames 100`). The blind baseline is the memory's own reader, trained again on the
+same questions with their text alone. Without --bag the time of an evaluation is not measured.
 """
 
 import argparse

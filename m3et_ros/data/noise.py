@@ -131,7 +131,7 @@ def noisy_rgb(rgb: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
     curves = levels[:, None] * (factor(noise.gain) * factor(noise.balance, 3))
     image: np.ndarray = cv2.LUT(rgb, curves.round().clip(0, 255).astype(np.uint8)[:, None])
     sigma = rng.uniform(0, noise.blur)
-    if sigma > 0.2:  # less is no blur at this grid
+    if sigma > 0.2:  # less does not blur this grid
         image = cv2.GaussianBlur(image, (0, 0), sigma)
     grain = rng.uniform(0, noise.grain)
     if grain > 0.3:  # less vanishes in the rounding

@@ -106,7 +106,7 @@ class Batch:
     depth: Tensor | None
     # Metres of a standardised depth d: d * scale[:, 1] + scale[:, 0]; (B, 2) float32, NaN where unknown.
     scale: Tensor
-    # Soft scores of the candidate answers, (B * Q, A) float32; answers that are no candidates are left out.
+    # Soft scores of the candidate answers, (B * Q, A) float32; answers that are not candidates are left out.
     scores: Tensor
     # Verb and noun under way, (B, 2) int64, -1 for none.
     now: Tensor

@@ -105,7 +105,7 @@ def read_header(folder: Path) -> dict:
     """Return the header of a shard.
 
     Raises:
-        InputError: the folder is no shard.
+        InputError: the folder is not a shard.
     """
     try:
         header = json.loads((folder / 'header.json').read_text(encoding='utf-8'))
@@ -115,7 +115,7 @@ def read_header(folder: Path) -> dict:
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f'{type(error).__name__}: {error}'
     raise InputError(
-        'foreign_cache', f'{folder} is no shard of format {FORMAT} ({found}); delete it and generate it again.'
+        'foreign_cache', f'{folder} is not a shard of format {FORMAT} ({found}); delete it and generate it again.'
     )
 
 
@@ -123,7 +123,7 @@ def open_shard(folder: Path) -> Shard:
     """Map a shard into memory.
 
     Raises:
-        InputError: the folder is no shard, or its arrays are damaged.
+        InputError: the folder is not a shard, or its arrays are damaged.
     """
     header = read_header(folder)
     try:

@@ -366,5 +366,5 @@ def initial_dt_bias(width: int) -> Tensor:
 def no_decay(values: Tensor) -> nn.Parameter:
     """Return a parameter without weight decay."""
     parameter = nn.Parameter(values)
-    setattr(parameter, '_no_weight_decay', True)  # noqa: B010 - the mark is no declared attribute of Parameter
+    setattr(parameter, '_no_weight_decay', True)  # noqa: B010 - the mark is not a declared attribute of Parameter
     return parameter

@@ -11,5 +11,6 @@ A camera frame passes these files on its way to the first tensor:
    Session.observe of runtime/session.py, whose engine turns the frame into tensors.
 
 The results leave through outputs.py (depth, mask, overlay, anticipation) and services.py (answers); convert.py makes
-the messages. camera/subscription.py only chooses the topics and their quality of service; health.py counts refused input.
+the messages. camera/subscription.py only chooses the topics and their quality of service; health.py counts refused
+input.
 """

@@ -55,7 +55,7 @@ def namespaces(text: str) -> list[str]:
         except InvalidNamespaceException as error:
             raise InputError(
                 'parameter',
-                f'parameter robots: {name} is no namespace; give letters, digits and underscores, a letter first',
+                f'parameter robots: {name} is not a namespace; give letters, digits and underscores, a letter first',
             ) from error
     return found
 

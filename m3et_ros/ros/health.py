@@ -116,7 +116,7 @@ class Health:
             'device_memory_mib': torch.cuda.memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
             'last_error': self.last_error or 'none',
         }
-        # A superseded frame is no error: with a camera faster than the model most frames are.
+        # A superseded frame is not an error: with a camera faster than the model most frames are.
         errors = sum(self.counters.snapshot().values()) - self.counters['frame_superseded']
         new_errors, self._reported = errors > self._reported, errors
         if inference is None:

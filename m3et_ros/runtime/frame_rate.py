@@ -28,6 +28,6 @@ class FrameRate:
 
     def take(self, stamp_ns: int) -> None:
         """Count a frame that was due, and set when the next one is."""
-        # Counted from the time at which the frame was due, so that a camera's rate need be no multiple of the head's.
+        # Counted from the time at which the frame was due, so a camera's rate need not be a multiple of the head's.
         late = stamp_ns - self.due_ns > self._period_ns
         self.due_ns = (stamp_ns if late else self.due_ns) + self._period_ns

@@ -83,7 +83,7 @@ def test_foreign_and_damaged_shards_are_refused(tmp_path, damage):
 
 
 def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match='no shard'):
+    with pytest.raises(InputError, match='not a shard'):
         read_header(tmp_path)
 
 

@@ -111,7 +111,7 @@ def test_each_robot_has_its_own_frames_and_memory_and_one_may_be_deactivated(fle
 
 @pytest.mark.parametrize(
     'words,sentence',
-    [(['robots:=left,left'], 'has /left twice'), ([], 'robots is empty'), (['robots:=a b'], 'is no namespace')],
+    [(['robots:=left,left'], 'has /left twice'), ([], 'robots is empty'), (['robots:=a b'], 'is not a namespace')],
 )
 def test_a_fleet_with_wrong_names_is_refused_in_a_sentence(fleet, words, sentence):
     process = fleet(*words).process
@@ -121,7 +121,7 @@ def test_a_fleet_with_wrong_names_is_refused_in_a_sentence(fleet, words, sentenc
 
 def test_names_become_namespaces():
     assert namespaces(' left, /arm/right/') == ['/left', '/arm/right']
-    with pytest.raises(InputError, match='no namespace'):
+    with pytest.raises(InputError, match='not a namespace'):
         namespaces('1st')
 
 

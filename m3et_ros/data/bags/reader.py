@@ -60,7 +60,7 @@ def decode(message: BagMessage) -> Any:
     if message.type not in typestore().fielddefs:
         raise InputError(
             'bag_type',
-            f'{message.topic} holds {message.type}, which is no type of ROS 2 Jazzy or of '
+            f'{message.topic} holds {message.type}, which is not a type of ROS 2 Jazzy or of '
             'm3et_ros; leave this topic out',
         )
     try:

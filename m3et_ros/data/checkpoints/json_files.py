@@ -29,7 +29,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
         most: largest size in bytes.
 
     Raises:
-        InputError: model_config, it is too large or no JSON mapping.
+        InputError: model_config, it is too large or not a JSON object.
     """
     if path.stat().st_size > most:
         raise InputError('model_config', f'{path.name} is larger than {most} bytes; {AGAIN}.')
@@ -38,7 +38,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError('model_config', f'{path.name} is not JSON ({error}); {AGAIN}.') from error
     if not isinstance(value, dict):
-        raise InputError('model_config', f'{path.name} holds no mapping; {AGAIN}.')
+        raise InputError('model_config', f'{path.name} holds no JSON object; {AGAIN}.')
     return value
 
 

@@ -340,7 +340,7 @@ def read_weights(path: Path, make: Callable[[], Model], sums: Mapping[str, Any])
         raise InputError('model_missing', f'There is no {path}; {AGAIN}.')
     try:
         with safe_open(path, framework='pt') as file:
-            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
             shapes = {name: (part.get_shape(), part.get_dtype()) for name, part in found.items()}
     except (SafetensorError, OSError) as error:
         raise InputError('model_truncated', f'{path.name} is cut short or damaged ({error}); {AGAIN}.') from error

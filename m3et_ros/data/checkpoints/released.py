@@ -91,7 +91,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping.
+    """Read a JSON file that holds an object.
 
     Raises:
         InputError: model_missing, or model_config where it holds anything else.

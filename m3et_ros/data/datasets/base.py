@@ -52,7 +52,7 @@ class SampleSet(Dataset[Sample]):
         except InputError:
             raise
         except ValueError as error:  # raised by Sample where the contents of the files do not fit together
-            raise InputError('data_format', f'sample {index} of {self.where} is no sample: {error}') from error
+            raise InputError('data_format', f'sample {index} of {self.where} is not valid: {error}') from error
         rng = np.random.default_rng((self.seed, self.epoch, index))
         return disturb(sample, self.noise, rng) if self.noise else sample
 

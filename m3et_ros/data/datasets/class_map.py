@@ -54,7 +54,7 @@ def _class_id(path: Path, name: str, target: object, ids: Mapping[str, int]) -> 
         return target
     raise InputError(
         'class_map',
-        f'{path} maps {name!r} to {target!r}, which is no class of the model; give one of '
+        f'{path} maps {name!r} to {target!r}, which is not a class of the model; give one of '
         f'its {len(ids)} names or ids, such as {next(iter(ids), None)!r} or 0',
     )
 

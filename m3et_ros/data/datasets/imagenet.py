@@ -101,7 +101,7 @@ class ImageNetSamples(SampleSet):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > UNLABELLED:
             raise InputError(
                 'class_map',
-                f'{self.root / NAMES} is no list of up to {UNLABELLED} names; write the '
+                f'{self.root / NAMES} is not a list of up to {UNLABELLED} names; write the '
                 'names of the classes 0, 1, 2 ... of the semseg pictures into it',
             )
         table = class_table(names, classes)

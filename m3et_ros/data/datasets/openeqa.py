@@ -76,7 +76,7 @@ def read_questions(path: Path) -> list[EqaQuestion]:
     """Read the questions of a file, in its order.
 
     Raises:
-        InputError: 'data_missing' or 'data_format' where it cannot be read, 'eqa_schema' where it is no list of
+        InputError: 'data_missing' or 'data_format' where it cannot be read, 'eqa_schema' where it is not a list of
             questions; the sentence names the record.
     """
     records = _records(path, 'question')

@@ -144,7 +144,7 @@ def find_split(folder: str | Path, split: str) -> Path:
         )
     path = Path(split)
     if not path.is_file():
-        raise InputError('data_missing', f'{split} is no split ({", ".join(FILES)}) and no CSV file; give one of them')
+        raise InputError('data_missing', f'{split} is neither a split ({", ".join(FILES)}) nor a CSV file; give one')
     return path
 
 
@@ -157,8 +157,8 @@ def read_segments(path: str | Path, classes: Classes | None) -> Annotations:
             ids for each segment.
 
     Raises:
-        InputError: the file or a column is missing, a time or class id is no number, or a narration id comes twice; the
-            message names line and column.
+        InputError: the file or a column is missing, a time or class id is not a number, or a narration id comes twice;
+            the message names line and column.
     """
     path = Path(path)
     segments, reversed_ids = [], []
@@ -177,7 +177,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, st
     """Read the rows of a CSV file by column name, each with the line on which it ends.
 
     Raises:
-        InputError: the file is missing, is no text, or lacks a column.
+        InputError: the file is missing, is not text, or lacks a column.
     """
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
@@ -206,7 +206,7 @@ def seconds(text: str) -> float:
     """
     found = CLOCK.fullmatch(text.strip())
     if not found:
-        raise ValueError(f'{text!r} is no time; give HH:MM:SS.ss')
+        raise ValueError(f'{text!r} is not a time; give HH:MM:SS.ss')
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
 
 
@@ -271,7 +271,7 @@ def _segment(path: Path, line: int, row: Mapping[str, str], *, words: bool) -> t
         except ValueError as error:
             raise InputError(
                 'data_format',
-                f'line {line} of {path} is no labelled segment: in column {column} {error}'
+                f'line {line} of {path} is not a labelled segment: in column {column} {error}'
                 '; correct it, or give a file with labels',
             ) from error
 
@@ -301,7 +301,7 @@ def _segment(path: Path, line: int, row: Mapping[str, str], *, words: bool) -> t
 
 def _whole(text: str) -> int:
     if not text.removeprefix('-').isdecimal():
-        raise ValueError(f'{text!r} is no whole number')
+        raise ValueError(f'{text!r} is not a whole number')
     return int(text)
 
 

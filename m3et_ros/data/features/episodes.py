@@ -59,7 +59,7 @@ def encode_frames(
         A folder for each shard, in the order of data.kitchen.cache.episodes.open_episodes.
 
     Raises:
-        InputError: a folder is no cache, or `out` holds the features of another model.
+        InputError: a folder is not a cache, or `out` holds the features of another model.
     """
     config = checkpoint.model.config
     index = {
@@ -155,7 +155,7 @@ def encode_episodes(
         The tokens of all frames, (F, frame_width) float16, and the episodes.
 
     Raises:
-        InputError: a folder is no cache with actions, or `out` holds the features of another model.
+        InputError: a folder is not a cache with actions, or `out` holds the features of another model.
     """
     episodes = open_episodes(folders)
     parts = encode_frames(checkpoint, folders, out, bf16=bf16, patches=False, progress=progress)

@@ -64,7 +64,7 @@ def encode_views(
         progress: reports encoded batches.
 
     Raises:
-        InputError: a folder is no cache, or `out` holds other views.
+        InputError: a folder is not a cache, or `out` holds other views.
         ValueError: every is below 1.
     """
     if every < 1:

@@ -25,7 +25,7 @@ def read_rgb(path: Path) -> np.ndarray:
     try:
         return rgb_from_compressed(SimpleNamespace(data=_bytes(path), format=path.name))
     except InputError as error:
-        raise _unreadable(path, error.reason, 'it is empty, cut off or no JPEG or PNG') from error
+        raise _unreadable(path, error.reason, 'it is empty, cut off or not a JPEG or PNG') from error
 
 
 def read_depth(path: Path) -> np.ndarray:
@@ -102,7 +102,7 @@ def _grey(path: Path) -> np.ndarray:
     data = _bytes(path)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
-        raise _unreadable(path, 'image_file', 'it is empty, cut off or no picture')
+        raise _unreadable(path, 'image_file', 'it is empty, cut off or not a picture')
     if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
         raise _unreadable(path, 'image_file', f'its pixels are {pixels.dtype} {pixels.shape[2:]}, not one grey value')
     return pixels

@@ -192,7 +192,7 @@ def challenge_file(
 ) -> dict[str, Any]:
     """Build the official file of the anticipation challenge, with scores rounded to 4 decimals.
 
-    The file has the official format but is no valid entry, because the challenge does not give the past as labels.
+    The file has the official format but is not a valid entry, because the challenge does not give the past as labels.
 
     Args:
         checkpoint: the model.

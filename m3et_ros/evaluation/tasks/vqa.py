@@ -88,7 +88,7 @@ def ask(
             prepared = collate([sample for _, sample in group], model.config, tokenizer, answers=answers)
             encoded = model.encode(shown_inputs(prepared, (*shown, 'text'), device))
             best = model.answer_logits(encoded).float().softmax(-1).max(-1)
-            written = _written(model, encoded, tokenizer, len(group)) if write else [None] * len(group)
+            written = _decoded_answers(model, encoded, tokenizer, len(group)) if write else [None] * len(group)
             for (index, sample), answer, number, confidence, text in zip(
                 group, prepared.answers, best.indices.tolist(), best.values.tolist(), written, strict=True
             ):
@@ -110,7 +110,7 @@ def ask(
     return sorted(predictions, key=lambda prediction: prediction.index)
 
 
-def _written(model: nn.Module, encoded: Any, tokenizer: Tokenizer, count: int) -> list[str]:
+def _decoded_answers(model: nn.Module, encoded: Any, tokenizer: Tokenizer, count: int) -> list[str]:
     """Return the answers of the text decoder."""
     most = min(WORDS, model.config.text_length)
     steps = [ids for ids, _ in model.generate(encoded, bos=tokenizer.cls, eos=tokenizer.sep, max_tokens=most)]

@@ -131,7 +131,7 @@ class M3ET(nn.Module):
         images = {m: images[m] for m in IMAGE_MODALITIES if m in images}
         if held is None or indices is None:
             tokens = {m: self.adapters[m](values) for m, values in images.items()}
-            results = self.encoder.renew(torch.cat([self._placed(m, t) for m, t in tokens.items()], 1))
+            results = self.encoder.renew(torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1))
         else:
             if list(images) != list(held.image_encoding.tokens):
                 raise ValueError(
@@ -208,7 +208,7 @@ class M3ET(nn.Module):
         shown: dict[str, Tensor] = {}
         if text is not None:
             tokens['text'] = self.adapters['text'](text)
-            words, kinds = self._placed('text', tokens['text']), sources(tokens['text'], TEXT)
+            words, kinds = self._with_position('text', tokens['text']), sources(tokens['text'], TEXT)
             mask = text_mask if visible is None else visible
             if visible is not None and text_mask is not None:
                 mask = text_mask & visible
@@ -332,7 +332,7 @@ class M3ET(nn.Module):
             raise ValueError(f'{self.config.name} has no decoder for {task!r}; it has {", ".join(self.config.tasks)}')
         return cast(Decoder, self.decoders[task])
 
-    def _placed(self, modality: str, tokens: Tensor) -> Tensor:
+    def _with_position(self, modality: str, tokens: Tensor) -> Tensor:
         """Add position and type to bare tokens (B, n, d)."""
         positions = self._text_adapter.positions[: tokens.shape[1]] if modality == 'text' else self.positions
         return tokens + positions + self.types[MODALITIES.index(modality)]
@@ -348,7 +348,7 @@ class M3ET(nn.Module):
             shown: the most tokens that are visible in one sample.
         """
         tokens = {m: self.adapters[m](values) for m, values in images.items()}
-        x = torch.cat([self._placed(m, t) for m, t in tokens.items()], 1)
+        x = torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1)
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
         shows = torch.ones_like(source, dtype=torch.bool) if visible is None else visible
         valid = None

@@ -107,7 +107,7 @@ def subscription_events(
         node: node that logs.
         topic: relative, private or absolute name.
         counters: counts the mismatches as 'incompatible_qos'.
-        follows_reliability: the subscription will adopt the publishers' reliability, so a mismatch of it is no event.
+        follows_reliability: the subscription will adopt the publishers' reliability, so a mismatch of it is ignored.
     """
     ignored = 'RELIABILITY' if follows_reliability else ''
     callback = _incompatible_qos(node, topic, counters, 'Nothing can be received', ignored)
@@ -173,7 +173,7 @@ class FollowingSubscription:
             raw: pass the serialized bytes of a message to the callback.
 
         Raises:
-            InputError: 'parameter', the user's override is none of the three words.
+            InputError: 'parameter', the user's override is not one of the three words.
         """
         self._node, self._kind, self._topic, self._callback = node, kind, topic, callback
         self._counters, self._wait_thread, self._raw = counters, wait_thread, raw
@@ -303,7 +303,7 @@ class SilenceMonitor:
         own = self._node.resolve_topic_name(self._topic)
         published = []
         for name, kinds in sorted(self._node.get_topic_names_and_types()):
-            # Nodes of the same name in other namespaces belong to other robots; their topics are no cameras.
+            # Nodes of the same name in other namespaces belong to other robots; their topics do not come from cameras.
             publishers = {info.node_name for info in self._node.get_publishers_info_by_topic(name)}
             if name != own and self._kind in kinds and publishers - {self._node.get_name()}:
                 published.append(name)

@@ -95,7 +95,7 @@ def foreign(tmp_path_factory):
 @pytest.mark.parametrize(
     ('data', 'options', 'words'),
     [
-        ('none', {}, ['none', 'no cache']),
+        ('none', {}, ['none', 'not a cache']),
         ('empty', {}, ['empty', 'no finished shard']),
         ('cache', {'model': 'foreign'}, ['tiny', 'other answers']),
         ('cache', {'model': 'kitchen'}, ['112', '32', '--size 112']),

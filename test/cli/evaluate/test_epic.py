@@ -75,7 +75,7 @@ def test_odd_rows_are_told_and_kept(annotations, trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     'changes, said',
     [
-        (('--split', 'nothing.csv'), 'nothing.csv is no split'),
+        (('--split', 'nothing.csv'), 'nothing.csv is neither a split'),
         (('--model', 'nowhere'), 'There is no nowhere'),
         (('--device', 'abacus'), "The device 'abacus' cannot be used"),
         (('--epic', 'nowhere'), 'nowhere'),

@@ -57,7 +57,7 @@ def test_results_depend_on_noise_and_seed(talker, cache, tmp_path, capsys):
     ('words', 'sentence'),
     [
         (('--model', 'nowhere'), 'There is no nowhere'),
-        (('--data', 'nowhere'), 'no cache'),
+        (('--data', 'nowhere'), 'not a cache'),
         (('--out', 'FILE'), 'cannot be written'),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_file_of_the_largest_size_is_read_and_a_byte_more_is_not(tmp_path):
 
 @pytest.mark.parametrize(
     ('text', 'said'),
-    [('', 'is not JSON'), ('{"a": ', 'is not JSON'), ('[' * 100_000, 'is not JSON'), ('[1]', 'no mapping')],
+    [('', 'is not JSON'), ('{"a": ', 'is not JSON'), ('[' * 100_000, 'is not JSON'), ('[1]', 'no JSON object')],
 )
 def test_other_content_is_refused(tmp_path, text, said):
     (tmp_path / 'config.json').write_text(text)

@@ -84,7 +84,7 @@ def test_folders_that_are_not_whole_are_refused(phi, matvlm, tmp_path):
     shard.unlink()
     assert reason(f'There is no .*{shard.name}') == 'model_missing'
     (phi / 'config.json').write_text('[]')
-    assert reason('config.json holds no mapping') == 'model_config'
+    assert reason('config.json holds no JSON object') == 'model_config'
     (phi / 'config.json').write_text('{')
     assert reason('config.json is not JSON') == 'model_config'
     (phi / 'config.json').write_text('{"model_type": "phi", "hidden_size": "wide"}')

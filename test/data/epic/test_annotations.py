@@ -111,9 +111,9 @@ def test_overlaps_are_counted(folder):
 @pytest.mark.parametrize(
     'changes, said',
     [
-        ({'start_timestamp': '12'}, "line 3 of .*column start_timestamp '12' is no time"),
+        ({'start_timestamp': '12'}, "line 3 of .*column start_timestamp '12' is not a time"),
         ({'verb_class': ''}, 'line 3 of .*column verb_class'),
-        ({'noun_class': '1.5'}, "'1.5' is no whole number"),
+        ({'noun_class': '1.5'}, "'1.5' is not a whole number"),
         ({'narration_id': ''}, 'column narration_id there is nothing'),
         ({'narration_id': 'P01_01_0'}, 'P01_01_0 twice'),
     ],

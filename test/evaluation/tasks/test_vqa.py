@@ -125,7 +125,7 @@ def test_subsets_without_questions_are_named(cache, tmp_path):
     assert all(samples.seed == 3 for samples in found.values())
     assert found['all'].noise == NOISE and found['all'].noise.mirror == 0
     assert subset_samples(cache, length=9, noise=None, subsets=('all',))[0]['all'].noise is None
-    with pytest.raises(InputError, match='no cache'):
+    with pytest.raises(InputError, match='not a cache'):
         subset_samples(tmp_path, length=9)
 
 

@@ -95,7 +95,7 @@ class KitchenSamples(SampleSet):
 
     Raises:
         ValueError: an argument is out of its range, or the subset is empty.
-        InputError: a folder is no cache, is empty, or was made by another version.
+        InputError: a folder is not a cache, is empty, or was made by another version.
     """
 
     def __init__(

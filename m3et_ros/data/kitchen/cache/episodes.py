@@ -82,7 +82,7 @@ def open_episodes(folders: Sequence[Path]) -> list[EpisodeFrames]:
     """Read the episodes of caches; their frames are numbered as in KitchenSamples without questions.
 
     Raises:
-        InputError: a folder is no cache, or its version stored no actions.
+        InputError: a folder is not a cache, or its version stored no actions.
     """
     episodes, first = [], 0
     for path in (path for folder in folders for path in read_shards(folder)):

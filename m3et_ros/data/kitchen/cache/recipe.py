@@ -84,14 +84,14 @@ def read_recipe(folder: Path) -> CacheRecipe:
     """Read the recipe of a cache.
 
     Raises:
-        InputError: the folder is no cache of the kitchen.
+        InputError: the folder is not a cache of the kitchen.
     """
     try:
         return CacheRecipe(**json.loads((folder / 'recipe.json').read_text(encoding='utf-8')))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             'foreign_cache',
-            f'{folder} is no cache of the simulated kitchen ({error}); give a folder that generate has made.',
+            f'{folder} is not a cache of the simulated kitchen ({error}); give a folder that generate has made.',
         ) from error
 
 
@@ -99,7 +99,7 @@ def read_shards(folder: Path) -> list[Path]:
     """Return the folders of the finished shards of a cache, in the order of their seeds.
 
     Raises:
-        InputError: the folder is no cache, or has no finished shard.
+        InputError: the folder is not a cache, or has no finished shard.
     """
     read_recipe(folder)
     shards = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())

@@ -142,7 +142,7 @@ class _Phrase:
         self.lost = {noun: known.lost[noun] for noun in self.observed if noun in known.lost}
         self._places = {known.state.places[one.name] for one in known.clear if one.noun in (*nouns, *doubtful)}
 
-    def asks_whether_seen(self) -> bool:
+    def may_ask_existence(self) -> bool:
         """Return whether the answer to a question about its existence is certain and not obvious."""
         return not set(self.nouns) & set(ALWAYS) and (bool(self.observed) or self.sure)
 
@@ -164,7 +164,7 @@ def _functional(known: EpisodeKnowledge) -> Iterator[Draft]:
         phrase = _Phrase(known, *nouns)
         if not phrase.gone:
             continue
-        if phrase.asks_whether_seen():
+        if phrase.may_ask_existence():
             yield 'use_seen', yes_or_no(bool(phrase.observed)), {'use': use}
         for place, answer in phrase.places():
             yield 'use_at', answer, {'use': use, 'place': place}
@@ -180,7 +180,7 @@ def _world(known: EpisodeKnowledge) -> Iterator[Draft]:
         phrase, words = _Phrase(known, *nouns), fact if fact in COUNTED else f'something {fact}'
         if not phrase.gone:
             continue
-        if phrase.asks_whether_seen():
+        if phrase.may_ask_existence():
             yield 'fact_seen', yes_or_no(bool(phrase.observed)), {'fact': words}
         if fact in COUNTED and phrase.sure and sum(phrase.counts.values()) <= MOST:
             yield 'fact_count', str(sum(phrase.counts.values())), {'facts': COUNTED[fact]}

@@ -44,9 +44,9 @@ def test_blocks_cover_the_seeds_once():
 )
 def test_a_foreign_record_is_refused(tmp_path, text):
     (tmp_path / 'recipe.json').write_text(text)
-    with pytest.raises(InputError, match='no cache of the simulated kitchen'):
+    with pytest.raises(InputError, match='not a cache of the simulated kitchen'):
         read_recipe(tmp_path)
-    with pytest.raises(InputError, match='no cache'):
+    with pytest.raises(InputError, match='not a cache'):
         read_shards(tmp_path)
 
 
