@@ -20,10 +20,12 @@ class RenderOptions:
     """Frames of each kitchen and the way they are rendered; the fields are arguments of `generate`."""
 
     size: Annotated[int, typer.Option(min=16, max=1024, help='Side of a stored image in pixels.')] = 112
-    frames: Annotated[int, typer.Option(min=1, max=1000, help='Images of each kitchen.')] = 43
-    stride: Annotated[int, typer.Option(min=1, max=1000, help='Tenths of a second between images.')] = 7
+    frames: Annotated[int, typer.Option(min=1, max=1000, help='Number of images of each kitchen.')] = 43
+    stride: Annotated[int, typer.Option(min=1, max=1000, help='Time between images, in tenths of a second.')] = 7
     shadows: Annotated[bool, typer.Option('--shadows', help='Draw shadows; takes twice the time.')] = False
-    workers: Annotated[int, typer.Option(min=0, max=256, help='Processes; 0 works in this one.')] = os.cpu_count() or 1
+    workers: Annotated[int, typer.Option(min=0, max=256, help='Number of worker processes; 0 renders in this one.')] = (
+        os.cpu_count() or 1
+    )
     backend: Annotated[Literal['auto', 'egl', 'osmesa', 'raycast'], typer.Option(help='Renderer.')] = 'auto'
 
 

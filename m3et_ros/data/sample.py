@@ -1,4 +1,4 @@
-"""Samples, which training and evaluation read whatever their source, and batches of them as a model takes them.
+"""Samples from any source for training and evaluation, and batches of them as a model takes them.
 
 Symbols: B batch, Q questions of a sample, H, W height and width of a view, S image side of the model, s side of its
     label map, T text tokens, A candidate answers.

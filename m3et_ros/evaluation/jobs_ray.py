@@ -1,7 +1,7 @@
 """Run jobs on a Ray cluster, or on a cluster of this machine; the parts are those of jobs.run_jobs.
 
-Bags, a model folder and the folder of the run need the same path on every machine. Whoever starts the cluster sets its
-number of processors; a worker takes as many as the task has threads.
+Bags, a model folder and the folder of the run need the same path on every machine. The user who
+starts the cluster sets its number of processors; a worker takes as many as the task has threads.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -37,7 +37,7 @@ class MambaLayer(nn.Module):
             x: (B, L, d).
             mask: (B, L) bool, True = valid.
             state: state after the scan of earlier tokens, of B samples, or of fewer that each serve as many
-                consecutive rows of x. x is then scanned forward, whatever the direction of the earlier scan was, and
+                consecutive rows of x. x is then scanned forward, after an earlier scan in either direction, and
                 the convolution starts anew, so that pads in front of x change nothing.
             return_state: also return the state after the last token scanned.
 

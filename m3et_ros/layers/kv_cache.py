@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 SPARE_TOKENS = 256
-"""Tokens for which space is added at a time; to copy the whole cache for every token would cost more than to attend."""
+"""Number of tokens for which space is added at a time; copying it for every token would cost more than attention."""
 
 
 class AttentionState(NamedTuple):

@@ -171,7 +171,7 @@ class Mamba1(_Mixer):
         return self.out_proj(y), MambaState(conv, ssm)
 
     def renew(self, u: Tensor, indices: Tensor | None, cache: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix some tokens anew, as the base class says."""
+        """Mix some tokens anew, as in the base class."""
         x, z = self.in_proj(u).chunk(2, -1)
         cache = replaced_tokens(cache, 1, indices, x)
         x, _ = self._convolve(cache, None)
@@ -253,7 +253,7 @@ class Mamba2(_Mixer):
         return self.out_proj(self.norm(y.flatten(-2), z)), MambaState(conv, ssm)
 
     def renew(self, u: Tensor, indices: Tensor | None, cache: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix some tokens anew, as the base class says."""
+        """Mix some tokens anew, as in the base class."""
         z, xBC, dt = self._project(u)
         cache = replaced_tokens(cache, 1, indices, torch.cat([xBC, dt], -1))
         xBC, dt = cache.split([self.conv1d.in_channels, self.H], -1)

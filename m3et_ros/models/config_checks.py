@@ -75,7 +75,7 @@ def check_whole_rows(config: Any, ranges: Mapping[str, tuple[int, int]]) -> None
 
 
 def check_divides(config: Any, name: str, number: int, of: str, *, value: int | None = None) -> None:
-    """Refuse a field that does not divide `number`, which the sentence calls `of`; `value` stands in for the field."""
+    """Refuse a field that does not divide `number`, which the sentence calls `of`; `value` replaces the field's."""
     value = getattr(config, name) if value is None else value
     if number % value:
         raise ValueError(f'{name} is {value}; give a divisor of {of} = {number}')

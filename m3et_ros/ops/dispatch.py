@@ -167,7 +167,7 @@ def _disagreement(operator: Operator, candidate: Form, device: torch.device, *, 
 @torch.enable_grad()
 def _outputs_and_gradients(function: Form, operator: Operator, device: torch.device, streams: bool) -> list[Tensor]:
     """Return y, the final state and the gradient of every input, on the fixed input."""
-    with torch.device('cpu'):  # whatever default device the caller has set
+    with torch.device('cpu'):  # not on the default device of the caller
         probe = operator.probe()
     if not streams:
         del probe['state']

@@ -1,4 +1,4 @@
-"""Arithmetic of the scans: float32 or better, whatever the dtype of the input or the autocast region around them."""
+"""Arithmetic of the scans: float32 or better, for any dtype of the input and in any autocast region."""
 
 from contextlib import AbstractContextManager, nullcontext
 

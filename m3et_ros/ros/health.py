@@ -62,7 +62,7 @@ class Health:
         return sentence
 
     def set_runtime(self, serving: Serving) -> None:
-        """Record the runtime that serves; a fallback is counted, and whoever chose it has already warned."""
+        """Record the runtime that serves; a fallback is counted; the code that chose it has already warned."""
         if serving.fallback and serving != self.serving:
             self.counters.count('runtime_fallback')
             self.last_error = f'Runtime {serving.reason}; {serving.name} serves.'

@@ -15,9 +15,9 @@ MAX_QUESTIONS = 100
 class InferenceThread(Generic[FrameT]):
     """A slot for the newest frame and a queue of questions, served by one thread.
 
-    A new frame replaces the one in the slot. The slot takes its place in the queue when it is filled, and whatever
-    frame it holds when its turn comes is processed. So neither side starves the other: a question waits for at most one
-    frame and the questions before it.
+    A new frame replaces the one in the slot. The slot enters the queue when it is filled, and the frame that it holds
+    when its turn comes is processed. So neither side starves the other: a question waits for at most one frame and the
+    questions before it.
     """
 
     def __init__(

@@ -113,9 +113,9 @@ class Stop:
         return self._received
 
     def disarm(self) -> None:
-        """Interrupt nothing from now on, because the orderly end has begun."""
+        """Ignore further signals, because the orderly shutdown has begun."""
         if self._received:
-            # At its end Python restores the default handlers and a second Ctrl-C would kill; ignored stays ignored.
+            # Python restores default handlers when it exits, so a second Ctrl-C would kill it; SIG_IGN stays.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
         self._received = True

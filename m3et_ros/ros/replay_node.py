@@ -52,7 +52,7 @@ MESSAGE_TYPE = re.compile(r'([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)')
 PARAMETERS = (
     P('path', '', 'Folder of a rosbag2 recording, or its .mcap or .db3 file.'),
     P('rate', 1.0, 'Speed factor; 2.0 plays twice as fast as recorded.', 0.1, 100),
-    P('loop', False, 'Starts over at the end, for ever.'),
+    P('loop', False, 'Starts over at the end, forever.'),
     P('start_s', 0.0, 'Start, in seconds after the first message.', 0, 1e9),
     P('publish_clock', True, 'Publishes the time of the recording on /clock, for nodes with use_sim_time.'),
     P('wait_for_subscribers', False, 'Holds the first message back until somebody subscribes.'),

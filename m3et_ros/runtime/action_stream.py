@@ -2,7 +2,7 @@
 
 The question selects one of the two, as MambaVL's guide (docs/papers.md 3): it asks for the verb, then
 for the noun given each verb. An instruction replaces the questions about what comes next. The state is updated at the
-frame rate that the head was trained with, whatever the camera's rate is; frames in between are read from a copy of the
+frame rate that the head was trained with, at any rate of the camera; frames in between are read from a copy of the
 state, so that the answer is as new as the frame.
 
 Symbols: V verbs, M nouns.

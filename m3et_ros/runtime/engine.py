@@ -149,7 +149,7 @@ class Engine:
             self._graphs, self.serving = prepare(
                 self._model, runtime, precision=precision, device=target, modality_sets=modality_sets, report=report
             )
-            # Graphs take and return float32 whatever they calculate in; so does what torch adds to them.
+            # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
             if self._graphs is None:
                 self.dtype = DTYPES[precision]
                 self.to(str(self.device))

@@ -26,7 +26,7 @@ CPUS = os.cpu_count() or 1
 Model = Annotated[str, typer.Option(help='Checkpoint folder, named size, or owner/name on the Hub.')]
 Device = Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')]
 Seed = Annotated[int, typer.Option(min=0, help='Seed of draws, masks and noise.')]
-Batch = Annotated[int, typer.Option(min=1, max=4096, help='Samples at a time.')]
+Batch = Annotated[int, typer.Option(min=1, max=4096, help='Number of samples in a batch.')]
 Noise = Annotated[bool, typer.Option('--noise/--clean', help='Images with the noise of a camera, or without.')]
 Data = Annotated[
     str,

@@ -45,7 +45,8 @@ class FrameOptions:
 
     data: Data = 'test'
     frames: Annotated[
-        int, typer.Option(min=1, help='Frames, evenly spaced in the cache or in each bag; all if it has fewer.')
+        int,
+        typer.Option(min=1, help='Number of frames, evenly spaced in the cache or in each bag; all if it has fewer.'),
     ] = 500
     cross_attention: Annotated[
         bool,
@@ -67,7 +68,9 @@ def reconstruction(
     *,
     options: FrameOptions,
     device: Device = 'cpu',
-    workers: Annotated[int, typer.Option(min=0, max=256, help='Processes that render a standard cache.')] = CPUS,
+    workers: Annotated[
+        int, typer.Option(min=0, max=256, help='Number of processes that render a standard cache.')
+    ] = CPUS,
     as_json: Json = False,
 ) -> None:
     """Reconstruct hidden patches, fill holes in depth and segment: PSNR, depth errors and mIoU."""

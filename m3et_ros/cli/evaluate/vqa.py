@@ -52,7 +52,7 @@ class KitchenQuestions:
     """Questions about the kitchens of a cache."""
 
     data: Data = 'test'
-    samples: Annotated[int, typer.Option(min=1, help='Questions of each subset.')] = 4000
+    samples: Annotated[int, typer.Option(min=1, help='Number of questions in each subset.')] = 4000
     noise: Noise = True
     without: Annotated[
         list[Modality] | None, typer.Option(help='Withhold this modality from the model; may be given twice.')

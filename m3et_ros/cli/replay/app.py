@@ -26,9 +26,11 @@ TRANSPORTS = {
 class PlayOptions:
     """Options of the playback."""
 
-    rate: Annotated[float, typer.Option(min=0.1, max=100, help='2 plays twice as fast as recorded.')] = 1.0
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=100, help='Speed of the playback; 2 plays twice as fast as recorded.')
+    ] = 1.0
     loop: Annotated[bool, typer.Option('--loop', help='Start again at the end, until Ctrl-C.')] = False
-    start: Annotated[float, typer.Option(min=0, help='Begin so many seconds after the first message.')] = 0.0
+    start: Annotated[float, typer.Option(min=0, help='Begin this many seconds after the first message.')] = 0.0
     topics: Annotated[
         list[str] | None, typer.Option(help='Play this topic only; may be given several times.', show_default=False)
     ] = None

@@ -46,7 +46,7 @@ class HeadOptions:
     tokens: Annotated[
         Path | None, typer.Option(help='Folder of encoded frames, such as frames/ of m3et train memory.')
     ] = None
-    length: Annotated[int, typer.Option(min=2, help='Frames of a window.')] = 100
+    length: Annotated[int, typer.Option(min=2, help='Number of frames in a window.')] = 100
     shared: Annotated[
         bool, typer.Option('--shared/--disjoint', help='One matrix A for video and questions, or one each.')
     ] = True

@@ -56,7 +56,7 @@ class SourceChoice:
         ),
     ] = None
     every: Annotated[int, typer.Option(min=1, help='Take every n-th frame of a recording only.')] = 1
-    questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of an image, stage vqa.')] = 8
+    questions: Annotated[int, typer.Option(min=1, max=64, help='Number of questions per image, in stage vqa.')] = 8
 
     def names(self) -> list[str]:
         """Return all sources as text, recordings as bag:PATH."""
@@ -98,7 +98,7 @@ def train(
     start: StartOptions,
     budget: StageBudget,
     session: SessionOptions,
-    workers: Annotated[int, typer.Option(min=0, help='Processes that load samples.')] = 0,
+    workers: Annotated[int, typer.Option(min=0, help='Number of processes that load samples.')] = 0,
     as_json: Json = False,
 ) -> None:
     """Train one of the paper's two stages on the simulated kitchen, on recordings or on public data sets."""

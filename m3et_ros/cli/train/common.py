@@ -17,8 +17,8 @@ CHECKPOINT = 'checkpoint'
 class BudgetOptions:
     """Fields of a recipe; None leaves a field at the default of the recipe."""
 
-    samples: Annotated[int | None, typer.Option(min=1, help='Samples of the whole run.')] = None
-    batch: Annotated[int | None, typer.Option(min=1, help='Samples of one step, over all processes.')] = None
+    samples: Annotated[int | None, typer.Option(min=1, help='Number of samples in the whole run.')] = None
+    batch: Annotated[int | None, typer.Option(min=1, help='Number of samples in one step, over all processes.')] = None
     lr: Annotated[float | None, typer.Option(help='Highest learning rate.')] = None
 
     def given(self) -> dict[str, Any]:

@@ -34,9 +34,9 @@ class HistoryOptions:
         False
     )
     members: Annotated[
-        int, typer.Option(min=1, max=64, help='With --history: models whose probabilities are averaged.')
+        int, typer.Option(min=1, max=64, help='With --history: number of models whose probabilities are averaged.')
     ] = 3
-    held_out: Annotated[int, typer.Option(min=0, help='With --history: videos that are not trained on.')] = 80
+    held_out: Annotated[int, typer.Option(min=0, help='With --history: number of videos that are not trained on.')] = 80
 
 
 def train_on_labels(

@@ -31,13 +31,15 @@ STEPS = ('eye', 'diary', 'reader')
 class MemoryBudget:
     """Sizes of the three steps; None leaves one at the default of its recipe."""
 
-    frames: Annotated[int | None, typer.Option(min=1, help='Frames to train the percepts on.')] = None
-    episodes: Annotated[int | None, typer.Option(min=1, help='Episodes to train the action log on, with repeats.')] = (
-        None
-    )
-    asked: Annotated[int | None, typer.Option(min=1, help='Episodes to train the answers on, with repeats.')] = None
-    batch: Annotated[int | None, typer.Option(min=1, help='Frames or episodes of one step.')] = None
-    questions: Annotated[int, typer.Option(min=1, max=40, help='Questions about a moment at a time.')] = 16
+    frames: Annotated[int | None, typer.Option(min=1, help='Number of frames to train the percepts on.')] = None
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help='Number of episodes to train the action log on, with repeats.')
+    ] = None
+    asked: Annotated[
+        int | None, typer.Option(min=1, help='Number of episodes to train the answers on, with repeats.')
+    ] = None
+    batch: Annotated[int | None, typer.Option(min=1, help='Number of frames or episodes in one step.')] = None
+    questions: Annotated[int, typer.Option(min=1, max=40, help='Number of questions per moment in one step.')] = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ Variant = Enum('Variant', {'ml_mamba': 'ml_mamba', 'emma': 'emma', 'matvlm': 'ma
 class VariantOptions:
     """The paper that is followed, and the options that only one of the papers has."""
 
-    variant: Annotated[Variant, typer.Option(help='Which of the three papers.')] = Variant.matvlm
+    variant: Annotated[Variant, typer.Option(help='Paper that the model follows.')] = Variant.matvlm
     teacher: Annotated[Path | None, typer.Option(help='matvlm: checkpoint of an already trained teacher.')] = None
     share: Annotated[
         float,
@@ -71,16 +71,16 @@ class ViewOptions:
         typer.Option(help='Folder of encoded views that runs share; by default one in --out.', show_default=False),
     ] = None
     every: Annotated[int, typer.Option(min=1, help='Encode every n-th frame only.')] = 4
-    questions: Annotated[int, typer.Option(min=1, max=64, help='Questions of a view.')] = 8
+    questions: Annotated[int, typer.Option(min=1, max=64, help='Number of questions per view.')] = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeOptions:
     """Sizes of the model; the fields are arguments of models.vlm.variants.kitchen_config."""
 
-    side: Annotated[int, typer.Option(min=3, max=64, help='Visual tokens on each side of the grid.')] = 9
+    side: Annotated[int, typer.Option(min=3, max=64, help='Number of visual tokens on each side of the grid.')] = 9
     d: Annotated[int, typer.Option('--width', min=64, max=1024, help='Width of the language model.')] = 256
-    layers: Annotated[int, typer.Option(min=1, max=64, help='Layers of the language model.')] = 4
+    layers: Annotated[int, typer.Option(min=1, max=64, help='Number of layers of the language model.')] = 4
     connector: Annotated[
         str | None, typer.Option(help='mlp, short, basic or advanced; by default that of the paper.')
     ] = None
@@ -91,11 +91,13 @@ class SizeOptions:
 class StageOptions:
     """Views of each stage, and settings of all stages."""
 
-    samples: Annotated[int, typer.Option(min=1, help='Views of the main stage.')] = 32_000
-    words: Annotated[int, typer.Option(min=0, help='Views of the stage words; 0 skips it.')] = 3_200
-    connect: Annotated[int, typer.Option(min=0, help='Views of the stage connect; 0 skips it. EMMA has none.')] = 4_800
-    distil: Annotated[int, typer.Option(min=1, help='matvlm: views of the distillation.')] = 9_600
-    batch: Annotated[int, typer.Option(min=1, help='Views of one step.')] = 16
+    samples: Annotated[int, typer.Option(min=1, help='Number of views in the main stage.')] = 32_000
+    words: Annotated[int, typer.Option(min=0, help='Number of views in the stage words; 0 skips it.')] = 3_200
+    connect: Annotated[
+        int, typer.Option(min=0, help='Number of views in the stage connect; 0 skips it. EMMA has no such stage.')
+    ] = 4_800
+    distil: Annotated[int, typer.Option(min=1, help='matvlm: number of views in the distillation.')] = 9_600
+    batch: Annotated[int, typer.Option(min=1, help='Number of views in one step.')] = 16
     lr: Annotated[float, typer.Option(help='Highest learning rate.')] = 1e-3
     optimiser: Annotated[
         str, typer.Option(help='adamw, or muon with it for hidden matrices, which needs fewer views.')

@@ -1,4 +1,4 @@
-"""Cut MCAP files: find the end of the whole records and present that part as a file of its own.
+"""Truncated MCAP files: find the end of the whole records and present that part as a file of its own.
 
 A recorder that lost power leaves chunks without the index at the end of the file. Readers that start from the index
 refuse such a file; here the index is rebuilt in memory from the chunk headers and nothing is written to disk.

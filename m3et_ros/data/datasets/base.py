@@ -9,7 +9,7 @@ from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.sample import Sample
 
 LIGHT = Noise(min_range=0, max_range=(1e4, 1e4), disparity=0, quantum=0, edge=0, blobs=(0, 0), specks=0)
-"""Disturbances of pictures that a camera has taken: other light and a mirror. Their depth has real faults already."""
+"""Augmentation of pictures from a real camera: other light and mirroring. Their depth has real faults already."""
 
 
 class SampleSet(Dataset[Sample]):

@@ -1,7 +1,7 @@
 """Compare free-text answers with references: VQA soft score, exact match, token F1 and OpenEQA's LLM-match.
 
 The normaliser of the VQA protocol (docs/papers.md 7.1) makes answers comparable; the scores below build on it. Every
-score lies in 0..1 unless its name says per cent or mark.
+score lies in 0..1 unless its name contains per cent or mark.
 """
 
 import re

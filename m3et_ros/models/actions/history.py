@@ -202,7 +202,7 @@ class HistoryModel(nn.Module):
         return _with_votes(logits, context.objects.keys, votes)
 
     def verbs(self, context: TargetContext) -> Tensor:
-        """Return logits (T, V) of the next verb, whatever its noun."""
+        """Return logits (T, V) of the next verb, over all nouns."""
         no_noun = torch.full((len(context.verb),), self.config.nouns, device=context.verb.device)
         hidden = self.verb_context(context.verb) + self.verb_noun(no_noun) + self.verb_slot(self.unused)
         return self._verb_logits(hidden) + self._verb_slot_votes(context)
@@ -250,7 +250,7 @@ class HistoryModel(nn.Module):
         return self.verb_head(self.dropout(F.relu(hidden)))
 
     def _verb_slot_votes(self, context: TargetContext) -> Tensor:
-        """Return the votes (T, V) of the verbs used so far, whatever the noun."""
+        """Return the votes (T, V) of the verbs used so far, over all nouns."""
         none = context.verb.new_zeros(len(context.verb), self.config.verbs)
         if context.deeds is None:
             return none

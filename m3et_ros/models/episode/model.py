@@ -322,7 +322,7 @@ class Reader(nn.Module):
         d = config.d
         self.blind = config.blind
         self.slot = nn.Sequential(nn.Linear(2 * s + view, d), nn.GELU(), nn.Linear(d, d))
-        # A fact means what the words of its answer mean, whatever class it is about. How much such an answer is trusted
+        # A fact has the meaning of the words of its answer, for every class. The weight of such an answer
         # depends on the question.
         self.meant, self.trust = nn.Linear(d, d, bias=False), nn.Linear(d, len(config.facts))
         nn.init.eye_(self.meant.weight)

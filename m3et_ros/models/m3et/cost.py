@@ -2,7 +2,7 @@
 
 Multiply-accumulates are those of projections, attention products, convolutions, scans (3 * d_in * N per token) and
 adapters; norms, activations and softmax are left out. `tokens` are visible tokens without the global one. Adapters and
-decoder queries cost all tokens, whatever is visible.
+decoder queries cost all tokens, visible or not.
 """
 
 import re

@@ -54,7 +54,7 @@ class Encoded:
     stages: list[Tensor]
     # Index in MODALITIES of each token, or GLOBAL, (B, L) int64.
     source: Tensor
-    # (B, L) bool, False for pads of text, which stand before the words; None = there are no pads.
+    # (B, L) bool, False for pads of text, which come before the words; None = there are no pads.
     valid: Tensor | None
     # Bare tokens of every present modality, (B, n, d): the decoders' queries.
     tokens: Mapping[str, Tensor]
@@ -69,7 +69,7 @@ class Encoded:
         return self.stages[-1]
 
     def sampled(self, every: int) -> 'Encoded':
-        """Return every `every`-th sample, starting with the first: one question out of so many about each view."""
+        """Return every `every`-th sample, starting with the first: one question of `every` about each view."""
 
         def thin(value: Tensor | None) -> Tensor | None:
             return None if value is None else value[::every]

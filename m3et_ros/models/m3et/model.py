@@ -192,7 +192,7 @@ class M3ET(nn.Module):
             visible: (B * Q, T) bool, the words that the encoder may see; None = all.
             batch: B where there are neither images nor text.
             head_attentions: receives for every T layer the attention from T words and the global token to the images.
-                Pads stand before the words there, the global token last.
+                Pads come before the words there, the global token last.
 
         Returns:
             The words and the global token alone, which is enough for answer_logits.

@@ -14,7 +14,7 @@ BASE_SSD = replace(BASE, name='base_ssd', mixer='mamba2', mixer_options={'N': 64
 # twice as wide as the decoder and the Mamba-2 of base_ssd below that line has d = 704 and d' = 192: 32,495,592.
 COMPACT = replace(BASE_SSD, name='compact', d=704, heads=11, d_decoder=192, decoder_heads=6, d_gate=384)
 # 112 pixels as 14 x 14 patches: as many tokens, 196, as at 224 pixels and patch 16, but a small thing of a kitchen
-# fills a patch instead of a corner of one. Each Mamba layer stands before a Transformer block, so that attention
+# fills a patch instead of a corner of one. Each Mamba layer comes before a Transformer block, so that attention
 # compares what a scan has gathered. The inner width of Mamba is d, because T has the MLP. Classes and answers are the
 # kitchen's.
 KITCHEN = M3ETConfig(

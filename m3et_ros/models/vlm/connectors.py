@@ -5,9 +5,9 @@
     basic     d_vision -> d, scan layers, d -> 4 d -> d -> d         (ML-Mamba's MSC without SwiGLU)
     advanced  the same with SwiGLU after every scan                  (ML-Mamba's MSC)
 
-GELU stands between all matrices. The Mamba-2 Scan Connector (MSC) of ML-Mamba scans the image, which has no order of
-its own, in several directions: 'bidirectional' is the raster and its reverse (BSM), 'cross' adds the columns (CSM). A
-layer is h = h + DropPath(Scan(h)), and for 'advanced' also h = h + DropPath(SwiGLU(LN h)).
+All matrices have a GELU between them. The Mamba-2 Scan Connector (MSC) of ML-Mamba scans the image, which has no order
+of its own, in several directions: 'bidirectional' is the raster and its reverse (BSM), 'cross' adds the columns (CSM).
+A layer is h = h + DropPath(Scan(h)), and for 'advanced' also h = h + DropPath(SwiGLU(LN h)).
 
 Symbols: B batch, n = rows * cols visual tokens in raster order, d_vision their width, d width of the language model.
 """

@@ -57,7 +57,7 @@ def generate(
     Args:
         model: in eval mode if it has dropout.
         prompt: (B, L) int64 word pieces or (B, L, d) vectors, L >= 1.
-        mask: (B, L) bool, False for pads; pads stand in front.
+        mask: (B, L) bool, False for pads; pads come first.
         sampling: None = greedy, 64 tokens, no stop token.
         generator: generator of the random draws; None = torch's global one.
 

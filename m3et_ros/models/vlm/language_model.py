@@ -159,7 +159,7 @@ class LanguageModel(nn.Module):
 
         Args:
             x: (B, L) int64 word pieces, or (B, L, d) vectors, L >= 1.
-            mask: (B, L) bool, False for pads, which stand in front of the words.
+            mask: (B, L) bool, False for pads, which come before the words.
             states: after the tokens before x; None = x is the beginning.
             return_states: also return the states after x.
             keep: indices of layers whose outputs are returned.

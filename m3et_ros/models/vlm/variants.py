@@ -208,7 +208,7 @@ def read_texts(
     Args:
         model: any variant.
         features: visual tokens (B, n, d_vision).
-        ids: word pieces (B * Q, T) int64, those of the first image first; pads stand at the end.
+        ids: word pieces (B * Q, T) int64, those of the first image first; pads come last.
         keep: indices of language layers whose outputs at the visual tokens are returned.
 
     Returns:

@@ -214,7 +214,7 @@ class FollowingSubscription:
             event_callbacks=subscription_events(
                 self._node, self._topic, self._counters, follows_reliability=self._reliability == 'auto'
             ),
-            # A declared override would keep the reliability of the first subscription for ever.
+            # A declared override would keep the reliability of the first subscription forever.
             qos_overriding_options=overrides(reliability=False),
         )
         if self._wait_thread is not None:

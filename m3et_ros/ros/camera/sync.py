@@ -42,12 +42,12 @@ class Synchroniser:
 
     Colour passes alone and at once until the first depth image arrives, and again after depth has stalled. The policy
     decides about the colour image that detects the stall: 'leave_out' lets it pass alone, 'reuse' pairs it with the
-    last depth image whatever its age, 'wait' holds it until its depth arrives or a newer pair supersedes it.
+    last depth image of any age, 'wait' holds it until its depth arrives or a newer pair supersedes it.
 
     `counts` has the reasons for dropped images and other events: rgb_superseded (a newer colour image went first),
     rgb_duplicate and depth_duplicate (same stamp again), depth_unmatched (no colour image within slop), depth_stalled
-    (colour waited in vain), depth_reused, depth_size (refused), stamp_back (time went back, all waiting images dropped)
-    and stamp_zero (images without a stamp; they are accepted and match each other).
+    (no depth came for a waiting colour image), depth_reused, depth_size (refused), stamp_back (time went back, all
+    waiting images dropped) and stamp_zero (images without a stamp; they are accepted and match each other).
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Runtimes of the model behind one interface: torch as it is, torch compiled ahead, OpenVINO, or CUDA graphs.
 
 A backend turns a graph (graphs.py: a module of fixed shapes, with example inputs) into a function of tensors. Graphs
-take and return float32 whatever they calculate in, so that torch can continue where they end. No backend serves before
+take and return float32 in any internal precision, so that torch can continue where they end. No backend serves before
 check.py has compared it with eager float32.
 """
 
@@ -58,7 +58,7 @@ class Backend(Protocol):
 
 
 def missing(name: str) -> str:
-    """Return why a runtime is not available here, with the fix; '' where it is."""
+    """Return the reason why a runtime is not available here, with the fix; '' where it is."""
     if name == 'openvino':
         from m3et_ros.runtime.backends import openvino
 
@@ -75,9 +75,9 @@ def missing(name: str) -> str:
 
 
 def unfit(name: str, model: M3ET) -> str:
-    """Return why a runtime cannot run this M3ET; '' where it can."""
+    """Return the reason why a runtime cannot run this M3ET; '' where it can."""
     if name == 'openvino' and model.config.mixer == 'mamba1' and 'M' in model.config.schedule:
-        return 'OpenVINO knows no operation for the scans of Mamba-1; take a size with Mamba-2, such as base_ssd'
+        return 'OpenVINO has no operation for the scans of Mamba-1; take a size with Mamba-2, such as base_ssd'
     return ''
 
 

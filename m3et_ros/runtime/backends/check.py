@@ -20,7 +20,7 @@ Measured on the shipped model: 2e-5 in float32, 2e-2 in bfloat16, which rounds e
 
 
 class Candidate(Protocol):
-    """Whatever encodes and decodes as an M3ET does."""
+    """An object that encodes and decodes as an M3ET does."""
 
     def encode_images(self, images: dict[str, Tensor]) -> ImageEncoding:
         """Encode images as M3ET.encode_images does."""

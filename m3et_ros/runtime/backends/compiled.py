@@ -14,7 +14,7 @@ from m3et_ros.runtime.backends.machine import compiler
 
 
 def missing() -> str:
-    """Return why it is not available; '' where it is."""
+    """Return the reason why this backend is not available; '' where it is."""
     if not hasattr(torch._inductor, 'aoti_compile_and_package'):
         return f'torch {torch.__version__} cannot compile ahead of time: pip install torch>=2.6'
     return '' if compiler() else 'there is no C++ compiler: apt-get install g++'
@@ -52,7 +52,7 @@ class Compiled:
 def compile_package(module: nn.Module, inputs: tuple[Tensor, ...], path: Path | None = None) -> str:
     """Export and compile a module; returns the path of the package, which torch chooses where `path` is None."""
     with torch.no_grad():
-        # The code reads memory in the strides of the examples, whatever it is given later.
+        # The code reads memory in the strides of the examples, even if later inputs have others.
         exported = torch.export.export(module, tuple(t.contiguous() for t in inputs), strict=False)
         return torch._inductor.aoti_compile_and_package(
             exported, package_path=None if path is None else str(path), inductor_configs={'freezing': True}

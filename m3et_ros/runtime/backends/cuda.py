@@ -13,7 +13,7 @@ WARM_UP = 3
 
 
 def missing() -> str:
-    """Return why it is not available; '' where it is."""
+    """Return the reason why this backend is not available; '' where it is."""
     return '' if torch.cuda.is_available() else 'there is no CUDA device: use auto, torch, compile or openvino'
 
 

@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 
 
 def missing() -> str:
-    """Return why it is not available; '' where it is."""
+    """Return the reason why this backend is not available; '' where it is."""
     if importlib.util.find_spec('openvino') is None:
         return "OpenVINO is not installed: pip install 'm3et_ros[openvino]'"
     return ''

@@ -241,7 +241,7 @@ class AnswerRecipe(Recipe):
     weight_decay: float = 0.05
     # Share of the frames that are blanked in training.
     blinks: float = 0.1
-    # Share of the probability that the targets give to all answers alike.
+    # Share of the probability that the targets spread evenly over all answers.
     smoothing: float = 0.03
     # Weight of the questions' categories relative to their answers.
     categories: float = 0.1

@@ -1,7 +1,7 @@
 """The knowledge of an ideal observer of an episode: the objects, their last places, and the actions.
 
 From a seed to a question: after sim/camera.py, before questions/episode_wordings.py. (Questions about single frames
-take the way of questions/frame.py.)
+are in questions/frame.py.)
 """
 
 from collections import Counter

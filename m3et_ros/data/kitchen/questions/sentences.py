@@ -235,7 +235,7 @@ def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
 
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern, str]]:
-    """Return (pattern, kind) of every wording; one without fields stands before those that it would match, too."""
+    """Return (pattern, kind) of every wording; one without fields comes before those that also match it."""
     nouns = [spoken(noun) for noun in NOUNS]
     values = {
         'a': nouns,

@@ -1,6 +1,6 @@
 """The OpenGL renderer: colour, depth and geom ids in two passes.
 
-From a seed to a question: after sim/renderers.py, before sim/camera.py; sim/raycast.py stands in its place where OpenGL
+From a seed to a question: after sim/renderers.py, before sim/camera.py; sim/raycast.py replaces it where OpenGL
 does not work.
 """
 
