@@ -2,9 +2,11 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from sensor_msgs.msg import Image
 
@@ -13,7 +15,7 @@ from m3et_ros.cli.main import main
 from m3et_ros.cli.output import Refused
 from m3et_ros.cli.record.episode import START_NS
 from m3et_ros.cli.replay.app import read_contents, transport_parameters
-from m3et_ros.cli.robot import NodeOptions, model_arguments
+from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import camera_remaps
 from m3et_ros.data.bags.reader import BagReader, decode
 from m3et_ros.data.images.messages import rgb_from_msg
@@ -169,7 +171,15 @@ def test_the_end_of_the_recording_is_the_end_of_the_replay(bag, m3et_json):
     assert {name: document[name] for name in ('bag', 'seconds', 'topics')} == read_contents(bag[0])
 
 
-def test_a_robot_that_fails_ends_the_replay_with_its_code(bag, m3et):
-    result = m3et('replay', bag[0], '--robot', '--model', '/none', '--loop')
-    assert result.returncode == 1 and 'model ended by itself with exit code' in result.stderr
+def test_a_robot_that_dies_ends_the_replay_with_an_error(bag, m3et_started):
+    def robots(process):
+        return [p for p in psutil.Process(process.pid).children(recursive=True) if MODEL_NODE in p.cmdline()]
+
+    with m3et_started('replay', bag[0], '--robot', '--model', 'tiny', '--loop') as replay:
+        deadline = time.monotonic() + 60
+        while not robots(replay) and replay.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        robots(replay)[0].kill()
+        assert replay.wait(30) not in (0, 2)
+        assert 'model ended by itself with exit code -9' in replay.stderr.read()
     assert Path(bag[0]).exists()

@@ -1,5 +1,6 @@
 """m3et train: every option of every verb where it arrives."""
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from m3et_ros.cli.train.common import BudgetOptions, SessionOptions
 from m3et_ros.cli.train.history import HistoryOptions
 from m3et_ros.cli.train.memory import MemoryBudget, memory_recipe
 from m3et_ros.cli.train.talk import SizeOptions, StageOptions, Variant, VariantOptions, ViewOptions, talk_recipe
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 from m3et_ros.data.noise import Noise
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.actions import Act
@@ -65,7 +67,9 @@ def test_without_options_a_recipe_has_its_own_values(border, reach):
     check_session(ran[0]['session'], minutes=None, workers=0, bf16=False, resume=False)
 
 
-def test_sources_frames_and_noise_arrive(border, monkeypatch):
+def test_sources_frames_and_noise_arrive(border, tmp_path):
+    (tmp_path / 'one').mkdir()
+    (tmp_path / 'one/recipe.json').write_text(json.dumps(asdict(CacheRecipe(0, 2))))
     opened = border('m3et_ros.data.datasets.sources.open_sources', 'sources')
     checkpoint = open_checkpoint('tiny')
     choice = SourceChoice(data=['one'], bag=[Path('two')], every=3)
@@ -77,10 +81,10 @@ def test_sources_frames_and_noise_arrive(border, monkeypatch):
     assert (options.cache, options.every, options.seed) == (Path('bags'), 3, 9)
     assert options.metric == (checkpoint.model.config.depth_norm == 'fixed')
     kitchens = border('m3et_ros.data.kitchen.cache.dataset.KitchenSamples', type('Samples', (), {'split': 'train'})())
-    call['kitchen']([Path('one')])
+    call['kitchen']([tmp_path / 'one'])
     assert [kitchens[0][name] for name in ('questions', 'each', 'noise', 'seed')] == [True, 5, Noise(), 9]
     open_sources_of(choice, checkpoint, Path('bags'), questions=0, seed=9)
-    opened[1]['kitchen']([Path('one')])
+    opened[1]['kitchen']([tmp_path / 'one'])
     assert [kitchens[1][name] for name in ('questions', 'each')] == [False, 1] and opened[1]['questions'] is False
 
 

@@ -20,7 +20,7 @@ def test_bad_times_are_refused():
         latency_summary([])
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.randoms())
+@given(st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1), st.randoms())
 def test_order_does_not_matter_and_percentiles_rise(times, random):
     before = latency_summary(times)
     assert before.p50 <= before.p95 <= before.p99 <= before.longest == max(times)
