@@ -68,7 +68,7 @@ class ParameterSpec:
         return f'{", ".join(self.choices[:-1])} or {self.choices[-1]}' if self.choices else ''
 
     def why_not(self, value: Any) -> str:
-        """Return why the value is refused, in one sentence with the fix; '' if it is allowed."""
+        """Return the reason for refusing the value, in one sentence with the fix; '' if it is allowed."""
         if type(value) is not self.kind:
             hint = f'; write {float(value)}' if self.kind is float and type(value) is int else ''
             return f'{self.name} is {value!r} but must be a {KINDS[self.kind]}{hint}'

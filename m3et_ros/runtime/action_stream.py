@@ -59,7 +59,7 @@ def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels: Labels, top
 
 
 def stream_break(last_ns: int | None, stamp_ns: int) -> str:
-    """Return why a stream cannot continue with a frame: 'stream_back', 'stream_gap', or '' where it can.
+    """Return the reason why a stream cannot continue with a frame: 'stream_back', 'stream_gap', or '' where it can.
 
     Args:
         last_ns: time of exposure of the frame before, in nanoseconds; None for none.

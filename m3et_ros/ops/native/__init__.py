@@ -134,7 +134,7 @@ def selective_scan_backward(
 
 
 def _stored(x: Tensor, A: Tensor) -> int:
-    """Return how many numbers the states before every BLOCK steps take, with channels padded to whole vectors."""
+    """Return the size in numbers of the states before every BLOCK steps, with channels padded to whole vectors."""
     lanes = max(4 * 2**level for level in range(len(SETS))) if _library is None else _library.m3et_lanes()
     return x.shape[0] * -(-x.shape[1] // BLOCK) * -(-x.shape[2] // lanes) * lanes * A.shape[1]
 

@@ -163,7 +163,7 @@ class World:
         return self.held
 
     def shift(self, container: str | None) -> np.ndarray:
-        """Return how far the contents of a container have moved with it, (3,)."""
+        """Return the displacement (3,) of a container's contents in metres at its current openness."""
         return self.scene.containers[container].shift(self.openness[container]) if container else np.zeros(3)
 
     def container_of(self, name: str) -> str:
