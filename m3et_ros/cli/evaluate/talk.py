@@ -22,7 +22,7 @@ from m3et_ros.cli.evaluate.common import (
     refusing,
 )
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import format_table, print_json, print_line
+from m3et_ros.cli.output import Refused, format_table, print_json, print_line
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -71,7 +71,10 @@ def talk(
     folder, recipe = open_cache(options.data, CPUS)
     check_fit(encoder, recipe)
     make_out(out)
-    metrics = refusing(_measure, checkpoint, encoder, folder, options, out)
+    try:
+        metrics = refusing(_measure, checkpoint, encoder, folder, options, out)
+    except OSError as error:
+        raise Refused(f'{out} cannot be written ({error.strerror}); give another --out.') from error
     settings = {
         'seed': options.seed,
         'samples': options.samples,

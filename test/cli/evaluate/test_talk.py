@@ -67,3 +67,10 @@ def test_an_evaluation_that_cannot_be_done_is_one_sentence(talker, cache, tmp_pa
     assert evaluate(talker, cache, tmp_path / 'out', *words) == 1
     printed = capsys.readouterr().err
     assert sentence in printed and 'Traceback' not in printed
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(talker, cache, tmp_path, capsys):
+    (tmp_path / 'out/descriptions.csv').mkdir(parents=True)
+    assert evaluate(talker, cache, tmp_path / 'out') == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f'm3et: {tmp_path / "out"} cannot be written (Is a directory); give another --out.'
