@@ -29,6 +29,7 @@ from m3et_ros.data.kitchen.sim.renderers import BACKENDS, choose_backend
 from m3et_ros.ros import process
 from m3et_ros.ros.camera.subscription import newest, overrides
 from m3et_ros.ros.convert import stamp_ns, to_image_msg
+from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.parameters import ParameterSpec as P
 from m3et_ros.ros.parameters import declare, unknown_overrides
 
@@ -114,6 +115,7 @@ class CameraSim(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('camera_sim', namespace=NAMESPACE, **kwargs)
+        guard_services(self)
         self.options = declare(self, PARAMETERS)
         for sentence in unknown_overrides(self, PARAMETERS):
             self.get_logger().warning(sentence)

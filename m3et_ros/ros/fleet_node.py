@@ -18,6 +18,7 @@ from rclpy.validate_namespace import validate_namespace
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import process
+from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.ros.parameters import PARAMETERS as ROBOT_PARAMETERS
 from m3et_ros.ros.parameters import P, declare, unknown_overrides
@@ -68,6 +69,7 @@ class Fleet(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('fleet', **kwargs)
+        guard_services(self)
         options = declare(self, PARAMETERS)
         # A parameter file for all nodes is mostly about the model nodes of the robots.
         for sentence in unknown_overrides(self, PARAMETERS, others=ROBOT_PARAMETERS):
@@ -82,6 +84,11 @@ class Fleet(Node):
             batches = f'frames wait up to {options.batch_window_s:g} s for each other'
         self.get_logger().info(f'{len(self.robots)} robots share one process and its models; {batches}.')
 
+    def report(self, activity: str, error: Exception) -> None:
+        """Count an exception in the diagnostics of every robot, because rclpy does not say whose callback raised it."""
+        for robot in self.robots:
+            robot.health.internal_error(activity, error)
+
     def destroy_node(self) -> None:
         """Destroy the model nodes, then this one."""
         for robot in self.robots:
@@ -95,7 +102,7 @@ def serve(fleet: Fleet, stop: Callable[[], bool]) -> None:
     for node in (fleet, *fleet.robots):
         executor.add_node(node)
     try:
-        process.spin(executor, stop)
+        process.spin(executor, stop, fleet.report)
     finally:
         executor.shutdown(timeout_sec=0)
 

@@ -21,6 +21,7 @@ from m3et_ros.ros import interfaces, parameters, process
 from m3et_ros.ros.camera_inputs import CameraInputs, PairedMessages
 from m3et_ros.ros.convert import age_s
 from m3et_ros.ros.diagnostics import Diagnostics, Status
+from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.health import Health
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
@@ -63,6 +64,7 @@ class ModelNode(Host):
         self.settings = parameters.declare(self)
         self.add_post_set_parameters_callback(self._on_parameters)
         self.health = Health(self.get_logger())
+        guard_services(self, self.health.internal_error)
         self._perception = Perception(self, self.health.counters)
         self._anticipations = Anticipations(self, self.health.counters)
         self._questions = Questions(self)
@@ -255,9 +257,14 @@ class ModelNode(Host):
             self.trigger_activate()
 
 
+def serve(node: ModelNode, stop: Callable[[], bool]) -> None:
+    """Spin a node; the exception of a callback is counted in its diagnostics."""
+    process.spin(node, stop, node.health.internal_error)
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return 1 when its parameters are refused."""
-    return process.run(ModelNode, args)
+    return process.run(ModelNode, args, serve=serve)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.signals import SignalHandlerOptions
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.ros.guards import log_error
 from m3et_ros.ros.logs import PACKAGE, forwarded
 
 RCLError, UnknownROSArgsError = rclpy_implementation.RCLError, rclpy_implementation.UnknownROSArgsError
@@ -130,23 +132,31 @@ class Stop:
         raise KeyboardInterrupt
 
 
-def spin(target: Node | Executor, stop: Callable[[], bool] = bool) -> None:
+def spin(
+    target: Node | Executor, stop: Callable[[], bool] = bool, report: Callable[[str, Exception], object] | None = None
+) -> None:
     """Call callbacks until stop() is true or the context is shut down.
 
-    The wait is bounded, because an idle rclpy.spin slept through one SIGTERM in sixteen.
+    A callback that raises is reported, and the next one is called: no message may end a robot. The wait is bounded,
+    because an idle rclpy.spin slept through one SIGTERM in sixteen.
 
     Args:
         target: an executor, or a node for a single-threaded one.
         stop: called several times a second, for example a Stop; the default never stops.
+        report: called after an exception; None = the log of the package.
     """
+    report = report or partial(log_error, get_logger(PACKAGE))
     executor = target if isinstance(target, Executor) else SingleThreadedExecutor(context=target.context)
     if executor is not target:
         executor.add_node(target)
     try:
         while executor.context.ok() and not stop():
-            executor.spin_once(timeout_sec=WAIT_S)
-    except ExternalShutdownException:
-        pass
+            try:
+                executor.spin_once(timeout_sec=WAIT_S)
+            except ExternalShutdownException:
+                break
+            except Exception as error:
+                report('a callback', error)
     finally:
         if executor is not target:
             executor.remove_node(target)

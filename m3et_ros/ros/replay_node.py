@@ -28,6 +28,7 @@ from m3et_ros.data.bags.reader import BagMessage, BagReader, Topic
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import process
 from m3et_ros.ros.convert import stamp_msg
+from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.parameters import ParameterSpec as P
 from m3et_ros.ros.parameters import declare, unknown_overrides
 from m3et_ros.ros.replay_clock import Timeline, restamped
@@ -90,6 +91,7 @@ class ReplayNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('replay_node', **kwargs)
+        guard_services(self)
         self.options = declare(self, PARAMETERS)
         self.topics = self.declare_parameter(
             'topics', ['all'], ParameterDescriptor(description=TOPICS, read_only=True)

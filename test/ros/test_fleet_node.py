@@ -150,3 +150,16 @@ def test_every_parameter_arrives_at_the_shared_models_and_the_robots(ros, monkey
     assert all(options['parameters_beside'] == fleet_node.PARAMETERS for _, options in robots)
     names = [robot.get_fully_qualified_name() for robot in fleet.robots]
     assert names == ['/left/model', '/arm/right/model']
+
+
+def test_a_hostile_request_to_one_robot_leaves_all_of_them_answering(fleet):
+    robots = fleet('robots:=left,right')
+    for name in ('left', 'right'):
+        robots.robot(name)
+        robots.show(name, 5)
+    change = robots.node.create_client(ChangeState, '/left/model/change_state')
+    assert change.wait_for_service(10)
+    future = change.call_async(ChangeState.Request(transition=Transition(id=99)))
+    robots.ros.until(future.done)
+    assert future.result().success is False
+    assert all(robots.ask(name).success for name in ('left', 'right'))
