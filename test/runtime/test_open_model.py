@@ -19,6 +19,7 @@ from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import SHIPPED, action_config, open_checkpoint, untrained
+from m3et_ros.runtime.session import Session
 
 
 def test_the_shipped_weights_are_small_and_come_with_a_model_card(caplog):
@@ -41,6 +42,17 @@ def test_the_shipped_answerer_is_small_and_was_trained_on_the_shipped_m3et():
     *_, (text, _) = talk.write('Is the tap on?', view, max_tokens=24)
     assert text.lower().startswith(('yes', 'no')) and len(text.split()) > 2
     assert load_talk(folder).model_id in (folder / 'README.md').read_text()
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_every_named_size_opens_answers_and_anticipates(name):
+    engine = Engine(open_checkpoint(name))
+    session = Session(engine)
+    view = session.observe(Frame(np.full((24, 32, 3), 90, np.uint8), np.full((24, 32), 1.5, np.float32), 1))
+    reply = session.ask('Is there a cup?', session.views('frame'), scope='frame', top_k=2)
+    assert reply.text in engine.labels.answers and len(reply.alternatives) == 2
+    assert engine.reconstruct(view).depth.shape == (24, 32)
+    assert engine.anticipate(view, horizon_s=1, top_k=3) is not None
 
 
 @pytest.fixture(scope='module')

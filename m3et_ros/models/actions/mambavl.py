@@ -26,7 +26,7 @@ from m3et_ros.models.config_checks import check_number, check_switch, check_whol
 from m3et_ros.ops.selective_scan import selective_scan
 
 RANGES = {
-    'd_in': (1, 8192),
+    'd_in': (1, 65_536),
     'd': (1, 8192),
     'd_word': (1, 8192),
     'vocabulary': (1, 1_000_000),
