@@ -213,6 +213,12 @@ def alignment_loss(predicted: Tensor, target: Tensor, *, reduction: str = 'mean'
     return errors.mean() if reduction == 'mean' else 1e-5 * errors.sum()
 
 
+def alignment_weight(step: int, *, steps_per_epoch: int, weight: float = 1.0, warm_up: float = 0.1) -> float:
+    """Return the weight of the alignment loss at a step: it rises linearly over `warm_up` epochs, then stays constant."""
+    rise = warm_up * steps_per_epoch
+    return weight if step >= rise else weight * step / rise
+
+
 class DistilledStudent(nn.Module):
     """A student with its teacher, which neither learns nor is stored.
 

@@ -22,6 +22,7 @@ from m3et_ros.training.talk import (
     TalkRun,
     Words,
     alignment_loss,
+    alignment_weight,
     encode_turns,
     talk_tokenizer,
 )
@@ -216,6 +217,12 @@ def test_images_of_other_shapes_and_unknown_reductions_are_refused():
         alignment_loss(torch.zeros(1, 2, 3), torch.zeros(1, 3, 2))
     with pytest.raises(ValueError, match="reduction is 'sum'; give one of mean, sum_1e-5"):
         alignment_loss(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), reduction='sum')
+
+
+def test_the_weight_of_the_alignment_rises_over_a_tenth_of_an_epoch():
+    weights = [alignment_weight(step, steps_per_epoch=100, weight=0.5) for step in (0, 5, 10, 50)]
+    assert weights == [0.0, 0.25, 0.5, 0.5]
+    assert alignment_weight(0, steps_per_epoch=100, warm_up=0) == 1.0
 
 
 def test_the_alignment_has_its_weight(recipe_of, batch, tokenizer, views, tmp_path):
