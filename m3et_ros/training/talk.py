@@ -214,7 +214,7 @@ def alignment_loss(predicted: Tensor, target: Tensor, *, reduction: str = 'mean'
 
 
 def alignment_weight(step: int, *, steps_per_epoch: int, weight: float = 1.0, warm_up: float = 0.1) -> float:
-    """Return the weight of the alignment loss at a step: it rises linearly over `warm_up` epochs, then stays constant."""
+    """Return the weight of the alignment loss at a step; it rises linearly over `warm_up` epochs, then is constant."""
     rise = warm_up * steps_per_epoch
     return weight if step >= rise else weight * step / rise
 
