@@ -219,6 +219,25 @@ def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
             return
 
 
+def measure(robot: Robot, frames: list, asked: argparse.Namespace) -> tuple[dict, dict]:
+    """Run the node behind the robot's camera; return what its process has measured, and its drops."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / 'times.json'
+        words = ['autostart:=true', f'model:={asked.model}', f'runtime:={asked.runtime}', 'device:=cpu', 'threads:=1']
+        parameters = [word for value in words for word in ('-p', value)]
+        node = subprocess.Popen(
+            [sys.executable, __file__, '--child', str(out), '--ros-args', '-r', '__ns:=/bench', *parameters]
+        )
+        try:
+            play(robot, frames, asked)
+            drops = robot.drops()
+        finally:
+            node.send_signal(signal.SIGINT)
+            node.wait(300)
+            robot.close()
+        return json.loads(out.read_text()), drops
+
+
 def main() -> None:
     """Measure and write the figures."""
     if sys.argv[1:2] == ['--child']:
@@ -239,29 +258,7 @@ def main() -> None:
     asked = parser.parse_args()
     frames = frames_of(asked.bag, 20)
     robot = Robot()
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / 'times.json'
-        words = ['autostart:=true', f'model:={asked.model}', f'runtime:={asked.runtime}', 'device:=cpu', 'threads:=1']
-        node = subprocess.Popen(
-            [
-                sys.executable,
-                __file__,
-                '--child',
-                str(out),
-                '--ros-args',
-                '-r',
-                '__ns:=/bench',
-                *(w for word in words for w in ('-p', word)),
-            ]
-        )
-        try:
-            play(robot, frames, asked)
-            drops = robot.drops()
-        finally:
-            node.send_signal(signal.SIGINT)
-            node.wait(300)
-            robot.close()
-        found = json.loads(out.read_text())
+    found, drops = measure(robot, frames, asked)
     spans, found = found['spans'], found['frames']
     if len(found) < 3:
         raise SystemExit(f'the node served {len(found)} frames after the first {FIRST}; give more --seconds')

@@ -1,4 +1,4 @@
-"""Where the recordings and annotations lie that are not part of the repository."""
+"""The folder of recordings and annotations that are not part of the repository."""
 
 import os
 from pathlib import Path

@@ -16,11 +16,13 @@ ROS_BELOW = ('ops', 'layers', 'models', 'data', 'runtime')
 GENERATED = {'msg', 'srv', 'action'}
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'lifecycle_msgs', 'rosgraph_msgs', 'launch'}
 IO = {'pathlib', 'os', 'io', 'socket', 'urllib', 'requests', 'subprocess', 'time', 'cv2', 'json', 'safetensors'}
+SCRIPTS = [p for folder in ('benchmarks', 'scripts') for p in sorted((ROOT / folder).glob('*.py'))]
+TESTS = sorted((ROOT / 'test').rglob('*.py'))
 SOURCES = [p for p in sorted(PACKAGE.rglob('*.py')) if p.relative_to(PACKAGE).parts[0] not in GENERATED]
 
 
 def name_of(path):
-    return str(path.relative_to(PACKAGE))
+    return str(path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT))
 
 
 def imports(path):
@@ -115,7 +117,7 @@ def functions(path):
             yield node
 
 
-@pytest.mark.parametrize('path', SOURCES, ids=name_of)
+@pytest.mark.parametrize('path', [*SOURCES, *SCRIPTS], ids=name_of)
 def test_files_and_functions_stay_readable(path):
     assert path.read_text().count('\n') <= 500
     for node in functions(path):
@@ -144,7 +146,7 @@ def test_every_source_has_a_test_file(path):
     assert list(folder.glob(f'test_{path.stem}.py')) or list(folder.glob(f'test_{path.stem}_*.py'))
 
 
-@pytest.mark.parametrize('path', SOURCES, ids=name_of)
+@pytest.mark.parametrize('path', [*SOURCES, *SCRIPTS, *TESTS], ids=name_of)
 def test_docstrings_do_not_open_with_a_question_word(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):

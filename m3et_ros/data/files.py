@@ -1,9 +1,11 @@
-"""Atomic writes: a file is complete or absent."""
+"""Atomic writes, so that a file is complete or absent, and the refusal of a place that cannot be written."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from m3et_ros.data.errors import InputError
 
 
 @contextmanager
@@ -28,3 +30,20 @@ def write_atomically(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def refuse_unwritable(path: Path, fix: str) -> Iterator[None]:
+    """Turn an OSError of the block into a refusal.
+
+    Args:
+        path: file or folder that the block writes.
+        fix: end of the sentence, such as 'give a writable folder with free space'.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError('out_unwritable', f'{path} cannot be written ({error.strerror}); {fix}') from error

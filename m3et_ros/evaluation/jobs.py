@@ -26,7 +26,7 @@ import torch
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion, episode_name
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import write_atomically
+from m3et_ros.data.files import refuse_unwritable, write_atomically
 from m3et_ros.evaluation.files import bag_files, environment, weights_digest
 from m3et_ros.evaluation.metrics.latency import latency_summary
 from m3et_ros.evaluation.standard_caches import check_finite
@@ -216,17 +216,11 @@ class JobRunner:
             f'{name}.times.json': json.dumps(result.times).encode(),
             f'{name}.json': json.dumps(result.part, indent=1, sort_keys=True, ensure_ascii=False).encode(),
         }
-        try:
+        with refuse_unwritable(self.folder, 'free some space, or give another folder: finished parts are kept'):
             self.folder.mkdir(parents=True, exist_ok=True)
             for file, data in contents.items():
                 with write_atomically(self.folder / file) as unfinished:
                     unfinished.write_bytes(data)
-        except OSError as error:
-            raise InputError(
-                'out_unwritable',
-                f'{self.folder} cannot be written ({error.strerror}); free some space, '
-                'or give another folder: finished parts are kept',
-            ) from error
 
 
 def failed(job: Job, reason: str, **more: Any) -> JobResult:

@@ -20,6 +20,7 @@ from typing import Any
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.metrics.answers import BEST, WORST
 from m3et_ros.evaluation.tasks.eqa_scores import ScoredAnswer
@@ -201,12 +202,8 @@ def _read_marks(path: Path) -> dict[str, float | None]:
 
 
 def _write_marks(path: Path, marks: dict[str, float | None]) -> None:
-    try:
+    with refuse_unwritable(path, 'free some space, or give another --out'):
         path.write_text(json.dumps(marks, indent=0, sort_keys=True), encoding='utf-8')
-    except OSError as error:
-        raise InputError(
-            'out_unwritable', f'{path} cannot be written ({error.strerror}); free some space, or give another --out'
-        ) from error
 
 
 def read_prompt(path: Path) -> str:

@@ -14,6 +14,8 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 
+from m3et_ros.ros.logs import error_sentence
+
 Report = Callable[[str, Exception], str]
 """Takes an activity and the exception that stopped it; counts and logs them, and returns the sentence."""
 
@@ -34,7 +36,7 @@ def guard_services(node: Node, report: Report | None = None) -> None:
 
 def log_error(logger: RcutilsLogger, activity: str, error: Exception) -> str:
     """Log that an error stopped an activity; returns the sentence."""
-    sentence = f'An internal error stopped {activity} ({type(error).__name__}: {error}); the node goes on.'
+    sentence = error_sentence(activity, error)
     logger.error(sentence, throttle_duration_sec=10.0)
     return sentence
 

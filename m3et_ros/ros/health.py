@@ -12,6 +12,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import KernelChoice
 from m3et_ros.ros.diagnostics import OK, WARN, Counters, Quantiles, RateMeter, Status
 from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.ros.logs import error_sentence
 from m3et_ros.runtime.backends.prepared import Serving
 from m3et_ros.runtime.session import Session
 
@@ -55,7 +56,7 @@ class Health:
         Returns:
             The sentence that was logged.
         """
-        sentence = f'An internal error stopped {activity} ({type(error).__name__}: {error}); the node goes on.'
+        sentence = error_sentence(activity, error)
         self.counters.count('internal_error')
         self._logger.debug(''.join(traceback.format_exception(error)))
         self._warn('internal_error', sentence)

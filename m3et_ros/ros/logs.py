@@ -9,6 +9,11 @@ from rclpy.logging import LoggingSeverity, get_logger
 PACKAGE = 'm3et_ros'
 
 
+def error_sentence(activity: str, error: Exception) -> str:
+    """Return the sentence about an exception that the node survives; `activity` is what it stopped."""
+    return f'An internal error stopped {activity} ({type(error).__name__}: {error}); the node goes on.'
+
+
 class RosHandler(logging.Handler):
     """Forwards records with their severity; levels in between count as the one below."""
 

@@ -1,4 +1,4 @@
-"""Which classes a sentence names."""
+"""Classes named in a sentence."""
 
 import pytest
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from m3et_ros.data.files import write_atomically
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable, write_atomically
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -39,3 +40,16 @@ def test_a_writer_that_writes_nothing_is_told_so(tmp_path):
         pass
     with pytest.raises(FileNotFoundError), write_atomically(tmp_path / 'no folder' / 'index.json') as part:
         part.write_text('x')
+
+
+def test_a_place_that_cannot_be_written_is_refused_with_its_reason_and_other_errors_pass(tmp_path):
+    with pytest.raises(InputError, match=r'index cannot be written \(Is a directory\); free some space') as refused:
+        (tmp_path / 'index').mkdir()
+        with refuse_unwritable(tmp_path / 'index', 'free some space'):
+            (tmp_path / 'index').write_text('')
+    assert refused.value.reason == 'out_unwritable'
+    with pytest.raises(ValueError, match='other'), refuse_unwritable(tmp_path, 'free some space'):
+        raise ValueError('other')
+    with refuse_unwritable(tmp_path, 'free some space'):
+        (tmp_path / 'good').write_text('good')
+    assert (tmp_path / 'good').read_text() == 'good'

@@ -17,6 +17,7 @@ from typing import Any
 from m3et_ros.data.bags.reader import SUFFIXES
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable
 
 CATEGORIES = (
     'object recognition',
@@ -239,9 +240,5 @@ def _check_distinct(where: str | Path, names: Sequence[str]) -> None:
 
 
 def _write(path: Path, records: list[dict]) -> None:
-    try:
+    with refuse_unwritable(path, 'give a writable folder with free space'):
         path.write_text(json.dumps(records, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    except OSError as error:
-        raise InputError(
-            'out_unwritable', f'{path} cannot be written ({error.strerror}); give a writable folder with free space'
-        ) from error

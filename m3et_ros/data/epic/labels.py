@@ -15,7 +15,7 @@ from pathlib import Path
 
 from m3et_ros.data.action_questions import spoken_noun, spoken_verb
 from m3et_ros.data.epic.annotations import NO_CLASS, Segment
-from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable
 from m3et_ros.data.frame import Labels
 
 COLUMNS = (
@@ -109,15 +109,11 @@ def write_segments(path: Path, segments: Sequence[Segment], *, fps: float) -> No
     Raises:
         InputError: 'out_unwritable'.
     """
-    try:
-        with path.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(COLUMNS)
-            writer.writerows(_row(segment, fps) for segment in segments)
-    except OSError as error:
-        raise InputError(
-            'out_unwritable', f'{path} cannot be written ({error.strerror}); give a writable folder with free space'
-        ) from error
+    refusal = refuse_unwritable(path, 'give a writable folder with free space')
+    with refusal, path.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(COLUMNS)
+        writer.writerows(_row(segment, fps) for segment in segments)
 
 
 def _row(segment: Segment, fps: float) -> tuple:

@@ -10,8 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import write_atomically
+from m3et_ros.data.files import refuse_unwritable, write_atomically
 from m3et_ros.evaluation.jobs import PARTS, times_of
 from m3et_ros.evaluation.report.charts import category_bars, time_histogram
 from m3et_ros.evaluation.report.thumbnails import Thumbnails, with_pictures
@@ -197,13 +196,8 @@ def write_page(out: Path, page: str) -> Path:
         InputError: 'out_unwritable'.
     """
     path = out / REPORT
-    try:
+    with refuse_unwritable(path, 'free some space, or give another --out: the scores are kept'):
         out.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as unfinished:
             unfinished.write_text(page, encoding='utf-8')
-    except OSError as error:
-        raise InputError(
-            'out_unwritable',
-            f'{path} cannot be written ({error.strerror}); free some space, or give another --out: the scores are kept',
-        ) from error
     return path

@@ -18,6 +18,7 @@ import torch
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.epic.labels import Labelled
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.batches import rounded
 from m3et_ros.evaluation.files import write_metrics, write_samples
@@ -234,15 +235,9 @@ def write_run(
     Raises:
         InputError: 'out_unwritable'.
     """
-    try:
+    with refuse_unwritable(out, 'free some space, or give another --out: finished parts are kept'):
         out.mkdir(parents=True, exist_ok=True)
         write_samples(out, found.sample_rows())
         times = write_times(out, results)
         write_metrics(out, document)
-    except OSError as error:
-        raise InputError(
-            'out_unwritable',
-            f'{out} cannot be written ({error.strerror}); free some space, or give '
-            'another --out: finished parts are kept',
-        ) from error
     return times

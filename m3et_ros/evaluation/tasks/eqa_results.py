@@ -16,6 +16,7 @@ from typing import Any
 from m3et_ros import __version__
 from m3et_ros.data.datasets.openeqa import EqaQuestion, read_questions, read_results, write_questions, write_results
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable
 from m3et_ros.evaluation.batches import rounded
 from m3et_ros.evaluation.files import METRICS, write_metrics, write_samples
 from m3et_ros.evaluation.jobs import PARTS, JobResult, bag_fields, stored, write_times
@@ -171,19 +172,13 @@ def write_run(out: Path, run: EqaRun, rows: Sequence[ScoredAnswer], found: Mappi
     Raises:
         InputError: 'out_unwritable'.
     """
-    try:
+    with refuse_unwritable(out, 'free some space, or give another --out: finished parts are kept'):
         out.mkdir(parents=True, exist_ok=True)
         write_samples(out, sample_rows(run, rows))
         write_questions(out / QUESTIONS, run.questions)
         write_results(out / RESULTS, {row.question.question_id: row.answer for row in rows})
         write_times(out, run.results)
         write_metrics(out, found)
-    except OSError as error:
-        raise InputError(
-            'out_unwritable',
-            f'{out} cannot be written ({error.strerror}); free some space, or give '
-            'another --out: finished parts are kept',
-        ) from error
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -279,7 +274,7 @@ def copy_parts(target: Path, sources: Sequence[Path], run: EqaRun) -> None:
     Raises:
         InputError: 'out_unwritable'.
     """
-    try:
+    with refuse_unwritable(target, 'free some space, or give another --out'):
         target.mkdir(parents=True, exist_ok=True)
         for result in run.results:
             for source in sources:
@@ -287,10 +282,6 @@ def copy_parts(target: Path, sources: Sequence[Path], run: EqaRun) -> None:
                     path = source / f'{result.part["bag"]}{suffix}'
                     if path.exists() and path.resolve() != (target / path.name).resolve():
                         shutil.copyfile(path, target / path.name)
-    except OSError as error:
-        raise InputError(
-            'out_unwritable', f'{target} cannot be written ({error.strerror}); free some space, or give another --out'
-        ) from error
 
 
 def _merged_origin(runs: Sequence[EqaRun]) -> dict[str, Any]:

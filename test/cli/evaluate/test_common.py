@@ -1,4 +1,4 @@
-"""What the verbs of m3et evaluate share: checks of options, folders, models, thresholds and intervals."""
+"""Shared parts of the verbs of m3et evaluate: checks of options, folders, models, thresholds and intervals."""
 
 import json
 import os

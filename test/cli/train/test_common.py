@@ -1,4 +1,4 @@
-"""What the verbs of m3et train share: fields that were given, the split of caches, and lines of model cards."""
+"""Shared parts of the verbs of m3et train: fields that were given, the split of caches, and lines of model cards."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -42,7 +42,7 @@ def refusal(action):
 
 
 def everything(bag):
-    """What can be read, and the error after it."""
+    """Read until the first error; return the messages and the error."""
     messages = []
     try:
         for message in bag.messages():

@@ -1,4 +1,4 @@
-"""Which topics of a bag are the camera, told by what their images hold."""
+"""The topics of the camera in a bag, recognised by the content of their images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the real data sets share: epochs, disturbances and refusals."""
+"""Shared behaviour of the real data sets: epochs, disturbances and refusals."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the metrics read."""
+"""Checks of the arrays that metrics read."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ def bag(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def alone(engine, tmp_path_factory):
-    """What is answered to a bag that holds nothing but one world: (answer, confidence) by its number."""
+    """Return (answer, confidence) for a bag with one world alone, by the number of the world."""
     folder = tmp_path_factory.mktemp('alone')
     parts = [examine(engine, EqaTask('frame'), write(folder / str(n), [0], [n]), ask(None))[0] for n in range(4)]
     said = [(part['answers'][0]['answer'], part['answers'][0]['confidence']) for part in parts]

@@ -256,7 +256,8 @@ def test_configs_out_of_range_are_refused(field, value):
 
 
 def test_the_limits_of_a_config_are_accepted():
-    HistoryConfig(dropout=0, forget=0.999, verbs=1, slots=1024)
+    config = HistoryConfig(dropout=0, forget=0.999, verbs=1, slots=1024)
+    assert (config.dropout, config.forget, config.verbs, config.slots) == (0, 0.999, 1, 1024)
 
 
 def test_configs_survive_json():

@@ -283,4 +283,5 @@ def test_other_settings_are_refused(changes, message):
     'changes', [{'rate_hz': 0}, {'rate_hz': 1000}, {'fade': 0}, {'fade': 1_000_000}, {'expand': 16}]
 )
 def test_the_limits_of_the_settings_are_accepted(changes):
-    MambaVLConfig(**changes)
+    config = MambaVLConfig(**changes)
+    assert {name: getattr(config, name) for name in changes} == changes

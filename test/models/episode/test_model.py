@@ -183,4 +183,5 @@ def test_other_configs_are_refused(changes, sentence):
     [{'lasting': 2}, {'lasting': 0}, {'rate_hz': 1000}, {'rate_hz': 0}, {'entries': 2}, {'classes': ((39,),)}],
 )
 def test_the_limits_of_a_config_are_accepted(changes):
-    EpisodeConfig(**TINY | changes)
+    config = EpisodeConfig(**TINY | changes)
+    assert {name: getattr(config, name) for name in changes} == changes
