@@ -22,6 +22,9 @@ from m3et_ros.data.kitchen.sim.world import ActionLabel
 GENERATOR_VERSION = 1
 """Raised whenever a seed gives another kitchen, episode, picture or question; part of every cache's name."""
 
+READ_VERSIONS = (1, 2)
+"""Versions of the caches that can be read."""
+
 SEEDS = {'train': range(10_000), 'validation': range(10_000, 10_500), 'test': range(20_000, 2**31)}
 """Seeds of each split; other seeds belong to none."""
 

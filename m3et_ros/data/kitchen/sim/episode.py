@@ -67,23 +67,28 @@ class Episode:
         height: the same.
         fovy: vertical field of view in degrees, 20 to 150.
         fps: ticks per second of simulated time, 1 to 240.
+        version: version of the generator, 1 or 2; it decides what the questions ask for.
 
     Raises:
         ValueError: an argument is out of its range.
         ImportError: MuJoCo is not installed.
     """
 
-    def __init__(self, seed: int, *, width: int = 640, height: int = 480, fovy: float = 72.0, fps: float = FPS):
+    def __init__(
+        self, seed: int, *, width: int = 640, height: int = 480, fovy: float = 72.0, fps: float = FPS, version: int = 1
+    ):
         for name, value, low, high in (
             ('seed', seed, 0, 2**63),
             ('width', width, 16, 4096),
             ('height', height, 16, 4096),
             ('fovy', fovy, 20, 150),
             ('fps', fps, 1, 240),
+            ('version', version, 1, 2),
         ):
             if not low <= value <= high:
                 raise ValueError(f'{name} is {value}; give {low} to {high}')
         mujoco = import_mujoco()
+        self.version = version
         self.seed, self.width, self.height, self.fovy, self.fps = seed, width, height, fovy, fps
         for_scene, for_person = np.random.default_rng(seed).spawn(2)
         self.scene = build_scene(for_scene)

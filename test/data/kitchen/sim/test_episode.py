@@ -53,7 +53,14 @@ def test_states_tell_the_time_and_the_action_under_way():
         assert (under_way[0], under_way[-1]) == (label.start_s, label.stop_s)
 
 
-LIMITS = {'seed': (0, None), 'width': (16, 4096), 'height': (16, 4096), 'fovy': (20, 150), 'fps': (1, 240)}
+LIMITS = {
+    'seed': (0, None),
+    'width': (16, 4096),
+    'height': (16, 4096),
+    'fovy': (20, 150),
+    'fps': (1, 240),
+    'version': (1, 2),
+}
 
 
 @pytest.mark.parametrize('name', LIMITS)
