@@ -35,9 +35,11 @@ RANGES = {
     'class_width': (1, 1024),
     'semseg_stride': (1, 32),
     'answers': (0, 100_000),
+    'answer_parts': (0, 100_000),
+    'look_parts': (0, 1000),
     'stages': (1, 64),
 }
-SWITCHES = ('cross_attention', 'semantic_bias', 'gate')
+SWITCHES = ('cross_attention', 'semantic_bias', 'gate', 'places')
 CHOICES = {'directions': ('alternate', 'forward'), 'depth_norm': ('image', 'fixed'), 'mixer': tuple(MIXER_OPTIONS)}
 
 
@@ -92,6 +94,14 @@ class M3ETConfig:
     semseg_stride: int = 4
     # Candidates of the answer head; 0 = no head.
     answers: int = 0
+    # True tells words and the global token, after each T layer, where in the images its first head attends, and tells
+    # the answer head where the first two nouns of the question attend.
+    places: bool = False
+    # Parts whose scores add up to those of the answers ('red' + 'bowl'); a checkpoint holds which parts an answer has.
+    # 0 = every answer has a score of its own. Needs places.
+    answer_parts: int = 0
+    # The last of answer_parts, which are read from the patches attended to alone: colours.
+    look_parts: int = 0
     # Standardisation of depth: 'image' by image (robust statistics), or by 'fixed' numbers, which keeps metres.
     depth_norm: str = 'image'
     # Mean of the depth in metres, 0 to 1000, for depth_norm 'fixed'.
@@ -124,6 +134,7 @@ class M3ETConfig:
         self._check_words()
         self._check_mixer()
         self._check_divisions()
+        self._check_answers()
 
     def _check_words(self):
         if not isinstance(self.name, str) or not self.name or set(self.name) & set('/\\@\n'):
@@ -150,6 +161,14 @@ class M3ETConfig:
         if self.mixer == 'mamba2':
             P = self.mixer_options.get('P', 64)
             check_divides(self, "mixer_options['P']", self.d_inner, 'expand * d', value=P)
+
+    def _check_answers(self):
+        if self.places and 'T' not in self.schedule:
+            raise ValueError(f'places is true and schedule {self.schedule!r}; give a schedule with a T layer')
+        if self.answer_parts and not (self.places and self.answers):
+            raise ValueError(f'answer_parts is {self.answer_parts}; give places = true and answers above 0, or 0 parts')
+        if self.look_parts and self.look_parts >= self.answer_parts:
+            raise ValueError(f'look_parts is {self.look_parts}; give fewer than answer_parts = {self.answer_parts}')
 
     def _check_divisions(self):
         for name, divisor in (

@@ -50,6 +50,9 @@ def test_json_round_trip(config):
         ('cross_attention', 1),
         ('semantic_bias', None),
         ('gate', 'no'),
+        ('places', 1),
+        ('answer_parts', 3),
+        ('look_parts', 1),
         ('d', 768.0),
     ],
 )
@@ -155,3 +158,16 @@ def test_each_mixer_has_its_own_options():
         M3ETConfig(mixer_options={'P': 64})
     with pytest.raises(ValueError, match="mixer_options holds 'dt_rank'; mamba2 knows"):
         M3ETConfig(mixer='mamba2', mixer_options={'dt_rank': 4})
+
+
+def test_answers_of_parts_need_places_and_a_layer_to_point_with():
+    whole = M3ETConfig(answers=6, places=True, answer_parts=4, look_parts=3)
+    assert (whole.places, whole.answer_parts, whole.look_parts) == (True, 4, 3)
+    for changes, word in (
+        ({'look_parts': 4}, 'look_parts is 4; give fewer than answer_parts = 4'),
+        ({'places': False}, 'answer_parts is 4; give places = true'),
+        ({'answers': 0}, 'answer_parts is 4'),
+        ({'schedule': 'MMS'}, "schedule 'MMS'; give a schedule with a T layer"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            replace(whole, **changes)
