@@ -28,18 +28,29 @@ class HeadAttention(NamedTuple):
     k: Tensor
     mask: Tensor | None
 
-    def weights(self, indices: Tensor) -> Tensor:
-        """Return the attention of some of the L queries, indices (B * each, P) int64.
+    def scores(self, indices: Tensor | None = None) -> Tensor:
+        """Return the logarithms of the attention, up to a number per query, of some of the L queries.
+
+        Args:
+            indices: (B * each, P) int64; None = all L queries, in order.
 
         Returns:
-            (B, each * P, K), which sum to 1 over the K keys.
+            (B, each * P, K) float32; the lowest number of its type where a key may not be attended to.
         """
-        q = self.q.gather(1, indices[..., None].expand(-1, -1, self.q.shape[-1]))
+        q = self.q if indices is None else self.q.gather(1, indices[..., None].expand(-1, -1, self.q.shape[-1]))
         q = q.unflatten(0, (len(self.k), -1)).flatten(1, 2) * self.q.shape[-1] ** -0.5
         logits = q @ self.k.transpose(-1, -2)
         if self.mask is not None:
             logits = logits.masked_fill(~self.mask[:, None], torch.finfo(logits.dtype).min)
-        return logits.float().softmax(-1)
+        return logits.float()
+
+    def weights(self, indices: Tensor | None = None) -> Tensor:
+        """Return the attention of some of the L queries, as `scores` counts them.
+
+        Returns:
+            (B, each * P, K), which sum to 1 over the K keys.
+        """
+        return self.scores(indices).softmax(-1)
 
 
 class SelfAttention(nn.Module):

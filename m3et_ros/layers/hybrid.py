@@ -4,7 +4,7 @@ Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm 
     'S' a Transformer block with attention-shaped Mamba-2 in the place of attention (MaTVLM; docs/papers.md 6).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
@@ -170,6 +170,7 @@ class HybridStack(nn.Module):
         states: Sequence[LayerState] | None = None,
         return_states: bool = False,
         head_attentions: list[HeadAttention] | None = None,
+        read_out: Callable[[int, HeadAttention], Tensor] | None = None,
     ) -> list[Tensor] | tuple[list[Tensor], list[LayerState]]:
         """Encode tokens.
 
@@ -181,27 +182,37 @@ class HybridStack(nn.Module):
             return_states: also return the states that include x.
             head_attentions: receives one HeadAttention per T layer, in order: from x to the earlier tokens. It needs
                 states.
+            read_out: called after each T layer with its index in the schedule and its HeadAttention; (B, L, d) that it
+                returns is added to the layer's output. It needs states.
 
         Returns:
             One (B, L, d) per stage; only the last, the encoder output, is normalised. With return_states also one
             state per layer.
 
         Raises:
-            ValueError: head_attentions without states.
+            ValueError: head_attentions or read_out without states.
         """
-        if head_attentions is not None and states is None:
-            raise ValueError('head_attentions needs states: without earlier tokens there is nothing to attend to')
+        attends = head_attentions is not None or read_out is not None
+        if attends and states is None:
+            raise ValueError(
+                'head_attentions and read_out need states: without earlier tokens there is nothing to attend to'
+            )
         outputs: list[Tensor] = []
         after: list[LayerState] = []
         for number, layer in enumerate(self.layers, start=1):
             state = None if states is None else states[number - 1]
-            if head_attentions is not None and isinstance(layer, TransformerBlock):
-                head_attentions.append(layer.head_attention(x, cast(AttentionState, state)))
+            attention = None
+            if attends and isinstance(layer, TransformerBlock):
+                attention = layer.head_attention(x, cast(AttentionState, state))
             if return_states:
                 x, state = layer(x, mask=mask, state=state, return_state=True)
                 after.append(cast(LayerState, state))
             else:
                 x = layer(x, mask=mask, state=state)
+            if attention is not None and head_attentions is not None:
+                head_attentions.append(attention)
+            if attention is not None and read_out is not None:
+                x = x + read_out(number - 1, attention)
             if number in self.ends:
                 outputs.append(x)
         outputs[-1] = self.norm(x)

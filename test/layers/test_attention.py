@@ -53,6 +53,9 @@ def test_head_attention_is_the_first_heads_attention_to_earlier_tokens():
             logits = (before.k[b, 0] @ q[b, row // 2, token] / 2).masked_fill(~mask[b], -torch.inf)
             torch.testing.assert_close(weights[b, row], logits.softmax(0))
     assert weights.shape == (2, 2 * each, K)
+    every = attention.head_attention(x, before).weights()
+    assert every.shape == (2, 5 * each, K)
+    torch.testing.assert_close(every[:, 5:10][:, [4, 0]], weights[:, 2:4])  # of the second row of each sample
 
 
 def test_ledger():

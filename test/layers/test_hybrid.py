@@ -167,9 +167,28 @@ def test_head_attentions_are_those_of_the_t_layers_to_the_earlier_tokens():
     assert torch.equal(found[0].weights(indices), wanted) and wanted.shape == (2, 6, 5)
 
 
-def test_head_attentions_need_earlier_tokens():
-    with pytest.raises(ValueError, match='head_attentions needs states'):
-        stack('TM', stages=1)(torch.randn(1, 3, 16), head_attentions=[])
+@pytest.mark.parametrize('option', ['head_attentions', 'read_out'])
+def test_head_attentions_and_a_read_out_need_earlier_tokens(option):
+    with pytest.raises(ValueError, match='head_attentions and read_out need states'):
+        stack('TM', stages=1)(torch.randn(1, 3, 16), **{option: []})
+
+
+def test_a_read_out_is_added_after_each_t_layer():
+    encoder, x, later = stack('TMTS', stages=4), torch.randn(2, 5, 16), torch.randn(4, 3, 16)
+    _, states = encoder(x, return_states=True)
+    plain, seen = encoder(later, states=states), []
+
+    def read_out(index, attention):
+        seen.append((index, attention))
+        return torch.full_like(later, 1.0 + index)
+
+    found = encoder(later, states=states, read_out=read_out)
+    assert [index for index, _ in seen] == [0, 2]
+    torch.testing.assert_close(found[0], plain[0] + 1)
+    torch.testing.assert_close(found[1], encoder.layers[1](found[0], state=states[1]))
+    torch.testing.assert_close(found[2], encoder.layers[2](found[1], state=states[2]) + 3)
+    wanted = encoder.layers[2].head_attention(found[1], states[2]).weights()
+    assert torch.equal(seen[1][1].weights(), wanted)  # of the layer's input
 
 
 @pytest.mark.parametrize(('stages', 'ends'), [(1, [5]), (2, [2, 5]), (3, [2, 3, 5]), (5, [1, 2, 3, 4, 5])])
