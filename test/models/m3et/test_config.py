@@ -114,6 +114,8 @@ LIMITS = {
     'class_width': ({'class_width': 1}, {'class_width': 1024}),
     'semseg_stride': ({'semseg_stride': 1}, {'semseg_stride': 32, 'patch': 32}),
     'answers': ({'answers': 0}, {'answers': 100_000}),
+    'answer_parts': ({'answer_parts': 0}, {'answer_parts': 100_000, 'answers': 1, 'places': True}),
+    'look_parts': ({'look_parts': 0}, {'look_parts': 1000, 'answer_parts': 1001, 'answers': 1, 'places': True}),
     'stages': ({'stages': 1}, {'stages': 64, 'schedule': 'T' * 64}),
 }
 
