@@ -4,6 +4,8 @@ Symbols: B batch, C channels, S image side, p patch side, g = S/p, n = g^2 token
 Adapters return bare tokens; the model adds position and modality type where the tokens of several modalities meet.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,18 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
         .permute(0, 3, 1, 4, 2, 5)
         .reshape(B, C, side * patch, side * patch)
     )
+
+
+def measured_patches(depth: Tensor, patch: int) -> Tensor:
+    """Return which patches of depth with validity (B, 2, S, S) hold a measured pixel, (B, n) bool."""
+    return nn.functional.max_pool2d(depth[:, 1:], patch).flatten(1) > 0
+
+
+def shown_pixels(images: Tensor, visible: Tensor, patch: int) -> Tensor:
+    """Return images (B, C, S, S) with zeros in the patches that are not visible, (B, n) bool."""
+    grid = images.shape[-1] // patch
+    pixels = visible.view(-1, 1, grid, grid).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    return torch.where(pixels, images, 0)
 
 
 def cut(images: Tensor, patch: int, ids: Tensor) -> Tensor:
@@ -92,6 +106,37 @@ class DeepImageAdapter(nn.Module):
         return self.project(grid.transpose(2, 3).flatten(3).flatten(1, 2))
 
 
+class ConvStem(nn.Module):
+    """Convolutions of 3 x 3 and stride 2 down to one cell per patch: (B, C, S, S) float -> (B, n, d).
+
+    Each is followed by a LayerNorm over channels and a GELU, and the last by a linear map. A token depends on its patch
+    and on p/2 - 1 pixels before it and p/2 after it: the last convolution is padded on the other side than those before
+    it, which puts a patch into the middle of what its token sees. Hidden patches have to be zeroed in the input.
+    """
+
+    def __init__(self, *, channels: int, patch: int, d: int, width: int):
+        super().__init__()
+        steps = patch.bit_length() - 1
+        widths = [channels, *(width * 2**step for step in range(steps))]
+        # For the right and lower rim of an image of even sides padding is not used.
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=int(b < widths[-1])) for a, b in pairwise(widths)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(b, eps=1e-6) for b in widths[1:])
+        self.project = nn.Linear(widths[-1], d)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens (B, n, d) of standardised images (B, C, S, S)."""
+        # Channels last: the norms need them so, and a training step takes less time.
+        x = images.contiguous(memory_format=torch.channels_last)
+        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
+            x = conv(x if number < len(self.convs) else nn.functional.pad(x, (0, 1, 0, 1)))
+            x = nn.functional.gelu(norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        return self.project(x.permute(0, 2, 3, 1).flatten(1, 2))
+
+
 class SemsegAdapter(nn.Module):
     """Learned class embedding per pixel, then one linear map per patch: (B, s, s) int64 -> (B, n, d).
 
@@ -129,8 +174,8 @@ class TextAdapter(nn.Module):
 def build_adapters(config: M3ETConfig) -> nn.ModuleDict:
     """Return one adapter per modality of the config."""
     build = {
-        'rgb': lambda: _image_adapter(config, channels=3, width=config.adapter_width),
-        'depth': lambda: _image_adapter(config, channels=1, width=config.adapter_width // 2),
+        'rgb': lambda: _image_adapter(config, 'rgb', config.adapter_width),
+        'depth': lambda: _image_adapter(config, 'depth', config.adapter_width // 2),
         'semseg': lambda: SemsegAdapter(
             classes=config.classes, class_width=config.class_width, patch=config.semseg_patch, d=config.d
         ),
@@ -139,8 +184,11 @@ def build_adapters(config: M3ETConfig) -> nn.ModuleDict:
     return nn.ModuleDict({modality: build[modality]() for modality in config.modalities})
 
 
-def _image_adapter(config: M3ETConfig, *, channels: int, width: int) -> nn.Module:
-    """Build an adapter with one map, or with two where width is above 0."""
+def _image_adapter(config: M3ETConfig, modality: str, width: int) -> nn.Module:
+    """Build the adapter of rgb or depth; without a stem of convolutions one map, or two where width is above 0."""
+    channels = config.image_channels[modality]
+    if config.stem == 'conv':
+        return ConvStem(channels=channels, patch=config.patch, d=config.d, width=width)
     if not width:
         return ImageAdapter(channels=channels, patch=config.patch, d=config.d)
     return DeepImageAdapter(channels=channels, patch=config.patch, d=config.d, width=width)
@@ -160,7 +208,7 @@ def check_inputs(inputs: dict[str, Tensor], config: M3ETConfig) -> None:
     if not present:
         raise ValueError(f'no modality is present; give at least one of {", ".join(config.modalities)}')
     S, s, batch = config.image_size, config.semseg_size, inputs[present[0]].shape[0]
-    shapes = {'rgb': (batch, 3, S, S), 'depth': (batch, 1, S, S), 'semseg': (batch, s, s)}
+    shapes = {m: (batch, channels, S, S) for m, channels in config.image_channels.items()} | {'semseg': (batch, s, s)}
     if 'text' in inputs:
         _check_text(inputs, config, batch)
     for name in set(present) & set(shapes):

@@ -39,8 +39,14 @@ RANGES = {
     'look_parts': (0, 1000),
     'stages': (1, 64),
 }
-SWITCHES = ('cross_attention', 'semantic_bias', 'gate', 'places')
-CHOICES = {'directions': ('alternate', 'forward'), 'depth_norm': ('image', 'fixed'), 'mixer': tuple(MIXER_OPTIONS)}
+SWITCHES = ('depth_validity', 'context_positions', 'cross_mlp', 'cross_attention', 'semantic_bias', 'gate', 'places')
+CHOICES = {
+    'stem': ('patch', 'conv'),
+    'directions': ('alternate', 'forward'),
+    'depth_norm': ('image', 'fixed'),
+    'mixer': tuple(MIXER_OPTIONS),
+    'decoder_queries': ('tokens', 'encoded'),
+}
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,12 @@ class M3ETConfig:
     patch: int = 16
     # Width of the encoder; a multiple of 4 (sin-cos positions) and of heads.
     d: int = 768
-    # Channels between the two steps of the colour adapter, each of which cuts the side of a patch to a quarter; the
-    # depth adapter has half of them. They learn small things from fewer images. 0 = one linear map, as published.
+    # Adapters of rgb and depth: 'patch' maps each patch alone; 'conv' is 3 x 3 convolutions of stride 2, one for each
+    # halving of a patch, whose tokens also depend on half a patch around their own.
+    stem: str = 'patch'
+    # Channels of the colour adapter; the depth adapter has half of them. 'patch': those between two steps, each of
+    # which cuts the side of a patch to a quarter, so that small things are learnt from fewer images; 0 = one linear
+    # map, as published. 'conv': those of the first convolution; each later one has twice as many as the one before.
     adapter_width: int = 0
     # One letter per layer: T a Transformer block, M a Mamba layer, S a Transformer block with Mamba-2 for attention.
     schedule: str = 'TMTMTM'
@@ -108,10 +118,20 @@ class M3ETConfig:
     depth_mean: float = 0.0
     # Standard deviation of the depth in metres, 0.001 to 1000, for depth_norm 'fixed'.
     depth_std: float = 1.0
+    # Depth has a second channel, 1 where a pixel was measured and 0 elsewhere, and a patch without one measured pixel
+    # is no token of its values but one learned embedding. False: unknown pixels pass for the mean depth.
+    depth_validity: bool = False
     # Modalities that have an adapter; a single one is the single-modality ablation.
     modalities: tuple[str, ...] = MODALITIES
     # Modalities that have a decoder.
     tasks: tuple[str, ...] = MODALITIES
+    # Queries of the decoders at visible places: the adapter's bare 'tokens', or the outputs of the encoder there,
+    # 'encoded', as in MultiMAE.
+    decoder_queries: str = 'tokens'
+    # Add positions, and a learned embedding of each modality, to the tokens that decoders attend to (MultiMAE).
+    context_positions: bool = False
+    # An MLP with a residual connection follows the cross-attention (MultiMAE).
+    cross_mlp: bool = False
     # Ablation: False leaves the encoder's tokens out of the decoders (the paper's ~16 dB case).
     cross_attention: bool = True
     # Ablation: False leaves out the bias beta * s of the cross-attention, which comes from the text.
@@ -180,7 +200,12 @@ class M3ETConfig:
             value, by = getattr(self, name), getattr(self, divisor)
             if value % by:
                 raise ValueError(f'{name} is {value}; give a multiple of {divisor} = {by}')
-        if (self.adapter_width and self.patch % 4) or self.adapter_width % 2:
+        if self.stem == 'conv' and (not self.adapter_width or self.patch & (self.patch - 1)):
+            raise ValueError(
+                f"stem is 'conv' with adapter_width {self.adapter_width} and patch {self.patch}; give an adapter_width "
+                'above 0, and a patch that is a power of two, because each convolution halves the image'
+            )
+        if (self.stem == 'patch' and self.adapter_width and self.patch % 4) or self.adapter_width % 2:
             raise ValueError(
                 f'adapter_width is {self.adapter_width} and patch {self.patch}; give an even number, and '
                 'a patch that is a multiple of 4'
@@ -214,6 +239,11 @@ class M3ETConfig:
     def semseg_patch(self) -> int:
         """Return the side of a segmentation patch in its own pixels."""
         return self.patch // self.semseg_stride
+
+    @property
+    def image_channels(self) -> dict[str, int]:
+        """Return the channels of the images rgb and depth as the model takes them."""
+        return {'rgb': 3, 'depth': 2 if self.depth_validity else 1}
 
     def token_count(self, modality: str) -> int:
         """Return the largest number of tokens of a modality, with pads of text."""

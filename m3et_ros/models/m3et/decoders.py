@@ -5,21 +5,25 @@ Symbols: B batch, n queries, L context tokens, d encoder width, d' decoder width
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from m3et_ros.layers.attention import EPS, GatedCrossAttention, SemanticGate, TransformerBlock
 from m3et_ros.layers.mamba import no_decay
-from m3et_ros.models.m3et.config import M3ETConfig
+from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
 
 
 class Decoder(nn.Module):
     """Gated cross-attention from a task's own tokens to the encoder's, Transformer blocks, and one linear output.
 
-    One instance serves one task. The text decoder returns vectors of width d for the tied word table.
+    One instance serves one task. The text decoder returns vectors of width d for the tied word table. With
+    decoder_queries 'encoded', context_positions and cross_mlp, and without gate and semantic bias, it is a decoder of
+    MultiMAE, except that queries and context are projected apart (docs/papers.md 1).
     """
 
-    def __init__(self, *, config: M3ETConfig, outputs: int):
+    def __init__(self, *, config: M3ETConfig, task: str, outputs: int):
         super().__init__()
         width = config.d_decoder
+        self.modality = MODALITIES.index(task)
         self.mask_token = no_decay(torch.randn(config.d) * 0.02)
         self.attention = GatedCrossAttention(
             d_context=config.d,
@@ -29,6 +33,10 @@ class Decoder(nn.Module):
             gate=config.gate,
             cross_attention=config.cross_attention,
         )
+        placed = config.context_positions and config.cross_attention
+        # One for each modality and the global token.
+        self.context_types = no_decay(torch.randn(len(MODALITIES) + 1, config.d) * 0.02) if placed else None
+        self.cross_mlp = ResidualMLP(width) if config.cross_mlp else None
         self.blocks = nn.ModuleList(
             TransformerBlock(d=width, heads=config.decoder_heads) for _ in range(config.decoder_blocks)
         )
@@ -60,6 +68,8 @@ class Decoder(nn.Module):
         context_mask: Tensor | None = None,
         query_mask: Tensor | None = None,
         causal: bool = False,
+        positions: Tensor | None = None,
+        source: Tensor | None = None,
     ) -> Tensor:
         """Decode.
 
@@ -71,14 +81,40 @@ class Decoder(nn.Module):
             context_mask: (B, L) bool, False for pads.
             query_mask: (B, n) bool, False for pads.
             causal: a query does not attend to later queries.
+            positions: positions of the context, (B, L, d); needed with context_positions.
+            source: Encoded.source of the context; needed with context_positions.
 
         Returns:
             (B, n, outputs).
         """
+        if self.context_types is not None:
+            if positions is None or source is None:
+                raise ValueError('this decoder adds positions to its context; give positions and source')
+            context = context + positions + F.embedding(source, self.context_types)
+            queries = queries + self.context_types[self.modality]
         y = self.attention(queries, context, summary, gate=gate, mask=context_mask)
+        if self.cross_mlp is not None:
+            y = self.cross_mlp(y)
         for block in self.blocks:
             y = block(y, mask=query_mask, causal=causal)
         return self.output(self.norm(y))
+
+
+class ResidualMLP(nn.Module):
+    """x + MLP(LN x), with a hidden layer four times as wide and GELU: (B, n, d') -> (B, n, d')."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(d, eps=EPS)
+        wide, narrow = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        for layer in (wide, narrow):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.Sequential(wide, nn.GELU(), narrow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, n, d')."""
+        return x + self.layers(self.norm(x))
 
 
 class AnswerHead(nn.Module):
@@ -103,4 +139,4 @@ def build_decoders(config: M3ETConfig) -> nn.ModuleDict:
         'semseg': config.classes * config.semseg_patch**2,
         'text': config.d,
     }
-    return nn.ModuleDict({task: Decoder(config=config, outputs=outputs[task]) for task in config.tasks})
+    return nn.ModuleDict({task: Decoder(config=config, task=task, outputs=outputs[task]) for task in config.tasks})

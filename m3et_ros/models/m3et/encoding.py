@@ -31,10 +31,14 @@ class ImageEncoding:
     source: Tensor
     # (B, I) bool, False for fillers in front of samples that show fewer tokens than others; None = there are none.
     valid: Tensor | None
-    # Bare tokens of every present image modality, (B, n, d): the decoders' queries.
+    # Bare tokens of every present image modality, (B, n, d): the decoders' queries. With decoder_queries 'encoded' the
+    # outputs of the encoder in their places.
     tokens: Mapping[str, Tensor]
-    # Which of them were visible to the encoder, (B, n) bool.
+    # Which of them stand for something that the encoder was shown, (B, n) bool: not hidden, nor depth without a
+    # measured pixel where the config has depth_validity.
     visible: Mapping[str, Tensor]
+    # Raster position of each token in its image, (B, I) int64.
+    position_ids: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,12 @@ class Encoded:
     source: Tensor
     # (B, L) bool, False for pads of text, which come before the words; None = there are no pads.
     valid: Tensor | None
-    # Bare tokens of every present modality, (B, n, d): the decoders' queries.
+    # As in ImageEncoding, and the bare tokens of the words.
     tokens: Mapping[str, Tensor]
-    # Which of them were visible to the encoder, (B, n) bool.
+    # As in ImageEncoding.
     visible: Mapping[str, Tensor]
+    # Position of each token in its image or text, 0 of the global token, (B, L) int64.
+    position_ids: Tensor
     # (B, T) bool, False for pads; None = there is no text or no pad.
     text_mask: Tensor | None = None
 
@@ -80,6 +86,7 @@ class Encoded:
             thin(self.valid),
             {name: tokens[::every] for name, tokens in self.tokens.items()},
             {name: visible[::every] for name, visible in self.visible.items()},
+            self.position_ids[::every],
             thin(self.text_mask),
         )
 
@@ -112,6 +119,7 @@ def joined(images: ImageEncoding, text: Encoded) -> Encoded:
         text,
         stages=[torch.cat([repeated(a), b], 1) for a, b in zip(images.stages, text.stages, strict=True)],
         source=torch.cat([repeated(images.source), text.source], 1),
+        position_ids=torch.cat([repeated(images.position_ids), text.position_ids], 1),
         valid=valid,
         tokens={name: repeated(t) for name, t in images.tokens.items()} | dict(text.tokens),
         visible={name: repeated(t) for name, t in images.visible.items()} | dict(text.visible),
@@ -121,6 +129,11 @@ def joined(images: ImageEncoding, text: Encoded) -> Encoded:
 def sources(tokens: Tensor, source: int) -> Tensor:
     """Return the source of tokens (B, n, d) that are all of one kind: (B, n) int64."""
     return torch.full(tokens.shape[:2], source, device=tokens.device)
+
+
+def raster_ids(tokens: Tensor) -> Tensor:
+    """Return the positions 0..n-1 of tokens (B, n, d) in raster order: (B, n) int64."""
+    return torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
 
 
 def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
@@ -142,8 +155,9 @@ def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
         global_token = torch.stack([z[:, -1:] for z in outputs]).mean(0)
         stages.append(torch.cat([tokens, global_token], 1))
     source = select(order, torch.cat([frame.source[:, :-1] for frame in frames], 1))
-    valid = select(order, keep)
-    return Encoded(stages, F.pad(source, (0, 1), value=GLOBAL), F.pad(valid, (0, 1), value=True), {}, {})
+    position_ids = select(order, torch.cat([frame.position_ids[:, :-1] for frame in frames], 1))
+    valid = F.pad(select(order, keep), (0, 1), value=True)
+    return Encoded(stages, F.pad(source, (0, 1), value=GLOBAL), valid, {}, {}, F.pad(position_ids, (0, 1)))
 
 
 def _sampled_tokens(frame: Encoded, every: int, *, text: bool) -> Tensor:
@@ -155,6 +169,12 @@ def _sampled_tokens(frame: Encoded, every: int, *, text: bool) -> Tensor:
         own = valid & (source == modality)
         keep = keep | own & ((own.cumsum(1) - 1) % every == 0)
     return keep
+
+
+def returned(ids: Tensor, tokens: Tensor, count: int) -> Tensor:
+    """Put tokens (B, K, d) into the places ids (B, K) of (B, count, d), zeros elsewhere: the inverse of select."""
+    empty = tokens.new_zeros(len(tokens), count, tokens.shape[-1])
+    return empty.scatter(1, ids[..., None].expand_as(tokens), tokens)
 
 
 def select(ids: Tensor, tokens: Tensor) -> Tensor:

@@ -20,10 +20,30 @@ from torch.nn import functional as F
 from m3et_ros.layers.attention import HeadAttention, SemanticGate
 from m3et_ros.layers.hybrid import HybridStack
 from m3et_ros.layers.mamba import no_decay
-from m3et_ros.models.m3et.adapters import TextAdapter, build_adapters, check_inputs, cut, sincos_2d, unpatchify
+from m3et_ros.models.m3et.adapters import (
+    TextAdapter,
+    build_adapters,
+    check_inputs,
+    cut,
+    measured_patches,
+    shown_pixels,
+    sincos_2d,
+    unpatchify,
+)
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.decoders import AnswerHead, Decoder, build_decoders
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, HeldEncoding, ImageEncoding, joined, select, sources
+from m3et_ros.models.m3et.encoding import (
+    GLOBAL,
+    TEXT,
+    Encoded,
+    HeldEncoding,
+    ImageEncoding,
+    joined,
+    raster_ids,
+    returned,
+    select,
+    sources,
+)
 
 
 class M3ET(nn.Module):
@@ -51,6 +71,8 @@ class M3ET(nn.Module):
         self.gate = SemanticGate(d_context=config.d, hidden=config.d_gate, d=config.d_decoder) if gated else None
         self.text_bias = nn.Parameter(torch.zeros(config.vocabulary)) if 'text' in config.tasks else None
         self.answer_head = AnswerHead(d=config.d, answers=config.answers) if config.answers else None
+        measured = config.depth_validity and 'depth' in config.modalities
+        self.unmeasured = no_decay(torch.randn(config.d) * 0.02) if measured else None
         self.register_buffer('positions', sincos_2d(config.grid, config.grid, config.d), persistent=False)
 
     def forward(
@@ -77,7 +99,8 @@ class M3ET(nn.Module):
         """Encode the modalities that are present.
 
         Args:
-            inputs: any of rgb (B, 3, S, S) and depth (B, 1, S, S), both standardised; semseg (B, s, s) int64 with
+            inputs: any of rgb (B, 3, S, S) and depth (B, 1, S, S), both standardised, the latter with depth_validity
+                (B, 2, S, S): 0 where unknown, and 1 where measured, else 0; semseg (B, s, s) int64 with
                 255 for unlabelled; text (B, T) int64 with text_mask (B, T) bool, False for pads (default: no pads).
             visible: ids (B, K) int64, distinct per sample and in any order, of the tokens that the encoder may see,
                 counted over the present modalities in the order above; None = all.
@@ -130,7 +153,7 @@ class M3ET(nn.Module):
         check_inputs(dict(images), self.config)
         images = {m: images[m] for m in IMAGE_MODALITIES if m in images}
         if held is None or indices is None:
-            tokens = {m: self.adapters[m](values) for m, values in images.items()}
+            tokens, visible = self._adapt(images)
             results = self.encoder.renew(torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1))
         else:
             if list(images) != list(held.image_encoding.tokens):
@@ -138,27 +161,61 @@ class M3ET(nn.Module):
                     f'images are {", ".join(images)} and {", ".join(held.image_encoding.tokens)} are held; give the '
                     'same modalities, or hold nothing'
                 )
-            tokens, new = self._adapt_changed(images, indices, held)
+            tokens, visible, new = self._adapt_changed(images, indices, held)
             results = self.encoder.renew(new, indices, held.encoder_pass)
+        if self.config.decoder_queries == 'encoded':
+            tokens = dict(zip(tokens, results.outputs[-1].chunk(len(tokens), 1), strict=True))
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
-        visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-        encoding = ImageEncoding(results.outputs, results.states, source, None, tokens, visible)
+        position_ids = torch.cat([raster_ids(t) for t in tokens.values()], 1)
+        encoding = ImageEncoding(results.outputs, results.states, source, None, tokens, visible, position_ids)
         return HeldEncoding(encoding, results)
 
     def _adapt_changed(
         self, images: Mapping[str, Tensor], indices: Tensor, held: HeldEncoding
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return all bare tokens, some of them new, and the new ones (B, K, d) with position and type."""
-        n, tokens, new = self.config.image_tokens, dict(held.image_encoding.tokens), []
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Return all bare tokens and which are visible, some of them new, and the new ones (B, K, d) as encoded.
+
+        A stem of convolutions runs on the whole images, because its tokens also depend on pixels around their patches.
+        """
+        n, new = self.config.image_tokens, []
+        tokens, visible = dict(held.image_encoding.tokens), dict(held.image_encoding.visible)
         for number, (m, values) in enumerate(images.items()):
             ids = indices[(indices >= number * n) & (indices < (number + 1) * n)] - number * n
             if not len(ids):
                 continue
-            side = self.config.semseg_patch if m == 'semseg' else self.config.patch
-            part = self.adapters[m](cut(values, side, ids)).unflatten(0, (len(values), -1))[:, :, 0]
-            tokens[m] = tokens[m].index_copy(1, ids, part)
+            if self.config.stem == 'conv' and m != 'semseg':
+                part, shown = (found[m][:, ids] for found in self._adapt({m: values}))
+            else:
+                side = self.config.semseg_patch if m == 'semseg' else self.config.patch
+                each = self._adapt({m: cut(values, side, ids)})
+                part, shown = (found[m].unflatten(0, (len(values), -1))[:, :, 0] for found in each)
+            tokens[m], visible[m] = tokens[m].index_copy(1, ids, part), visible[m].index_copy(1, ids, shown)
             new.append(part + self.positions[ids] + self.types[MODALITIES.index(m)])
-        return tokens, torch.cat(new, 1)
+        return tokens, visible, torch.cat(new, 1)
+
+    def _adapt(
+        self, images: Mapping[str, Tensor], visible: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return bare tokens (B, n, d) of images, and which of them stand for something visible, (B, n) bool.
+
+        Args:
+            images: present image modalities in their order.
+            visible: (B, tokens) bool; None = all.
+        """
+        tokens, shown = {}, {}
+        for number, (m, values) in enumerate(images.items()):
+            if visible is not None:
+                shown[m] = visible.chunk(len(images), 1)[number]
+                if self.config.stem == 'conv' and m != 'semseg':
+                    values = shown_pixels(values, shown[m], self.config.patch)
+            tokens[m] = self.adapters[m](values)
+            if visible is None:
+                shown[m] = torch.ones(tokens[m].shape[:2], dtype=torch.bool, device=values.device)
+            if m == 'depth' and self.unmeasured is not None:
+                measured = measured_patches(values, self.config.patch)
+                tokens[m] = torch.where(measured[..., None], tokens[m], self.unmeasured.to(tokens[m].dtype))
+                shown[m] = shown[m] & measured
+        return tokens, shown
 
     def add_text(
         self,
@@ -203,12 +260,13 @@ class M3ET(nn.Module):
         elif images is not None:
             B = len(images.source)
         x = self.global_embedding.to(self.positions.dtype).expand(B, 1, -1)
-        source, valid = sources(x, GLOBAL), None
+        source, valid, position_ids = sources(x, GLOBAL), None, raster_ids(x)
         tokens: dict[str, Tensor] = {}
         shown: dict[str, Tensor] = {}
         if text is not None:
             tokens['text'] = self.adapters['text'](text)
             words, kinds = self._with_position('text', tokens['text']), sources(tokens['text'], TEXT)
+            word_ids = raster_ids(words)
             mask = text_mask if visible is None else visible
             if visible is not None and text_mask is not None:
                 mask = text_mask & visible
@@ -216,12 +274,13 @@ class M3ET(nn.Module):
             if mask is not None:
                 # Pads go before the words, because convolution and scan start from zeros anyway.
                 order = mask.int().argsort(stable=True, dim=1)
-                words, mask = select(order, words), select(order, mask)
+                words, mask, word_ids = select(order, words), select(order, mask), order
                 valid = F.pad(mask, (0, 1), value=True)
             x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
+            position_ids = F.pad(word_ids, (0, 1))
         states = None if images is None else images.states
         stages = self.encoder(x, mask=valid, states=states, head_attentions=head_attentions)
-        return Encoded(stages, source, valid, tokens, shown, text_mask)
+        return Encoded(stages, source, valid, tokens, shown, position_ids, text_mask)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Reconstruct one modality, whether it was present or not.
@@ -237,6 +296,10 @@ class M3ET(nn.Module):
         tokens = encoded.tokens.get(task)
         positions = self._text_adapter.positions if task == 'text' else self.positions
         count = len(positions) if tokens is None else tokens.shape[1]
+        if task == 'text' and tokens is not None and self.config.decoder_queries == 'encoded':
+            # Between the images and the global token, pads first.
+            words = slice(-1 - count, -1)
+            tokens = returned(encoded.position_ids[:, words], encoded.context[:, words], count)
         queries = decoder.queries(tokens, encoded.visible.get(task), positions[:count])
         query_mask = encoded.text_mask if task == 'text' else None
         out = self._run(decoder, encoded, queries.expand(len(encoded.context), -1, -1), query_mask=query_mask)
@@ -318,7 +381,16 @@ class M3ET(nn.Module):
             context_mask=encoded.valid,
             query_mask=query_mask,
             causal=causal,
+            positions=self._context_positions(encoded) if self.config.context_positions else None,
+            source=encoded.source,
         )
+
+    def _context_positions(self, encoded: Encoded) -> Tensor:
+        """Return the positions of the encoder's outputs, (B, L, d); zeros for the global token."""
+        tables = [self.positions, self._text_adapter.positions] if 'text' in self.adapters else [self.positions]
+        table, source = F.pad(torch.cat(tables), (0, 0, 0, 1)), encoded.source
+        ids = encoded.position_ids + torch.where(source == TEXT, len(self.positions), 0)
+        return F.embedding(torch.where(source == GLOBAL, len(table) - 1, ids), table)
 
     def _word_logits(self, states: Tensor) -> Tensor:
         return F.linear(states, self._text_adapter.table.weight, self.text_bias)
@@ -347,21 +419,22 @@ class M3ET(nn.Module):
             visible: (B, tokens) bool; None = all.
             shown: the most tokens that are visible in one sample.
         """
-        tokens = {m: self.adapters[m](values) for m, values in images.items()}
+        tokens, shows = self._adapt(images, visible)
         x = torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1)
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
-        shows = torch.ones_like(source, dtype=torch.bool) if visible is None else visible
-        valid = None
+        position_ids, valid, order = torch.cat([raster_ids(t) for t in tokens.values()], 1), None, None
         if visible is not None:
             # Fillers go first: a causal scan starts from zeros anyway, so zeros in front change nothing.
             order = visible.int().argsort(stable=True, dim=1)[:, -shown:]
             x, source, filled = select(order, x), select(order, source), select(order, visible)
-            valid = None if bool(filled.all()) else filled
+            position_ids, valid = select(order, position_ids), None if bool(filled.all()) else filled
         stages, states = self.encoder(x, mask=valid, return_states=True)
-        counts = [t.shape[1] for t in tokens.values()]
-        return ImageEncoding(
-            stages, states, source, valid, tokens, dict(zip(tokens, shows.split(counts, 1), strict=True))
-        )
+        if self.config.decoder_queries == 'encoded':
+            outputs = (
+                stages[-1] if order is None else returned(order, stages[-1], sum(t.shape[1] for t in tokens.values()))
+            )
+            tokens = dict(zip(tokens, outputs.chunk(len(tokens), 1), strict=True))
+        return ImageEncoding(stages, states, source, valid, tokens, shows, position_ids)
 
     def _visible_mask(self, visible: Tensor, batch: int, images: int, text: Tensor | None) -> Tensor:
         """Return visible ids as a mask (B, tokens) bool."""

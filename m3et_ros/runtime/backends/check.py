@@ -58,14 +58,14 @@ def all_outputs(runner: Candidate, model: M3ET, modalities: Sequence[str]) -> li
     config, device = model.config, next(model.parameters()).device
     inputs, _ = preprocess.image_inputs(probe_frame(), config)
     size = config.image_size
-    zeros = {'depth': torch.zeros(1, 1, size, size), 'rgb': torch.zeros(1, 3, size, size)}
+    zeros = {m: torch.zeros(1, channels, size, size) for m, channels in config.image_channels.items()}
     image_encoding = runner.encode_images({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
     texts: list[dict[str, Tensor]] = [{}]
     if 'text' in config.modalities:
         place = torch.arange(config.text_length, device=device)[None]
         ids, mask = (place * 7 + 1) % config.vocabulary, place < max(2, config.text_length // 2)
         texts.append({'text': ids, 'text_mask': mask})
-    outputs = flat_encoding(image_encoding)
+    outputs = flat_encoding(image_encoding, config)
     for text in texts:
         encoded = runner.add_text(image_encoding, **text)
         context = encoded.context

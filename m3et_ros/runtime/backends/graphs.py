@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from m3et_ros.layers.hybrid import LayerState
 from m3et_ros.layers.kv_cache import AttentionState
@@ -75,7 +76,7 @@ class ImageGraph(nn.Module):
             {m: image.to(self.dtype) for m, image in zip(self.modalities, images, strict=True)}
         )
         global_encoding = self.model.encode_text(image_encoding)
-        return tuple(t.float() for t in (*flat_encoding(image_encoding), *global_encoding.stages))
+        return tuple(t.float() for t in (*flat_encoding(image_encoding, self.model.config), *global_encoding.stages))
 
 
 class TextGraph(nn.Module):
@@ -89,9 +90,9 @@ class TextGraph(nn.Module):
         """Return float32 tensors."""
         *states, ids, mask = inputs
         config = self.model.config
-        source = image_sources(config, self.modalities, states[0].device)
+        source, position_ids = image_sources(config, self.modalities, states[0].device)
         image_encoding = ImageEncoding(
-            [], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {}
+            [], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {}, position_ids
         )
         encoded = self.model.encode_text(image_encoding, ids, mask)
         assert encoded.valid is not None
@@ -99,7 +100,7 @@ class TextGraph(nn.Module):
 
 
 class DecodeGraph(nn.Module):
-    """Context (1, L, d), the task's bare tokens if it is an input, validity (1, L) float if text follows -> pixels."""
+    """The tensors of decoder_inputs -> pixels."""
 
     def __init__(self, model: M3ET, task: str, modalities: tuple[str, ...], with_text: bool, dtype: torch.dtype):
         super().__init__()
@@ -109,20 +110,45 @@ class DecodeGraph(nn.Module):
         """Return one float32 tensor, as M3ET.decode gives it."""
         rest, config, device = list(others), self.model.config, context.device
         tokens = {self.task: rest.pop(0).to(self.dtype)} if self.task in self.modalities else {}
-        source = [image_sources(config, self.modalities, device)]
-        valid = None
+        visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
+        if config.depth_validity and 'depth' in tokens:
+            visible['depth'] = rest.pop(0) > 0
+        images, position_ids = image_sources(config, self.modalities, device)
+        source, position_ids, valid = [images], F.pad(position_ids, (0, 1)), None
         if self.with_text:
             source.append(torch.full((1, config.text_length), TEXT, device=device))
             valid = rest.pop(0) > 0
+            if config.context_positions:
+                position_ids = rest.pop(0)
         source.append(torch.full((1, 1), GLOBAL, device=device))
-        visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-        encoded = Encoded([context.to(self.dtype)], torch.cat(source, 1), valid, tokens, visible)
+        encoded = Encoded([context.to(self.dtype)], torch.cat(source, 1), valid, tokens, visible, position_ids)
         return (self.model.decode(encoded, self.task).float(),)
 
 
-def image_sources(config: M3ETConfig, modalities: Sequence[str], device: torch.device) -> Tensor:
-    """Return the index in MODALITIES of each image token, (1, I) int64."""
-    return torch.cat([torch.full((1, config.image_tokens), MODALITIES.index(m), device=device) for m in modalities], 1)
+def decoder_inputs(encoded: Encoded, task: str, config: M3ETConfig) -> list[Tensor]:
+    """Return the inputs of a DecodeGraph, in order.
+
+    These are the context (1, L, d); the task's own tokens (1, n, d), if the frame has that modality; for depth with
+    its validity which of them are visible, (1, n) float; with text which tokens of the context are valid, (1, L)
+    float, and for a decoder that adds positions their positions, (1, L) int64.
+    """
+    inputs = [encoded.context]
+    if task in encoded.tokens:
+        inputs.append(encoded.tokens[task])
+        if task == 'depth' and config.depth_validity:
+            inputs.append(encoded.visible[task].float())
+    if encoded.valid is not None:
+        inputs.append(encoded.valid.float())
+        if config.context_positions:
+            inputs.append(encoded.position_ids)
+    return inputs
+
+
+def image_sources(config: M3ETConfig, modalities: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the index in MODALITIES and the raster position of each image token, both (1, I) int64."""
+    n = config.image_tokens
+    source = torch.cat([torch.full((1, n), MODALITIES.index(m), device=device) for m in modalities], 1)
+    return source, torch.arange(n, device=device).repeat(len(modalities))[None]
 
 
 def flat_states(states: Sequence[LayerState]) -> list[Tensor]:
@@ -136,9 +162,15 @@ def restored_states(flat: Sequence[Tensor], config: M3ETConfig) -> list[LayerSta
     return [AttentionState(next(rest), next(rest), None) if letter == 'T' else next(rest) for letter in config.schedule]
 
 
-def flat_encoding(image_encoding: ImageEncoding) -> list[Tensor]:
-    """Return stages, states and tokens of an encoding in which everything is visible."""
-    return [*image_encoding.stages, *flat_states(image_encoding.states), *image_encoding.tokens.values()]
+def flat_encoding(image_encoding: ImageEncoding, config: M3ETConfig) -> list[Tensor]:
+    """Return stages, states and tokens of an encoding in which nothing is hidden.
+
+    Of depth with its validity also which tokens are visible, because those without a measured pixel are not.
+    """
+    flat = [*image_encoding.stages, *flat_states(image_encoding.states), *image_encoding.tokens.values()]
+    if config.depth_validity and 'depth' in image_encoding.visible:
+        flat.append(image_encoding.visible['depth'].float())
+    return flat
 
 
 def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> TextlessImageEncoding:
@@ -152,8 +184,11 @@ def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Se
     states = restored_states(take(sum(2 if letter == 'T' else 1 for letter in config.schedule)), config)
     tokens = dict(zip(modalities, take(len(modalities)), strict=True))
     visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
-    source = image_sources(config, modalities, flat[0].device)
-    return TextlessImageEncoding(stages, states, source, None, tokens, visible, tuple(take(config.stages)))
+    if config.depth_validity and 'depth' in tokens:
+        visible['depth'] = next(rest) > 0
+    source, position_ids = image_sources(config, modalities, flat[0].device)
+    global_stages = tuple(take(config.stages))
+    return TextlessImageEncoding(stages, states, source, None, tokens, visible, position_ids, global_stages)
 
 
 def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, ...]], device: str) -> Iterator[Graph]:
@@ -168,7 +203,7 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
     config = model.config
     size, ids = config.image_size, torch.ones(1, config.text_length, dtype=torch.int64, device=device)
     for modalities in modality_sets:
-        images = tuple(torch.zeros(1, 3 if m == 'rgb' else 1, size, size, device=device) for m in modalities)
+        images = tuple(torch.zeros(1, config.image_channels[m], size, size, device=device) for m in modalities)
         image_graph = ImageGraph(model, modalities, dtype).eval()
         with torch.no_grad():
             encoding = restored_encoding(list(image_graph(*images)), config, modalities)
@@ -178,12 +213,12 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
         for task in DENSE:
             if task not in config.tasks:
                 continue
-            own = (encoding.tokens[task],) if task in modalities else ()
             for with_text in (False, True):
                 count = encoding.source.shape[1] + 1
                 if with_text:
                     count += config.text_length
-                context = torch.zeros(1, count, config.d, device=device)
-                valid = (torch.ones(1, count, device=device),) if with_text else ()
+                context, ids = torch.zeros(1, count, config.d, device=device), torch.zeros(1, count, dtype=torch.int64)
+                valid = torch.ones(1, count, device=device) if with_text else None
+                encoded = Encoded([context], ids, valid, encoding.tokens, encoding.visible, ids.to(device))
                 decoder = DecodeGraph(model, task, modalities, with_text, dtype).eval()
-                yield Graph(task, modalities, with_text, decoder, (context, *own, *valid))
+                yield Graph(task, modalities, with_text, decoder, tuple(decoder_inputs(encoded, task, config)))

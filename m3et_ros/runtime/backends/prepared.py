@@ -12,14 +12,21 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from m3et_ros import __version__
 from m3et_ros.models.m3et.config import MODALITIES
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding, joined, sources
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding, joined, raster_ids, sources
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import Runner, Setting, check
-from m3et_ros.runtime.backends.graphs import TextlessImageEncoding, flat_states, graphs, restored_encoding
+from m3et_ros.runtime.backends.graphs import (
+    TextlessImageEncoding,
+    decoder_inputs,
+    flat_states,
+    graphs,
+    restored_encoding,
+)
 from m3et_ros.runtime.backends.machine import cache
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +80,7 @@ class Prepared:
         if text is None and isinstance(image_encoding, TextlessImageEncoding):
             last = image_encoding.global_stages[-1]
             stages = list(image_encoding.global_stages)
-            return joined(image_encoding, Encoded(stages, sources(last, GLOBAL), None, {}, {}))
+            return joined(image_encoding, Encoded(stages, sources(last, GLOBAL), None, {}, {}, raster_ids(last)))
         run = self.runners.get(('encode_text', tuple(image_encoding.tokens), True))
         whole = (1, self._model.config.text_length)
         if run is None or text is None or text_mask is None or text.shape != whole or image_encoding.valid is not None:
@@ -81,7 +88,8 @@ class Prepared:
         *stages, valid = run(*flat_states(image_encoding.states), text, text_mask)
         tokens = self._model.adapters['text'](text)
         source = torch.cat([sources(tokens, TEXT), sources(stages[-1][:, -1:], GLOBAL)], 1)
-        encoded = Encoded(stages, source, valid > 0, {'text': tokens}, {'text': text_mask}, text_mask)
+        position_ids = F.pad(text_mask.int().argsort(stable=True, dim=1), (0, 1))
+        encoded = Encoded(stages, source, valid > 0, {'text': tokens}, {'text': text_mask}, position_ids, text_mask)
         return joined(image_encoding, encoded)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
@@ -94,12 +102,7 @@ class Prepared:
             count += config.text_length
         if run is None or encoded.context.shape[:2] != (1, count) or (valid is not None) != with_text:
             return self._model.decode(encoded, task)
-        inputs = [encoded.context]
-        if task in modalities:
-            inputs.append(encoded.tokens[task])
-        if valid is not None:
-            inputs.append(valid.float())
-        return run(*inputs)[0]
+        return run(*decoder_inputs(encoded, task, config))[0]
 
 
 def prepare(

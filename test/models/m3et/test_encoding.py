@@ -91,7 +91,8 @@ def test_every_so_many_samples_are_taken_in_every_field(tiny):
 
 
 def test_what_is_absent_stays_absent_in_a_sample():
-    encoded = Encoded([torch.zeros(4, 3, 2)], torch.zeros(4, 3, dtype=torch.int64), None, {}, {})
+    ids = torch.zeros(4, 3, dtype=torch.int64)
+    encoded = Encoded([torch.zeros(4, 3, 2)], ids, None, {}, {}, ids)
     found = encoded.sampled(2)
     assert found.valid is None and found.text_mask is None and found.context.shape == (2, 3, 2)
 
@@ -99,9 +100,9 @@ def test_what_is_absent_stays_absent_in_a_sample():
 def test_the_summary_leaves_out_pads_and_other_tokens():
     context = torch.tensor([[[1.0], [2.0], [4.0], [9.0]], [[1.0], [2.0], [4.0], [9.0]]])
     source = torch.tensor([[0, TEXT, TEXT, GLOBAL], [0, 0, 0, GLOBAL]])
-    assert Encoded([context], source, None, {}, {}).summary().tolist() == [[3.0], [9.0]]
+    assert Encoded([context], source, None, {}, {}, source).summary().tolist() == [[3.0], [9.0]]
     valid = torch.tensor([[True, False, True, True]] * 2)
-    assert Encoded([context], source, valid, {}, {}).summary().tolist() == [[4.0], [9.0]]
+    assert Encoded([context], source, valid, {}, {}, source).summary().tolist() == [[4.0], [9.0]]
 
 
 @torch.no_grad()

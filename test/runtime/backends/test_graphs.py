@@ -59,10 +59,10 @@ def test_an_encoding_survives_being_flat(model, modalities):
     images = {m: torch.randn(1, 3 if m == 'rgb' else 1, size, size) for m in modalities}
     with torch.inference_mode():
         encoding, silent = model.encode_images(images), model.encode_text(model.encode_images(images))
-    again = restored_encoding([*flat_encoding(encoding), *silent.stages], model.config, modalities)
+    again = restored_encoding([*flat_encoding(encoding, model.config), *silent.stages], model.config, modalities)
     assert torch.equal(again.source, encoding.source) and again.valid is None
     assert list(again.tokens) == list(encoding.tokens) == list(again.visible)
-    for found, wanted in zip(flat_encoding(again), flat_encoding(encoding), strict=True):
+    for found, wanted in zip(*(flat_encoding(one, model.config) for one in (again, encoding)), strict=True):
         assert torch.equal(found, wanted)
     assert all(torch.equal(a, b) for a, b in zip(again.global_stages, silent.stages, strict=True))
     assert all(bool(mask.all()) for mask in again.visible.values())
@@ -70,6 +70,7 @@ def test_an_encoding_survives_being_flat(model, modalities):
 
 
 def test_sources_name_the_modality_of_each_image_token(model):
-    found = image_sources(model.config, ('rgb', 'depth'), torch.device('cpu'))
+    found, position_ids = image_sources(model.config, ('rgb', 'depth'), torch.device('cpu'))
     n = model.config.image_tokens
     assert found.tolist() == [[0] * n + [1] * n] and {0, 1}.isdisjoint({TEXT, GLOBAL})
+    assert position_ids.tolist() == [[*range(n), *range(n)]]
