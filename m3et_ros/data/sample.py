@@ -31,6 +31,8 @@ class QuestionAnswers:
     answers: Mapping[str, float] = field(default_factory=dict)
     # Kind of question under which accuracies are reported, for example 'colour'.
     family: str = ''
+    # True if the question can be answered with yes or no; None where that is not known.
+    closed: bool | None = None
 
     @property
     def answer(self) -> str:
@@ -60,6 +62,8 @@ class Sample:
     answers: Mapping[str, float] = field(default_factory=dict)
     # Kind of question under which accuracies are reported, for example 'colour'.
     family: str = ''
+    # True if the question can be answered with yes or no; None where that is not known.
+    closed: bool | None = None
     # Further questions about the same view; all samples of a batch need equally many.
     further: tuple[QuestionAnswers, ...] = ()
     # Positions in Labels.verbs and Labels.nouns of the action under way; -1 for none.
@@ -83,7 +87,7 @@ class Sample:
     @property
     def asked(self) -> tuple[QuestionAnswers, ...]:
         """All questions, the sample's own first."""
-        return (QuestionAnswers(self.question, self.answers, self.family), *self.further)
+        return (QuestionAnswers(self.question, self.answers, self.family, self.closed), *self.further)
 
     @property
     def answer(self) -> str:
@@ -100,7 +104,8 @@ class Sample:
 class Batch:
     """B samples as tensors, with Q questions each: those of the first sample, then those of the second ..."""
 
-    # Inputs of M3ET: any of rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T).
+    # Inputs of M3ET: any of rgb (B, 3, S, S), depth (B, 1, S, S), with depth_validity (B, 2, S, S), semseg
+    # (B, s, s), text and text_mask (B * Q, T).
     inputs: dict[str, Tensor]
     # Target depth, (B, 1, S, S) float32 standardised as the input is, NaN unknown; None if no sample has any.
     depth: Tensor | None
@@ -151,7 +156,7 @@ def collate(
         scales.append(scale if scale is not None else depth_scale(sample.clean_depth, config))
     inputs = {'rgb': torch.cat([rgb_input(sample.rgb, config.image_size) for sample in samples])}
     depths = [
-        depth_input(sample.depth, config.image_size, scale)
+        depth_input(sample.depth, config.image_size, scale, validity=config.depth_validity)
         for sample, scale in zip(samples, scales, strict=True)
         if sample.depth is not None and scale is not None and np.isfinite(sample.depth).any()
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, shard_name
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS_OF_VERSIONS
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
 
 STANDARD: Mapping[str, Mapping[str, Any]] = {
@@ -70,19 +70,21 @@ def check_finite(checkpoint: Checkpoint) -> None:
 def check_fit(checkpoint: Checkpoint, recipe: CacheRecipe) -> None:
     """Check that a checkpoint has the labels of the kitchen and images no larger than a cache stores.
 
+    Its answers may be those of an older version: predictions are compared in words.
+
     Raises:
         InputError: answers or classes differ, images are larger, or a weight is not finite.
     """
     config = checkpoint.model.config
     check_finite(checkpoint)
-    for name, found, wanted in (
-        ('answers', checkpoint.labels.answers, ANSWERS),
-        ('classes', checkpoint.labels.classes, CLASSES),
+    for name, found, admitted in (
+        ('answers', checkpoint.labels.answers, ANSWERS_OF_VERSIONS),
+        ('classes', checkpoint.labels.classes, (CLASSES,)),
     ):
-        if tuple(found) != wanted:
+        if tuple(found) not in admitted:
             difference = (
-                f'{len(found)} {name} and the kitchen {len(wanted)}'
-                if len(found) != len(wanted)
+                f'{len(found)} {name} and the kitchen {len(admitted[-1])}'
+                if all(len(found) != len(words) for words in admitted)
                 else f'other {name} than the kitchen, or has them in another order'
             )
             raise InputError(

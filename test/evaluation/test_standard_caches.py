@@ -9,6 +9,7 @@ import torch
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
+from m3et_ros.data.kitchen.questions.frame_wordings import FIRST_ANSWERS
 from m3et_ros.evaluation import standard_caches
 from m3et_ros.evaluation.standard_caches import check_fit, find_cache, make_cache
 from m3et_ros.runtime.open_model import untrained
@@ -44,9 +45,10 @@ def test_a_standard_cache_is_made_once(monkeypatch, tmp_path):
 def test_what_does_not_fit_is_refused(tiny):
     recipe = CacheRecipe(**SMALL)
     check_fit(tiny, recipe)
+    check_fit(replace(tiny, labels=replace(tiny.labels, answers=FIRST_ANSWERS)), recipe)
     answers, classes = tiny.labels.answers, tiny.labels.classes
     for labels, words in (
-        (replace(tiny.labels, answers=answers[:-1]), f'{len(answers) - 1} answers'),
+        (replace(tiny.labels, answers=answers[:-2]), f'{len(answers) - 2} answers'),
         (replace(tiny.labels, answers=answers[::-1]), 'other answers'),
         (replace(tiny.labels, classes=classes[1:] + ('cat',)), 'other classes'),
     ):

@@ -4,7 +4,7 @@ From a seed to a question: beside the way; it reads sim/vocabulary.py and questi
 """
 
 from m3et_ros.data.frame import Labels
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS, example_fields
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, KINDS, example_fields, phrasings
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_COLOURS, CLASSES, NOUNS, VERBS
 
 
@@ -26,8 +26,8 @@ def corpus() -> list[str]:
     lines = [
         wording.format(**example_fields(index))
         for index in range(len(NOUNS))
-        for wordings in PHRASINGS.values()
-        for wording in wordings
+        for kind in KINDS
+        for wording in phrasings(kind, 2)
     ]
     joints = ['into', 'with']  # between the nouns of a narration
     return list(dict.fromkeys([*lines, *ANSWERS, *joints]))

@@ -6,7 +6,7 @@ From a seed to a question: after cache/generate.py, before cache/dialogues.py; h
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,12 @@ import numpy as np
 
 from m3et_ros.data.datasets.base import SampleSet
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
+from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, read_shards
 from m3et_ros.data.kitchen.questions.balance import Balance
 from m3et_ros.data.kitchen.questions.frame import FAMILIES
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
-from m3et_ros.data.kitchen.questions.recorded_frames import Wording
-from m3et_ros.data.kitchen.questions.splits import GENERATOR_VERSION, HELD_OUT
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, CLOSED, phrasings
+from m3et_ros.data.kitchen.questions.recorded_frames import ANSWER_INDEX, Wording
+from m3et_ros.data.kitchen.questions.splits import HELD_OUT, READ_VERSIONS
 from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.sample import QuestionAnswers, Sample
 from m3et_ros.data.shards import open_shard
@@ -49,6 +49,8 @@ class QuestionTable:
     frame: np.ndarray
     # True if it is about a held-out combination, (R,).
     held_out: np.ndarray
+    # Version of the generator, which decides the wordings of question().
+    version: int = 1
 
     def __len__(self) -> int:
         return len(self.answer)
@@ -66,8 +68,19 @@ class QuestionTable:
     def question(self, row: int, rng: np.random.Generator) -> tuple[str, str]:
         """Return the question of a row in one of its wordings, drawn by rng, and its answer."""
         _, kind, fields = self.wordings[self.wording[row]]
-        phrasings = PHRASINGS[kind]
-        return phrasings[rng.integers(len(phrasings))].format(**dict(fields)), ANSWERS[self.answer[row]]
+        texts = phrasings(kind, self.version)
+        return texts[rng.integers(len(texts))].format(**dict(fields)), ANSWERS[self.answer[row]]
+
+    def asked(self, row: int, rng: np.random.Generator) -> QuestionAnswers:
+        """Return the question of a row as question() words it, with its answer, its family and its form."""
+        question, answer = self.question(row, rng)
+        family, kind, _ = self.wordings[self.wording[row]]
+        return QuestionAnswers(question, {answer: 1.0}, family, kind in CLOSED)
+
+    def texts(self) -> np.ndarray:
+        """Return the number of the text of each wording, (W,): wordings of one kind and fields share it."""
+        numbers: dict[tuple, int] = {}
+        return np.array([numbers.setdefault(key[1:], len(numbers)) for key in self.wordings], np.int64)
 
 
 class KitchenSamples(SampleSet):
@@ -86,16 +99,19 @@ class KitchenSamples(SampleSet):
         length: samples of an epoch, with questions; None for the number of frames.
         each: questions of a sample, 1 to 64, all about one frame. The frame of the first draw is kept, and each further
             question is drawn from its rows by their odds: every question is as balanced as a single one.
+        temper: exponents of the odds of answers by kind of question (balance.TEMPERED in training); None draws all
+            answers evenly, as every evaluation does.
         seed: seed of the draws.
 
     Attributes:
         split: 'train', 'validation' or 'test'.
+        version: version of the caches' generator.
         balance: odds of the questions; None without questions.
         frames: numbers of the frames of the subset among all F frames.
 
     Raises:
         ValueError: an argument is out of its range, or the subset is empty.
-        InputError: a folder is not a cache, is empty, or was made by another version.
+        InputError: a folder is not a cache, is empty, was made by a version that is not read, or has unknown answers.
     """
 
     def __init__(
@@ -108,6 +124,7 @@ class KitchenSamples(SampleSet):
         noise: Noise | None = None,
         length: int | None = None,
         each: int = 1,
+        temper: Mapping[str, float] | None = None,
         seed: int = 0,
     ):
         folders = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
@@ -120,8 +137,9 @@ class KitchenSamples(SampleSet):
         unknown = sorted(set(families or ()) - set(FAMILIES))
         if unknown:
             raise ValueError(f'families hold {unknown[0]!r}; give some of {", ".join(FAMILIES)}')
-        self.split = _common_split(folders)
-        self.each = each
+        recipe = _common_recipe(folders)
+        self.split, self.version = recipe.split, recipe.version
+        self.each, self._temper = each, temper
         self._paths = [path for folder in folders for path in read_shards(folder)]
         self._seeds: set[int] = set()
         self.balance: Balance | None = None
@@ -144,20 +162,27 @@ class KitchenSamples(SampleSet):
         for path in self._paths:
             shard = open_shard(path)
             header = shard.header
-            if tuple(header['answers']) != ANSWERS:
-                raise InputError('foreign_cache', f'{path} has other answers than this version; generate it again.')
+            unknown = [answer for answer in header['answers'] if answer not in ANSWER_INDEX]
+            if unknown:
+                raise InputError(
+                    'foreign_cache',
+                    f'{path} has the answer {unknown[0]!r}, which this version does not know; generate it again.',
+                )
             chosen.append(_chosen_frames(header, subset, questions))
             if questions:
                 keys: list[Wording] = [
                     (family, kind, tuple(sorted(fields.items())))
                     for family, (kind, fields) in zip(header['families'], header['questions'], strict=True)
                 ]
+                words = np.array(
+                    [ANSWER_INDEX[answer] for answer in header['answers']], shard.questions['answer'].dtype
+                )
                 local = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.uint32)
                 frame = np.repeat(np.arange(len(header['asked']), dtype=np.uint32), header['asked']) + ends[-1]
                 rows.append(
                     (
                         local[shard.questions['question']],
-                        np.array(shard.questions['answer']),
+                        words[shard.questions['answer']],
                         frame,
                         shard.questions['held_out'].astype(bool),
                     )
@@ -165,7 +190,8 @@ class KitchenSamples(SampleSet):
             ends.append(ends[-1] + len(header['asked']))
             self._seeds.update(header['seed'])
         if questions:
-            self._table = QuestionTable(list(numbers), *map(np.concatenate, zip(*rows, strict=True)))
+            columns = map(np.concatenate, zip(*rows, strict=True))
+            self._table = QuestionTable(list(numbers), *columns, version=self.version)
         self._ends = np.array(ends[1:])
         return np.concatenate(chosen)
 
@@ -183,7 +209,14 @@ class KitchenSamples(SampleSet):
     def _draw_from(self, rows: np.ndarray) -> None:
         """Set the rows (R,) bool that can be drawn; the odds of wordings remain those of all rows."""
         table = self.table
-        self.balance = Balance(table.wording, table.answer, [key[:2] for key in table.wordings], chosen=rows)
+        self.balance = Balance(
+            table.wording,
+            table.answer,
+            [key[:2] for key in table.wordings],
+            chosen=rows,
+            texts=table.texts(),
+            temper=self._temper,
+        )
         self._rows = rows
         if self.each > 1:
             self._steps = np.concatenate([[0.0], np.cumsum(self.balance.row_odds(len(table)))])
@@ -204,11 +237,9 @@ class KitchenSamples(SampleSet):
         if self.balance is None:
             sample = self.frame_sample(self.frames[index])
         else:
-            table, rows, asked = self.table, self.draw_rows(rng), []
-            for row in rows:
-                question, answer = table.question(row, rng)
-                asked.append(QuestionAnswers(question, {answer: 1.0}, table.wordings[table.wording[row]][0]))
-            sample = replace(self.frame_sample(table.frame[rows[0]]), **vars(asked[0]), further=tuple(asked[1:]))
+            rows = self.draw_rows(rng)
+            asked = [self.table.asked(row, rng) for row in rows]
+            sample = replace(self.frame_sample(self.table.frame[rows[0]]), **vars(asked[0]), further=tuple(asked[1:]))
         return disturb(sample, self.noise, rng, swap_sides=True) if self.noise else sample
 
     def draw_rows(self, rng: np.random.Generator) -> list[int]:
@@ -251,27 +282,28 @@ class KitchenSamples(SampleSet):
         return set(self._seeds)
 
 
-def _common_split(folders: Sequence[Path]) -> str:
-    """Return the split of all caches.
+def _common_recipe(folders: Sequence[Path]) -> CacheRecipe:
+    """Return the recipe of the first cache, whose split and version all caches share.
 
     Raises:
-        ValueError: there are no caches, or they differ in split.
-        InputError: a cache was made by another version.
+        ValueError: there are no caches, or they differ in split or version.
+        InputError: a cache was made by a version that is not read.
     """
     if not folders:
         raise ValueError('folders is empty; give at least one cache')
     recipes = [read_recipe(folder) for folder in folders]
     for folder, recipe in zip(folders, recipes, strict=True):
-        if recipe.version != GENERATOR_VERSION:
+        if recipe.version not in READ_VERSIONS:
             raise InputError(
                 'foreign_cache',
                 f'{folder} was made by version {recipe.version} of the generator and '
-                f'this is version {GENERATOR_VERSION}; generate it again.',
+                f'this reads versions {" and ".join(map(str, READ_VERSIONS))}; generate it again.',
             )
-    splits = {recipe.split for recipe in recipes}
-    if len(splits) > 1:
-        raise ValueError(f'the caches are of the splits {", ".join(sorted(splits))}; give caches of one')
-    return splits.pop()
+    for name in ('split', 'version'):
+        found = {str(getattr(recipe, name)) for recipe in recipes}
+        if len(found) > 1:
+            raise ValueError(f'the caches are of the {name}s {", ".join(sorted(found))}; give caches of one')
+    return recipes[0]
 
 
 def _chosen_frames(header: dict, subset: str, questions: bool) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, NOT_IN_VIEW
 from m3et_ros.data.kitchen.questions.sentences import DESCRIBE, DOING, join_words, noun_phrase, sentence
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF, NOUNS, OBJECTS, VERBS, plural, spoken
 
@@ -180,11 +180,12 @@ def facts_of(samples: KitchenSamples, frame: int) -> Facts:
     objects = sorted((noun for noun in OBJECTS if cells[CLASS_OF[noun]]), key=lambda noun: -cells[CLASS_OF[noun]])
 
     def answers(wanted: str, field: str) -> Iterator[tuple[str, str]]:
-        """Yield the value of a field and the answer of each question of a kind."""
+        """Yield the value of a field and the answer of each question of a kind about things in view."""
         for row in table.rows_of(frame):
             _, kind, fields = table.wordings[table.wording[row]]
-            if kind == wanted:
-                yield dict(fields).get(field, ''), ANSWERS[table.answer[row]]
+            answer = ANSWERS[table.answer[row]]
+            if kind == wanted and answer != NOT_IN_VIEW:
+                yield dict(fields).get(field, ''), answer
 
     held = next((answer for _, answer in answers('held', '')), 'nothing')
     return Facts(

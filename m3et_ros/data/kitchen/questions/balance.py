@@ -4,17 +4,32 @@ A draw takes a family evenly, then a kind of question evenly, then a wording, th
 evenly, and only then a frame with that answer. A wording that always has the same answer ("Is the milk white?") is not
 asked. For a wording with n answers, the best blind guess is therefore right in about 1 / n of the cases.
 
-Glossary: wording, a kind of question with its fields ('colour', a = 'cup'); pool, the rows of one wording and answer.
+The family 'absent' asks in the words of other families about things out of view, and its answer is always 'not in
+view'. Such a wording is drawn only if its words are also drawn in another family, and as often as there: "What colour
+is the milk?" gives its answer away, since the milk is always white, and is drawn in neither. The best blind guess is
+then one for both families together, and each family reports its share of it.
+
+Glossary: wording, a kind of question with its fields ('colour', a = 'cup') in one family; text, the same without the
+family, so that wordings of several families may share it; pool, the rows of one wording and answer.
 
 From a seed to a question: after questions/frame.py, before questions/splits.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 RARE = 8
-"""An answer of fewer rows than this is drawn less often in proportion, or a model would memorise a few frames."""
+"""An answer of fewer rows than this is drawn less often in proportion, or a model would memorise a few frames.
+
+This ties the odds to the size of a cache: the more kitchens, the more answers have this many rows, and the evener the
+odds of a wording with many answers are. A small test cache asks for common answers more often than a large one. The
+evaluation keeps this definition, so that its figures compare; training tempers the odds instead (TEMPERED).
+"""
+
+TEMPERED = {'count': 0.5, 'count_colour': 0.5, 'nearest': 0.5}
+"""Kind of question -> exponent of the odds of its answers in training. Drawn evenly, '9' and 'purple kettle' would come
+as often as '1' and 'white cup', from the same few frames."""
 
 
 class Balance:
@@ -25,6 +40,9 @@ class Balance:
         answer: number of the answer of each row, (R,).
         kinds: (family, kind) of each wording.
         chosen: rows that may be drawn, (R,) bool; None for all. The odds of the wordings are those of all rows.
+        texts: number of the text of each wording, (W,); None if no two wordings share one.
+        temper: kind -> tau in 0..1: within its wordings, an answer of n rows is drawn in proportion to n ** tau. Kinds
+            that it lacks have tau 0, even odds.
 
     Attributes:
         families: those that can be drawn.
@@ -40,11 +58,14 @@ class Balance:
         kinds: Sequence[tuple[str, str]],
         *,
         chosen: np.ndarray | None = None,
+        texts: np.ndarray | None = None,
+        temper: Mapping[str, float] | None = None,
     ):
+        self._texts = np.arange(len(kinds)) if texts is None else np.asarray(texts)
         answers = int(answer.max(initial=0)) + 1
         pool = wording.astype(np.int64) * answers + answer
         pools, counts = np.unique(pool, return_counts=True)
-        odds = _wording_odds(pools // answers, counts, len(kinds))
+        odds = _wording_odds(pools // answers, counts, self._texts)
         if chosen is None:
             rows = np.argsort(pool, kind='stable')
         else:
@@ -54,7 +75,8 @@ class Balance:
         self._rows = rows.astype(np.uint32)
         self._start = np.concatenate([[0], np.cumsum(counts)])
         self._of_wording, self._answer = pools // answers, pools % answers
-        weight = np.minimum(counts, RARE) / RARE
+        tau = np.array([(temper or {}).get(kind, 0.0) for _, kind in kinds])[self._of_wording]
+        weight = np.minimum(counts, RARE) / RARE * counts**tau
         share = np.bincount(self._of_wording, weight, len(kinds))[self._of_wording]
         self._set_odds(odds, weight / share, kinds)
 
@@ -99,14 +121,30 @@ class Balance:
         return odds
 
     def best_blind(self) -> dict[str, float]:
-        """Return family -> accuracy of a guesser that knows all odds and the question, but not the picture."""
-        result = {}
-        for family, members, odds in zip(self.families, self._members, self._odds, strict=True):
-            best: dict[int, float] = {}
-            for wording, value in zip(self._of_wording[members], odds, strict=True):
-                best[wording] = max(best.get(wording, 0.0), value)
-            result[family] = float(sum(best.values()))
-        return result
+        """Return family -> accuracy of a guesser that knows all odds and the question, but not the picture.
+
+        The guesser does not know the family: for a text of several families it gives the one answer that is right most
+        often over all of them. No other guesser has a higher mean over the families.
+        """
+        odds: dict[tuple[int, int], float] = {}  # of each text and answer
+        for members, values in zip(self._members, self._odds, strict=True):
+            for pool, value in zip(members, values, strict=True):
+                key = int(self._texts[self._of_wording[pool]]), int(self._answer[pool])
+                odds[key] = odds.get(key, 0.0) + value
+        best: dict[int, int] = {}
+        for text, answer in odds:
+            if odds[text, answer] > odds[text, best.setdefault(text, answer)]:
+                best[text] = answer
+        return {
+            family: float(
+                sum(
+                    value
+                    for pool, value in zip(members, values, strict=True)
+                    if best[int(self._texts[self._of_wording[pool]])] == self._answer[pool]
+                )
+            )
+            for family, members, values in zip(self.families, self._members, self._odds, strict=True)
+        }
 
     def majority(self) -> dict[str, float]:
         """Return family -> share of its commonest answer: the accuracy of a guesser that knows only the family."""
@@ -116,19 +154,26 @@ class Balance:
         }
 
 
-def _wording_odds(of_wording: np.ndarray, counts: np.ndarray, wordings: int) -> np.ndarray:
-    """Return the odds of each wording, (wordings,): the root of the number of rows of its second commonest answer.
+def _wording_odds(of_wording: np.ndarray, counts: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Return the odds of each wording, (W,): the root of the number of rows of its second commonest answer.
+
+    A wording with a single answer has the odds of the other wordings of its text, but at most the root of its rows; 0
+    if there are none.
 
     Args:
-        of_wording: wording of each pool.
+        of_wording: wording of each pool, rising.
         counts: rows of each pool.
-        wordings: number of wordings.
+        texts: number of the text of each wording, (W,).
     """
     order = np.lexsort((-counts, of_wording))
     sorted_wording = of_wording[order]
     second = np.flatnonzero(sorted_wording[1:] == sorted_wording[:-1]) + 1
     first_of = np.concatenate([[True], sorted_wording[1:] != sorted_wording[:-1]])
     second = second[first_of[second - 1]]
-    odds = np.zeros(wordings)
+    odds = np.zeros(len(texts))
     odds[sorted_wording[second]] = np.sqrt(counts[order][second])
+    of_text = np.zeros(texts.max(initial=-1) + 1)
+    np.maximum.at(of_text, texts, odds)
+    single = odds[of_wording] == 0
+    odds[of_wording[single]] = np.minimum(of_text[texts[of_wording[single]]], np.sqrt(counts[single]))
     return odds

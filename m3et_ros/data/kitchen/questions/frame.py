@@ -7,23 +7,27 @@ draws) and questions/recorded_frames.py (which questions of a frame are stored).
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from m3et_ros.data.kitchen.questions.frame_wordings import (
     FARTHEST,
     MOST,
-    PHRASINGS,
+    NOT_IN_VIEW,
     REGIONS,
+    SIDES,
     STEP,
     action,
     coloured,
     metres,
+    phrasings,
     yes_or_no,
 )
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.data.kitchen.sim.vocabulary import (
+    AFFORDS,
     COLOURS,
     NOUNS,
     OBJECTS,
@@ -46,6 +50,12 @@ ONE_SIDED = 0.15
 
 EVERYWHERE = ('wall', 'ceiling', 'floor', 'clothes')
 """Nouns that no question is about."""
+
+SURFACES = {'on the counter': 'top', 'on the hob': 'hob', 'on the table': 'table'}
+"""Place -> noun of the surface that must be in view for a question about what is there."""
+
+CLEAR = 0.03
+"""Least distance of an object from the border of a third of the picture, as a share of its width."""
 
 Draft = tuple[str, str, dict[str, str]]
 """Kind of question, answer, and the fields of its wording."""
@@ -91,6 +101,7 @@ class VisibleScene:
         objects: the instances that can be picked up.
         single: instances that are the only one of their noun.
         single_objects: instances that are both in `single` and in `objects`.
+        absent: nouns of OBJECTS without a pixel in the frame.
     """
 
     def __init__(self, episode: Episode, observation: Observation):
@@ -102,6 +113,7 @@ class VisibleScene:
         self.objects = [one for one in self.instances if one.noun in OBJECTS]
         self.single = [one for one in self.instances if self.counts.get(one.noun) == 1]
         self.single_objects = [one for one in self.single if one.noun in OBJECTS]
+        self.absent = [noun for noun in OBJECTS if self.counts.get(noun) == 0]
 
     @property
     def next_action(self) -> ActionLabel | None:
@@ -175,7 +187,7 @@ def _distance(scene: VisibleScene) -> Iterator[Draft]:
 
 def _region(scene: VisibleScene) -> Iterator[Draft]:
     for one in scene.single_objects:
-        if min(abs(one.across - border) for border in (1 / 3, 2 / 3)) > 0.03:
+        if min(abs(one.across - border) for border in (1 / 3, 2 / 3)) > CLEAR:
             yield 'region', REGIONS[int(3 * one.across)], {'a': spoken(one.noun)}
 
 
@@ -248,6 +260,73 @@ def _action_next(scene: VisibleScene) -> Iterator[Draft]:
     return _action('next', scene.next_action)
 
 
+def _count_none(scene: VisibleScene) -> Iterator[Draft]:
+    for noun in scene.absent:
+        yield 'count', '0', {'plural': plural(noun)}
+
+
+def _alone(scene: VisibleScene) -> Iterator[tuple[str, VisibleInstance]]:
+    """Yield (third in words, object) of each third of the picture with one object, clear of the thirds beside it.
+
+    A barely visible object could be in any third, so nothing is asked then.
+    """
+    if scene.unclear & set(OBJECTS):
+        return
+    for i, region in enumerate(REGIONS):
+        low, high = i / 3, (i + 1) / 3
+        near = [one for one in scene.objects if low - CLEAR < one.across < high + CLEAR]
+        if len(near) == 1 and (i == 0 or near[0].across > low + CLEAR) and (i == 2 or near[0].across < high - CLEAR):
+            yield SIDES[region], near[0]
+
+
+def _colour_at(scene: VisibleScene) -> Iterator[Draft]:
+    """Ask for colours without a noun, so that only the picture gives them."""
+    for side, one in _alone(scene):
+        yield 'colour_at', one.colour, {'side': side}
+    for one in scene.objects:
+        if one.name == scene.state.held:
+            yield 'colour_held', one.colour, {}
+
+
+def _thing_at(scene: VisibleScene) -> Iterator[Draft]:
+    for side, one in _alone(scene):
+        yield 'thing_at', spoken(one.noun), {'side': side}
+
+
+def _what_at(scene: VisibleScene) -> Iterator[Draft]:
+    """Ask for the only object in view of a surface, or for a surface that is empty, also out of view."""
+    if scene.unclear & set(OBJECTS):
+        return
+    for place, noun in SURFACES.items():
+        here = [one for one in scene.objects if scene.state.places[one.name] == place]
+        if len(here) == 1:
+            yield 'what_at', spoken(here[0].noun), {'place': place}
+        elif scene.counts.get(noun, 0) > 0 and place not in scene.state.places.values():
+            yield 'what_at', 'nothing', {'place': place}
+
+
+def _absent(scene: VisibleScene) -> Iterator[Draft]:
+    """Ask about objects without a pixel in the frame, in the wordings of those in view.
+
+    Pairs are one object out of view with one in view, in both orders, and two out of view. Of the latter there would be
+    hundreds, so only neighbours in the list of nouns are paired.
+    """
+    for noun in scene.absent:
+        fields = {'a': spoken(noun)}
+        for kind in ('colour', 'location', 'distance', 'in_reach', 'region'):
+            yield kind, NOT_IN_VIEW, fields
+        if noun in AFFORDS['mix']:
+            yield 'is_filled', NOT_IN_VIEW, fields
+        yield from (('is_colour', NOT_IN_VIEW, fields | {'colour': colour}) for colour in COLOURS)
+        yield from (('is_located', NOT_IN_VIEW, fields | {'place': place}) for place in PLACES)
+    both = [(a, b) for pair in pairwise(scene.absent) for a, b in (pair, pair[::-1])]
+    objects, single = ([one.noun for one in group] for group in (scene.single_objects, scene.single))
+    for kinds, others in ((('closer',), objects), (('left_of', 'right_of'), single)):
+        one = [(a, b) for a in scene.absent for b in others] + [(a, b) for a in objects for b in scene.absent]
+        for kind in kinds:
+            yield from ((kind, NOT_IN_VIEW, {'a': spoken(a), 'b': spoken(b)}) for a, b in one + both)
+
+
 ASK: dict[str, Callable[[VisibleScene], Iterator[Draft]]] = {
     'existence': _existence,
     'count': _count,
@@ -263,10 +342,32 @@ ASK: dict[str, Callable[[VisibleScene], Iterator[Draft]]] = {
     'action_done': _action_done,
     'action_next': _action_next,
 }
-"""Family -> the generator of all its questions about a frame."""
+"""Family -> the generator of all its questions about a frame, of every version."""
 
-FAMILIES = tuple(ASK)
-"""Names of the families."""
+FURTHER: dict[str, Callable[[VisibleScene], Iterator[Draft]]] = {
+    'count': _count_none,
+    'colour': _colour_at,
+    'location': _what_at,
+    'region': _thing_at,
+    'absent': _absent,
+}
+"""Family -> the generator of the questions that version 2 adds."""
+
+FAMILIES = tuple({**ASK, **FURTHER})
+"""Names of the families; version 1 lacks 'absent'."""
+
+
+def drafts(scene: VisibleScene) -> Iterator[tuple[str, Draft]]:
+    """Yield every question about a frame with its family, family by family.
+
+    Args:
+        scene: the frame; the version of its episode decides what is asked.
+    """
+    sources = (ASK,) if scene.episode.version == 1 else (ASK, FURTHER)
+    for family in FAMILIES:
+        for source in sources:
+            if family in source:
+                yield from ((family, draft) for draft in source[family](scene))
 
 
 def all_questions(episode: Episode, observation: Observation) -> list[Question]:
@@ -280,9 +381,8 @@ def all_questions(episode: Episode, observation: Observation) -> list[Question]:
     """
     scene = VisibleScene(episode, observation)
     return [
-        Question(family, PHRASINGS[kind][0].format(**fields), answer)
-        for family, ask in ASK.items()
-        for kind, answer, fields in ask(scene)
+        Question(family, phrasings(kind, episode.version)[0].format(**fields), answer)
+        for family, (kind, answer, fields) in drafts(scene)
     ]
 
 
@@ -303,9 +403,8 @@ def sample_questions(episode: Episode, observation: Observation, rng: np.random.
     """
     scene = VisibleScene(episode, observation)
     families: dict[str, dict[str, list[tuple[str, dict[str, str]]]]] = {}
-    for family, ask in ASK.items():
-        for kind, answer, fields in ask(scene):
-            families.setdefault(family, {}).setdefault(answer, []).append((kind, fields))
+    for family, (kind, answer, fields) in drafts(scene):
+        families.setdefault(family, {}).setdefault(answer, []).append((kind, fields))
     names = list(families)
     if not names:
         return []
@@ -316,6 +415,6 @@ def sample_questions(episode: Episode, observation: Observation, rng: np.random.
         answer = answers[rng.integers(len(answers))]
         pool = families[family][answer]
         kind, fields = pool[rng.integers(len(pool))]
-        wordings = PHRASINGS[kind]
+        wordings = phrasings(kind, episode.version)
         questions.append(Question(family, wordings[rng.integers(len(wordings))].format(**fields), answer))
     return questions

@@ -52,7 +52,117 @@ PHRASINGS = {
     'next_verb': ('Which verb comes next?',),
     'next_noun': ('Which object will be used next?',),
 }
-"""Kind of question -> its wordings; the fields are spoken nouns, colour words and places."""
+"""Kind of question -> its wordings of version 1; the fields are spoken nouns, colour words and places."""
+
+FURTHER_PHRASINGS = {
+    'existence': ('Is there {article}?', 'Do you see {article}?', 'Is {article} visible?'),
+    'count': ('How many {plural} are there?', 'How many {plural} do you see?', 'How many {plural} are visible?'),
+    'count_colour': ('How many {colour} objects are there?', 'How many {colour} things do you see?'),
+    'colour': ('What color is the {a}?', "What's the color of the {a}?", 'What is the colour of the {a}?'),
+    'is_colour': ('Is the color of the {a} {colour}?', 'Does the {a} look {colour}?', 'Is that {a} {colour}?'),
+    'location': ("Where's the {a}?", 'Where do you see the {a}?', 'Where is the {a} now?'),
+    'is_located': ('Can I find the {a} {place}?', 'Do you see the {a} {place}?', 'Is the {a} somewhere {place}?'),
+    'distance': ('How far is the {a}?', 'How far is it to the {a}?', 'How many meters away is the {a}?'),
+    'in_reach': ('Is the {a} within reach?', 'Can the person reach the {a}?', 'Is the {a} close enough to grab?'),
+    'closer': ('Which one is closer, the {a} or the {b}?', "What's closer, the {a} or the {b}?"),
+    'region': ('Is the {a} left, middle or right?', 'Which part of the picture is the {a} in?'),
+    'left_of': ('Is the {a} on the left side of the {b}?', 'Do you see the {a} left of the {b}?'),
+    'right_of': ('Is the {a} on the right side of the {b}?', 'Do you see the {a} right of the {b}?'),
+    'nearest': ("What's the nearest object?", 'Which object is closest?', 'What thing is closest to the camera?'),
+    'is_nearest': ('Is the {a} the closest object?', 'Is the {a} closest to the camera?'),
+    'is_open': ('Is any {a} open?', 'Can you see an open {a}?'),
+    'is_on': ('Is the faucet on?', 'Is the water running?', 'Is the tap running?'),
+    'is_filled': ('Is there anything in the {a}?', 'Does the {a} contain anything?'),
+    'holding': (
+        'Is there anything in the hand?',
+        'Is the person holding something?',
+        'Is the person holding anything?',
+    ),
+    'empty_handed': ('Is the hand free?', 'Is there nothing in the hand?'),
+    'held': ("What's in the hand?", 'What is the person holding?', "What's the person holding?"),
+    'now': ('What is the person doing now?', "What's the person doing?", 'What is happening at the moment?'),
+    'now_verb': ('Which verb describes the present action?', 'What verb fits the present action?'),
+    'now_noun': ('Which object is the person using?', 'What is the person working with?'),
+    'last': ('What did the person just do?', 'What was the last action?', 'What did the person do last?'),
+    'before_last': ('What was the action before the last one?', 'What did the person do before the last action?'),
+    'first': ('What was done first?', 'What did the person do first?'),
+    'how_many_done': ('How many actions has the person finished?', 'How many actions are done?'),
+    'used': ('Did the person use the {a}?', 'Has the {a} been used before?'),
+    'next': ("What's next?", 'What happens next?', 'What is the person going to do next?'),
+    'next_verb': ('What is the next verb?', 'Which verb fits the next action?'),
+    'next_noun': ('What will be used next?', 'What object will the person use next?'),
+    'colour_at': (
+        'What colour is the thing {side}?',
+        'What color is the thing {side}?',
+        'Which colour does the object {side} have?',
+        "What's the color of the object {side}?",
+    ),
+    'colour_held': (
+        'What colour is the thing in the hand?',
+        'What color is the thing in the hand?',
+        'Which colour does the object in the hand have?',
+        "What's the color of the object in the hand?",
+    ),
+    'thing_at': ('What is {side}?', "What's {side}?", 'Which object is {side}?', 'What do you see {side}?'),
+    'what_at': ('What is {place}?', "What's {place}?", 'Which object is {place}?', 'What do you see {place}?'),
+}
+"""Kind of question -> what version 2 adds to its wordings: everyday and American English, and kinds of its own."""
+
+KINDS = tuple({**PHRASINGS, **FURTHER_PHRASINGS})
+"""Every kind of question."""
+
+
+def phrasings(kind: str, version: int) -> tuple[str, ...]:
+    """Return the wordings of a kind of question.
+
+    Args:
+        kind: one of KINDS.
+        version: version of the generator. Those of version 1 remain, because the shipped weights were trained and are
+            evaluated with them; version 2 adds more after them.
+
+    Raises:
+        KeyError: the version has no such kind.
+    """
+    if version == 1:
+        return PHRASINGS[kind]
+    return PHRASINGS.get(kind, ()) + FURTHER_PHRASINGS[kind]
+
+
+CLOSED = frozenset(
+    (
+        'existence',
+        'is_colour',
+        'is_located',
+        'in_reach',
+        'left_of',
+        'right_of',
+        'is_nearest',
+        'is_open',
+        'is_on',
+        'is_filled',
+        'holding',
+        'empty_handed',
+        'used',
+    )
+)
+"""Kinds of question with the answers yes and no; the others are open. NOT_IN_VIEW answers some kinds of both."""
+
+ABSENT = (
+    'colour',
+    'is_colour',
+    'location',
+    'is_located',
+    'distance',
+    'in_reach',
+    'closer',
+    'region',
+    'left_of',
+    'right_of',
+    'is_filled',
+)
+"""Kinds of question that version 2 also asks about objects out of view; their answer is then NOT_IN_VIEW."""
+
+NOT_IN_VIEW = 'not in view'
 
 MOST = 10
 """Largest number that questions ask for."""
@@ -64,6 +174,9 @@ FARTHEST = 5.0
 """Largest distance of an answer, in metres."""
 
 REGIONS = ('left', 'middle', 'right')
+
+SIDES = {'left': 'on the left', 'middle': 'in the middle', 'right': 'on the right'}
+"""Third of the view -> words for it in a sentence."""
 
 
 def metres(steps: int) -> str:
@@ -96,10 +209,11 @@ def example_fields(index: int) -> dict[str, str]:
         'plural': plural(nouns[index]),
         'colour': colours[index % len(colours)],
         'place': PLACES[index % len(PLACES)],
+        'side': SIDES[REGIONS[index % len(REGIONS)]],
     }
 
 
-ANSWERS = tuple(
+FIRST_ANSWERS = tuple(
     dict.fromkeys(
         [
             'yes',
@@ -117,4 +231,10 @@ ANSWERS = tuple(
         ]
     )
 )
+"""The answers of version 1, in the order of the shipped weights."""
+
+ANSWERS = (*FIRST_ANSWERS, NOT_IN_VIEW)
 """Every answer that a question can have, each once; at most four words."""
+
+ANSWERS_OF_VERSIONS = (FIRST_ANSWERS, ANSWERS)
+"""The answers that a checkpoint for the kitchen may have."""

@@ -17,8 +17,8 @@ import numpy as np
 
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.kitchen.questions.balance import Balance
-from m3et_ros.data.kitchen.questions.frame import ASK, VisibleScene
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
+from m3et_ros.data.kitchen.questions.frame import VisibleScene, drafts
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, phrasings
 from m3et_ros.data.kitchen.questions.splits import concerns_held_out, is_held_out, last_safe_stamp, split_of
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
@@ -76,14 +76,13 @@ def frame_questions(scene: VisibleScene, rng: np.random.Generator) -> list[Row]:
         for family, label in (('action_now', scene.state.current), ('action_next', scene.next_action))
         if label and is_held_out(label)
     }
-    drafts = defaultdict(list)
-    for family, ask in ASK.items():
-        for kind, answer, fields in ask(scene):
-            held_out = family in held_families or concerns_held_out(fields, answer)
-            if not (training and held_out):
-                drafts[family, kind, answer].append((tuple(sorted(fields.items())), held_out))
+    pools = defaultdict(list)
+    for family, (kind, answer, fields) in drafts(scene):
+        held_out = family in held_families or concerns_held_out(fields, answer)
+        if not (training and held_out):
+            pools[family, kind, answer].append((tuple(sorted(fields.items())), held_out))
     rows: list[Row] = []
-    for (family, kind, answer), wordings in sorted(drafts.items()):
+    for (family, kind, answer), wordings in sorted(pools.items()):
         wordings.sort()  # some wordings come from sets, whose order differs from process to process
         rows += [
             ((family, kind, wordings[i][0]), ANSWER_INDEX[answer], wordings[i][1])
@@ -174,19 +173,22 @@ def draw(
     return drawn
 
 
-def worded_at(drawn: Sequence[Drawn], episode_history: str, rng: np.random.Generator) -> list[EqaQuestion]:
+def worded_at(
+    drawn: Sequence[Drawn], episode_history: str, rng: np.random.Generator, *, version: int = 1
+) -> list[EqaQuestion]:
     """Return questions in OpenEQA's schema with their times, numbered through; the category is the family.
 
     Args:
         drawn: as from draw.
         episode_history: name of the bag.
         rng: draws wordings.
+        version: version of the episode.
     """
     questions = []
     for number, one in enumerate(drawn):
         family, kind, fields = one.wording
-        phrasings = PHRASINGS[kind]
-        text = phrasings[rng.integers(len(phrasings))].format(**dict(fields))
+        wordings = phrasings(kind, version)
+        text = wordings[rng.integers(len(wordings))].format(**dict(fields))
         questions.append(
             EqaQuestion(text, one.answer, family, f'{episode_history}-{number:03d}', episode_history, time=one.time)
         )

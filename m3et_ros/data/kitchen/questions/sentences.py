@@ -15,15 +15,19 @@ import string
 from collections.abc import Iterator, Mapping
 
 from m3et_ros.data.kitchen.questions.frame_wordings import (
+    ABSENT,
     FARTHEST,
+    KINDS,
     MOST,
-    PHRASINGS,
+    NOT_IN_VIEW,
     REGIONS,
+    SIDES,
     STEP,
     action,
     coloured,
     example_fields,
     metres,
+    phrasings,
 )
 from m3et_ros.data.kitchen.sim.objects import COLOURS_OF
 from m3et_ros.data.kitchen.sim.vocabulary import (
@@ -79,6 +83,10 @@ OPEN = {
     'next': 'Next comes {answer}.',
     'next_verb': 'The next verb is {answer}.',
     'next_noun': 'Next it is the {answer}.',
+    'colour_at': 'The thing {side} is {answer}.',
+    'colour_held': 'The thing in the hand is {answer}.',
+    'thing_at': 'The {answer} is {side}.',
+    'what_at': '{answer} is {place}.',
 }
 """Kind of question -> its sentence; `answer` is the answer in words."""
 
@@ -91,7 +99,6 @@ ONE = {
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
 
-SIDES = {'left': 'on the left', 'middle': 'in the middle', 'right': 'on the right'}
 DOING = {
     'take': 'taking',
     'put': 'putting down',
@@ -113,7 +120,7 @@ def sentence(kind: str, fields: Mapping[str, str], answer: str) -> str:
     """Return the sentence that answers a question.
 
     Args:
-        kind: kind of frame_wordings.PHRASINGS.
+        kind: one of frame_wordings.KINDS.
         fields: fields of its wording.
         answer: one of answers_of(kind).
 
@@ -121,6 +128,8 @@ def sentence(kind: str, fields: Mapping[str, str], answer: str) -> str:
         KeyError: the kind has open answers, and this is not one of them.
         ValueError: the answer to a yes or no question is neither.
     """
+    if answer == NOT_IN_VIEW and kind in ABSENT:
+        return 'They are not both in view.' if 'b' in fields else f'The {fields["a"]} is not in view.'
     if kind in YES_NO:
         return YES_NO[kind][('yes', 'no').index(answer)].format(**fields)
     if answer == '1' and kind in ONE:
@@ -138,7 +147,8 @@ def _single(words: str) -> str:
 
 def answers_of(kind: str) -> tuple[str, ...]:
     """Return every answer that a kind of question can have."""
-    return ('yes', 'no') if kind in YES_NO else tuple(_answer_words(kind))
+    answers = ('yes', 'no') if kind in YES_NO else tuple(_answer_words(kind))
+    return (*answers, NOT_IN_VIEW) if kind in ABSENT else answers
 
 
 @functools.cache
@@ -151,7 +161,7 @@ def _answer_words(kind: str) -> dict[str, str]:
         return {
             action(verb, noun): f'{DOING[verb]} the {spoken(noun)}' for verb, nouns in AFFORDS.items() for noun in nouns
         }
-    if kind == 'held':
+    if kind in ('held', 'what_at'):
         return {'nothing': 'nothing'} | {words: f'the {words}' for words in objects}
     if kind == 'distance':
         return {metres(steps): _distance_words(steps) for steps in range(1, int(FARTHEST / STEP) + 1)}
@@ -159,8 +169,11 @@ def _answer_words(kind: str) -> dict[str, str]:
         return {region: SIDES[region] for region in REGIONS}
     unchanged = {
         'colour': list(COLOURS),
+        'colour_at': list(COLOURS),
+        'colour_held': list(COLOURS),
         'location': list(PLACES),
         'closer': objects,
+        'thing_at': objects,
         'nearest': [coloured(colour, noun) for noun in OBJECTS for colour in COLOURS_OF.get(noun, tuple(COLOURS))],
         'now_verb': [spoken_verb(verb) for verb in VERBS],
         'next_verb': [spoken_verb(verb) for verb in VERBS],
@@ -186,7 +199,7 @@ def short_answer(kind: str, fields: Mapping[str, str], reply: str) -> str:
     words end last in the reply, and of several such answers the longest.
 
     Args:
-        kind: kind of frame_wordings.PHRASINGS.
+        kind: one of frame_wordings.KINDS.
         fields: fields of its wording.
         reply: any text.
     """
@@ -221,7 +234,7 @@ def _plain(text: str) -> str:
 
 
 def parse_question(question: str) -> tuple[str, dict[str, str]] | None:
-    """Return the kind and the fields of a question in one of the wordings of PHRASINGS; None for any other.
+    """Return the kind and the fields of a question in any of its wordings; None for any other.
 
     The field 'article' comes with the field 'a', the noun without its article: sentences may need either.
     """
@@ -244,14 +257,15 @@ def _patterns() -> list[tuple[re.Pattern, str]]:
         'plural': [plural(noun) for noun in NOUNS],
         'colour': list(COLOURS),
         'place': list(PLACES),
+        'side': list(SIDES.values()),
     }
     groups = {
         name: f'(?P<{name}>{"|".join(re.escape(words) for words in sorted(choices, key=len, reverse=True))})'
         for name, choices in values.items()
     }
     patterns = []
-    for kind, wordings in PHRASINGS.items():
-        for wording in wordings:
+    for kind in KINDS:
+        for wording in phrasings(kind, 2):
             parts = string.Formatter().parse(wording)
             text = ''.join(re.escape(literal) + (groups[name] if name else '') for literal, name, _, _ in parts)
             patterns.append((re.compile(text), kind))
@@ -278,12 +292,10 @@ def sentences() -> Iterator[str]:
     yield from DESCRIBE
     for index, noun in enumerate(NOUNS):
         fields = example_fields(index)
-        for kind, wordings in PHRASINGS.items():
-            yield from (wording.format(**fields) for wording in wordings)
+        for kind in KINDS:
+            yield from (wording.format(**fields) for wording in phrasings(kind, 2))
             answers = answers_of(kind)
             yield sentence(kind, fields, answers[index % len(answers)])
         yield f'I can see {noun_phrase(noun, 1, colours[index % len(colours)])} and {noun_phrase(noun, 2)}, no things.'
     for kind in OPEN:
-        yield from (
-            sentence(kind, {'a': 'cup', 'plural': 'cups', 'colour': 'red'}, answer) for answer in answers_of(kind)
-        )
+        yield from (sentence(kind, example_fields(0), answer) for answer in answers_of(kind))

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples, QuestionTable
 from m3et_ros.data.kitchen.labels import corpus
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.questions.balance import RARE, TEMPERED
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, FIRST_ANSWERS
 from m3et_ros.data.kitchen.questions.splits import ANSWERS_OF, HELD_OUT, SEEDS
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES, NOUNS, VERBS, spoken
 from m3et_ros.data.noise import Noise
@@ -254,3 +255,67 @@ def test_samples_without_questions_have_no_table(caches):
         samples.draw_rows(np.random.default_rng(0))
     with pytest.raises(ValueError, match='no questions; open it with questions=True'):
         _ = samples.table
+
+
+def rewritten(source, folder, version=1, **header):
+    """Copy a cache and replace its version and fields of the headers of its shards."""
+    shutil.copytree(source, folder)
+    recipe = json.loads((folder / 'recipe.json').read_text())
+    (folder / 'recipe.json').write_text(json.dumps(recipe | {'version': version}))
+    for path in folder.glob('*/header.json'):
+        path.write_text(json.dumps(json.loads(path.read_text()) | header))
+    return folder
+
+
+def test_answers_of_another_version_are_read_by_their_words(caches, tmp_path):
+    answers = json.loads((caches['train'] / '0000000' / 'header.json').read_text())['answers']
+    turned = rewritten(caches['train'], tmp_path / 'turned', answers=[*answers[1:], answers[0]])
+    one, other = KitchenSamples(caches['train'], length=30), KitchenSamples(turned, length=30)
+    assert (other.table.answer == [(answer + 1) % len(answers) for answer in one.table.answer]).all()
+    shorter = rewritten(caches['train'], tmp_path / 'shorter', answers=list(FIRST_ANSWERS))
+    first = KitchenSamples(shorter, length=30)
+    assert (first.table.answer == one.table.answer).all() and all(same(first[i], one[i]) for i in range(30))
+    with pytest.raises(InputError, match="the answer 'rain'"):
+        KitchenSamples(rewritten(caches['train'], tmp_path / 'foreign', answers=[*answers, 'rain']))
+
+
+def test_the_version_decides_the_wordings(caches, tmp_path):
+    second = rewritten(caches['train'], tmp_path / 'second', version=2)
+    one, other = KitchenSamples(caches['train'], length=300), KitchenSamples(second, length=300)
+    assert (one.version, other.version, other.table.version) == (1, 2, 2)
+    texts = [{samples[i].question for i in range(300)} for samples in (one, other)]
+    assert not any('color' in text for text in texts[0]) and any('color' in text for text in texts[1])
+    with pytest.raises(ValueError, match='versions 1, 2; give caches of one'):
+        KitchenSamples([caches['train'], second])
+
+
+def test_a_question_knows_its_form(caches):
+    samples = KitchenSamples(caches['train'], each=8, length=20)
+    for one in (asked for i in range(20) for asked in samples[i].asked):
+        assert one.closed == (one.answer in ('yes', 'no'))
+
+
+def test_training_tempers_the_odds_and_evaluation_does_not(caches):
+    even, tempered = (
+        KitchenSamples(caches['train'], families=('count', 'colour'), length=5, temper=temper)
+        for temper in (None, TEMPERED)
+    )
+    table = even.table
+    kinds = np.array([kind for _, kind, _ in table.wordings])[table.wording]
+    odds, other = (samples.balance.row_odds(len(table)) for samples in (even, tempered))
+    assert np.allclose(odds[kinds == 'colour'], other[kinds == 'colour'])
+    wording = max(set(table.wording[kinds == 'count_colour']), key=lambda one: (table.wording == one).sum())
+    rows = table.wording == wording
+    answers, counts = np.unique(table.answer[rows], return_counts=True)
+    common, rare = answers[counts >= RARE][[0, 1]]
+    shares = [[values[rows & (table.answer == answer)].sum() for answer in (common, rare)] for values in (odds, other)]
+    assert shares[0][0] == pytest.approx(shares[0][1])
+    assert (shares[1][0] / shares[1][1]) ** 2 == pytest.approx(
+        (rows & (table.answer == common)).sum() / (rows & (table.answer == rare)).sum()
+    )
+
+
+def test_wordings_of_two_families_share_their_text():
+    wordings = [('colour', 'colour', (('a', 'cup'),)), ('absent', 'colour', (('a', 'cup'),)), ('hand', 'held', ())]
+    rows = np.zeros(3, int)
+    assert QuestionTable(wordings, rows, rows, rows, rows).texts().tolist() == [0, 0, 1]

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from m3et_ros.data.kitchen.questions.balance import RARE, Balance
+from m3et_ros.data.kitchen.questions.balance import RARE, TEMPERED, Balance
 
 KINDS = [('colour', 'colour'), ('colour', 'colour'), ('state', 'is_on'), ('state', 'is_open')]
 
@@ -85,3 +85,57 @@ def test_the_odds_of_rows_are_those_of_the_draws(table):
     for wording, answer in ((0, 0), (0, 1), (2, 3), (2, 4)):
         pool = (table[0] == wording) & (table[1] == answer)
         assert rows[pool].sum() / 20_000 == pytest.approx(odds[pool].sum(), abs=0.02)
+
+
+def test_tempered_answers_are_drawn_by_a_power_of_their_rows():
+    table = np.array([(0, 0)] * 900 + [(0, 1)] * 100 + [(1, 0)] * 900 + [(1, 1)] * 100).T
+    kinds = [('count', 'count'), ('colour', 'colour')]
+    assert Balance(*table, kinds, temper=TEMPERED).best_blind() == pytest.approx({'count': 0.75, 'colour': 0.5})
+    assert Balance(*table, kinds, temper={'count': 1.0}).best_blind() == pytest.approx({'count': 0.9, 'colour': 0.5})
+    assert Balance(*table, kinds).best_blind() == pytest.approx({'count': 0.5, 'colour': 0.5})
+    assert TEMPERED == {'count': 0.5, 'count_colour': 0.5, 'nearest': 0.5}
+
+
+ABSENT_ROWS = [(0, 0)] * 400 + [(0, 1)] * 100 + [(1, 5)] * 900 + [(2, 5)] * 25 + [(3, 5)] * 50 + [(4, 1)] * 60
+ABSENT_KINDS = [
+    ('colour', 'colour'),
+    ('absent', 'colour'),
+    ('absent', 'colour'),
+    ('absent', 'colour'),
+    ('colour', 'colour'),
+]
+TEXTS = np.array([0, 0, 1, 2, 2])
+"""'Colour of the cup?' (text 0) in view and not; text 1 only of things out of view; text 2 has one answer in view."""
+
+
+def test_absent_things_are_drawn_in_words_that_are_also_drawn_of_things_in_view():
+    table = np.array(ABSENT_ROWS).T
+    balance = Balance(*table, ABSENT_KINDS, texts=TEXTS)
+    seen = draws(balance, table)
+    assert set(seen) == {(0, 0), (0, 1), (1, 5)}
+    assert seen[1, 5] / 4000 == pytest.approx(0.5, abs=0.03)  # one family of two
+    assert Balance(*table, ABSENT_KINDS).families == ('colour',)  # no text is shared
+
+
+def test_the_best_blind_guess_knows_the_text_but_not_the_family():
+    """Half of the questions are 'not in view', a quarter each of the two colours: one answer for both families."""
+    balance = Balance(*np.array(ABSENT_ROWS).T, ABSENT_KINDS, texts=TEXTS)
+    assert balance.best_blind() == pytest.approx({'absent': 1.0, 'colour': 0.0})
+    rows = [(0, 0)] * 90 + [(0, 1)] * 10 + [(1, 5)] * 90 + [(2, 3)] * 50 + [(2, 4)] * 50 + [(3, 5)] * 50
+    kinds = [('colour', 'colour'), ('absent', 'colour'), ('state', 'is_on'), ('absent', 'is_on')]
+    balance = Balance(*np.array(rows).T, kinds, texts=np.array([0, 0, 1, 1]), temper={'colour': 1.0})
+    # 0.9 against 0.5 of 'not in view' for the colour; 0.5 against 0.5 and 0.5 for the tap, and the first counts.
+    assert balance.best_blind()['colour'] == pytest.approx(0.9)
+    assert sum(balance.best_blind().values()) == pytest.approx(0.9 + 0.5)
+
+
+def test_absent_wordings_are_as_frequent_as_those_they_share_their_words_with():
+    rows = [(0, 0)] * 400 + [(0, 1)] * 100 + [(1, 0)] * 40 + [(1, 1)] * 25 + [(2, 5)] * 900 + [(3, 5)] * 900
+    kinds = [('colour', 'colour')] * 2 + [('absent', 'colour')] * 2
+    table = np.array(rows).T
+    odds = Balance(*table, kinds, texts=np.array([0, 1, 0, 1])).row_odds(len(rows))
+    shares = [odds[table[0] == wording].sum() for wording in range(4)]
+    assert shares == pytest.approx([1 / 3, 1 / 6, 1 / 3, 1 / 6])  # roots of 100 and 25
+    few = np.array([*rows[:565], *[(2, 5)] * 4, *[(3, 5)] * 900]).T
+    odds = Balance(*few, kinds, texts=np.array([0, 1, 0, 1])).row_odds(few.shape[1])
+    assert odds[few[0] == 2].sum() == pytest.approx(0.5 * 2 / 7)  # at most the root of its 4 rows, beside 5

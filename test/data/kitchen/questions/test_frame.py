@@ -1,5 +1,7 @@
 """Questions against masks, computed here by another way."""
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -10,13 +12,16 @@ from m3et_ros.data.kitchen.questions.frame import (
     ASK,
     FAMILIES,
     LEAST_SHARE,
+    SURFACES,
     VisibleScene,
     all_questions,
+    drafts,
     sample_questions,
 )
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.questions.frame_wordings import ABSENT, ANSWERS, NOT_IN_VIEW
+from m3et_ros.data.kitchen.questions.recorded_frames import frame_questions
 from m3et_ros.data.kitchen.sim.episode import Episode
-from m3et_ros.data.kitchen.sim.vocabulary import CLASSES, COLOURS, NOUNS, OBJECTS, plural, spoken, with_article
+from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, COLOURS, NOUNS, OBJECTS, plural, spoken, with_article
 from m3et_ros.data.kitchen.sim.world import ActionLabel
 
 
@@ -80,7 +85,7 @@ def test_the_hand_holds_what_the_state_says(asked):
 def test_every_family_is_asked_and_every_answer_is_listed(observed_episode):
     episode, observations = observed_episode
     questions = [question for observation in observations for question in all_questions(episode, observation)]
-    assert {question.family for question in questions} == set(FAMILIES)
+    assert {question.family for question in questions} == set(ASK) == set(FAMILIES) - {'absent'}
     assert {question.answer for question in questions} <= set(ANSWERS)
     assert len({question.text for question in questions}) > 200
 
@@ -97,7 +102,7 @@ def test_samples_are_even_over_families_and_over_yes_and_no(observed_episode):
     rng = np.random.default_rng(0)
     drawn = [question for observation in observations for question in sample_questions(episode, observation, rng, 100)]
     families = Counter(question.family for question in drawn)
-    assert set(families) == set(FAMILIES)
+    assert set(families) == set(ASK)
     always = [families[family] for family in ('existence', 'colour', 'relation', 'location', 'distance')]
     assert max(always) < 1.5 * min(always)
     answers = Counter(question.answer for question in drawn if question.family in ('existence', 'relation', 'colour'))
@@ -236,3 +241,161 @@ def test_nothing_in_view_leaves_only_the_general_questions(start, picture):
     scene = VisibleScene(episode, picture(episode, state))
     assert (scene.instances, scene.objects, scene.single, scene.next_action) == ([], [], [], None)
     assert list(ASK['nearest'](scene)) == []
+
+
+# What version 2 adds, and that version 1 stays
+
+
+TEN = (
+    ('cup_0', 10, 10, 0.55),
+    ('bottle_1', 10, 45, 1.0),
+    ('bowl_3', 10, 80, 1.5),
+    ('plate_18', 30, 10, 1.0),
+    ('plate_7', 30, 45, 2.0),
+    ('hand', 30, 80, 0.45),
+    ('fridge', 60, 10, 3.0),
+    ('tap', 60, 40, 1.6),
+    ('table', 60, 70, 1.3),
+)
+"""Instances of seed 4 and the row, column and metres of their squares of ten pixels."""
+
+
+def digest(rows):
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def test_version_1_asks_what_it_asked_before(start, picture):
+    """When this fails, caches of version 1 would get other questions than the shipped weights were trained with."""
+    episode, state, _ = start
+    patches = [(name, slice(row, row + 10), slice(column, column + 10), away) for name, row, column, away in TEN]
+    scene = VisibleScene(episode, picture(episode, state, *patches))
+    every = sorted((family, kind, answer, sorted(fields.items())) for family, (kind, answer, fields) in drafts(scene))
+    assert episode.version == 1 and len(every) == 180 and digest(every) == '605a707380a63dca'
+    drawn = frame_questions(scene, np.random.default_rng(5))
+    assert len(drawn) == 75 and digest(drawn) == '50e0b76face6a4f1'
+
+
+@pytest.fixture(scope='module')
+def second(start):
+    """The kitchen of `start` in version 2, with the same state."""
+    episode = Episode(4, width=16, height=16, version=1)
+    episode.version = 2
+    return episode, *start[1:]
+
+
+def drafts_of(episode, observation, *kinds, families=FAMILIES):
+    return {
+        (kind, answer, *fields.values())
+        for family, (kind, answer, fields) in drafts(VisibleScene(episode, observation))
+        if kind in kinds and family in families
+    }
+
+
+def test_objects_out_of_view_are_asked_about_in_the_words_of_those_in_view(second, picture):
+    episode, state, names = second
+    patches = [
+        (names['cup'], slice(10, 20), slice(10, 20), 1.0),
+        (names['bowl'], slice(10, 20), slice(80, 90), 2.0),
+        (names['plate'], slice(50, 51), slice(10, 13), 2.0),
+        ('fridge', slice(40, 60), slice(40, 60), 3.0),
+    ]
+    observation = picture(episode, state, *patches)
+    asked = drafts_of(episode, observation, *ABSENT, families=('absent',))
+    assert {draft[0] for draft in asked} == set(ABSENT) and {draft[1] for draft in asked} == {NOT_IN_VIEW}
+    out = {spoken(noun) for noun in OBJECTS} - {'cup', 'bowl', 'plate'}  # a plate of three pixels is unclear
+    for kind in ('colour', 'location', 'distance', 'in_reach', 'region'):
+        assert {draft[2] for draft in asked if draft[0] == kind} == out
+    assert {draft[2] for draft in asked if draft[0] == 'is_filled'} == set(AFFORDS['mix']) - {'cup', 'bowl'}
+    assert ('is_colour', NOT_IN_VIEW, 'pan', 'red') in asked and (
+        'is_located',
+        NOT_IN_VIEW,
+        'pan',
+        'in the bin',
+    ) in asked
+    for kind in ('closer', 'left_of', 'right_of'):
+        pairs = {draft[2:] for draft in asked if draft[0] == kind}
+        assert {('pan', 'cup'), ('cup', 'pan'), ('pan', 'pot'), ('pot', 'pan')} <= pairs
+        assert all(set(pair) & out and 'plate' not in pair for pair in pairs)
+        assert (('pan', 'fridge') in pairs) == (kind != 'closer') and ('fridge', 'pan') not in pairs
+    assert drafts_of(episode, observation, 'colour', families=('colour',)) == {
+        ('colour', episode.instances[names[noun]].colour, noun) for noun in ('cup', 'bowl')
+    }
+
+
+def test_what_can_hold_a_liquid_is_what_is_mixed_in(second):
+    episode, state, _ = second
+    assert {episode.instances[name].noun for name in state.fill} <= set(AFFORDS['mix'])
+
+
+def test_nouns_without_an_object_in_view_are_counted_in_version_2(start, second, picture):
+    for (episode, state, names), count in ((start, 1), (second, len(OBJECTS))):
+        observation = picture(episode, state, (names['cup'], slice(10, 20), slice(10, 20), 1.0))
+        asked = drafts_of(episode, observation, 'count')
+        assert ('count', '1', 'cups') in asked and len(asked) == count
+        assert (('count', '0', 'bowls') in asked) == (count > 1)
+
+
+@pytest.mark.parametrize(
+    ('columns', 'found'),
+    [
+        ((10, 50, 90), {'on the left': 'cup', 'in the middle': 'bowl', 'on the right': 'pan'}),
+        ((10, 20, 90), {'on the right': 'pan'}),
+        ((10, 32, 90), {'on the right': 'pan'}),  # the bowl is at the border of the left third and the middle
+        ((50, 60, 64), {}),
+        ((2, 50, 97), {'on the left': 'cup', 'in the middle': 'bowl', 'on the right': 'pan'}),
+    ],
+)
+def test_the_only_object_of_a_third_is_asked_for_without_its_noun(second, picture, columns, found):
+    episode, state, names = second
+    patches = [
+        (names[noun], slice(row, row + 4), slice(column - 2, column + 2), 1.0)
+        for noun, row, column in zip(('cup', 'bowl', 'pan'), (10, 30, 50), columns, strict=True)
+    ]
+    observation = picture(episode, state, *patches)
+    assert drafts_of(episode, observation, 'thing_at') == {('thing_at', noun, side) for side, noun in found.items()}
+    assert drafts_of(episode, observation, 'colour_at') == {
+        ('colour_at', episode.instances[names[noun]].colour, side) for side, noun in found.items()
+    }
+    sliver = (names['plate'], slice(90, 91), slice(0, 3), 1.0)
+    assert drafts_of(episode, picture(episode, state, *patches, sliver), 'thing_at', 'colour_at') == set()
+
+
+def test_the_held_object_is_asked_for_its_colour_while_it_is_in_view(second, picture):
+    episode, state, names = second
+    cup = (names['cup'], slice(10, 20), slice(10, 20), 0.5)
+    held = replace(state, held=names['cup'])
+    colour = episode.instances[names['cup']].colour
+    assert drafts_of(episode, picture(episode, held, cup), 'colour_held') == {('colour_held', colour)}
+    assert drafts_of(episode, picture(episode, state, cup), 'colour_held') == set()
+    assert drafts_of(episode, picture(episode, held), 'colour_held') == set()
+
+
+def test_a_surface_is_asked_for_its_only_object_or_for_none(second, picture):
+    episode, state, names = second
+    hob, table = (('hob', slice(60, 70), slice(10, 40), 1.0), ('table', slice(60, 70), slice(50, 90), 1.0))
+
+    def asked(places, *patches):
+        moved = replace(state, places=places)
+        return drafts_of(episode, picture(episode, moved, *patches), 'what_at')
+
+    cup, pan = (
+        (names[noun], slice(10, 14), slice(column, column + 4), 1.0) for noun, column in (('cup', 10), ('pan', 50))
+    )
+    away = dict.fromkeys(state.places, 'in the drawer')
+    on_hob, both = away | {names['cup']: 'on the hob'}, away | {names['cup']: 'on the hob', names['pan']: 'on the hob'}
+    assert asked(on_hob, cup, hob) == {('what_at', 'cup', 'on the hob')}
+    assert asked(on_hob, hob, table) == {('what_at', 'nothing', 'on the table')}  # the cup on the hob is out of view
+    assert asked(both, cup, pan, hob) == set()
+    assert asked(away) == set() and asked(away, hob) == {('what_at', 'nothing', 'on the hob')}
+    assert asked(on_hob, cup, hob, (names['plate'], slice(90, 91), slice(0, 3), 1.0)) == set()
+    assert set(SURFACES.values()) <= set(NOUNS)
+
+
+def test_version_2_draws_the_family_of_absent_objects_and_all_its_wordings(second, picture):
+    episode, state, names = second
+    observation = picture(episode, state, (names['cup'], slice(10, 20), slice(10, 20), 1.0))
+    drawn = sample_questions(episode, observation, np.random.default_rng(0), 600)
+    absent = [question for question in drawn if question.family == 'absent']
+    assert len(absent) > 20 and {question.answer for question in absent} == {NOT_IN_VIEW}
+    assert any(question.text.startswith('What color is the ') for question in drawn)
+    assert not any('color' in one.text for one in all_questions(episode, observation))

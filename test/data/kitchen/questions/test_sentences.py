@@ -2,7 +2,7 @@
 
 import pytest
 
-from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
+from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, KINDS, NOT_IN_VIEW, phrasings
 from m3et_ros.data.kitchen.questions.sentences import (
     DESCRIBE,
     answers_of,
@@ -15,11 +15,19 @@ from m3et_ros.data.kitchen.questions.sentences import (
 )
 from m3et_ros.training.talk import talk_tokenizer
 
-FIELDS = {'a': 'cup', 'b': 'orange', 'article': 'an orange', 'plural': 'cups', 'colour': 'red', 'place': 'on the hob'}
+FIELDS = {
+    'a': 'cup',
+    'b': 'orange',
+    'article': 'an orange',
+    'plural': 'cups',
+    'colour': 'red',
+    'place': 'on the hob',
+    'side': 'on the left',
+}
 
 
 def fields_of(kind):
-    return {name: value for name, value in FIELDS.items() if any(f'{{{name}}}' in w for w in PHRASINGS[kind])}
+    return {name: value for name, value in FIELDS.items() if any(f'{{{name}}}' in w for w in phrasings(kind, 2))}
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +35,7 @@ def tokenizer():
     return talk_tokenizer()
 
 
-@pytest.mark.parametrize('kind', PHRASINGS)
+@pytest.mark.parametrize('kind', KINDS)
 def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
     fields = fields_of(kind)
     texts = {answer: sentence(kind, fields, answer) for answer in answers_of(kind)}
@@ -39,9 +47,9 @@ def test_every_answer_has_a_sentence_that_says_it_and_only_it(kind, tokenizer):
         assert tokenizer.unk not in ids and short_answer(kind, fields, tokenizer.decode(ids[0])) == answer
 
 
-@pytest.mark.parametrize('kind', PHRASINGS)
+@pytest.mark.parametrize('kind', KINDS)
 def test_questions_are_parsed_in_every_wording(kind):
-    for wording in PHRASINGS[kind]:
+    for wording in phrasings(kind, 2):
         fields = {name: value for name, value in FIELDS.items() if f'{{{name}}}' in wording}
         found, given = parse_question(wording.format(**fields))
         assert found == kind and fields.items() <= given.items()
@@ -52,6 +60,29 @@ def test_a_wording_without_fields_comes_first():
     assert parse_question('Is there something in the hand?') == ('holding', {})
     assert parse_question('Is there something in the cup?') == ('is_filled', {'a': 'cup'})
     assert parse_question('Who are you?') is None
+
+
+def test_an_object_out_of_view_has_a_sentence():
+    for kind in ('colour', 'is_colour'):
+        assert sentence(kind, {'a': 'cup', 'colour': 'red'}, NOT_IN_VIEW) == 'The cup is not in view.'
+    pair = {'a': 'cup', 'b': 'orange'}
+    assert (
+        sentence('closer', pair, NOT_IN_VIEW) == sentence('left_of', pair, NOT_IN_VIEW) == 'They are not both in view.'
+    )
+    with pytest.raises(KeyError):
+        sentence('nearest', {}, NOT_IN_VIEW)
+
+
+def test_questions_without_a_noun_have_sentences():
+    assert sentence('colour_at', FIELDS, 'red') == 'The thing on the left is red.'
+    assert sentence('thing_at', FIELDS, 'chopping board') == 'The chopping board is on the left.'
+    assert [sentence('what_at', FIELDS, answer) for answer in ('nothing', 'cup')] == [
+        'Nothing is on the hob.',
+        'The cup is on the hob.',
+    ]
+    assert parse_question('What is in the hand?') == ('held', {})
+    assert parse_question("What's on the table?") == ('what_at', {'place': 'on the table'})
+    assert parse_question('What color is the thing in the middle?') == ('colour_at', {'side': 'in the middle'})
 
 
 @pytest.mark.parametrize(
