@@ -7,6 +7,8 @@ follows from the words of the answers (data.answer_parts) and belongs to the wei
 Symbols: R rows (questions), A answers, P parts, C of them read from the look, d width.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -95,7 +97,7 @@ class PlacedAnswerHead(nn.Module):
     @torch.no_grad()
     def answer_bias(self) -> Tensor:
         """Return the sum of the biases of the parts of each answer, (A,)."""
-        bias = self.layers[-1].bias
+        bias: Tensor = self._output.bias
         if self.look is not None:
             bias = torch.cat([bias, self.look.encoded.bias])
         return bias if self.parts is None else self.parts @ bias
@@ -103,7 +105,7 @@ class PlacedAnswerHead(nn.Module):
     @torch.no_grad()
     def set_answer_bias(self, bias: float) -> None:
         """Set the biases of the parts so that they sum up to `bias` for each answer, as nearly as they can."""
-        own = self.layers[-1].bias
+        own = self._output.bias
         if self.parts is None:
             own.fill_(bias)
             return
@@ -111,6 +113,10 @@ class PlacedAnswerHead(nn.Module):
         own.copy_(found[: len(own)])
         if self.look is not None:
             self.look.encoded.bias.copy_(found[len(own) :])
+
+    @property
+    def _output(self) -> nn.Linear:
+        return cast(nn.Linear, self.layers[-1])
 
 
 def build_answer_head(config: M3ETConfig) -> AnswerHead | PlacedAnswerHead | None:

@@ -39,6 +39,10 @@ class ImageEncoding:
     visible: Mapping[str, Tensor]
     # Raster position of each token in its image, (B, I) int64.
     position_ids: Tensor
+    # Place and depth of the patch of each token, (B, I, 4) float32 (readout.token_places); None without a read-out.
+    places: Tensor | None = None
+    # Bare colour token at the patch of each token, (B, I, d) (readout.token_colours); None where no answer reads it.
+    colours: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,12 @@ class Encoded:
     position_ids: Tensor
     # (B, T) bool, False for pads; None = there is no text or no pad.
     text_mask: Tensor | None = None
+    # Places that the first two nouns of the question attend to, (B, 2, 7) float32 (models.m3et.readout), 0 where there
+    # are no images; None without a read-out.
+    places: Tensor | None = None
+    # Mean output of the encoder and mean bare colour token of what the question attends to, (B, 2 * d), 0 where there
+    # are no images; None where no answer reads it.
+    look: Tensor | None = None
 
     @property
     def context(self) -> Tensor:
@@ -88,6 +98,8 @@ class Encoded:
             {name: visible[::every] for name, visible in self.visible.items()},
             self.position_ids[::every],
             thin(self.text_mask),
+            thin(self.places),
+            thin(self.look),
         )
 
     def summary(self) -> Tensor:
@@ -140,7 +152,8 @@ def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
     """Make one context of several frames encoded with the same question (docs/papers.md 2.5, EQA).
 
     It holds every `every`-th patch token of each modality and frame, the text tokens of the last frame, and the mean
-    of the global tokens: 8 frames of 196 patches give 392 + text + 1 tokens. There is no temporal model in it.
+    of the global tokens: 8 frames of 196 patches give 392 + text + 1 tokens. Places and looks are means, too. There is
+    no temporal model in it.
 
     Raises:
         ValueError: there are no frames, or every is below 1.
@@ -157,7 +170,23 @@ def join_frames(frames: Sequence[Encoded], *, every: int = 4) -> Encoded:
     source = select(order, torch.cat([frame.source[:, :-1] for frame in frames], 1))
     position_ids = select(order, torch.cat([frame.position_ids[:, :-1] for frame in frames], 1))
     valid = F.pad(select(order, keep), (0, 1), value=True)
-    return Encoded(stages, F.pad(source, (0, 1), value=GLOBAL), valid, {}, {}, F.pad(position_ids, (0, 1)))
+    places, look = (_mean([getattr(frame, name) for frame in frames]) for name in ('places', 'look'))
+    return Encoded(
+        stages,
+        F.pad(source, (0, 1), value=GLOBAL),
+        valid,
+        {},
+        {},
+        F.pad(position_ids, (0, 1)),
+        places=places,
+        look=look,
+    )
+
+
+def _mean(values: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the mean of one tensor of each frame; None where the frames have none."""
+    found = [value for value in values if value is not None]
+    return torch.stack(found).mean(0) if found else None
 
 
 def _sampled_tokens(frame: Encoded, every: int, *, text: bool) -> Tensor:

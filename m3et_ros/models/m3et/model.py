@@ -11,6 +11,7 @@ and one global token.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -30,8 +31,9 @@ from m3et_ros.models.m3et.adapters import (
     sincos_2d,
     unpatchify,
 )
+from m3et_ros.models.m3et.answers import PlacedAnswerHead, build_answer_head
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.decoders import AnswerHead, Decoder, build_decoders
+from m3et_ros.models.m3et.decoders import Decoder, build_decoders
 from m3et_ros.models.m3et.encoding import (
     GLOBAL,
     TEXT,
@@ -44,6 +46,7 @@ from m3et_ros.models.m3et.encoding import (
     select,
     sources,
 )
+from m3et_ros.models.m3et.readout import PLACE, SLOTS, Reading, Readout, token_colours, token_places
 
 
 class M3ET(nn.Module):
@@ -70,7 +73,8 @@ class M3ET(nn.Module):
         gated = config.gate and config.cross_attention and bool(config.tasks)
         self.gate = SemanticGate(d_context=config.d, hidden=config.d_gate, d=config.d_decoder) if gated else None
         self.text_bias = nn.Parameter(torch.zeros(config.vocabulary)) if 'text' in config.tasks else None
-        self.answer_head = AnswerHead(d=config.d, answers=config.answers) if config.answers else None
+        self.answer_head = build_answer_head(config)
+        self.readout = Readout(config) if config.places else None
         measured = config.depth_validity and 'depth' in config.modalities
         self.unmeasured = no_decay(torch.randn(config.d) * 0.02) if measured else None
         self.register_buffer('positions', sincos_2d(config.grid, config.grid, config.d), persistent=False)
@@ -154,6 +158,7 @@ class M3ET(nn.Module):
         images = {m: images[m] for m in IMAGE_MODALITIES if m in images}
         if held is None or indices is None:
             tokens, visible = self._adapt(images)
+            places, colours = self._read_images(images, tokens, visible)
             results = self.encoder.renew(torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1))
         else:
             if list(images) != list(held.image_encoding.tokens):
@@ -162,12 +167,16 @@ class M3ET(nn.Module):
                     'same modalities, or hold nothing'
                 )
             tokens, visible, new = self._adapt_changed(images, indices, held)
+            # Places and colours are those of the new images everywhere.
+            places, colours = (None, None) if self.readout is None else self._read_images(images, *self._adapt(images))
             results = self.encoder.renew(new, indices, held.encoder_pass)
         if self.config.decoder_queries == 'encoded':
             tokens = dict(zip(tokens, results.outputs[-1].chunk(len(tokens), 1), strict=True))
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
         position_ids = torch.cat([raster_ids(t) for t in tokens.values()], 1)
-        encoding = ImageEncoding(results.outputs, results.states, source, None, tokens, visible, position_ids)
+        encoding = ImageEncoding(
+            results.outputs, results.states, source, None, tokens, visible, position_ids, places, colours
+        )
         return HeldEncoding(encoding, results)
 
     def _adapt_changed(
@@ -279,8 +288,13 @@ class M3ET(nn.Module):
             x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
             position_ids = F.pad(word_ids, (0, 1))
         states = None if images is None else images.states
-        stages = self.encoder(x, mask=valid, states=states, head_attentions=head_attentions)
-        return Encoded(stages, source, valid, tokens, shown, position_ids, text_mask)
+        reading = None if self.readout is None or images is None else Reading(self.readout, images)
+        stages = self.encoder(x, mask=valid, states=states, head_attentions=head_attentions, read_out=reading)
+        encoded = Encoded(stages, source, valid, tokens, shown, position_ids, text_mask)
+        if self.readout is None:
+            return encoded
+        places, look = self._no_places(B) if reading is None else reading.results(encoded)
+        return replace(encoded, places=places, look=look)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Reconstruct one modality, whether it was present or not.
@@ -319,7 +333,10 @@ class M3ET(nn.Module):
         """
         if self.answer_head is None:
             raise ValueError(f'{self.config.name} has no answer head; build it with answers above 0')
-        return self.answer_head(self.global_token(encoded))
+        token = self.global_token(encoded)
+        if isinstance(self.answer_head, PlacedAnswerHead):
+            return self.answer_head(token, encoded.places, encoded.look)
+        return self.answer_head(token)
 
     def text_logits(self, encoded: Encoded, answer_ids: Tensor) -> Tensor:
         """Return logits (B, T, V) of an answer under teacher forcing.
@@ -409,6 +426,20 @@ class M3ET(nn.Module):
         positions = self._text_adapter.positions[: tokens.shape[1]] if modality == 'text' else self.positions
         return tokens + positions + self.types[MODALITIES.index(modality)]
 
+    def _no_places(self, rows: int) -> tuple[Tensor, Tensor | None]:
+        """Return Encoded.places and look of questions without images."""
+        places = torch.zeros(rows, SLOTS, PLACE, device=self.positions.device)
+        look = self.positions.new_zeros(rows, 2 * self.config.d) if self.config.look_parts else None
+        return places, look
+
+    def _read_images(
+        self, images: Mapping[str, Tensor], tokens: Mapping[str, Tensor], visible: Mapping[str, Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return ImageEncoding.places and colours of bare tokens, which of them visible, in raster order."""
+        if self.readout is None:
+            return None, None
+        return token_places(images, visible), token_colours(tokens, visible) if self.config.look_parts else None
+
     def _encode_images(
         self, images: Mapping[str, Tensor], visible: Tensor | None = None, shown: int = 0
     ) -> ImageEncoding:
@@ -420,6 +451,7 @@ class M3ET(nn.Module):
             shown: the most tokens that are visible in one sample.
         """
         tokens, shows = self._adapt(images, visible)
+        places, colours = self._read_images(images, tokens, shows)
         x = torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1)
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
         position_ids, valid, order = torch.cat([raster_ids(t) for t in tokens.values()], 1), None, None
@@ -428,13 +460,14 @@ class M3ET(nn.Module):
             order = visible.int().argsort(stable=True, dim=1)[:, -shown:]
             x, source, filled = select(order, x), select(order, source), select(order, visible)
             position_ids, valid = select(order, position_ids), None if bool(filled.all()) else filled
+            places, colours = (None if part is None else select(order, part) for part in (places, colours))
         stages, states = self.encoder(x, mask=valid, return_states=True)
         if self.config.decoder_queries == 'encoded':
             outputs = (
                 stages[-1] if order is None else returned(order, stages[-1], sum(t.shape[1] for t in tokens.values()))
             )
             tokens = dict(zip(tokens, outputs.chunk(len(tokens), 1), strict=True))
-        return ImageEncoding(stages, states, source, valid, tokens, shows, position_ids)
+        return ImageEncoding(stages, states, source, valid, tokens, shows, position_ids, places, colours)
 
     def _visible_mask(self, visible: Tensor, batch: int, images: int, text: Tensor | None) -> Tensor:
         """Return visible ids as a mask (B, tokens) bool."""

@@ -15,6 +15,7 @@ Symbols: B samples, R rows (questions, the same number for each sample), L token
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -106,12 +107,20 @@ def attended_places(attention: HeadAttention, where: Tensor) -> tuple[Tensor, Te
     if attention.mask is not None:
         places, weights = (t * attention.mask.any(1)[:, None, None] for t in (places, weights))
     length = attention.q.shape[1]
-    return tuple(t.unflatten(1, (-1, length)).flatten(0, 1) for t in (places, weights))  # type: ignore[return-value]
+    return places.unflatten(1, (-1, length)).flatten(0, 1), weights.unflatten(1, (-1, length)).flatten(0, 1)
 
 
 def standardised(places: Tensor) -> Tensor:
     """Return places (..., 7) with about mean 0 and deviation 1."""
     return (places - places.new_tensor(MIDDLE)) / places.new_tensor(WIDTH)
+
+
+def _silent(inputs: int, outputs: int) -> nn.Linear:
+    """Build a linear layer that returns 0."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Readout(nn.Module):
@@ -126,10 +135,7 @@ class Readout(nn.Module):
         super().__init__()
         layers = [index for index, letter in enumerate(config.schedule) if letter == 'T']
         # By index in the schedule. They start at 0, so that an untrained read-out changes nothing.
-        self.maps = nn.ModuleDict({str(index): nn.Linear(PLACE, config.d) for index in layers})
-        for layer in self.maps.values():
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.maps = nn.ModuleDict({str(index): _silent(PLACE, config.d) for index in layers})
         self.last = layers[-1]
         self.slots = nn.Linear(config.d, SLOTS, bias=False)
         nn.init.normal_(self.slots.weight, std=0.02)
@@ -170,7 +176,7 @@ class Reading:
             places, weights = attended_places(attention, self._images.places)
         if index == readout.last:
             self._places, self._weights = places, weights
-        layer = readout.maps[str(index)]
+        layer = cast(nn.Linear, readout.maps[str(index)])
         added = layer(standardised(places).to(layer.weight.dtype))
         if attention.mask is not None:  # a sample without a visible image token is one without images
             added = added * attention.mask.any(1).repeat_interleave(len(added) // len(attention.k))[:, None, None]
