@@ -119,12 +119,23 @@ def depth_scale(depth: np.ndarray | None, config: M3ETConfig) -> DepthScale | No
     return DepthScale(float(middle.mean()), float(np.sqrt(middle.var() + 1e-6)))
 
 
-def depth_input(depth: np.ndarray, size: int, scale: DepthScale) -> 'torch.Tensor':
-    """Return standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean."""
+def depth_input(depth: np.ndarray, size: int, scale: DepthScale, *, validity: bool = False) -> 'torch.Tensor':
+    """Return standardised depth (1, 1, S, S) float32 of (H, W) metres; unknown pixels become 0, the mean.
+
+    Args:
+        depth: metres, NaN unknown.
+        size: S.
+        scale: standardisation.
+        validity: add a second channel, 1 where a pixel is known and 0 elsewhere: (1, 2, S, S).
+    """
     import torch
 
-    metres = np.nan_to_num(squeeze_depth(depth, size), nan=scale.mean)
-    return torch.from_numpy(((metres - scale.mean) / scale.std).astype(np.float32))[None, None]
+    squeezed = squeeze_depth(depth, size)
+    metres = np.nan_to_num(squeezed, nan=scale.mean)
+    channels = [((metres - scale.mean) / scale.std).astype(np.float32)]
+    if validity:
+        channels.append(np.isfinite(squeezed).astype(np.float32))
+    return torch.from_numpy(np.stack(channels))[None]
 
 
 def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, 'torch.Tensor'], DepthScale | None]:
@@ -138,7 +149,7 @@ def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, 'torch.Ten
         measured = squeeze_depth(frame.depth, config.image_size)
         scale = replace(scale, measured=measured)
         if np.isfinite(measured).any():
-            inputs['depth'] = depth_input(measured, config.image_size, scale)
+            inputs['depth'] = depth_input(measured, config.image_size, scale, validity=config.depth_validity)
     return inputs, scale
 
 

@@ -14,12 +14,12 @@ from torch.optim import AdamW, Optimizer
 
 BETAS = (0.9, 0.95)
 LAYER = re.compile(r'encoder\.layers\.(\d+)\.')
-STEM = re.compile(r'adapters\.(rgb|depth|semseg)\.|types$|global_embedding$')
-"""Parameters below the first layer: image adapters, type embeddings, global token. The word table is not among them,
-because stage 2 is the first to train with words."""
+STEM = re.compile(r'adapters\.(rgb|depth|semseg)\.|types$|global_embedding$|unmeasured$')
+"""Parameters below the first layer: image adapters, type embeddings, global and unmeasured token. The word table is not
+among them, because stage 2 is the first to train with words."""
 
 HIDDEN = re.compile(
-    r'encoder\.layers\.|decoders\.\w+\.(attention|blocks)\.|gate\.|answer_head\.layers\.0\.|'
+    r'encoder\.layers\.|decoders\.\w+\.(attention|cross_mlp|blocks)\.|gate\.|answer_head\.layers\.0\.|'
     r'adapters\.(rgb|depth)\.project\.|'
     r'(student\.)?(language\.layers|connector\.(input|layers|projector)|alignment\.(blocks|fusion))\.'
 )

@@ -38,7 +38,8 @@ def patch_features(config: M3ETConfig, images: ImageEncoding, inputs: Mapping[st
     Args:
         config: config of the model that encoded the frames.
         images: encoding of B frames with colours, all patches visible.
-        inputs: the encoded images: rgb (B, 3, S, S) and, where there is depth, depth (B, 1, S, S), standardised.
+        inputs: the encoded images: rgb (B, 3, S, S) and, where there is depth, depth (B, 1 or 2, S, S), standardised; a
+            second channel, its validity, is left out.
 
     Returns:
         (B, n, d_patch) float32; depths are 0 where there is no depth.
@@ -50,7 +51,7 @@ def patch_features(config: M3ETConfig, images: ImageEncoding, inputs: Mapping[st
     if not patches.any():
         raise ValueError('the frames have no colours; a memory needs them')
     rgb = inputs['rgb'].float()
-    depth = torch.nan_to_num(inputs['depth'].float()) if 'depth' in inputs else torch.zeros_like(rgb[:, :1])
+    depth = torch.nan_to_num(inputs['depth'][:, :1].float()) if 'depth' in inputs else torch.zeros_like(rgb[:, :1])
     small = F.adaptive_avg_pool2d(torch.cat([rgb, depth], 1), CELLS * config.grid)
     cells = F.pixel_unshuffle(small, CELLS).flatten(2).transpose(1, 2)
     return torch.cat([images.stages[-1][:, patches].float(), cells], -1)

@@ -23,9 +23,12 @@ PARTS = {
     'text positions': r'adapters\.text\.positions$',
     'type embeddings': r'types$',
     'global token': r'global_embedding$',
+    'unmeasured token': r'unmeasured$',
     'decoder q, k, v': r'decoders\.\w+\.attention\.w_[qkv]\.',
     'decoder o': r'decoders\.\w+\.attention\.w_o\.',
     'decoder input norms': r'decoders\.\w+\.attention\.norm_',
+    'decoder context types': r'decoders\.\w+\.context_types$',
+    'decoder cross MLPs': r'decoders\.\w+\.cross_mlp\.',
     'decoder blocks': r'decoders\.\w+\.blocks\.',
     'decoder output norms': r'decoders\.\w+\.norm\.',
     'mask tokens': r'decoders\.\w+\.mask_token$',
@@ -120,13 +123,26 @@ def multimae_macs(tokens: int) -> float:
 
 def _adapter(config: M3ETConfig, modality: str) -> int:
     """Return the multiply-accumulates of an image adapter; the deep one has two steps (adapters.DeepImageAdapter)."""
-    pixels = config.patch**2
     if modality == 'semseg':
         return config.image_tokens * config.class_width * config.semseg_patch**2 * config.d
-    values, width = (3 * pixels, config.adapter_width) if modality == 'rgb' else (pixels, config.adapter_width // 2)
+    channels, width = config.image_channels[modality], config.adapter_width
+    width = width if modality == 'rgb' else width // 2
+    if config.stem == 'conv':
+        return _conv_stem(config, channels, width)
+    values = channels * config.patch**2
     if not width:
         return config.image_tokens * values * config.d
     return config.image_tokens * (values * width + 16 * width * config.d)
+
+
+def _conv_stem(config: M3ETConfig, channels: int, width: int) -> int:
+    """Return the multiply-accumulates of a stem of convolutions (adapters.ConvStem)."""
+    total, side = 0, config.image_size
+    while side > config.grid:
+        side //= 2
+        total += side**2 * 9 * channels * width
+        channels, width = width, 2 * width
+    return total + config.image_tokens * channels * config.d
 
 
 def _transformer(length: int, d: int) -> int:
@@ -162,6 +178,8 @@ def _decoder(config: M3ETConfig, length: int, task: str) -> int:
         'text': d + d * config.vocabulary // width,
     }
     total = n * d * width + config.decoder_blocks * _transformer(n, width) + n * width * outputs[task]
+    if config.cross_mlp:
+        total += 8 * n * width**2
     if config.cross_attention:
         total += length * 2 * d * width + 2 * n * length * width + n * width**2
     return total

@@ -39,6 +39,11 @@ KITCHEN = M3ETConfig(
     depth_mean=1.7,
     depth_std=0.8,
 )
+# Four times the pixels of KITCHEN for as many tokens: a stem of convolutions reads them, depth says where it was
+# measured, and label maps have twice the side. 'not in view' is one more answer.
+KITCHEN2 = replace(
+    KITCHEN, name='kitchen2', image_size=224, patch=16, stem='conv', adapter_width=16, depth_validity=True, answers=354
+)
 # The baseline of KITCHEN: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks with plain
 # cross-attention, for the same tasks. Adapters, heads, data and steps are equal.
 KITCHEN_TWIN = replace(
@@ -62,7 +67,7 @@ TINY = M3ETConfig(
 )
 
 SIZES: dict[str, M3ETConfig] = {
-    config.name: config for config in (BASE, BASE_SSD, COMPACT, KITCHEN, KITCHEN_TWIN, TINY)
+    config.name: config for config in (BASE, BASE_SSD, COMPACT, KITCHEN, KITCHEN2, KITCHEN_TWIN, TINY)
 }
 
 

@@ -51,6 +51,15 @@ def example(batch=2, seed=0, words=(5, 12)):
     }
 
 
+def example_of(model, **options):
+    """The same with the validity of depth, where the model takes it; patch 3 of the first sample was not measured."""
+    inputs = example(**options)
+    if model.config.depth_validity:
+        inputs['depth'] = torch.cat([inputs['depth'], (inputs['depth'] > -0.5).float()], 1)
+        inputs['depth'][0, :, 16:, 16:] = 0
+    return inputs
+
+
 def only(inputs, modalities):
     return {k: v for k, v in inputs.items() if k.removesuffix('_mask') in modalities}
 
@@ -61,7 +70,7 @@ def close(a, b):
 
 @pytest.mark.parametrize('subset', SUBSETS, ids='+'.join)
 def test_any_subset_of_modalities(model, subset):
-    config, inputs = model.config, only(example(), subset)
+    config, inputs = model.config, only(example_of(model), subset)
     with torch.no_grad():
         encoded = model.encode(inputs)
         outputs = model(inputs)
@@ -85,8 +94,8 @@ def test_gradient_reaches_every_parameter(model):
     for decoder in model.decoders.values():
         if decoder.attention.beta is not None:
             torch.nn.init.constant_(decoder.attention.beta, 0.5)
-    outputs = model(example(), visible=torch.tensor([[0, 2, 5, 9, 12, 13, 15], [1, 4, 6, 8, 10, 18, 20]]))
-    answer = model.text_logits(model.encode(example()), torch.tensor([[BOS, 7], [BOS, 9]]))
+    outputs = model(example_of(model), visible=torch.tensor([[0, 2, 5, 9, 12, 13, 15], [1, 4, 6, 8, 10, 18, 20]]))
+    answer = model.text_logits(model.encode(example_of(model)), torch.tensor([[BOS, 7], [BOS, 9]]))
     (sum(out.square().sum() for out in outputs.values()) + answer.square().sum()).backward()
     flat = [
         name
@@ -110,7 +119,7 @@ def test_base_at_full_size():
 
 @torch.no_grad()
 def test_missing_is_the_same_as_never_visible(model):
-    both, alone = only(example(), ('rgb', 'depth')), only(example(), ('rgb',))
+    both, alone = only(example_of(model), ('rgb', 'depth')), only(example_of(model), ('rgb',))
     masked = model(both, visible=torch.arange(4).expand(2, -1))
     absent = model(alone)
     for task in masked:
@@ -120,7 +129,7 @@ def test_missing_is_the_same_as_never_visible(model):
 @torch.no_grad()
 @pytest.mark.parametrize('pads', [0, 1, 2, 5])
 def test_pads_of_text_change_nothing(model, pads):
-    inputs = example(batch=1, words=(7,))
+    inputs = example_of(model, batch=1, words=(7,))
     short = inputs | {'text': inputs['text'][:, :7], 'text_mask': None}
     del short['text_mask']
     padded = inputs | {'text': inputs['text'][:, : 7 + pads].clone(), 'text_mask': inputs['text_mask'][:, : 7 + pads]}
@@ -132,7 +141,7 @@ def test_pads_of_text_change_nothing(model, pads):
 
 @torch.no_grad()
 def test_neighbours_in_a_batch_change_nothing(model):
-    inputs = example(words=(5, 9))
+    inputs = example_of(model, words=(5, 9))
     together = model(inputs)
     for row in range(2):
         alone = model({k: v[row : row + 1] for k, v in inputs.items()})
@@ -179,7 +188,10 @@ def test_the_summary_is_the_mean_of_the_text_or_else_the_global_token(tiny):
 
 @torch.no_grad()
 def test_one_image_encoding_serves_many_questions(model):
-    images, (first, second) = only(example(), IMAGE_MODALITIES), (example(seed=s, words=(5, 12)) for s in (0, 1))
+    images, (first, second) = (
+        only(example_of(model), IMAGE_MODALITIES),
+        (example_of(model, seed=s, words=(5, 12)) for s in (0, 1)),
+    )
     encoding = model.encode_images(images)
     both = {name: torch.stack([first[name], second[name]], 1).flatten(0, 1) for name in ('text', 'text_mask')}
     together = model.add_text(encoding, both['text'], both['text_mask'])
@@ -194,8 +206,8 @@ def test_one_image_encoding_serves_many_questions(model):
 
 @torch.no_grad()
 def test_images_do_not_depend_on_the_words(model):
-    images = only(example(), IMAGE_MODALITIES)
-    bare, asked = model.encode(images), model.encode(images | only(example(), ('text', 'text_mask')))
+    images = only(example_of(model), IMAGE_MODALITIES)
+    bare, asked = model.encode(images), model.encode(images | only(example_of(model), ('text', 'text_mask')))
     count = bare.context.shape[1] - 1
     close(bare.context[:, :count], asked.context[:, :count])
     assert not torch.allclose(model.global_token(bare), model.global_token(asked), atol=1e-4)
@@ -203,7 +215,7 @@ def test_images_do_not_depend_on_the_words(model):
 
 @torch.no_grad()
 def test_fillers_of_samples_that_show_fewer_image_tokens_change_nothing(model):
-    inputs = example()
+    inputs = example_of(model)
     last = model.config.image_tokens * 3
     visible = torch.tensor([[0, 3, 8, 11], [2, last, last + 1, last + 2]])  # the second shows one image token
     together = model.encode(inputs, visible=visible)
@@ -224,7 +236,7 @@ def test_every_input_has_an_effect(tiny):
 
 @torch.no_grad()
 def test_generation_equals_teacher_forcing(model):
-    encoded = model.encode(example())
+    encoded = model.encode(example_of(model))
     steps = list(model.generate(encoded, bos=BOS, eos=EOS, max_tokens=8))
     answer_ids = torch.stack([ids for ids, _ in steps], 1)
     assert 1 <= answer_ids.shape[1] <= 8

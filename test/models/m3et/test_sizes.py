@@ -9,7 +9,7 @@ from m3et_ros.models.m3et.sizes import SIZES, build
 
 
 def test_names_are_those_of_the_configs():
-    assert list(SIZES) == ['base', 'base_ssd', 'compact', 'kitchen', 'kitchen_twin', 'tiny']
+    assert list(SIZES) == ['base', 'base_ssd', 'compact', 'kitchen', 'kitchen2', 'kitchen_twin', 'tiny']
     assert all(config.name == name for name, config in SIZES.items())
 
 
