@@ -52,7 +52,10 @@ EVERYWHERE = ('wall', 'ceiling', 'floor', 'clothes')
 """Nouns that no question is about."""
 
 SURFACES = {'on the counter': 'top', 'on the hob': 'hob', 'on the table': 'table'}
-"""Place -> noun of the surface that must be in view for a question about what is there."""
+"""Place -> noun of its surface."""
+
+SURFACE_SHARE = 0.03
+"""Share of the picture above which a surface is enough in view to say that nothing is on it."""
 
 CLEAR = 0.03
 """Least distance of an object from the border of a third of the picture, as a share of its width."""
@@ -84,6 +87,8 @@ class VisibleInstance:
     across: float
     # Mean distance from the camera in metres.
     distance: float
+    # Share of the picture.
+    share: float
 
 
 class VisibleScene:
@@ -96,6 +101,7 @@ class VisibleScene:
     Attributes:
         state: state of the world.
         instances: the instances in view.
+        slivers: the instances that are visible, but smaller than LEAST_SHARE.
         unclear: nouns that are neither counted nor called absent: those of a barely visible instance, and EVERYWHERE.
         counts: noun -> number in view, without the unclear nouns.
         objects: the instances that can be picked up.
@@ -106,9 +112,9 @@ class VisibleScene:
 
     def __init__(self, episode: Episode, observation: Observation):
         self.episode, self.state = episode, observation.state
-        self.instances, slivers = measure_instances(episode, observation)
+        self.instances, self.slivers = measure_instances(episode, observation)
         counts = Counter(one.noun for one in self.instances)
-        self.unclear = set(slivers) | set(EVERYWHERE)
+        self.unclear = {one.noun for one in self.slivers} | set(EVERYWHERE)
         self.counts = {noun: counts[noun] for noun in NOUNS if noun not in self.unclear}
         self.objects = [one for one in self.instances if one.noun in OBJECTS]
         self.single = [one for one in self.instances if self.counts.get(one.noun) == 1]
@@ -121,8 +127,10 @@ class VisibleScene:
         return next((label for label in self.episode.labels if label.start_s > self.state.stamp_s), None)
 
 
-def measure_instances(episode: Episode, observation: Observation) -> tuple[list[VisibleInstance], list[str]]:
-    """Return the instances in view, and the nouns of those that are visible but smaller than LEAST_SHARE."""
+def measure_instances(
+    episode: Episode, observation: Observation
+) -> tuple[list[VisibleInstance], list[VisibleInstance]]:
+    """Return the instances in view, and those that are visible but smaller than LEAST_SHARE."""
     height, width = observation.depth.shape
     u, v = np.arange(width), np.arange(height)
     x, y = (u - observation.K[0, 2]) / observation.K[0, 0], (v - observation.K[1, 2]) / observation.K[1, 1]
@@ -133,11 +141,10 @@ def measure_instances(episode: Episode, observation: Observation) -> tuple[list[
     away = np.bincount(ids, distance.ravel(), size)
     visible, slivers = [], []
     for i, (name, instance) in enumerate(episode.instances.items(), start=1):
-        if pixels[i] >= LEAST_SHARE * height * width:
-            centre = (across[i] / pixels[i] + 0.5) / width
-            visible.append(VisibleInstance(name, instance.noun, instance.colour or '', centre, away[i] / pixels[i]))
-        elif pixels[i]:
-            slivers.append(instance.noun)
+        if pixels[i]:
+            centre, share = (across[i] / pixels[i] + 0.5) / width, pixels[i] / (height * width)
+            one = VisibleInstance(name, instance.noun, instance.colour or '', centre, away[i] / pixels[i], share)
+            (visible if pixels[i] >= LEAST_SHARE * height * width else slivers).append(one)
     return visible, slivers
 
 
@@ -268,15 +275,16 @@ def _count_none(scene: VisibleScene) -> Iterator[Draft]:
 def _alone(scene: VisibleScene) -> Iterator[tuple[str, VisibleInstance]]:
     """Yield (third in words, object) of each third of the picture with one object, clear of the thirds beside it.
 
-    A barely visible object could be in any third, so nothing is asked then.
+    A barely visible object counts as one too, but is not asked about.
     """
-    if scene.unclear & set(OBJECTS):
-        return
+    slivers = [one for one in scene.slivers if one.noun in OBJECTS]
     for i, region in enumerate(REGIONS):
         low, high = i / 3, (i + 1) / 3
-        near = [one for one in scene.objects if low - CLEAR < one.across < high + CLEAR]
-        if len(near) == 1 and (i == 0 or near[0].across > low + CLEAR) and (i == 2 or near[0].across < high - CLEAR):
-            yield SIDES[region], near[0]
+        near = [one for one in [*scene.objects, *slivers] if low - CLEAR < one.across < high + CLEAR]
+        if len(near) == 1 and near[0] not in slivers:
+            (one,) = near
+            if (i == 0 or one.across > low + CLEAR) and (i == 2 or one.across < high - CLEAR):
+                yield SIDES[region], one
 
 
 def _colour_at(scene: VisibleScene) -> Iterator[Draft]:
@@ -294,14 +302,17 @@ def _thing_at(scene: VisibleScene) -> Iterator[Draft]:
 
 
 def _what_at(scene: VisibleScene) -> Iterator[Draft]:
-    """Ask for the only object in view of a surface, or for a surface that is empty, also out of view."""
-    if scene.unclear & set(OBJECTS):
-        return
-    for place, noun in SURFACES.items():
-        here = [one for one in scene.objects if scene.state.places[one.name] == place]
+    """Ask for the only object in view on a surface, or for a surface without any."""
+    places, areas = scene.state.places, Counter[str]()
+    for one in scene.instances:
+        areas[one.noun] += one.share
+    for place, surface in SURFACES.items():
+        here = [one for one in scene.objects if places[one.name] == place]
+        if any(places.get(one.name) == place for one in scene.slivers):
+            continue
         if len(here) == 1:
             yield 'what_at', spoken(here[0].noun), {'place': place}
-        elif scene.counts.get(noun, 0) > 0 and place not in scene.state.places.values():
+        elif not here and areas[surface] > SURFACE_SHARE:
             yield 'what_at', 'nothing', {'place': place}
 
 

@@ -356,8 +356,17 @@ def test_the_only_object_of_a_third_is_asked_for_without_its_noun(second, pictur
     assert drafts_of(episode, observation, 'colour_at') == {
         ('colour_at', episode.instances[names[noun]].colour, side) for side, noun in found.items()
     }
-    sliver = (names['plate'], slice(90, 91), slice(0, 3), 1.0)
-    assert drafts_of(episode, picture(episode, state, *patches, sliver), 'thing_at', 'colour_at') == set()
+
+
+def test_a_barely_visible_object_spoils_its_own_third_only(second, picture):
+    episode, state, names = second
+    cup, bowl = (
+        (names[noun], slice(10, 20), slice(column, column + 4), 1.0) for noun, column in (('cup', 8), ('bowl', 90))
+    )
+    for column, sides in ((1, {'on the right'}), (50, {'on the left', 'on the right'}), (80, {'on the left'})):
+        sliver = (names['plate'], slice(90, 91), slice(column, column + 3), 1.0)
+        asked = drafts_of(episode, picture(episode, state, cup, bowl, sliver), 'thing_at')
+        assert {side for _, _, side in asked} == sides
 
 
 def test_the_held_object_is_asked_for_its_colour_while_it_is_in_view(second, picture):
@@ -372,22 +381,25 @@ def test_the_held_object_is_asked_for_its_colour_while_it_is_in_view(second, pic
 
 def test_a_surface_is_asked_for_its_only_object_or_for_none(second, picture):
     episode, state, names = second
-    hob, table = (('hob', slice(60, 70), slice(10, 40), 1.0), ('table', slice(60, 70), slice(50, 90), 1.0))
-
-    def asked(places, *patches):
-        moved = replace(state, places=places)
-        return drafts_of(episode, picture(episode, moved, *patches), 'what_at')
-
+    hob, table, edge = (
+        (name, slice(60, 70), slice(*columns), 1.0)
+        for name, columns in (('hob', (10, 41)), ('table', (50, 90)), ('hob', (10, 40)))
+    )
     cup, pan = (
         (names[noun], slice(10, 14), slice(column, column + 4), 1.0) for noun, column in (('cup', 10), ('pan', 50))
     )
-    away = dict.fromkeys(state.places, 'in the drawer')
-    on_hob, both = away | {names['cup']: 'on the hob'}, away | {names['cup']: 'on the hob', names['pan']: 'on the hob'}
-    assert asked(on_hob, cup, hob) == {('what_at', 'cup', 'on the hob')}
-    assert asked(on_hob, hob, table) == {('what_at', 'nothing', 'on the table')}  # the cup on the hob is out of view
-    assert asked(both, cup, pan, hob) == set()
-    assert asked(away) == set() and asked(away, hob) == {('what_at', 'nothing', 'on the hob')}
-    assert asked(on_hob, cup, hob, (names['plate'], slice(90, 91), slice(0, 3), 1.0)) == set()
+    sliver = (names['plate'], slice(90, 91), slice(0, 3), 1.0)
+
+    def asked(*patches, **places):
+        moved = replace(state, places=state.places | {names[noun]: place for noun, place in places.items()})
+        return {answer: place for _, answer, place in drafts_of(episode, picture(episode, moved, *patches), 'what_at')}
+
+    assert asked(cup, hob, cup='on the hob') == {'cup': 'on the hob'}
+    assert asked(cup, table, cup='on the hob') == {'cup': 'on the hob', 'nothing': 'on the table'}
+    assert asked(cup, pan, hob, cup='on the hob', pan='on the hob') == {}
+    assert asked(hob) == {'nothing': 'on the hob'} and asked(edge) == {}  # three per cent are not enough
+    assert asked(hob, sliver, plate='on the hob') == {} == asked(cup, hob, sliver, cup='on the hob', plate='on the hob')
+    assert asked(hob, sliver, plate='on the table') == {'nothing': 'on the hob'}
     assert set(SURFACES.values()) <= set(NOUNS)
 
 
