@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -26,6 +27,7 @@ from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.episode.model import EpisodeConfig, EpisodeHead
+from m3et_ros.models.m3et.answers import PlacedAnswerHead
 from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.m3et.sizes import SIZES, build
@@ -65,7 +67,8 @@ def random_checkpoint(
     """Build an untrained checkpoint whose outputs fit a label set.
 
     Args:
-        size: a name of models.m3et.sizes.SIZES, or a config; its classes and answers are replaced by those of `labels`.
+        size: a name of models.m3et.sizes.SIZES, or a config; its classes and answers, and the parts of answers where it
+            has any, are replaced by those of `labels`.
         tokenizer: at most as large as the config's vocabulary.
         labels: label sets.
         seed: seed of the weights.
@@ -78,13 +81,23 @@ def random_checkpoint(
         if size not in SIZES:
             raise InputError('model_config', f'There is no model size {size!r}; give one of {", ".join(SIZES)}.')
         size = SIZES[size]
+    parts = answer_parts(labels)
     try:
-        config = replace(size, classes=len(labels.classes), answers=len(labels.answers))
+        config = replace(
+            size,
+            classes=len(labels.classes),
+            answers=len(labels.answers),
+            answer_parts=len(parts.names) if size.answer_parts else 0,
+            look_parts=parts.colours if size.look_parts else 0,
+        )
     except ValueError as error:
         raise InputError('model_config', f'The label set does not fit the model: {error}.') from error
     heads = dict(heads or {})
     _check_fit(config, tokenizer, labels, {name: head.config for name, head in heads.items()})
-    return Checkpoint(build(config, seed=seed), tokenizer, labels, f'{config.name}-random-{seed}', False, heads)
+    model = build(config, seed=seed)
+    if config.answer_parts and isinstance(model.answer_head, PlacedAnswerHead):
+        model.answer_head.set_parts(parts.matrix)
+    return Checkpoint(model, tokenizer, labels, f'{config.name}-random-{seed}', False, heads)
 
 
 def save_checkpoint(

@@ -1,7 +1,7 @@
 """The model cut into graphs of fixed shapes for one frame, and the way back from their tensors to encodings.
 
     encode_images  images -> a whole ImageEncoding, and the global token after it without text
-    encode_text    states of the images, ids and mask -> what follows the images with text
+    encode_text    states of the images, what the words read of them, ids and mask -> what follows the images with text
     depth, semseg  encoder output and the task's own tokens -> a dense prediction
 
 The shapes follow from the modalities of the frame and from whether it has text; nothing else is dynamic.
@@ -32,6 +32,9 @@ class TextlessImageEncoding(ImageEncoding):
 
     # Outputs of the stages, each (1, 1, d).
     global_stages: tuple[Tensor, ...] = field(default=(), repr=False)
+    # Encoded.places and look there.
+    global_places: Tensor | None = field(default=None, repr=False)
+    global_look: Tensor | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Graph:
 
 
 class ImageGraph(nn.Module):
-    """Images in the order of `modalities` -> flat_encoding, and the stages of the global token without text."""
+    """Images in the order of `modalities` -> flat_encoding, and stages, places and look of the global token alone."""
 
     def __init__(self, model: M3ET, modalities: tuple[str, ...], dtype: torch.dtype):
         super().__init__()
@@ -75,12 +78,16 @@ class ImageGraph(nn.Module):
         image_encoding = self.model.encode_images(
             {m: image.to(self.dtype) for m, image in zip(self.modalities, images, strict=True)}
         )
-        global_encoding = self.model.encode_text(image_encoding)
-        return tuple(t.float() for t in (*flat_encoding(image_encoding, self.model.config), *global_encoding.stages))
+        alone = self.model.encode_text(image_encoding)
+        flat = (*flat_encoding(image_encoding, self.model.config), *alone.stages, alone.places, alone.look)
+        return tuple(t.float() for t in flat if t is not None)
 
 
 class TextGraph(nn.Module):
-    """flat_states, ids (1, T), mask (1, T) -> stages (1, T + 1, d), and which tokens are valid, (1, T + 1) float."""
+    """The tensors of text_inputs -> stages (1, T + 1, d), places, look, and which tokens are valid, (1, T + 1) float.
+
+    Places and look are there where the config has them.
+    """
 
     def __init__(self, model: M3ET, modalities: tuple[str, ...], dtype: torch.dtype):
         super().__init__()
@@ -91,12 +98,28 @@ class TextGraph(nn.Module):
         *states, ids, mask = inputs
         config = self.model.config
         source, position_ids = image_sources(config, self.modalities, states[0].device)
-        image_encoding = ImageEncoding(
-            [], restored_states([t.to(self.dtype) for t in states], config), source, None, {}, {}, position_ids
-        )
+        colours = states.pop().to(self.dtype) if config.look_parts else None
+        stages = [states.pop().to(self.dtype)] if config.look_parts else []
+        places = states.pop() if config.places else None
+        before = restored_states([t.to(self.dtype) for t in states], config)
+        image_encoding = ImageEncoding(stages, before, source, None, {}, {}, position_ids, places, colours)
         encoded = self.model.encode_text(image_encoding, ids, mask)
-        assert encoded.valid is not None
-        return (*(t.float() for t in encoded.stages), encoded.valid.float())
+        flat = (*encoded.stages, encoded.places, encoded.look, encoded.valid)
+        return tuple(t.float() for t in flat if t is not None)
+
+
+def text_inputs(images: ImageEncoding, ids: Tensor, mask: Tensor) -> list[Tensor]:
+    """Return the inputs of a TextGraph, in order.
+
+    These are flat_states; the places of the image tokens where words read them; the encoder's outputs and the colours
+    where answers read them; ids (1, T) int64 and mask (1, T) bool.
+    """
+    inputs = flat_states(images.states)
+    if images.places is not None:
+        inputs.append(images.places)
+    if images.colours is not None:
+        inputs += [images.stages[-1], images.colours]
+    return [*inputs, ids, mask]
 
 
 class DecodeGraph(nn.Module):
@@ -165,12 +188,13 @@ def restored_states(flat: Sequence[Tensor], config: M3ETConfig) -> list[LayerSta
 def flat_encoding(image_encoding: ImageEncoding, config: M3ETConfig) -> list[Tensor]:
     """Return stages, states and tokens of an encoding in which nothing is hidden.
 
-    Of depth with its validity also which tokens are visible, because those without a measured pixel are not.
+    Of depth with its validity also which tokens are visible, because those without a measured pixel are not. Places and
+    colours where the config has them.
     """
     flat = [*image_encoding.stages, *flat_states(image_encoding.states), *image_encoding.tokens.values()]
     if config.depth_validity and 'depth' in image_encoding.visible:
         flat.append(image_encoding.visible['depth'].float())
-    return flat
+    return flat + [part for part in (image_encoding.places, image_encoding.colours) if part is not None]
 
 
 def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> TextlessImageEncoding:
@@ -187,8 +211,22 @@ def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Se
     if config.depth_validity and 'depth' in tokens:
         visible['depth'] = next(rest) > 0
     source, position_ids = image_sources(config, modalities, flat[0].device)
-    global_stages = tuple(take(config.stages))
-    return TextlessImageEncoding(stages, states, source, None, tokens, visible, position_ids, global_stages)
+    places = next(rest) if config.places else None
+    colours = next(rest) if config.look_parts else None
+    return TextlessImageEncoding(
+        stages,
+        states,
+        source,
+        None,
+        tokens,
+        visible,
+        position_ids,
+        places,
+        colours,
+        tuple(take(config.stages)),
+        next(rest) if config.places else None,
+        next(rest) if config.look_parts else None,
+    )
 
 
 def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, ...]], device: str) -> Iterator[Graph]:
@@ -209,7 +247,7 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
             encoding = restored_encoding(list(image_graph(*images)), config, modalities)
         yield Graph('encode_images', modalities, False, image_graph, images)
         text_graph = TextGraph(model, modalities, dtype).eval()
-        yield Graph('encode_text', modalities, True, text_graph, (*flat_states(encoding.states), ids, ids.bool()))
+        yield Graph('encode_text', modalities, True, text_graph, tuple(text_inputs(encoding, ids, ids.bool())))
         for task in DENSE:
             if task not in config.tasks:
                 continue
@@ -217,8 +255,9 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
                 count = encoding.source.shape[1] + 1
                 if with_text:
                     count += config.text_length
-                context, ids = torch.zeros(1, count, config.d, device=device), torch.zeros(1, count, dtype=torch.int64)
+                context = torch.zeros(1, count, config.d, device=device)
+                places = torch.zeros(1, count, dtype=torch.int64, device=device)
                 valid = torch.ones(1, count, device=device) if with_text else None
-                encoded = Encoded([context], ids, valid, encoding.tokens, encoding.visible, ids.to(device))
+                encoded = Encoded([context], places, valid, encoding.tokens, encoding.visible, places)
                 decoder = DecodeGraph(model, task, modalities, with_text, dtype).eval()
                 yield Graph(task, modalities, with_text, decoder, tuple(decoder_inputs(encoded, task, config)))

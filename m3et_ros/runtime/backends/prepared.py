@@ -23,9 +23,9 @@ from m3et_ros.runtime.backends import Runner, Setting, check
 from m3et_ros.runtime.backends.graphs import (
     TextlessImageEncoding,
     decoder_inputs,
-    flat_states,
     graphs,
     restored_encoding,
+    text_inputs,
 )
 from m3et_ros.runtime.backends.machine import cache
 
@@ -79,17 +79,30 @@ class Prepared:
         """Encode text after images as M3ET.add_text does."""
         if text is None and isinstance(image_encoding, TextlessImageEncoding):
             last = image_encoding.global_stages[-1]
-            stages = list(image_encoding.global_stages)
-            return joined(image_encoding, Encoded(stages, sources(last, GLOBAL), None, {}, {}, raster_ids(last)))
+            alone = Encoded(
+                list(image_encoding.global_stages),
+                sources(last, GLOBAL),
+                None,
+                {},
+                {},
+                raster_ids(last),
+                places=image_encoding.global_places,
+                look=image_encoding.global_look,
+            )
+            return joined(image_encoding, alone)
         run = self.runners.get(('encode_text', tuple(image_encoding.tokens), True))
         whole = (1, self._model.config.text_length)
         if run is None or text is None or text_mask is None or text.shape != whole or image_encoding.valid is not None:
             return self._model.add_text(image_encoding, text, text_mask)
-        *stages, valid = run(*flat_states(image_encoding.states), text, text_mask)
+        *stages, valid = run(*text_inputs(image_encoding, text, text_mask))
+        look = stages.pop() if self._model.config.look_parts else None
+        places = stages.pop() if self._model.config.places else None
         tokens = self._model.adapters['text'](text)
         source = torch.cat([sources(tokens, TEXT), sources(stages[-1][:, -1:], GLOBAL)], 1)
         position_ids = F.pad(text_mask.int().argsort(stable=True, dim=1), (0, 1))
-        encoded = Encoded(stages, source, valid > 0, {'text': tokens}, {'text': text_mask}, position_ids, text_mask)
+        encoded = Encoded(
+            stages, source, valid > 0, {'text': tokens}, {'text': text_mask}, position_ids, text_mask, places, look
+        )
         return joined(image_encoding, encoded)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.checkpoints import m3et as module
 from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, load_checkpoint, random_checkpoint, save_checkpoint
 from m3et_ros.data.errors import InputError
@@ -64,6 +65,22 @@ def test_random_checkpoints_fit_their_labels_and_say_that_they_are_random(made):
     assert (made.model_id, made.trained) == ('tiny-random-7', False)
     assert (made.model.config.classes, made.model.config.answers) == (3, 4)
     assert same_weights(made.model, build('tiny', seed=7, classes=3, answers=4))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_the_parts_of_answers_follow_the_labels_and_travel_with_the_weights(tokenizer, tmp_path, dtype):
+    size = replace(SIZES['tiny'], answers=2, places=True, answer_parts=9, look_parts=8)
+    labels = replace(LABELS, answers=('yes', 'red cup', 'red', 'take cup'), classes=('wall', 'table', 'cup'))
+    made = random_checkpoint(size, tokenizer, labels)
+    config, found = made.model.config, answer_parts(labels)
+    assert (config.answers, config.answer_parts, config.look_parts) == (4, 7, 1)
+    assert torch.equal(made.model.answer_head.parts, found.matrix) and found.matrix.sum(1).tolist() == [1, 3, 2, 3]
+    save_checkpoint(tmp_path, made, card='', dtype=dtype)
+    again = load_checkpoint(tmp_path).model
+    assert again.config == config and torch.equal(again.answer_head.parts, found.matrix)
+    if dtype == torch.float32:
+        assert same_weights(again, made.model)
+    assert random_checkpoint(replace(size, look_parts=0), tokenizer, labels).model.config.look_parts == 0
 
 
 def test_there_and_back(made, folder):

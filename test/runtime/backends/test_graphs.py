@@ -60,6 +60,7 @@ def test_an_encoding_survives_being_flat(model, modalities):
     with torch.inference_mode():
         encoding, silent = model.encode_images(images), model.encode_text(model.encode_images(images))
     again = restored_encoding([*flat_encoding(encoding, model.config), *silent.stages], model.config, modalities)
+    assert again.places is again.colours is again.global_places is again.global_look is None
     assert torch.equal(again.source, encoding.source) and again.valid is None
     assert list(again.tokens) == list(encoding.tokens) == list(again.visible)
     for found, wanted in zip(*(flat_encoding(one, model.config) for one in (again, encoding)), strict=True):

@@ -28,17 +28,21 @@ class Plain:
         return lambda *given: [t * self._factor for t in module(*given)]
 
 
-@pytest.fixture
-def plain(small):
+def plain_of(model, modality_sets=MODALITY_SETS):
     backend = Plain()
     return Prepared(
-        small,
+        model,
         {
             graph.key: backend.build(graph.name, graph.module, graph.inputs)
-            for graph in graphs(small, torch.float32, MODALITY_SETS, 'cpu')
+            for graph in graphs(model, torch.float32, modality_sets, 'cpu')
         },
         'plain',
     )
+
+
+@pytest.fixture
+def plain(small):
+    return plain_of(small)
 
 
 def images(small, batch=1):
@@ -148,12 +152,26 @@ def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback)
     assert 'Mamba-1' in serving.reason
 
 
-def test_encodings_by_graphs_have_every_field_of_the_models(small, plain):
+@pytest.mark.parametrize('parts', [{}, {'places': True}, {'places': True, 'answer_parts': 5, 'look_parts': 2}], ids=str)
+def test_encodings_by_graphs_have_every_field_of_the_models(small, parts):
+    model = build(replace(small.config, **parts), seed=1).eval()
+    for layer in model.readout.maps.values() if model.readout else ():
+        torch.nn.init.normal_(layer.weight)
+    plain = plain_of(model, (('rgb', 'depth'), ('rgb',)))
     text = torch.tensor([[1, 2, 3, 0]]), torch.tensor([[True, True, True, False]])
-    with torch.inference_mode():
-        pairs = [(plain.encode_images(images(small)), small.encode_images(images(small)))]
-        for given in ((), text):
-            pairs.append((plain.add_text(pairs[0][0], *given), small.add_text(pairs[0][1], *given)))
+    pairs = []
+    for modalities in (('rgb', 'depth'), ('rgb',)):
+        given = {m: image for m, image in images(model).items() if m in modalities}
+        with torch.inference_mode():
+            encodings = plain.encode_images(given), model.encode_images(given)
+            asked = [[which.add_text(e, *words) for which, e in zip((plain, model), encodings)] for words in ((), text)]
+            for found, wanted in asked:
+                torch.testing.assert_close(
+                    model.answer_logits(found), model.answer_logits(wanted), atol=1e-4, rtol=1e-4
+                )
+        pairs += [encodings, *asked]
+    assert check.largest_difference(plain, model, MODALITY_SETS) < 1e-5
+    assert (pairs[1][1].look is not None) == ('look_parts' in parts)
     for found, wanted in pairs:
         for field in fields(wanted):
             one, other = getattr(found, field.name), getattr(wanted, field.name)
