@@ -42,6 +42,8 @@ class Prediction:
     # Text that the decoder wrote, and 1 where that is right; None where it was not asked.
     written: str | None = None
     written_score: float | None = None
+    # True if the question can be answered with yes or no; None where that is not known.
+    closed: bool | None = None
     # Category that the model assigned to the question; None where it assigns none.
     category: str | None = None
 

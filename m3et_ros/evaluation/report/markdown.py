@@ -3,12 +3,16 @@
 print(vqa_table(json.loads((folder / 'metrics.json').read_text())['metrics']))
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
 def vqa_table(metrics: Mapping[str, Any]) -> str:
-    """Return a table of accuracy next to blind baselines: all questions, those of one frame, each family and subset."""
+    """Return a table of accuracy next to blind baselines: all questions, those of one frame, each family and subset.
+
+    Questions about held-out combinations are divided by family and into open ones and those with yes or no as answers.
+    The last row is the expected calibration error of the answer head.
+    """
     subsets = metrics['subsets']
     whole = subsets['all']
     rows = [
@@ -16,6 +20,7 @@ def vqa_table(metrics: Mapping[str, Any]) -> str:
         ('answerable from one frame', whole['answerable_from_one_frame']),
         *((name.replace('_', ' '), part) for name, part in whole['families'].items()),
         *((f'{name.replace("_", " ")}: all families', part) for name, part in subsets.items() if name != 'all'),
+        *_by_form(subsets.get('held_out', {})),
     ]
     cells = [
         (
@@ -33,7 +38,17 @@ def vqa_table(metrics: Mapping[str, Any]) -> str:
             1,
             ('all families, written by the text decoder', share(written['accuracy']), '', '', str(written['samples'])),
         )
+    if 'calibration_error' in whole:
+        error = share(whole['calibration_error'])
+        cells.append(('calibration error, all families', error, '', '', str(whole['samples'])))
     return table(('Questions', 'Accuracy', 'Best blind guess', 'Majority of the family', 'Asked'), cells)
+
+
+def _by_form(held_out: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield name and part of the open and the closed held-out questions: all of them, then those of each family."""
+    for name, part in (('all families', held_out), *held_out.get('families', {}).items()):
+        for form, found in part.get('forms', {}).items():
+            yield f'held out: {name.replace("_", " ")}, {form}', found
 
 
 def reconstruction_table(metrics: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ from m3et_ros.evaluation.batches import (
     shown_inputs,
 )
 from m3et_ros.evaluation.metrics.answers import exact_match
+from m3et_ros.evaluation.metrics.calibration import calibration_error, calibration_rows
 from m3et_ros.evaluation.metrics.intervals import bootstrap, mean_rows, ratio
 from m3et_ros.evaluation.predictions import Prediction
 
@@ -101,6 +102,7 @@ def ask(
                         question=sample.question,
                         answer=answer,
                         predicted=answers[number],
+                        closed=sample.closed,
                         score=sample.answers.get(answers[number], 0.0),
                         confidence=rounded(confidence),
                         written=text,
@@ -125,7 +127,9 @@ def vqa_scores(
     """Score predictions for JSON, next to exact blind baselines.
 
     best_blind is the accuracy of a model that knows all odds of these questions but no image; majority that of one that
-    knows the commonest answer of each family.
+    knows the commonest answer of each family. `forms` has the accuracy of open and of closed questions, over all
+    families and of each, where the data set knows the form. calibration_error is the expected calibration error of the
+    answer head.
 
     Args:
         predictions: predictions of one subset.
@@ -140,6 +144,12 @@ def vqa_scores(
     families = np.array([prediction.family for prediction in predictions])
     lines = {'best_blind': balance.best_blind(), 'majority': balance.majority()} if balance else {}
     result = {'samples': len(predictions), **_part(scores, kitchens, lines), 'families': {}}
+    if field == 'score' and all(prediction.confidence is not None for prediction in predictions):
+        rows = calibration_rows([prediction.confidence for prediction in predictions], scores)
+        result['calibration_error'] = scored(rows, calibration_error, kitchens)
+    forms = {'open': False, 'closed': True}
+    of_form = {name: np.array([p.closed is closed for p in predictions]) for name, closed in forms.items()}
+    result['forms'] = {name: _part(scores, kitchens, {}, where) for name, where in of_form.items() if where.any()}
     one_frame = ~np.isin(families, BEYOND_A_FRAME)
     if one_frame.any():
         within = {
@@ -149,7 +159,13 @@ def vqa_scores(
         result['answerable_from_one_frame'] = _part(scores, kitchens, within, one_frame)
     for family in sorted(set(families)):
         own = {name: {family: line[family]} for name, line in lines.items()}
-        result['families'][str(family)] = _part(scores, kitchens, own, families == family)
+        result['families'][str(family)] = _part(scores, kitchens, own, families == family) | {
+            'forms': {
+                name: _part(scores, kitchens, {}, where & (families == family))
+                for name, where in of_form.items()
+                if (where & (families == family)).any()
+            }
+        }
     return result
 
 

@@ -23,7 +23,16 @@ def test_the_questions_of_a_run(cache, tiny):
     lines = vqa_table({'subsets': {'all': scores, 'held_out': scores}}).splitlines()
     names = [line.split(' | ')[0].removeprefix('| ') for line in lines]
     assert names[2:5] == ['all families', 'all families, written by the text decoder', 'answerable from one frame']
-    assert names[-1] == 'held out: all families' and 'colour' in names
+    first = names.index('held out: all families')
+    families = [name.replace('_', ' ') for name in scores['families']]
+    assert names[5:first] == families and 'colour' in families
+    held_out = scores['forms'], *(part['forms'] for part in scores['families'].values())
+    assert names[first + 1 : -1] == [
+        f'held out: {name}, {form}' for name, forms in zip(['all families', *families], held_out) for form in forms
+    ]
+    line = lines[2 + names[2:].index('held out: all families, open')].split(' | ')
+    assert line[1:4] == [share(scores['forms']['open']['accuracy']), '', '']
+    assert lines[-1].startswith(f'| calibration error, all families | {share(scores["calibration_error"])} |')
     assert len({line.count('|') for line in lines}) == 1
     assert lines[2].split(' | ')[1] == share(scores['accuracy'])
     assert lines[2].split(' | ')[2] == f'{100 * scores["best_blind"]:.1f} %'

@@ -19,7 +19,7 @@ def samples(cache):
     return KitchenSamples(cache, noise=NOISE, length=40, seed=1)
 
 
-def reply(score, family='count', kitchen=1, written_score=None):
+def reply(score, family='count', kitchen=1, written_score=None, closed=None):
     return Prediction(
         index=0,
         key=f'seed {kitchen} tick 0',
@@ -30,6 +30,7 @@ def reply(score, family='count', kitchen=1, written_score=None):
         predicted='1' if score else '2',
         confidence=0.5,
         score=score,
+        closed=closed,
         written=None if written_score is None else 'one',
         written_score=written_score,
     )
@@ -106,6 +107,40 @@ def test_scores_by_hand():
     assert vqa_scores(written, field='written_score')['accuracy']['value'] == 1
     with pytest.raises(ValueError, match='no samples'):
         vqa_scores([])
+
+
+def test_open_and_closed_questions_are_scored_apart_in_each_family():
+    replies = [
+        reply(1.0, 'colour', 1, closed=True),
+        reply(0.0, 'colour', 2, closed=True),
+        reply(0.0, 'colour', 3, closed=False),
+        reply(1.0, 'hand', 4, closed=False),
+    ]
+    scores = vqa_scores(replies)
+    assert {form: (part['accuracy']['value'], part['samples']) for form, part in scores['forms'].items()} == {
+        'open': (0.5, 2),
+        'closed': (0.5, 2),
+    }
+    colour, hand = (scores['families'][family]['forms'] for family in ('colour', 'hand'))
+    assert (colour['open']['accuracy']['value'], colour['closed']['accuracy']['value']) == (0, 0.5)
+    assert list(hand) == ['open'] and colour['closed']['accuracy']['kitchens'] == 2
+    assert vqa_scores([reply(1.0)])['forms'] == {}
+
+
+def test_the_form_of_a_question_reaches_its_prediction(samples, tiny):
+    assert [r.closed for r in ask(tiny.model, tiny.tokenizer, samples)] == [samples[i].closed for i in range(40)]
+
+
+def test_the_calibration_error_is_that_of_the_answer_head():
+    replies = [
+        reply(1.0, kitchen=1, written_score=1.0),
+        reply(0.0, kitchen=2, written_score=0.0),
+        reply(1.0, kitchen=3),
+    ]
+    found = vqa_scores(replies[:3])['calibration_error']
+    assert found['value'] == pytest.approx(2 / 3 - 0.5, abs=1e-6) and found['kitchens'] == 3
+    assert 'calibration_error' not in vqa_scores(replies[:2], field='written_score')
+    assert 'calibration_error' not in vqa_scores([replace(replies[0], confidence=None)])
 
 
 def test_the_gap_is_over_common_families():
