@@ -144,8 +144,9 @@ def vqa_scores(
     families = np.array([prediction.family for prediction in predictions])
     lines = {'best_blind': balance.best_blind(), 'majority': balance.majority()} if balance else {}
     result = {'samples': len(predictions), **_part(scores, kitchens, lines), 'families': {}}
-    if field == 'score' and all(prediction.confidence is not None for prediction in predictions):
-        rows = calibration_rows([prediction.confidence for prediction in predictions], scores)
+    confidences = [one.confidence for one in predictions if one.confidence is not None]
+    if field == 'score' and len(confidences) == len(predictions):
+        rows = calibration_rows(confidences, scores)
         result['calibration_error'] = scored(rows, calibration_error, kitchens)
     forms = {'open': False, 'closed': True}
     of_form = {name: np.array([p.closed is closed for p in predictions]) for name, closed in forms.items()}

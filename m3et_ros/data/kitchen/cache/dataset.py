@@ -190,8 +190,8 @@ class KitchenSamples(SampleSet):
             ends.append(ends[-1] + len(header['asked']))
             self._seeds.update(header['seed'])
         if questions:
-            columns = map(np.concatenate, zip(*rows, strict=True))
-            self._table = QuestionTable(list(numbers), *columns, version=self.version)
+            wording, answer, frames, held_out = map(np.concatenate, zip(*rows, strict=True))
+            self._table = QuestionTable(list(numbers), wording, answer, frames, held_out, self.version)
         self._ends = np.array(ends[1:])
         return np.concatenate(chosen)
 

@@ -139,7 +139,8 @@ def measure_instances(
     pixels = np.bincount(ids, minlength=size)
     across = np.bincount(ids, np.broadcast_to(u, (height, width)).ravel(), size)
     away = np.bincount(ids, distance.ravel(), size)
-    visible, slivers = [], []
+    visible: list[VisibleInstance] = []
+    slivers: list[VisibleInstance] = []
     for i, (name, instance) in enumerate(episode.instances.items(), start=1):
         if pixels[i]:
             centre, share = (across[i] / pixels[i] + 0.5) / width, pixels[i] / (height * width)
@@ -303,16 +304,14 @@ def _thing_at(scene: VisibleScene) -> Iterator[Draft]:
 
 def _what_at(scene: VisibleScene) -> Iterator[Draft]:
     """Ask for the only object in view on a surface, or for a surface without any."""
-    places, areas = scene.state.places, Counter[str]()
-    for one in scene.instances:
-        areas[one.noun] += one.share
+    places = scene.state.places
     for place, surface in SURFACES.items():
         here = [one for one in scene.objects if places[one.name] == place]
         if any(places.get(one.name) == place for one in scene.slivers):
             continue
         if len(here) == 1:
             yield 'what_at', spoken(here[0].noun), {'place': place}
-        elif not here and areas[surface] > SURFACE_SHARE:
+        elif not here and sum(one.share for one in scene.instances if one.noun == surface) > SURFACE_SHARE:
             yield 'what_at', 'nothing', {'place': place}
 
 

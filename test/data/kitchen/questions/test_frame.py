@@ -119,7 +119,7 @@ def test_objects_come_after_structures_in_the_classes():
 @pytest.fixture(scope='module')
 def start():
     """A kitchen, its first state, and the name of one object of each noun."""
-    episode = Episode(4, width=16, height=16)
+    episode = Episode(4, width=16, height=16, version=1)
     state = next(episode.run(1))
     names = {}
     for name, thing in episode.scene.things.items():
