@@ -16,16 +16,20 @@ LEAST_WEIGHT = 1e-4
 """Added to an attention weight, so that its logarithm is finite."""
 
 
-def sample_mean(errors: Tensor, counted: Tensor) -> Tensor:
+def sample_mean(errors: Tensor, counted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean of (B, ...) errors where `counted` of the same shape is True: per sample, then over samples.
 
-    Samples with nothing counted are left out; without any sample the result is 0, with zero gradients.
+    Samples with nothing counted are left out; without any sample the result is 0, with zero gradients. Weights of the
+    same shape, 1 or more, make some errors count more often within their sample.
     """
     counted = counted.expand_as(errors).flatten(1)
     # Selected rather than multiplied, because errors that do not count may be NaN.
-    total = torch.where(counted, errors.float().flatten(1), 0.0).sum(1)
+    selected = torch.where(counted, errors.float().flatten(1), 0.0)
     number = counted.sum(1)
-    means = total / number.clamp(min=1)
+    if weights is not None:
+        weights = counted * weights.expand_as(errors).flatten(1)
+        selected, number = selected * weights, weights.sum(1)
+    means = selected.sum(1) / number.clamp(min=1)
     return means.sum() / (number > 0).sum().clamp(min=1)
 
 
@@ -41,13 +45,14 @@ def rgb_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     return sample_mean((predicted.float() - target.float()).square(), counted[:, None])
 
 
-def depth_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+def depth_loss(predicted: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean absolute error of standardised depth (B, 1, S, S) on the pixels counted, (B, S, S) bool.
 
-    The depth of pixels that do not count may have any value, also NaN.
+    The depth of pixels that do not count may have any value, also NaN. Weights are those of the pixels, (B, S, S).
     """
     target = torch.where(counted[:, None], target, 0.0)  # a NaN here would reach the gradient
-    return sample_mean((predicted.float() - target.float()).abs(), counted[:, None])
+    errors = (predicted.float() - target.float()).abs()
+    return sample_mean(errors, counted[:, None], None if weights is None else weights[:, None])
 
 
 def semseg_loss(logits: Tensor, target: Tensor, counted: Tensor, *, rarity: float = 0.0) -> Tensor:
@@ -111,6 +116,28 @@ def pointing_loss(attention: HeadAttention, presence: Tensor, pointed: Tensor) -
     targets = presence.transpose(1, 2).gather(1, classes.clamp(min=0)[..., None].expand(-1, -1, presence.shape[1]))
     weight = (attention.weights(positions.clamp(min=0)) * targets).sum(-1)
     counted = (classes >= 0) & (targets > 0).any(-1)
+    return -torch.where(counted, (weight + LEAST_WEIGHT).log(), 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def slots_loss(weights: Tensor, pointed: Tensor) -> Tensor:
+    """Return -log of the attention weight that the slots give to the words of the first and the second noun.
+
+    A noun is a run of word pieces, one after the other, that name one class. The mean is over the nouns that there are
+    a slot for; 0 if there are none.
+
+    Args:
+        weights: attention of the S slots to the T words of each question, (B * Q, S, T).
+        pointed: as pointing_loss takes it, in the order of the words; positions from T on are not of words.
+    """
+    positions, classes = pointed.unbind(-1)
+    slots, length = weights.shape[1:]
+    same_noun = (classes[:, 1:] == classes[:, :-1]) & (positions[:, 1:] == positions[:, :-1] + 1)
+    noun = F.pad((~same_noun).cumsum(1), (1, 0))[:, : classes.shape[1]]
+    named = ((classes >= 0) & (positions < length))[:, None] & (
+        noun[:, None] == torch.arange(slots, device=noun.device)[:, None]
+    )
+    weight = (weights.gather(2, positions.clamp(0, length - 1)[:, None].expand_as(named)) * named).sum(-1)
+    counted = named.any(-1)
     return -torch.where(counted, (weight + LEAST_WEIGHT).log(), 0.0).sum() / counted.sum().clamp(min=1)
 
 

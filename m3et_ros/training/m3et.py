@@ -4,9 +4,9 @@ The defaults suit the size `kitchen` at 112 pixels on a few CPU cores, not Image
 
 Symbols: B batch, Q questions per sample, S image side, s segmentation side, n patches of an image, T text tokens,
     P pairs of a token and a class.
-Batch, from Collate: rgb (B, 3, S, S), depth (B, 1, S, S), semseg (B, s, s), text and text_mask (B * Q, T), each if the
-    samples have it; depth_target (B, 1, S, S), NaN where unknown; scores (B * Q, answers); answer and answer_mask
-    (B * Q, words + 2); asked (B * Q,) bool; pointed (B * Q, P, 2), tokens with the classes that they name.
+Batch, from Collate: rgb (B, 3, S, S), depth (B, 1 or 2, S, S), semseg (B, s, s), text and text_mask (B * Q, T), each
+    if the samples have it; depth_target (B, 1, S, S), NaN where unknown; scores (B * Q, answers); answer and
+    answer_mask (B * Q, words + 2); asked (B * Q,) bool; pointed (B * Q, P, 2), tokens with the classes that they name.
 """
 
 import math
@@ -25,6 +25,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.config_checks import check_number
+from m3et_ros.models.m3et.answers import PlacedAnswerHead
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.encoding import joined
 from m3et_ros.models.m3et.masking import draw, visible_total
@@ -38,6 +39,7 @@ from m3et_ros.training.losses import (
     pointing_loss,
     rgb_loss,
     semseg_loss,
+    slots_loss,
 )
 from m3et_ros.training.recipe import Recipe, check_share
 from m3et_ros.training.run_state import WHOLE_RUN, TrainingSession
@@ -108,7 +110,10 @@ class Collate:
 
 @dataclass(frozen=True)
 class Pretrain(Recipe):
-    """Stage 1: hide most tokens of colour, depth and segmentation and predict them from the rest."""
+    """Stage 1: hide most tokens of colour, depth and segmentation and predict them from the rest.
+
+    Depth is also predicted where a visible patch was not measured.
+    """
 
     # Modalities that are partly visible and predicted where hidden.
     modalities: tuple[str, ...] = IMAGE_MODALITIES
@@ -129,7 +134,7 @@ class Pretrain(Recipe):
             raise ValueError(f'alpha is {self.alpha!r}; give a number above 0')
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return rgb, depth and semseg: reconstruction losses of the hidden patches, weight 1 each."""
+        """Return rgb, depth and semseg: reconstruction losses of all that is hidden, weight 1 each."""
         inputs = {m: batch[m] for m in IMAGE_MODALITIES if m in self.modalities and m in batch}
         size = len(batch['rgb'])
         counts = dict.fromkeys(inputs, model.config.image_tokens)
@@ -144,7 +149,9 @@ class Pretrain(Recipe):
         device = batch['rgb'].device
         encoded = model.encode(inputs, visible=drawn.visible.to(device))
         hidden = {m: ~mask.to(device) for m, mask in drawn.masks.items()}
-        return reconstruction_losses(model, encoded, batch, self.modalities, hidden=hidden)
+        return reconstruction_losses(
+            model, encoded, batch, self.modalities, hidden=hidden, unmeasured=unmeasured_pixels(inputs)
+        )
 
 
 @dataclass(frozen=True)
@@ -168,8 +175,12 @@ class Answer(Recipe):
     # the global token of a question about it, attends to the patches of that class. This is an addition of ours; in the
     # paper the answers alone teach the meaning of words.
     pointing: float = 0.5
+    # Weight of slots_loss, 0 omits it: the slots of a model that reads out places find the nouns of the question.
+    slots: float = 0.2
     # Weight of depth and segmentation predicted from fully visible colour, depth and question; 0 omits them.
     dense: float = 1.0
+    # Number of times that depth counts where the input holds none, 1 to 1000: holes are what a robot has filled.
+    holes: float = 3.0
     # Extra weight of rare classes in the segmentation (losses.semseg_loss): small objects in a kitchen fill a
     # thousandth of the pixels that walls do.
     rarity: float = 0.6
@@ -183,15 +194,17 @@ class Answer(Recipe):
     def __post_init__(self):
         super().__post_init__()
         check_share(self, 'rarity', 'rehearse', 'silent', 'drop_depth')
-        check_number(self, dict.fromkeys(('answer', 'words', 'pointing', 'dense'), (0, 1000)))
+        check_number(self, dict.fromkeys(('answer', 'words', 'pointing', 'slots', 'dense'), (0, 1000)))
+        check_number(self, {'holes': (1, 1000)})
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return answer, words, pointing, depth and semseg; in some steps also the hidden_* losses of stage 1."""
+        """Return answer, words, pointing, slots, depth, semseg; in some steps also the hidden_* losses of stage 1."""
         drop, silent, rehearse = (
             torch.rand(3, generator=generator) < torch.tensor([self.drop_depth, self.silent, self.rehearse])
         ).tolist()
         shown = ('rgb',) if drop else ('rgb', 'depth')
-        images = model.encode_images({name: batch[name] for name in shown if name in batch})
+        inputs = {name: batch[name] for name in shown if name in batch}
+        images = model.encode_images(inputs)
         each = len(batch['asked']) // len(batch['rgb'])
         attentions = [] if self.pointing and {'pointed', 'semseg'} <= batch.keys() else None
         text = model.encode_text(images, batch.get('text'), batch.get('text_mask'), head_attentions=attentions)
@@ -201,13 +214,23 @@ class Answer(Recipe):
             presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, len(images.tokens), 1)
             errors = [pointing_loss(one, presence, batch['pointed']) for one in attentions[-2:]]
             found['pointing'] = self.pointing * torch.stack(errors).mean()
+        if self.slots and model.readout is not None and 'pointed' in batch:
+            found['slots'] = self.slots * slots_loss(model.readout.slot_weights(text), batch['pointed'])
         first = joined(images, text.sampled(each))
         if self.words:
             answer, mask = batch['answer'][::each], batch['answer_mask'][::each]
             found['words'] = self.words * generation_loss(model.text_logits(first, answer[:, :-1]), answer, mask)
         if self.dense:
             encoded = model.add_text(images) if silent else first
-            reconstructed = reconstruction_losses(model, encoded, batch, ('depth', 'semseg'), rarity=self.rarity)
+            reconstructed = reconstruction_losses(
+                model,
+                encoded,
+                batch,
+                ('depth', 'semseg'),
+                rarity=self.rarity,
+                unmeasured=unmeasured_pixels(inputs),
+                holes=self.holes,
+            )
             found |= {name: self.dense * loss for name, loss in reconstructed.items()}
         if rehearse:
             hidden = Pretrain().losses(model, batch, generator)
@@ -252,8 +275,9 @@ def run(
                 f'{model.config.name} lacks the answer head or the text decoder that stage 2 trains; '
                 'build it with both.',
             )
-        _start_answers(model.answer_head.layers[-1].bias)
-        naming = ClassNames(tokenizer, labels.classes) if recipe.pointing and labels.classes else None
+        _start_answers(model.answer_head)
+        named = recipe.pointing or (recipe.slots and model.readout is not None)
+        naming = ClassNames(tokenizer, labels.classes) if named and labels.classes else None
     collate_batch = Collate(model.config, tokenizer, tuple(labels.answers), naming)
     return train(recipe, model, data, collate_batch, folder, seed=seed, session=session)
 
@@ -266,6 +290,8 @@ def reconstruction_losses(
     *,
     hidden: Mapping[str, Tensor] | None = None,
     rarity: float = 0.0,
+    unmeasured: Tensor | None = None,
+    holes: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return the reconstruction losses of the tasks that both model and batch have.
 
@@ -276,8 +302,16 @@ def reconstruction_losses(
         tasks: some of rgb, depth, semseg.
         hidden: modality to (B, n) bool, the patches that count; all patches count for a modality that is not given.
         rarity: argument of semseg_loss.
+        unmeasured: (B, S, S) bool, pixels without depth in the input, where depth counts in visible patches, too.
+        holes: number of times that depth counts there.
     """
-    loss_of, found = {'rgb': rgb_loss, 'depth': depth_loss, 'semseg': partial(semseg_loss, rarity=rarity)}, {}
+    weights = None if unmeasured is None or holes == 1 else 1 + (holes - 1) * unmeasured
+    loss_of: dict[str, Any] = {
+        'rgb': rgb_loss,
+        'depth': partial(depth_loss, weights=weights),
+        'semseg': partial(semseg_loss, rarity=rarity),
+    }
+    found = {}
     for task in tasks:
         if task not in model.config.tasks or TARGETS[task] not in batch:
             continue
@@ -286,16 +320,32 @@ def reconstruction_losses(
         if hidden is not None and task in hidden:
             counted = patch_pixels(hidden[task], target.shape[-1] // model.config.grid)
         if task == 'depth':
-            counted = counted & target[:, 0].isfinite()
+            counted = (counted if unmeasured is None else counted | unmeasured) & target[:, 0].isfinite()
         found[task] = loss_of[task](model.decode(encoded, task), target, counted)
     return found
 
 
+def unmeasured_pixels(inputs: Mapping[str, Tensor]) -> Tensor | None:
+    """Return where the input holds no measured depth, (B, S, S) bool; None without depth.
+
+    Depth without validity has exactly 0 there (data.preprocess.depth_input).
+    """
+    if 'depth' not in inputs:
+        return None
+    return inputs['depth'][:, -1] == 0
+
+
 @torch.no_grad()
-def _start_answers(bias: Tensor) -> None:
+def _start_answers(head: nn.Module) -> None:
     """Let an untrained answer head start from a probability of 1 / A for each of A answers.
 
     From a probability of 1 / 2 the sum over answers would dominate the clipped gradient for a long time.
     """
-    if bias.mean() > -1:  # a trained bias is far below, because few of the many answers are right
-        bias.fill_(-math.log(max(1, len(bias) - 1)))
+    bias = head.answer_bias() if isinstance(head, PlacedAnswerHead) else head.layers[-1].bias
+    if bias.mean() <= -1:  # a trained bias is far below, because few of the many answers are right
+        return
+    start = -math.log(max(1, len(bias) - 1))
+    if isinstance(head, PlacedAnswerHead):
+        head.set_answer_bias(start)
+    else:
+        bias.fill_(start)

@@ -134,3 +134,28 @@ def test_pointing_counts_the_weight_on_the_named_class():
     assert loss(nothing, (2, 1)) == pytest.approx(-math.log(1 / 8 + 1e-4))
     assert loss((1, 0), (0, 1)) == pytest.approx(-(math.log(5.5 / 8 + 1e-4) + math.log(1 / 4 + 1e-4)) / 2)
     assert loss((1, 2), nothing) == 0  # class 2 is not in the picture
+
+
+def test_slots_are_asked_for_the_first_and_the_second_noun():
+    """T = 5 words; the first noun has two pieces, the second one, and a third noun has no slot."""
+    weights = torch.tensor([[[0.1, 0.2, 0.3, 0.25, 0.15], [0.5, 0.1, 0.1, 0.2, 0.1]]])
+
+    def loss(*pointed):
+        return losses.slots_loss(weights, torch.tensor(pointed).view(1, -1, 2)).item()
+
+    first, second = -math.log(0.5001), -math.log(0.2001)
+    assert loss((1, 7), (2, 7), (5, 7)) == pytest.approx(first)  # position 5 is the global token
+    assert loss((1, 7), (2, 7), (3, 8), (5, 7), (5, 8)) == pytest.approx((first + second) / 2)
+    assert loss((1, 7), (2, 7), (3, 8), (4, 9), (-1, -1)) == pytest.approx((first + second) / 2)
+    # The same class named twice is two nouns.
+    assert loss((2, 7), (4, 7)) == pytest.approx(-(math.log(0.3001) + math.log(0.1001)) / 2)
+    assert loss((5, 7)) == loss((-1, -1)) == 0
+    assert losses.slots_loss(weights, torch.zeros(1, 0, 2, dtype=torch.int64)) == 0
+
+
+def test_weights_count_errors_more_often_within_their_sample():
+    errors = torch.tensor([[1.0, 5.0, torch.nan], [2.0, 4.0, 6.0]])
+    counted = torch.tensor([[True, True, False], [True, True, True]])
+    weights = torch.tensor([[3.0, 1.0, 3.0], [1.0, 1.0, 1.0]])
+    assert losses.sample_mean(errors, counted, weights).item() == pytest.approx((8 / 4 + 4) / 2)
+    assert losses.sample_mean(errors, counted).item() == pytest.approx((3 + 4) / 2)

@@ -45,9 +45,14 @@ def test_a_batch_holds_the_tensors_of_the_module_docstring(batch, toys, tiny, to
     assert tensors['answer_mask'].any(1).tolist() == [False, True]
 
 
-def test_stage_one_counts_hidden_patches_alone(batch, tiny, monkeypatch):
-    """Predictions of visible patches cost nothing; predictions of hidden ones do."""
-    model = tiny().eval()
+@pytest.mark.parametrize('validity', [False, True])
+def test_stage_one_counts_hidden_patches_and_unmeasured_depth_alone(batch, tiny, monkeypatch, validity):
+    """Predictions of visible patches cost nothing, except where depth was not measured; those of hidden ones do."""
+    model = tiny(depth_validity=validity).eval()
+    unknown = batch['depth'] == 0  # the toys have no depth in their first two rows
+    assert unknown.any(0)[0, :2].all() and not unknown[:, :, 2:].any()
+    if validity:
+        batch = batch | {'depth': torch.cat([batch['depth'], (~unknown).float()], 1)}
     seen = {}
     encode, decode = model.encode, model.decode
     monkeypatch.setattr(model, 'encode', lambda inputs, visible: seen.setdefault('it', encode(inputs, visible=visible)))
@@ -55,21 +60,21 @@ def test_stage_one_counts_hidden_patches_alone(batch, tiny, monkeypatch):
     def spoil(where):
         def decoded(encoded, task):
             out = decode(encoded, task)
-            chosen = encoded.visible[task] if where == 'visible' else ~encoded.visible[task]
+            chosen = ~encoded.visible[task] if where == 'hidden' else encoded.visible[task]
             side = out.shape[-1] // 2
-            return torch.where(
-                chosen.view(-1, 1, 2, 2).repeat_interleave(side, 2).repeat_interleave(side, 3),
-                out + torch.randn(out.shape, generator=generator(1)),
-                out,
-            )
+            pixels = chosen.view(-1, 1, 2, 2).repeat_interleave(side, 2).repeat_interleave(side, 3)
+            if task == 'depth':
+                pixels = pixels & (unknown if where == 'holes' else ~unknown)
+            return torch.where(pixels, out + torch.randn(out.shape, generator=generator(1)), out)
 
         monkeypatch.setattr(model, 'decode', decoded)
         return Pretrain().losses(model, batch, generator())
 
     honest = Pretrain().losses(model, batch, generator())
-    visible, hidden = spoil('visible'), spoil('hidden')
+    visible, hidden, holes = spoil('visible'), spoil('hidden'), spoil('holes')
     assert honest.keys() == {'rgb', 'depth', 'semseg'}
     assert all(visible[name] == honest[name] and hidden[name] != honest[name] for name in honest)
+    assert holes['depth'] != honest['depth']  # of visible patches
     assert sum(int(mask.sum()) for mask in seen['it'].visible.values()) == 8 * round(0.3 * 12)
 
 
@@ -125,6 +130,55 @@ def test_a_sample_without_question_or_depth_counts_for_nothing_there(tiny, toys,
     sum(found.values()).backward()
     assert all(loss.isfinite() for loss in found.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_depth_in_holes_counts_three_times_and_evenly_without_a_depth_camera(batch, tiny, monkeypatch):
+    model, plain = tiny().eval(), {'rehearse': 0.0, 'words': 0.0, 'rarity': 0.0}
+    monkeypatch.setattr(model, 'decode', lambda encoded, task: batch['depth_target'] + torch.arange(1.0, 33)[:, None])
+    model.config = replace(model.config, tasks=('depth', 'text'))
+    rows = torch.arange(1.0, 33)  # the error of each row; the first two are holes
+    for holes in (1.0, 3.0):
+        weight = torch.where(rows <= 2, holes, 1.0)
+        found = Answer(**plain, holes=holes, drop_depth=0.0).losses(model, batch, generator())
+        torch.testing.assert_close(found['depth'], (rows * weight).sum() / weight.sum())
+    found = Answer(**plain, holes=3.0, drop_depth=1.0).losses(model, batch, generator())
+    torch.testing.assert_close(found['depth'], rows.mean())
+    assert Answer().holes == 3
+
+
+PARTS = {'places': True, 'answer_parts': 5, 'look_parts': 2}
+
+
+def test_an_answer_head_of_parts_starts_at_equal_probabilities_too(tmp_path, tiny, toys, checkpoint_of):
+    recipe = Answer(samples=8, batch=8, lr=1e-9, warm_up=0.0)
+    model = tiny(**PARTS)
+    matrix = torch.tensor(
+        [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 1, 0, 1], [1, 0, 0, 0, 1], [1, 0, 0, 1, 0]]
+    )
+    model.answer_head.set_parts(matrix.float())
+    outcome, trained, _ = run(recipe, checkpoint_of(model), toys, tmp_path / 'fresh')
+    assert outcome.losses['answer'] == pytest.approx(math.log(6) - 5 * math.log(5 / 6), rel=0.3)
+    before = trained.answer_head.answer_bias().clone()
+    assert before.mean() < -1
+    _, again, _ = run(recipe, checkpoint_of(trained), toys, tmp_path / 'again')
+    torch.testing.assert_close(again.answer_head.answer_bias(), before)
+
+
+def test_slots_learn_to_find_the_nouns_of_the_question(tmp_path, tiny, toys, tokenizer, answers, checkpoint_of):
+    model = tiny(**PARTS)
+    recipe = Answer(samples=320, batch=8, lr=1e-2, rehearse=0.0, words=0.0, dense=0.0)
+    outcome, _, _ = run(recipe, checkpoint_of(model, ('ground', 'square')), toys, tmp_path / 'with')
+    assert outcome.losses['slots'] < 0.5 * recipe.slots
+    collate = Collate(model.config, tokenizer, answers, ClassNames(tokenizer, ('ground', 'square')))
+    batch, _ = collate(toys[:8])
+    text = model.encode_text(model.encode_images({'rgb': batch['rgb']}), batch['text'], batch['text_mask'])
+    spelt = [int(place) for place, number in batch['pointed'][0] if number == 1 and place < batch['text'].shape[1]]
+    assert (model.readout.slot_weights(text)[:, 0, spelt].sum(-1) > 0.8).all()
+    named = 'ground', 'square'
+    for name, weights, found in (('no', {'slots': 0.0}, {'pointing'}), ('only', {'pointing': 0.0}, {'slots'})):
+        short = replace(recipe, samples=8, **weights)
+        outcome, _, _ = run(short, checkpoint_of(tiny(**PARTS), named), toys, tmp_path / name)
+        assert outcome.losses.keys() == {'answer'} | found
 
 
 def test_reconstruction_losses_count_everything_when_nothing_is_hidden(batch, tiny):
@@ -191,6 +245,8 @@ def test_a_model_without_the_heads_of_stage_two_is_refused(tmp_path, tiny, toys,
         ('vqa', {'rehearse': 1.1}),
         ('vqa', {'drop_depth': -0.1}),
         ('vqa', {'words': -1.0}),
+        ('vqa', {'slots': -1.0}),
+        ('vqa', {'holes': 0.5}),
     ],
 )
 def test_fields_out_of_range_are_refused_by_name(stage, options):
