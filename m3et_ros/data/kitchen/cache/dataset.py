@@ -18,7 +18,7 @@ from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, read_recipe, read_sh
 from m3et_ros.data.kitchen.questions.balance import Balance
 from m3et_ros.data.kitchen.questions.frame import FAMILIES
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, CLOSED, phrasings
-from m3et_ros.data.kitchen.questions.recorded_frames import ANSWER_INDEX, Wording
+from m3et_ros.data.kitchen.questions.recorded_frames import ANSWER_INDEX, Wording, texts_of
 from m3et_ros.data.kitchen.questions.splits import HELD_OUT, READ_VERSIONS
 from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.sample import QuestionAnswers, Sample
@@ -76,11 +76,6 @@ class QuestionTable:
         question, answer = self.question(row, rng)
         family, kind, _ = self.wordings[self.wording[row]]
         return QuestionAnswers(question, {answer: 1.0}, family, kind in CLOSED)
-
-    def texts(self) -> np.ndarray:
-        """Return the number of the text of each wording, (W,): wordings of one kind and fields share it."""
-        numbers: dict[tuple, int] = {}
-        return np.array([numbers.setdefault(key[1:], len(numbers)) for key in self.wordings], np.int64)
 
 
 class KitchenSamples(SampleSet):
@@ -214,7 +209,7 @@ class KitchenSamples(SampleSet):
             table.answer,
             [key[:2] for key in table.wordings],
             chosen=rows,
-            texts=table.texts(),
+            texts=texts_of(table.wordings),
             temper=self._temper,
         )
         self._rows = rows

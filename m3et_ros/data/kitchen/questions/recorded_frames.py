@@ -10,7 +10,7 @@ From a seed to a question: after questions/splits.py, before cache/recipe.py.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,12 @@ class Drawn:
     wording: Wording
     # One of ANSWERS.
     answer: str
+
+
+def texts_of(wordings: Iterable[Wording]) -> np.ndarray:
+    """Return the number of the text of each wording, (W,), for balance.Balance: one kind and fields are one text."""
+    numbers: dict[tuple, int] = {}
+    return np.array([numbers.setdefault(wording[1:], len(numbers)) for wording in wordings], np.int64)
 
 
 def safe_until(episode: Episode) -> float:
@@ -161,7 +167,8 @@ def draw(
     if not rows:
         raise ValueError('no question can be asked about these frames; give more frames')
     wording = np.array([numbers.setdefault(row[2], len(numbers)) for row in rows])
-    balance = Balance(wording, np.array([row[3] for row in rows]), [known[:2] for known in numbers])
+    answers = np.array([row[3] for row in rows])
+    balance = Balance(wording, answers, [known[:2] for known in numbers], texts=texts_of(numbers))
     chosen: set[int] = set()
     for _ in range(PATIENCE * count):
         if len(chosen) == count:

@@ -311,9 +311,3 @@ def test_training_tempers_the_odds_and_evaluation_does_not(caches):
     for values, wanted in ((odds, np.minimum(counts, RARE)), (other, np.minimum(counts, RARE) * counts**0.5)):
         shares = np.array([values[rows & (table.answer == answer)].sum() for answer in answers])
         assert shares / shares.sum() == pytest.approx(wanted / wanted.sum())
-
-
-def test_wordings_of_two_families_share_their_text():
-    wordings = [('colour', 'colour', (('a', 'cup'),)), ('absent', 'colour', (('a', 'cup'),)), ('hand', 'held', ())]
-    rows = np.zeros(3, int)
-    assert QuestionTable(wordings, rows, rows, rows, rows).texts().tolist() == [0, 0, 1]

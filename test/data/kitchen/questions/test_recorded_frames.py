@@ -8,7 +8,14 @@ import pytest
 from m3et_ros.data.kitchen.questions import recorded_frames
 from m3et_ros.data.kitchen.questions.frame import FAMILIES, VisibleScene, all_questions
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
-from m3et_ros.data.kitchen.questions.recorded_frames import FrameNotes, draw, frame_questions, safe_until, worded_at
+from m3et_ros.data.kitchen.questions.recorded_frames import (
+    FrameNotes,
+    draw,
+    frame_questions,
+    safe_until,
+    texts_of,
+    worded_at,
+)
 from m3et_ros.data.kitchen.questions.splits import HeldOut, concerns_held_out
 from m3et_ros.data.kitchen.sim.camera import Camera
 from m3et_ros.data.kitchen.sim.episode import Episode
@@ -153,3 +160,24 @@ def test_an_action_under_way_can_end_what_is_safe(monkeypatch):
     assert safe_until(episode) == float('-inf')
     test = Episode(20_000, width=32, height=24)
     assert safe_until(test) == float('inf')
+
+
+def test_wordings_of_two_families_share_their_text():
+    wordings = [('colour', 'colour', (('a', 'cup'),)), ('absent', 'colour', (('a', 'cup'),)), ('hand', 'held', ())]
+    assert texts_of(wordings).tolist() == [0, 0, 1]
+
+
+def test_a_recording_of_version_2_asks_about_absent_things_in_more_wordings():
+    """Four kitchens, so that two cups differ in colour; only words that are also asked of things in view are drawn."""
+    frames = []
+    for seed in range(20_000, 20_004):
+        notes, *_, episode = observe_frames(seed, frames=12, fps=1.0)
+        episode.version = 2
+        frames.append(notes.finish())
+    drawn = [one for own in draw(frames, 300, np.random.default_rng(0)) for one in own]
+    absent = {one.wording[1:] for one in drawn if one.wording[0] == 'absent'}
+    shared = {known[1:] for own in frames for _, rows in own for known, *_ in rows if known[0] != 'absent'}
+    assert absent and absent <= shared and all(len(one) == 2 for one in absent)
+    assert {one.answer for one in drawn if one.wording[0] == 'absent'} == {'not in view'}
+    texts = [one.question for one in worded_at(drawn, 'bag', np.random.default_rng(0), version=2)]
+    assert any('color' in text for text in texts) and not any('{' in text for text in texts)
