@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.exceptions import InvalidNamespaceException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.validate_namespace import validate_namespace
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import process
+from m3et_ros.ros.clients import NumberingExecutor
 from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.ros.parameters import PARAMETERS as ROBOT_PARAMETERS
@@ -98,7 +98,7 @@ class Fleet(Node):
 
 def serve(fleet: Fleet, stop: Callable[[], bool]) -> None:
     """Spin all nodes on one executor; their callbacks are short, and each robot has an inference thread."""
-    executor = SingleThreadedExecutor(context=fleet.context)
+    executor = NumberingExecutor(context=fleet.context)
     for node in (fleet, *fleet.robots):
         executor.add_node(node)
     try:

@@ -7,6 +7,7 @@ A lifecycle node: configure loads the weights, activate opens the topics, deacti
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.ops.dispatch import describe
 from m3et_ros.ros import interfaces, parameters, process
 from m3et_ros.ros.camera_inputs import CameraInputs, PairedMessages
 from m3et_ros.ros.convert import age_s
@@ -25,8 +27,9 @@ from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.health import Health
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.ros.model_loader import ModelLoader
 from m3et_ros.ros.outputs import Anticipations, Perception
-from m3et_ros.ros.services import MemoryServices, Questions, run_on_inference_thread
+from m3et_ros.ros.services import INACTIVE, MemoryServices, Questions, result_of
 from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.backends.prepared import MODALITY_SETS
@@ -71,6 +74,7 @@ class ModelNode(Host):
         self._memory_services = MemoryServices(self)
         self.inputs = CameraInputs(self)
         self.diagnostics = Diagnostics(self, self._status)
+        self._loader = ModelLoader()
         load = interfaces.LOAD_MODEL
         self.create_service(load.kind, load.name, self._on_load_model, callback_group=ReentrantCallbackGroup())
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
@@ -146,6 +150,7 @@ class ModelNode(Host):
 
     def _configure(self) -> None:
         self.session = self._load(self.settings.model)
+        self._report_model()
 
     def _activate(self) -> None:
         self.session.engine.to(self.settings.device)
@@ -184,11 +189,15 @@ class ModelNode(Host):
             modality_sets=MODALITY_SETS if settings.depth_transport != 'none' else MODALITY_SETS[-1:],
             report=self.get_logger().info,
         )
-        self.health.set_runtime(engine.serving)
-        self.health.kernels = self_test(engine)
+        self_test(engine)
         session = Session(engine, memory_frames=settings.memory_frames)
         session.answerer = open_answerer(settings.answerer, settings.answerer_checkpoint, engine)
         return session
+
+    def _report_model(self) -> None:
+        engine = self.session.engine
+        self.health.set_runtime(engine.serving)
+        self.health.kernels = describe(engine.device)
 
     def _publish_labels(self) -> None:
         now = Header(stamp=self.get_clock().now().to_msg())
@@ -213,8 +222,9 @@ class ModelNode(Host):
 
     def _publish(self, view: View, messages: PairedMessages) -> None:
         settings, session, header = self.settings, self.session, messages.header
-        fill = settings.depth_fill == 'always' or (settings.depth_fill == 'auto' and session.engine.trained)
-        self._perception.publish(view, session.engine, header, messages.info, fill=fill, alpha=settings.overlay_alpha)
+        self._perception.publish(
+            view, session.engine, header, messages.info, fill=settings.depth_fill, alpha=settings.overlay_alpha
+        )
         self._questions.answer_instruction(view)
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:
@@ -226,21 +236,49 @@ class ModelNode(Host):
     # Services, parameters and diagnostics
 
     async def _on_load_model(self, request: LoadModel.Request, response: LoadModel.Response) -> LoadModel.Response:
-        """Swap the model; the old one serves until the new one has passed its self-test."""
-        model_id, response.message = await run_on_inference_thread(
-            self, lambda: self._swap_model(request.model), 'loading a model'
-        )
+        """Replace the model; the old one serves every frame until the new one has passed its self-test."""
+        model_id, response.message = None, INACTIVE
+        if self.inference_thread is not None:
+            queued = self._loader.start(lambda: self._replace_model(request.model))
+            if queued is None:
+                busy = InputError('load_busy', 'Another model is being loaded; ask again when that is done.')
+                self.health.refuse(busy)
+                response.message = str(busy)
+            else:
+                model_id, response.message = await result_of(self, queued, 'loading a model')
         response.success = model_id is not None
         response.model_id = model_id or ''
         return response
 
-    def _swap_model(self, name: str) -> str:
+    def _replace_model(self, name: str) -> str:
+        """Load a model and swap it in between two frames; on the loader's thread. Return its id.
+
+        Raises:
+            InputError: it cannot be used, or the node was deactivated meanwhile; the old model stays.
+        """
         session = self._load(name)
         session.engine.to(self.settings.device)
-        self.session = session
+        inference = self.inference_thread
+        swapped = None if inference is None else inference.submit_urgent(lambda: self._swap_session(session))
+        try:
+            if swapped is None:
+                raise CancelledError
+            swapped.result()
+        except CancelledError:
+            raise InputError(
+                'load_stopped',
+                f'The node was deactivated while {name!r} was being loaded; load it again when the node is active.',
+            ) from None
         process.freeze_garbage_collector()
-        self._publish_labels()
         return session.engine.model_id
+
+    def _swap_session(self, session: Session) -> None:
+        """Let a session take over, with the newest frame of the old one; on the inference thread."""
+        if self.session.newest is not None:
+            session.observe(self.session.newest.frame)
+        self.session = session
+        self._report_model()
+        self._publish_labels()
 
     def _on_parameters(self, changed: Sequence[Parameter]) -> None:
         self.settings = parameters.snapshot(self)

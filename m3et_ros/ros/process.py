@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -20,6 +20,7 @@ from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.signals import SignalHandlerOptions
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.ros.clients import NumberingExecutor
 from m3et_ros.ros.guards import log_error
 from m3et_ros.ros.logs import PACKAGE, forwarded
 
@@ -146,7 +147,7 @@ def spin(
         report: called after an exception; None = the log of the package.
     """
     report = report or partial(log_error, get_logger(PACKAGE))
-    executor = target if isinstance(target, Executor) else SingleThreadedExecutor(context=target.context)
+    executor = target if isinstance(target, Executor) else NumberingExecutor(context=target.context)
     if executor is not target:
         executor.add_node(target)
     try:

@@ -1,12 +1,13 @@
 """Questions and memory from outside: ~/ask, ~/ask_streaming, ~/answer and the services that reset, save and restore."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
+from concurrent.futures import Future as QueuedFuture
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
@@ -21,9 +22,10 @@ from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.data.images.messages import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
+from m3et_ros.ros.clients import REQUEST_NUMBER, Clients, NumberingActionServer
 from m3et_ros.ros.convert import age_s, answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.host import Host
-from m3et_ros.ros.inference_thread import MAX_QUESTIONS
+from m3et_ros.ros.inference_thread import MAX_QUESTIONS, GaveWay
 from m3et_ros.ros.outputs import publisher
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import checked_question, checked_scope
@@ -37,7 +39,9 @@ STOPPED = 'The node was deactivated while the question waited; ask again when it
 ResultT = TypeVar('ResultT')
 
 
-async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activity: str) -> tuple[ResultT | None, str]:
+async def run_on_inference_thread(
+    host: Host, job: Callable[[], ResultT], activity: str, client: Hashable = ''
+) -> tuple[ResultT | None, str]:
     """Run a job on the inference thread, without blocking the executor.
 
     The service that awaits it needs a ReentrantCallbackGroup: in the default group of the node every timer and every
@@ -47,6 +51,7 @@ async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activi
         host: node whose thread it is.
         job: called on the thread.
         activity: completes the sentence 'An internal error stopped ...'.
+        client: the clients of the thread take turns.
 
     Returns:
         The result and ''; or None and one sentence that says why there is no result. Errors are counted.
@@ -55,10 +60,24 @@ async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activi
     inference = host.inference_thread
     if inference is None:
         return None, INACTIVE
-    queued = inference.submit(job)
+    queued = inference.submit(job, client=client)
     if queued is None:
         host.health.refuse(InputError('questions_waiting', BUSY))
         return None, BUSY
+    return await result_of(host, queued, activity)
+
+
+async def result_of(host: Host, queued: QueuedFuture[ResultT], activity: str) -> tuple[ResultT | None, str]:
+    """Await a job on another thread, without blocking the executor.
+
+    Args:
+        host: node whose executor awaits it.
+        queued: the job.
+        activity: completes the sentence 'An internal error stopped ...'.
+
+    Returns:
+        As run_on_inference_thread.
+    """
     done = Future()
 
     def wake_executor(_: object) -> None:
@@ -76,6 +95,9 @@ async def run_on_inference_thread(host: Host, job: Callable[[], ResultT], activi
         return None, str(error)
     except CancelledError:
         return None, STOPPED
+    except GaveWay:
+        host.health.refuse(InputError('questions_waiting', BUSY))
+        return None, BUSY
     except Exception as error:
         return None, host.health.internal_error(activity, error)
 
@@ -110,7 +132,8 @@ class Questions:
         self._service = host.create_service(
             interfaces.ASK.kind, interfaces.ASK.name, self._on_ask, callback_group=group, qos_profile=many
         )
-        self._action = ActionServer(
+        self._ask_clients, self._goal_clients = Clients(), Clients()
+        self._action = NumberingActionServer(
             host,
             AskStreaming,
             interfaces.ASK_STREAMING.name,
@@ -130,7 +153,8 @@ class Questions:
             self._publish(self._host.session.ask(question, [view], scope='frame', top_k=top_k), view, written=False)
 
     async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:
-        answer, response.message = await self._run(lambda: self._answer(request))
+        client = 'ask', self._ask_clients.of(REQUEST_NUMBER.get())
+        answer, response.message = await self._run(lambda: self._answer(request), client)
         response.success = answer is not None
         if answer is not None:
             response.answer = answer
@@ -138,7 +162,8 @@ class Questions:
 
     async def _on_goal(self, goal: ServerGoalHandle) -> AskStreaming.Result:
         result = AskStreaming.Result()
-        answer, result.message = await self._run(lambda: self._stream(goal))
+        client = 'ask_streaming', self._goal_clients.of(self._action.take_number(goal))
+        answer, result.message = await self._run(lambda: self._stream(goal), client)
         result.success = answer is not None
         if answer is not None:
             result.answer = answer
@@ -151,8 +176,8 @@ class Questions:
             goal.abort()
         return result
 
-    async def _run(self, job: Callable[[], Answer | None]) -> tuple[Answer | None, str]:
-        return await run_on_inference_thread(self._host, job, 'answering a question')
+    async def _run(self, job: Callable[[], Answer | None], client: Hashable) -> tuple[Answer | None, str]:
+        return await run_on_inference_thread(self._host, job, 'answering a question', client)
 
     def _answer(self, request: AskQuestion.Request) -> Answer:
         """Answer a service request; on the inference thread."""

@@ -72,12 +72,14 @@ class SharedModels(Models):
     def __init__(self, *, window_s: float = 0.0, most: int = 16):
         self._window_s, self._most = window_s, most
         self._known: WeakValueDictionary[str, SharedModel] = WeakValueDictionary()
+        self._lock = Lock()
 
     def open(self, name: str, *, seed: int = 0) -> tuple[Checkpoint, SharedModel | None]:
         """Open a checkpoint as Models.open does."""
         checkpoint = open_checkpoint(name, seed=seed)
-        shared = self._known.get(checkpoint.model_id)
-        if shared is None:
-            shared = SharedModel(checkpoint, window_s=self._window_s, most=self._most)
-            self._known[checkpoint.model_id] = shared
+        with self._lock:  # robots load their models on threads of their own
+            shared = self._known.get(checkpoint.model_id)
+            if shared is None:
+                shared = SharedModel(checkpoint, window_s=self._window_s, most=self._most)
+                self._known[checkpoint.model_id] = shared
         return replace(checkpoint, model=shared.model), shared

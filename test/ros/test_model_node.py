@@ -218,6 +218,36 @@ def test_another_model_is_loaded_while_the_old_one_serves(robot):
     assert robot.ask('Is there a cup in view?').answer.model_id == loaded.model_id
 
 
+SLOW_LOAD = """
+import time
+from m3et_ros.ros.model_node import ModelNode, main
+load, loads = ModelNode._load, []
+def slowly(self, name):
+    loads.append(name)
+    if len(loads) > 1:
+        time.sleep(3)
+    return load(self, name)
+ModelNode._load = slowly
+raise SystemExit(main())
+"""
+
+
+def test_every_frame_is_served_while_another_model_is_loaded_and_the_newest_stays(robot):
+    robot = robot(command=('-c', SLOW_LOAD)).ready()
+    served = robot.listen(ActionAnticipation, 'anticipation')
+    show_until_served(robot, served)
+    load = robot.node.create_client(LoadModel, '/robot/model/load_model')
+    robot.ros.until(load.service_is_ready)
+    loading, shown = load.call_async(LoadModel.Request(model='kitchen')), []
+    while not loading.done():
+        shown.append(stamp_ns(robot.show(100 + len(shown)).stamp))
+        robot.ros.until(lambda: stamp_ns(served[-1].header.stamp) == shown[-1])
+    assert loading.result().success
+    assert len([m for m in served if m.model_id == 'tiny-random-0']) > 10  # frames that the old model served meanwhile
+    answer = robot.ask('Is there a cup in view?').answer  # shown before the new model came
+    assert answer.model_id == loading.result().model_id and stamp_ns(answer.header.stamp) == shown[-1]
+
+
 def test_images_of_a_best_effort_camera_arrive(robot):
     robot = robot()
     camera = robot.node.create_publisher(Image, '/robot/rgb/image_raw', qos_profile_sensor_data)

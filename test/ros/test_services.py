@@ -277,10 +277,10 @@ def test_a_cancelled_goal_ends_without_an_answer(bench, monkeypatch):
     assert not bench.answers and bench.refusals() == {}
 
 
-def everything(bench):
-    """The message of each service and of the action, none of which succeeds."""
+def everything(bench, without=''):
+    """The message of each service but one and of the action, none of which succeeds."""
     requests = {'ask': {'question': 'what?'}, 'load_model': {'model': 'tiny'}}
-    responses = {name: bench.call(name, **requests.get(name, {})) for name in SERVICES}
+    responses = {name: bench.call(name, **requests.get(name, {})) for name in SERVICES if name != without}
     outcome = bench.stream(question='what?')
     assert outcome.status == GoalStatus.STATUS_ABORTED
     responses['ask_streaming'] = outcome.result
@@ -300,17 +300,18 @@ def test_a_full_queue_refuses_everything_as_busy_and_counts_it(bench):
     bench.node.inference_thread.close()
     bench.node.inference_thread = InferenceThread(print, max_questions=1)
     bench.node.inference_thread.submit(lambda: gate.wait(60))
-    assert set(everything(bench).values()) == {services.BUSY}
+    answers = everything(bench, without='load_model')  # a model is loaded beside the questions
+    assert set(answers.values()) == {services.BUSY}
     gate.set()
-    assert bench.refusals() == {'questions_waiting': 6}
+    assert bench.refusals() == {'questions_waiting': len(answers)}
 
 
 def test_requests_that_wait_stop_no_timer_and_learn_that_the_node_was_deactivated(bench):
     bench, gate = bench().activate().observe(1), threading.Event()
     thread = bench.node.inference_thread
     thread.submit(lambda: gate.wait(60))
-    requests = {'ask': {'question': 'what?'}, 'load_model': {'model': 'tiny'}}
-    sent = {name: bench.send(name, **requests.get(name, {})) for name in SERVICES}
+    requests = {'ask': {'question': 'what?'}}
+    sent = {name: bench.send(name, **requests.get(name, {})) for name in SERVICES if name != 'load_model'}
     bench.ros.until(lambda: thread.waiting == 1 + len(sent))
     received = []
     bench.node.create_timer(0.01, lambda: received.append('tick'))
@@ -352,10 +353,53 @@ def test_every_field_of_the_reply_to_load_model(bench):
     refused = bench.call('load_model', model='/no/such/folder')
     assert (refused.success, refused.model_id) == (False, '') and '/no/such/folder' in refused.message
     assert bench.node.session.engine.model_id == 'tiny-random-4'
-    bench.node.session.newest = 'of the old model'
     loaded = bench.call('load_model', model='tiny')
     assert loaded == LoadModel.Response(success=True, message='', model_id='tiny-random-4')
     assert bench.node.session.newest is None
+
+
+def test_the_newest_frame_is_there_after_another_model_was_loaded(bench):
+    bench = bench().activate().observe(1, 7)
+    old = bench.node.session
+    assert bench.call('load_model', model='tiny').success
+    session = bench.node.session
+    assert session is not old and session.newest.frame is old.newest.frame and session.memory.frames == 1
+    answer = bench.call('ask', question='what is this?', scope='episode').answer
+    assert answer.header.stamp.nanosec == 7
+
+
+def test_a_second_model_is_refused_while_one_is_loaded_and_the_old_one_answers(bench, monkeypatch):
+    bench, gate, load = bench().activate().observe(1), threading.Event(), ModelNode._load
+
+    def slowly(self, name):
+        gate.wait(60)
+        return load(self, name)
+
+    monkeypatch.setattr(ModelNode, '_load', slowly)
+    first = bench.send('load_model', model='tiny')
+    second = bench.call('load_model', model='tiny')
+    assert not second.success and second.message.startswith('Another model is being loaded')
+    assert bench.refusals() == {'load_busy': 1}
+    assert bench.call('ask', question='what is this?').success and not first.done()
+    gate.set()
+    assert bench.ros.until(first.result).success
+    assert bench.call('load_model', model='tiny').success
+
+
+def test_a_model_that_is_ready_after_the_node_was_deactivated_is_dropped(bench, monkeypatch):
+    bench, gate, load = bench().activate(), threading.Event(), ModelNode._load
+
+    def slowly(self, name):
+        gate.wait(60)
+        return load(self, name)
+
+    monkeypatch.setattr(ModelNode, '_load', slowly)
+    old, loading = bench.node.session, bench.send('load_model', model='tiny')
+    bench.ros.until(lambda: not bench.call('load_model', model='tiny').success)
+    bench.node.trigger_deactivate()
+    gate.set()
+    response = bench.ros.until(loading.result)
+    assert not response.success and 'deactivated' in response.message and bench.node.session is old
 
 
 class Memory:

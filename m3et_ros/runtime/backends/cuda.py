@@ -36,7 +36,9 @@ class CudaGraphs:
                 module(*static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.inference_mode(), torch.cuda.graph(graph, pool=self._pool):
+        # Thread-local, because another model may serve on its own thread while this one is being loaded.
+        capture = torch.cuda.graph(graph, pool=self._pool, capture_error_mode='thread_local')
+        with torch.inference_mode(), capture:
             outputs = module(*static)
         pinned = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in static]
 
