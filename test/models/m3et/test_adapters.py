@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.adapters import (
+    ConvStem,
     DeepImageAdapter,
     ImageAdapter,
     SemsegAdapter,
     build_adapters,
     check_inputs,
     cut,
+    measured_patches,
     patchify,
+    shown_pixels,
     sincos_2d,
     unpatchify,
 )
@@ -89,6 +92,62 @@ def test_the_deep_adapter_maps_cells_and_then_patches():
     adapter, images = DeepImageAdapter(channels=1, patch=8, d=16, width=4), torch.randn(1, 1, 16, 16)
     cells = torch.nn.functional.gelu(adapter.norm(adapter.cells(images)))[0].view(8, 8, 4)
     torch.testing.assert_close(adapter(images)[0, 3], adapter.project(cells[4:, 4:].flatten()))
+
+
+@pytest.mark.parametrize('patch', [2, 8, 16])
+def test_a_token_of_the_stem_depends_on_its_patch_and_on_half_a_patch_around_it(patch):
+    torch.manual_seed(0)
+    images = torch.randn(1, 2, 4 * patch, 4 * patch, requires_grad=True)
+    tokens = ConvStem(channels=2, patch=patch, d=8, width=4)(images)
+    assert tokens.shape == (1, 16, 8)
+    tokens[0, 5].square().sum().backward()  # second row, second column
+    first, last = patch - (patch // 2 - 1), 2 * patch - 1 + patch // 2
+    depends = torch.zeros(4 * patch, 4 * patch, dtype=torch.bool)
+    depends[first : last + 1, first : last + 1] = True
+    assert torch.equal(images.grad[0].ne(0).all(0), depends) and torch.equal(images.grad[0].ne(0).any(0), depends)
+
+
+def test_the_stem_is_convolutions_with_norms_and_a_linear_map():
+    torch.manual_seed(0)
+    stem, images = ConvStem(channels=3, patch=4, d=8, width=6), torch.randn(2, 3, 8, 8)
+    x = torch.nn.functional.pad(images, (1, 0, 1, 0))
+    for number, (conv, norm) in enumerate(zip(stem.convs, stem.norms)):
+        assert tuple(conv.weight.shape) == ((6, 3, 3, 3), (12, 6, 3, 3))[number]
+        x = torch.nn.functional.conv2d(x, conv.weight, conv.bias, stride=2).movedim(1, -1)
+        mean, variance = x.mean(-1, keepdim=True), x.var(-1, unbiased=False, keepdim=True)
+        x = torch.nn.functional.gelu((x - mean) / (variance + 1e-6).sqrt() * norm.weight + norm.bias).movedim(-1, 1)
+        x = torch.nn.functional.pad(x, (0, 1, 0, 1))
+    torch.testing.assert_close(stem(images), stem.project(x[:, :, :2, :2].flatten(2).transpose(1, 2)))
+
+
+def test_the_config_chooses_the_stem_and_its_widths():
+    stems = build_adapters(replace(TINY, stem='conv', adapter_width=4, depth_validity=True))
+    widths = {m: [conv.in_channels for conv in stems[m].convs] for m in ('rgb', 'depth')}
+    assert widths == {'rgb': [3, 4, 8, 16], 'depth': [2, 2, 4, 8]}
+    assert [stems[m].project.in_features for m in ('rgb', 'depth')] == [32, 16]
+    assert isinstance(build_adapters(replace(TINY, depth_validity=True))['depth'], ImageAdapter)
+    assert build_adapters(replace(TINY, depth_validity=True))['depth'].channels == 2
+
+
+def test_a_depth_patch_is_measured_where_one_pixel_is():
+    depth = torch.ones(2, 2, 8, 8)
+    depth[:, 1] = 0
+    depth[0, 1, 5, 7] = depth[1, 1, 0, 0] = 1
+    assert measured_patches(depth, 4).tolist() == [[False, False, False, True], [True, False, False, False]]
+
+
+def test_hidden_patches_are_zeros_even_where_they_are_not_finite():
+    images = torch.full((1, 2, 8, 8), torch.nan)
+    images[..., :4, 4:] = 3
+    shown = shown_pixels(images, torch.tensor([[False, True, False, False]]), 4)
+    assert (shown[..., :4, 4:] == 3).all() and shown.sum() == 2 * 16 * 3
+
+
+def test_depth_without_its_validity_is_refused_where_the_model_takes_it():
+    with pytest.raises(ValueError, match=r'depth is \(1, 1, 32, 32\); give \(1, 2, 32, 32\)'):
+        check_inputs({'depth': torch.zeros(1, 1, 32, 32)}, replace(TINY, depth_validity=True))
+    with pytest.raises(ValueError, match=r'depth is \(1, 2, 32, 32\); give \(1, 1, 32, 32\)'):
+        check_inputs({'depth': torch.zeros(1, 2, 32, 32)}, TINY)
 
 
 def test_the_config_chooses_the_adapters_and_their_widths():

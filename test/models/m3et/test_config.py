@@ -47,6 +47,11 @@ def test_json_round_trip(config):
         ('modalities', ()),
         ('modalities', ('depth', 'rgb')),
         ('tasks', ('rgb', 'sound')),
+        ('stem', 'deep'),
+        ('depth_validity', 1),
+        ('decoder_queries', 'bare'),
+        ('context_positions', 'yes'),
+        ('cross_mlp', None),
         ('cross_attention', 1),
         ('semantic_bias', None),
         ('gate', 'no'),
@@ -59,6 +64,23 @@ def test_json_round_trip(config):
 def test_a_bad_value_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
         replace(M3ETConfig(), **{field: value})
+
+
+@pytest.mark.parametrize('changes', [{}, {'adapter_width': 8, 'patch': 12, 'image_size': 120}])
+def test_a_stem_of_convolutions_needs_channels_and_patches_that_can_be_halved(changes):
+    with pytest.raises(ValueError, match='a power of two, because each convolution halves the image'):
+        replace(M3ETConfig(), stem='conv', **changes)
+    with pytest.raises(ValueError, match='give an even number'):
+        replace(M3ETConfig(), stem='conv', adapter_width=7)
+    assert replace(M3ETConfig(), stem='conv', adapter_width=8, patch=2, semseg_stride=2).patch == 2
+
+
+def test_a_config_written_before_a_field_existed_has_its_old_meaning():
+    old = M3ETConfig().to_dict()
+    later = {'stem', 'depth_validity', 'decoder_queries', 'context_positions', 'cross_mlp'}
+    found = M3ETConfig.from_dict({name: value for name, value in old.items() if name not in later})
+    assert [getattr(found, name) for name in sorted(later)] == [False, False, 'tokens', False, 'patch']
+    assert found.image_channels == {'rgb': 3, 'depth': 1}
 
 
 def test_the_message_names_value_and_range():

@@ -173,20 +173,50 @@ def test_defaults_are_the_image_parts_of_the_config():
     assert cost.mac_parts(config, 5, tasks=())['decoders'] == 0 == cost.mac_parts(config, 5, modalities=())['adapters']
 
 
-@pytest.mark.parametrize('width', [0, 8])
-def test_adapters_cost_what_their_matrices_multiply(width):
-    model = build('tiny', adapter_width=width)
+def test_the_stem_of_kitchen2_by_hand():
+    """Four convolutions with norms, 16 to 128 channels for colour and 8 to 64 for depth, and maps to 192."""
+    parts, macs = cost.parameters_of(SIZES['kitchen2']), cost.mac_parts(SIZES['kitchen2'], 392)
+    colour = (27 * 16 + 144 * 32 + 288 * 64 + 576 * 128) + 3 * (16 + 32 + 64 + 128) + 129 * 192
+    depth = (18 * 8 + 72 * 16 + 144 * 32 + 288 * 64) + 3 * (8 + 16 + 32 + 64) + 65 * 192
+    assert (parts['rgb adapter'], parts['depth adapter']) == (colour, depth) == (122_688, 37_176)
+    assert parts['unmeasured token'] == 192
+    colour = 112**2 * 27 * 16 + 56**2 * 144 * 32 + 28**2 * 288 * 64 + 14**2 * (576 * 128 + 128 * 192)
+    depth = 112**2 * 18 * 8 + 56**2 * 72 * 16 + 28**2 * 144 * 32 + 14**2 * (288 * 64 + 64 * 192)
+    assert macs['adapters'] == colour + depth + 196 * (16 * 16) * 192
+
+
+def test_multimaes_switches_cost_their_own_parts():
+    config = SIZES['tiny']
+    changed = replace(config, decoder_queries='encoded', context_positions=True, cross_mlp=True)
+    less, more = cost.parameters_of(config), cost.parameters_of(changed)
+    assert {part: more[part] for part in more.keys() - less.keys()} == {
+        'decoder context types': 4 * 5 * 32,
+        'decoder cross MLPs': 4 * (2 * 16 + 16 * 64 + 64 + 64 * 16 + 16),
+    }
+    assert all(less[part] == more[part] for part in less)
+    before, after = (cost.mac_parts(one, 9, tasks=('depth',))['decoders'] for one in (config, changed))
+    assert after - before == 4 * 2 * 16 * 64
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [{}, {'adapter_width': 8}, {'stem': 'conv', 'adapter_width': 8}, {'stem': 'conv', 'adapter_width': 8, 'patch': 8}],
+)
+@pytest.mark.parametrize('validity', [False, True])
+def test_adapters_cost_what_their_matrices_multiply(changes, validity):
+    model = build('tiny', depth_validity=validity, **changes)
     counted = 0
 
     def count(module, inputs, output):
         nonlocal counted
-        counted += inputs[0].numel() // inputs[0].shape[-1] * module.weight.numel()
+        tokens = inputs[0].shape[:-1] if isinstance(module, torch.nn.Linear) else output[0, 0].shape
+        counted += tokens.numel() * module.weight.numel()
 
     for module in model.adapters.modules():
-        if isinstance(module, torch.nn.Linear):
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
             module.register_forward_hook(count)
     size, small = model.config.image_size, model.config.semseg_size
     model.adapters['rgb'](torch.zeros(1, 3, size, size))
-    model.adapters['depth'](torch.zeros(1, 1, size, size))
+    model.adapters['depth'](torch.zeros(1, 2 if validity else 1, size, size))
     model.adapters['semseg'](torch.zeros(1, small, small, dtype=torch.int64))
     assert cost.mac_parts(model.config, 5)['adapters'] == counted

@@ -62,6 +62,36 @@ def test_sizes_of_the_config_reach_the_blocks():
     assert decoder.output.in_features == 24 and decoder.mask_token.shape == (TINY.d,)
 
 
+def test_multimaes_decoder_step_by_step():
+    """Positions and types at both ends, cross-attention without a residual, an MLP with one, then two blocks."""
+    switches = {'context_positions': True, 'cross_mlp': True, 'gate': False, 'semantic_bias': False}
+    decoder = build_decoders(replace(TINY, decoder_blocks=2, **switches))['semseg']
+    torch.manual_seed(0)
+    queries, context, positions = torch.randn(2, 4, 32), torch.randn(2, 3, 32), torch.randn(2, 3, 32)
+    source = torch.tensor([[0, 1, 4], [2, 3, 4]])
+    found = decoder(queries, context, summary=context[:, 0], gate=None, positions=positions, source=source)
+    types, attention = decoder.context_types, decoder.attention
+    x = attention.norm_query(queries + types[2])
+    c = attention.norm_context(context + positions + torch.stack([torch.stack([types[i] for i in s]) for s in source]))
+    y = torch.nn.functional.scaled_dot_product_attention(
+        *(t.unflatten(-1, (2, 8)).transpose(1, 2) for t in (attention.w_q(x), attention.w_k(c), attention.w_v(c)))
+    )
+    y = attention.w_o(y.transpose(1, 2).flatten(2))
+    first, activation, second = decoder.cross_mlp.layers
+    y = y + second(activation(first(decoder.cross_mlp.norm(y))))
+    for block in decoder.blocks:
+        y = block(y)
+    torch.testing.assert_close(found, decoder.output(decoder.norm(y)))
+    with pytest.raises(ValueError, match='give positions and source'):
+        decoder(queries, context, summary=context[:, 0], gate=None)
+
+
+def test_a_decoder_without_cross_attention_has_no_types_of_its_context():
+    bare = build_decoders(replace(TINY, context_positions=True, cross_attention=False))['rgb']
+    assert bare.context_types is None and build_decoders(TINY)['rgb'].cross_mlp is None
+    assert build_decoders(replace(TINY, context_positions=True))['rgb'].context_types.shape == (5, 32)
+
+
 def decode(decoder, **options):
     torch.manual_seed(0)
     queries, context, summary = torch.randn(2, 4, 32), torch.randn(2, 3, 32), torch.randn(2, 32)

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, join_frames, joined, select, sources
+from m3et_ros.models.m3et.encoding import (
+    GLOBAL,
+    TEXT,
+    Encoded,
+    join_frames,
+    joined,
+    raster_ids,
+    returned,
+    select,
+    sources,
+)
 from m3et_ros.models.m3et.sizes import build
 
 BOS = 2
@@ -35,6 +45,28 @@ def test_tokens_are_selected_from_masks_and_features():
     values = torch.arange(6.0).view(2, 3)
     assert select(ids, values).tolist() == [[2, 0], [4, 4]]
     assert torch.equal(select(ids, values[..., None].expand(-1, -1, 5))[..., 3], select(ids, values))
+
+
+def test_returned_tokens_stand_in_their_places():
+    tokens = torch.arange(1.0, 9).view(2, 2, 2)
+    found = returned(torch.tensor([[2, 0], [1, 2]]), tokens, 3)
+    assert found.tolist() == [[[3, 4], [0, 0], [1, 2]], [[0, 0], [5, 6], [7, 8]]]
+    assert raster_ids(tokens).tolist() == [[0, 1], [0, 1]]
+
+
+@torch.no_grad()
+def test_every_token_knows_its_position(tiny):
+    """Raster positions of patches, positions of words before pads went to the front, and 0 of the global token."""
+    whole = tiny.encode(example(words=(2, 12)))
+    raster, pads = list(range(4)) * 3, list(range(2, 12))
+    assert whole.position_ids.tolist() == [raster + [*pads, 0, 1, 0], raster + [*range(12), 0]]
+    visible = torch.tensor([[1, 3, 6, 13, 17], [0, 7, 9, 14, 15]])
+    some = tiny.encode(example(words=(12, 12)), visible=visible)
+    rows = [ids[valid].tolist() for ids, valid in zip(some.position_ids, some.valid, strict=True)]
+    assert rows == [[1, 3, 2, 1, 5, 0], [0, 3, 1, 2, 3, 0]]
+    frames = join_frames([tiny.encode(example()), whole], every=2)
+    rows = [ids[valid].tolist() for ids, valid in zip(frames.position_ids, frames.valid, strict=True)]
+    assert rows == [[0, 2] * 6 + [0, 1, 0], [0, 2] * 6 + [*range(12), 0]]
 
 
 def test_a_source_is_given_to_every_token():
@@ -83,7 +115,7 @@ def test_every_so_many_samples_are_taken_in_every_field(tiny):
     found = encoded.sampled(2)
     for a, b in zip(found.stages, encoded.stages, strict=True):
         assert torch.equal(a, b[::2])
-    for name in ('source', 'valid', 'text_mask'):
+    for name in ('source', 'valid', 'text_mask', 'position_ids'):
         assert torch.equal(getattr(found, name), getattr(encoded, name)[::2]), name
     for name in encoded.tokens:
         assert torch.equal(found.tokens[name], encoded.tokens[name][::2])
