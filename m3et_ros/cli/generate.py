@@ -2,6 +2,7 @@
 
 m3et generate cache --seeds 0:2000                   # training kitchens (seeds 0 to 9,999)
 m3et generate cache --seeds 20000:20100              # test kitchens
+m3et generate cache --seeds 20000:20100 --version 2 --camera other
 """
 
 import os
@@ -22,11 +23,30 @@ class RenderOptions:
     size: Annotated[int, typer.Option(min=16, max=1024, help='Side of a stored image in pixels.')] = 112
     frames: Annotated[int, typer.Option(min=1, max=1000, help='Number of images of each kitchen.')] = 43
     stride: Annotated[int, typer.Option(min=1, max=1000, help='Time between images, in tenths of a second.')] = 7
-    shadows: Annotated[bool, typer.Option('--shadows', help='Draw shadows; takes twice the time.')] = False
+    shadows: Annotated[
+        bool, typer.Option('--shadows', help='Draw shadows in kitchens of version 1; takes twice the time.')
+    ] = False
     workers: Annotated[int, typer.Option(min=0, max=256, help='Number of worker processes; 0 renders in this one.')] = (
         os.cpu_count() or 1
     )
     backend: Annotated[Literal['auto', 'egl', 'osmesa', 'raycast'], typer.Option(help='Renderer.')] = 'auto'
+    version: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2,
+            help='Version of the kitchens; 2 varies camera, light, surfaces, shapes and clutter, and half have '
+            'shadows. By default the version that the shipped weights were trained on.',
+            show_default=False,
+        ),
+    ] = None
+    camera: Annotated[
+        Literal['own', 'other'],
+        typer.Option(
+            help='Camera of the kitchens of version 2: as in training, or, for test kitchens, with a field of view, '
+            'aspect or mount outside the ranges of training.'
+        ),
+    ] = 'own'
 
 
 @expand_options()
@@ -52,8 +72,9 @@ def generate(
     first, colon, last = seeds.partition(':')
     if not (colon and first.isdigit() and last.isdigit() and int(first) < int(last)):
         raise Refused(f'--seeds is {seeds!r}; give the first kitchen and the one after the last, as in 0:2000.')
+    recipe = {name: value for name, value in asdict(rendering).items() if value is not None}
     try:
-        folder = generate_cache(root, seeds=range(int(first), int(last)), progress=not as_json, **asdict(rendering))
+        folder = generate_cache(root, seeds=range(int(first), int(last)), progress=not as_json, **recipe)
     except ValueError as error:
         raise Refused(f'{error}.') from error
     count = sum(len(open_shard(path).frames) for path in read_shards(folder))

@@ -31,7 +31,7 @@ def test_seeds_that_make_no_sense_are_refused(tmp_path, capsys, seeds, words):
 def test_every_option_arrives(border, reach, every_option, json_flag, progress):
     made = border('m3et_ros.data.kitchen.cache.generate.generate', last=True)
     line = ['generate', 'caches', '--seeds', '3:7', '--size', 48, '--frames', 5, '--stride', 9, '--shadows']
-    line += ['--workers', 2, '--backend', 'osmesa', *json_flag]
+    line += ['--workers', 2, '--backend', 'osmesa', '--version', 2, '--camera', 'other', *json_flag]
     reach(*line)
     root, *options = made[0].items()
     assert root[1] == Path('caches')
@@ -43,6 +43,8 @@ def test_every_option_arrives(border, reach, every_option, json_flag, progress):
         'shadows': True,
         'workers': 2,
         'backend': 'osmesa',
+        'version': 2,
+        'camera': 'other',
         'progress': progress,
     }
     every_option(line, ['--json'])

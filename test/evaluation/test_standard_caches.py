@@ -22,6 +22,9 @@ def test_the_standard_caches_are_of_their_splits(monkeypatch, tmp_path):
     for name in ('test', 'validation'):
         folder, recipe = find_cache(name)
         assert recipe.split == name and recipe.size == 112 and folder == tmp_path / 'm3et' / recipe.name
+    for name, camera in (('test-own', 'own'), ('test-other', 'other')):
+        folder, recipe = find_cache(name)
+        assert (recipe.split, recipe.version, recipe.camera, recipe.size) == ('test', 2, camera, 224)
     assert find_cache('some/where') == (Path('some/where'), None)
 
 

@@ -31,7 +31,8 @@ Noise = Annotated[bool, typer.Option('--noise/--clean', help='Images with the no
 Data = Annotated[
     str,
     typer.Option(
-        help='Cache folder of m3et generate; test and validation are the standard caches, rendered on first use.'
+        help='Cache folder of m3et generate; test and validation are the standard caches, test-own and test-other '
+        'those of version 2 with cameras as in training and unlike it. They are rendered on first use.'
     ),
 ]
 Bags = Annotated[list[Path] | None, typer.Argument(help='Recordings to measure instead of --data.', show_default=False)]
@@ -190,7 +191,7 @@ def open_cache(data: str, workers: int) -> 'tuple[Path, CacheRecipe]':
     """Find a cache, and render a standard one that is missing.
 
     Args:
-        data: folder of a cache, or 'test' or 'validation' for a standard cache.
+        data: folder of a cache, or a name in standard_caches.STANDARD.
         workers: processes that render.
 
     Returns:

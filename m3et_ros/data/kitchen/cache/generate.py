@@ -37,8 +37,9 @@ from m3et_ros.data.kitchen.questions.recorded_frames import AFTER, Row, Wording,
 from m3et_ros.data.kitchen.questions.splits import held_out_appearances, split_of
 from m3et_ros.data.kitchen.sim.camera import Camera, Observation
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
+from m3et_ros.data.kitchen.sim.mounts import STRAIGHT, CameraKind, Lens, Mount, draw_lens
 from m3et_ros.data.kitchen.sim.renderers import choose_backend
-from m3et_ros.data.kitchen.sim.scene import build_scene
+from m3et_ros.data.kitchen.sim.scene import DEFAULT_VERSION, build_scene
 from m3et_ros.data.kitchen.sim.vocabulary import NOUNS, VERBS
 from m3et_ros.data.kitchen.sim.world import ActionLabel
 from m3et_ros.data.preprocess import squeeze_depth, squeeze_labels, squeeze_rgb
@@ -46,11 +47,11 @@ from m3et_ros.data.shards import QUESTION, clear_parts, frame_type, write_shard
 
 log = logging.getLogger(__name__)
 
-RENDERED = 3
-"""Pixels rendered for one pixel stored; averaging them smooths pictures and costs 30 per cent more time than one."""
+RENDERED = {1: 3.0, 2: 1.3}
+"""Version -> pixels rendered for one pixel stored; averaging them smooths pictures and costs time."""
 
 ASPECTS = (4 / 3, 16 / 9)
-"""Width over height of real cameras' pictures; each seed has one of them."""
+"""Width over height of the pictures of version 1; each seed has one of them."""
 
 FOVY = (55.0, 75.0)
 """Range of their vertical fields of view in degrees."""
@@ -60,11 +61,12 @@ NOUN_INDEX = {noun: i for i, noun in enumerate(NOUNS)}
 
 
 class CameraView(TypedDict):
-    """The size of a picture in pixels and its vertical field of view in degrees."""
+    """The size of a picture in pixels, its vertical field of view in degrees and the mount of the camera."""
 
     width: int
     height: int
     fovy: float
+    mount: Mount
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def make_shard(folder: Path, recipe: CacheRecipe, seeds: range) -> None:
     header: dict[str, Any] = {'seeds': list(seeds), 'failed': {}, 'skipped': {}, 'sights': {}, 'actions': {}}
     for seed in seeds:
         for_scene, _ = np.random.default_rng(seed).spawn(2)  # as Episode draws it
-        held_out = held_out_appearances(build_scene(for_scene))
+        held_out = held_out_appearances(build_scene(for_scene, recipe.version))
         if held_out and split_of(seed) == 'train':
             header['skipped'][seed] = f'holds {", ".join(held_out)}'
             continue
@@ -226,22 +228,29 @@ def make_shard(folder: Path, recipe: CacheRecipe, seeds: range) -> None:
     write_shard(folder / shard_name(seeds), stored, np.array(questions, QUESTION), header)
 
 
-def view_of(seed: int, size: int) -> CameraView:
-    """Draw the camera of a seed, with about RENDERED * size^2 pixels."""
+def view_of(seed: int, size: int, *, version: int = DEFAULT_VERSION, camera: CameraKind = 'own') -> CameraView:
+    """Draw the camera of a seed, with about RENDERED * size^2 pixels, and at least 16 on each side."""
     rng = np.random.default_rng((seed, 1))
-    aspect = ASPECTS[rng.integers(len(ASPECTS))]
+    if version == 1:
+        aspect = ASPECTS[rng.integers(len(ASPECTS))]
+        lens = Lens(float(rng.uniform(*FOVY)), aspect, STRAIGHT)
+    else:
+        lens = draw_lens(rng, camera)
     return {
-        'width': round(size * (RENDERED * aspect) ** 0.5),
-        'height': round(size * (RENDERED / aspect) ** 0.5),
-        'fovy': float(rng.uniform(*FOVY)),
+        'width': max(16, round(size * (RENDERED[version] * lens.aspect) ** 0.5)),
+        'height': max(16, round(size * (RENDERED[version] / lens.aspect) ** 0.5)),
+        'fovy': lens.fovy,
+        'mount': lens.mount,
     }
 
 
 def render(seed: int, recipe: CacheRecipe) -> RenderedEpisode:
     """Render the episode of a seed and collect the questions about it."""
-    episode = Episode(seed, fps=FPS, **view_of(seed, recipe.size))
+    view = view_of(seed, recipe.size, version=recipe.version, camera=recipe.camera)
+    episode = Episode(seed, fps=FPS, version=recipe.version, **view)
+    shadows = recipe.shadows if recipe.version == 1 else None  # as the seed has it
     observed, checkpoints = [], CheckpointObserver(episode, recipe.stride)
-    with Camera(episode, backend=recipe.backend, shadows=recipe.shadows) as camera:
+    with Camera(episode, backend=recipe.backend, shadows=shadows) as camera:
         for state in episode.run((recipe.frames - 1) * recipe.stride + 1):
             if state.tick % recipe.stride == 0:
                 observation = camera.observe(state)

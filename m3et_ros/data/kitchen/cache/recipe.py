@@ -9,6 +9,8 @@ from pathlib import Path
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.questions.splits import GENERATOR_VERSION, split_of
+from m3et_ros.data.kitchen.sim.mounts import CameraKind
+from m3et_ros.data.kitchen.sim.scene import DEFAULT_VERSION
 from m3et_ros.data.shards import frame_type, read_header
 
 
@@ -29,14 +31,16 @@ class CacheRecipe:
     stride: int = 7
     # Most frames of an episode; those of training seeds may be cut (splits.last_safe_stamp).
     frames: int = 43
-    # The lamp casts shadows; this doubles the time on a software renderer.
+    # The lamp casts shadows in every kitchen of version 1; of version 2 it does in half of them, and this stays False.
     shadows: bool = False
     # 'auto', 'egl', 'osmesa' or 'raycast'.
     backend: str = 'auto'
     # Number of seeds in a shard; a killed run loses at most one unfinished shard per worker.
     block: int = 16
     # Version of the generator; another version makes other kitchens, pictures and questions.
-    version: int = GENERATOR_VERSION
+    version: int = DEFAULT_VERSION
+    # 'own' or 'other' (see sim/mounts.py); an 'other' camera is for test kitchens of version 2.
+    camera: CameraKind = 'own'
 
     def __post_init__(self):
         for name, low, high in (
@@ -46,6 +50,7 @@ class CacheRecipe:
             ('stride', 1, 1000),
             ('frames', 1, 10_000),
             ('block', 1, 1000),
+            ('version', 1, GENERATOR_VERSION),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name} is {getattr(self, name)}; give {low} to {high}')
@@ -56,14 +61,23 @@ class CacheRecipe:
                 f'the seeds {self.first} to {self.last - 1} are not of one split; give seeds of 0-9999 '
                 '(train), 10000-10499 (validation) or 20000 and up (test)'
             )
+        if self.shadows and self.version > 1:
+            raise ValueError('shadows is True; half of the kitchens of version 2 have shadows, so leave it False')
+        if self.camera not in ('own', 'other'):
+            raise ValueError(f'camera is {self.camera!r}; give own or other')
+        if self.camera == 'other' and (self.version == 1 or splits != {'test'}):
+            raise ValueError('camera is other; that is for version 2 and test seeds (20000 and up), so give own')
 
     @property
     def name(self) -> str:
         """Name of the cache's folder."""
-        return (
-            f'kitchen-v{self.version}-seeds{self.first}-{self.last - 1}-{self.size}px-{self.frames}x{self.stride}'
-            f'{"-shadows" if self.shadows else ""}{"" if self.backend == "auto" else "-" + self.backend}'
-        )
+        marks = [
+            *(['shadows'] if self.shadows else []),
+            *([self.backend] if self.backend != 'auto' else []),
+            *([self.camera] if self.camera != 'own' else []),
+        ]
+        images = f'{self.size}px-{self.frames}x{self.stride}'
+        return '-'.join([f'kitchen-v{self.version}-seeds{self.first}-{self.last - 1}-{images}', *marks])
 
     @property
     def split(self) -> str:

@@ -11,15 +11,12 @@ From a seed to a question: after questions/balance.py, before questions/recorded
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
 from m3et_ros.data.kitchen.questions.frame_wordings import action, coloured
 from m3et_ros.data.kitchen.sim.parts import Scene
-from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, spoken
+from m3et_ros.data.kitchen.sim.vocabulary import spoken
 from m3et_ros.data.kitchen.sim.world import ActionLabel
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever a seed gives another kitchen, episode, picture or question; part of every cache's name."""
 
 READ_VERSIONS = (1, 2)
@@ -48,12 +45,6 @@ HELD_OUT = HeldOut(
 )
 """Each part of a combination is common in training; only the combination is new."""
 
-PAINTS = {
-    'wall': ({'plain', 'tiles'}, ('white', 'grey', 'yellow', 'pink', 'green', 'blue'), (0.55, 0.42)),
-    'front': ({'plain', 'wood'}, ('white', 'grey', 'brown', 'green', 'blue', 'yellow'), (0.8, 0.12)),
-}
-"""Material -> patterns, colour words and paleness (scale, offset of a colour), as room.py and furniture.py paint it."""
-
 ANSWERS_OF = {f'{colour} {spoken(noun)}' for colour, noun in HELD_OUT.colour_nouns} | {
     action(verb, noun) for verb, noun in HELD_OUT.verb_nouns
 }
@@ -65,39 +56,15 @@ def split_of(seed: int) -> str | None:
     return next((name for name, seeds in SEEDS.items() if seed in seeds), None)
 
 
-def painted(scene: Scene, material: str) -> tuple[str, str]:
-    """Return pattern and colour word of a surface ('wall' or 'front'), read from its texture.
-
-    A texture is one colour times a brightness, so the ratios of its channels give the colour for any pattern.
-    """
-    patterns, colours, (scale, offset) = PAINTS[material]
-    image = (
-        np.asarray(cv2.imdecode(np.frombuffer(scene.assets[f'{material}.png'], np.uint8), cv2.IMREAD_COLOR_RGB)) / 255
-    )
-    brightness = image.mean(axis=2)
-    uneven = brightness.std() > 0.045 * brightness.mean()
-    (pattern,) = patterns - {'plain'} if uneven else {'plain'}
-    shown = image.mean(axis=(0, 1))
-    expected = {word: scale * np.array(COLOURS[word]) + offset for word in colours}
-    return pattern, min(
-        colours,
-        key=lambda word: (
-            np.abs(shown / shown.sum() - expected[word] / expected[word].sum()).sum()
-            + 0.05 * abs(shown.mean() - expected[word].mean())
-        ),
-    )
-
-
 def held_out_appearances(scene: Scene) -> tuple[str, ...]:
     """Return the held-out colours of objects and textures of a kitchen, in words; none if training may use it."""
     pairs = {(instance.colour, instance.noun) for instance in scene.instances.values()}
-    surfaces = {material: painted(scene, material) for material in PAINTS}
     return (
         *(coloured(*pair) for pair in HELD_OUT.colour_nouns if pair in pairs),
         *(
             f'{colour} {pattern} {material}'
             for material, pattern, colour in HELD_OUT.textures
-            if surfaces[material] == (pattern, colour)
+            if scene.paints[material] == (pattern, colour)
         ),
     )
 

@@ -6,6 +6,7 @@ From a seed to a question: after sim/opengl.py or sim/raycast.py, before questio
 from dataclasses import dataclass
 from typing import Self
 
+import cv2
 import numpy as np
 
 from m3et_ros.data.frame import UNLABELLED
@@ -67,15 +68,15 @@ class Camera:
     Args:
         episode: episode to render.
         backend: 'auto', 'egl', 'osmesa' or 'raycast'; see renderers.choose_backend.
-        shadows: the lamp casts shadows. Without them OpenGL in software takes less than half the time. The ray caster
-            never draws them.
+        shadows: the lamp casts shadows; None draws them in the kitchens that have them. Without them OpenGL in software
+            takes less than half the time. The ray caster never draws them.
 
     Raises:
         ValueError: no backend has this name.
         RuntimeError: the backend does not work here.
     """
 
-    def __init__(self, episode: Episode, *, backend: str = 'auto', shadows: bool = True):
+    def __init__(self, episode: Episode, *, backend: str = 'auto', shadows: bool | None = None):
         self.episode, self.backend = episode, choose_backend(backend)
         self.K = intrinsics(episode.width, episode.height, episode.fovy)
         self._renderer: RayCaster | OpenGLRenderer
@@ -83,8 +84,13 @@ class Camera:
             self._renderer = RayCaster(episode.model, rays=pixel_rays(self.K, episode.width, episode.height))
         else:
             self._renderer = OpenGLRenderer(
-                episode.model, platform=self.backend, width=episode.width, height=episode.height, shadows=shadows
+                episode.model,
+                platform=self.backend,
+                width=episode.width,
+                height=episode.height,
+                shadows=episode.scene.shadows if shadows is None else shadows,
             )
+        self._tones = episode.scene.tone.table() if episode.scene.tone else None
         self._instance_of, self._class_of = _lookups(episode)
 
     def __enter__(self) -> Self:
@@ -109,6 +115,8 @@ class Camera:
                 'observe each state before requesting the next'
             )
         rgb, depth, geoms = self._renderer.render(self.episode.data)
+        if self._tones is not None:
+            rgb = cv2.LUT(rgb, self._tones)
         instance = self._instance_of[geoms]
         return Observation(rgb, depth, self._class_of[instance], instance, self.K, state)
 

@@ -16,9 +16,10 @@ import numpy as np
 from m3et_ros.data.kitchen.sim.actions import ACTIONS
 from m3et_ros.data.kitchen.sim.hand import BEND
 from m3et_ros.data.kitchen.sim.motion import walk
+from m3et_ros.data.kitchen.sim.mounts import STRAIGHT, Mount
 from m3et_ros.data.kitchen.sim.parts import Instance
 from m3et_ros.data.kitchen.sim.planner import choose
-from m3et_ros.data.kitchen.sim.scene import build_scene, mjcf
+from m3et_ros.data.kitchen.sim.scene import DEFAULT_VERSION, build_scene, mjcf
 from m3et_ros.data.kitchen.sim.world import ActionLabel, World, WorldState
 
 FPS = 10.0
@@ -67,7 +68,8 @@ class Episode:
         height: the same.
         fovy: vertical field of view in degrees, 20 to 150.
         fps: ticks per second of simulated time, 1 to 240.
-        version: version of the generator, 1 or 2; it decides what the questions ask for.
+        version: version of the generator, 1 or 2; it decides how the kitchen looks and what the questions ask for.
+        mount: mount of the camera on the head.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -75,7 +77,15 @@ class Episode:
     """
 
     def __init__(
-        self, seed: int, *, width: int = 640, height: int = 480, fovy: float = 72.0, fps: float = FPS, version: int = 1
+        self,
+        seed: int,
+        *,
+        width: int = 640,
+        height: int = 480,
+        fovy: float = 72.0,
+        fps: float = FPS,
+        version: int = DEFAULT_VERSION,
+        mount: Mount = STRAIGHT,
     ):
         for name, value, low, high in (
             ('seed', seed, 0, 2**63),
@@ -91,11 +101,11 @@ class Episode:
         self.version = version
         self.seed, self.width, self.height, self.fovy, self.fps = seed, width, height, fovy, fps
         for_scene, for_person = np.random.default_rng(seed).spawn(2)
-        self.scene = build_scene(for_scene)
+        self.scene = build_scene(for_scene, version)
         xml = mjcf(self.scene, width=width, height=height, fovy=fovy)
         self.model = mujoco.MjModel.from_xml_string(xml, self.scene.assets)
         self.data = mujoco.MjData(self.model)
-        self.world = World(self.scene, for_person, fps)
+        self.world = World(self.scene, for_person, fps, mount)
         self._script = perform(self.world)
         self._figure = Figure(self.model, self.data)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from m3et_ros.data.kitchen.sim import textures
 from m3et_ros.data.kitchen.sim.parts import Container, Scene, Slot
-from m3et_ros.data.kitchen.sim.shapes import HIDDEN, body, box, capsule, chain, cylinder, hinge, slide
+from m3et_ros.data.kitchen.sim.shapes import HIDDEN, Paint, Triple, body, box, capsule, chain, cylinder, hinge, slide
 from m3et_ros.data.kitchen.sim.vocabulary import COLOURS, OBJECTS
 
 UNIT = 0.6
@@ -20,9 +20,15 @@ IN_DRAWERS = ('spoon', 'knife', 'sponge')
 IN_CUPBOARDS = ('cup', 'glass', 'bowl', 'jar', 'can', 'box', 'plate')
 IN_THE_FRIDGE = ('milk', 'bottle', 'jar', 'egg', 'tomato', 'carrot', 'cucumber', 'apple', 'lemon', 'can')
 ON_THE_HOB = ('pan', 'pot', 'kettle')
+SMALL = ('cup', 'glass', 'bottle', 'jar', 'can', 'milk', 'apple', 'orange', 'lemon', 'tomato', 'onion', 'potato', 'egg')
 ON_THE_TABLE = tuple(noun for noun in OBJECTS if noun not in ('pan', 'board:chopping'))  # both are too long
 
 DARK, CHROME, LINING, TRAY = (0.25, 0.25, 0.27), (0.7, 0.72, 0.74), (0.9, 0.92, 0.93), (0.75, 0.7, 0.6)
+
+STONES = ((0.85, 0.84, 0.8), (0.3, 0.3, 0.32), (0.62, 0.45, 0.28))
+DARK_STONES = ((0.12, 0.12, 0.13), (0.55, 0.56, 0.58), (0.35, 0.42, 0.38), (0.72, 0.62, 0.5))
+TIMBERS = ((0.65, 0.45, 0.25), (0.45, 0.28, 0.15), (0.8, 0.7, 0.55))
+CLOTHS = ((0.9, 0.9, 0.88), (0.25, 0.16, 0.1), (0.55, 0.3, 0.28), (0.35, 0.45, 0.55), (0.15, 0.15, 0.16))
 
 
 def add_furniture(scene: Scene) -> None:
@@ -44,20 +50,53 @@ def add_furniture(scene: Scene) -> None:
     _table(scene)
     _bin(scene)
     _microwave(scene)
+    if scene.varied:
+        _back_row(scene)
+
+
+def _back_row(scene: Scene) -> None:
+    """Add slots for small objects along the wall, beside those of the units that hold no microwave."""
+    rear = [slot for slot in scene.slots if slot.place == 'on the counter' and slot.distant and not slot.occupant]
+    scene.slots += [
+        Slot(slot.position + (dx, 0.03, 0), slot.place, SMALL, distant=True) for slot in rear for dx in (-0.2, 0.2)
+    ]
 
 
 def _paint(scene: Scene) -> None:
     """Declare the materials of fronts, tops, table, steel and fridge."""
     rng = scene.rng
-    front = [0.8 * level + 0.12 for level in COLOURS[scene.pick('white', 'grey', 'brown', 'green', 'blue', 'yellow')]]
-    scene.material('front', textures.texture(rng, scene.pick('wood', 'plain'), front), repeat=1.5)
-    stone = scene.pick((0.85, 0.84, 0.8), (0.3, 0.3, 0.32), (0.62, 0.45, 0.28))
-    scene.material('top', textures.texture(rng, scene.pick('marble', 'speckle', 'wood'), stone), repeat=1.2)
-    timber = scene.pick((0.65, 0.45, 0.25), (0.45, 0.28, 0.15), (0.8, 0.7, 0.55))
-    scene.material('table', textures.texture(rng, 'wood', timber), repeat=1)
+    word = scene.pick('white', 'grey', 'brown', 'green', 'blue', 'yellow')
+    front = [0.8 * level + 0.12 for level in COLOURS[word]]
+    pattern = scene.pick(*scene.options(('wood', 'plain'), ('plain', 'stripes')))
+    scene.paints['front'] = (pattern, word)
+    gloss = scene.between(0.0, 0.9, usual=0.15)
+    scene.material(
+        'front', textures.texture(rng, pattern, front), repeat=scene.between(1, 3, usual=1.5), specular=gloss
+    )
+    stone = scene.pick(*scene.options(STONES, DARK_STONES))
+    pattern = scene.pick(*scene.options(('marble', 'speckle', 'wood'), ('terrazzo', 'stone', 'tiles', 'plain')))
+    gloss = scene.between(0.0, 1.0, usual=0.15)
+    scene.material(
+        'top', textures.texture(rng, pattern, stone), repeat=scene.between(0.7, 3, usual=1.2), specular=gloss
+    )
+    timber = scene.pick(*scene.options(TIMBERS, CLOTHS))
+    pattern = scene.pick(*scene.options(('wood',), ('wood', 'planks', 'plain', 'gingham', 'stripes', 'marble', 'dots')))
+    gloss = scene.between(0.0, 0.7, usual=0.15)
+    scene.material(
+        'table', textures.texture(rng, pattern, timber), repeat=scene.between(0.8, 2.5, usual=1), specular=gloss
+    )
     scene.material('steel', textures.texture(rng, 'speckle', (0.62, 0.64, 0.66)), repeat=2, specular=0.6)
-    enamel = COLOURS[scene.pick('white', 'grey', 'red', 'blue', 'black')]
-    scene.material('fridge', textures.texture(rng, 'plain', enamel), repeat=1, specular=0.3)
+    enamel = COLOURS[
+        scene.pick(*scene.options(('white', 'grey', 'red', 'blue', 'black'), ('yellow', 'green', 'brown')))
+    ]
+    gloss = scene.between(0.1, 1.0, usual=0.3)
+    scene.material('fridge', textures.texture(rng, 'plain', enamel), repeat=1, specular=gloss)
+
+
+def _handle(scene: Scene, half: Triple) -> tuple[Triple, Paint]:
+    """Return the half sizes and the paint of a handle; a varied one is longer or shorter, and of any metal."""
+    scaled = np.array(half) * np.where(np.array(half) > 0.012, scene.between(0.4, 1.3, usual=1.0), 1.0)
+    return scaled, scene.pick(*scene.options((DARK,), (CHROME, (0.55, 0.42, 0.2), (0.1, 0.1, 0.1))))
 
 
 def _sink(scene: Scene, x: float) -> None:
@@ -66,9 +105,9 @@ def _sink(scene: Scene, x: float) -> None:
     scene.add(
         'sink_base',
         'cupboard',
-        box((x, back - 0.3, 0.34), (0.3, 0.3, 0.34), 'front')
-        + box((x, front + 0.012, 0.775), (0.3, 0.012, 0.095), 'front')
-        + box((x + 0.03, front - 0.012, 0.5), (0.01, 0.01, 0.07), DARK),
+        box((x, back - 0.3, 0.34), (0.3, 0.3, 0.34), scene.face('front'))
+        + box((x, front + 0.012, 0.775), (0.3, 0.012, 0.095), scene.face('front'))
+        + box((x + 0.03, front - 0.012, 0.5), *_handle(scene, (0.01, 0.01, 0.07))),
     )
     rim = (
         ((0, 0.58), (0.3, 0.05)),
@@ -113,7 +152,7 @@ def _tap(scene: Scene, x: float, back: float) -> None:
 def _base(scene: Scene, i: int, x: float) -> None:
     """Add the carcass and the top of a base unit."""
     back = scene.size[1] / 2
-    scene.add(f'base_{i}', 'cupboard', box((x, back - 0.3, 0.435), (0.298, 0.29, 0.435), 'front'))
+    scene.add(f'base_{i}', 'cupboard', box((x, back - 0.3, 0.435), (0.298, 0.29, 0.435), scene.face('front')))
     scene.add(f'top_{i}', 'top', box((x, back - 0.315, 0.89), (0.3, 0.315, 0.02), 'top'))
 
 
@@ -147,14 +186,16 @@ def _drawer_unit(scene: Scene, i: int, x: float) -> None:
     _base(scene, i, x)
     tray = ''.join(box((dx, 0.24, -0.03), (0.006, 0.22, 0.05), TRAY) for dx in (-0.25, 0.25))
     tray += box((0, 0.24, -0.08), (0.25, 0.22, 0.006), TRAY) + box((0, 0.455, -0.03), (0.25, 0.006, 0.05), TRAY)
-    face = box((0, 0, 0), (0.285, 0.012, 0.1), 'front') + box((0, 0.02 - 0.045, -0.03), (0.09, 0.012, 0.012), DARK)
+    face = box((0, 0, 0), (0.285, 0.012, 0.1), scene.face('front')) + box(
+        (0, 0.02 - 0.045, -0.03), *_handle(scene, (0.09, 0.012, 0.012))
+    )
     scene.add(name, 'drawer', face + tray, pos=(x, front + 0.005, 0.74), joint=slide(name, (0, -1, 0)))
     scene.containers[name] = Container('drawer', name, 0.34, np.array([x, front - 0.035, 0.71]), np.array([0, -1.0, 0]))
     scene.add(
         f'panel_{i}',
         'cupboard',
-        box((x, front + 0.005, 0.31), (0.285, 0.012, 0.29), 'front')
-        + box((x + 0.22, front - 0.012, 0.5), (0.01, 0.01, 0.07), DARK),
+        box((x, front + 0.005, 0.31), (0.285, 0.012, 0.29), scene.face('front'))
+        + box((x + 0.22, front - 0.012, 0.5), *_handle(scene, (0.01, 0.01, 0.07))),
     )
     scene.slots += [
         Slot(np.array([x + dx, front + 0.25, 0.667]), 'in the drawer', IN_DRAWERS, name) for dx in (-0.12, 0.1)
@@ -168,13 +209,13 @@ def _drawer_unit(scene: Scene, i: int, x: float) -> None:
 def _wall_cupboard(scene: Scene, name: str, x: float) -> None:
     """Add a cupboard to the wall, with a door hinged left or right."""
     back, z, side = scene.size[1] / 2, 1.72, scene.pick(1, -1)
-    shell = box((x, back - 0.01, z), (0.295, 0.01, 0.33), 'front')
-    shell += ''.join(box((x, back - 0.16, z + dz), (0.295, 0.15, 0.01), 'front') for dz in (0.32, -0.32))
-    shell += ''.join(box((x + dx, back - 0.16, z), (0.01, 0.15, 0.33), 'front') for dx in (-0.285, 0.285))
+    shell = box((x, back - 0.01, z), (0.295, 0.01, 0.33), scene.face('front'))
+    shell += ''.join(box((x, back - 0.16, z + dz), (0.295, 0.15, 0.01), scene.face('front')) for dz in (0.32, -0.32))
+    shell += ''.join(box((x + dx, back - 0.16, z), (0.01, 0.15, 0.33), scene.face('front')) for dx in (-0.285, 0.285))
     scene.add(f'{name}_shell', 'cupboard', shell)
     pivot = np.array([x - side * 0.29, back - 0.315, z])
-    door = box((side * 0.29, -0.01, 0), (0.285, 0.01, 0.325), 'front')
-    door += box((side * 0.52, -0.035, -0.2), (0.008, 0.012, 0.06), DARK)
+    door = box((side * 0.29, -0.01, 0), (0.285, 0.01, 0.325), scene.face('front'))
+    door += box((side * 0.52, -0.035, -0.2), *_handle(scene, (0.008, 0.012, 0.06)))
     scene.add(name, 'cupboard', door, pos=pivot, joint=hinge(name))
     handle = np.array([x + side * 0.23, back - 0.36, z - 0.2])
     scene.containers[name] = Container('cupboard', name, -side * 1.75, handle, pivot=pivot, step_back=(0.0, -0.22))
@@ -186,14 +227,16 @@ def _wall_cupboard(scene: Scene, name: str, x: float) -> None:
 def _fridge(scene: Scene) -> None:
     """Add a tall fridge with four shelves at the right end."""
     back, x, z = scene.size[1] / 2, scene.size[0] / 2 - 0.38, 0.9
-    shell = box((x, back - 0.02, z), (0.33, 0.02, 0.9), 'fridge')
-    shell += ''.join(box((x + dx, back - 0.33, z), (0.02, 0.31, 0.9), 'fridge') for dx in (-0.31, 0.31))
-    shell += box((x, back - 0.33, 1.78), (0.33, 0.31, 0.02), 'fridge')
-    shell += box((x, back - 0.33, 0.06), (0.33, 0.31, 0.06), 'fridge')
+    shell = box((x, back - 0.02, z), (0.33, 0.02, 0.9), scene.face('fridge'))
+    shell += ''.join(box((x + dx, back - 0.33, z), (0.02, 0.31, 0.9), scene.face('fridge')) for dx in (-0.31, 0.31))
+    shell += box((x, back - 0.33, 1.78), (0.33, 0.31, 0.02), scene.face('fridge'))
+    shell += box((x, back - 0.33, 0.06), (0.33, 0.31, 0.06), scene.face('fridge'))
     shell += ''.join(box((x, back - 0.33, level), (0.29, 0.28, 0.008), LINING) for level in (0.5, 0.85, 1.2, 1.5))
     scene.add('fridge_shell', 'fridge', shell + box((x, back - 0.045, z), (0.29, 0.005, 0.88), LINING))
     pivot = np.array([x + 0.33, back - 0.65, z])
-    door = box((-0.33, -0.03, 0), (0.33, 0.03, 0.89), 'fridge') + box((-0.61, -0.085, 0.1), (0.012, 0.012, 0.22), DARK)
+    door = box((-0.33, -0.03, 0), (0.33, 0.03, 0.89), scene.face('fridge')) + box(
+        (-0.61, -0.085, 0.1), *_handle(scene, (0.012, 0.012, 0.22))
+    )
     scene.add('fridge', 'fridge', door, pos=pivot, joint=hinge('fridge'))
     handle = np.array([x - 0.28, back - 0.735, 1.0])
     scene.containers['fridge'] = Container('fridge', 'fridge', 1.75, handle, pivot=pivot, step_back=(-0.15, -0.32))
@@ -207,31 +250,47 @@ def _fridge(scene: Scene) -> None:
 def _table(scene: Scene) -> None:
     """Add a table behind the person and one to three chairs on its far side."""
     rng = scene.rng
-    x, y, half_x, half_y = rng.uniform(-0.5, 0.3), -0.62, rng.uniform(0.6, 0.85), 0.42
+    x, y, half_x, half_y = rng.uniform(-0.5, 0.3), -0.62, rng.uniform(0.6, 0.85), scene.between(0.36, 0.46, usual=0.42)
+    high, leg = scene.between(0.64, 0.82, usual=0.72), scene.between(0.018, 0.05, usual=0.03)
     corners = [(a, b) for a in (-1, 1) for b in (-1, 1)]
     legs = ''.join(
-        box((x + a * (half_x - 0.05), y + b * (half_y - 0.05), 0.35), (0.03, 0.03, 0.35), 'table') for a, b in corners
+        box(
+            (x + a * (half_x - 0.05), y + b * (half_y - 0.05), high / 2 - 0.01),
+            (leg, leg, high / 2 - 0.01),
+            scene.face('table'),
+        )
+        for a, b in corners
     )
-    scene.add('table', 'table', box((x, y, 0.72), (half_x, half_y, 0.02), 'table') + legs)
-    scene.landmarks['table'] = np.array([x, y, 0.74])
+    scene.add('table', 'table', box((x, y, high), (half_x, half_y, 0.02), 'table') + legs)
+    scene.landmarks['table'] = np.array([x, y, high + 0.02])
     scene.slots += [
-        Slot(np.array([x + a * half_x, y + dy, 0.741]), 'on the table', ON_THE_TABLE)
+        Slot(np.array([x + a * half_x, y + dy, high + 0.021]), 'on the table', ON_THE_TABLE)
         for a in (-0.75, -0.35, 0.05, 0.45, 0.8)
         for dy in (0.2, -0.1)
     ]
+    if scene.varied:
+        scene.slots += [
+            Slot(np.array([x + a * half_x, y - 0.29, high + 0.021]), 'on the table', SMALL, distant=True)
+            for a in (-0.6, -0.2, 0.2, 0.6)
+        ]
     for i in range(rng.integers(1, 4)):
         cx, cy = x + (i - 1) * 0.5, y - 0.75
-        legs = ''.join(box((cx + a * 0.17, cy + b * 0.17, 0.22), (0.018, 0.018, 0.22), 'table') for a, b in corners)
-        seat = box((cx, cy, 0.45), (0.2, 0.2, 0.02), 'table') + box((cx, cy - 0.19, 0.72), (0.2, 0.015, 0.26), 'table')
+        legs = ''.join(
+            box((cx + a * 0.17, cy + b * 0.17, 0.22), (0.018, 0.018, 0.22), scene.face('table')) for a, b in corners
+        )
+        back = scene.between(0.1, 0.3, usual=0.26)
+        seat = box((cx, cy, 0.45), (0.2, 0.2, 0.02), scene.face('table'))
+        seat += box((cx, cy - 0.19, 0.46 + back), (0.2, 0.015, back), scene.face('table'))
         scene.add(f'chair_{i}', 'chair', seat + legs)
 
 
 def _bin(scene: Scene) -> None:
     """Add an open bin to the floor at the left end."""
     spot = np.array([-scene.size[0] / 2 + 0.3, scene.front - 0.35, 0])
-    profile = [(0, 0), (0.12, 0), (0.16, 0.5), (0.14, 0.5), (0.10, 0.03), (0, 0.03)]
-    colour = scene.pick('grey', 'black', 'blue', 'green')
-    scene.add('bin', 'bin', scene.revolved(profile, COLOURS[colour]), pos=spot, colour=colour)
+    high, foot = scene.between(0.35, 0.58, usual=0.5), scene.between(0.1, 0.15, usual=0.12)
+    profile = [(0, 0), (foot, 0), (0.16, high), (0.14, high), (0.10, 0.03), (0, 0.03)]
+    colour = scene.pick(*scene.options(('grey', 'black', 'blue', 'green'), ('red', 'white', 'yellow')))
+    scene.add('bin', 'bin', scene.revolved(profile, scene.glaze(np.array(COLOURS[colour]))), pos=spot, colour=colour)
     scene.landmarks['bin'] = spot
 
 
@@ -242,7 +301,8 @@ def _microwave(scene: Scene) -> None:
     slot = scene.pick(*[slot for slot in scene.slots if slot.distant])
     slot.occupant = 'microwave'
     x, y, z = slot.position + (0, 0.02, 0.13)
-    shell = box((x, y, z), (0.23, 0.14, 0.13), (0.75, 0.75, 0.76))
+    grey = scene.between(0.1, 0.95, usual=0.75)
+    shell = box((x, y, z), (0.23, 0.14, 0.13), (grey, grey, grey + 0.01))
     knob = cylinder((x + 0.19, y - 0.145, z - 0.04), 0.02, 0.012, DARK, axis=1)
     knob += box((x - 0.04, y - 0.145, z), (0.16, 0.006, 0.1), (0.05, 0.05, 0.06))
     scene.add('microwave', 'microwave', shell + knob)

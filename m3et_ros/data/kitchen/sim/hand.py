@@ -1,6 +1,6 @@
 """The person's right hand and forearm: a palm, four fingers of two joints, a thumb and a sleeve.
 
-From a seed to a question: after sim/objects.py, before sim/scene.py.
+From a seed to a question: after sim/decor.py, before sim/lights.py.
 """
 
 from m3et_ros.data.kitchen.sim.parts import Scene

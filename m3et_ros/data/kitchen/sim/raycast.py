@@ -12,6 +12,9 @@ from m3et_ros.data.kitchen.sim.episode import import_mujoco
 AMBIENT, HEADLIGHT, LAMP = 0.46, 0.26, 0.24
 """Light from all sides, from the camera and from the first light of the model."""
 
+UNSET = 0.5
+"""R, G and B of a geom whose colour MuJoCo takes from its material."""
+
 
 class RayCaster:
     """Render one model with one ray per pixel.
@@ -76,7 +79,9 @@ class RayCaster:
         lamp = np.clip(np.einsum('pi,pi->p', normals, to_lamp), 0, 1)
         light = AMBIENT + HEADLIGHT * np.abs(facing) + LAMP * lamp
         material = self._model.geom_matid[:, None]
-        colours = np.where(material >= 0, self._materials[material[:, 0]], self._model.geom_rgba[:, :3])
+        own = self._model.geom_rgba[:, :3]
+        level = np.where((own == UNSET).all(axis=1, keepdims=True), 1, own)  # a coat of a material
+        colours = np.where(material >= 0, self._materials[material[:, 0]] * level, own)
         colours = np.vstack([colours, np.zeros(3)])  # black for geom -1
         return (255 * np.clip(colours[geoms] * light[:, None], 0, 1)).astype(np.uint8)
 

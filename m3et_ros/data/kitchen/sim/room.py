@@ -8,6 +8,9 @@ from m3et_ros.data.kitchen.sim.parts import Scene
 from m3et_ros.data.kitchen.sim.shapes import box
 from m3et_ros.data.kitchen.sim.vocabulary import COLOURS
 
+FLOORS = ('planks', 'tiles', 'checker')
+WALLS = ('white', 'grey', 'yellow', 'pink', 'green', 'blue')
+
 
 def add_room(scene: Scene) -> None:
     """Add the shell of the room to a scene."""
@@ -16,9 +19,9 @@ def add_room(scene: Scene) -> None:
     scene.add('floor', 'floor', box((0, 0, -0.05), (wide, deep, 0.05), 'floor'))
     scene.add('ceiling', 'ceiling', box((0, 0, high + 0.05), (wide, deep, 0.05), COLOURS['white']))
     for name, sign in (('wall_north', 1), ('wall_south', -1)):
-        scene.add(name, 'wall', box((0, sign * (deep + 0.05), high / 2), (wide, 0.05, high / 2), 'wall'))
+        scene.add(name, 'wall', box((0, sign * (deep + 0.05), high / 2), (wide, 0.05, high / 2), scene.face('wall')))
     for name, sign in (('wall_east', 1), ('wall_west', -1)):
-        scene.add(name, 'wall', box((sign * (wide + 0.05), 0, high / 2), (0.05, deep, high / 2), 'wall'))
+        scene.add(name, 'wall', box((sign * (wide + 0.05), 0, high / 2), (0.05, deep, high / 2), scene.face('wall')))
     _window(scene, -wide)
     art = scene.material('art', textures.label(scene.rng, scene.rng.random(3)))
     where = (wide - 0.01, scene.rng.uniform(-1, 0.2), 1.6)
@@ -28,13 +31,22 @@ def add_room(scene: Scene) -> None:
 def _paint(scene: Scene) -> None:
     """Declare the materials of floor and walls."""
     rng = scene.rng
-    wood = rng.uniform(0.35, 0.75)
-    floor = textures.texture(rng, scene.pick('planks', 'tiles', 'checker'), (wood, 0.82 * wood, 0.65 * wood))
-    scene.material('floor', floor, repeat=0.7)
-    colour = COLOURS[scene.pick('white', 'grey', 'yellow', 'pink', 'green', 'blue')]
-    pale = [0.55 * level + 0.42 for level in colour]
-    pattern = scene.pick('plain', 'plain', 'tiles')
-    scene.material('wall', textures.texture(rng, pattern, pale), repeat=1.5 if pattern == 'tiles' else 0.8)
+    wood = rng.uniform(*((0.15, 0.95) if scene.varied else (0.35, 0.75)))
+    warm = scene.between(0.0, 1.2, usual=1.0)
+    pattern = scene.pick(
+        *scene.options(FLOORS, ('planks', 'gingham', 'terrazzo', 'stone', 'marble', 'brick', 'speckle'))
+    )
+    ground = (wood, (1 - 0.18 * warm) * wood, (1 - 0.35 * warm) * wood)
+    gloss = scene.between(0.0, 0.8, usual=0.15)
+    floor = textures.texture(rng, pattern, ground)
+    scene.material('floor', floor, repeat=scene.between(0.4, 1.4, usual=0.7), specular=gloss)
+    word = scene.pick(*WALLS)
+    scale, offset = scene.pick(*scene.options(((0.55, 0.42),), ((0.7, 0.2), (0.8, 0.05))))
+    pale = [scale * level + offset for level in COLOURS[word]]
+    pattern = scene.pick(*scene.options(('plain', 'plain', 'tiles'), ('plain', 'brick', 'stripes', 'dots', 'stone')))
+    scene.paints['wall'] = (pattern, word)
+    repeat = scene.between(0.7, 1.8, usual=1.5 if pattern == 'tiles' else 0.8)
+    scene.material('wall', textures.texture(rng, pattern, pale), repeat=repeat)
 
 
 def _window(scene: Scene, wall: float) -> None:

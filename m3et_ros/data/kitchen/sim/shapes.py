@@ -4,12 +4,22 @@ From a seed to a question: after sim/vocabulary.py, before sim/textures.py.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-Paint = str | Sequence[float] | np.ndarray
-"""The name of a material, or R G B in 0..1."""
+
+@dataclass(frozen=True)
+class Coat:
+    """A material shown brighter or darker: its texture is multiplied by a level of 0..1."""
+
+    material: str
+    level: float
+
+
+Paint = str | Coat | Sequence[float] | np.ndarray
+"""The name of a material, a coat of one, or R G B in 0..1."""
 
 Triple = Sequence[float] | np.ndarray
 """x, y and z."""
@@ -30,6 +40,8 @@ def numbers(values) -> str:
 
 def _surface(paint: Paint, opacity: float) -> str:
     """Format the MJCF attribute of a material or of a colour."""
+    if isinstance(paint, Coat):
+        return f'material="{paint.material}" rgba="{numbers([paint.level] * 3 + [opacity])}"'
     return f'material="{paint}"' if isinstance(paint, str) else f'rgba="{numbers([*paint, opacity])}"'
 
 

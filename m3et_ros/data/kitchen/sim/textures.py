@@ -1,6 +1,6 @@
 """Seeded textures made with NumPy and packed as PNG.
 
-From a seed to a question: after sim/shapes.py, before sim/parts.py.
+From a seed to a question: after sim/shapes.py, before sim/tones.py.
 """
 
 import struct
@@ -72,12 +72,53 @@ def speckle(rng: np.random.Generator) -> np.ndarray:
     return 0.85 + 0.3 * (noise(rng, 110, 110) - 0.5)
 
 
+def brick(rng: np.random.Generator) -> np.ndarray:
+    """Draw courses of bricks with pale or dark joints."""
+    courses = int(rng.integers(5, 9))
+    row = np.floor(V * courses)
+    across = (U * courses / 2 + 0.5 * (row % 2)) % 1
+    joints = (across < 0.05) | ((V * courses) % 1 < 0.1)
+    light = 0.7 + 0.3 * rng.random((courses, courses))[row.astype(int), (U * courses / 2 + 0.5 * (row % 2)).astype(int)]
+    return np.where(joints, rng.uniform(0.4, 1.15), light)
+
+
+def stripes(rng: np.random.Generator) -> np.ndarray:
+    """Draw upright stripes."""
+    count, share = int(rng.integers(4, 15)), rng.uniform(0.3, 0.7)
+    return np.where((U * count) % 1 < share, 1.0, rng.uniform(0.6, 0.85)) + 0.03 * noise(rng, 40, 40)
+
+
+def gingham(rng: np.random.Generator) -> np.ndarray:
+    """Draw a woven check."""
+    count = int(rng.integers(4, 10))
+    return 0.6 + 0.2 * ((U * count) % 1 < 0.5) + 0.2 * ((V * count) % 1 < 0.5) + 0.04 * noise(rng, 100, 100)
+
+
+def terrazzo(rng: np.random.Generator) -> np.ndarray:
+    """Draw chips of stone in a ground."""
+    chips = noise(rng, 34, 34)
+    return np.where(chips > 0.68, 1.1, np.where(chips < 0.3, 0.55, 0.85)) + 0.05 * noise(rng, 100, 100)
+
+
+def stone(rng: np.random.Generator) -> np.ndarray:
+    """Draw clouded slate."""
+    return 0.6 + 0.3 * noise(rng, 5, 5) + 0.15 * noise(rng, 20, 14) + 0.1 * noise(rng, 120, 120)
+
+
+def dots(rng: np.random.Generator) -> np.ndarray:
+    """Draw rows of dots."""
+    count, radius = int(rng.integers(4, 10)), rng.uniform(0.15, 0.33)
+    inside = ((U * count) % 1 - 0.5) ** 2 + ((V * count) % 1 - 0.5) ** 2 < radius**2
+    return np.where(inside, rng.uniform(0.5, 0.8), 1.0) + 0.03 * noise(rng, 30, 30)
+
+
 def plain(rng: np.random.Generator) -> np.ndarray:
     """Draw an almost even coat of paint."""
     return 0.93 + 0.07 * noise(rng, 30, 30)
 
 
 BRIGHTNESS = {f.__name__: f for f in (wood, planks, tiles, checker, marble, speckle, plain)}
+BRIGHTNESS |= {f.__name__: f for f in (brick, stripes, gingham, terrazzo, stone, dots)}
 """Patterns that scale the brightness of one colour; each maps a random generator to (SIZE, SIZE)."""
 
 

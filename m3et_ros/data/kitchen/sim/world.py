@@ -1,6 +1,6 @@
 """The state of an episode: positions, openness, fillings, the person's body and the actions. Needs no renderer.
 
-From a seed to a question: after sim/scene.py, before sim/motion.py.
+From a seed to a question: after sim/mounts.py, before sim/motion.py.
 """
 
 from collections.abc import Iterator
@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from m3et_ros.data.kitchen.sim.mounts import STRAIGHT, Mount
 from m3et_ros.data.kitchen.sim.parts import Scene, Slot, rotation_y, rotation_z
 from m3et_ros.data.kitchen.sim.shapes import Triple
 from m3et_ros.data.kitchen.sim.vocabulary import NOUNS, VERBS, spoken, spoken_verb
 
 EYE_HEIGHT = 1.55
-"""Height of the camera above the floor in metres."""
+"""Height of the eyes above the floor in metres."""
 
 OPEN = 0.5
 """A container counts as open above this openness (0 shut, 1 fully open)."""
@@ -76,6 +77,7 @@ class World:
         scene: the kitchen, with every object in a slot.
         rng: random generator of the person's choices.
         fps: ticks per second of simulated time.
+        mount: mount of the camera on the head.
 
     Attributes:
         tick: tick of the current state; -1 before the first one.
@@ -89,8 +91,8 @@ class World:
         current: the action under way, or None.
     """
 
-    def __init__(self, scene: Scene, rng: np.random.Generator, fps: float):
-        self.scene, self.rng, self.fps = scene, rng, fps
+    def __init__(self, scene: Scene, rng: np.random.Generator, fps: float, mount: Mount = STRAIGHT):
+        self.scene, self.rng, self.fps, self.mount = scene, rng, fps, mount
         self.tick = -1
         occupied = {slot.occupant: slot for slot in scene.slots if slot.occupant and slot.occupant in scene.things}
         self.slot: dict[str, Slot | None] = dict(occupied)
@@ -132,7 +134,9 @@ class World:
         bob = 0.012 * np.sin(9 * self.tick / self.fps) * min(1, 4 * self.speed)
         pose = np.eye(4)
         pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-        pose[:3, 3] = self.head + (0, 0, bob)
+        pose[:3, 3] = self.head + (0, 0, bob + self.mount.height)
+        if self.mount != STRAIGHT:
+            pose[:3, :3] = pose[:3, :3] @ self.mount.rotation
         return pose
 
     def forearm(self) -> tuple[np.ndarray, np.ndarray]:

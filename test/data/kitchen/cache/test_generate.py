@@ -18,6 +18,7 @@ from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, PHRASINGS
 from m3et_ros.data.kitchen.questions.recorded_frames import FrameNotes
 from m3et_ros.data.kitchen.sim.camera import Camera
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
+from m3et_ros.data.kitchen.sim.mounts import Mount, draw_lens
 from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, NOUNS, VERBS
 from m3et_ros.data.shards import open_shard
 
@@ -141,6 +142,15 @@ def test_views_are_of_real_cameras_shapes():
     assert {(view['width'], view['height']) for view in views} == {(224, 168), (259, 145)}
     fovy = [view['fovy'] for view in views]
     assert 55 <= min(fovy) < 60 and 70 < max(fovy) <= 75
+    assert {view['mount'] for view in views} == {Mount()}
+
+
+def test_views_of_version_2_have_the_lens_of_the_seed_and_a_third_more_pixels_than_are_stored():
+    for seed in range(20):
+        view, lens = view_of(seed, 224, version=2), draw_lens(np.random.default_rng((seed, 1)), 'own')
+        assert (view['fovy'], view['mount']) == (lens.fovy, lens.mount)
+        assert view['width'] / view['height'] == pytest.approx(lens.aspect, rel=0.01)
+        assert view['width'] * view['height'] == pytest.approx(1.3 * 224**2, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +186,17 @@ def test_the_recipe_reaches_the_episode_and_the_camera(tmp_path, monkeypatch):
     recipe = CacheRecipe(20_003, 20_004, 16, 20, 2, shadows=True, backend='raycast')
     rendered = module.render(20_003, recipe)
     assert made == {
-        'episode': {'seed': 20_003, 'fps': FPS, **view_of(20_003, 16)},
+        'episode': {'seed': 20_003, 'fps': FPS, 'version': 1, **view_of(20_003, 16)},
         'camera': {'backend': 'raycast', 'shadows': True},
     }
     assert [int(frame['tick']) for frame, _ in rendered.frames] == [0, 20]
+    module.render(20_003, CacheRecipe(20_003, 20_004, 16, 20, 1, backend='raycast', version=2, camera='other'))
+    other = view_of(20_003, 16, version=2, camera='other')
+    assert other != view_of(20_003, 16, version=2) and other['mount'] != Mount()
+    assert made == {
+        'episode': {'seed': 20_003, 'fps': FPS, 'version': 2, **other},
+        'camera': {'backend': 'raycast', 'shadows': None},
+    }
 
 
 def test_a_cache_asks_what_a_recording_of_the_same_frames_asks():

@@ -18,7 +18,7 @@ def test_names_tell_recipes_apart():
             {'stride': 5},
             {'frames': 9},
             {'shadows': True},
-            {'version': 99},
+            {'version': 2},
             {'backend': 'egl'},
         )
     }
@@ -51,7 +51,8 @@ def test_a_foreign_record_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ('name', 'low', 'high'), [('size', 16, 512), ('stride', 1, 1000), ('frames', 1, 10_000), ('block', 1, 1000)]
+    ('name', 'low', 'high'),
+    [('size', 16, 512), ('stride', 1, 1000), ('frames', 1, 10_000), ('block', 1, 1000), ('version', 1, 2)],
 )
 def test_fields_are_admitted_up_to_their_limits_and_refused_beyond(name, low, high):
     for value in (low, high):
@@ -76,10 +77,34 @@ def test_seeds_of_no_split_or_two_are_refused(first, last):
 
 
 def test_the_name_says_every_field():
-    recipe = CacheRecipe(3, 40, 64, 5, 9, shadows=True, backend='egl', version=7)
-    assert recipe.name == 'kitchen-v7-seeds3-39-64px-9x5-shadows-egl'
-    assert CacheRecipe(3, 40, 64, 5, 9, version=7).name == 'kitchen-v7-seeds3-39-64px-9x5'
+    recipe = CacheRecipe(3, 40, 64, 5, 9, shadows=True, backend='egl')
+    assert recipe.name == 'kitchen-v1-seeds3-39-64px-9x5-shadows-egl'
+    assert CacheRecipe(3, 40, 64, 5, 9, version=2).name == 'kitchen-v2-seeds3-39-64px-9x5'
+    other = CacheRecipe(20_000, 20_040, 224, 25, 12, version=2, camera='other')
+    assert other.name == 'kitchen-v2-seeds20000-20039-224px-12x25-other'
     assert shard_name(range(32, 40)) == '0000032'
+
+
+def test_a_recipe_from_before_cameras_and_versions_is_of_version_1_with_its_own_camera(tmp_path):
+    old = {'first': 3, 'last': 9, 'size': 112, 'stride': 7, 'frames': 43, 'shadows': False, 'backend': 'auto'}
+    (tmp_path / 'recipe.json').write_text(json.dumps(old | {'block': 16, 'version': 1}))
+    recipe = read_recipe(tmp_path)
+    assert recipe == CacheRecipe(3, 9, version=1) and recipe.camera == 'own'
+    assert recipe.name == 'kitchen-v1-seeds3-8-112px-43x7'
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'camera': 'third', 'version': 2}, 'give own or other'),
+        ({'camera': 'other'}, 'for version 2 and test seeds'),
+        ({'camera': 'other', 'version': 2, 'first': 10_000, 'last': 10_002}, 'for version 2 and test seeds'),
+        ({'shadows': True, 'version': 2}, 'leave it False'),
+    ],
+)
+def test_a_camera_or_shadows_that_a_version_lacks_are_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        CacheRecipe(**{'first': 20_000, 'last': 20_002} | fields)
 
 
 def test_a_written_recipe_reads_back(tmp_path):

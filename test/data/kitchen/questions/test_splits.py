@@ -9,22 +9,19 @@ import pytest
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
 from m3et_ros.data.kitchen.questions.splits import (
     ANSWERS_OF,
-    GENERATOR_VERSION,
     HELD_OUT,
-    PAINTS,
     SEEDS,
     concerns_held_out,
     held_out_appearances,
     is_held_out,
     last_safe_stamp,
-    painted,
     split_of,
 )
 from m3et_ros.data.kitchen.sim import furniture, room, textures
 from m3et_ros.data.kitchen.sim.camera import Camera
 from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.data.kitchen.sim.objects import COLOURS_OF
-from m3et_ros.data.kitchen.sim.scene import build_scene, mjcf
+from m3et_ros.data.kitchen.sim.scene import DEFAULT_VERSION, build_scene, mjcf
 from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, COLOURS, NOUNS
 from m3et_ros.data.kitchen.sim.world import ActionLabel
 
@@ -52,17 +49,15 @@ def test_held_out_combinations_are_possible_ones():
     assert set(ANSWERS) >= ANSWERS_OF
     assert all(noun in NOUNS and colour in COLOURS_OF.get(noun, COLOURS) for colour, noun in HELD_OUT.colour_nouns)
     assert all(noun in AFFORDS[verb] for verb, noun in HELD_OUT.verb_nouns)
-    assert all(
-        pattern in PAINTS[material][0] and colour in PAINTS[material][1]
-        for material, pattern, colour in HELD_OUT.textures
-    )
+    assert {material for material, _, _ in HELD_OUT.textures} <= set(build_scene(np.random.default_rng(0)).paints)
 
 
-def test_paint_is_read_as_it_was_laid_on(monkeypatch):
+@pytest.mark.parametrize('version', [1, 2])
+def test_a_scene_records_the_paint_of_its_walls_and_fronts(monkeypatch, version):
     laid = []
 
     def spy(rng, pattern, colour):
-        laid.append((pattern, tuple(colour)))
+        laid.append((pattern, np.array(colour)))
         return original(rng, pattern, colour)
 
     original = textures.texture
@@ -70,11 +65,25 @@ def test_paint_is_read_as_it_was_laid_on(monkeypatch):
         monkeypatch.setattr(module.textures, 'texture', spy)
     for seed in range(12):
         laid.clear()
-        scene = build_scene(np.random.default_rng(seed))
+        scene = build_scene(np.random.default_rng(seed), version)
         for (pattern, colour), material in zip(laid[1:3], ('wall', 'front')):
-            scale, offset = PAINTS[material][2]
-            (word,) = (word for word in COLOURS if np.allclose(scale * np.array(COLOURS[word]) + offset, colour))
-            assert painted(scene, material) == (pattern, word), seed
+            mixes = [
+                word
+                for word in COLOURS
+                for scale, offset in ((0.55, 0.42), (0.7, 0.2), (0.8, 0.05), (0.8, 0.12))
+                if np.allclose(scale * np.array(COLOURS[word]) + offset, colour)
+            ]
+            assert scene.paints[material] == (pattern, mixes[0]), seed
+
+
+def test_a_held_out_paint_is_noticed():
+    scene = build_scene(np.random.default_rng(1))
+    scene.paints['wall'] = ('tiles', 'green')
+    assert 'green tiles wall' in held_out_appearances(scene)
+    scene.paints['wall'] = ('brick', 'green')
+    assert 'green brick wall' not in held_out_appearances(scene) and 'green tiles wall' not in held_out_appearances(
+        scene
+    )
 
 
 def test_held_out_appearances_are_those_of_the_kitchen():
@@ -150,6 +159,6 @@ def test_a_change_of_the_generator_is_noticed():
                 )
     parts += [f'{action.narration} {action.start_s:.1f}' for action in episode.labels]
     digest = hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]
-    found = (GENERATOR_VERSION, digest, np.round(rows, 1).tolist())
+    found = (DEFAULT_VERSION, digest, np.round(rows, 1).tolist())
     assert found[:2] == GIVEN[:2], found
     np.testing.assert_allclose(found[2], GIVEN[2], atol=1.0, err_msg=str(found))  # rounding differs between processors

@@ -68,3 +68,31 @@ def test_an_added_body_is_an_instance_with_its_noun_and_colour(scene):
     scene.add('cup_0', 'cup', '<geom/>', pos=(1, 2, 3), joint='<freejoint/>', colour='red')
     assert (scene.instances['cup_0'].noun, scene.instances['cup_0'].colour) == ('cup', 'red')
     assert scene.bodies == ['<body name="cup_0" pos="1 2 3"><freejoint/><geom/></body>']
+
+
+def test_only_a_varied_scene_draws_more():
+    plain, varied = (Scene(np.random.default_rng(1), (4.6, 4.0, 2.6), varied=varied) for varied in (False, True))
+    before = plain.rng.bit_generator.state
+    assert plain.options(('a',), ('b',)) == ('a',) and plain.between(2, 3, usual=1) == 1 and not plain.happens(1.0)
+    assert plain.face('front') == 'front' and plain.glaze(np.ones(3)).tolist() == [1, 1, 1]
+    assert plain.rng.bit_generator.state == before and not plain.declarations
+    assert varied.options(('a',), ('b',)) == ('a', 'b') and 2 <= varied.between(2, 3, usual=1) <= 3
+    assert varied.happens(1.0) and not varied.happens(0.0)
+    face = varied.face('front')
+    assert face.material == 'front' and 0.72 <= face.level <= 1
+
+
+def test_a_glaze_is_a_shade_of_its_colour_with_or_without_gloss_and_pattern():
+    scene, red = Scene(np.random.default_rng(1), (4.6, 4.0, 2.6), varied=True), np.array((0.8, 0.1, 0.09))
+    for _ in range(40):
+        paint = scene.glaze(red)
+        if isinstance(paint, str) and f'{paint}.png' in scene.assets:
+            image = cv2.imdecode(np.frombuffer(scene.assets[f'{paint}.png'], np.uint8), cv2.IMREAD_COLOR_RGB)
+            shade = image.mean(axis=(0, 1)) / 255
+        elif isinstance(paint, str):
+            text = next(line for line in scene.declarations if f'name="{paint}"' in line)
+            shade = np.array(text.split('rgba="')[1].split('"')[0].split()[:3], float)
+        else:
+            shade = paint
+        assert 0.5 < shade[0] < 0.92 and max(shade[1:]) < 0.16, paint
+    assert scene.assets and any('rgba' in line for line in scene.declarations)

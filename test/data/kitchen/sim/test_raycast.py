@@ -77,3 +77,23 @@ def test_a_face_is_lit_alike_from_either_side_of_its_normal(rendered):
     """The middle of the near box faces camera and lamp: ambient, headlight and lamp light add up."""
     rgb, _, _ = rendered[1]
     assert rgb[HEIGHT // 2, WIDTH // 2, 0] == pytest.approx(255 * (0.46 + 0.26 + 0.24), abs=2)
+
+
+def test_a_coat_of_a_material_is_darker_than_the_material():
+    geoms = (
+        '<geom type="box" size=".1 .1 .1" material="red"/><geom type="box" size=".1 .1 .1" material="red" rgba="{}"/>'
+    )
+    shown = []
+    for level in ('0.6 0.6 0.6 1', '0.8 0.8 0.8 1'):
+        model = mujoco.MjModel.from_xml_string(
+            '<mujoco><asset><material name="red" rgba="1 0 0 1"/></asset><worldbody><camera name="ego" pos="0 0 1"/>'
+            f'<light pos="0 0 2"/>{geoms.format(level)}</worldbody></mujoco>'
+        )
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        caster = RayCaster(model, rays=np.array([[[0.0, 0.0, 1.0]]]))
+        down = np.array([[0.0, 0.0, -1.0]])
+        hit = (np.array([0.0, 0.0, 0.1])[None], down, -down)
+        shown.append([int(caster._shade(data, np.array([geom]), *hit)[0, 0]) for geom in (0, 1)])
+    (bare, dark), (same, bright) = shown
+    assert bare == same and dark == pytest.approx(0.6 * bare, abs=1) and bright == pytest.approx(0.8 * bare, abs=1)

@@ -10,15 +10,18 @@ from m3et_ros.data.kitchen.sim.vocabulary import NOUNS
 
 
 def test_a_seed_gives_one_kitchen_and_another_seed_another():
-    def text(seed):
-        return mjcf(build_scene(np.random.default_rng(seed)), width=64, height=48, fovy=72)
+    def text(seed, version):
+        return mjcf(build_scene(np.random.default_rng(seed), version), width=64, height=48, fovy=72)
 
-    assert text(1) == text(1) != text(2)
+    for version in (1, 2):
+        assert text(1, version) == text(1, version) != text(2, version)
+    assert text(1, 1) != text(1, 2)
 
 
+@pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('seed', range(4))
-def test_registries_fit_together(seed):
-    scene = build_scene(np.random.default_rng(seed))
+def test_registries_fit_together(seed, version):
+    scene = build_scene(np.random.default_rng(seed), version)
     assert {instance.noun for instance in scene.instances.values()} <= set(NOUNS)
     assert set(scene.things) < set(scene.instances)
     lying = [slot.occupant for slot in scene.slots if slot.occupant in scene.things]
@@ -26,9 +29,10 @@ def test_registries_fit_together(seed):
     assert {slot.inside for slot in scene.slots} - {None} <= set(scene.containers)
 
 
+@pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('seed', range(3))
-def test_nothing_floats(seed):
-    episode = Episode(seed, width=64, height=48)
+def test_nothing_floats(seed, version):
+    episode = Episode(seed, width=64, height=48, version=version)
     next(episode.run(1))
     for name in episode.scene.things:
         foot = episode.world.position_of(name) + (0.001, 0.001, 0.004)

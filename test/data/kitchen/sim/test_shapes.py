@@ -55,3 +55,7 @@ def test_bodies_and_joints_carry_their_name_axis_and_position():
 def test_a_vessel_is_hollow_down_to_its_floor():
     profile = shapes.hollow(0.03, 0.04, 0.09, 0.008)
     assert profile[0] == (0, 0) and profile[-1] == (0, 0.008) and max(height for _, height in profile) == 0.09
+
+
+def test_a_coat_is_its_material_times_a_level():
+    assert 'material="front" rgba="0.8 0.8 0.8 1"' in shapes.box((0, 0, 0), (1, 1, 1), shapes.Coat('front', 0.8))
