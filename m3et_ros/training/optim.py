@@ -19,7 +19,7 @@ STEM = re.compile(r'adapters\.(rgb|depth|semseg)\.|types$|global_embedding$|unme
 among them, because stage 2 is the first to train with words."""
 
 HIDDEN = re.compile(
-    r'encoder\.layers\.|decoders\.\w+\.(attention|cross_mlp|blocks)\.|gate\.|answer_head\.layers\.0\.|'
+    r'encoder\.layers\.|decoders\.\w+\.(attention|cross_mlp|blocks)\.|gate\.|answer_head\.(layers\.0|look\.bare\.1)\.|'
     r'adapters\.(rgb|depth)\.project\.|'
     r'(student\.)?(language\.layers|connector\.(input|layers|projector)|alignment\.(blocks|fusion))\.'
 )

@@ -5,6 +5,7 @@ import torch
 from m3et_ros.data.answer_parts import ACTION, COLOUR, COLOURED, answer_parts
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.labels import kitchen_labels
+from m3et_ros.models.m3et.sizes import SIZES
 
 
 def parts_of(found, number):
@@ -33,6 +34,8 @@ def test_colours_are_the_last_parts_and_every_part_is_used():
     found = answer_parts(kitchen_labels())
     assert found.colours == 11 and found.names[-11] == 'red' and found.names[-1] == 'black'
     assert found.matrix.shape == (len(kitchen_labels().answers), len(found.names)) and found.matrix.any(0).all()
+    size = SIZES['kitchen2']
+    assert (size.answers, size.answer_parts, size.look_parts) == (*found.matrix.shape, found.colours)
     assert set(found.matrix.unique().tolist()) == {0, 1} and found.matrix.dtype == torch.float32
 
 

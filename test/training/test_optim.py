@@ -72,6 +72,14 @@ def test_a_step_is_that_of_adamw(model):
         weight.copy_(start)
 
 
+def test_muon_takes_the_hidden_matrices_of_an_answer_head_of_parts():
+    model = build('tiny', places=True, answer_parts=5, look_parts=2)
+    parts = build_optimiser(model, kind='muon', weight_decay=0.0).parts
+    muon = {id(p) for group in parts[1].param_groups for p in group['params']}
+    names = {name for name, p in model.named_parameters() if id(p) in muon and name.startswith(('answer', 'read'))}
+    assert names == {'answer_head.layers.0.weight', 'answer_head.look.bare.1.weight'}
+
+
 def test_muon_takes_the_hidden_matrices_and_nothing_else(model):
     optimizer = build_optimiser(model, kind='muon', weight_decay=0.05)
     adamw, muon = ({id(p) for group in part.param_groups for p in group['params']} for part in optimizer.parts)

@@ -12,6 +12,7 @@ from torch import nn
 
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.m3et.readout import PLACE, SLOTS
 
 PARTS = {
     'encoder layers': r'encoder\.layers\.',
@@ -40,6 +41,7 @@ PARTS = {
     'text output': r'decoders\.text\.output\.',
     'text output bias': r'text_bias$',
     'answer head': r'answer_head\.',
+    'read-out': r'readout\.',
 }
 MULTIMAE_PARAMETERS = 97_917_072
 """MultiMAE-B as released: 133 classes, decoders for rgb, depth, semseg and standardised rgb (docs/papers.md 1)."""
@@ -95,7 +97,7 @@ def mac_parts(
         queries = [config.token_count(task) for task in tasks]
         parts['gate'] = sum((n + 1) * config.d * config.d_gate + n * config.d_gate * config.d_decoder for n in queries)
     if config.answers:
-        parts['answers'] = 2 * config.d * (config.d + config.answers)
+        parts['answers'] = _answers(config, tokens)
     return parts
 
 
@@ -133,6 +135,19 @@ def _adapter(config: M3ETConfig, modality: str) -> int:
     if not width:
         return config.image_tokens * values * config.d
     return config.image_tokens * (values * width + 16 * width * config.d)
+
+
+def _answers(config: M3ETConfig, tokens: int) -> int:
+    """Return the multiply-accumulates of the answer head, and of the read-out for the global token alone."""
+    d, parts, looks = config.d, config.answer_parts, config.look_parts
+    if not config.places:
+        return 2 * d * (d + config.answers)
+    outputs = parts - looks if parts else config.answers
+    total = 2 * d * (d + SLOTS * PLACE + outputs) + config.answers * parts
+    total += config.schedule.count('T') * ((d + tokens) * d // config.heads + 6 * tokens + PLACE * d)
+    if looks:
+        total += 2 * tokens * d + d * (d + 2 * looks) + 2 * PLACE
+    return total
 
 
 def _conv_stem(config: M3ETConfig, channels: int, width: int) -> int:

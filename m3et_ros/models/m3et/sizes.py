@@ -41,8 +41,19 @@ KITCHEN = M3ETConfig(
 )
 # Four times the pixels of KITCHEN for as many tokens: a stem of convolutions reads them, depth says where it was
 # measured, and label maps have twice the side. 'not in view' is one more answer.
+# Words read out where they attend, and answers add up parts, of which the colours are read from what is attended to.
 KITCHEN2 = replace(
-    KITCHEN, name='kitchen2', image_size=224, patch=16, stem='conv', adapter_width=16, depth_validity=True, answers=354
+    KITCHEN,
+    name='kitchen2',
+    image_size=224,
+    patch=16,
+    stem='conv',
+    adapter_width=16,
+    depth_validity=True,
+    answers=354,
+    places=True,
+    answer_parts=152,
+    look_parts=11,
 )
 # The baseline of KITCHEN: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks with plain
 # cross-attention, for the same tasks. Adapters, heads, data and steps are equal.

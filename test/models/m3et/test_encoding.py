@@ -1,5 +1,7 @@
 """Encodings: sources, summaries, samples, images joined with text, and several frames in one context."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -170,3 +172,23 @@ def test_frames_are_sampled_at_every_token_or_more_sparsely(tiny):
     assert [join_frames([frame], every=every).context.shape[1] for every in (1, 3, 4)] == [5, 3, 2]
     with pytest.raises(ValueError, match='every = 0'):
         join_frames([frame], every=0)
+
+
+@torch.no_grad()
+def test_places_and_looks_travel_with_an_encoding():
+    model = build('tiny', places=True, answer_parts=5, look_parts=2).eval()
+    images = model.encode_images({m: example()[m] for m in ('rgb', 'depth')})
+    questions = [example(seed=seed) for seed in (0, 1)]
+    words = {name: torch.stack([one[name] for one in questions], 1).flatten(0, 1) for name in ('text', 'text_mask')}
+    text = model.encode_text(images, words['text'], words['text_mask'])
+    together = joined(images, text)
+    first = model.encode({m: example()[m] for m in ('rgb', 'depth', 'text', 'text_mask')})
+    for name in ('places', 'look'):
+        whole = getattr(text, name)
+        assert torch.equal(getattr(together, name), whole)
+        close(getattr(text.sampled(2), name), getattr(first, name))
+        frames = join_frames([text.sampled(2), first, joined(images, text.sampled(2))])
+        close(getattr(frames, name), whole[::2])
+        other = join_frames([text.sampled(2), replace(first, **{name: getattr(first, name) + 3})])
+        close(getattr(other, name), whole[::2] + 1.5)
+    close(model.answer_logits(together), model.answer_logits(text))
