@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, join_frames
 from m3et_ros.models.m3et.sizes import SIZES, build
 
 NARROW = {
@@ -28,10 +28,28 @@ SUBSETS = [subset for size in range(1, 5) for subset in combinations(MODALITIES,
 BOS, EOS = 2, 3
 
 
-@pytest.fixture(scope='module', params=SIZES)
+# A stem of convolutions, depth with its validity and MultiMAE's decoder.
+SWITCHES = {
+    'stem': 'conv',
+    'adapter_width': 4,
+    'depth_validity': True,
+    'decoder_queries': 'encoded',
+    'context_positions': True,
+    'cross_mlp': True,
+}
+
+
+@pytest.fixture(scope='module', params=[*SIZES, 'switches'])
 def model(request):
-    """Each named size, narrow where it is wide: same mixer, schedule and depth standardisation."""
+    """Each named size, narrow where it is wide: same mixer, schedule and depth standardisation; and the switches."""
+    if request.param == 'switches':
+        return build('tiny', **SWITCHES).eval()
     return build(request.param, **({} if request.param == 'tiny' else NARROW)).eval()
+
+
+@pytest.fixture(scope='module')
+def switched():
+    return build('tiny', **SWITCHES).eval()
 
 
 @pytest.fixture(scope='module')
@@ -167,6 +185,100 @@ def test_hidden_tokens_have_no_effect(tiny):
     other['text'][:, 1:] = 9
     a, b = tiny(inputs, visible=visible), tiny(other, visible=visible)
     assert all(torch.equal(a[task], b[task]) for task in a)
+
+
+@torch.no_grad()
+def test_neighbours_of_hidden_patches_do_not_see_them(switched):
+    """The stem sees half a patch around a token: hidden colours, depths and validities are zeroed before it."""
+    inputs, visible = example_of(switched), torch.tensor([[0, 1, 5, 6, 9, 12], [0, 1, 5, 6, 9, 12]])
+    other = {k: v.clone() for k, v in inputs.items()}
+    other['rgb'][:, :, 16:] = torch.nan  # patches 2 and 3
+    other['depth'][:, :, :16, :16] = 3  # patch 0, token 4
+    other['depth'][:, 1, 16:, 16:] = 1 - other['depth'][:, 1, 16:, 16:]  # patch 3, token 7
+    a, b = switched(inputs, visible=visible), switched(other, visible=visible)
+    assert all(torch.equal(a[task], b[task]) for task in a)
+    other['rgb'][:, :, 15] = 3  # the last row of the patches above
+    assert not torch.equal(switched(other, visible=visible, tasks=['rgb'])['rgb'], a['rgb'])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('queries', ['tokens', 'encoded'])
+def test_depth_patches_without_a_measured_pixel_are_one_learned_token(queries):
+    model = build('tiny', depth_validity=True, decoder_queries=queries).eval()
+    inputs = only(example_of(model), ('rgb', 'depth'))
+    inputs['depth'][1, 1, 0, 16] = 1  # one pixel of patch 1 of the second sample is enough
+    inputs['depth'][1, 1, 1:16, 16:] = inputs['depth'][1, 1, 0, 17:] = 0
+    encoding = model.encode_images(inputs)
+    assert encoding.visible['depth'].tolist() == [[True, True, True, False], [True] * 4]
+    assert encoding.visible['rgb'].all() and encoding.source.shape == (2, 8)
+    values = inputs['depth'].clone()
+    values[0, 0, 16:, 16:] = 9  # no token knows what a pixel that was not measured holds
+    a, b = model(inputs), model(inputs | {'depth': values})
+    assert all(torch.equal(a[task], b[task]) for task in a)
+    first = {name: value[:1] for name, value in inputs.items()}
+    before = model(first)
+    model.unmeasured[:16] += 1
+    after = model(first)
+    assert not torch.allclose(before['rgb'], after['rgb'], atol=1e-4)
+    close(model({m: v[1:] for m, v in inputs.items()})['depth'], a['depth'][1:])
+
+
+@torch.no_grad()
+def test_unmeasured_depth_is_a_mask_token_in_the_queries_of_the_decoder(switched):
+    encoded, decoder = switched.encode(example_of(switched)), switched.decoders['depth']
+    queries = decoder.queries(encoded.tokens['depth'], encoded.visible['depth'], switched.positions)
+    close(queries[0, 3], decoder.mask_token + switched.positions[3])
+    close(queries[1, 3], encoded.context[1, 7] + switched.positions[3])
+    hidden = switched.encode(example_of(switched), visible=torch.tensor([[0, 4, 7], [0, 4, 7]]))
+    assert hidden.visible['depth'].tolist() == [[True, False, False, False], [True, False, False, True]]
+
+
+@torch.no_grad()
+def test_queries_are_the_outputs_of_the_encoder_where_the_config_says_so(switched):
+    inputs = example_of(switched, words=(5, 12))
+    whole = switched.encode(inputs)
+    for place, modality in enumerate(IMAGE_MODALITIES):
+        assert torch.equal(whole.tokens[modality], whole.context[:, 4 * place : 4 * place + 4])
+    some = switched.encode(only(inputs, IMAGE_MODALITIES), visible=torch.tensor([[1, 2, 9], [0, 10, 11]]))
+    assert torch.equal(some.tokens['rgb'][0, 1:3], some.context[0, :2])
+    assert torch.equal(some.tokens['semseg'][0, 1], some.context[0, 2])
+    assert torch.equal(some.tokens['semseg'][1, 2:], some.context[1, 1:3])
+    bare = build('tiny').eval()
+    assert torch.equal(bare.encode(example()).tokens['rgb'], bare.adapters['rgb'](example()['rgb']))
+
+
+@torch.no_grad()
+def test_the_words_of_the_text_decoder_are_encoded_too(switched, monkeypatch):
+    seen, decoder = [], switched.decoders['text']
+    queries = decoder.queries
+    monkeypatch.setattr(decoder, 'queries', lambda tokens, *rest: (seen.append(tokens), queries(tokens, *rest))[1])
+    encoded = switched.encode(example_of(switched, words=(5, 12)))
+    switched.decode(encoded, 'text')
+    assert torch.equal(seen[0][0, :5], encoded.context[0, -6:-1])
+    assert torch.equal(seen[0][1], encoded.context[1, -13:-1])
+
+
+@torch.no_grad()
+def test_the_context_is_told_apart_by_position_and_modality(switched, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(switched.decoders['rgb'], 'forward', lambda *args, **options: seen.update(options) or args[0])
+    inputs = example_of(switched, words=(5, 12))
+    encoded = switched.encode(inputs, visible=torch.tensor([[1, 6, 12, 14], [0, 11, 13, 23]]))
+    monkeypatch.setattr('m3et_ros.models.m3et.model.unpatchify', lambda out, patch: out)
+    switched.decode(encoded, 'rgb')
+    assert torch.equal(seen['source'], encoded.source)
+    images, words, none = switched.positions, switched.adapters['text'].positions, torch.zeros(switched.config.d)
+    wanted = [[images[1], images[2], words[0], words[2], none], [images[0], images[3], words[1], words[11], none]]
+    for row, places in enumerate(wanted):
+        assert torch.equal(seen['positions'][row][encoded.valid[row]], torch.stack(places))
+
+
+@torch.no_grad()
+def test_several_frames_keep_the_positions_of_their_tokens(switched):
+    frames = [switched.encode(example_of(switched, seed=seed)) for seed in range(2)]
+    ids = torch.tensor([[BOS, 7, 8]] * 2)
+    close(switched.text_logits(join_frames(frames[1:], every=1), ids), switched.text_logits(frames[1], ids))
+    assert switched.text_logits(join_frames(frames), ids).isfinite().all()
 
 
 def test_visible_ids_that_do_not_fit_are_refused(tiny):
