@@ -5,6 +5,10 @@ frame; K of them that are encoded. A token's age is the number of frames since i
 
 A patch that is not encoded keeps its tokens of all stages, its keys and values, and its place in every scan. Encoded
 patches attend to it and are scanned with it (HybridStack.renew), but its own tokens are not updated by them.
+
+A stem of convolutions always runs on the whole image, and the tokens of the encoded patches are taken from it. They
+are those of a frame encoded whole. The token of another patch stays as it was, although pixels around that patch may
+have changed; once they have changed by more than the threshold on average, it is encoded too.
 """
 
 from collections.abc import Mapping
@@ -17,6 +21,7 @@ from torch.nn import functional as F
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.config_checks import check_number, check_whole
 from m3et_ros.models.m3et.adapters import patchify
+from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.encoding import HeldEncoding, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
@@ -54,10 +59,39 @@ class Adaptive:
         check_whole(self, {'parts': (1, 64)})
 
 
-def patch_changes(new: Tensor, old: Tensor, patch: int) -> Tensor:
-    """Return the mean absolute difference (n,) of the cells of each patch of two images (1, C, S, S)."""
+def patch_changes(new: Tensor, old: Tensor, patch: int, *, around: bool = False) -> Tensor:
+    """Return the mean absolute difference (n,) of the cells of each patch of two images (1, C, S, S).
+
+    Args:
+        new: the image.
+        old: the earlier image.
+        patch: side of a patch.
+        around: count the mean over a patch and half a patch around it, too, which is all that a token of a stem of
+            convolutions depends on; the larger mean is returned.
+    """
     cell = max(patch // CELLS, 1)
-    return patchify(F.avg_pool2d(new - old, cell).abs(), patch // cell).mean(-1)[0]
+    cells, side = F.avg_pool2d(new - old, cell).abs(), patch // cell
+    changes = patchify(cells, side).mean(-1)[0]
+    if not around:
+        return changes
+    # Beyond the rim of the image nothing changes, so zeros there count.
+    wide = F.avg_pool2d(cells.mean(1, keepdim=True), 2 * side, side, side // 2)
+    return torch.maximum(changes, wide.flatten())
+
+
+def input_changes(new: Mapping[str, Tensor], old: Mapping[str, Tensor], config: M3ETConfig) -> Tensor:
+    """Return the change (N,) of every patch of the images of two frames, as encode_images takes them.
+
+    Where depth has its validity, the change of a depth patch is that of the metres or that of the validity, whichever
+    is larger.
+    """
+    changes = []
+    for m, image in new.items():
+        parts = [slice(0, 1), slice(1, 2)] if m == 'depth' and config.depth_validity else [slice(None)]
+        around = config.stem == 'conv'
+        each = [patch_changes(image[:, c], old[m][:, c], config.patch, around=around) for c in parts]
+        changes.append(torch.stack(each).amax(0))
+    return torch.cat(changes)
 
 
 def tokens_to_encode(changed: Tensor, age: Tensor, settings: Adaptive) -> Tensor:
@@ -156,7 +190,7 @@ class StreamEncoder:
 
     def _encode_changes(self, inputs: Mapping[str, Tensor], held: HeldEncoding) -> tuple[HeldEncoding, float]:
         patch, n = self._model.config.patch, self._model.config.image_tokens
-        changed = torch.cat([patch_changes(image, self._encoded_images[m], patch) for m, image in inputs.items()])
+        changed = input_changes(inputs, self._encoded_images, self._model.config)
         ids = tokens_to_encode(changed > self.settings.threshold, self.age, self.settings)
         self.age += 1
         if not len(ids):

@@ -9,13 +9,14 @@ import torch
 
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.sizes import build
-from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder, patch_changes, tokens_to_encode
+from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder, input_changes, patch_changes, tokens_to_encode
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
 
 SECOND = 10**9
 LAZY = Adaptive(refresh=0.0)
+STEM = {'stem': 'conv', 'adapter_width': 4, 'depth_validity': True}
 
 
 @pytest.fixture(scope='module')
@@ -43,10 +44,17 @@ def inference():
         yield
 
 
-def images(seed=0, depth=True):
+def images(seed=0, depth=True, validity=False):
+    """Random images; where depth has its validity, its last patch was not measured."""
     random = torch.Generator().manual_seed(seed)
     found = {'rgb': torch.randn(1, 3, 32, 32, generator=random)}
-    return found | ({'depth': torch.randn(1, 1, 32, 32, generator=random)} if depth else {})
+    if not depth:
+        return found
+    found['depth'] = torch.randn(1, 1, 32, 32, generator=random)
+    if validity:
+        found['depth'] = torch.cat([found['depth'], torch.ones(1, 1, 32, 32)], 1)
+        found['depth'][..., 16:, 16:] = 0
+    return found
 
 
 def frame(n=1, **options):
@@ -93,14 +101,27 @@ def test_changed_tokens_are_encoded_then_the_oldest():
 
 
 @pytest.mark.parametrize(
-    'options', [{}, {'mixer': 'mamba1', 'mixer_options': {'N': 8}}, {'schedule': 'SMTMSS'}, {'adapter_width': 4}]
+    'options',
+    [
+        {},
+        {'mixer': 'mamba1', 'mixer_options': {'N': 8}},
+        {'schedule': 'SMTMSS'},
+        {'adapter_width': 4},
+        {'depth_validity': True},
+        STEM,
+        STEM | {'decoder_queries': 'encoded'},
+    ],
 )
 def test_with_all_patches_the_encoding_is_that_of_encode_images(options):
     model = build('tiny', **options).eval()
-    whole, held = model.encode_images(images()), model.encode_changed(images(1))
+    first, second = (images(seed, validity=model.config.depth_validity) for seed in (0, 1))
+    second['depth'][:, -1] = 1  # measured everywhere, where the model knows
+    whole, held = model.encode_images(first), model.encode_changed(second)
     everything = torch.arange(whole.source.shape[1])
-    for found in (model.encode_changed(images()), model.encode_changed(images(), everything, held)):
+    for found in (model.encode_changed(first), model.encode_changed(first, everything, held)):
         assert same(found.image_encoding, whole, 1e-5) and torch.equal(found.image_encoding.source, whole.source)
+        assert torch.equal(found.image_encoding.position_ids, whole.position_ids)
+        assert all(torch.equal(found.image_encoding.visible[m], mask) for m, mask in whole.visible.items())
         words = torch.ones(1, 4, dtype=torch.int64)
         torch.testing.assert_close(
             model.encode_text(found.image_encoding, words).context,
@@ -125,6 +146,48 @@ def test_a_changed_patch_gets_new_tokens_and_the_others_keep_theirs(model):
         model.encode_changed(new, torch.tensor([5]), held).encoder_pass.caches[0], again.encoder_pass.caches[0]
     ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_some_tokens_of_a_stem_are_those_of_the_whole_image_and_the_others_stay():
+    """A change in one patch moves the tokens around it; those that are not encoded keep what they were."""
+    model = build('tiny', **STEM).eval()
+    old, new = images(validity=True), images(validity=True)
+    new['rgb'] = old['rgb'].clone()
+    new['rgb'][..., :16, :16] += 2  # patch 0
+    new['depth'] = old['depth'].clone()
+    new['depth'][..., 16:, 16:] = 1  # patch 3, token 7, is measured now
+    held, whole = model.encode_changed(old), model.encode_images(new)
+    before, after = held.image_encoding.tokens, whole.tokens
+    assert (after['rgb'] != before['rgb']).any(-1).all()
+    found = model.encode_changed(new, torch.tensor([0, 1, 7]), held).image_encoding
+    torch.testing.assert_close(found.tokens['rgb'][:, :2], after['rgb'][:, :2])
+    assert torch.equal(found.tokens['rgb'][:, 2:], before['rgb'][:, 2:])
+    torch.testing.assert_close(found.tokens['depth'][:, 3:], after['depth'][:, 3:])
+    assert torch.equal(found.tokens['depth'][:, :3], before['depth'][:, :3])
+    assert held.image_encoding.visible['depth'].tolist() == [[True, True, True, False]]
+    assert found.visible['depth'].all()
+
+
+def test_a_patch_changes_by_what_its_token_sees_around_it():
+    old, new = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    new[..., 16:32, 24:40] = 1  # the right half of patch 5 and the left half of patch 6
+    alone, around = (patch_changes(new, old, 16, around=whether).view(4, 4) for whether in (False, True))
+    assert alone[1].tolist() == [0, 0.5, 0.5, 0] and alone.sum() == 1
+    # An eighth of what patches 1 and 2 above and 9 and 10 below see; patches 4 and 7 see nothing of it.
+    assert around[1].tolist() == [0, 0.5, 0.5, 0]
+    assert around[0].tolist() == around[2].tolist() == [0, 0.125, 0.125, 0] and not around[3].any()
+
+
+def test_depth_changes_by_its_metres_or_by_its_validity():
+    config = build('tiny', **STEM).config
+    old, new = images(validity=True), images(validity=True)
+    new['depth'] = old['depth'].clone()
+    new['depth'][:, 0, :16, :16] += 0.5
+    new['depth'][:, 1, :16, 16:] = 0.75
+    found = input_changes(new, old, replace(config, stem='patch'))
+    torch.testing.assert_close(found, torch.tensor([0, 0, 0, 0, 0.5, 0.25, 0, 0]))
+    wide = input_changes(new, old, config)
+    assert (wide >= found).all() and (wide[6:] > 0).all()
 
 
 def test_other_modalities_than_those_held_are_refused(model):
