@@ -38,6 +38,8 @@ class Faulty:
             return replace(encoding, states=[1.01 * encoding.states[0], encoding.states[1]])
         if self._applies('tokens', encoding.tokens):
             return replace(encoding, tokens={m: 1.01 * t for m, t in encoding.tokens.items()})
+        if self._applies('visible', encoding.tokens):  # holes in the depth pass for measured
+            return replace(encoding, visible={m: torch.ones_like(v) for m, v in encoding.visible.items()})
         return encoding
 
     def add_text(self, image_encoding, text=None, text_mask=None):
@@ -75,6 +77,12 @@ def test_a_fault_in_a_prediction_is_found(model, fault, with_text, modalities):
 
 def test_a_fault_that_only_answers_show_is_found(model):
     assert check.largest_difference(Faulty(model, 'source', True), model, SETS) > check.TOLERANCES['float32']
+
+
+def test_a_hole_in_the_depth_that_passes_for_measured_is_found():
+    validity = build(replace(TINY, schedule='MT', stages=1, text_length=4, depth_validity=True)).eval()
+    assert check.largest_difference(validity, validity, SETS) == 0
+    assert check.largest_difference(Faulty(validity, 'visible'), validity, SETS) > check.TOLERANCES['float32']
 
 
 def test_every_output_is_compared(model):

@@ -10,6 +10,14 @@ from m3et_ros.models.m3et.sizes import TINY, build
 from m3et_ros.runtime.backends.graphs import flat_encoding, flat_states, graphs, image_sources, restored_encoding
 
 SETS = (('rgb', 'depth'), ('rgb',))
+SWITCHES = {
+    'stem': 'conv',
+    'adapter_width': 4,
+    'depth_validity': True,
+    'decoder_queries': 'encoded',
+    'context_positions': True,
+    'cross_mlp': True,
+}
 
 
 @pytest.fixture(scope='module')
@@ -68,6 +76,35 @@ def test_an_encoding_survives_being_flat(model, modalities):
     assert all(torch.equal(a, b) for a, b in zip(again.global_stages, silent.stages, strict=True))
     assert all(bool(mask.all()) for mask in again.visible.values())
     assert len(flat_states(again.states)) == 3
+
+
+@pytest.fixture(scope='module')
+def switched(model):
+    return build(replace(model.config, name='switched', **SWITCHES)).eval()
+
+
+def test_which_depth_was_measured_and_where_tokens_stand_are_inputs_where_the_config_needs_them(switched):
+    found = {graph.key: graph.inputs for graph in graphs(switched, torch.float32, SETS, 'cpu')}
+    n, d = switched.config.image_tokens, switched.config.d
+    assert [tuple(image.shape) for image in found['encode_images', SETS[0], False]] == [(1, 3, 32, 32), (1, 2, 32, 32)]
+    length = 2 * n + 4 + 1
+    shapes = {key: [tuple(given.shape) for given in found[key]] for key in found}
+    assert shapes['depth', SETS[0], True] == [(1, length, d), (1, n, d), (1, n), (1, length), (1, length)]
+    assert shapes['depth', SETS[0], False] == [(1, 2 * n + 1, d), (1, n, d), (1, n)]
+    assert shapes['semseg', SETS[1], True] == [(1, n + 5, d), (1, n + 5), (1, n + 5)]
+    assert found['semseg', SETS[1], True][-1].dtype == torch.int64
+
+
+def test_patches_without_measured_depth_survive_being_flat(switched):
+    images = {'rgb': torch.randn(1, 3, 32, 32), 'depth': torch.ones(1, 2, 32, 32)}
+    images['depth'][..., 16:, :16] = 0
+    with torch.inference_mode():
+        encoding, silent = switched.encode_images(images), switched.encode_text(switched.encode_images(images))
+    again = restored_encoding([*flat_encoding(encoding, switched.config), *silent.stages], switched.config, SETS[0])
+    assert again.visible['depth'].tolist() == [[True, True, False, True]] and again.visible['rgb'].all()
+    assert torch.equal(again.tokens['depth'], encoding.stages[-1][:, 4:])
+    assert torch.equal(again.position_ids, encoding.position_ids)
+    assert torch.equal(again.global_stages[-1], silent.stages[-1])
 
 
 def test_sources_name_the_modality_of_each_image_token(model):
