@@ -40,6 +40,9 @@ ARGUMENTS = [
         default_value='camera/camera',
         description='Prefix of the camera topics, in the namespace of each robot.',
     ),
+    DeclareLaunchArgument(
+        'respawn', default_value='true', description='Starts the process again when it dies or stops answering.'
+    ),
     DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal.'),
 ]
 
@@ -61,10 +64,12 @@ def fleet(context):
     texts = {name: LaunchConfiguration(name).perform(context) for name in ('robots', 'model', 'device')}
     given = {name: ParameterValue(text, value_type=str) for name, text in texts.items() if text}
     window = ParameterValue(LaunchConfiguration('batch_window_s'), value_type=float)
+    respawn = LaunchConfiguration('respawn').perform(context).lower() == 'true'
     return [
         Node(
             package='m3et_ros',
-            executable='fleet_node',
+            executable='supervised_node' if respawn else 'fleet_node',
+            arguments=['m3et_ros.ros.fleet_node'] if respawn else [],
             output='screen',
             remappings=camera_remappings(),
             parameters=[LaunchConfiguration('params_file'), {'autostart': True, 'batch_window_s': window, **given}],

@@ -53,6 +53,9 @@ ARGUMENTS = [
         default_value=[CAMERA, '/color/camera_info'],
         description='Calibration of the colour camera.',
     ),
+    DeclareLaunchArgument(
+        'respawn', default_value='true', description='Starts the node again when it dies or stops answering.'
+    ),
     DeclareLaunchArgument('rviz', default_value='false', description='Starts RViz 2 too, if it is installed.'),
     DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal.'),
 ]
@@ -75,10 +78,12 @@ def model_node(context):
     texts = {name: LaunchConfiguration(name).perform(context) for name in ('model', 'device')}
     given = {name: ParameterValue(text, value_type=str) for name, text in texts.items() if text}
     autostart = ParameterValue(LaunchConfiguration('autostart'), value_type=bool)
+    respawn = LaunchConfiguration('respawn').perform(context).lower() == 'true'
     return [
         LifecycleNode(
             package='m3et_ros',
-            executable='model_node',
+            executable='supervised_node' if respawn else 'model_node',
+            arguments=['m3et_ros.ros.model_node'] if respawn else [],
             name='model',
             namespace=LaunchConfiguration('namespace'),
             parameters=[LaunchConfiguration('params_file'), {'autostart': autostart, **given}],

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from m3et_ros.cli.output import Refused, print_status
@@ -38,25 +38,41 @@ class Child:
         module: module to run, as in `python -m module`.
         arguments: command line after the module.
         show: print its lines on stderr as they come.
+        piped: read its lines; False lets it write to the output of this process, and nothing is stored.
+        environment: variables beside those of this process.
+        pipes: file descriptors that it inherits.
     """
 
-    def __init__(self, name: str, module: str, arguments: Sequence[str] = (), *, show: bool = True):
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str] = (),
+        *,
+        show: bool = True,
+        piped: bool = True,
+        environment: Mapping[str, str] | None = None,
+        pipes: Sequence[int] = (),
+    ):
         self.name = name
         self.lines: deque[str] = deque(maxlen=QUOTED_LINES)
         self._show = show
+        format_ = {'RCUTILS_CONSOLE_OUTPUT_FORMAT': LOG_FORMAT} if piped else {}
         # A session of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
         self._process = subprocess.Popen(
-            [sys.executable, '-m', LAUNCHER, module, *arguments],
+            [sys.executable, '-P', '-m', LAUNCHER, module, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE if piped else None,
+            stderr=subprocess.STDOUT if piped else None,
             text=True,
             errors='replace',
             start_new_session=True,
-            env={'RCUTILS_CONSOLE_OUTPUT_FORMAT': LOG_FORMAT} | os.environ | {'PYTHONUNBUFFERED': '1'},
+            pass_fds=pipes,
+            env=format_ | os.environ | {'PYTHONUNBUFFERED': '1', **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        if piped:
+            self._reader.start()
 
     @property
     def code(self) -> int | None:
@@ -74,13 +90,19 @@ class Child:
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
+        self._join()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal to the process and its own children, and wait for its end after SIGKILL."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, number)
+        if number == signal.SIGKILL:
             self._process.wait()
-        self._reader.join(1.0)
 
     def failure(self) -> Refused:
         """Return the end of this process as an error, with its last lines unless they were printed already."""
-        self._reader.join(1.0)
+        self._join()
         if self._show:
             details = '; its last lines are printed above.'
         elif self.lines:
@@ -90,6 +112,10 @@ class Child:
         # 2 is reserved for results below a threshold.
         code = 1 if self.code in (0, 2) else self.code
         return Refused(f'{self.name} ended by itself with exit code {self.code}{details}', code)
+
+    def _join(self) -> None:
+        if self._reader.is_alive():
+            self._reader.join(1.0)
 
     def _read(self) -> None:
         with self._process.stdout as stream:
@@ -132,10 +158,17 @@ def wait_for_end(children: Sequence[Child], stopped: threading.Event) -> Child |
     return None
 
 
-def main() -> None:
-    """Run the module named by the first argument as `python -m` would, with the arguments after it."""
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its parent ends; Linux only."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+def main() -> None:
+    """Run the module named by the first argument as `python -m` would, with the arguments after it."""
+    end_with_parent()
+    # Until the node has handlers of its own, Ctrl-C ends it without the traceback of an import.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
 

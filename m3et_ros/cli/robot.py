@@ -9,8 +9,9 @@ import typer
 
 from m3et_ros.cli.options import expand_options
 from m3et_ros.cli.output import Refused, print_status
-from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.processes import stop_signals
 from m3et_ros.cli.ros_names import assignments, camera_remaps, full_namespace, ros_arguments
+from m3et_ros.cli.supervision import supervise
 
 MODEL_NODE = 'm3et_ros.ros.model_node'
 
@@ -82,7 +83,7 @@ def model_arguments(
     )
 
 
-@expand_options('namespace camera model device runtime params_file sim_time parameters remaps')
+@expand_options('namespace camera model device runtime params_file sim_time respawn parameters remaps')
 def robot(
     node: NodeOptions,
     runtime: Annotated[
@@ -94,6 +95,9 @@ def robot(
         ),
     ] = '',
     sim_time: Annotated[bool, typer.Option('--sim-time', help='Take the time from /clock.')] = False,
+    respawn: Annotated[
+        bool, typer.Option('--respawn/--no-respawn', help='Start the node again when it dies or stops answering.')
+    ] = True,
     parameters: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,9 +126,7 @@ def robot(
     namespace, camera = full_namespace(node.namespace), full_namespace(node.camera, '--camera')
     with stop_signals() as stopped:
         print_status(f'm3et: robot in {namespace} on the camera {camera}; Ctrl-C ends it.')
-        child = Child('model', MODEL_NODE, arguments)
-        with running(child):
-            ended = wait_for_end([child], stopped)
+        ended = supervise('model', MODEL_NODE, arguments, stopped, respawn=respawn)
     if ended is None:
         return 0
     if ended.code:

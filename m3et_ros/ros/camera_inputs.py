@@ -142,6 +142,11 @@ class CameraInputs:
             FOLLOW_S, self._follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
 
+    @property
+    def alive(self) -> bool:
+        """False when the thread that takes the messages has ended although nobody stopped it."""
+        return self._wait_thread is None or self._wait_thread.alive
+
     def stop(self) -> None:
         """Unsubscribe."""
         if self._timer is not None:

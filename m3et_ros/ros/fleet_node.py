@@ -96,19 +96,29 @@ class Fleet(Node):
         super().destroy_node()
 
 
-def serve(fleet: Fleet, stop: Callable[[], bool]) -> None:
-    """Spin all nodes on one executor; their callbacks are short, and each robot has an inference thread."""
+def serve(fleet: Fleet, stop: Callable[[], bool]) -> int:
+    """Spin all nodes on one executor; their callbacks are short, and each robot has an inference thread.
+
+    A robot that cannot start says so in its diagnostics, and the others serve. Return 1 when none could start.
+    """
+
+    def none_started() -> bool:
+        return all(robot.start_failed for robot in fleet.robots)
+
     executor = NumberingExecutor(context=fleet.context)
     for node in (fleet, *fleet.robots):
         executor.add_node(node)
     try:
-        process.spin(executor, stop, fleet.report)
+        process.spin(
+            executor, lambda: stop() or none_started(), fleet.report, lambda: all(robot.alive for robot in fleet.robots)
+        )
     finally:
         executor.shutdown(timeout_sec=0)
+    return int(none_started())
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the fleet until SIGINT or SIGTERM; return 1 when its parameters are refused."""
+    """Run the fleet until SIGINT or SIGTERM; return 1 when its parameters are refused or no robot starts."""
     return process.run(Fleet, args, serve=serve)
 
 

@@ -10,7 +10,8 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import KernelChoice
-from m3et_ros.ros.diagnostics import OK, WARN, Counters, Quantiles, RateMeter, Status
+from m3et_ros.ros.diagnostics import ERROR, OK, WARN, Counters, Quantiles, RateMeter, Status
+from m3et_ros.ros.heartbeat import RESTARTED
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.logs import error_sentence
 from m3et_ros.runtime.backends.prepared import Serving
@@ -18,6 +19,8 @@ from m3et_ros.runtime.session import Session
 
 WARN_EVERY_S = 10.0
 """Shortest time between two warnings for the same reason."""
+RESTART_WARN_S = 60.0
+"""Seconds for which the status warns that a supervisor has started the node again."""
 MIB = 1 << 20
 
 
@@ -38,6 +41,11 @@ class Health:
         self.arrived, self.served = RateMeter(clock=clock), RateMeter(clock=clock)
         self.age, self.latency, self.share = Quantiles(), Quantiles(), Quantiles()
         self.last_error = ''
+        # Reason why the last transition failed; '' after one that succeeded.
+        self.failure = ''
+        # Sentence about other nodes of this name; '' for none.
+        self.twin = ''
+        self._started = clock()
         self.kernels: list[KernelChoice] = []
         self.serving = Serving('none', 'no model is configured')
 
@@ -61,6 +69,13 @@ class Health:
         self._logger.debug(''.join(traceback.format_exception(error)))
         self._warn('internal_error', sentence)
         return sentence
+
+    def set_twin(self, sentence: str) -> None:
+        """Record that another node has the same name, and warn; '' when there is none any more."""
+        self.twin = sentence
+        if sentence:
+            self.counters.count('twin_node')
+            self._warn('twin_node', sentence)
 
     def set_runtime(self, serving: Serving) -> None:
         """Record the runtime that serves; a fallback is counted; the code that chose it has already warned."""
@@ -87,7 +102,8 @@ class Health:
     ) -> Status:
         """Return the status for /diagnostics.
 
-        Its level is WARN while the node is inactive, while no frame is served, and once after each new error.
+        Its level is ERROR after a transition that failed. It is WARN while the node is inactive, has a twin or serves
+        no frame, for a minute after a restart, and once after each new error.
 
         Args:
             state: lifecycle state of the node, such as 'active'.
@@ -107,6 +123,8 @@ class Health:
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},
             'tokens': session.engine.tokens if session else 'none',
             'tokens_encoded': self.share.mean,
+            'domain': session.domain.described if session else 'none',
+            'depth_fill': session.engine.depth_completion.described if session else 'none',
             'questions_waiting': inference.waiting if inference else 0,
             'memory_frames': session.memory.frames if session else 0,
             'dropped': self.counters.snapshot(),
@@ -116,14 +134,23 @@ class Health:
             'process_memory_mib': psutil.Process().memory_info().rss / MIB,
             'device_memory_mib': torch.cuda.memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
             'last_error': self.last_error or 'none',
+            'started_again': RESTARTED or 'no',
         }
         # A superseded frame is not an error: with a camera faster than the model most frames are.
         errors = sum(self.counters.snapshot().values()) - self.counters['frame_superseded']
         new_errors, self._reported = errors > self._reported, errors
+        if inference is None and self.failure:
+            return Status(ERROR, self.failure, values)
         if inference is None:
             return Status(WARN, f'The node is {state}; activate it to get results.', values)
         if new_errors:
             return Status(WARN, self.last_error or 'Input was refused; see dropped/*.', values)
+        if self.twin:
+            return Status(WARN, self.twin, values)
+        if RESTARTED and self._clock() - self._started < RESTART_WARN_S:
+            return Status(WARN, f'The node was started again: {RESTARTED}.', values)
+        if session is not None and session.domain.unlike:
+            return Status(WARN, f'The frames are unlike those of training ({session.domain.described}).', values)
         if self.served.hz == 0:
             return Status(WARN, 'No image has been served in the last seconds; check the camera topics.', values)
         return Status(OK, 'Running.', values)

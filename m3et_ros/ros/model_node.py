@@ -25,11 +25,13 @@ from m3et_ros.ros.convert import age_s
 from m3et_ros.ros.diagnostics import Diagnostics, Status
 from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.health import Health
+from m3et_ros.ros.heartbeat import HEARTBEAT
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.model_loader import ModelLoader
 from m3et_ros.ros.outputs import Anticipations, Perception
 from m3et_ros.ros.services import INACTIVE, MemoryServices, Questions, result_of
+from m3et_ros.ros.twins import TwinWatch
 from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.backends.prepared import MODALITY_SETS
@@ -41,6 +43,8 @@ from m3et_ros.runtime.view import View
 from m3et_ros.srv import LoadModel
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+HANG_S = 60.0
+"""Seconds that one frame or answer may take before the node counts as hanging."""
 
 
 class ModelNode(Host):
@@ -48,6 +52,8 @@ class ModelNode(Host):
 
     # None in a node whose parameters were refused: it is destroyed before it has inputs.
     inputs: CameraInputs | None = None
+    # True after the start without a lifecycle manager has failed; the reason is in the log.
+    start_failed = False
 
     def __init__(
         self, *, models: Models | None = None, parameters_beside: parameters.Table = (), **kwargs: Any
@@ -74,12 +80,19 @@ class ModelNode(Host):
         self._memory_services = MemoryServices(self)
         self.inputs = CameraInputs(self)
         self.diagnostics = Diagnostics(self, self._status)
+        self._twins = TwinWatch(self, self.health.set_twin)
         self._loader = ModelLoader()
         load = interfaces.LOAD_MODEL
         self.create_service(load.kind, load.name, self._on_load_model, callback_group=ReentrantCallbackGroup())
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
         for sentence in parameters.unknown_overrides(self, others=parameters_beside):
             self.get_logger().warning(sentence)
+
+    @property
+    def alive(self) -> bool:
+        """False while the inference thread or the thread that takes the messages hangs or has ended."""
+        inference = self.inference_thread
+        return (inference is None or inference.busy_s < HANG_S) and self.inputs.alive
 
     @property
     def state_label(self) -> str:
@@ -138,15 +151,16 @@ class ModelNode(Host):
 
     def _succeeds(self, activity: str, step: Callable[[], None]) -> bool:
         """Run a step of a transition; return False after an error, which rclpy itself would not report."""
+        self.health.failure = ''
         try:
-            step()
+            with HEARTBEAT.long_work():
+                step()
         except InputError as error:
             self.health.refuse(error)
-            return False
+            self.health.failure = str(error)
         except Exception as error:
-            self.health.internal_error(activity, error)
-            return False
-        return True
+            self.health.failure = self.health.internal_error(activity, error)
+        return not self.health.failure
 
     def _configure(self) -> None:
         self.session = self._load(self.settings.model)
@@ -214,6 +228,7 @@ class ModelNode(Host):
             frame, problem = messages.decode()
             if problem is not None:
                 self.health.refuse(problem)
+            self.session.domain_every = self.settings.domain_check
             self._publish(self.session.observe(frame), messages)
         except InputError as error:
             self.health.refuse(error)
@@ -291,17 +306,19 @@ class ModelNode(Host):
     def _start(self) -> None:
         """Configure and activate the node without a lifecycle manager."""
         self.destroy_timer(self._start_timer)
-        if self.trigger_configure() == OK:
-            self.trigger_activate()
+        if self.trigger_configure() != OK or self.trigger_activate() != OK:
+            self.start_failed = True
+            self.get_logger().fatal(f'The node cannot start: {self.health.failure}')
 
 
-def serve(node: ModelNode, stop: Callable[[], bool]) -> None:
-    """Spin a node; the exception of a callback is counted in its diagnostics."""
-    process.spin(node, stop, node.health.internal_error)
+def serve(node: ModelNode, stop: Callable[[], bool]) -> int:
+    """Spin a node; the exception of a callback is counted in its diagnostics. Return 1 after a failed autostart."""
+    process.spin(node, lambda: stop() or node.start_failed, node.health.internal_error, lambda: node.alive)
+    return int(node.start_failed)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; return 1 when its parameters are refused."""
+    """Run the node until SIGINT or SIGTERM; return 1 when its parameters, model or device are refused."""
     return process.run(ModelNode, args, serve=serve)
 
 

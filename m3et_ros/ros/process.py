@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.clients import NumberingExecutor
 from m3et_ros.ros.guards import log_error
+from m3et_ros.ros.heartbeat import HEARTBEAT
 from m3et_ros.ros.logs import PACKAGE, forwarded
 
 RCLError, UnknownROSArgsError = rclpy_implementation.RCLError, rclpy_implementation.UnknownROSArgsError
@@ -103,6 +105,8 @@ class Stop:
 
     # Seconds that a callback may still take after the signal.
     GRACE_S = 1.0
+    # Longest time in seconds that the shutdown itself may take.
+    END_S = 8.0
 
     def __init__(self):
         """Install the handlers; to be called on the main thread."""
@@ -134,7 +138,10 @@ class Stop:
 
 
 def spin(
-    target: Node | Executor, stop: Callable[[], bool] = bool, report: Callable[[str, Exception], object] | None = None
+    target: Node | Executor,
+    stop: Callable[[], bool] = bool,
+    report: Callable[[str, Exception], object] | None = None,
+    alive: Callable[[], bool] = lambda: True,
 ) -> None:
     """Call callbacks until stop() is true or the context is shut down.
 
@@ -145,6 +152,8 @@ def spin(
         target: an executor, or a node for a single-threaded one.
         stop: called several times a second, for example a Stop; the default never stops.
         report: called after an exception; None = the log of the package.
+        alive: returns False while the other threads of the target make no progress; a supervisor then starts the
+            process again.
     """
     report = report or partial(log_error, get_logger(PACKAGE))
     executor = target if isinstance(target, Executor) else NumberingExecutor(context=target.context)
@@ -158,6 +167,8 @@ def spin(
                 break
             except Exception as error:
                 report('a callback', error)
+            if alive():
+                HEARTBEAT.beat()
     finally:
         if executor is not target:
             executor.remove_node(target)
@@ -198,9 +209,14 @@ def run(
             )
         finally:
             stop.disarm()
+            # A thread that hangs in a driver or on a file must not keep the process.
+            watchdog = threading.Timer(stop.END_S, os._exit, [1])
+            watchdog.daemon = True
+            watchdog.start()
             if node is not None:
                 node.destroy_node()
             rclpy.try_shutdown()
+            watchdog.cancel()
     return code
 
 

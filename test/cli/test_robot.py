@@ -25,11 +25,18 @@ OPTIONS = {
 def test_every_option_arrives_at_the_model_node(border, reach, every_option, tmp_path):
     file = tmp_path / 'robot.yaml'
     file.write_text('')
-    started = border('m3et_ros.cli.robot.Child', last=True)
-    words = ['robot', *(word for pair in OPTIONS.items() for word in pair), '--params-file', file, '--sim-time']
+    started = border('m3et_ros.cli.robot.supervise', last=True)
+    words = [
+        'robot',
+        *(word for pair in OPTIONS.items() for word in pair),
+        '--params-file',
+        file,
+        '--sim-time',
+        '--no-respawn',
+    ]
     reach(*words)
     (child,) = started
-    assert (child['name'], child['module']) == ('model', 'm3et_ros.ros.model_node')
+    assert (child['name'], child['module'], child['respawn']) == ('model', 'm3et_ros.ros.model_node', False)
     assert child['arguments'] == [
         '--ros-args',
         *('-r', '__ns:=/left/arm'),
@@ -47,9 +54,10 @@ def test_every_option_arrives_at_the_model_node(border, reach, every_option, tmp
 
 
 def test_options_that_are_not_given_are_left_to_the_parameter_file(border, reach):
-    started = border('m3et_ros.cli.robot.Child', last=True)
+    started = border('m3et_ros.cli.robot.supervise', last=True)
     reach('robot')
     arguments = started[0]['arguments']
+    assert started[0]['respawn'] is True
     assert [one for flag, one in pairwise(arguments) if flag == '-p'] == ['autostart:=true']
     assert str(process.share('config', 'robot.yaml')) in arguments and '__ns:=/m3et' in arguments
     assert 'rgb/image_raw:=/camera/camera/color/image_raw' in arguments

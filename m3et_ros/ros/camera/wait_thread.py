@@ -5,6 +5,7 @@ topics and events, which costs half a millisecond of CPU time several times per 
 of subscriptions only, and a service call does not delay them.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Lock, Thread
@@ -64,6 +65,11 @@ class WaitThread:
         if self._open:
             self._changed.trigger()
 
+    @property
+    def alive(self) -> bool:
+        """True while the thread takes messages."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """End the thread after the current callback."""
         if self._open:
@@ -77,9 +83,14 @@ class WaitThread:
             try:
                 self._wait_and_take(self._subscriptions)
                 self._after_wait()
-            except rclpy_implementation.RCLError:
-                if self._context.ok():
-                    raise
+            except Exception as error:
+                # A robot whose thread has ended would be blind.
+                if self._open and self._context.ok():
+                    get_logger('m3et_ros').error(
+                        f'The wait for messages failed ({type(error).__name__}: {error}); it begins anew.',
+                        throttle_duration_sec=10.0,
+                    )
+                    time.sleep(WAIT_NS / 1e9)
 
     def _wait_and_take(self, subscriptions: tuple[Subscription, ...]) -> None:
         """Wait until a message arrives, the subscriptions change or WAIT_NS are over; call the callbacks."""
