@@ -97,7 +97,8 @@ def attended_places(attention: HeadAttention, where: Tensor) -> tuple[Tensor, Te
     scores = attention.scores()
     weights = scores.softmax(-1)
     x, y, depth, known = where.unbind(-1)
-    moments = weights @ torch.stack([x, y, x * x, y * y, depth * known, known], -1)
+    with no_autocast(attention.k.device):
+        moments = weights @ torch.stack([x, y, x * x, y * y, depth * known, known], -1)
     mean, square, measured = moments.split(2, -1)
     spread = ((square - mean * mean).clamp(min=0) + LEAST_VARIANCE).sqrt()
     depth, share = measured.split(1, -1)
@@ -172,8 +173,7 @@ class Reading:
         """Return what the places add to the tokens after the T layer of an index, (R, L, d)."""
         assert self._images.places is not None
         readout = self._readout
-        with no_autocast(attention.k.device):
-            places, weights = attended_places(attention, self._images.places)
+        places, weights = attended_places(attention, self._images.places)
         if index == readout.last:
             self._places, self._weights = places, weights
         layer = cast(nn.Linear, readout.maps[str(index)])
@@ -216,5 +216,5 @@ class Reading:
             weights = logits.softmax(-1)
             if images.valid is not None:
                 weights = weights * images.valid.any(1)[:, None, None]
-            values = torch.cat([images.stages[-1], images.colours], -1)
-            return (weights.to(values.dtype) @ values).flatten(0, 1)
+            means = (weights.to(values.dtype) @ values for values in (images.stages[-1], images.colours))
+            return torch.cat([mean.flatten(0, 1) for mean in means], -1)
