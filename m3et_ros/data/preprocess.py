@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-RIM = 1.0
-"""Standard deviation, in pixels of the model's image, of the weights with which measurements correct predictions."""
-FADE = 1e-3
-"""Weight below which a measurement is too far away to count."""
-
 
 def squeeze_rgb(rgb: np.ndarray, size: int) -> np.ndarray:
     """Squeeze colours (H, W, 3) uint8 to (S, S, 3) by means over areas; a view of that size is returned as it is."""
@@ -151,56 +146,6 @@ def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, 'torch.Ten
         if np.isfinite(measured).any():
             inputs['depth'] = depth_input(measured, config.image_size, scale, validity=config.depth_validity)
     return inputs, scale
-
-
-def align_to_measured(predicted: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
-    """Shift predicted depth so that it joins the measured depth at the rims of holes.
-
-    The difference between measurement and prediction is carried a few pixels into the holes, as a weighted mean that
-    fades with distance: far inside, the prediction stands alone.
-
-    Args:
-        predicted: (S, S) in metres.
-        measured: (S, S) in metres, NaN unknown; None leaves the prediction as it is.
-
-    Returns:
-        (S, S) in metres.
-    """
-    if measured is None:
-        return predicted
-    known = np.isfinite(measured)
-    difference = np.where(known, measured - predicted, 0).astype(np.float32)
-    near, weight = (cv2.GaussianBlur(image, (0, 0), RIM) for image in (difference, known.astype(np.float32)))
-    return predicted + near / (weight + FADE)
-
-
-def depth_output(
-    predicted: 'torch.Tensor | None',
-    scale: DepthScale | None,
-    measured: np.ndarray | None,
-    shape: tuple[int, int],
-    fill: bool,
-) -> np.ndarray:
-    """Return completed depth (H, W) float32 in metres, NaN where nothing is known (REP 117, 118).
-
-    Args:
-        predicted: standardised depth (1, 1, S, S); None fills nothing.
-        scale: the way back to metres; None means that there are none, so nothing is filled.
-        measured: depth of the camera (H, W) in metres, or None.
-        shape: (H, W).
-        fill: fill holes with the prediction; measured pixels are always kept.
-    """
-    if predicted is None or scale is None or not fill:
-        depth: np.ndarray = np.full(shape, np.nan, np.float32)
-    else:
-        small = predicted[0, 0].float().cpu().numpy() * scale.std + scale.mean
-        known = scale.measured  # spares squeezing it again
-        if known is None and measured is not None:
-            known = squeeze_depth(measured, len(small))
-        depth = cv2.resize(align_to_measured(small, known), shape[::-1], interpolation=cv2.INTER_LINEAR)
-        depth[depth <= 0] = np.nan
-    # OpenCV copies under a mask four times as fast as NumPy.
-    return depth if measured is None else cv2.copyTo(measured, np.isfinite(measured).view(np.uint8), depth)
 
 
 def mask_output(logits: 'torch.Tensor', size: int, shape: tuple[int, int]) -> np.ndarray:

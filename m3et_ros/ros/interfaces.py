@@ -54,7 +54,7 @@ INPUTS = (RGB, RGB_COMPRESSED, RGB_INFO, DEPTH, DEPTH_COMPRESSED, INSTRUCTION, I
 DEPTH_COMPLETED = Interface(
     '~/depth/image',
     Image,
-    '32FC1 in m, NaN unknown: measured pixels unchanged, holes filled by the model (parameter depth_fill).',
+    '32FC1 in m, NaN unknown: measured pixels unchanged, holes filled as the parameter depth_fill says.',
 )
 DEPTH_INFO = Interface('~/depth/camera_info', CameraInfo, 'Intrinsics of the completed depth.')
 MASK = Interface('~/segmentation/mask', Image, 'mono8 class ids, 255 unlabelled.')

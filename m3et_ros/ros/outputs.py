@@ -84,7 +84,7 @@ class Perception:
         self._label_infos.publish(labels, header)
 
     def publish(
-        self, view: View, engine: Engine, header: Header, info: CameraInfo | None, *, fill: bool, alpha: float
+        self, view: View, engine: Engine, header: Header, info: CameraInfo | None, *, fill: str, alpha: float
     ) -> None:
         """Decode and publish what somebody subscribes to.
 
@@ -93,7 +93,7 @@ class Perception:
             engine: engine that decodes it.
             header: header of the input image.
             info: intrinsics of the camera, published again beside the depth.
-            fill: fill holes of the measured depth with the model's prediction.
+            fill: way of filling holes of the measured depth, one of data.depth_fill.FILLS.
             alpha: opacity of the class colours in the overlay, 0..1.
         """
         depth = self._depth.get_subscription_count() > 0

@@ -16,6 +16,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
 from m3et_ros.runtime.adaptive import TOKENS
 
@@ -168,8 +169,11 @@ PARAMETERS: Table = (
     P(
         'depth_fill',
         'auto',
-        'Fills holes of the measured depth with the prediction of the model; auto does so with trained weights only.',
-        choices=('auto', 'never', 'always'),
+        'Fills holes of the measured depth: smooth continues the depth around them, always takes the prediction of the '
+        'model, never leaves them open; auto mixes smooth and model by their errors on measured pixels that it hides, '
+        'and is smooth with untrained weights. The diagnostics say what it chose.',
+        choices=FILLS,
+        live=True,
     ),
     P('instruction', '', 'Instruction that holds until another one arrives by topic.', live=True),
     P(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from m3et_ros.data import preprocess
@@ -22,6 +23,7 @@ from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import TOKENS, Adaptive, StreamEncoder
 from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
+from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
@@ -37,6 +39,7 @@ class Engine:
     Attributes:
         serving: the runtime that serves, and why.
         episode_memory: the learnt memory of the episode; None where the checkpoint has no head for it.
+        depth_completion: the filling of holes in the depth of the stream.
     """
 
     def __init__(
@@ -80,6 +83,12 @@ class Engine:
         self._stream = StreamEncoder(self._model, adaptive) if tokens == 'adaptive' else None
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
         self.episode_memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
+        # Weights without a channel of validity take holes for a depth of their mean and err more, the larger the holes
+        # are; from colours alone they fill real holes better (benchmarks/real_kitchen.py).
+        self._fills_from_depth = self.config.depth_validity or 'rgb' not in self.config.modalities
+        self.depth_completion = DepthCompletion(
+            self._predict_depth, size=self.config.image_size, trained=self.trained, from_depth=self._fills_from_depth
+        )
         self.to(device)
 
     def to(self, device: str) -> None:
@@ -208,31 +217,49 @@ class Engine:
         with torch.inference_mode():
             return dict(zip(tasks, self._run(decode_step, view.encoded, tuple(tasks)), strict=True))
 
-    def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: bool = True) -> Reconstruction:
+    def reconstruct(self, view: View, *, depth: bool = True, mask: bool = True, fill: str = 'auto') -> Reconstruction:
         """Return dense predictions at the camera's resolution.
 
         Args:
             view: a frame just encoded.
             depth: return depth.
             mask: return the segmentation.
-            fill: let holes in the depth take the prediction; False returns the measured depth alone.
+            fill: way of filling holes in the depth, one of data.depth_fill.FILLS (DepthCompletion.complete).
+
+        Raises:
+            ValueError: `fill` is none of them.
         """
-        shape = view.frame.rgb.shape[:2]
-        tasks = []
-        # Without a scale, or with holes left open, the result is the measured depth alone: nothing is decoded.
-        if depth and fill and view.scale is not None:
-            tasks.append('depth')
+        depth_m = self.depth_completion.complete(view, fill) if depth else None
+        ids = None
         if mask:
-            tasks.append('semseg')
-        decoded = self.decode(view, tasks)
-        depth_m = ids = None
-        if depth:
-            depth_m = preprocess.depth_output(
-                decoded.get('depth'), view.scale, view.frame.depth, shape, 'depth' in decoded
-            )
-        if mask:
-            ids = preprocess.mask_output(decoded['semseg'], self.config.image_size, shape)
+            logits = self.decode(view, ['semseg'])['semseg']
+            ids = preprocess.mask_output(logits, self.config.image_size, view.frame.rgb.shape[:2])
         return Reconstruction(depth_m, ids)
+
+    def _predict_depth(self, view: View, measured: np.ndarray | None) -> np.ndarray | None:
+        """Predict depth (S, S) in metres for DepthCompletion.
+
+        Args:
+            view: a frame just encoded.
+            measured: (S, S) in metres with further pixels hidden, for weights that fill from depth; None for the
+                view's own depth.
+        """
+        if view.scale is None or 'depth' not in self.config.tasks:
+            return None
+        inputs, encoded = dict(view.inputs), view.encoded
+        if not self._fills_from_depth:
+            inputs.pop('depth', None)
+        elif measured is not None:
+            holed = preprocess.depth_input(
+                measured, self.config.image_size, view.scale, validity=self.config.depth_validity
+            )
+            inputs['depth'] = holed.to(self.device, self.dtype)
+        with torch.inference_mode():
+            if measured is not None or len(inputs) < len(view.inputs):
+                _, encoded = self._run(encode_step, inputs, self._text_inputs(view.frame.instruction))
+            (predicted,) = self._run(decode_step, encoded, ('depth',))
+        metres = predicted[0, 0].float().cpu().numpy() * view.scale.std + view.scale.mean
+        return metres.astype(np.float32) if np.isfinite(metres).all() else None
 
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
         """Return the best `top_k` candidate answers to a question about one view or several (docs/papers.md 2.5)."""
@@ -285,7 +312,8 @@ class Engine:
             return visual_tokens(self._whole_encoding(view), self.config, rows=rows, cols=cols).float()
 
     def reset_stream(self) -> None:
-        """Encode the next frame of the stream whole."""
+        """Encode the next frame of the stream whole, and weigh the ways of filling holes anew."""
+        self.depth_completion.reset()
         if self._stream is not None:
             self._stream.reset()
 

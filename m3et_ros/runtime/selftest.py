@@ -42,7 +42,7 @@ def _checks(engine: Engine) -> Iterator[tuple[str, bool]]:
     for task, decoded in engine.decode(view, tasks).items():
         yield task, bool(decoded.isfinite().all())
     if engine.trained and len(tasks) == len(DENSE):
-        depth = engine.reconstruct(view).depth
+        depth = engine.reconstruct(view, mask=False, fill='always').depth
         yield 'depth in metres', depth is not None and bool(np.isfinite(depth).any())
     if model.answer_head is not None:
         yield 'answers', _finite(engine.classify(QUESTION, [view], top_k=1))

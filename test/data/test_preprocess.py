@@ -51,41 +51,6 @@ def test_per_image_scale_needs_measured_depth():
     assert scale.mean == pytest.approx(2, abs=0.01) and scale.std == pytest.approx(1.6 / 12**0.5, rel=0.02)
 
 
-@pytest.mark.parametrize('fill', [True, False])
-def test_measured_depth_is_kept_and_holes_are_filled_only_when_wanted(fill):
-    measured = np.full((60, 80), 1.25, np.float32)
-    measured[:, 10:] = np.nan
-    depth = preprocess.depth_output(torch.full((1, 1, 16, 16), 1.0), DepthScale(2.0, 0.5), measured, (60, 80), fill)
-    assert depth.dtype == np.float32 and depth.shape == (60, 80)
-    assert (depth[:, :10] == 1.25).all()
-    if not fill:
-        assert np.isnan(depth[:, 10:]).all()
-        return
-    # At the rim the prediction of 2.5 m meets what was measured; far inside it stands.
-    assert depth[30, 11] < 1.6 and (np.diff(depth[30, 10:]) > -1e-5).all()
-    np.testing.assert_allclose(depth[:, 50:], 2.5, atol=1e-3)
-
-
-def test_a_prediction_meets_what_was_measured():
-    predicted, measured = np.full((32, 32), 2, np.float32), np.full((32, 32), 2.3, np.float32)
-    np.testing.assert_array_equal(preprocess.align_to_measured(predicted, None), predicted)
-    np.testing.assert_array_equal(
-        preprocess.align_to_measured(predicted, np.full((32, 32), np.nan, np.float32)), predicted
-    )
-    measured[14:18, 14:18] = np.nan
-    np.testing.assert_allclose(preprocess.align_to_measured(predicted, measured), 2.3, atol=0.02)
-
-
-def test_without_metres_nothing_is_filled():
-    depth = preprocess.depth_output(torch.ones(1, 1, 16, 16), None, None, (60, 80), True)
-    assert np.isnan(depth).all()
-
-
-def test_predicted_depth_behind_the_camera_is_unknown():
-    depth = preprocess.depth_output(torch.full((1, 1, 16, 16), -9.0), DepthScale(2.0, 0.5), None, (60, 80), True)
-    assert np.isnan(depth).all()
-
-
 def test_masks_are_aligned_with_the_camera_image():
     logits = torch.zeros(1, 3, 8, 8)
     logits[:, 2, :, 4:] = 5

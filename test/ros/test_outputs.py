@@ -74,12 +74,12 @@ def listen(ros, kind, topic, profile=1):
     return received
 
 
-@pytest.mark.parametrize('fill', [False, True])
+@pytest.mark.parametrize('fill', ['never', 'always'])
 def test_depth_goes_out_with_the_intrinsics_under_the_header_of_its_image(ros, perception, engine, fill):
     images, infos = listen(ros, Image, 'depth/image'), listen(ros, CameraInfo, 'depth/camera_info')
     view = engine.encode(Frame(RGB, DEPTH))
     expected = engine.reconstruct(view, depth=True, mask=False, fill=fill).depth
-    assert np.isnan(expected).any() != fill
+    assert np.isnan(expected).any() == (fill == 'never')
     info = CameraInfo(**{name: getattr(INFO, name) for name in INFO.get_fields_and_field_types()})
     ros.until(lambda: perception.publish(view, engine, HEADER, info, fill=fill, alpha=0.5) or (images and infos))
     assert images[0] == to_image_msg(expected, '32FC1', HEADER)
@@ -96,7 +96,7 @@ def test_mask_and_overlay_go_out_under_the_header_of_their_image(ros, perception
     mask = engine.reconstruct(view, depth=False, mask=True).mask
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(labels.colors)] = labels.colors
-    ros.until(lambda: perception.publish(view, engine, HEADER, None, fill=False, alpha=alpha) or (masks and overlays))
+    ros.until(lambda: perception.publish(view, engine, HEADER, None, fill='never', alpha=alpha) or (masks and overlays))
     assert masks[0] == to_image_msg(mask, 'mono8', HEADER)
     assert overlays[0] == to_image_msg(overlay(RGB, mask, colors, alpha), 'rgb8', HEADER)
 
@@ -118,11 +118,11 @@ def test_only_what_somebody_subscribes_to_is_decoded(ros, perception, engine, mo
 
     monkeypatch.setattr(Engine, 'reconstruct', recorded)
     view = engine.encode(Frame(RGB, DEPTH))
-    perception.publish(view, engine, HEADER, None, fill=True, alpha=0.5)
+    perception.publish(view, engine, HEADER, None, fill='always', alpha=0.5)
     assert not calls
     received = listen(ros, Image, topic)
-    ros.until(lambda: perception.publish(view, engine, HEADER, None, fill=True, alpha=0.5) or received)
-    assert calls[-1] == {**decoded, 'fill': True}
+    ros.until(lambda: perception.publish(view, engine, HEADER, None, fill='always', alpha=0.5) or received)
+    assert calls[-1] == {**decoded, 'fill': 'always'}
 
 
 def test_late_subscribers_get_the_label_map(ros, perception):

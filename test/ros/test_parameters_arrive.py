@@ -88,7 +88,7 @@ CASES = {
     'sync_slop_s': Case((0.3,), (Arrival('Synchroniser', 'slop_s', which=slice(1, None)),)),
     'depth_wait_s': Case((0.4,), (Arrival('Synchroniser', 'depth_wait_s', which=slice(1, None)),)),
     'depth_stall': Case(('reuse',), (Arrival('Synchroniser', 'stall', which=slice(1, None)),)),
-    'depth_fill': Case(('always',), (Arrival('publish', 'fill', {}, lambda _: True),)),
+    'depth_fill': Case(('always', 'smooth'), (Arrival('publish', 'fill'),)),
     'instruction': Case(
         ('what is this?', 'and that?'), (Arrival('ask', 'question', {'scope': 'frame', 'mode': 'classify'}),)
     ),
@@ -220,18 +220,3 @@ def test_a_change_of_a_live_parameter_arrives_in_every_call(run, name):
 
 def test_autostart_brings_the_node_up(run):
     assert run.state == 'active'
-
-
-@pytest.mark.parametrize('trained', [False, True])
-@pytest.mark.parametrize('fill', ['auto', 'never', 'always'])
-def test_automatic_filling_needs_trained_weights(module_ros, monkeypatch, fill, trained):
-    given = [Parameter('model', value='tiny'), Parameter('depth_fill', value=fill)]
-    node = module_ros.add(model_node.ModelNode(context=module_ros.context, parameter_overrides=given))
-    node.trigger_configure()
-    node.session.engine.trained = trained
-    filled = []
-    monkeypatch.setattr(Perception, 'publish', lambda *_, fill, alpha: filled.append(fill))
-    message = to_image_msg(RGB, 'rgb8', Header(stamp=stamp_msg(1)))
-    node._process_frame(camera_inputs.PairedMessages(camera_inputs.Pair(1, message), None, ''))
-    assert filled == [fill == 'always' or (fill == 'auto' and trained)]
-    node.trigger_cleanup()

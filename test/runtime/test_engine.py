@@ -1,6 +1,7 @@
 """The engine on the tiny model: one encoding serves every output, and missing inputs are allowed."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.backends.probe import probe_frame
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
@@ -29,7 +31,7 @@ def test_only_what_is_asked_for_is_decoded(engine):
     view = engine.encode(probe_frame())
     assert engine.reconstruct(view, mask=False).mask is None
     assert engine.reconstruct(view, depth=False).depth is None
-    unfilled = engine.reconstruct(view, fill=False).depth
+    unfilled = engine.reconstruct(view, fill='never').depth
     np.testing.assert_array_equal(unfilled, view.frame.depth)
 
 
@@ -173,3 +175,35 @@ def test_raw_predictions_come_by_task(engine):
 def test_a_device_that_does_not_exist_is_refused(engine):
     with pytest.raises(InputError, match='cannot be used .*; give auto, cpu'):
         Engine(untrained('tiny', 0), device='no-such-device')
+
+
+@pytest.mark.parametrize('validity', [False, True])
+def test_holes_are_predicted_from_colours_alone_unless_depth_has_a_channel_of_validity(validity):
+    checkpoint = untrained('tiny', 0)
+    config = replace(
+        checkpoint.model.config, depth_validity=validity, depth_norm='fixed', depth_mean=1.5, depth_std=1.0
+    )
+    engine = Engine(replace(checkpoint, model=build(config)))
+    frame = probe_frame()
+    shifted = Frame(frame.rgb, frame.depth + np.float32(0.3))
+    one, other = (engine._predict_depth(engine.encode(each), None) for each in (frame, shifted))
+    assert one.shape == (config.image_size,) * 2 and (np.abs(one - other).max() > 1e-6) == validity
+    alone = engine._predict_depth(engine.encode(Frame(frame.rgb)), None)
+    assert (np.abs(one - alone).max() > 1e-6) == validity
+    view = engine.encode(frame)
+    if validity:
+        hidden = engine._predict_depth(view, np.where(np.arange(config.image_size) < 9, np.nan, view.scale.measured))
+        assert np.abs(hidden - one).max() > 1e-6
+        np.testing.assert_allclose(engine._predict_depth(view, view.scale.measured), one, atol=1e-5)
+
+
+def test_a_model_without_metric_depth_predicts_none():
+    engine = Engine(untrained('tiny', 0))
+    assert engine._predict_depth(engine.encode(Frame(probe_frame().rgb)), None) is None
+
+
+def test_a_new_stream_weighs_the_ways_of_filling_anew(engine):
+    engine.reconstruct(engine.encode(probe_frame()), fill='smooth')
+    assert engine.depth_completion.described == 'smooth'
+    engine.reset_stream()
+    assert engine.depth_completion.described == 'nothing filled yet'

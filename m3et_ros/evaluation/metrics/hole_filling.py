@@ -8,13 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from m3et_ros.data.depth_fill import inpaint
 from m3et_ros.evaluation.metrics.arrays import to_numpy
-
-MILLIMETRES = 1000
-"""OpenCV's Telea errs by about one grey level for any type: a millimetre here, but a metre if depth were in metres."""
-
-RADIUS = 3.0
-"""Neighbourhood of cv2.inpaint in pixels, as in OpenCV's own example."""
 
 
 def known_mask(depth: ArrayLike) -> np.ndarray:
@@ -44,7 +39,7 @@ def fill_telea(depth: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: as fill_nearest.
     """
-    return _inpaint(depth, cv2.INPAINT_TELEA)
+    return inpaint(*_read(depth), cv2.INPAINT_TELEA)
 
 
 def fill_navier_stokes(depth: ArrayLike) -> np.ndarray:
@@ -53,18 +48,11 @@ def fill_navier_stokes(depth: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: as fill_nearest.
     """
-    return _inpaint(depth, cv2.INPAINT_NS)
+    return inpaint(*_read(depth), cv2.INPAINT_NS)
 
 
 FILLERS = {'nearest': fill_nearest, 'telea': fill_telea, 'navier_stokes': fill_navier_stokes}
 """Name in reports to filler."""
-
-
-def _inpaint(depth: ArrayLike, method: int) -> np.ndarray:
-    depth, known = _read(depth)
-    millimetres = np.where(known, depth * MILLIMETRES, 0).astype(np.float32)
-    filled = cv2.inpaint(millimetres, (~known).astype(np.uint8), RADIUS, method) / MILLIMETRES
-    return np.where(known, depth, filled).astype(np.float32)
 
 
 def _read(depth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

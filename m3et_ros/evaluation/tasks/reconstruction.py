@@ -9,6 +9,7 @@ a camera gives them; `rgb_only`, the same without depth.
 Symbols: B batch, S image side, s side of the label map, K classes, n patches of an image.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from m3et_ros.data.depth_fill import FillBlend, carry, smooth
 from m3et_ros.data.frame import UNLABELLED
 from m3et_ros.data.noise import Noise, disturb
-from m3et_ros.data.preprocess import RGB_MEAN, RGB_STD, align_to_measured, squeeze_depth, squeeze_labels
+from m3et_ros.data.preprocess import RGB_MEAN, RGB_STD, DepthScale, depth_input, squeeze_depth, squeeze_labels
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Batch, Sample, collate
 from m3et_ros.evaluation.batches import BATCH, cluster_of, in_batches, measured, shown_inputs
@@ -48,7 +50,7 @@ class Frames:
 
     psnr_hidden, psnr_pasted: (n,) decibels; the first is NaN where no colour was hidden.
     rgb_hidden: (n,) share of the colour patches that were hidden.
-    hidden_depth, known, rgb_only_depth, holes_model, holes_<filler>: (n, 4) sums of depth.depth_sums.
+    hidden_depth, known, rgb_only_depth, holes_<way of filling>: (n, 4) sums of depth.depth_sums.
     hidden_labels, labels, rgb_only_labels: (n, K, K) matrices of segmentation.confusion.
     """
 
@@ -189,18 +191,17 @@ class Passes:
         holes = ~known & known.any((1, 2), keepdims=True)
         known_sums, more = self._depth('known', encoded, self.noisy, known)
         truth, predicted = more['depth'], more['completed']
-        # As the robot fills holes: the prediction is aligned to the measured depth around them.
-        completed = np.stack(
-            [
-                align_to_measured(one.astype(np.float32), depth)
-                for one, depth in zip(predicted, self.measured, strict=True)
-            ]
-        )
-        columns |= known_sums | {
-            'holes_model': depth_sums(completed, truth, holes),
-            'holes_model_alone': depth_sums(predicted, truth, holes),
-        }
-        more = more | {'completed': np.where(known, self.measured, completed)}
+        # As the robot fills holes: weights without a channel of validity do so from colours alone.
+        from_depth = self.config.depth_validity or 'rgb' not in self.config.modalities
+        if not from_depth:
+            predicted = _metres(self.model.decode(self._colours, 'depth'), self.noisy)
+        filled = [
+            self._fill(row, one.astype(np.float32), depth, from_depth=from_depth)
+            for row, (one, depth) in enumerate(zip(predicted, self.measured, strict=True))
+        ]
+        ways = {way: np.stack([one[way] for one in filled]) for way in filled[0]} | {'model_alone': predicted}
+        columns |= known_sums | {f'holes_{way}': depth_sums(depth, truth, holes) for way, depth in ways.items()}
+        more = more | {'completed': np.where(known, self.measured, ways['auto'])}
         for name, fill in FILLERS.items():
             filled = np.stack(
                 [fill(depth) if where.any() else depth for depth, where in zip(self.measured, known, strict=True)]
@@ -212,9 +213,46 @@ class Passes:
         """Encode colour without depth."""
         if 'rgb' not in self.config.modalities:
             return {}, {}
-        encoded = self.model.encode(shown_inputs(self.noisy, ('rgb',), self.device))
-        columns = self._depth('rgb_only_depth', encoded, self.noisy)[0]
-        return columns | self._labels('rgb_only_labels', encoded)[0], {}
+        columns = self._depth('rgb_only_depth', self._colours, self.noisy)[0]
+        return columns | self._labels('rgb_only_labels', self._colours)[0], {}
+
+    @functools.cached_property
+    def _colours(self) -> Any:
+        """The encoding of the noisy colours without depth."""
+        return self.model.encode(shown_inputs(self.noisy, ('rgb',), self.device))
+
+    def _fill(self, row: int, predicted: np.ndarray, depth: np.ndarray, *, from_depth: bool) -> dict[str, np.ndarray]:
+        """Fill the holes of one frame by the model, by a smooth surface, and by the blend after one check.
+
+        Args:
+            row: number of the frame in the batch.
+            predicted: (S, S) in metres.
+            depth: (S, S) in metres, NaN unknown.
+            from_depth: the prediction depends on the measured depth.
+
+        Returns:
+            'model', 'smooth' and 'auto': (S, S) in metres; the prediction itself where nothing was measured.
+        """
+        if not known_mask(depth).any():
+            return dict.fromkeys(('model', 'smooth', 'auto'), predicted)
+        blend = FillBlend()
+        blend.check(depth, lambda given: self._predicted_from(row, given) if from_depth else predicted)
+        return {
+            'model': carry(predicted, depth),
+            'smooth': smooth(depth, depth),
+            'auto': blend.fill(predicted, depth, depth),
+        }
+
+    def _predicted_from(self, row: int, depth: np.ndarray) -> np.ndarray:
+        """Predict depth (S, S) in metres for a frame of the batch with other measured depth."""
+        mean, std = self.noisy.scale[row].tolist()
+        inputs = {
+            name: value[row : row + 1]
+            for name, value in shown_inputs(self.noisy, ('rgb', 'depth'), self.device).items()
+        }
+        holed = depth_input(depth, self.config.image_size, DepthScale(mean, std), validity=self.config.depth_validity)
+        decoded = self.model.decode(self.model.encode(inputs | {'depth': holed.to(self.device)}), 'depth')
+        return decoded[0, 0].float().cpu().numpy() * np.float32(std) + np.float32(mean)
 
     def _rgb(self, encoded: Any, where: Callable[[str, int], np.ndarray]) -> Found:
         if 'rgb' not in self.config.tasks or 'rgb' not in self.config.modalities:

@@ -72,12 +72,14 @@ def _depth(sums: np.ndarray, clusters: list[str]) -> dict[str, Any]:
 
 
 def _holes(columns: dict[str, np.ndarray], clusters: list[str]) -> dict[str, Any]:
-    """Return the errors of model and fillers in the holes, and the reduction of the RMSE against each filler."""
+    """Return the errors of each depth_fill and of fillers in the holes, and the model's reduction of their RMSE."""
     model = columns['holes_model']
     result: dict[str, Any] = {
         'frames_with_holes': int((model[:, 0] > 0).sum()),
         'model': _depth(model, clusters),
         'model_alone': _depth(columns['holes_model_alone'], clusters),
+        'auto': _depth(columns['holes_auto'], clusters),
+        'smooth': _depth(columns['holes_smooth'], clusters),
     }
     for name in FILLERS:
         sums = columns[f'holes_{name}']

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.depth_fill import FillBlend, carry, smooth
 from m3et_ros.data.noise import Noise, disturb
-from m3et_ros.data.preprocess import RGB_MEAN, align_to_measured
+from m3et_ros.data.preprocess import RGB_MEAN
 from m3et_ros.evaluation.metrics.depth import depth_sums
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS
 from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames, without_context
@@ -80,7 +81,14 @@ def test_holes_are_those_of_the_noisy_camera_and_fillers_face_the_same(frames, m
         noisy = disturb(frame, NOISE, np.random.default_rng((4, place))).depth
         holes = ~np.isfinite(noisy) & np.isfinite(frame.depth)
         said = np.full_like(noisy, 1.5)
-        for column, filled in (('holes_model_alone', said), ('holes_model', align_to_measured(said, noisy))):
+        blend = FillBlend()
+        blend.check(noisy, lambda given, said=said: said)
+        for column, filled in (
+            ('holes_model_alone', said),
+            ('holes_model', carry(said, noisy)),
+            ('holes_smooth', smooth(noisy, noisy)),
+            ('holes_auto', blend.fill(said, noisy, noisy)),
+        ):
             assert found.columns[column][place] == pytest.approx(
                 depth_sums(filled[None], frame.depth[None], holes[None])[0], rel=1e-4
             )
@@ -92,6 +100,23 @@ def test_holes_are_those_of_the_noisy_camera_and_fillers_face_the_same(frames, m
         if place == 0:
             assert np.isnan(found.images[0]['measured'][holes]).all()
             assert found.images[0]['depth'] == pytest.approx(frame.depth, abs=1e-5)
+
+
+def test_holes_are_filled_from_colours_alone_unless_depth_has_a_channel_of_validity(frames, tiny):
+    for validity in (False, True):
+        torch.manual_seed(0)
+        model = build(
+            replace(
+                tiny.model.config, depth_norm='fixed', depth_mean=1.5, depth_std=1.0, depth_validity=validity
+            )
+        )
+        columns = measure_frames(model, frames[:2]).columns
+        far = [replace(frame, depth=frame.depth + 1, clean_depth=frame.depth) for frame in frames[:2]]
+        moved = measure_frames(model, far).columns
+        same = columns['rgb_only_depth'] == pytest.approx(moved['rgb_only_depth'])
+        assert same
+        alone = measure_frames(model, [replace(frame, depth=frame.depth + 1) for frame in frames[:2]]).columns
+        assert np.isfinite(alone['holes_auto']).all() and (alone['holes_auto'][:, 0] == alone['holes_model'][:, 0]).all()
 
 
 def test_measurements_do_not_depend_on_batches_or_global_generators(frames, tiny):

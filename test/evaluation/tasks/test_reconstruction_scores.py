@@ -22,6 +22,8 @@ def frames():
         for name, error in (
             ('model', 0.2),
             ('model_alone', 0.3),
+            ('auto', 0.15),
+            ('smooth', 0.25),
             ('nearest', 0.4),
             ('telea', 0.8),
             ('navier_stokes', 0.1),
@@ -55,7 +57,8 @@ def test_the_model_against_the_fillers(frames):
     holes = reconstruction_scores(frames)['full']['depth_in_holes']
     assert holes['frames_with_holes'] == 2 and holes['model']['pixels'] == 40
     assert holes['model']['rmse_m']['value'] == pytest.approx(0.2)
-    assert holes['model_alone']['rmse_m']['value'] == pytest.approx(0.3)
+    for way, error in (('model_alone', 0.3), ('auto', 0.15), ('smooth', 0.25)):
+        assert holes[way]['rmse_m']['value'] == pytest.approx(error)
     below = {name: holes[name]['model_below']['value'] for name in ('nearest', 'telea', 'navier_stokes')}
     assert below == pytest.approx({'nearest': 0.5, 'telea': 0.75, 'navier_stokes': -1})
     assert 'iou' not in reconstruction_scores(frames)['full']['segmentation']
