@@ -46,7 +46,7 @@ from m3et_ros.models.m3et.encoding import (
     select,
     sources,
 )
-from m3et_ros.models.m3et.readout import PLACE, SLOTS, Reading, Readout, token_colours, token_places
+from m3et_ros.models.m3et.readout import PLACE, SLOTS, PlaceReader, Readout, token_colours, token_places
 
 
 class M3ET(nn.Module):
@@ -288,7 +288,7 @@ class M3ET(nn.Module):
             x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
             position_ids = F.pad(word_ids, (0, 1))
         states = None if images is None else images.states
-        reading = None if self.readout is None or images is None else Reading(self.readout, images)
+        reading = None if self.readout is None or images is None else PlaceReader(self.readout, images)
         stages = self.encoder(x, mask=valid, states=states, head_attentions=head_attentions, read_out=reading)
         encoded = Encoded(stages, source, valid, tokens, shown, position_ids, text_mask)
         if self.readout is None:

@@ -162,7 +162,7 @@ class Readout(nn.Module):
         return torch.sigmoid(self.choice(torch.cat([standardised(slot), standardised(global_token)], 1)))
 
 
-class Reading:
+class PlaceReader:
     """One pass of words over an image encoding: what HybridStack.forward calls as read_out, and its results."""
 
     def __init__(self, readout: Readout, images: ImageEncoding):

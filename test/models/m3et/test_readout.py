@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from m3et_ros.layers.attention import HeadAttention
-from m3et_ros.models.m3et.readout import Reading, attended_places, standardised, token_colours, token_places
+from m3et_ros.models.m3et.readout import PlaceReader, attended_places, standardised, token_colours, token_places
 from m3et_ros.models.m3et.sizes import build
 
 PARTS = {'places': True, 'answer_parts': 5, 'look_parts': 2}
@@ -124,7 +124,7 @@ def test_an_untrained_read_out_changes_nothing():
 def test_places_are_added_after_each_t_layer(model):
     inputs, seen = example(), []
     images = model.encode_images({m: inputs[m] for m in ('rgb', 'depth')})
-    reading = Reading(model.readout, images)
+    reading = PlaceReader(model.readout, images)
     attention = model.encoder.layers[2].head_attention(torch.randn(2, 5, 32), images.states[2])
     added = reading(2, attention)
     places, _ = attended_places(attention, images.places)
