@@ -4,11 +4,13 @@ Every function takes the sample's own generator, so a sample is the same in ever
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from m3et_ros.data import sensor_holes
 from m3et_ros.data.sample import Sample
 
 NORMAL = np.random.default_rng(0).standard_normal(2**18, np.float32)
@@ -58,6 +60,17 @@ class Noise:
     jpeg: float = 0.4
     # Probability that a sample is mirrored.
     mirror: float = 0.5
+    # Largest share of the pixels without depth in large blobs, and their half axes as shares of the width.
+    cover: float = 0.0
+    cover_sizes: tuple[float, float] = (0.01, 0.2)
+    # Probability that highlights, dark things and thin things have no depth (data.sensor_holes), each by itself.
+    reasons: float = 0.0
+    # Classes of glass, steel and water, parts of which have no depth.
+    glossy: tuple[int, ...] = ()
+    # Largest shift of depth against the colours in pixels: real depth is only nearly aligned.
+    shift: float = 0.0
+    # Probability of low light: colours of four to eight tenths of their brightness, with twice the grain.
+    dim: float = 0.0
 
     def __post_init__(self):
         for name, low, high in (
@@ -74,6 +87,10 @@ class Noise:
             ('quality', 1, 100),
             ('jpeg', 0, 1),
             ('mirror', 0, 1),
+            ('cover', 0, 0.8),
+            ('reasons', 0, 1),
+            ('shift', 0, 20),
+            ('dim', 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f'{name} is {getattr(self, name)}; give {low} to {high}')
@@ -81,19 +98,89 @@ class Noise:
             raise ValueError(f'max_range is {self.max_range}; give two rising distances above 0')
         if not 0 <= self.blobs[0] <= 1000 or not 0 <= self.blobs[1] <= 1:
             raise ValueError(f'blobs is {self.blobs}; give a number from 0 to 1000 and a share from 0 to 1')
+        if not 0 < self.cover_sizes[0] <= self.cover_sizes[1] <= 1:
+            raise ValueError(f'cover_sizes is {self.cover_sizes}; give two rising shares above 0 and up to 1')
+        if not all(0 <= number <= 255 for number in self.glossy):
+            raise ValueError(f'glossy is {self.glossy}; give class ids from 0 to 255')
 
 
-def noisy_depth(depth: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
-    """Return depth as a camera would measure it: (H, W) float32 metres, NaN unknown; unknown pixels stay unknown."""
+WIDE = Noise(
+    min_range=0.35,
+    max_range=(3.5, 10.0),
+    disparity=0.006,
+    edge=0.03,
+    specks=0.03,
+    gain=1.6,
+    gamma=1.5,
+    balance=1.35,
+    grain=10.0,
+    blur=1.5,
+    quality=25,
+    jpeg=0.5,
+    cover=0.4,
+    reasons=0.3,
+    shift=2.0,
+    dim=0.1,
+)
+"""Disturbances of many cameras, for training: holes of any size up to 40 % of the picture, and harsher colours."""
+
+GLOSSY = ('window', 'sink', 'tap', 'water', 'glass', 'bottle', 'jar', 'can', 'pan', 'pot', 'kettle', 'spoon', 'knife')
+"""Names of the kitchen's classes of glass, steel and water."""
+
+NOISES = ('camera', 'wide')
+
+
+def noise_of(name: str, classes: Sequence[str] = ()) -> Noise:
+    """Return the disturbances of that name: 'camera' is Noise(), 'wide' is WIDE.
+
+    Args:
+        name: one of NOISES.
+        classes: names of the segmentation classes in the order of their ids; those in GLOSSY lose depth in 'wide'.
+
+    Raises:
+        ValueError: `name` is neither.
+    """
+    if name not in NOISES:
+        raise ValueError(f'noise is {name!r}; give {" or ".join(NOISES)}')
+    glossy = tuple(i for i, word in enumerate(classes) if word in GLOSSY)
+    return Noise() if name == 'camera' else replace(WIDE, glossy=glossy)
+
+
+def noisy_depth(depth: np.ndarray, noise: Noise, rng: np.random.Generator, view: Sample | None = None) -> np.ndarray:
+    """Return depth as a camera would measure it: (H, W) float32 metres, NaN unknown; unknown pixels stay unknown.
+
+    Args:
+        depth: (H, W) metres.
+        noise: strength of the disturbances.
+        rng: generator of the sample.
+        view: the clean colours and labels of the same view, which decide where reasons and glossy classes leave holes;
+            None leaves these holes out.
+    """
     known = np.isfinite(depth) & (depth >= max(noise.min_range, 1e-3)) & (depth <= rng.uniform(*noise.max_range))
     known &= ~_edges(depth, noise, rng) & ~_blobs(depth.shape, noise, rng)
     specks = rng.integers(depth.size, size=int(rng.uniform(0, noise.specks) * depth.size))
     known.reshape(-1)[specks] = False
+    known &= ~_lost(depth, noise, rng, view)
     inverse = 1 / np.where(known, depth, np.float32(1)) + np.float32(noise.disparity) * _normal(depth.shape, rng)
     if noise.quantum:
         quantum = np.float32(noise.quantum)
         inverse = np.maximum((inverse / quantum).round(), 1) * quantum
-    return np.where(known, 1 / np.maximum(inverse, np.float32(1e-3)), np.float32(np.nan))
+    measured = np.where(known, 1 / np.maximum(inverse, np.float32(1e-3)), np.float32(np.nan))
+    return sensor_holes.shifted(measured, noise.shift, rng) if noise.shift else measured
+
+
+def _lost(depth: np.ndarray, noise: Noise, rng: np.random.Generator, view: Sample | None) -> np.ndarray:
+    """Return the pixels lost in large blobs and for a reason, (H, W) bool; fields of 0 draw nothing from `rng`."""
+    lost = np.zeros(depth.shape, bool)
+    if noise.cover:
+        lost |= sensor_holes.large_blobs(depth.shape, noise.cover, noise.cover_sizes, rng)
+    if noise.reasons and view is not None:
+        for lose, image in ((sensor_holes.glare, view.rgb), (sensor_holes.dark, view.rgb), (sensor_holes.thin, depth)):
+            if rng.random() < noise.reasons:
+                lost |= lose(image, rng)
+    if noise.glossy and view is not None and view.semseg is not None:
+        lost |= sensor_holes.glossy(view.semseg, noise.glossy, depth.shape, rng)
+    return lost
 
 
 def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -129,11 +216,14 @@ def noisy_rgb(rgb: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
 
     levels = (np.arange(256) / 255) ** factor(noise.gamma) * 255
     curves = levels[:, None] * (factor(noise.gain) * factor(noise.balance, 3))
+    dim = bool(noise.dim) and rng.random() < noise.dim
+    if dim:
+        curves = curves * rng.uniform(0.4, 0.8)
     image: np.ndarray = cv2.LUT(rgb, curves.round().clip(0, 255).astype(np.uint8)[:, None])
     sigma = rng.uniform(0, noise.blur)
     if sigma > 0.2:  # less does not blur this grid
         image = cv2.GaussianBlur(image, (0, 0), sigma)
-    grain = rng.uniform(0, noise.grain)
+    grain = rng.uniform(0, noise.grain) * (2 if dim else 1)
     if grain > 0.3:  # less vanishes in the rounding
         image = (image + np.float32(grain) * _normal(image.shape, rng)).round().clip(0, 255).astype(np.uint8)
     if rng.random() < noise.jpeg:
@@ -189,7 +279,7 @@ def disturb(sample: Sample, noise: Noise, rng: np.random.Generator, *, swap_side
             answers=own.answers,
             further=tuple(further),
         )
-    depth = None if sample.depth is None else noisy_depth(sample.depth, noise, rng)
+    depth = None if sample.depth is None else noisy_depth(sample.depth, noise, rng, sample)
     return replace(sample, rgb=noisy_rgb(sample.rgb, noise, rng), depth=depth, clean_depth=sample.target_depth)
 
 

@@ -47,7 +47,9 @@ def test_a_pyramid_without_anything_known_is_zero_and_is_linear():
     assert (push_pull(np.ones((8, 8)), np.zeros((8, 8), bool)) == 0).all()
     known = np.random.default_rng(0).random((20, 30)) < 0.3
     one, two = np.random.default_rng(1).random((2, 20, 30)).astype(np.float32)
-    np.testing.assert_allclose(push_pull(one + 2 * two, known), push_pull(one, known) + 2 * push_pull(two, known), atol=1e-5)
+    np.testing.assert_allclose(
+        push_pull(one + 2 * two, known), push_pull(one, known) + 2 * push_pull(two, known), atol=1e-5
+    )
 
 
 def test_near_values_weigh_more_than_far_ones():
@@ -120,7 +122,9 @@ def checked(predicted, depth, checks=4):
 
 def rough(seed=0):
     """Steps of a metre that no surface can guess from their surroundings."""
-    return np.random.default_rng(seed).uniform(1, 3, (SIDE // 8, SIDE // 8)).repeat(8, 0).repeat(8, 1).astype(np.float32)
+    return (
+        np.random.default_rng(seed).uniform(1, 3, (SIDE // 8, SIDE // 8)).repeat(8, 0).repeat(8, 1).astype(np.float32)
+    )
 
 
 def test_the_model_is_taken_where_it_is_right_about_hidden_pixels():

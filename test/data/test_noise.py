@@ -1,11 +1,23 @@
 """Disturbances: what they may do and what they must not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3et_ros.data.noise import Noise, disturb, mentions_sides, mirrored_words, noisy_depth, noisy_rgb, steady
+from m3et_ros.data.noise import (
+    WIDE,
+    Noise,
+    disturb,
+    mentions_sides,
+    mirrored_words,
+    noise_of,
+    noisy_depth,
+    noisy_rgb,
+    steady,
+)
 from m3et_ros.data.sample import Sample
 
 NONE = Noise(
@@ -115,7 +127,17 @@ def test_colours_stay_near():
 
 @pytest.mark.parametrize(
     ('field', 'value'),
-    [('min_range', -1), ('max_range', (5, 2)), ('blobs', (-1, 0.1)), ('gain', 0.5), ('quality', 0), ('mirror', 2)],
+    [
+        ('min_range', -1),
+        ('max_range', (5, 2)),
+        ('blobs', (-1, 0.1)),
+        ('gain', 0.5),
+        ('quality', 0),
+        ('mirror', 2),
+        ('cover_sizes', (0, 0.1)),
+        ('cover_sizes', (0.2, 0.1)),
+        ('glossy', (256,)),
+    ],
 )
 def test_fields_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=field):
@@ -136,6 +158,10 @@ EDGES = [
     ('quality', 1, 100),
     ('jpeg', 0, 1),
     ('mirror', 0, 1),
+    ('cover', 0, 0.8),
+    ('reasons', 0, 1),
+    ('shift', 0, 20),
+    ('dim', 0, 1),
 ]
 
 
@@ -164,3 +190,64 @@ def test_an_episode_has_the_same_camera_throughout_and_no_mirror():
         assert np.array_equal(steady(sample(seed=seed)).semseg, sample().semseg)
     with pytest.raises(ValueError, match="sample 'a.jpg' has no seed"):
         steady(sample(key='a.jpg'))
+
+
+def test_the_noise_of_one_camera_draws_what_it_always_drew():
+    """The exam of the shipped weights rests on these very numbers."""
+    before = Sample(
+        np.arange(24 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(24, 32, 3),
+        np.linspace(0.4, 5, 24 * 32, dtype=np.float32).reshape(24, 32),
+        np.zeros((6, 8), np.uint8),
+    )
+    after = disturb(before, Noise(), np.random.default_rng(7))
+    assert (np.isnan(after.depth).sum(), int(after.rgb.astype(int).sum())) == (80, 235753)
+    assert np.nansum(after.depth, dtype=np.float64) == pytest.approx(1883.98252, rel=1e-6)
+
+
+def test_wide_noise_has_holes_of_every_size_and_the_target_stays_clean_and_unmoved():
+    before = sample()
+    before = replace(before, depth=np.full((24, 32), 2, np.float32), semseg=np.full((6, 8), 1, np.uint8))
+    shares = []
+    for seed in range(60):
+        after = disturb(before, replace(WIDE, mirror=0), np.random.default_rng(seed))
+        assert (after.clean_depth == 2).all() and (after.semseg == before.semseg).all()
+        shares.append(np.isnan(after.depth).mean())
+    assert 0.15 < np.mean(shares) < 0.45 and max(shares) > 0.4
+
+
+def test_wide_noise_loses_glossy_classes_by_name():
+    noise = noise_of('wide', ('wall', 'sink', 'cup', 'glass'))
+    assert noise.glossy == (1, 3) and noise == replace(WIDE, glossy=(1, 3))
+    assert noise_of('camera', ('sink',)) == Noise() and noise_of('wide') == WIDE
+    with pytest.raises(ValueError, match="noise is 'loud'; give camera or wide"):
+        noise_of('loud')
+    clean = replace(NONE, glossy=(1,))
+    labels = np.zeros((6, 8), np.uint8)
+    labels[:3] = 1
+    before = replace(sample(), depth=np.full((24, 32), 2, np.float32), semseg=labels)
+    lost = np.array([np.isnan(disturb(before, clean, np.random.default_rng(s)).depth) for s in range(20)])
+    assert lost[:, :12].any() and not lost[:, 12:].any()
+
+
+@pytest.mark.parametrize(('field', 'value'), [('cover', 0.4), ('reasons', 1.0), ('shift', 2.0)])
+def test_each_cause_of_holes_works_alone(field, value):
+    rgb = np.full((24, 32, 3), 90, np.uint8)
+    rgb[:6], rgb[12:14, 16:18] = 5, 255
+    before = replace(sample(), rgb=rgb, depth=np.full((24, 32), 2, np.float32))
+    holes = [
+        np.isnan(disturb(before, replace(NONE, **{field: value}), np.random.default_rng(s)).depth) for s in range(20)
+    ]
+    assert np.any(holes) and np.mean(holes) < 0.5
+    if field == 'reasons':
+        assert all(one[12:14, 16:18].all() and not one[15:].any() for one in holes)
+
+
+def test_low_light_is_dark_and_grainy():
+    grey = np.full((32, 32, 3), 200, np.uint8)
+    dim = [noisy_rgb(grey, replace(NONE, dim=1.0), np.random.default_rng(s)).mean() for s in range(30)]
+    assert 80 <= min(dim) < 100 and 140 < max(dim) <= 160
+    grains = [
+        np.mean([noisy_rgb(grey, replace(NONE, dim=p, grain=6), np.random.default_rng(s)).std() for s in range(30)])
+        for p in (0.0, 1.0)
+    ]
+    assert 1.5 < grains[1] / grains[0] < 2.5

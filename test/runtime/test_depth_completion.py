@@ -70,7 +70,9 @@ def test_auto_takes_the_model_that_is_right_and_leaves_one_that_errs():
 def test_untrained_weights_are_never_asked_by_auto():
     model = Model()
     fills = completion(model, trained=False)
-    np.testing.assert_array_equal(fills.complete(view(), 'auto')[np.isnan(DEPTH)], smooth(DEPTH, DEPTH)[np.isnan(DEPTH)])
+    np.testing.assert_array_equal(
+        fills.complete(view(), 'auto')[np.isnan(DEPTH)], smooth(DEPTH, DEPTH)[np.isnan(DEPTH)]
+    )
     assert np.isnan(fills.complete(view(None), 'auto')).all() and not model.given
     assert fills.described == 'auto: no measured depth to fill from'
     fills.complete(view(), 'auto')
