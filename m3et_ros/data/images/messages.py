@@ -15,8 +15,48 @@ from m3et_ros.data.errors import InputError
 MAX_PIXELS = 64_000_000
 """Largest number of pixels of an image: robot cameras make fewer, and a corrupt header must not allocate gigabytes."""
 
-COLOUR = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'yuv422': 2, 'uyvy': 2, 'yuv422_yuy2': 2, 'yuyv': 2}
-"""Supported colour encodings and their bytes per pixel; yuv422 is U Y V Y (sensor_msgs/image_encodings)."""
+MOSAICS = {
+    'bayer_rggb': cv2.COLOR_BayerRGGB2RGB,
+    'bayer_bggr': cv2.COLOR_BayerBGGR2RGB,
+    'bayer_gbrg': cv2.COLOR_BayerGBRG2RGB,
+    'bayer_grbg': cv2.COLOR_BayerGRBG2RGB,
+}
+"""Conversions of mosaics, by the colours of the first two rows; an encoding adds the bits, 8 or 16."""
+
+PLANES = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21, 'nv24': cv2.COLOR_YUV2RGB_NV12}
+"""Conversions of encodings with a plane of luma and one of chroma behind it."""
+
+GREY = ('mono8', '8UC1', 'mono16')
+"""Encodings of colour topics that hold one grey value: infrared, masks and monochrome cameras."""
+
+COLOUR = {
+    'rgb8': 3,
+    'bgr8': 3,
+    'rgba8': 4,
+    'bgra8': 4,
+    'mono8': 1,
+    'rgb16': 6,
+    'bgr16': 6,
+    'rgba16': 8,
+    'bgra16': 8,
+    'mono16': 2,
+    '8UC1': 1,
+    '8UC3': 3,
+    '8UC4': 4,
+    '16UC3': 6,
+    '16UC4': 8,
+    'yuv422': 2,
+    'uyvy': 2,
+    'yuv422_yuy2': 2,
+    'yuyv': 2,
+    **dict.fromkeys(PLANES, 1),
+    **{f'{name}8': 1 for name in MOSAICS},
+    **{f'{name}16': 2 for name in MOSAICS},
+}
+"""Supported colour encodings and their bytes per pixel, for PLANES those of the luma.
+
+yuv422 is U Y V Y (sensor_msgs/image_encodings). The encodings of OpenCV, such as 8UC3, name no order of colours: it is
+B G R as in OpenCV and RViz."""
 
 DEPTH = {'16UC1': 2, 'mono16': 2, '32FC1': 4}
 """Supported depth encodings and their bytes per pixel: millimetres, millimetres, metres (REP 118)."""
@@ -24,6 +64,12 @@ DEPTH = {'16UC1': 2, 'mono16': 2, '32FC1': 4}
 CONVERSIONS = {
     'bgr8': cv2.COLOR_BGR2RGB,
     'bgra8': cv2.COLOR_BGRA2RGB,
+    'bgr16': cv2.COLOR_BGR2RGB,
+    'bgra16': cv2.COLOR_BGRA2RGB,
+    '8UC3': cv2.COLOR_BGR2RGB,
+    '8UC4': cv2.COLOR_BGRA2RGB,
+    '16UC3': cv2.COLOR_BGR2RGB,
+    '16UC4': cv2.COLOR_BGRA2RGB,
     'yuv422': cv2.COLOR_YUV2RGB_UYVY,
     'uyvy': cv2.COLOR_YUV2RGB_UYVY,
     'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2,
@@ -52,29 +98,62 @@ def rgb_from_msg(msg: Any) -> np.ndarray:
         read-only; no stride is negative.
 
     Raises:
-        InputError: empty_image, too_large, unknown_encoding, odd_width, step_too_short, data_too_short, data_type.
+        InputError: empty_image, too_large, unknown_encoding, odd_width, odd_height, small_mosaic, step_too_short,
+            data_too_short, data_type.
     """
     encoding = msg.encoding
     if encoding not in COLOUR:
         raise _unknown('colour', encoding, COLOUR)
-    channels = COLOUR[encoding]
-    if channels == 2 and msg.width % 2:
-        raise InputError(
-            'odd_width',
-            f'{encoding} image is {msg.width} pixels wide, but two neighbours share their '
-            'colour; set an even width in the camera driver',
-        )
-    pixels = _rows(msg, channels, 'colour').reshape(msg.height, msg.width, channels)
+    if encoding in PLANES:
+        return _from_planes(msg)
+    wide = encoding.endswith('16') or encoding.startswith('16U')
+    channels = COLOUR[encoding] // (2 if wide else 1)
+    if channels == 2:
+        _require_even(encoding, width=msg.width)
+    pixels = _rows(msg, COLOUR[encoding], 'colour')
+    if wide:
+        pixels = to_8_bits(pixels.view('>u2' if msg.is_bigendian else '<u2'))
+    if encoding.startswith('bayer'):
+        return demosaic(pixels, encoding)
+    pixels = pixels.reshape(msg.height, msg.width, channels)
     if encoding in CONVERSIONS:
         return cv2.cvtColor(pixels, CONVERSIONS[encoding])
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if channels == 1 else pixels[..., :3]
 
 
-def depth_from_msg(msg: Any) -> np.ndarray:
+def to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Scale uint16 (H, W') of the whole range, 0..65535, to uint8, 0..255, as cv_bridge does."""
+    return cv2.convertScaleAbs(np.ascontiguousarray(values, np.uint16), alpha=1 / 257)
+
+
+def demosaic(mosaic: np.ndarray, encoding: str) -> np.ndarray:
+    """Interpolate the colours of a mosaic bilinearly.
+
+    Args:
+        mosaic: (H, W) uint8, one colour per pixel.
+        encoding: bayer_rggb8 or any other of COLOUR that begins with bayer_.
+
+    Returns:
+        (H, W, 3) uint8, R G B.
+
+    Raises:
+        InputError: small_mosaic, fewer than three rows or columns.
+    """
+    height, width = mosaic.shape
+    if height < 3 or width < 3:
+        raise InputError(
+            'small_mosaic',
+            f'{encoding} image is {width}x{height}, too small for a mosaic of colours; set a higher resolution',
+        )
+    return cv2.cvtColor(np.ascontiguousarray(mosaic), MOSAICS[encoding.rstrip('0123456789')])
+
+
+def depth_from_msg(msg: Any, unit_m: float = 0.0) -> np.ndarray:
     """Decode a depth image.
 
     Args:
         msg: sensor_msgs/Image of rclpy or rosbags in one of the encodings of DEPTH, any step, either endianness.
+        unit_m: metres of one unit of the stored numbers; 0 = by the encoding: 0.001 for integers, 1 for 32FC1.
 
     Returns:
         (H, W) float32, metres along the optical axis (REP 118), NaN where unknown: 0 and 65535 of the integer
@@ -90,15 +169,21 @@ def depth_from_msg(msg: Any) -> np.ndarray:
     order = '>' if msg.is_bigendian else '<'
     rows = _rows(msg, DEPTH[encoding], 'depth')
     if encoding == '32FC1':
-        return known_depth(rows.view(f'{order}f4'))
-    return metres(rows.view(f'{order}u2'))
+        depth = known_depth(rows.view(f'{order}f4'))
+        return depth * np.float32(unit_m) if unit_m else depth
+    return metres(rows.view(f'{order}u2'), unit_m)
 
 
-def metres(millimetres: np.ndarray) -> np.ndarray:
-    """Convert millimetres (H, W) uint16 to metres float32; 0 (REP 118) and 65535 (Kinect) become NaN."""
-    depth = np.divide(millimetres, np.float32(1000), dtype=np.float32)
+def metres(stored: np.ndarray, unit_m: float = 0.0) -> np.ndarray:
+    """Convert integers (H, W) uint16 to metres float32; 0 (REP 118) and 65535 (Kinect) become NaN.
+
+    Args:
+        stored: the integers.
+        unit_m: metres of one of them; 0 = 0.001 (REP 118).
+    """
+    depth = np.divide(stored, np.float32(1 / unit_m if unit_m else 1000), dtype=np.float32)
     # One comparison for both: 65535 + 1 wraps to 0.
-    np.copyto(depth, NAN, where=millimetres + np.uint16(1) < 2)
+    np.copyto(depth, NAN, where=stored + np.uint16(1) < 2)
     return depth
 
 
@@ -119,8 +204,41 @@ def known_depth(depth: np.ndarray) -> np.ndarray:
     return depth
 
 
-def _rows(msg: Any, pixel_bytes: int, what: str) -> np.ndarray:
-    """Check size, step and length, and return a view of the pixels' bytes, (H, W * pixel_bytes) uint8."""
+def _from_planes(msg: Any) -> np.ndarray:
+    """Convert an image with a plane of luma (H rows) and one of chroma behind it; both have rows of `step` bytes."""
+    half = msg.encoding != 'nv24'
+    if half:
+        _require_even(msg.encoding, width=msg.width, height=msg.height)
+    lines = msg.height * 3 // 2 if half else msg.height * 3
+    pixels = _rows(msg, 1, 'colour', lines=lines, whole=not half)
+    if half:
+        return cv2.cvtColor(np.ascontiguousarray(pixels), PLANES[msg.encoding])
+    # OpenCV reads no nv24: its chroma is that of an nv12 image of twice the size.
+    luma = pixels[: msg.height, : msg.width].repeat(2, 0).repeat(2, 1)
+    chroma = pixels[msg.height :].reshape(msg.height, 2 * msg.step)[:, : 2 * msg.width]
+    return np.ascontiguousarray(cv2.cvtColor(np.vstack([luma, chroma]), PLANES['nv24'])[::2, ::2])
+
+
+def _require_even(encoding: str, **sides: int) -> None:
+    for name, side in sides.items():
+        if side % 2:
+            raise InputError(
+                f'odd_{name}',
+                f'{encoding} image has {name} {side}, but two neighbours share their colour; set an even {name} in the '
+                'camera driver',
+            )
+
+
+def _rows(msg: Any, pixel_bytes: int, what: str, *, lines: int = 0, whole: bool = False) -> np.ndarray:
+    """Check size, step and length, and return a view of the pixels' bytes, (H, W * pixel_bytes) uint8.
+
+    Args:
+        msg: the message.
+        pixel_bytes: bytes of a pixel.
+        what: colour or depth, for the errors.
+        lines: number of rows with those of further planes; 0 = the height.
+        whole: return rows of `step` bytes.
+    """
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
     if height <= 0 or width <= 0:
         raise InputError(
@@ -144,15 +262,17 @@ def _rows(msg: Any, pixel_bytes: int, what: str) -> np.ndarray:
             'data_type',
             f'{what} image carries its data as {type(msg.data).__name__}; give bytes, array.array or a NumPy array',
         ) from None
-    if view.nbytes < step * height:
+    lines = lines or height
+    if view.nbytes < step * lines:
         raise InputError(
             'data_too_short',
             f'{what} image has {view.nbytes} bytes of data, but step {step} x height '
-            f'{height} takes {step * height}; it was cut off, correct the publisher',
+            f'{lines} takes {step * lines}; it was cut off, correct the publisher',
         )
     if not contiguous:
         raise InputError('data_type', f'{what} image carries its data with gaps; give one contiguous block')
-    return np.frombuffer(view, np.uint8, step * height).reshape(height, step)[:, :row]
+    rows = np.frombuffer(view, np.uint8, step * lines).reshape(lines, step)
+    return rows if whole else rows[:, :row]
 
 
 def check_pixels(width: int, height: int, what: str) -> None:

@@ -63,6 +63,109 @@ def test_yuv_follows_bt601_with_video_range(encoding, luma):
     assert np.abs(messages.rgb_from_msg(message(yuv, encoding, padding=2)) - expected).max() <= 1
 
 
+# Colour of the pixel in each corner of a 2x2 cell, by channel of R G B.
+CELLS = {'rggb': (0, 1, 1, 2), 'bggr': (2, 1, 1, 0), 'gbrg': (1, 2, 0, 1), 'grbg': (1, 0, 2, 1)}
+
+
+def mosaic_of(rgb, order):
+    """A mosaic (H, W) with the one colour of each pixel."""
+    mosaic = np.empty(rgb.shape[:2], rgb.dtype)
+    for place, channel in enumerate(CELLS[order]):
+        mosaic[place // 2 :: 2, place % 2 :: 2] = rgb[place // 2 :: 2, place % 2 :: 2, channel]
+    return mosaic
+
+
+@pytest.mark.parametrize('order', CELLS)
+def test_a_mosaic_gets_its_colours_back(order):
+    rgb = np.full((8, 10, 3), (200, 120, 40), np.uint8)
+    assert np.array_equal(messages.rgb_from_msg(message(mosaic_of(rgb, order), f'bayer_{order}8', padding=3)), rgb)
+    for big in (0, 1):
+        stored = mosaic_of(rgb.astype('>u2' if big else '<u2') * np.uint16(257), order)
+        stored = stored.astype('>u2' if big else '<u2')
+        assert np.array_equal(messages.rgb_from_msg(message(stored, f'bayer_{order}16', padding=2, big=big)), rgb)
+
+
+@pytest.mark.parametrize('big', [0, 1])
+@pytest.mark.parametrize(
+    'encoding,stored',
+    [
+        ('rgb16', RGB),
+        ('bgr16', RGB[..., ::-1]),
+        ('16UC3', RGB[..., ::-1]),
+        ('rgba16', alpha(RGB)),
+        ('bgra16', alpha(RGB[..., ::-1])),
+        ('16UC4', alpha(RGB[..., ::-1])),
+    ],
+)
+def test_sixteen_bits_are_scaled_to_eight(encoding, stored, big):
+    wide = stored.astype('>u2' if big else '<u2') * np.uint16(257) + np.where(stored < 255, 100, 0)
+    rgb = messages.rgb_from_msg(message(wide.astype('>u2' if big else '<u2'), encoding, padding=4, big=big))
+    assert rgb.dtype == np.uint8 and np.array_equal(rgb, RGB)
+
+
+def test_grey_of_sixteen_bits_is_scaled_too():
+    rgb = messages.rgb_from_msg(message(RGB[..., 0].astype('<u2') * 257, 'mono16'))
+    assert np.array_equal(rgb, np.repeat(RGB[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize('encoding,stored', [('8UC3', RGB[..., ::-1]), ('8UC4', alpha(RGB[..., ::-1]))])
+def test_encodings_of_opencv_are_blue_first(encoding, stored):
+    assert np.array_equal(messages.rgb_from_msg(message(stored, encoding, padding=1)), RGB)
+    grey = messages.rgb_from_msg(message(RGB[..., 0], '8UC1'))
+    assert np.array_equal(grey, np.repeat(RGB[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21', 'nv24'])
+@pytest.mark.parametrize('padding', [0, 6])
+def test_planes_of_luma_and_chroma_follow_bt601(encoding, padding):
+    y, u, v = 150, 90, 180
+    full = encoding == 'nv24'
+    chroma = np.tile(np.array([v, u] if encoding == 'nv21' else [u, v], np.uint8), (H if full else H // 2, W // 2))
+    luma = np.full((H, W), y, np.uint8)
+    luma[:, 0] = 16
+    step = W + padding
+    if full:
+        planes = np.zeros((3 * H, step), np.uint8)
+        planes[:H, :W] = luma
+        planes[H:].reshape(H, 2 * step)[:, : 2 * W] = np.tile(chroma, 2)
+    else:
+        planes = np.pad(np.vstack([luma, chroma]), ((0, 0), (0, padding)))
+    msg = message(planes, encoding)
+    msg.height, msg.width = H, W
+    rgb = messages.rgb_from_msg(msg).astype(int)
+    bright = 255 / 219 * (y - 16)
+    expected = [bright + 1.596 * (v - 128), bright - 0.813 * (v - 128) - 0.391 * (u - 128), bright + 2.018 * (u - 128)]
+    assert rgb.shape == (H, W, 3) and np.abs(rgb[:, 2:] - expected).max() <= 1
+    assert (rgb[:, 0].max(axis=-1) < rgb[:, 2].max(axis=-1)).all() and (rgb[:, 1] == rgb[:, 2]).all()
+
+
+@pytest.mark.parametrize('encoding,unit', [('16UC1', 1e-4), ('mono16', 0.001), ('32FC1', 1e-3)])
+def test_the_unit_of_depth_can_be_given(encoding, unit):
+    stored = np.array([[0, 15000, 60000]], '<f4' if encoding == '32FC1' else '<u2')
+    depth = messages.depth_from_msg(message(stored, encoding), unit)
+    np.testing.assert_allclose(depth, [[np.nan, 15000 * unit, 60000 * unit]], rtol=1e-6)
+
+
+def test_our_codec_agrees_with_cv_bridge():
+    """The reference of the field, where it is installed."""
+    bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not installed').CvBridge()
+    sensor = pytest.importorskip('sensor_msgs.msg', reason='sensor_msgs is not installed')
+    for encoding, stored in (
+        ('rgb8', RGB),
+        ('bgr8', RGB),
+        ('bgra8', alpha(RGB)),
+        ('mono8', RGB[..., 0]),
+        ('rgb16', RGB.astype(np.uint16) * 200),
+        ('bayer_rggb8', RGB[..., 0]),
+        ('bayer_grbg8', RGB[..., 0]),
+    ):
+        fields = vars(message(stored, encoding))
+        image = sensor.Image(**{name: value for name, value in fields.items() if name != 'data'})
+        image.data = fields['data']
+        ours = messages.rgb_from_msg(image).astype(int)
+        assert np.abs(ours - bridge.imgmsg_to_cv2(image, 'rgb8')).max() <= 1, encoding
+
+
 def test_rgb_is_a_view():
     msg = message(RGB, 'rgb8', kind=lambda b: array.array('B', b))
     rgb = messages.rgb_from_msg(msg)
@@ -105,9 +208,14 @@ def broken(**fields):
         ('data_too_short', {'data': bytes(3 * W * H - 1)}),
         ('data_too_short', {'data': b''}),
         ('too_large', {'height': 2**32 - 1, 'width': 2**32 - 1, 'step': 2**32 - 1}),
-        ('unknown_encoding', {'encoding': 'bayer_rggb8'}),
+        ('unknown_encoding', {'encoding': 'bayer_rggb12'}),
         ('unknown_encoding', {'encoding': '16UC1'}),
         ('odd_width', {'encoding': 'yuv422', 'width': 7}),
+        ('odd_width', {'encoding': 'nv12', 'width': 7}),
+        ('odd_height', {'encoding': 'nv21', 'height': 5}),
+        ('data_too_short', {'encoding': 'nv24', 'data': bytes(24 * H * 3 - 1)}),
+        ('small_mosaic', {'encoding': 'bayer_grbg8', 'height': 2}),
+        ('step_too_short', {'encoding': 'rgb16'}),
         ('data_type', {'data': [1, 2, 3]}),
         ('data_type', {'data': np.zeros(2 * H * W * 3, np.uint8)[::2]}),
     ],
