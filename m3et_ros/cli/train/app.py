@@ -8,6 +8,7 @@ torchrun --nproc-per-node 2 -m m3et_ros.cli.main train pretrain --data cache/kit
 """
 
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
 
 app = typer.Typer(help='Train a model, here or under torchrun.', no_args_is_help=True)
+NoiseName = Enum('NoiseName', {'camera': 'camera', 'wide': 'wide'}, type=str)
+DEFAULT_NOISE = NoiseName('camera')
 BAGS = 'bags'
 """Folder in the folder of the run for the frames of recordings."""
 
@@ -57,6 +60,12 @@ class SourceChoice:
     ] = None
     every: Annotated[int, typer.Option(min=1, help='Take every n-th frame of a recording only.')] = 1
     questions: Annotated[int, typer.Option(min=1, max=64, help='Number of questions per image, in stage vqa.')] = 8
+    noise: Annotated[
+        NoiseName,
+        typer.Option(
+            help='Disturbances of simulated images: those of one camera, or a wide range of cameras, light and holes.'
+        ),
+    ] = DEFAULT_NOISE
 
     def names(self) -> list[str]:
         """Return all sources as text, recordings as bag:PATH."""
@@ -88,8 +97,8 @@ class StageBudget(BudgetOptions):
 @app.command('pretrain', help='Pretrain: predict hidden patches of colour, depth and labels.')
 @app.command('vqa', help='Train to answer questions, complete depth and segment.')
 @expand_options(
-    'data bag out every model start vocabulary samples batch questions lr optimiser minutes seed workers bf16 resume '
-    'as_json'
+    'data bag out every model start vocabulary samples batch questions noise lr optimiser minutes seed workers bf16 '
+    'resume as_json'
 )
 def train(
     context: typer.Context,
@@ -212,21 +221,23 @@ def open_sources_of(choice: SourceChoice, checkpoint: 'Checkpoint', cache: Path,
         return open_sources(
             choice.names(),
             options,
-            kitchen=lambda folders: _open_kitchens(folders, questions=questions, seed=seed),
+            kitchen=lambda folders: _open_kitchens(folders, questions=questions, noise=choice.noise.value, seed=seed),
             questions=questions > 0,
         )
     except ValueError as error:
         raise Refused(str(error)) from error
 
 
-def _open_kitchens(folders: list[Path], *, questions: int, seed: int) -> Any:
+def _open_kitchens(folders: list[Path], *, questions: int, noise: str, seed: int) -> Any:
     """Open caches of training kitchens with noise, and with questions unless that is 0."""
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-    from m3et_ros.data.noise import Noise
+    from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
+    from m3et_ros.data.noise import noise_of
 
     check_training_split(folders)
+    disturbances = noise_of(noise, CLASSES)
     try:
-        return KitchenSamples(folders, questions=questions > 0, each=max(questions, 1), noise=Noise(), seed=seed)
+        return KitchenSamples(folders, questions=questions > 0, each=max(questions, 1), noise=disturbances, seed=seed)
     except ValueError as error:
         raise Refused(str(error)) from error
 

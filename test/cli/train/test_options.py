@@ -2,20 +2,21 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from m3et_ros.cli.main import main
 from m3et_ros.cli.train.actions import HeadOptions
-from m3et_ros.cli.train.app import SourceChoice, StartOptions, open_sources_of, open_start
+from m3et_ros.cli.train.app import NoiseName, SourceChoice, StartOptions, open_sources_of, open_start
 from m3et_ros.cli.train.common import BudgetOptions, SessionOptions
 from m3et_ros.cli.train.history import HistoryOptions
 from m3et_ros.cli.train.memory import MemoryBudget, memory_recipe
 from m3et_ros.cli.train.talk import SizeOptions, StageOptions, Variant, VariantOptions, ViewOptions, talk_recipe
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
-from m3et_ros.data.noise import Noise
+from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
+from m3et_ros.data.noise import Noise, noise_of
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.actions import Act
 from m3et_ros.training.m3et import STAGES
@@ -44,12 +45,14 @@ def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, que
     ran = border('m3et_ros.training.m3et.run', last=True)
     line = ['train', stage, '--data', 'one', '--data', 'nyu:two', '--bag', 'three', '--out', 'runs/x', '--every', 3]
     line += ['--model', 'tiny', '--from', 'start', '--tokenizer', 'vocab.txt', *BUDGET, '--optimiser', 'muon']
-    line += ['--questions', 5, *SESSION, '--workers', 2]
+    line += ['--questions', 5, '--noise', 'wide', *SESSION, '--workers', 2]
     reach(*line)
     start = StartOptions(model='tiny', start=Path('start'), vocabulary=Path('vocab.txt'))
     assert opened == [{'start': start, 'seed': 9}]
     (call,) = sources
-    assert call['choice'] == SourceChoice(data=['one', 'nyu:two'], bag=[Path('three')], every=3, questions=5)
+    assert call['choice'] == SourceChoice(
+        data=['one', 'nyu:two'], bag=[Path('three')], every=3, questions=5, noise=NoiseName('wide')
+    )
     assert (call['cache'], call['questions'], call['seed']) == (Path('runs/x/bags'), questions, 9)
     (call,) = ran
     assert call['recipe'] == STAGES[stage](samples=64, batch=8, lr=0.002, optimiser='muon')
@@ -83,9 +86,10 @@ def test_sources_frames_and_noise_arrive(border, tmp_path):
     kitchens = border('m3et_ros.data.kitchen.cache.dataset.KitchenSamples', type('Samples', (), {'split': 'train'})())
     call['kitchen']([tmp_path / 'one'])
     assert [kitchens[0][name] for name in ('questions', 'each', 'noise', 'seed')] == [True, 5, Noise(), 9]
-    open_sources_of(choice, checkpoint, Path('bags'), questions=0, seed=9)
+    open_sources_of(replace(choice, noise=NoiseName('wide')), checkpoint, Path('bags'), questions=0, seed=9)
     opened[1]['kitchen']([tmp_path / 'one'])
     assert [kitchens[1][name] for name in ('questions', 'each')] == [False, 1] and opened[1]['questions'] is False
+    assert kitchens[1]['noise'] == noise_of('wide', CLASSES) != Noise()
 
 
 def test_the_start_is_a_size_with_its_seed_or_a_checkpoint(border, tmp_path):
