@@ -109,7 +109,8 @@ class DeepImageAdapter(nn.Module):
 class ConvStem(nn.Module):
     """Convolutions of 3 x 3 and stride 2 down to one cell per patch: (B, C, S, S) float -> (B, n, d).
 
-    Each is followed by a LayerNorm over channels and a GELU, and the last by a linear map. A token depends on its patch
+    Each is followed by a GELU, all but the first by a LayerNorm over channels before it, which there would cost as much
+    as the convolution, and the last by a linear map. A token depends on its patch
     and on p/2 - 1 pixels before it and p/2 after it: the last convolution is padded on the other side than those before
     it, which puts a patch into the middle of what its token sees. Hidden patches have to be zeroed in the input.
     """
@@ -122,7 +123,7 @@ class ConvStem(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=int(b < widths[-1])) for a, b in pairwise(widths)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(b, eps=1e-6) for b in widths[1:])
+        self.norms = nn.ModuleList(nn.LayerNorm(b, eps=1e-6) for b in widths[2:])
         self.project = nn.Linear(widths[-1], d)
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
@@ -130,10 +131,12 @@ class ConvStem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return tokens (B, n, d) of standardised images (B, C, S, S)."""
         # Channels last: the norms need them so, and a training step takes less time.
-        x = images.contiguous(memory_format=torch.channels_last)
-        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
-            x = conv(x if number < len(self.convs) else nn.functional.pad(x, (0, 1, 0, 1)))
-            x = nn.functional.gelu(norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        x, last = images.contiguous(memory_format=torch.channels_last), len(self.convs) - 1
+        for number, conv in enumerate(self.convs):
+            x = conv(x if number < last else nn.functional.pad(x, (0, 1, 0, 1)))
+            if number:
+                x = self.norms[number - 1](x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            x = nn.functional.gelu(x)
         return self.project(x.permute(0, 2, 3, 1).flatten(1, 2))
 
 

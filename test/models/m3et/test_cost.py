@@ -189,9 +189,9 @@ def test_defaults_are_the_image_parts_of_the_config():
 def test_the_stem_of_kitchen2_by_hand():
     """Four convolutions with norms, 16 to 128 channels for colour and 8 to 64 for depth, and maps to 192."""
     parts, macs = cost.parameters_of(SIZES['kitchen2']), cost.mac_parts(SIZES['kitchen2'], 392)
-    colour = (27 * 16 + 144 * 32 + 288 * 64 + 576 * 128) + 3 * (16 + 32 + 64 + 128) + 129 * 192
-    depth = (18 * 8 + 72 * 16 + 144 * 32 + 288 * 64) + 3 * (8 + 16 + 32 + 64) + 65 * 192
-    assert (parts['rgb adapter'], parts['depth adapter']) == (colour, depth) == (122_688, 37_176)
+    colour = (27 * 16 + 144 * 32 + 288 * 64 + 576 * 128) + 240 + 2 * 224 + 129 * 192
+    depth = (18 * 8 + 72 * 16 + 144 * 32 + 288 * 64) + 120 + 2 * 112 + 65 * 192
+    assert (parts['rgb adapter'], parts['depth adapter']) == (colour, depth) == (122_656, 37_160)
     assert parts['unmeasured token'] == 192
     colour = 112**2 * 27 * 16 + 56**2 * 144 * 32 + 28**2 * 288 * 64 + 14**2 * (576 * 128 + 128 * 192)
     depth = 112**2 * 18 * 8 + 56**2 * 72 * 16 + 28**2 * 144 * 32 + 14**2 * (288 * 64 + 64 * 192)
