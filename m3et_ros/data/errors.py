@@ -9,5 +9,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, reason: str, message: str):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.reason = reason
+
+
+def printable(text: str) -> str:
+    """Return a text on one line without control characters; these become escapes as in Python.
+
+    A path or a name that a peer sends could otherwise forge lines of the log or command the terminal.
+    """
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'backslashreplace').decode() for c in text)

@@ -1,11 +1,16 @@
-"""Atomic writes, so that a file is complete or absent, and the refusal of a place that cannot be written."""
+"""Files of users and peers: atomic writes, the refusal of what cannot be written, and reading regular files only."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from m3et_ros.data.errors import InputError
+
+MAX_BYTES = 2**32
+"""Largest file that is read as a whole unless its reader sets another limit."""
 
 
 @contextmanager
@@ -47,3 +52,58 @@ def refuse_unwritable(path: Path, fix: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError('out_unwritable', f'{path} cannot be written ({error.strerror}); {fix}') from error
+
+
+@contextmanager
+def open_regular(path: Path, fix: str, *, most: int = MAX_BYTES) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; nothing else can block, be endless or be changed by reading.
+
+    Args:
+        path: file to read; symbolic links are followed.
+        fix: end of the sentence, such as 'give a checkpoint folder'.
+        most: largest size in bytes.
+
+    Yields:
+        The opened file.
+
+    Raises:
+        InputError: 'not_a_file', the path is a folder, a FIFO, a socket or a device; 'file_size', it is too large.
+        OSError: it is missing or may not be read.
+    """
+    # Opening a FIFO without this flag waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise InputError('not_a_file', f'{path} is {_kind(facts.st_mode)} and no regular file; {fix}.')
+        if facts.st_size > most:
+            raise InputError('file_size', f'{path} has {facts.st_size} bytes, more than {most}; {fix}.')
+        with os.fdopen(descriptor, 'rb', closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(path: Path, fix: str, *, most: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file; arguments and errors are those of open_regular."""
+    with open_regular(path, fix, most=most) as file:
+        return file.read(most + 1)
+
+
+def check_regular(path: Path, fix: str) -> None:
+    """Refuse a path that exists and is no regular file, for readers that open it by its name.
+
+    Args:
+        path: file to read; symbolic links are followed.
+        fix: end of the sentence.
+
+    Raises:
+        InputError: 'not_a_file'.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError('not_a_file', f'{path} is {_kind(path.stat().st_mode)} and no regular file; {fix}.')
+
+
+def _kind(mode: int) -> str:
+    names = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a FIFO', stat.S_IFSOCK: 'a socket'}
+    return names.get(stat.S_IFMT(mode), 'a device')

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 from rclpy.logging import LoggingSeverity, get_logger
 
+from m3et_ros.data.errors import printable
+
 PACKAGE = 'm3et_ros'
 
 
 def error_sentence(activity: str, error: Exception) -> str:
     """Return the sentence about an exception that the node survives; `activity` is what it stopped."""
-    return f'An internal error stopped {activity} ({type(error).__name__}: {error}); the node goes on.'
+    return printable(f'An internal error stopped {activity} ({type(error).__name__}: {error}); the node goes on.')
 
 
 class RosHandler(logging.Handler):

@@ -10,7 +10,7 @@ episode is.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +20,7 @@ from torch import Tensor
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import QuestionEncoder
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import write_atomically
+from m3et_ros.data.files import check_regular, write_atomically
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token
 from m3et_ros.models.episode.model import EpisodeHead, EpisodeState
 from m3et_ros.models.episode.percepts import patch_features
@@ -29,6 +29,11 @@ from m3et_ros.runtime.frame_rate import FrameRate
 from m3et_ros.runtime.results import Ranked
 from m3et_ros.runtime.tensor_trees import leaves, rebuilt
 from m3et_ros.runtime.view import View
+
+MAX_STAMP_NS = (2**31 - 1) * 10**9 + 10**9 - 1
+"""Largest time that a ROS message holds, in nanoseconds."""
+MAX_FRAMES = 2**31 - 1
+"""Largest number of frames that an answer can report."""
 
 
 class Memory(Protocol):
@@ -175,11 +180,12 @@ class EpisodeMemory:
         return sum(part.numel() * part.element_size() for part in leaves(self._state))
 
     def save(self, path: Path) -> None:
-        """Write the memory to a safetensors file.
+        """Write the memory to a safetensors file, which may replace another memory but no other file.
 
         Raises:
-            InputError: the file cannot be written; an existing file stays as it is.
+            InputError: the file cannot be written, or something else is there; it stays as it is.
         """
+        _check_replaceable(path)
         tensors = {str(i): part.cpu().contiguous() for i, part in enumerate(leaves(self._state))}
         header = {
             'model': self._model_id,
@@ -204,24 +210,72 @@ class EpisodeMemory:
             InputError: the file is missing, damaged, or of another model; the present memory stays as it is.
         """
         held = list(leaves(self._state))
+        check_regular(path, 'give a file that was saved')
         try:
             with safe_open(path, framework='pt') as file:
                 header = json.loads((file.metadata() or {})['memory'])
-                tensors = [file.get_tensor(str(i)) for i in range(len(held))]
-            frames, first_ns, last_ns = (int(header[name]) for name in ('frames', 'first_ns', 'last_ns'))
-            due_ns, model = float(header['due_ns']), header['model']
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                'memory_damaged',
-                f'{path} holds no memory ({type(error).__name__}: {error}); give a file that was saved.',
-            ) from error
-        fits = all(new.shape == old.shape and new.dtype == old.dtype for new, old in zip(tensors, held, strict=True))
-        if model != self._model_id or not fits:
+                frames, first_ns, last_ns, due_ns = _checked_facts(header, self._rate.period_ns)
+                model = str(header['model'])
+                fits = model == self._model_id and all(
+                    file.get_slice(str(i)).get_shape() == list(part.shape) for i, part in enumerate(held)
+                )
+                tensors = [file.get_tensor(str(i)) for i in range(len(held))] if fits else []
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise _damaged(path, f'{type(error).__name__}: {error}') from error
+        if not fits or any(new.dtype != old.dtype for new, old in zip(tensors, held, strict=True)):
             raise InputError(
                 'memory_foreign',
                 f'{path} is the memory of {model} and this is {self._model_id}; restore it with the model that it was '
                 'saved with.',
             )
+        if not all(bool(part.isfinite().all()) for part in tensors if part.is_floating_point()):
+            raise _damaged(path, 'its state is not finite')
         device = self._state.slots.device
         self._state = rebuilt(self._state, (part.to(device) for part in tensors))
         self.frames, self.first_ns, self.last_ns, self._rate.due_ns = frames, first_ns, last_ns, due_ns
+
+
+def _checked_facts(header: Mapping[str, Any], period_ns: float) -> tuple[int, int, int, float]:
+    """Return frames, first_ns, last_ns and due_ns of a saved memory.
+
+    Args:
+        header: the facts that it was saved with.
+        period_ns: time between two frames in nanoseconds.
+
+    Raises:
+        KeyError, TypeError, ValueError: one is missing, of another type or out of range.
+    """
+    for name in ('frames', 'first_ns', 'last_ns'):
+        if type(header[name]) is not int or not 0 <= header[name] <= MAX_STAMP_NS:
+            raise ValueError(f'{name} is {str(header[name])[:40]}')
+    due_ns = float(header['due_ns'])
+    # A stamp of today is rounded to 256 ns as a float.
+    if not 0 <= due_ns <= header['last_ns'] + 2 * period_ns + 1000:
+        raise ValueError(f'due_ns is {due_ns}')
+    if header['frames'] > MAX_FRAMES:
+        raise ValueError(f'frames is {header["frames"]}')
+    return header['frames'], header['first_ns'], header['last_ns'], due_ns
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a saved memory.
+
+    Raises:
+        InputError: not_a_file, memory_unwritable.
+    """
+    check_regular(path, 'give a new file or an older memory')
+    if not path.exists():
+        return
+    try:
+        with safe_open(path, framework='pt') as file:
+            is_memory = 'memory' in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        is_memory = False
+    if not is_memory:
+        raise InputError(
+            'memory_unwritable', f'{path} is there and is no memory; give a new file or an older memory, or remove it.'
+        )
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError('memory_damaged', f'{path} holds no memory ({why}); give a file that was saved.')

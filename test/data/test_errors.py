@@ -2,7 +2,7 @@
 
 import pytest
 
-from m3et_ros.data.errors import InputError
+from m3et_ros.data.errors import InputError, printable
 
 
 def test_an_input_error_has_a_sentence_and_a_reason_to_count_it_by():
@@ -10,3 +10,12 @@ def test_an_input_error_has_a_sentence_and_a_reason_to_count_it_by():
     assert str(error) == 'colour image has step 8; correct it' and error.reason == 'step_too_short'
     with pytest.raises(ValueError, match='has step 8'):  # callers that know only ValueError catch it
         raise error
+
+
+def test_a_text_of_a_peer_can_neither_begin_a_line_nor_command_the_terminal():
+    forged = 'x\n[FATAL] [1.0] [safety_controller]: STOP released\r\x1b[2J\u202eabc\x00'
+    assert str(InputError('model_missing', f'There is no {forged}.')) == (
+        r'There is no x\n[FATAL] [1.0] [safety_controller]: STOP released\r\x1b[2J\u202eabc\x00.'
+    )
+    assert printable('naïve café, 12 µm, 日本') == 'naïve café, 12 µm, 日本'
+    assert printable('\udcff') == r'\udcff'

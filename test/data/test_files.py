@@ -1,9 +1,13 @@
 """Files that are there as a whole or not at all."""
 
+import os
+import socket
+from pathlib import Path
+
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import refuse_unwritable, write_atomically
+from m3et_ros.data.files import check_regular, read_regular, refuse_unwritable, write_atomically
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -53,3 +57,33 @@ def test_a_place_that_cannot_be_written_is_refused_with_its_reason_and_other_err
     with refuse_unwritable(tmp_path, 'free some space'):
         (tmp_path / 'good').write_text('good')
     assert (tmp_path / 'good').read_text() == 'good'
+
+
+def test_a_regular_file_is_read_up_to_its_limit(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'12345')
+    (tmp_path / 'link').symlink_to(path)
+    assert read_regular(path, 'fix', most=5) == read_regular(tmp_path / 'link', 'fix') == b'12345'
+    with pytest.raises(InputError, match=r'file has 5 bytes, more than 4; give less\.') as refused:
+        read_regular(path, 'give less', most=4)
+    assert refused.value.reason == 'file_size'
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / 'none', 'fix')
+    check_regular(path, 'fix'), check_regular(tmp_path / 'none', 'fix')
+
+
+def test_nothing_else_than_a_regular_file_is_opened(tmp_path):
+    os.mkfifo(tmp_path / 'fifo')
+    (tmp_path / 'link').symlink_to(tmp_path / 'fifo')
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / 'socket'))
+    kinds = {'fifo': 'a FIFO', 'link': 'a FIFO', 'socket': 'a socket', '.': 'a folder', '/dev/zero': 'a device'}
+    for name, kind in kinds.items():
+        with pytest.raises(InputError, match=f'is {kind} and no regular file; give a file') as refused:
+            check_regular(tmp_path / name, 'give a file')
+        assert refused.value.reason == 'not_a_file'
+        if name != 'socket':  # the system itself opens none
+            with pytest.raises(InputError, match=f'is {kind} and no regular file'):
+                read_regular(tmp_path / name, 'give a file')
+    listening.close()
+    assert Path('/dev/zero').is_char_device()

@@ -1,6 +1,8 @@
 """The learnt memory of an episode: constant size, its own frame rate, saved, restored and moved."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.runtime import memory
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.session import Session
@@ -185,10 +188,93 @@ def test_a_memory_of_other_sizes_is_refused(engine, tmp_path):
     assert refused.value.reason == 'memory_foreign' and engine.episode_memory.frames == 2
 
 
-def test_a_failed_save_leaves_no_part_of_a_file(engine, tmp_path):
+@pytest.mark.parametrize(
+    'facts',
+    [
+        {'frames': -1},
+        {'frames': 2**40},
+        {'frames': 1.5},
+        {'frames': True},
+        {'frames': 'three'},
+        {'last_ns': 10**30},
+        {'first_ns': -1},
+        {'due_ns': float('nan')},
+        {'due_ns': float('inf')},
+        {'due_ns': -1.0},
+        {'due_ns': 1e18},
+    ],
+)
+def test_a_fact_out_of_range_is_refused(engine, tmp_path, facts):
     path = tmp_path / 'memory.safetensors'
-    path.mkdir()
-    (path / 'something').touch()
+    observed(engine, 2)
+    engine.episode_memory.save(path)
+    with safe_open(path, framework='pt') as file:
+        header = json.loads(file.metadata()['memory']) | facts
+    save_file(load_file(path), path, metadata={'memory': json.dumps(header)})
+    with pytest.raises(InputError, match='holds no memory') as refused:
+        engine.episode_memory.restore(path)
+    assert refused.value.reason == 'memory_damaged' and engine.episode_memory.frames == 2
+
+
+@pytest.mark.parametrize('text', ['{"frames": 1e400}', '[' * 100_000])
+def test_a_header_that_breaks_the_parser_is_refused(engine, tmp_path, text):
+    path = tmp_path / 'memory.safetensors'
+    observed(engine, 1)
+    engine.episode_memory.save(path)
+    save_file(load_file(path), path, metadata={'memory': text})
+    with pytest.raises(InputError, match='holds no memory'):
+        engine.episode_memory.restore(path)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_state_that_is_not_finite_is_refused(engine, tmp_path, value):
+    path, before = tmp_path / 'memory.safetensors', None
+    observed(engine, 2)
+    engine.episode_memory.save(path)
+    before = answers(engine.episode_memory)
+    with safe_open(path, framework='pt') as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(InputError, match='not finite'):
+        engine.episode_memory.restore(path)
+    assert answers(engine.episode_memory) == before
+
+
+def test_a_memory_replaces_a_memory_and_no_other_file(engine, tmp_path):
+    path, text = tmp_path / 'memory.safetensors', tmp_path / 'notes.txt'
+    observed(engine, 1)
+    for _ in range(2):
+        engine.episode_memory.save(path)
+    text.write_text('mine')
+    with pytest.raises(InputError, match='is no memory'):
+        engine.episode_memory.save(text)
+    weights = tmp_path / 'weights.safetensors'
+    save_file({'weight': torch.zeros(1)}, weights)
+    with pytest.raises(InputError, match='is no memory'):
+        engine.episode_memory.save(weights)
+    assert text.read_text() == 'mine' and load_file(weights)['weight'] == 0
+
+
+def test_neither_a_fifo_nor_a_device_nor_a_folder_is_read_or_replaced(engine, tmp_path):
+    os.mkfifo(tmp_path / 'fifo')
+    for path in (tmp_path / 'fifo', Path('/dev/full'), Path('/dev/zero'), tmp_path):
+        for act in (engine.episode_memory.save, engine.episode_memory.restore):
+            with pytest.raises(InputError, match='no regular file'):
+                act(path)
+    assert (tmp_path / 'fifo').is_fifo() and Path('/dev/full').is_char_device()
+
+
+def test_a_failed_save_leaves_no_part_of_a_file(engine, tmp_path, monkeypatch):
+    path = tmp_path / 'memory.safetensors'
+    engine.episode_memory.save(path)
+
+    def full(*_, **__):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(memory, 'save_file', full)
     with pytest.raises(InputError, match='cannot be written'):
         engine.episode_memory.save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ['memory.safetensors']

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from m3et_ros.cli.output import Refused
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import check_regular, read_regular
 from m3et_ros.data.frame import Frame, check_aligned
+from m3et_ros.data.images.files import MAX_BYTES
+from m3et_ros.data.images.messages import check_pixels
+from m3et_ros.data.images.sizes import check_claimed
 from m3et_ros.runtime.answerer import M3ET, open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
@@ -84,7 +89,7 @@ def read_frame(image: Path, depth: Path | None = None) -> Frame:
     """Read an image and its depth as a frame.
 
     Args:
-        image: any file that OpenCV reads: PNG, JPEG, ...
+        image: a PNG, JPEG or TIFF of at most 64 million pixels.
         depth: see `read_depth`; of the same size as the image.
 
     Raises:
@@ -115,11 +120,19 @@ def read_depth(path: Path) -> np.ndarray:
 
     if path.suffix == '.npy':
         try:
-            metres = np.load(path, allow_pickle=False)
+            check_regular(path, 'give a .npy file of metres')
+            # Mapped, so that an array that is too large is refused before it is read.
+            metres = np.load(path, mmap_mode='r', allow_pickle=False)
+        except InputError:
+            raise
         except (OSError, ValueError, EOFError) as error:
             raise Refused(
                 f'{path} cannot be read as a NumPy array ({" ".join(str(error).split())}); give a .npy file of metres.'
             ) from None
+        if not isinstance(metres, np.ndarray):
+            raise Refused(f'{path} holds several arrays; give a .npy file of metres.')
+        if metres.ndim == 2:
+            check_pixels(metres.shape[1], metres.shape[0], str(path))
         if metres.ndim != 2 or metres.dtype.kind != 'f':
             raise Refused(f'{path} holds {metres.dtype} {metres.shape}; give metres as floats (H, W).')
         return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
@@ -136,13 +149,18 @@ def _decode(path: Path, flags: int, what: str) -> np.ndarray:
     import cv2
 
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = read_regular(path, f'give the path of {what}', most=MAX_BYTES)
     except OSError as error:
         raise Refused(f'{path} cannot be read ({error.strerror}); give the path of {what}.') from None
+    claimed = check_claimed(data, str(path))
+    if claimed is None:
+        raise Refused(f'{path} is no PNG, JPEG or TIFF, or is damaged; give {what}.')
     try:
-        decoded = cv2.imdecode(data, flags) if data.size else None
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         decoded = None
     if decoded is None:
         raise Refused(f'{path} is not {what}, or is damaged; give another file.')
+    if decoded.shape[0] * decoded.shape[1] != claimed[0] * claimed[1]:
+        raise Refused(f'{path} holds another size than its header claims; give another file.')
     return decoded

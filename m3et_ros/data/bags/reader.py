@@ -18,12 +18,14 @@ from rosbags.rosbag2 import Reader
 from m3et_ros.data.bags.cdr import typestore
 from m3et_ros.data.bags.repair import CutMcap, is_cut
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import check_regular
 from m3et_ros.data.frame import NANOSECONDS
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 SUFFIXES = ('.mcap', '.db3')
+BAG = 'give a rosbag2 folder, .mcap or .db3 file'
 
 
 class BagMessage(NamedTuple):
@@ -173,12 +175,15 @@ class BagReader:
                 'bag_missing', f'there is no bag at {self.path}; give a rosbag2 folder, .mcap or .db3 file'
             )
         if not self.path.is_dir():
+            check_regular(self.path, BAG)
             return [self._part(self.path)]
         # rosbag2 numbers the files of a split bag, and name_2 comes before name_10.
         files = sorted(
             (file for file in self.path.iterdir() if file.suffix in SUFFIXES),
             key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)],
         )
+        for file in (*files, self.path / 'metadata.yaml'):
+            check_regular(file, BAG)
         if not (self.path / 'metadata.yaml').exists():
             if not files:
                 raise InputError(

@@ -24,6 +24,7 @@ from m3et_ros.data.checkpoints.m3et import CARD, read_weights, write_weights
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.history import QuestionWords
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import read_regular
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.models.actions.ngram import NGram, NGramSettings
 
@@ -269,7 +270,7 @@ def _rebuilt(folder: Path, stored: dict[str, Any]) -> HistoryCheckpoint:
 def _read_counts(path: Path, sums: Mapping[str, Any]) -> np.ndarray:
     """Read counts (R, 4) of a file after checking its checksum."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, AGAIN)
     except OSError as error:
         raise InputError('model_missing', f'There is no {path}; {AGAIN}.') from error
     if (digest := hashlib.sha256(data).hexdigest()) != sums.get(path.name):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import write_atomically
+from m3et_ros.data.files import read_regular, write_atomically
 
 CONFIG = 'config.json'
 MAX_JSON_BYTES = 4 * 2**20
@@ -29,12 +29,16 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
         most: largest size in bytes.
 
     Raises:
-        InputError: model_config, it is too large or not a JSON object.
+        InputError: model_config, it is no regular file, too large or not a JSON object.
     """
-    if path.stat().st_size > most:
-        raise InputError('model_config', f'{path.name} is larger than {most} bytes; {AGAIN}.')
     try:
-        value = json.loads(path.read_text(encoding='utf-8'))
+        text = read_regular(path, AGAIN, most=most)
+    except InputError as error:
+        raise InputError('model_config', str(error)) from error
+    except OSError as error:
+        raise InputError('model_config', f'{path} cannot be read ({error.strerror}); {AGAIN}.') from error
+    try:
+        value = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise InputError('model_config', f'{path.name} is not JSON ({error}); {AGAIN}.') from error
     if not isinstance(value, dict):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import read_regular
 from m3et_ros.data.frame import UNLABELLED
 
 
@@ -63,14 +64,13 @@ def read_json(path: Path) -> Any:
     """Read a JSON document.
 
     Raises:
-        InputError: the file is missing, cut off or not JSON.
+        InputError: the file is missing, no regular file, cut off or not JSON.
     """
     try:
-        with path.open(encoding='utf-8') as file:
-            return json.load(file)
+        return json.loads(read_regular(path, 'give a JSON file').decode())
     except OSError as error:
         raise InputError(
             'data_missing', f'{path} cannot be read ({error.strerror}); give a file that exists'
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError('data_format', f'{path} is not JSON or was cut off ({error}); fetch it again') from error

@@ -8,6 +8,7 @@ a valid time is refused. Times are seconds from the start of the video.
 import bisect
 import csv
 import hashlib
+import io
 import math
 import re
 from collections import defaultdict
@@ -18,6 +19,7 @@ from typing import Any
 
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import open_regular
 
 GAP_S = 1.0
 """Seconds between the last visible moment and the start of the anticipated action (docs/papers.md 7.7)."""
@@ -180,8 +182,8 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, st
         InputError: the file is missing, is not text, or lacks a column.
     """
     try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file)
+        with open_regular(path, 'give a CSV file') as file:
+            reader = csv.DictReader(io.TextIOWrapper(file, encoding='utf-8-sig', newline=''))
             rows = [(reader.line_num, row) for row in reader]
             columns = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:

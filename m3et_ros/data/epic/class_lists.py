@@ -5,12 +5,14 @@ inside the package, so everything is read from a folder of the user's.
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import open_regular
 
 VERBS, NOUNS = 'EPIC_100_verb_classes.csv', 'EPIC_100_noun_classes.csv'
 TAIL = {'verb': 'EPIC_100_tail_verbs.csv', 'noun': 'EPIC_100_tail_nouns.csv'}
@@ -142,8 +144,8 @@ def _class_list(path: Path) -> tuple[Sequence[str], Sequence[str]]:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            return list(csv.DictReader(file))
+        with open_regular(path, 'give a CSV file') as file:
+            return list(csv.DictReader(io.TextIOWrapper(file, encoding='utf-8-sig', newline='')))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             'data_missing', f'{path} cannot be read ({error}); put the list of the EPIC-KITCHENS-100 annotations there'

@@ -1,8 +1,8 @@
-"""Encode and decode sensor_msgs/CompressedImage without ROS: JPEG and PNG colour, and the compressedDepth transport.
+"""Encode and decode sensor_msgs/CompressedImage without ROS: pictures of colour or depth, and compressedDepth.
 
-compressedDepth is a 12-byte header (int32 kind, float32 A, float32 B, little endian) before a 16-bit PNG. The PNG of a
-16UC1 image holds millimetres; that of a 32FC1 image holds A / metres + B, which is inverse depth, 0 where unknown
-(image_transport_plugins, compressed_depth_image_transport).
+The compressed transport writes JPEG, PNG or TIFF files. compressedDepth is a 12-byte header (int32 kind, float32 A,
+float32 B, little endian) before a 16-bit PNG or RVL. For a 16UC1 image these hold millimetres; for a 32FC1 image
+A / metres + B, which is inverse depth, 0 where unknown (image_transport_plugins, compressed_depth_image_transport).
 """
 
 import struct
@@ -12,23 +12,20 @@ import cv2
 import numpy as np
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.images.messages import check_pixels, depth_to_mm, known_depth, metres
+from m3et_ros.data.images.messages import COLOUR, DEPTH, demosaic, depth_to_mm, known_depth, stored_depth, to_8_bits
+from m3et_ros.data.images.rvl import decode_rvl
+from m3et_ros.data.images.sizes import JPEG, PNG, TIFF, check_claimed, check_decoded
 
-PNG = b'\x89PNG\r\n\x1a\n'
-JPEG = b'\xff\xd8\xff'
 DEPTH_HEADER = struct.Struct('<iff')
-PNG_SIZE = struct.Struct('>II')
-JPEG_SIZE = struct.Struct('>HH')
-JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of frame segments: baseline, progressive and rarer ones; C4, C8 and CC in between are tables."""
 DEPTH_QUANTISATION, DEPTH_MAX = 100.0, 10.0
 """Defaults of the transport for 32FC1: resolution at z = 0, and the distance in metres from which depth is unknown."""
 
 
 def rgb_from_compressed(msg: Any) -> np.ndarray:
-    """Decode a JPEG or PNG image.
+    """Decode a JPEG, PNG or TIFF image.
 
-    The first bytes decide the format; the `format` field only appears in error messages, since drivers fill it freely.
+    The first bytes decide the format, since drivers fill the `format` field freely. Of that field only the encoding of
+    a mosaic is read: the transport compresses the mosaic of a Bayer camera as if it were a grey picture.
 
     Args:
         msg: sensor_msgs/CompressedImage of rclpy or rosbags.
@@ -37,43 +34,58 @@ def rgb_from_compressed(msg: Any) -> np.ndarray:
         (H, W, 3) uint8, R G B, C-contiguous.
 
     Raises:
-        InputError: empty_image, too_large, unknown_compression, compressed_truncated, compressed_damaged, data_type.
+        InputError: empty_image, too_large, unknown_compression, unknown_encoding, compressed_truncated,
+            compressed_damaged, data_type, mosaic_jpeg, small_mosaic.
     """
     data = _bytes(msg)
-    check_pixels(*_size(data, msg.format), 'compressed colour')
+    if not data.startswith((PNG, JPEG, *TIFF)):
+        raise InputError(
+            'unknown_compression',
+            f'compressed image of format {msg.format[:60]!r} is neither JPEG, PNG nor TIFF; '
+            'set the format of the compressed transport to jpeg or png',
+        )
+    encoding, separator, _ = msg.format.partition(';')
+    encoding = encoding.strip()
+    if encoding.startswith('bayer_') and (separator or encoding in COLOUR):
+        return _from_mosaic(data, encoding)
     # A rotation by an EXIF tag would separate the pixels from camera_info and depth.
     decoded = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, 'colour')
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
-def depth_from_compressed(msg: Any) -> np.ndarray:
-    """Decode a compressedDepth image.
+def depth_from_compressed(msg: Any, unit_m: float = 0.0) -> np.ndarray:
+    """Decode a depth image of the compressedDepth or of the compressed transport.
 
     Args:
-        msg: sensor_msgs/CompressedImage of rclpy or rosbags, format '16UC1; compressedDepth' or
-            '32FC1; compressedDepth', with or without ' png' at the end.
+        msg: sensor_msgs/CompressedImage of rclpy or rosbags: a header and a PNG or RVL, of format
+            '16UC1; compressedDepth' or '32FC1; compressedDepth', with or without ' png' or ' rvl' at the end; or a PNG
+            of 16 bits or a TIFF of 16 bits or floats alone, of any format.
+        unit_m: metres of one unit of the image before compression; 0 = 0.001 for 16 bits, 1 for floats.
 
     Returns:
         (H, W) float32 metres, NaN where unknown (0 and 65535 mm, or inverse depth 0).
 
     Raises:
-        InputError: rvl_depth, unknown_encoding, empty_image, too_large, unknown_compression, compressed_truncated,
+        InputError: unknown_encoding, empty_image, too_large, unknown_compression, compressed_truncated,
             compressed_damaged, data_type.
     """
     encoding, _, transport = (part.strip() for part in msg.format.partition(';'))
-    if 'rvl' in transport.lower():
-        raise InputError(
-            'rvl_depth',
-            "compressed depth is RVL, which is not supported; set the publisher's parameter "
-            'compressedDepth.format (or ...compressed_depth.format) to png',
-        )
-    if encoding not in ('16UC1', 'mono16', '32FC1'):
+    data = _bytes(msg)
+    if data.startswith((PNG, *TIFF)):
+        stored = _stored(data, msg.format)
+        if encoding == '32FC1' and stored.dtype == np.uint16:
+            raise InputError(
+                'unknown_encoding',
+                'compressed depth of a 32FC1 image holds 16 bits without the header that explains them; publish it with '
+                'the compressedDepth transport',
+            )
+        return stored_depth(stored, unit_m)
+    if encoding not in DEPTH:
         raise InputError(
             'unknown_encoding',
             f'compressed depth has format {msg.format[:60]!r}; publish "16UC1; '
             'compressedDepth" or "32FC1; compressedDepth"',
         )
-    data = _bytes(msg)
     if len(data) <= DEPTH_HEADER.size:
         raise InputError(
             'empty_image',
@@ -81,8 +93,12 @@ def depth_from_compressed(msg: Any) -> np.ndarray:
             f'{DEPTH_HEADER.size}; check that the depth camera is running',
         )
     _, a, b = DEPTH_HEADER.unpack_from(data)
-    stored = _stored(data[DEPTH_HEADER.size :], msg.format)
-    return _from_inverse(stored, a, b) if encoding == '32FC1' else metres(stored)
+    payload = data[DEPTH_HEADER.size :]
+    stored = decode_rvl(payload) if 'rvl' in transport.lower() else _stored(payload, msg.format)
+    if encoding != '32FC1':
+        return stored_depth(stored, unit_m)
+    depth = _from_inverse(stored, a, b)
+    return depth * np.float32(unit_m) if unit_m else depth
 
 
 def encode_rgb(rgb: np.ndarray, *, kind: str = 'jpeg', quality: int = 90) -> tuple[str, bytes]:
@@ -138,56 +154,9 @@ def _bytes(msg: Any) -> bytes:
     return data
 
 
-def _size(data: bytes, form: str) -> tuple[int, int]:
-    """Return the width and height that the file claims, without decoding; refuse a truncated or foreign file."""
-    if data.startswith(PNG):
-        return _png_size(data)
-    if data.startswith(JPEG):
-        return _jpeg_size(data)
-    raise InputError(
-        'unknown_compression',
-        f'compressed image of format {form[:60]!r} is neither JPEG nor PNG; '
-        'set the format of the compressed transport to jpeg or png',
-    )
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    if data[12:16] != b'IHDR' or data.rfind(b'IEND') < 0:
-        raise _truncated('PNG')
-    return PNG_SIZE.unpack_from(data, 16)
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Return width and height of the frame segment; refuse a JPEG without its end marker, that is a truncated one.
-
-    The decoder itself fills a truncated JPEG with grey and reports nothing.
-    """
-    size, position = None, 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker in JPEG_FRAMES:
-            size = JPEG_SIZE.unpack_from(data, position + 5)[::-1]
-        if marker == 0xDA:
-            # After the start of scan 0xFF 0xD9 can only be the end: in scan data a zero follows every other 0xFF.
-            if size is None or data.find(b'\xff\xd9', position) < 0:
-                break
-            return size
-        if marker == 0xFF:
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-    raise _truncated('JPEG')
-
-
-def _truncated(kind: str) -> InputError:
-    return InputError(
-        'compressed_truncated',
-        f'compressed image is a {kind} without its end; it was cut off on the '
-        'way, correct the publisher or the recording',
-    )
-
-
 def _decode(data: bytes, flags: int, what: str) -> np.ndarray:
+    """Decode a PNG or JPEG, after a look at the size that it claims."""
+    claimed = check_claimed(data, f'compressed {what}')
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -197,6 +166,8 @@ def _decode(data: bytes, flags: int, what: str) -> np.ndarray:
             'compressed_damaged',
             f'compressed {what} image cannot be decoded; its bytes are damaged, correct the publisher or the recording',
         )
+    if claimed is not None:
+        check_decoded(decoded, claimed)
     return decoded
 
 
@@ -207,17 +178,36 @@ def _encode(extension: str, pixels: np.ndarray, options: list[int]) -> bytes:
     return encoded.tobytes()
 
 
+def _from_mosaic(data: bytes, encoding: str) -> np.ndarray:
+    """Decode the picture of a Bayer camera; (H, W, 3) uint8, R G B. Some publishers store its colours already."""
+    if encoding not in COLOUR:
+        raise InputError(
+            'unknown_encoding',
+            f'compressed image has encoding {encoding[:40]!r}, which is no mosaic of sensor_msgs; set the camera to '
+            'bayer_rggb8 or another of its kind, or to rgb8',
+        )
+    pixels = _decode(data, cv2.IMREAD_UNCHANGED, 'colour')
+    if pixels.ndim == 2 and data.startswith(JPEG):
+        raise InputError(
+            'mosaic_jpeg',
+            f'the JPEG holds the mosaic of a {encoding} camera, whose colours JPEG has blurred into each other; set '
+            'the format of the compressed transport to png, or compress image_color of image_proc',
+        )
+    if pixels.dtype == np.uint16:
+        pixels = to_8_bits(pixels)
+    return demosaic(pixels, encoding) if pixels.ndim == 2 else cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
+
+
 def _stored(data: bytes, form: str) -> np.ndarray:
-    """Decode the 16-bit PNG behind the depth header, (H, W) uint16."""
-    if not data.startswith(PNG):
+    """Decode a picture of depth, (H, W) uint16 or, from a TIFF, float32."""
+    if not data.startswith((PNG, *TIFF)):
         raise InputError(
             'unknown_compression',
-            f'compressed depth of format {form[:60]!r} holds no PNG behind its '
+            f'compressed depth of format {form[:60]!r} holds neither PNG nor RVL behind its '
             '12-byte header; set the compressedDepth format of the publisher to png',
         )
-    check_pixels(*_png_size(data), 'compressed depth')
     stored = _decode(data, cv2.IMREAD_UNCHANGED, 'depth')
-    if stored.dtype != np.uint16 or stored.ndim != 2:
+    if stored.dtype not in (np.uint16, np.float32) or stored.ndim != 2:
         raise InputError(
             'unknown_encoding',
             f'compressed depth holds {stored.dtype} {stored.shape} instead of 16-bit '

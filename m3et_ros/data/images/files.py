@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import read_regular
 from m3et_ros.data.images.compressed import rgb_from_compressed
 from m3et_ros.data.images.messages import metres
+from m3et_ros.data.images.sizes import PNG, check_claimed
 
+MAX_BYTES = 2**29
+"""Largest picture file: 64 million pixels of 16 bits and four channels."""
 SUFFIXES = ('.jpg', '.jpeg', '.png')
 """Suffixes of colour pictures, in lower or upper case."""
 
@@ -100,7 +104,8 @@ def check_complete(wanted: Iterable[str], folder: Path, what: str) -> None:
 
 def _grey(path: Path) -> np.ndarray:
     data = _bytes(path)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    check_claimed(data, str(path))
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data.startswith(PNG) else None
     if pixels is None:
         raise _unreadable(path, 'image_file', 'it is empty, cut off or not a picture')
     if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
@@ -110,7 +115,7 @@ def _grey(path: Path) -> np.ndarray:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, 'give a picture', most=MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, 'data_missing', str(error.strerror)) from error
 

@@ -169,9 +169,22 @@ def depth_from_msg(msg: Any, unit_m: float = 0.0) -> np.ndarray:
     order = '>' if msg.is_bigendian else '<'
     rows = _rows(msg, DEPTH[encoding], 'depth')
     if encoding == '32FC1':
-        depth = known_depth(rows.view(f'{order}f4'))
-        return depth * np.float32(unit_m) if unit_m else depth
+        return stored_depth(rows.view(f'{order}f4'), unit_m)
     return metres(rows.view(f'{order}u2'), unit_m)
+
+
+def stored_depth(stored: np.ndarray, unit_m: float = 0.0) -> np.ndarray:
+    """Convert depth as files and messages store it to metres, (H, W) float32, NaN where unknown.
+
+    Args:
+        stored: (H, W) integers of at least 16 bits, or floats.
+        unit_m: metres of one; 0 = 0.001 for integers, 1 for floats (REP 118).
+    """
+    if stored.dtype.kind == 'u' and stored.dtype.itemsize == 2:
+        return metres(stored, unit_m)
+    depth = known_depth(stored)
+    unit_m = unit_m or (1.0 if stored.dtype.kind == 'f' else 0.001)
+    return depth if unit_m == 1 else depth * np.float32(unit_m)
 
 
 def metres(stored: np.ndarray, unit_m: float = 0.0) -> np.ndarray:

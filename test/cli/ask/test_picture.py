@@ -1,4 +1,6 @@
 import json
+import os
+import struct
 import subprocess
 import sys
 
@@ -82,6 +84,14 @@ def write(path, data):
         ('rgb.png', 'whole.npy', 'int64'),
         ('rgb.png', 'text.npy', 'NumPy'),
         ('rgb.png', 'none.npy', 'NumPy'),
+        ('rgb.png', 'huge.npy', '64 million'),
+        ('rgb.png', 'several.npy', 'several arrays'),
+        ('huge.png', None, '64 million'),
+        ('fifo.png', None, 'a FIFO and no regular file'),
+        ('rgb.png', 'fifo.png', 'a FIFO and no regular file'),
+        ('rgb.png', 'fifo.npy', 'a FIFO and no regular file'),
+        ('folder.png', None, 'a folder and no regular file'),
+        ('/dev/zero', None, 'a device and no regular file'),
     ],
 )
 def test_files_that_do_not_fit_are_refused(files, image, depth, words):
@@ -90,6 +100,14 @@ def test_files_that_do_not_fit_are_refused(files, image, depth, words):
     write(files / 'empty.png', b'')
     np.save(files / 'wide.npy', np.ones((4, 7)))
     np.save(files / 'whole.npy', np.ones((4, 6), int))
+    np.save(files / 'huge.npy', np.broadcast_to(np.float16(1), (1, 64_000_001)))
+    np.savez(files / 'several.npz', np.ones((4, 6)))
+    (files / 'several.npz').rename(files / 'several.npy')
+    png = (files / 'rgb.png').read_bytes()
+    write(files / 'huge.png', png[:16] + struct.pack('>II', 8001, 8000) + png[24:])
+    os.mkfifo(files / 'fifo.png')
+    os.mkfifo(files / 'fifo.npy')
+    (files / 'folder.png').mkdir()
     with pytest.raises((Refused, InputError), match=words):
         read_frame(files / image, depth and files / depth)
 

@@ -248,3 +248,16 @@ def test_the_start_may_be_the_first_and_the_last_message(recording):
         assert len(list(bag.messages([COLOR_TOPIC], start_s=0))) == 20
         assert [message.stamp_ns for message in bag.messages([COLOR_TOPIC], start_s=1.9)] == [bag.end_ns]
         assert refusal(lambda: bag.messages(start_s=1.900_001)).reason == 'bag_start'
+
+
+def test_only_regular_files_are_opened_as_a_bag(tmp_path):
+    for name in ('fifo.mcap', 'folder/a.mcap', 'meta/metadata.yaml'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    for bag in (tmp_path / 'fifo.mcap', tmp_path / 'folder', tmp_path / 'meta'):
+        with pytest.raises(InputError, match='is a FIFO and no regular file; give a rosbag2 folder'):
+            BagReader(bag)
+    (tmp_path / 'endless').mkdir()
+    (tmp_path / 'endless' / 'metadata.yaml').symlink_to('/dev/zero')
+    with pytest.raises(InputError, match='is a device and no regular file'):
+        BagReader(tmp_path / 'endless')
