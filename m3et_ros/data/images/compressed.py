@@ -76,8 +76,8 @@ def depth_from_compressed(msg: Any, unit_m: float = 0.0) -> np.ndarray:
         if encoding == '32FC1' and stored.dtype == np.uint16:
             raise InputError(
                 'unknown_encoding',
-                'compressed depth of a 32FC1 image holds 16 bits without the header that explains them; publish it with '
-                'the compressedDepth transport',
+                'compressed depth of a 32FC1 image holds 16 bits without the header that explains them; publish it '
+                'with the compressedDepth transport',
             )
         return stored_depth(stored, unit_m)
     if encoding not in DEPTH:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_images import CELLS, encode_rvl, mosaic_of
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images import compressed
@@ -89,6 +90,76 @@ def test_inverse_depth_is_that_of_the_transport():
     np.testing.assert_allclose(depth, [[np.nan, 2.0]], rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    'form', ['16UC1; png compressed ', 'mono16; png compressed', '16UC1; compressedDepth png', 'png', '']
+)
+def test_millimetres_in_a_png_without_a_header_are_read(form):
+    stored = np.array([[0, 65535, 1500]], np.uint16)
+    msg = SimpleNamespace(format=form, data=cv2.imencode('.png', stored)[1].tobytes())
+    np.testing.assert_array_equal(compressed.depth_from_compressed(msg), np.float32([[np.nan, np.nan, 1.5]]))
+    np.testing.assert_allclose(compressed.depth_from_compressed(msg, 1e-4), [[np.nan, np.nan, 0.15]], rtol=1e-6)
+
+
+def test_depth_in_a_tiff_is_read():
+    floats = np.array([[0, np.nan, np.inf, 1.25]], np.float32)
+    for stored, expected in (
+        (floats, [[np.nan, np.nan, np.nan, 1.25]]),
+        (np.array([[0, 65535, 7, 1250]], np.uint16), [[np.nan, np.nan, 0.007, 1.25]]),
+    ):
+        msg = SimpleNamespace(format='32FC1; tiff compressed ', data=cv2.imencode('.tiff', stored)[1].tobytes())
+        msg.format = msg.format if stored is floats else '16UC1; tiff compressed '
+        np.testing.assert_allclose(compressed.depth_from_compressed(msg), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_rvl_holds_what_a_png_holds(encoding):
+    png = message(compressed.encode_depth(DEPTH, encoding=encoding))
+    stored = cv2.imdecode(np.frombuffer(png.data[12:], np.uint8), cv2.IMREAD_UNCHANGED)
+    rvl = SimpleNamespace(format=f'{encoding}; compressedDepth rvl', data=png.data[:12] + encode_rvl(stored))
+    for unit in (0.0, 1e-4):
+        np.testing.assert_array_equal(
+            compressed.depth_from_compressed(rvl, unit), compressed.depth_from_compressed(png, unit)
+        )
+
+
+def test_the_unit_holds_for_inverse_depth_too():
+    msg = message(compressed.encode_depth(DEPTH, encoding='32FC1'))
+    ratio = compressed.depth_from_compressed(msg, 0.001) / compressed.depth_from_compressed(msg)
+    np.testing.assert_allclose(ratio, 0.001, rtol=1e-5)
+
+
+@pytest.mark.parametrize('order', CELLS)
+def test_a_lossless_mosaic_gets_its_colours_back(order):
+    rgb = np.full((8, 10, 3), (200, 120, 40), np.uint8)
+    for mosaic, bits in ((mosaic_of(rgb, order), 8), (mosaic_of(rgb.astype(np.uint16) * 257, order), 16)):
+        msg = SimpleNamespace(
+            format=f'bayer_{order}{bits}; png compressed ', data=cv2.imencode('.png', mosaic)[1].tobytes()
+        )
+        assert np.array_equal(compressed.rgb_from_compressed(msg), rgb)
+
+
+def test_the_jpeg_of_a_mosaic_is_refused_but_not_that_of_its_colours():
+    grey = cv2.imencode('.jpg', RGB[..., 0])[1].tobytes()
+    for form in ('bayer_rggb8; jpeg compressed ', 'bayer_rggb8', ' bayer_gbrg16 ; jpeg compressed'):
+        with pytest.raises(InputError, match='png') as refused:
+            compressed.rgb_from_compressed(SimpleNamespace(format=form, data=grey))
+        assert refused.value.reason == 'mosaic_jpeg'
+    colours = compressed.rgb_from_compressed(SimpleNamespace(format='bayer_rggb8; jpeg compressed bgr8', data=JPEG))
+    assert np.abs(colours.astype(int) - RGB).max() <= 12
+    for form in ('mono8; jpeg compressed ', 'bayer_0001.jpg'):
+        assert compressed.rgb_from_compressed(SimpleNamespace(format=form, data=grey)).shape == RGB.shape
+    with pytest.raises(InputError, match='bayer_xxxx8') as refused:
+        compressed.rgb_from_compressed(SimpleNamespace(format='bayer_xxxx8; png compressed', data=PNG))
+    assert refused.value.reason == 'unknown_encoding'
+
+
+def test_colours_in_a_tiff_are_read():
+    data = cv2.imencode('.tiff', RGB[..., ::-1])[1].tobytes()
+    assert np.array_equal(
+        compressed.rgb_from_compressed(SimpleNamespace(format='rgb8; tiff compressed', data=data)), RGB
+    )
+
+
 def png_claiming(width, height):
     data = bytearray(cv2.imencode('.png', RGB)[1].tobytes())
     data[16:24] = struct.pack('>II', width, height)
@@ -128,12 +199,14 @@ DEPTH_MSG = message(compressed.encode_depth(DEPTH))
 @pytest.mark.parametrize(
     'reason,fields',
     [
-        ('rvl_depth', {'format': '16UC1; compressedDepth rvl'}),
+        ('too_large', {'format': '16UC1; compressedDepth rvl'}),  # a PNG read as RVL
         ('unknown_encoding', {'format': 'jpeg'}),
         ('unknown_encoding', {'data': bytes(12) + PNG}),
+        ('unknown_encoding', {'data': PNG}),
+        ('unknown_encoding', {'data': DEPTH_MSG.data[12:], 'format': '32FC1; png compressed'}),
         ('empty_image', {'data': bytes(12)}),
         ('empty_image', {'data': b''}),
-        ('unknown_compression', {'data': DEPTH_MSG.data[12:]}),
+        ('unknown_compression', {'data': DEPTH_MSG.data[13:]}),
         ('compressed_truncated', {'data': DEPTH_MSG.data[:-20]}),
         ('too_large', {'data': bytes(12) + png_claiming(10_000, 10_000)}),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_images import CELLS, mosaic_of
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images import messages
@@ -61,18 +62,6 @@ def test_yuv_follows_bt601_with_video_range(encoding, luma):
     u, v = (np.repeat(yuv[:, start::2, 1 - luma] - 128.0, 2, axis=1) for start in (0, 1))
     expected = np.dstack([y + 1.596 * v, y - 0.813 * v - 0.391 * u, y + 2.018 * u]).clip(0, 255)
     assert np.abs(messages.rgb_from_msg(message(yuv, encoding, padding=2)) - expected).max() <= 1
-
-
-# Colour of the pixel in each corner of a 2x2 cell, by channel of R G B.
-CELLS = {'rggb': (0, 1, 1, 2), 'bggr': (2, 1, 1, 0), 'gbrg': (1, 2, 0, 1), 'grbg': (1, 0, 2, 1)}
-
-
-def mosaic_of(rgb, order):
-    """A mosaic (H, W) with the one colour of each pixel."""
-    mosaic = np.empty(rgb.shape[:2], rgb.dtype)
-    for place, channel in enumerate(CELLS[order]):
-        mosaic[place // 2 :: 2, place % 2 :: 2] = rgb[place // 2 :: 2, place % 2 :: 2, channel]
-    return mosaic
 
 
 @pytest.mark.parametrize('order', CELLS)

@@ -6,41 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_images import encode_rvl
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.rvl import decode_rvl
-
-
-def encode(depth):
-    """Encode depth (H, W) uint16, number by number as in the appendix of the paper."""
-    nibbles, values = [], depth.ravel().tolist()
-
-    def number(value):
-        while True:
-            more = value > 7
-            nibbles.append(value & 7 | (8 if more else 0))
-            value >>= 3
-            if not more:
-                return
-
-    at = previous = 0
-    while at < len(values):
-        start = at
-        while at < len(values) and values[at] == 0:
-            at += 1
-        number(at - start)
-        start = at
-        while at < len(values) and values[at]:
-            at += 1
-        number(at - start)
-        for value in values[start:at]:
-            difference = value - previous
-            number(2 * difference if difference >= 0 else -2 * difference - 1)
-            previous = value
-    nibbles += [0] * (-len(nibbles) % 8)
-    words = [int(''.join(f'{n:x}' for n in nibbles[i : i + 8]), 16) for i in range(0, len(nibbles), 8)]
-    height, width = depth.shape
-    return struct.pack('<II', width, height) + struct.pack(f'<{len(words)}I', *words)
 
 
 def test_a_picture_with_holes_round_trips():
@@ -48,7 +17,7 @@ def test_a_picture_with_holes_round_trips():
     depth = (800 + 3 * np.add.outer(np.arange(48), np.arange(64)) + rng.integers(-4, 5, (48, 64))).astype(np.uint16)
     depth[10:20, 5:30] = 0
     depth[rng.random(depth.shape) < 0.1] = 0
-    assert np.array_equal(decode_rvl(encode(depth)), depth)
+    assert np.array_equal(decode_rvl(encode_rvl(depth)), depth)
 
 
 def test_the_bytes_of_the_paper_are_read_word_by_word():
@@ -61,7 +30,7 @@ def test_the_bytes_of_the_paper_are_read_word_by_word():
 @settings(max_examples=60, deadline=None)
 def test_any_values_round_trip(values):
     depth = np.array([values], np.uint16)
-    assert np.array_equal(decode_rvl(encode(depth)), depth)
+    assert np.array_equal(decode_rvl(encode_rvl(depth)), depth)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +44,7 @@ def test_any_values_round_trip(values):
         (struct.pack('<III', 3, 1, 0x0000_0000), 'compressed_damaged'),  # runs without a pixel
         (struct.pack('<III', 3, 1, 0xFFFF_FFFF), 'compressed_damaged'),  # a number without an end
         (struct.pack('<IIII', 3, 1, 0xFFFF_FFFF, 0xFFFF_0000), 'compressed_damaged'),  # a number of 13 nibbles
-        (encode(np.full((8, 8), 900, np.uint16))[:-8], 'compressed_damaged'),
+        (encode_rvl(np.full((8, 8), 900, np.uint16))[:-8], 'compressed_damaged'),
     ],
 )
 def test_damaged_bytes_are_refused(data, reason):
@@ -85,4 +54,4 @@ def test_damaged_bytes_are_refused(data, reason):
 
 
 def test_all_zeros_are_a_picture_without_depth():
-    assert not decode_rvl(encode(np.zeros((4, 5), np.uint16))).any()
+    assert not decode_rvl(encode_rvl(np.zeros((4, 5), np.uint16))).any()
