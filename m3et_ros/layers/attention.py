@@ -262,7 +262,8 @@ class GatedCrossAttention(nn.Module):
         q = q.expand(len(context), -1, -1)
         q, k, v = (_split(t, self.heads) for t in (q, k, self.w_v(normed)))
         if bias is not None:
-            bias = bias.expand(*q.shape[:3], -1)
+            # In the dtype of the logits, because in bfloat16 float32 would double the time of the softmax.
+            bias = bias.to(q.dtype).expand(*q.shape[:3], -1)
         attended = scaled_attention(q, k, v, mask=bias)
         if mask is not None:
             attended = attended * mask.any(1)[:, None, None, None]

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m3et_ros.layers.scan_order import replaced_tokens
+from m3et_ros.ops.causal_conv import causal_conv
 from m3et_ros.ops.precision import work_dtype
 from m3et_ros.ops.selective_scan import selective_scan, selective_step
-from m3et_ros.ops.ssd import ssd, ssd_step
+from m3et_ros.ops.ssd import ssd, ssd_shared, ssd_step
 
 
 class MambaState(NamedTuple):
@@ -57,7 +58,8 @@ class _Mixer(nn.Module):
             mask: (B, L) bool, True = valid. Invalid tokens neither write to nor decay the state, their outputs are 0,
                 and the convolution takes zeros in their place.
             A_log: the matrix to use where this mixer owns none.
-            state: state after earlier tokens; None = there are none.
+            state: state after earlier tokens; None = there are none. Its `ssm` may be that of fewer sequences, which
+                each serve as many consecutive rows of u; a state is not returned then.
             return_state: also return the state after the last token.
 
         Returns:
@@ -117,15 +119,12 @@ class _Mixer(nn.Module):
 
     def _convolve(self, x: Tensor, state: MambaState | None) -> tuple[Tensor, Tensor]:
         """Return SiLU of the causal depthwise convolution of x (B, L, width), and its last k - 1 inputs."""
-        # k shifted products save the transposition to channels-first and back.
-        taps, length = self.conv1d.weight[:, 0].unbind(-1), x.shape[1]
-        before = x.new_zeros(x.shape[0], len(taps) - 1, x.shape[2]) if state is None else state.conv.to(x.dtype)
+        earlier, length = self.conv1d.kernel_size[0] - 1, x.shape[1]
+        before = x.new_zeros(x.shape[0], earlier, x.shape[2]) if state is None else state.conv.to(x.dtype)
         padded = torch.cat([before, x], 1)
         assert self.conv1d.bias is not None
-        y = torch.addcmul(self.conv1d.bias, padded[:, :length], taps[0])
-        for shift, tap in enumerate(taps[1:], start=1):
-            y = torch.addcmul(y, padded[:, shift : shift + length], tap)
-        return F.silu(y), padded[:, length:].clone()  # a view would keep the whole sequence alive
+        y = causal_conv(padded, self.conv1d.weight, self.conv1d.bias)
+        return y, padded[:, length:].clone()  # a view would keep the whole sequence alive
 
 
 class Mamba1(_Mixer):
@@ -249,7 +248,11 @@ class Mamba2(_Mixer):
             dt = dt.masked_fill(~mask[..., None], 0)
         xBC, conv = self._convolve(xBC, state)
         x, B, C = self._parts(xBC)
-        y, ssm = ssd(x, dt, A, B, C, D=self.D, state=None if state is None else state.ssm, chunk=self.chunk)
+        ssm = None if state is None else state.ssm
+        if ssm is not None and len(ssm) < len(u):
+            y = ssd_shared(x, dt, A, B, C, D=self.D, state=ssm)
+        else:
+            y, ssm = ssd(x, dt, A, B, C, D=self.D, state=ssm, chunk=self.chunk)
         return self.out_proj(self.norm(y.flatten(-2), z)), MambaState(conv, ssm)
 
     def renew(self, u: Tensor, indices: Tensor | None, cache: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

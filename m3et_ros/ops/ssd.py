@@ -74,6 +74,39 @@ def ssd_step(
     return _finish(y, x_t, D), state
 
 
+def ssd_shared(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None, state: Tensor
+) -> Tensor:
+    """Scan short sequences that go on from states which several of them share; return y alone.
+
+    The states are never repeated, and those after the last token are not computed: for a question of 18 tokens about an
+    image these two would take most of the time. A sequence is one chunk, so the work grows with the square of L.
+
+    Args:
+        x: (Bt, L, H, P) input; the other inputs are as in `ssd`.
+        dt: (Bt, L, H) step sizes.
+        A: (H,) negative decay rates.
+        B: (Bt, L, G, N) input weights.
+        C: (Bt, L, G, N) output weights.
+        D: (H,) weights of the skip connection; None = no skip.
+        state: (S, H, P, N), each of which serves Bt / S consecutive sequences.
+
+    Returns:
+        y (Bt, L, H, P).
+    """
+    work, groups = work_dtype(x), B.shape[2]
+    with no_autocast(x.device):
+        xs, dts, Bs, Cs = (t.to(work)[:, None] for t in (x, dt, B, C))
+        inputs = (xs * dts[..., None]).unflatten(3, (groups, -1)).movedim(2, 3)  # (Bt, 1, G, L, R, P)
+        log_decay = torch.cumsum(dts * A.to(work), 2).movedim(2, -1).unflatten(2, (groups, -1))  # (Bt, 1, G, R, L)
+        Bs, Cs = Bs.transpose(2, 3), Cs.transpose(2, 3)  # (Bt, 1, G, L, N)
+        before = state.to(work).unflatten(1, (groups, -1)).permute(0, 1, 4, 2, 3).flatten(3)  # (S, G, N, R * P)
+        folded = Cs[:, 0].unflatten(0, (len(state), -1)).transpose(1, 2).flatten(2, 3)  # (S, G, Bt / S * L, N)
+        earlier = torch.matmul(folded, before).unflatten(2, (-1, x.shape[1])).transpose(1, 2).reshape(inputs.shape)
+        y = earlier * _per_token(_exp(log_decay)) + _within(inputs, log_decay, Bs, Cs)
+    return _finish(y.movedim(3, 2).reshape(x.shape), x, D)
+
+
 def ssd_reference(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | None = None, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from m3et_ros.layers import attention
 from m3et_ros.layers.attention import (
     GatedCrossAttention,
     SelfAttention,
@@ -163,6 +164,19 @@ def test_rows_without_any_valid_key_are_finite_forward_and_backward(cross, gate)
     opened = gate(x, summary)[0]
     query = cross.w_q(cross.norm_query(x))[0]
     assert torch.allclose(y[0], opened * cross.w_o.bias + (1 - opened) * query, atol=1e-6)
+
+
+def test_the_semantic_bias_leaves_the_logits_in_bfloat16(cross, gate, monkeypatch):
+    biases, attend = [], attention.scaled_attention
+    monkeypatch.setattr(
+        attention, 'scaled_attention', lambda *a, mask: biases.append(mask.dtype) or attend(*a, mask=mask)
+    )
+    x, context, summary = inputs()
+    wanted = cross(x, context, summary, gate=gate)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = cross(x, context, summary, gate=gate)
+    assert biases == [torch.float32, torch.bfloat16]
+    assert (found - wanted).norm() < 0.02 * wanted.norm()
 
 
 def test_gated_cross_attention_is_its_equations(cross, gate):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from m3et_ros.layers import mamba
 from m3et_ros.layers.attention import TransformerBlock
 from m3et_ros.layers.hybrid import HybridStack, MambaBlock, MambaLayer
 from m3et_ros.layers.mamba import Mamba1
@@ -77,6 +78,29 @@ def test_later_tokens_continue_from_the_states(mixer):
     assert not torch.allclose(
         encoder(later, mask=mask, states=encoder(other, return_states=True)[1])[-1], after[-1], atol=1e-4
     )
+
+
+@pytest.mark.parametrize('mixer', ['mamba1', 'mamba2'])
+def test_rows_that_share_states_equal_rows_with_states_of_their_own(mixer, monkeypatch):
+    encoder, x, later = stack('MTMT', mixer, stages=2), torch.randn(2, 9, 16), torch.randn(6, 5, 16)
+    shares = []
+    scan = mamba.ssd_shared
+    monkeypatch.setattr(
+        mamba, 'ssd_shared', lambda *a, state, **o: shares.append(len(state)) or scan(*a, state=state, **o)
+    )
+    found = encoder(later, states=encoder(x, return_states=True)[1])
+    assert shares == ([2, 2] if mixer == 'mamba2' else [])
+    gradient = torch.autograd.grad(found[-1].square().sum(), encoder.layers[0].mixer.out_proj.weight)[0]
+    repeated = encoder(x.repeat_interleave(3, 0), return_states=True)[1]
+    wanted = encoder(later, states=repeated)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    expected = torch.autograd.grad(wanted[-1].square().sum(), encoder.layers[0].mixer.out_proj.weight)[0]
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
+    with torch.no_grad():  # as every trained model was measured
+        torch.testing.assert_close(
+            encoder(later, states=encoder(x, return_states=True)[1]), wanted, atol=1e-5, rtol=1e-4
+        )
+    assert len(shares) == (2 if mixer == 'mamba2' else 0)
 
 
 def test_the_direction_decides_which_tokens_affect_which():

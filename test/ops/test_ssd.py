@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3et_ros.ops.ssd import ssd, ssd_chunked, ssd_reference, ssd_step
+from m3et_ros.ops.ssd import ssd, ssd_chunked, ssd_reference, ssd_shared, ssd_step
 
 SEQUENCES = ('x', 'dt', 'B', 'C')
 
@@ -148,3 +148,27 @@ def test_bad_input_is_refused():
         ssd(**make(4), chunk=0)
     with pytest.raises(ValueError, match='3 groups must divide the 4 heads'):
         ssd(**make(4, G=3))
+
+
+@pytest.mark.parametrize('each', [1, 3])
+@pytest.mark.parametrize('L', [1, 7, 70])
+def test_sequences_that_share_states_equal_those_with_a_state_each(L, each):
+    inputs = make(L, batch=6, G=2)
+    shared = inputs['state'][: 6 // each].clone()
+    found, wanted = ({name: t.clone().requires_grad_() for name, t in inputs.items()} for _ in range(2))
+    found['state'], wanted['state'] = (shared.clone().requires_grad_() for _ in range(2))
+    y = ssd_shared(**found)
+    reference, _ = ssd_reference(**{**wanted, 'state': wanted['state'].repeat_interleave(each, 0)})
+    assert error(y.detach(), reference.detach()) < 1e-5
+    y.square().sum().backward()
+    reference.square().sum().backward()
+    for name in found:
+        assert error(found[name].grad, wanted[name].grad) < 1e-4, name
+
+
+def test_shared_states_serve_consecutive_sequences_in_bfloat16_too():
+    inputs = make(5, batch=4)
+    x = inputs['x'].bfloat16()
+    y = ssd_shared(**{**inputs, 'x': x, 'state': inputs['state'][:2]})
+    wanted, _ = ssd_reference(**{**inputs, 'x': x.float(), 'state': inputs['state'][[0, 0, 1, 1]]})
+    assert y.dtype == torch.bfloat16 and error(y, wanted) < 0.01
