@@ -38,6 +38,8 @@ LABELS = 'labels.json'
 FLOATS = {'F32', 'F16', 'BF16'}
 Model = TypeVar('Model', bound=nn.Module)
 HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
+MODEL_ID = re.compile(r'[\w.@+-]{1,200}')
+"""A model id stands in every answer, in logs, tables and file names, so it holds nothing that these would interpret."""
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
 
@@ -177,6 +179,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
 
 
+    if not MODEL_ID.fullmatch(model_id):
+        raise InputError('model_config', f'{CONFIG} has the model id {model_id[:100]!r}; use letters, digits, _.@+-.')
 class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0', tags=['robotics', 'ros2', 'mamba']):
     """A checkpoint with the Hugging Face Hub's from_pretrained, save_pretrained and push_to_hub."""
 
@@ -320,9 +324,17 @@ def write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:
     state = {
         name: tensor.detach().cpu().to(dtype if tensor.dim() > 1 else torch.float32).contiguous()
         for name, tensor in module.state_dict().items()
+        if len(set(getattr(labels, name))) < len(getattr(labels, name)):
+            raise InputError('model_config', f'{LABELS} has {name} with the same word twice; {AGAIN}.')
+    if not all(_is_colour(colour) for colour in labels.colors) or len(labels.colors) > len(labels.classes):
+        raise InputError('model_config', f'{LABELS} has colors that are not (R, G, B) of 0..255 for a class; {AGAIN}.')
     }
     save_file(state, path, metadata={'format': 'pt'})
     return _digest(path)
+def _is_colour(colour: Any) -> bool:
+    return isinstance(colour, tuple) and len(colour) == 3 and all(type(c) is int and 0 <= c <= 255 for c in colour)
+
+
 
 
 def _digest(path: Path) -> str:
