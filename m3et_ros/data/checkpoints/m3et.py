@@ -6,6 +6,7 @@ downloaded unless asked for.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
