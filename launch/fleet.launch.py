@@ -30,7 +30,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'model',
         default_value='',
-        description='Named size, checkpoint folder or Hugging Face Hub id; empty leaves it to params_file.',
+        description='Named size, checkpoint folder or hf:owner/name of the Hub; empty leaves it to params_file.',
     ),
     DeclareLaunchArgument(
         'device', default_value='', description='auto, cpu, cuda or cuda:N; empty leaves it to params_file.'

@@ -26,7 +26,7 @@ class NodeOptions:
         str,
         typer.Option(
             '--model',
-            help='Named size, checkpoint folder or Hub id; by default that of the parameter file.',
+            help='Named size, checkpoint folder or hf:owner/name; by default that of the parameter file.',
             show_default=False,
         ),
     ] = ''

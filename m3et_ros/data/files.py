@@ -77,7 +77,7 @@ def open_regular(path: Path, fix: str, *, most: int = MAX_BYTES) -> Iterator[Bin
         if not stat.S_ISREG(facts.st_mode):
             raise InputError('not_a_file', f'{path} is {_kind(facts.st_mode)} and no regular file; {fix}.')
         if facts.st_size > most:
-            raise InputError('file_size', f'{path} has {facts.st_size} bytes, more than {most}; {fix}.')
+            raise InputError('file_size', f'{path} is larger than {most} bytes; {fix}.')
         with os.fdopen(descriptor, 'rb', closefd=False) as file:
             yield file
     finally:

@@ -1,6 +1,8 @@
-"""Checkpoints by name: a named size, a checkpoint folder or a Hugging Face Hub id."""
+"""Checkpoints by name: a named size, a checkpoint folder, or hf:owner/name for the Hugging Face Hub."""
 
+import difflib
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import torch
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint, M3ETCheckpoint, load_checkpoint, random_checkpoint
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
@@ -17,6 +20,9 @@ from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.sizes import SIZES
 
 LOG = logging.getLogger(__name__)
+HUB = 'hf:'
+"""Prefix of a model of the Hugging Face Hub, so that a mistyped folder is never asked for there."""
+HUB_ID = re.compile(r'[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}')
 SHIPPED = Path(__file__).resolve().parents[1] / 'weights'
 
 
@@ -24,18 +30,27 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
     """Open the checkpoint called `name`.
 
     A named size is loaded from the weights shipped with the package, or else built with random weights; the log and the
-    model_id say so. Only a Hub id uses the network.
+    model_id say so. Only hf:owner/name uses the network.
 
     Args:
-        name: a key of `models.m3et.sizes.SIZES`, a folder, or 'owner/name' on the Hub.
+        name: a key of `models.m3et.sizes.SIZES`, a folder, or 'hf:owner/name' on the Hub.
         seed: seed of random weights.
 
     Raises:
-        InputError: the folder is missing or damaged.
+        InputError: the folder is missing or damaged, or the Hub has no such model.
     """
+    if name.startswith(HUB):
+        hub_id = name.removeprefix(HUB)
+        if not HUB_ID.fullmatch(hub_id):
+            raise InputError('model_missing', f'{name[:200]} is no model of the Hub; give {HUB}owner/name.')
+        return M3ETCheckpoint.from_pretrained(hub_id, download=True).checkpoint
     if name not in SIZES:
-        on_hub = name.count('/') == 1 and name[0] not in './~' and not Path(name).exists()
-        return M3ETCheckpoint.from_pretrained(name, download=True).checkpoint if on_hub else load_checkpoint(name)
+        if not Path(name).exists():
+            near = difflib.get_close_matches(name, SIZES, 1)
+            hint = f'did you mean {near[0]}? Give a named size' if near else f'give one of {", ".join(SIZES)}'
+            hub = f', or {HUB}{name} for the Hugging Face Hub' if HUB_ID.fullmatch(name) else ''
+            raise InputError('model_missing', f'There is no model {name[:200]}; {hint}, or a checkpoint folder{hub}.')
+        return load_checkpoint(name)
     folder = SHIPPED / f'm3et_{name}'
     if folder.is_dir():
         return load_checkpoint(folder)

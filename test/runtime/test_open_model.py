@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from m3et_ros.data.checkpoints.m3et import save_checkpoint
+from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, save_checkpoint
 from m3et_ros.data.checkpoints.talk import load_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -101,3 +101,35 @@ def test_a_folder_is_opened_and_a_missing_one_refused(tmp_path):
     assert open_checkpoint(str(tmp_path / 'mine')).model_id == 'tiny-random-0'
     with pytest.raises(InputError, match='nowhere'):
         open_checkpoint(str(tmp_path / 'nowhere'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('runs/one', 'There is no model runs/one; .*, or hf:runs/one for the Hugging Face Hub'),
+        ('kitchn', 'did you mean kitchen'),
+        ('/no/such', 'or a checkpoint folder'),
+        ('hf:one', 'give hf:owner/name'),
+        ('hf:../up', 'give hf:owner/name'),
+        ('hf:a/b/c', 'give hf:owner/name'),
+        ('x\n[FATAL] y', r'There is no model x\\n\[FATAL\] y;'),
+    ],
+)
+def test_a_name_that_is_no_model_is_refused_without_the_network(monkeypatch, name, words):
+    monkeypatch.setattr(M3ETCheckpoint, 'from_pretrained', lambda *_, **__: pytest.fail('the Hub was asked'))
+    with pytest.raises(InputError, match=words) as refused:
+        open_checkpoint(name)
+    assert refused.value.reason == 'model_missing'
+
+
+def test_only_the_prefix_of_the_hub_asks_the_hub(monkeypatch):
+    asked = []
+
+    def from_pretrained(name, **options):
+        asked.append((name, options))
+        raise InputError('model_missing', 'no network')
+
+    monkeypatch.setattr(M3ETCheckpoint, 'from_pretrained', from_pretrained)
+    with pytest.raises(InputError, match='no network'):
+        open_checkpoint('hf:owner/the-model_1.0')
+    assert asked == [('owner/the-model_1.0', {'download': True})]

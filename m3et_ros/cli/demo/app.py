@@ -34,7 +34,7 @@ POSTER = 'sheet.png'
 class RobotModel:
     """The model of the robot."""
 
-    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or Hub id.')] = 'kitchen'
+    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = 'kitchen'
     device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto'
 
 

@@ -23,7 +23,7 @@ WITHOUT_INFLUENCE = frozenset({'out', 'as_json', 'at_least', 'workers', 'ray'})
 """Options that do not influence results; the recorded command leaves them out."""
 CPUS = os.cpu_count() or 1
 
-Model = Annotated[str, typer.Option(help='Checkpoint folder, named size, or owner/name on the Hub.')]
+Model = Annotated[str, typer.Option(help='Checkpoint folder, named size, or hf:owner/name on the Hub.')]
 Device = Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')]
 Seed = Annotated[int, typer.Option(min=0, help='Seed of draws, masks and noise.')]
 Batch = Annotated[int, typer.Option(min=1, max=4096, help='Number of samples in a batch.')]

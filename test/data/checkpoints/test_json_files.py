@@ -36,7 +36,7 @@ def test_a_file_of_the_largest_size_is_read_and_a_byte_more_is_not(tmp_path):
     path = tmp_path / 'config.json'
     path.write_text('{}'.ljust(100))
     assert read_json(path, most=100) == {}
-    refused(lambda: read_json(path, most=99), 'config.json has 100 bytes, more than 99')
+    refused(lambda: read_json(path, most=99), 'config.json is larger than 99 bytes')
     path.write_text('{}'.ljust(MAX_JSON_BYTES))
     assert read_json(path) == {}
     path.write_text('{}'.ljust(MAX_JSON_BYTES + 1))
