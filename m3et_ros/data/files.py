@@ -51,7 +51,7 @@ def refuse_unwritable(path: Path, fix: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError('out_unwritable', f'{path} cannot be written ({error.strerror}); {fix}') from error
+        raise InputError('out_unwritable', f'{path} cannot be written ({error.strerror or error}); {fix}') from error
 
 
 @contextmanager

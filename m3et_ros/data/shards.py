@@ -91,7 +91,7 @@ def write_shard(folder: Path, frames: np.ndarray, questions: np.ndarray, header:
         raise InputError(
             'cache_unwritable',
             f'{folder.name} could not be written to {folder.parent} '
-            f'({error.strerror}); {remedy} and run it again: finished shards are kept.',
+            f'({error.strerror or error}); {remedy} and run it again: finished shards are kept.',
         ) from error
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch, native
-from m3et_ros.runtime.backends.machine import cache, compiler
+from m3et_ros.runtime.backends.machine import cache, compiler, foreign, private_folder
 
 LOG = logging.getLogger(__name__)
 SOURCE = Path(native.__file__).with_name('scans.cpp')
@@ -34,10 +34,11 @@ def build() -> Path:
     """Compile the library unless it exists; returns its path.
 
     Raises:
-        InputError: there is no compiler, or it failed.
+        InputError: there is no compiler, it failed, or the cache is not private.
     """
     path, program = library(), compiler()
-    if path.exists():
+    private_folder(path.parent)
+    if path.exists() and not foreign(path):
         return path
     if program is None:
         raise InputError(
@@ -45,7 +46,6 @@ def build() -> Path:
             'There is no C++ compiler; install g++ (apt-get install g++) or name one in the environment variable CXX. '
             'The package runs without these kernels.',
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with write_atomically(path) as part:
             command = [program, *FLAGS, str(SOURCE), '-o', str(part)]
@@ -67,6 +67,9 @@ def use_built() -> bool:
         return native.loaded()
     path = library()
     if not path.exists():
+        return False
+    if reason := foreign(path):
+        LOG.warning('The native scans are not loaded: %s; the forms in torch serve.', reason)
         return False
     try:
         LOG.info('The native scans (%s) are used from %s.', native.load(str(path)), path.name)

@@ -73,3 +73,13 @@ def test_a_compiler_that_writes_rubbish_leaves_nothing_behind(monkeypatch, tmp_p
     with pytest.raises(InputError, match='could not build the kernels'):
         kernels.build()
     assert list(tmp_path.rglob('*.so')) == list(tmp_path.rglob('*.part')) == []
+
+
+def test_a_library_that_others_could_have_written_is_not_loaded(caplog, monkeypatch):
+    path = kernels.library()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'planted')
+    path.chmod(0o666)
+    monkeypatch.setattr(native, 'load', lambda _: pytest.fail('it was loaded'))
+    assert kernels.use_built() is False
+    assert 'can be written by other users; the forms in torch serve' in caplog.text

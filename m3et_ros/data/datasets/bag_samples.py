@@ -205,7 +205,7 @@ def _write_contents(folder: Path, contents: dict[str, Any]) -> None:
     except OSError as error:
         raise InputError(
             'cache_unwritable',
-            f'{folder} could not be written ({error.strerror}); free some space or '
+            f'{folder} could not be written ({error.strerror or error}); free some space or '
             'give a folder to write in and run it again: finished shards are kept.',
         ) from error
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.runtime.backends import Runner, Setting
-from m3et_ros.runtime.backends.machine import compiler
+from m3et_ros.runtime.backends.machine import cache, compiler, foreign, private_folder
 
 
 def missing() -> str:
@@ -27,6 +27,8 @@ class Compiled:
 
     def __init__(self, setting: Setting):
         self._setting = setting
+        # By default torch shares a folder in the place for temporary files, where others may put code first.
+        os.environ.setdefault('TORCHINDUCTOR_CACHE_DIR', str(private_folder(cache() / 'inductor')))
 
     def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
         """Load the stored package, or else export, compile and store."""
@@ -36,8 +38,8 @@ class Compiled:
         else:
             stored = folder / f'{name}.pt2'
             package = str(stored)
-            if not stored.exists():
-                folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
+            if not stored.exists() or foreign(stored):
                 # The package moves to its place once it is whole.
                 os.replace(compile_package(module, inputs, folder / f'{name}.{os.getpid()}.pt2'), stored)
         loaded = torch._inductor.aoti_load_package(package)

@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from m3et_ros.data.errors import InputError
+
 COMPILERS = ('c++', 'g++', 'clang++')
 
 
@@ -11,6 +13,47 @@ def cache() -> Path:
     """Return the folder of compiled artefacts: $M3ET_CACHE, else m3et below the user's cache folder."""
     own = os.environ.get('M3ET_CACHE')
     return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'm3et'
+
+
+def private_folder(folder: Path) -> Path:
+    """Create a folder of the cache that only this user may enter; returns it.
+
+    Args:
+        folder: below cache().
+
+    Raises:
+        InputError: 'cache_foreign', it or a folder on the way from cache() can be written by others;
+            'cache_unwritable', it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if reason := foreign(folder):
+            raise InputError('cache_foreign', f'{reason}; remove it, or name another folder in M3ET_CACHE.')
+        folder.chmod(0o700)
+    except OSError as error:
+        raise InputError(
+            'cache_unwritable',
+            f'{folder} cannot be made ({error.strerror}); free some space or name another folder in M3ET_CACHE.',
+        ) from error
+    return folder
+
+
+def foreign(path: Path) -> str:
+    """Return the reason why code at a place must not be run: others may have put it there; '' where it may.
+
+    Args:
+        path: a file or folder of the cache that exists; the folders up to cache() are checked too.
+    """
+    if not hasattr(os, 'getuid'):
+        return ''
+    top = cache()
+    for place in (path, *(parent for parent in path.parents if parent == top or top in parent.parents)):
+        facts = place.stat()
+        if facts.st_uid not in (0, os.getuid()):
+            return f'{place} belongs to another user'
+        if facts.st_mode & 0o022:
+            return f'{place} can be written by other users'
+    return ''
 
 
 def compiler() -> str | None:

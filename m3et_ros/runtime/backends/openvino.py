@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from m3et_ros.data.files import write_atomically
 from m3et_ros.runtime.backends import Runner, Setting
+from m3et_ros.runtime.backends.machine import foreign, private_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class OpenVino:
     def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
         """Load the stored blob, or else export, compile and store."""
         blob = self._setting.folder / f'{name}.blob' if self._setting.folder else None
-        if blob is not None and blob.exists():
+        if blob is not None and blob.exists() and not foreign(blob):
             try:
                 return self._runner(self._core.import_model(blob.read_bytes(), self._target, self._options))
             except RuntimeError as error:
@@ -89,6 +90,6 @@ class OpenVino:
 
 def write_whole(path: Path, content: Any) -> None:
     """Write an artefact, bytes or a stream, so that the file is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     with write_atomically(path) as part:
         part.write_bytes(content.getvalue() if hasattr(content, 'getvalue') else content)

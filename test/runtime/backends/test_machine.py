@@ -1,11 +1,13 @@
 """The cache folder and the compiler: environment variables first, then the usual places."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from m3et_ros.runtime.backends.machine import cache, compiler
+from m3et_ros.data.errors import InputError
+from m3et_ros.runtime.backends.machine import cache, compiler, foreign, private_folder
 
 
 def test_the_cache_is_where_the_user_wants_it(tmp_path, monkeypatch):
@@ -32,3 +34,44 @@ def test_without_a_name_the_first_of_the_usual_compilers_is_taken(tmp_path, monk
         (tmp_path / name).write_text('#!/bin/sh\n')
         (tmp_path / name).chmod(0o755)
         assert compiler() == str(tmp_path / name)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.setenv('M3ET_CACHE', str(tmp_path / 'own'))
+    return tmp_path / 'own'
+
+
+def test_a_folder_of_the_cache_is_private(own):
+    folder = private_folder(own / 'kernels' / 'new')
+    assert folder.stat().st_mode & 0o777 == 0o700 and foreign(folder) == ''
+    folder.chmod(0o755)
+    assert private_folder(folder).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize('place', ['.', 'kernels', 'kernels/a.so'])
+def test_code_that_others_could_have_put_there_is_foreign(own, monkeypatch, place):
+    file = private_folder(own / 'kernels') / 'a.so'
+    file.touch(0o644)
+    assert foreign(file) == ''
+    (own / place).chmod(0o777)
+    assert foreign(file) == f'{own / place} can be written by other users'
+    (own / place).chmod(0o755)
+    assert foreign(file) == ''
+    owner = os.getuid()
+    monkeypatch.setattr(os, 'getuid', lambda: owner + 1)
+    assert foreign(file).endswith('belongs to another user') == (owner != 0)
+
+
+def test_a_cache_that_others_may_write_is_refused(own):
+    private_folder(own)
+    own.chmod(0o777)
+    with pytest.raises(InputError, match='can be written by other users; remove it') as refused:
+        private_folder(own / 'kernels')
+    assert refused.value.reason == 'cache_foreign'
+
+
+def test_a_cache_that_cannot_be_made_is_told(own):
+    own.write_text('a file')
+    with pytest.raises(InputError, match='cannot be made'):
+        private_folder(own / 'kernels')
