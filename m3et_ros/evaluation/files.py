@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from m3et_ros import __version__
-from m3et_ros.data.bags.reader import SUFFIXES
+from m3et_ros.data.bags.reader import is_recording
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
@@ -82,7 +82,7 @@ def bag_files(bag: Path) -> dict[str, str]:
     """
     files = [bag]
     if bag.is_dir():
-        files = sorted(path for path in bag.iterdir() if path.suffix in SUFFIXES or path.name == 'metadata.yaml')
+        files = sorted(path for path in bag.iterdir() if is_recording(path) or path.name == 'metadata.yaml')
     digests = {}
     for path in files:
         try:

@@ -5,17 +5,22 @@ with BagReader('recording') as bag:
         print(message.stamp_ns, decode(message).k)
 """
 
+import heapq
+import itertools
+import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 
 from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.packed import PACKED, ZSTD, unpack, unpacked_message
 from m3et_ros.data.bags.repair import CutMcap, is_cut
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import check_regular
@@ -25,7 +30,15 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 SUFFIXES = ('.mcap', '.db3')
+METADATA = 'metadata.yaml'
 BAG = 'give a rosbag2 folder, .mcap or .db3 file'
+
+log = logging.getLogger(__name__)
+
+
+def is_recording(path: Path) -> bool:
+    """Return True if a file is a recording by its name: .mcap, .db3, or one of these with .zstd behind it."""
+    return path.suffix in SUFFIXES or (path.suffix in PACKED and Path(path.stem).suffix in SUFFIXES)
 
 
 class BagMessage(NamedTuple):
@@ -90,17 +103,16 @@ class BagReader:
 
     Raises:
         InputError: with reason 'bag_missing' (no such path), 'bag_format' (not a rosbag2 recording) or 'bag_truncated'
-            (damaged, and no part of it can be read).
+            (damaged, and no part of it can be read) or 'bag_unpack' (compressed, and no room for it).
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
         self.damage: InputError | None = None
         self._stack = ExitStack()
-        self._readers: list[Reader] = []
+        self._unpacked: dict[Path, Path] = {}
         try:
-            for part in self._parts():
-                self._readers.append(self._open(part))
+            self._readers = self._open_all()
         except BaseException:
             self.close()
             raise
@@ -168,44 +180,58 @@ class BagReader:
             )
         return name
 
-    def _parts(self) -> list[Path | CutMcap]:
-        """Return the arguments for rosbags: the folder, the file, or the files of a folder without usable metadata."""
+    def _open_all(self) -> list[Reader]:
+        """Open the folder, the file, or the files of a folder whose metadata does not serve."""
         if not self.path.exists():
-            raise InputError(
-                'bag_missing', f'there is no bag at {self.path}; give a rosbag2 folder, .mcap or .db3 file'
-            )
+            raise InputError('bag_missing', f'there is no bag at {self.path}; {BAG}')
         if not self.path.is_dir():
             check_regular(self.path, BAG)
-            return [self._part(self.path)]
+            return self._in_order([self.path])
         # rosbag2 numbers the files of a split bag, and name_2 comes before name_10.
         files = sorted(
-            (file for file in self.path.iterdir() if file.suffix in SUFFIXES),
+            (file for file in self.path.iterdir() if is_recording(file)),
             key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)],
         )
-        for file in (*files, self.path / 'metadata.yaml'):
+        metadata = self.path / METADATA
+        for file in (*files, metadata):
             check_regular(file, BAG)
-        if not (self.path / 'metadata.yaml').exists():
+        if not files and not metadata.exists():
+            raise InputError(
+                'bag_format',
+                f'{self.path} has neither {METADATA} nor .mcap or .db3 files; give a folder of `ros2 bag record`',
+            )
+        if not metadata.exists() or any(file.suffix == '.mcap' and is_cut(file) for file in files):
+            return self._in_order(files)
+        folder = Reader(self.path)
+        try:
+            folder.open()
+        except Exception as error:  # rosbags raises anything
             if not files:
-                raise InputError(
-                    'bag_format',
-                    f'{self.path} has neither metadata.yaml nor .mcap or .db3 files; give a '
-                    'folder that `ros2 bag record` wrote',
-                )
-            return [self._part(file) for file in files]
-        if any(file.suffix == '.mcap' and is_cut(file) for file in files):
-            return [self._part(file) for file in files]
-        return [self.path]
+                raise self._damaged(self.path, error) from error
+            readers = self._in_order(files)
+            log.warning('%s does not describe the recording (%s); its files are read without it', metadata, error)
+            return readers
+        parts = [storage.metadata for storage in cast(Any, folder).storage.storages if storage.metadata.message_count]
+        if _overlap(parts) or parts != sorted(parts, key=lambda part: part.start_time):
+            folder.close()
+            return self._in_order(files)
+        self._stack.callback(folder.close)
+        return [folder]
+
+    def _in_order(self, files: Sequence[Path]) -> list[Reader]:
+        """Open files, the earliest first."""
+        return sorted((self._open(self._part(file)) for file in files), key=lambda reader: reader.start_time)
 
     def _part(self, file: Path) -> Path | CutMcap:
-        """Return a file as it is, or the readable part of a cut one."""
+        """Return a file as it is, the one that is packed in it, or the readable part of a cut one."""
+        if is_recording(file) and file.suffix in PACKED:
+            unpacked = unpack(file, Path(self._stack.enter_context(TemporaryDirectory(prefix='m3et-bag-'))))
+            self._unpacked[unpacked] = file
+            return CutMcap(unpacked) if unpacked.suffix == '.mcap' and is_cut(unpacked) else unpacked
         if file.suffix == '.bag':
             raise InputError('bag_format', f'{file} is a ROS 1 bag; convert it with `rosbags-convert`')
         if file.suffix not in SUFFIXES:
-            raise InputError(
-                'bag_format',
-                f'{file} is not a bag: its name ends in {file.suffix or "nothing"!r}; '
-                'give a rosbag2 folder, .mcap or .db3 file',
-            )
+            raise InputError('bag_format', f'{file} is not a bag: its name ends in {file.suffix or "nothing"!r}; {BAG}')
         log = file.with_name(f'{file.name}-wal')
         if file.suffix == '.db3' and log.exists() and log.stat().st_size:
             raise InputError(
@@ -234,6 +260,7 @@ class BagReader:
 
     def _damaged(self, part: object, error: Exception) -> InputError:
         """Return the error for a part that cannot be read at all, or no further."""
+        part = self._unpacked.get(part, part) if isinstance(part, Path) else part
         if 'Profile is not ros2' in str(error):
             return InputError(
                 'bag_format', f'{part} is an MCAP file of another system than ROS 2; record it with ROS 2'
@@ -265,22 +292,46 @@ class BagReader:
 
     def _messages(self, wanted: set[str], start_ns: int | None) -> Iterator[BagMessage]:
         """Yield the messages of all parts and raise the damage after the last one."""
-        for reader in self._readers:
-            connections = [connection for connection in reader.connections if connection.topic in wanted]
-            if not connections:
-                continue
-            messages = reader.messages(connections, start=start_ns)
-            while True:
-                try:
-                    item = next(messages, None)
-                except Exception as error:  # as in _open
-                    raise self._damaged(reader.path, error) from error
-                if item is None:
-                    break
-                connection, stamp, raw = item
-                yield BagMessage(connection.topic, stamp, _cdr(raw, reader.path), connection.msgtype)
-        if self.damage:
-            raise self.damage
+        damages: list[InputError] = []
+        parts = [self._messages_of(reader, wanted, start_ns, damages) for reader in self._readers]
+        if _overlap(self._readers):
+            yield from heapq.merge(*parts, key=lambda message: message.stamp_ns)
+        else:
+            for part in parts:
+                yield from part
+        if damages or self.damage:
+            raise self.damage or damages[0]
+
+    def _messages_of(
+        self, reader: Reader, wanted: set[str], start_ns: int | None, damages: list[InputError]
+    ) -> Iterator[BagMessage]:
+        """Yield the messages of one part; its damage ends them and is added to the list."""
+        connections = [connection for connection in reader.connections if connection.topic in wanted]
+        if not connections:
+            return
+        messages = reader.messages(connections, start=start_ns)
+        while True:
+            try:
+                item = next(messages, None)
+            except Exception as error:  # as in _open
+                damages.append(self._damaged(reader.path, error))
+                return
+            if item is None:
+                return
+            connection, stamp, raw = item
+            try:
+                raw = _cdr(raw, reader.path)
+            except InputError as error:
+                damages.append(error)
+                return
+            yield BagMessage(connection.topic, stamp, raw, connection.msgtype)
+
+
+def _overlap(parts: Sequence[Any]) -> bool:
+    """Return True if a part, a reader or its metadata, begins before an earlier one has ended."""
+    filled = sorted((part.start_time, part.end_time) for part in parts if part.message_count)
+    # An end is the first nanosecond after the last message.
+    return any(later[0] < earlier[1] - 1 for earlier, later in itertools.pairwise(filled))
 
 
 def _topic(connection: Connection) -> Topic:
@@ -297,15 +348,15 @@ def _topic(connection: Connection) -> Topic:
 
 
 def _cdr(raw: bytes, path: object) -> bytes:
-    """Return the message unchanged if it begins as CDR does.
+    """Return the message as it was published.
 
     Raises:
-        InputError: 'bag_format': each message was compressed, which only the folder's metadata.yaml says.
+        InputError: 'bag_format': it neither begins as CDR does nor is it compressed with zstd.
     """
+    if raw[:4] == ZSTD:  # only the metadata of a folder says that each message was compressed
+        return unpacked_message(raw, path)
     if raw[:1] != b'\0':
         raise InputError(
-            'bag_format',
-            f'the messages of {path} are compressed one by one, which only an undamaged '
-            'folder with metadata.yaml describes; open that folder',
+            'bag_format', f'the messages of {path} are neither CDR nor compressed with zstd; record it with ROS 2'
         )
     return raw

@@ -11,10 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from m3et_ros.data.bags.reader import SUFFIXES
+from m3et_ros.data.bags.packed import PACKED
+from m3et_ros.data.bags.reader import SUFFIXES, is_recording
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import refuse_unwritable
@@ -69,7 +70,9 @@ class EqaQuestion:
 
 def episode_name(path: str | Path) -> str:
     """Return the name of an episode: the last part of a path, without the suffix of a bag."""
-    last = PurePosixPath(Path(path).as_posix())
+    last = Path(Path(path).name)
+    if is_recording(last) and last.suffix in PACKED:
+        last = Path(last.stem)
     return last.stem if last.suffix in SUFFIXES else last.name
 
 

@@ -1,15 +1,18 @@
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from shared_data import SHARED
 
 from m3et_ros.data.bags.cdr import typestore
-from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, Topic, decode
+from m3et_ros.data.bags.packed import zstd
+from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, Topic, decode, is_recording
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, FOREVER, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -94,18 +97,112 @@ def test_compression_of_rosbag2_is_undone(tmp_path, mode):
         writer.write(connection, START, store.serialize_cdr(text, 'std_msgs/msg/String'))
     with BagReader(tmp_path / 'bag') as bag:
         assert [decode(message).data for message in bag.messages()] == ['hello ' * 50]
-    if mode == CompressionMode.MESSAGE:  # the file alone does not say that its messages are compressed
-        with BagReader(tmp_path / 'bag/bag.db3') as bag:
-            assert refusal(lambda: list(bag.messages())).reason == 'bag_format'
+    (file,) = (path for path in (tmp_path / 'bag').iterdir() if path.name != 'metadata.yaml')
+    with BagReader(file) as bag:  # the file alone does not say that its messages are compressed; they do
+        assert [decode(message).data for message in bag.messages()] == ['hello ' * 50]
 
 
-def test_split_recording_without_metadata_is_read_in_the_order_of_its_numbers(tmp_path):
-    (tmp_path / 'split').mkdir()
-    for number in (2, 10):
-        shutil.copy(next(write(tmp_path / f'part_{number}', count=number).glob('*.mcap')), tmp_path / 'split')
-    with BagReader(tmp_path / 'split') as bag:
-        values = [decode(message).data[0] for message in bag.messages([COLOR_TOPIC])]
-        assert values == [*range(2), *range(10)]
+def split(folder, starts, **options):
+    """A folder with one file per start, in seconds, each of four frames in 0.4 s; colours are stamps in tenths."""
+    folder.mkdir()
+    for name, start in starts.items():
+        with BagWriter(folder.parent / f'{folder.name}_{name}', **options) as bag:
+            for i in range(4):
+                rgb = np.full((4, 6, 3), round(10 * start) + i, np.uint8)
+                bag.write_frame(Frame(rgb, stamp_ns=START + round(start * 1e9) + i * STEP))
+        (file,) = (folder.parent / f'{folder.name}_{name}').glob('*.mcap')
+        shutil.copy(file, folder / f'{name}.mcap')
+    return folder
+
+
+def tenths(bag):
+    return [decode(message).data[0] for message in bag.messages([COLOR_TOPIC])]
+
+
+def test_split_recording_without_metadata_is_read_in_the_order_of_time(tmp_path):
+    for name, starts in (('numbers', {'part_2': 0, 'part_10': 0.4}), ('names', {'later': 0.4, 'zero': 0})):
+        with BagReader(split(tmp_path / name, starts)) as bag:
+            assert tenths(bag) == list(range(8)) and bag.count == 8
+
+
+def metadata(folder, files, version=9):
+    """Write a metadata.yaml for MCAP files with one topic, as rosbag2 does."""
+    topic = {'name': COLOR_TOPIC, 'type': IMAGE, 'serialization_format': 'cdr', 'offered_qos_profiles': []}
+    about = {
+        'version': version,
+        'storage_identifier': 'mcap',
+        'duration': {'nanoseconds': 0},
+        'starting_time': {'nanoseconds_since_epoch': START},
+        'message_count': 4 * len(files),
+        'topics_with_message_count': [{'topic_metadata': topic, 'message_count': 4 * len(files)}],
+        'compression_format': '',
+        'compression_mode': '',
+        'relative_file_paths': files,
+    }
+    (folder / 'metadata.yaml').write_text(yaml.safe_dump({'rosbag2_bagfile_information': about}))
+
+
+@pytest.mark.parametrize('described', [False, True], ids=['files', 'metadata'])
+def test_parts_that_overlap_are_merged_by_time(tmp_path, described):
+    folder = split(tmp_path / 'bag', {'a': 0, 'b': 0.2, 'c': 0.3})
+    if described:
+        metadata(folder, ['a.mcap', 'b.mcap', 'c.mcap'])
+    with BagReader(folder) as bag:
+        assert tenths(bag) == [0, 1, 2, 2, 3, 3, 3, 4, 4, 5, 5, 6]
+        stamps = [message.stamp_ns for message in bag.messages(start_s=0.35)]
+        assert stamps == [START + tenth * STEP for tenth in (4, 4, 5, 5, 6)]
+
+
+def test_parts_that_the_metadata_lists_in_another_order_are_read_in_that_of_time(tmp_path):
+    folder = split(tmp_path / 'bag', {'a': 0.4, 'b': 0})
+    metadata(folder, ['a.mcap', 'b.mcap'])
+    with BagReader(folder) as bag:
+        assert tenths(bag) == list(range(8))
+
+
+@pytest.mark.parametrize('kind', ['empty', 'no mapping', 'renamed file', 'newer version', 'other storage', 'not text'])
+def test_metadata_that_does_not_serve_leaves_the_recording_readable(tmp_path, caplog, kind):
+    folder = split(tmp_path / 'bag', {'a': 0})
+    metadata(folder, ['old_name.mcap' if kind == 'renamed file' else 'a.mcap'], 10 if kind == 'newer version' else 9)
+    file = folder / 'metadata.yaml'
+    if kind == 'other storage':
+        file.write_text(file.read_text().replace('identifier: mcap', 'identifier: other'))
+    if kind in ('empty', 'no mapping', 'not text'):
+        file.write_bytes({'empty': b'', 'no mapping': b'- 1', 'not text': b'\xff\xfe\0'}[kind])
+    with BagReader(folder) as bag:
+        assert tenths(bag) == [0, 1, 2, 3] and bag.damage is None
+    assert 'read without it' in caplog.text and str(file) in caplog.text
+
+
+def test_the_damage_of_one_part_leaves_the_others_readable(tmp_path):
+    folder = split(tmp_path / 'bag', {'a': 0, 'b': 0.2})
+    os.truncate(folder / 'a.mcap', (folder / 'a.mcap').stat().st_size - 10)
+    with BagReader(folder) as bag:
+        messages, damage = everything(bag)
+    assert damage.reason == 'bag_truncated' and 'a.mcap' in str(damage)
+    assert {message.stamp_ns for message in messages} >= {START + tenth * STEP for tenth in range(2, 6)}
+
+
+@pytest.mark.parametrize('suffix', ['.zstd', '.zst'])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_compressed_file_alone_and_in_a_folder_is_unpacked_and_removed_again(tmp_path, monkeypatch, storage, suffix):
+    (tmp_path / 'scratch').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
+    folder = write(tmp_path / 'bag', count=3, storage=storage)
+    (file,) = (path for path in folder.iterdir() if path.name != 'metadata.yaml')
+    packed = file.with_name(file.name + suffix)
+    packed.write_bytes(zstd.compress(file.read_bytes()))
+    file.unlink()
+    (folder / 'metadata.yaml').unlink()
+    for path in (packed, folder):
+        with BagReader(path) as bag:
+            assert tenths(bag) == [0, 1, 2]
+        assert not list((tmp_path / 'scratch').iterdir())
+
+
+def test_every_fact_of_a_recording_by_its_name():
+    names = ['a.mcap', 'a.db3', 'a.mcap.zstd', 'a.db3.zst', 'a.zstd', 'a.txt.zstd', 'metadata.yaml', 'a.mcap.gz']
+    assert [is_recording(Path(name)) for name in names] == [True] * 4 + [False] * 4
 
 
 def test_types_of_this_package_go_through_a_bag(tmp_path):
@@ -140,6 +237,10 @@ def test_missing_topic_is_refused_with_those_that_are_there(recording):
         ('empty.mcap', b'', 'bag_truncated'),
         ('empty.db3', b'', 'bag_truncated'),
         ('other.mcap', b'\x89PNG\r\n\x1a\n' * 20, 'bag_truncated'),
+        ('foreign.mcap.zstd', b'hello', 'bag_truncated'),
+        ('cut.mcap.zstd', zstd.compress(b'hello' * 1000)[:-3], 'bag_truncated'),
+        ('hello.mcap.zstd', zstd.compress(b'hello' * 1000), 'bag_truncated'),
+        ('text.zstd', zstd.compress(b'hello'), 'bag_format'),
     ],
 )
 def test_other_files_are_refused(tmp_path, name, content, reason):

@@ -60,8 +60,10 @@ def test_times_and_answers_of_people_are_read_as_they_come(tmp_path):
 
 
 def test_a_bag_and_its_file_have_one_name():
-    assert {episode_name(name) for name in ('a/b', 'b/', Path('x/b.mcap'), 'b.db3')} == {'b'}
-    assert episode_name('take.2') == 'take.2'
+    assert {episode_name(name) for name in ('a/b', 'b/', Path('x/b.mcap'), 'b.db3', 'b.mcap.zstd', 'x/b.db3.zst')} == {
+        'b'
+    }
+    assert episode_name('take.2') == 'take.2' and episode_name('take.zstd') == 'take.zstd'
 
 
 @pytest.mark.parametrize(
