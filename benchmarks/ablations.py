@@ -3,15 +3,16 @@
     python benchmarks/ablations.py --data CACHE ... --out runs/ablations  # writes benchmarks/results/ablations.json
 
 Each model is trained on the same views and tested on the same questions and frames; three more rows test the full model
-with a modality missing. The defaults are eight trainings of 350,000 views, about a day on two CPU cores, an hour or two
-on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows, and --minutes divides the
-work into sessions. Completed rows are not trained again, and the table is written after each row. A row of
+with a modality missing. The defaults are twelve trainings of 350,000 views, a day and a half on two CPU cores, two or
+three hours on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows, and --minutes
+divides the work into sessions. Completed rows are not trained again, and the table is written after each row. A row of
 benchmarks/twin.py with the same options is not reused, because its folder differs.
 
 Rows (docs/papers.md 2.1, 2.6): no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB), all_transformer and
-all_mamba differ from `full` in one field. rgb_only is trained and tested without depth. blind is trained and tested on
-text alone, which gives the best guess that can be learnt. depth_missing, rgb_missing and images_missing test `full`
-without that input.
+all_mamba differ from `full` in one field, and so do encoded_queries, context_positions and cross_mlp, which add to the
+decoders what MultiMAE's have; multimae_decoder adds all three and leaves out the gate and the semantic bias. rgb_only
+is trained and tested without depth. blind is trained and tested on text alone, which gives the best guess that can be
+learnt. depth_missing, rgb_missing and images_missing test `full` without that input.
 """
 
 import argparse
@@ -82,6 +83,18 @@ ROWS = {
     'no_semantic_bias': Row({'semantic_bias': False}),
     'no_gate': Row({'gate': False}),
     'no_cross_attention': Row({'cross_attention': False}),
+    'encoded_queries': Row({'decoder_queries': 'encoded'}),
+    'context_positions': Row({'context_positions': True}),
+    'cross_mlp': Row({'cross_mlp': True}),
+    'multimae_decoder': Row(
+        {
+            'decoder_queries': 'encoded',
+            'context_positions': True,
+            'cross_mlp': True,
+            'semantic_bias': False,
+            'gate': False,
+        }
+    ),
     'all_transformer': Row({'schedule': 'T'}),
     'all_mamba': Row({'schedule': 'M'}),
     'rgb_only': Row(samples=WithoutDepth, shown=('rgb',)),

@@ -192,7 +192,8 @@ def speed(name: str, rounds: int) -> dict[str, Any]:
     """Time the encoder of a size for shares of its tokens."""
     model, random = build(name).eval(), torch.Generator().manual_seed(0)
     S = model.config.image_size
-    images = {'rgb': torch.randn(1, 3, S, S, generator=random), 'depth': torch.randn(1, 1, S, S, generator=random)}
+    channels = model.config.image_channels
+    images = {m: torch.randn(1, channels[m], S, S, generator=random) for m in channels}
     if name != 'kitchen':  # 588 tokens need three modalities
         s = model.config.semseg_size
         images['semseg'] = torch.randint(model.config.classes, (1, s, s), generator=random)

@@ -189,10 +189,8 @@ def costs(checkpoint: Checkpoint, marks: Sequence[int], rounds: int = 50) -> dic
     """Measure the bytes of the memory and the CPU time of a frame after `marks` frames, without the encoding."""
     memory, config = EpisodeMemory(checkpoint), checkpoint.model.config
     random = torch.Generator().manual_seed(0)
-    inputs = {
-        'rgb': torch.randn(1, 3, config.image_size, config.image_size, generator=random),
-        'depth': torch.randn(1, 1, config.image_size, config.image_size, generator=random),
-    }
+    shape = config.image_size, config.image_size
+    inputs = {m: torch.randn(1, channels, *shape, generator=random) for m, channels in config.image_channels.items()}
     images, found = checkpoint.model.eval().encode_images(inputs), {}
     for mark in sorted(marks):
         before = memory.frames

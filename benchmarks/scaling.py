@@ -95,7 +95,7 @@ def stacks(config: M3ETConfig) -> dict[str, HybridStack]:
 def frame(config: M3ETConfig, batch: int) -> Callable:
     """Return a call that encodes and decodes a batch of frames."""
     model, S = build(config).eval(), config.image_size
-    images = {'rgb': torch.randn(batch, 3, S, S), 'depth': torch.randn(batch, 1, S, S)}
+    images = {m: torch.randn(batch, channels, S, S) for m, channels in config.image_channels.items()}
 
     def run() -> list[Tensor]:
         encoded = model.add_text(model.encode_images(images))

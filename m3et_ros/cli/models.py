@@ -24,7 +24,8 @@ def describe_sizes() -> list[dict[str, Any]]:
         parts = parameters_of(config)
         images = tuple(m for m in config.modalities if m in IMAGE_MODALITIES)
         tasks = tuple(m for m in config.tasks if m in IMAGE_MODALITIES)
-        image_part = sum(parameters_of(replace(config, modalities=images, tasks=tasks, answers=0)).values())
+        answerless = replace(config, answers=0, places=False, answer_parts=0, look_parts=0)
+        image_part = sum(parameters_of(replace(answerless, modalities=images, tasks=tasks)).values())
         cost = {tokens: macs(config, tokens) for tokens in TOKENS if tokens <= len(images) * config.image_tokens}
         described.append(
             {
