@@ -26,6 +26,7 @@ from m3et_ros.cli.evaluate.app import app as evaluate
 from m3et_ros.cli.generate import generate
 from m3et_ros.cli.models import models
 from m3et_ros.cli.output import print_line, report_error
+from m3et_ros.cli.questions import questions
 from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
 from m3et_ros.cli.robot import robot
@@ -35,6 +36,7 @@ VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'demo': demo,
     'robot': robot,
     'ask': ask,
+    'questions': questions,
     'record': record,
     'replay': replay,
     'models': models,

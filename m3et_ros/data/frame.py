@@ -1,10 +1,12 @@
 """Camera frames and label sets, which travel between files, topics and models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.questions.taught import Taught
 from m3et_ros.models.m3et.config import UNLABELLED
 
 NANOSECONDS = 1_000_000_000
@@ -91,6 +93,10 @@ class Labels:
     # Published ids of verbs and nouns (EPIC-KITCHENS-100 where the set has them); empty means positions.
     verb_ids: tuple[int, ...] = ()
     noun_ids: tuple[int, ...] = ()
+    # Questions that the model was taught; None where the checkpoint does not say.
+    taught: Taught | None = field(default=None, compare=False)
+    # How sure the model may be of its answers.
+    calibration: Calibration = field(default=Calibration(), compare=False)
 
     def __post_init__(self):
         if len(self.colors) != len(self.classes):

@@ -192,6 +192,23 @@ PARAMETERS: Table = (
     ),
     P('answerer_checkpoint', '', 'Checkpoint folder of the answerer; empty takes the one shipped with the package.'),
     P('max_sentence_tokens', 64, 'Longest answer in tokens of an answerer other than m3et.', 1, 1024),
+    P(
+        'min_confidence',
+        -1.0,
+        'Probability below which an answer is unsure and reads "I cannot tell"; -1 takes that of the checkpoint.',
+        -1,
+        1,
+        live=True,
+    ),
+    P(
+        'domain_check',
+        10,
+        'Every so many frames the node checks that they are like those that the model was trained on; answers about '
+        'others read "I cannot tell". 0 never checks.',
+        0,
+        10_000,
+        live=True,
+    ),
     P('top_k', 5, 'Number of candidates listed in answers and anticipations.', 1, 50, live=True),
     P('horizon_s', 1.0, 'Seconds ahead for which actions are anticipated.', 0.1, 10, live=True),
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),

@@ -20,6 +20,7 @@ from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.data.images.messages import depth_from_msg, empty, rgb_from_msg
+from m3et_ros.data.questions.reader import REASONS
 from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
 from m3et_ros.ros.clients import REQUEST_NUMBER, Clients, NumberingActionServer
@@ -28,7 +29,7 @@ from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import MAX_QUESTIONS, GaveWay
 from m3et_ros.ros.outputs import publisher
 from m3et_ros.runtime.results import Reply
-from m3et_ros.runtime.session import checked_question, checked_scope
+from m3et_ros.runtime.session import Session, checked_question, checked_scope
 from m3et_ros.runtime.view import View
 from m3et_ros.srv import AskQuestion
 
@@ -125,6 +126,7 @@ class Questions:
     def __init__(self, host: Host):
         """Offer the service and the action."""
         self._host = host
+        self._unanswered = ''
         group = ReentrantCallbackGroup()
         self._publisher = publisher(host, interfaces.ANSWER, host.health.counters)
         # Twice the queue: the goals that do not fit into it must arrive too, to be refused with a reason.
@@ -148,9 +150,25 @@ class Questions:
     def answer_instruction(self, view: View) -> None:
         """Answer the standing instruction for a frame, if there is one; the encoder has read its words already."""
         question = view.frame.instruction
-        if question:
-            top_k = self._host.settings.top_k
-            self._publish(self._host.session.ask(question, [view], scope='frame', top_k=top_k), view, written=False)
+        if not question:
+            return
+        reply = self._session().ask(question, [view], scope='frame', top_k=self._host.settings.top_k)
+        if reply.reason in REASONS and question != self._unanswered:
+            # Once: the same words come with every frame.
+            self._unanswered = question
+            self._host.health.refuse(
+                InputError(
+                    f'instruction_{reply.reason}',
+                    f'The standing instruction {question[:80]!r} gets no answer: {reply.explanation}',
+                )
+            )
+        self._publish(reply, view, written=False)
+
+    def _session(self) -> Session:
+        """Return the session with the parameters of answers as they are set now."""
+        session, least = self._host.session, self._host.settings.min_confidence
+        session.min_confidence = session.engine.labels.calibration.min_confidence if least < 0 else least
+        return session
 
     async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:
         client = 'ask', self._ask_clients.of(REQUEST_NUMBER.get())
@@ -181,7 +199,7 @@ class Questions:
 
     def _answer(self, request: AskQuestion.Request) -> Answer:
         """Answer a service request; on the inference thread."""
-        settings, session = self._host.settings, self._host.session
+        settings, session = self._host.settings, self._session()
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope, attached_frame(request.image, request.depth))
@@ -199,7 +217,7 @@ class Questions:
 
     def _stream(self, goal: ServerGoalHandle) -> Answer | None:
         """Answer a goal token by token; on the inference thread. Return None once the goal is cancelled."""
-        settings, session, request = self._host.settings, self._host.session, goal.request
+        settings, session, request = self._host.settings, self._session(), goal.request
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope)

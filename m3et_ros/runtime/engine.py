@@ -264,10 +264,25 @@ class Engine:
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
         """Return the best `top_k` candidate answers to a question about one view or several (docs/papers.md 2.5)."""
         with torch.inference_mode():
-            scores = self._model.answer_logits(self._encode_question(question, views)).float().softmax(-1)[0]
+            scores = self._probabilities(self._encode_question(question, views))[0]
         best = scores.topk(min(top_k, scores.numel()))
         answers = self.labels.answers
         return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
+
+    def answer_all(self, questions: Sequence[str], view: View) -> torch.Tensor:
+        """Return the probabilities (Q, answers) float32 of all candidate answers to Q questions about one view."""
+        ids, mask = self.checkpoint.tokenizer.encode(questions, self.config.text_length)
+        longest = int(mask.sum(1).max())
+        with torch.inference_mode():
+            images = self._whole_encoding(view)
+            encoded = self._model.encode_text(
+                images, ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
+            )
+            return self._probabilities(encoded)
+
+    def _probabilities(self, encoded: Encoded) -> torch.Tensor:
+        """Return the calibrated probabilities (B, answers) float32 of the candidate answers."""
+        return (self._model.answer_logits(encoded).float() / self.labels.calibration.temperature).softmax(-1)
 
     def write(self, question: str, views: Sequence[View], *, max_tokens: int) -> Iterator[tuple[str, float]]:
         """Answer by the text decoder, token by token: yields (text so far, probability of its newest token)."""

@@ -44,6 +44,16 @@ class Reply:
     last_ns: int
     # Seconds of inference.
     latency_s: float
+    # False where the model cannot tell: text says so, confidence is 0, and alternatives hold its guesses, if any.
+    answerable: bool = True
+    # Reason for that, one of runtime.understanding.REASONS; empty for an answer.
+    reason: str = ''
+    # The reason in one sentence.
+    explanation: str = ''
+    # Near questions that the model was taught.
+    suggestions: tuple[str, ...] = ()
+    # The question in the wording that was put to the model; empty where none was.
+    read_as: str = ''
 
 
 @dataclass(frozen=True)

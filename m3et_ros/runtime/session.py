@@ -3,14 +3,19 @@
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.questions.reader import AT, COMPOSED, Reading
 from m3et_ros.runtime.answerer import Answerer
+from m3et_ros.runtime.composed import Composer
+from m3et_ros.runtime.domain import DomainCheck, DomainResult
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.frame_comb import FrameMemory
 from m3et_ros.runtime.memory import Memory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
+from m3et_ros.runtime.understanding import judged, question_reader, refused
 from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
@@ -53,9 +58,13 @@ class Session:
         newest: the newest view; None before the first frame.
         memory: memory of the episode: the engine's learnt one, or a sample of frames.
         answerer: writes the answers to questions about frames; None = the engine's own model does.
+        min_confidence: probability below which an answer is unsure, 0..1; that of the checkpoint at first.
+        domain_every: every so many frames of the camera are compared with those of training; 0 never compares.
+        domain: the last comparison.
     """
 
     answerer: Answerer | None = None
+    domain_every = 10
 
     def __init__(self, engine: Engine, *, memory_frames: int = 8, sample_frames: bool = False):
         """Follow a camera.
@@ -67,6 +76,11 @@ class Session:
         """
         self.engine = engine
         self.newest: View | None = None
+        self.min_confidence = engine.labels.calibration.min_confidence
+        self.domain = DomainResult()
+        self._domain_check, self._unchecked = DomainCheck(engine), 0
+        self._reader = question_reader(engine.checkpoint)
+        self._read: tuple[tuple[str, str], Reading] = ('', ''), Reading()
         self.memory: Memory
         if engine.episode_memory is None or sample_frames:
             self.memory = FrameMemory(memory_frames, engine.model_id)
@@ -81,6 +95,11 @@ class Session:
         """Encode the next frame of the episode and update the memory by it."""
         self.newest = self.engine.encode(frame, stream=True)
         self.memory.observe(self.newest)
+        if self.domain_every == 0:
+            self.domain = DomainResult()
+        elif self._unchecked == 0:
+            self.domain = self._domain_check.check(self.newest)
+        self._unchecked = (self._unchecked + 1) % max(self.domain_every, 1)
         return self.newest
 
     def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
@@ -90,6 +109,7 @@ class Session:
     def reset(self) -> None:
         """Begin a new episode."""
         self.newest = None
+        self.domain, self._unchecked = DomainResult(), 0
         self.memory.reset()
         self.engine.reset_actions()
         self.engine.reset_stream()
@@ -110,10 +130,19 @@ class Session:
             raise InputError('no_frame', 'No image has arrived yet; check the camera topic or send an image along.')
         return self.memory.views(self.newest) if scope == 'episode' else [self.newest]
 
+    def read(self, question: str, scope: str) -> Reading:
+        """Return a question as it is understood; as it is where nobody knows what the model was taught."""
+        if self._reader is None:
+            return Reading(question)
+        # The standing instruction comes again with every frame.
+        if self._read[0] != (question, scope):
+            self._read = (question, scope), self._reader.read(question, scope)
+        return self._read[1]
+
     def ask(
         self, question: str, views: list[View], *, scope: str, top_k: int, mode: str = 'classify', max_tokens: int = 8
     ) -> Reply:
-        """Answer a question about views.
+        """Answer a question about views, or say why not.
 
         Args:
             question: checked text.
@@ -123,32 +152,74 @@ class Session:
             mode: 'classify' ranks the candidate answers, 'generate' writes one; a learnt memory always ranks.
             max_tokens: longest written answer.
         """
-        start = time.perf_counter()
-        recalled = self._recall(question, views, scope, top_k, start)
-        if recalled is not None:
-            return recalled
         if mode == 'generate':
             *_, reply = self.write(question, views, scope=scope, max_tokens=max_tokens)
             return reply
-        return self._reply(question, views, scope, self.engine.classify(question, views, top_k=top_k), start)
+        start = time.perf_counter()
+        reading = self.read(question, scope)
+        ready = self._without_model(question, reading, views, scope, start)
+        if ready is not None:
+            return ready
+        recalled = self._recall(reading.question, views, scope, top_k, start)
+        if recalled is not None:
+            return self._judged(question, reading, recalled, views)
+        ranked = self.engine.classify(reading.question, views, top_k=top_k)
+        return self._judged(question, reading, self._reply(question, views, scope, ranked, start), views)
 
     def write(self, question: str, views: list[View], *, scope: str, max_tokens: int = 8) -> Iterator[Reply]:
-        """Write an answer token by token; the last reply is the whole answer."""
+        """Write an answer token by token, or say why not; the last reply is the whole answer.
+
+        A reply that was partly written keeps its words even where it turns out to be no answer.
+        """
         start = time.perf_counter()
-        recalled = self._recall(question, views, scope, 1, start)
-        if recalled is not None:
-            yield recalled
+        reading = self.read(question, scope)
+        ready = self._without_model(question, reading, views, scope, start)
+        if ready is None and (recalled := self._recall(reading.question, views, scope, 1, start)) is not None:
+            ready = self._judged(question, reading, recalled, views)
+        if ready is not None:
+            yield ready
             return
         answerer = self.answerer_for(scope)
         if answerer is None:
-            pieces = self.engine.write(question, views, max_tokens=max_tokens)
+            pieces = self.engine.write(reading.question, views, max_tokens=max_tokens)
         else:
-            pieces = answerer.write(question, views[-1], max_tokens=max_tokens)
+            pieces = answerer.write(reading.question, views[-1], max_tokens=max_tokens)
         text, confidence = '', 1.0
         for text, probability in pieces:
             confidence *= probability
             yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
-        yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
+        whole = self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
+        yield replace(self._judged(question, reading, whole, views), text=text)
+
+    def _without_model(
+        self, question: str, reading: Reading, views: list[View], scope: str, start: float
+    ) -> Reply | None:
+        """Return the reply to a question that no model can answer, or whose answer is composed of others; else None."""
+        if not reading.question:
+            none = (Ranked(-1, '', 0.0),)
+            return replace(refused(self._reply(question, views, scope, none, start), reading), alternatives=())
+        # An answerer beside M3ET was taught to describe.
+        if reading.kind not in COMPOSED or (reading.kind != AT and self.answerer_for(scope) is not None):
+            return None
+        assert self._reader is not None
+        ranked, explanation = Composer(self.engine, self._reader.taught).answer(reading, views[-1])
+        reply = self._reply(question, views[-1:], scope, ranked, start)
+        if explanation:
+            return refused(reply, replace(reading, reason='not_in_view', explanation=explanation))
+        return self._judged(question, reading, reply, views)
+
+    def _judged(self, question: str, reading: Reading, reply: Reply, views: list[View]) -> Reply:
+        """Return a reply of a model under the question as it was asked, without its answer where it cannot be sure."""
+        reply = replace(reply, question=question, read_as=reading.question if self._reader else '')
+        if reading.reason:
+            return refused(reply, reading)
+        return judged(reply, min_confidence=self.min_confidence, unlike_training=self._unlike_training(views[-1]))
+
+    def _unlike_training(self, view: View) -> bool:
+        """Return whether a view is unlike those of training; a sent image is compared at once."""
+        if view is self.newest or self.domain_every == 0:
+            return self.domain.unlike
+        return self._domain_check.check(view).unlike
 
     def answerer_for(self, scope: str) -> Answerer | None:
         """Return the answerer beside M3ET for questions of this scope; None where M3ET itself answers.

@@ -52,6 +52,11 @@ def test_every_field_of_an_answer_has_the_value_of_the_reply():
         first_ns=1_500_000_002,
         last_ns=5_999_999_999,
         latency_s=0.125,
+        answerable=False,
+        reason='unsure',
+        explanation='The best answer is unlikely.',
+        suggestions=('Is there a cup?',),
+        read_as='Where is the cup?',
     )
     assert fields(convert.answer_msg(reply, HEADER, 'kitchen-random-0', NOW)) == {
         'header': HEADER,
@@ -59,6 +64,11 @@ def test_every_field_of_an_answer_has_the_value_of_the_reply():
         'text': 'a cup',
         'confidence': 0.75,
         'alternatives': [{'id': 3, 'label': 'a cup', 'score': 0.625}, {'id': -1, 'label': 'a pan', 'score': 0.375}],
+        'answerable': False,
+        'reason': 'unsure',
+        'explanation': 'The best answer is unlikely.',
+        'suggestions': ['Is there a cup?'],
+        'read_as': 'Where is the cup?',
         'scope': 'episode',
         'frames_used': 8,
         'span_start': {'sec': 1, 'nanosec': 500_000_002},

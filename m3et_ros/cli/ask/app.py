@@ -59,7 +59,11 @@ def ask(
     picture: ImageOptions,
     as_json: Json = False,
 ) -> None:
-    """Ask a running robot, or ask about an image with --image."""
+    """Ask a running robot, or ask about an image with --image; m3et questions lists what can be asked.
+
+    "I cannot tell", with the reason, is an answer too: the exit code is 0. Programs read `answerable` and `reason` of
+    --json.
+    """
     _refuse_combinations(question, options, picture)
     if picture.image is None:
         answer = _ask_robot(question, options, as_json=as_json)
@@ -146,10 +150,16 @@ def print_answer(answer: dict[str, Any], *, with_text: bool = True) -> None:
     """Print an answer for a person, without its text if that was streamed."""
     if with_text:
         print_line(answer['text'] or '(no words)')
+    if not answer['answerable']:
+        print_line(f'  {answer["explanation"]}')
+        if answer['suggestions']:
+            print_line(f'  Did you mean: {" ".join(answer["suggestions"])}')
+    elif answer['read_as'] not in ('', answer['question']):
+        print_line(f'  read as: {answer["read_as"]}')
     age = '' if answer['age_s'] is None else f', image {answer["age_s"]:.2f} s old'
+    sure = f'confidence {format_probability(answer["confidence"])}, ' if answer['answerable'] else ''
     print_line(
-        f'  confidence {format_probability(answer["confidence"])}, {describe_frames(answer)}{age}, '
-        f'took {1e3 * answer["latency_s"]:.0f} ms, model {answer["model_id"]}'
+        f'  {sure}{describe_frames(answer)}{age}, took {1e3 * answer["latency_s"]:.0f} ms, model {answer["model_id"]}'
     )
     others = [
         f'{other["label"]} {format_probability(other["score"])}'
@@ -157,7 +167,7 @@ def print_answer(answer: dict[str, Any], *, with_text: bool = True) -> None:
         if other['label'] != answer['text']
     ]
     if others:
-        print_line(f'  or: {", ".join(others)}')
+        print_line(f'  {"or" if answer["answerable"] else "guesses"}: {", ".join(others)}')
 
 
 def format_probability(value: float) -> str:
@@ -188,6 +198,11 @@ def answer_dict(answer: Any) -> dict[str, Any]:
         'text': answer.text,
         'confidence': answer.confidence,
         'alternatives': [{'id': a.id, 'label': a.label, 'score': a.score} for a in answer.alternatives],
+        'answerable': answer.answerable,
+        'reason': answer.reason,
+        'explanation': answer.explanation,
+        'suggestions': list(answer.suggestions),
+        'read_as': answer.read_as,
         'scope': answer.scope,
         'frames_used': answer.frames_used,
         'stamp_ns': stamp_ns(answer.header.stamp),

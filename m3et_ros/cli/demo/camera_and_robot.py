@@ -18,7 +18,7 @@ QUESTIONS = (
     ('Is the tap on?', 'frame'),
     ('What is being used?', 'frame'),
     ('How many cups can you see?', 'frame'),
-    ('Can the person reach the table without walking?', 'frame'),
+    ('Can the person reach the cup without walking?', 'frame'),
     ('What was done last?', 'episode'),
 )
 """Questions with their scope, in the wordings of the kitchen."""

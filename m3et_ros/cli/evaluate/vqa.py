@@ -210,6 +210,7 @@ def _answer(checkpoint: 'Checkpoint', samples: Any, what: str, **options: Any) -
         checkpoint.tokenizer,
         samples,
         answers=checkpoint.labels.answers,
+        temperature=checkpoint.labels.calibration.temperature,
         progress=track,
         what=what,
         **options,

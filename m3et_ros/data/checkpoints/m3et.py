@@ -21,9 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from m3et_ros.data.answer_parts import answer_parts
+from m3et_ros.data.calibration import calibration_from
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
+from m3et_ros.data.questions.taught import taught_from
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
@@ -36,11 +38,11 @@ from m3et_ros.models.m3et.sizes import SIZES, build
 FORMAT = 1
 MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
 LABELS = 'labels.json'
+MODEL_ID = re.compile(r'[\w.@+-]{1,200}')
+"""A model id stands in every answer, in logs, tables and file names, so it holds nothing that these would interpret."""
 FLOATS = {'F32', 'F16', 'BF16'}
 Model = TypeVar('Model', bound=nn.Module)
 HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
-MODEL_ID = re.compile(r'[\w.@+-]{1,200}')
-"""A model id stands in every answer, in logs, tables and file names, so it holds nothing that these would interpret."""
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 
 
@@ -177,11 +179,11 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         for name, head_config in head_configs.items()
     }
     model_id = f'{config.name}@{sums[MODEL][:8]}' if stored['trained'] else stored['model_id']
+    if not MODEL_ID.fullmatch(model_id):
+        raise InputError('model_config', f'{CONFIG} has the model id {model_id[:100]!r}; use letters, digits, _.@+-.')
     return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
 
 
-    if not MODEL_ID.fullmatch(model_id):
-        raise InputError('model_config', f'{CONFIG} has the model id {model_id[:100]!r}; use letters, digits, _.@+-.')
 class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0', tags=['robotics', 'ros2', 'mamba']):
     """A checkpoint with the Hugging Face Hub's from_pretrained, save_pretrained and push_to_hub."""
 
@@ -310,6 +312,11 @@ def _tuples(value: Any) -> Any:
 
 
 def _labels_from(values: dict[str, Any]) -> Labels:
+    values = dict(values)
+    if values.get('taught') is not None:
+        values['taught'] = taught_from(values['taught'])
+    if 'calibration' in values:
+        values['calibration'] = calibration_from(values['calibration'])
     try:
         labels = _dataclass_from(Labels, values)
     except (ValueError, TypeError) as error:
@@ -317,7 +324,15 @@ def _labels_from(values: dict[str, Any]) -> Labels:
     for name in ('classes', 'answers', 'verbs', 'nouns'):
         if not all(isinstance(label, str) for label in getattr(labels, name)):
             raise InputError('model_config', f'{LABELS} has {name} that are not words; {AGAIN}.')
+        if len(set(getattr(labels, name))) < len(getattr(labels, name)):
+            raise InputError('model_config', f'{LABELS} has {name} with the same word twice; {AGAIN}.')
+    if not all(_is_colour(colour) for colour in labels.colors) or len(labels.colors) > len(labels.classes):
+        raise InputError('model_config', f'{LABELS} has colors that are not (R, G, B) of 0..255 for a class; {AGAIN}.')
     return labels
+
+
+def _is_colour(colour: Any) -> bool:
+    return isinstance(colour, tuple) and len(colour) == 3 and all(type(c) is int and 0 <= c <= 255 for c in colour)
 
 
 def write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:
@@ -325,17 +340,9 @@ def write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:
     state = {
         name: tensor.detach().cpu().to(dtype if tensor.dim() > 1 else torch.float32).contiguous()
         for name, tensor in module.state_dict().items()
-        if len(set(getattr(labels, name))) < len(getattr(labels, name)):
-            raise InputError('model_config', f'{LABELS} has {name} with the same word twice; {AGAIN}.')
-    if not all(_is_colour(colour) for colour in labels.colors) or len(labels.colors) > len(labels.classes):
-        raise InputError('model_config', f'{LABELS} has colors that are not (R, G, B) of 0..255 for a class; {AGAIN}.')
     }
     save_file(state, path, metadata={'format': 'pt'})
     return _digest(path)
-def _is_colour(colour: Any) -> bool:
-    return isinstance(colour, tuple) and len(colour) == 3 and all(type(c) is int and 0 <= c <= 255 for c in colour)
-
-
 
 
 def _digest(path: Path) -> str:

@@ -5,6 +5,7 @@ From a seed to a question: beside the way; it reads sim/vocabulary.py and questi
 
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, KINDS, example_fields, phrasings
+from m3et_ros.data.kitchen.questions.taught import kitchen_taught
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_COLOURS, CLASSES, NOUNS, VERBS
 
 
@@ -18,6 +19,7 @@ def kitchen_labels() -> Labels:
         nouns=tuple(NOUNS),
         verb_ids=tuple(VERBS.values()),
         noun_ids=tuple(NOUNS.values()),
+        taught=kitchen_taught(version=2),
     )
 
 

@@ -91,9 +91,11 @@ class QuestionReader:
         about_episode = scope == 'episode' and bool(self.taught.episode)
         own, other = (self._episode, self._frame) if about_episode else (self._frame, self._episode)
         several = re.search(r'[.?!;]\s*\w', said) is not None
-        reading = None if several else own.match(said)
-        if reading is None and not several and (crossed := other.match(said)) is not None and crossed.question:
-            reading = self._across(crossed, own, about_episode)
+        reading = None
+        if not several:
+            # Word for word in the other scope says more than nearly in this one: "Have you seen a cup?".
+            reading = own.exact(said) or self._across(other.exact(said), about_episode) or own.near(said)
+            reading = reading or self._across(other.near(said), about_episode)
         if reading is None:
             reading = own.refuse(said, several)
         beyond = reading.kind in self.taught.frame and self.taught.frame[reading.kind].beyond_frame
@@ -101,13 +103,16 @@ class QuestionReader:
             return Reading(reading.question, reading.kind, reading.values, 'needs_memory', _needs_memory(reading.kind))
         return reading
 
-    def _across(self, crossed: Reading, own: '_Scope', about_episode: bool) -> Reading | None:
+    @staticmethod
+    def _across(crossed: Reading | None, about_episode: bool) -> Reading | None:
         """Return a question of the other scope as one that cannot be answered in this one."""
+        if crossed is None or not crossed.question:
+            return None
         if about_episode:
             return Reading(
                 reason='unknown_form',
                 explanation='This is a question about one frame; ask it without the scope of the episode.',
-                suggestions=(crossed.question,) if crossed.question else (),
+                suggestions=(crossed.question,),
             )
         return Reading(
             kind=crossed.kind,
@@ -153,32 +158,36 @@ class _Scope:
             for kind in self._kinds.values()
         ] or ['Is there a cup in view?']
 
-    def match(self, said: str) -> Reading | None:
-        """Return the reading of a question that has the form of a known wording, or nearly; None for others."""
-        tokens = self.lexicon.tokens(split_words(said))
-        for some in (tokens, tokens[:-1] if tokens and tokens[-1].text == 'in view' else None):
-            if some and (reading := self._match(some, said)) is not None:
-                return reading
+    def exact(self, said: str) -> Reading | None:
+        """Return the reading of a question that has the form of a known wording; None for others."""
+        words = self.lexicon.tokens(split_words(said))
+        # "in view" at the end says nothing more.
+        for tokens in (words, words[:-1] if words[-1].text == 'in view' else []):
+            fits = [
+                found for one in self._patterns if (found := fit(one, tokens)) is not None and not any(found.faults)
+            ]
+            readings = [
+                self._reading(one.pattern, one.values) for one in fits if one.pattern.kind == fits[0].pattern.kind
+            ]
+            if readings:
+                # A taught wording that was given word for word goes to the model as it is.
+                return next((one for one in readings if plain(one.question) == said), readings[0])
         return None
 
-    def _match(self, tokens: list[Token], said: str) -> Reading | None:
-        fits = [found for one in self._patterns if (found := fit(one, tokens)) is not None]
-        best = min(fits, key=lambda one: one.faults, default=None)
-        if best is not None and not any(best.faults):
-            whole = [one for one in fits if one.pattern.kind == best.pattern.kind and not any(one.faults)]
-            readings = [self._reading(one.pattern, one.values) for one in whole]
-            # A taught wording that was given word for word goes to the model as it is.
-            return next((one for one in readings if plain(one.question) == said), readings[0])
-        near = min(
-            ((cost, at) for at, one in enumerate(self._patterns) if (cost := self._near(one, tokens)) is not None),
-            default=None,
-        )
-        if near is None:
-            near = next(((0.0, at) for at, one in enumerate(self._patterns) if same_gist(one, tokens)), None)
-        if near is not None:
-            values = values_in_order(self._patterns[near[1]], tokens)
-            return self._reading(self._patterns[near[1]], values or {})
-        return None if best is None else self._refused(best)
+    def near(self, said: str) -> Reading | None:
+        """Return the reading of a question that nearly has such a form, or all but the words of its fields."""
+        tokens = self.lexicon.tokens(split_words(said))
+        near = [(cost, at) for at, one in enumerate(self._patterns) if (cost := self._near(one, tokens)) is not None]
+        near = near or [(0.0, at) for at, one in enumerate(self._patterns) if same_gist(one, tokens)]
+        if near:
+            one = self._patterns[min(near)[1]]
+            return self._reading(one, values_in_order(one, tokens) or {})
+        # "in view" at the end says nothing more.
+        for some in (tokens, tokens[:-1] if tokens[-1].text == 'in view' else []):
+            fits = [found for one in self._patterns if (found := fit(one, some)) is not None]
+            if fits:
+                return self._refused(min(fits, key=lambda one: one.faults))
+        return None
 
     def _near(self, one: Pattern, tokens: list[Token]) -> float | None:
         """Return the cost of the difference to a wording that a question nearly is; None where it is not."""
@@ -190,7 +199,8 @@ class _Scope:
     def _reading(self, one: Pattern, values: Mapping[str, str]) -> Reading:
         words = {name: one.words[name][value] for name, value in values.items()}
         if one.kind in COMPOSED:
-            return Reading(one.wording.format(**words), one.kind, words)
+            asked = SCENE[0] if one.kind == DESCRIBE else one.wording.format(**words)
+            return Reading(asked, one.kind, words)
         kind = self._kinds[one.kind]
         at = kind.wordings.index(one.wording if one.taught else like(kind, one.wording) or kind.wordings[0])
         return Reading(self._taught.worded(kind, words, at), one.kind, words)

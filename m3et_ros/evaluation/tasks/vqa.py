@@ -59,6 +59,7 @@ def ask(
     shown: Sequence[str] = SHOWN,
     write: bool = False,
     batch: int = BATCH,
+    temperature: float = 1.0,
     progress: Progress = no_progress,
     what: str = 'questions',
 ) -> list[Prediction]:
@@ -72,6 +73,7 @@ def ask(
         shown: inputs of the model among rgb and depth; () leaves it blind.
         write: True lets the text decoder answer too.
         batch: samples at a time.
+        temperature: that of the checkpoint (data.calibration), for the confidences.
         progress: see data.progress.Progress.
         what: description of the work for `progress`.
 
@@ -88,7 +90,7 @@ def ask(
         for group in in_batches(numbered, batch):
             prepared = collate([sample for _, sample in group], model.config, tokenizer, answers=answers)
             encoded = model.encode(shown_inputs(prepared, (*shown, 'text'), device))
-            best = model.answer_logits(encoded).float().softmax(-1).max(-1)
+            best = (model.answer_logits(encoded).float() / temperature).softmax(-1).max(-1)
             written = _decoded_answers(model, encoded, tokenizer, len(group)) if write else [None] * len(group)
             for (index, sample), answer, number, confidence, text in zip(
                 group, prepared.answers, best.indices.tolist(), best.values.tolist(), written, strict=True

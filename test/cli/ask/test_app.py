@@ -159,6 +159,11 @@ def answer_msg():
         text='a cup',
         confidence=0.25,
         alternatives=[ScoredLabel(id=7, label='a cup', score=0.25), ScoredLabel(id=9, label='a pan', score=0.125)],
+        answerable=True,
+        reason='unsure',
+        explanation='Why.',
+        suggestions=['Where is the cup?'],
+        read_as='Where is it?',
         scope='episode',
         frames_used=3,
         span_start=stamp_msg(STAMP - 5),
@@ -173,6 +178,11 @@ ANSWER = {
     'text': 'a cup',
     'confidence': 0.25,
     'alternatives': [{'id': 7, 'label': 'a cup', 'score': 0.25}, {'id': 9, 'label': 'a pan', 'score': 0.125}],
+    'answerable': True,
+    'reason': 'unsure',
+    'explanation': 'Why.',
+    'suggestions': ['Where is the cup?'],
+    'read_as': 'Where is it?',
     'scope': 'episode',
     'frames_used': 3,
     'stamp_ns': STAMP,
@@ -204,7 +214,7 @@ def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes
     (goal,) = recorder.goals
     assert goal == AskStreaming.Goal(question='Where is it?', scope='episode', top_k=3, max_age_s=2.5)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == 'a cup' and printed[1].startswith(
+    assert printed[:2] == ['a cup', '  read as: Where is it?'] and printed[2].startswith(
         '  confidence 0.25, 3 frames of the episode, image 1.50 s old'
     )
     assert main([*QUESTION, '--stream', '--json', *PATIENT]) == 0
@@ -259,13 +269,28 @@ def test_an_answer_is_printed_for_people(capsys):
     print_answer(answer_dict(answer_msg()))
     assert capsys.readouterr().out == (
         'a cup\n'
+        '  read as: Where is it?\n'
         '  confidence 0.25, 3 frames of the episode, image 1.50 s old, took 500 ms, model model@1\n'
         '  or: a pan 0.12\n'
     )
-    print_answer(ANSWER | {'text': '', 'age_s': None, 'alternatives': [], 'frames_used': 1})
+    bare = {'text': '', 'age_s': None, 'alternatives': [], 'frames_used': 1, 'read_as': 'Where?'}
+    print_answer(ANSWER | bare)
     assert capsys.readouterr().out == '(no words)\n  confidence 0.25, one frame, took 500 ms, model model@1\n'
     print_answer(ANSWER, with_text=False)
-    assert capsys.readouterr().out.startswith('  confidence')
+    assert capsys.readouterr().out.startswith('  read as')
+
+
+def test_a_refusal_says_why_and_what_could_be_asked(capsys):
+    print_answer(ANSWER | {'text': 'I cannot tell', 'confidence': 0.0, 'answerable': False})
+    assert capsys.readouterr().out.splitlines() == [
+        'I cannot tell',
+        '  Why.',
+        '  Did you mean: Where is the cup?',
+        '  3 frames of the episode, image 1.50 s old, took 500 ms, model model@1',
+        '  guesses: a cup 0.25, a pan 0.12',
+    ]
+    print_answer(ANSWER | {'answerable': False, 'suggestions': []})
+    assert 'Did you mean' not in capsys.readouterr().out
 
 
 def test_small_probabilities_and_counts_of_frames():

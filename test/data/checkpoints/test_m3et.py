@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m3et_ros.data.answer_parts import answer_parts
+from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.checkpoints import m3et as module
 from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, load_checkpoint, random_checkpoint, save_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
+from m3et_ros.data.questions.taught import Taught, TaughtField, TaughtKind
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
 from m3et_ros.models.m3et.sizes import SIZES, build
@@ -96,6 +98,20 @@ def test_there_and_back(made, folder):
     assert again.model.config == made.model.config and again.labels == LABELS and again.trained
     assert same_weights(again.model, made.model) and not again.model.training
     assert torch.equal(again.tokenizer.encode(['is it red?'], 12)[0], made.tokenizer.encode(['is it red?'], 12)[0])
+
+
+def test_taught_questions_and_calibration_travel_with_the_labels(made, tmp_path):
+    taught = Taught({'count': TaughtKind(('How many {plural}?',), {'plural': TaughtField('noun', ('cup',), 'many')})})
+    labels = replace(LABELS, taught=taught, calibration=Calibration(1.5, 0.2, {'rgb': (0.25,) * 201}))
+    save_checkpoint(tmp_path, replace(made, labels=labels), card='')
+    again = load_checkpoint(tmp_path).labels
+    assert (again.taught, again.calibration) == (taught, labels.calibration)
+
+
+def test_labels_of_older_checkpoints_say_nothing_of_them(folder):
+    edit(folder, lambda stored: [stored.pop(name) for name in ('taught', 'calibration')], 'labels.json')
+    labels = load_checkpoint(folder).labels
+    assert labels.taught is None and labels.calibration == Calibration()
 
 
 def test_the_model_id_names_the_weights(made, tmp_path):

@@ -67,6 +67,12 @@ def test_written_answers_are_those_of_the_text_decoder(samples, tiny):
         assert replies[5].written == tiny.tokenizer.decode([int(ids) for ids, _ in steps])
 
 
+def test_a_temperature_changes_the_confidence_and_not_the_answer(samples, tiny):
+    plain, warm = (ask(tiny.model, tiny.tokenizer, samples, temperature=t) for t in (1.0, 4.0))
+    assert [r.predicted for r in plain] == [r.predicted for r in warm]
+    assert all(after.confidence < before.confidence for before, after in zip(plain, warm))
+
+
 def test_a_hidden_input_changes_no_answer(samples, tiny):
     def asked(*shown):
         return ask(tiny.model, tiny.tokenizer, samples, shown=shown)
