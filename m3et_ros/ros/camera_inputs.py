@@ -8,16 +8,16 @@ from threading import Lock
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
+from rclpy.serialization import deserialize_message
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header, String
+from std_msgs.msg import Header
 
 from m3et_ros.data.bags.cdr import from_cdr, typestore
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.images.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
-from m3et_ros.msg import Instruction
 from m3et_ros.ros import interfaces
 from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
@@ -129,12 +129,13 @@ class CameraInputs:
         # After each wait, because waiting for depth must end even if no message arrives and simulated time is frozen.
         self._wait_thread = WaitThread(self._host.context, lambda: self._offer_to_inference(self.sync.poll()))
         # Instructions first: one that arrives together with an image holds for it.
-        self._reader([interfaces.INSTRUCTION], self._on_instruction)
-        self._reader([interfaces.INSTRUCTION_TEXT], self._on_instruction_text)
+        # All raw: what does not parse is counted here, and rclpy would drop it without a word.
+        self._reader([interfaces.INSTRUCTION], self._on_instruction, raw=True)
+        self._reader([interfaces.INSTRUCTION_TEXT], self._on_instruction_text, raw=True)
         self._rgb = self._reader(_chosen(RGB, settings.rgb_transport), self._on_rgb, raw=True)
         if settings.depth_transport != 'none':
             self._reader(_chosen(DEPTH, settings.depth_transport), self._on_depth, raw=True)
-        self._reader([interfaces.RGB_INFO], self._on_info)
+        self._reader([interfaces.RGB_INFO], self._on_info, raw=True)
         for reader in self._readers:
             reader.open()
         # On the steady clock, because simulated time may stand still.
@@ -193,14 +194,20 @@ class CameraInputs:
         if message is not None:
             self._offer_to_inference(self.sync.add_depth(stamp_ns(message.header.stamp), message))
 
-    def _on_info(self, _: Interface, message: CameraInfo) -> None:
-        self._info = message
+    def _on_info(self, transport: Interface, data: bytes) -> None:
+        if self._parse(transport, data) is not None:
+            # It is published again, so it has to be of rclpy's type.
+            self._info = deserialize_message(data, CameraInfo)
 
-    def _on_instruction(self, _: Interface, message: Instruction) -> None:
-        self._instruct(stamp_ns(message.header.stamp), message.text)
+    def _on_instruction(self, transport: Interface, data: bytes) -> None:
+        message = self._parse(transport, data)
+        if message is not None:
+            self._instruct(stamp_ns(message.header.stamp), message.text)
 
-    def _on_instruction_text(self, _: Interface, message: String) -> None:
-        self._instruct(0, message.data)
+    def _on_instruction_text(self, transport: Interface, data: bytes) -> None:
+        message = self._parse(transport, data)
+        if message is not None:
+            self._instruct(0, message.data)
 
     def _parse(self, transport: Interface, data: bytes) -> Any | None:
         """Return the message as rosbags reads it, without a copy of the pixels; None if it is refused."""

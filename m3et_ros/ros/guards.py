@@ -19,6 +19,8 @@ from m3et_ros.ros.logs import error_sentence
 Report = Callable[[str, Exception], str]
 """Takes an activity and the exception that stopped it; counts and logs them, and returns the sentence."""
 
+NAMELESS = 'A parameter without a name was sent; give the name of a parameter.'
+
 
 def guard_services(node: Node, report: Report | None = None) -> None:
     """Guard the services that a node has now: those of its parameters, and of its lifecycle.
@@ -45,6 +47,8 @@ def _call(
     callback: Callable[[Any, Any], Any], kind: Any, name: str, report: Report, request: Any, response: Any
 ) -> Any:
     """Answer a request; after an exception, with the refusal of its kind."""
+    if kind is SetParametersAtomically and not all(parameter.name for parameter in request.parameters):
+        return kind.Response(result=SetParametersResult(successful=False, reason=NAMELESS))
     try:
         return callback(request, response)
     except Exception as error:
@@ -62,6 +66,9 @@ def _set_one_by_one(
 ) -> Any:
     """Set parameters, each on its own, so that one that makes rclpy fail does not hide the results of the others."""
     for parameter in request.parameters:
+        if not parameter.name:  # rclpy would accept it
+            response.results.append(SetParametersResult(successful=False, reason=NAMELESS))
+            continue
         try:
             response.results += callback(SetParameters.Request(parameters=[parameter]), kind.Response()).results
         except Exception as error:

@@ -9,6 +9,7 @@ Symbols: V verbs, M nouns.
 """
 
 import logging
+import time
 
 import torch
 
@@ -23,6 +24,7 @@ from m3et_ros.runtime.results import Actions, Ranked
 
 LOG = logging.getLogger(__name__)
 
+WARN_EVERY_S = 10.0
 LONGEST_GAP_S = 5.0
 """After a longer gap between two frames, or a step back in time, the stream begins anew."""
 
@@ -81,6 +83,7 @@ class ActionStream:
         self._labels = checkpoint.labels
         self._length = checkpoint.model.config.text_length
         self._rate = FrameRate(head.config.rate_hz)
+        self._next_warning = float('-inf')
         self.to(torch.device('cpu'))
 
     def to(self, device: torch.device) -> None:
@@ -113,11 +116,14 @@ class ActionStream:
         why = stream_break(self._last_ns, stamp_ns)
         if why and self._last_ns is not None:
             step = (stamp_ns - self._last_ns) / 1e9
-            LOG.warning(
-                'The action stream begins anew: the clock of the frames went %s by %.1f s.',
-                'back' if step < 0 else 'on',
-                abs(step),
-            )
+            # Every break is counted by the caller; the log gets one line in WARN_EVERY_S.
+            if time.monotonic() >= self._next_warning:
+                self._next_warning = time.monotonic() + WARN_EVERY_S
+                LOG.warning(
+                    'The action stream begins anew: the clock of the frames went %s by %.1f s.',
+                    'back' if step < 0 else 'on',
+                    abs(step),
+                )
             self.reset()
         self._newest = self._head.update(self._state, self.token(image_encoding))
         self._last_ns = stamp_ns

@@ -203,6 +203,18 @@ def test_bytes_that_are_no_message_are_refused_and_counted(ros, bench, topic):
     ros.until(lambda: bench.processed)
 
 
+@pytest.mark.parametrize(
+    ('kind', 'topic'), [(Instruction, 'instruction'), (String, 'instruction/text'), (CameraInfo, 'rgb/camera_info')]
+)
+def test_damaged_bytes_on_every_other_topic_are_refused_and_counted_too(ros, bench, kind, topic):
+    bench = bench()
+    bench.publish(kind, topic, b'\0\1\0\0' + b'\xff' * 60)
+    ros.until(lambda: bench.host.health.counters['message'] == 1)
+    bench.publish(kind, topic, kind())
+    bench.show(SECOND)
+    assert ros.until(lambda: bench.processed)[0].instruction == ''
+
+
 TOPICS = {'instruction', 'instruction/text', 'rgb/camera_info'}
 
 

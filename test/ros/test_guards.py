@@ -65,6 +65,22 @@ def test_a_parameter_of_an_unknown_type_is_refused_beside_others_that_are_set(ro
     assert not result.successful and str(kind) in result.reason and len(reports) == 2
 
 
+def test_a_parameter_without_a_name_is_refused(ros):
+    node = ros.node('parameters')
+    node.declare_parameter('one', 1)
+    guard_services(node)
+    sent = [
+        parameter('', ParameterType.PARAMETER_INTEGER, integer_value=7),
+        parameter('one', ParameterType.PARAMETER_INTEGER, integer_value=8),
+    ]
+    client = ros.node('other').create_client(SetParameters, 'parameters/set_parameters')
+    results = call(ros, client, SetParameters.Request(parameters=sent)).results
+    assert [result.successful for result in results] == [False, True] and 'without a name' in results[0].reason
+    client = ros.node('third').create_client(SetParametersAtomically, 'parameters/set_parameters_atomically')
+    result = call(ros, client, SetParametersAtomically.Request(parameters=sent)).result
+    assert not result.successful and 'without a name' in result.reason
+
+
 def test_the_model_node_counts_such_requests_and_goes_on_answering(robot, ros):
     robot = robot().ready()
     asking = ros.node('hostile')

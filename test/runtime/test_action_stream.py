@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from m3et_ros.data.frame import Labels
+from m3et_ros.runtime import action_stream
 from m3et_ros.runtime.action_stream import ActionStream, ranked_actions
 from m3et_ros.runtime.open_model import untrained
 
@@ -90,6 +91,17 @@ def test_a_jump_of_the_clock_begins_a_new_stream(stream, encodings, step, why):
         assert stream.update(encodings[1], milliseconds(10_000 + step)) == why
         fresh.update(encodings[1], 0)
     assert torch.equal(stored(stream), stored(fresh)) == bool(why)
+
+
+def test_jumps_are_all_reported_and_logged_once_in_a_while(stream, encodings, caplog, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(action_stream.time, 'monotonic', lambda: now[0])
+    with torch.inference_mode():
+        stream.update(encodings[0], milliseconds(100_000))
+        why = [stream.update(encodings[0], milliseconds(100_000 - n)) for n in range(1, 6)]
+        now[0] = action_stream.WARN_EVERY_S
+        stream.update(encodings[0], 0)
+    assert why == ['stream_back'] * 5 and caplog.text.count('begins anew') == 2
 
 
 def test_present_actions_score_little_where_the_head_sees_no_activity(stream, encodings):

@@ -1,7 +1,9 @@
 """Recording of one episode of the simulated kitchen as a bag, without ROS."""
 
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from m3et_ros.cli.progress import track
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import refuse_unwritable
 
 START_NS = 1_700_000_000 * 10**9
 """Stamp of the first frame: fixed, so that the same seed writes the same messages."""
@@ -64,8 +68,9 @@ def record_episode(
 
     frames = 0
     with (
-        BagWriter(bag, options.storage, images='compressed' if options.compressed else 'raw') as writer,
         Camera(episode, backend=options.backend, shadows=False) as camera,
+        _complete(bag),
+        BagWriter(bag, options.storage, images='compressed' if options.compressed else 'raw') as writer,
     ):
         for state in track(episode.run(options.frames), options.frames, f'recording {bag}'):
             observation = camera.observe(state)
@@ -76,6 +81,23 @@ def record_episode(
             if stopped.is_set():
                 break
     return RecordedEpisode(frames, list(episode.labels), camera.backend)
+
+
+@contextmanager
+def _complete(bag: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a refusal, and remove the bag that it has begun.
+
+    Raises:
+        InputError: 'out_unwritable'.
+    """
+    was_there = bag.exists()
+    try:
+        with refuse_unwritable(bag, 'give a writable folder with free space'):
+            yield
+    except InputError as error:
+        if error.reason == 'out_unwritable' and not was_there:
+            shutil.rmtree(bag, ignore_errors=True)
+        raise
 
 
 def open_episode(options: RecordOptions, seed: int) -> Any:

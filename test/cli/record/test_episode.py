@@ -6,6 +6,7 @@ import pytest
 
 from m3et_ros.cli.record.episode import START_NS, RecordOptions, open_episode, record_episode
 from m3et_ros.data.bags.reader import BagReader, decode
+from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.errors import InputError
 
 OPTIONS = RecordOptions(frames=4, fps=2.5, width=48, height=36, backend='raycast')
@@ -66,3 +67,25 @@ def test_a_bag_is_never_overwritten(tmp_path):
     record(tmp_path / 'bag')
     with pytest.raises(InputError, match='exists already'):
         record(tmp_path / 'bag')
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_bag(tmp_path, monkeypatch):
+    write, frames = BagWriter.write_observation, []
+
+    def full(self, *arguments):
+        frames.append(1)
+        if len(frames) == 3:
+            raise OSError(28, 'No space left on device')
+        return write(self, *arguments)
+
+    monkeypatch.setattr(BagWriter, 'write_observation', full)
+    with pytest.raises(InputError, match=r'bag cannot be written \(No space left on device\); give a writable folder'):
+        record(tmp_path / 'bag')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    (tmp_path / 'bag').mkdir()
+    with pytest.raises(InputError):
+        record(tmp_path / 'bag')
+    assert (tmp_path / 'bag').is_dir()
