@@ -178,3 +178,15 @@ def test_shares_at_the_ends_of_their_range_are_accepted(share, count):
     for beyond in (0.0, -0.1, 1.01):
         with pytest.raises(ValueError, match='give a number above 0, at most 1'):
             spread(4, beyond)
+
+
+@torch.no_grad()
+def test_a_student_reads_out_places_in_the_t_layers_that_it_keeps():
+    teacher = build('tiny', schedule='TTT', stages=1, places=True, answer_parts=5, look_parts=2).eval()
+    student = hybrid_m3et(teacher, [0, 2]).eval()
+    assert list(student.readout.maps) == ['1'] and student.readout.last == 1
+    assert torch.equal(student.readout.slots.weight, teacher.readout.slots.weight)
+    inputs = {'rgb': torch.randn(2, 3, 32, 32), 'text': torch.randint(5, 64, (2, 6))}
+    assert student.answer_logits(student.encode(inputs)).isfinite().all()
+    with pytest.raises(ValueError, match='give a schedule with a T layer'):
+        hybrid_m3et(teacher, [0, 1, 2])
