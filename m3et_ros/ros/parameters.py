@@ -102,8 +102,8 @@ PARAMETERS: Table = (
     P(
         'model',
         'kitchen',
-        'Model: a named size, a checkpoint folder or a Hugging Face Hub id. The service ~/load_model replaces it '
-        'while the node runs.',
+        'Model: a named size, a checkpoint folder or hf:owner/name (Hugging Face Hub). The service ~/load_model '
+        'replaces it while the node runs.',
     ),
     P('device', 'auto', 'Device of the model: auto (CUDA if there is one), cpu, cuda or cuda:N.'),
     P(
@@ -218,7 +218,6 @@ PARAMETERS: Table = (
         'memory_file',
         '',
         'File of the services ~/save_memory and ~/restore_memory, such as ~/kitchen.safetensors; empty refuses them.',
-        live=True,
     ),
     P(
         'silent_topic_s',
