@@ -29,6 +29,7 @@ from m3et_ros.models.m3et.answers import PlacedAnswerHead
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.encoding import joined
 from m3et_ros.models.m3et.masking import draw, visible_total
+from m3et_ros.models.m3et.question_groups import encode_questions
 from m3et_ros.training.loop import Outcome, train
 from m3et_ros.training.losses import (
     answer_loss,
@@ -207,7 +208,10 @@ class Answer(Recipe):
         images = model.encode_images(inputs)
         each = len(batch['asked']) // len(batch['rgb'])
         attentions = [] if self.pointing and {'pointed', 'semseg'} <= batch.keys() else None
-        text = model.encode_text(images, batch.get('text'), batch.get('text_mask'), head_attentions=attentions)
+        if 'text' in batch:
+            text = encode_questions(model, images, batch['text'], batch['text_mask'], head_attentions=attentions)
+        else:
+            text = model.encode_text(images)
         found = {'answer': self.answer * answer_loss(model.answer_logits(text), batch['scores'], batch['asked'])}
         if attentions:
             config = model.config
