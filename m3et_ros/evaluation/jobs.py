@@ -41,6 +41,7 @@ BAG_FIELDS = (
     'asked_frames',
     'seconds',
     'spoilt_frames',
+    'frames_without_depth',
     'longest_gap_s',
     'troubles',
     'failed',

@@ -42,6 +42,7 @@ def frames(
     slop_s: float = 0.02,
     every: int = 1,
     on_damaged: Callable[[InputError], None] | None = None,
+    on_unpaired: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Frame]:
     """Yield a frame for every colour image, in the order of recording.
 
@@ -54,6 +55,8 @@ def frames(
         every: n for only every n-th colour image, beginning with the first; the others are not decoded.
         on_damaged: called for each frame whose images cannot be decoded or differ in size; that frame is left out.
             None raises instead.
+        on_unpaired: called for each colour image without depth, also for those that `every` leaves out, where the bag
+            has depth: with the stamp of depth minus that of colour in ns, estimated.
 
     Raises:
         InputError: 'bag_topic' or 'bag_type' for a topic that is missing or holds no images, 'depth_size' when depth
@@ -72,24 +75,27 @@ def frames(
         bag.topic_name(info_topic, CAMERA_INFO)
     elif INFO_TOPIC in bag.topics:
         info_topic = INFO_TOPIC
-    pairs = _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * NANOSECONDS))
+    pairs = _pairs(bag, rgb_topic, depth_topic, info_topic, round(slop_s * NANOSECONDS), on_unpaired)
     return _decoded(itertools.islice(pairs, 0, None, every), on_damaged)
 
 
 def image_topic(bag: BagReader, name: str, suffix: str) -> str:
-    """Return `name`, or `name`/`suffix` where only that was recorded.
+    """Return `name`, or `name`/`suffix` or `name`/compressed where only that was recorded.
 
     Raises:
         InputError: 'bag_topic' when neither is there, 'bag_type' when it holds no images.
     """
-    compressed = f'{name}/{suffix}'
-    if name not in bag.topics and compressed in bag.topics:
-        name = compressed
-    return bag.topic_name(name, IMAGE, COMPRESSED_IMAGE)
+    names = (name, f'{name}/{suffix}', f'{name}/compressed')
+    return bag.topic_name(next((one for one in names if one in bag.topics), name), IMAGE, COMPRESSED_IMAGE)
 
 
 def _pairs(
-    bag: BagReader, rgb_topic: str, depth_topic: str | None, info_topic: str | None, slop_ns: int
+    bag: BagReader,
+    rgb_topic: str,
+    depth_topic: str | None,
+    info_topic: str | None,
+    slop_ns: int,
+    on_unpaired: Callable[[int], None],
 ) -> Iterator[_Pair]:
     """Walk the bag once; yield a colour image when a depth at least as new has come, or when it has waited too long."""
     waiting: deque[_RecordedImage] = deque()
@@ -116,20 +122,30 @@ def _pairs(
             or (depths and depths[-1].stamp_ns >= waiting[0].stamp_ns)
             or item.stamp_ns - waiting[0].recorded_ns > PATIENCE_NS
         ):
-            yield _pair(waiting.popleft(), depths, K, slop_ns)
+            yield _pair(waiting.popleft(), depths, K, slop_ns, on_unpaired)
     # The images that still wait were readable: they are yielded before the damage is raised.
     while waiting:
-        yield _pair(waiting.popleft(), depths, K, slop_ns)
+        yield _pair(waiting.popleft(), depths, K, slop_ns, on_unpaired)
     if damage:
         raise damage
 
 
-def _pair(rgb: _RecordedImage, depths: deque[_RecordedImage], K: np.ndarray | None, slop_ns: int) -> _Pair:
+def _pair(
+    rgb: _RecordedImage,
+    depths: deque[_RecordedImage],
+    K: np.ndarray | None,
+    slop_ns: int,
+    on_unpaired: Callable[[int], None],
+) -> _Pair:
     """Pair a colour image with the nearest depth, and drop the depths that are too old for any later image."""
-    while depths and depths[0].stamp_ns < rgb.stamp_ns - slop_ns:
-        depths.popleft()
     depth = min(depths, key=lambda depth: abs(depth.stamp_ns - rgb.stamp_ns), default=None)
+    # The newest stays: it is the nearest one to measure from where depth is stamped too early.
+    while len(depths) > 1 and depths[0].stamp_ns < rgb.stamp_ns - slop_ns:
+        depths.popleft()
     if depth is not None and abs(depth.stamp_ns - rgb.stamp_ns) > slop_ns:
+        # The nearest stamp may belong to another moment; the time of recording shows how far the clocks are apart.
+        apart = (depth.stamp_ns - depth.recorded_ns) - (rgb.stamp_ns - rgb.recorded_ns)
+        on_unpaired(apart if abs(apart) > slop_ns else depth.stamp_ns - rgb.stamp_ns)
         depth = None
     return rgb, depth, K
 

@@ -6,9 +6,10 @@ from typing import Any
 from m3et_ros.data.bags.frames import image_topic
 from m3et_ros.data.bags.reader import COMPRESSED_IMAGE, IMAGE, BagReader, decode
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC
+from m3et_ros.data.depth_checks import check_frame_id
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.compressed import depth_from_compressed, rgb_from_compressed
-from m3et_ros.data.images.messages import COLOUR, DEPTH, depth_from_msg, rgb_from_msg
+from m3et_ros.data.images.messages import COLOUR, DEPTH, GREY, depth_from_msg, rgb_from_msg
 
 ALIGNED = ('align', 'regist', 'to_color', 'to_rgb')
 """Parts of the names of depth topics that are aligned to colour (RealSense, depth_image_proc)."""
@@ -22,7 +23,7 @@ class CameraTopics:
     rgb: str
     # Depth on the same pixel grid; None where the bag has none.
     depth: str | None
-    # A sentence on why there is no depth; empty where there is.
+    # A sentence on why there is no depth, or why it may not match; empty where all is well.
     note: str = ''
 
 
@@ -45,8 +46,8 @@ def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = N
     Args:
         bag: the recording.
         rgb: topic of the colours; None for the RealSense one where the bag has it, otherwise the only one there is.
-        depth: topic of the depth; None for one that is aligned to the colours: of their size, and either called
-            aligned or registered, or in the optical frame of the colours (REP 103, 105).
+        depth: topic of the depth, which is taken whatever its frame; None for one that is aligned to the colours: of
+            their size and in their optical frame (REP 103, 105). Where one of the frames is empty, the name decides.
 
     Raises:
         InputError: 'bag_topic' where a given topic is missing, no topic is in colour, or several could be meant;
@@ -55,15 +56,14 @@ def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = N
     streams, rejected = _streams(bag)
     colour = _colour(bag, streams, rejected) if rgb is None else image_topic(bag, rgb, 'compressed')
     if depth is not None:
-        return CameraTopics(colour, image_topic(bag, depth, 'compressedDepth'))
+        depth = image_topic(bag, depth, 'compressedDepth')
+        return CameraTopics(colour, depth, why_not_registered(bag, colour, depth))
     own = next((stream for stream in streams if stream.topic == colour), None)
     depths = [stream for stream in streams if stream.kind == 'depth']
     aligned = [
         depth_stream.topic
         for depth_stream in depths
-        if own is not None
-        and depth_stream.size == own.size
-        and (depth_stream.frame_id == own.frame_id or any(word in depth_stream.topic for word in ALIGNED))
+        if own is not None and depth_stream.size == own.size and _aligned(own, depth_stream)
     ]
     if aligned:
         return CameraTopics(colour, min(aligned, key=lambda topic: (not topic.startswith(DEPTH_TOPIC), topic)))
@@ -74,6 +74,26 @@ def find_camera(bag: BagReader, *, rgb: str | None = None, depth: str | None = N
         f'{bag.path} has no depth aligned to {colour}: depth is absent and colours are used '
         f'alone{"; not used: " + ", ".join(others) if others else ""}.',
     )
+
+
+def why_not_registered(bag: BagReader, rgb: str, depth: str) -> str:
+    """Return a sentence if the first depth image is in another frame than the first colour image, else ''."""
+    frames = []
+    for topic in (rgb, depth):
+        try:
+            frames.append(decode(next(bag.messages([topic]))).header.frame_id)
+        except (InputError, StopIteration):
+            return ''
+    try:
+        check_frame_id(*frames)
+    except InputError as error:
+        return f'{depth} in {bag.path}: {error}'
+    return ''
+
+
+def _aligned(rgb: _Stream, depth: _Stream) -> bool:
+    own, other = rgb.frame_id.strip('/'), depth.frame_id.strip('/')
+    return own == other or (not (own and other) and any(word in depth.topic for word in ALIGNED))
 
 
 def _colour(bag: BagReader, streams: list[_Stream], rejected: list[str]) -> str:
@@ -114,11 +134,14 @@ def _streams(bag: BagReader) -> tuple[list[_Stream], list[str]]:
 def _stream(topic: str, message: Any, *, packed: bool) -> _Stream:
     """Decode an image; InputError where it is neither colour nor depth. Masks and infrared are mono8."""
     if packed:
-        depth = 'compressedDepth' in message.format
+        encoding = message.format.partition(';')[0].strip()
+        if encoding in GREY and encoding not in DEPTH:
+            raise InputError('bag_topic', f'its encoding is {encoding!r}')
+        depth = 'compressedDepth' in message.format or encoding in DEPTH
         image = (depth_from_compressed if depth else rgb_from_compressed)(message)
     elif message.encoding in DEPTH:
         depth, image = True, depth_from_msg(message)
-    elif message.encoding in COLOUR and message.encoding != 'mono8':
+    elif message.encoding in COLOUR and message.encoding not in GREY:
         depth, image = False, rgb_from_msg(message)
     else:
         raise InputError('bag_topic', f'its encoding is {message.encoding!r}')

@@ -9,8 +9,9 @@ import numpy as np
 
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import COMPRESSED_IMAGE, IMAGE, BagReader
-from m3et_ros.data.bags.topics import CameraTopics, find_camera
+from m3et_ros.data.bags.topics import CameraTopics, find_camera, why_not_registered
 from m3et_ros.data.datasets.openeqa import episode_name
+from m3et_ros.data.depth_checks import implausible, median_m, offset_words
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.evaluation.batches import rounded
@@ -43,7 +44,8 @@ def topics_of(reader: BagReader, camera: str | None, remaps: Mapping[str, str]) 
         remaps.get(name, name): name for name, topic in reader.topics.items() if topic.type in (IMAGE, COMPRESSED_IMAGE)
     }
     rgb = images.get(f'{prefix}/{RGB}') or images.get(f'{prefix}/{RGB}/compressed')
-    depth = images.get(f'{prefix}/{DEPTH}') or images.get(f'{prefix}/{DEPTH}/compressedDepth')
+    names = (f'{prefix}/{DEPTH}{suffix}' for suffix in ('', '/compressedDepth', '/compressed'))
+    depth = next((images[name] for name in names if name in images), None)
     if rgb is None:
         has = ', '.join(f'{name} ({topic.type})' for name, topic in reader.topics.items())
         raise InputError(
@@ -51,7 +53,8 @@ def topics_of(reader: BagReader, camera: str | None, remaps: Mapping[str, str]) 
             f'{reader.path} has no colour images on {prefix}/{RGB} or {prefix}/{RGB}/'
             f'compressed; it has {has or "no topics"}: give --camera, or --remap one of them',
         )
-    return CameraTopics(rgb, depth)
+    note = why_not_registered(reader, rgb, depth) if depth is not None else ''
+    return CameraTopics(rgb, None, f'{note}; colours are used alone') if note else CameraTopics(rgb, depth)
 
 
 class BagPass:
@@ -81,8 +84,15 @@ class BagPass:
         self._decode_error: InputError | None = None
         self._steps: list[int] = []
         self._stride = 1
+        self._offsets: list[int] = []
+        self._medians: list[float] = []
         self._source = frames(
-            reader, rgb_topic=camera.rgb, depth_topic=camera.depth, every=every, on_damaged=self._note_undecoded
+            reader,
+            rgb_topic=camera.rgb,
+            depth_topic=camera.depth,
+            every=every,
+            on_damaged=self._note_undecoded,
+            on_unpaired=self._offsets.append,
         )
 
     def _note_undecoded(self, error: InputError) -> None:
@@ -108,10 +118,16 @@ class BagPass:
                 f'about {missing} frames are missing: one comes every {usual / 1e9:.3f} s, and the '
                 f'longest gap is {max(self._steps) / 1e9:.3f} s'
             )
-        if 0 < self._without_depth < self.frames:
+        if self._without_depth:
+            # A few frames without depth were lost; most of them are stamped by another clock.
+            most = self._offsets and self._without_depth > self.frames / 2
+            why = f': {offset_words(float(np.median(self._offsets)))} (median)' if most else ''
             self.troubles.append(
-                f'{self._without_depth} of {self.frames} frames have no depth within 20 ms of their colour image'
+                f'{self._without_depth} of {self.frames} frames have no depth within 20 ms of their colour image{why}'
             )
+        known = [median for median in self._medians if median == median]
+        if known and (sentence := implausible(float(np.median(known)))):
+            self.troubles.append(f'{sentence}; record {self._camera.depth} in its unit')
 
     def _missing(self) -> tuple[int, float]:
         """Return the number of further frames that a steady camera would have sent, and its usual step in ns."""
@@ -131,6 +147,8 @@ class BagPass:
             self._backward += 1
         if self._camera.depth is not None and frame.depth is None:
             self._without_depth += 1
+        if frame.depth is not None:
+            self._medians.append(median_m(frame.depth))
         self.stamps, self.newest_ns = (first, frame.stamp_ns), max(self.newest_ns, frame.stamp_ns)
         if self.frames % self._stride == 0:
             self.strip.append(strip_picture(frame.rgb))
@@ -150,6 +168,7 @@ class BagPass:
             'first_ns': first,
             'last_ns': last,
             'spoilt_frames': self._undecoded,
+            'frames_without_depth': self._without_depth,
             'longest_gap_s': rounded(max((0, *self._steps)) / 1e9),
             'troubles': [*about_camera, *self.troubles],
             'answers': answers,

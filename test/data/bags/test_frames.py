@@ -37,6 +37,26 @@ def test_colour_takes_the_nearest_depth_within_the_slop(tmp_path):
         assert pairs(bag, depth_topic=None) == [(0, None), (1, None), (2, None), (3, None)]
 
 
+def test_the_offset_of_the_nearest_depth_is_reported_for_colours_without(tmp_path):
+    with write(tmp_path / 'bag', colors=[0, 100, 200, 300], depths=[8, 140, 250]) as bag:
+        for every in (1, 2):
+            offsets = []
+            list(frames(bag, every=every, on_unpaired=offsets.append))
+            assert offsets == [40 * MS, 50 * MS, -50 * MS]
+
+
+def test_the_offset_is_that_of_the_clocks_where_the_recording_shows_it(tmp_path):
+    with BagWriter(tmp_path / 'bag') as bag:
+        for at in range(0, 1000, 100):
+            bag.write_frame(Frame(np.zeros((4, 6, 3), np.uint8), stamp_ns=START + at * MS))
+            depth = bag._image(np.full((4, 6), 900, np.uint16), '16UC1', bag._header(START + (at + 60) * MS, ''))
+            bag._put(DEPTH_TOPIC, IMAGE, depth, START + at * MS)
+    offsets = []
+    with BagReader(tmp_path / 'bag') as bag:
+        assert all(frame.depth is None for frame in frames(bag, on_unpaired=offsets.append))
+    assert offsets == [60 * MS] * 10  # the nearest stamps are 40 ms away
+
+
 def test_depth_that_stops_does_not_hold_colour_back(tmp_path):
     colors = list(range(0, 5000, 100))
     with write(tmp_path / 'bag', colors=colors, depths=[0]) as bag:

@@ -1,10 +1,11 @@
 """The topics of the camera in a bag, recognised by the content of their images."""
 
+import cv2
 import numpy as np
 import pytest
 
 from m3et_ros.data.bags.reader import COMPRESSED_IMAGE, IMAGE, BagReader
-from m3et_ros.data.bags.topics import find_camera
+from m3et_ros.data.bags.topics import CameraTopics, find_camera
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -56,10 +57,25 @@ def test_only_depth_on_the_pixels_of_the_colours_is_taken(tmp_path):
     with bag(tmp_path / 'without', colours, far, small, broken) as reader:
         camera = find_camera(reader)
         assert camera.depth is None and 'depth is absent' in camera.note
-        assert all(words in camera.note for words in ('/far (6x4 in depth)', '/small (6x2', '/rvl', 'RVL'))
-        assert find_camera(reader, depth='/far').depth == '/far'
-    with bag(tmp_path / 'aligned', colours, far, ('/aligned_depth', encode_depth(DEPTH), None, 'depth')) as reader:
-        assert find_camera(reader).depth == '/aligned_depth'
+        assert all(words in camera.note for words in ('/far (6x4 in depth)', '/small (6x2', '/rvl', 'pixels'))
+        far = find_camera(reader, depth='/far')
+        assert far.depth == '/far' and "'depth'" in far.note and "'colour'" in far.note and 'align_depth' in far.note
+    with bag(tmp_path / 'aligned', colours, ('/d', encode_depth(DEPTH), None, '/colour')) as reader:
+        assert find_camera(reader) == find_camera(reader, depth='/d') == CameraTopics('/c', '/d')
+
+
+def test_depth_of_the_compressed_transport_is_depth_and_infrared_is_no_colour(tmp_path):
+    png = cv2.imencode('.png', MM)[1].tobytes()
+    grey = cv2.imencode('.png', RGB[..., 0])[1].tobytes()
+    with bag(
+        tmp_path / 'bag',
+        ('/c', encode_rgb(RGB), None, 'eye'),
+        ('/d/compressed', ('16UC1; png compressed ', png), None, 'eye'),
+        ('/infra', ('mono8; png compressed ', grey), None, 'eye'),
+        ('/infra2', RGB[..., 0], '8UC1', 'eye'),
+    ) as reader:
+        assert find_camera(reader) == CameraTopics('/c', '/d/compressed')
+        assert find_camera(reader, depth='/d').depth == '/d/compressed'
 
 
 def test_ambiguous_and_missing_cameras_are_refused(tmp_path):
@@ -86,8 +102,11 @@ def test_of_several_aligned_depths_the_realsense_one_is_taken_then_the_first_by_
 
 
 @pytest.mark.parametrize('name', ['/aligned_depth', '/depth_registered/image', '/depth_to_color', '/depth_to_rgb'])
-def test_names_of_aligned_depth_count_whatever_their_frame(tmp_path, name):
-    with bag(tmp_path / 'bag', ('/c', RGB, 'rgb8', 'colour'), (name, MM, '16UC1', 'depth')) as reader:
-        assert find_camera(reader).depth == name
+def test_names_of_aligned_depth_count_where_a_frame_is_empty(tmp_path, name):
+    for number, frames in enumerate((('colour', ''), ('', 'depth'))):
+        with bag(tmp_path / f'{number}', ('/c', RGB, 'rgb8', frames[0]), (name, MM, '16UC1', frames[1])) as reader:
+            assert find_camera(reader).depth == name
+    with bag(tmp_path / 'other', ('/c', RGB, 'rgb8', 'colour'), (name, MM, '16UC1', 'depth')) as reader:
+        assert find_camera(reader).depth is None
     with bag(tmp_path / 'small', ('/c', RGB, 'rgb8', 'colour'), (name, MM[:2], '16UC1', 'colour')) as reader:
         assert find_camera(reader).depth is None

@@ -54,6 +54,7 @@ def test_a_part_describes_the_bag_and_repeats_the_answers(tmp_path):
         'first_ns': START,
         'last_ns': START + 300 * MS,
         'spoilt_frames': 0,
+        'frames_without_depth': 0,
         'longest_gap_s': 0.1,
         'troubles': [],
         'answers': [{'question_id': 'q'}],
@@ -113,6 +114,43 @@ def test_frames_without_their_depth_are_counted(tmp_path):
     assert bag_pass.troubles == []
     (trouble,) = bag_pass.part(path, [])['troubles']  # said once for the camera, not for its frames
     assert 'depth is absent' in trouble and 'learnt' not in trouble
+
+
+@pytest.mark.parametrize(
+    ('offset', 'words'),
+    [(60, '60 ms after'), (-60, '60 ms before'), (15_300, '15.3 s after'), (-10_800_000, '3 h before')],
+)
+def test_depth_that_never_pairs_is_counted_with_its_offset(tmp_path, offset, words):
+    """Depth comes every second and its own recording at once; its stamps are off."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        for at in range(0, 10_000, 1000):
+            rgb = np.zeros((24, 32, 3), np.uint8)
+            bag.write_frame(Frame(rgb, stamp_ns=START + at * MS))
+            depth = bag._image(np.full((24, 32), 1500, np.uint16), '16UC1', bag._header(START + (at + offset) * MS, ''))
+            bag._put(DEPTH_TOPIC, IMAGE, depth, START + at * MS)
+    bag_pass, stamps = read(tmp_path / 'bag', CameraTopics(COLOR_TOPIC, DEPTH_TOPIC))
+    (trouble,) = bag_pass.troubles
+    assert trouble.startswith('10 of 10 frames have no depth within 20 ms') and words in trouble
+    assert bag_pass.part(tmp_path, [])['frames_without_depth'] == len(stamps) == 10
+
+
+@pytest.mark.parametrize(('metres', 'reported'), [(0.049, True), (0.051, False), (9.99, False), (10.01, True)])
+def test_depth_in_another_unit_is_reported_with_its_median(tmp_path, metres, reported):
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write_frame(Frame(np.zeros((24, 32, 3), np.uint8), np.full((24, 32), metres, np.float32), START))
+    bag_pass, _ = read(tmp_path / 'bag')
+    assert bool(bag_pass.troubles) is reported
+    assert not reported or all(word in bag_pass.troubles[0] for word in (f'{metres:g} m', 'unit', DEPTH_TOPIC))
+
+
+def test_depth_in_another_frame_is_left_out_and_reported(tmp_path):
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write_frame(Frame(np.zeros((24, 32, 3), np.uint8), stamp_ns=START, frame_id='colour'))
+        bag.write_depth(np.full((24, 32), 1.5, np.float32), START, 'depth')
+    for camera in (None, '/camera/camera'):
+        with BagReader(tmp_path / 'bag') as reader:
+            topics = topics_of(reader, camera, {})
+        assert topics.depth is None and 'depth' in topics.note and 'colour' in topics.note
 
 
 def test_a_bag_that_is_cut_off_is_read_up_to_there(tmp_path):
