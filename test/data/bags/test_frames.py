@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.bags.frames import frames
-from m3et_ros.data.bags.reader import BagReader
+from m3et_ros.data.bags.reader import IMAGE, BagReader
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
