@@ -194,7 +194,7 @@ def _gains(lines: dict[str, dict[str, np.ndarray]], exam: Annotations) -> dict[s
             sides = [sums(lines[name][task], task, kind) for name in (f'ours, {way}', f'{CACHE}, tuned for {kind}')]
             gain = paired_difference(*sides, statistic=class_mean, clusters=names)
             found.setdefault(task, {})[kind] = {
-                key: round(100 * value, 2)
+                key: None if value is None else round(100 * value, 2)
                 for key, value in (('points', gain.value), ('low', gain.low), ('high', gain.high))
             }
     return found

@@ -18,7 +18,7 @@ from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
 from m3et_ros.evaluation.batches import interval_json, rounded, spread
 from m3et_ros.evaluation.files import weights_digest
 from m3et_ros.evaluation.metrics.depth import depth_rates
-from m3et_ros.evaluation.metrics.intervals import bootstrap, paired_difference, ratio
+from m3et_ros.evaluation.metrics.intervals import POSITIVE, SHARE, bootstrap, paired_difference, ratio
 from m3et_ros.evaluation.metrics.segmentation import mean_iou
 from m3et_ros.evaluation.standard_caches import check_fit
 from m3et_ros.evaluation.tasks.reconstruction import measure_frames
@@ -129,6 +129,7 @@ DENSE = {
 """Figure -> column of measure_frames, and the statistic of its summed rows."""
 MEASURES = {'vqa_accuracy': ratio} | {name: statistic for name, (_, statistic) in DENSE.items()}
 """Figures reported for every model, with the statistic of their summed rows."""
+BOUNDS = {'miou': SHARE, 'rmse_in_holes_m': POSITIVE}
 
 
 def _rows(tests: Sequence[Rows], name: str) -> tuple[np.ndarray, list[str]]:
@@ -151,7 +152,9 @@ def figures(tests: Sequence[Rows]) -> dict[str, Any]:
         if all(name in found for found in tests):
             rows, kitchens = _rows(tests, name)
             alone = [rounded(float(statistic(_rows([found], name)[0].sum(0)))) for found in tests]
-            result[name] = interval_json(bootstrap(rows, statistic, kitchens)) | {'of_seeds': alone}
+            result[name] = interval_json(bootstrap(rows, statistic, kitchens, bounds=BOUNDS.get(name))) | {
+                'of_seeds': alone
+            }
     return result
 
 

@@ -64,7 +64,7 @@ def _figure(row: dict[str, Any], key: str, shown: str) -> str:
     text, less = shown.format(row[key]['value']), row.get('less_full', {}).get(key)
     if less is None:
         return text
-    certain = less['low'] * less['high'] > 0
+    certain = less['low'] is not None and less['low'] * less['high'] > 0
     worse = (less['value'] > 0) == (key in SMALLER_IS_BETTER)
     return f'{text} ({"worse" if worse else "better"})' if certain else text
 

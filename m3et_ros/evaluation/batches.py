@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from m3et_ros.data.sample import Batch, Sample
-from m3et_ros.evaluation.metrics.intervals import Interval, Statistic, bootstrap
+from m3et_ros.evaluation.metrics.intervals import Bounds, Interval, Statistic, bootstrap
 
 BATCH = 32
 DIGITS = 6
@@ -67,9 +67,11 @@ def cluster_of(sample: Sample) -> str:
     return sample.key if sample.seed is None else f'seed {sample.seed}'
 
 
-def scored(rows: ArrayLike, statistic: Statistic, clusters: Sequence[str]) -> dict[str, Any]:
+def scored(
+    rows: ArrayLike, statistic: Statistic, clusters: Sequence[str], bounds: Bounds | None = None
+) -> dict[str, Any]:
     """Return a statistic of rows (n, k) with its 95 % interval over clusters, as JSON; see intervals.bootstrap."""
-    return interval_json(bootstrap(rows, statistic, clusters))
+    return interval_json(bootstrap(rows, statistic, clusters, bounds=bounds))
 
 
 def interval_json(interval: Interval, counted: str | None = 'kitchens') -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_every_method_answers_the_same_questions(found):
     assert len({line['all']['questions'] for line in lines.values()}) == 1
     for line in lines.values():
         assert all(0 <= part['value'] <= 1 and part['questions'] > 0 for part in line.values())
-        assert line['all']['low'] <= line['all']['value'] <= line['all']['high']
+        assert line['all']['low'] is line['all']['high'] is None  # two kitchens
     assert document['accuracy']['all_moments']['memory']['all']['questions'] >= lines['memory']['all']['questions']
     assert 0 <= document['accuracy']['seven_way_category']['value'] <= 1
     assert str(out) not in json.dumps(document)

@@ -36,7 +36,7 @@ def found(bench, folder):
 def test_both_are_scored_and_compared(found, folder):
     own, other = found['models']['tiny'], found['models']['tiny_twin']
     for model in (own, other):
-        assert 0 <= model['vqa_accuracy']['low'] <= model['vqa_accuracy']['value'] <= model['vqa_accuracy']['high'] <= 1
+        assert 0 <= model['vqa_accuracy']['value'] <= 1 and model['vqa_accuracy']['low'] is None  # few kitchens
         assert 0 <= model['miou']['value'] <= 1 and 0 < model['psnr_hidden_db']['value'] < 30
         assert len(model['vqa_accuracy']['of_seeds']) == len(model['training_seconds']) == found['seeds_done'] == 2
         assert model['vqa_accuracy']['value'] == pytest.approx(np.mean(model['vqa_accuracy']['of_seeds']), abs=1e-5)

@@ -18,7 +18,7 @@ from m3et_ros.evaluation.batches import (
     shown_inputs,
     spread,
 )
-from m3et_ros.evaluation.metrics.intervals import Interval, mean_rows, ratio
+from m3et_ros.evaluation.metrics.intervals import SHARE, Interval, mean_rows, ratio
 
 
 def sample(depth):
@@ -46,8 +46,13 @@ def test_scores_are_rounded_and_resampled_by_kitchen():
     seeds = ((12, 'seed 12 tick 0'), (12, 'seed 12 tick 7'), (3, 'seed 3 tick 0'), (None, 'photo.png'))
     kitchens = [cluster_of(replace(sample(None), seed=seed, key=key)) for seed, key in seeds]
     assert kitchens == ['seed 12', 'seed 12', 'seed 3', 'photo.png']
-    found = scored(mean_rows([1, 0, 0, 0]), ratio, kitchens)
-    assert found['value'] == 0.25 and found['kitchens'] == 3 and 0 <= found['low'] < 0.25 < found['high'] <= 1
+    few = scored(mean_rows([1, 0, 0, 0]), ratio, kitchens)
+    assert few == {'value': 0.25, 'low': None, 'high': None, 'kitchens': 3}
+    found = scored(mean_rows([1, 0, 0, 0, 1, 0, 0, 0]), ratio, [*kitchens, *'abcd'])
+    assert found['value'] == 0.25 and found['kitchens'] == 7 and 0 <= found['low'] < 0.25 < found['high'] <= 1
+    score = lambda sums: sums[..., 0] / sums[..., 1]  # noqa: E731 - a statistic of unknown bounds
+    rows = mean_rows([1, 1, 1, 1, 0])
+    assert scored(rows, score, list('abcde'))['high'] > 1 > scored(rows, score, list('abcde'), SHARE)['high']
     assert rounded(1 / 3) == 0.333333 and rounded(float('nan')) is None and rounded(None) is None
 
 

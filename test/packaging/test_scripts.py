@@ -90,10 +90,11 @@ def test_a_measurement_is_made_once_and_holds_no_path(kitchen, tmp_path):
         ('rmse_in_holes_m', -0.02, -0.01, ' (better)'),
         ('miou', -0.01, 0.02, ''),
         ('miou', 0.0, 0.02, ''),
+        ('miou', None, None, ''),
     ],
 )
 def test_differences_are_marked_only_if_their_interval_excludes_zero(key, low, high, mark):
-    row = {key: {'value': 0.5}, 'less_full': {key: {'value': (low + high) / 2, 'low': low, 'high': high}}}
+    row = {key: {'value': 0.5}, 'less_full': {key: {'value': (low or 0.02) + (high or 0), 'low': low, 'high': high}}}
     module = load('run_tables')
     assert module._figure(row, key, '{:.1f}') == f'0.5{mark}'
     assert module._figure({key: {'value': 0.5}}, key, '{:.1f}') == '0.5' and module._figure({}, key, '{}') == '-'

@@ -1,6 +1,7 @@
 """Expected calibration error of confidences: Guo et al., On Calibration of Modern Neural Networks, 2017, section 2.
 
-bootstrap(calibration_rows(confidences, scores), calibration_error, clusters)
+calibration_error(calibration_rows(confidences, scores).sum(0)): the error has no interval, because the absolute values
+of the bins make it too large, the more so the fewer the samples.
 """
 
 import numpy as np

@@ -34,7 +34,7 @@ from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.evaluation.batches import interval_json, measured
 from m3et_ros.evaluation.metrics.epic import BEST, action_id, rank_actions
-from m3et_ros.evaluation.metrics.intervals import bootstrap, mean_rows, ratio
+from m3et_ros.evaluation.metrics.intervals import SHARE, bootstrap, mean_rows, ratio
 from m3et_ros.evaluation.metrics.ranking import class_mean, label_ranks, listed_ranks
 from m3et_ros.models.actions.mambavl import Chain, MambaVL, joint
 
@@ -288,7 +288,7 @@ def recall5(found: np.ndarray, classes: np.ndarray, kitchens: Sequence[str]) -> 
     rows = np.zeros((len(found), 2 * len(names)))
     rows[np.arange(len(found)), index] = found < 5
     rows[np.arange(len(found)), len(names) + index] = 1
-    return interval_json(bootstrap(rows, class_mean, kitchens))
+    return interval_json(bootstrap(rows, class_mean, kitchens, bounds=SHARE))
 
 
 def action_scores(answers: Answers, pairs: np.ndarray, kitchens: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.batches import interval_json
 from m3et_ros.evaluation.metrics.challenge import ACTIONS, NOUNS, VERBS, Supervision, submission
 from m3et_ros.evaluation.metrics.epic import TASKS, action_id, subsets
-from m3et_ros.evaluation.metrics.intervals import bootstrap, ratio
+from m3et_ros.evaluation.metrics.intervals import SHARE, bootstrap, ratio
 from m3et_ros.evaluation.metrics.ranking import class_mean, label_ranks, listed_ranks
 from m3et_ros.evaluation.tasks.epic_forecast import CORRECTED, PLAIN, Forecast, forecast
 
@@ -137,7 +137,7 @@ def _scores(ranks: np.ndarray, labels: np.ndarray, videos: np.ndarray) -> dict[s
         np.bincount(own * shape[1] + column, weights, shape[0] * shape[1]).reshape(shape)
         for weights in (ranks < 5, np.ones(len(ranks)))
     ]
-    recall = interval_json(bootstrap(np.concatenate(sums, 1), class_mean, clusters), 'videos')
+    recall = interval_json(bootstrap(np.concatenate(sums, 1), class_mean, clusters, bounds=SHARE), 'videos')
     found['mean_top5_recall'] = recall | {'classes': len(classes)}
     return found
 

@@ -11,7 +11,7 @@ import numpy as np
 from m3et_ros.evaluation.batches import rounded, scored
 from m3et_ros.evaluation.metrics.depth import depth_rates
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS
-from m3et_ros.evaluation.metrics.intervals import mean_rows, ratio
+from m3et_ros.evaluation.metrics.intervals import POSITIVE, SHARE, mean_rows, ratio
 from m3et_ros.evaluation.metrics.segmentation import class_iou, mean_iou, pixel_accuracy
 from m3et_ros.evaluation.tasks.reconstruction import Frames
 
@@ -67,7 +67,8 @@ def _rate(column: int) -> Callable[[np.ndarray], np.ndarray]:
 
 def _depth(sums: np.ndarray, clusters: list[str]) -> dict[str, Any]:
     return {'pixels': int(sums[:, 0].sum())} | {
-        name: scored(sums, _rate(column), clusters) for column, name in enumerate(RATES)
+        name: scored(sums, _rate(column), clusters, SHARE if name == 'delta1' else POSITIVE)
+        for column, name in enumerate(RATES)
     }
 
 
@@ -101,9 +102,9 @@ def _segmentation(matrices: np.ndarray, clusters: list[str], classes: Sequence[s
     iou = class_iou(total)
     present = np.flatnonzero(total.sum(1))
     result = {
-        'miou': scored(rows, of(mean_iou), clusters),
+        'miou': scored(rows, of(mean_iou), clusters, SHARE),
         'classes': len(present),
-        'pixel_accuracy': scored(rows, of(pixel_accuracy), clusters),
+        'pixel_accuracy': scored(rows, of(pixel_accuracy), clusters, SHARE),
         'pixels': int(total.sum()),
     }
     if classes:

@@ -70,8 +70,11 @@ def test_a_stream_restarts_after_a_gap():
 
 
 def test_recall_is_the_mean_over_classes():
-    found = recall5(np.array([0, 4, 5, 9, 2]), np.array([7, 7, 7, 9, 8]), ['a', 'a', 'b', 'b', 'c'])
-    assert found['value'] == pytest.approx((2 / 3 + 0 + 1) / 3, abs=1e-6) and found['low'] < found['high']
+    ranks, classes = np.array([0, 4, 5, 9, 2]), np.array([7, 7, 7, 9, 8])
+    found = recall5(ranks, classes, ['a', 'a', 'b', 'b', 'c'])
+    assert found['value'] == pytest.approx((2 / 3 + 0 + 1) / 3, abs=1e-6) and found['low'] is None
+    many = recall5(np.tile(ranks, 6), np.tile(classes, 6), [str(n // 3) for n in range(30)])
+    assert many['value'] == found['value'] and 0 < many['low'] < many['value'] < many['high'] < 1
 
 
 def test_scores_rank_pairs_by_the_product_and_recall_by_balanced_scores():
