@@ -38,6 +38,8 @@ _CONTRACTED = (
 
 _GROUPED_DIGITS = re.compile(r'\d,\d')
 _FULL_STOP = re.compile(r'\.(?!\d)')
+_FULL_STOPS = 32
+"""Full stops that the protocol removes at most, a slip of its own."""
 
 
 def _contractions() -> dict[str, str]:
@@ -55,14 +57,14 @@ def strip_punctuation(text: str) -> str:
     """Remove punctuation from an answer; a full stop before a digit stays.
 
     A mark next to a blank is deleted, and so is every mark of an answer with grouped digits such as 1,000. Any other
-    mark becomes a blank.
+    mark becomes a blank. The protocol removes at most 32 full stops.
     """
     grouped = _GROUPED_DIGITS.search(text)
     stripped = text
     for mark in PUNCTUATION:
         if mark in text:
             stripped = stripped.replace(mark, '' if grouped or f'{mark} ' in text or f' {mark}' in text else ' ')
-    return _FULL_STOP.sub('', stripped)
+    return _FULL_STOP.sub('', stripped, count=_FULL_STOPS)
 
 
 def _one_line(text: str) -> str:
@@ -71,7 +73,7 @@ def _one_line(text: str) -> str:
 
 @lru_cache(maxsize=65536)
 def normalise(answer: str) -> str:
-    """Apply every step, as the protocol does to a prediction: 'The two  Mugs.' becomes '2 mugs'."""
+    """Apply every step of the protocol: 'The two  Mugs.' becomes '2 mugs'."""
     words = strip_punctuation(_one_line(answer).lower()).split()
     words = [NUMBERS.get(word, word) for word in words]
     return ' '.join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
@@ -79,7 +81,7 @@ def normalise(answer: str) -> str:
 
 @lru_cache(maxsize=65536)
 def normalise_reference(answer: str) -> str:
-    """Apply the punctuation step only, as the protocol does to a human answer."""
+    """Apply the punctuation step only, as an older revision of the protocol does to a human answer."""
     return strip_punctuation(_one_line(answer))
 
 
@@ -97,10 +99,18 @@ def agreement(matches: int, answers: int = 10) -> float:
     return (inside + outside) / answers
 
 
-def soft_score(prediction: str, answers: Sequence[str]) -> float:
-    """Return the VQA soft score of one prediction (VQAv2, TextVQA, VizWiz), 0 to 1.
+SOFT_RULES = {
+    'vqa_soft': 'official rule (GT-Vision-Lab/VQA a013f00): every step on both sides, none where all people agree',
+    'vqa_soft_older': 'rule of older evaluation code: every step on the answer, punctuation only on the human answers',
+}
+"""Names of the soft scores in metrics.json, and their rules."""
 
-    The prediction is fully normalised; human answers take the punctuation step only (docs/papers.md 7.1).
+
+def soft_score(prediction: str, answers: Sequence[str]) -> float:
+    """Return the VQA soft score of one prediction (VQAv2, TextVQA, VizWiz), 0 to 1, by the official rule of today.
+
+    Prediction and human answers take every step of the normaliser, unless all people gave the same answer: then only
+    line breaks, tabs and outer blanks go, and 'Two' does not match ten times 'two' (docs/papers.md 7.1).
 
     Args:
         prediction: the model's answer.
@@ -109,13 +119,29 @@ def soft_score(prediction: str, answers: Sequence[str]) -> float:
     Raises:
         ValueError: there are fewer than four answers.
     """
+    _check_people(answers)
+    given, predicted = [_one_line(answer) for answer in answers], _one_line(prediction)
+    if len(set(given)) > 1:
+        given, predicted = [normalise(answer) for answer in given], normalise(predicted)
+    return agreement(given.count(predicted), len(given))
+
+
+def older_soft_score(prediction: str, answers: Sequence[str]) -> float:
+    """Return the soft score by the rule of older evaluation code, for figures that were published with it.
+
+    The prediction takes every step, human answers the punctuation step only; arguments and errors as in soft_score.
+    """
+    _check_people(answers)
+    predicted = normalise(prediction)
+    return agreement(sum(normalise_reference(answer) == predicted for answer in answers), len(answers))
+
+
+def _check_people(answers: Sequence[str]) -> None:
     if len(answers) < FEWEST:
         raise ValueError(
             f'{len(answers)} human answers; the soft score needs {FEWEST} or more (ten in VQAv2): '
             'use exact_match for a single reference'
         )
-    predicted = normalise(prediction)
-    return agreement(sum(normalise_reference(answer) == predicted for answer in answers), len(answers))
 
 
 def soft_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> np.ndarray:

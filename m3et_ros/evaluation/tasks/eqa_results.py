@@ -153,6 +153,7 @@ def sample_rows(run: EqaRun, rows: Sequence[ScoredAnswer]) -> list[dict[str, Any
                 **{name: answer.get(name) for name in ('confidence', 'frames_used', 'first_ns', 'last_ns', 'frame_s')},
                 **{figure: rounded(getattr(row, figure)) for figure in FIGURES},
                 'vqa_soft': rounded(row.vqa_soft),
+                'vqa_soft_older': rounded(row.vqa_soft_older),
                 'mark': row.mark,
                 'trouble': answer.get('trouble'),
             }

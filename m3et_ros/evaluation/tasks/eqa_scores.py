@@ -13,11 +13,13 @@ import numpy as np
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.evaluation.batches import interval_json, rounded
 from m3et_ros.evaluation.metrics.answers import (
+    SOFT_RULES,
     best_f1,
     exact_match,
     llm_match,
     mark_scores,
     normalise,
+    older_soft_score,
     soft_score,
     token_f1,
     unanswered_share,
@@ -41,14 +43,17 @@ class ScoredAnswer:
     best_f1: float
     # Mark of a judge, 1 to 5; None where no judge was asked or there is no answer.
     mark: float | None = None
-    # Soft score of VQAv2, 0..1; None where the question has no human answers.
+    # Soft score of VQAv2 by the official rule of today, 0..1; None where the question has no human answers.
     vqa_soft: float | None = None
+    # The same by the rule of older evaluation code.
+    vqa_soft_older: float | None = None
 
 
 def score_answer(question: EqaQuestion, answer: str | None, mark: float | None = None) -> ScoredAnswer:
     """Score one answer; a blank one counts as none."""
     if answer is None or not answer.strip():
-        return ScoredAnswer(question, None, 0.0, 0.0, 0.0, vqa_soft=0.0 if question.answers else None)
+        none = 0.0 if question.answers else None
+        return ScoredAnswer(question, None, 0.0, 0.0, 0.0, vqa_soft=none, vqa_soft_older=none)
     return ScoredAnswer(
         question,
         answer,
@@ -57,6 +62,7 @@ def score_answer(question: EqaQuestion, answer: str | None, mark: float | None =
         best_f1(answer, question.references),
         mark,
         soft_score(answer, question.answers) if question.answers else None,
+        older_soft_score(answer, question.answers) if question.answers else None,
     )
 
 
@@ -134,10 +140,11 @@ def _part(
     }
     for figure in FIGURES:
         part[figure] = interval_json(bootstrap_mean([getattr(row, figure) for row in chosen], episodes), None)
-    soft = [(row.vqa_soft, row.question.episode) for row in chosen if row.vqa_soft is not None]
-    if soft:
-        values, own_episodes = zip(*soft, strict=True)
-        part['vqa_soft'] = interval_json(bootstrap_mean(values, own_episodes), None) | {'questions': len(soft)}
+    spoken = [row for row in chosen if row.question.answers]
+    for name, rule in SOFT_RULES.items() if spoken else ():
+        values, own_episodes = [getattr(row, name) for row in spoken], [row.question.episode for row in spoken]
+        score = interval_json(bootstrap_mean(values, own_episodes), None)
+        part[name] = score | {'questions': len(spoken), 'rule': rule}
     part['exact_match_of_answered'] = rounded(np.mean([row.exact_match for row in answered])) if answered else None
     part['guessing'] = {
         name: rounded(np.mean([exact_match(line[i], rows[i].question.references) for i in places]))
@@ -146,7 +153,11 @@ def _part(
     if judged:
         marks = [row.mark for row in chosen]
         part['llm_match'] = {
-            'percent': interval_json(bootstrap_mean(100 * mark_scores(marks), episodes), None),
+            'percent': _percent(interval_json(bootstrap_mean(mark_scores(marks), episodes), None)),
             'mean_mark': rounded(llm_match(marks).mean_mark),
         }
     return part
+
+
+def _percent(share: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value is None else rounded(100 * value) for name, value in share.items()}

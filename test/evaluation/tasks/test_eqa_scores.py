@@ -34,14 +34,22 @@ def test_every_figure_by_hand():
     assert whole['token_f1']['value'] == (1 + 0 + 0.5 + 0) / 4
     assert whole['best_f1']['value'] == (1 + 0 + 1 + 0) / 4
     assert whole['exact_match_of_answered'] == pytest.approx(2 / 3, abs=1e-6)
-    # Episode 'one' scores 1 and 'two' 0: any draw of two lies between them.
-    assert (whole['exact_match']['low'], whole['exact_match']['high']) == (0, 1)
+    assert whole['exact_match']['low'] is whole['exact_match']['high'] is None  # two episodes are too few
     assert {name: part['exact_match']['value'] for name, part in found['categories'].items()} == {
         'place': 1,
         'state': 0.5,
         'thing': 0,
     }
-    assert found['categories']['place']['exact_match']['low'] is None  # one episode has no spread
+    assert found['categories']['place']['exact_match']['low'] is None
+
+
+def test_intervals_of_marks_stay_within_0_and_100_per_cent():
+    asked = [question('is it on', 'yes', 'state', f'episode {n}') for n in range(6)]
+    rows = [score_answer(one, 'yes', mark) for one, mark in zip(asked, (5, 5, 5, 5, 4, 1), strict=True)]
+    found = eqa_scores(rows, judged=True)['all']['llm_match']
+    assert found['percent']['value'] == pytest.approx(100 * (4 + 0.75 + 0) / 6, abs=1e-4)
+    assert found['mean_mark'] == pytest.approx(25 / 6, abs=1e-6)
+    assert 0 < found['percent']['low'] < 60 < found['percent']['value'] < 90 < found['percent']['high'] < 100
 
 
 def test_a_blank_answer_is_none():
@@ -74,6 +82,10 @@ def test_soft_score_of_vqa_where_people_answered():
     found = eqa_scores([score_answer(*row) for row in zip(told, ['Yes.', 'yes', 'no', None])])
     # Two of ten said yes, which is worth .6; all said no; the last was left unanswered.
     assert found['all']['vqa_soft']['value'] == pytest.approx((0.6 + 1 + 0) / 3, abs=1e-6)
+    assert found['all']['vqa_soft_older']['value'] == found['all']['vqa_soft']['value']
+    assert 'a013f00' in found['all']['vqa_soft']['rule'] and 'older' in found['all']['vqa_soft_older']['rule']
+    two = score_answer(replace(ASKED[0], answers=('two',) * 10), 'two')
+    assert (two.vqa_soft, two.vqa_soft_older) == (1, 0)
     assert found['all']['vqa_soft']['questions'] == 3 and found['all']['questions'] == 4
     without = {name for name, part in found['categories'].items() if 'vqa_soft' not in part}
     assert without == {
