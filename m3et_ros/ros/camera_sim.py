@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from std_msgs.msg import Header, String
 from m3et_ros.data.bags.writer import OPTICAL_FRAME, truth
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.messages import depth_to_mm
+from m3et_ros.data.kitchen.questions.frame import VisibleScene, drafts
+from m3et_ros.data.kitchen.questions.frame_wordings import phrasings
 from m3et_ros.data.kitchen.sim.camera import Camera, Observation
 from m3et_ros.data.kitchen.sim.episode import Episode, import_mujoco
 from m3et_ros.data.kitchen.sim.renderers import BACKENDS, choose_backend
@@ -42,8 +44,6 @@ NEAREST_M, FURTHEST_M = 0.3, 6.0
 """Range of the simulated depth sensor, about that of a RealSense D435."""
 DISPARITY_PX, BASELINE_M = 0.125, 0.05
 """Smallest step of disparity in pixels, and distance of the two imagers of the stereo sensor in metres."""
-EDGE = 0.05
-"""Relative jump in depth beside which the sensor has a hole."""
 LATE_IMAGES = 10
 """Number of late images in a row before a warning; the first ones of an episode always take longer."""
 
@@ -60,7 +60,12 @@ PARAMETERS = (
         'Depth in millimetres (16UC1, 0 unknown) or metres (32FC1, NaN unknown).',
         choices=('16UC1', '32FC1'),
     ),
-    P('depth_noise', False, 'Gives depth holes at edges, steps that grow with distance and a limited range.'),
+    P(
+        'depth_noise',
+        False,
+        'Gives depth holes where one of two imagers has no view, steps that grow with distance and a limited range.',
+    ),
+    P('questions', '', 'Questions, separated by |, whose true answers ~/action reports too, if they have one.'),
     P(
         'episode_frames',
         0,
@@ -82,14 +87,33 @@ def sensed(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
 
     Returns:
         Metres (H, W) float32 in steps of z^2 * DISPARITY_PX / (f * BASELINE_M), because disparity has steps; NaN out of
-        range and beside edges, where only one of the two imagers has a view.
+        range and where only one of the two imagers has a view: to the left of near things, in shadows whose width is
+        the difference of the disparities.
     """
     scale = K[0, 0] * BASELINE_M / DISPARITY_PX
     with np.errstate(invalid='ignore', divide='ignore'):
         noisy = (scale / np.rint(scale / depth)).astype(np.float32)
-        jump = np.abs(np.diff(depth, axis=1, prepend=depth[:, :1])) > EDGE * depth
-        noisy[jump | ~((depth >= NEAREST_M) & (depth <= FURTHEST_M))] = np.nan
+        disparity = np.nan_to_num(scale * DISPARITY_PX / depth, posinf=0)
+        # Columns of the second imager; a nearer thing further right covers what falls at or beyond its column.
+        columns = np.arange(depth.shape[1]) - disparity
+        nearest = np.minimum.accumulate(columns[:, ::-1], 1)[:, ::-1]
+        shadow = np.zeros(depth.shape, bool)
+        shadow[:, :-1] = nearest[:, 1:] < columns[:, :-1]
+        noisy[shadow | ~((depth >= NEAREST_M) & (depth <= FURTHEST_M))] = np.nan
     return noisy
+
+
+def true_answers(episode: Episode, observation: Observation, questions: Sequence[str]) -> dict[str, str]:
+    """Return the true answers to those of the questions that one frame of the kitchen can be asked."""
+    if not questions:
+        return {}
+    found = {}
+    for _, (kind, answer, fields) in drafts(VisibleScene(episode, observation)):
+        for wording in phrasings(kind, episode.version):
+            text = wording.format(**fields)
+            if text in questions:
+                found[text] = answer
+    return found
 
 
 def info_msg(K: np.ndarray, width: int, height: int, header: Header) -> CameraInfo:
@@ -168,6 +192,7 @@ class CameraSim(Node):
 
     def _episode(self, seed: int) -> None:
         options = self.options
+        questions = tuple(filter(None, options.questions.split('|')))
         episode = Episode(seed, width=options.width, height=options.height, fps=options.rate_hz)
         with Camera(episode, backend=self.backend, shadows=False) as camera:
             self.get_logger().info(
@@ -180,7 +205,7 @@ class CameraSim(Node):
                 due = self._wait_until(due)
                 if self._stopping.is_set():
                     return
-                self._publish(observation)
+                self._publish(observation, true_answers(episode, observation, questions))
 
     def _wait_until(self, due: float) -> float:
         """Wait until an image is due and return the due time of the next; a late image delays all that follow."""
@@ -196,7 +221,7 @@ class CameraSim(Node):
             self._stopping.wait(-late)
         return due + max(0.0, late) + 1 / self.options.rate_hz
 
-    def _publish(self, observation: Observation) -> None:
+    def _publish(self, observation: Observation, answers: dict[str, str]) -> None:
         """Publish one image; its stamp is the time at which it is complete, as if exposed then."""
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.options.frame_id)
         depth = sensed(observation.depth, observation.K) if self.options.depth_noise else observation.depth
@@ -206,7 +231,7 @@ class CameraSim(Node):
         self._info.publish(info_msg(observation.K, width, height, header))
         self._depth.publish(to_image_msg(depth, self.options.depth_encoding, header))
         self._color.publish(to_image_msg(observation.rgb, 'rgb8', header))
-        action = {'stamp_ns': stamp_ns(header.stamp), **truth(observation.state)}
+        action = {'stamp_ns': stamp_ns(header.stamp), **truth(observation.state), 'answers': answers}
         self._action.publish(String(data=json.dumps(action)))
 
 

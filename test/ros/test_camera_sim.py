@@ -14,9 +14,10 @@ from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header, String
 
 from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
+from m3et_ros.data.kitchen.sim.camera import Camera as SimulatedCamera
 from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.ros import camera_sim
-from m3et_ros.ros.camera_sim import EDGE, NEAREST_M, info_msg, sensed
+from m3et_ros.ros.camera_sim import NEAREST_M, info_msg, sensed, true_answers
 from m3et_ros.ros.convert import stamp_msg, stamp_ns
 
 pytest.importorskip('mujoco', reason='the simulated kitchen needs MuJoCo')
@@ -144,14 +145,33 @@ def test_sensed_depth_has_steps_holes_and_a_range():
     depth = np.tile(np.linspace(0.1, 8, 640, dtype=np.float32), (4, 1))
     measured = sensed(depth, K)
     known = np.isfinite(measured)
-    assert (known == ((depth >= NEAREST_M) & (depth <= 6)))[:, 1:].all()
+    assert (known == ((depth >= NEAREST_M) & (depth <= 6))).all()
     # Half a step of disparity, 0.125 px at a baseline of 5 cm, is z^2 * 0.0625 / (400 * 0.05) metres.
     assert (np.abs(measured - depth)[known] <= depth[known] ** 2 * 0.0625 / 20 * 1.1 + 1e-6).all()
     assert len(np.unique(measured[0][known[0]])) < known[0].sum()
-    wall = np.full((2, 10), 2, np.float32)
-    wall[:, 5:] = 2 * (1 + 2 * EDGE)
-    assert np.isnan(sensed(wall, K)[0]).tolist() == [False] * 5 + [True] + [False] * 4
     assert np.isnan(sensed(np.full((1, 3), np.nan, np.float32), K)).all()
+
+
+def test_sensed_depth_has_a_shadow_to_the_left_of_near_things():
+    """Its width is the difference of the disparities, f * baseline * (1 / near - 1 / far)."""
+    K = np.array([[400, 0, 31.5], [0, 400, 1], [0, 0, 1.0]])
+    scene = np.full((2, 64), 2, np.float32)
+    scene[:, 30:40] = 0.8
+    assert 400 * 0.05 * (1 / 0.8 - 1 / 2) == 15
+    unknown = np.flatnonzero(np.isnan(sensed(scene, K)[0]))
+    assert unknown.tolist() == [*range(16, 30)]
+    slanting = np.tile(np.linspace(1, 3, 64, dtype=np.float32), (2, 1))
+    assert np.isfinite(sensed(slanting, K)).all() and np.isfinite(sensed(slanting[:, ::-1], K)).all()
+
+
+def test_true_answers_are_those_of_the_kitchen_to_the_questions_asked():
+    episode = Episode(3, width=64, height=48, fps=5)
+    with SimulatedCamera(episode, backend='raycast', shadows=False) as camera:
+        observation = camera.observe(next(iter(episode.run(1))))
+    found = true_answers(episode, observation, ('What is in the hand?', 'Is the moon full?'))
+    held = observation.state.held
+    assert found == ({'What is in the hand?': 'nothing'} if held is None else found) and len(found) <= 1
+    assert true_answers(episode, observation, ()) == {}
 
 
 def test_every_field_of_camera_info_follows_from_the_matrix():
@@ -187,6 +207,7 @@ def test_every_parameter_arrives(ros, monkeypatch):
         'backend': 'raycast',
         'depth_encoding': '32FC1',
         'depth_noise': True,
+        'questions': 'What is in the hand?|Is the tap on?',
         'episode_frames': 2,
         'frame_id': 'lens',
     }
@@ -202,7 +223,10 @@ def test_every_parameter_arrives(ros, monkeypatch):
 
         monkeypatch.setattr(owner, name, recorded)
 
-    for owner, name in ((camera_sim, 'Episode'), (camera_sim, 'Camera'), (camera_sim, 'sensed'), (Episode, 'run')):
+    for owner, name in (
+        *((camera_sim, name) for name in ('Episode', 'Camera', 'sensed', 'true_answers')),
+        (Episode, 'run'),
+    ):
         record(owner, name)
     listener = Listener(ros, '/camera/camera')
     given = [Parameter(name, value=value) for name, value in values.items()]
@@ -224,3 +248,5 @@ def test_every_parameter_arrives(ros, monkeypatch):
     assert cameras[0] == {'backend': 'raycast', 'shadows': False}
     assert [args[1] for name, args, _ in calls if name == 'run'][:2] == [2, 2]
     assert [name for name, _, _ in calls].count('sensed') >= 5
+    asked = [args[2] for name, args, _ in calls if name == 'true_answers']
+    assert asked[0] == ('What is in the hand?', 'Is the tap on?')

@@ -90,10 +90,17 @@ def start_nodes(namespace: str, prefix: str, seed: int, robot: RobotModel, camer
     Returns:
         The children, camera first.
     """
+    from m3et_ros.cli.demo.camera_and_robot import QUESTIONS
+
     simulator = ros_arguments(
         namespace=prefix,
         parameters=assignments(
-            seed=seed, rate_hz=camera.rate, width=camera.width, height=camera.height, depth_noise=True
+            seed=seed,
+            rate_hz=camera.rate,
+            width=camera.width,
+            height=camera.height,
+            depth_noise=True,
+            questions='|'.join(question for question, _ in QUESTIONS),
         ),
     )
     node = NodeOptions(namespace=namespace, camera=prefix, model=robot.model, device=robot.device)

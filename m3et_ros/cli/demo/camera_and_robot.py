@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from m3et_ros.cli.ask.app import RANDOM, answer_dict, describe_frames, format_pr
 from m3et_ros.cli.ask.client import Client, ask_together
 from m3et_ros.cli.demo.poster import Caption, Poster, PosterRow, draw
 from m3et_ros.cli.demo.result_listener import ResultListener, quantiles
+from m3et_ros.data.kitchen.questions.frame_wordings import action
 
 QUESTIONS = (
     ('What is in the hand?', 'frame'),
@@ -100,13 +102,16 @@ class Demo:
             'seconds': time.monotonic() - self._start,
             'answers': answers,
             'messages': self._results.frames[stamp],
+            'true_answers': [self._true_answer(answer) for answer in answers],
             'anticipation': self._anticipation(stamp),
         }
         self._rows.append(row)
         print_event(f'{row["seconds"]:5.1f} s')
-        for answer in answers:
+        for answer, true in zip(answers, row['true_answers'], strict=True):
+            verdict = '' if true is None else ', right' if answer['text'] == true else f', in truth {true}'
             print_event(
-                f'  {answer["question"]}  {answer["text"]}  (confidence {format_probability(answer["confidence"])}, '
+                f'  {answer["question"]}  {answer["text"]}{verdict}  '
+                f'(confidence {format_probability(answer["confidence"])}, '
                 f'{describe_frames(answer)}, {1e3 * answer["latency_s"]:.0f} ms, '
                 f'image {1e3 * answer["age_s"]:.0f} ms old, {answer["model_id"]})'
             )
@@ -134,6 +139,7 @@ class Demo:
                     'stamp_ns': row['stamp_ns'],
                     'seconds': row['seconds'],
                     'answers': row['answers'],
+                    'true_answers': row['true_answers'],
                     'anticipation': row['anticipation'],
                     'truth': self._truth(row['stamp_ns']),
                 }
@@ -162,13 +168,14 @@ class Demo:
 
         messages = row['messages']
         captions = tuple(
-            Caption(
-                answer['question'],
-                f'{answer["text"]}  {format_probability(answer["confidence"])}',
-                action.anticipated,
-                action.truth,
+            replace(
+                anticipated,
+                question=answer['question'],
+                answer=f'{answer["text"]}  {format_probability(answer["confidence"])}',
+                right=None if true is None else answer['text'] == true,
+                true_answer=true or '',
             )
-            for answer, action in zip(row['answers'], self._actions(row), strict=True)
+            for answer, true, anticipated in zip(row['answers'], row['true_answers'], self._actions(row), strict=True)
         )
         return PosterRow(
             rgb_from_msg(messages['rgb']),
@@ -191,10 +198,19 @@ class Demo:
             'next': [{'label': a.label, 'score': a.score} for a in message.actions],
         }
 
+    def _true_label(self, stamp: int, when: str) -> str | None:
+        """Return the label of the true action now or next, without its tool and place; None where there is none."""
+        found = self._results.truths.get(stamp) if when == 'now' else self._results.next_action(stamp)
+        return action(found['verb'], found['noun']) if found else None
+
     def _truth(self, stamp: int) -> dict[str, str | None]:
         """Return the current and the next action of the simulator; None where there is none."""
         actions = {'now': self._results.truths.get(stamp), 'next': self._results.next_action(stamp)}
         return {when: action['narration'] if action else None for when, action in actions.items()}
+
+    def _true_answer(self, answer: dict[str, Any]) -> str | None:
+        """Return the true answer to an answered question at the time of its frame; None where it has none."""
+        return self._results.answers.get(answer['stamp_ns'], {}).get(answer['question'])
 
     def _actions(self, row: dict[str, Any]) -> list[Caption]:
         """Return captions for the current and the next action: what was anticipated, and the truth."""
@@ -202,7 +218,11 @@ class Demo:
         for when in ('now', 'next'):
             best = (row['anticipation'] or {}).get(when)
             anticipated = f'{when}: {best[0]["label"]}  {format_probability(best[0]["score"])}' if best else ''
+            true, label = self._truth(row['stamp_ns'])[when], self._true_label(row['stamp_ns'], when)
             absent = 'no action' if when == 'now' else 'not known yet'
-            truth = f'in truth: {self._truth(row["stamp_ns"])[when] or absent}'
-            captions.append(Caption(anticipated=anticipated, truth=truth if best else f'{when}, {truth}'))
+            truth = f'in truth: {true or absent}'
+            right = best[0]['label'] == label if best and label else None
+            captions.append(
+                Caption(anticipated=anticipated, expected=right, truth=truth if best else f'{when}, {truth}')
+            )
         return captions

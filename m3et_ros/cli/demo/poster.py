@@ -9,8 +9,10 @@ import numpy as np
 
 COLUMNS = ('colour, from the camera', 'depth, from the camera', 'depth, completed', 'segmentation')
 DEPTH_COLOURS = 'viridis_r'
-UNKNOWN_GREY = '#8c8c8c'
-INK, FAINT = '#1d2430', '#77808c'
+UNKNOWN = '#ff4fa3'
+INK, FAINT, RIGHT, WRONG = '#1d2430', '#77808c', '#1a7f37', '#c62828'
+MARKS = {True: ('\N{CHECK MARK}', RIGHT), False: ('\N{BALLOT X}', WRONG), None: ('', INK)}
+"""Mark and colour of an answer that is right, wrong, or has no truth to compare with."""
 # Inches.
 WIDTH, MARGIN, GAP, TOP, BOTTOM, LINE = 14.0, 0.35, 0.1, 1.12, 1.15, 0.215
 DPI = 110
@@ -24,8 +26,13 @@ class Caption:
     question: str = ''
     # The best answer and its probability.
     answer: str = ''
+    # Whether that is right, and the true answer; None and '' where there is no true one.
+    right: bool | None = None
+    true_answer: str = ''
     # The anticipated action and its probability.
     anticipated: str = ''
+    # Whether that is right; None where it is not known.
+    expected: bool | None = None
     # The action in the simulator.
     truth: str = ''
 
@@ -84,6 +91,13 @@ def draw(poster: Poster, path: Path) -> None:
         depth_image = _draw_images(figure, layout, number, row, scale)
         _draw_captions(figure, layout, number, row)
     _draw_depth_bar(figure, layout, depth_image)
+    for line, (right, meaning) in enumerate(
+        ((True, 'right'), (False, 'wrong'), (None, 'no mark: the picture cannot tell'))
+    ):
+        mark, colour = MARKS[right]
+        bottom = BOTTOM - 0.3 - 0.2 * line
+        _text(figure, layout, MARGIN, bottom, mark, color=colour, fontweight='bold', fontsize=10)
+        _text(figure, layout, MARGIN + 0.19 * bool(mark), bottom, meaning, fontsize=8.5, color=FAINT)
     _draw_legend(figure, layout, poster)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
@@ -143,7 +157,7 @@ def _draw_images(figure, layout: Layout, number: int, row: PosterRow, span: tupl
     """Draw the four images of a row and return a depth image, for the colour bar."""
     from matplotlib import colormaps
 
-    colours, depth = colormaps[DEPTH_COLOURS].with_extremes(bad=UNKNOWN_GREY), None
+    colours, depth = colormaps[DEPTH_COLOURS].with_extremes(bad=UNKNOWN), None
     for column, pixels in enumerate((row.rgb, row.measured, row.completed, row.overlay)):
         axes = _axes(
             figure, layout, layout.left(column), layout.top(number) - layout.image, layout.column, layout.image
@@ -168,13 +182,22 @@ def _draw_images(figure, layout: Layout, number: int, row: PosterRow, span: tupl
 def _draw_captions(figure, layout: Layout, number: int, row: PosterRow) -> None:
     for line, caption in enumerate(row.captions):
         bottom = layout.top(number) - layout.image - LINE * (line + 1)
-        cells = zip(
-            (caption.question, caption.answer, caption.anticipated, caption.truth),
-            ({'color': FAINT}, {'fontweight': 'bold'}, {}, {'color': FAINT}),
-            strict=True,
+        answer = caption.answer
+        if caption.right is False:
+            answer += f'   (in truth: {caption.true_answer})'
+        cells = (
+            (caption.question, None, {'color': FAINT}),
+            (answer, caption.right, {'fontweight': 'bold'}),
+            (caption.anticipated, caption.expected, {}),
+            (caption.truth, None, {'color': FAINT}),
         )
-        for column, (text, style) in enumerate(cells):
-            _text(figure, layout, layout.left(column), bottom, text, **style)
+        for column, (text, right, style) in enumerate(cells):
+            mark, colour = MARKS[right]
+            left = layout.left(column)
+            if mark:
+                _text(figure, layout, left, bottom, mark, color=colour, fontweight='bold', fontsize=11)
+                left += 0.2
+            _text(figure, layout, left, bottom, text, **({'color': colour} | style))
 
 
 def _draw_depth_bar(figure, layout: Layout, depth_image) -> None:
@@ -184,7 +207,7 @@ def _draw_depth_bar(figure, layout: Layout, depth_image) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=2, colors=FAINT)
     edge = layout.left(1) + 0.6 + layout.column * 1.5 + 0.2
-    _draw_swatch(figure, layout, edge, BOTTOM - 0.32, UNKNOWN_GREY, 'unknown')
+    _draw_swatch(figure, layout, edge, BOTTOM - 0.32, UNKNOWN, 'unknown')
 
 
 def _draw_swatch(figure, layout: Layout, left: float, bottom: float, colour, name: str) -> None:

@@ -33,6 +33,7 @@ class ResultListener:
         received: number of messages received, by the same names.
         ages: seconds from the stamp of a frame to the arrival of its completed depth.
         truths: true action of the person, by stamp; None for no action.
+        answers: true answers by question, by stamp.
         labels: the latched label map, or None.
         diagnostics: newest values of the model node by key.
         unconfigured: how often in a row the node reported that it is not configured.
@@ -43,6 +44,7 @@ class ResultListener:
         self.received: Counter[str] = Counter()
         self.ages: list[float] = []
         self.truths: dict[int, dict | None] = {}
+        self.answers: dict[int, dict[str, str]] = {}
         self.labels: LabelMap | None = None
         self.diagnostics: dict[str, str] = {}
         self.unconfigured = 0
@@ -108,6 +110,7 @@ class ResultListener:
     def _on_truth(self, message: String) -> None:
         truth = json.loads(message.data)
         self.truths[truth['stamp_ns']] = truth['current']
+        self.answers[truth['stamp_ns']] = truth['answers']
 
     def _on_labels(self, message: LabelMap) -> None:
         self.labels = message

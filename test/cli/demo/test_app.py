@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 from m3et_ros.cli.demo.app import DemoOutput, RobotModel, SimulatedCamera, check_alive, start_nodes
+from m3et_ros.cli.demo.camera_and_robot import QUESTIONS
 from m3et_ros.cli.main import main
 from m3et_ros.cli.ros_names import camera_remaps
 
@@ -54,7 +55,7 @@ def test_a_program_reads_numbers(m3et, tmp_path):
 def test_a_model_that_is_not_there_ends_the_demo_with_the_reason(m3et):
     result = m3et('demo', '--model', '/none', *SMALL[2:], timeout=100)
     assert result.returncode == 1
-    assert 'The model node cannot start' in result.stderr and '/none' in result.stderr
+    assert 'ended by itself' in result.stderr and 'no model /none' in result.stderr
 
 
 def test_a_node_that_dies_is_quoted(m3et, tmp_path, monkeypatch):
@@ -100,6 +101,7 @@ def test_every_option_arrives_at_the_nodes(border):
         *('-p', 'width:=96'),
         *('-p', 'height:=480'),
         *('-p', 'depth_noise:=true'),
+        *('-p', f'questions:={json.dumps("|".join(question for question, _ in QUESTIONS))}'),
     ]
     assert (model['name'], model['module'], model['show']) == ('model', 'm3et_ros.ros.model_node', False)
     assert model['arguments'][:3] == ['--ros-args', '-r', '__ns:=/d'] and model['arguments'][5:] == [

@@ -24,7 +24,10 @@ IMAGES = {
     '/r/model/segmentation/overlay': ('rgb8', np.full((6, 8, 3), 30, np.uint8)),
     '/r/model/segmentation/mask': ('mono8', np.ones((6, 8), np.uint8)),
 }
-TAKE, PUT = ({'narration': n, 'start_s': s} for n, s in (('take cup', 1.0), ('put cup', 3.0)))
+TAKE, PUT = (
+    {'narration': n, 'verb': n[:4].strip(), 'noun': 'cup', 'start_s': s}
+    for n, s in (('take cup from the table', 1.0), ('put cup', 3.0))
+)
 
 
 class Robot:
@@ -119,19 +122,27 @@ def test_a_moment_has_answers_anticipation_and_truth(robot, answered, tmp_path):
         )
     )
     for stamp, action in ((7, TAKE), (8, TAKE), (9, PUT)):
-        robot.truth.publish(String(data=json.dumps({'stamp_ns': stamp, 'current': action})))
+        robot.truth.publish(
+            String(
+                data=json.dumps(
+                    {'stamp_ns': stamp, 'current': action, 'answers': {QUESTIONS[0][0]: 'cup', QUESTIONS[1][0]: 'pan'}}
+                )
+            )
+        )
     robot.show(7)
     lines = []
     robot.demo.ask(lines.append)
     robot.demo.ask(lines.append)
     assert answered == [('/r', list(QUESTIONS[:PER_ROW])), ('/r', list(QUESTIONS[PER_ROW : 2 * PER_ROW]))]
-    assert '(confidence 0.50, one frame, 20 ms, image 30 ms old, m@1)' in lines[1]
-    assert lines[3] == '  now: take cup  0.75  (in truth: take cup), next: put cup  0.25'
+    assert 'cup, right  (confidence 0.50, one frame, 20 ms, image 30 ms old, m@1)' in lines[1]
+    assert 'cup, in truth pan  (confidence' in lines[2]
+    assert lines[3] == '  now: take cup  0.75  (in truth: take cup from the table), next: put cup  0.25'
     robot.demo.listen(0.1)
     summary = robot.demo.summary()
     moment = summary['moments'][0]
     assert moment['stamp_ns'] == 7 and [answer['text'] for answer in moment['answers']] == ['cup', 'cup']
-    assert moment['truth'] == {'now': 'take cup', 'next': 'put cup'}
+    assert moment['true_answers'] == ['cup', 'pan']
+    assert moment['truth'] == {'now': 'take cup from the table', 'next': 'put cup'}
     assert moment['anticipation'] == {
         'horizon_s': 1.5,
         'now': [{'label': 'take cup', 'score': 0.75}],
@@ -139,6 +150,8 @@ def test_a_moment_has_answers_anticipation_and_truth(robot, answered, tmp_path):
     }
     assert (summary['frames_in'], summary['frames_out'], summary['drops']) == (1, 1, {'stamp_back': 2})
     assert summary['trained'] and summary['device'] == 'cpu' and summary['fps_in'] > 0
+    row = robot.demo._poster_row(robot.demo._rows[0])
+    assert [(c.right, c.true_answer, c.expected) for c in row.captions] == [(True, 'cup', True), (False, 'pan', True)]
     robot.demo.draw(tmp_path / 'sheet.png', summary)
     assert cv2.imread(str(tmp_path / 'sheet.png')).shape[1] == 1540
 

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from m3et_ros.cli.demo.poster import DPI, UNKNOWN_GREY, WIDTH, Caption, Poster, PosterRow, draw
+from m3et_ros.cli.demo.poster import DPI, RIGHT, UNKNOWN, WIDTH, WRONG, Caption, Poster, PosterRow, draw
 
 
-def poster_row(depth):
+def poster_row(depth, **marks):
     shape = depth.shape
     return PosterRow(
         np.full((*shape, 3), 200, np.uint8),
@@ -14,7 +14,7 @@ def poster_row(depth):
         np.zeros((*shape, 3), np.uint8),
         np.ones(shape, np.uint8),
         1.5,
-        (Caption('What?', 'cup  0.50', 'now: take cup  0.40', 'in truth: take cup'),),
+        (Caption('What?', 'cup  0.50', anticipated='now: take cup  0.40', truth='in truth: take cup', **marks),),
     )
 
 
@@ -33,13 +33,28 @@ def test_a_picture_with_a_row_per_moment(tmp_path):
     assert sizes[0][1] == sizes[1][1] == WIDTH * DPI and sizes[1][0] > 1.9 * sizes[0][0]
 
 
-def test_unknown_depth_is_grey_and_classes_have_their_colour(tmp_path):
+def test_unknown_depth_stands_out_and_classes_have_their_colour(tmp_path):
     path = tmp_path / 'sheet.png'
     draw(Poster('', '', (poster_row(np.full((12, 16), np.nan, np.float32)),), {1: ('cup', (1.0, 0.0, 0.0))}), path)
-    assert pixels(path, UNKNOWN_GREY) > 20_000  # a whole picture
+    assert pixels(path, UNKNOWN) > 20_000  # a whole picture
     assert pixels(path, '#ff0000') > 100
 
 
 def test_a_poster_without_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match='no rows'):
         draw(Poster('', '', ()), tmp_path / 'sheet.png')
+
+
+@pytest.mark.parametrize(
+    ('marks', 'green', 'red'),
+    [
+        ({}, False, False),
+        ({'right': True, 'expected': True}, True, False),
+        ({'right': False, 'true_answer': 'bowl'}, False, True),
+        ({'right': True, 'expected': False}, True, True),
+    ],
+)
+def test_right_and_wrong_answers_are_marked_in_green_and_red(tmp_path, marks, green, red):
+    path = tmp_path / 'sheet.png'
+    draw(Poster('', '', (poster_row(np.ones((12, 16), np.float32), **marks),)), path)
+    assert (pixels(path, RIGHT) > 10, pixels(path, WRONG) > 10) == (green, red)

@@ -57,9 +57,12 @@ def test_the_next_action_is_known_once_it_begins(listening):
     results, node, senders = listening
     take, put = ({'narration': n, 'start_s': s} for n, s in (('take cup', 1.0), ('put cup', 3.0)))
     for stamp, action in enumerate((None, take, take, None, put)):
-        senders['truth'].publish(String(data=json.dumps({'stamp_ns': stamp, 'current': action})))
+        senders['truth'].publish(
+            String(data=json.dumps({'stamp_ns': stamp, 'current': action, 'answers': {'Who?': str(stamp)}}))
+        )
     assert node.wait(lambda: len(results.truths) == 5, 20)
     assert [results.next_action(stamp) for stamp in range(5)] == [take, put, put, put, None]
+    assert results.answers[3] == {'Who?': '3'}
 
 
 def test_drops_are_those_of_this_node(listening):
