@@ -47,7 +47,9 @@ class ImageOptions:
         ),
     ] = None
     image: Annotated[Path | None, typer.Option(help='Image to ask about; no ROS is used.')] = None
-    depth: Annotated[Path | None, typer.Option(help='Depth of that image: 16-bit PNG in mm, or .npy in m.')] = None
+    depth: Annotated[
+        Path | None, typer.Option(help='Depth of that image: integers in mm or floats in m, as PNG, TIFF or .npy.')
+    ] = None
     model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen'
     device: Annotated[str, typer.Option(help='With --image: auto, cpu, cuda, ...')] = 'auto'
 

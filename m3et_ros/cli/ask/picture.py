@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from m3et_ros.cli.output import Refused
+from m3et_ros.cli.output import Refused, print_status
+from m3et_ros.data.depth_checks import implausible, median_m
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import check_regular, read_regular
 from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.data.images.files import MAX_BYTES
-from m3et_ros.data.images.messages import check_pixels
+from m3et_ros.data.images.messages import check_pixels, stored_depth
+from m3et_ros.data.images.orientation import orientation, upright
 from m3et_ros.data.images.sizes import check_claimed
 from m3et_ros.runtime.answerer import M3ET, open_answerer
 from m3et_ros.runtime.engine import Engine
@@ -21,6 +23,9 @@ from m3et_ros.runtime.session import Session, checked_question
 
 MAX_TOKENS = 64
 """Most tokens of a written answer; the default of the node."""
+
+INTEGERS = ('uint16', 'int16', 'int32', 'uint32')
+"""Types of integers that hold millimetres; eight bits are a picture of depth, not depth."""
 
 QUESTION_CHARS = 512
 """Most characters of a question; the default of the node."""
@@ -86,11 +91,11 @@ def _write_parts(replies: Iterator[Reply], write: Callable[[str], None] | None) 
 
 
 def read_frame(image: Path, depth: Path | None = None) -> Frame:
-    """Read an image and its depth as a frame.
+    """Read an image and its depth as a frame, upright as the EXIF orientation of the image says.
 
     Args:
         image: a PNG, JPEG or TIFF of at most 64 million pixels.
-        depth: see `read_depth`; of the same size as the image.
+        depth: see `read_depth`; of the same size as the image, as stored or upright.
 
     Raises:
         Refused: a file is missing or damaged.
@@ -98,17 +103,26 @@ def read_frame(image: Path, depth: Path | None = None) -> Frame:
     """
     import cv2
 
-    # A rotation by an EXIF tag would separate the pixels from their depth.
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if depth else 0)
-    rgb = cv2.cvtColor(_decode(image, flags, 'a PNG or JPEG image'), cv2.COLOR_BGR2RGB)
-    metres = read_depth(depth) if depth else None
-    if metres is not None:
-        check_aligned(rgb.shape, metres.shape, f'give as {depth} depth that is aligned to {image}.')
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels, data = _decode(image, flags, 'a PNG or JPEG image')
+    turned = orientation(data)
+    rgb = upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), turned)
+    if depth is None:
+        return Frame(rgb)
+    metres = read_depth(depth)
+    if metres.shape == pixels.shape[:2]:
+        metres = upright(metres, turned)
+    check_aligned(rgb.shape, metres.shape, f'give as {depth} depth that is aligned to {image}.')
+    if sentence := implausible(median_m(metres)):
+        print_status(f'm3et: {depth}: {sentence}.')
     return Frame(rgb, metres)
 
 
 def read_depth(path: Path) -> np.ndarray:
-    """Read depth from a 16-bit PNG in millimetres (0 and 65535 mean unknown) or a .npy of floats in metres.
+    """Read depth from a file: integers are millimetres (0 and 65535 mean unknown), floats are metres.
+
+    Args:
+        path: a PNG of 16 bits, a TIFF of 16 bits or floats, or a .npy of integers of 16 or 32 bits or floats.
 
     Returns:
         Depth (H, W) float32 in metres, NaN where unknown.
@@ -119,33 +133,37 @@ def read_depth(path: Path) -> np.ndarray:
     import cv2
 
     if path.suffix == '.npy':
-        try:
-            check_regular(path, 'give a .npy file of metres')
-            # Mapped, so that an array that is too large is refused before it is read.
-            metres = np.load(path, mmap_mode='r', allow_pickle=False)
-        except InputError:
-            raise
-        except (OSError, ValueError, EOFError) as error:
-            raise Refused(
-                f'{path} cannot be read as a NumPy array ({" ".join(str(error).split())}); give a .npy file of metres.'
-            ) from None
-        if not isinstance(metres, np.ndarray):
-            raise Refused(f'{path} holds several arrays; give a .npy file of metres.')
-        if metres.ndim == 2:
-            check_pixels(metres.shape[1], metres.shape[0], str(path))
-        if metres.ndim != 2 or metres.dtype.kind != 'f':
-            raise Refused(f'{path} holds {metres.dtype} {metres.shape}; give metres as floats (H, W).')
-        return np.where(np.isfinite(metres) & (metres > 0), metres, np.nan).astype(np.float32)
-    stored = _decode(path, cv2.IMREAD_UNCHANGED, 'a 16-bit PNG of millimetres')
-    if stored.dtype != np.uint16 or stored.ndim != 2:
+        stored = _array(path)
+    else:
+        stored, _ = _decode(path, cv2.IMREAD_UNCHANGED, 'a 16-bit PNG of millimetres')
+    if stored.ndim != 2 or not (stored.dtype.kind == 'f' or stored.dtype.name in INTEGERS):
         raise Refused(
-            f'{path} holds {stored.dtype} {stored.shape}; give a grey 16-bit PNG of millimetres, or a .npy of metres.'
+            f'{path} holds {stored.dtype} {stored.shape}; give one grey value per pixel: a 16-bit PNG of millimetres, '
+            'a TIFF or .npy of metres as floats, or a .npy of millimetres as uint16.'
         )
-    return np.where((stored == 0) | (stored == 65535), np.nan, stored / 1000).astype(np.float32)
+    return stored_depth(stored)
 
 
-def _decode(path: Path, flags: int, what: str) -> np.ndarray:
-    """Decode an image file; `what` describes it for errors."""
+def _array(path: Path) -> np.ndarray:
+    """Map the array of a .npy file, so that one that is too large is refused before it is read."""
+    try:
+        check_regular(path, 'give a .npy file of metres')
+        stored = np.load(path, mmap_mode='r', allow_pickle=False)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise Refused(
+            f'{path} cannot be read as a NumPy array ({" ".join(str(error).split())}); give a .npy file of metres.'
+        ) from None
+    if not isinstance(stored, np.ndarray):
+        raise Refused(f'{path} holds several arrays; give a .npy file of metres.')
+    if stored.ndim == 2:
+        check_pixels(stored.shape[1], stored.shape[0], str(path))
+    return stored
+
+
+def _decode(path: Path, flags: int, what: str) -> tuple[np.ndarray, bytes]:
+    """Decode an image file; `what` describes it for errors. Return the pixels and the bytes of the file."""
     import cv2
 
     try:
@@ -163,4 +181,4 @@ def _decode(path: Path, flags: int, what: str) -> np.ndarray:
         raise Refused(f'{path} is not {what}, or is damaged; give another file.')
     if decoded.shape[0] * decoded.shape[1] != claimed[0] * claimed[1]:
         raise Refused(f'{path} holds another size than its header claims; give another file.')
-    return decoded
+    return decoded, data

@@ -88,7 +88,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     The decoder itself fills a truncated JPEG with grey and reports nothing.
     """
     size, position = None, 2
-    for marker, position in _jpeg_segments(data):
+    for marker, position in jpeg_segments(data):
         if marker == 0xDA:
             # After the start of scan 0xFF 0xD9 can only be the end: in scan data a zero follows every other 0xFF.
             if size is None or data.find(b'\xff\xd9', position) < 0:
@@ -101,7 +101,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     raise _truncated('JPEG')
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield each marker before the pixels and the position of its length."""
     position = 2
     while position + 4 <= len(data):

@@ -35,6 +35,47 @@ def test_a_picture_and_its_depth(files):
     assert np.isnan(read_depth(files / 'depth.npy')).sum() == 1
 
 
+def test_depth_in_every_form_is_the_same(files):
+    wanted = read_depth(files / 'depth.png')
+    stored = cv2.imread(str(files / 'depth.png'), cv2.IMREAD_UNCHANGED)
+    metres = np.where((stored == 0) | (stored == 65535), np.nan, stored / 1000).astype(np.float32)
+    cv2.imwrite(str(files / 'mm.tiff'), stored)
+    cv2.imwrite(str(files / 'm.tif'), metres)
+    np.save(files / 'u2.npy', stored)
+    np.save(files / 'i4.npy', np.where(stored == 65535, -1, stored.astype(np.int32)))
+    np.save(files / 'f8.npy', np.where(np.isnan(metres), np.inf, metres).astype(float))
+    for name in ('mm.tiff', 'm.tif', 'u2.npy', 'i4.npy', 'f8.npy'):
+        found = read_depth(files / name)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_depth_in_another_unit_is_named(files, capsys):
+    np.save(files / 'mm.npy', np.full((4, 6), 1250.0))
+    read_frame(files / 'rgb.png', files / 'mm.npy')
+    assert 'its median is 1250 m' in capsys.readouterr().err
+    read_frame(files / 'rgb.png', files / 'depth.npy')
+    assert capsys.readouterr().err == ''
+
+
+def test_a_turned_picture_is_upright_with_its_depth(files):
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    rgb[0] = 255  # the top row as stored, the right column once turned clockwise
+    exif = b'II*\0' + struct.pack('<IHHHIHHI', 8, 1, 274, 3, 1, 6, 0, 0)
+    data = cv2.imencode('.png', rgb)[1].tobytes()
+    write(files / 'turned.png', data[:33] + struct.pack('>I', len(exif)) + b'eXIf' + exif + bytes(4) + data[33:])
+    depth = np.where(rgb[..., 0] == 255, 2.0, 1.0)
+    np.save(files / 'stored.npy', depth)
+    np.save(files / 'upright.npy', np.rot90(depth, -1))
+    for frame in (
+        read_frame(files / 'turned.png'),
+        read_frame(files / 'turned.png', files / 'stored.npy'),
+        read_frame(files / 'turned.png', files / 'upright.npy'),
+    ):
+        assert frame.rgb.shape == (6, 4, 3) and (frame.rgb[:, 3] == 255).all() and (frame.rgb[:, :3] == 0).all()
+        assert frame.depth is None or ((frame.depth[:, 3] == 2).all() and (frame.depth[:, :3] == 1).all())
+
+
 def test_answer_about_files_without_ros(files):
     code = (
         'import sys; from m3et_ros.cli.main import main; code = main(sys.argv[1:]);'
