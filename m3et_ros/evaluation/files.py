@@ -20,6 +20,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 
 METRICS, PER_SAMPLE, PICTURES = 'metrics.json', 'per_sample.csv', 'pictures'
+FORMULA = frozenset('=+-@\t\r\n')
 
 
 def made_by(command: str, checkpoint: Checkpoint, recipe: CacheRecipe, **settings: Any) -> dict[str, Any]:
@@ -111,4 +112,12 @@ def write_samples(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with (folder / PER_SAMPLE).open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, columns, lineterminator='\n')
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV file that a spreadsheet will not take for a formula.
+
+    A text that begins with one of = + - @ or a control character gets an apostrophe in front, which spreadsheets hide.
+    """
+    return f"'{value}" if isinstance(value, str) and value and value[0] in FORMULA else value

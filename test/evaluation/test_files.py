@@ -63,3 +63,12 @@ def test_checksums_of_a_bag_are_those_of_its_files(tmp_path):
     with pytest.raises(InputError, match='none.mcap cannot be read') as refused:
         bag_files(tmp_path / 'none.mcap')
     assert refused.value.reason == 'bag_missing'
+
+
+def test_no_text_of_a_question_or_answer_becomes_a_formula_of_a_spreadsheet(tmp_path):
+    texts = ['=cmd|calc', '+1', '-x', '@SUM(A1)', '\t=1', 'what = this?', '']
+    write_samples(tmp_path, [{'question': text, 'score': -0.5, 'count': -3} for text in texts])
+    with (tmp_path / 'per_sample.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['question'] for row in rows] == ["'=cmd|calc", "'+1", "'-x", "'@SUM(A1)", "'\t=1", 'what = this?', '']
+    assert {(row['score'], row['count']) for row in rows} == {('-0.5', '-3')}
