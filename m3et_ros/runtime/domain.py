@@ -52,7 +52,17 @@ class DomainCheck:
     def __init__(self, engine: Engine):
         self._engine = engine
         self._calibration = engine.labels.calibration
+        self._since = 0
         self.possible = bool(self._calibration.domain) and 'semseg' in engine.config.tasks
+
+    def due(self, every: int) -> bool:
+        """Count a frame of the camera; return whether it is to be compared: the first of every so many, none for 0."""
+        due, self._since = self._since == 0, (self._since + 1) % max(every, 1)
+        return due and every > 0
+
+    def restart(self) -> None:
+        """Compare the next frame."""
+        self._since = 0
 
     def check(self, view: View) -> DomainResult:
         """Compare a view that was just encoded; an empty result where the checkpoint has no quantiles."""

@@ -78,7 +78,7 @@ class Session:
         self.newest: View | None = None
         self.min_confidence = engine.labels.calibration.min_confidence
         self.domain = DomainResult()
-        self._domain_check, self._unchecked = DomainCheck(engine), 0
+        self._domain_check = DomainCheck(engine)
         self._reader = question_reader(engine.checkpoint)
         self._read: tuple[tuple[str, str], Reading] = ('', ''), Reading()
         self.memory: Memory
@@ -95,11 +95,10 @@ class Session:
         """Encode the next frame of the episode and update the memory by it."""
         self.newest = self.engine.encode(frame, stream=True)
         self.memory.observe(self.newest)
-        if self.domain_every == 0:
-            self.domain = DomainResult()
-        elif self._unchecked == 0:
+        if self._domain_check.due(self.domain_every):
             self.domain = self._domain_check.check(self.newest)
-        self._unchecked = (self._unchecked + 1) % max(self.domain_every, 1)
+        elif self.domain_every == 0:
+            self.domain = DomainResult()
         return self.newest
 
     def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
@@ -109,7 +108,8 @@ class Session:
     def reset(self) -> None:
         """Begin a new episode."""
         self.newest = None
-        self.domain, self._unchecked = DomainResult(), 0
+        self.domain = DomainResult()
+        self._domain_check.restart()
         self.memory.reset()
         self.engine.reset_actions()
         self.engine.reset_stream()

@@ -16,6 +16,7 @@ from m3et_ros.ros.diagnostics import OK, WARN
 from m3et_ros.ros.health import MIB, WARN_EVERY_S, Health
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.runtime.backends.prepared import Serving
+from m3et_ros.runtime.domain import DomainResult
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
@@ -93,6 +94,7 @@ def test_every_value_is_the_one_measured(bench):
         'latency_s': {'p50': 0.02, 'p95': 0.04},
         'tokens': 'adaptive',
         'tokens_encoded': 0.625,
+        'domain': 'not checked',
         'depth_fill': 'nothing filled yet',
         'questions_waiting': 3,
         'memory_frames': 2,
@@ -119,6 +121,7 @@ def test_before_configuration_there_is_no_model(ros):
         'frames_in': 0,
         'frames_out': 0,
         'tokens': 'none',
+        'domain': 'none',
         'depth_fill': 'none',
         'questions_waiting': 0,
         'memory_frames': 0,
@@ -134,6 +137,19 @@ def test_before_configuration_there_is_no_model(ros):
 def test_a_node_that_is_not_active_warns_even_if_it_served_a_moment_ago(bench, state):
     bench.served()
     assert bench.verdict(state, inference=None) == (WARN, f'The node is {state}; activate it to get results.')
+
+
+def test_frames_unlike_those_of_training_warn(bench):
+    bench.served()
+    session = Session(Engine(untrained('tiny', 3)))
+    session.domain = DomainResult(score=0.75, limit=0.5, above=1.0)
+    status = bench.health.status('active', session, bench.inference, {})
+    assert (status.level, status.message) == (
+        WARN,
+        'The frames are unlike those of training (score 0.750, limit 0.500, above 100.0% of the frames of validation).',
+    )
+    session.domain = DomainResult(score=0.5, limit=0.5)
+    assert bench.health.status('active', session, bench.inference, {}).level == OK
 
 
 def test_an_active_node_is_ok_only_while_it_serves(bench):

@@ -23,6 +23,8 @@ from m3et_ros.ros.camera.subscription import SilenceMonitor
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.ros.outputs import Perception
 from m3et_ros.ros.parameters import PARAMETERS
+from m3et_ros.runtime import session as session_module
+from m3et_ros.runtime.domain import DomainCheck
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.frame_comb import FrameMemory
 from m3et_ros.runtime.session import Session
@@ -49,6 +51,8 @@ CALLS = {
     'ask': (Session, 'ask'),
     'anticipate': (Session, 'anticipate'),
     'checked_question': (services, 'checked_question'),
+    'judged': (session_module, 'judged'),
+    'due': (DomainCheck, 'due'),
     'save': (FrameMemory, 'save'),
 }
 
@@ -96,6 +100,8 @@ CASES = {
     'answerer': Case(('ml_mamba',), (Arrival('open_answerer', 0),)),
     'answerer_checkpoint': Case(('{folder}',), (Arrival('open_answerer', 1),)),
     'max_sentence_tokens': Case((5,), (Arrival('ask', 'max_tokens', {'scope': 'frame', 'mode': 'generate'}),)),
+    'min_confidence': Case((0.3, 0.4), (Arrival('judged', 'min_confidence'),)),
+    'domain_check': Case((3, 0), (Arrival('due', 'every'),)),
     'top_k': Case((3, 4), (Arrival('ask', 'top_k'), Arrival('anticipate', 'top_k'))),
     'horizon_s': Case((2.5, 0.5), (Arrival('anticipate', 'horizon_s'),)),
     'max_answer_tokens': Case((2,), (Arrival('ask', 'max_tokens', {'scope': 'episode'}),)),

@@ -183,6 +183,29 @@ def test_an_answerer_writes_sentences_about_frames_and_m3et_answers_the_rest(ben
     assert (answer.header, len(answer.alternatives)) == (Header(stamp=stamp_msg(9), frame_id='lens'), 3)
 
 
+def test_an_instruction_without_an_answer_is_published_and_reported_once(bench):
+    bench = bench(model='kitchen', domain_check=0).activate()
+    for stamp in (9, 10, 11):
+        words = 'is the tap on?' if stamp == 11 else 'Where is the dragon?'
+        view = bench.node.session.engine.encode(Frame(RGB, stamp_ns=stamp, instruction=words))
+        bench.node._questions.answer_instruction(view)
+    bench.ros.until(lambda: len(bench.answers) == 3)
+    first, second, third = bench.answers
+    assert (first.text, first.reason, first.answerable) == ('I cannot tell', 'unknown_word', False)
+    assert first.explanation == second.explanation and third.answerable and third.read_as == 'Is the tap on?'
+    assert bench.refusals() == {'instruction_unknown_word': 1}
+    assert bench.node.health.last_error.startswith("The standing instruction 'Where is the dragon?' gets no answer: ")
+
+
+def test_the_least_confidence_is_a_parameter(bench):
+    bench = bench(min_confidence=0.999).activate()
+    bench.observe(bench.now_ns())
+    answer = bench.call('ask', question='what?').answer
+    assert (answer.reason, answer.text, len(answer.alternatives)) == ('unsure', 'I cannot tell', 3)
+    bench.node.set_parameters([Parameter('min_confidence', value=-1.0)])
+    assert bench.call('ask', question='what?').answer.answerable
+
+
 def test_a_frame_without_an_instruction_is_not_answered(bench, calls):
     bench = bench().activate()
     bench.node._questions.answer_instruction(bench.node.session.engine.encode(Frame(RGB)))

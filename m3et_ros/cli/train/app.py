@@ -142,7 +142,24 @@ def train(
     if not main:
         return
     card = model_card(checkpoint.model_id, recipe, outcome, sources, session.seed, command_line(context))
-    _save(out / CHECKPOINT, replace(checkpoint, model=trained, trained=True), outcome, card, as_json=as_json)
+    labels = replace(checkpoint.labels, taught=taught_by(sources)) if stage == 'vqa' else checkpoint.labels
+    made = replace(checkpoint, model=trained, labels=labels, trained=True)
+    _save(out / CHECKPOINT, made, outcome, card, as_json=as_json)
+
+
+def taught_by(sources: Any) -> Any:
+    """Return the questions of sources, for the labels of a checkpoint; an empty Taught where others than kitchens ask.
+
+    Args:
+        sources: the data set, as from `open_sources_of`.
+    """
+    from m3et_ros.data.kitchen.cache.recipe import read_recipe
+    from m3et_ros.data.kitchen.questions.taught import kitchen_taught
+    from m3et_ros.data.questions.taught import Taught
+
+    if not sources.caches or len(sources.names) > 1:
+        return Taught({})
+    return kitchen_taught(version=read_recipe(sources.caches[0]).version)
 
 
 def _save(folder: Path, checkpoint: 'Checkpoint', outcome: Any, card: str, *, as_json: bool) -> None:

@@ -6,15 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from m3et_ros.cli.main import main
+from m3et_ros.cli.train.app import taught_by
 from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.checkpoints.m3et import load_checkpoint
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.cache.generate import generate
+from m3et_ros.data.kitchen.questions.taught import kitchen_taught
+from m3et_ros.data.questions.taught import Taught
 
 SMALL = ('--model', 'tiny', '--batch', 8)
 
@@ -84,7 +88,16 @@ def test_stage_two_in_two_sessions(pretrained, caches, tmp_path, capsys):
     assert command(*options, '--resume', '--json') == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown['step'] == shown['steps'] == 3 and {'answer', 'words', 'depth', 'semseg'} <= shown['losses'].keys()
-    assert load_checkpoint(tmp_path / 'two' / 'checkpoint').model_id == shown['model_id']
+    made = load_checkpoint(tmp_path / 'two' / 'checkpoint')
+    assert made.model_id == shown['model_id'] and made.labels.taught == kitchen_taught(version=1)
+
+
+def test_nobody_knows_what_other_questions_teach():
+    def sources(caches, names):
+        return SimpleNamespace(caches=caches, names=names)
+
+    assert taught_by(sources([], ['vqav2:a,b,c'])) == Taught({})
+    assert taught_by(sources(['cache'], ['cache', 'vqav2:a,b,c'])) == Taught({})
 
 
 def test_a_bert_vocabulary_from_disk(pretrained, caches, tmp_path, capsys):

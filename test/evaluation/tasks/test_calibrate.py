@@ -19,12 +19,9 @@ def tiny():
 def samples(**more):
     rng = np.random.default_rng(0)
     return [
-        Sample(
-            rgb=rng.integers(0, 255, (32, 32, 3), dtype=np.uint8), depth=np.full((32, 32), 1 + n, np.float32), key=str(n),
-            **more,
-        )
+        Sample(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8), np.full((32, 32), 1 + n, np.float32), **more)
         for n in range(4)
-    ]  # fmt: skip
+    ]
 
 
 def test_answers_that_the_model_does_not_know_are_left_out(tiny):
