@@ -36,6 +36,24 @@ def test_holes_in_depth_do_not_bleed():
     assert (preprocess.depth_input(depth, 16, DepthScale(1.0, 0.5))[0, 0, :2] == 0).all()
 
 
+def test_validity_is_one_where_a_pixel_is_known():
+    depth = np.full((64, 64), 2.0, np.float32)
+    depth[:32, :32] = np.nan
+    depth[40, 40] = np.nan  # of four camera pixels three are known
+    found = preprocess.depth_input(depth, 32, DepthScale(1.0, 0.5), validity=True)
+    known = torch.ones(32, 32)
+    known[:16, :16] = 0
+    assert found.shape == (1, 2, 32, 32) and found.dtype == torch.float32
+    assert torch.equal(found[0, 1], known) and torch.equal(found[0, 0], 2 * known)
+    assert torch.equal(found[:, :1], preprocess.depth_input(depth, 32, DepthScale(1.0, 0.5)))
+
+
+@pytest.mark.parametrize(('config', 'channels'), [(KITCHEN, 1), (SIZES['kitchen2'], 2)])
+def test_the_config_chooses_the_channels_of_depth(config, channels):
+    inputs, _ = preprocess.image_inputs(frame(np.ones((60, 80), np.float32)), config)
+    assert inputs['depth'].shape == (1, channels, config.image_size, config.image_size)
+
+
 def test_depth_without_a_known_pixel_is_a_missing_modality():
     inputs, _ = preprocess.image_inputs(frame(np.full((60, 80), np.nan, np.float32)), KITCHEN)
     assert set(inputs) == {'rgb'}

@@ -1,5 +1,7 @@
 """Samples and what a model is given of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,22 @@ def test_a_batch_feeds_the_model():
     assert all(output.isfinite().all() for output in outputs.values())
     torch.testing.assert_close(batch.scores, torch.tensor([[1, 0, 0.3]] * 2))
     assert batch.answers == ('cup', 'cup') and batch.now.tolist() == [[-1, -1]] * 2
+
+
+def test_a_batch_says_where_depth_was_measured():
+    """A sample without depth in a part of its view beside one with depth all over."""
+    config = replace(CONFIG, depth_validity=True, stem='conv', adapter_width=4)
+    half = sample().depth.copy()
+    half[:12] = np.nan
+    batch = collate([sample(depth=half), sample(1)], config)
+    assert batch.inputs['depth'].shape == (2, 2, 32, 32) and batch.depth.shape == (2, 1, 32, 32)
+    assert batch.inputs['depth'][0, :, :16].eq(0).all() and batch.inputs['depth'][0, 1, 16:].eq(1).all()
+    assert batch.inputs['depth'][1, 1].eq(1).all()
+    with torch.no_grad():
+        encoding = build(config).eval().encode_images(batch.inputs)
+    assert encoding.visible['depth'].tolist() == [[False, False, True, True], [True] * 4]
+    inputs, _ = image_inputs(Frame(sample().rgb, half), config)
+    torch.testing.assert_close(inputs['depth'], batch.inputs['depth'][:1])
 
 
 def test_a_missing_question_is_as_good_as_no_text():

@@ -36,6 +36,8 @@ def test_weight_decay_spares_vectors_and_marked_parameters(model):
         ('encoder.layers.0.x', 0.5**5),
         ('adapters.rgb.project.weight', 0.5**6),
         ('types', 0.5**6),
+        ('unmeasured', 0.5**6),
+        ('decoders.rgb.context_types', 1.0),
         ('adapters.text.table.weight', 1.0),
         ('encoder.norm.weight', 1.0),
         ('answer_head.layers.0.weight', 1.0),
@@ -44,6 +46,26 @@ def test_weight_decay_spares_vectors_and_marked_parameters(model):
 )
 def test_lower_layers_learn_more_slowly(name, scale):
     assert layer_scale(name, layers=6, decay=0.5) == scale
+
+
+def test_vectors_of_the_switches_do_not_decay_and_matrices_of_their_mlp_go_to_muon():
+    switches = {
+        'stem': 'conv',
+        'adapter_width': 4,
+        'depth_validity': True,
+        'context_positions': True,
+        'cross_mlp': True,
+    }
+    model = build('tiny', **switches)
+    parameters = dict(model.named_parameters())
+    assert not any(decays(name, parameters[name]) for name in ('unmeasured', 'decoders.depth.context_types'))
+    assert decays('adapters.rgb.convs.0.weight', parameters['adapters.rgb.convs.0.weight'])
+    muon = build_optimiser(model, kind='muon', weight_decay=0.1).parts[1]
+    hidden = {id(parameter) for group in muon.param_groups for parameter in group['params']}
+    for name in ('decoders.depth.cross_mlp.layers.2.weight', 'adapters.depth.project.weight'):
+        assert id(parameters[name]) in hidden, name
+    for name in ('adapters.rgb.convs.3.weight', 'decoders.depth.context_types', 'unmeasured'):
+        assert id(parameters[name]) not in hidden, name
 
 
 def test_every_parameter_once_and_rates_scaled(model):

@@ -56,6 +56,9 @@ def test_patches_carry_the_bare_colours_and_depths_of_their_cells():
         # A pixel without depth counts as the mean depth, 0.
         holes = inputs | {'depth': torch.full_like(inputs['depth'], torch.nan)}
         assert (patch_features(config, images, holes)[..., -(CELLS**2) :] == 0).all()
+        # The validity of depth is not a value of a patch.
+        validity = inputs | {'depth': torch.cat([inputs['depth'], torch.rand_like(inputs['depth'])], 1)}
+        assert torch.equal(patch_features(config, images, validity), found)
         alone = patch_features(config, model.encode_images({'rgb': inputs['rgb']}), {'rgb': inputs['rgb']})
         assert (alone[..., -(CELLS**2) :] == 0).all()
         with pytest.raises(ValueError, match='no colours'):
