@@ -13,7 +13,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class Segment:
     # Words of verb and noun as the file has them, for example 'turn-on' and 'board:chopping'; empty where it has none.
     verb_word: str = ''
     noun_word: str = ''
+    # Picture at the start, counted from 1 at a rate that differs between copies; None where the file has none.
+    start_frame: int | None = field(default=None, compare=False)
 
     def __post_init__(self):
         if not (math.isfinite(self.stop_s) and 0 <= self.start_s <= self.stop_s):
@@ -297,6 +299,7 @@ def _segment(path: Path, line: int, row: Mapping[str, str], *, words: bool) -> t
         row.get('narration') or '',
         texts.get('verb', ''),
         texts.get('noun', ''),
+        int(frame) if (frame := texts.get('start_frame', '')).isdecimal() else None,
     )
     return segment, stop < start
 

@@ -49,7 +49,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Video:
-    """Length and picture rate of a video.
+    """Length and picture rate of a video as it was recorded.
 
     Raises:
         ValueError: duration or rate is not a number above 0.
@@ -57,7 +57,7 @@ class Video:
 
     # Length in seconds.
     duration_s: float
-    # Pictures a second, usually 50 or 59.94.
+    # Pictures a second of the recording, usually 50 or 59.94; data.epic.frames.official_rate is that of the pictures.
     fps: float
 
     def __post_init__(self):

@@ -1,8 +1,9 @@
 """Read clips of EPIC-KITCHENS-100 videos, pictures or features, which end before an action (docs/papers.md 7.7).
 
-Official pictures are PXX/rgb_frames/PXX_YY/frame_0000000001.jpg and so on, counted from 1. Precomputed features are
-one file per video, PXX_YY.npy or PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their own. Both are
-read at times, never by the frame numbers of the annotations, whose rate differs between copies.
+Official pictures are PXX/rgb_frames/PXX_YY/frame_0000000001.jpg and so on, counted from 1. They are 50 or 60 a second,
+whatever rate the video was recorded at (official_rate). Precomputed features are one file per video, PXX_YY.npy or
+PXX_YY.safetensors (tensor 'features'), (frames, d) at a rate of their own. Both are read at times, never by the frame
+numbers of the annotations, whose rate differs between copies; these only check the rate of the pictures.
 """
 
 import math
@@ -23,6 +24,22 @@ from m3et_ros.data.images.files import names_in, read_rgb
 FRAME = re.compile(r'frame_(\d{10})\.jpg')
 FEATURES = 'features'
 """Name of the tensor in a safetensors file."""
+RATE, FAST_RATE = 50.0, 60.0
+"""Rates of the official pictures."""
+TOLERANCE = 0.02
+"""Share by which the pictures of a folder may be more than its rate and the length of the video make."""
+OFF_S = 1.0
+"""Seconds by which the picture at the start of a segment may differ from its time."""
+
+
+def official_rate(video: Video) -> float:
+    """Return the rate of the official pictures of a video, 50 or 60 a second.
+
+    The videos were brought to one of the two before the pictures were taken from them: those recorded at 50 pictures a
+    second to 50, those recorded at 29.97, 47.95, 59.94 or 90 to 60. The frame numbers of the official validation and
+    test files count at these rates.
+    """
+    return RATE if round(video.fps) == RATE else FAST_RATE
 
 
 @dataclass(frozen=True)
@@ -71,20 +88,25 @@ class FrameFolders:
 
     Args:
         root: holds PXX/rgb_frames/PXX_YY.
-        videos: rates, from read_videos.
+        videos: lengths and recorded rates, from read_videos.
+        fps: pictures a second of all videos, for pictures that were extracted in another way; None for the official
+            rates, which are then checked against the number of pictures and the frame numbers of the segments.
         missing: number of pictures that a video may lack; each is replaced by the last one before it (at the start by
             the first one after it) and counted in notes. A video that lacks more is refused.
 
     Raises:
-        ValueError: missing is negative.
+        ValueError: missing is negative, or fps is not above 0.
     """
 
-    def __init__(self, root: str | Path, videos: Mapping[str, Video], *, missing: int = 0):
+    def __init__(self, root: str | Path, videos: Mapping[str, Video], *, fps: float | None = None, missing: int = 0):
         if missing < 0:
             raise ValueError(f'missing is {missing}; give 0 or more')
-        self.root, self.videos, self.missing = Path(root), videos, missing
+        if fps is not None and not 0 < fps < math.inf:
+            raise ValueError(f'fps is {fps!r}; give pictures a second above 0, or None for the official rates')
+        self.root, self.videos, self.fps, self.missing = Path(root), videos, fps, missing
         self._numbers: dict[str, np.ndarray] = {}
         self._gaps: dict[str, int] = {}
+        self._short: set[str] = set()
 
     def folder(self, video: str) -> Path:
         """Return the folder of a video's pictures."""
@@ -94,15 +116,16 @@ class FrameFolders:
         """Read the pictures (frames, H, W, 3) uint8, R G B, before an action.
 
         Raises:
-            InputError: the video is not in the list of videos, its folder is missing or has too many gaps, or a
-                picture cannot be read.
+            InputError: the video is not in the list of videos, its folder is missing or has too many gaps, its pictures
+                are not at the official rate, or a picture cannot be read.
         """
         return np.stack([read_rgb(path) for path in self.paths(segment, clip)])
 
     def paths(self, segment: Segment, clip: Clip = Clip()) -> list[Path]:
         """Return the files of a clip; raises as clip."""
         numbers, folder = self._present(segment.video), self.folder(segment.video)
-        wanted = clip.indices(segment, _rate(segment.video, self.videos), count=int(numbers[-1])) + 1
+        rate = self.fps or self._checked_rate(segment, int(numbers[-1]))
+        wanted = clip.indices(segment, rate, count=int(numbers[-1])) + 1
         # The last picture before it replaces a missing one, as on a robot.
         found = np.maximum(np.searchsorted(numbers, wanted, side='right') - 1, 0)
         return [folder / f'frame_{number:010d}.jpg' for number in numbers[found]]
@@ -110,18 +133,52 @@ class FrameFolders:
     @property
     def notes(self) -> tuple[Note, ...]:
         """Missing pictures of the videos read so far."""
-        gaps = {video: count for video, count in self._gaps.items() if count}
-        if not gaps:
-            return ()
-        return (
-            Note(
-                'frame_gaps',
-                sum(gaps.values()),
-                f'{sum(gaps.values())} pictures of {len(gaps)} videos (first '
-                f'{next(iter(gaps))}) are missing and replaced by the ones before them; extract these videos '
-                'again.',
-            ),
-        )
+        gaps, found = {video: count for video, count in self._gaps.items() if count}, []
+        if gaps:
+            found.append(
+                Note(
+                    'frame_gaps',
+                    sum(gaps.values()),
+                    f'{sum(gaps.values())} pictures of {len(gaps)} videos (first '
+                    f'{next(iter(gaps))}) are missing and replaced by the ones before them; extract these videos '
+                    'again.',
+                )
+            )
+        if self._short:
+            found.append(
+                Note(
+                    'short_folder',
+                    len(self._short),
+                    f'{len(self._short)} videos (first {min(self._short)}) have fewer pictures than their length makes '
+                    'at the official rate, so moments are wrong if they were extracted at another rate: give fps then, '
+                    'or extract the rest.',
+                )
+            )
+        return tuple(found)
+
+    def _checked_rate(self, segment: Segment, count: int) -> float:
+        """Return the official rate of a video; refuse it where the number of its pictures or a segment contradicts."""
+        rate, length_s = _rate(segment.video, self.videos), self.videos[segment.video].duration_s
+        share = count / (rate * length_s)
+        if share > 1 + TOLERANCE:
+            raise InputError(
+                'picture_rate',
+                f'{self.folder(segment.video)} holds {count} pictures of {length_s:g} s, {count / length_s:.4g} a '
+                f'second, and the official ones are {rate:g} a second; give fps, the rate of yours',
+            )
+        frame = segment.start_frame
+        if share >= 1 - TOLERANCE:
+            # The file may count at another rate: the number of the pictures shows that they are the official ones.
+            return rate
+        if frame is not None and abs(frame / rate - segment.start_s) > OFF_S:
+            raise InputError(
+                'picture_rate',
+                f'{segment.narration_id} starts at {segment.start_s:g} s and in picture {frame}, which are '
+                f'{frame / max(segment.start_s, 1e-9):.4g} pictures a second, and the official ones of '
+                f'{segment.video} are {rate:g} a second; give fps, the rate of yours',
+            )
+        self._short.add(segment.video)
+        return rate
 
     def _present(self, video: str) -> np.ndarray:
         """Return the numbers of a video's pictures in order, from 1."""
@@ -151,8 +208,8 @@ class FeatureFolder:
 
     Args:
         root: holds PXX_YY.npy or PXX_YY.safetensors.
-        fps: rows a second of all videos; None for the rate of the pictures.
-        videos: rates of the pictures, needed where fps is None.
+        fps: rows a second of all videos; None for the rate of the official pictures.
+        videos: from read_videos, needed where fps is None.
 
     Raises:
         ValueError: there is no rate, or it is not above 0.
@@ -215,4 +272,4 @@ def _rate(video: str, videos: Mapping[str, Video]) -> float:
             f'The list of videos lacks {video}, so its picture rate is '
             'unknown; give the EPIC_100_video_info.csv that has it',
         )
-    return videos[video].fps
+    return official_rate(videos[video])

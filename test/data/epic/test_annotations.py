@@ -35,6 +35,8 @@ def read(folder, rows, columns=COLUMNS):
 def test_a_row_becomes_a_segment(folder):
     found = read(folder, [row('P01_01_0', 62.5, 64.25, 2, 4, narration='wash board')])
     assert found.segments == (Segment('P01_01_0', 'P01_01', 'P01', 62.5, 64.25, 2, 4, 'wash board', 'wash'),)
+    assert found.segments[0].start_frame == 3750
+    assert read(folder, [row('P01_01_0', 62.5, 64, 2, 4, start_frame='')]).segments[0].start_frame is None
     assert found.notes == () and found.participants == ('P01',)
 
 
