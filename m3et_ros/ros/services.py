@@ -168,6 +168,7 @@ class Questions:
         """Return the session with the parameters of answers as they are set now."""
         session, least = self._host.session, self._host.settings.min_confidence
         session.min_confidence = session.engine.labels.calibration.min_confidence if least < 0 else least
+        session.domain_every = self._host.settings.domain_check
         return session
 
     async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:
