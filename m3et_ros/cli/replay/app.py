@@ -167,6 +167,42 @@ def transport_parameters(contents: dict[str, Any], camera: str, remaps: Sequence
     return assignments(**transports)
 
 
+def played_images(bag: Path, contents: dict[str, Any], play: PlayOptions, camera: str) -> int:
+    """Count the colour images that the robot should receive: those of its camera, from --start on.
+
+    Args:
+        bag: the recording.
+        contents: as from `read_contents`; it has colour images of the camera (see `transport_parameters`).
+        play: start, topics and remappings.
+        camera: prefix of the camera's topics.
+
+    Raises:
+        Refused: --topics leaves the colour images out, or there are none from --start on.
+        InputError: the start lies outside the recording.
+    """
+    from m3et_ros.data.bags.reader import BagReader
+    from m3et_ros.data.errors import InputError
+
+    renamed, prefix = parse_remaps(play.remaps or ()), full_namespace(camera, '--camera')
+    topic, suffixes = TRANSPORTS['rgb_transport']
+    names = {renamed.get(name, name): name for name in contents['topics']}
+    name = next(names[own] for suffix in suffixes.values() if (own := f'{prefix}/{topic}{suffix}') in names)
+    if play.topics and name not in play.topics:
+        raise Refused(f'--topics leaves out the colour images on {name}; give --topics {name} too.')
+    images = 0
+    with BagReader(bag) as reader:
+        try:
+            for _ in reader.messages([name], play.start):
+                images += 1
+        except InputError as error:
+            # The replay node plays what can be read, and says the same.
+            if error.reason != 'bag_truncated':
+                raise
+    if not images:
+        raise Refused(f'{bag} has no colour image on {name} from --start {play.start:g} on; begin earlier.')
+    return images
+
+
 def _evaluate(
     contents: dict[str, Any],
     play: PlayOptions,
@@ -189,10 +225,7 @@ def _evaluate(
     questions = [one for one in read_question_files(live.questions or []) if one.episode == episode_name(bag)]
     if live.questions and not questions:
         raise Refused(f'No question is about {episode_name(bag)}; give questions of this recording.')
-    renamed = parse_remaps(play.remaps or ())
-    images = max(
-        topic['messages'] for name, topic in contents['topics'].items() if '/color/image_raw' in renamed.get(name, name)
-    )
+    images = played_images(bag, contents, play, node.camera)
     make_out(live.out)
     evaluate_live(
         LiveRun(

@@ -34,6 +34,9 @@ SETTLE_S = 2.5
 ASK_S = 60.0
 LEAST_SERVED = 0.95
 """Least share of served images at a rate that the robot sustains."""
+SUPERSEDED = ('dropped/frame_superseded', 'synchroniser/rgb_superseded')
+REPEATED = 'synchroniser/rgb_duplicate'
+"""Keys of the diagnostics that count images which arrived and were passed over."""
 LIVE, RESULTS = 'live.json', 'results.json'
 
 
@@ -47,7 +50,7 @@ class LiveRun:
     # Arguments of the model node and of the replay node; the rate is added to the latter.
     robot: Sequence[str]
     player: Sequence[str]
-    # Number of colour images in the recording.
+    # Number of colour images that are played.
     images: int
     rates: Sequence[float]
     # Questions about this bag.
@@ -162,14 +165,34 @@ def counts_of(rate: float, seconds: float, images: int, diagnostics: dict[str, s
         seconds: duration of the replay.
         images: number of colour images that were played.
         diagnostics: last values of the model node by key.
+
+    Returns:
+        Counts whose parts add up: images = lost + arrived, where a lost image was played and did not arrive, and
+        arrived = served + superseded by a newer image + repeated stamps + unserved, which were refused, failed or
+        still in hand at the end.
+
+    Raises:
+        Refused: more images arrived than were played.
     """
-    served = int(diagnostics.get('frames_out', 0))
+    served, arrived = int(diagnostics.get('frames_out', 0)), int(diagnostics.get('frames_in', 0))
+    if arrived > images:
+        raise Refused(
+            f'{arrived} images arrived and {images} were played, so another camera publishes on the same topic; stop '
+            'it, or give a --namespace and --camera of its own.'
+        )
+    superseded = sum(int(diagnostics.get(key, 0)) for key in SUPERSEDED)
+    repeated = int(diagnostics.get(REPEATED, 0))
     return {
         'rate': rate,
         'seconds': round(seconds, 2),
+        'images': images,
+        'lost': images - arrived,
+        'arrived': arrived,
         'served': served,
         'served_share': round(served / images, 4),
-        'arrived': int(diagnostics.get('frames_in', 0)),
+        'superseded': superseded,
+        'repeated': repeated,
+        'unserved': arrived - served - superseded - repeated,
         'age_s': {name: float(diagnostics.get(f'age_s/{name}', 'nan')) for name in ('p50', 'p95')},
         'latency_s': {name: float(diagnostics.get(f'latency_s/{name}', 'nan')) for name in ('p50', 'p95')},
         'dropped': {
@@ -202,20 +225,24 @@ def _ask(node: 'Client', namespace: str, questions: Sequence['EqaQuestion']) -> 
 
 
 def _print_scores(document: dict[str, Any], out: Path) -> None:
-    rows = [('rate', 'served', 'share', 'age p50', 'age p95', 'dropped')]
+    rows = [('rate', 'images', 'served', 'share', 'lost', 'superseded', 'unserved', 'age p50', 'age p95', 'reasons')]
     for row in document['rates']:
         reasons = ', '.join(f'{name} {count}' for name, count in row['dropped'].items()) or '-'
         rows.append(
             (
                 f'{row["rate"]:g}',
+                row['images'],
                 row['served'],
                 f'{row["served_share"]:.3f}',
+                row['lost'],
+                row['superseded'] + row['repeated'],
+                row['unserved'],
                 f'{row["age_s"]["p50"]:.3f} s',
                 f'{row["age_s"]["p95"]:.3f} s',
                 reasons,
             )
         )
-    print_line(format_table(rows, right=tuple(range(5))))
+    print_line(format_table(rows, right=tuple(range(9))))
     if 'metrics' in document:
         scores = document['metrics']['all']
         print_line(f'{scores["exact_match"]["value"]:.3f} of {scores["questions"]} questions about the episode right.')

@@ -14,10 +14,11 @@ from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
 from m3et_ros.cli.output import Refused
 from m3et_ros.cli.record.episode import START_NS
-from m3et_ros.cli.replay.app import read_contents, transport_parameters
+from m3et_ros.cli.replay.app import PlayOptions, played_images, read_contents, transport_parameters
 from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import camera_remaps
 from m3et_ros.data.bags.reader import BagReader, decode
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.ros.convert import stamp_ns
 
@@ -150,13 +151,29 @@ def test_every_option_arrives_at_the_live_evaluation(bag, border, every_option, 
     live = scored[0]['live']
     assert scored[0]['as_json'] and (live.bag, live.out, live.namespace) == (bag[0], tmp_path / 'out', '/left')
     assert [question.question_id for question in live.questions] == ['1']
-    assert (live.images, live.rates) == (4, [2.0, 0.5]) and (tmp_path / 'out').is_dir()
+    # From --start 0.1 on, three of the four images are played.
+    assert (live.images, live.rates) == (3, [2.0, 0.5]) and (tmp_path / 'out').is_dir()
     assert live.player == play_arguments(bag[0], wait='true')
     node = NodeOptions(namespace='/left', camera='/head', model='tiny', device='cuda:1')
     assert live.robot == model_arguments(node, sim_time=True, parameters=TRANSPORTS)
     assert main([*map(str, line[: line.index('--rates')])]) == 0
     assert scored[1]['live'].rates == [2.5]  # that of --rate
     every_option(line, ['--loop', '--restamp', '--robot', '--params-file'])
+
+
+@pytest.mark.parametrize(('start', 'images'), [(0.0, 4), (0.05, 3), (0.1, 3), (0.3, 1)])
+def test_images_from_the_start_on_are_counted(bag, start, images):
+    assert played_images(bag[0], read_contents(bag[0]), PlayOptions(start=start), '/camera/camera') == images
+
+
+def test_the_images_of_the_camera_of_the_robot_are_counted(bag):
+    contents = read_contents(bag[0])
+    play = PlayOptions(remaps=[f'{COLOUR}:=/head/color/image_raw', '/camera/camera/color/camera_info:=/x'])
+    assert played_images(bag[0], contents, play, 'head') == 4
+    with pytest.raises(Refused, match=f'leaves out the colour images on {COLOUR}; give --topics {COLOUR}'):
+        played_images(bag[0], contents, PlayOptions(topics=[DEPTH]), '/camera/camera')
+    with pytest.raises(InputError, match='start_s is 9'):
+        played_images(bag[0], contents, PlayOptions(start=9), '/camera/camera')
 
 
 def test_the_first_of_two_rules_for_a_topic_counts_as_it_does_in_ros():

@@ -54,6 +54,8 @@ def test_the_live_robot_is_asked_and_scored(bag, m3et_json, tmp_path, below):
     assert json.loads((out / 'live.json').read_text()) == document
     assert document['images'] == 12 and [row['rate'] for row in document['rates']] == [4]
     for row in document['rates']:
+        assert row['images'] == row['lost'] + row['arrived'] == 12 and row['unserved'] >= 0
+        assert row['arrived'] == row['served'] + row['superseded'] + row['repeated'] + row['unserved']
         assert 0 < row['served'] <= 12 and row['model'].startswith('tiny') and row['age_s']['p95'] >= 0
     answers = {answer['question_id']: answer['answer'] for answer in document['answers']}
     assert len(answers) == 2 and document['metrics']['all']['questions'] == 2
@@ -63,18 +65,27 @@ def test_the_live_robot_is_asked_and_scored(bag, m3et_json, tmp_path, below):
 def test_diagnostics_become_a_row():
     diagnostics = {
         'frames_out': '57',
-        'frames_in': '60',
+        'frames_in': '62',
         'age_s/p50': '0.05',
         'age_s/p95': '0.1',
         'latency_s/p50': '0.03',
-        'dropped/frame_superseded': '3',
+        'dropped/frame_superseded': '1',
+        'dropped/instruction_long': '5',
+        'synchroniser/rgb_superseded': '2',
+        'synchroniser/rgb_duplicate': '1',
+        'synchroniser/depth_unmatched': '9',
         'model_id': 'kitchen@1',
         'state': 'active',
     }
-    row = counts_of(2.0, 3.14159, 60, diagnostics)
-    assert (row['rate'], row['arrived'], row['model']) == (2.0, 60, 'kitchen@1')
+    row = counts_of(2.0, 3.14159, 64, diagnostics)
+    assert (row['rate'], row['images'], row['arrived'], row['model']) == (2.0, 64, 62, 'kitchen@1')
+    assert row['images'] == row['lost'] + row['arrived'] and row['lost'] == 2
+    assert (row['served'], row['superseded'], row['repeated'], row['unserved']) == (57, 3, 1, 1)
     assert row['latency_s']['p50'] == 0.03 and row['latency_s']['p95'] != row['latency_s']['p95']
-    assert row['served'] == 57 and row['served_share'] == 0.95 and row['dropped'] == {'frame_superseded': 3}
+    assert row['served_share'] == round(57 / 64, 4)
+    assert row['dropped'] == {'frame_superseded': 1, 'instruction_long': 5}
+    with pytest.raises(Refused, match='62 images arrived and 61 were played'):
+        counts_of(2.0, 3.14159, 61, diagnostics)
     assert row['age_s'] == {'p50': 0.05, 'p95': 0.1} and row['seconds'] == 3.14
 
 
