@@ -1,17 +1,19 @@
-"""Measure hole filling in the depth of a real kitchen: the model as the robot runs it against fillers on depth alone.
+"""Measure the filling of holes in the depth of a real kitchen: every depth_fill against fillers on depth alone.
 
-    python benchmarks/real_kitchen.py BAG --out out/real_kitchen  # writes benchmarks/results/real_kitchen.json
+    python benchmarks/real_kitchen.py BAG --out out/real_kitchen   # writes benchmarks/results/real_kitchen.json
+    python benchmarks/real_kitchen.py FOLDER ... --out out/real_rgbd --results benchmarks/results/real_rgbd.json
 
-Of each frame 30 % of the valid depth is hidden, nearly all of it in blobs and always the same ones; errors are taken on
-the hidden pixels at the camera's resolution, against the sensor, which is itself only nearly right. BAG may be any
-recording with colour and aligned depth; it is read, never copied. A frame takes about half a second on one CPU core,
-most of it for the fillers. The intervals are over frames; frames of one walk resemble each other, so they are too
-narrow for kitchens at large. A hole that the model leaves open counts as 0 m.
+Of each frame 30 % of the valid depth is hidden in blobs, of four sizes in turn and always the same ones; errors are
+taken on the hidden pixels at the camera's resolution, against the sensor, which is itself only nearly right. BAG may be
+any recording with colour and aligned depth. A FOLDER holds single views: rgb*.png or .jpg, and depth*.png or
+*_depth*.png of the same number with millimetres in 16 bits. Nothing is copied. A frame takes about two seconds on one
+CPU core, most of it for the fillers. The intervals are over frames; frames of one walk resemble each other, so they are
+too narrow for kitchens at large.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +21,23 @@ import cv2
 import numpy as np
 from runs import RESULTS, run_script, write
 
+from m3et_ros.cli.output import format_table
 from m3et_ros.cli.progress import track
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
 from m3et_ros.data.bags.topics import find_camera
-from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, Labels
-from m3et_ros.evaluation.batches import rounded, spread
+from m3et_ros.data.images.messages import metres
+from m3et_ros.evaluation.batches import spread
 from m3et_ros.evaluation.files import made_by
-from m3et_ros.evaluation.metrics.depth import depth_rates, depth_sums
 from m3et_ros.evaluation.metrics.hole_filling import FILLERS, known_mask
-from m3et_ros.evaluation.metrics.intervals import bootstrap
-from m3et_ros.evaluation.tasks.reconstruction_scores import RATES
+from m3et_ros.evaluation.tasks.cut_holes import SHARE, SIZES, WAYS, cut, cut_hole_scores, holed, measure_cut_holes
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
 
-SHARE, LARGEST = 0.30, 0.08
-"""Share of the valid depth to hide, and the largest half axis of a blob as a share of the width, as in Noise."""
+FARTHEST = 9.0
+"""A view of a folder that measures more metres is left out: it is outdoors, or its unit is unknown."""
 
 COLUMNS = {
     'rgb': 'colour',
@@ -46,6 +47,8 @@ COLUMNS = {
     'error': 'error where hidden',
     'overlay': 'segmentation',
 }
+SHOWN = 0.08
+"""Size of the holes on the contact sheet."""
 WORST = 0.5
 """Largest error on the colour scale, in metres."""
 
@@ -60,90 +63,74 @@ class Recording:
     depth: str
 
 
-@dataclass
-class Found:
-    """Sums of depth.depth_sums on hidden pixels by filler, a row for each frame; and frames to draw."""
+def recorded(bag: Path, every: int) -> tuple[Recording, list[Frame]]:
+    """Read every n-th frame of a bag that has depth.
 
-    sums: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    # Share of the hidden pixels that the model left open, by frame.
-    left_open: list[float] = field(default_factory=list)
-    pictures: list[dict[str, np.ndarray]] = field(default_factory=list)
-
-
-def hide(depth: np.ndarray, rng: np.random.Generator, share: float = SHARE) -> np.ndarray:
-    """Choose known pixels of depth (H, W) to hide, (H, W) bool: exactly this share, in blobs, the rest in specks.
-
-    Blobs are drawn while they fit, then smaller ones, so that only the last few pixels are specks.
+    Raises:
+        InputError: 'bag_depth' where there is none.
     """
-    known = known_mask(depth)
-    hidden, missing, reach = np.zeros_like(known), round(share * known.sum()), LARGEST * depth.shape[1]
-    while missing and reach >= 1:
-        blob = np.zeros(depth.shape, np.uint8)
-        centre = (rng.random(2) * depth.shape[::-1]).astype(int).tolist()
-        axes = np.maximum(rng.uniform(0.3, 1, 2) * reach, 1).round().astype(int).tolist()
-        cv2.ellipse(blob, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
-        fresh = (blob > 0) & known & ~hidden
-        if fresh.sum() > missing:
-            reach *= 0.8
-            continue
-        hidden |= fresh
-        missing -= int(fresh.sum())
-    specks = rng.choice(np.flatnonzero(known & ~hidden), missing, replace=False)
-    hidden.reshape(-1)[specks] = True
-    return hidden
+    with BagReader(bag) as reader:
+        camera = find_camera(reader)
+        if camera.depth is None:
+            raise InputError('bag_depth', camera.note)
+        count = -(-reader.topics[camera.rgb].count // every)
+        seen = track(frames(reader, rgb_topic=camera.rgb, depth_topic=camera.depth, every=every), count, 'frames')
+        deep = [frame for frame in seen if frame.depth is not None and known_mask(frame.depth).any()]
+    if not deep:
+        raise InputError('bag_depth', f'{bag} has no frame with depth near in time; give another recording.')
+    return Recording(bag.name, camera.rgb, camera.depth), deep
 
 
-def measure(engine: Engine, shown: Iterator[Frame], seed: int, drawn: Sequence[int] = ()) -> Found:
-    """Hide, fill and score frame by frame; keep the frames with the numbers `drawn` for the contact sheet."""
-    found = Found()
-    for frame in shown:
-        number = len(found.left_open)
-        hidden = hide(frame.depth, np.random.default_rng((seed, number)))
-        holed = np.where(hidden | ~known_mask(frame.depth), np.float32(np.nan), frame.depth)
-        result = engine.reconstruct(engine.encode(replace(frame, depth=holed)))
-        filled = {'model': np.nan_to_num(result.depth, nan=0), **{name: fill(holed) for name, fill in FILLERS.items()}}
-        for name, depth in filled.items():
-            found.sums.setdefault(name, []).append(depth_sums(depth[None], frame.depth[None], hidden[None])[0])
-        found.left_open.append(float(np.isnan(result.depth[hidden]).mean()))
-        if number in drawn:
-            error = np.where(hidden, np.abs(result.depth - frame.depth), np.nan)
-            found.pictures.append(
-                {
-                    'rgb': frame.rgb,
-                    'holed': holed,
-                    'filled': result.depth,
-                    'truth': frame.depth,
-                    'error': error,
-                    'labels': result.mask,
-                }
-            )
-    return found
+def views(folders: Sequence[Path]) -> tuple[Recording, list[Frame]]:
+    """Read the views of folders.
+
+    Raises:
+        InputError: 'bag_depth' where none is usable.
+    """
+    found = []
+    for folder in folders:
+        for path in sorted(folder.glob('*depth*.png')):
+            pattern = path.name.replace('raw_depth', 'rgb').replace('depth', 'rgb').replace('.png', '.*')
+            colours = next(iter(sorted(folder.glob(pattern))), None)
+            depth = metres(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+            if colours is not None and known_mask(depth).any() and np.nanmax(depth) <= FARTHEST:
+                found.append(Frame(cv2.imread(str(colours), cv2.IMREAD_COLOR_RGB), depth))
+    if not found:
+        listed = ', '.join(map(str, folders))
+        raise InputError('bag_depth', f'{listed} hold no view of colour and depth up to {FARTHEST:g} m')
+    return Recording(', '.join(folder.name for folder in folders), 'rgb*', '*depth*.png'), found
 
 
-def scores(found: Found) -> dict[str, Any]:
-    """Return the errors of each filler, and the share by which the model's RMSE is below each other one."""
-    sums = {name: np.array(rows) for name, rows in found.sums.items()}
-    ways: dict[str, Any] = {}
-    for name, rows in sums.items():
-        ways[name] = {
-            rate: _interval(rows, lambda s, place=place: depth_rates(s)[..., place]) for place, rate in enumerate(RATES)
-        }
-        if name != 'model':
-            ways[name]['model_below'] = _interval(
-                np.concatenate([sums['model'], rows], 1),
-                lambda s: 1 - depth_rates(s[..., :4])[..., 0] / depth_rates(s[..., 4:])[..., 0],
-            )
-    return {
-        'frames': len(found.left_open),
-        'hidden_pixels': int(sums['model'][:, 0].sum()),
-        'left_open_by_model': rounded(np.mean(found.left_open)),
-        'filled_by': ways,
+def measure(engine: Engine, seen: Sequence[Frame], seed: int, *, apart: bool) -> dict[str, Any]:
+    """Score all sizes of holes.
+
+    Args:
+        engine: the model.
+        seen: frames with depth.
+        seed: seed of the hidden pixels.
+        apart: the frames are of different places, so that `auto` begins anew with each.
+    """
+    clusters = [str(number) for number in range(len(seen))]
+    found = {
+        size: measure_cut_holes(engine, seen, size, clusters=clusters if apart else (), seed=seed)
+        for size in track(SIZES, len(SIZES), 'sizes of holes')
     }
+    return cut_hole_scores(found, clusters)
 
 
-def _interval(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> dict[str, float | None]:
-    interval = bootstrap(rows, statistic)
-    return {'value': rounded(interval.value), 'low': rounded(interval.low), 'high': rounded(interval.high)}
+def pictured(engine: Engine, seen: Sequence[Frame], seed: int, chosen: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    """Cut holes of a middle size into the chosen frames and fill them as the robot does, for the contact sheet."""
+    found = []
+    engine.reset_stream()
+    for number in chosen:
+        frame = seen[number]
+        hidden = cut(frame.depth, np.random.default_rng((seed, number)), SHOWN)
+        given = holed(frame, hidden)
+        result = engine.reconstruct(engine.encode(given))
+        error = np.where(hidden, np.abs(result.depth - frame.depth), np.nan)
+        images = {'rgb': frame.rgb, 'holed': given.depth, 'filled': result.depth, 'truth': frame.depth}
+        found.append({**images, 'error': error, 'labels': result.mask})
+    return found
 
 
 def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, title: str) -> None:
@@ -199,11 +186,11 @@ def draw(pictures: Sequence[dict[str, np.ndarray]], labels: Labels, path: Path, 
 def options() -> argparse.Namespace:
     """Parse the command line."""
     found = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    found.add_argument('bag', type=Path, help='rosbag2 folder, .mcap or .db3 file')
+    found.add_argument('data', type=Path, nargs='+', help='one rosbag2 folder, .mcap or .db3 file; or folders of views')
     found.add_argument('--out', type=Path, required=True, help='folder for the contact sheet')
     found.add_argument('--results', type=Path, default=RESULTS / 'real_kitchen.json')
     found.add_argument('--model', default='kitchen', help='checkpoint folder or named size')
-    found.add_argument('--every', type=int, default=5, help='only every n-th frame')
+    found.add_argument('--every', type=int, default=5, help='only every n-th frame of a recording')
     found.add_argument('--pictures', type=int, default=6, help='frames on the contact sheet')
     found.add_argument('--device', default='cpu')
     found.add_argument('--seed', type=int, default=0, help='of the hidden pixels')
@@ -211,43 +198,31 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure a bag, draw some of its frames and write the figures."""
+    """Measure a bag or folders, draw some of the frames and write the figures."""
     asked = options()
+    first = asked.data[0]
+    apart = first.is_dir() and not (first / 'metadata.yaml').exists()
+    recording, seen = views(asked.data) if apart else recorded(first, asked.every)
     engine = Engine(open_checkpoint(asked.model), device=asked.device)
-    with BagReader(asked.bag) as bag:
-        camera = find_camera(bag)
-        if camera.depth is None:
-            raise InputError('bag_depth', camera.note)
-        count = -(-bag.topics[camera.rgb].count // asked.every)
-        seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth, every=asked.every)
-        deep = (
-            frame for frame in track(seen, count, 'frames') if frame.depth is not None and known_mask(frame.depth).any()
-        )
-        found = measure(engine, deep, asked.seed, spread(count, asked.pictures))
-    if not found.left_open:
-        raise InputError('bag_depth', f'{asked.bag} has no frame with depth near in time; give another recording.')
-    write(asked.results, document(asked, engine.checkpoint, Recording(asked.bag.name, camera.rgb, camera.depth), found))
-    if found.pictures:
-        draw(
-            found.pictures,
-            engine.labels,
-            asked.out / 'real_kitchen.png',
-            f'{engine.model_id} on an unseen recording: {SHARE:.0%} of the depth hidden and filled',
-        )
-
-
-def document(asked: argparse.Namespace, checkpoint: Checkpoint, recording: Recording, found: Found) -> dict[str, Any]:
-    """Return the settings and the figures."""
-    result = made_by(
-        'python benchmarks/real_kitchen.py',
-        checkpoint,
-        recording,
-        every=asked.every,
-        seed=asked.seed,
-        share=SHARE,
-        largest=LARGEST,
+    scores = measure(engine, seen, asked.seed, apart=apart)
+    made = made_by(
+        'python benchmarks/real_kitchen.py', engine.checkpoint, recording, every=asked.every, seed=asked.seed
     )
-    return {**{'recording' if name == 'cache' else name: value for name, value in result.items()}, **scores(found)}
+    described = {'recording' if name == 'cache' else name: value for name, value in made.items()}
+    write(asked.results, described | scores)
+    print(table(scores))
+    shown = pictured(engine, seen, asked.seed, spread(len(seen), asked.pictures))
+    title = f'{engine.model_id} on an unseen recording: {SHARE:.0%} of the depth hidden and filled'
+    draw(shown, engine.labels, asked.out / 'real_kitchen.png', title)
+
+
+def table(scores: dict[str, Any]) -> str:
+    """Return the RMSE in metres of each way, a column for each size."""
+    sizes = scores['rmse_m']
+    rows = [('half axis of the holes, share of the width', *sizes)]
+    for way in (*WAYS, *FILLERS):
+        rows.append((way.replace('_', ' '), *(f'{found[way]["value"]:.3f}' for found in sizes.values())))
+    return format_table(rows, right=range(1, len(rows[0])))
 
 
 if __name__ == '__main__':

@@ -11,10 +11,9 @@ from shared_data import SHARED
 from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.runtime.results import Reconstruction
 
-REAL = SHARED / 'real_kitchen/bag'
-WAYS = {'model', 'nearest', 'telea', 'navier_stokes'}
+REAL, VIEWS = SHARED / 'real_kitchen/bag', SHARED / 'real_rgbd'
+WAYS = {'auto', 'model', 'smooth', 'nearest', 'telea', 'navier_stokes'}
 
 
 def plane(width=96, height=72):
@@ -27,7 +26,7 @@ def plane(width=96, height=72):
 @pytest.fixture
 def run(script, monkeypatch, tmp_path):
     def measured(bag, *options):
-        words = [bag, '--out', tmp_path, '--results', tmp_path / 'found.json', '--model', 'tiny', *options]
+        words = ['--out', tmp_path, '--results', tmp_path / 'found.json', '--model', 'tiny', bag, *options]
         monkeypatch.setattr(sys, 'argv', ['real_kitchen.py', *map(str, words)])
         script('real_kitchen').main()
         return json.loads((tmp_path / 'found.json').read_text())
@@ -42,68 +41,33 @@ def write(path, count=4, depth=plane):
     return path
 
 
-@pytest.mark.parametrize('share', [0.05, 0.3, 0.7])
-def test_exactly_the_share_of_known_pixels_is_hidden_and_mostly_in_blobs(script, share):
-    real_kitchen, depth = script('real_kitchen'), plane(320, 240)
-    hidden = real_kitchen.hide(depth, np.random.default_rng(1), share)
-    known = np.isfinite(depth)
-    assert hidden.sum() == round(share * known.sum()) and not hidden[~known].any()
-    inside = cv2.erode(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)).sum()
-    assert inside > 0.5 * hidden.sum()  # specks would leave nothing
-    assert np.array_equal(hidden, real_kitchen.hide(depth, np.random.default_rng(1), share))
-    assert not np.array_equal(hidden, real_kitchen.hide(depth, np.random.default_rng(2), share))
-
-
-def test_nothing_known_hides_nothing(script):
-    assert not script('real_kitchen').hide(np.full((8, 8), np.nan, np.float32), np.random.default_rng(0)).any()
-
-
-class Oracle:
-    """An engine that is off by a tenth of a metre in its holes, or leaves them open."""
-
-    def __init__(self, open_holes=False):
-        self.open_holes = open_holes
-        self.seen = []
-
-    def encode(self, frame):
-        self.seen.append(frame)
-        return frame
-
-    def reconstruct(self, frame):
-        guess = np.full(frame.depth.shape, np.nan, np.float32) if self.open_holes else plane() + np.float32(0.1)
-        return Reconstruction(np.where(np.isfinite(frame.depth), frame.depth, guess), np.zeros((72, 96), np.uint8))
-
-
-def test_hidden_pixels_alone_are_scored_and_the_model_never_sees_them(script):
-    real_kitchen, engine = script('real_kitchen'), Oracle()
-    frame = Frame(np.zeros((72, 96, 3), np.uint8), plane())
-    found = real_kitchen.measure(engine, iter([frame, frame]), 0, drawn=[1])
-    scores = real_kitchen.scores(found)
-    known = np.isfinite(frame.depth).sum()
-    assert [np.isfinite(seen.depth).sum() for seen in engine.seen] == [known - round(0.3 * known)] * 2
-    assert scores['frames'] == 2 and scores['hidden_pixels'] == 2 * round(0.3 * known)
-    assert scores['filled_by'].keys() == WAYS and scores['left_open_by_model'] == 0
-    model, nearest = scores['filled_by']['model'], scores['filled_by']['nearest']
-    assert model['rmse_m']['value'] == pytest.approx(0.1, abs=1e-5) and model['delta1']['value'] == 1
-    assert nearest['model_below']['value'] == pytest.approx(1 - 0.1 / nearest['rmse_m']['value'], abs=1e-4)
-    assert [np.nanmax(picture['error']) for picture in found.pictures] == pytest.approx([0.1], abs=1e-5)
-
-
-def test_open_holes_count_as_zero_metres(script):
-    real_kitchen = script('real_kitchen')
-    frame = Frame(np.zeros((72, 96, 3), np.uint8), plane())
-    scores = real_kitchen.scores(real_kitchen.measure(Oracle(open_holes=True), iter([frame]), 0))
-    assert scores['left_open_by_model'] == 1 and 1 < scores['filled_by']['model']['rmse_m']['value'] < 3
-
-
-def test_a_recording_is_measured_and_drawn(run, tmp_path):
+def test_a_recording_is_measured_and_drawn(run, tmp_path, capsys):
     found = run(write(tmp_path / 'bag'), '--every', 2)
     assert found['frames'] == 2 and found['recording']['name'] == 'bag' and found['model']['id'] == 'tiny-random-0'
-    for way in found['filled_by'].values():
-        assert 0 < way['rmse_m']['low'] <= way['rmse_m']['value'] <= way['rmse_m']['high']
+    assert found['rmse_m'].keys() == {'0.015', '0.04', '0.08', '0.16'}
+    for ways in found['rmse_m'].values():
+        assert ways.keys() > WAYS
+        for way in WAYS:
+            assert 0 < ways[way]['value'] < 1
+    shown = capsys.readouterr().out
+    assert f'{found["rmse_m"]["0.04"]["telea"]["value"]:.3f}' in shown and 'navier stokes' in shown
     assert cv2.imread(str(tmp_path / 'real_kitchen.png')).std() > 10
     assert str(tmp_path) not in json.dumps(found)
     assert run(tmp_path / 'bag', '--every', 2) == found
+
+
+def test_views_of_folders_are_measured_and_those_that_are_too_far_are_not(run, tmp_path):
+    for number, name in enumerate(('rgb.png', 'rgb_7.jpg', 'rgb_8.png')):
+        folder = tmp_path / 'views' / str(number)
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / name), np.full((72, 96, 3), 40, np.uint8))
+        stored = np.nan_to_num(plane() * (1000 if number < 2 else 9000)).astype(np.uint16)
+        cv2.imwrite(str(folder / ('raw_depth.png' if number == 0 else f'depth_{name[4]}.png')), stored)
+    folders = sorted((tmp_path / 'views').iterdir())
+    found = run(folders[0], *folders[1:])
+    assert found['frames'] == 2 and found['recording']['name'] == '0, 1, 2'
+    with pytest.raises(InputError, match='no view of colour and depth up to 9 m'):
+        run(folders[2])
 
 
 def test_a_recording_without_depth_is_refused(run, tmp_path):
@@ -114,5 +78,18 @@ def test_a_recording_without_depth_is_refused(run, tmp_path):
 @pytest.mark.skipif(not REAL.exists(), reason='the real kitchen is not at hand')
 def test_the_real_kitchen(run, tmp_path):
     found = run(REAL, '--every', 75)
-    assert found['frames'] == 2 and found['filled_by']['telea']['delta1']['value'] > 0.8
+    assert found['frames'] == 2 and 0.05 < found['rmse_m']['0.08']['telea']['value'] < 0.4
     assert not list(tmp_path.glob('**/*.mcap'))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason='the real kitchen is not at hand')
+def test_what_a_robot_does_by_default_is_no_worse_than_inpainting_in_the_real_kitchen(run):
+    for ways in run(REAL, '--every', 25, '--model', 'kitchen')['rmse_m'].values():
+        assert ways['auto']['value'] <= ways['navier_stokes']['value']
+
+
+@pytest.mark.skipif(not VIEWS.exists(), reason='the real views are not at hand')
+def test_what_a_robot_does_by_default_is_no_worse_than_inpainting_on_real_views(run):
+    folders = [path for path in sorted(VIEWS.iterdir()) if path.is_dir()]
+    for ways in run(*folders, '--model', 'kitchen')['rmse_m'].values():
+        assert ways['auto']['value'] <= ways['navier_stokes']['value']

@@ -110,9 +110,10 @@ def measure_kitchens(
 
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
     from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
-    from m3et_ros.evaluation.batches import spread
+    from m3et_ros.evaluation.batches import cluster_of, spread
     from m3et_ros.evaluation.files import PICTURES
     from m3et_ros.evaluation.report.pictures import draw_frames
+    from m3et_ros.evaluation.tasks.cut_holes import FRAMES, cut_holes, noisy_frame
     from m3et_ros.evaluation.tasks.reconstruction import NOISE, measure_frames
     from m3et_ros.evaluation.tasks.reconstruction_scores import frame_rows, reconstruction_scores
 
@@ -135,7 +136,10 @@ def measure_kitchens(
         'noise': asdict(NOISE),
         'cross_attention': options.cross_attention,
     }
-    metrics = reconstruction_scores(frames, CLASSES)
+    cut = spread(len(kitchens), min(options.frames, FRAMES))
+    noisy = [noisy_frame(kitchens[i], NOISE, options.seed, i) for i in cut]
+    clusters = [cluster_of(kitchens[i]) for i in cut]
+    metrics = reconstruction_scores(frames, CLASSES) | cut_holes(checkpoint, noisy, clusters, options.seed, track)
     document = write_results(out, context, checkpoint, recipe, settings, metrics, frame_rows(frames))
     images = [(frames.keys[i], frames.images[i]) for i in drawn if frames.images[i]]
     if images:
@@ -216,5 +220,9 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
         if isinstance(scores, dict):
             add(f'depth RMSE in holes, {name.replace("_", " ")}, m', scores['rmse_m'])
             add(f'reduction of the RMSE by the model, against {name.replace("_", " ")}', scores.get('model_below'))
+    for size, ways in metrics.get('cut_holes', {}).get('rmse_m', {}).items():
+        for name, scores in ways.items():
+            if isinstance(scores, dict) and name != 'auto_below_navier_stokes':
+                add(f'depth RMSE in cut holes of {float(size):.1%} of the width, {name.replace("_", " ")}, m', scores)
     print_line(format_table(rows, right=(1,)))
     print_line(f'\n{metrics["frames"]:,} frames; all results are in {out}.')

@@ -61,8 +61,14 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
         (f'segmentation mIoU, {full["segmentation"]["classes"]} classes', share(full['segmentation']['miou'])),
         ('segmentation pixel accuracy', share(full['segmentation']['pixel_accuracy'])),
         ('segmentation mIoU without depth', share(alone['segmentation']['miou'])),
-        ('depth RMSE inside holes', number(holes['model']['rmse_m'], 'm')),
-        ('the same before alignment to the measured depth', number(holes['model_alone']['rmse_m'], 'm')),
+        ('depth RMSE inside holes, model (depth_fill: always)', number(holes['model']['rmse_m'], 'm')),
+        ('the same before it is joined to the measured depth', number(holes['model_alone']['rmse_m'], 'm')),
+    ]
+    # Results from before depth_fill had these ways lack them.
+    cells += [
+        (f'depth RMSE inside holes, depth_fill: {way}', number(holes[way]['rmse_m'], 'm'))
+        for way in ('auto', 'smooth')
+        if way in holes
     ]
     for name, found in holes.items():
         if isinstance(found, Mapping) and 'model_below' in found:
@@ -70,6 +76,10 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
                 (f'depth RMSE inside holes, {name.replace("_", " ")}', number(found['rmse_m'], 'm')),
                 ('the model is below by', share(found['model_below'])),
             ]
+    for size, ways in metrics.get('cut_holes', {}).get('rmse_m', {}).items():
+        for way in ('auto', 'model', 'smooth', 'navier_stokes'):
+            name = f'depth RMSE in holes cut into the depth, {float(size):.1%} of the width, {way.replace("_", " ")}'
+            cells.append((name, number(ways[way], 'm')))
     cells += [
         ('depth RMSE from colour alone', number(alone['depth']['rmse_m'], 'm')),
         ('depth delta_1 from colour alone', share(alone['depth']['delta1'])),

@@ -16,9 +16,11 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.datasets.bag_samples import BagSamples
 from m3et_ros.data.datasets.openeqa import episode_name
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.batches import BATCH, spread
 from m3et_ros.evaluation.files import bag_files
+from m3et_ros.evaluation.tasks.cut_holes import FRAMES, cut_holes
 from m3et_ros.evaluation.tasks.reconstruction import Frames, measure_frames
 from m3et_ros.evaluation.tasks.reconstruction_scores import frame_rows, reconstruction_scores
 
@@ -69,6 +71,8 @@ def measure_bags(
         raise InputError('eqa_bags', f'two of {listed} have one name; rename one, or evaluate them separately')
     found: dict[str, Frames] = {}
     described: dict[str, dict[str, Any]] = {}
+    cut_frames: list[Frame] = []
+    cut_names: list[str] = []
     for name, bag in sorted(zip(names, bags, strict=True)):
         try:
             samples = BagSamples(bag, cache, size=checkpoint.model.config.image_size)
@@ -84,6 +88,9 @@ def measure_bags(
             pictures=spread(len(chosen), PICTURES),
             progress=progress,
         )
+        own = [samples[i] for i in spread(len(samples), min(frames, FRAMES))]
+        cut_frames += [Frame(sample.rgb, sample.depth) for sample in own]
+        cut_names += [name] * len(own)
         described[name] = {
             'files': bag_files(bag),
             'rgb': samples.camera.rgb,
@@ -94,7 +101,9 @@ def measure_bags(
         reasons = ' | '.join(bag['failed'] for bag in described.values())
         raise InputError('bag_format', f'none of the bags can be measured: {reasons}')
     return BagFrames(
-        reconstruction_scores(joined(found)) | {'bags': described},
+        reconstruction_scores(joined(found))
+        | cut_holes(checkpoint, cut_frames, cut_names, seed, progress)
+        | {'bags': described},
         [{'bag': name} | row for name, own in found.items() for row in frame_rows(own)],
         [(f'{name} {number}', own.images[number]) for name, own in found.items() for number in sorted(own.images)],
     )

@@ -43,8 +43,16 @@ def test_the_frames_of_a_run(cache, tiny):
     text = reconstruction_table(scores)
     holes = scores['full']['depth_in_holes']
     assert number(scores['hidden']['psnr_hidden_db'], 'dB') in text
-    assert all(number(holes[name]['rmse_m'], 'm') in text for name in ('model', 'nearest', 'telea', 'navier_stokes'))
+    assert all(
+        number(holes[name]['rmse_m'], 'm') in text
+        for name in ('model', 'auto', 'smooth', 'nearest', 'telea', 'navier_stokes')
+    )
     assert share(holes['telea']['model_below']) in text
+    ways = {way: {'value': n / 8, 'low': None, 'high': None} for n, way in enumerate(('auto', 'model', 'smooth'))}
+    cut = {'rmse_m': {'0.04': ways | {'navier_stokes': {'value': 0.5, 'low': None, 'high': None}}}}
+    text = reconstruction_table(scores | {'cut_holes': cut})
+    assert 'in holes cut into the depth, 4.0% of the width, smooth | 0.250 m' in text
+    assert 'in holes cut into the depth, 4.0% of the width, navier stokes | 0.500 m' in text
 
 
 def test_the_actions_of_a_run():
