@@ -56,7 +56,7 @@ def test_the_cut_changes_nothing(small, plain):
 
 @pytest.mark.parametrize('changes', [{}, {'depth_validity': False}, {'context_positions': False}])
 def test_the_cut_changes_nothing_of_a_stem_of_depth_with_validity_and_of_multimaes_decoder(small, changes):
-    """Any word may be left out in the middle of a text, and any depth patch unmeasured."""
+    """With pads of text, and with depth patches of which none, some or every pixel was measured."""
     switches = {'depth_validity': True, 'decoder_queries': 'encoded', 'context_positions': True, 'cross_mlp': True}
     model = build(replace(small.config, stem='conv', adapter_width=4, **(switches | changes))).eval()
     found = plain_of(model)
@@ -64,9 +64,9 @@ def test_the_cut_changes_nothing_of_a_stem_of_depth_with_validity_and_of_multima
     given = images(model)
     if model.config.depth_validity:
         given['depth'] = torch.cat([given['depth'], torch.zeros_like(given['depth'])], 1)
-        given['depth'][:, 1, :16] = 1
+        given['depth'][:, 1, :16, :20] = 1
     ids = torch.arange(1, model.config.text_length + 1)[None]
-    mask = ids % 3 > 0
+    mask = ids < 3
     with torch.inference_mode():
         one, other = (which.add_text(which.encode_images(given), ids, mask) for which in (found, model))
         assert torch.equal(one.position_ids[:, -len(ids[0]) - 1 :], other.position_ids[:, -len(ids[0]) - 1 :])
