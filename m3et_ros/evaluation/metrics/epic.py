@@ -37,7 +37,8 @@ def rank_actions(verbs: ArrayLike, nouns: ArrayLike, best: int = BEST) -> tuple[
         best: number of verbs and of nouns that take part, and the most pairs that are listed.
 
     Returns:
-        Ids (N, K) int64, best first, and their scores (N, K) float64 in 0..1; K = min(best, V * M).
+        Ids (N, K) int64, best first, and their scores (N, K) float64 in 0..1; K = min(best, V * M). Of equal scores
+        the lower id comes first.
 
     Raises:
         ValueError: lengths differ, there is nothing to rank, or a logit is not finite.
@@ -55,8 +56,10 @@ def _rank_chunk(verbs: np.ndarray, nouns: np.ndarray, best: int) -> tuple[np.nda
     candidates = (i + 1) * (j + 1) <= best
     i, j = i[candidates], j[candidates]
     scores = p_verb[:, i] * p_noun[:, j]
-    order = np.argsort(-scores, axis=1, kind='stable')[:, :best]
     ids = action_id(verb_ids[:, i], noun_ids[:, j])
+    # The lower id first among equal scores. A pair that was left out has `best` pairs before it: those of better ranks
+    # in verb and noun have a higher score, or equal ones and lower ids.
+    order = np.lexsort((ids, -scores), axis=1)[:, :best]
     return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
 
 

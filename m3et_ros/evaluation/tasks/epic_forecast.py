@@ -32,7 +32,7 @@ from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, History
 from m3et_ros.data.epic.history import HistoryWindows
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.evaluation.batches import measured
-from m3et_ros.evaluation.metrics.epic import BEST
+from m3et_ros.evaluation.metrics.epic import BEST, action_id
 from m3et_ros.evaluation.metrics.ranking import label_ranks, mean_topk_recall, topk_accuracy
 from m3et_ros.models.actions.history import HistoryModel
 from m3et_ros.models.actions.ngram import MEMORY, NGram, NGramSettings
@@ -162,13 +162,26 @@ def forecast(
         verb[rows], noun[rows] = verbs.cpu().numpy(), nouns.cpu().numpy()
         for kind, penalty in penalties.items():
             scores = joint if penalty is None else joint - torch.as_tensor(penalty, device=joint.device)
-            found = scores.flatten(1).topk(best)
-            ids = found.indices.cpu().numpy()
-            actions[kind][0][rows] = ids % config.verbs * 1000 + ids // config.verbs
-            actions[kind][1][rows] = found.values.cpu().numpy()
+            actions[kind][0][rows], actions[kind][1][rows] = best_actions(scores.cpu(), best)
     if not (asked == 1).all():
         raise ValueError(f'{int((asked != 1).sum())} of {size} targets do not occur exactly once; give all windows')
     return Forecast(verb, noun, actions)
+
+
+def best_actions(scores: Tensor, best: int) -> tuple[np.ndarray, np.ndarray]:
+    """List the best actions of scores (T, M, V), best first and the lower id first among equal scores.
+
+    Returns:
+        Ids verb * 1000 + noun (T, best) int64, and their scores (T, best).
+    """
+    # `topk` finds the least score of the list, but no fixed order of equal scores.
+    flat = scores.transpose(1, 2).flatten(1)
+    least, rows = flat.topk(best).values[:, -1:].numpy(), flat.numpy()
+    order = np.empty((len(rows), best), np.int64)
+    for own, row, limit in zip(order, rows, least, strict=True):
+        candidates = np.flatnonzero(row >= limit)
+        own[:] = candidates[np.argsort(-row[candidates], kind='stable')[:best]]
+    return action_id(order // scores.shape[1], order % scores.shape[1]), np.take_along_axis(rows, order, 1)
 
 
 def choose_share(

@@ -228,3 +228,23 @@ def _check_text(inputs: dict[str, Tensor], config: M3ETConfig, batch: int) -> No
         raise ValueError(f'text is {tuple(text.shape)}; give ({batch}, 1 to {config.text_length}) word pieces')
     if mask is not None and (mask.shape != text.shape or mask.dtype != torch.bool):
         raise ValueError(f'text_mask is {mask.dtype} {tuple(mask.shape)}; give bool {tuple(text.shape)}')
+
+
+def check_pads_last(text_mask: Tensor) -> None:
+    """Refuse words (B, T) whose pads, False in the mask, do not all stand behind the words.
+
+    Positions count from the first column, so words behind pads would silently be read as those of another place.
+
+    Raises:
+        ValueError: a word stands behind a pad; the message names its row.
+    """
+    # A compiler must not trace the comparison, a CUDA graph cannot wait for it, and meta tensors have no values.
+    captured = text_mask.is_cuda and torch.cuda.is_current_stream_capturing()
+    if captured or torch.compiler.is_compiling() or text_mask.is_meta:
+        return
+    wrong = (~text_mask[:, :-1] & text_mask[:, 1:]).any(1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f'row {int(wrong.int().argmax())} of text_mask has pads before words; put the pads behind the words, as '
+            'the tokenizer does, because positions count from the first column'
+        )

@@ -25,6 +25,7 @@ from m3et_ros.models.m3et.adapters import (
     TextAdapter,
     build_adapters,
     check_inputs,
+    check_pads_last,
     cut,
     measured_patches,
     shown_pixels,
@@ -254,7 +255,7 @@ class M3ET(nn.Module):
         Args:
             images: encoding of B samples; None = no images.
             text: word pieces (B * Q, T) int64, those of the first sample first; None = no words.
-            text_mask: (B * Q, T) bool, False for pads; None = no pads.
+            text_mask: (B * Q, T) bool, False for pads, which stand behind the words; None = no pads.
             visible: (B * Q, T) bool, the words that the encoder may see; None = all.
             batch: B where there are neither images nor text.
             head_attentions: receives for every T layer the attention from T words and the global token to the images.
@@ -262,6 +263,9 @@ class M3ET(nn.Module):
 
         Returns:
             The words and the global token alone, which is enough for answer_logits.
+
+        Raises:
+            ValueError: pads stand before words.
         """
         B = batch
         if text is not None:
@@ -273,6 +277,8 @@ class M3ET(nn.Module):
         tokens: dict[str, Tensor] = {}
         shown: dict[str, Tensor] = {}
         if text is not None:
+            if text_mask is not None:
+                check_pads_last(text_mask)
             tokens['text'] = self.adapters['text'](text)
             words, kinds = self._with_position('text', tokens['text']), sources(tokens['text'], TEXT)
             word_ids = raster_ids(words)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m3et_ros.layers.attention import HeadAttention
+from m3et_ros.models.m3et.adapters import check_pads_last
 from m3et_ros.models.m3et.encoding import TEXT, Encoded, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
@@ -35,12 +36,16 @@ def encode_questions(
         model: encodes them.
         images: encoding of B views.
         text: word pieces (B * Q, T) int64, pads at the end, the questions of the first view first.
-        text_mask: (B * Q, T) bool, False for pads.
+        text_mask: (B * Q, T) bool, False for pads, which stand behind the words.
         head_attentions: as in encode_text.
 
     Returns:
         The words and the global tokens of all questions, in the order of `text`.
+
+    Raises:
+        ValueError: pads stand before words, which would be cut off.
     """
+    check_pads_last(text_mask)
     lengths = text_mask.sum(1).view(len(images.source), -1)
     order = lengths.argsort(stable=True, dim=1)
     longest = lengths.gather(1, order).amax(0).tolist()

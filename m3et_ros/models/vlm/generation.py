@@ -13,7 +13,7 @@ from torch import Tensor
 
 from m3et_ros.layers.causal import CausalState
 from m3et_ros.models.config_checks import check_number, check_whole
-from m3et_ros.models.vlm.language_model import LanguageModel
+from m3et_ros.models.vlm.language_model import LanguageModel, check_pads_first
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def generate(
         raise ValueError('the prompt is empty; give at least one token')
     if mask is not None and not bool(mask.any(1).all()):
         raise ValueError('a prompt of the batch holds pads only; give each at least one token')
-    if mask is not None and bool((mask[:, :-1] & ~mask[:, 1:]).any()):
-        raise ValueError('pads stand behind words; put them in front, where generation does not meet them')
+    if mask is not None:
+        check_pads_first(mask)
     return _steps(model, prompt, mask, sampling or Sampling(), generator)
 
 

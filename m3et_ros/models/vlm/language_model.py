@@ -166,8 +166,11 @@ class LanguageModel(nn.Module):
             last: number of positions at the end whose logits are computed; None = all.
 
         Raises:
-            ValueError: an empty sequence, word pieces outside the table, or vectors of another width.
+            ValueError: an empty sequence, word pieces outside the table, vectors of another width, or pads behind
+                words.
         """
+        if mask is not None:
+            check_pads_first(mask)
         x, after, hidden = self.layers(self.embed(x), mask=mask, states=states, return_states=return_states, keep=keep)
         return LanguageOutput(self.logits(x if last is None else x[:, -last:]), after, hidden)
 
@@ -191,6 +194,17 @@ class LanguageModel(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., V) of the next word piece from layer outputs (..., d)."""
         return F.linear(self.norm(x), self.embedding.weight if self.head is None else self.head.weight, self.head_bias)
+
+
+def check_pads_first(mask: Tensor) -> None:
+    """Refuse words (B, L) whose pads, False in the mask, do not all stand in front of the words.
+
+    Raises:
+        ValueError: a pad stands behind a word.
+    """
+    traced = torch.compiler.is_compiling() or mask.is_meta
+    if not traced and bool((mask[:, :-1] & ~mask[:, 1:]).any()):
+        raise ValueError('pads stand behind words; put them in front, where the next word does not meet them')
 
 
 # state-spaces/mamba2-2.7b; its 50,277 word pieces are filled up to a multiple of 16.

@@ -28,6 +28,24 @@ def test_the_ranking_is_that_of_the_whole_product(seed, verbs, nouns, best):
     assert scores == pytest.approx(np.take_along_axis(product, order, 1))
 
 
+@given(seed=st.integers(0, 200), verbs=st.integers(1, 12), nouns=st.integers(1, 15), best=st.integers(1, 20))
+def test_of_equal_scores_the_lower_id_comes_first(seed, verbs, nouns, best):
+    rng = np.random.default_rng(seed)
+    # Powers of two keep the products of tied probabilities exactly equal.
+    v, n = (np.log(2.0 ** rng.integers(0, 3, (2, size))) for size in (verbs, nouns))
+    ids, scores = rank_actions(v, n, best)
+    for row in range(2):
+        keep = [np.argsort(-one[row], kind='stable')[:best] for one in (v, n)]
+        total = [sum(np.exp(one[row][k])) for one, k in zip((v, n), keep, strict=True)]
+        pairs = [
+            (-np.exp(v[row][a]) / total[0] * np.exp(n[row][b]) / total[1], action_id(a, b))
+            for a in keep[0]
+            for b in keep[1]
+        ]
+        wanted = sorted((round(score, 12), int(number)) for score, number in pairs)[:best]
+        assert [(round(-score, 12), int(number)) for score, number in zip(scores[row], ids[row])] == wanted
+
+
 def test_ids_are_official():
     assert action_id([0, 8, 96], [1, 0, 299]).tolist() == [1, 8000, 96299]
 

@@ -19,6 +19,7 @@ from m3et_ros.evaluation.tasks.epic_forecast import (
     TAUS,
     TOP1,
     Ensemble,
+    best_actions,
     choose_corrections,
     choose_share,
     forecast,
@@ -186,6 +187,15 @@ CLASSES = 4
 def histories_of(labels):
     """Every label of a sequence with the labels before it."""
     return [labels[:i] for i in range(len(labels))], labels
+
+
+def test_of_equal_actions_the_lower_id_comes_first():
+    scores = torch.zeros(2, 40, 30)  # 40 nouns, 30 verbs
+    scores[0, 7, 3], scores[1, 2, 29], scores[1, 1, 5] = 1, 2, 2
+    ids, values = best_actions(scores, 5)
+    assert ids.tolist() == [[3007, 0, 1, 2, 3], [5001, 29002, 0, 1, 2]]
+    assert values.tolist() == [[1, 0, 0, 0, 0], [2, 2, 0, 0, 0]]
+    assert best_actions(scores[:, :1, :2], 2)[0].tolist() == [[0, 1000]] * 2
 
 
 def test_a_label_outside_the_classes_ranks_last():

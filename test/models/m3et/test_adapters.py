@@ -13,6 +13,7 @@ from m3et_ros.models.m3et.adapters import (
     SemsegAdapter,
     build_adapters,
     check_inputs,
+    check_pads_last,
     cut,
     measured_patches,
     patchify,
@@ -201,3 +202,12 @@ def test_every_position_differs():
 def test_positions_need_a_width_that_is_a_multiple_of_four():
     with pytest.raises(ValueError, match='d is 6'):
         sincos_2d(2, 2, 6)
+
+
+def test_pads_before_words_are_refused():
+    for good in ([1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]):
+        check_pads_last(torch.tensor([good], dtype=torch.bool))
+    for bad in ([0, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 1]):
+        with pytest.raises(ValueError, match='row 1 of text_mask has pads before words; put the pads behind'):
+            check_pads_last(torch.tensor([[1, 1, 0, 0], bad], dtype=torch.bool))
+    check_pads_last(torch.ones(1, 2, dtype=torch.bool, device='meta'))

@@ -73,3 +73,14 @@ def test_each_group_is_as_long_as_its_longest_question(monkeypatch):
 )
 def test_questions_are_cut_where_the_fewest_tokens_remain(longest, wanted):
     assert _cuts(longest) == wanted and len(wanted) <= GROUPS
+
+
+def test_questions_padded_in_front_are_refused_everywhere():
+    """They would lose their last words here, and have their words at other positions elsewhere."""
+    model, (images, text, mask) = build('tiny'), batch()
+    encoding = model.encode_images(images)
+    for encode in (lambda *a: encode_questions(model, *a), model.encode_text, model.add_text):
+        with pytest.raises(ValueError, match='row 0 of text_mask has pads before words'):
+            encode(encoding, text.flip(1), mask.flip(1))
+    with pytest.raises(ValueError, match='row 1 of text_mask has pads before words'):
+        model.encode(images | {'text': text[[0, 1]], 'text_mask': torch.stack([mask[0], mask[1].flip(0)])})

@@ -156,6 +156,13 @@ def test_attention_that_does_not_divide_is_refused(fields, words):
     assert LanguageConfig(schedule='MM', **fields)  # M layers have no such heads
 
 
+def test_pads_behind_words_are_refused():
+    model, ids = LanguageModel(TINY_MAMBA), torch.ones(2, 3, dtype=torch.int64)
+    with pytest.raises(ValueError, match='pads stand behind words; put them in front'):
+        model(ids, mask=torch.tensor([[True, True, True], [True, True, False]]), last=1)
+    assert model(ids, mask=torch.tensor([[True, True, True], [False, True, True]]), last=1).logits.shape[:2] == (2, 1)
+
+
 def test_bad_prompts_are_refused():
     model = LanguageModel(TINY_MAMBA)
     with pytest.raises(ValueError, match='the prompt is empty; give at least one token'):
