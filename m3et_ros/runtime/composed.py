@@ -19,8 +19,8 @@ SURE = 0.6
 SURE_DETAIL = 0.5
 """Least probability of its colour or place to be mentioned."""
 
-LEAST_SHARE = 0.001
-"""Least share of the picture that the segmentation must give to a thing: about a dozen pixels of the model's."""
+LEAST_SHARE = 0.003
+"""Least share of the picture that the segmentation must give to a thing, chosen on validation kitchens."""
 
 MOST = 10
 """Most things in a sentence, the surest first."""

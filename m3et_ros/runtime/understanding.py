@@ -68,7 +68,7 @@ def judged(reply: Reply, *, min_confidence: float, unlike_training: bool) -> Rep
         reason, why = 'not_in_view', 'The model does not see it in this frame.'
     elif unlike_training:
         reason = 'unlike_training'
-        why = f'The frame is unlike anything the model was trained on; its best guess would be "{reply.text}".'
+        why = 'The frame is unlike anything that the model was trained on, so its guesses may mean nothing.'
     elif reply.confidence < min_confidence:
         reason = 'unsure'
         why = (
