@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from m3et_ros.cli.output import Refused, print_status, report_error
 from m3et_ros.cli.processes import POLL_S, Child, end_with_parent, running, stop_signals
-from m3et_ros.ros.heartbeat import ALIVE, LONG_WORK, PIPE_VARIABLE, RESTARTED_VARIABLE
+from m3et_ros.ros.heartbeat import LONG_WORK, PIPE_VARIABLE, RESTARTED_VARIABLE, SERVES
 
 SILENCE_S = 10.0
 """Seconds without a sign of life after which a node counts as hanging."""
@@ -41,7 +41,7 @@ class HeartbeatReader:
     """The reading end of a node's pipe.
 
     Attributes:
-        served: the node has shown that it serves.
+        served: the node has started as it should.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class HeartbeatReader:
         except BlockingIOError:
             signs = b''
         if signs:
-            self.served |= ALIVE in signs
+            self.served |= SERVES in signs
             self._last, self._limit = now, LONG_WORK_S if signs.endswith(LONG_WORK) else SILENCE_S
         silence = now - self._last
         return silence if silence > self._limit else 0.0
@@ -79,7 +79,7 @@ class Life:
     reason: str
     # Seconds since its start.
     lasted_s: float
-    # It had shown that it serves.
+    # It had started as it should.
     served: bool
 
 

@@ -14,8 +14,9 @@ PIPE_VARIABLE = 'M3ET_HEARTBEAT_PIPE'
 """Environment variable with the file descriptor of the pipe; unset where nobody supervises the node."""
 RESTARTED_VARIABLE = 'M3ET_RESTARTED'
 """Environment variable with a sentence that says why the node was started again; unset after the first start."""
-ALIVE, LONG_WORK = b'.', b'l'
-"""Bytes on the pipe: the node serves; the executor starts work that may take minutes, such as loading a model."""
+ALIVE, LONG_WORK, SERVES = b'.', b'l', b's'
+"""Bytes on the pipe: the node answers; its executor starts work that may take minutes, such as loading a model; it has
+started as it should."""
 PERIOD_S = 0.5
 
 

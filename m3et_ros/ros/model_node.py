@@ -6,6 +6,7 @@
 A lifecycle node: configure loads the weights, activate opens the topics, deactivate frees the memory of the device.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
@@ -17,6 +18,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
+from m3et_ros.data.depth_checks import median_m
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import describe
 from m3et_ros.ros import interfaces, parameters, process
@@ -25,7 +27,7 @@ from m3et_ros.ros.convert import age_s
 from m3et_ros.ros.diagnostics import Diagnostics, Status
 from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.health import Health
-from m3et_ros.ros.heartbeat import HEARTBEAT
+from m3et_ros.ros.heartbeat import HEARTBEAT, SERVES
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.model_loader import ModelLoader
@@ -87,6 +89,8 @@ class ModelNode(Host):
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
         for sentence in parameters.unknown_overrides(self, others=parameters_beside):
             self.get_logger().warning(sentence)
+        for sentence in parameters.unmatched_files(self, sys.argv):
+            self.health.set_cause('parameter_file', sentence)
 
     @property
     def alive(self) -> bool:
@@ -228,6 +232,7 @@ class ModelNode(Host):
             frame, problem = messages.decode()
             if problem is not None:
                 self.health.refuse(problem)
+            self.inputs.watch.decoded(frame.rgb.shape, None if frame.depth is None else median_m(frame.depth))
             self.session.domain_every = self.settings.domain_check
             self._publish(self.session.observe(frame), messages)
         except InputError as error:
@@ -237,9 +242,10 @@ class ModelNode(Host):
 
     def _publish(self, view: View, messages: PairedMessages) -> None:
         settings, session, header = self.settings, self.session, messages.header
-        self._perception.publish(
-            view, session.engine, header, messages.info, fill=settings.depth_fill, alpha=settings.overlay_alpha
-        )
+        # A frame that lost its depth gets none: what the model imagines would pass for a measurement.
+        fill = 'never' if messages.depth_comes and view.frame.depth is None else settings.depth_fill
+        info = messages.info_for(view.frame.rgb.shape)
+        self._perception.publish(view, session.engine, header, info, fill=fill, alpha=settings.overlay_alpha)
         self._questions.answer_instruction(view)
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:
@@ -309,6 +315,8 @@ class ModelNode(Host):
         if self.trigger_configure() != OK or self.trigger_activate() != OK:
             self.start_failed = True
             self.get_logger().fatal(f'The node cannot start: {self.health.failure}')
+        else:
+            HEARTBEAT.beat(SERVES)
 
 
 def serve(node: ModelNode, stop: Callable[[], bool]) -> int:

@@ -12,9 +12,11 @@ import pytest
 
 from m3et_ros.cli import supervision
 from m3et_ros.cli.supervision import HeartbeatReader, main, supervise
-from m3et_ros.ros.heartbeat import ALIVE, LONG_WORK, Heartbeat
+from m3et_ros.ros.heartbeat import ALIVE, LONG_WORK, SERVES, Heartbeat
 
-SERVING = 'from m3et_ros.ros.heartbeat import HEARTBEAT, RESTARTED; import os, sys, time; HEARTBEAT.beat(); '
+SERVING = (
+    'from m3et_ros.ros.heartbeat import HEARTBEAT, RESTARTED, SERVES; import os, sys, time; HEARTBEAT.beat(SERVES); '
+)
 
 
 @pytest.fixture
@@ -116,6 +118,7 @@ def test_a_node_that_hangs_prints_where(module, supervised, monkeypatch, capfd):
     ('text', 'imports', 'code', 'count'),
     [
         ('raise SystemExit(1)', '', 1, 1),  # refused
+        ('HEARTBEAT.beat(); raise SystemExit(1)', 'from m3et_ros.ros.heartbeat import HEARTBEAT', 1, 1),
         ('raise SystemExit(0)', '', 0, 1),
         ('raise SystemExit(0)', SERVING, 0, 1),
         ('os.abort()', 'import os', 134, 3),
@@ -174,6 +177,8 @@ def test_silence_counts_from_the_last_sign_and_long_work_has_a_limit_of_its_own(
     writer.beat(LONG_WORK)
     assert after(0) == 0 and not reader.served and after(supervision.LONG_WORK_S) == 0 and after(1) > 0
     writer.beat(ALIVE)
-    assert after(0) == 0 and reader.served and after(supervision.SILENCE_S) == 0
+    assert after(0) == 0 and not reader.served and after(supervision.SILENCE_S) == 0
     assert after(1) == supervision.SILENCE_S + 1
+    writer.beat(SERVES)
+    assert after(0) == 0 and reader.served
     reader.close()

@@ -6,6 +6,9 @@ import time
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
@@ -186,24 +189,38 @@ def empty_config(folder):
     'damage, words',
     [(remove, 'There is no'), (truncate, 'cut short'), (change, 'SHA-256'), (empty_config, 'config.json')],
 )
-def test_a_bad_model_folder_leaves_the_node_unconfigured_with_the_reason(robot, folder, damage, words):
+def test_a_bad_model_folder_ends_a_node_that_starts_by_itself_with_the_reason(robot, folder, damage, words):
     damage(folder)
     robot = robot('bad', model=str(folder))
-    status = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
-    assert words in status['last_error'] and status['state'] == 'unconfigured'
+    robot.ros.until(lambda: robot.process.poll() is not None, 60)
     code, output = robot.stop()
-    assert code == 0 and words in output and 'Traceback' not in output
+    assert code == 1 and 'The node cannot start: ' in output and words in output and 'Traceback' not in output
+
+
+def test_a_lifecycle_manager_learns_the_reason_as_an_error_and_may_try_again(robot, tmp_path):
+    robot = robot('managed', model=str(tmp_path / 'none'), autostart=False)
+    change = robot.node.create_client(ChangeState, '/managed/model/change_state')
+    robot.ros.until(change.service_is_ready, 60)
+    for _ in range(2):
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        assert robot.ros.until(change.call_async(request).result, 30).success is False
+    status = robot.ros.until(lambda: 'There is no model' in robot.diagnosis().get('message', '') and robot.diagnosis())
+    assert status['state'] == 'unconfigured'
+    newest = [s for array in robot.received['/diagnostics'] for s in array.status if s.name == '/managed/model'][-1]
+    assert newest.level == DiagnosticStatus.ERROR
+    assert robot.stop()[0] == 0
+
+
+@pytest.mark.parametrize('device', ['abacus', 'cuda:99'])
+def test_a_device_that_is_not_there_ends_the_node_with_the_reason(robot, device):
+    robot = robot('bad', f'device:={device}')
+    robot.ros.until(lambda: robot.process.poll() is not None, 60)
+    code, output = robot.stop()
+    assert code == 1 and f'The node cannot start: The device {device!r} cannot be used' in output
+    assert 'm3et doctor' in output
 
 
 def test_a_good_model_folder_serves_under_its_checksum(robot, folder):
     stream = Stream(robot(model=str(folder)))
     stream.serves()
     assert stream.served[-1].model_id == 'tiny-random-0'
-
-
-@pytest.mark.parametrize('device', ['abacus', 'cuda:99'])
-def test_a_device_that_is_not_there_leaves_the_node_inactive_with_the_reason(robot, device):
-    robot = robot('adrift', f'device:={device}')
-    status = robot.ros.until(lambda: robot.diagnosis().get('last_error', 'none') != 'none' and robot.diagnosis(), 60)
-    assert device in status['last_error'] and 'm3et doctor' in status['last_error'] and status['state'] == 'inactive'
-    assert 'not active' in robot.ask('anybody there?').message

@@ -12,7 +12,8 @@ from rcl_interfaces.msg import Log
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.ops.dispatch import KernelChoice
-from m3et_ros.ros.diagnostics import OK, WARN
+from m3et_ros.ros import health
+from m3et_ros.ros.diagnostics import ERROR, OK, WARN
 from m3et_ros.ros.health import MIB, WARN_EVERY_S, Health
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.runtime.backends.prepared import Serving
@@ -74,6 +75,7 @@ def test_every_value_is_the_one_measured(bench):
     health.set_runtime(Serving('openvino', 'installed'))
     health.counters.count('frame_superseded', 5)
     health.counters.count('depth_size', 2)
+    health.set_cause('rate_low', 'Too slow.')
     health.last_error = 'A sentence.'
     status = health.status('active', session, bench.inference, {'rgb_superseded': 7})
     gate.set()
@@ -102,7 +104,9 @@ def test_every_value_is_the_one_measured(bench):
         'synchroniser': {'rgb_superseded': 7},
         'kernel': {'ssd': 'chunked (fastest)', 'scan': 'blocked (exact)'},
         'runtime': 'openvino (installed)',
+        'causes': {'rate_low': 'Too slow.'},
         'last_error': 'A sentence.',
+        'started_again': 'no',
     }
 
 
@@ -129,7 +133,9 @@ def test_before_configuration_there_is_no_model(ros):
         'synchroniser': {},
         'kernel': {},
         'runtime': 'none (no model is configured)',
+        'causes': {},
         'last_error': 'none',
+        'started_again': 'no',
     }
 
 
@@ -137,6 +143,71 @@ def test_before_configuration_there_is_no_model(ros):
 def test_a_node_that_is_not_active_warns_even_if_it_served_a_moment_ago(bench, state):
     bench.served()
     assert bench.verdict(state, inference=None) == (WARN, f'The node is {state}; activate it to get results.')
+
+
+def test_a_transition_that_failed_is_an_error_until_one_succeeds(bench):
+    bench.health.failure = 'There is no model x.'
+    assert bench.verdict('unconfigured', inference=None) == (ERROR, 'There is no model x.')
+    bench.health.failure = ''
+    assert bench.verdict('unconfigured', inference=None)[0] == WARN
+
+
+def test_a_twin_is_counted_and_warns_while_it_is_there(bench):
+    bench.served()
+    bench.health.set_twin('2 nodes are called /robot/model; stop one.')
+    assert bench.health.counters['twin_node'] == 1
+    assert bench.verdict() == (WARN, '2 nodes are called /robot/model; stop one.')
+    assert bench.verdict()[0] == WARN
+    bench.health.set_twin('')
+    assert bench.verdict() == (OK, 'Running.')
+
+
+def test_a_cause_warns_while_it_lasts_and_is_logged_once_a_minute(ros, bench):
+    bench.served()
+    for _ in range(2):
+        bench.health.set_cause('stamp_old', 'The images are 99 s old.')
+    assert bench.verdict() == (WARN, 'The images are 99 s old.')
+    bench.health.set_cause('depth_unit', 'The unit is wrong.')
+    assert bench.verdict() == (WARN, 'The images are 99 s old. (2 causes; see causes/*)')
+    bench.health.set_cause('stamp_old', '')
+    assert bench.verdict() == (WARN, 'The unit is wrong.')
+    bench.health.set_cause('depth_unit', '')
+    bench.health.set_cause('depth_unit', '')
+    assert bench.verdict() == (OK, 'Running.') and bench.health.counters.snapshot() == {}
+    bench.clock.seconds += health.CAUSE_EVERY_S - 1
+    bench.health.set_cause('stamp_old', 'The images are 99 s old.')
+    bench.clock.seconds += 1.1
+    bench.health.set_cause('stamp_old', 'The images are 98 s old.')
+    ros.until(lambda: 'The images are 98 s old.' in bench.logged)
+    assert bench.logged == ['The images are 99 s old.', 'The unit is wrong.', 'The images are 98 s old.']
+
+
+def test_a_cause_that_its_finder_has_logged_is_not_logged_again(ros, bench):
+    bench.served()
+    bench.health.set_cause('rgb_silent', 'Nothing comes.', logged=True)
+    assert bench.verdict() == (WARN, 'Nothing comes.') and bench.health.last_error == 'Nothing comes.'
+    bench.health.set_cause('rate_low', 'Slow.')
+    ros.until(lambda: 'Slow.' in bench.logged)
+    assert bench.logged == ['Slow.']
+
+
+def test_an_unknown_age_is_left_out_of_the_quantiles(bench):
+    bench.health.frame_done(float('nan'), 0.1)
+    assert math.isnan(bench.health.age.p50)
+    bench.health.frame_done(2.0, 0.1)
+    assert bench.health.age.p50 == 2.0 and bench.health.served.total == 2
+
+
+def test_a_node_that_was_started_again_says_so_for_a_minute(bench, monkeypatch):
+    monkeypatch.setattr(health, 'RESTARTED', 'it was killed by signal 9, restart 2')
+    bench.served()
+    sentence = 'The node was started again: it was killed by signal 9, restart 2.'
+    assert bench.verdict() == (WARN, sentence)
+    status = bench.health.status('active', None, bench.inference, {})
+    assert status.values['started_again'] == 'it was killed by signal 9, restart 2'
+    bench.clock.seconds += health.RESTART_WARN_S
+    bench.served()
+    assert bench.verdict() == (OK, 'Running.')
 
 
 def test_frames_unlike_those_of_training_warn(bench):
