@@ -3,10 +3,10 @@
     python benchmarks/fairness.py                                   # writes benchmarks/results/fairness.json
     python benchmarks/fairness.py --model tiny --clients 5 --seconds 5
 
-Each case starts a model node in a process of its own; a camera shows it frames faster than it can serve them, and every
-client asks its next question as soon as it has an answer. 'arrival' serves frames and questions in the order of their
-arrival on one thread, as versions before the quota did; 'quota' is the inference thread of this version. The sides take
-turns. What counts is the share of the frame rate that is left with clients, against the same side without.
+A model node in a process of its own gets frames faster than it can serve them. It is measured without clients and with
+them, in turn; every client asks its next question as soon as it has an answer. 'arrival' serves frames and questions
+in the order of their arrival on one thread, as versions before the quota did; 'quota' is the inference thread of this
+version. What counts is the share of the frame rate that is left with clients.
 """
 
 import os
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -70,7 +71,7 @@ class ArrivalThread:
 class Side:
     """A model node in a process of its own, with its camera and its clients in this one."""
 
-    def __init__(self, side: str, asked, clients: int):
+    def __init__(self, side: str, asked):
         words = ['-r', '__ns:=/fair', *(w for value in ('autostart:=true', 'threads:=1') for w in ('-p', value))]
         self.process = subprocess.Popen(
             [sys.executable, __file__, '--serve', side, '--ros-args', *words, '-p', f'model:={asked.model}'],
@@ -90,17 +91,21 @@ class Side:
         self._node.create_subscription(
             ActionAnticipation, '/fair/model/anticipation', lambda m: self.ages.append(m.age_s), QoSProfile(depth=100)
         )
-        self._clients = [self._node.create_client(AskQuestion, '/fair/model/ask') for _ in range(clients)]
-        self._asking = False
+        self._clients = [self._node.create_client(AskQuestion, '/fair/model/ask') for _ in range(asked.clients)]
+        self._asking, self._open = False, 0
         self._node.create_timer(1 / asked.rate, self._show)
 
-    def run(self, seconds: float) -> dict[str, float]:
-        """Wait until the node serves, let the clients ask, and measure."""
+    def wait(self) -> None:
+        """Wait until the node serves."""
         self._spin(lambda: len(self.ages) > 5, 180)
-        self._asking = True
-        for client in self._clients:
+
+    def measure(self, asking: bool, seconds: float) -> dict[str, float]:
+        """Measure the frames, and the answers while the clients ask."""
+        self._asking = asking
+        for client in self._clients if asking else ():
             self._ask(client)
-        self._spin(lambda: False, 2.0)
+        self._spin(lambda: not asking and not self._open, 30)
+        self._spin(lambda: False, 1.0)
         self.ages.clear()
         self.waits.clear()
         start = time.monotonic()
@@ -113,6 +118,7 @@ class Side:
                 'answer_p50_s': statistics.median(waits),
                 'answer_most_s': max(waits),
             }
+        self._asking = False
         return found
 
     def close(self) -> None:
@@ -130,8 +136,10 @@ class Side:
 
     def _ask(self, client) -> None:
         start = time.monotonic()
+        self._open += 1
 
         def answered(future) -> None:
+            self._open -= 1
             if future.result().success:
                 self.waits.append(time.monotonic() - start)
             if self._asking:
@@ -145,7 +153,7 @@ class Side:
             self._executor.spin_once(timeout_sec=0.05)
 
 
-def summary(rounds: list[dict[str, float]]) -> dict[str, float]:
+def summary(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the median of each figure over the rounds."""
     names = {name: None for one in rounds for name in one}
     return {name: round(statistics.median(one[name] for one in rounds if name in one), 4) for name in names}
@@ -153,30 +161,33 @@ def summary(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     """Measure and write the figures."""
-    parser = options(__doc__, rounds=3)
+    parser = options(__doc__, rounds=2)
     parser.add_argument('--model', default='kitchen')
     parser.add_argument('--clients', type=int, default=20)
     parser.add_argument('--rate', type=float, default=60.0, help='frames per second of the camera')
-    parser.add_argument('--seconds', type=float, default=15.0, help='length of a measurement')
+    parser.add_argument('--seconds', type=float, default=6.0, help='length of a measurement')
+    parser.add_argument('--pairs', type=int, default=5, help='measurements without and with clients in a round')
     asked = parser.parse_args()
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     prepare()
-    cases: dict[tuple[str, int], list] = {(side, clients): [] for side in SIDES for clients in (0, asked.clients)}
+    pairs: dict[str, list[tuple[dict, dict]]] = {side: [] for side in SIDES}
     for number in range(asked.rounds):
-        for side, clients in list(cases)[:: 1 if number % 2 else -1]:
-            one = Side(side, asked, clients)
+        for side in SIDES[:: 1 if number % 2 else -1]:
+            one = Side(side, asked)
             try:
-                cases[side, clients].append(one.run(asked.seconds))
+                one.wait()
+                for _ in range(asked.pairs):
+                    pairs[side].append((one.measure(False, asked.seconds), one.measure(True, asked.seconds)))
             finally:
                 one.close()
-            print_status(f'round {number + 1}: {side}, {clients} clients: {summary(cases[side, clients][-1:])}')
+            print_status(f'round {number + 1}, {side}: {[summary([part]) for part in pairs[side][-1]]}')
     found = {}
-    for side in SIDES:
-        alone, under = summary(cases[side, 0]), summary(cases[side, asked.clients])
-        shares = [b['rate_hz'] / a['rate_hz'] for a, b in zip(cases[side, 0], cases[side, asked.clients], strict=True)]
-        found[side] = {'alone': alone, 'under_clients': under, 'rate_left': round(statistics.median(shares), 3)}
+    for side, measured in pairs.items():
+        alone, under = zip(*measured, strict=True)
+        left = statistics.median(b['rate_hz'] / a['rate_hz'] for a, b in measured)
+        found[side] = {'alone': summary(alone), 'under_clients': summary(under), 'rate_left': round(left, 3)}
         print_status(f'{side}: {found[side]}')
-    keys = ('model', 'clients', 'rate', 'seconds', 'rounds')
+    keys = ('model', 'clients', 'rate', 'seconds', 'pairs', 'rounds')
     finish('fairness', {**{key: getattr(asked, key) for key in keys}, 'sides': found}, asked.results)
 
 
