@@ -27,6 +27,7 @@ from std_msgs.msg import Header
 from timing import finish, options
 
 from m3et_ros.cli.output import print_status
+from m3et_ros.cli.processes import end_with_parent
 from m3et_ros.msg import ActionAnticipation
 from m3et_ros.ros import model_node
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
@@ -193,6 +194,7 @@ def main() -> None:
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['--serve']:
+        end_with_parent()
         if sys.argv[2] == 'arrival':
             model_node.InferenceThread = ArrivalThread
         raise SystemExit(model_node.main(sys.argv[3:]))
