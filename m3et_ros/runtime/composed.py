@@ -1,6 +1,6 @@
 """Answers to everyday questions that no model is taught, composed of its answers to questions that it was taught.
 
-"Describe the scene." is answered by batches of questions about one encoding of the frame: what is there, where it is and
+"Describe the scene." is answered by batches of questions about one encoding of the frame: what is there, where it is,
 which colour it has. Nothing is named that the model did not affirm itself.
 """
 
@@ -27,7 +27,7 @@ MOST = 10
 
 
 @dataclass(frozen=True)
-class Thing:
+class NamedThing:
     """A thing that the model sees."""
 
     noun: str
@@ -87,7 +87,7 @@ class Composer:
         counts = ids.bincount(minlength=len(classes)).tolist()
         return {name: count / len(ids) for name, count in zip(classes, counts, strict=True)}
 
-    def _things(self, view: View, shares: Mapping[str, float]) -> list[Thing]:
+    def _things(self, view: View, shares: Mapping[str, float]) -> list[NamedThing]:
         """Return the things that the model affirms and the segmentation shows, the surest first."""
         nouns = [
             noun
@@ -98,14 +98,15 @@ class Composer:
             return []
         scores = self._answers('existence', 'article', nouns, view)
         found = sorted(((score.get('yes', 0.0), noun) for noun, score in scores.items()), reverse=True)
-        things = [Thing(noun, score) for score, noun in found if score >= SURE][:MOST]
+        things = [NamedThing(noun, score) for score, noun in found if score >= SURE][:MOST]
         colours = self._details('colour', things, view)
         places = self._details('location', things, view)
         return [
-            Thing(thing.noun, thing.score, colours.get(thing.noun, ''), places.get(thing.noun, '')) for thing in things
+            NamedThing(thing.noun, thing.score, colours.get(thing.noun, ''), places.get(thing.noun, ''))
+            for thing in things
         ]
 
-    def _details(self, kind: str, things: Sequence[Thing], view: View) -> dict[str, str]:
+    def _details(self, kind: str, things: Sequence[NamedThing], view: View) -> dict[str, str]:
         """Return noun -> the answer to a question about it, where the model was taught it and is sure."""
         taught = self._taught.frame.get(kind)
         nouns = [thing.noun for thing in things if taught is not None and thing.noun in taught.fields['a'].words]
@@ -137,7 +138,7 @@ class Composer:
             return ''
         return f' The hand is holding {self._taught.formed(held, "one")}.'
 
-    def _formed(self, thing: Thing) -> str:
+    def _formed(self, thing: NamedThing) -> str:
         """Return a thing with its article and colour: 'an orange cup', 'a yellow loaf of bread'."""
         one = self._taught.formed(thing.noun, 'one')
         if not thing.colour or thing.colour == thing.noun:
@@ -146,7 +147,7 @@ class Composer:
         return f'{article} {thing.colour} {one.removeprefix("a ").removeprefix("an ")}'
 
 
-def described(things: Sequence[Thing], formed: Callable[[Thing], str]) -> str:
+def described(things: Sequence[NamedThing], formed: Callable[[NamedThing], str]) -> str:
     """Return sentences that name things, those with a place by their places; a place itself is not named again.
 
     Args:

@@ -1,4 +1,4 @@
-"""How like a frame is to those that the model learned from: the doubt of its own segmentation.
+"""The likeness of a frame to those that the model learned from: the doubt of its own segmentation.
 
 Of three scores that were tried on the shipped weights (masked reconstruction error, distance of the global token from
 those of validation kitchens, and this one) it separates best, and costs one decoded mask: docs/evaluation.md has the

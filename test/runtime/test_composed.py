@@ -9,7 +9,7 @@ import torch
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.questions.taught import kitchen_taught
 from m3et_ros.data.questions.reader import QuestionReader, Reading
-from m3et_ros.runtime.composed import Composer, Thing, described, listed
+from m3et_ros.runtime.composed import Composer, NamedThing, described, listed
 
 TAUGHT = kitchen_taught(version=1)
 ANSWERS = ('no', 'yes', 'red', 'orange', 'on the table', 'on the counter', 'nothing', 'milk')
@@ -106,7 +106,11 @@ def test_lists_in_words(names, text):
 
 
 def test_places_and_the_rest_in_sentences():
-    things = [Thing('cup', 0.9, '', 'on the table'), Thing('pan', 0.8, '', 'on the hob'), Thing('fridge', 0.7)]
+    things = [
+        NamedThing('cup', 0.9, '', 'on the table'),
+        NamedThing('pan', 0.8, '', 'on the hob'),
+        NamedThing('fridge', 0.7),
+    ]
     assert described(things, lambda thing: f'a {thing.noun}') == (
         'I see a cup on the table; and a pan on the hob. There is also a fridge.'
     )

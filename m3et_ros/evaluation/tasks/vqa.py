@@ -73,9 +73,8 @@ def ask(
         shown: inputs of the model among rgb and depth; () leaves it blind.
         write: True lets the text decoder answer too.
         batch: samples at a time.
-        temperature: that of the checkpoint (data.calibration), for the confidences.
-        progress: see data.progress.Progress.
-        what: description of the work for `progress`.
+        temperature: of the confidences, as in data.calibration.
+        progress, what: see data.progress.Progress.
 
     Returns:
         One prediction for each sample, in order.
@@ -83,8 +82,7 @@ def ask(
     Raises:
         ValueError: the model has no answer head, no text decoder to write with, or other modalities.
     """
-    count = len(samples)
-    numbered = ((i, samples[i]) for i in progress(range(count), count, what, 'question'))
+    numbered = ((i, samples[i]) for i in progress(range(len(samples)), len(samples), what, 'question'))
     predictions: list[Prediction] = []
     with measured(model) as device:
         for group in in_batches(numbered, batch):
