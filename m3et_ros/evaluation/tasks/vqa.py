@@ -63,7 +63,7 @@ def ask(
     progress: Progress = no_progress,
     what: str = 'questions',
 ) -> list[Prediction]:
-    """Ask a model every question of a data set.
+    """Ask a model every question of a data set; returns one prediction for each sample, in order.
 
     Args:
         model: M3ET with an answer head; its device and mode are restored.
@@ -74,10 +74,8 @@ def ask(
         write: True lets the text decoder answer too.
         batch: samples at a time.
         temperature: of the confidences, as in data.calibration.
-        progress, what: see data.progress.Progress.
-
-    Returns:
-        One prediction for each sample, in order.
+        progress: see data.progress.Progress.
+        what: description of the work for `progress`.
 
     Raises:
         ValueError: the model has no answer head, no text decoder to write with, or other modalities.
