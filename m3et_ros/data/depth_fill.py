@@ -37,7 +37,7 @@ EVERY = 10
 """Frames with holes from one check to the next."""
 CHANGE = 0.1
 """Change of the share of holes that brings the next check forward: another scene has other holes."""
-DOUBT = np.array([0.04, 0.0016])
+DOUBT = np.array([0.04, 0.004])
 """Share of the picture, by kind of pixel, that has to be hidden before the model gets half of the weight that it earned.
 
 Beyond the sensor's reach few pixels can be hidden, and no surface can be right."""
