@@ -1,6 +1,7 @@
 """The JSON files of checkpoint folders: written as a whole, read only when small, and checked field by field."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from m3et_ros.data.files import read_regular, write_atomically
 CONFIG = 'config.json'
 MAX_JSON_BYTES = 4 * 2**20
 """Largest JSON file that is read."""
+MODEL_ID = re.compile(r'[A-Za-z0-9_][\w.@+-]{0,199}')
+"""A model id stands in every answer, in logs, tables and file names, so it holds nothing that these would interpret."""
 AGAIN = 'copy or download the checkpoint again'
 """The fix in the errors about damaged checkpoints."""
 
@@ -55,11 +58,15 @@ def check_fields(stored: Mapping[str, Any], kinds: Mapping[str, type], version: 
         version: the supported format.
 
     Raises:
-        InputError: model_config, a field is missing or of another type, or the format is another one.
+        InputError: model_config, a field is missing or of another type, an id is not of the form of MODEL_ID, or the
+            format is another one.
     """
     for key, kind in kinds.items():
         if not isinstance(stored.get(key), kind):
             raise InputError('model_config', f'{CONFIG} has no {key} of type {kind.__name__}; {AGAIN}.')
+    for key in {'model_id', 'vision'} & set(kinds):
+        if not MODEL_ID.fullmatch(stored[key]):
+            raise InputError('model_config', f'{CONFIG} has {key} {stored[key][:99]!r}; use letters, digits, _.@+-.')
     if stored['format'] != version:
         raise InputError(
             'model_config',

@@ -6,7 +6,6 @@ downloaded unless asked for.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -38,8 +37,6 @@ from m3et_ros.models.m3et.sizes import SIZES, build
 FORMAT = 1
 MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
 LABELS = 'labels.json'
-MODEL_ID = re.compile(r'[\w.@+-]{1,200}')
-"""A model id stands in every answer, in logs, tables and file names, so it holds nothing that these would interpret."""
 FLOATS = {'F32', 'F16', 'BF16'}
 Model = TypeVar('Model', bound=nn.Module)
 HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
@@ -179,8 +176,6 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         for name, head_config in head_configs.items()
     }
     model_id = f'{config.name}@{sums[MODEL][:8]}' if stored['trained'] else stored['model_id']
-    if not MODEL_ID.fullmatch(model_id):
-        raise InputError('model_config', f'{CONFIG} has the model id {model_id[:100]!r}; use letters, digits, _.@+-.')
     return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
 
 

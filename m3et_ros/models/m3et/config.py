@@ -3,6 +3,7 @@
 Symbols: S image side in pixels, p patch side, n = (S/p)^2 tokens per image modality, d encoder width, d' decoder width.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -157,8 +158,9 @@ class M3ETConfig:
         self._check_answers()
 
     def _check_words(self):
-        if not isinstance(self.name, str) or not self.name or set(self.name) & set('/\\@\n'):
-            raise ValueError(f'name is {self.name!r}; give a word without slash, @ or line break')
+        # It begins the model id, which stands in logs, tables and file names.
+        if not isinstance(self.name, str) or not re.fullmatch(r'[A-Za-z0-9_][\w.+-]{0,99}', self.name):
+            raise ValueError(f'name is {str(self.name)[:99]!r}; give a word of letters, digits, _.+-')
         schedule = self.schedule
         if not isinstance(schedule, str) or not 1 <= len(schedule) <= 128 or set(schedule) - set('TMS'):
             raise ValueError(f'schedule is {schedule!r}; give 1 to 128 letters out of T, M and S')

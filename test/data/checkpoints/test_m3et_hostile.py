@@ -45,7 +45,7 @@ def test_what_is_no_regular_file_is_refused_at_once(folder, name, kind):
 def test_a_model_id_that_could_be_interpreted_is_refused(folder, model_id):
     path = folder / 'config.json'
     path.write_text(json.dumps(json.loads(path.read_text()) | {'model_id': model_id}))
-    refused(folder, 'model id')
+    refused(folder, 'has model_id')
 
 
 @pytest.mark.parametrize(

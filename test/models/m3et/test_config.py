@@ -195,3 +195,10 @@ def test_answers_of_parts_need_places_and_a_layer_to_point_with():
     ):
         with pytest.raises(ValueError, match=word):
             replace(whole, **changes)
+
+
+@pytest.mark.parametrize('name', ['', '<b>', '=1', '-x', 'a b', 'a/b', 'a@b', 'a\n', '\x1b[2J', 'x' * 101, 3])
+def test_a_name_is_a_word_that_nothing_interprets(name):
+    with pytest.raises(ValueError, match='name is'):
+        replace(SIZES['tiny'], name=name)
+    assert replace(SIZES['tiny'], name='x' * 100).name == 'x' * 100
