@@ -71,8 +71,7 @@ def measure_bags(
         raise InputError('eqa_bags', f'two of {listed} have one name; rename one, or evaluate them separately')
     found: dict[str, Frames] = {}
     described: dict[str, dict[str, Any]] = {}
-    cut_frames: list[Frame] = []
-    cut_names: list[str] = []
+    cut_frames: list[tuple[str, Frame]] = []
     for name, bag in sorted(zip(names, bags, strict=True)):
         try:
             samples = BagSamples(bag, cache, size=checkpoint.model.config.image_size)
@@ -88,9 +87,7 @@ def measure_bags(
             pictures=spread(len(chosen), PICTURES),
             progress=progress,
         )
-        own = [samples[i] for i in spread(len(samples), min(frames, FRAMES))]
-        cut_frames += [Frame(sample.rgb, sample.depth) for sample in own]
-        cut_names += [name] * len(own)
+        cut_frames += _cut_frames(name, samples, frames)
         described[name] = {
             'files': bag_files(bag),
             'rgb': samples.camera.rgb,
@@ -102,11 +99,17 @@ def measure_bags(
         raise InputError('bag_format', f'none of the bags can be measured: {reasons}')
     return BagFrames(
         reconstruction_scores(joined(found))
-        | cut_holes(checkpoint, cut_frames, cut_names, seed, progress)
+        | cut_holes(checkpoint, [frame for _, frame in cut_frames], [name for name, _ in cut_frames], seed, progress)
         | {'bags': described},
         [{'bag': name} | row for name, own in found.items() for row in frame_rows(own)],
         [(f'{name} {number}', own.images[number]) for name, own in found.items() for number in sorted(own.images)],
     )
+
+
+def _cut_frames(name: str, samples: BagSamples, wanted: int) -> list[tuple[str, Frame]]:
+    """Return evenly spaced frames of a bag with its name, to cut holes into."""
+    own = [samples[i] for i in spread(len(samples), min(wanted, FRAMES))]
+    return [(name, Frame(sample.rgb, sample.depth)) for sample in own]
 
 
 def joined(found: dict[str, Frames]) -> Frames:
