@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"""["'`]((?:[A-Z][\w']* )(?:[^"`?{}\n']|'(?=s\b)){3,80}\?)\\?["'`]""")
 PAGES = [
     ROOT / 'README.md',
-    *(page for page in sorted((ROOT / 'docs').glob('*.md')) if page.name != 'papers.md'),
+    *(page for page in sorted((ROOT / 'docs').glob('*.md')) if page.stem != 'papers'),
     *sorted((ROOT / 'm3et_ros/cli').rglob('*.py')),
     ROOT / 'm3et_ros/runtime/session.py',
     ROOT / 'm3et_ros/runtime/selftest.py',
