@@ -105,7 +105,7 @@ class Side:
         self._asking = asking
         for client in self._clients if asking else ():
             self._ask(client)
-        self._spin(lambda: not asking and not self._open, 30)
+        self._spin(lambda: asking or not self._open, 0 if asking else 8)
         self._spin(lambda: False, 1.0)
         self.ages.clear()
         self.waits.clear()
