@@ -38,7 +38,7 @@ EVERY = 10
 CHANGE = 0.1
 """Change of the share of holes that brings the next check forward: another scene has other holes."""
 DOUBT = np.array([0.04, 0.004])
-"""Share of the picture, by kind of pixel, that has to be hidden before the model gets half of the weight that it earned.
+"""Share of the picture, by kind of pixel, that must be hidden before the model gets half of the weight that it earned.
 
 Beyond the sensor's reach few pixels can be hidden, and no surface can be right."""
 TRACE = 0.05
@@ -73,7 +73,7 @@ def push_pull(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         half = (weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2
         total, share = (cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (value, weight))
         # One known pixel of four makes a cell known.
-        weight = np.minimum(share * 4, 1)
+        weight = np.minimum(share * 4, np.float32(1))
         value = total / np.maximum(share, 1e-6) * weight
     filled = value / np.maximum(weight, 1e-6)
     for value, weight in reversed(levels):
@@ -172,12 +172,12 @@ class FillBlend:
         self.waited += 1
         return self.waited >= EVERY or abs(share - self.share) > CHANGE
 
-    def check(self, measured: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> None:
+    def check(self, measured: np.ndarray, predict: Callable[[np.ndarray], np.ndarray | None]) -> None:
         """Hide measured pixels, fill them both ways and compare.
 
         Args:
             measured: (S, S) metres, NaN unknown.
-            predict: gives (S, S) metres for measured depth in which further pixels are hidden.
+            predict: gives (S, S) metres for measured depth in which further pixels are hidden, or None where it cannot.
         """
         known = np.isfinite(measured)
         self.waited, self.share = 0, 1 - float(known.mean())
@@ -191,6 +191,8 @@ class FillBlend:
             return
         given = np.where(hidden, np.float32(np.nan), measured)
         predicted = predict(given)
+        if predicted is None:
+            return
         model, surface = carry(predicted, given) - measured, smooth(given, given) - measured
         beyond = beyond_reach(predicted, given)
         self.sums *= FADE
@@ -216,12 +218,12 @@ class FillBlend:
             small: the same squeezed to (S, S).
         """
         within, beyond = self.weights
-        surface = smooth(depth, small) if min(within, beyond) < 1 else None
         if not within and not beyond:
-            return surface
+            return smooth(depth, small)
         model = carry(enlarged(predicted, depth.shape), depth)
-        if surface is None:
+        if within == beyond == 1:
             return model
+        surface = smooth(depth, small)
         weight = np.where(beyond_reach(predicted, small), beyond, within)
         return surface + enlarged(weight, depth.shape) * (model - surface)
 

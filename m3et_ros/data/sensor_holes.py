@@ -45,7 +45,7 @@ def glare(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Lose highlights: the brightest half to four per cent of the pixels, and a pixel around them."""
     light = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     rank = np.bincount(light.ravel(), minlength=256).cumsum()
-    bright = light > max(np.searchsorted(rank, (1 - rng.uniform(0.005, 0.04)) * light.size), 180)
+    bright = light > max(int(np.searchsorted(rank, (1 - rng.uniform(0.005, 0.04)) * light.size)), 180)
     return cv2.dilate(bright.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 

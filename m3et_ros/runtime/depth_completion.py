@@ -64,7 +64,7 @@ class DepthCompletion:
         if fill == 'never' or known.all():
             self.described = f'{fill}: {"measured depth alone" if fill == "never" else "no holes"}'
             return np.full(shape, np.nan, np.float32) if measured is None else measured.copy()
-        if known.any():
+        if measured is not None and known.any():
             filled = self._fill(view, fill, measured, float(1 - known.mean()))
         elif fill == 'always' or (fill == 'auto' and self._trained):
             filled, self.described = self._model_alone(view), f'{fill}: model, without measured depth'

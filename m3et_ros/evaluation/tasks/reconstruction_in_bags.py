@@ -65,14 +65,10 @@ def measure_bags(
     Raises:
         InputError: 'eqa_bags' where two bags have one name, 'bag_format' where no bag can be measured.
     """
-    names = [episode_name(bag) for bag in bags]
-    if len(set(names)) < len(names):
-        listed = ', '.join(map(str, bags))
-        raise InputError('eqa_bags', f'two of {listed} have one name; rename one, or evaluate them separately')
     found: dict[str, Frames] = {}
     described: dict[str, dict[str, Any]] = {}
     cut_frames: list[tuple[str, Frame]] = []
-    for name, bag in sorted(zip(names, bags, strict=True)):
+    for name, bag in _named(bags):
         try:
             samples = BagSamples(bag, cache, size=checkpoint.model.config.image_size)
         except InputError as error:
@@ -97,13 +93,25 @@ def measure_bags(
     if not found:
         reasons = ' | '.join(bag['failed'] for bag in described.values())
         raise InputError('bag_format', f'none of the bags can be measured: {reasons}')
+    names, deep = zip(*cut_frames, strict=True)
     return BagFrames(
-        reconstruction_scores(joined(found))
-        | cut_holes(checkpoint, [frame for _, frame in cut_frames], [name for name, _ in cut_frames], seed, progress)
-        | {'bags': described},
+        reconstruction_scores(joined(found)) | cut_holes(checkpoint, deep, names, seed, progress) | {'bags': described},
         [{'bag': name} | row for name, own in found.items() for row in frame_rows(own)],
         [(f'{name} {number}', own.images[number]) for name, own in found.items() for number in sorted(own.images)],
     )
+
+
+def _named(bags: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Return the bags by name, in order.
+
+    Raises:
+        InputError: 'eqa_bags' where two have one name.
+    """
+    names = [episode_name(bag) for bag in bags]
+    if len(set(names)) < len(names):
+        listed = ', '.join(map(str, bags))
+        raise InputError('eqa_bags', f'two of {listed} have one name; rename one, or evaluate them separately')
+    return sorted(zip(names, bags, strict=True))
 
 
 def _cut_frames(name: str, samples: BagSamples, wanted: int) -> list[tuple[str, Frame]]:
