@@ -65,8 +65,8 @@ def push_pull(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) float32, the known values unchanged.
     """
-    weight = known.astype(np.float32)
-    value = np.where(known, values, 0).astype(np.float32)
+    weight: np.ndarray = known.astype(np.float32)
+    value: np.ndarray = np.where(known, values, 0).astype(np.float32)
     levels = []
     while max(weight.shape) > 1 and weight.min() < 1:
         levels.append((value, weight))

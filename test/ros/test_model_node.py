@@ -71,7 +71,9 @@ def test_every_result_carries_the_header_of_its_image(robot):
         )
     )
     image = metres(results['depth/image'][-1])
-    assert np.isnan(image[:16]).all() and (image[16:] == 1.5).all()
+    # Untrained weights are never asked: what is below continues above.
+    assert (image[16:] == 1.5).all()
+    np.testing.assert_allclose(image[:16], 1.5, atol=1e-3)
     mask = results['segmentation/mask'][-1]
     assert (mask.encoding, mask.height, mask.width) == ('mono8', 48, 64)
     assert tuple(robot.ros.until(lambda: labels)[-1].names) == kitchen_labels().classes
