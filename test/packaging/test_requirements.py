@@ -6,11 +6,12 @@ Run: python -m pytest test/packaging/test_requirements.py
 import ast
 import re
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
@@ -67,3 +68,19 @@ def test_imports_are_declared(folder, lists, tags):
         if not wanted & {normal(distribution) for distribution in distributions.get(name, [])}
     }
     assert undeclared == set()
+
+
+@pytest.mark.parametrize('name', ['run', 'jazzy-build', 'kilted-build'])
+def test_the_lowest_numpy_is_one_that_the_other_packages_take(name):
+    """A lower bound that another package does not take is never installed, and so promises what nobody has tried."""
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    own = {normal(one.name): one for one in map(Requirement, (x for x in lines if x and not x.startswith('#')))}
+    (lowest,) = (one.version for one in own['numpy'].specifier if one.operator == '>=')
+    others = {}
+    for distribution in map(normal, own) if name == 'run' else ['opencv-python-headless']:
+        for line in requires(distribution) or ():
+            one = Requirement(line)
+            if one.name == 'numpy' and (one.marker is None or one.marker.evaluate({'extra': ''})):
+                others[distribution] = one.specifier
+    assert 'opencv-python-headless' in others
+    assert {name: str(specifier) for name, specifier in others.items() if not specifier.contains(lowest)} == {}
