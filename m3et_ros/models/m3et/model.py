@@ -277,8 +277,7 @@ class M3ET(nn.Module):
         tokens: dict[str, Tensor] = {}
         shown: dict[str, Tensor] = {}
         if text is not None:
-            if text_mask is not None:
-                check_pads_last(text_mask)
+            check_pads_last(text_mask)
             tokens['text'] = self.adapters['text'](text)
             words, kinds = self._with_position('text', tokens['text']), sources(tokens['text'], TEXT)
             word_ids = raster_ids(words)

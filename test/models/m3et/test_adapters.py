@@ -211,3 +211,4 @@ def test_pads_before_words_are_refused():
         with pytest.raises(ValueError, match='row 1 of text_mask has pads before words; put the pads behind'):
             check_pads_last(torch.tensor([[1, 1, 0, 0], bad], dtype=torch.bool))
     check_pads_last(torch.ones(1, 2, dtype=torch.bool, device='meta'))
+    check_pads_last(None)
