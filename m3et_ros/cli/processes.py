@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from m3et_ros.cli.output import Refused, print_status
+from m3et_ros.ros.environment import check_domain, settle
 
 STOP_S = 5.0
 """Seconds that a child may take to end after SIGTERM before it is killed."""
@@ -158,6 +159,17 @@ def wait_for_end(children: Sequence[Child], stopped: threading.Event) -> Child |
     return None
 
 
+def use_ros() -> None:
+    """Prepare the environment before this process or a child of it imports rclpy, and print what was wrong with it.
+
+    Raises:
+        InputError: ROS_DOMAIN_ID is no domain.
+    """
+    check_domain()
+    for trouble in settle():
+        print_status(f'm3et: {trouble}')
+
+
 def end_with_parent() -> None:
     """Let the kernel send SIGTERM to this process when its parent ends; Linux only."""
     if sys.platform == 'linux':
@@ -167,6 +179,8 @@ def end_with_parent() -> None:
 def main() -> None:
     """Run the module named by the first argument as `python -m` would, with the arguments after it."""
     end_with_parent()
+    # Before the module imports rclpy, which would end the process. The node itself logs what was wrong.
+    settle()
     # Until the node has handlers of its own, Ctrl-C ends it without the traceback of an import.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.argv[0]

@@ -9,7 +9,7 @@ import typer
 
 from m3et_ros.cli.options import expand_options
 from m3et_ros.cli.output import Refused, print_status
-from m3et_ros.cli.processes import stop_signals
+from m3et_ros.cli.processes import stop_signals, use_ros
 from m3et_ros.cli.ros_names import assignments, camera_remaps, full_namespace, ros_arguments
 from m3et_ros.cli.supervision import supervise
 
@@ -124,6 +124,7 @@ def robot(
         node, runtime=runtime, sim_time=sim_time, parameters=parameters or (), remaps=remaps or ()
     )
     namespace, camera = full_namespace(node.namespace), full_namespace(node.camera, '--camera')
+    use_ros()
     with stop_signals() as stopped:
         print_status(f'm3et: robot in {namespace} on the camera {camera}; Ctrl-C ends it.')
         ended = supervise('model', MODEL_NODE, arguments, stopped, respawn=respawn)

@@ -25,9 +25,18 @@ STANDARD: Mapping[str, Mapping[str, Any]] = {
 
 
 def cache_home() -> Path:
-    """Return the folder of caches: m3et in $XDG_CACHE_HOME if that is an absolute path, else in ~/.cache."""
+    """Return the folder of caches: m3et in $XDG_CACHE_HOME if that is an absolute path, else in ~/.cache.
+
+    Raises:
+        InputError: there is no such variable and the user has no home folder.
+    """
     home = Path(os.environ.get('XDG_CACHE_HOME', ''))
-    return (home if home.is_absolute() else Path.home() / '.cache') / 'm3et'
+    try:
+        return (home if home.is_absolute() else Path.home() / '.cache') / 'm3et'
+    except RuntimeError as error:
+        raise InputError(
+            'cache_home', 'HOME is not set and this user has no home folder; set HOME or XDG_CACHE_HOME to a folder'
+        ) from error
 
 
 def find_cache(name: str) -> tuple[Path, CacheRecipe | None]:

@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.clients import NumberingExecutor
+from m3et_ros.ros.environment import check_domain, settle
 from m3et_ros.ros.guards import log_error
 from m3et_ros.ros.heartbeat import HEARTBEAT
 from m3et_ros.ros.logs import PACKAGE, forwarded
@@ -221,10 +222,18 @@ def run(
 
 
 def _init(sentence: str, args: Sequence[str] | None) -> None:
+    check_domain()
+    troubles = settle()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except UnknownROSArgsError as error:
         raise InputError('arguments', f'unknown arguments {error} after --ros-args; correct the command line') from None
     except RCLError as error:
-        raise InputError('arguments', f'rclpy cannot start: {error}; correct the command line') from None
+        sentence = ' '.join(str(error).split()).rstrip('.')
+        raise InputError(
+            'arguments',
+            f'rclpy cannot start ({sentence}); correct the command line, or run "m3et doctor" to see what is wrong',
+        ) from None
+    for trouble in troubles:
+        get_logger(PACKAGE).warning(str(trouble))
     get_logger(PACKAGE).info(sentence)

@@ -63,3 +63,14 @@ def test_what_does_not_fit_is_refused(tiny):
         tiny.model.answer_head.layers[0].bias[3] = float('nan')
     with pytest.raises(InputError, match=r'answer_head\.layers\.0\.bias that are not finite'):
         check_fit(tiny, recipe)
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch):
+    def homeless():
+        raise RuntimeError('Could not determine home directory.')
+
+    for name in ('XDG_CACHE_HOME', 'M3ET_CACHE'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(standard_caches.Path, 'home', homeless)
+    with pytest.raises(InputError, match='set HOME or XDG_CACHE_HOME'):
+        standard_caches.cache_home()

@@ -9,7 +9,7 @@ import typer
 
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status
-from m3et_ros.cli.processes import stop_signals
+from m3et_ros.cli.processes import stop_signals, use_ros
 from m3et_ros.cli.ros_names import full_namespace
 
 RANDOM = '-random-'
@@ -105,6 +105,7 @@ def _refuse_combinations(question: str, options: AnswerOptions, picture: ImageOp
 
 def _ask_robot(question: str, options: AnswerOptions, *, as_json: bool) -> dict[str, Any]:
     """Ask through the service of the model node, or through its action with --stream."""
+    use_ros()
     from m3et_ros.action import AskQuestion as AskStreaming
     from m3et_ros.cli.ask import client
     from m3et_ros.srv import AskQuestion
@@ -212,5 +213,5 @@ def answer_dict(answer: Any) -> dict[str, Any]:
         'frame_id': answer.header.frame_id,
         'model_id': answer.model_id,
         'latency_s': answer.latency_s,
-        'age_s': answer.age_s,
+        'age_s': answer.age_s if answer.age_s == answer.age_s else None,
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
+from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -16,9 +17,12 @@ from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.cli.output import Refused
 from m3et_ros.msg import Answer
 from m3et_ros.ros import process
+from m3et_ros.ros.environment import check_domain, foreign_shared_memory, settle
 from m3et_ros.srv import AskQuestion
 
 SPIN_S = 0.05
+STATE_S = 1.0
+"""Seconds that a node may take to tell its lifecycle state."""
 CANCEL_S = 5.0
 """Seconds that a node may take to confirm that it dropped a question."""
 ASK_TYPE = 'm3et_ros/srv/AskQuestion'
@@ -62,7 +66,13 @@ class Client(Node):
 
 @contextmanager
 def client(stopped: threading.Event) -> Iterator[Client]:
-    """Yield a client on the domain of the environment; the owner of `stopped` handles signals."""
+    """Yield a client on the domain of the environment; the owner of `stopped` handles signals.
+
+    Raises:
+        InputError: ROS_DOMAIN_ID is no domain.
+    """
+    check_domain()
+    settle()
     process.prepare()
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -188,9 +198,28 @@ def _silent(node: Client, namespace: str, timeout_s: float) -> Refused:
     """Return the error for a node that did not answer in time."""
     if node.stopped.is_set():
         return Refused(CANCELLED)
+    if trouble := foreign_shared_memory():
+        return Refused(f'The model node in {namespace} did not answer within {timeout_s:g} s: {trouble}')
+    if not _responds(node, namespace):
+        return Refused(
+            f'The model node in {namespace} did not answer within {timeout_s:g} s, and it answers no other request '
+            'either: it is still loading its model, or it hangs; ask again in a moment, or allow more time with '
+            '--timeout.'
+        )
     return Refused(
         f'The model node in {namespace} did not answer within {timeout_s:g} s; allow more time with --timeout.'
     )
+
+
+def _responds(node: Client, namespace: str) -> bool:
+    """Return True if the model node tells its lifecycle state, which it cannot while it loads its model."""
+    caller = node.create_client(GetState, f'{namespace}/model/get_state')
+    try:
+        if not node.wait(caller.service_is_ready, STATE_S):
+            return True  # no lifecycle node of ours, so its silence means nothing
+        return node.wait(caller.call_async(GetState.Request()).done, STATE_S)
+    finally:
+        node.destroy_client(caller)
 
 
 def _absent(node: Client, namespace: str) -> Refused:

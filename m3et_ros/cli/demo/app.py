@@ -13,7 +13,7 @@ import typer
 
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status
-from m3et_ros.cli.processes import Child, running, stop_signals
+from m3et_ros.cli.processes import Child, running, stop_signals, use_ros
 from m3et_ros.cli.progress import Waiting
 from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import assignments, ros_arguments
@@ -62,6 +62,7 @@ def demo(
     """Run the robot in the simulated kitchen, ask it a few questions, measure it, and write a picture."""
     if sheet and find_spec('matplotlib') is None:
         raise Refused('The picture needs matplotlib; pip install matplotlib, or give --no-sheet.')
+    use_ros()
     output = DemoOutput(as_json=as_json)
     # A namespace of its own keeps the demo apart from robots and other demos on the same domain.
     namespace = f'/m3et_demo_{os.getpid()}'

@@ -18,7 +18,8 @@ def doctor(as_json: Json = False) -> int:
     for topic, values in facts.items():
         print_line(topic)
         for name, value in values.items():
-            print_line(f'  {name.replace("_", " "):<18} {format_fact(name, value)}')
+            label = name if name.isupper() else name.replace('_', ' ')
+            print_line(f'  {label:<18} {format_fact(name, value)}')
     print_line()
     for finding in findings:
         print_line(f'{finding.level.upper()}: {finding.what}. Fix: {finding.fix}.')

@@ -38,6 +38,16 @@ OPTIONAL = {
     'launch_ros': 'ros2 launch',
 }
 """Optional modules and their use."""
+VARIABLES = (
+    'HOME',
+    'RMW_IMPLEMENTATION',
+    'ROS_DOMAIN_ID',
+    'ROS_AUTOMATIC_DISCOVERY_RANGE',
+    'ROS_LOG_DIR',
+    'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'FASTDDS_DEFAULT_PROFILES_FILE',
+    'PYTHONPATH',
+)
 SHARED_MEMORY = Path('/dev/shm')
 SHARED_MEMORY_NEEDED = 256 * 2**20
 """Bytes; each participant with the large-image profile takes a segment of 64 MB."""
@@ -65,6 +75,22 @@ class Diagnosis(list):
     def warning(self, what: str, fix: str) -> None:
         """Add a finding about something that works less well than it could."""
         self.append(Finding('warning', what, fix))
+
+
+def environment(findings: Diagnosis) -> dict:
+    """Return the variables that decide about ROS; this comes first, because rcl ends a process that they do not fit."""
+    from m3et_ros.ros.environment import check_domain, foreign_shared_memory, settle
+
+    found = {name: os.environ.get(name) for name in VARIABLES}
+    for trouble in (*settle(), foreign_shared_memory()):
+        if trouble is not None:
+            findings.warning(trouble.what, trouble.fix)
+    try:
+        check_domain()
+    except ValueError as error:
+        what, _, fix = str(error).partition('; ')
+        findings.error(what, fix)
+    return found
 
 
 def machine(findings: Diagnosis) -> dict:
@@ -209,6 +235,7 @@ def graphics(findings: Diagnosis) -> dict:
 
 
 PROBES: dict[str, Callable[[Diagnosis], dict]] = {
+    'environment': environment,
     'machine': machine,
     'package': package,
     'libraries': libraries,

@@ -10,7 +10,7 @@ import typer
 
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_status
-from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.processes import Child, running, stop_signals, use_ros, wait_for_end
 from m3et_ros.cli.replay.live_score import REPLAY_NODE, LiveRun, evaluate_live
 from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import assignments, full_namespace, parse_remaps, ros_arguments
@@ -85,6 +85,7 @@ def replay(
     elif live.questions or live.out or live.rates:
         raise Refused('--questions, --out and --rates go with --evaluate.')
     with_robot = robot or live.evaluate
+    use_ros()
     player = player_arguments(bag, play, wait=with_robot)
     robot_arguments = None
     if with_robot:

@@ -10,9 +10,18 @@ COMPILERS = ('c++', 'g++', 'clang++')
 
 
 def cache() -> Path:
-    """Return the folder of compiled artefacts: $M3ET_CACHE, else m3et below the user's cache folder."""
+    """Return the folder of compiled artefacts: $M3ET_CACHE, else m3et below the user's cache folder.
+
+    Raises:
+        InputError: 'cache_unwritable', no variable names one and the user has no home folder.
+    """
     own = os.environ.get('M3ET_CACHE')
-    return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'm3et'
+    try:
+        return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'm3et'
+    except RuntimeError as error:
+        raise InputError(
+            'cache_unwritable', 'HOME is not set and this user has no home folder; name a folder in M3ET_CACHE.'
+        ) from error
 
 
 def private_folder(folder: Path) -> Path:

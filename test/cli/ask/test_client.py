@@ -5,12 +5,14 @@ import time
 
 import pytest
 import rclpy
+from lifecycle_msgs.srv import GetState
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.executors import MultiThreadedExecutor
 
 from m3et_ros.action import AskQuestion as AskStreaming
-from m3et_ros.cli.ask.client import ask_streaming, ask_together, client
+from m3et_ros.cli.ask.client import ask, ask_streaming, ask_together, client
 from m3et_ros.cli.output import Refused
+from m3et_ros.ros.environment import Trouble
 from m3et_ros.srv import AskQuestion
 
 
@@ -24,6 +26,9 @@ class SlowServer:
         self.node = rclpy.create_node('model', namespace='/slow', context=self.context)
         self.deaf = rclpy.create_node('model', namespace='/deaf', context=self.context)
         self.deaf.create_service(AskQuestion, '~/ask', lambda request, response: response)
+        self.loading = rclpy.create_node('model', namespace='/loading', context=self.context)
+        self.loading.create_service(AskQuestion, '~/ask', lambda request, response: response)
+        self.loading.create_service(GetState, '~/get_state', lambda request, response: response)
         self.server = ActionServer(
             self.node, AskStreaming, '~/ask_streaming', self.execute, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
@@ -52,6 +57,7 @@ class SlowServer:
         self.server.destroy()
         self.node.destroy_node()
         self.deaf.destroy_node()
+        self.loading.destroy_node()
 
 
 @pytest.fixture
@@ -79,6 +85,20 @@ def test_an_answer_that_takes_too_long_is_cancelled(slow):
         assert node.wait(lambda: all(map(node.count_services, names)), 20)
         with pytest.raises(Refused, match='did not answer within 3 s; allow more time with --timeout'):
             ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 3, print)
-        with pytest.raises(Refused, match='did not answer within 3 s'):
+        with pytest.raises(Refused, match='did not answer within 3 s; allow more time'):
             ask_together(node, '/deaf', [('What?', 'frame')], 3)
     assert slow.cancelled.wait(10)
+
+
+def test_a_robot_that_loads_its_model_is_told_apart(slow):
+    words = 'within 2 s, and it answers no other request either: it is still loading'
+    with client(threading.Event()) as node, pytest.raises(Refused, match=words):
+        ask(node, '/loading', AskQuestion.Request(question='What?'), 2)
+
+
+def test_shared_memory_of_another_user_explains_the_silence(slow, monkeypatch):
+    trouble = Trouble('nodes of another user (root) have shared memory', 'start all nodes as one user')
+    monkeypatch.setattr('m3et_ros.cli.ask.client.foreign_shared_memory', lambda: trouble)
+    words = 'did not answer within 1 s: nodes of another user .root. have shared memory'
+    with client(threading.Event()) as node, pytest.raises(Refused, match=words):
+        ask(node, '/deaf', AskQuestion.Request(question='What?'), 1)

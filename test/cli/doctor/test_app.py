@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -68,3 +69,16 @@ def test_for_people_every_topic_is_printed_and_the_verdict_is_last(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert {'machine', 'package', 'libraries', 'compute', 'ros', 'graphics', 'extras'} <= set(lines)
     assert lines[-1] == 'Everything needed works.'
+
+
+def test_a_foreign_environment_is_named_and_the_doctor_runs_to_its_end():
+    odd = {'RMW_IMPLEMENTATION': 'rmw_nosuch_cpp', 'ROS_DOMAIN_ID': 'abc', 'HOME': '/proc/nohome'}
+    line = [sys.executable, '-m', 'm3et_ros.cli.main', 'doctor']
+    done = subprocess.run(line, env=os.environ | odd, capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert lines[0] == 'environment' and '  RMW_IMPLEMENTATION rmw_nosuch_cpp' in lines and 'extras' in lines
+    assert any(line.startswith('WARNING: RMW_IMPLEMENTATION is rmw_nosuch_cpp') for line in lines)
+    assert any(line.startswith('WARNING: the log folder /proc/nohome/.ros/log') for line in lines)
+    assert any(line.startswith("ERROR: ROS_DOMAIN_ID is 'abc'") for line in lines)
+    assert lines[-1] == 'Broken and needed: 1.'

@@ -145,3 +145,26 @@ def test_a_probe_that_fails_becomes_a_warning(monkeypatch):
     facts, findings = probes.examine()
     assert facts['machine'] == {} and facts['extras'] and levels(findings) == ['warning']
     assert 'the probe of machine could not be examined (OSError: no such thing)' in findings[0].what
+
+
+def test_the_environment_is_examined_first_and_each_trouble_is_a_finding(monkeypatch, tmp_path):
+    from m3et_ros.ros import environment
+
+    assert next(iter(probes.PROBES)) == 'environment'
+    environment.settle.cache_clear()
+    monkeypatch.setattr(environment, 'SHARED_MEMORY', tmp_path)
+    findings = probes.Diagnosis()
+    for name, value in (('RMW_IMPLEMENTATION', ''), ('ROS_DOMAIN_ID', '5'), ('ROS_AUTOMATIC_DISCOVERY_RANGE', '')):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    found = probes.environment(findings)
+    assert findings == [] and found['ROS_DOMAIN_ID'] == '5' and found['HOME'] == str(tmp_path)
+    environment.settle.cache_clear()
+    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_nosuch_cpp')
+    monkeypatch.setenv('ROS_DOMAIN_ID', 'abc')
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
+    assert probes.environment(findings)['RMW_IMPLEMENTATION'] == 'rmw_nosuch_cpp'
+    environment.settle.cache_clear()
+    assert levels(findings) == ['warning', 'warning', 'error']
+    assert [word in finding.what for word, finding in zip(('rmw_nosuch', 'OFF', "'abc'"), findings, strict=True)]
+    assert findings[2].fix == 'correct the variable or unset it, for domain 0'

@@ -75,3 +75,14 @@ def test_a_cache_that_cannot_be_made_is_told(own):
     own.write_text('a file')
     with pytest.raises(InputError, match='cannot be made'):
         private_folder(own / 'kernels')
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch):
+    def homeless():
+        raise RuntimeError('Could not determine home directory.')
+
+    for name in ('XDG_CACHE_HOME', 'M3ET_CACHE'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, 'home', homeless)
+    with pytest.raises(InputError, match='name a folder in M3ET_CACHE'):
+        cache()
