@@ -19,15 +19,19 @@ from m3et_ros.data.frame import Frame
 from m3et_ros.data.images.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.images.messages import depth_from_msg, rgb_from_msg
 from m3et_ros.ros import interfaces
+from m3et_ros.ros.camera.stream_watch import CAUSES, Limits, StreamWatch, Topics, expected_size
 from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
 from m3et_ros.ros.camera.wait_thread import WaitThread
 from m3et_ros.ros.convert import stamp_msg, stamp_ns
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.interfaces import Interface
+from m3et_ros.ros.process import share
 
 RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
 DEPTH = {'raw': interfaces.DEPTH, 'compressedDepth': interfaces.DEPTH_COMPRESSED}
+PROFILE = str(share('config', 'fastdds.xml'))
+"""Fast DDS profile for large images, which a camera driver needs too."""
 FOLLOW_S = 0.5
 """Seconds between two checks of the publishers of the topics."""
 
@@ -42,6 +46,10 @@ class PairedMessages:
     info: CameraInfo | None
     # Instruction that holds for the colour image; '' for none.
     instruction: str
+    # Metres of one unit of the depth image; 0 = by its encoding.
+    depth_unit_m: float = 0.0
+    # True where depth comes for colour images, so that one without has lost it.
+    depth_comes: bool = False
 
     @cached_property
     def header(self) -> Header:
@@ -62,14 +70,21 @@ class PairedMessages:
         rgb = rgb_from_compressed(message) if _is_compressed(message) else rgb_from_msg(message)
         depth, problem = None, self.pair.error
         if self.pair.depth is not None:
-            message = self.pair.depth
+            message, read = self.pair.depth, depth_from_msg
+            if _is_compressed(message):
+                read = depth_from_compressed
             try:
-                decoded = depth_from_compressed(message) if _is_compressed(message) else depth_from_msg(message)
+                decoded = read(message, self.depth_unit_m)
                 require_same_size(rgb, decoded)
                 depth = decoded
             except InputError as error:
                 problem = error
         return Frame(rgb, depth, self.pair.stamp_ns, self.instruction, self.header.frame_id), problem
+
+    def info_for(self, size: tuple[int, ...]) -> CameraInfo | None:
+        """Return the intrinsics, unless they are for images of another size than (H, W)."""
+        expected = expected_size(self.info) if self.info is not None else None
+        return self.info if expected in (None, size[:2]) else None
 
 
 def _is_compressed(message: Any) -> bool:
@@ -111,11 +126,13 @@ class CameraInputs:
         """Prepare; `start` subscribes."""
         self._host = host
         self._rgb: TopicReader | None = None
+        self._depth: TopicReader | None = None
         self._readers: list[TopicReader] = []
         self._timer: Timer | None = None
         self._info: CameraInfo | None = None
         self._wait_thread: WaitThread | None = None
         self.sync = Synchroniser()
+        self.watch = StreamWatch()
         self.instructions = Instructions('')
 
     def start(self) -> None:
@@ -124,18 +141,20 @@ class CameraInputs:
         self.sync = Synchroniser(
             slop_s=settings.sync_slop_s, depth_wait_s=settings.depth_wait_s, stall=settings.depth_stall
         )
+        self.watch = StreamWatch()
         self.instructions = Instructions(settings.instruction)
         typestore()  # takes a moment, which must not delay the first image
         # After each wait, because waiting for depth must end even if no message arrives and simulated time is frozen.
         self._wait_thread = WaitThread(self._host.context, lambda: self._offer_to_inference(self.sync.poll()))
         # Instructions first: one that arrives together with an image holds for it.
         # All raw: what does not parse is counted here, and rclpy would drop it without a word.
-        self._reader([interfaces.INSTRUCTION], self._on_instruction, raw=True)
-        self._reader([interfaces.INSTRUCTION_TEXT], self._on_instruction_text, raw=True)
+        self._reader([interfaces.INSTRUCTION], self._on_instruction, raw=True, latched=True)
+        self._reader([interfaces.INSTRUCTION_TEXT], self._on_instruction_text, raw=True, latched=True)
         self._rgb = self._reader(_chosen(RGB, settings.rgb_transport), self._on_rgb, raw=True)
+        self._depth = None
         if settings.depth_transport != 'none':
-            self._reader(_chosen(DEPTH, settings.depth_transport), self._on_depth, raw=True)
-        self._reader([interfaces.RGB_INFO], self._on_info, raw=True)
+            self._depth = self._reader(_chosen(DEPTH, settings.depth_transport), self._on_depth, raw=True)
+        self._reader([interfaces.RGB_INFO], self._on_info, raw=True, latched=True)
         for reader in self._readers:
             reader.open()
         # On the steady clock, because simulated time may stand still.
@@ -161,7 +180,12 @@ class CameraInputs:
             self._wait_thread = None
 
     def _reader(
-        self, transports: Sequence[Interface], callback: Callable[[Interface, Any], None], *, raw: bool = False
+        self,
+        transports: Sequence[Interface],
+        callback: Callable[[Interface, Any], None],
+        *,
+        raw: bool = False,
+        latched: bool = False,
     ) -> TopicReader:
         reader = TopicReader(
             self._host,
@@ -171,6 +195,7 @@ class CameraInputs:
             reliability=self._host.settings.reliability,
             wait_thread=self._wait_thread,
             raw=raw,
+            follow_durability=latched,
         )
         self._readers.append(reader)
         return reader
@@ -178,7 +203,42 @@ class CameraInputs:
     def _follow_publishers(self) -> None:
         for reader in self._readers:
             reader.follow()
-        self._rgb.silence.warn_after(self._host.settings.silent_topic_s)
+        self._report_silence('rgb_silent', self._rgb, '')
+        if self._depth is not None:
+            self._report_silence(
+                'depth_silent', self._depth, ', or set depth_transport to none if the camera has no depth'
+            )
+        self._report_causes()
+
+    def _report_silence(self, reason: str, reader: TopicReader, fix: str) -> None:
+        limit = self._host.settings.silent_topic_s
+        if sentence := reader.silence.warn_after(limit, fix):
+            self._host.health.set_cause(reason, sentence, logged=True)
+        elif not limit or reader.silence.silent_s < limit:
+            self._host.health.set_cause(reason, '')
+
+    def _report_causes(self) -> None:
+        """Hand what does not fit to the health of the node, and withdraw what is over."""
+        host, settings = self._host, self._host.settings
+        name = host.resolve_topic_name
+        depth = self._depth
+        topics = Topics(
+            rgb=name(self._rgb.transport.name),
+            depth=name(depth.transport.name if depth else interfaces.DEPTH.name),
+            info=name(interfaces.RGB_INFO.name),
+            best_effort=(self._rgb.best_effort, depth is not None and depth.best_effort),
+            profile=PROFILE,
+        )
+        limits = Limits(
+            slop_s=settings.sync_slop_s,
+            wait_s=settings.depth_wait_s,
+            unit_m=settings.depth_unit_m,
+            silent_s=settings.silent_topic_s,
+            sim_time=host.get_parameter('use_sim_time').value,
+        )
+        found = self.watch.causes(topics, limits, (host.health.arrived.hz, host.health.served.hz))
+        for reason in CAUSES:
+            host.health.set_cause(reason, found.get(reason, ''))
 
     # Callbacks, on the wait thread
 
@@ -187,17 +247,23 @@ class CameraInputs:
         message = self._parse(transport, data)
         if message is not None:
             self._host.health.arrived.tick()
-            self._offer_to_inference(self.sync.add_rgb(stamp_ns(message.header.stamp), message))
+            stamp = stamp_ns(message.header.stamp)
+            self.watch.rgb_arrived(stamp, self._now_ns())
+            self._offer_to_inference(self.sync.add_rgb(stamp, message))
 
     def _on_depth(self, transport: Interface, data: bytes) -> None:
+        self._depth.silence.message_arrived()
         message = self._parse(transport, data)
         if message is not None:
-            self._offer_to_inference(self.sync.add_depth(stamp_ns(message.header.stamp), message))
+            stamp = stamp_ns(message.header.stamp)
+            self.watch.depth_arrived(stamp, self._now_ns())
+            self._offer_to_inference(self.sync.add_depth(stamp, message))
 
     def _on_info(self, transport: Interface, data: bytes) -> None:
         if self._parse(transport, data) is not None:
             # It is published again, so it has to be of rclpy's type.
             self._info = deserialize_message(data, CameraInfo)
+            self.watch.info_arrived(self._info)
 
     def _on_instruction(self, transport: Interface, data: bytes) -> None:
         message = self._parse(transport, data)
@@ -208,6 +274,9 @@ class CameraInputs:
         message = self._parse(transport, data)
         if message is not None:
             self._instruct(0, message.data)
+
+    def _now_ns(self) -> int:
+        return self._host.get_clock().now().nanoseconds
 
     def _parse(self, transport: Interface, data: bytes) -> Any | None:
         """Return the message as rosbags reads it, without a copy of the pixels; None if it is refused."""
@@ -225,7 +294,14 @@ class CameraInputs:
         inference = self._host.inference_thread
         if pair is None or inference is None:
             return
-        messages = PairedMessages(pair, self._info, self.instructions.at(pair.stamp_ns))
+        self.watch.paired(with_depth=pair.depth is not None or pair.error is not None)
+        messages = PairedMessages(
+            pair,
+            self._info,
+            self.instructions.at(pair.stamp_ns),
+            depth_unit_m=self._host.settings.depth_unit_m,
+            depth_comes=self.sync.any_depth,
+        )
         if inference.offer(messages):
             self._host.health.counters.count('frame_superseded')
 

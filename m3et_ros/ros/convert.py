@@ -40,7 +40,12 @@ def stamp_msg(nanoseconds: int) -> Time:
 
 
 def age_s(header: Header, now: RclpyTime) -> float:
-    """Return the seconds from a header's stamp to now; negative when the clocks disagree."""
+    """Return the seconds from a header's stamp to now; negative when the clocks disagree.
+
+    NaN where the image has no stamp, and where simulated time has not begun.
+    """
+    if not now.nanoseconds or not stamp_ns(header.stamp):
+        return float('nan')
     return (now.nanoseconds - stamp_ns(header.stamp)) / NANOSECONDS
 
 

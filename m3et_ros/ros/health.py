@@ -19,6 +19,8 @@ from m3et_ros.runtime.session import Session
 
 WARN_EVERY_S = 10.0
 """Shortest time between two warnings for the same reason."""
+CAUSE_EVERY_S = 60.0
+"""Shortest time between two warnings about the same cause while it lasts or comes back."""
 RESTART_WARN_S = 60.0
 """Seconds for which the status warns that a supervisor has started the node again."""
 MIB = 1 << 20
@@ -41,6 +43,8 @@ class Health:
         self.arrived, self.served = RateMeter(clock=clock), RateMeter(clock=clock)
         self.age, self.latency, self.share = Quantiles(), Quantiles(), Quantiles()
         self.last_error = ''
+        # Sentence by reason for what does not fit now, such as clocks that disagree.
+        self.causes: dict[str, str] = {}
         # Reason why the last transition failed; '' after one that succeeded.
         self.failure = ''
         # Sentence about other nodes of this name; '' for none.
@@ -77,6 +81,22 @@ class Health:
             self.counters.count('twin_node')
             self._warn('twin_node', sentence)
 
+    def set_cause(self, reason: str, sentence: str, *, logged: bool = False) -> None:
+        """Record what does not fit, and warn at most every CAUSE_EVERY_S seconds; '' when it is over.
+
+        Args:
+            reason: word under which docs/diagnostics.md explains it.
+            sentence: what, the number, and the fix.
+            logged: the caller has logged it.
+        """
+        causes = {name: text for name, text in self.causes.items() if name != reason}
+        # A new dictionary: other threads read the old one meanwhile.
+        self.causes = causes | {reason: sentence} if sentence else causes
+        if sentence and logged:
+            self.last_error = sentence
+        elif sentence:
+            self._warn(reason, sentence, CAUSE_EVERY_S)
+
     def set_runtime(self, serving: Serving) -> None:
         """Record the runtime that serves; a fallback is counted; the code that chose it has already warned."""
         if serving.fallback and serving != self.serving:
@@ -88,12 +108,13 @@ class Health:
         """Record a frame whose results have been published.
 
         Args:
-            age_s: seconds from the stamp of the image to now.
+            age_s: seconds from the stamp of the image to now; NaN where one of them is unknown.
             latency_s: seconds of preprocessing and encoding.
             share: share of the image tokens that was encoded, 0..1.
         """
         self.served.tick()
-        self.age.add(age_s)
+        if age_s == age_s:
+            self.age.add(age_s)
         self.latency.add(latency_s)
         self.share.add(share)
 
@@ -102,8 +123,8 @@ class Health:
     ) -> Status:
         """Return the status for /diagnostics.
 
-        Its level is ERROR after a transition that failed. It is WARN while the node is inactive, has a twin or serves
-        no frame, for a minute after a restart, and once after each new error.
+        Its level is ERROR after a transition that failed. It is WARN while the node is inactive, has a twin, has a
+        cause that does not fit or serves no frame, for a minute after a restart, and once after each new error.
 
         Args:
             state: lifecycle state of the node, such as 'active'.
@@ -133,6 +154,7 @@ class Health:
             'runtime': f'{self.serving.name} ({self.serving.reason})',
             'process_memory_mib': psutil.Process().memory_info().rss / MIB,
             'device_memory_mib': torch.cuda.memory_allocated() / MIB if torch.cuda.is_available() else 0.0,
+            'causes': self.causes,
             'last_error': self.last_error or 'none',
             'started_again': RESTARTED or 'no',
         }
@@ -147,6 +169,9 @@ class Health:
             return Status(WARN, self.last_error or 'Input was refused; see dropped/*.', values)
         if self.twin:
             return Status(WARN, self.twin, values)
+        if self.causes:
+            more = f' ({len(self.causes)} causes; see causes/*)' if len(self.causes) > 1 else ''
+            return Status(WARN, f'{next(iter(self.causes.values()))}{more}', values)
         if RESTARTED and self._clock() - self._started < RESTART_WARN_S:
             return Status(WARN, f'The node was started again: {RESTARTED}.', values)
         if session is not None and session.domain.unlike:
@@ -155,9 +180,9 @@ class Health:
             return Status(WARN, 'No image has been served in the last seconds; check the camera topics.', values)
         return Status(OK, 'Running.', values)
 
-    def _warn(self, reason: str, sentence: str) -> None:
+    def _warn(self, reason: str, sentence: str, every_s: float = WARN_EVERY_S) -> None:
         self.last_error = sentence
         now = self._clock()
-        if now - self._warned.get(reason, -WARN_EVERY_S) >= WARN_EVERY_S:
+        if now - self._warned.get(reason, -every_s) >= every_s:
             self._warned[reason] = now
             self._logger.warning(sentence)

@@ -29,9 +29,14 @@ class Interface(NamedTuple):
         return f'{package}/{folder}/{self.kind.__name__}'
 
 
-RGB = Interface('rgb/image_raw', Image, 'Colour: rgb8, bgr8, rgba8, bgra8, mono8, yuv422; any step, either endianness.')
+RGB = Interface(
+    'rgb/image_raw',
+    Image,
+    'Colour: rgb, bgr, rgba, bgra and mono of 8 or 16 bits, 8UC1, 8UC3, 8UC4, Bayer, yuv422, yuyv, nv12, nv21, nv24; '
+    'any step, either endianness.',
+)
 RGB_COMPRESSED = Interface(
-    'rgb/image_raw/compressed', CompressedImage, 'Colour as JPEG or PNG, if nobody publishes it raw.'
+    'rgb/image_raw/compressed', CompressedImage, 'Colour as JPEG, PNG or TIFF, if nobody publishes it raw.'
 )
 RGB_INFO = Interface('rgb/camera_info', CameraInfo, 'Optional; published again beside the completed depth.')
 DEPTH = Interface(
@@ -43,7 +48,7 @@ DEPTH = Interface(
 DEPTH_COMPRESSED = Interface(
     'depth/image_raw/compressedDepth',
     CompressedImage,
-    'Depth as PNG of the compressedDepth transport, if nobody publishes it raw.',
+    'Depth as PNG or RVL of the compressedDepth transport, or as a PNG or TIFF, if nobody publishes it raw.',
 )
 INSTRUCTION = Interface('instruction', Instruction, 'Instruction that holds from its stamp until the next one.')
 INSTRUCTION_TEXT = Interface(

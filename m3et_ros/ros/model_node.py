@@ -6,6 +6,7 @@
 A lifecycle node: configure loads the weights, activate opens the topics, deactivate frees the memory of the device.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
@@ -17,6 +18,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
+from m3et_ros.data.depth_checks import median_m
 from m3et_ros.data.errors import InputError
 from m3et_ros.ops.dispatch import describe
 from m3et_ros.ros import interfaces, parameters, process
@@ -87,6 +89,9 @@ class ModelNode(Host):
         self._start_timer = self.create_timer(0.0, self._start) if self.settings.autostart else None
         for sentence in parameters.unknown_overrides(self, others=parameters_beside):
             self.get_logger().warning(sentence)
+        # A file of a process with several nodes may be for one of them.
+        if not parameters_beside:
+            self.health.set_cause('parameter_file', ' '.join(parameters.unmatched_files(self, sys.argv)))
 
     @property
     def alive(self) -> bool:
@@ -228,6 +233,7 @@ class ModelNode(Host):
             frame, problem = messages.decode()
             if problem is not None:
                 self.health.refuse(problem)
+            self.inputs.watch.decoded(frame.rgb.shape, None if frame.depth is None else median_m(frame.depth))
             self.session.domain_every = self.settings.domain_check
             self._publish(self.session.observe(frame), messages)
         except InputError as error:
@@ -237,9 +243,10 @@ class ModelNode(Host):
 
     def _publish(self, view: View, messages: PairedMessages) -> None:
         settings, session, header = self.settings, self.session, messages.header
-        self._perception.publish(
-            view, session.engine, header, messages.info, fill=settings.depth_fill, alpha=settings.overlay_alpha
-        )
+        # A frame that lost its depth gets none: what the model imagines would pass for a measurement.
+        fill = 'never' if messages.depth_comes and view.frame.depth is None else settings.depth_fill
+        info = messages.info_for(view.frame.rgb.shape)
+        self._perception.publish(view, session.engine, header, info, fill=fill, alpha=settings.overlay_alpha)
         self._questions.answer_instruction(view)
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:

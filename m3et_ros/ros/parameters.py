@@ -6,11 +6,15 @@ python -m m3et_ros.ros.parameters > config/robot.yaml    # after a change of the
 import dataclasses
 import difflib
 import functools
+import itertools
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
@@ -167,6 +171,15 @@ PARAMETERS: Table = (
         choices=('leave_out', 'wait', 'reuse'),
     ),
     P(
+        'depth_unit_m',
+        0.0,
+        'Metres of one unit of the depth images, such as 0.0001 for a camera that sends tenths of a millimetre; 0 goes '
+        'by the encoding: millimetres for integers, metres for floats (REP 118).',
+        0,
+        1,
+        live=True,
+    ),
+    P(
         'depth_fill',
         'auto',
         'Fills holes of the measured depth: smooth continues the depth around them, always takes the prediction of the '
@@ -299,6 +312,44 @@ def unknown_overrides(node: Node, table: Table = PARAMETERS, others: Table = ())
         hint = f'did you mean {near[0]}?' if near else 'remove it from the parameter file or the command line.'
         sentences.append(f'Parameter {name} does not exist in {node.get_fully_qualified_name()} and is ignored; {hint}')
     return sentences
+
+
+def unmatched_files(node: Node, arguments: Sequence[str]) -> list[str]:
+    """Return one sentence per parameter file none of whose keys is this node; rcl ignores such a file silently.
+
+    Args:
+        node: the node.
+        arguments: command line of the process; files follow --params-file.
+    """
+    name = node.get_fully_qualified_name()
+    files = [file for option, file in itertools.pairwise(arguments) if option == '--params-file']
+    sentences = []
+    for file in dict.fromkeys(files):
+        try:
+            keys = list(_node_keys(yaml.safe_load(Path(file).read_text(encoding='utf-8'))))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # rcl refuses such a file itself
+        if not any(_matches(key, name) for key in keys):
+            sentences.append(
+                f'None of the keys of {file} ({", ".join(keys[:5]) or "it has none"}) is {name}, so its parameters are '
+                f"ignored; write '/**:' or '{name}:' above ros__parameters."
+            )
+    return sentences
+
+
+def _node_keys(tree: Any, prefix: str = '') -> Iterator[str]:
+    """Yield the full node name of each ros__parameters in a parameter file, with its wildcards."""
+    for key, below in tree.items() if isinstance(tree, dict) else ():
+        if key == 'ros__parameters':
+            yield prefix or '/'
+        else:
+            yield from _node_keys(below, f'{prefix}/{str(key).strip("/")}')
+
+
+def _matches(key: str, name: str) -> bool:
+    """Return True if a key of a parameter file is for a node: * stands for one part of its name, ** for any (rcl)."""
+    pattern = '/'.join({'*': '[^/]+', '**': '.*'}.get(part, re.escape(part)) for part in key.split('/'))
+    return re.fullmatch(pattern.replace('/.*', '(/.*)?'), name) is not None
 
 
 def as_yaml(table: Table = PARAMETERS) -> str:

@@ -17,12 +17,14 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from m3et_ros.action import AskQuestion as AskStreaming
+from m3et_ros.data.depth_checks import check_frame_id
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.data.images.messages import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.data.questions.reader import REASONS
 from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
+from m3et_ros.ros.camera.stream_watch import AHEAD_S
 from m3et_ros.ros.clients import REQUEST_NUMBER, Clients, NumberingActionServer
 from m3et_ros.ros.convert import age_s, answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.host import Host
@@ -103,8 +105,13 @@ async def result_of(host: Host, queued: QueuedFuture[ResultT], activity: str) ->
         return None, host.health.internal_error(activity, error)
 
 
-def attached_frame(image: Image, depth: Image) -> Frame | None:
+def attached_frame(image: Image, depth: Image, unit_m: float = 0.0) -> Frame | None:
     """Return the image that came with a question as a frame; None if there is none.
+
+    Args:
+        image: colour; empty for none.
+        depth: depth aligned to it; empty for none.
+        unit_m: metres of one unit of the depth; 0 = by its encoding.
 
     Raises:
         InputError: the image cannot be decoded, or depth came without an image or with another size.
@@ -114,9 +121,10 @@ def attached_frame(image: Image, depth: Image) -> Frame | None:
             raise InputError('image_missing', 'A depth image was sent without a colour image; send both or neither.')
         return None
     rgb = rgb_from_msg(image)
-    metres = None if empty(depth) else depth_from_msg(depth)
+    metres = None if empty(depth) else depth_from_msg(depth, unit_m)
     if metres is not None:
         check_aligned(rgb.shape, metres.shape, 'send depth aligned to the colour image')
+        check_frame_id(image.header.frame_id, depth.header.frame_id)
     return Frame(rgb, metres, stamp_ns(image.header.stamp), frame_id=image.header.frame_id)
 
 
@@ -203,7 +211,7 @@ class Questions:
         settings, session = self._host.settings, self._session()
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
-        views = session.views(scope, attached_frame(request.image, request.depth))
+        views = session.views(scope, attached_frame(request.image, request.depth, settings.depth_unit_m))
         if empty(request.image):
             self._check_age(views[-1], request.max_age_s)
         reply = session.ask(
@@ -239,6 +247,12 @@ class Questions:
 
     def _check_age(self, view: View, max_age_s: float) -> None:
         age = age_s(_header(view), self._host.get_clock().now())
+        if max_age_s > 0 and not age >= -AHEAD_S:
+            raise InputError(
+                'age_unknown',
+                f'The newest image is {age:.2f} s old by the clock of this node, so its age is unknown; set the clocks '
+                'right (docs/diagnostics.md) or leave max_age_s out.',
+            )
         if max_age_s > 0 and age > max_age_s:
             raise InputError(
                 'too_old',

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from m3et_ros.data.images.compressed import encode_depth, encode_rgb
 from m3et_ros.msg import Instruction
 from m3et_ros.ros import parameters
 from m3et_ros.ros.camera import sync
+from m3et_ros.ros.camera.subscription import latched
 from m3et_ros.ros.camera.sync import Pair, Synchroniser
 from m3et_ros.ros.camera_inputs import CameraInputs, Instructions, PairedMessages
 from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
@@ -304,7 +306,75 @@ def test_silence_of_the_colour_topic_is_reported_after_the_time_set_and_ends_wit
     sentence = ros.until(lambda: [w for w in warnings if 'has arrived' in w])[0]
     assert 'sensor_msgs/msg/Image has arrived on /robot/rgb/image_raw for ' in sentence and 'any more' in sentence
     assert 0.7 <= float(sentence.split(' for ')[1].split()[0]) < 5
-    assert all('depth' not in w for w in warnings if 'has arrived' in w)
+    assert sentence in bench.host.health.causes['rgb_silent']
+    bench.host.settings = dataclasses.replace(bench.host.settings, silent_topic_s=600.0)
+    ros.until(lambda: 'rgb_silent' not in bench.host.health.causes)
+
+
+def test_a_depth_topic_on_which_nothing_comes_is_named_with_the_way_to_do_without(ros, bench):
+    silent, without = bench(silent_topic_s=0.7), bench(silent_topic_s=0.7, depth_transport='none')
+    sentence = ros.until(lambda: silent.host.health.causes.get('depth_silent'))
+    assert '/robot/depth/image_raw' in sentence and sentence.endswith('none if the camera has no depth.')
+    ros.until(lambda: 'rgb_silent' in without.host.health.causes)
+    assert 'depth_silent' not in without.host.health.causes
+    depth = to_image_msg(DEPTH, '32FC1', Header(stamp=stamp_msg(SECOND)))
+    silent.host.settings = dataclasses.replace(silent.host.settings, silent_topic_s=3.0)
+    ros.until(
+        lambda: silent.publish(Image, 'depth/image_raw', depth) or 'depth_silent' not in silent.host.health.causes
+    )
+
+
+def test_a_latched_camera_info_and_instruction_arrive_late(ros, bench):
+    camera = ros.node('latched', namespace='robot')
+    info = camera.create_publisher(CameraInfo, 'rgb/camera_info', latched())
+    info.publish(CameraInfo(height=20, width=30))
+    camera.create_publisher(String, 'instruction/text', latched()).publish(String(data='find the lid'))
+    ros.until(lambda: camera.count_publishers('/robot/instruction/text'))
+    bench = bench()
+    ros.until(lambda: bench.inputs.instructions.at(1) == 'find the lid')
+    messages = ros.until(lambda: bench.show(SECOND) or [m for m in bench.processed if m.info is not None])
+    assert messages[0].info.width == 30
+
+
+def test_what_does_not_fit_reaches_the_health_of_the_node_and_is_withdrawn(ros, bench):
+    """Colour is stamped an hour ago, depth 60 ms later; both come ten times a second."""
+    bench, old = bench(), time.time_ns() - 3600 * SECOND
+    for number in range(1, 400):
+        stamp = old + number * SECOND // 10
+        depth = Header(stamp=stamp_msg(stamp + 60_000_000), frame_id='lens')
+        bench.publish(Image, 'depth/image_raw', to_image_msg(DEPTH, '32FC1', depth))
+        bench.show(stamp)
+        time.sleep(0.1)
+        causes = bench.host.health.causes
+        if {'stamp_old', 'depth_unpaired'} <= set(causes):
+            break
+    assert '3600 s old' in causes['stamp_old'] and '/robot/rgb/image_raw' in causes['stamp_old']
+    assert '60 ms after' in causes['depth_unpaired'] and 'sync_slop_s, which is 0.02' in causes['depth_unpaired']
+    assert all(messages.depth_comes for messages in bench.processed[-3:])
+    ros.until(lambda: not {'stamp_old', 'depth_unpaired'} & set(bench.host.health.causes))
+
+
+def test_the_unit_of_depth_arrives_at_the_decoders(ros, bench):
+    bench = bench(depth_unit_m=0.0001)
+    assert not bench.inputs.sync.any_depth
+    for stamp, live in ((7 * SECOND, 0.0001), (8 * SECOND, 0.002)):
+        bench.host.settings = dataclasses.replace(bench.host.settings, depth_unit_m=live)
+        depth = to_image_msg(np.full((20, 30), 15000, np.uint16), '16UC1', Header(stamp=stamp_msg(stamp)))
+        bench.inputs.sync.add_depth(stamp, depth)
+        bench.show(stamp)
+        messages = ros.until(lambda s=stamp: [m for m in bench.processed if m.pair.stamp_ns == s])[0]
+        np.testing.assert_allclose(messages.decode()[0].depth, 15000 * live, rtol=1e-6)
+    packed = compressed(encode_depth(DEPTH))
+    frame, _ = PairedMessages(Pair(5, to_image_msg(RGB, 'rgb8', HEADER), packed), None, '', depth_unit_m=0.01).decode()
+    np.testing.assert_allclose(frame.depth, 15.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize('height,fits', [(20, True), (40, False), (0, True)])
+def test_intrinsics_of_another_size_are_not_passed_on(height, fits):
+    info = CameraInfo(height=height, width=30 if height else 0)
+    messages = PairedMessages(Pair(5, to_image_msg(RGB, 'rgb8', HEADER)), info, '')
+    assert (messages.info_for(RGB.shape) is info) is fits
+    assert PairedMessages(messages.pair, None, '').info_for(RGB.shape) is None
 
 
 def test_stopping_closes_everything_and_starting_again_works(ros, bench):

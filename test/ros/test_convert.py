@@ -31,6 +31,13 @@ def fields(message):
     return {name: plain(getattr(message, name)) for name in message.get_fields_and_field_types()}
 
 
+def test_an_age_is_unknown_without_a_stamp_or_before_simulated_time_begins():
+    assert convert.age_s(HEADER, RclpyTime(nanoseconds=7_999_999_999)) == 2.0
+    assert convert.age_s(HEADER, RclpyTime(nanoseconds=4_999_999_999)) == -1.0
+    assert np.isnan(convert.age_s(Header(), RclpyTime(nanoseconds=7)))
+    assert np.isnan(convert.age_s(HEADER, RclpyTime(nanoseconds=0)))
+
+
 @pytest.mark.parametrize('nanoseconds', [0, 1, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789])
 def test_stamps_survive_the_round_trip(nanoseconds):
     assert convert.stamp_ns(convert.stamp_msg(nanoseconds)) == nanoseconds

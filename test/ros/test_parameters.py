@@ -20,6 +20,7 @@ from m3et_ros.ros.parameters import (
     settings_type,
     snapshot,
     unknown_overrides,
+    unmatched_files,
 )
 
 FILE = process.share('config', 'robot.yaml')
@@ -155,6 +156,42 @@ def test_a_misspelt_parameter_is_reported_with_the_nearest_name(ros):
     first, second = unknown_overrides(node)
     assert 'horizons' in first and '/robot/n' in first and 'did you mean horizon_s?' in first
     assert 'xyz' in second and 'remove it' in second
+
+
+@pytest.mark.parametrize(
+    'text,matches',
+    [
+        ('/**: {ros__parameters: {top_k: 3}}', True),
+        ('/robot/n: {ros__parameters: {top_k: 3}}', True),
+        ('robot/n: {ros__parameters: {top_k: 3}}', True),
+        ('robot: {n: {ros__parameters: {top_k: 3}}}', True),
+        ('/**/n: {ros__parameters: {top_k: 3}}', True),
+        ('/*/n: {ros__parameters: {top_k: 3}}', True),
+        ('{other: {ros__parameters: {top_k: 9}}, /**: {ros__parameters: {top_k: 3}}}', True),
+        ('n: {ros__parameters: {top_k: 3}}', False),
+        ('/*: {ros__parameters: {top_k: 3}}', False),
+        ('model_node: {ros__parameters: {top_k: 3}}', False),
+        ('/robot/nn: {ros__parameters: {top_k: 3}}', False),
+        ('/other/n: {ros__parameters: {top_k: 3}}', False),
+    ],
+)
+def test_a_parameter_file_for_other_nodes_is_named_exactly_when_rcl_ignores_it(ros, tmp_path, text, matches):
+    file = tmp_path / 'file.yaml'
+    file.write_text(text)
+    node = ros.node('n', namespace='robot', cli_args=['--ros-args', '--params-file', str(file)])
+    assert (declare(node).top_k == 3) is matches, 'rcl agrees'
+    sentences = unmatched_files(node, ['x', '--ros-args', '--params-file', str(file)])
+    assert (sentences == []) is matches
+    assert matches or all(word in sentences[0] for word in (str(file), "'/robot/n:'", "'/**:'"))
+
+
+def test_each_file_is_named_once_and_those_that_cannot_be_read_are_left_to_rcl(ros, tmp_path):
+    (tmp_path / 'one.yaml').write_text('a: {ros__parameters: {}}')
+    (tmp_path / 'empty.yaml').write_text('')
+    (tmp_path / 'bad.yaml').write_text('{')
+    files = [str(tmp_path / f'{name}.yaml') for name in ('one', 'empty', 'one', 'bad', 'none')]
+    sentences = unmatched_files(ros.node('n'), [word for file in files for word in ('--params-file', file)])
+    assert len(sentences) == 2 and '(/a)' in sentences[0] and 'it has none' in sentences[1]
 
 
 def test_the_module_prints_the_file():

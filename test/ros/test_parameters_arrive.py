@@ -47,6 +47,7 @@ CALLS = {
     'Synchroniser': (camera_inputs, 'Synchroniser'),
     'TopicReader': (camera_inputs, 'TopicReader'),
     'warn_after': (SilenceMonitor, 'warn_after'),
+    'attached_frame': (services, 'attached_frame'),
     'publish': (Perception, 'publish'),
     'ask': (Session, 'ask'),
     'anticipate': (Session, 'anticipate'),
@@ -92,6 +93,7 @@ CASES = {
     'sync_slop_s': Case((0.3,), (Arrival('Synchroniser', 'slop_s', which=slice(1, None)),)),
     'depth_wait_s': Case((0.4,), (Arrival('Synchroniser', 'depth_wait_s', which=slice(1, None)),)),
     'depth_stall': Case(('reuse',), (Arrival('Synchroniser', 'stall', which=slice(1, None)),)),
+    'depth_unit_m': Case((0.0001, 0.002), (Arrival('attached_frame', 'unit_m'),)),
     'depth_fill': Case(('always', 'smooth'), (Arrival('publish', 'fill'),)),
     'instruction': Case(
         ('what is this?', 'and that?'), (Arrival('ask', 'question', {'scope': 'frame', 'mode': 'classify'}),)

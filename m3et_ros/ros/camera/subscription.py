@@ -98,8 +98,23 @@ def reliability_of_publishers(node: Node, topic: str) -> ReliabilityPolicy:
     return ReliabilityPolicy.RELIABLE if offered <= {ReliabilityPolicy.RELIABLE} else ReliabilityPolicy.BEST_EFFORT
 
 
+def durability_of_publishers(node: Node, topic: str) -> DurabilityPolicy:
+    """Return transient local if every publisher offers it and there is one, else volatile.
+
+    A message that was published once before this node came, such as a latched camera_info, reaches it only so.
+
+    Args:
+        node: node that queries the graph.
+        topic: relative, private or absolute name; remapping applies.
+    """
+    offered = {info.qos_profile.durability for info in node.get_publishers_info_by_topic(topic)}
+    return (
+        DurabilityPolicy.TRANSIENT_LOCAL if offered == {DurabilityPolicy.TRANSIENT_LOCAL} else DurabilityPolicy.VOLATILE
+    )
+
+
 def subscription_events(
-    node: Node, topic: str, counters: Counts, *, follows_reliability: bool = False
+    node: Node, topic: str, counters: Counts, *, follows: Sequence[str] = ()
 ) -> SubscriptionEventCallbacks:
     """Return event callbacks that count publishers we cannot receive from and log topic, policy and fix once.
 
@@ -107,10 +122,10 @@ def subscription_events(
         node: node that logs.
         topic: relative, private or absolute name.
         counters: counts the mismatches as 'incompatible_qos'.
-        follows_reliability: the subscription will adopt the publishers' reliability, so a mismatch of it is ignored.
+        follows: policies, such as RELIABILITY, that the subscription will adopt from the publishers; a mismatch of
+            these is ignored.
     """
-    ignored = 'RELIABILITY' if follows_reliability else ''
-    callback = _incompatible_qos(node, topic, counters, 'Nothing can be received', ignored)
+    callback = _incompatible_qos(node, topic, counters, 'Nothing can be received', follows)
     return SubscriptionEventCallbacks(incompatible_qos=callback)
 
 
@@ -121,14 +136,14 @@ def publisher_events(node: Node, topic: str, counters: Counts) -> PublisherEvent
 
 
 def _incompatible_qos(
-    node: Node, topic: str, counters: Counts, effect: str, ignored: str = ''
+    node: Node, topic: str, counters: Counts, effect: str, ignored: Sequence[str] = ()
 ) -> Callable[[Any], None]:
     """Return the callback of both kinds of event; rclpy has no public type for the event."""
     logged: set[str] = set()
 
     def callback(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        if policy == ignored:
+        if policy in ignored:
             return
         counters.count('incompatible_qos', event.total_count_change)
         if policy not in logged:
@@ -144,7 +159,8 @@ def _incompatible_qos(
 class FollowingSubscription:
     """A keep-last-1 subscription whose reliability follows the publishers, even when they appear later or change.
 
-    `refresh`, called about once a second, recreates the subscription when the reliability has to change. The user's
+    So does its durability, if asked for. `refresh`, called about once a second, recreates the subscription when one of
+    them has to change. The user's
     `qos_overrides.<topic>.subscription.reliability` (auto, reliable or best_effort) wins over `reliability`.
     """
 
@@ -159,6 +175,7 @@ class FollowingSubscription:
         reliability: str = 'auto',
         wait_thread: WaitThread | None = None,
         raw: bool = False,
+        follow_durability: bool = False,
     ):
         """Subscribe.
 
@@ -171,6 +188,7 @@ class FollowingSubscription:
             reliability: 'auto', 'reliable' or 'best_effort'.
             wait_thread: takes the messages instead of the executor.
             raw: pass the serialized bytes of a message to the callback.
+            follow_durability: ask for the last message of publishers that keep it, else volatile.
 
         Raises:
             InputError: 'parameter', the user's override is not one of the three words.
@@ -180,19 +198,22 @@ class FollowingSubscription:
         self._reliability = _reliability_override(node, topic, reliability)
         self.policy = RELIABILITIES.get(self._reliability) or reliability_of_publishers(node, topic)
         """Current reliability."""
+        self._follow_durability = follow_durability
+        self._durability = self._offered_durability()
         self.subscription = self._create()
 
     def refresh(self) -> bool:
         """Follow the publishers; return True when the subscription was recreated."""
         # Without a publisher there is no reason to change.
-        if self._reliability != 'auto' or not self._node.get_publishers_info_by_topic(self._topic):
+        if not self._node.get_publishers_info_by_topic(self._topic):
             return False
-        policy = reliability_of_publishers(self._node, self._topic)
-        if policy == self.policy:
+        policy = reliability_of_publishers(self._node, self._topic) if self._reliability == 'auto' else self.policy
+        durability = self._offered_durability()
+        if (policy, durability) == (self.policy, self._durability):
             return False
-        name = self._node.resolve_topic_name(self._topic)
-        self._node.get_logger().info(f'Reliability of {name} follows its publishers: now {policy.name.lower()}.')
-        self.policy = policy
+        name, now = self._node.resolve_topic_name(self._topic), f'{policy.name} and {durability.name}'.lower()
+        self._node.get_logger().info(f'Reliability and durability of {name} follow its publishers: now {now}.')
+        self.policy, self._durability = policy, durability
         self.destroy()
         self.subscription = self._create()
         return True
@@ -203,17 +224,23 @@ class FollowingSubscription:
             self._wait_thread.remove(self.subscription)
         self._node.destroy_subscription(self.subscription)
 
+    def _offered_durability(self) -> DurabilityPolicy:
+        return (
+            durability_of_publishers(self._node, self._topic) if self._follow_durability else DurabilityPolicy.VOLATILE
+        )
+
     def _create(self) -> Subscription:
+        profile = newest(self.policy)
+        profile.durability = self._durability
+        follows = ['RELIABILITY'] * (self._reliability == 'auto') + ['DURABILITY'] * self._follow_durability
         subscription = self._node.create_subscription(
             self._kind,
             self._topic,
             self._callback,
-            newest(self.policy),
+            profile,
             callback_group=self._wait_thread.group if self._wait_thread is not None else None,
             raw=self._raw,
-            event_callbacks=subscription_events(
-                self._node, self._topic, self._counters, follows_reliability=self._reliability == 'auto'
-            ),
+            event_callbacks=subscription_events(self._node, self._topic, self._counters, follows=follows),
             # A declared override would keep the reliability of the first subscription forever.
             qos_overriding_options=overrides(reliability=False),
         )
@@ -265,8 +292,12 @@ class SilenceMonitor:
         """Seconds since the last message, or since the start."""
         return self._clock() - self._since
 
-    def warn_after(self, seconds: float) -> str | None:
+    def warn_after(self, seconds: float, fix: str = '') -> str | None:
         """Warn if the topic has been silent for `seconds`; 0 never warns.
+
+        Args:
+            seconds: the silence.
+            fix: a further fix, which ends the sentence.
 
         Returns:
             The warning, the first time after each message; else None.
@@ -274,7 +305,7 @@ class SilenceMonitor:
         if self._warned or not seconds or self.silent_s < seconds:
             return None
         self._warned = True
-        sentence = self.explain()
+        sentence = f'{self.explain()[:-1]}{fix}.'
         self._node.get_logger().warning(sentence)
         return sentence
 
@@ -332,6 +363,7 @@ class TopicReader:
         reliability: str = 'auto',
         wait_thread: WaitThread | None = None,
         raw: bool = False,
+        follow_durability: bool = False,
     ):
         """Prepare; `open` subscribes.
 
@@ -343,9 +375,11 @@ class TopicReader:
             reliability: 'auto' (that of the publishers), 'reliable' or 'best_effort'.
             wait_thread: takes the messages instead of the executor.
             raw: pass the serialized bytes of a message to the callback.
+            follow_durability: ask for the last message of publishers that keep it.
         """
         self._node, self._transports, self._callback, self._counters = node, transports, callback, counters
         self._reliability, self._wait_thread, self._raw = reliability, wait_thread, raw
+        self._follow_durability = follow_durability
         self._subscription: FollowingSubscription | None = None
 
     def open(self) -> None:
@@ -357,11 +391,16 @@ class TopicReader:
         assert self._subscription is not None, 'open comes first'
         # count_publishers does not apply remappings by itself.
         offered = [t for t in self._transports if self._node.count_publishers(self._node.resolve_topic_name(t.name))]
-        if offered and self._transport not in offered:
+        if offered and self.transport not in offered:
             self.close()
             self._subscribe(offered[0])
             return
         self._subscription.refresh()
+
+    @property
+    def best_effort(self) -> bool:
+        """True while messages may get lost on the way."""
+        return self._subscription is not None and self._subscription.policy == ReliabilityPolicy.BEST_EFFORT
 
     def close(self) -> None:
         """Unsubscribe; do nothing before `open`."""
@@ -370,7 +409,8 @@ class TopicReader:
             self._subscription = None
 
     def _subscribe(self, transport: Transport) -> None:
-        self._transport = transport
+        self.transport = transport
+        """Current transport."""
         self.silence = SilenceMonitor(self._node, transport.name, transport.type_name)
         """Monitor of the current transport; the owner reports messages and checks it."""
         self._subscription = FollowingSubscription(
@@ -382,4 +422,5 @@ class TopicReader:
             reliability=self._reliability,
             wait_thread=self._wait_thread,
             raw=self._raw,
+            follow_durability=self._follow_durability,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, NamedTuple
 
+from m3et_ros.data.depth_checks import ALIGN, check_frame_id
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import NANOSECONDS, check_aligned
 
@@ -46,8 +47,9 @@ class Synchroniser:
 
     `counts` has the reasons for dropped images and other events: rgb_superseded (a newer colour image went first),
     rgb_duplicate and depth_duplicate (same stamp again), depth_unmatched (no colour image within slop), depth_stalled
-    (no depth came for a waiting colour image), depth_reused, depth_size (refused), stamp_back (time went back, all
-    waiting images dropped) and stamp_zero (images without a stamp; they are accepted and match each other).
+    (no depth came for a waiting colour image), depth_reused, depth_size and depth_frame (refused), stamp_back (time
+    went back, all waiting images dropped) and stamp_zero (images without a stamp; they are accepted and match each
+    other).
     """
 
     def __init__(
@@ -90,6 +92,11 @@ class Synchroniser:
         """Number of events by reason; reasons that have not occurred are left out."""
         with self._lock:
             return {reason: count for reason, count in self._counts.items() if count}
+
+    @property
+    def any_depth(self) -> bool:
+        """True once depth has come, so that a colour image without any has lost it."""
+        return self._any_depth
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -196,6 +203,7 @@ class Synchroniser:
     def _joined(self, rgb: _Waiting, depth: _Waiting) -> Pair:
         try:
             require_same_size(rgb.image, depth.image)
+            require_same_frame(rgb.image, depth.image)
         except InputError as error:
             self._counts[error.reason] += 1
             return Pair(rgb.stamp_ns, rgb.image, error=error)
@@ -214,11 +222,21 @@ def require_same_size(rgb: Any, depth: Any) -> None:
     """
     sizes = _size(rgb), _size(depth)
     if None not in sizes:
-        check_aligned(
-            *sizes,
-            'start the camera with aligned depth (realsense2_camera: launch argument align_depth.enable:=true, '
-            'topic aligned_depth_to_color/image_raw)',
-        )
+        check_aligned(*sizes, ALIGN)
+
+
+def require_same_frame(rgb: Any, depth: Any) -> None:
+    """Refuse depth that is in another frame than colour.
+
+    Args:
+        rgb: message with a header; anything without one is accepted.
+        depth: likewise.
+
+    Raises:
+        InputError: depth_frame.
+    """
+    if hasattr(rgb, 'header') and hasattr(depth, 'header'):
+        check_frame_id(rgb.header.frame_id, depth.header.frame_id)
 
 
 def _size(image: Any) -> tuple[int, int] | None:

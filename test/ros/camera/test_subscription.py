@@ -101,6 +101,43 @@ def test_a_subscription_follows_a_best_effort_camera_in_another_process(ros):
     assert following.policy == BEST_EFFORT
 
 
+def latched_talker(ros, name, text):
+    """A publisher that said something once, before anybody listened."""
+    talker = ros.node(name).create_publisher(String, 'x', subscription.latched())
+    talker.publish(String(data=text))
+    return talker
+
+
+def test_a_latched_message_reaches_a_subscription_that_follows_durability(ros):
+    latched_talker(ros, 'talker', 'once')
+    node, heard = ros.node('n'), []
+    ros.until(lambda: node.count_publishers('x'))
+    assert subscription.durability_of_publishers(node, 'x') == DurabilityPolicy.TRANSIENT_LOCAL
+    subscription.FollowingSubscription(
+        node, String, 'x', lambda m: heard.append(m.data), counters=Counters(), follow_durability=True
+    )
+    ros.until(lambda: heard == ['once'])
+
+
+def test_durability_follows_publishers_that_come_later_and_is_left_alone_elsewhere(ros):
+    node, counters, heard = ros.node('n'), Counters(), []
+    following, other = (
+        subscription.FollowingSubscription(
+            node, String, 'x', lambda m: heard.append(m.data), counters=counters, follow_durability=follow
+        )
+        for follow in (True, False)
+    )
+    assert subscription.durability_of_publishers(node, 'x') == DurabilityPolicy.VOLATILE
+    latched_talker(ros, 'talker', 'once')
+    ros.until(following.refresh)
+    ros.until(lambda: 'once' in heard)
+    assert not other.refresh()
+    volatile = ros.node('volatile').create_publisher(String, 'x', subscription.newest())
+    ros.until(following.refresh)
+    ros.until(lambda: volatile.get_subscription_count() == 2)
+    assert counters['incompatible_qos'] == 0, 'what will be followed is no mismatch'
+
+
 def override(topic, policy, value):
     return Parameter(f'qos_overrides./{topic}.subscription.{policy}', value=value)
 

@@ -204,6 +204,23 @@ def test_messages_are_compared_by_their_fields():
         require_same_size(np.zeros((4, 6, 3)), image)
 
 
+def framed(name):
+    return SimpleNamespace(height=4, width=5, header=SimpleNamespace(frame_id=name))
+
+
+def test_depth_of_another_frame_is_named_and_colour_passes_alone():
+    sync = Synchroniser(clock=Clock())
+    assert not sync.any_depth
+    sync.add_depth(START, framed('camera_depth_optical_frame'))
+    pair = sync.add_rgb(START, framed('camera_color_optical_frame'))
+    assert pair.depth is None and pair.error.reason == 'depth_frame' and sync.any_depth
+    assert "'camera_depth_optical_frame'" in str(pair.error) and 'align_depth.enable:=true' in str(pair.error)
+    assert sync.counts == {'depth_frame': 1}
+    for number, names in enumerate((('eye', 'eye'), ('eye', ''), ('', 'eye')), 1):
+        sync.add_depth(START + number * 10**9, framed(names[1]))
+        assert sync.add_rgb(START + number * 10**9, framed(names[0])).depth is not None
+
+
 @pytest.mark.parametrize('options', [{'stall': 'hope'}, {'slop_s': -1}, {'depth_wait_s': -1}, {'queue': 0}])
 def test_arguments_out_of_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):
