@@ -10,6 +10,7 @@ import re
 import torch
 from torch import nn
 
+from m3et_ros.models.m3et.answers import PRODUCTS
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.m3et.readout import PLACE, SLOTS
@@ -143,7 +144,8 @@ def _answers(config: M3ETConfig, tokens: int) -> int:
     if not config.places:
         return 2 * d * (d + config.answers)
     outputs = parts - looks if parts else config.answers
-    total = 2 * d * (d + SLOTS * PLACE + outputs) + config.answers * parts
+    numbers = (SLOTS + 1) * PLACE
+    total = 2 * d * (d + numbers + PRODUCTS + outputs) + PRODUCTS * (d + numbers) + config.answers * parts
     total += config.schedule.count('T') * ((d + tokens) * d // config.heads + 6 * tokens + PLACE * d)
     if looks:
         total += 2 * tokens * d + d * (d + 2 * looks) + 2 * PLACE

@@ -76,12 +76,12 @@ def test_the_answer_head():
 def test_the_answer_head_of_parts_and_the_read_out():
     config = replace(SIZES['tiny'], places=True, answer_parts=5, look_parts=2)
     parts, layers = cost.parameters_of(config), config.schedule.count('T')
-    head = (32 + 14 + 1) * 64 + 2 * 64 + (64 + 1) * 3
+    head = 33 * 32 + 22 * 32 + (32 + 21 + 32 + 1) * 64 + 2 * 64 + (64 + 1) * 3
     look = (32 + 1) * 2 + 2 * 32 + (32 + 1) * 32 + 32 * 2
     assert parts['answer head'] == head + look
     assert parts['read-out'] == layers * 8 * 32 + 2 * 32 + 15 + 1
     plain = cost.mac_parts(replace(config, answer_parts=0, look_parts=0), 8)['answers']
-    assert plain == 64 * (46 + 6) + layers * ((32 + 8) * 16 + 6 * 8 + 7 * 32)
+    assert plain == 64 * (85 + 6) + 32 * (32 + 21) + layers * ((32 + 8) * 16 + 6 * 8 + 7 * 32)
     whole = cost.mac_parts(config, 8)['answers']
     assert whole == plain + 64 * (3 - 6) + 6 * 5 + 2 * 8 * 32 + 32 * 36 + 14
 
