@@ -8,10 +8,11 @@ would have done without the break, as long as the number of processes is the sam
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +24,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch
+from m3et_ros.runtime.kernels import use_built
 from m3et_ros.training.optim import build_optimiser, set_rate
 from m3et_ros.training.recipe import Order, Recipe
-from m3et_ros.training.run_state import STATE, WHOLE_RUN, LogEntry, TrainingSession, load_state, save_state
+from m3et_ros.training.run_state import (
+    STATE,
+    WHOLE_RUN,
+    LogEntry,
+    Outcome,
+    TrainingSession,
+    load_state,
+    only_session,
+    save_state,
+)
 
 LOG = 'log.jsonl'
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The point a run has reached at the end of a session."""
-
-    # Steps done since the start of the run, and steps of the whole run.
-    step: int
-    steps: int
-    # Samples used.
-    samples: int
-    # Seconds of training, earlier sessions included.
-    seconds: float
-    # Mean of each loss, as in the last log entry.
-    losses: dict[str, float]
-
-    @property
-    def finished(self) -> bool:
-        """True if the run is complete."""
-        return self.step == self.steps
 
 
 class Objective(nn.Module):
@@ -125,6 +117,7 @@ class Trainer:
         self.average = None
         if recipe.average:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+        use_built()
         # Kernels are checked here, because the check would reject them inside autocast.
         for choice in dispatch.describe(device):
             log.info('%s is served by %s (%s)', choice.op, choice.name, choice.reason)
@@ -149,7 +142,7 @@ class Trainer:
         batches = self._batches()
         while self.step < self.recipe.steps:
             window.append(self._advance(batches))
-            now = time.monotonic()
+            now, last = time.monotonic(), self.seconds
             self.seconds = before + now - started
             limit = self.session.minutes
             due, end = self._agree(
@@ -164,8 +157,20 @@ class Trainer:
                 saved = now
             if end:
                 break
+            self._reach(last, losses, window)
         self.accelerator.wait_for_everyone()
+        return self._outcome(losses)
+
+    def _outcome(self, losses: dict[str, float]) -> Outcome:
         return Outcome(self.step, self.recipe.steps, self.step * self.recipe.batch, self.seconds, losses)
+
+    def _reach(self, last: float, losses: dict[str, float], window: list[dict[str, Tensor]]) -> None:
+        """Hand out a milestone if one is due since `last` seconds of training; losses as of the last log entry."""
+        minutes = self.session.milestone_minutes
+        if minutes is None or not self.accelerator.is_main_process:
+            return
+        if self.seconds // (60 * minutes) > last // (60 * minutes):
+            self.session.milestone(self._outcome(losses or _rounded(window)), self.delivered)
 
     def _advance(self, batches: Iterator) -> dict[str, Tensor]:
         """Do one step of the optimiser and return its losses."""
@@ -229,7 +234,7 @@ class Trainer:
 
     def _log(self, window: list[dict[str, Tensor]], seconds_per_step: float) -> dict[str, float]:
         """Append a log entry and report it; returns the mean losses of the window."""
-        losses = {name: round(float(value), 6) for name, value in _joined(window).items()}
+        losses = _rounded(window)
         if self.accelerator.is_main_process:
             entry = LogEntry(
                 step=self.step,
@@ -334,10 +339,14 @@ def train(
         The point that the run has reached; the model to deliver; whether this is the main process, which writes.
 
     Raises:
-        InputError: as Trainer and Trainer.run.
+        InputError: as Trainer and Trainer.run; also if another process trains in the folder (training).
     """
-    trainer = Trainer(recipe, model, data, collate, Path(folder), seed=seed, session=session)
-    outcome = trainer.run()
+    folder = Path(folder)
+    # One process of a session holds the folder; the rank is known before the processes have joined each other.
+    held = only_session(folder) if os.environ.get('RANK', '0') == '0' else nullcontext()
+    with held:
+        trainer = Trainer(recipe, model, data, collate, folder, seed=seed, session=session)
+        outcome = trainer.run()
     return outcome, trainer.delivered, trainer.accelerator.is_main_process
 
 
@@ -347,9 +356,15 @@ def _joined(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([p[name].float() for p in found if name in p]).mean() for name in names}
 
 
+def _rounded(window: list[dict[str, Tensor]]) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in _joined(window).items()}
+
+
 def _cut_log(path: Path, step: int) -> None:
     """Drop the entries of steps that will be repeated, and a line that was only half written."""
-    if path.exists():
-        lines = path.read_text(encoding='utf-8').splitlines()
-        done = [line for line in lines if line.endswith('}') and json.loads(line)['step'] <= step]
-        path.write_text(''.join(line + '\n' for line in done), encoding='utf-8')
+    if not path.exists():
+        return
+    # A whole line ends with its newline.
+    lines = [line for line in path.read_text(encoding='utf-8').splitlines(keepends=True) if line.endswith('\n')]
+    with write_atomically(path) as part:
+        part.write_text(''.join(line for line in lines if json.loads(line)['step'] <= step), encoding='utf-8')

@@ -5,10 +5,12 @@ model config are JSON in the file's metadata. It holds no state of random genera
 from (seed, step, process). The file is written beside the old one and then replaces it, so a killed run loses no state.
 """
 
+import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from m3et_ros.data.files import write_atomically
 from m3et_ros.training.optim import CombinedOptimizer
 
 STATE = 'state.safetensors'
+LOCK = 'lock'
 FORMAT = 1
 MOMENTS = ({'step', 'exp_avg', 'exp_avg_sq'}, {'momentum_buffer'})
 """Per-parameter state of AdamW and of Muon."""
@@ -54,12 +57,40 @@ class LogEntry:
     seconds_left: float
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The point a run has reached at the end of a session."""
+
+    # Steps done since the start of the run, and steps of the whole run.
+    step: int
+    steps: int
+    # Samples used.
+    samples: int
+    # Seconds of training, earlier sessions included.
+    seconds: float
+    # Mean of each loss, as in the last log entry.
+    losses: dict[str, float]
+
+    @property
+    def finished(self) -> bool:
+        """True if the run is complete."""
+        return self.step == self.steps
+
+
 Report = Callable[[str, LogEntry], None]
 """Called in the main process with the name of the run's folder and each new log entry."""
 
 
 def no_report(_name: str, _entry: LogEntry) -> None:
     """Ignore log entries."""
+
+
+Milestone = Callable[[Outcome, nn.Module], None]
+"""Called in the main process with the point a run has reached and the model with the weights it would deliver now."""
+
+
+def no_milestone(_outcome: Outcome, _model: nn.Module) -> None:
+    """Write no milestone."""
 
 
 def never() -> bool:
@@ -75,6 +106,8 @@ class TrainingSession:
     minutes: float | None = None
     # Minutes between states.
     save_minutes: float = 10.0
+    # Minutes of training between milestones, earlier sessions counted; None for none.
+    milestone_minutes: float | None = None
     # Steps between log entries.
     log_steps: int = 20
     # Processes that load samples; 0 loads between steps.
@@ -85,6 +118,8 @@ class TrainingSession:
     resume: bool = False
     # Receives every log entry.
     report: Report = no_report
+    # Receives every milestone.
+    milestone: Milestone = no_milestone
     # Called after each step in the main process; True ends the session there, state saved.
     stop: Callable[[], bool] = never
 
@@ -120,6 +155,33 @@ class StageSessions:
         if left <= 0:
             raise Interrupted
         return replace(session, minutes=left)
+
+
+@contextmanager
+def only_session(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run for one session, and remove files that a killed session has half written.
+
+    The lock is a process's own: it ends with the process, however that ends, and loading processes do not inherit it.
+
+    Raises:
+        InputError: another process trains in the folder (training).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open('a+', encoding='utf-8') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise InputError(
+                'training',
+                f'Process {file.read().strip()} trains in {folder}; wait for its end or choose another folder.',
+            ) from error
+        file.truncate(0)
+        file.write(f'{os.getpid()}\n')
+        file.flush()
+        for part in folder.glob(f'{STATE}.*.part'):
+            part.unlink()
+        yield
 
 
 def save_state(

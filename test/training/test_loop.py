@@ -45,6 +45,7 @@ save_file(model.state_dict(), folder / f'rank{rank}.safetensors')
 """
 KILLED = """
 import os, signal, sys
+from m3et_ros.training import run_state
 sys.path.insert(0, sys.argv[1])
 from conftest import ANSWERS, QUESTION, sample, toy_checkpoint
 from m3et_ros.data.tokenizer import Tokenizer
@@ -54,9 +55,21 @@ from m3et_ros.training.run_state import TrainingSession
 import torch
 torch.set_num_threads(1)
 
+when, syncs = sys.argv[3], []
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
 def report(name, entry):
-    if entry.step == 4:  # the state on disk is that of step 3
-        os.kill(os.getpid(), signal.SIGKILL)
+    if entry.step == 4 and when == 'between states':  # the state on disk is that of step 3
+        kill()
+
+def sync(file):
+    syncs.append(file)
+    if len(syncs) == 4 and when == 'within a state':  # it is written, but has not its name yet
+        kill()
+
+run_state.os.fsync = sync
 
 run(Pretrain(samples=48, batch=8, lr=1e-3, average=0.5),
     toy_checkpoint(build('tiny', answers=len(ANSWERS)), Tokenizer.train([QUESTION, *ANSWERS], vocabulary=64)),
@@ -138,19 +151,24 @@ def test_a_run_in_two_sessions_equals_the_run_in_one_to_the_bit(tmp_path, train)
     assert other.losses != done.losses
 
 
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, train):
+@pytest.mark.parametrize('when', ['between states', 'within a state'])
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, train, when):
     train(SIX, tmp_path / 'whole', session=OFTEN)
     killed = subprocess.run(
-        [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(tmp_path / 'killed')],
+        [sys.executable, '-c', KILLED, str(Path(__file__).parent), str(tmp_path / 'killed'), when],
         capture_output=True,
         text=True,
         timeout=100,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state(tmp_path / 'killed')[1]['step'] == 3 and len(losses(tmp_path / 'killed')) == 4
+    assert len(list((tmp_path / 'killed').glob('*.part'))) == (when == 'within a state')
+    with (tmp_path / 'killed' / LOG).open('a') as file:
+        file.write('{"step": 3, "losses": {"rgb": 1}')  # half a line
     train(SIX, tmp_path / 'killed', session=replace(OFTEN, resume=True))
     assert same(state(tmp_path / 'whole')[0], state(tmp_path / 'killed')[0])
     assert losses(tmp_path / 'whole') == losses(tmp_path / 'killed')
+    assert not list((tmp_path / 'killed').glob('*.part'))
 
 
 def test_a_loss_that_is_not_finite_names_step_and_samples_and_keeps_the_state(tmp_path, train, toys):
@@ -324,3 +342,66 @@ def test_a_data_set_of_one_batch_is_enough(tmp_path, train, toys):
 def test_an_interrupted_run_is_not_finished(tmp_path, train):
     outcome, _ = train(SIX, tmp_path, session=TrainingSession(minutes=0.0))
     assert not outcome.finished
+
+
+def test_milestones_and_the_time_left_count_the_minutes_of_training(tmp_path, train, monkeypatch, toys):
+    """A minute a step; a session of two steps, and after a break one of four."""
+    clock, reached, entries = [1000.0], [], []
+    monkeypatch.setattr('m3et_ros.training.loop.time.monotonic', lambda: clock[0])
+
+    class Slow(Spoilt):
+        def __getitem__(self, i):
+            clock[0] += 60 / 8
+            return super().__getitem__(i)
+
+    def milestone(outcome, model):
+        reached.append((outcome.step, outcome.samples, outcome.seconds))
+        assert outcome.steps == 6 and set(outcome.losses) == {'rgb', 'depth', 'semseg'}
+        assert torch.equal(model.global_embedding, state(tmp_path)[0]['average.module.global_embedding'])
+
+    session = TrainingSession(
+        minutes=2,
+        milestone_minutes=1.5,
+        milestone=milestone,
+        save_minutes=0,
+        log_steps=1,
+        report=lambda _, entry: entries.append(
+            (entry.step, entry.seconds, entry.samples_per_second, entry.seconds_left)
+        ),
+    )
+    train(SIX, tmp_path, data=Slow(toys), session=session)
+    assert reached == []  # a session ends with a checkpoint of its own
+    clock[0] += 5000
+    train(SIX, tmp_path, data=Slow(toys), session=replace(session, resume=True, minutes=None))
+    assert reached == [(3, 24, 180.0), (5, 40, 300.0)]
+    assert entries == [(step, 60.0 * step, 0.1, 60.0 * (6 - step)) for step in range(1, 7)]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from m3et_ros.training.run_state import only_session
+with only_session(Path(sys.argv[1])):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_trained_by_one_process_at_a_time(tmp_path, train):
+    train(SIX, tmp_path, session=TrainingSession(minutes=0.0))
+    log = (tmp_path / LOG).read_bytes()
+    holder = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == 'held\n'
+        with pytest.raises(InputError, match=f'Process {holder.pid} trains in .*choose another folder') as caught:
+            train(SIX, tmp_path, session=TrainingSession(resume=True))
+        assert caught.value.reason == 'training' and (tmp_path / LOG).read_bytes() == log
+        holder.kill()
+        holder.wait()
+        outcome, _ = train(SIX, tmp_path, session=TrainingSession(resume=True))
+        assert outcome.finished
+    finally:
+        holder.kill()
+        holder.communicate()

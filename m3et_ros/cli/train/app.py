@@ -27,6 +27,7 @@ from m3et_ros.cli.train.common import (
     recipe_line,
 )
 from m3et_ros.cli.train.memory import memory
+from m3et_ros.cli.train.milestones import milestone_writer
 from m3et_ros.cli.train.talk import talk
 from m3et_ros.cli.training_session import command_line, progress_reporter, stop_on_signal, use_passive_threads
 
@@ -66,6 +67,14 @@ class SourceChoice:
             help='Disturbances of simulated images: those of one camera, or a wide range of cameras, light and holes.'
         ),
     ] = DEFAULT_NOISE
+    tempered: Annotated[
+        bool,
+        typer.Option(
+            '--tempered/--even',
+            help='Answers of counting and nearest-thing questions by the square root of their frequency, or all '
+            'answers of a question equally often.',
+        ),
+    ] = False
 
     def names(self) -> list[str]:
         """Return all sources as text, recordings as bag:PATH."""
@@ -92,13 +101,19 @@ class StageBudget(BudgetOptions):
     """Fields of the recipe of a stage."""
 
     optimiser: Annotated[str | None, typer.Option(help='adamw, or muon with it for hidden matrices.')] = None
+    average: Annotated[
+        float | None,
+        typer.Option(
+            help='Decay per step, from 0 (the last weights) to below 1, of the averaged weights that the run delivers.'
+        ),
+    ] = None
 
 
 @app.command('pretrain', help='Pretrain: predict hidden patches of colour, depth and labels.')
 @app.command('vqa', help='Train to answer questions, complete depth and segment.')
 @expand_options(
-    'data bag out every model start vocabulary samples batch questions noise lr optimiser minutes seed workers bf16 '
-    'resume as_json'
+    'data bag out every model start vocabulary samples batch questions noise tempered lr optimiser average minutes '
+    'milestone_minutes seed workers bf16 resume as_json'
 )
 def train(
     context: typer.Context,
@@ -108,6 +123,12 @@ def train(
     budget: StageBudget,
     session: SessionOptions,
     workers: Annotated[int, typer.Option(min=0, help='Number of processes that load samples.')] = 0,
+    milestone_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help='Minutes of training, at least 0.1, between checkpoints in the folder milestones of --out.'
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train one of the paper's two stages on the simulated kitchen, on recordings or on public data sets."""
@@ -123,6 +144,12 @@ def train(
         raise Refused(f'{error}.') from error
     questions = choice.questions if stage == 'vqa' else 0
     sources = open_sources_of(choice, checkpoint, out / BAGS, questions=questions, seed=session.seed)
+    labels = replace(checkpoint.labels, taught=taught_by(sources)) if stage == 'vqa' else checkpoint.labels
+    made, before, command = replace(checkpoint, labels=labels), checkpoint.model_id, command_line(context)
+
+    def card(outcome: Any) -> str:
+        return model_card(before, recipe, outcome, sources, session.seed, command)
+
     with stop_on_signal() as stop:
         outcome, trained, main = run(
             recipe,
@@ -132,19 +159,17 @@ def train(
             seed=session.seed,
             session=TrainingSession(
                 minutes=session.minutes,
+                milestone_minutes=milestone_minutes,
                 workers=workers,
                 bf16=session.bf16,
                 resume=session.resume,
                 report=progress_reporter(),
+                milestone=milestone_writer(out, made, card),
                 stop=stop,
             ),
         )
-    if not main:
-        return
-    card = model_card(checkpoint.model_id, recipe, outcome, sources, session.seed, command_line(context))
-    labels = replace(checkpoint.labels, taught=taught_by(sources)) if stage == 'vqa' else checkpoint.labels
-    made = replace(checkpoint, model=trained, labels=labels, trained=True)
-    _save(out / CHECKPOINT, made, outcome, card, as_json=as_json)
+    if main:
+        _save(out / CHECKPOINT, replace(made, model=trained, trained=True), outcome, card(outcome), as_json=as_json)
 
 
 def taught_by(sources: Any) -> Any:
@@ -238,23 +263,30 @@ def open_sources_of(choice: SourceChoice, checkpoint: 'Checkpoint', cache: Path,
         return open_sources(
             choice.names(),
             options,
-            kitchen=lambda folders: _open_kitchens(folders, questions=questions, noise=choice.noise.value, seed=seed),
+            kitchen=lambda folders: _open_kitchens(folders, choice, questions=questions, seed=seed),
             questions=questions > 0,
         )
     except ValueError as error:
         raise Refused(str(error)) from error
 
 
-def _open_kitchens(folders: list[Path], *, questions: int, noise: str, seed: int) -> Any:
+def _open_kitchens(folders: list[Path], choice: SourceChoice, *, questions: int, seed: int) -> Any:
     """Open caches of training kitchens with noise, and with questions unless that is 0."""
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+    from m3et_ros.data.kitchen.questions.balance import TEMPERED
     from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
     from m3et_ros.data.noise import noise_of
 
     check_training_split(folders)
-    disturbances = noise_of(noise, CLASSES)
     try:
-        return KitchenSamples(folders, questions=questions > 0, each=max(questions, 1), noise=disturbances, seed=seed)
+        return KitchenSamples(
+            folders,
+            questions=questions > 0,
+            each=max(questions, 1),
+            noise=noise_of(choice.noise.value, CLASSES),
+            temper=TEMPERED if choice.tempered and questions else None,
+            seed=seed,
+        )
     except ValueError as error:
         raise Refused(str(error)) from error
 

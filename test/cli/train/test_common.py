@@ -30,11 +30,12 @@ def cache(tmp_path):
 def test_only_fields_that_were_given_are_handed_on():
     assert BudgetOptions().given() == {}
     assert BudgetOptions(samples=0, lr=0.0).given() == {'samples': 0, 'lr': 0.0}
-    assert StageBudget(samples=1, batch=2, lr=3.0, optimiser='muon').given() == {
+    assert StageBudget(samples=1, batch=2, lr=3.0, optimiser='muon', average=0.0).given() == {
         'samples': 1,
         'batch': 2,
         'lr': 3.0,
         'optimiser': 'muon',
+        'average': 0.0,
     }
 
 

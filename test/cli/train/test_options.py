@@ -15,8 +15,10 @@ from m3et_ros.cli.train.history import HistoryOptions
 from m3et_ros.cli.train.memory import MemoryBudget, memory_recipe
 from m3et_ros.cli.train.talk import SizeOptions, StageOptions, Variant, VariantOptions, ViewOptions, talk_recipe
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
+from m3et_ros.data.kitchen.questions.balance import TEMPERED
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
 from m3et_ros.data.noise import Noise, noise_of
+from m3et_ros.data.questions.taught import Taught
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.actions import Act
 from m3et_ros.training.m3et import STAGES
@@ -42,22 +44,24 @@ def check_session(session, **expected):
 def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, questions):
     opened = border('m3et_ros.cli.train.app.open_start', open_checkpoint('tiny'))
     sources = border('m3et_ros.cli.train.app.open_sources_of', 'sources')
+    border('m3et_ros.cli.train.app.taught_by', Taught({}))
     ran = border('m3et_ros.training.m3et.run', last=True)
     line = ['train', stage, '--data', 'one', '--data', 'nyu:two', '--bag', 'three', '--out', 'runs/x', '--every', 3]
     line += ['--model', 'tiny', '--from', 'start', '--tokenizer', 'vocab.txt', *BUDGET, '--optimiser', 'muon']
-    line += ['--questions', 5, '--noise', 'wide', *SESSION, '--workers', 2]
+    line += ['--questions', 5, '--noise', 'wide', '--tempered', *SESSION, '--workers', 2]
+    line += ['--average', 0.75, '--milestone-minutes', 2.5]
     reach(*line)
     start = StartOptions(model='tiny', start=Path('start'), vocabulary=Path('vocab.txt'))
     assert opened == [{'start': start, 'seed': 9}]
     (call,) = sources
     assert call['choice'] == SourceChoice(
-        data=['one', 'nyu:two'], bag=[Path('three')], every=3, questions=5, noise=NoiseName('wide')
+        data=['one', 'nyu:two'], bag=[Path('three')], every=3, questions=5, noise=NoiseName('wide'), tempered=True
     )
     assert (call['cache'], call['questions'], call['seed']) == (Path('runs/x/bags'), questions, 9)
     (call,) = ran
-    assert call['recipe'] == STAGES[stage](samples=64, batch=8, lr=0.002, optimiser='muon')
+    assert call['recipe'] == STAGES[stage](samples=64, batch=8, lr=0.002, optimiser='muon', average=0.75)
     assert (call['data'], call['folder'], call['seed']) == ('sources', Path('runs/x'), 9)
-    check_session(call['session'], minutes=1.5, workers=2, bf16=True, resume=True)
+    check_session(call['session'], minutes=1.5, workers=2, bf16=True, resume=True, milestone_minutes=2.5)
     every_option(line, ['--json'])
 
 
@@ -67,7 +71,7 @@ def test_without_options_a_recipe_has_its_own_values(border, reach):
     ran = border('m3et_ros.training.m3et.run', last=True)
     reach('train', 'pretrain', '--data', 'one', '--out', 'x')
     assert ran[0]['recipe'] == STAGES['pretrain']()
-    check_session(ran[0]['session'], minutes=None, workers=0, bf16=False, resume=False)
+    check_session(ran[0]['session'], minutes=None, milestone_minutes=None, workers=0, bf16=False, resume=False)
 
 
 def test_sources_frames_and_noise_arrive(border, tmp_path):
@@ -86,10 +90,15 @@ def test_sources_frames_and_noise_arrive(border, tmp_path):
     kitchens = border('m3et_ros.data.kitchen.cache.dataset.KitchenSamples', type('Samples', (), {'split': 'train'})())
     call['kitchen']([tmp_path / 'one'])
     assert [kitchens[0][name] for name in ('questions', 'each', 'noise', 'seed')] == [True, 5, Noise(), 9]
-    open_sources_of(replace(choice, noise=NoiseName('wide')), checkpoint, Path('bags'), questions=0, seed=9)
+    assert kitchens[0]['temper'] is None
+    wide = replace(choice, noise=NoiseName('wide'), tempered=True)
+    open_sources_of(wide, checkpoint, Path('bags'), questions=0, seed=9)
     opened[1]['kitchen']([tmp_path / 'one'])
     assert [kitchens[1][name] for name in ('questions', 'each')] == [False, 1] and opened[1]['questions'] is False
-    assert kitchens[1]['noise'] == noise_of('wide', CLASSES) != Noise()
+    assert kitchens[1]['noise'] == noise_of('wide', CLASSES) != Noise() and kitchens[1]['temper'] is None
+    open_sources_of(wide, checkpoint, Path('bags'), questions=5, seed=9)
+    opened[2]['kitchen']([tmp_path / 'one'])
+    assert kitchens[2]['temper'] == TEMPERED
 
 
 def test_the_start_is_a_size_with_its_seed_or_a_checkpoint(border, tmp_path):
