@@ -12,7 +12,7 @@ ResultT = TypeVar('ResultT')
 
 MAX_QUESTIONS = 100
 """Number of questions that may wait; of more, the newest of the client that has most of them is refused."""
-QUESTION_SHARE = 0.15
+QUESTION_SHARE = 0.12
 """Largest share of the time, 0..1, during which frames may wait for questions."""
 MAX_FRAMES = 32
 """Largest number of frames that are processed before the question whose turn it is, even if the share is used up."""
