@@ -40,6 +40,8 @@ class Health:
         self._warned: dict[str, float] = {}
         self._reported = 0
         self.counters = Counters()
+        # Served frames that had no measured depth.
+        self.without_depth = 0
         self.arrived, self.served = RateMeter(clock=clock), RateMeter(clock=clock)
         self.age, self.latency, self.share = Quantiles(), Quantiles(), Quantiles()
         self.last_error = ''
@@ -104,19 +106,21 @@ class Health:
             self.last_error = f'Runtime {serving.reason}; {serving.name} serves.'
         self.serving = serving
 
-    def frame_done(self, age_s: float, latency_s: float, share: float = 1.0) -> None:
+    def frame_done(self, age_s: float, latency_s: float, share: float = 1.0, *, depth: bool = True) -> None:
         """Record a frame whose results have been published.
 
         Args:
             age_s: seconds from the stamp of the image to now; NaN where one of them is unknown.
             latency_s: seconds of preprocessing and encoding.
             share: share of the image tokens that was encoded, 0..1.
+            depth: the frame had measured depth.
         """
         self.served.tick()
         if age_s == age_s:
             self.age.add(age_s)
         self.latency.add(latency_s)
         self.share.add(share)
+        self.without_depth += not depth
 
     def status(
         self, state: str, session: Session | None, inference: InferenceThread | None, synchroniser: Mapping[str, int]
@@ -140,6 +144,7 @@ class Health:
             'rate_out_hz': self.served.hz,
             'frames_in': self.arrived.total,
             'frames_out': self.served.total,
+            'frames_without_depth': self.without_depth,
             'age_s': {'p50': self.age.p50, 'p95': self.age.p95},
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},
             'tokens': session.engine.tokens if session else 'none',

@@ -253,7 +253,8 @@ class ModelNode(Host):
             if actions.broken:
                 self.health.counters.count(actions.broken)
             self._anticipations.publish(actions, header, session.engine.model_id)
-        self.health.frame_done(age_s(header, self.get_clock().now()), view.latency_s, view.share)
+        age = age_s(header, self.get_clock().now())
+        self.health.frame_done(age, view.latency_s, view.share, depth=view.frame.depth is not None)
 
     # Services, parameters and diagnostics
 

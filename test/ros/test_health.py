@@ -69,7 +69,7 @@ def test_every_value_is_the_one_measured(bench):
     for _ in range(8):
         health.arrived.tick()
     for age, latency, share in ((1.0, 0.01, 0.5), (3.0, 0.03, 0.25), (2.0, 0.02, 0.75), (4.0, 0.04, 1.0)):
-        health.frame_done(age, latency, share)
+        health.frame_done(age, latency, share, depth=age != 3.0)
     bench.clock.seconds += 2.0
     health.kernels = [KernelChoice('ssd', 'chunked', 0.1, 'fastest'), KernelChoice('scan', 'blocked', 0.2, 'exact')]
     health.set_runtime(Serving('openvino', 'installed'))
@@ -92,6 +92,7 @@ def test_every_value_is_the_one_measured(bench):
         'rate_out_hz': 2.0,
         'frames_in': 8,
         'frames_out': 4,
+        'frames_without_depth': 1,
         'age_s': {'p50': 2.0, 'p95': 4.0},
         'latency_s': {'p50': 0.02, 'p95': 0.04},
         'tokens': 'adaptive',
@@ -124,6 +125,7 @@ def test_before_configuration_there_is_no_model(ros):
         'rate_out_hz': 0.0,
         'frames_in': 0,
         'frames_out': 0,
+        'frames_without_depth': 0,
         'tokens': 'none',
         'domain': 'none',
         'depth_fill': 'none',

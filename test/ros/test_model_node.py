@@ -13,12 +13,12 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from m3et_ros.data.kitchen.labels import kitchen_labels
 from m3et_ros.msg import ActionAnticipation, Answer, Instruction, LabelMap
-from m3et_ros.ros.convert import stamp_msg, stamp_ns
+from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.srv import LoadModel
 
@@ -276,6 +276,35 @@ def test_a_refused_parameter_ends_with_a_sentence(robot):
     robot.process.wait(30)
     code, output = robot.stop()
     assert code == 1 and 'top_k is 0; give 1..50' in output and 'Traceback' not in output
+
+
+def test_depth_that_never_pairs_is_named_and_nothing_is_invented_for_it(robot):
+    """Depth is stamped 60 ms after colour; the completed depth is empty and not a guess of the model."""
+    robot = robot('robot', 'depth_fill:=always').ready()
+    completed, depth = robot.listen(Image, 'depth/image'), np.full((48, 64), 1500, np.uint16)
+
+    def show():
+        stamp = time.time()
+        late = Header(stamp=stamp_msg(round((stamp + 0.06) * 1e9)), frame_id='camera_color_optical_frame')
+        robot.depth.publish(to_image_msg(depth, '16UC1', late))
+        robot.show(stamp)
+        return robot.pause(0.15)
+
+    cause = robot.ros.until(lambda: show() or robot.diagnosis().get('causes/depth_unpaired'), 60)
+    assert 'ms after colour' in cause and 'sync_slop_s' in cause
+    assert int(robot.diagnosis()['frames_without_depth']) > 3
+    newest = np.frombuffer(bytes(completed[-1].data), np.float32)
+    assert newest.size == 48 * 64 and np.isnan(newest).all()
+    code, output = robot.stop()
+    assert code == 0 and output.count('colour images got no depth') == 1
+
+
+def test_a_parameter_file_for_another_node_is_named(robot, tmp_path):
+    (tmp_path / 'other.yaml').write_text('model_node: {ros__parameters: {top_k: 3}}')
+    command = ('-m', 'm3et_ros.ros.model_node', '--ros-args', '--params-file', str(tmp_path / 'other.yaml'))
+    robot = robot(command=command).ready()
+    assert '(/model_node)' in robot.ros.until(lambda: robot.diagnosis().get('causes/parameter_file'))
+    assert "'/robot/model:'" in robot.diagnosis()['causes/parameter_file']
 
 
 def test_diagnostics_name_model_state_and_kernels(robot):

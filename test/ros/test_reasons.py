@@ -27,6 +27,10 @@ FILLED = {'odd_{}': ['odd_width', 'odd_height'], '{}_duplicate': ['rgb_duplicate
 CALLS = {'InputError', 'set_cause', 'count', '_report_silence'}
 
 
+def is_word(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value != ''
+
+
 def names(argument):
     """Return the reasons in the first argument of a call; parts in braces are filled."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
@@ -45,6 +49,10 @@ def reasons_of(path):
             function = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, 'attr', '')
             if function in CALLS:
                 yield from names(node.args[0])
+        if isinstance(node, ast.FunctionDef) and node.name == 'stream_break':
+            yield from (
+                c.value for n in ast.walk(node) if isinstance(n, ast.Return) for c in ast.walk(n.value) if is_word(c)
+            )
         if isinstance(node, ast.Subscript) and getattr(node.value, 'attr', '') == '_counts':
             yield from names(node.slice)
 

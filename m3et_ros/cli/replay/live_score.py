@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
-from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.processes import Child, running, stop_code, stop_signals, wait_for_end
 from m3et_ros.cli.robot import MODEL_NODE
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _play(
             with running(player):
                 ended = wait_for_end([player, robot], stopped)
             if ended is None:
-                raise Refused('It was stopped.')
+                raise Refused('It was stopped.', stop_code(stopped))
             if ended is robot or player.code:
                 raise ended.failure()
             seconds = time.monotonic() - begin
@@ -148,7 +148,7 @@ def _await_robot(node: 'Client', namespace: str, robot: Child, diagnostics: dict
         lambda: robot.code is not None or (service.service_is_ready() and diagnostics.get('state') == 'active'), START_S
     )
     if node.stopped.is_set():
-        raise Refused('It was stopped.')
+        raise Refused('It was stopped.', stop_code(node.stopped))
     if robot.code is not None:
         raise robot.failure()
     if diagnostics.get('state') != 'active' or not service.service_is_ready():
@@ -190,6 +190,7 @@ def counts_of(rate: float, seconds: float, images: int, diagnostics: dict[str, s
         'arrived': arrived,
         'served': served,
         'served_share': round(served / images, 4),
+        'frames_without_depth': int(diagnostics.get('frames_without_depth', 0)),
         'superseded': superseded,
         'repeated': repeated,
         'unserved': arrived - served - superseded - repeated,
@@ -197,6 +198,9 @@ def counts_of(rate: float, seconds: float, images: int, diagnostics: dict[str, s
         'latency_s': {name: float(diagnostics.get(f'latency_s/{name}', 'nan')) for name in ('p50', 'p95')},
         'dropped': {
             key.partition('/')[2]: int(value) for key, value in diagnostics.items() if key.startswith('dropped/')
+        },
+        'causes': {
+            key.partition('/')[2]: sentence for key, sentence in diagnostics.items() if key.startswith('causes/')
         },
         'model': diagnostics.get('model_id', ''),
     }
@@ -243,6 +247,13 @@ def _print_scores(document: dict[str, Any], out: Path) -> None:
             )
         )
     print_line(format_table(rows, right=tuple(range(9))))
+    for row in document['rates']:
+        if row['frames_without_depth']:
+            print_line(
+                f'Rate {row["rate"]:g}: {row["frames_without_depth"]} of {row["served"]} served frames had no depth.'
+            )
+        for sentence in row['causes'].values():
+            print_line(f'Rate {row["rate"]:g}: {sentence}')
     if 'metrics' in document:
         scores = document['metrics']['all']
         print_line(f'{scores["exact_match"]["value"]:.3f} of {scores["questions"]} questions about the episode right.')

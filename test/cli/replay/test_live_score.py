@@ -74,6 +74,8 @@ def test_diagnostics_become_a_row():
         'synchroniser/rgb_superseded': '2',
         'synchroniser/rgb_duplicate': '1',
         'synchroniser/depth_unmatched': '9',
+        'frames_without_depth': '57',
+        'causes/depth_unpaired': 'Depth never pairs.',
         'model_id': 'kitchen@1',
         'state': 'active',
     }
@@ -83,6 +85,7 @@ def test_diagnostics_become_a_row():
     assert (row['served'], row['superseded'], row['repeated'], row['unserved']) == (57, 3, 1, 1)
     assert row['latency_s']['p50'] == 0.03 and row['latency_s']['p95'] != row['latency_s']['p95']
     assert row['served_share'] == round(57 / 64, 4)
+    assert row['frames_without_depth'] == 57 and row['causes'] == {'depth_unpaired': 'Depth never pairs.'}
     assert row['dropped'] == {'frame_superseded': 1, 'instruction_long': 5}
     with pytest.raises(Refused, match='62 images arrived and 61 were played'):
         counts_of(2.0, 3.14159, 61, diagnostics)

@@ -221,6 +221,32 @@ def test_depth_of_another_frame_is_named_and_colour_passes_alone():
         assert sync.add_rgb(START + number * 10**9, framed(names[0])).depth is not None
 
 
+def test_pairs_agree_with_message_filters():
+    """The synchroniser of the field, where it is installed: every pair that it finds within the slop is ours too."""
+    filters = pytest.importorskip('message_filters', reason='message_filters is not installed')
+    rng = np.random.default_rng(0)
+
+    def stamped(ns):
+        return SimpleNamespace(
+            header=SimpleNamespace(stamp=SimpleNamespace(sec=ns // 10**9, nanosec=ns % 10**9)), ns=ns
+        )
+
+    theirs, ours = [], []
+    rgb_in, depth_in = filters.SimpleFilter(), filters.SimpleFilter()
+    reference = filters.ApproximateTimeSynchronizer([rgb_in, depth_in], 20, 0.02)
+    reference.registerCallback(lambda rgb, depth: theirs.append((rgb.ns, depth.ns)))
+    sync = Synchroniser(clock=Clock())
+    for number in range(200):
+        rgb = START + number * 33_000_000
+        depth = rgb + int(rng.integers(-8_000_000, 8_000_000))
+        for kind, ns in sorted((('rgb', rgb), ('depth', depth)), key=lambda item: item[1]):
+            (rgb_in if kind == 'rgb' else depth_in).signalMessage(stamped(ns))
+            pair = (sync.add_rgb if kind == 'rgb' else sync.add_depth)(ns, ns)
+            if pair is not None and pair.depth is not None:
+                ours.append((pair.rgb, pair.depth))
+    assert len(theirs) > 150 and set(theirs) <= set(ours)
+
+
 @pytest.mark.parametrize('options', [{'stall': 'hope'}, {'slop_s': -1}, {'depth_wait_s': -1}, {'queue': 0}])
 def test_arguments_out_of_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):
