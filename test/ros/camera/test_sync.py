@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from std_msgs.msg import Header
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.camera.sync import STALLS, Pair, Synchroniser, require_same_size
+from m3et_ros.ros.convert import stamp_msg
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
@@ -227,9 +229,7 @@ def test_pairs_agree_with_message_filters():
     rng = np.random.default_rng(0)
 
     def stamped(ns):
-        return SimpleNamespace(
-            header=SimpleNamespace(stamp=SimpleNamespace(sec=ns // 10**9, nanosec=ns % 10**9)), ns=ns
-        )
+        return SimpleNamespace(header=Header(stamp=stamp_msg(ns)), ns=ns)
 
     theirs, ours = [], []
     rgb_in, depth_in = filters.SimpleFilter(), filters.SimpleFilter()
@@ -244,7 +244,8 @@ def test_pairs_agree_with_message_filters():
             pair = (sync.add_rgb if kind == 'rgb' else sync.add_depth)(ns, ns)
             if pair is not None and pair.depth is not None:
                 ours.append((pair.rgb, pair.depth))
-    assert len(theirs) > 150 and set(theirs) <= set(ours)
+    # Before the first depth image colour passes alone.
+    assert len(theirs) > 150 and set(theirs[1:]) <= set(ours)
 
 
 @pytest.mark.parametrize('options', [{'stall': 'hope'}, {'slop_s': -1}, {'depth_wait_s': -1}, {'queue': 0}])
