@@ -163,27 +163,31 @@ class Health:
             'last_error': self.last_error or 'none',
             'started_again': RESTARTED or 'no',
         }
+        return Status(*self._verdict(state, session, active=inference is not None), values)
+
+    def _verdict(self, state: str, session: Session | None, *, active: bool) -> tuple[bytes, str]:
+        """Return the level of the status and its message."""
         # A superseded frame is not an error: with a camera faster than the model most frames are.
         errors = sum(self.counters.snapshot().values()) - self.counters['frame_superseded']
         new_errors, self._reported = errors > self._reported, errors
-        if inference is None and self.failure:
-            return Status(ERROR, self.failure, values)
-        if inference is None:
-            return Status(WARN, f'The node is {state}; activate it to get results.', values)
+        if not active and self.failure:
+            return ERROR, self.failure
+        if not active:
+            return WARN, f'The node is {state}; activate it to get results.'
         if new_errors:
-            return Status(WARN, self.last_error or 'Input was refused; see dropped/*.', values)
+            return WARN, self.last_error or 'Input was refused; see dropped/*.'
         if self.twin:
-            return Status(WARN, self.twin, values)
+            return WARN, self.twin
         if self.causes:
             more = f' ({len(self.causes)} causes; see causes/*)' if len(self.causes) > 1 else ''
-            return Status(WARN, f'{next(iter(self.causes.values()))}{more}', values)
+            return WARN, f'{next(iter(self.causes.values()))}{more}'
         if RESTARTED and self._clock() - self._started < RESTART_WARN_S:
-            return Status(WARN, f'The node was started again: {RESTARTED}.', values)
+            return WARN, f'The node was started again: {RESTARTED}.'
         if session is not None and session.domain.unlike:
-            return Status(WARN, f'The frames are unlike those of training ({session.domain.described}).', values)
+            return WARN, f'The frames are unlike those of training ({session.domain.described}).'
         if self.served.hz == 0:
-            return Status(WARN, 'No image has been served in the last seconds; check the camera topics.', values)
-        return Status(OK, 'Running.', values)
+            return WARN, 'No image has been served in the last seconds; check the camera topics.'
+        return OK, 'Running.'
 
     def _warn(self, reason: str, sentence: str, every_s: float = WARN_EVERY_S) -> None:
         self.last_error = sentence
