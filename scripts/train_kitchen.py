@@ -3,6 +3,9 @@
 
     make train                                                  # about 4 h on two cores with AVX-512 BF16
     .venv/bin/python scripts/train_kitchen.py --out build/train --to build/m3et_kitchen
+    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2              # the next weights, in runs/kitchen2
+    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2 --render     # only render, before it or beside it
+    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2 --milestone  # finish and measure what is there now
 
 The same command continues after a kill at any moment: completed steps are not repeated, and trainings resume where they
 stopped. It uses a GPU if there is one, for rendering, too (EGL); otherwise each core trains in its own process.
@@ -14,55 +17,187 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from m3et_ros.cli.train.milestones import milestones
+from m3et_ros.data.calibration import Calibration
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import write_atomically
+from m3et_ros.data.kitchen.cache.generate import generate
+from m3et_ros.runtime.backends.machine import compiler
+
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / 'm3et_ros/weights/m3et_kitchen'
-SEEDS = ('0:4000', '4000:8000', '8000:10000')
-FRAMES = ('--frames', '22', '--stride', '14')
-STAGES = {
-    'pretrain': ('--samples', '26000', '--batch', '64', '--lr', '1e-3'),
-    'vqa': ('--samples', '96000', '--batch', '32', '--lr', '1e-3', '--optimiser', 'muon', '--questions', '16'),
-}
-EPISODES = ('0:640', '640:1280')
-UNSEEN = '20000:20096'
-STEADY = ('--frames', '100', '--stride', '4')
+SEEDS = (range(4000), range(4000, 8000), range(8000, 10_000))
+EPISODES = (range(640), range(640, 1280))
+UNSEEN = range(20_000, 20_096)
+VALIDATION = range(10_000, 10_100)
+FRAMES = {'frames': 22, 'stride': 14}
+STEADY = {'frames': 100, 'stride': 4}
 HEADS = {'memory': (), 'actions': ('--samples', '20000', '--length', '60')}
-MEASURES = {'vqa': ('--samples', '1500'), 'reconstruction': ('--frames', '400')}
+PRETRAIN = ('--samples', '26000', '--batch', '64', '--lr', '1e-3')
+VQA = ('--batch', '32', '--lr', '1e-3', '--optimiser', 'muon')
+ASKED, SHOWN = 4000, 600
+"""Questions and frames of validation kitchens on which the weights are calibrated."""
+BUSY_S = 60
+"""Seconds between two looks at a cache that another process renders."""
+MEMORY = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
+"""Setting of processes that train: pages of 2 MiB, with glibc 2.35 or newer (benchmarks/throughput.py)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A size of the model and everything that its weights are made with."""
+
+    # Named size.
+    size: str
+    # Folder of caches, runs and measurements, and of the checkpoint, by default.
+    out: Path
+    to: Path
+    # Fields of the caches' recipe that all kitchens have.
+    kitchens: dict[str, Any]
+    # Number of caches that are enough for the views of stage 1; the others may be rendered meanwhile.
+    first_caches: int
+    # Options of each stage.
+    stages: dict[str, tuple[str, ...]]
+    # Measurement -> verb of m3et evaluate with its options.
+    measures: dict[str, tuple[str, ...]]
+    # Fields of the recipe of the validation kitchens on which the weights are calibrated.
+    validation: dict[str, Any]
+    # Hours of each step in order, on two cores with AVX-512 BF16.
+    hours: dict[str, float]
+
+
+ASK, FILL = ('--samples', '1500'), ('--frames', '400')
+KITCHEN = Plan(
+    size='kitchen',
+    out=ROOT / 'build/train',
+    to=SHIPPED,
+    kitchens={'version': 1},
+    first_caches=2,
+    stages={'pretrain': PRETRAIN, 'vqa': ('--samples', '96000', *VQA, '--questions', '16')},
+    measures={'vqa': ('vqa', '--data', 'test', *ASK), 'reconstruction': ('reconstruction', '--data', 'test', *FILL)},
+    validation=FRAMES,
+    hours={'caches': 0.7, 'pretrain': 0.5, 'vqa': 1.6, 'calibration': 0.1, 'measures': 0.2, 'heads': 1.0},
+)
+KITCHEN2 = Plan(
+    size='kitchen2',
+    out=ROOT / 'runs/kitchen2',
+    to=ROOT / 'runs/kitchen2/m3et_kitchen',
+    kitchens={'version': 2, 'size': 224},
+    first_caches=1,
+    stages={
+        'pretrain': (*PRETRAIN, '--noise', 'wide'),
+        'vqa': (
+            *('--samples', '400000', *VQA, '--questions', '32', '--noise', 'wide', '--tempered'),
+            *('--average', '0.999', '--milestone-minutes', '30'),
+        ),
+    },
+    measures={
+        'vqa': ('vqa', '--data', 'test-own', *ASK),
+        'vqa_other_camera': ('vqa', '--data', 'test-other', *ASK),
+        'reconstruction': ('reconstruction', '--data', 'test-own', *FILL),
+        'reconstruction_other_camera': ('reconstruction', '--data', 'test-other', *FILL),
+    },
+    validation={'frames': 12, 'stride': 25},
+    hours={'caches': 3.0, 'pretrain': 0.6, 'vqa': 14.0, 'calibration': 0.1, 'measures': 0.5, 'heads': 1.5},
+)
+PLANS = {plan.size: plan for plan in (KITCHEN, KITCHEN2)}
 
 
 def main() -> None:
     """Do all steps that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, default=ROOT / 'build/train', help='caches, runs and measurements')
-    parser.add_argument('--to', type=Path, default=SHIPPED, help='folder of the checkpoint')
+    parser.add_argument('--size', choices=PLANS, default='kitchen', help='named size of the model')
+    parser.add_argument('--out', type=Path, help='caches, runs and measurements; default build/train or runs/SIZE')
+    parser.add_argument('--to', type=Path, help='folder of the checkpoint')
     parser.add_argument('--seed', default='0', help='of weights, order, noise and masks')
+    parser.add_argument('--render', action='store_true', help='only render the caches')
+    parser.add_argument(
+        '--milestone', action='store_true', help='calibrate, measure and finish the newest milestone of stage 2'
+    )
     given = parser.parse_args()
-    caches = [cache(given.out / 'cache', seeds) for seeds in SEEDS]
-    first = stage('pretrain', given, caches[:2], ('--model', 'kitchen'))  # enough for its 26,000 views
-    second = stage('vqa', given, caches, ('--from', str(first)))
-    model_id = halve(second, given.to)
-    found = {name: measure(name, given, model_id, '--data', 'test', *MEASURES[name]) for name in MEASURES}
-    *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY) for seeds in (*EPISODES, UNSEEN))
-    heads = [head(name, given, episodes) for name in HEADS]
-    found['actions'] = measure('actions', given, model_id, '--data', str(unseen), *repeated('--train', episodes))
+    plan = PLANS[given.size]
+    given.out, given.to = given.out or plan.out, given.to or plan.to
+    if given.render:
+        render(plan, given)
+        return
+    if given.milestone:
+        found = milestones(given.out / 'vqa')
+        if not found:
+            raise SystemExit(f'There is no milestone in {given.out / "vqa"} yet; stage 2 writes one every 30 minutes.')
+        finish(plan, given, found[-1], given.out / f'milestone-{found[-1].name}')
+        return
+    if compiler():
+        m3et('build', 'kernels')
+    finish(plan, given, train(plan, given), given.out)
+
+
+def train(plan: Plan, given: argparse.Namespace) -> Path:
+    """Render what the stages read, train both and return the folder of the checkpoint."""
+    root, first = given.out / 'cache', plan.first_caches
+    announce('caches', plan)
+    caches = [cache(root, seeds, FRAMES | plan.kitchens) for seeds in SEEDS[:first]]
+    announce('pretrain', plan)
+    start = stage('pretrain', plan, given, caches, ('--model', plan.size))
+    caches += [cache(root, seeds, FRAMES | plan.kitchens) for seeds in SEEDS[first:]]
+    announce('vqa', plan)
+    return stage('vqa', plan, given, caches, ('--from', str(start)))
+
+
+def render(plan: Plan, given: argparse.Namespace) -> None:
+    """Render all caches in the order in which they are read."""
+    for seeds in SEEDS:
+        cache(given.out / 'cache', seeds, FRAMES | plan.kitchens)
+    for seeds in (*EPISODES, UNSEEN):
+        cache(given.out / 'cache', seeds, STEADY | plan.kitchens)
+
+
+def finish(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> None:
+    """Calibrate and measure the checkpoint of stage 2, train its heads, and write everything to --to.
+
+    Args:
+        plan: the plan.
+        given: options of the script.
+        base: folder of the checkpoint.
+        out: folder of the heads and measurements.
+    """
+    announce('calibration', plan)
+    model_id = halve(base, given.to, calibration(plan, given, base, out))
+    announce('measures', plan)
+    found = {name: measure(name, given, out, model_id, words) for name, words in plan.measures.items()}
+    announce('heads', plan)
+    *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY | plan.kitchens) for seeds in (*EPISODES, UNSEEN))
+    heads = [head(name, given, out, episodes) for name in HEADS]
+    words = ('actions', '--data', str(unseen), *repeated('--train', episodes))
+    found['actions'] = measure('actions', given, out, model_id, words)
     card = [
         f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
-        *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (second, *heads)),
+        *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (base, *heads)),
         *(results(name, values) for name, values in found.items()),
     ]
     (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
     print(f'{model_id} is in {given.to}.')
 
 
+def announce(name: str, plan: Plan) -> None:
+    """Print the hours of a step, and of all steps from it to the end."""
+    names = list(plan.hours)
+    left = sum(plan.hours[later] for later in names[names.index(name) :])
+    print(
+        time.strftime('%H:%M:%S'), f'{name}: {plan.hours[name]:.1f} h of {left:.1f} h to the end on 2 cores', flush=True
+    )
+
+
 def m3et(*words: str, processes: int = 1) -> str:
     """Run a verb of the command in `processes` processes and return its output."""
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), '-m', 'm3et_ros.cli.main', *words]
-    alone = {} if torch.cuda.is_available() else {'OMP_NUM_THREADS': '1'}
+    alone = {} if torch.cuda.is_available() else {'OMP_NUM_THREADS': '1', **MEMORY}
     print(time.strftime('%H:%M:%S'), 'm3et', *words, flush=True)
     return subprocess.run(
         command,
@@ -73,12 +208,19 @@ def m3et(*words: str, processes: int = 1) -> str:
     ).stdout
 
 
-def cache(root: Path, seeds: str, frames: tuple[str, ...] = FRAMES) -> Path:
-    """Render the kitchens of some seeds, or the missing ones of them."""
-    return Path(json.loads(m3et('generate', str(root), '--seeds', seeds, *frames, '--json'))['path'])
+def cache(root: Path, seeds: range, fields: dict[str, Any]) -> Path:
+    """Render the kitchens of some seeds, or the missing ones of them; wait for a process that renders the same ones."""
+    while True:
+        try:
+            return generate(root, seeds=seeds, workers=os.cpu_count() or 1, **fields)
+        except InputError as refused:
+            if refused.reason != 'cache_busy':
+                raise
+            print(time.strftime('%H:%M:%S'), refused, flush=True)
+            time.sleep(BUSY_S)
 
 
-def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple[str, ...]) -> Path:
+def stage(name: str, plan: Plan, given: argparse.Namespace, caches: list[Path], start: tuple[str, ...]) -> Path:
     """Train one stage and return the folder of its checkpoint."""
     run = given.out / name
     if not (run / 'checkpoint/config.json').exists():
@@ -92,7 +234,7 @@ def stage(name: str, given: argparse.Namespace, caches: list[Path], start: tuple
             str(run),
             '--seed',
             given.seed,
-            *STAGES[name],
+            *plan.stages[name],
             *machine_options(),
             *resume,
             processes=torch.cuda.device_count() or os.cpu_count() or 1,
@@ -105,11 +247,11 @@ def repeated(option: str, folders: list[Path]) -> list[str]:
     return [word for folder in folders for word in (option, str(folder))]
 
 
-def head(name: str, given: argparse.Namespace, episodes: list[Path]) -> Path:
+def head(name: str, given: argparse.Namespace, out: Path, episodes: list[Path]) -> Path:
     """Train a head, store it with the model and return the folder of its checkpoint."""
-    run = given.out / name
+    run = out / name
     if not (run / 'checkpoint/config.json').exists():
-        encoded = ('--tokens', str(given.out / 'memory/frames')) if name == 'actions' else ()
+        encoded = ('--tokens', str(out / 'memory/frames')) if name == 'actions' else ()
         m3et(
             'train',
             name,
@@ -135,20 +277,46 @@ def machine_options() -> tuple[str, ...]:
     return ('--workers', '1', *(('--bf16',) if faster else ()))
 
 
-def halve(source: Path, to: Path) -> str:
-    """Store a checkpoint in half precision and return its model id."""
+def calibration(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> Calibration:
+    """Fit the temperature of the answers and the quantiles of the domain score, or read them where that was done."""
+    from torch.utils.data import Subset
+
+    from m3et_ros.data.checkpoints.m3et import load_checkpoint
+    from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+    from m3et_ros.data.noise import Noise
+    from m3et_ros.evaluation.tasks.calibrate import calibrate
+
+    checkpoint = load_checkpoint(base)
+    path = out / f'{checkpoint.model_id}-calibration.json'
+    if not path.exists():
+        folder = cache(given.out / 'cache', VALIDATION, plan.validation | plan.kitchens)
+        asked = KitchenSamples(folder, noise=Noise(), length=ASKED)
+        shown = KitchenSamples(folder, questions=False, noise=Noise())
+        every = max(1, len(shown) // SHOWN)
+        found = calibrate(checkpoint, asked, Subset(shown, range(0, len(shown), every)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as part:
+            part.write_text(json.dumps(asdict(found)), encoding='utf-8')
+    values = json.loads(path.read_text(encoding='utf-8'))
+    return Calibration(**values | {'domain': {name: tuple(steps) for name, steps in values['domain'].items()}})
+
+
+def halve(source: Path, to: Path, calibration: Calibration | None = None) -> str:
+    """Store a checkpoint in half precision, with its own calibration or another one, and return its model id."""
     from m3et_ros.data.checkpoints.m3et import load_checkpoint, save_checkpoint
 
     checkpoint = replace(load_checkpoint(source), trained=True)
+    if calibration is not None:
+        checkpoint = replace(checkpoint, labels=replace(checkpoint.labels, calibration=calibration))
     return save_checkpoint(to, checkpoint, card=(source / 'README.md').read_text(), dtype=torch.float16)
 
 
-def measure(name: str, given: argparse.Namespace, model_id: str, *words: str) -> dict:
-    """Evaluate the stored checkpoint on test kitchens."""
-    out = given.out / f'{model_id}-{name}'
-    if not (out / 'metrics.json').exists():
-        m3et('evaluate', name, '--model', str(given.to), '--out', str(out), *words)
-    document = portable((out / 'metrics.json').read_text(), given)
+def measure(name: str, given: argparse.Namespace, out: Path, model_id: str, words: tuple[str, ...]) -> dict:
+    """Evaluate the stored checkpoint by a verb of m3et evaluate, `words` with its options; return the document."""
+    folder = out / f'{model_id}-{name}'
+    if not (folder / 'metrics.json').exists():
+        m3et('evaluate', words[0], '--model', str(given.to), '--out', str(folder), *words[1:])
+    document = portable((folder / 'metrics.json').read_text(), given)
     if given.to.resolve() == SHIPPED:  # the tables of the README are those of the shipped weights
         (ROOT / f'benchmarks/results/kitchen_{name}.json').write_text(document)
     return json.loads(document)
@@ -166,10 +334,10 @@ def results(name: str, document: dict) -> str:
     from m3et_ros.evaluation.report.markdown import actions_table, reconstruction_table, vqa_table
 
     made = document['made_by']
-    table = {'vqa': vqa_table, 'reconstruction': reconstruction_table, 'actions': actions_table}[name]
+    table = {'vqa': vqa_table, 'reconstruction': reconstruction_table, 'actions': actions_table}[name.split('_')[0]]
     return '\n'.join(
         [
-            f'## {name} on test kitchens',
+            f'## {name.replace("_", " ")} on test kitchens',
             '',
             f'`{made["command"]}`, cache `{made["cache"]["name"]}`. 95 % intervals in brackets, over kitchens.',
             '',

@@ -4,9 +4,15 @@ import argparse
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
+
+from m3et_ros.cli.train.app import app
+from m3et_ros.data.calibration import Calibration
+from m3et_ros.data.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,8 +29,8 @@ def load(name):
 def kitchen(tmp_path, monkeypatch):
     """Return the training script, its options, and the list of commands that it would run."""
     module, commands = load('train_kitchen'), []
-    monkeypatch.setattr(module, 'm3et', lambda *words, processes=1: commands.append(list(words)) or '{"path": "made"}')
-    monkeypatch.setattr(module, 'halve', lambda source, to: 'kitchen@1')
+    monkeypatch.setattr(module, 'm3et', lambda *words, processes=1: commands.append(list(words)) or '{}')
+    monkeypatch.setattr(module, 'halve', lambda source, to, calibration=None: 'kitchen@1')
     monkeypatch.setattr(module, 'machine_options', lambda: ('--workers', '1', '--bf16'))
     return module, argparse.Namespace(out=tmp_path, to=tmp_path / 'shipped', seed='7'), commands
 
@@ -40,7 +46,8 @@ def options_of(words):
 
 def test_a_stage_is_trained_with_all_its_options_and_resumed(kitchen, tmp_path):
     module, given, commands = kitchen
-    folder = module.stage('vqa', given, [Path('a'), Path('b')], ('--from', 'start'))
+    plan = module.KITCHEN
+    folder = module.stage('vqa', plan, given, [Path('a'), Path('b')], ('--from', 'start'))
     assert folder == tmp_path / 'vqa/checkpoint' and commands[0][:2] == ['train', 'vqa']
     options = options_of(commands[0])
     assert options['--data'] == ['a', 'b'] and options['--from'] == ['start'] and options['--seed'] == ['7']
@@ -48,37 +55,160 @@ def test_a_stage_is_trained_with_all_its_options_and_resumed(kitchen, tmp_path):
     assert '--bf16' in options and '--resume' not in options
     (tmp_path / 'vqa').mkdir()
     (tmp_path / 'vqa/state.safetensors').touch()
-    module.stage('vqa', given, [Path('a')], ())
+    module.stage('vqa', plan, given, [Path('a')], ())
     assert commands[1][-1] == '--resume'
     (tmp_path / 'vqa/checkpoint').mkdir()
     (tmp_path / 'vqa/checkpoint/config.json').touch()
-    module.stage('vqa', given, [Path('a')], ())
+    module.stage('vqa', plan, given, [Path('a')], ())
     assert len(commands) == 2  # completed steps are not repeated
+
+
+@pytest.mark.parametrize(
+    ('size', 'expected'),
+    [
+        ('kitchen', {'--samples': ['96000'], '--questions': ['16'], '--lr': ['1e-3'], '--batch': ['32']}),
+        (
+            'kitchen2',
+            {
+                '--samples': ['400000'],
+                '--questions': ['32'],
+                '--noise': ['wide'],
+                '--average': ['0.999'],
+                '--milestone-minutes': ['30'],
+            },
+        ),
+    ],
+)
+def test_every_option_of_a_stage_is_one_of_the_command(kitchen, size, expected):
+    module, given, commands = kitchen
+    for name in ('pretrain', 'vqa'):
+        module.stage(name, module.PLANS[size], given, [], ())
+    assert expected.items() <= options_of(commands[1]).items() and ('--tempered' in commands[1]) == (size == 'kitchen2')
+    known = {option for parameter in typer.main.get_command(app).commands['vqa'].params for option in parameter.opts}
+    assert all(set(options_of(words)) <= known for words in commands)
+    assert options_of(commands[0])['--samples'] == ['26000'] and '--questions' not in commands[0]
+
+
+def test_stage_one_starts_on_the_first_caches_and_stage_two_reads_all(kitchen, monkeypatch):
+    module, given, _ = kitchen
+    events = []
+    monkeypatch.setattr(module, 'cache', lambda root, seeds, fields: events.append((seeds, fields)) or Path(str(seeds)))
+    monkeypatch.setattr(module, 'm3et', lambda *words, processes=1: events.append(words[1]))
+    assert module.train(module.KITCHEN2, given) == given.out / 'vqa/checkpoint'
+    fields = {'frames': 22, 'stride': 14, 'version': 2, 'size': 224}
+    first, second, third = module.SEEDS
+    assert events == [(first, fields), 'pretrain', (second, fields), (third, fields), 'vqa']
+    assert [*first, *second, *third] == list(range(10_000))
 
 
 def test_a_head_reads_the_shipped_model_and_the_frames_of_the_memory(kitchen, tmp_path):
     module, given, commands = kitchen
-    module.head('memory', given, [Path('a')])
-    module.head('actions', given, [Path('a')])
+    out = tmp_path / 'milestone'
+    assert module.head('memory', given, out, [Path('a')]) == out / 'memory/checkpoint'
+    module.head('actions', given, out, [Path('a')])
     memory, actions = map(options_of, commands)
     assert memory['--from'] == actions['--from'] == [str(given.to)] and memory['--seed'] == actions['--seed'] == ['7']
-    assert '--tokens' not in memory and actions['--tokens'] == [str(tmp_path / 'memory/frames')]
+    assert '--tokens' not in memory and actions['--tokens'] == [str(out / 'memory/frames')]
     assert actions['--length'] == ['60'] and '--workers' not in memory and '--bf16' in memory
+    assert memory['--out'] == [str(out / 'memory')]
 
 
-def test_a_cache_is_rendered_with_its_seeds_and_frames(kitchen):
-    module, _, commands = kitchen
-    assert module.cache(Path('caches'), '0:640', module.STEADY) == Path('made')
-    assert commands == [['generate', 'caches', '--seeds', '0:640', '--frames', '100', '--stride', '4', '--json']]
+def test_a_cache_is_rendered_with_its_fields_once_no_other_process_renders_it(kitchen, monkeypatch):
+    module, _, _ = kitchen
+    asked, waited = [], []
+
+    def generate(root, *, seeds, workers, **fields):
+        asked.append((root, seeds, fields))
+        if len(asked) == 1:
+            raise InputError('cache_busy', 'Another run is making it.')
+        return Path('made')
+
+    monkeypatch.setattr(module, 'generate', generate)
+    monkeypatch.setattr(module.time, 'sleep', waited.append)
+    assert module.cache(Path('caches'), range(640), module.STEADY) == Path('made')
+    assert asked == [(Path('caches'), range(640), {'frames': 100, 'stride': 4})] * 2 and waited == [module.BUSY_S]
+    monkeypatch.setattr(module, 'generate', lambda *a, **o: (_ for _ in ()).throw(InputError('disk_full', 'Full.')))
+    with pytest.raises(InputError, match='Full'):
+        module.cache(Path('caches'), range(640), module.STEADY)
+
+
+@pytest.mark.parametrize('size', ['kitchen', 'kitchen2'])
+def test_rendering_alone_makes_every_cache_that_the_rest_reads(kitchen, monkeypatch, size):
+    module, given, _ = kitchen
+    plan, made = module.PLANS[size], []
+    monkeypatch.setattr(module, 'cache', lambda root, seeds, fields: made.append((seeds, tuple(fields))) or Path('x'))
+    module.render(plan, given)
+    rendered = list(made)
+    made.clear()
+    monkeypatch.setattr(module, 'calibration', lambda *a: None)
+    monkeypatch.setattr(module, 'measure', lambda *a: {})
+    monkeypatch.setattr(module, 'results', lambda *a: '')
+    monkeypatch.setattr(module, 'head', lambda name, given, out, episodes: given.out)
+    given.to.mkdir()
+    (given.out / 'README.md').write_text('# card')
+    module.train(plan, given)
+    module.finish(plan, given, given.out, given.out)
+    assert made == rendered and len(made) == 6
+
+
+def test_a_calibration_is_fitted_once_and_stored(kitchen, monkeypatch):
+    module, given, _ = kitchen
+    fits, opened = [], []
+    wanted = Calibration(1.25, 0.0, {'rgb': tuple(i / 200 for i in range(201))})
+    monkeypatch.setattr(
+        'm3et_ros.data.checkpoints.m3et.load_checkpoint', lambda base: argparse.Namespace(model_id='k@1')
+    )
+    monkeypatch.setattr(
+        'm3et_ros.data.kitchen.cache.dataset.KitchenSamples',
+        lambda folder, **o: opened.append((folder, o.get('length'))) or list(range(1300)),
+    )
+    monkeypatch.setattr(module, 'cache', lambda root, seeds, fields: (seeds, fields))
+    monkeypatch.setattr(
+        'm3et_ros.evaluation.tasks.calibrate.calibrate', lambda _, asked, shown: fits.append(list(shown)) or wanted
+    )
+    for _ in range(2):
+        assert module.calibration(module.KITCHEN2, given, Path('base'), given.out / 'new') == wanted
+    assert fits == [list(range(0, 1300, 2))]
+    kitchens = (range(10_000, 10_100), {'frames': 12, 'stride': 25, 'version': 2, 'size': 224})
+    assert opened == [(kitchens, module.ASKED), (kitchens, None)]
 
 
 def test_a_measurement_is_made_once_and_holds_no_path(kitchen, tmp_path):
     module, given, commands = kitchen
-    out = tmp_path / 'kitchen@1-vqa'
+    words = module.KITCHEN2.measures['vqa_other_camera']
+    out = tmp_path / 'kitchen@1-vqa_other_camera'
     out.mkdir()
     (out / 'metrics.json').write_text(json.dumps({'model': str(given.to), 'run': f'{given.out}/vqa'}))
-    assert module.measure('vqa', given, 'kitchen@1') == {'model': 'kitchen', 'run': 'build/train/vqa'}
-    assert commands == []
+    document = module.measure('vqa_other_camera', given, tmp_path, 'kitchen@1', words)
+    assert document == {'model': 'kitchen', 'run': 'build/train/vqa'} and commands == []
+    with pytest.raises(FileNotFoundError):  # the command that would have written it does nothing here
+        module.measure('vqa_other_camera', given, tmp_path, 'kitchen@2', words)
+    assert commands[0][:4] == ['evaluate', 'vqa', '--model', str(given.to)]
+    assert commands[0][6:] == ['--data', 'test-other', '--samples', '1500']
+
+
+def test_the_newest_milestone_is_finished_in_a_folder_of_its_own(kitchen, tmp_path, monkeypatch):
+    module, _, _ = kitchen
+    finished = []
+    monkeypatch.setattr(module, 'finish', lambda plan, given, base, out: finished.append((plan.size, base, out)))
+    monkeypatch.setattr(sys, 'argv', ['x', '--size', 'kitchen2', '--milestone', '--out', str(tmp_path)])
+    with pytest.raises(SystemExit, match='no milestone in'):
+        module.main()
+    for step in ('00000100', '00000900', '00001000.part'):
+        (tmp_path / 'vqa/milestones' / step).mkdir(parents=True)
+    module.main()
+    newest = tmp_path / 'vqa/milestones/00000900'
+    assert finished == [('kitchen2', newest, tmp_path / 'milestone-00000900')]
+
+
+def test_the_hours_to_the_end_are_those_of_this_step_and_the_later_ones(kitchen, capsys):
+    module, _, _ = kitchen
+    plan = replace(module.KITCHEN, hours={'caches': 1.0, 'vqa': 2.5, 'heads': 0.5})
+    module.announce('vqa', plan)
+    assert capsys.readouterr().out.endswith('vqa: 2.5 h of 3.0 h to the end on 2 cores\n')
+    assert [list(plan.hours) for plan in module.PLANS.values()] == [
+        ['caches', 'pretrain', 'vqa', 'calibration', 'measures', 'heads']
+    ] * 2
 
 
 @pytest.mark.parametrize(
