@@ -4,8 +4,9 @@
     m3et ask "What is on the table?"
     m3et --help
 
-Exit codes: 0 success; 1 wrong usage or failure, with one sentence on stderr that says what, why and how to fix it;
-2 results below a threshold that was asked for.
+Exit codes: 0 success; 1 failure, with one sentence on stderr that says what, why and how to fix it; 2 wrong usage,
+likewise, or results below a threshold that was asked for; 130 after Ctrl-C, and 128 + n after another signal n, where
+the work was cut short.
 """
 
 import logging
@@ -26,6 +27,7 @@ from m3et_ros.cli.evaluate.app import app as evaluate
 from m3et_ros.cli.generate import generate
 from m3et_ros.cli.models import models
 from m3et_ros.cli.output import print_line, report_error
+from m3et_ros.cli.processes import INTERRUPTED
 from m3et_ros.cli.questions import questions
 from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
@@ -74,7 +76,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option('--version', callback=_show_version, is_eager=True, help='Print the version and end.')
+        bool, typer.Option('--version', '-V', callback=_show_version, is_eager=True, help='Print the version and end.')
     ] = False,
 ) -> None:
     """Take the options before the verb."""
@@ -94,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((word for word in arguments if word in VERBS), '')
     try:
         return app(args=arguments, prog_name='m3et', standalone_mode=False) or 0
-    except typer.Abort:
-        return 1
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our pipe has gone; without this the interpreter would fail on it again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,15 @@ from typing import Any
 import typer
 
 from m3et_ros.data.errors import InputError
+
+USAGE = 2
+"""Exit code of wrong usage, as of other commands."""
+PARSER_WORDS = {
+    r'Input should be a valid integer\b.*': 'give a whole number',
+    r'Input should be a valid number\b.*': 'give a number',
+    r'Input should be ': 'give what is ',
+}
+"""Patterns of the parser's messages, and plain words for them."""
 
 
 class Refused(Exception):  # noqa: N818 - the command refuses; most of these are wrong usage, not errors
@@ -23,6 +33,16 @@ class Refused(Exception):  # noqa: N818 - the command refuses; most of these are
     def __init__(self, message: str, code: int = 1):
         super().__init__(message)
         self.code = code
+
+
+def usage_sentence(message: str) -> str:
+    """Return what the parser says about a command line as people say it, without a full stop; '' for nothing."""
+    text = message.replace('Value error, ', '')
+    for found, said in PARSER_WORDS.items():
+        text = re.sub(found, said, text)
+    if 'unexpected extra argument' in text:
+        text += '; put a text of several words in quotes, as in m3et ask "What is on the table?"'
+    return text.rstrip('. ')
 
 
 def print_line(text: str = '') -> None:
@@ -71,14 +91,18 @@ def report_error(error: Exception, verb: str = '') -> int:
         verb: verb of the command, for the hint at its --help.
 
     Returns:
-        The exit code.
+        The exit code: USAGE for wrong usage, else 1, or that of a node that failed.
     """
     if os.environ.get('M3ET_TRACEBACK'):
         traceback.print_exception(error)
     if isinstance(error, typer.TyperException):
-        help_at = f'm3et {verb} --help' if verb else 'm3et --help'
-        print_status(f'm3et: {error.format_message().rstrip(".")} (see {help_at})')
-    elif isinstance(error, (Refused, InputError)):
+        context = getattr(error, 'ctx', None)
+        asked = context.command_path if context is not None else f'm3et {verb}'.rstrip()
+        # Without arguments a group of verbs has printed its help instead.
+        if message := usage_sentence(error.format_message()):
+            print_status(f'm3et: {message} (see {asked} --help)')
+        return USAGE
+    if isinstance(error, (Refused, InputError)):
         print_status(f'm3et: {error}')
     else:
         message = ' '.join(str(error).split()) or 'no message'

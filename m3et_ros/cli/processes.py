@@ -26,6 +26,8 @@ QUOTED_LINES = 12
 LAUNCHER = 'm3et_ros.cli.processes'
 LOG_FORMAT = '{severity}: {message}'
 """Format of the log lines of a child unless the user chose one; the name of the child is put in front anyway."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code of a command that Ctrl-C has cut short, as in a shell."""
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -138,16 +140,36 @@ def running(*children: Child) -> Iterator[None]:
             child.finish(STOP_S)
 
 
+class StopEvent(threading.Event):
+    """An event that a signal sets.
+
+    Attributes:
+        code: exit code of a command that the signal has cut short, 128 + its number; 0 before.
+    """
+
+    code = 0
+
+    def set_by(self, number: int) -> None:
+        """Set the event and record the signal."""
+        self.code = self.code or 128 + number
+        self.set()
+
+
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[StopEvent]:
     """Yield an event that SIGINT, SIGTERM and SIGHUP set while the block lasts, instead of ending the process."""
-    stopped = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in SIGNALS}
+    stopped = StopEvent()
+    before = {number: signal.signal(number, lambda number, _: stopped.set_by(number)) for number in SIGNALS}
     try:
         yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_code(stopped: threading.Event) -> int:
+    """Return the exit code of a command that `stopped` has cut short: 128 + the signal's number, as in a shell."""
+    return getattr(stopped, 'code', 0) or INTERRUPTED
 
 
 def wait_for_end(children: Sequence[Child], stopped: threading.Event) -> Child | None:

@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter
 from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
 from m3et_ros.runtime.adaptive import TOKENS
+from m3et_ros.runtime.session import QUESTION_CHARS
 
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 MAX_TEXT = 100_000
@@ -147,7 +148,7 @@ PARAMETERS: Table = (
         'depth_transport',
         'auto',
         'Transport of the depth images; auto takes whichever is published, none runs on colour alone.',
-        choices=('auto', 'raw', 'compressedDepth', 'none'),
+        choices=('auto', 'raw', 'compressedDepth', 'compressed', 'none'),
     ),
     P(
         'reliability',
@@ -225,7 +226,14 @@ PARAMETERS: Table = (
     P('top_k', 5, 'Number of candidates listed in answers and anticipations.', 1, 50, live=True),
     P('horizon_s', 1.0, 'Seconds ahead for which actions are anticipated.', 0.1, 10, live=True),
     P('max_answer_tokens', 8, 'Longest generated answer in tokens.', 1, 256),
-    P('max_question_chars', 1000, 'Longest accepted question or instruction in characters.', 1, 100_000, live=True),
+    P(
+        'max_question_chars',
+        QUESTION_CHARS,
+        'Longest accepted question or instruction in characters.',
+        1,
+        100_000,
+        live=True,
+    ),
     P('memory_frames', 8, 'Number of frames stored of an episode, spread evenly over all of it.', 2, 64),
     P(
         'memory_file',

@@ -12,10 +12,11 @@ import torch
 
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
 from m3et_ros.data.errors import InputError
+from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.models.vlm.generation import Sampling
 from m3et_ros.models.vlm.variants import VARIANTS, vision_width
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.open_model import SHIPPED
+from m3et_ros.runtime.open_model import SHIPPED, shipped
 from m3et_ros.runtime.view import View
 
 M3ET = 'm3et'
@@ -71,6 +72,41 @@ def capitalised(text: str) -> str:
     return SENTENCE_START.sub(lambda found: found[0].upper(), text)
 
 
+def open_talk(name: str = '') -> TalkCheckpoint:
+    """Open a talking model by name.
+
+    Args:
+        name: a checkpoint folder, a shipped one such as m3et_talk, or the variant that it holds; '' for the shipped
+            one.
+
+    Raises:
+        InputError: there is no such checkpoint, or it is damaged.
+    """
+    if name and Path(name).exists():
+        return load_talk(name)
+    if name and (folder := shipped(name)) is not None:
+        return load_talk(folder)
+    if name and name not in VARIANTS:
+        what = f'{name} is an M3ET, which does not talk' if name in SIZES else f'There is no {name}'
+        raise InputError(
+            'model_missing', f'{what}; give a checkpoint folder of m3et train talk, or one of {", ".join(VARIANTS)}.'
+        )
+    if not SHIPPED_TALK.is_dir():
+        raise InputError(
+            'model_missing',
+            f'No {name or "talking model"} is shipped with this version; train one with m3et train talk and give its '
+            'folder.',
+        )
+    checkpoint = load_talk(SHIPPED_TALK)
+    if name and checkpoint.config.variant != name:
+        raise InputError(
+            'model_missing',
+            f'No {name} is shipped with this version, which has a {checkpoint.config.variant}; train one with m3et '
+            'train talk and give its folder.',
+        )
+    return checkpoint
+
+
 def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
     """Open the answerer called `name`; None for M3ET itself, which the engine holds.
 
@@ -92,15 +128,9 @@ def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
                 'out or name the variant that it holds.',
             )
         return None
-    folder = Path(where) if where else SHIPPED_TALK
-    if not where and not folder.is_dir():
-        raise InputError(
-            'model_missing',
-            f'No {name} is shipped with this version; train one with m3et train talk and give its folder.',
-        )
-    checkpoint = load_talk(folder)
+    checkpoint = open_talk(where)
     if checkpoint.config.variant != name:
-        what = folder if where else 'The shipped checkpoint'
+        what = where or 'The shipped checkpoint'
         raise InputError(
             'answerer',
             f'{what} holds a {checkpoint.config.variant} and {name} was asked for; give that name or another folder.',

@@ -45,6 +45,8 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
             raise InputError('model_missing', f'{name[:200]} is no model of the Hub; give {HUB}owner/name.')
         return M3ETCheckpoint.from_pretrained(hub_id, download=True).checkpoint
     if name not in SIZES:
+        if not Path(name).exists() and (folder := shipped(name)) is not None:
+            return load_checkpoint(folder)
         if not Path(name).exists():
             near = difflib.get_close_matches(name, SIZES, 1)
             hint = f'did you mean {near[0]}? Give a named size' if near else f'give one of {", ".join(SIZES)}'
@@ -61,6 +63,12 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
         checkpoint.model_id,
     )
     return checkpoint
+
+
+def shipped(name: str) -> Path | None:
+    """Return the folder of the shipped weights of that name, such as m3et_kitchen; None if none are."""
+    folder = SHIPPED / name
+    return folder if folder.parent == SHIPPED and name.startswith('m3et_') and folder.is_dir() else None
 
 
 def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVLConfig:

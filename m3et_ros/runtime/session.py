@@ -20,10 +20,17 @@ from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
 SCOPES = ('frame', 'episode')
+QUESTION_CHARS = 1000
+"""Most characters of a question, everywhere; a node's parameter max_question_chars changes it there."""
 
 
-def checked_question(question: str, limit: int) -> str:
+def checked_question(question: str, limit: int = QUESTION_CHARS, *, parameter: str = 'max_question_chars') -> str:
     """Return the question without surrounding blanks.
+
+    Args:
+        question: the question.
+        limit: most characters.
+        parameter: name of the parameter that raises the limit; '' where nothing does.
 
     Raises:
         InputError: it is empty or longer than `limit` characters.
@@ -34,8 +41,8 @@ def checked_question(question: str, limit: int) -> str:
     if len(text) > limit:
         raise InputError(
             'question_long',
-            f'The question has {len(text)} characters and at most {limit} are read; '
-            'shorten it or raise max_question_chars.',
+            f'The question has {len(text)} characters and at most {limit} are read; shorten it'
+            f'{f" or raise {parameter}" if parameter else ""}.',
         )
     return text
 

@@ -22,6 +22,7 @@ def test_help_names_every_verb(capsys):
         'evaluate',
         'generate',
         'models',
+        'questions',
         'record',
         'replay',
         'robot',
@@ -35,9 +36,26 @@ def test_no_arguments_show_the_help(capsys):
     assert 'Usage' in capsys.readouterr().out
 
 
-def test_version(capsys):
-    assert main(['--version']) == 0
+@pytest.mark.parametrize('flag', ['--version', '-V'])
+def test_version(capsys, flag):
+    assert main([flag]) == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize('verb', ['train', 'evaluate', 'build'])
+def test_a_group_of_verbs_alone_prints_its_help_and_no_empty_sentence(capsys, verb):
+    assert main([verb]) == 2
+    shown = capsys.readouterr()
+    assert 'Usage' in shown.out + shown.err and 'm3et: ' not in shown.err
+
+
+def test_ctrl_c_ends_with_the_exit_code_of_a_shell(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('m3et_ros.cli.models.describe_sizes', interrupted)
+    assert main(['models']) == 130
+    assert capsys.readouterr() == ('', '')
 
 
 def test_the_verbs_are_imported_without_what_they_need_later():
@@ -53,10 +71,16 @@ def test_the_verbs_are_imported_without_what_they_need_later():
         (['models', '--colour'], ['--colour', 'm3et models --help']),
         (['record'], ["'out'", 'm3et record --help']),
         (['demo', '--rate', '1000'], ['--rate', '60', 'm3et demo --help']),
+        (['train', 'vqa'], ["'--out'", 'see m3et train vqa --help']),
+        (['--json', 'models'], ['--json', 'see m3et --help']),
+        (['ask', 'What', 'is', 'this'], ['(is this); put a text of several words in quotes', 'm3et ask --help']),
+        (['ask', 'x', '--scope', 'bar'], ["'--scope': 'bar' is not one of 'frame', 'episode' (see"]),
+        (['replay', 'x', '--rate', 'fast'], ["Invalid value for '--rate': give a number (see m3et replay --help)"]),
+        (['record', 'x', '--frames', 'many'], ["'--frames': give a whole number (see m3et record --help)"]),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_exit_code_one(capsys, arguments, words):
-    assert main(arguments) == 1
+def test_wrong_usage_is_one_sentence_and_exit_code_two(capsys, arguments, words):
+    assert main(arguments) == 2
     shown = capsys.readouterr()
     assert not shown.out and shown.err.count('\n') == 1
     assert all(word in shown.err for word in words), shown.err

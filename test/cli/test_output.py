@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from m3et_ros.cli.output import Refused, format_table, print_json, report_error
+from m3et_ros.cli.output import Refused, format_table, print_json, report_error, usage_sentence
 from m3et_ros.data.errors import InputError
 
 
@@ -42,3 +42,26 @@ def test_an_unforeseen_error_shows_its_traceback_when_asked(capsys, monkeypatch)
     except KeyError as error:
         report_error(error)
     assert 'test_output.py' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('message', 'sentence'),
+    [
+        ('', ''),
+        ("Missing option '--out'.", "Missing option '--out'"),
+        (
+            "Invalid value for 'N': Input should be a valid integer, unable to parse it",
+            "Invalid value for 'N': give a whole number",
+        ),
+        ('Invalid: Input should be a valid number', 'Invalid: give a number'),
+        ('Invalid: Input should be greater than 3', 'Invalid: give what is greater than 3'),
+        ("Invalid: Value error, 'x' is not one of 'y'.", "Invalid: 'x' is not one of 'y'"),
+    ],
+)
+def test_the_words_of_the_parser_become_those_of_people(message, sentence):
+    assert usage_sentence(message) == sentence
+
+
+def test_extra_words_hint_at_quotes():
+    said = usage_sentence('Got unexpected extra argument(s) (is this)')
+    assert said.startswith('Got unexpected extra argument(s) (is this); put a text of several words in quotes')

@@ -2,13 +2,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 
 from m3et_ros.cli import processes
-from m3et_ros.cli.processes import Child, running, stop_signals, wait_for_end
+from m3et_ros.cli.processes import Child, running, stop_code, stop_signals, use_ros, wait_for_end
+from m3et_ros.data.errors import InputError
+from m3et_ros.ros.environment import Trouble
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -89,3 +92,32 @@ def test_a_signal_ends_the_wait_and_the_handlers_are_restored(number):
         os.kill(os.getpid(), number)
         assert wait_for_end([], stopped) is None
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_exit_code_names_the_signal(number):
+    with stop_signals() as stopped:
+        assert stopped.code == 0
+        os.kill(os.getpid(), number)
+        assert stopped.wait(5) and stopped.code == stop_code(stopped) == 128 + number
+    assert stop_code(threading.Event()) == 130
+
+
+def test_a_folder_with_the_name_of_the_package_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / 'm3et_ros').mkdir()
+    (tmp_path / 'm3et_ros' / '__init__.py').write_text('raise SystemExit("hidden")')
+    monkeypatch.chdir(tmp_path)
+    child = Child('child', 'this', show=False)
+    with running(child):
+        child.finish(60)
+    assert not any('hidden' in line for line in child.lines)
+
+
+def test_the_environment_is_told_once_before_ros_is_used(monkeypatch, capsys):
+    monkeypatch.setattr('m3et_ros.cli.processes.settle', lambda: (Trouble('the log folder is lost', 'find it'),))
+    monkeypatch.setenv('ROS_DOMAIN_ID', '3')
+    use_ros()
+    assert capsys.readouterr().err == 'm3et: the log folder is lost; find it.\n'
+    monkeypatch.setenv('ROS_DOMAIN_ID', 'abc')
+    with pytest.raises(InputError, match="ROS_DOMAIN_ID is 'abc'"):
+        use_ros()

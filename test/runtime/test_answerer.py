@@ -12,7 +12,7 @@ from m3et_ros.data.frame import Frame
 from m3et_ros.models.vlm.generation import Sampling, collect_answers, generate
 from m3et_ros.models.vlm.variants import VARIANTS
 from m3et_ros.ros.parameters import PARAMETERS
-from m3et_ros.runtime.answerer import ANSWERERS, Answerer, capitalised, open_answerer
+from m3et_ros.runtime.answerer import ANSWERERS, Answerer, capitalised, open_answerer, open_talk
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
@@ -110,3 +110,35 @@ def test_refusals(engine, tmp_path):
     ):
         with pytest.raises(InputError, match=sentence):
             open_answerer(name, where, engine)
+
+
+def test_the_shipped_talker_opens_by_each_of_its_names():
+    found = {open_talk(name).model_id for name in ('', 'm3et_talk', 'matvlm')}
+    assert len(found) == 1 and found.pop().startswith('matvlm@')
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('ml_mamba', 'No ml_mamba is shipped with this version, which has a matvlm; train one'),
+        ('kitchen', 'kitchen is an M3ET, which does not talk; give a checkpoint folder of m3et train talk, or one of'),
+        ('nowhere', 'There is no nowhere; give a checkpoint folder of m3et train talk, or one of ml_mamba, emma'),
+        ('../m3et_talk', 'There is no ../m3et_talk'),
+    ],
+)
+def test_other_names_of_talkers_are_refused_with_the_names_that_work(name, words):
+    with pytest.raises(InputError, match=words) as refused:
+        open_talk(name)
+    assert refused.value.reason == 'model_missing'
+
+
+def test_without_a_shipped_talker_one_has_to_be_trained(monkeypatch, tmp_path):
+    monkeypatch.setattr('m3et_ros.runtime.answerer.SHIPPED_TALK', tmp_path / 'none')
+    for name, words in (('', 'No talking model is shipped'), ('emma', 'No emma is shipped with this version; train')):
+        with pytest.raises(InputError, match=words):
+            open_talk(name)
+
+
+def test_a_talker_in_a_folder_opens_by_its_path(tmp_path):
+    folder = talker_folder(tmp_path / 'own', 'emma')
+    assert open_talk(str(folder)).config.variant == 'emma'

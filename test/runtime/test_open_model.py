@@ -18,7 +18,7 @@ from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.open_model import SHIPPED, action_config, open_checkpoint, untrained
+from m3et_ros.runtime.open_model import SHIPPED, action_config, open_checkpoint, shipped, untrained
 from m3et_ros.runtime.session import Session
 
 
@@ -42,6 +42,13 @@ def test_the_shipped_answerer_is_small_and_was_trained_on_the_shipped_m3et():
     *_, (text, _) = talk.write('Is the tap on?', view, max_tokens=24)
     assert text.lower().startswith(('yes', 'no')) and len(text.split()) > 2
     assert load_talk(folder).model_id in (folder / 'README.md').read_text()
+
+
+def test_shipped_weights_open_by_the_name_of_their_folder():
+    assert open_checkpoint('m3et_kitchen').model_id == open_checkpoint('kitchen').model_id
+    assert shipped('m3et_talk') == SHIPPED / 'm3et_talk'
+    for name in ('m3et_nowhere', 'kitchen', 'm3et_talk/..', '../weights', ''):
+        assert shipped(name) is None
 
 
 @pytest.mark.parametrize('name', SIZES)

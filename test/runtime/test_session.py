@@ -5,10 +5,11 @@ import pytest
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.ros.parameters import PARAMETERS
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.frame_comb import FrameMemory
 from m3et_ros.runtime.open_model import untrained
-from m3et_ros.runtime.session import Session, checked_question, checked_scope
+from m3et_ros.runtime.session import QUESTION_CHARS, Session, checked_question, checked_scope
 
 
 @pytest.fixture(scope='module')
@@ -43,6 +44,15 @@ def test_questions_are_checked(question, reason):
 
 def test_a_question_of_the_longest_length_passes():
     assert checked_question('x' * 20, 20) == 'x' * 20 == checked_question(f' {"x" * 20} ', 20)
+
+
+def test_the_limit_is_the_same_everywhere_and_names_a_parameter_only_where_there_is_one():
+    assert next(row.default for row in PARAMETERS if row.name == 'max_question_chars') == QUESTION_CHARS == 1000
+    assert checked_question('x' * 1000) == 'x' * 1000
+    with pytest.raises(InputError, match='has 1001 characters and at most 1000 are read; shorten it or raise max_ques'):
+        checked_question('x' * 1001)
+    with pytest.raises(InputError, match=r'are read; shorten it\.$'):
+        checked_question('x' * 1001, parameter='')
 
 
 def test_good_questions_and_scopes_pass():

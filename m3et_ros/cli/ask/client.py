@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.cli.output import Refused
+from m3et_ros.cli.processes import stop_code
 from m3et_ros.msg import Answer
 from m3et_ros.ros import process
 from m3et_ros.ros.environment import check_domain, foreign_shared_memory, settle
@@ -197,7 +198,7 @@ def _answer(reply) -> Answer:
 def _silent(node: Client, namespace: str, timeout_s: float) -> Refused:
     """Return the error for a node that did not answer in time."""
     if node.stopped.is_set():
-        return Refused(CANCELLED)
+        return Refused(CANCELLED, stop_code(node.stopped))
     if trouble := foreign_shared_memory():
         return Refused(f'The model node in {namespace} did not answer within {timeout_s:g} s: {trouble}')
     if not _responds(node, namespace):
@@ -225,7 +226,7 @@ def _responds(node: Client, namespace: str) -> bool:
 def _absent(node: Client, namespace: str) -> Refused:
     """Return the error for a missing node, with the namespaces that do answer and the way to start a robot."""
     if node.stopped.is_set():
-        return Refused(CANCELLED)
+        return Refused(CANCELLED, stop_code(node.stopped))
     others = sorted(
         name.rpartition('/model/ask')[0]
         for name, kinds in node.get_service_names_and_types()

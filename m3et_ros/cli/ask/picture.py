@@ -27,9 +27,6 @@ MAX_TOKENS = 64
 INTEGERS = ('uint16', 'int16', 'int32', 'uint32')
 """Types of integers that hold millimetres; eight bits are a picture of depth, not depth."""
 
-QUESTION_CHARS = 512
-"""Most characters of a question; the default of the node."""
-
 
 def ask_picture(
     question: str,
@@ -60,7 +57,7 @@ def ask_picture(
     Raises:
         InputError: the model is missing or damaged, or the question is too long.
     """
-    question = checked_question(question, QUESTION_CHARS)
+    question = checked_question(question, parameter='')
     engine = Engine(open_checkpoint(model), device=device)
     session = Session(engine)
     session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)

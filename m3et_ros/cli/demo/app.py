@@ -13,7 +13,7 @@ import typer
 
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status
-from m3et_ros.cli.processes import Child, running, stop_signals, use_ros
+from m3et_ros.cli.processes import Child, running, stop_code, stop_signals, use_ros
 from m3et_ros.cli.progress import Waiting
 from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import assignments, ros_arguments
@@ -58,7 +58,7 @@ def demo(
     rows: Annotated[int, typer.Option(min=1, max=8, help='Moments to ask at, and rows of the picture.')] = 4,
     sheet: Annotated[bool, typer.Option('--sheet/--no-sheet', help='Write the picture.')] = True,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Run the robot in the simulated kitchen, ask it a few questions, measure it, and write a picture."""
     if sheet and find_spec('matplotlib') is None:
         raise Refused('The picture needs matplotlib; pip install matplotlib, or give --no-sheet.')
@@ -76,6 +76,7 @@ def demo(
         summary['sheet'] = str(out / POSTER)
         finished.draw(out / POSTER, summary)
     output.print_summary(summary)
+    return stopped.code
 
 
 def start_nodes(namespace: str, prefix: str, seed: int, robot: RobotModel, camera: SimulatedCamera) -> list[Child]:
@@ -178,7 +179,7 @@ def _await_first_result(current: 'Demo', stopped: threading.Event) -> None:
     with Waiting() as waiting:
         while not current.begun():
             if stopped.is_set():
-                raise Refused('The demo was stopped before the first result.')
+                raise Refused('The demo was stopped before the first result.', stop_code(stopped))
             if time.monotonic() > deadline:
                 raise Refused(
                     f'No result came within {START_S:.0f} s ({current.missing()}); try a smaller image, '

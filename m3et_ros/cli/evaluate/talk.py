@@ -48,9 +48,11 @@ class TalkSamples:
 def talk(
     context: typer.Context,
     model: Annotated[
-        Path | None,
-        typer.Option(help='Checkpoint folder of m3et train talk; the shipped one by default.', show_default=False),
-    ] = None,
+        str,
+        typer.Option(
+            help='Checkpoint folder of m3et train talk, or matvlm; the shipped one by default.', show_default=False
+        ),
+    ] = '',
     *,
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and descriptions.csv.')],
     vision: Annotated[str, typer.Option('--from', help='M3ET that the model was trained on.')] = 'kitchen',
@@ -58,15 +60,14 @@ def talk(
     as_json: Json = False,
 ) -> None:
     """Measure answers in sentences, hallucination and descriptions of a vision-language model."""
-    from m3et_ros.data.checkpoints.talk import load_talk
     from m3et_ros.evaluation.files import made_by, write_metrics
     from m3et_ros.evaluation.standard_caches import check_fit
     from m3et_ros.evaluation.tasks.vqa import NOISE
     from m3et_ros.models.vlm.variants import vision_width
-    from m3et_ros.runtime.answerer import SHIPPED_TALK
+    from m3et_ros.runtime.answerer import open_talk
     from m3et_ros.runtime.open_model import open_checkpoint
 
-    encoder, checkpoint = open_checkpoint(vision), load_talk(model or SHIPPED_TALK)
+    encoder, checkpoint = open_checkpoint(vision), open_talk(model)
     checkpoint.check_encoder(encoder.model_id, vision_width(encoder.model.config))
     folder, recipe = open_cache(options.data, CPUS)
     check_fit(encoder, recipe)

@@ -14,7 +14,7 @@ import typer
 
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line
-from m3et_ros.cli.processes import stop_signals
+from m3et_ros.cli.processes import stop_code, stop_signals
 from m3et_ros.cli.record.episode import RecordOptions, open_episode, record_episode
 from m3et_ros.cli.record.questions import QuestionOptions, record_eqa, record_vqa
 
@@ -25,22 +25,21 @@ def record(
     options: RecordOptions,
     asked: QuestionOptions,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Record an episode of the simulated kitchen: colour, depth, intrinsics, pose, segmentation and actions."""
     if asked.eqa and asked.vqa:
         raise Refused('--eqa and --vqa are two question files; give one of them.')
     if asked.eqa:
-        record_eqa(out, options, asked, as_json=as_json)
-    elif asked.vqa:
-        record_vqa(out, options, asked, as_json=as_json)
-    elif asked.episodes > 1:
+        return record_eqa(out, options, asked, as_json=as_json)
+    if asked.vqa:
+        return record_vqa(out, options, asked, as_json=as_json)
+    if asked.episodes > 1:
         raise Refused('--episodes goes with --eqa or --vqa; without these one episode is recorded at a time.')
-    else:
-        record_one(out, options, as_json=as_json)
+    return record_one(out, options, as_json=as_json)
 
 
-def record_one(out: Path, options: RecordOptions, *, as_json: bool) -> None:
-    """Record one episode without questions, and print what was written.
+def record_one(out: Path, options: RecordOptions, *, as_json: bool) -> int:
+    """Record one episode without questions, print what was written, and return the exit code.
 
     Raises:
         InputError: the bag exists already or cannot be written.
@@ -48,6 +47,7 @@ def record_one(out: Path, options: RecordOptions, *, as_json: bool) -> None:
     start = time.monotonic()
     with stop_signals() as stopped:
         recorded = record_episode(options, open_episode(options, options.seed), out, stopped)
+    code = stop_code(stopped) if recorded.frames < options.frames else 0
     seconds, size = time.monotonic() - start, sum(file.stat().st_size for file in out.iterdir())
     if as_json:
         print_json(
@@ -62,9 +62,10 @@ def record_one(out: Path, options: RecordOptions, *, as_json: bool) -> None:
                 'actions': [dataclasses.asdict(action) for action in recorded.labels],
             }
         )
-        return
+        return code
     early = '' if recorded.frames == options.frames else f' (stopped early: {options.frames} were requested)'
     print_line(
         f'{out}: {recorded.frames} frames of {options.width}x{options.height}{early}, {len(recorded.labels)} actions, '
         f'{size / 1e6:.1f} MB, {seconds:.0f} s, rendered with {recorded.backend}.\nPlay it: m3et replay {out}'
     )
+    return code

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from m3et_ros.cli.output import Refused, print_json, print_line
-from m3et_ros.cli.processes import stop_signals
+from m3et_ros.cli.processes import INTERRUPTED, stop_signals
 from m3et_ros.cli.record.episode import RecordOptions, open_episode, record_episode
 
 QUESTIONS, SEGMENTS = 'questions.json', 'segments.csv'
@@ -76,8 +76,8 @@ class EndOfEpisode:
         return episode_drafts(self._observer.report())
 
 
-def record_eqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_json: bool) -> None:
-    """Record the episodes and write questions to be asked at their end.
+def record_eqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_json: bool) -> int:
+    """Record the episodes and write questions to be asked at their end; return the exit code.
 
     Args:
         out: folder to create.
@@ -101,11 +101,11 @@ def record_eqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_
         questions += worded(own, bag_of(out, seed, asked.episodes).name, rng)
     if not questions:
         raise Refused('nothing can be asked about these episodes; record more frames, 300 or more.')
-    write_questions_of(out, options, asked, seeds, questions, as_json=as_json)
+    return write_questions_of(out, options, asked, seeds, questions, as_json=as_json)
 
 
-def record_vqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_json: bool) -> None:
-    """Record the episodes and write questions about single frames of them.
+def record_vqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_json: bool) -> int:
+    """Record the episodes and write questions about single frames of them; return the exit code.
 
     Args:
         out: folder to create.
@@ -133,7 +133,7 @@ def record_vqa(out: Path, options: RecordOptions, asked: QuestionOptions, *, as_
     questions = []
     for seed, own in zip(seeds, drawn, strict=True):
         questions += worded_at(own, bag_of(out, seed, asked.episodes).name, rng)
-    write_questions_of(out, options, asked, seeds, questions, as_json=as_json)
+    return write_questions_of(out, options, asked, seeds, questions, as_json=as_json)
 
 
 def record_episodes(
@@ -178,7 +178,8 @@ def record_episodes(
     if not whole:
         raise Refused(
             'stopped before an episode was whole, so that there are no questions; the frames recorded so far stay in '
-            f'{bag_of(out, options.seed, episodes)}.'
+            f'{bag_of(out, options.seed, episodes)}.',
+            INTERRUPTED,
         )
     write_segments(out / SEGMENTS, segments, fps=options.fps)
     return whole, results
@@ -212,8 +213,8 @@ def finished_actions(bag: str, seed: int, labels: list[Any]) -> list[Any]:
 
 def write_questions_of(
     out: Path, options: RecordOptions, asked: QuestionOptions, seeds: list[int], questions: list[Any], *, as_json: bool
-) -> None:
-    """Write the questions beside the bags, and print what was written.
+) -> int:
+    """Write the questions beside the bags, print what was written, and return the exit code.
 
     Raises:
         InputError: 'out_unwritable'.
@@ -221,6 +222,7 @@ def write_questions_of(
     from m3et_ros.data.datasets.openeqa import write_questions
 
     path, segments = out / QUESTIONS, out / SEGMENTS
+    code = 0 if len(seeds) == asked.episodes else INTERRUPTED
     write_questions(path, questions)
     if as_json:
         categories = sorted({question.category for question in questions})
@@ -236,7 +238,7 @@ def write_questions_of(
                 'categories': {name: sum(question.category == name for question in questions) for name in categories},
             }
         )
-        return
+        return code
     verb = 'eqa' if asked.eqa else 'vqa'
     early = '' if len(seeds) == asked.episodes else f' (stopped early: {asked.episodes} were requested)'
     bags = str(out) if asked.episodes == 1 else f'{out}/*/'
@@ -247,3 +249,4 @@ def write_questions_of(
         f'results/{verb}\n'
         f'and: m3et evaluate actions {bags} --segments {segments} --model kitchen --out results/actions'
     )
+    return code

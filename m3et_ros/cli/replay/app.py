@@ -17,7 +17,10 @@ from m3et_ros.cli.ros_names import assignments, full_namespace, parse_remaps, ro
 
 TRANSPORTS = {
     'rgb_transport': ('color/image_raw', {'raw': '', 'compressed': '/compressed'}),
-    'depth_transport': ('aligned_depth_to_color/image_raw', {'raw': '', 'compressedDepth': '/compressedDepth'}),
+    'depth_transport': (
+        'aligned_depth_to_color/image_raw',
+        {'raw': '', 'compressedDepth': '/compressedDepth', 'compressed': '/compressed'},
+    ),
 }
 """Parameters of the model node: topic below the camera's prefix, and the suffix that each transport adds to it."""
 
@@ -96,6 +99,8 @@ def replay(
         return 0
     begin = time.monotonic()
     code = _play(player, robot_arguments)
+    if play.loop:
+        code = 0  # only a signal ends it
     if as_json:
         print_json(contents | {'played_s': time.monotonic() - begin, 'exit_code': code})
     return code
@@ -237,7 +242,7 @@ def _evaluate(
 
 
 def _play(player: list[str], robot_arguments: list[str] | None) -> int:
-    """Run the nodes until the recording has ended, one of them fails, or a signal comes.
+    """Run the nodes until the recording has ended, one of them fails, or a signal comes; return the exit code.
 
     Raises:
         Refused: a node failed.
@@ -250,7 +255,7 @@ def _play(player: list[str], robot_arguments: list[str] | None) -> int:
             with running(*nodes[1:]):
                 ended = wait_for_end(nodes, stopped)
     if ended is None:
-        return 0
+        return stopped.code
     if ended.code:
         raise ended.failure()
     if ended.name == 'model':

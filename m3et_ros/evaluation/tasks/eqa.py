@@ -24,9 +24,6 @@ from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.session import Session, checked_question
 from m3et_ros.runtime.view import View
 
-LONGEST_QUESTION = 2000
-"""Characters."""
-
 WORDS = 8
 """Most word pieces of a written answer (docs/papers.md 2.3)."""
 
@@ -137,7 +134,7 @@ def answered(
     """
     start = time.perf_counter()
     try:
-        text = checked_question(question.question, LONGEST_QUESTION)
+        text = checked_question(question.question, parameter='')
     except InputError as error:
         return unanswered(question, str(error)), []
     if task.scope == 'blind':
