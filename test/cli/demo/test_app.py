@@ -1,7 +1,10 @@
 """The whole robot for a few seconds: real processes on real DDS, and every option where it arrives."""
 
 import json
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -64,6 +67,20 @@ def test_a_node_that_dies_is_quoted(m3et, tmp_path, monkeypatch):
     result = m3et('demo', *SMALL, timeout=100)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert 'camera ended by itself with exit code 1; its last lines:' in result.stderr
+
+
+@pytest.mark.parametrize(('number', 'code'), [(None, 0), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_demo_that_is_cut_short_ends_with_the_code_of_the_signal(border, monkeypatch, number, code):
+    border('m3et_ros.cli.demo.app.start_nodes', [])
+    monkeypatch.setattr(DemoOutput, 'print_summary', lambda self, summary: None)
+
+    def run(children, stopped, *_):
+        if number:
+            os.kill(os.getpid(), number)
+        return SimpleNamespace(summary=lambda: {'moments': []})
+
+    monkeypatch.setattr('m3et_ros.cli.demo.app._run', run)
+    assert main(['demo', '--no-sheet']) == code
 
 
 def test_every_option_arrives(border, reach, every_option, monkeypatch, tmp_path):

@@ -120,5 +120,5 @@ def test_what_cannot_be_done_is_one_sentence(cache, foreign, tmp_path, capsys, c
 
 
 def test_wrong_options_name_the_help(capsys):
-    assert main(['evaluate', 'vqa', '--without', 'text']) == 1
-    assert 'm3et evaluate --help' in capsys.readouterr().err
+    assert main(['evaluate', 'vqa', '--without', 'text']) == 2
+    assert 'm3et evaluate vqa --help' in capsys.readouterr().err

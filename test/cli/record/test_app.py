@@ -1,12 +1,14 @@
 """m3et record: one episode as a bag, the same for the same seed, and what is refused."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from m3et_ros.cli.main import main
-from m3et_ros.cli.record.episode import RecordOptions
+from m3et_ros.cli.record.episode import RecordOptions, record_episode
 from m3et_ros.cli.record.questions import QuestionOptions
 from m3et_ros.cli.replay.app import read_contents
 from m3et_ros.data.bags.reader import BagReader
@@ -49,6 +51,20 @@ def test_the_same_seed_writes_the_same_messages(bag, tmp_path, capsys):
     assert list((tmp_path / 'other').glob('*.db3'))
     assert f'{COLOUR}/compressed' in read_contents(tmp_path / 'other')['topics']
     assert 'Play it: m3et replay' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_recording_that_is_cut_short_keeps_its_frames_and_says_so_by_its_exit_code(
+    tmp_path, monkeypatch, capsys, number, code
+):
+    def cut_short(options, episode, out, stopped):
+        os.kill(os.getpid(), number)
+        return record_episode(options, episode, out, stopped)
+
+    monkeypatch.setattr('m3et_ros.cli.record.app.record_episode', cut_short)
+    assert main(['record', str(tmp_path / 'bag'), *SMALL]) == code
+    assert '1 frames of 64x48 (stopped early: 4 were requested)' in capsys.readouterr().out
+    assert len(messages(tmp_path / 'bag', COLOUR)) == 1
 
 
 def test_a_recording_is_never_overwritten(bag, capsys):
