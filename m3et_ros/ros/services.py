@@ -177,6 +177,7 @@ class Questions:
         session, least = self._host.session, self._host.settings.min_confidence
         session.min_confidence = session.engine.labels.calibration.min_confidence if least < 0 else least
         session.domain_every = self._host.settings.domain_check
+        session.camera = f'the camera topic {self._host.resolve_topic_name(interfaces.RGB.name)}'
         return session
 
     async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:

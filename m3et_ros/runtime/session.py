@@ -68,10 +68,12 @@ class Session:
         min_confidence: probability below which an answer is unsure, 0..1; that of the checkpoint at first.
         domain_every: every so many frames of the camera are compared with those of training; 0 never compares.
         domain: the last comparison.
+        camera: the source of the images in words, for the refusal before the first one.
     """
 
     answerer: Answerer | None = None
     domain_every = 10
+    camera = 'the camera topic'
 
     def __init__(self, engine: Engine, *, memory_frames: int = 8, sample_frames: bool = False):
         """Follow a camera.
@@ -134,7 +136,7 @@ class Session:
         if frame is not None:
             return [self.engine.encode(frame)]
         if self.newest is None:
-            raise InputError('no_frame', 'No image has arrived yet; check the camera topic or send an image along.')
+            raise InputError('no_frame', f'No image has arrived yet; check {self.camera} or send an image along.')
         return self.memory.views(self.newest) if scope == 'episode' else [self.newest]
 
     def read(self, question: str, scope: str) -> Reading:

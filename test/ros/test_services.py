@@ -461,7 +461,9 @@ def test_memory_is_saved_to_and_restored_from_the_file_of_the_parameter(bench, m
 def test_a_new_episode_begins_without_the_old_frames(bench):
     bench = bench().activate().observe(1, 2)
     assert bench.call('reset_memory') == Trigger.Response(success=True, message='A new episode begins.')
-    assert 'No image has arrived yet' in bench.call('ask', question='what?', scope='episode').message
+    message = bench.call('ask', question='what?', scope='episode').message
+    topic = bench.node.resolve_topic_name('rgb/image_raw')
+    assert message == f'No image has arrived yet; check the camera topic {topic} or send an image along.'
     bench.observe(3)
     assert bench.call('ask', question='what?', scope='episode').answer.frames_used == 1
 
