@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.layers.scan_order import replaced_tokens
+from m3et_ros.ops.shared_attention import shared_attention
 
 EPS = 1e-6  # of every LayerNorm in the Transformer parts (MultiMAE, ViT)
 
@@ -85,6 +86,8 @@ class SelfAttention(nn.Module):
             (B, L, d) and the state that includes x. Where rows share a state, it holds x alone.
         """
         q, k, v = (_split(t, self.heads) for t in self.qkv(x).chunk(3, -1))
+        if torch.is_grad_enabled():
+            k, v = k.contiguous(), v.contiguous()  # each of several products, forward and backward, would copy them
         if state is not None and len(state.k) < len(k):
             own = AttentionState(k, v, mask)
             return self.proj(_merge(_attend_shared(q, state, own, causal))), own
@@ -308,6 +311,12 @@ def _attend_shared(q: Tensor, shared: AttentionState, own: AttentionState, causa
         return rows.unflatten(2, (each, length)).transpose(1, 2).flatten(0, 1)
 
     q = q * q.shape[-1] ** -0.5
+    if torch.is_grad_enabled() and shared.mask is None and not causal:
+        own_logits = q @ own.k.transpose(-1, -2)
+        if own.mask is not None:
+            own_logits = own_logits.masked_fill(~own.mask[:, None, None], -torch.inf)
+        y, to_own = shared_attention(fold(q), shared.k, shared.v, fold(own_logits))
+        return unfold(y) + unfold(to_own) @ own.v
     logits = torch.cat([unfold(fold(q) @ shared.k.transpose(-1, -2)), q @ own.k.transpose(-1, -2)], -1)
     allowed = _allowed(shared, own, each)
     if causal:

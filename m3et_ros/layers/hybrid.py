@@ -7,7 +7,6 @@ Symbols: B batch, L tokens, d width. 'T' is a Transformer block, 'M' a pre-norm 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from m3et_ros.layers.attention import EPS, HeadAttention, TransformerBlock
@@ -74,11 +73,8 @@ class MambaLayer(nn.Module):
             u, mask = u.flip(1), None if mask is None else mask.flip(1)
         before: MambaState | None = None
         if state is not None:
-            # In training Mamba-2 goes on from a state that rows share without repeating it.
-            shared = isinstance(self.mixer, Mamba2) and not return_state and torch.is_grad_enabled()
-            rows = state if shared else state.repeat_interleave(len(x) // len(state), 0)
             conv = self.mixer.conv1d
-            before = MambaState(u.new_zeros(len(x), conv.kernel_size[0] - 1, conv.in_channels), rows)
+            before = MambaState(u.new_zeros(len(x), conv.kernel_size[0] - 1, conv.in_channels), state)
         after = None
         if return_state:
             y, new_state = self.mixer(u, mask=mask, state=before, return_state=True)

@@ -58,8 +58,8 @@ class _Mixer(nn.Module):
             mask: (B, L) bool, True = valid. Invalid tokens neither write to nor decay the state, their outputs are 0,
                 and the convolution takes zeros in their place.
             A_log: the matrix to use where this mixer owns none.
-            state: state after earlier tokens; None = there are none. Its `ssm` may be that of fewer sequences, which
-                each serve as many consecutive rows of u; a state is not returned then.
+            state: state after earlier tokens; None = there are none. Its `ssm` may be that of fewer sequences, each of
+                which serves as many consecutive rows of u.
             return_state: also return the state after the last token.
 
         Returns:
@@ -70,7 +70,7 @@ class _Mixer(nn.Module):
         """
         if mask is not None:
             u = u.masked_fill(~mask[..., None], 0)
-        y, state = self._mix(u, mask, self._rates(A_log), state)
+        y, state = self._mix(u, mask, self._rates(A_log), state, return_state)
         return (y, state) if return_state else y
 
     def step(self, u_t: Tensor, state: MambaState, *, A_log: Tensor | None = None) -> tuple[Tensor, MambaState]:
@@ -85,8 +85,10 @@ class _Mixer(nn.Module):
             like.new_zeros(B, *self.state_shape, dtype=work_dtype(like)),
         )
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None) -> tuple[Tensor, MambaState]:
-        """Mix a sequence whose invalid tokens are 0."""
+    def _mix(
+        self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None, final: bool
+    ) -> tuple[Tensor, MambaState]:
+        """Mix a sequence whose invalid tokens are 0; without `final` the state that is returned may be any."""
         raise NotImplementedError
 
     def _advance(self, u_t: Tensor, A: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
@@ -160,13 +162,15 @@ class Mamba1(_Mixer):
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.N, self.N], -1)
         return F.softplus(self.dt_proj(dt)), B, C
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None) -> tuple[Tensor, MambaState]:
+    def _mix(
+        self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None, final: bool
+    ) -> tuple[Tensor, MambaState]:
         x, z = self.in_proj(u).chunk(2, -1)
         x, conv = self._convolve(x, state)
         dt, B, C = self._project(x)
         if mask is not None:
             dt = dt.masked_fill(~mask[..., None], 0)
-        y, ssm = selective_scan(x, dt, A, B, C, D=self.D, z=z, state=None if state is None else state.ssm)
+        y, ssm = selective_scan(x, dt, A, B, C, D=self.D, z=z, state=_repeated(state, len(u)))
         return self.out_proj(y), MambaState(conv, ssm)
 
     def renew(self, u: Tensor, indices: Tensor | None, cache: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -242,17 +246,18 @@ class Mamba2(_Mixer):
         x, B, C = xBC.split([self.d_in, self.G * self.N, self.G * self.N], -1)
         return x.unflatten(-1, (self.H, self.P)), B.unflatten(-1, (self.G, self.N)), C.unflatten(-1, (self.G, self.N))
 
-    def _mix(self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None) -> tuple[Tensor, MambaState]:
+    def _mix(
+        self, u: Tensor, mask: Tensor | None, A: Tensor, state: MambaState | None, final: bool
+    ) -> tuple[Tensor, MambaState]:
         z, xBC, dt = self._project(u)
         if mask is not None:
             dt = dt.masked_fill(~mask[..., None], 0)
         xBC, conv = self._convolve(xBC, state)
         x, B, C = self._parts(xBC)
-        ssm = None if state is None else state.ssm
-        if ssm is not None and len(ssm) < len(u):
-            y = ssd_shared(x, dt, A, B, C, D=self.D, state=ssm)
+        if state is not None and not final and torch.is_grad_enabled():
+            y, ssm = ssd_shared(x, dt, A, B, C, D=self.D, state=state.ssm), state.ssm
         else:
-            y, ssm = ssd(x, dt, A, B, C, D=self.D, state=ssm, chunk=self.chunk)
+            y, ssm = ssd(x, dt, A, B, C, D=self.D, state=_repeated(state, len(u)), chunk=self.chunk)
         return self.out_proj(self.norm(y.flatten(-2), z)), MambaState(conv, ssm)
 
     def renew(self, u: Tensor, indices: Tensor | None, cache: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -353,6 +358,14 @@ class AttentionMamba2(Mamba2):
                 )
             target.copy_(source)
         return self
+
+
+def _repeated(state: MambaState | None, rows: int) -> Tensor | None:
+    """Return one state of the scan for each of the rows of a batch."""
+    if state is None:
+        return None
+    each = rows // len(state.ssm)
+    return state.ssm if each == 1 else state.ssm.repeat_interleave(each, 0)
 
 
 def initial_A_log(d_in: int, N: int) -> Tensor:  # noqa: N802 - A_log is the published name

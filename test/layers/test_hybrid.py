@@ -83,24 +83,27 @@ def test_later_tokens_continue_from_the_states(mixer):
 @pytest.mark.parametrize('mixer', ['mamba1', 'mamba2'])
 def test_rows_that_share_states_equal_rows_with_states_of_their_own(mixer, monkeypatch):
     encoder, x, later = stack('MTMT', mixer, stages=2), torch.randn(2, 9, 16), torch.randn(6, 5, 16)
-    shares = []
-    scan = mamba.ssd_shared
+    shares, scan = [], mamba.ssd_shared
     monkeypatch.setattr(
         mamba, 'ssd_shared', lambda *a, state, **o: shares.append(len(state)) or scan(*a, state=state, **o)
     )
     found = encoder(later, states=encoder(x, return_states=True)[1])
-    assert shares == ([2, 2] if mixer == 'mamba2' else [])
-    gradient = torch.autograd.grad(found[-1].square().sum(), encoder.layers[0].mixer.out_proj.weight)[0]
     repeated = encoder(x.repeat_interleave(3, 0), return_states=True)[1]
     wanted = encoder(later, states=repeated)
+    assert shares == ([2, 2, 6, 6] if mixer == 'mamba2' else [])
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
-    expected = torch.autograd.grad(wanted[-1].square().sum(), encoder.layers[0].mixer.out_proj.weight)[0]
-    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
+    weight = encoder.layers[0].mixer.out_proj.weight
+    gradients = [torch.autograd.grad(outputs[-1].square().sum(), weight)[0] for outputs in (found, wanted)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-3)
+    asked = len(shares)
     with torch.no_grad():  # as every trained model was measured
-        torch.testing.assert_close(
-            encoder(later, states=encoder(x, return_states=True)[1]), wanted, atol=1e-5, rtol=1e-4
-        )
-    assert len(shares) == (2 if mixer == 'mamba2' else 0)
+        again = encoder(later, states=encoder(x, return_states=True)[1])
+        torch.testing.assert_close(again, wanted, atol=1e-5, rtol=1e-4)
+    # A state after the rows is one state each.
+    _, states = encoder(later, states=encoder(x, return_states=True)[1], return_states=True)
+    _, expected = encoder(later, states=repeated, return_states=True)
+    torch.testing.assert_close(states[0], expected[0], atol=1e-5, rtol=1e-4)
+    assert len(shares) == asked
 
 
 def test_the_direction_decides_which_tokens_affect_which():
