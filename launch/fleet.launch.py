@@ -56,6 +56,7 @@ def camera_remappings():
         ('rgb/camera_info', [CAMERA, '/color/camera_info']),
         ('depth/image_raw', depth),
         ('depth/image_raw/compressedDepth', [*depth, '/compressedDepth']),
+        ('depth/image_raw/compressed', [*depth, '/compressed']),
     ]
 
 

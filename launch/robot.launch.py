@@ -70,6 +70,7 @@ def camera_remappings():
         ('rgb/camera_info', LaunchConfiguration('camera_info_topic')),
         ('depth/image_raw', depth),
         ('depth/image_raw/compressedDepth', [depth, '/compressedDepth']),
+        ('depth/image_raw/compressed', [depth, '/compressed']),
     ]
 
 

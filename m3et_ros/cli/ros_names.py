@@ -13,6 +13,7 @@ CAMERA_INPUTS = {
     'rgb/camera_info': 'color/camera_info',
     'depth/image_raw': 'aligned_depth_to_color/image_raw',
     'depth/image_raw/compressedDepth': 'aligned_depth_to_color/image_raw/compressedDepth',
+    'depth/image_raw/compressed': 'aligned_depth_to_color/image_raw/compressed',
 }
 """Inputs of the model node, and the topic of a RealSense driver for each, below the prefix of the camera."""
 

@@ -29,7 +29,11 @@ from m3et_ros.ros.interfaces import Interface
 from m3et_ros.ros.process import share
 
 RGB = {'raw': interfaces.RGB, 'compressed': interfaces.RGB_COMPRESSED}
-DEPTH = {'raw': interfaces.DEPTH, 'compressedDepth': interfaces.DEPTH_COMPRESSED}
+DEPTH = {
+    'raw': interfaces.DEPTH,
+    'compressedDepth': interfaces.DEPTH_COMPRESSED,
+    'compressed': interfaces.DEPTH_PICTURE,
+}
 PROFILE = str(share('config', 'fastdds.xml'))
 """Fast DDS profile for large images, which a camera driver needs too."""
 FOLLOW_S = 0.5
@@ -172,6 +176,8 @@ class CameraInputs:
         if self._timer is not None:
             self._host.destroy_timer(self._timer)
             self._timer = None
+        for reason in ('rgb_silent', 'depth_silent', *CAUSES):
+            self._host.health.set_cause(reason, '')
         for reader in self._readers:
             reader.close()
         self._readers = []

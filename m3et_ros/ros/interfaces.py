@@ -48,13 +48,18 @@ DEPTH = Interface(
 DEPTH_COMPRESSED = Interface(
     'depth/image_raw/compressedDepth',
     CompressedImage,
-    'Depth as PNG or RVL of the compressedDepth transport, or as a PNG or TIFF, if nobody publishes it raw.',
+    'Depth as PNG or RVL of the compressedDepth transport, if nobody publishes it raw.',
+)
+DEPTH_PICTURE = Interface(
+    'depth/image_raw/compressed',
+    CompressedImage,
+    'Depth as a PNG or TIFF of the compressed transport, if nobody publishes it otherwise.',
 )
 INSTRUCTION = Interface('instruction', Instruction, 'Instruction that holds from its stamp until the next one.')
 INSTRUCTION_TEXT = Interface(
     'instruction/text', String, 'The same without a stamp: it holds from now on; an empty one clears it.'
 )
-INPUTS = (RGB, RGB_COMPRESSED, RGB_INFO, DEPTH, DEPTH_COMPRESSED, INSTRUCTION, INSTRUCTION_TEXT)
+INPUTS = (RGB, RGB_COMPRESSED, RGB_INFO, DEPTH, DEPTH_COMPRESSED, DEPTH_PICTURE, INSTRUCTION, INSTRUCTION_TEXT)
 
 DEPTH_COMPLETED = Interface(
     '~/depth/image',

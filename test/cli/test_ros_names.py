@@ -23,6 +23,7 @@ def test_every_input_of_the_node_is_remapped_to_the_topic_of_a_realsense():
         'rgb/camera_info:=/left/cam/color/camera_info',
         'depth/image_raw:=/left/cam/aligned_depth_to_color/image_raw',
         'depth/image_raw/compressedDepth:=/left/cam/aligned_depth_to_color/image_raw/compressedDepth',
+        'depth/image_raw/compressed:=/left/cam/aligned_depth_to_color/image_raw/compressed',
     ]
 
 

@@ -6,6 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Log
@@ -185,8 +186,9 @@ def test_a_pair_reaches_the_inference_thread_with_all_that_belongs_to_it(ros, be
 
 
 def test_a_frame_that_a_newer_one_replaces_is_counted(ros, bench):
-    bench, release = bench(), threading.Event()
-    bench.host.inference_thread.submit(lambda: release.wait(20))
+    bench, begun, release = bench(), threading.Event(), threading.Event()
+    bench.host.inference_thread.submit(lambda: begun.set() or release.wait(20))
+    assert begun.wait(20)
     for n in range(1, 4):
         bench.show(n * SECOND)
         ros.until(lambda n=n: bench.host.health.arrived.total == n)
@@ -227,6 +229,7 @@ TOPICS = {'instruction', 'instruction/text', 'rgb/camera_info'}
         ('raw', 'raw', {'rgb/image_raw', 'depth/image_raw'}),
         ('compressed', 'compressedDepth', {'rgb/image_raw/compressed', 'depth/image_raw/compressedDepth'}),
         ('compressed', 'none', {'rgb/image_raw/compressed'}),
+        ('raw', 'compressed', {'rgb/image_raw', 'depth/image_raw/compressed'}),
     ],
 )
 def test_each_transport_opens_its_topic(bench, rgb, depth, expected):
@@ -239,6 +242,20 @@ def test_auto_follows_the_camera_to_the_compressed_topics(ros, bench):
     bench.camera.create_publisher(CompressedImage, 'depth/image_raw/compressedDepth', 1)
     expected = TOPICS | {'rgb/image_raw/compressed', 'depth/image_raw/compressedDepth'}
     ros.until(lambda: set(bench.topics()) == expected)
+
+
+def test_depth_of_the_compressed_transport_alone_is_followed_and_decoded(ros, bench):
+    bench = bench()
+    stored = cv2.imencode('.png', np.full((20, 30), 1500, np.uint16))[1].tobytes()
+    header = Header(stamp=stamp_msg(7 * SECOND))
+    message = CompressedImage(header=header, format='16UC1; png compressed ', data=list(stored))
+    publisher = bench.camera.create_publisher(CompressedImage, 'depth/image_raw/compressed', 1)
+    ros.until(publisher.get_subscription_count)
+    publisher.publish(message)
+    ros.until(lambda: bench.inputs.sync.waiting == (0, 1))
+    bench.show(7 * SECOND)
+    frame, problem = ros.until(lambda: bench.processed)[0].decode()
+    assert problem is None and (frame.depth == 1.5).all()
 
 
 @pytest.mark.parametrize(
@@ -298,8 +315,9 @@ def test_an_instruction_of_the_longest_length_is_accepted_and_a_longer_one_refus
 
 def test_silence_of_the_colour_topic_is_reported_after_the_time_set_and_ends_with_a_message(ros, bench):
     warnings = []
-    ros.node('log_reader').create_subscription(Log, '/rosout', lambda m: warnings.append(m.msg), 100)
+    reader = ros.node('log_reader').create_subscription(Log, '/rosout', lambda m: warnings.append(m.msg), 100)
     bench = bench(silent_topic_s=0.0)
+    ros.until(lambda: reader.get_publisher_count() >= 3)  # what is logged before is not read
     bench.show(SECOND)
     ros.until(lambda: bench.processed)
     bench.host.settings = dataclasses.replace(bench.host.settings, silent_topic_s=0.7)
@@ -324,6 +342,13 @@ def test_a_depth_topic_on_which_nothing_comes_is_named_with_the_way_to_do_withou
     )
 
 
+def test_the_topic_of_colour_is_not_offered_as_depth(ros, bench):
+    bench = bench(silent_topic_s=0.7)
+    bench.show(SECOND)
+    sentence = ros.until(lambda: bench.host.health.causes.get('depth_silent'))
+    assert 'nobody publishes it' in sentence and 'remap' not in sentence
+
+
 def test_a_latched_camera_info_and_instruction_arrive_late(ros, bench):
     camera = ros.node('latched', namespace='robot')
     info = camera.create_publisher(CameraInfo, 'rgb/camera_info', latched())
@@ -332,7 +357,8 @@ def test_a_latched_camera_info_and_instruction_arrive_late(ros, bench):
     ros.until(lambda: camera.count_publishers('/robot/instruction/text'))
     bench = bench()
     ros.until(lambda: bench.inputs.instructions.at(1) == 'find the lid')
-    messages = ros.until(lambda: bench.show(SECOND) or [m for m in bench.processed if m.info is not None])
+    stamps = iter(range(1, 10_000))
+    messages = ros.until(lambda: bench.show(next(stamps)) or [m for m in bench.processed if m.info is not None])
     assert messages[0].info.width == 30
 
 
@@ -382,7 +408,9 @@ def test_stopping_closes_everything_and_starting_again_works(ros, bench):
     bench.show(SECOND)
     ros.until(lambda: len(bench.processed) == 1)
     timers = len(list(bench.host.timers))
+    bench.host.health.set_cause('depth_silent', 'Nothing comes.')
     bench.inputs.stop()
+    assert bench.host.health.causes == {}
     assert not bench.topics() and len(list(bench.host.timers)) == timers - 1
     assert not [t for t in threading.enumerate() if t.name == 'wait_thread']
     bench.inputs.start()

@@ -11,6 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Topics of every lifecycle node and of the diagnostics.
 COMMON = {'/rosout', '/parameter_events', '/diagnostics', '/table/model/transition_event', '/clock'}
 
+PACKED = (interfaces.RGB_COMPRESSED, interfaces.DEPTH_COMPRESSED, interfaces.DEPTH_PICTURE)
+
 
 def names(node, rows):
     return {node.resolve_topic_name(row.name): [row.type_name] for row in rows}
@@ -27,9 +29,7 @@ def test_the_node_opens_the_interfaces_of_the_table(ros):
     out = dict(node.get_publisher_names_and_types_by_node('model', '/table'))
     assert {t: k for t, k in out.items() if t not in COMMON and '_action' not in t} == names(node, interfaces.OUTPUTS)
     subscribed = dict(node.get_subscriber_names_and_types_by_node('model', '/table'))
-    expected = names(
-        node, [i for i in interfaces.INPUTS if i not in (interfaces.RGB_COMPRESSED, interfaces.DEPTH_COMPRESSED)]
-    )
+    expected = names(node, [i for i in interfaces.INPUTS if i not in PACKED])
     assert {t: k for t, k in subscribed.items() if t not in COMMON} == expected
     offered = dict(node.get_service_names_and_types_by_node('model', '/table'))
     assert names(node, interfaces.SERVICES).items() <= offered.items()

@@ -331,12 +331,13 @@ class SilenceMonitor:
 
     def _remapping(self) -> str:
         """Return the fix where nobody publishes the topic: a remapping to a topic of its type, if there is one."""
-        own = self._node.resolve_topic_name(self._topic)
+        # Colour must not be offered as depth, nor the other way round.
+        own = {self._node.resolve_topic_name(self._topic), *(s.topic_name for s in self._node.subscriptions)}
         published = []
         for name, kinds in sorted(self._node.get_topic_names_and_types()):
             # Nodes of the same name in other namespaces belong to other robots; their topics do not come from cameras.
             publishers = {info.node_name for info in self._node.get_publishers_info_by_topic(name)}
-            if name != own and self._kind in kinds and publishers - {self._node.get_name()}:
+            if name not in own and self._kind in kinds and publishers - {self._node.get_name()}:
                 published.append(name)
         if not published:
             return 'start the camera, the replay or the simulator'

@@ -71,6 +71,8 @@ def test_the_node_gets_the_transports_of_the_images():
         'rgb_transport:="compressed"',
         'depth_transport:="compressedDepth"',
     ]
+    picture = '/c/aligned_depth_to_color/image_raw/compressed'
+    assert transport_parameters(facts('/c/color/image_raw', picture), 'c', ())[1] == 'depth_transport:="compressed"'
     with pytest.raises(Refused, match='it has /x'):
         transport_parameters(facts('/x'), 'c', ())
 
