@@ -42,7 +42,9 @@ AHEAD_S, OLD_S = 0.1, 10.0
 APART_S = 2.0
 """Seconds between the clocks of colour and depth from which pairs join different moments; no driver is so late."""
 SHARE = 0.5
-"""Share of the images that must get depth, and that must arrive."""
+"""Share of the images that must get depth."""
+ARRIVED = 0.75
+"""Share of the images that must arrive."""
 STEADY, TOLERANCE = 0.8, 0.2
 """Share of the gaps between stamps that are whole periods within TOLERANCE of one: only then the rest was lost."""
 SERVED, SLOW_S = 0.25, 10.0
@@ -182,10 +184,14 @@ class StreamWatch:
                 )
         if not rgb:
             return found
-        if limits.sim_time and len({moment.now_ns for moment in rgb}) == 1 and now_s - rgb[0].arrival_s > WINDOW_S / 2:
+        if limits.sim_time and len({moment.now_ns for moment in rgb}) == 1:
+            # In the first moments /clock may not have been discovered yet.
+            if now_s - rgb[0].arrival_s <= WINDOW_S / 2:
+                return found
+            now = f'{rgb[-1].now_ns / NANOSECONDS:.3f} s'
             return found | {
-                'clock_missing': f'use_sim_time is set and the clock stands still at {rgb[-1].now_ns / 1e9:.3f} s, so '
-                'no age is known: play the recording with its clock (m3et replay, ros2 bag play --clock), or set '
+                'clock_missing': f'the parameter use_sim_time is set and the clock stands still at {now}, so no age is '
+                'known: play the recording with its clock (m3et replay, ros2 bag play --clock), or set '
                 'use_sim_time to false'
             }
         stamped = [moment for moment in rgb if moment.stamp_ns]
@@ -261,13 +267,13 @@ class StreamWatch:
         size = expected_size(self._info)
         if size and self._size and size != self._size:
             return {
-                'camera_info_size': f'camera_info on {topics.info} is for {size[1]}x{size[0]} and the images are '
+                'camera_info_size': f'the camera_info on {topics.info} is for {size[1]}x{size[0]} and the images are '
                 f'{self._size[1]}x{self._size[0]}, so it is not passed on: remap rgb/camera_info to the one beside them'
             }
         if self._info.k[0] == 0:
             return {
-                'camera_info_uncalibrated': f'camera_info on {topics.info} has no focal length, so the camera is not '
-                'calibrated: run camera_calibration, or set camera_info_url of the driver'
+                'camera_info_uncalibrated': f'the camera_info on {topics.info} has no focal length, so the camera is '
+                'not calibrated: run camera_calibration, or set camera_info_url of the driver'
             }
         return {}
 
@@ -324,7 +330,7 @@ def _lossy(moments: list[Moment], topic: str, topics: Topics, *, best_effort: bo
     periods = gaps / period
     whole = np.abs(periods - np.rint(periods)) <= TOLERANCE
     sent = round(float(periods.sum())) + 1
-    if len(stamps) >= SHARE * sent or whole.mean() < STEADY:
+    if len(stamps) >= ARRIVED * sent or whole.mean() < STEADY:
         return {}
     why = (
         'the driver sends large images without the profile that makes room for them: start the driver with '

@@ -140,6 +140,11 @@ def test_simulated_time_that_stands_still_is_named_but_not_one_that_goes_on():
     assert list(camera.causes()) == ['stamp_ahead']
     assert Camera().run().causes(sim_time=True) == {}
     assert Camera().run(10).causes(sim_time=True) == {}, 'not in the first moments'
+    early = Camera()
+    for i in range(10):
+        early.clock.seconds += 0.05
+        early.watch.rgb_arrived(EPOCH + i * 50 * MS, 0)
+    assert early.causes(sim_time=True) == {}
 
 
 @pytest.mark.parametrize('stream', ['rgb', 'depth'])
@@ -191,7 +196,8 @@ def test_an_uneven_camera_and_one_that_loses_few_images_are_accepted():
         uneven.clock.seconds += 0.05
         uneven.watch.rgb_arrived(at, at)
     assert uneven.causes() == {}
-    assert Camera().run(lost=lambda i: i % 3 == 0).causes() == {}
+    assert Camera().run(lost=lambda i: i % 5 == 0).causes() == {}
+    assert list(Camera().run(lost=lambda i: i % 10 in (0, 3, 7)).causes()) == ['lossy_arrival']
 
 
 def test_camera_info_that_is_missing_is_named_after_the_time_set():
