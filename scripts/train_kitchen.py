@@ -3,7 +3,7 @@
 
     make train                                                  # about 4 h on two cores with AVX-512 BF16
     .venv/bin/python scripts/train_kitchen.py --out build/train --to build/m3et_kitchen
-    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2              # the next weights, in runs/kitchen2
+    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2              # the next weights, in runs
     nice .venv/bin/python scripts/train_kitchen.py --size kitchen2 --render     # only render, before it or beside it
     nice .venv/bin/python scripts/train_kitchen.py --size kitchen2 --milestone  # finish and measure what is there now
 
@@ -36,7 +36,6 @@ SEEDS = (range(4000), range(4000, 8000), range(8000, 10_000))
 EPISODES = (range(640), range(640, 1280))
 UNSEEN = range(20_000, 20_096)
 VALIDATION = range(10_000, 10_100)
-FRAMES = {'frames': 22, 'stride': 14}
 STEADY = {'frames': 100, 'stride': 4}
 HEADS = {'memory': (), 'actions': ('--samples', '20000', '--length', '60')}
 PRETRAIN = ('--samples', '26000', '--batch', '64', '--lr', '1e-3')
@@ -58,16 +57,15 @@ class Plan:
     # Folder of caches, runs and measurements, and of the checkpoint, by default.
     out: Path
     to: Path
-    # Fields of the caches' recipe that all kitchens have.
+    # Fields of the caches' recipe that all kitchens have, and those of the kitchens of the stages and the calibration.
     kitchens: dict[str, Any]
+    views: dict[str, Any]
     # Number of caches that are enough for the views of stage 1; the others may be rendered meanwhile.
     first_caches: int
     # Options of each stage.
     stages: dict[str, tuple[str, ...]]
     # Measurement -> verb of m3et evaluate with its options.
     measures: dict[str, tuple[str, ...]]
-    # Fields of the recipe of the validation kitchens on which the weights are calibrated.
-    validation: dict[str, Any]
     # Hours of each step in order, on two cores with AVX-512 BF16.
     hours: dict[str, float]
 
@@ -78,17 +76,18 @@ KITCHEN = Plan(
     out=ROOT / 'build/train',
     to=SHIPPED,
     kitchens={'version': 1},
+    views={'frames': 22, 'stride': 14},
     first_caches=2,
     stages={'pretrain': PRETRAIN, 'vqa': ('--samples', '96000', *VQA, '--questions', '16')},
     measures={'vqa': ('vqa', '--data', 'test', *ASK), 'reconstruction': ('reconstruction', '--data', 'test', *FILL)},
-    validation=FRAMES,
     hours={'caches': 0.7, 'pretrain': 0.5, 'vqa': 1.6, 'calibration': 0.1, 'measures': 0.2, 'heads': 1.0},
 )
 KITCHEN2 = Plan(
     size='kitchen2',
-    out=ROOT / 'runs/kitchen2',
-    to=ROOT / 'runs/kitchen2/m3et_kitchen',
+    out=ROOT / 'runs',
+    to=ROOT / 'runs/m3et_kitchen',
     kitchens={'version': 2, 'size': 224},
+    views={'frames': 12, 'stride': 25},
     first_caches=1,
     stages={
         'pretrain': (*PRETRAIN, '--noise', 'wide'),
@@ -103,7 +102,6 @@ KITCHEN2 = Plan(
         'reconstruction': ('reconstruction', '--data', 'test-own', *FILL),
         'reconstruction_other_camera': ('reconstruction', '--data', 'test-other', *FILL),
     },
-    validation={'frames': 12, 'stride': 25},
     hours={'caches': 3.0, 'pretrain': 0.6, 'vqa': 14.0, 'calibration': 0.1, 'measures': 0.5, 'heads': 1.5},
 )
 PLANS = {plan.size: plan for plan in (KITCHEN, KITCHEN2)}
@@ -113,7 +111,9 @@ def main() -> None:
     """Do all steps that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--size', choices=PLANS, default='kitchen', help='named size of the model')
-    parser.add_argument('--out', type=Path, help='caches, runs and measurements; default build/train or runs/SIZE')
+    parser.add_argument(
+        '--out', type=Path, help='caches, runs and measurements; default build/train, or runs of kitchen2'
+    )
     parser.add_argument('--to', type=Path, help='folder of the checkpoint')
     parser.add_argument('--seed', default='0', help='of weights, order, noise and masks')
     parser.add_argument('--render', action='store_true', help='only render the caches')
@@ -141,10 +141,10 @@ def train(plan: Plan, given: argparse.Namespace) -> Path:
     """Render what the stages read, train both and return the folder of the checkpoint."""
     root, first = given.out / 'cache', plan.first_caches
     announce('caches', plan)
-    caches = [cache(root, seeds, FRAMES | plan.kitchens) for seeds in SEEDS[:first]]
+    caches = [cache(root, seeds, plan.kitchens | plan.views) for seeds in SEEDS[:first]]
     announce('pretrain', plan)
     start = stage('pretrain', plan, given, caches, ('--model', plan.size))
-    caches += [cache(root, seeds, FRAMES | plan.kitchens) for seeds in SEEDS[first:]]
+    caches += [cache(root, seeds, plan.kitchens | plan.views) for seeds in SEEDS[first:]]
     announce('vqa', plan)
     return stage('vqa', plan, given, caches, ('--from', str(start)))
 
@@ -152,9 +152,9 @@ def train(plan: Plan, given: argparse.Namespace) -> Path:
 def render(plan: Plan, given: argparse.Namespace) -> None:
     """Render all caches in the order in which they are read."""
     for seeds in SEEDS:
-        cache(given.out / 'cache', seeds, FRAMES | plan.kitchens)
+        cache(given.out / 'cache', seeds, plan.kitchens | plan.views)
     for seeds in (*EPISODES, UNSEEN):
-        cache(given.out / 'cache', seeds, STEADY | plan.kitchens)
+        cache(given.out / 'cache', seeds, plan.kitchens | STEADY)
 
 
 def finish(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> None:
@@ -171,7 +171,7 @@ def finish(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> None
     announce('measures', plan)
     found = {name: measure(name, given, out, model_id, words) for name, words in plan.measures.items()}
     announce('heads', plan)
-    *episodes, unseen = (cache(given.out / 'cache', seeds, STEADY | plan.kitchens) for seeds in (*EPISODES, UNSEEN))
+    *episodes, unseen = (cache(given.out / 'cache', seeds, plan.kitchens | STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, out, episodes) for name in HEADS]
     words = ('actions', '--data', str(unseen), *repeated('--train', episodes))
     found['actions'] = measure('actions', given, out, model_id, words)
@@ -289,7 +289,7 @@ def calibration(plan: Plan, given: argparse.Namespace, base: Path, out: Path) ->
     checkpoint = load_checkpoint(base)
     path = out / f'{checkpoint.model_id}-calibration.json'
     if not path.exists():
-        folder = cache(given.out / 'cache', VALIDATION, plan.validation | plan.kitchens)
+        folder = cache(given.out / 'cache', VALIDATION, plan.kitchens | plan.views)
         asked = KitchenSamples(folder, noise=Noise(), length=ASKED)
         shown = KitchenSamples(folder, questions=False, noise=Noise())
         every = max(1, len(shown) // SHOWN)
