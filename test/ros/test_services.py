@@ -229,6 +229,27 @@ def test_an_image_may_be_old_unless_the_request_limits_its_age(bench):
     assert bench.call('ask', question='what?', image=image, max_age_s=0.001).success, 'the age of a sent image is free'
 
 
+@pytest.mark.parametrize('ahead_s,known', [(0.0, True), (60.0, False), (None, False)])
+def test_an_age_that_the_clocks_do_not_tell_is_refused_where_it_matters(bench, ahead_s, known):
+    bench = bench().activate()
+    bench.observe(0 if ahead_s is None else bench.now_ns() + round(ahead_s * 1e9))
+    response = bench.call('ask', question='what?', max_age_s=600.0)
+    assert response.success is known
+    assert known or 'its age is unknown' in response.message
+    assert bench.refusals() == ({} if known else {'age_unknown': 1})
+    assert bench.call('ask', question='what?').success
+
+
+def test_depth_in_another_frame_or_unit_is_dealt_with_in_a_request_too(bench):
+    bench = bench(depth_unit_m=0.0001).activate()
+    image = to_image_msg(RGB, 'rgb8', Header(frame_id='colour'))
+    depth = to_image_msg(np.full((48, 64), 15000, np.uint16), '16UC1', Header(frame_id='depth'))
+    response = bench.call('ask', question='what?', image=image, depth=depth)
+    assert not response.success and "'depth'" in response.message and bench.refusals() == {'depth_frame': 1}
+    frame = services.attached_frame(image, to_image_msg(np.full((48, 64), 15000, np.uint16), '16UC1', Header()), 0.0001)
+    np.testing.assert_allclose(frame.depth, 1.5, rtol=1e-6)
+
+
 def test_an_image_sent_with_the_question_is_answered_and_not_remembered(bench):
     bench = bench().activate().observe(5)
     image = to_image_msg(255 - RGB, 'rgb8', Header(stamp=stamp_msg(77), frame_id='hand'))
