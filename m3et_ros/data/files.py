@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from m3et_ros.data.errors import InputError
 
 MAX_BYTES = 2**32
@@ -102,6 +104,24 @@ def check_regular(path: Path, fix: str) -> None:
     """
     if path.exists() and not path.is_file():
         raise InputError('not_a_file', f'{path} is {_kind(path.stat().st_mode)} and no regular file; {fix}.')
+
+
+def map_array(path: Path) -> np.ndarray:
+    """Map the array of a .npy file of a user into memory, read-only.
+
+    Raises:
+        ValueError: the file is damaged, or holds several arrays or Python objects.
+        OSError: it is missing or may not be read.
+    """
+    try:
+        stored = np.load(path, mmap_mode='r', allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # the header is parsed as Python text, which raises anything, such as TokenError
+        raise ValueError(' '.join(str(error).split())) from error
+    if not isinstance(stored, np.ndarray):
+        raise ValueError('it holds several arrays')
+    return stored
 
 
 def _kind(mode: int) -> str:

@@ -4,10 +4,11 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import check_regular, read_regular, refuse_unwritable, write_atomically
+from m3et_ros.data.files import check_regular, map_array, read_regular, refuse_unwritable, write_atomically
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -87,3 +88,36 @@ def test_nothing_else_than_a_regular_file_is_opened(tmp_path):
                 read_regular(tmp_path / name, 'give a file')
     listening.close()
     assert Path('/dev/zero').is_char_device()
+
+
+def npy(header):
+    return b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, "),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 6), }"),
+        npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (4, 6), }") + bytes(192),
+        npy(b'[' * 3000),
+        npy(b'\xff\0'),
+    ],
+    ids=['empty', 'open', 'short', 'objects', 'deep', 'no text'],
+)
+def test_a_damaged_array_is_a_value_error(tmp_path, data):
+    (tmp_path / 'array.npy').write_bytes(data)
+    with pytest.raises(ValueError):
+        map_array(tmp_path / 'array.npy')
+
+
+def test_an_array_is_mapped_and_one_alone(tmp_path):
+    np.save(tmp_path / 'one.npy', np.arange(6).reshape(2, 3))
+    assert isinstance(map_array(tmp_path / 'one.npy'), np.memmap)
+    assert map_array(tmp_path / 'one.npy').tolist() == [[0, 1, 2], [3, 4, 5]]
+    np.savez(tmp_path / 'two.npz', np.ones(1), np.ones(1))
+    with pytest.raises(ValueError, match='it holds several arrays'):
+        map_array(tmp_path / 'two.npz')
+    with pytest.raises(FileNotFoundError):
+        map_array(tmp_path / 'none.npy')

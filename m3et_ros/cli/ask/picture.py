@@ -8,8 +8,7 @@ import numpy as np
 
 from m3et_ros.cli.output import Refused, print_status
 from m3et_ros.data.depth_checks import implausible, median_m
-from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import check_regular, read_regular
+from m3et_ros.data.files import check_regular, map_array, read_regular
 from m3et_ros.data.frame import Frame, check_aligned
 from m3et_ros.data.images.files import MAX_BYTES
 from m3et_ros.data.images.messages import check_pixels, stored_depth
@@ -143,17 +142,11 @@ def read_depth(path: Path) -> np.ndarray:
 
 def _array(path: Path) -> np.ndarray:
     """Map the array of a .npy file, so that one that is too large is refused before it is read."""
+    check_regular(path, 'give a .npy file of metres')
     try:
-        check_regular(path, 'give a .npy file of metres')
-        stored = np.load(path, mmap_mode='r', allow_pickle=False)
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        raise Refused(
-            f'{path} cannot be read as a NumPy array ({" ".join(str(error).split())}); give a .npy file of metres.'
-        ) from None
-    if not isinstance(stored, np.ndarray):
-        raise Refused(f'{path} holds several arrays; give a .npy file of metres.')
+        stored = map_array(path)
+    except (OSError, ValueError) as error:
+        raise Refused(f'{path} cannot be read as a NumPy array ({error}); give a .npy file of metres.') from None
     if stored.ndim == 2:
         check_pixels(stored.shape[1], stored.shape[0], str(path))
     return stored

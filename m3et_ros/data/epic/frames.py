@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from m3et_ros.data.epic.annotations import GAP_S, Note, Segment
 from m3et_ros.data.epic.class_lists import Video
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import map_array
 from m3et_ros.data.images.files import names_in, read_rgb
 
 FRAME = re.compile(r'frame_(\d{10})\.jpg')
@@ -245,10 +246,8 @@ class FeatureFolder:
                 'data_missing', f'There is no {paths[0]} and no {paths[1].name}; put the features of this video there'
             )
         try:
-            table = (
-                np.load(path, mmap_mode='r', allow_pickle=False) if path.suffix == '.npy' else load_file(path)[FEATURES]
-            )
-        except (OSError, ValueError, EOFError, KeyError, SafetensorError) as error:
+            table = map_array(path) if path.suffix == '.npy' else load_file(path)[FEATURES]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(
                 'data_format',
                 f'{path} cannot be read ({error!r}); give an .npy of numbers, or '
