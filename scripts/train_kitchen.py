@@ -44,8 +44,6 @@ ASKED, SHOWN = 4000, 600
 """Questions and frames of validation kitchens on which the weights are calibrated."""
 BUSY_S = 60
 """Seconds between two looks at a cache that another process renders."""
-MEMORY = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
-"""Setting of processes that train: pages of 2 MiB, with glibc 2.35 or newer (benchmarks/throughput.py)."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ def m3et(*words: str, processes: int = 1) -> str:
     """Run a verb of the command in `processes` processes and return its output."""
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), '-m', 'm3et_ros.cli.main', *words]
-    alone = {} if torch.cuda.is_available() else {'OMP_NUM_THREADS': '1', **MEMORY}
+    alone = {} if torch.cuda.is_available() else {'OMP_NUM_THREADS': '1'}
     print(time.strftime('%H:%M:%S'), 'm3et', *words, flush=True)
     return subprocess.run(
         command,
