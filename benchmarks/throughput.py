@@ -5,10 +5,10 @@
     python benchmarks/throughput.py --data cache/kitchen-...     # 10 minutes; writes benchmarks/results/throughput.json
 
 Each side is a process with one thread, as each core has one in scripts/train_kitchen.py. The sides take their steps in
-turn, on the same batches and draws. A step is everything that a training process does but reading its samples, which a process of
-its own does meanwhile: forward, backward, clipping, Muon, averaging. The figures are the mean CPU time of a step, and the
-median over the steps of how many times as fast it is as without any measure. The exchange between processes is not part
-of it. Huge pages of memory (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) were tried and gained nothing.
+turn, on the same batches and draws. A step is everything that a training process does but reading its samples, which a
+process of its own does meanwhile: forward, backward, clipping, Muon, averaging. The figures are the mean CPU time of a
+step, and the median over the steps of how many times as fast it is as without any measure. The exchange between
+processes is not part of it. Huge pages of memory (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) were tried and gained nothing.
 """
 
 import argparse
