@@ -55,9 +55,17 @@ class ArrivalThread:
                 self._pool.submit(self._process)
         return replaced
 
-    def submit(self, job, *, client='') -> Future:
-        """Queue a question."""
-        return self._pool.submit(job)
+    def submit_steps(self, steps, *, client='') -> Future:
+        """Queue a question, all steps of which run in one piece."""
+
+        def run():
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return end.value
+
+        return self._pool.submit(run)
 
     def close(self) -> None:
         """Finish the current job."""

@@ -1,23 +1,39 @@
-"""The thread that runs all inference of a node: the newest frame and the questions, which share its time by a quota."""
+"""The thread that runs all inference of a node: the newest frame and the questions, which share its time by a quota.
+
+A written answer is a generator with a step for every token, so frames and other questions run between two tokens.
+"""
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Hashable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any, Generic, TypeVar
 
 FrameT = TypeVar('FrameT')
 ResultT = TypeVar('ResultT')
+Steps = Generator[object, None, ResultT]
+"""A question: the values that it yields are ignored, the value that it returns is the result."""
 
 MAX_QUESTIONS = 100
 """Number of questions that may wait; of more, the newest of the client that has most of them is refused."""
 QUESTION_SHARE = 0.12
 """Largest share of the time, 0..1, during which frames may wait for questions."""
 MAX_FRAMES = 32
-"""Largest number of frames that are processed before the question whose turn it is, even if the share is used up."""
+"""Largest number of frames that are processed before the step whose turn it is, even if the share is used up."""
 NO_CAMERA_S = 1.0
 """Seconds without a frame after which nothing limits the questions."""
+
+
+@dataclass
+class _Question:
+    """A question in the queue of its client."""
+
+    future: Future
+    steps: Steps
+    # Seconds that its last step took; infinite before the first one.
+    step_s: float = float('inf')
 
 
 class GaveWay(Exception):  # noqa: N818 - a full queue is no error of this package
@@ -27,13 +43,14 @@ class GaveWay(Exception):  # noqa: N818 - a full queue is no error of this packa
 class InferenceThread(Generic[FrameT]):
     """A slot for the newest frame and a queue of questions for each client, served by one thread.
 
-    A new frame replaces the one in the slot. The clients take turns, one question each. The thread adds up the time
-    that a frame has waited in the slot while a question was answered. While this exceeds `share` of the time that has
-    passed, frames come first, so questions cost at most that share of the frames. A question that fits between two
-    frames costs nothing and is never held back.
+    A new frame replaces the one in the slot. A question has one step or, if its answer is written, one for each token.
+    The clients take turns, one step each; a client's questions are answered one after the other. The thread adds up the
+    time that a frame has waited in the slot while a step ran. While this exceeds `share` of the time that has passed,
+    frames come first, so questions cost at most that share of the frames. What fits between two frames costs nothing: a
+    further step of an answer is not held back if the last one would end before the next frame is due.
 
-    The question whose turn it is waits for at most MAX_FRAMES frames; with n clients asking, a client that has no other
-    question waiting thus waits for at most n * MAX_FRAMES frames and n - 1 questions.
+    The step whose turn it is waits for at most MAX_FRAMES frames; with n clients asking, a client that has no other
+    question waiting thus waits for at most n * MAX_FRAMES frames and n - 1 steps until each step of its own.
     """
 
     def __init__(
@@ -60,9 +77,11 @@ class InferenceThread(Generic[FrameT]):
         self._changed = Condition()
         self._slot: FrameT | None = None
         self._slot_since = self._last_offer = float('-inf')
+        # Seconds between the last two frames.
+        self._period = 0.0
         self._urgent: deque[tuple[Future, Callable[[], Any]]] = deque()
         # Clients in the order of their turns; none of the queues is empty.
-        self._queues: OrderedDict[Hashable, deque[tuple[Future, Callable[[], Any]]]] = OrderedDict()
+        self._queues: OrderedDict[Hashable, deque[_Question]] = OrderedDict()
         self._questions = 0
         # Seconds that frames have waited for questions beyond the share, at the time `_counted`.
         self._overdrawn, self._counted = 0.0, clock()
@@ -83,23 +102,29 @@ class InferenceThread(Generic[FrameT]):
             if self._closed:
                 return False
             replaced, self._slot = self._slot is not None, frame
-            self._last_offer = self._clock()
+            now = self._clock()
+            self._period, self._last_offer = now - self._last_offer, now
             if not replaced:
                 self._slot_since = self._last_offer
             self._changed.notify()
         return replaced
 
     def submit(self, job: Callable[[], ResultT], *, client: Hashable = '') -> Future[ResultT] | None:
+        """Queue a question of one step: submit_steps of a job that is called on the thread."""
+        return self.submit_steps(in_one_step(job), client=client)
+
+    def submit_steps(self, steps: Steps[ResultT], *, client: Hashable = '') -> Future[ResultT] | None:
         """Queue a question.
 
         When too many wait, the newest question of the client with most of them gets the exception GaveWay.
 
         Args:
-            job: called on the thread.
+            steps: runs on the thread from one `yield` to the next, with frames and steps of other clients between.
             client: the clients take turns.
 
         Returns:
-            Its future; None when there is no room for it or the thread is closed.
+            Its future; None when there is no room for it or the thread is closed. A question that is still being
+            answered when the thread is closed gets the exception CancelledError.
         """
         future: Future[ResultT] = Future()
         with self._changed:
@@ -111,7 +136,7 @@ class InferenceThread(Generic[FrameT]):
                 if removed is None:
                     return None
             self._questions += 1
-            self._queues.setdefault(client, deque()).append((future, job))
+            self._queues.setdefault(client, deque()).append(_Question(future, steps))
             self._changed.notify()
         # Callbacks run outside the lock.
         if removed is not None and removed.set_running_or_notify_cancel():
@@ -144,17 +169,17 @@ class InferenceThread(Generic[FrameT]):
         return 0.0 if since is None else self._clock() - since
 
     def close(self) -> None:
-        """Finish the current job, cancel the others, join the thread."""
+        """Finish the current frame, job or step, cancel all questions, join the thread."""
         with self._changed:
             self._closed, self._slot = True, None
             left = [future for future, _ in self._urgent]
-            left += [future for queue in self._queues.values() for future, _ in queue]
+            left += [question.future for queue in self._queues.values() for question in queue]
             self._urgent.clear()
             self._queues.clear()
             self._questions = 0
             self._changed.notify()
         for future in left:
-            future.cancel()
+            _cancel(future)
         self._thread.join()
 
     # On the thread
@@ -190,27 +215,53 @@ class InferenceThread(Generic[FrameT]):
         now = self._clock()
         self._overdrawn = max(0.0, self._overdrawn - self._share * (now - self._counted))
         self._counted = now
+        if not (self._queues and self._overdrawn) or self._frames_since_question >= MAX_FRAMES:
+            return None
         camera_stands = now - self._last_offer >= NO_CAMERA_S
-        if not (self._queues and self._overdrawn) or camera_stands or self._frames_since_question >= MAX_FRAMES:
+        step_s = next(iter(self._queues.values()))[0].step_s
+        fits = self._slot is None and now + step_s <= self._last_offer + self._period
+        if camera_stands or fits:
             return None
         return min(self._overdrawn / self._share, NO_CAMERA_S)
 
     def _take_question(self) -> Callable[[], None]:
         client, queue = next(iter(self._queues.items()))
-        future, job = queue.popleft()
+        question = queue.popleft()
         if queue:
             self._queues.move_to_end(client)
         else:
             del self._queues[client]
         self._frames_since_question = 0
-        return lambda: self._answer(future, job)
+        return lambda: self._run_step(client, question)
 
-    def _answer(self, future: Future, job: Callable[[], Any]) -> None:
-        start = self._clock()
-        _complete(future, job, self._question_done)
+    def _run_step(self, client: Hashable, question: _Question) -> None:
+        start, future = self._clock(), question.future
+        if future.running() or future.set_running_or_notify_cancel():
+            try:
+                next(question.steps)
+            except StopIteration as end:
+                self._question_done()
+                future.set_result(end.value)
+            except BaseException as error:
+                self._question_done()
+                future.set_exception(error)
+            else:
+                question.step_s = self._clock() - start
+                self._put_back(client, question)
+        else:
+            self._question_done()
         with self._changed:
             if self._slot is not None:
                 self._overdrawn += self._clock() - max(start, self._slot_since)
+
+    def _put_back(self, client: Hashable, question: _Question) -> None:
+        """Let a question with further steps be the next one of its client."""
+        with self._changed:
+            closed = self._closed
+            if not closed:
+                self._queues.setdefault(client, deque()).appendleft(question)
+        if closed:
+            _cancel(question.future)
 
     def _question_done(self) -> None:
         with self._changed:
@@ -225,19 +276,28 @@ class InferenceThread(Generic[FrameT]):
         if len(self._queues[longest]) <= len(self._queues.get(client, ())) + 1:
             return None
         self._questions -= 1
-        return self._queues[longest].pop()[0]
+        return self._queues[longest].pop().future
 
 
-def _complete(future: Future, job: Callable[[], Any], done: Callable[[], None] = lambda: None) -> None:
-    """Run a job for its future unless that was cancelled; `done` is called before the result is set."""
+def in_one_step(job: Callable[[], ResultT]) -> Steps[ResultT]:
+    """Return the steps of a question that is answered at once by calling `job`."""
+    yield from ()
+    return job()
+
+
+def _complete(future: Future, job: Callable[[], Any]) -> None:
+    """Run a job for its future unless that was cancelled."""
     if not future.set_running_or_notify_cancel():
-        done()
         return
     try:
         result = job()
     except BaseException as error:
-        done()
         future.set_exception(error)
     else:
-        done()
         future.set_result(result)
+
+
+def _cancel(future: Future) -> None:
+    """Cancel a future, also one of a question of which some steps have run."""
+    if not future.cancel():
+        future.set_exception(CancelledError())

@@ -28,7 +28,7 @@ from m3et_ros.ros.camera.stream_watch import AHEAD_S
 from m3et_ros.ros.clients import REQUEST_NUMBER, Clients, NumberingActionServer
 from m3et_ros.ros.convert import age_s, answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.host import Host
-from m3et_ros.ros.inference_thread import MAX_QUESTIONS, GaveWay
+from m3et_ros.ros.inference_thread import MAX_QUESTIONS, GaveWay, Steps, in_one_step
 from m3et_ros.ros.outputs import publisher
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question, checked_scope
@@ -37,22 +37,22 @@ from m3et_ros.srv import AskQuestion
 
 INACTIVE = 'The model node is not active; activate it first (ros2 lifecycle set <node> activate).'
 BUSY = 'Too many questions are waiting; ask again later.'
-STOPPED = 'The node was deactivated while the question waited; ask again when it is active.'
+STOPPED = 'The node was deactivated before the question was answered; ask again when it is active.'
 
 ResultT = TypeVar('ResultT')
 
 
 async def run_on_inference_thread(
-    host: Host, job: Callable[[], ResultT], activity: str, client: Hashable = ''
+    host: Host, steps: Steps[ResultT], activity: str, client: Hashable = ''
 ) -> tuple[ResultT | None, str]:
-    """Run a job on the inference thread, without blocking the executor.
+    """Run the steps of a question on the inference thread, without blocking the executor.
 
     The service that awaits it needs a ReentrantCallbackGroup: in the default group of the node every timer and every
     other service would have to wait too.
 
     Args:
         host: node whose thread it is.
-        job: called on the thread.
+        steps: runs on the thread, with frames between two of its steps.
         activity: completes the sentence 'An internal error stopped ...'.
         client: the clients of the thread take turns.
 
@@ -63,7 +63,7 @@ async def run_on_inference_thread(
     inference = host.inference_thread
     if inference is None:
         return None, INACTIVE
-    queued = inference.submit(job, client=client)
+    queued = inference.submit_steps(steps, client=client)
     if queued is None:
         host.health.refuse(InputError('questions_waiting', BUSY))
         return None, BUSY
@@ -170,7 +170,7 @@ class Questions:
                     f'The standing instruction {question[:80]!r} gets no answer: {reply.explanation}',
                 )
             )
-        self._publish(reply, view, written=False)
+        self._publish(reply, view, self._host.session.answered_by(reply.scope, written=False))
 
     def _session(self) -> Session:
         """Return the session with the parameters of answers as they are set now."""
@@ -182,7 +182,7 @@ class Questions:
 
     async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:
         client = 'ask', self._ask_clients.of(REQUEST_NUMBER.get())
-        answer, response.message = await self._run(lambda: self._answer(request), client)
+        answer, response.message = await self._run(self._answer(request), client)
         response.success = answer is not None
         if answer is not None:
             response.answer = answer
@@ -191,7 +191,7 @@ class Questions:
     async def _on_goal(self, goal: ServerGoalHandle) -> AskStreaming.Result:
         result = AskStreaming.Result()
         client = 'ask_streaming', self._goal_clients.of(self._action.take_number(goal))
-        answer, result.message = await self._run(lambda: self._stream(goal), client)
+        answer, result.message = await self._run(self._stream(goal), client)
         result.success = answer is not None
         if answer is not None:
             result.answer = answer
@@ -204,42 +204,47 @@ class Questions:
             goal.abort()
         return result
 
-    async def _run(self, job: Callable[[], Answer | None], client: Hashable) -> tuple[Answer | None, str]:
-        return await run_on_inference_thread(self._host, job, 'answering a question', client)
+    async def _run(self, steps: Steps[Answer | None], client: Hashable) -> tuple[Answer | None, str]:
+        return await run_on_inference_thread(self._host, steps, 'answering a question', client)
 
-    def _answer(self, request: AskQuestion.Request) -> Answer:
-        """Answer a service request; on the inference thread."""
+    def _answer(self, request: AskQuestion.Request) -> Steps[Answer]:
+        """Answer a service request; on the inference thread, with a step for each token of a written answer."""
         settings, session = self._host.settings, self._session()
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope, attached_frame(request.image, request.depth, settings.depth_unit_m))
         if empty(request.image):
             self._check_age(views[-1], request.max_age_s)
-        reply = session.ask(
-            question,
-            views,
-            scope=scope,
-            top_k=request.top_k or settings.top_k,
-            mode=settings.answer_mode if session.answerer_for(scope) is None else 'generate',
-            max_tokens=self._max_tokens(scope),
-        )
-        return self._publish(reply, views[-1], written=True)
+        # Another model may take over between two steps.
+        model_id = session.answered_by(scope)
+        if settings.answer_mode == 'generate' or session.answerer_for(scope) is not None:
+            reply = yield from session.write_steps(question, views, scope=scope, max_tokens=self._max_tokens(scope))
+        else:
+            reply = session.ask(question, views, scope=scope, top_k=request.top_k or settings.top_k)
+        return self._publish(reply, views[-1], model_id)
 
-    def _stream(self, goal: ServerGoalHandle) -> Answer | None:
-        """Answer a goal token by token; on the inference thread. Return None once the goal is cancelled."""
+    def _stream(self, goal: ServerGoalHandle) -> Steps[Answer | None]:
+        """Answer a goal, a step for each token; on the inference thread. Return None once the goal is cancelled."""
         settings, session, request = self._host.settings, self._session(), goal.request
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope)
         self._check_age(views[-1], request.max_age_s)
-        text, reply = '', None
-        for reply in session.write(question, views, scope=scope, max_tokens=self._max_tokens(scope)):
+        model_id, text, whole = session.answered_by(scope), '', None
+        pieces = session.write_steps(question, views, scope=scope, max_tokens=self._max_tokens(scope))
+        while whole is None:
+            try:
+                reply = next(pieces)
+            except StopIteration as end:
+                reply = whole = end.value
             if goal.is_cancel_requested:
                 return None
             if reply.text != text:
                 goal.publish_feedback(AskStreaming.Feedback(token=reply.text[len(text) :], text=reply.text))
                 text = reply.text
-        return self._publish(reply, views[-1], written=True)
+            if whole is None:
+                yield
+        return self._publish(whole, views[-1], model_id)
 
     def _max_tokens(self, scope: str) -> int:
         settings = self._host.settings
@@ -261,15 +266,14 @@ class Questions:
                 'check the camera or raise max_age_s.',
             )
 
-    def _publish(self, reply: Reply, view: View, *, written: bool) -> Answer:
+    def _publish(self, reply: Reply, view: View, model_id: str) -> Answer:
         """Publish a reply on ~/answer.
 
         Args:
             reply: reply of the session.
             view: newest frame that it is about.
-            written: an answerer beside M3ET may have written it; the standing instruction is answered by M3ET itself.
+            model_id: model that answered.
         """
-        model_id = self._host.session.answered_by(reply.scope, written=written)
         message = answer_msg(reply, _header(view), model_id, self._host.get_clock().now())
         self._publisher.publish(message)
         return message
@@ -297,7 +301,7 @@ class MemoryServices:
     async def _on_request(
         self, job: Callable[[], str], _: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        done, problem = await run_on_inference_thread(self._host, job, 'the memory of the episode')
+        done, problem = await run_on_inference_thread(self._host, in_one_step(job), 'the memory of the episode')
         response.success = done is not None
         response.message = done or problem
         return response

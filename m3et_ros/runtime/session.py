@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from m3et_ros.data.errors import InputError
@@ -180,14 +180,21 @@ class Session:
 
         A reply that was partly written keeps its words even where it turns out to be no answer.
         """
+        yield (yield from self.write_steps(question, views, scope=scope, max_tokens=max_tokens))
+
+    def write_steps(
+        self, question: str, views: list[View], *, scope: str, max_tokens: int = 8
+    ) -> Generator[Reply, None, Reply]:
+        """Write an answer as `write` does, but return the whole answer: frames may be observed after each yield."""
         start = time.perf_counter()
         reading = self.read(question, scope)
         ready = self._without_model(question, reading, views, scope, start)
         if ready is None and (recalled := self._recall(reading.question, views, scope, 1, start)) is not None:
             ready = self._judged(question, reading, recalled, views)
         if ready is not None:
-            yield ready
-            return
+            return ready
+        # Judged by the comparison of this moment: further frames may come between two tokens.
+        unlike = self._unlike_training(views[-1])
         answerer = self.answerer_for(scope)
         if answerer is None:
             pieces = self.engine.write(reading.question, views, max_tokens=max_tokens)
@@ -198,7 +205,7 @@ class Session:
             confidence *= probability
             yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
         whole = self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
-        yield replace(self._judged(question, reading, whole, views), text=text)
+        return replace(self._judged(question, reading, whole, views, unlike), text=text)
 
     def _without_model(
         self, question: str, reading: Reading, views: list[View], scope: str, start: float
@@ -217,12 +224,16 @@ class Session:
             return refused(reply, replace(reading, reason='not_in_view', explanation=explanation))
         return self._judged(question, reading, reply, views)
 
-    def _judged(self, question: str, reading: Reading, reply: Reply, views: list[View]) -> Reply:
+    def _judged(
+        self, question: str, reading: Reading, reply: Reply, views: list[View], unlike: bool | None = None
+    ) -> Reply:
         """Return a reply of a model under the question as it was asked, without its answer where it cannot be sure."""
         reply = replace(reply, question=question, read_as=reading.question if self._reader else '')
         if reading.reason:
             return refused(reply, reading)
-        return judged(reply, min_confidence=self.min_confidence, unlike_training=self._unlike_training(views[-1]))
+        if unlike is None:
+            unlike = self._unlike_training(views[-1])
+        return judged(reply, min_confidence=self.min_confidence, unlike_training=unlike)
 
     def _unlike_training(self, view: View) -> bool:
         """Return whether a view is unlike those of training; a sent image is compared at once."""

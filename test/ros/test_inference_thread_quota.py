@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -71,6 +72,103 @@ def test_twenty_clients_cost_frames_their_share_of_the_time_and_no_more(seconds,
     rate = (len(camera.processed) - 1) / camera.processed[-1] * FRAME_S
     # At most one question a frame: short ones do not use up their share.
     assert 1 - share - 0.01 <= rate <= max(1 - share, FRAME_S / (FRAME_S + seconds)) + 0.04
+
+
+@pytest.mark.parametrize('token_s', [0.02, 0.1, 0.4])
+def test_a_written_answer_costs_frames_its_share_and_never_more_than_a_token_at_once(token_s):
+    camera = Camera(200, share=0.2)
+
+    def written():
+        while not camera.done.is_set():
+            camera.log.append('token')
+            camera.spend(token_s)
+            yield
+
+    camera.thread.submit_steps(written())
+    camera.run()
+    rate = (len(camera.processed) - 1) / camera.processed[-1] * FRAME_S
+    assert 0.8 - 0.01 <= rate <= max(0.8, FRAME_S / (FRAME_S + token_s)) + 0.04
+    gaps = [b - a for a, b in itertools.pairwise(camera.processed)]
+    assert max(gaps) <= FRAME_S + token_s + 0.001 and camera.log.count('token') > 5
+
+
+def test_tokens_that_fit_between_two_frames_are_not_held_back_after_one_that_did_not():
+    camera = Camera(100, period_s=0.5)
+
+    def written():
+        while not camera.done.is_set():
+            camera.log.append('token')
+            # The 30th is slow: what frames waited for it is paid for in 12 s, at the share of 0.12.
+            camera.spend(2.0 if camera.log.count('token') == 30 else 0.1)
+            yield
+
+    camera.thread.submit_steps(written())
+    camera.run()
+    slow = [n for n, word in enumerate(camera.log) if word == 'token'][29]
+    # Three of 0.1 s fit behind a frame.
+    after = [len(list(group)) for kind, group in itertools.groupby(camera.log[slow + 1 :]) if kind == 'token']
+    assert len(after) > 40 and all(count >= 3 for count in after[4:-1])
+
+
+def test_answers_of_two_clients_are_written_in_turns_and_those_of_one_client_one_after_the_other():
+    gate, order = threading.Event(), []
+    thread = InferenceThread(print)
+    thread.submit(gate.wait)
+
+    def written(name):
+        for n in range(3):
+            order.append(f'{name}{n}')
+            yield
+        return name
+
+    first = thread.submit_steps(written('a'), client='one')
+    second = thread.submit_steps(written('b'), client='one')
+    other = thread.submit_steps(written('c'), client='two')
+    short = thread.submit(lambda: order.append('short'), client='three')
+    gate.set()
+    assert [one.result(10) for one in (first, second, other, short)] == ['a', 'b', 'c', None]
+    thread.close()
+    assert [word for word in order if word[0] in 'ab'] == ['a0', 'a1', 'a2', 'b0', 'b1', 'b2']
+    # Short questions wait for a token of each of the others, not for their answers.
+    assert order.index('short') == 2 and order.index('c2') < order.index('b0')
+    assert thread.waiting == 0
+
+
+def test_closing_ends_a_half_written_answer_and_one_whose_token_is_being_computed():
+    half, begun, gate = threading.Event(), threading.Event(), threading.Event()
+    thread = InferenceThread(print)
+
+    def waits():
+        yield half.set()
+        raise AssertionError('a step after the end')
+
+    def computes():
+        begun.set()
+        gate.wait(10)
+        yield
+
+    first = thread.submit_steps(waits(), client='one')
+    second = thread.submit_steps(computes(), client='two')
+    assert half.wait(10) and begun.wait(10)
+    closing = threading.Thread(target=thread.close)
+    closing.start()
+    with pytest.raises(CancelledError):
+        first.result(10)
+    gate.set()
+    closing.join(10)
+    with pytest.raises(CancelledError):
+        second.result(10)
+
+
+def test_an_answer_that_fails_half_way_gives_its_exception_and_leaves_no_trace():
+    def fails():
+        yield
+        raise KeyError('on purpose')
+
+    thread = InferenceThread(print)
+    assert isinstance(thread.submit_steps(fails()).exception(10), KeyError)
+    assert thread.waiting == 0 and thread.submit(lambda: 3).result(10) == 3
+    thread.close()
 
 
 def test_without_the_quota_a_frame_comes_after_every_question():

@@ -1,6 +1,7 @@
 """Questions and memory as a client meets them: every field of a reply, every limit, every reason for a refusal."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,18 @@ SERVICES = {
 def as_received(message):
     """The message with its float32 fields rounded, as it arrives."""
     return deserialize_message(serialize_message(message), type(message))
+
+
+class Other:
+    """An engine under another name."""
+
+    model_id = 'other'
+
+    def __init__(self, engine):
+        self._engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
 
 
 class Bench:
@@ -98,7 +111,7 @@ def bench(ros):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The keyword arguments of every Session.ask and Session.write, which do their work as ever."""
+    """The keyword arguments of every Session.ask and Session.write_steps, which do their work as ever."""
     recorded = []
 
     def record(name):
@@ -111,7 +124,7 @@ def calls(monkeypatch):
         monkeypatch.setattr(Session, name, wrapped)
 
     record('ask')
-    record('write')
+    record('write_steps')
     return recorded
 
 
@@ -154,13 +167,11 @@ def test_the_number_of_alternatives_is_that_of_the_request_or_of_the_parameter(b
 def test_the_answer_mode_and_the_longest_answer_arrive(bench, calls, mode):
     bench = bench(answer_mode=mode, max_answer_tokens=2, max_sentence_tokens=5).activate().observe(1)
     assert bench.call('ask', question='what?').success
-    name, question, options = calls[0]
-    assert (name, question) == ('ask', 'what?')
-    assert options == {'scope': 'frame', 'top_k': 3, 'mode': mode, 'max_tokens': 2}
-    assert [name for name, _, _ in calls[1:]] == (['write'] if mode == 'generate' else [])
+    written = ('write_steps', 'what?', {'scope': 'frame', 'max_tokens': 2})
+    assert calls == [written if mode == 'generate' else ('ask', 'what?', {'scope': 'frame', 'top_k': 3})]
     calls.clear()
     assert bench.stream(question='what?').result.success
-    assert calls == [('write', 'what?', {'scope': 'frame', 'max_tokens': 2})]
+    assert calls == [written]
 
 
 def test_an_answerer_writes_sentences_about_frames_and_m3et_answers_the_rest(bench, calls, tmp_path):
@@ -168,13 +179,13 @@ def test_an_answerer_writes_sentences_about_frames_and_m3et_answers_the_rest(ben
     settings = {'answerer': 'ml_mamba', 'answerer_checkpoint': str(folder), 'instruction': 'what is this?'}
     bench = bench(max_answer_tokens=2, max_sentence_tokens=5, **settings).activate().observe(1)
     assert bench.call('ask', question='what?').answer.model_id == 'ml_mamba-random-0'
-    assert calls[0] == ('ask', 'what?', {'scope': 'frame', 'top_k': 3, 'mode': 'generate', 'max_tokens': 5})
+    assert calls == [('write_steps', 'what?', {'scope': 'frame', 'max_tokens': 5})]
     calls.clear()
     assert bench.call('ask', question='what?', scope='episode').answer.model_id == 'tiny-random-0'
-    assert calls == [('ask', 'what?', {'scope': 'episode', 'top_k': 3, 'mode': 'classify', 'max_tokens': 2})]
+    assert calls == [('ask', 'what?', {'scope': 'episode', 'top_k': 3})]
     calls.clear()
     assert bench.stream(question='what?').result.answer.model_id == 'ml_mamba-random-0'
-    assert calls == [('write', 'what?', {'scope': 'frame', 'max_tokens': 5})]
+    assert calls == [('write_steps', 'what?', {'scope': 'frame', 'max_tokens': 5})]
     bench.answers.clear()
     view = bench.node.session.engine.encode(Frame(RGB, stamp_ns=9, instruction='what is this?', frame_id='lens'))
     bench.node._questions.answer_instruction(view)
@@ -304,14 +315,13 @@ def test_every_field_of_a_streamed_answer_and_its_feedback(bench):
 
 
 def test_a_cancelled_goal_ends_without_an_answer(bench, monkeypatch):
-    bench, release, write = bench().activate().observe(1), threading.Event(), Session.write
+    bench, release, write = bench().activate().observe(1), threading.Event(), Session.write_steps
 
     def slowly(*args, **options):
-        for reply in write(*args, **options):
-            assert release.wait(20)
-            yield reply
+        assert release.wait(20)
+        return (yield from write(*args, **options))
 
-    monkeypatch.setattr(Session, 'write', slowly)
+    monkeypatch.setattr(Session, 'write_steps', slowly)
     goal = bench.goal(question='where is the cup?')
     bench.ros.until(goal.cancel_goal_async().result)
     release.set()
@@ -319,6 +329,43 @@ def test_a_cancelled_goal_ends_without_an_answer(bench, monkeypatch):
     assert outcome.status == GoalStatus.STATUS_CANCELED
     assert outcome.result == AskStreaming.Result(message='The question was cancelled.')
     assert not bench.answers and bench.refusals() == {}
+
+
+@pytest.mark.parametrize('streamed', [False, True])
+def test_frames_and_another_model_come_between_two_tokens(bench, monkeypatch, streamed):
+    """The answer is about the frame that was the newest when it began, by the model that began it."""
+    bench, processed, begun, goes_on = (
+        bench(answer_mode='generate').activate(),
+        [],
+        threading.Event(),
+        threading.Event(),
+    )
+    bench.observe(bench.now_ns())
+    alone = bench.call('ask', question='where is the cup?').answer
+    old, write = bench.node.session, Session.write_steps
+
+    def in_tokens(*args, **options):
+        pieces = write(*args, **options)
+        yield next(pieces)
+        begun.set()
+        # The thread is held here once, so that the frame is in the slot before the next token is due.
+        assert goes_on.wait(20)
+        return (yield from pieces)
+
+    monkeypatch.setattr(Session, 'write_steps', in_tokens)
+    monkeypatch.setattr(bench.node.inference_thread, '_on_frame', lambda _: processed.append(len(bench.answers)))
+    bench.ros.until(lambda: len(bench.answers) == 1)
+    waiting = bench.goal(question='where is the cup?').get_result_async() if streamed else None
+    waiting = waiting or bench.send('ask', question='where is the cup?')
+    bench.ros.until(begun.is_set)
+    bench.node.inference_thread.offer('frame')
+    swap = bench.node.inference_thread.submit_urgent(lambda: setattr(bench.node, 'session', Session(Other(old.engine))))
+    goes_on.set()
+    swap.result(20)
+    outcome = bench.ros.until(waiting.result, 30)
+    answer = outcome.result.answer if streamed else outcome.answer
+    assert processed == [1]
+    assert (answer.text, answer.header.stamp, answer.model_id) == (alone.text, alone.header.stamp, 'tiny-random-0')
 
 
 def everything(bench, without=''):
@@ -468,11 +515,11 @@ def test_memory_is_saved_to_and_restored_from_the_file_of_the_parameter(bench, m
     path = '/home/of_the_robot/one.safetensors'
     saved = Trigger.Response(success=True, message=f'7 frames of the episode are remembered in {path}.')
     assert bench.call('save_memory') == saved
-    bench.node.set_parameters([Parameter('memory_file', value='/two')])
+    bench.node.settings = replace(bench.node.settings, memory_file='/two')
     restored = Trigger.Response(success=True, message='The episode goes on from /two, after 7 frames.')
     assert bench.call('restore_memory') == restored
     assert memory.paths == [('save', path), ('restore', '/two')]
-    bench.node.set_parameters([Parameter('memory_file', value='')])
+    bench.node.settings = replace(bench.node.settings, memory_file='')
     for name in ('save_memory', 'restore_memory'):
         response = bench.call(name)
         assert not response.success and response.message.startswith('The parameter memory_file is empty')
