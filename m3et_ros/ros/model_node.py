@@ -297,6 +297,7 @@ class ModelNode(Host):
 
     def _swap_session(self, session: Session) -> None:
         """Let a session take over, with the newest frame of the old one; on the inference thread."""
+        session.domain_every = self.settings.domain_check
         if self.session.newest is not None:
             session.observe(self.session.newest.frame)
         self.session = session

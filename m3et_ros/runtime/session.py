@@ -237,7 +237,9 @@ class Session:
 
     def _unlike_training(self, view: View) -> bool:
         """Return whether a view is unlike those of training; a sent image is compared at once."""
-        if view is self.newest or self.domain_every == 0:
+        if self.domain_every == 0:
+            return False  # `domain` may be of the time before comparing was switched off
+        if view is self.newest:
             return self.domain.unlike
         return self._domain_check.check(view).unlike
 

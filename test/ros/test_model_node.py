@@ -2,6 +2,7 @@
 
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -250,6 +251,19 @@ def test_every_frame_is_served_while_another_model_is_loaded_and_the_newest_stay
     assert response.success, response.message
     answer = response.answer
     assert answer.model_id == loading.result().model_id and stamp_ns(answer.header.stamp) == shown[-1]
+
+
+def test_a_new_model_compares_its_first_frame_as_the_parameter_says():
+    compared = []
+    session = SimpleNamespace(domain_every=10, observe=lambda frame: compared.append((session.domain_every, frame)))
+    node = SimpleNamespace(
+        session=SimpleNamespace(newest=SimpleNamespace(frame='newest')),
+        settings=SimpleNamespace(domain_check=0),
+        _report_model=lambda: None,
+        _publish_labels=lambda: None,
+    )
+    ModelNode._swap_session(node, session)
+    assert compared == [(0, 'newest')] and node.session is session
 
 
 def test_images_of_a_best_effort_camera_arrive(robot):

@@ -70,7 +70,9 @@ def test_a_session_compares_every_so_many_frames_and_sent_images_at_once(monkeyp
     assert (reply.reason, reply.answerable, len(reply.alternatives)) == ('unlike_training', False, 2)
     sent = session.views('frame', Frame(frame(9).rgb, stamp_ns=9))
     assert session.ask('what?', sent, scope='frame', top_k=2).answerable and checked[-1] == 9
-    session.domain_every = 0
+    session.domain_every = 0  # from now on, not from the next frame on
+    for views in (session.views('frame'), session.views('frame', Frame(frame(9).rgb, stamp_ns=9))):
+        assert session.ask('what?', views, scope='frame', top_k=2).answerable and checked[-1] == 9
     session.observe(frame(10))
     assert session.domain == DomainResult() or not session.domain.unlike
     assert session.ask('what?', session.views('frame'), scope='frame', top_k=2).answerable and checked[-1] == 9
