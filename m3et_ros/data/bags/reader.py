@@ -20,7 +20,7 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, 
 from rosbags.rosbag2 import Reader
 
 from m3et_ros.data.bags.cdr import typestore
-from m3et_ros.data.bags.packed import PACKED, ZSTD, unpack, unpacked_message
+from m3et_ros.data.bags.packed import PACKED, ZSTD, ChunkTooLarge, unpack, unpacked_message
 from m3et_ros.data.bags.repair import CutMcap, is_cut
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import check_regular
@@ -200,7 +200,8 @@ class BagReader:
                 'bag_format',
                 f'{self.path} has neither {METADATA} nor .mcap or .db3 files; give a folder of `ros2 bag record`',
             )
-        if not metadata.exists() or any(file.suffix == '.mcap' and is_cut(file) for file in files):
+        # rosbags unpacks whole files and single messages without a limit, so those are read without its help.
+        if not metadata.exists() or any(file.suffix in PACKED or _is_cut_mcap(file) for file in files):
             return self._in_order(files)
         folder = Reader(self.path)
         try:
@@ -211,6 +212,9 @@ class BagReader:
             readers = self._in_order(files)
             log.warning('%s does not describe the recording (%s); its files are read without it', metadata, error)
             return readers
+        if cast(Any, folder).storage.metadata.compression_mode == 'message':
+            folder.close()
+            return self._in_order(files)
         parts = [storage.metadata for storage in cast(Any, folder).storage.storages if storage.metadata.message_count]
         if _overlap(parts) or parts != sorted(parts, key=lambda part: part.start_time):
             folder.close()
@@ -227,7 +231,7 @@ class BagReader:
         if is_recording(file) and file.suffix in PACKED:
             unpacked = unpack(file, Path(self._stack.enter_context(TemporaryDirectory(prefix='m3et-bag-'))))
             self._unpacked[unpacked] = file
-            return CutMcap(unpacked) if unpacked.suffix == '.mcap' and is_cut(unpacked) else unpacked
+            return CutMcap(unpacked) if _is_cut_mcap(unpacked) else unpacked
         if file.suffix == '.bag':
             raise InputError('bag_format', f'{file} is a ROS 1 bag; convert it with `rosbags-convert`')
         if file.suffix not in SUFFIXES:
@@ -239,7 +243,7 @@ class BagReader:
                 f'{file} was not closed: its last messages are still in {log.name}; '
                 f'finish it with `sqlite3 {file.name} "PRAGMA wal_checkpoint(TRUNCATE)"`',
             )
-        return CutMcap(file) if file.suffix == '.mcap' and is_cut(file) else file
+        return CutMcap(file) if _is_cut_mcap(file) else file
 
     def _open(self, part: Path | CutMcap) -> Reader:
         """Open one part; any error becomes an InputError."""
@@ -261,6 +265,10 @@ class BagReader:
     def _damaged(self, part: object, error: Exception) -> InputError:
         """Return the error for a part that cannot be read at all, or no further."""
         part = self._unpacked.get(part, part) if isinstance(part, Path) else part
+        if isinstance(error, ChunkTooLarge):
+            return InputError(
+                'bag_unpack', f'{part} {error}, as no recorder writes; it is damaged or made to fill the memory'
+            )
         if 'Profile is not ros2' in str(error):
             return InputError(
                 'bag_format', f'{part} is an MCAP file of another system than ROS 2; record it with ROS 2'
@@ -325,6 +333,10 @@ class BagReader:
                 damages.append(error)
                 return
             yield BagMessage(connection.topic, stamp, raw, connection.msgtype)
+
+
+def _is_cut_mcap(file: Path) -> bool:
+    return file.suffix == '.mcap' and is_cut(file)
 
 
 def _overlap(parts: Sequence[Any]) -> bool:

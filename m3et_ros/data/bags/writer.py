@@ -5,11 +5,15 @@ with BagWriter('recording', images='compressed') as bag:
         bag.write_observation(camera.observe(state), start_ns)
 """
 
+import errno
 import json
 import math
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +88,8 @@ class BagWriter:
 
     Raises:
         InputError: the path exists ('bag_exists'), or an argument is not one of the above ('bag_option').
+        OSError: the folder cannot be written; so does every method that writes. No metadata.yaml then says that the
+            recording is whole.
     """
 
     def __init__(self, path: str | Path, storage: str = 'mcap', *, images: str = 'raw', zstd: bool = False):
@@ -106,20 +112,37 @@ class BagWriter:
         self._writer: Writer | None = Writer(self.path, version=9, storage_plugin=STORAGES[storage])
         if zstd:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.open()
+        with _disk_errors():
+            self._writer.open()
 
     def __enter__(self) -> 'BagWriter':
         return self
 
-    def __exit__(self, *exception) -> None:
-        # An interrupted recording is closed like a finished one, so that it can be read.
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        # An interrupted recording is closed like a finished one, so that it can be read; the disk may be full, though.
+        if isinstance(error, OSError):
+            self._abort()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Write the index and metadata.yaml; a second call does nothing."""
+        if self._writer is None:
+            return
+        try:
+            with _disk_errors():
+                self._writer.close()
+            self._writer = None
+        finally:
+            self._abort()
+
+    def _abort(self) -> None:
+        """Close the files without an index and metadata, unless they are closed already."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.close()
+            # A full disk has been reported already.
+            with suppress(OSError, sqlite3.Error):
+                writer.abort()
 
     def write_observation(self, observation: 'Observation', start_ns: int) -> None:
         """Write an observation of the simulated kitchen, and its labels whenever they change.
@@ -175,11 +198,12 @@ class BagWriter:
     def _put(self, topic: str, type: str, message: Any, stamp_ns: int, latched: bool = False) -> None:
         if self._writer is None:
             raise ValueError(f'{self.path} is closed; write before close()')
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(
-                topic, type, typestore=self._store, offered_qos_profiles=[_qos(latched)]
-            )
-        self._writer.write(self._connections[topic], stamp_ns, self._store.serialize_cdr(message, type))
+        with _disk_errors():
+            if topic not in self._connections:
+                self._connections[topic] = self._writer.add_connection(
+                    topic, type, typestore=self._store, offered_qos_profiles=[_qos(latched)]
+                )
+            self._writer.write(self._connections[topic], stamp_ns, self._store.serialize_cdr(message, type))
 
     def _new(self, type: str, **fields) -> Any:
         return self._store.types[type](**fields)
@@ -230,6 +254,16 @@ class BagWriter:
         return self._new(
             POSE, header=header, pose=self._new('geometry_msgs/msg/Pose', position=position, orientation=orientation)
         )
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn the error of a full, read-only or broken disk into an OSError in sqlite3 too, as files raise it."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _qos(latched: bool) -> Qos:

@@ -1,5 +1,6 @@
 """Recording of one episode: options in the bag, an early end, and what an observer receives."""
 
+import resource
 import threading
 
 import pytest
@@ -81,6 +82,19 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_bag(tmp_path, monkeyp
     monkeypatch.setattr(BagWriter, 'write_observation', full)
     with pytest.raises(InputError, match=r'bag cannot be written \(No space left on device\); give a writable folder'):
         record(tmp_path / 'bag')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_files_that_may_not_grow_are_told_in_one_sentence_for_both_storages(tmp_path, storage):
+    options = RecordOptions(frames=60, fps=2.5, width=320, height=240, backend='raycast', storage=storage)
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(InputError, match=r'bag cannot be written \(.+\); give a writable folder with free space'):
+            record(tmp_path / 'bag', options=options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
 
 

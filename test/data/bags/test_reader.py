@@ -13,6 +13,7 @@ from shared_data import SHARED
 from m3et_ros.data.bags.cdr import typestore
 from m3et_ros.data.bags.packed import zstd
 from m3et_ros.data.bags.reader import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagReader, Topic, decode, is_recording
+from m3et_ros.data.bags.repair import CHUNK, whole_records
 from m3et_ros.data.bags.writer import COLOR_TOPIC, DEPTH_TOPIC, FOREVER, INFO_TOPIC, LABELS_TOPIC, BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -362,3 +363,32 @@ def test_only_regular_files_are_opened_as_a_bag(tmp_path):
     (tmp_path / 'endless' / 'metadata.yaml').symlink_to('/dev/zero')
     with pytest.raises(InputError, match='is a device and no regular file'):
         BagReader(tmp_path / 'endless')
+
+
+@pytest.mark.parametrize('claim', [1000, 1 << 40])
+def test_a_chunk_that_unpacks_to_more_than_it_claims_or_claims_too_much_is_refused_in_one_sentence(tmp_path, claim):
+    with BagWriter(tmp_path / 'bag', zstd=True) as bag:
+        bag.write_frame(Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=1))
+    file = tmp_path / 'bag/bag.mcap'
+    data = file.read_bytes()
+    with file.open('rb') as opened:
+        chunk = next(one for one in whole_records(opened, len(data)) if one.opcode == CHUNK)
+    size = int.from_bytes(data[chunk.start + 25 : chunk.start + 33], 'little')
+    file.write_bytes(data.replace(size.to_bytes(8, 'little'), claim.to_bytes(8, 'little')))
+    for path in (tmp_path / 'bag', file):
+        with BagReader(path) as bag, pytest.raises(InputError) as refused:
+            list(bag.messages())
+        assert refused.value.reason == 'bag_unpack'
+        assert str(refused.value).startswith(f'{file} has a chunk ') or path.is_dir()
+        assert 'made to fill the memory' in str(refused.value) and f'{claim}' in str(refused.value)
+
+
+def test_a_compressed_message_of_a_folder_is_unpacked_up_to_a_limit(tmp_path, monkeypatch):
+    writer = Writer(tmp_path / 'bag', version=9)
+    writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with writer:
+        topic = writer.add_connection('/text', 'std_msgs/msg/String', typestore=typestore())
+        writer.write(topic, 5, bytes(100_000))
+    monkeypatch.setattr('m3et_ros.data.bags.packed.LARGEST', 50_000)
+    with BagReader(tmp_path / 'bag') as bag, pytest.raises(InputError, match='leave its topic out'):
+        list(bag.messages())

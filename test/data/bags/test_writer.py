@@ -1,4 +1,6 @@
 import json
+import resource
+import sqlite3
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -235,3 +237,46 @@ def test_the_truth_lists_the_action_under_way_and_the_last_five():
     assert found['current'] == {'verb': 'now'} and found['source'] == 'ground truth of the simulator'
     assert found['finished'] == [{'verb': str(i)} for i in range(2, 7)]
     assert truth(SimpleNamespace(current=None, finished=[]))['current'] is None
+
+
+@pytest.fixture
+def small_disk():
+    """Files of this process can grow to 1 MiB only; to write more fails as on a full disk."""
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_recording_that_the_disk_cannot_hold_fails_and_nothing_says_that_it_is_whole(tmp_path, storage, small_disk):
+    frame = Frame(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8), stamp_ns=STAMP)
+    with pytest.raises(OSError) as failed, BagWriter(tmp_path / 'bag', storage) as bag:
+        for _ in range(20):
+            bag.write_frame(frame)
+    assert failed.value.strerror
+    assert not (tmp_path / 'bag/metadata.yaml').exists()
+    bag.close()
+    with pytest.raises(ValueError, match='is closed'):
+        bag.write_frame(frame)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_recording_whose_end_the_disk_cannot_hold_fails_too(tmp_path, storage, monkeypatch):
+    def full(*_):
+        raise OSError(28, 'No space left on device') if storage == 'mcap' else operational
+
+    operational = sqlite3.OperationalError('database or disk is full')
+    operational.sqlite_errorcode = sqlite3.SQLITE_FULL
+    with pytest.raises(OSError) as failed, BagWriter(tmp_path / 'bag', storage) as bag:
+        bag.write_frame(FRAME)
+        monkeypatch.setattr(bag._writer.storage, 'close', full)
+    assert failed.value.errno == 28
+    assert not (tmp_path / 'bag/metadata.yaml').exists()
+
+
+def test_an_interrupted_recording_can_be_read(tmp_path):
+    with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'bag') as bag:
+        bag.write_frame(FRAME)
+        raise KeyboardInterrupt
+    assert len(read(tmp_path / 'bag')) == 3
