@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.depth_fill import FillBlend, carry, smooth
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.noise import Noise, disturb
 from m3et_ros.data.preprocess import RGB_MEAN
 from m3et_ros.evaluation.metrics.depth import depth_sums
@@ -106,9 +106,7 @@ def test_holes_are_filled_from_colours_alone_unless_depth_has_a_channel_of_valid
     for validity in (False, True):
         torch.manual_seed(0)
         model = build(
-            replace(
-                tiny.model.config, depth_norm='fixed', depth_mean=1.5, depth_std=1.0, depth_validity=validity
-            )
+            replace(tiny.model.config, depth_norm='fixed', depth_mean=1.5, depth_std=1.0, depth_validity=validity)
         )
         columns = measure_frames(model, frames[:2]).columns
         far = [replace(frame, depth=frame.depth + 1, clean_depth=frame.depth) for frame in frames[:2]]
@@ -116,7 +114,8 @@ def test_holes_are_filled_from_colours_alone_unless_depth_has_a_channel_of_valid
         same = columns['rgb_only_depth'] == pytest.approx(moved['rgb_only_depth'])
         assert same
         alone = measure_frames(model, [replace(frame, depth=frame.depth + 1) for frame in frames[:2]]).columns
-        assert np.isfinite(alone['holes_auto']).all() and (alone['holes_auto'][:, 0] == alone['holes_model'][:, 0]).all()
+        assert np.isfinite(alone['holes_auto']).all()
+        assert (alone['holes_auto'][:, 0] == alone['holes_model'][:, 0]).all()
 
 
 def test_measurements_do_not_depend_on_batches_or_global_generators(frames, tiny):
