@@ -14,3 +14,7 @@ The results leave through outputs.py (depth, mask, overlay, anticipation) and se
 the messages. camera/subscription.py only chooses the topics and their quality of service; health.py counts refused
 input.
 """
+
+from m3et_ros.ros.environment import drop_middleware
+
+drop_middleware()

@@ -24,6 +24,7 @@ from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
 from m3et_ros.ros.camera.wait_thread import WaitThread
 from m3et_ros.ros.convert import stamp_msg, stamp_ns
+from m3et_ros.ros.environment import foreign_shared_memory
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.interfaces import Interface
 from m3et_ros.ros.process import share
@@ -219,6 +220,9 @@ class CameraInputs:
     def _report_silence(self, reason: str, reader: TopicReader, fix: str) -> None:
         limit = self._host.settings.silent_topic_s
         if sentence := reader.silence.warn_after(limit, fix):
+            if trouble := foreign_shared_memory():
+                self._host.get_logger().warning(besides := f'Besides, {trouble}')
+                sentence += f' {besides}'
             self._host.health.set_cause(reason, sentence, logged=True)
         elif not limit or reader.silence.silent_s < limit:
             self._host.health.set_cause(reason, '')

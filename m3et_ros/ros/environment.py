@@ -36,13 +36,33 @@ class Trouble(NamedTuple):
 
 
 @lru_cache(maxsize=1)
+def drop_middleware() -> Trouble | None:
+    """Drop a middleware that is not installed; rcl would end the process with code 102 when it is imported.
+
+    This package calls it before anything of it imports rclpy; `settle` returns what was wrong for the log.
+    """
+    wanted = os.environ.get('RMW_IMPLEMENTATION')
+    if not wanted:
+        return None
+    present = sorted(set(_installed_middlewares()))
+    if wanted in present or not present:
+        return None
+    del os.environ['RMW_IMPLEMENTATION']
+    return Trouble(
+        f'RMW_IMPLEMENTATION is {wanted}, which is not installed here, so {present[0]} is used instead; nodes on '
+        'another middleware may not answer',
+        'unset the variable, or start every node with the same middleware',
+    )
+
+
+@lru_cache(maxsize=1)
 def settle() -> tuple[Trouble, ...]:
     """Change the environment where rcl would end the process, for this process and its children; once a process.
 
     Returns:
         What was wrong, for the user; a second call returns the same.
     """
-    return tuple(trouble for trouble in (_middleware(), _log_folder(), _discovery()) if trouble)
+    return tuple(trouble for trouble in (drop_middleware(), _log_folder(), _discovery()) if trouble)
 
 
 def check_domain() -> None:
@@ -82,20 +102,6 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f'user {number}'
-
-
-def _middleware() -> Trouble | None:
-    """Drop a middleware that is not installed; rcl would end the process with code 102 when it is imported."""
-    wanted = os.environ.get('RMW_IMPLEMENTATION')
-    present = sorted(set(_installed_middlewares()))
-    if not wanted or wanted in present or not present:
-        return None
-    del os.environ['RMW_IMPLEMENTATION']
-    return Trouble(
-        f'RMW_IMPLEMENTATION is {wanted}, which is not installed here, so {present[0]} is used instead; nodes on '
-        'another middleware may not answer',
-        'unset the variable, or start every node with the same middleware',
-    )
 
 
 def _installed_middlewares() -> Iterator[str]:

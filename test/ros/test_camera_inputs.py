@@ -25,6 +25,7 @@ from m3et_ros.ros.camera.subscription import latched
 from m3et_ros.ros.camera.sync import Pair, Synchroniser
 from m3et_ros.ros.camera_inputs import CameraInputs, Instructions, PairedMessages
 from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
+from m3et_ros.ros.environment import Trouble
 from m3et_ros.ros.health import Health
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
@@ -340,6 +341,15 @@ def test_a_depth_topic_on_which_nothing_comes_is_named_with_the_way_to_do_withou
     ros.until(
         lambda: silent.publish(Image, 'depth/image_raw', depth) or 'depth_silent' not in silent.host.health.causes
     )
+
+
+def test_silence_may_come_from_the_shared_memory_of_another_user(ros, bench, monkeypatch):
+    trouble = Trouble('nodes of another user (eve) have shared memory', 'start all nodes as one user')
+    monkeypatch.setattr('m3et_ros.ros.camera_inputs.foreign_shared_memory', lambda: trouble)
+    bench = bench(silent_topic_s=0.7)
+    sentence = ros.until(lambda: bench.host.health.causes.get('rgb_silent'))
+    assert sentence.startswith('No sensor_msgs/msg/Image has arrived on /robot/rgb/image_raw')
+    assert sentence.endswith('. Besides, nodes of another user (eve) have shared memory; start all nodes as one user.')
 
 
 def test_the_topic_of_colour_is_not_offered_as_depth(ros, bench):

@@ -11,7 +11,7 @@ import pytest
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros import environment
-from m3et_ros.ros.environment import check_domain, foreign_shared_memory, settle
+from m3et_ros.ros.environment import check_domain, drop_middleware, foreign_shared_memory, settle
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +22,10 @@ def variables(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
     (tmp_path / 'temporary').mkdir()
     settle.cache_clear()
+    drop_middleware.cache_clear()
     yield fresh
     settle.cache_clear()
+    drop_middleware.cache_clear()
 
 
 def installed(folder, *names):
@@ -144,6 +146,38 @@ def test_a_question_to_a_robot_survives_a_foreign_middleware(tmp_path):
     assert done.returncode == 1 and len(lines) == 2, done.stderr
     assert lines[0].startswith('m3et: RMW_IMPLEMENTATION is rmw_nosuch_cpp, which is not installed here')
     assert lines[1].startswith('m3et: No model node answers in namespace /m3et on ROS domain 97')
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['-m', 'm3et_ros.ros.model_node'],
+        ['-c', 'import sys; from m3et_ros.ros.camera_sim import main; sys.exit(main())'],
+        ['-c', 'import sys; from m3et_ros.ros.replay_node import main; sys.exit(main())'],
+    ],
+)
+def test_a_node_that_is_started_by_itself_survives_a_foreign_middleware(tmp_path, words):
+    """Unknown arguments end it early; rcl would have ended it with code 102 before they were read."""
+    done = subprocess.run(
+        [sys.executable, *words, '--ros-args', '--nonsense'],
+        env={'HOME': str(tmp_path), 'RMW_IMPLEMENTATION': 'rmw_nosuch_cpp'},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1 and 'unknown arguments' in done.stderr and 'Traceback' not in done.stderr, done.stderr
+
+
+def test_a_node_logs_that_the_middleware_was_replaced(tmp_path):
+    script = 'import m3et_ros.ros.process as p\np._init("ready", [])\n'
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        env={'HOME': str(tmp_path), 'RMW_IMPLEMENTATION': 'rmw_nosuch_cpp', 'ROS_DOMAIN_ID': '97'},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert 'RMW_IMPLEMENTATION is rmw_nosuch_cpp, which is not installed here' in done.stderr, done.stderr
 
 
 def test_a_question_in_no_domain_is_one_sentence(tmp_path):
