@@ -26,7 +26,7 @@ from m3et_ros.cli.doctor.app import doctor
 from m3et_ros.cli.evaluate.app import app as evaluate
 from m3et_ros.cli.generate import generate
 from m3et_ros.cli.models import models
-from m3et_ros.cli.output import print_line, report_error
+from m3et_ros.cli.output import VisibleFormatter, check_text, print_line, report_error
 from m3et_ros.cli.processes import INTERRUPTED
 from m3et_ros.cli.questions import questions
 from m3et_ros.cli.record.app import record
@@ -92,9 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ['--help']
-    logging.basicConfig(level=logging.WARNING, format='m3et: %(message)s')
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter('m3et: %(message)s'))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    as_json = '--json' in arguments
     verb = next((word for word in arguments if word in VERBS), '')
     try:
+        check_text(arguments)
         return app(args=arguments, prog_name='m3et', standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -103,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return report_error(error, verb)
+        return report_error(error, verb, as_json=as_json)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,21 @@
 """Output of the command: text for people, JSON for programs, and one sentence on stderr when something is wrong."""
 
 import json
+import logging
 import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
 
-from m3et_ros.data.errors import InputError
+from m3et_ros.data.errors import InputError, printable
 
+SCHEMA = 1
+"""Number of the form of all JSON documents; it rises when a key is renamed, removed or gets another meaning."""
 USAGE = 2
 """Exit code of wrong usage, as of other commands."""
 PARSER_WORDS = {
@@ -35,6 +38,22 @@ class Refused(Exception):  # noqa: N818 - the command refuses; most of these are
         self.code = code
 
 
+def check_text(arguments: Iterable[str]) -> None:
+    """Refuse an argument that is no text, which typer and ROS cannot pass on.
+
+    Args:
+        arguments: the words of a command line; bytes that are not UTF-8 are surrogates in them, as Python reads them.
+
+    Raises:
+        Refused: with the exit code of wrong usage.
+    """
+    for argument in arguments:
+        if any('\ud800' <= c <= '\udfff' for c in argument):
+            raise Refused(
+                f'The argument {os.fsencode(argument)!r} is not UTF-8; type it in UTF-8, or rename the file.', USAGE
+            )
+
+
 def usage_sentence(message: str) -> str:
     """Return what the parser says about a command line as people say it, without a full stop; '' for nothing."""
     text = message.replace('Value error, ', '')
@@ -47,17 +66,34 @@ def usage_sentence(message: str) -> str:
 
 def print_line(text: str = '') -> None:
     """Print a line on stdout and flush it, so that a pipe receives it at once."""
-    print(text, flush=True)
+    print(visible(text), flush=True)
 
 
 def print_status(text: str) -> None:
     """Print a line on stderr, apart from the output that a program reads."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
-def print_json(document: Any) -> None:
-    """Print a JSON document; NaN and infinities become null."""
-    print_line(json.dumps(_json_values(document), indent=2))
+def visible(text: str) -> str:
+    """Return a text whose control characters are escapes, except line breaks and tabs.
+
+    Words of data sets, names of files and answers of nodes could otherwise command the terminal, and what is not UTF-8
+    in a name could not be printed at all.
+    """
+    return '\t'.join('\n'.join(map(printable, part.split('\n'))) for part in text.split('\t'))
+
+
+class VisibleFormatter(logging.Formatter):
+    """A formatter of log lines whose control characters are escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return visible(super().format(record))
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a JSON document with the number of its schema; NaN and infinities become null."""
+    print_line(json.dumps({'schema': SCHEMA} | _json_values(document), indent=2))
 
 
 def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> str:
@@ -70,7 +106,7 @@ def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) ->
     Returns:
         The table, one line per row.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
@@ -81,33 +117,44 @@ def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) ->
     return '\n'.join(lines)
 
 
-def report_error(error: Exception, verb: str = '') -> int:
-    """Print an error as one sentence on stderr.
+def report_error(error: Exception, verb: str = '', *, as_json: bool = False) -> int:
+    """Print an error as one sentence on stderr, and as JSON on stdout for a program.
 
     Errors that were not foreseen become one sentence too; with M3ET_TRACEBACK=1 their traceback is printed as well.
 
     Args:
         error: the exception that ended the command.
         verb: verb of the command, for the hint at its --help.
+        as_json: print {"schema": ..., "error": {"reason": ..., "message": ..., "exit_code": ...}} too.
 
     Returns:
         The exit code: USAGE for wrong usage, else 1, or that of a node that failed.
     """
     if os.environ.get('M3ET_TRACEBACK'):
         traceback.print_exception(error)
+    reason, sentence, code = _told(error, verb)
+    if sentence:
+        print_status(f'm3et: {sentence}')
+    if as_json:
+        print_json({'error': {'reason': reason, 'message': sentence, 'exit_code': code}})
+    return code
+
+
+def _told(error: Exception, verb: str) -> tuple[str, str, int]:
+    """Return the reason in a word, the sentence and the exit code of an error."""
     if isinstance(error, typer.TyperException):
         context = getattr(error, 'ctx', None)
         asked = context.command_path if context is not None else f'm3et {verb}'.rstrip()
         # Without arguments a group of verbs has printed its help instead.
-        if message := usage_sentence(error.format_message()):
-            print_status(f'm3et: {message} (see {asked} --help)')
-        return USAGE
-    if isinstance(error, (Refused, InputError)):
-        print_status(f'm3et: {error}')
-    else:
-        message = ' '.join(str(error).split()) or 'no message'
-        print_status(f'm3et: {type(error).__name__}: {message}; run again with M3ET_TRACEBACK=1 to see where')
-    return error.code if isinstance(error, Refused) else 1
+        message = usage_sentence(error.format_message())
+        return 'usage', message and f'{message} (see {asked} --help)', USAGE
+    if isinstance(error, Refused):
+        return 'refused', str(error), error.code
+    if isinstance(error, InputError):
+        return error.reason, str(error), 1
+    message = ' '.join(str(error).split()) or 'no message'
+    where = 'run again with M3ET_TRACEBACK=1 to see where'
+    return 'internal_error', f'{type(error).__name__}: {message}; {where}', 1
 
 
 def _json_values(value: Any) -> Any:

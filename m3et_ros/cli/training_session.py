@@ -4,7 +4,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,20 +53,33 @@ def progress_reporter(*, stages: bool = False) -> 'Report':
     return report
 
 
+class StopRequest:
+    """A function that returns True once a signal has asked for the end of the run.
+
+    Attributes:
+        code: exit code of a run that the signal has cut short, 128 + its number; 0 before.
+    """
+
+    code = 0
+
+    def __call__(self) -> bool:
+        """Return True after a signal."""
+        return self.code != 0
+
+
 @contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
+def stop_on_signal() -> Iterator[StopRequest]:
     """Yield a function that returns True once SIGINT or SIGTERM came; a second signal ends the process at once."""
-    requested = False
+    stop = StopRequest()
 
     def request(number: int, _frame: Any) -> None:
-        nonlocal requested
-        requested = True
+        stop.code = 128 + number
         signal.signal(number, before[number])
         print_status('stopping after this step; the state is saved')
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: requested
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,11 +1,12 @@
-"""Files of users and peers: atomic writes, the refusal of what cannot be written, and reading regular files only."""
+"""Files of users and peers: atomic writes, the refusal of what cannot be written, and reading of regular files only."""
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -90,6 +91,23 @@ def read_regular(path: Path, fix: str, *, most: int = MAX_BYTES) -> bytes:
     """Return the content of a regular file; arguments and errors are those of open_regular."""
     with open_regular(path, fix, most=most) as file:
         return file.read(most + 1)
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse a JSON document of a user.
+
+    Raises:
+        ValueError: it is no JSON in UTF-8, or a text of it holds half of a surrogate pair, which no file can hold.
+        RecursionError: it is nested too deeply.
+    """
+    value = json.loads(data.decode())
+    if rb'\u' in data:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start].encode('unicode_escape').decode()
+            raise ValueError(f'{half} is no character') from error
+    return value
 
 
 def check_regular(path: Path, fix: str) -> None:

@@ -1,3 +1,5 @@
+import json
+import os
 import subprocess
 import sys
 
@@ -82,5 +84,20 @@ def test_the_verbs_are_imported_without_what_they_need_later():
 def test_wrong_usage_is_one_sentence_and_exit_code_two(capsys, arguments, words):
     assert main(arguments) == 2
     shown = capsys.readouterr()
-    assert not shown.out and shown.err.count('\n') == 1
+    assert bool(shown.out) == ('--json' in arguments) and shown.err.count('\n') == 1
     assert all(word in shown.err for word in words), shown.err
+
+
+@pytest.mark.parametrize('line', [['ask', 'caf\udce9'], ['models', '--json', '\udcff'], ['replay', 'bag\udcff', '-h']])
+def test_an_argument_that_is_not_utf_8_is_wrong_usage_and_no_traceback(capsys, line):
+    assert main(line) == 2
+    shown = capsys.readouterr()
+    word = next(ascii(os.fsencode(word)) for word in line if not word.isprintable())
+    assert shown.err == f'm3et: The argument {word} is not UTF-8; type it in UTF-8, or rename the file.\n'
+    assert ('"exit_code": 2' in shown.out) == ('--json' in line)
+
+
+def test_wrong_usage_is_json_too_where_a_program_reads(capsys):
+    assert main(['record', '--json']) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found['schema'] == 1 and found['error']['reason'] == 'usage' and "'out'" in found['error']['message']

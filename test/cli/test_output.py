@@ -1,14 +1,25 @@
 import json
+import logging
 
 import pytest
+import typer
 
-from m3et_ros.cli.output import Refused, format_table, print_json, report_error, usage_sentence
+from m3et_ros.cli.output import (
+    Refused,
+    VisibleFormatter,
+    format_table,
+    print_json,
+    print_line,
+    print_status,
+    report_error,
+    usage_sentence,
+)
 from m3et_ros.data.errors import InputError
 
 
 def test_numbers_that_json_does_not_know_become_null(capsys):
     print_json({'a': float('nan'), 'b': (1, float('inf')), 3: [{'c': 0.5}]})
-    assert json.loads(capsys.readouterr().out) == {'a': None, 'b': [1, None], '3': [{'c': 0.5}]}
+    assert json.loads(capsys.readouterr().out) == {'schema': 1, 'a': None, 'b': [1, None], '3': [{'c': 0.5}]}
 
 
 def test_a_table_aligns_its_columns():
@@ -65,3 +76,30 @@ def test_the_words_of_the_parser_become_those_of_people(message, sentence):
 def test_extra_words_hint_at_quotes():
     said = usage_sentence('Got unexpected extra argument(s) (is this)')
     assert said.startswith('Got unexpected extra argument(s) (is this); put a text of several words in quotes')
+
+
+def test_nothing_that_is_printed_commands_the_terminal_or_fails_for_what_is_not_utf_8(capsys):
+    print_line('a\x1b[2J\tb\n\udcff\r')
+    print_status('café \x07')
+    logged = VisibleFormatter('m3et: %(message)s').format(
+        logging.LogRecord('x', logging.WARNING, 'f', 1, 'bag %s', ('b\x1b]0;c\x07',), None)
+    )
+    assert capsys.readouterr() == ('a\\x1b[2J\tb\n\\udcff\\r\n', 'café \\x07\n')
+    assert logged == 'm3et: bag b\\x1b]0;c\\x07'
+    assert format_table([('name', 'n'), ('cup\nforged', 1)]) == 'name         n\ncup\\nforged  1'
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason', 'message', 'code'),
+    [
+        (InputError('bag_missing', 'there is no bag'), 'bag_missing', 'there is no bag', 1),
+        (Refused('no robot answers', 7), 'refused', 'no robot answers', 7),
+        (KeyError('x'), 'internal_error', "KeyError: 'x'; run again with M3ET_TRACEBACK=1 to see where", 1),
+        (typer.BadParameter('give a number'), 'usage', 'Invalid value: give a number (see m3et ask --help)', 2),
+    ],
+)
+def test_a_program_reads_errors_as_json_with_reason_and_exit_code(capsys, error, reason, message, code):
+    assert report_error(error, 'ask', as_json=True) == code
+    shown = capsys.readouterr()
+    error = {'reason': reason, 'message': message, 'exit_code': code}
+    assert json.loads(shown.out) == {'schema': 1, 'error': error} and shown.err == f'm3et: {message}\n'

@@ -62,9 +62,9 @@ def test_the_first_signal_requests_a_stop_and_the_second_has_its_old_effect(numb
     before = signal.signal(number, lambda *_: received.append(number))
     try:
         with stop_on_signal() as stop:
-            assert not stop()
+            assert not stop() and stop.code == 0
             os.kill(os.getpid(), number)
-            assert stop() and received == []
+            assert stop() and stop.code == 128 + number and received == []
             os.kill(os.getpid(), number)
             assert received == [number]
         assert 'stopping after this step' in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import check_regular, map_array, read_regular, refuse_unwritable, write_atomically
+from m3et_ros.data.files import check_regular, map_array, parse_json, read_regular, refuse_unwritable, write_atomically
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -121,3 +121,11 @@ def test_an_array_is_mapped_and_one_alone(tmp_path):
         map_array(tmp_path / 'two.npz')
     with pytest.raises(FileNotFoundError):
         map_array(tmp_path / 'none.npy')
+
+
+def test_json_with_half_a_surrogate_pair_is_refused_before_it_is_written_anywhere():
+    assert parse_json(rb'{"a": "\ud83c\udf52", "b": [1, "\u00e9"]}') == {'a': '\U0001f352', 'b': [1, '\u00e9']}
+    with pytest.raises(ValueError, match=r'^\\ud83c is no character$'):
+        parse_json(rb'[{"question": "a \ud83c?"}]')
+    with pytest.raises(ValueError):
+        parse_json(b'"\xff"')

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import Refused, print_json, print_line, print_status
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status, visible
 from m3et_ros.cli.processes import stop_signals, use_ros
 from m3et_ros.cli.ros_names import full_namespace
 
@@ -142,7 +142,7 @@ def _ask_about_image(question: str, options: AnswerOptions, picture: ImageOption
 
 
 def _print_part(text: str) -> None:
-    print(text, end='', flush=True)
+    print(visible(text), end='', flush=True)
 
 
 def _discard(text: str) -> None:

@@ -12,7 +12,6 @@ import typer
 
 from m3et_ros.cli.progress import track
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import refuse_unwritable
 
 START_NS = 1_700_000_000 * 10**9
 """Stamp of the first frame: fixed, so that the same seed writes the same messages."""
@@ -90,6 +89,8 @@ def _complete(bag: Path) -> Iterator[None]:
     Raises:
         InputError: 'out_unwritable'.
     """
+    from m3et_ros.data.files import refuse_unwritable
+
     was_there = bag.exists()
     try:
         with refuse_unwritable(bag, 'give a writable folder with free space'):

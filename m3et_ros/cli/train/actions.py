@@ -72,7 +72,7 @@ def actions(
     budget: BudgetOptions,
     session: SessionOptions,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Train an action head (MambaVL) to recognise current actions and anticipate next ones."""
     use_passive_threads()
     if history.epic or history.history:
@@ -81,9 +81,8 @@ def actions(
                 'Give --epic DIR with --history and without --data: on EPIC-KITCHENS-100 a model is trained on past '
                 'labels only.'
             )
-        train_on_labels(history, out, budget, session, command_line(context), as_json=as_json)
-        return
-    train_on_tokens(context, data or [], out, head, budget, session, as_json=as_json)
+        return train_on_labels(history, out, budget, session, command_line(context), as_json=as_json)
+    return train_on_tokens(context, data or [], out, head, budget, session, as_json=as_json)
 
 
 def train_on_tokens(
@@ -95,8 +94,8 @@ def train_on_tokens(
     session: SessionOptions,
     *,
     as_json: bool,
-) -> None:
-    """Encode the frames, train the head, and write the model with its head.
+) -> int:
+    """Encode the frames, train the head, and write the model with its head; return the exit code.
 
     Args:
         context: typer context of the verb, for the recorded command.
@@ -133,11 +132,13 @@ def train_on_tokens(
                 minutes=session.minutes, resume=session.resume, report=progress_reporter(), stop=stop
             ),
         )
+    code = stop.code if outcome.step < outcome.steps else 0
     if not main:
-        return
+        return code
     train_idle_detection(trained, windows.tokens, windows.episodes, seed=session.seed)
     card = model_card(checkpoint.model_id, recipe, outcome, data, session.seed, command_line(context))
     _save(out / CHECKPOINT, checkpoint, trained, outcome, card, as_json=as_json)
+    return code
 
 
 def prepare_head(

@@ -130,7 +130,7 @@ def train(
         ),
     ] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Train one of the paper's two stages on the simulated kitchen, on recordings or on public data sets."""
     use_passive_threads()
     from m3et_ros.training.m3et import STAGES, run
@@ -170,6 +170,7 @@ def train(
         )
     if main:
         _save(out / CHECKPOINT, replace(made, model=trained, trained=True), outcome, card(outcome), as_json=as_json)
+    return stop.code if outcome.step < outcome.steps else 0
 
 
 def taught_by(sources: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3et_ros.cli.output import Refused, print_line
+from m3et_ros.cli.output import Refused, print_json, print_line
 
 CHECKPOINT = 'checkpoint'
 """Folder of the checkpoint in the folder of a run."""
@@ -73,6 +73,9 @@ def kitchen_lines(caches: Sequence[Path]) -> list[str]:
     return [recipe_line(read_recipe(cache), 'kitchen') for cache in caches]
 
 
-def print_unfinished() -> None:
-    """Print how to continue a run that was stopped."""
+def print_unfinished(*, as_json: bool = False) -> None:
+    """Print how to continue a run that was stopped before it had a checkpoint."""
+    if as_json:
+        print_json({'finished': False})
+        return
     print_line('The run is not finished: the same command with --resume continues it.')

@@ -41,8 +41,8 @@ class HistoryOptions:
 
 def train_on_labels(
     options: HistoryOptions, out: Path, budget: BudgetOptions, session: SessionOptions, command: str, *, as_json: bool
-) -> None:
-    """Train on past labels, and write the checkpoint.
+) -> int:
+    """Train on past labels, and write the checkpoint; return the exit code.
 
     Args:
         options: annotations, members and held-out videos.
@@ -86,11 +86,12 @@ def train_on_labels(
                 ),
             )
     except Interrupted:
-        print_unfinished()
-        return
+        print_unfinished(as_json=as_json)
+        return stop.code
     folder = out / CHECKPOINT
     model_id = save_history(folder, checkpoint, card=model_card(checkpoint, recipe, videos, annotations, command))
     _print_outcome(model_id, folder, checkpoint, as_json=as_json)
+    return 0
 
 
 def _print_outcome(model_id: str, folder: Path, checkpoint: 'HistoryCheckpoint', *, as_json: bool) -> None:

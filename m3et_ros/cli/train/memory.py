@@ -67,7 +67,7 @@ def memory(
         str, typer.Option('--from', help='Model that encodes the frames: checkpoint folder or named size.')
     ] = 'kitchen',
     as_json: Json = False,
-) -> None:
+) -> int:
     """Train a memory of episodes that answers questions about them."""
     use_passive_threads()
     from m3et_ros.data.checkpoints.m3et import save_checkpoint
@@ -106,10 +106,11 @@ def memory(
                 'steps': {name: asdict(outcome) for name, outcome in outcomes.items()},
             }
         )
-        return
-    print_line(f'{model_id} with a memory in {out / CHECKPOINT}.')
-    if not done:
-        print_line('The run is not finished: the same command continues it.')
+    else:
+        print_line(f'{model_id} with a memory in {out / CHECKPOINT}.')
+        if not done:
+            print_line('The run is not finished: the same command continues it.')
+    return 0 if done else stop.code
 
 
 def memory_recipe(budget: MemoryBudget) -> 'MemoryRecipe':

@@ -124,7 +124,7 @@ def talk(
     stages: StageOptions,
     session: TalkSession,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Train a model to answer in sentences and to describe images."""
     use_passive_threads()
     from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
@@ -161,10 +161,11 @@ def talk(
             )
             final, model = run.train(teacher.model if teacher else None)
     except Interrupted:
-        print_unfinished()
-        return
+        print_unfinished(as_json=as_json)
+        return stop.code
     checkpoint = TalkCheckpoint(model, final, tokenizer, encoder.model_id, paper.variant.value)
     _save(out, checkpoint, run, views.data, command_line(context), half=session.half, as_json=as_json)
+    return 0
 
 
 def talk_recipe(config: 'TalkConfig', paper: VariantOptions, stages: StageOptions, seed: int) -> 'TalkRecipe':

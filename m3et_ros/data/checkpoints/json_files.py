@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import read_regular, write_atomically
+from m3et_ros.data.files import parse_json, read_regular, write_atomically
 
 CONFIG = 'config.json'
 MAX_JSON_BYTES = 4 * 2**20
@@ -41,7 +41,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     except OSError as error:
         raise InputError('model_config', f'{path} cannot be read ({error.strerror}); {AGAIN}.') from error
     try:
-        value = json.loads(text.decode())
+        value = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise InputError('model_config', f'{path.name} is not JSON ({error}); {AGAIN}.') from error
     if not isinstance(value, dict):

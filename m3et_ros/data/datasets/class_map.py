@@ -1,6 +1,5 @@
 """Map the class ids of a data set to those of a model, by name; a class without a counterpart is unlabelled."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.data.files import read_regular
+from m3et_ros.data.files import parse_json, read_regular
 from m3et_ros.data.frame import UNLABELLED
 
 
@@ -67,7 +66,7 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing, no regular file, cut off or not JSON.
     """
     try:
-        return json.loads(read_regular(path, 'give a JSON file').decode())
+        return parse_json(read_regular(path, 'give a JSON file'))
     except OSError as error:
         raise InputError(
             'data_missing', f'{path} cannot be read ({error.strerror}); give a file that exists'

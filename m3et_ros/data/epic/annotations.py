@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from m3et_ros.data.epic.class_lists import Classes
-from m3et_ros.data.errors import InputError
+from m3et_ros.data.errors import InputError, printable
 from m3et_ros.data.files import open_regular
 
 GAP_S = 1.0
@@ -348,15 +348,16 @@ def _notes(
         ),
     ):
         if names:
-            yield Note(kind, len(names), f'{len(names)} segments of {path.name} (first {names[0]}) {why}.')
+            first = printable(names[0])
+            yield Note(kind, len(names), f'{len(names)} segments of {path.name} (first {first}) {why}.')
     overlapping = _overlapping(segments)
     if overlapping:
         yield Note(
             'overlapping',
             len(overlapping),
             f'{len(overlapping)} segments of {path.name} (first '
-            f'{overlapping[0]}) start before another one of the video has ended, as two hands do; both are kept: '
-            'nothing to correct.',
+            f'{printable(overlapping[0])}) start before another one of the video has ended, as two hands do; '
+            'both are kept: nothing to correct.',
         )
 
 

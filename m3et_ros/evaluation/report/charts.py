@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from m3et_ros.data.errors import printable
+
 BARS = ('#2f6fb2', '#d9822b')
 INK, GUESS = '#1d2430', ('#b3261e', '#6f42c1', '#1a7f37', '#57606a')
 WIDTH = 9.6
@@ -42,7 +44,7 @@ def category_bars(
         scores = [of_runs[number] for _, of_runs in parts]
         y = rows + 0.36 - thickness * (number + 0.5)
         values = [100 * score['value'] for score in scores]
-        axes.barh(y, values, thickness * 0.92, color=BARS[number % 2], label=name, zorder=2)
+        axes.barh(y, values, thickness * 0.92, color=BARS[number % 2], label=_label(name), zorder=2)
         for at, score in zip(y, scores, strict=True):
             if score['low'] is not None:
                 axes.plot([100 * score['low'], 100 * score['high']], [at, at], color=INK, linewidth=1.2, zorder=3)
@@ -55,10 +57,10 @@ def category_bars(
             markersize=17,
             markeredgewidth=2,
             color=GUESS[number % len(GUESS)],
-            label=f'guessing: {name}',
+            label=_label(f'guessing: {name}'),
             zorder=4,
         )
-    axes.set_yticks(rows, [name for name, _ in parts])
+    axes.set_yticks(rows, [_label(name) for name, _ in parts])
     axes.set_xlim(0, 100)
     axes.set_xlabel(f'{what}, %')
     axes.grid(axis='x', color='#e6eaee', zorder=0)
@@ -94,6 +96,11 @@ def time_histogram(milliseconds: Sequence[float], what: str) -> str:
     axes.grid(axis='y', color='#e6eaee', zorder=0)
     axes.legend(loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
     return _svg(figure)
+
+
+def _label(text: str) -> str:
+    """Return a word of a data set as matplotlib draws it: a dollar begins no formula, nothing breaks the line."""
+    return printable(text).replace('$', r'\$')
 
 
 def _figure(height: float) -> Any:

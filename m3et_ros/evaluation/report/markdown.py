@@ -6,6 +6,8 @@ print(vqa_table(json.loads((folder / 'metrics.json').read_text())['metrics']))
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from m3et_ros.data.errors import printable
+
 
 def vqa_table(metrics: Mapping[str, Any]) -> str:
     """Return a table of accuracy next to blind baselines: all questions, those of one frame, each family and subset.
@@ -114,9 +116,13 @@ def actions_table(metrics: Mapping[str, Any]) -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; in its cells nothing begins another cell, a line or HTML."""
     head = tuple(head)
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, ('---',) * len(head), *rows))
+    return '\n'.join(f'| {" | ".join(map(_cell, cells))} |' for cells in (head, ('---',) * len(head), *rows))
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace('&', '&amp;').replace('<', '&lt;').replace('|', '\\|')
 
 
 def plain(value: float | None) -> str:

@@ -209,7 +209,7 @@ def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes
     assert main([*QUESTION, *FIELDS, '--json', *PATIENT]) == 0
     (request,) = recorder.requests
     assert request == AskQuestion.Request(question='Where is it?', scope='episode', top_k=3, max_age_s=2.5)
-    assert json.loads(capsys.readouterr().out) == ANSWER
+    assert json.loads(capsys.readouterr().out) == {'schema': 1} | ANSWER
     assert main([*QUESTION, *FIELDS, '--stream', *PATIENT]) == 0
     (goal,) = recorder.goals
     assert goal == AskStreaming.Goal(question='Where is it?', scope='episode', top_k=3, max_age_s=2.5)
@@ -218,7 +218,7 @@ def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes
         '  confidence 0.25, 3 frames of the episode, image 1.50 s old'
     )
     assert main([*QUESTION, '--stream', '--json', *PATIENT]) == 0
-    assert json.loads(capsys.readouterr().out) == ANSWER  # with no parts of the text before it
+    assert json.loads(capsys.readouterr().out) == {'schema': 1} | ANSWER  # with no parts of the text before it
     every_option([*QUESTION, *FIELDS, '--json', '--stream', *PATIENT, *IMAGE])
 
 
@@ -253,7 +253,7 @@ def test_every_option_about_an_image_arrives(border, capsys):
             'write': None,
         }
     ]
-    assert json.loads(capsys.readouterr().out) == ANSWER
+    assert json.loads(capsys.readouterr().out) == {'schema': 1} | ANSWER
     assert read == [{'image': Path('a.png'), 'depth': Path('b.npy')}]
     assert main(['ask', 'Where?', '--image', 'a.png']) == 0
     assert asked[1]['top_k'] == 5 and asked[1]['answerer'] == 'm3et' and asked[1]['checkpoint'] is None

@@ -27,7 +27,7 @@ def test_scores_are_written_beside_the_baselines(caches, tmp_path, capsys):
     line = ('--data', caches[1], '--train', caches[0], '--out', tmp_path)
     assert evaluate('tiny', *line, '--json') == 0
     document = json.loads((tmp_path / 'metrics.json').read_text())
-    assert json.loads(capsys.readouterr().out) == document
+    assert json.loads(capsys.readouterr().out) == {'schema': 1} | document
     metrics, settings = document['metrics'], document['made_by']['settings']
     assert metrics['recognition']['generic']['all']['samples'] > 5 and 'bigram' in metrics['references']
     assert 0 <= metrics['anticipation']['generic']['all']['action']['mean_top5_recall']['value'] <= 1

@@ -40,7 +40,10 @@ def test_answers_and_descriptions_are_measured_twice_with_the_same_bytes(talker,
     assert len((tmp_path / 'descriptions.csv').read_text().splitlines()) == 4
     assert len((tmp_path / 'per_sample.csv').read_text().splitlines()) == 14
     assert evaluate(talker, cache, tmp_path, '--json') == 0
-    assert json.loads(capsys.readouterr().out) == document and (tmp_path / 'metrics.json').read_bytes() == before
+    assert (
+        json.loads(capsys.readouterr().out) == {'schema': 1} | document
+        and (tmp_path / 'metrics.json').read_bytes() == before
+    )
 
 
 def test_results_depend_on_noise_and_seed(talker, cache, tmp_path, capsys):

@@ -69,3 +69,5 @@ def test_every_cache_is_one_line_of_a_card(cache):
 def test_the_way_to_continue_is_printed(capsys):
     print_unfinished()
     assert '--resume continues it' in capsys.readouterr().out
+    print_unfinished(as_json=True)
+    assert json.loads(capsys.readouterr().out) == {'schema': 1, 'finished': False}

@@ -44,3 +44,10 @@ def test_wrong_maps_are_one_sentence(tmp_path, document, words):
 def test_json_reads(tmp_path):
     (tmp_path / 'a.json').write_text('[1, "zwei"]')
     assert read_json(tmp_path / 'a.json') == [1, 'zwei']
+
+
+def test_a_document_with_half_a_surrogate_pair_is_refused(tmp_path):
+    (tmp_path / 'words.json').write_text(r'{"a": "\ud800"}')
+    with pytest.raises(InputError, match=r'is not JSON or was cut off \(\\ud800 is no character\)') as refused:
+        read_json(tmp_path / 'words.json')
+    assert refused.value.reason == 'data_format'

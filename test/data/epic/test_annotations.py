@@ -215,3 +215,9 @@ def test_at_least_one_video_is_left_to_learn_from():
 def test_the_gap_is_the_callers(folder):
     found = read(folder, [row('P01_01_0', 0, 1, 0, 1), row('P01_01_1', 3, 4, 0, 1)])
     assert [histories(found, gap) for gap in (2.0, 2.01)] == [[[], [0]], [[], []]]
+
+
+def test_a_note_names_a_segment_on_one_line(folder):
+    found = read(folder, [row('P01_01_0\n[FATAL] x', 3, 3, 0, 1)])
+    (note,) = found.notes
+    assert 'first P01_01_0\\n[FATAL] x)' in note.text

@@ -63,3 +63,12 @@ def test_a_chart_of_nothing_is_refused():
     for call in (lambda: category_bars([], ['one']), lambda: time_histogram([], 'time')):
         with pytest.raises(ValueError, match='at least one'):
             call()
+
+
+def test_words_of_a_data_set_are_no_formulas_and_break_no_line(figures):
+    """An unknown command between two dollars would end the report with an error of matplotlib."""
+    part = {'value': 0.5, 'low': None, 'high': None}
+    category_bars([('$\\frac{$', [part]), ('a\nb', [part])], ['$\\x$'], {'$\\y$': [0.5, 0.5]})
+    (axes,) = figures[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ['\\$\\frac{\\$', 'a\\nb']
+    assert axes.containers[0].get_label() == '\\$\\x\\$' and axes.lines[0].get_label() == 'guessing: \\$\\y\\$'

@@ -78,3 +78,7 @@ def test_an_interval_is_whole(missing):
     del found[missing]
     with pytest.raises(KeyError):
         share(found)
+
+
+def test_a_word_of_a_data_set_stays_in_its_cell():
+    assert table(('a',), [('x | y\n<b>&',)]).splitlines()[2] == r'| x \| y\n&lt;b>&amp; |'
