@@ -1,4 +1,7 @@
-"""Write metrics.json and per_sample.csv, the same bytes for the same evaluation, and describe what it depends on."""
+"""Write metrics.json and per_sample.csv, the same bytes for the same evaluation, and describe what it depends on.
+
+A name of a file that is not UTF-8 is written with escapes, which JSON readers undo.
+"""
 
 import csv
 import hashlib
@@ -103,13 +106,13 @@ def write_metrics(folder: Path, document: Mapping[str, Any]) -> None:
         ValueError: a number is not finite.
     """
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    (folder / METRICS).write_text(text + '\n', encoding='utf-8')
+    (folder / METRICS).write_text(text + '\n', encoding='utf-8', errors='backslashreplace')
 
 
 def write_samples(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write per_sample.csv; columns that a row lacks stay empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with (folder / PER_SAMPLE).open('w', newline='', encoding='utf-8') as file:
+    with (folder / PER_SAMPLE).open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
         writer = csv.DictWriter(file, columns, lineterminator='\n')
         writer.writeheader()
         writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)

@@ -215,7 +215,9 @@ class JobRunner:
         contents = {
             **{f'{name}.{ending}': data for ending, data in beside.items()},
             f'{name}.times.json': json.dumps(result.times).encode(),
-            f'{name}.json': json.dumps(result.part, indent=1, sort_keys=True, ensure_ascii=False).encode(),
+            f'{name}.json': json.dumps(result.part, indent=1, sort_keys=True, ensure_ascii=False).encode(
+                errors='backslashreplace'
+            ),
         }
         with refuse_unwritable(self.folder, 'free some space, or give another folder: finished parts are kept'):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -228,6 +228,11 @@ def _init(sentence: str, args: Sequence[str] | None) -> None:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except UnknownROSArgsError as error:
         raise InputError('arguments', f'unknown arguments {error} after --ros-args; correct the command line') from None
+    except UnicodeEncodeError as error:
+        raise InputError(
+            'arguments',
+            f'the argument {os.fsencode(error.object)!r} is not UTF-8; type it in UTF-8, or rename the file',
+        ) from None
     except RCLError as error:
         sentence = ' '.join(str(error).split()).rstrip('.')
         raise InputError(

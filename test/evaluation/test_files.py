@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 
 import pytest
 import torch
@@ -72,3 +73,11 @@ def test_no_text_of_a_question_or_answer_becomes_a_formula_of_a_spreadsheet(tmp_
         rows = list(csv.DictReader(file))
     assert [row['question'] for row in rows] == ["'=cmd|calc", "'+1", "'-x", "'@SUM(A1)", "'\t=1", 'what = this?', '']
     assert {(row['score'], row['count']) for row in rows} == {('-0.5', '-3')}
+
+
+def test_a_name_that_is_not_utf_8_is_written_with_escapes(tmp_path):
+    name = os.fsdecode(b'bag\xff')
+    write_metrics(tmp_path, {'files': {name: 'é'}})
+    write_samples(tmp_path, [{'bag': name}])
+    assert json.loads((tmp_path / 'metrics.json').read_bytes()) == {'files': {name: 'é'}}
+    assert (tmp_path / 'per_sample.csv').read_bytes() == b'bag\nbag\\udcff\n'

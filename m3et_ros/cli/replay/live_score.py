@@ -95,7 +95,9 @@ def evaluate_live(live: LiveRun, *, as_json: bool) -> None:
         ]
         document |= {'answers': answers, 'metrics': eqa_scores(scored)}
         write_results(live.out / RESULTS, {answer['question_id']: answer['answer'] for answer in answers})
-    (live.out / LIVE).write_text(json.dumps(document, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    (live.out / LIVE).write_text(
+        json.dumps(document, indent=2, ensure_ascii=False) + '\n', encoding='utf-8', errors='backslashreplace'
+    )
     if as_json:
         print_json(document)
     else:

@@ -181,7 +181,7 @@ def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str
     (folder / COUNTS).write_bytes(data)
     sums[COUNTS] = hashlib.sha256(data).hexdigest()
     model_id = f'{KIND}@{sums[MEMBER.format(0)][:8]}'
-    (folder / CARD).write_text(card, encoding='utf-8')
+    (folder / CARD).write_text(card, encoding='utf-8', errors='backslashreplace')
     write_json(
         folder / CONFIG,
         {

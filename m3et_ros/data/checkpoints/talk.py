@@ -89,7 +89,7 @@ def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtyp
     bare.load_state_dict({name: state[name] for name in bare.state_dict()}, assign=True)
     digest = write_weights(folder / MODEL, bare, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
-    (folder / CARD).write_text(card, encoding='utf-8')
+    (folder / CARD).write_text(card, encoding='utf-8', errors='backslashreplace')
     model_id = f'{checkpoint.config.variant}@{digest[:8]}' if checkpoint.trained else checkpoint.model_id
     write_json(
         folder / CONFIG,

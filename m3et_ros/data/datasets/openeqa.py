@@ -244,4 +244,6 @@ def _check_distinct(where: str | Path, names: Sequence[str]) -> None:
 
 def _write(path: Path, records: list[dict]) -> None:
     with refuse_unwritable(path, 'give a writable folder with free space'):
-        path.write_text(json.dumps(records, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+        path.write_text(
+            json.dumps(records, indent=1, ensure_ascii=False) + '\n', encoding='utf-8', errors='backslashreplace'
+        )

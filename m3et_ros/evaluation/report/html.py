@@ -199,5 +199,5 @@ def write_page(out: Path, page: str) -> Path:
     with refuse_unwritable(path, 'free some space, or give another --out: the scores are kept'):
         out.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as unfinished:
-            unfinished.write_text(page, encoding='utf-8')
+            unfinished.write_text(page, encoding='utf-8', errors='backslashreplace')
     return path

@@ -233,6 +233,7 @@ def test_missing_topic_is_refused_with_those_that_are_there(recording):
     'name, content, reason',
     [
         ('nothing', None, 'bag_missing'),
+        ('x' * 1001, None, 'bag_missing'),
         ('notes.txt', b'hello', 'bag_format'),
         ('old.bag', b'#ROSBAG V2.0\n', 'bag_format'),
         ('empty.mcap', b'', 'bag_truncated'),
@@ -392,3 +393,12 @@ def test_a_compressed_message_of_a_folder_is_unpacked_up_to_a_limit(tmp_path, mo
     monkeypatch.setattr('m3et_ros.data.bags.packed.LARGEST', 50_000)
     with BagReader(tmp_path / 'bag') as bag, pytest.raises(InputError, match='leave its topic out'):
         list(bag.messages())
+
+
+def test_a_recording_whose_name_is_not_utf_8_is_read_and_named_with_escapes(tmp_path):
+    path = tmp_path / os.fsdecode(b'bag\xff')
+    with BagWriter(path) as bag:
+        bag.write_frame(Frame(np.zeros((48, 64, 3), np.uint8), stamp_ns=1))
+    with BagReader(path) as bag:
+        assert len(list(bag.messages())) == 1
+        assert 'bag\\udcff has no topic' in str(refusal(lambda: bag.topic_name('/none')))
