@@ -4,9 +4,9 @@ An Answerer reads the visual tokens of the engine's M3ET and writes token by tok
 Like the engine it runs on the inference thread.
 """
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
@@ -82,7 +82,7 @@ def open_talk(name: str = '') -> TalkCheckpoint:
     Raises:
         InputError: there is no such checkpoint, or it is damaged.
     """
-    if name and Path(name).exists():
+    if name and os.path.exists(name):
         return load_talk(name)
     if name and (folder := shipped(name)) is not None:
         return load_talk(folder)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -45,9 +46,10 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
             raise InputError('model_missing', f'{name[:200]} is no model of the Hub; give {HUB}owner/name.')
         return M3ETCheckpoint.from_pretrained(hub_id, download=True).checkpoint
     if name not in SIZES:
-        if not Path(name).exists() and (folder := shipped(name)) is not None:
+        # Path.exists raises where the system refuses a name, for example as too long.
+        if not os.path.exists(name) and (folder := shipped(name)) is not None:
             return load_checkpoint(folder)
-        if not Path(name).exists():
+        if not os.path.exists(name):
             near = difflib.get_close_matches(name, SIZES, 1)
             hint = f'did you mean {near[0]}? Give a named size' if near else f'give one of {", ".join(SIZES)}'
             hub = f', or {HUB}{name} for the Hugging Face Hub' if HUB_ID.fullmatch(name) else ''
@@ -68,7 +70,7 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
 def shipped(name: str) -> Path | None:
     """Return the folder of the shipped weights of that name, such as m3et_kitchen; None if none are."""
     folder = SHIPPED / name
-    return folder if folder.parent == SHIPPED and name.startswith('m3et_') and folder.is_dir() else None
+    return folder if folder.parent == SHIPPED and name.startswith('m3et_') and os.path.isdir(folder) else None
 
 
 def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVLConfig:

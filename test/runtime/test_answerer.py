@@ -124,6 +124,7 @@ def test_the_shipped_talker_opens_by_each_of_its_names():
         ('kitchen', 'kitchen is an M3ET, which does not talk; give a checkpoint folder of m3et train talk, or one of'),
         ('nowhere', 'There is no nowhere; give a checkpoint folder of m3et train talk, or one of ml_mamba, emma'),
         ('../m3et_talk', 'There is no ../m3et_talk'),
+        ('m3et_' + 'x' * 1001, 'There is no m3et_x'),
     ],
 )
 def test_other_names_of_talkers_are_refused_with_the_names_that_work(name, words):

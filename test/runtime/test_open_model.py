@@ -121,6 +121,10 @@ def test_a_folder_is_opened_and_a_missing_one_refused(tmp_path):
         ('hf:../up', 'give hf:owner/name'),
         ('hf:a/b/c', 'give hf:owner/name'),
         ('x\n[FATAL] y', r'There is no model x\\n\[FATAL\] y;'),
+        ('x' * 1001, f'There is no model {"x" * 200};'),  # longer than a file name may be
+        ('m3et_' + 'x' * 1001, 'There is no model m3et_x'),
+        ('/'.join(['x'] * 3000), 'There is no model x/x'),
+        ('x\0', r'There is no model x\\x00'),
     ],
 )
 def test_a_name_that_is_no_model_is_refused_without_the_network(monkeypatch, name, words):

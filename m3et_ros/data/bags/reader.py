@@ -8,6 +8,7 @@ with BagReader('recording') as bag:
 import heapq
 import itertools
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -182,7 +183,7 @@ class BagReader:
 
     def _open_all(self) -> list[Reader]:
         """Open the folder, the file, or the files of a folder whose metadata does not serve."""
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # Path.exists raises on a name that is too long
             raise InputError('bag_missing', f'there is no bag at {self.path}; {BAG}')
         if not self.path.is_dir():
             check_regular(self.path, BAG)

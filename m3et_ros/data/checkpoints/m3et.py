@@ -6,6 +6,7 @@ downloaded unless asked for.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -154,7 +155,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     for path in (folder, *(folder / name for name in (CONFIG, MODEL, TOKENIZER, LABELS))):
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(
                 'model_missing',
                 f'There is no {path}; give a checkpoint folder with {CONFIG}, {MODEL}, '

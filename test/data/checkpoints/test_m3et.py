@@ -149,6 +149,7 @@ def test_a_missing_file_is_refused(folder, name):
 
 def test_a_missing_folder_is_refused(tmp_path):
     assert 'nowhere' in refused(tmp_path / 'nowhere', 'model_missing')
+    assert 'xxx' in refused(tmp_path / ('x' * 1001), 'model_missing')  # longer than a file name may be
 
 
 @pytest.mark.parametrize('keep', [0, 5, 100, 0.5, -1])
