@@ -49,6 +49,8 @@ EVERY_S = 0.005
 GOOD_S = 90.0
 """Seconds that a good frame and a good question may take after a block on a busy machine."""
 SHUTDOWNS = (5, 6, 7)
+GUARDED = ('is not a valid Parameter.Type', 'Transition is not registered')
+"""Errors of rclpy that a request causes and ros/guards.py turns into refusals; another internal error is a fault."""
 
 
 class Files:
@@ -290,6 +292,8 @@ def run(asked, folder: Path) -> dict[str, Any]:
     finally:
         files.close()
         log, code = robot.log(), robot.close()
+    internal = sorted(set(re.findall(r'An internal error stopped .{1,200}', log)))
+    unguarded = [{'internal_error': text} for text in internal if not any(words in text for words in GUARDED)]
     return {
         **{key: getattr(asked, key) for key in ('seed', 'model')},
         'minutes': round((time.monotonic() - start) / 60, 1),
@@ -306,9 +310,9 @@ def run(asked, folder: Path) -> dict[str, Any]:
         'deaths_of_the_node': deaths,
         'deaths_of_the_reader': files.deaths,
         'tracebacks_in_the_log': log.count('Traceback'),
-        'internal_errors_in_the_log': sorted(set(re.findall(r'An internal error stopped .{1,200}', log)))[:40],
+        'internal_errors_in_the_log': internal[:40],
         'exit_code_at_the_end': code,
-        'faults': fuzz.faults,
+        'faults': fuzz.faults + unguarded,
         'blocks_that_held': sum(one['active'] and one['frame'] and one['answer'] for one in blocks),
         'held_before': before,
         'blocks': blocks,

@@ -1,7 +1,7 @@
 """Watch a model node over time: memory, threads, descriptors, rates, ages; up/down loops; model swaps under 30 Hz.
 
-    python benchmarks/soak.py --minutes 120 --loops 1000 --swaps 100    # the whole, about three hours
-    python benchmarks/soak.py --minutes 5 --loops 100 --swaps 20        # writes results/soak.json and docs/soak.png
+    python benchmarks/soak.py --minutes 120 --loops 1000 --swaps 100 --kills 10    # the whole, about three hours
+    python benchmarks/soak.py --minutes 5 --loops 100 --swaps 20 --kills 3    # writes results/soak.json, docs/soak.png
 
 The soak has the simulated camera (RGB-D) and a question every --question-s seconds. Growth is the slope of the memory
 after WARM_UP of the time, with an interval from the means of BLOCKS blocks, which makes neighbouring samples count
@@ -21,6 +21,7 @@ from watched import QUESTION, WatchedNode, alone
 from m3et_ros.cli.output import print_status
 from m3et_ros.cli.processes import Child, running
 from m3et_ros.cli.ros_names import assignments, camera_remaps, ros_arguments
+from m3et_ros.cli.supervision import STEADY_S
 from m3et_ros.evaluation.metrics.intervals import student_t
 from m3et_ros.msg import ActionAnticipation
 from m3et_ros.ros.process import prepare
@@ -60,10 +61,10 @@ def growth(seconds: list[float], values: list[float]) -> dict[str, float]:
     return {k: round(v, 3) for k, v in (found | {f'percent_{k}': v * share for k, v in found.items()}).items()}
 
 
-def node(model: str, *parameters: str, remaps: tuple[str, ...] = ()) -> WatchedNode:
+def node(model: str, *parameters: str, remaps: tuple[str, ...] = (), supervised: bool = False) -> WatchedNode:
     """Start a model node."""
     words = [w for value in (f'model:={model}', 'threads:=1', *parameters) for w in ('-p', value)]
-    return WatchedNode(NAMESPACE, [*words, *(w for rule in remaps for w in ('-r', rule))])
+    return WatchedNode(NAMESPACE, [*words, *(w for rule in remaps for w in ('-r', rule))], supervised=supervised)
 
 
 def ready(robot: WatchedNode) -> None:
@@ -227,6 +228,25 @@ def swaps(asked) -> dict[str, Any]:
     }
 
 
+def kills(asked) -> dict[str, Any]:
+    """Kill the supervised node with signal 9 again and again; return the seconds until each answers again."""
+    robot = node(asked.model, 'autostart:=true', supervised=True)
+    ready(robot)
+    took = []
+    for _ in range(asked.kills):
+        # After a minute of service a node is started again at once.
+        robot.spin(bool, STEADY_S + 1 if took else 0)
+        (child,) = robot.process.children()
+        start = time.monotonic()
+        child.kill()
+        while not (robot.ask(1.0)) and time.monotonic() - start < 120:
+            pass
+        took.append(round(time.monotonic() - start, 2))
+        print_status(f'kill {len(took)}: {took[-1]} s')
+    (child,), lived, code = robot.process.children(), robot.running, robot.close()
+    return {'seconds_until_an_answer': took, 'lived': lived, 'exit_code': code, 'orphan': child.is_running()}
+
+
 def load(robot: WatchedNode, name: str) -> str:
     """Load a model; return '' or the reason why not."""
     reply = robot.call(LoadModel, 'load_model', LoadModel.Request(model=name), 180)
@@ -268,6 +288,7 @@ def main() -> None:
     parser.add_argument('--minutes', type=float, default=120.0, help='length of the soak')
     parser.add_argument('--loops', type=int, default=0, help='up/down loops; 0 leaves them out')
     parser.add_argument('--swaps', type=int, default=0, help='model swaps under 30 Hz; 0 leaves them out')
+    parser.add_argument('--kills', type=int, default=0, help='kills of the supervised node; 0 leaves them out')
     parser.add_argument('--model', default='kitchen')
     parser.add_argument('--other', default='tiny', help='model that is swapped with it')
     parser.add_argument('--rate', type=float, default=10.0, help='images per second of the simulated camera')
@@ -281,6 +302,7 @@ def main() -> None:
     print_status(f'soak: {found["soak"]["growth_mib"]}')
     found |= {'loops': loops(asked)} if asked.loops else {}
     found |= {'swaps': swaps(asked)} if asked.swaps else {}
+    found |= {'kills': kills(asked)} if asked.kills else {}
     plot(found, asked.plot)
     finish('soak', found, asked.results)
     bad = (
@@ -288,7 +310,7 @@ def main() -> None:
         or found.get('swaps', {}).get('lost')
         or found.get('swaps', {}).get('wrong')
     )
-    lived = all(found[part]['lived'] for part in ('soak', 'loops', 'swaps') if part in found)
+    lived = all(found[part]['lived'] for part in ('soak', 'loops', 'swaps', 'kills') if part in found)
     raise SystemExit(bool(bad or not lived))
 
 

@@ -63,14 +63,23 @@ class WatchedNode:
         namespace: its namespace; the node is called `model`.
         arguments: further arguments after --ros-args.
         environment: variables beside those of this process.
+        supervised: start it through its supervisor, as `m3et robot` and the launch files do; `process` is that one.
     """
 
-    def __init__(self, namespace: str, arguments: Sequence[str], environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        namespace: str,
+        arguments: Sequence[str],
+        environment: dict[str, str] | None = None,
+        *,
+        supervised: bool = False,
+    ):
         self.name = f'{namespace}/model'
         self.namespace = namespace
         self.diagnosis: dict[str, str] = {}
         self.starts = 0
         self._arguments, self._environment = arguments, environment or {}
+        self._modules = [*(['m3et_ros.cli.supervision'] if supervised else []), MODEL_NODE]
         self._log = tempfile.TemporaryFile('w+')  # noqa: SIM115 - open as long as the process runs
         self._context = rclpy.Context()
         rclpy.init(context=self._context, args=[])
@@ -94,7 +103,7 @@ class WatchedNode:
 
     def start(self) -> None:
         """Start the process; again after its death."""
-        words = ['-m', 'm3et_ros.cli.processes', MODEL_NODE, '--ros-args', '-r', f'__ns:={self.namespace}']
+        words = ['-m', 'm3et_ros.cli.processes', *self._modules, '--ros-args', '-r', f'__ns:={self.namespace}']
         self._popen = subprocess.Popen(
             [sys.executable, '-P', *words, *self._arguments],
             stdout=self._log,
