@@ -13,7 +13,7 @@ import pytest
 from m3et_ros.data.datasets.openeqa import EqaQuestion
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.jobs import PARTS, JobResult
-from m3et_ros.evaluation.report.html import best_and_worst, facts, write_comparison, write_report
+from m3et_ros.evaluation.report.html import TEMPLATES, best_and_worst, facts, write_comparison, write_report
 from m3et_ros.evaluation.tasks.eqa_results import EqaRun, document, scored_answers, write_run
 
 MADE_BY = {
@@ -213,3 +213,13 @@ def test_a_browser_draws_the_page(page, tmp_path):
     )
     # The bars and the histogram are blue; text stands all over the page.
     assert blue > 5000 and (drawn.min(2) < 100).mean() > 0.01 and orange < blue
+
+
+def test_nothing_but_our_own_charts_reaches_a_page_unescaped():
+    unescaped = {
+        name
+        for path in TEMPLATES.glob('*.html')
+        for name in re.findall(r'\{\{([^}]*)\|\s*safe\s*\}\}', path.read_text())
+    }
+    assert {name.strip() for name in unescaped} == {'chart', 'plot', 'categories_plot', 'times_plot'}
+    assert not any(word in path.read_text() for path in TEMPLATES.glob('*.html') for word in ('autoescape', 'Markup'))
