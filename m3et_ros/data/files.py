@@ -120,7 +120,8 @@ def check_regular(path: Path, fix: str) -> None:
     Raises:
         InputError: 'not_a_file'.
     """
-    if path.exists() and not path.is_file():
+    # Path.exists raises where the system refuses a name, for example as too long.
+    if os.path.exists(path) and not path.is_file():
         raise InputError('not_a_file', f'{path} is {_kind(path.stat().st_mode)} and no regular file; {fix}.')
 
 

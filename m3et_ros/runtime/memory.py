@@ -8,6 +8,7 @@ episode is.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -264,7 +265,7 @@ def _check_replaceable(path: Path) -> None:
         InputError: not_a_file, memory_unwritable.
     """
     check_regular(path, 'give a new file or an older memory')
-    if not path.exists():
+    if not os.path.exists(path):
         return
     try:
         with safe_open(path, framework='pt') as file:

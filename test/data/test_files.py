@@ -71,6 +71,7 @@ def test_a_regular_file_is_read_up_to_its_limit(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / 'none', 'fix')
     check_regular(path, 'fix'), check_regular(tmp_path / 'none', 'fix')
+    check_regular(tmp_path / ('x' * 1001), 'fix')  # longer than a file name may be: its reader says so
 
 
 def test_nothing_else_than_a_regular_file_is_opened(tmp_path):

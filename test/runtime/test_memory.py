@@ -109,11 +109,13 @@ def test_a_restored_memory_continues_like_the_saved_one(engine, episode_checkpoi
     assert (other.episode_memory.first_ns, other.episode_memory.last_ns) == (SECOND, SECOND + 14 * 400_000_000)
 
 
-@pytest.mark.parametrize('spoil', ['missing', 'short', 'other', 'bare'])
+@pytest.mark.parametrize('spoil', ['missing', 'long', 'short', 'other', 'bare'])
 def test_a_file_that_holds_no_memory_is_refused_and_changes_nothing(engine, tmp_path, spoil):
     observed(engine, 3)
     path, before = tmp_path / 'memory.safetensors', answers(engine.episode_memory)
-    if spoil != 'missing':
+    if spoil == 'long':
+        path = tmp_path / ('x' * 1001)  # longer than a file name may be
+    elif spoil != 'missing':
         engine.episode_memory.save(path)
     if spoil == 'short':
         path.write_bytes(path.read_bytes()[:-100])
@@ -128,8 +130,9 @@ def test_a_file_that_holds_no_memory_is_refused_and_changes_nothing(engine, tmp_
 
 
 def test_an_unwritable_path_is_refused(engine, tmp_path):
-    with pytest.raises(InputError, match='cannot be written'):
-        engine.episode_memory.save(tmp_path / 'no' / 'memory.safetensors')
+    for path in (tmp_path / 'no' / 'memory.safetensors', tmp_path / ('x' * 1001)):
+        with pytest.raises(InputError, match='cannot be written'):
+            engine.episode_memory.save(path)
 
 
 def test_the_memory_survives_a_step_back_of_the_clock(engine):
