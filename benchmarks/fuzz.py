@@ -1,7 +1,7 @@
 """Fuzz a running model node over DDS, and every file that the package reads; seeded.
 
     python benchmarks/fuzz.py --minutes 8                           # writes benchmarks/results/fuzz.json
-    python benchmarks/fuzz.py --messages 100000 --requests 5000     # the whole, about two hours on two cores
+    python benchmarks/fuzz.py --messages 100000 --requests 5000     # the whole, about 50 minutes on two cores
 
 A block sends MESSAGES messages to the topics that the node subscribes to (of one transport each for colour and depth)
 and REQUESTS requests to every service, action, parameter and lifecycle interface that the graph shows, and reads FILES

@@ -1,6 +1,6 @@
 """Watch a model node over time: memory, threads, descriptors, rates, ages; up/down loops; model swaps under 30 Hz.
 
-    python benchmarks/soak.py --minutes 120 --loops 1000 --swaps 100 --kills 10    # the whole, about three hours
+    python benchmarks/soak.py --minutes 120 --loops 1000 --swaps 100 --kills 10    # the whole, about 2.5 hours
     python benchmarks/soak.py --minutes 5 --loops 100 --swaps 20 --kills 3    # writes results/soak.json, docs/soak.png
 
 The soak has the simulated camera (RGB-D) and a question every --question-s seconds. Growth is the slope of the memory

@@ -10,7 +10,7 @@ import pytest
 
 def test_a_node_survives_a_short_soak(script, tmp_path):
     pytest.importorskip('mujoco')
-    words = ['--minutes', 0.08, '--every-s', 0.2, '--question-s', 1, '--loops', 2, '--swaps', 2, '--model', 'kitchen']
+    words = ['--minutes', 0.08, '--every-s', 0.2, '--question-s', 1, '--loops', 2, '--swaps', 2, '--kills', 1]
     words += ['--results', tmp_path / 'soak.json', '--plot', tmp_path / 'soak.png']
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['soak.py', *map(str, words)])
@@ -25,6 +25,7 @@ def test_a_node_survives_a_short_soak(script, tmp_path):
     assert loops['loops'] == 2 and loops['failures'] == 0 and loops['good_answer_at_the_end']
     assert len(swaps['models']) == 2 and swaps['lost'] == 0 and swaps['wrong'] == swaps['refused'] == []
     assert swaps['questions'] > 2 and swaps['frames_hz'] > 0
+    assert 0 < found['kills']['seconds_until_an_answer'][0] < 120 and not found['kills']['orphan']
     assert (tmp_path / 'soak.png').stat().st_size > 10_000
 
 
