@@ -20,6 +20,11 @@ def test_a_reply_becomes_json_under_its_field_names():
         'first_ns': 7,
         'last_ns': 7,
         'latency_s': 0.25,
+        'answerable': True,
+        'reason': '',
+        'explanation': '',
+        'suggestions': [],
+        'read_as': '',
     }
 
 

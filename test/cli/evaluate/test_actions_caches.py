@@ -40,4 +40,4 @@ def test_scores_are_written_beside_the_baselines(caches, tmp_path, capsys):
 
 def test_a_model_that_is_not_there_is_one_sentence(caches, tmp_path, capsys):
     assert evaluate('kitchen@none', '--data', caches[1], '--out', tmp_path) == 1
-    assert 'There is no kitchen@none' in capsys.readouterr().err
+    assert 'There is no model kitchen@none' in capsys.readouterr().err

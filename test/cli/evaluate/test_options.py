@@ -116,14 +116,14 @@ def test_names_of_splits_have_no_folder():
 
 def test_every_option_of_talk_arrives(border, reach, every_option, tmp_path):
     model = type('Model', (), {'check_encoder': lambda *_: None})()
-    loaded = border('m3et_ros.data.checkpoints.talk.load_talk', model)
+    loaded = border('m3et_ros.runtime.answerer.open_talk', model)
     opened = border('m3et_ros.cli.evaluate.talk.open_cache', (Path('folder'), 'recipe'))
     border('m3et_ros.evaluation.standard_caches.check_fit')
     measured = border('m3et_ros.cli.evaluate.talk._measure', last=True)
     line = ['evaluate', 'talk', '--model', 'runs/talk', '--out', tmp_path / 'out', '--from', 'tiny', '--data', 'cache']
     line += ['--samples', 17, '--views', 3, '--clean', '--seed', 9, '--batch', 6]
     reach(*line)
-    assert [*loaded[0].values()] == [Path('runs/talk')] and [*opened[0].values()] == ['cache', CPUS]
+    assert [*loaded[0].values()] == ['runs/talk'] and [*opened[0].values()] == ['cache', CPUS]
     (call,) = measured
     assert call['options'] == TalkSamples(data='cache', samples=17, views=3, noise=False, seed=9, batch=6)
     assert (call['folder'], call['out'], call['encoder'].model_id) == (
@@ -137,7 +137,7 @@ def test_every_option_of_talk_arrives(border, reach, every_option, tmp_path):
 @pytest.mark.parametrize(('flag', 'noise'), [('--noise', NOISE), ('--clean', None)])
 def test_samples_views_noise_seed_and_batch_arrive_at_the_measurement(border, reach, tmp_path, flag, noise):
     model = type('Model', (), {'check_encoder': lambda *_: None})()
-    border('m3et_ros.data.checkpoints.talk.load_talk', model)
+    border('m3et_ros.runtime.answerer.open_talk', model)
     border('m3et_ros.cli.evaluate.talk.open_cache', (Path('folder'), 'recipe'))
     border('m3et_ros.evaluation.standard_caches.check_fit')
     kitchens = border('m3et_ros.data.kitchen.cache.dataset.KitchenSamples', 'kitchens')

@@ -196,7 +196,7 @@ def test_empty_and_foreign_caches_are_refused(caches, tmp_path, name, text, reas
 def test_a_cache_of_another_version_is_refused(caches, tmp_path):
     recipe = json.loads((caches['train'] / 'recipe.json').read_text())
     (tmp_path / 'recipe.json').write_text(json.dumps(recipe | {'version': 0}))
-    with pytest.raises(InputError, match='version 0'):
+    with pytest.raises(InputError, match='version is 0; give 1 to 2'):
         KitchenSamples(tmp_path)
 
 
