@@ -21,6 +21,8 @@ RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
 """Values of ROS_AUTOMATIC_DISCOVERY_RANGE."""
 SHARED_MEMORY = Path('/dev/shm')
 UDP_PROFILE = 'fastdds_udp.xml'
+DROPPED: dict[str, str] = {}
+"""Variables that this process has dropped, with the values that they had."""
 
 
 class Trouble(NamedTuple):
@@ -47,7 +49,7 @@ def drop_middleware() -> Trouble | None:
     present = sorted(set(_installed_middlewares()))
     if wanted in present or not present:
         return None
-    del os.environ['RMW_IMPLEMENTATION']
+    DROPPED['RMW_IMPLEMENTATION'] = os.environ.pop('RMW_IMPLEMENTATION')
     return Trouble(
         f'RMW_IMPLEMENTATION is {wanted}, which is not installed here, so {present[0]} is used instead; nodes on '
         'another middleware may not answer',

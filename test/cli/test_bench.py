@@ -28,7 +28,11 @@ def folder(tmp_path):
 def test_one_benchmark_gets_its_options_and_one_thread(folder, capfd):
     assert main(['bench', 'ssd', '--benchmarks', str(folder), '--json', '--rounds', '3']) == 0
     found = json.loads(capfd.readouterr().out)
-    assert found == {'failed': [], 'results': {'ssd': {'words': ['--rounds', '3'], 'threads': '1', 'waits': 'PASSIVE'}}}
+    assert found == {
+        'schema': 1,
+        'failed': [],
+        'results': {'ssd': {'words': ['--rounds', '3'], 'threads': '1', 'waits': 'PASSIVE'}},
+    }
 
 
 def test_all_runs_what_is_there_and_prints_the_table(folder, capfd):
@@ -40,7 +44,10 @@ def test_all_runs_what_is_there_and_prints_the_table(folder, capfd):
 def test_a_benchmark_that_fails_is_an_exit_code(folder, capfd):
     assert main(['bench', 'ssd', '--benchmarks', str(folder), '--json', '--break']) == 1
     captured = capfd.readouterr()
-    assert json.loads(captured.out) == {'failed': ['ssd'], 'results': {}} and 'ended with code 1' in captured.err
+    assert (
+        json.loads(captured.out) == {'schema': 1, 'failed': ['ssd'], 'results': {}}
+        and 'ended with code 1' in captured.err
+    )
 
 
 @pytest.mark.parametrize(

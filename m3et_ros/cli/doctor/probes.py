@@ -79,9 +79,9 @@ class Diagnosis(list):
 
 def environment(findings: Diagnosis) -> dict:
     """Return the variables that decide about ROS; this comes first, because rcl ends a process that they do not fit."""
-    from m3et_ros.ros.environment import check_domain, foreign_shared_memory, settle
+    from m3et_ros.ros.environment import DROPPED, check_domain, foreign_shared_memory, settle
 
-    found = {name: os.environ.get(name) for name in VARIABLES}
+    found = {name: os.environ.get(name) or DROPPED.get(name) for name in VARIABLES}
     for trouble in (*settle(), foreign_shared_memory()):
         if trouble is not None:
             findings.warning(trouble.what, trouble.fix)

@@ -146,7 +146,14 @@ def test_the_picture_goes_to_the_folder(border, capsys, tmp_path, flag, written)
     assert main(['demo', '--out', str(tmp_path), flag, '--json', '--seed', '9', '--rate', '5']) == 0
     document = json.loads(capsys.readouterr().out)
     assert drawn == ([Path(tmp_path / 'sheet.png')] if written else [])
-    assert document | {'sheet': ''} == {'moments': ['one'], 'model_id': 'm', 'seed': 9, 'fps_asked': 5.0, 'sheet': ''}
+    assert document | {'sheet': ''} == {
+        'schema': 1,
+        'moments': ['one'],
+        'model_id': 'm',
+        'seed': 9,
+        'fps_asked': 5.0,
+        'sheet': '',
+    }
     assert ('sheet' in document) == written
 
 

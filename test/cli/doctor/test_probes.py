@@ -160,11 +160,14 @@ def test_the_environment_is_examined_first_and_each_trouble_is_a_finding(monkeyp
     found = probes.environment(findings)
     assert findings == [] and found['ROS_DOMAIN_ID'] == '5' and found['HOME'] == str(tmp_path)
     environment.settle.cache_clear()
+    environment.drop_middleware.cache_clear()
+    monkeypatch.setattr(environment, 'DROPPED', {})
     monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_nosuch_cpp')
     monkeypatch.setenv('ROS_DOMAIN_ID', 'abc')
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     assert probes.environment(findings)['RMW_IMPLEMENTATION'] == 'rmw_nosuch_cpp'
     environment.settle.cache_clear()
+    environment.drop_middleware.cache_clear()
     assert levels(findings) == ['warning', 'warning', 'error']
     assert [word in finding.what for word, finding in zip(('rmw_nosuch', 'OFF', "'abc'"), findings, strict=True)]
     assert findings[2].fix == 'correct the variable or unset it, for domain 0'

@@ -44,7 +44,7 @@ def test_twice_the_same_bytes(cache, tmp_path, capsys, what):
 def test_the_document_says_what_was_measured_and_how(cache, tmp_path, capsys):
     assert command(*VQA, '--data', cache, '--out', tmp_path, '--without', 'depth', '--clean', '--json') == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == json.loads((tmp_path / 'metrics.json').read_text())
+    assert shown == {'schema': 1} | json.loads((tmp_path / 'metrics.json').read_text())
     made, metrics = shown['made_by'], shown['metrics']
     assert made['command'] == f'm3et evaluate vqa --model tiny --data {cache} --samples 30 --clean --without depth'
     assert made['settings']['shown'] == ['rgb'] and made['settings']['noise'] is None

@@ -72,7 +72,7 @@ def test_recordings_are_measured(tmp_path, capsys):
     assert main([*words, '--json']) == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)
-    assert document == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert document == {'schema': 1} | json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert document['made_by']['settings'] == {'seed': 0, 'frames': 3, 'batch': 32}
     assert document['made_by']['model']['id'] == 'tiny-random-0' and 'bad: ' in printed.err
     assert document['made_by']['command'].startswith(f'm3et evaluate reconstruction {bag} ')

@@ -103,6 +103,7 @@ def test_every_option_arrives_in_the_recording(tmp_path, capsys):
     document = json.loads(capsys.readouterr().out)
     size = sum(file.stat().st_size for file in (tmp_path / 'bag').iterdir())
     assert document | {'seconds': 0, 'actions': []} == {
+        'schema': 1,
         'path': str(tmp_path / 'bag'),
         'frames': 7,
         'complete': True,

@@ -51,7 +51,7 @@ def test_the_live_robot_is_asked_and_scored(bag, m3et_json, tmp_path, below):
         below,
         timeout=100,
     )
-    assert json.loads((out / 'live.json').read_text()) == document
+    assert {'schema': 1} | json.loads((out / 'live.json').read_text()) == document
     assert document['images'] == 12 and [row['rate'] for row in document['rates']] == [4]
     for row in document['rates']:
         assert row['images'] == row['lost'] + row['arrived'] == 12 and row['unserved'] >= 0
