@@ -41,6 +41,7 @@ KITCHEN = M3ETConfig(
 )
 # Four times the pixels of KITCHEN for as many tokens: a stem of convolutions reads them, depth says where it was
 # measured, and label maps have twice the side. 'not in view' is one more answer.
+# Decoders ask with what the encoder made of a place, as MultiMAE's do: it costs nothing (docs/performance.md).
 # Words read out where they attend, and answers add up parts, of which the colours are read from what is attended to.
 KITCHEN2 = replace(
     KITCHEN,
@@ -54,6 +55,9 @@ KITCHEN2 = replace(
     places=True,
     answer_parts=152,
     look_parts=11,
+    decoder_queries='encoded',
+    context_positions=True,
+    cross_mlp=True,
 )
 # The baseline of KITCHEN: MultiMAE's 12 Transformer blocks at the same width, and its decoders of two blocks with plain
 # cross-attention, for the same tasks. Adapters, heads, data and steps are equal.
