@@ -261,7 +261,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout='constrained')
-    soaked = found['soak']['samples']
+    soaked = found['soak']['samples'] if 'soak' in found else []
     minutes = [s['s'] / 60 for s in soaked]
     panels = (
         (axes[0][0], ('rss_mib',), 'MiB', 'Soak: resident memory'),
@@ -285,7 +285,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Watch, draw and write the figures; exit code 1 after a death, a failure, or a lost or wrong answer."""
     parser = options(__doc__)
-    parser.add_argument('--minutes', type=float, default=120.0, help='length of the soak')
+    parser.add_argument('--minutes', type=float, default=120.0, help='length of the soak; 0 leaves it out')
     parser.add_argument('--loops', type=int, default=0, help='up/down loops; 0 leaves them out')
     parser.add_argument('--swaps', type=int, default=0, help='model swaps under 30 Hz; 0 leaves them out')
     parser.add_argument('--kills', type=int, default=0, help='kills of the supervised node; 0 leaves them out')
@@ -298,8 +298,10 @@ def main() -> None:
     asked = parser.parse_args()
     alone()
     prepare()
-    found: dict[str, Any] = {'model': asked.model, 'rate_hz': asked.rate, 'soak': soak(asked)}
-    print_status(f'soak: {found["soak"]["growth_mib"]}')
+    found: dict[str, Any] = {'model': asked.model, 'rate_hz': asked.rate}
+    if asked.minutes:
+        found['soak'] = soak(asked)
+        print_status(f'soak: {found["soak"]["growth_mib"]}')
     found |= {'loops': loops(asked)} if asked.loops else {}
     found |= {'swaps': swaps(asked)} if asked.swaps else {}
     found |= {'kills': kills(asked)} if asked.kills else {}
