@@ -5,7 +5,7 @@ draws) and questions/recorded_frames.py (which questions of a frame are stored).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -104,22 +104,32 @@ class VisibleScene:
         slivers: the instances that are visible, but smaller than LEAST_SHARE.
         unclear: nouns that are neither counted nor called absent: those of a barely visible instance, and EVERYWHERE.
         counts: noun -> number in view, without the unclear nouns.
-        objects: the instances that can be picked up.
+        things: nouns that are counted and located; in a kitchen OBJECTS.
+        objects: the instances of these nouns.
         single: instances that are the only one of their noun.
         single_objects: instances that are both in `single` and in `objects`.
-        absent: nouns of OBJECTS without a pixel in the frame.
+        absent: nouns of things without a pixel in the frame.
     """
 
     def __init__(self, episode: Episode, observation: Observation):
         self.episode, self.state = episode, observation.state
-        self.instances, self.slivers = measure_instances(episode, observation)
-        counts = Counter(one.noun for one in self.instances)
-        self.unclear = {one.noun for one in self.slivers} | set(EVERYWHERE)
-        self.counts = {noun: counts[noun] for noun in NOUNS if noun not in self.unclear}
-        self.objects = [one for one in self.instances if one.noun in OBJECTS]
-        self.single = [one for one in self.instances if self.counts.get(one.noun) == 1]
-        self.single_objects = [one for one in self.single if one.noun in OBJECTS]
-        self.absent = [noun for noun in OBJECTS if self.counts.get(noun) == 0]
+        self._arrange(*measure_instances(episode, observation), tuple(NOUNS), tuple(OBJECTS))
+
+    def _arrange(
+        self,
+        instances: list[VisibleInstance],
+        slivers: list[VisibleInstance],
+        nouns: Sequence[str],
+        things: Sequence[str],
+    ) -> None:
+        self.instances, self.slivers, self.things = instances, slivers, tuple(things)
+        counts = Counter(one.noun for one in instances)
+        self.unclear = {one.noun for one in slivers} | set(EVERYWHERE)
+        self.counts = {noun: counts[noun] for noun in nouns if noun not in self.unclear}
+        self.objects = [one for one in instances if one.noun in self.things]
+        self.single = [one for one in instances if self.counts.get(one.noun) == 1]
+        self.single_objects = [one for one in self.single if one.noun in self.things]
+        self.absent = [noun for noun in self.things if self.counts.get(noun) == 0]
 
     @property
     def next_action(self) -> ActionLabel | None:
@@ -155,10 +165,10 @@ def _existence(scene: VisibleScene) -> Iterator[Draft]:
 
 
 def _count(scene: VisibleScene) -> Iterator[Draft]:
-    for noun in OBJECTS:
+    for noun in scene.things:
         if 0 < scene.counts.get(noun, 0) <= MOST:
             yield 'count', str(scene.counts[noun]), {'plural': plural(noun)}
-    if not scene.unclear & set(OBJECTS):
+    if not scene.unclear & set(scene.things):
         colours = Counter(one.colour for one in scene.objects)
         for colour in COLOURS:
             if colours[colour] <= MOST:
@@ -278,7 +288,7 @@ def _alone(scene: VisibleScene) -> Iterator[tuple[str, VisibleInstance]]:
 
     A barely visible object counts as one too, but is not asked about.
     """
-    slivers = [one for one in scene.slivers if one.noun in OBJECTS]
+    slivers = [one for one in scene.slivers if one.noun in scene.things]
     for i, region in enumerate(REGIONS):
         low, high = i / 3, (i + 1) / 3
         near = [one for one in [*scene.objects, *slivers] if low - CLEAR < one.across < high + CLEAR]
