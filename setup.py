@@ -157,6 +157,7 @@ setup(
     install_requires=requirements('run') + requirements(chosen_ros()),
     extras_require={
         'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
+        'lerobot': requirements('lerobot'),
         'nyu': requirements('nyu'),
         'openvino': requirements('openvino'),
         'ray': requirements('ray'),
