@@ -161,5 +161,6 @@ setup(
         'nyu': requirements('nyu'),
         'openvino': requirements('openvino'),
         'ray': requirements('ray'),
+        'vlm': requirements('vlm'),
     },
 )
