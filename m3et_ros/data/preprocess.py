@@ -32,6 +32,30 @@ def squeeze_rgb(rgb: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(halved(rgb, size), (size, size), interpolation=cv2.INTER_AREA)
 
 
+def bicubic_square(rgb: np.ndarray, size: int, *, pad: bool) -> np.ndarray:
+    """Scale colours (H, W, 3) uint8 to a square by bicubic filters and standardise them, as SigLIP was trained.
+
+    Args:
+        rgb: the image.
+        size: side S of the square.
+        pad: put the image in the middle of a grey square; False squeezes it.
+
+    Returns:
+        (3, S, S) float32 in -1..1.
+    """
+    from PIL import Image
+
+    if pad:
+        height, width = rgb.shape[:2]
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        square = np.full((side, side, 3), 127, np.uint8)
+        square[top : top + height, left : left + width] = rgb
+        rgb = square
+    scaled = np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC), np.float32)
+    return (scaled / 255 - 0.5).transpose(2, 0, 1) / 0.5
+
+
 def halved(image: np.ndarray, size: int) -> np.ndarray:
     """Halve an image while both sides are even and stay at least 2 S: a quick first step of squeezing.
 

@@ -1,15 +1,17 @@
 """Answerers: ML-Mamba, EMMA or MaTVLM beside M3ET, writing sentences about a frame.
 
 An Answerer reads the visual tokens of the engine's M3ET and writes token by token, each computed when it is asked for.
-Like the engine it runs on the inference thread.
+Like the engine it runs on the inference thread. A MaTVLM as released reads the image itself (runtime.released).
 """
 
 import os
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 
+from m3et_ros.data.checkpoints.released import is_matvlm, load_matvlm
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.m3et.sizes import SIZES
@@ -17,6 +19,7 @@ from m3et_ros.models.vlm.generation import Sampling
 from m3et_ros.models.vlm.variants import VARIANTS, vision_width
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import SHIPPED, shipped
+from m3et_ros.runtime.released import ReleasedAnswerer
 from m3et_ros.runtime.view import View
 
 M3ET = 'm3et'
@@ -25,6 +28,21 @@ ANSWERERS = (M3ET, *VARIANTS)
 
 SHIPPED_TALK = SHIPPED / 'm3et_talk'
 SENTENCE_START = re.compile(r'(?:^|(?<=[.?!] ))[a-z]')
+
+
+class TextAnswerer(Protocol):
+    """A model beside an engine that writes answers about frames.
+
+    Attributes:
+        model_id: its id, in every answer.
+        open_questions: True hands it questions as they are asked; False those in wordings that M3ET was taught.
+    """
+
+    model_id: str
+    open_questions: bool
+
+    def write(self, question: str, view: View, *, max_tokens: int) -> Iterator[tuple[str, float]]:
+        """Answer about a view token by token: yields (text so far, probability of its newest token)."""
 
 
 class Answerer:
@@ -37,6 +55,8 @@ class Answerer:
     Raises:
         InputError: answerer_sight: it was trained on another M3ET.
     """
+
+    open_questions = False
 
     def __init__(self, checkpoint: TalkCheckpoint, engine: Engine):
         checkpoint.check_encoder(engine.model_id, vision_width(engine.config))
@@ -107,12 +127,13 @@ def open_talk(name: str = '') -> TalkCheckpoint:
     return checkpoint
 
 
-def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
+def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
     """Open the answerer called `name`; None for M3ET itself, which the engine holds.
 
     Args:
         name: one of ANSWERERS.
-        where: its checkpoint folder; '' is the one shipped with the package.
+        where: its checkpoint folder, for matvlm also one as its authors released it; '' is the one shipped with the
+            package.
         engine: whose M3ET encodes the frames.
 
     Raises:
@@ -128,6 +149,8 @@ def open_answerer(name: str, where: str, engine: Engine) -> Answerer | None:
                 'out or name the variant that it holds.',
             )
         return None
+    if name == 'matvlm' and where and is_matvlm(where):
+        return ReleasedAnswerer(load_matvlm(where), engine.device)
     checkpoint = open_talk(where)
     if checkpoint.config.variant != name:
         what = where or 'The shipped checkpoint'

@@ -8,7 +8,7 @@ from dataclasses import replace
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.questions.reader import AT, COMPOSED, Reading
-from m3et_ros.runtime.answerer import Answerer
+from m3et_ros.runtime.answerer import TextAnswerer
 from m3et_ros.runtime.composed import Composer
 from m3et_ros.runtime.domain import DomainCheck, DomainResult
 from m3et_ros.runtime.engine import Engine
@@ -71,7 +71,7 @@ class Session:
         camera: the source of the images in words, for the refusal before the first one.
     """
 
-    answerer: Answerer | None = None
+    answerer: TextAnswerer | None = None
     domain_every = 10
     camera = 'the camera topic'
 
@@ -187,6 +187,11 @@ class Session:
     ) -> Generator[Reply, None, Reply]:
         """Write an answer as `write` does, but return the whole answer: frames may be observed after each yield."""
         start = time.perf_counter()
+        answerer = self.answerer_for(scope)
+        if answerer is not None and answerer.open_questions:
+            # Neither the taught wordings nor the images of M3ET's training say what it can answer.
+            pieces = answerer.write(question, views[-1], max_tokens=max_tokens)
+            return (yield from self._collect(pieces, question, views, scope, start))
         reading = self.read(question, scope)
         ready = self._without_model(question, reading, views, scope, start)
         if ready is None and (recalled := self._recall(reading.question, views, scope, 1, start)) is not None:
@@ -195,17 +200,22 @@ class Session:
             return ready
         # Judged by the comparison of this moment: further frames may come between two tokens.
         unlike = self._unlike_training(views[-1])
-        answerer = self.answerer_for(scope)
         if answerer is None:
             pieces = self.engine.write(reading.question, views, max_tokens=max_tokens)
         else:
             pieces = answerer.write(reading.question, views[-1], max_tokens=max_tokens)
+        whole = yield from self._collect(pieces, question, views, scope, start)
+        return replace(self._judged(question, reading, whole, views, unlike), text=whole.text)
+
+    def _collect(
+        self, pieces: Iterator[tuple[str, float]], question: str, views: list[View], scope: str, start: float
+    ) -> Generator[Reply, None, Reply]:
+        """Yield a reply for every piece of an answer, and return the whole."""
         text, confidence = '', 1.0
         for text, probability in pieces:
             confidence *= probability
             yield self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
-        whole = self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
-        return replace(self._judged(question, reading, whole, views, unlike), text=text)
+        return self._reply(question, views, scope, (Ranked(-1, text, confidence),), start)
 
     def _without_model(
         self, question: str, reading: Reading, views: list[View], scope: str, start: float
@@ -243,7 +253,7 @@ class Session:
             return self.domain.unlike
         return self._domain_check.check(view).unlike
 
-    def answerer_for(self, scope: str) -> Answerer | None:
+    def answerer_for(self, scope: str) -> TextAnswerer | None:
         """Return the answerer beside M3ET for questions of this scope; None where M3ET itself answers.
 
         Only M3ET knows of earlier frames, so an answerer serves questions about frames alone.

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from transformers import SiglipImageProcessorPil
 
 from m3et_ros.data import preprocess
 from m3et_ros.data.frame import UNLABELLED, Frame
-from m3et_ros.data.preprocess import DepthScale, halved, squeeze_depth, squeeze_labels, squeeze_rgb
+from m3et_ros.data.preprocess import DepthScale, bicubic_square, halved, squeeze_depth, squeeze_labels, squeeze_rgb
 from m3et_ros.models.m3et.sizes import SIZES
 
 KITCHEN, BASE = SIZES['kitchen'], SIZES['base']
@@ -25,6 +26,19 @@ def test_colours_are_standardised_with_the_mean_and_deviation_of_imagenet():
     wanted = (np.array([10, 120, 250]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(tensor[0, :, 5, 7], wanted, rtol=1e-5)
     assert (tensor == tensor[:, :, :1, :1]).all()
+
+
+@pytest.mark.parametrize('pad', [True, False], ids=['pad', 'squeeze'])
+def test_a_bicubic_square_is_that_of_siglip_in_transformers(pad):
+    rgb = np.random.default_rng(0).integers(0, 255, (30, 47, 3), np.uint8)
+    square = rgb
+    if pad:
+        square = np.full((47, 47, 3), 127, np.uint8)
+        square[8:38] = rgb
+    size = {'height': 28, 'width': 28}
+    wanted = SiglipImageProcessorPil(size=size)(square, return_tensors='np')['pixel_values'][0]
+    found = bicubic_square(rgb, 28, pad=pad)
+    assert found.dtype == np.float32 and np.abs(found - wanted).max() < 1e-6
 
 
 def test_holes_in_depth_do_not_bleed():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from m3et_ros.models.vlm.connectors import ConnectorConfig
 from m3et_ros.models.vlm.language_model import LanguageConfig
 from m3et_ros.models.vlm.model import VisualLanguageConfig
+from m3et_ros.models.vlm.siglip import SiglipConfig
 
 Tensors = Mapping[str, Tensor]
 
@@ -205,16 +206,15 @@ def visual_config_from(values: Mapping[str, Any], names: list[str], *, name: str
         ValueError: another kind of connector or language model, or a missing key.
     """
     _refuse(values, {'connector_type': 'mlp2x_gelu'})
-    try:
-        text, vision = dict(values['text_config']), values['vision_config']
-        d_vision, side = vision['hidden_size'], vision['image_size'] // vision['patch_size']
-    except KeyError as error:
-        raise ValueError(f'the config has no {error.args[0]}; give the whole config.json of the model') from None
+    vision, text = SiglipConfig.from_released(values), values.get('text_config')
+    if not isinstance(text, Mapping):
+        raise ValueError('the config has no text_config; give the whole config.json of the model')
+    side = vision.image_size // vision.patch_size
     language = replace(
-        config_from(text | {'model_type': text.get('model_type', 'phi')}, name=name),
+        config_from({'model_type': 'phi'} | dict(text), name=name),
         schedule=schedule_of([found for found in names if WRAPPED.fullmatch(found)]),
     )
-    connector = ConnectorConfig(kind='short', d_vision=d_vision, d=language.d, rows=side, cols=side)
+    connector = ConnectorConfig(kind='short', d_vision=vision.hidden_size, d=language.d, rows=side, cols=side)
     return VisualLanguageConfig(connector, language)
 
 

@@ -2,7 +2,8 @@
 
     [pads | connector(features) (B, n, d) | words (B, T, d)] -> language model -> logits (B, T, V)
 
-Logits at word t predict word t + 1. Pads of the words are moved to the front, where they change nothing.
+Logits at word t predict word t + 1. Pads of the words are moved to the front, where they change nothing. The released
+MaTVLM has the first `before` words, its system message, in front of the visual tokens.
 
 Symbols: B batch, n visual tokens, T word pieces, L = n + T tokens of the sequence, d_vision and d widths, V vocabulary.
 """
@@ -86,6 +87,7 @@ class VisualLanguageModel(nn.Module):
         mask: Tensor | None = None,
         grid: tuple[int, int] | None = None,
         keep: Collection[int] = (),
+        before: int = 0,
     ) -> VisualOutput:
         """Compute logits of words after visual tokens, under teacher forcing.
 
@@ -95,28 +97,44 @@ class VisualLanguageModel(nn.Module):
             mask: (B, T) bool, False for pads, wherever they stand; None = no pads.
             grid: rows and columns of the visual tokens; None takes those of the config.
             keep: indices of language layers whose outputs are returned.
+            before: number of words in front of the visual tokens, which they cannot read, from 0 to T.
 
         Raises:
-            ValueError: no words, more visual tokens than the model was built for, or a grid that they do not fill.
+            ValueError: no words, more visual tokens than the model was built for, or a grid that they do not fill;
+                `before` is out of range.
         """
-        prompt = self.prompt(features, ids, mask=mask, grid=grid)
+        prompt = self.prompt(features, ids, mask=mask, grid=grid, before=before)
         x, _, hidden = self.language.layers(prompt.x, mask=prompt.mask, keep=keep)
         words = prompt.ordered(x)[:, features.shape[1] :]
         return VisualOutput(self.language.logits(words), {index: prompt.ordered(h) for index, h in hidden.items()})
 
     def prompt(
-        self, features: Tensor, ids: Tensor, *, mask: Tensor | None = None, grid: tuple[int, int] | None = None
+        self,
+        features: Tensor,
+        ids: Tensor,
+        *,
+        mask: Tensor | None = None,
+        grid: tuple[int, int] | None = None,
+        before: int = 0,
     ) -> Prompt:
         """Return the sequence of connected visual tokens and words; arguments as forward."""
+        if not 0 <= before <= ids.shape[1]:
+            raise ValueError(f'before is {before}; give 0 to {ids.shape[1]}, the number of words')
         words = self.language.embed(ids)
         # In the dtype of the weights: under autocast the residual stream stays float32.
         visual = self.connector(features, grid=grid).to(words.dtype)
-        x = torch.cat([visual, words], 1)
+        x = torch.cat([words[:, :before], visual, words[:, before:]], 1)
+        place = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+        count = before + visual.shape[1]
+        # Where the visual tokens and then the words stand in x.
+        place = torch.cat([place[:, before:count], place[:, :before], place[:, count:]], 1)
         if mask is None or bool(mask.all()):
-            return Prompt(x, None, None)
-        valid = torch.cat([mask.new_ones(visual.shape[:2]), mask], 1)
+            return Prompt(x, None, place if before else None)
+        valid = torch.cat([mask[:, :before], mask.new_ones(visual.shape[:2]), mask[:, before:]], 1)
         order = valid.int().argsort(stable=True, dim=1)
-        return Prompt(x.gather(1, order[..., None].expand_as(x)), valid.gather(1, order), order.argsort(1))
+        return Prompt(
+            x.gather(1, order[..., None].expand_as(x)), valid.gather(1, order), order.argsort(1).gather(1, place)
+        )
 
     def generate(
         self,
@@ -125,10 +143,11 @@ class VisualLanguageModel(nn.Module):
         *,
         mask: Tensor | None = None,
         grid: tuple[int, int] | None = None,
+        before: int = 0,
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield an answer token by token, ids (B,) and probability (B,); see forward and generation.generate."""
         with torch.no_grad():
-            prompt = self.prompt(features, ids, mask=mask, grid=grid)
+            prompt = self.prompt(features, ids, mask=mask, grid=grid, before=before)
         return generate(self.language, prompt.x, mask=prompt.mask, sampling=sampling, generator=generator)

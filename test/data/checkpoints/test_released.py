@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_names import matvlm_tensors
+from released_folder import SCHEDULE, released_folder, released_tensors
 from safetensors.torch import load_file, save_file
 from transformers import PhiConfig, PhiForCausalLM
 
 from m3et_ros.data.checkpoints import json_files
-from m3et_ros.data.checkpoints.released import MAX_JSON_BYTES, load_language_model, load_matvlm
+from m3et_ros.data.checkpoints.released import MAX_JSON_BYTES, is_matvlm, load_language_model, load_matvlm
 from m3et_ros.data.errors import InputError
-from m3et_ros.models.vlm.language_model import LanguageConfig
-
-HYBRID = LanguageConfig(
-    d=32, schedule='STT', heads=4, hidden=48, norm='layer', tied=False, head_bias=True, vocabulary=48
-)
+from m3et_ros.models.vlm.generation import Sampling
+from m3et_ros.models.vlm.siglip import SiglipConfig
 
 
 @pytest.fixture
@@ -31,28 +28,7 @@ def phi(tmp_path) -> Path:
 
 @pytest.fixture
 def matvlm(tmp_path) -> Path:
-    torch.manual_seed(0)
-    (tmp_path / 'matvlm').mkdir()
-    save_file(matvlm_tensors(HYBRID, 12), tmp_path / 'matvlm' / 'model.safetensors')
-    text = {
-        'model_type': 'phi',
-        'hidden_size': 32,
-        'num_attention_heads': 4,
-        'intermediate_size': 48,
-        'vocab_size': 48,
-        'num_hidden_layers': 3,
-    }
-    (tmp_path / 'matvlm' / 'config.json').write_text(
-        json.dumps(
-            {
-                'model_type': 'tinyllava',
-                'connector_type': 'mlp2x_gelu',
-                'text_config': text,
-                'vision_config': {'hidden_size': 12, 'image_size': 28, 'patch_size': 14},
-            }
-        )
-    )
-    return tmp_path / 'matvlm'
+    return released_folder(tmp_path / 'matvlm')
 
 
 def test_shards_of_transformers_give_its_logits(phi):
@@ -64,10 +40,64 @@ def test_shards_of_transformers_give_its_logits(phi):
     assert next(load_language_model(phi, dtype=torch.bfloat16).parameters()).dtype == torch.bfloat16
 
 
-def test_a_matvlm_reads_images_and_words(matvlm):
-    model = load_matvlm(matvlm)
-    assert model.config.language.schedule == 'STT'
-    assert model(torch.randn(1, 4, 12), torch.ones(1, 3, dtype=torch.int64)).logits.shape == (1, 3, 48)
+def test_a_matvlm_has_its_layers_image_encoder_tokenizer_and_stop_token(matvlm):
+    found = load_matvlm(matvlm)
+    assert found.model.config.language.schedule == SCHEDULE and found.model.config.connector.tokens == 16
+    assert found.tower.config == SiglipConfig(
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=7,
+        layer_norm_eps=1e-6,
+    )
+    assert found.sampling == Sampling(stop=(found.tokenizer.end,)) and found.tokenizer.decode(found.sampling.stop) == ''
+    assert not found.pad and not found.model.training and not found.tower.training
+    stored = released_tensors()
+    name = 'language_model.model.layers.3.mamba.in_proj.weight'
+    assert torch.equal(found.model.language.layers[3].mixer.in_proj.weight, stored[name])
+    assert load_matvlm(matvlm, dtype=torch.bfloat16).tower.inner.post_layernorm.weight.dtype == torch.bfloat16
+
+
+def test_settings_that_cannot_be_honoured_are_refused(matvlm, tmp_path):
+    def refused(name: str, words: str, folder: Path = matvlm, reason: str = 'model_config', **values):
+        path = folder / name
+        kept = path.read_text() if path.exists() else '{}'
+        path.write_text(json.dumps(json.loads(kept) | values))
+        with pytest.raises(InputError, match=words) as found:
+            load_matvlm(folder)
+        assert found.value.reason == reason
+        path.write_text(kept)
+
+    config = json.loads((matvlm / 'config.json').read_text())
+    refused(
+        'config.json', 'image_aspect_ratio is .anyres.; give a model with square or pad', image_aspect_ratio='anyres'
+    )
+    refused('config.json', 'connector_type is .resampler.', connector_type='resampler')
+    refused('config.json', 'give one of patch, cls_patch', vision_feature_select_strategy='cls')
+    refused('config.json', 'layer is 9; give a whole number from -4 to 3', vision_feature_layer=9)
+    refused('config.json', 'patch_size is 0', vision_config=config['vision_config'] | {'patch_size': 0})
+    refused('config.json', 'has no vision_config', vision_config=None)
+    refused('config.json', 'has no text_config', text_config='phi')
+    refused('config.json', 'The model is refused', text_config=config['text_config'] | {'num_attention_heads': 0})
+    refused(
+        'config.json',
+        r'has 3\d\d tokens and the model room for 64',
+        text_config=config['text_config'] | {'vocab_size': 64},
+    )
+    refused('mamba_config.json', 'sets bidirectional to True', bidirectional=True)
+    refused('generation_config.json', 'temperature is -1', do_sample=True, temperature=-1)
+    refused('tokenizer_config.json', 'names the token that ends an answer', eos_token=None)
+    refused('tokenizer_config.json', 'has no token .</s>.', reason='tokenizer', eos_token='</s>')
+    wide = json.loads((matvlm / 'model.safetensors.index.json').read_text())
+    (matvlm / 'model.safetensors.index.json').write_text(json.dumps(wide | {'weight_map': {}}))
+    with pytest.raises(InputError, match='layer 0 of the checkpoint has 0 mixers'):
+        load_matvlm(matvlm)
+
+
+def test_only_a_folder_as_released_is_one(matvlm, phi, tmp_path):
+    assert is_matvlm(matvlm) and not is_matvlm(phi) and not is_matvlm(tmp_path / 'nowhere')
 
 
 def test_folders_that_are_not_whole_are_refused(phi, matvlm, tmp_path):
@@ -89,13 +119,17 @@ def test_folders_that_are_not_whole_are_refused(phi, matvlm, tmp_path):
     assert reason('config.json is not JSON') == 'model_config'
     (phi / 'config.json').write_text('{"model_type": "phi", "hidden_size": "wide"}')
     assert reason('The model is refused') == 'model_config'
-    tensors = load_file(matvlm / 'model.safetensors')
-    lost = tensors.pop('language_model.model.layers.0.mamba.D')
-    save_file(tensors, matvlm / 'model.safetensors')
-    assert reason(r'no tensor for language\.layers\.0\.mixer\.D', load_matvlm, matvlm) == 'model_tensor'
-    tensors |= {'language_model.model.layers.0.mamba.D': lost, 'gate': lost.clone()}
-    save_file(tensors, matvlm / 'model.safetensors')
+    shard = sorted(matvlm.glob('*.safetensors'))[0]
+    tensors = load_file(shard)
+    name = next(name for name in tensors if '.mamba.D' in name)
+    layer = name.split('.')[3]
+    save_file({key: value for key, value in tensors.items() if key != name}, shard)
+    assert reason(rf'no tensor for language\.layers\.{layer}\.mixer\.D', load_matvlm, matvlm) == 'model_tensor'
+    save_file(tensors | {'gate': torch.ones(1)}, shard)
     assert reason('a tensor gate, which this model has no place for', load_matvlm, matvlm) == 'model_tensor'
+    name = next(name for name in tensors if 'post_layernorm' in name)
+    save_file({key: value for key, value in tensors.items() if key != name}, shard)
+    assert reason(r'no tensor for inner\.post_layernorm', load_matvlm, matvlm) == 'model_tensor'
 
 
 def test_an_index_cannot_lead_elsewhere(phi):

@@ -33,6 +33,25 @@ def test_visual_tokens_stand_before_the_words(model):
     assert (other - output.logits).abs().max() > 1e-2
 
 
+def test_words_may_stand_before_the_visual_tokens_too(model):
+    features, ids = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 5))
+    words = model.language.embedding(ids)
+    x = torch.cat([words[:, :2], model.connector(features), words[:, 2:]], 1)
+    wanted = model.language(x, keep=(1,))
+    output = model(features, ids, before=2, keep=(1,))
+    assert torch.allclose(output.logits, wanted.logits[:, [0, 1, 8, 9, 10]], atol=1e-6)
+    assert torch.allclose(output.hidden[1][:, :6], wanted.hidden[1][:, 2:8], atol=1e-6)
+    # A pad among the words behind changes nothing.
+    padded = torch.cat([ids[:, :3], ids[:, :1], ids[:, 3:]], 1)
+    mask = torch.tensor([[True] * 3 + [False] + [True] * 2] * 2)
+    found = model(features, padded, before=2, mask=mask)
+    assert torch.allclose(found.logits[:, [0, 1, 2, 4, 5]], output.logits, atol=1e-5)
+    steps = model.generate(features, ids, before=2, sampling=Sampling(1))
+    assert torch.equal(next(steps)[0], wanted.logits[:, -1].argmax(-1))
+    with pytest.raises(ValueError, match='before is 6; give 0 to 5'):
+        model(features, ids, before=6)
+
+
 @pytest.mark.parametrize('mask', [[True] * 3 + [False] * 2, [False] * 2 + [True] * 3, [True, False, True, False, True]])
 def test_pads_wherever_they_stand_change_nothing(model, mask):
     features, words = torch.randn(2, 6, 12), torch.randint(0, 64, (2, 5))

@@ -1,0 +1,86 @@
+r"""The released MaTVLM as an answerer: it reads the image itself, and any question (docs/released.md).
+
+    "A chat ... questions. USER: " | visual tokens | "\n{question} ASSISTANT:" -> answer, up to the stop token
+
+Symbols: n visual tokens of an image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from m3et_ros.data.checkpoints.released import ReleasedMaTVLM
+from m3et_ros.data.preprocess import bicubic_square
+from m3et_ros.runtime.view import View
+
+BEFORE = (
+    'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, '
+    "and polite answers to the user's questions. USER: "
+)
+AFTER = '\n{} ASSISTANT:'
+"""Words around the picture, as the released model was trained; its blanks and line break belong to it."""
+PICTURE = '<image>'
+"""Mark of the picture in the authors' code, which a question cannot set."""
+SEED = 0
+"""Seed of every answer, where a model samples: the same question about the same image has the same answer."""
+
+
+class ReleasedAnswerer:
+    """A released MaTVLM that answers questions about frames.
+
+    Attributes:
+        open_questions: True: questions go to it as they are asked, for it was taught in no fixed wordings.
+    """
+
+    open_questions = True
+
+    def __init__(self, released: ReleasedMaTVLM, device: str | torch.device = 'cpu'):
+        """Take a model.
+
+        Args:
+            released: model, image encoder and tokenizer.
+            device: where both run.
+        """
+        self.model_id, self._released, self._device = released.model_id, released, torch.device(device)
+        released.model.to(self._device)
+        released.tower.to(self._device)
+
+    def prompt(self, question: str) -> tuple[torch.Tensor, int]:
+        """Return the words of a question (1, T) int64, and how many of them precede the picture."""
+        encode = self._released.tokenizer.encode
+        before = encode(BEFORE)
+        after = encode(AFTER.format(question.replace(PICTURE, '').strip()))
+        return torch.tensor([before + after], device=self._device), len(before)
+
+    def visual_tokens(self, view: View) -> torch.Tensor:
+        """Return the visual tokens (1, n, d_vision) of a view."""
+        tower = self._released.tower
+        pixels = bicubic_square(view.frame.rgb, tower.config.image_size, pad=self._released.pad)
+        weight = next(tower.parameters())
+        return tower(torch.from_numpy(pixels)[None].to(weight.device, weight.dtype))
+
+    def write(self, question: str, view: View, *, max_tokens: int) -> Iterator[tuple[str, float]]:
+        """Answer about a view token by token: yields (text so far, probability of its newest token).
+
+        Raises:
+            ValueError: max_tokens is below 1.
+        """
+        released = self._released
+        sampling = replace(released.sampling, max_tokens=max_tokens)
+        ids, before = self.prompt(question)
+        with torch.inference_mode():
+            features = self.visual_tokens(view)
+        steps = released.model.generate(
+            features, ids, before=before, sampling=sampling, generator=torch.Generator(self._device).manual_seed(SEED)
+        )
+        tokens: list[int] = []
+        while True:
+            # Inference mode is entered for each step: between steps the caller's code runs.
+            with torch.inference_mode():
+                step = next(steps, None)
+            if step is None:
+                return
+            token, probability = step
+            tokens.append(int(token[0]))
+            yield released.tokenizer.decode(tokens).strip(), float(probability[0])
