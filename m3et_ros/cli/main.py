@@ -21,6 +21,7 @@ from m3et_ros import __version__
 from m3et_ros.cli.ask.app import ask
 from m3et_ros.cli.bench import bench
 from m3et_ros.cli.build import app as build
+from m3et_ros.cli.convert.app import app as convert
 from m3et_ros.cli.demo.app import demo
 from m3et_ros.cli.doctor.app import doctor
 from m3et_ros.cli.evaluate.app import app as evaluate
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'train': train,
     'evaluate': evaluate,
     'build': build,
+    'convert': convert,
 }
 """Every verb: a function, or a group of verbs."""
 SETTINGS = {'bench': {'allow_extra_args': True, 'ignore_unknown_options': True}}

@@ -19,6 +19,7 @@ def test_help_names_every_verb(capsys):
         'ask',
         'bench',
         'build',
+        'convert',
         'demo',
         'doctor',
         'evaluate',
@@ -44,7 +45,7 @@ def test_version(capsys, flag):
     assert capsys.readouterr().out.strip() == __version__
 
 
-@pytest.mark.parametrize('verb', ['train', 'evaluate', 'build'])
+@pytest.mark.parametrize('verb', ['train', 'evaluate', 'build', 'convert'])
 def test_a_group_of_verbs_alone_prints_its_help_and_no_empty_sentence(capsys, verb):
     assert main([verb]) == 2
     shown = capsys.readouterr()

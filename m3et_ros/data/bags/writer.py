@@ -169,33 +169,34 @@ class BagWriter:
         """
         header = self._header(frame.stamp_ns, frame.frame_id or OPTICAL_FRAME)
         if self._raw:
-            self._put(COLOR_TOPIC, IMAGE, self._image(frame.rgb, 'rgb8', header), frame.stamp_ns)
+            self.write_message(COLOR_TOPIC, IMAGE, self._image(frame.rgb, 'rgb8', header), frame.stamp_ns)
         if self._compressed:
             message = self._packed(header, *encode_rgb(frame.rgb, quality=JPEG_QUALITY))
-            self._put(f'{COLOR_TOPIC}/compressed', COMPRESSED_IMAGE, message, frame.stamp_ns)
+            self.write_message(f'{COLOR_TOPIC}/compressed', COMPRESSED_IMAGE, message, frame.stamp_ns)
         if frame.depth is not None:
             self.write_depth(frame.depth, frame.stamp_ns, header.frame_id)
         if frame.K is not None:
-            self._put(INFO_TOPIC, CAMERA_INFO, self._info(frame, header), frame.stamp_ns)
+            self.write_message(INFO_TOPIC, CAMERA_INFO, self._info(frame, header), frame.stamp_ns)
         if pose is not None:
-            self._put(POSE_TOPIC, POSE, self._pose(pose, self._header(frame.stamp_ns, 'map')), frame.stamp_ns)
+            self.write_message(POSE_TOPIC, POSE, self._pose(pose, self._header(frame.stamp_ns, 'map')), frame.stamp_ns)
         if mask is not None:
-            self._put(MASK_TOPIC, IMAGE, self._image(mask, 'mono8', header), frame.stamp_ns)
+            self.write_message(MASK_TOPIC, IMAGE, self._image(mask, 'mono8', header), frame.stamp_ns)
 
     def write_depth(self, depth: np.ndarray, stamp_ns: int, frame_id: str = OPTICAL_FRAME) -> None:
         """Write a depth image alone; depth (H, W) in metres, NaN where unknown."""
         header = self._header(stamp_ns, frame_id)
         if self._raw:
-            self._put(DEPTH_TOPIC, IMAGE, self._image(depth_to_mm(depth), '16UC1', header), stamp_ns)
+            self.write_message(DEPTH_TOPIC, IMAGE, self._image(depth_to_mm(depth), '16UC1', header), stamp_ns)
         if self._compressed:
             message = self._packed(header, *encode_depth(depth))
-            self._put(f'{DEPTH_TOPIC}/compressedDepth', COMPRESSED_IMAGE, message, stamp_ns)
+            self.write_message(f'{DEPTH_TOPIC}/compressedDepth', COMPRESSED_IMAGE, message, stamp_ns)
 
     def write_labels(self, stamp_ns: int, labels: Mapping) -> None:
         """Write the labels that hold from this moment on, as JSON."""
-        self._put(LABELS_TOPIC, STRING, self._new(STRING, data=json.dumps(labels)), stamp_ns, latched=True)
+        self.write_message(LABELS_TOPIC, STRING, self._new(STRING, data=json.dumps(labels)), stamp_ns, latched=True)
 
-    def _put(self, topic: str, type: str, message: Any, stamp_ns: int, latched: bool = False) -> None:
+    def write_message(self, topic: str, type: str, message: Any, stamp_ns: int, *, latched: bool = False) -> None:
+        """Write a message of any type of bags.cdr.typestore; a latched topic offers late subscribers its last one."""
         if self._writer is None:
             raise ValueError(f'{self.path} is closed; write before close()')
         with _disk_errors():

@@ -1,0 +1,1 @@
+"""`m3et convert`: recordings, data sets and weights in another format."""
