@@ -158,6 +158,7 @@ setup(
     extras_require={
         'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
         'lerobot': requirements('lerobot'),
+        'networks': requirements('networks'),
         'nyu': requirements('nyu'),
         'openvino': requirements('openvino'),
         'ray': requirements('ray'),

@@ -1,0 +1,1 @@
+"""Networks of others: depth, segmentation and detection by transformers or OpenCV."""
