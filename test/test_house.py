@@ -14,6 +14,8 @@ ORDER = ('ops', 'layers', 'models', 'data', 'runtime', 'evaluation', 'training')
 FLOORS = {name: floor for floor, name in enumerate(ORDER)} | {'ros': 7, 'cli': 8}
 ROS_BELOW = ('ops', 'layers', 'models', 'data', 'runtime')
 GENERATED = {'msg', 'srv', 'action'}
+UNPICKLER = 'data/torch_files/worker.py'
+"""The program of a child process of its own, which reads weights with torch's restricted reader and nothing else."""
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'lifecycle_msgs', 'rosgraph_msgs', 'launch'}
 IO = {'pathlib', 'os', 'io', 'socket', 'urllib', 'requests', 'subprocess', 'time', 'cv2', 'json', 'safetensors'}
 SCRIPTS = [p for folder in ('benchmarks', 'scripts') for p in sorted((ROOT / folder).glob('*.py'))]
@@ -157,6 +159,8 @@ def test_docstrings_do_not_open_with_a_question_word(path):
 @pytest.mark.parametrize('path', SOURCES, ids=name_of)
 def test_no_pickle_no_eval_no_shell(path):
     text = path.read_text()
+    if name_of(path) == UNPICKLER:
+        text = text.replace("torch.load(path, map_location='cpu', weights_only=True)", '')
     assert not re.search(r'\bpickle\b|torch\.load\(|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system', text)
     assert ast.get_docstring(ast.parse(text)), 'a file opens with what it is for'
 

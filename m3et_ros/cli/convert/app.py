@@ -3,6 +3,7 @@
 m3et convert bag my_bag my_set                     recordings to a LeRobot data set
 m3et convert lerobot my_set my_bag                 and back
 m3et convert my_bag my_set                         the same; the source shows what it is
+m3et convert weights model.pt --out my_weights     files of torch.save to safetensors
 """
 
 from pathlib import Path
@@ -11,8 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from m3et_ros.cli.convert.lerobot import bag, lerobot
+from m3et_ros.cli.convert.weights import weights
 
-VERBS = {'bag': bag, 'lerobot': lerobot}
+VERBS = {'bag': bag, 'lerobot': lerobot, 'weights': weights}
 
 
 class BySource(TyperGroup):
