@@ -6,15 +6,7 @@ from torch.nn.functional import interpolate
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import check_arrays
-from m3et_ros.runtime.networks.folder import (
-    NetworkFolder,
-    check_architecture,
-    check_memory,
-    device_of,
-    find_network,
-    load_network,
-    load_processor,
-)
+from m3et_ros.runtime.networks.folder import LoadedNetwork, NetworkFolder, check_architecture, find_network
 
 METRIC, RELATIVE, BY_CONFIG = 'metric', 'relative', 'by config'
 KINDS = {
@@ -28,11 +20,10 @@ KINDS = {
 """Unit of each network's output. The others of transformers are left out because theirs is not known."""
 
 
-class DepthNetwork:
+class DepthNetwork(LoadedNetwork):
     """A depth network of transformers.
 
     Attributes:
-        model_id: its name and the first digits of the checksum of its weights.
         metric: True where it gives metres, False where it gives disparity up to scale and shift.
     """
 
@@ -44,15 +35,11 @@ class DepthNetwork:
             device: auto, cpu, cuda or cuda:N.
 
         Raises:
-            InputError: model_config (it is no depth network, or cannot be built), network_memory, model_tensor, device.
+            InputError: as LoadedNetwork; model_config also for a network of another kind.
         """
         check_architecture(folder, tuple(KINDS), 'depth network whose unit is known')
-        self._device = device_of(device)
-        check_memory(folder, self._device)
-        self._processor = load_processor(folder)
-        self._model = load_network(folder).to(self._device)
+        super().__init__(folder, device)
         self._zoe = folder.architecture == 'ZoeDepthForDepthEstimation'
-        self.model_id = folder.model_id
         kind = KINDS[folder.architecture]
         self.metric = kind == METRIC or (
             kind == BY_CONFIG and folder.config.get('depth_estimation_type', RELATIVE) == METRIC
@@ -75,7 +62,7 @@ class DepthNetwork:
         size = rgb.shape[:2]
         inputs = self._processor(images=rgb, input_data_format='channels_last', return_tensors='pt')
         with torch.inference_mode():
-            outputs = self._model(pixel_values=inputs['pixel_values'].to(self._device))
+            outputs = self._model(pixel_values=inputs['pixel_values'].to(self.device))
             if self._zoe:
                 result = _unpadded(outputs.predicted_depth, size, self._processor.do_pad)
             else:

@@ -15,16 +15,7 @@ import torch
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import check_arrays
-from m3et_ros.runtime.networks.folder import (
-    NetworkFolder,
-    check_architecture,
-    check_memory,
-    device_of,
-    find_network,
-    load_network,
-    load_processor,
-    model_id_of,
-)
+from m3et_ros.runtime.networks.folder import LoadedNetwork, NetworkFolder, check_architecture, find_network, model_id_of
 from m3et_ros.runtime.networks.segmentation import class_names
 
 STRIDES = (8, 16, 32)
@@ -154,30 +145,25 @@ class YoloxNetwork:
         return sorted(found, key=lambda detection: -detection.score)
 
 
-class ObjectNetwork:
+class ObjectNetwork(LoadedNetwork):
     """A detection network of transformers; see DetectionNetwork."""
 
     def __init__(self, folder: NetworkFolder, device: str = 'cpu'):
         """Load a network.
 
         Raises:
-            InputError: model_config (it is no detection network, has no class names, or cannot be built),
-                network_memory, model_tensor, device.
+            InputError: as LoadedNetwork; model_config also for a network of another kind, or without class names.
         """
         check_architecture(folder, ARCHITECTURES, 'detection network')
         self.names = class_names(folder)
-        self._device = device_of(device)
-        check_memory(folder, self._device)
-        self._processor = load_processor(folder)
-        self._model = load_network(folder).to(self._device)
-        self.model_id = folder.model_id
+        super().__init__(folder, device)
 
     def predict(self, rgb: np.ndarray) -> list[Detection]:
         """Return the objects of an image, as YoloxNetwork.predict."""
         check_arrays(rgb)
         height, width = rgb.shape[:2]
         inputs = self._processor(images=rgb, input_data_format='channels_last', return_tensors='pt')
-        given = {name: inputs[name].to(self._device) for name in ('pixel_values', 'pixel_mask') if name in inputs}
+        given = {name: inputs[name].to(self.device) for name in ('pixel_values', 'pixel_mask') if name in inputs}
         with torch.inference_mode():
             outputs = self._model(**given)
             (found,) = self._processor.post_process_object_detection(

@@ -271,3 +271,41 @@ def load_processor(folder: NetworkFolder, **changes: Any) -> Any:
         raise InputError(
             'model_config', f'The image processor of {folder.name} cannot be built ({reason}); {AGAIN}.'
         ) from error
+
+
+class LoadedNetwork:
+    """A network of transformers with its image processor, on a device.
+
+    Attributes:
+        model_id: its name and the first digits of the checksum of its weights.
+        device: the device that it is on.
+        weight_bytes: size of its weights.
+    """
+
+    def __init__(self, folder: NetworkFolder, device: str, **changes: Any):
+        """Load a network.
+
+        Args:
+            folder: the folder, of a known architecture.
+            device: auto, cpu, cuda or cuda:N.
+            changes: values of the image processor that differ from those of the folder.
+
+        Raises:
+            InputError: model_config (it cannot be built), network_memory, network_packages, model_truncated,
+                model_tensor, device.
+        """
+        self.device = device_of(device)
+        check_memory(folder, self.device)
+        self._processor = load_processor(folder, **changes)
+        self._model = load_network(folder).to(self.device)
+        self.model_id = folder.model_id
+        self.weight_bytes = sum(tensor.nbytes for tensor in self._model.state_dict().values())
+
+    def to(self, device: str) -> None:
+        """Move the weights to a device.
+
+        Raises:
+            InputError: device: there is no such device.
+        """
+        self.device = device_of(device)
+        self._model.to(self.device)

@@ -14,14 +14,11 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import check_arrays
 from m3et_ros.runtime.networks.folder import (
     AGAIN,
+    LoadedNetwork,
     NetworkFolder,
     check_architecture,
-    check_memory,
-    device_of,
     find_network,
     import_transformers,
-    load_network,
-    load_processor,
 )
 
 BY_PIXEL = (
@@ -55,11 +52,10 @@ class Segmented:
     confidence: np.ndarray
 
 
-class SegmentationNetwork:
+class SegmentationNetwork(LoadedNetwork):
     """A semantic or universal segmentation network of transformers.
 
     Attributes:
-        model_id: its name and the first digits of the checksum of its weights.
         names: its classes; the position of a name is its label.
     """
 
@@ -71,22 +67,17 @@ class SegmentationNetwork:
             device: auto, cpu, cuda or cuda:N.
 
         Raises:
-            InputError: model_config (it is no segmentation network, has no class names, or cannot be built),
-                network_memory, model_tensor, device.
+            InputError: as LoadedNetwork; model_config also for a network of another kind, or without class names.
         """
         check_architecture(folder, BY_PIXEL + BY_QUERY, 'segmentation network')
         self.names = class_names(folder)
-        self._device = device_of(device)
-        check_memory(folder, self._device)
-        # OneFormer's processor would fetch a list of classes from the Hub, which only training needs.
-        self._processor = load_processor(
-            folder, **({'class_info_file': None} if folder.architecture == ONEFORMER else {})
-        )
-        self._task = _task_tokens(folder) if folder.architecture == ONEFORMER else {}
-        self._model = load_network(folder).to(self._device)
+        oneformer = folder.architecture == ONEFORMER
+        # The processor of a OneFormer would fetch a list of classes from the Hub, which only training needs.
+        changes = {'class_info_file': None} if oneformer else {}
+        super().__init__(folder, device, **changes)
+        self._task = _task_tokens(folder) if oneformer else {}
         self._by_query = folder.architecture in BY_QUERY
         self._side = MASK_SIDE if folder.architecture == BY_QUERY[0] else 0
-        self.model_id = folder.model_id
 
     def predict(self, rgb: np.ndarray) -> Segmented:
         """Return the classes of an image.
@@ -104,7 +95,7 @@ class SegmentationNetwork:
         inputs = self._processor(images=rgb, input_data_format='channels_last', return_tensors='pt', **whole)
         given = {name: inputs[name] for name in ('pixel_values', 'pixel_mask') if name in inputs} | self._task
         with torch.inference_mode():
-            outputs = self._model(**{name: tensor.to(self._device) for name, tensor in given.items()})
+            outputs = self._model(**{name: tensor.to(self.device) for name, tensor in given.items()})
             if self._by_query:
                 scores = _query_scores(outputs, rgb.shape[:2], self._side)
                 best, labels = scores.max(1)
