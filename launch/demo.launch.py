@@ -18,6 +18,9 @@ from launch import LaunchDescription
 
 ARGUMENTS = [
     DeclareLaunchArgument(
+        'camera', default_value='/camera/camera', description='Namespace of the camera and prefix of its topics.'
+    ),
+    DeclareLaunchArgument(
         'seed', default_value='0', description='Seed of kitchen and person; the same seed gives the same images.'
     ),
     DeclareLaunchArgument('camera_rate', default_value='10.0', description='Images per second.'),

@@ -5,17 +5,9 @@ import re
 from collections.abc import Sequence
 
 from m3et_ros.cli.output import Refused
+from m3et_ros.ros.camera.presets import DEFAULT, CameraPreset, find_preset
 
 NAMESPACE = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
-CAMERA_INPUTS = {
-    'rgb/image_raw': 'color/image_raw',
-    'rgb/image_raw/compressed': 'color/image_raw/compressed',
-    'rgb/camera_info': 'color/camera_info',
-    'depth/image_raw': 'aligned_depth_to_color/image_raw',
-    'depth/image_raw/compressedDepth': 'aligned_depth_to_color/image_raw/compressedDepth',
-    'depth/image_raw/compressed': 'aligned_depth_to_color/image_raw/compressed',
-}
-"""Inputs of the model node, and the topic of a RealSense driver for each, below the prefix of the camera."""
 
 
 def full_namespace(name: str, option: str = '--namespace') -> str:
@@ -34,14 +26,30 @@ def full_namespace(name: str, option: str = '--namespace') -> str:
     return full
 
 
-def camera_remaps(prefix: str) -> list[str]:
+def camera_remaps(prefix: str = '', preset: str = DEFAULT) -> list[str]:
     """Return the remapping rules from the inputs of the model node to the topics of a camera.
 
+    Args:
+        prefix: prefix of the topics; '' takes that of the preset.
+        preset: name of the camera, see ros/camera/presets.py.
+
     Raises:
-        Refused: the prefix is not a ROS name.
+        Refused: the prefix is not a ROS name, or there is no such preset.
     """
-    camera = full_namespace(prefix, '--camera')
-    return [f'{topic}:={camera}/{source}' for topic, source in CAMERA_INPUTS.items()]
+    topics = chosen_preset(preset).topics(full_namespace(prefix, '--camera') if prefix else '')
+    return [f'{topic}:={source}' for topic, source in topics.items()]
+
+
+def chosen_preset(name: str) -> CameraPreset:
+    """Return a camera preset.
+
+    Raises:
+        Refused: there is none of this name.
+    """
+    try:
+        return find_preset(name)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def parse_remaps(rules: Sequence[str]) -> dict[str, str]:

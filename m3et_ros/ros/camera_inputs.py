@@ -243,7 +243,8 @@ class CameraInputs:
             slop_s=settings.sync_slop_s,
             wait_s=settings.depth_wait_s,
             unit_m=settings.depth_unit_m,
-            silent_s=settings.silent_topic_s,
+            # A camera without depth, such as a webcam, often has no camera_info either; nothing here needs it then.
+            silent_s=settings.silent_topic_s if depth else 0.0,
             sim_time=host.get_parameter('use_sim_time').value,
         )
         found = self.watch.causes(topics, limits, (host.health.arrived.hz, host.health.served.hz))

@@ -104,6 +104,7 @@ class Limits:
     slop_s: float
     wait_s: float
     unit_m: float
+    # Seconds after which a missing camera_info is reported; 0 never reports it.
     silent_s: float
     sim_time: bool
 
