@@ -1,8 +1,9 @@
-"""`m3et record`: episodes of the simulated kitchen as rosbag2 recordings, without ROS.
+"""`m3et record`: episodes of the simulated kitchen as rosbag2 recordings or a LeRobot data set, without ROS.
 
 m3et record my_bag --seed 7 --frames 300
 m3et record kitchens --eqa --seed 20000 --episodes 20
 m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
+m3et record --lerobot my_set --seed 7 --episodes 3
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.processes import stop_code, stop_signals
 from m3et_ros.cli.record.episode import RecordOptions, open_episode, record_episode
+from m3et_ros.cli.record.lerobot import LeRobotOptions, record_lerobot
 from m3et_ros.cli.record.questions import QuestionOptions, record_eqa, record_vqa
 
 
@@ -24,17 +26,26 @@ def record(
     out: Annotated[Path, typer.Argument(help='Folder to create.')],
     options: RecordOptions,
     asked: QuestionOptions,
+    as_lerobot: LeRobotOptions,
     as_json: Json = False,
 ) -> int:
     """Record an episode of the simulated kitchen: colour, depth, intrinsics, pose, segmentation and actions."""
     if asked.eqa and asked.vqa:
         raise Refused('--eqa and --vqa are two question files; give one of them.')
+    if as_lerobot.lerobot:
+        if asked.eqa or asked.vqa:
+            raise Refused('--eqa and --vqa are about bags; leave --lerobot out.')
+        return record_lerobot(out, options, asked.episodes, as_lerobot.images, as_json=as_json)
+    if as_lerobot.images != 'lossless':
+        raise Refused('--images goes with --lerobot.')
     if asked.eqa:
         return record_eqa(out, options, asked, as_json=as_json)
     if asked.vqa:
         return record_vqa(out, options, asked, as_json=as_json)
     if asked.episodes > 1:
-        raise Refused('--episodes goes with --eqa or --vqa; without these one episode is recorded at a time.')
+        raise Refused(
+            '--episodes goes with --eqa, --vqa or --lerobot; without these one episode is recorded at a time.'
+        )
     return record_one(out, options, as_json=as_json)
 
 

@@ -39,7 +39,10 @@ class QuestionOptions:
         int, typer.Option(min=1, help='With --eqa or --vqa: questions of each episode, on average.')
     ] = 24
     episodes: Annotated[
-        int, typer.Option(min=1, help='With --eqa or --vqa: number of seeds from --seed on, each a bag in the folder.')
+        int,
+        typer.Option(
+            min=1, help='With --eqa, --vqa or --lerobot: number of seeds from --seed on, each a bag or an episode.'
+        ),
     ] = 1
 
 

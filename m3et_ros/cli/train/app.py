@@ -48,8 +48,8 @@ class SourceChoice:
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help='Cache of training kitchens, or nyu:PATH, vqav2:QUESTIONS,ANNOTATIONS,IMAGES, imagenet:ROOT or '
-            'bag:PATH; may be given several times.',
+            help='Cache of training kitchens, or nyu:PATH, vqav2:QUESTIONS,ANNOTATIONS,IMAGES, imagenet:ROOT, bag:PATH '
+            'or lerobot:DIR; may be given several times.',
             show_default=False,
         ),
     ] = None

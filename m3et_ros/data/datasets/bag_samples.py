@@ -96,13 +96,14 @@ class BagSamples(SampleSet):
     def view(self, index: int) -> Sample:
         """See SampleSet."""
         shard = int(np.searchsorted(self._ends, index, side='right'))
-        record = _mapped(self._shards[shard])[index - self._ends[shard]]  # counted from its end
+        record = mapped_frames(self._shards[shard])[index - self._ends[shard]]  # counted from its end
         depth = metres(record['depth']) if self.camera.depth else None
         return Sample(np.array(record['rgb']), depth, key=f'{self.where} at {record["seed"]} ns')
 
 
 @functools.lru_cache(maxsize=256)  # every map holds an open file; a common limit is 1024
-def _mapped(shard: Path) -> np.ndarray:
+def mapped_frames(shard: Path) -> np.ndarray:
+    """Return the records of a shard, memory-mapped; a shard is opened once."""
     return open_shard(shard).frames
 
 
@@ -115,7 +116,7 @@ def _decode(bag: Path, folder: Path, recipe: dict[str, Any]) -> None:
         log.info('the frames of %s are decoded into %s', bag, folder)
         count = reader.topics[camera.rgb].count // recipe['every']
         shown = tqdm(usable, f'frames of {bag.name}', count, unit='frame', delay=3, disable=None)
-        shards = list(_shards(shown, folder, recipe['size']))
+        shards = list(frame_shards(shown, folder, recipe['size']))
     if not shards:
         raise (
             usable.damage
@@ -135,7 +136,7 @@ def _decode(bag: Path, folder: Path, recipe: dict[str, Any]) -> None:
             f'{usable.without_depth} frames of {bag} are left out: no depth came within 20 ms of their colours'
         )
     topics = {'rgb': camera.rgb, 'depth': camera.depth, 'told': camera.note}
-    _write_contents(folder, {**recipe, 'camera': topics, 'told': notes, 'shards': shards})
+    write_contents(folder / CONTENTS, {**recipe, 'camera': topics, 'told': notes, 'shards': shards})
 
 
 class _UsableFrames:
@@ -171,10 +172,18 @@ class _UsableFrames:
             self.damage = error
 
 
-def _shards(usable: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
-    """Write shard by shard and yield their names.
+def frame_shards(usable: Iterable[Frame], folder: Path, size: int) -> Iterator[str]:
+    """Write frames shard by shard and yield the names of the shards.
 
     A record has no labels, actions or questions; its field for the seed holds the stamp.
+
+    Args:
+        usable: the frames, in the order of the records.
+        folder: folder of the shards.
+        size: S.
+
+    Raises:
+        InputError: 'cache_unwritable'.
     """
     block: Any = np.zeros(BLOCK, frame_type(size))
     number = filled = 0
@@ -198,14 +207,19 @@ def _write(folder: Path, number: int, block: np.ndarray) -> str:
     return name
 
 
-def _write_contents(folder: Path, contents: dict[str, Any]) -> None:
+def write_contents(path: Path, contents: dict[str, Any]) -> None:
+    """Write the file that makes a cache complete.
+
+    Raises:
+        InputError: 'cache_unwritable'.
+    """
     try:
-        with write_atomically(folder / CONTENTS) as part:
+        with write_atomically(path) as part:
             part.write_text(json.dumps(contents, indent=1), encoding='utf-8')
     except OSError as error:
         raise InputError(
             'cache_unwritable',
-            f'{folder} could not be written ({error.strerror or error}); free some space or '
+            f'{path.parent} could not be written ({error.strerror or error}); free some space or '
             'give a folder to write in and run it again: finished shards are kept.',
         ) from error
 

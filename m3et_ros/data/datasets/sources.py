@@ -5,6 +5,7 @@
     vqav2:QUESTIONS,ANNOTATIONS,IMAGES      VQAv2 (vqav2)
     imagenet:ROOT[,MAP.json]                pictures in class folders with pseudo labels (imagenet)
     bag:PATH[,RGB[,DEPTH]]                  a rosbag2 recording, with its topics (bag_samples)
+    lerobot:DIR[,CAMERA]                    a LeRobot data set, with one of its cameras (lerobot_samples)
 
 Label maps are translated by the names of the classes; MAP.json adds other names (class_map.read_class_map).
 """
@@ -22,6 +23,7 @@ from m3et_ros.data.datasets.bag_samples import BagSamples
 from m3et_ros.data.datasets.base import LIGHT, SampleSet
 from m3et_ros.data.datasets.class_map import read_class_map
 from m3et_ros.data.datasets.imagenet import ImageNetSamples
+from m3et_ros.data.datasets.lerobot_samples import LeRobotSamples
 from m3et_ros.data.datasets.nyuv2 import nyuv2
 from m3et_ros.data.datasets.vqav2 import VQAv2Samples
 from m3et_ros.data.errors import InputError
@@ -33,11 +35,15 @@ FORMS = {
     'vqav2': ('QUESTIONS,ANNOTATIONS,IMAGES', 3, 3),
     'imagenet': ('ROOT[,MAP.json]', 1, 2),
     'bag': ('PATH[,RGB[,DEPTH]]', 1, 3),
+    'lerobot': ('DIR[,CAMERA]', 1, 2),
 }
 """Form of the text after the colon, with the smallest and largest number of its parts between commas."""
 
 WITH_QUESTIONS = ('vqav2',)
 """Kinds whose samples have questions, besides the kitchen."""
+
+BESIDE_QUESTIONS = ('lerobot',)
+"""Kinds that may stand beside these where questions are required: their measured depth is learnt from."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,11 @@ class SourceOptions:
     classes: tuple[str, ...]
     # Side of the model's image.
     size: int
-    # Folder for the decoded frames of bags.
+    # Folder for the decoded frames of bags and LeRobot data sets.
     cache: Path
     # True if the model's depth is in metres (depth_norm 'fixed'); pseudo depth, which is not, is then left out.
     metric: bool = False
-    # n for only every n-th frame of a bag, 1 or more.
+    # n for only every n-th frame of a bag or a LeRobot data set, 1 or more.
     every: int = 1
     # Disturbances of the samples; None for none.
     noise: Noise | None = LIGHT
@@ -133,7 +139,7 @@ def open_sources(
         words: sources in the forms of the module docstring.
         options: properties of the model and the run.
         kitchen: opens the caches of the kitchen, all at once.
-        questions: require samples with questions.
+        questions: require samples with questions, beside which those of BESIDE_QUESTIONS may stand.
 
     Raises:
         InputError: 'source' for a word of another form, or for a set without questions where these are required; and
@@ -144,11 +150,18 @@ def open_sources(
         raise ValueError('words is empty; give at least one source')
     others = [word for word in words if ':' in word and word.partition(':')[0] in FORMS]
     caches = [Path(word) for word in words if word not in others]
+    asks = bool(caches) or any(word.partition(':')[0] in WITH_QUESTIONS for word in others)
     for word in others:
-        _check(word, questions)
+        _check(word, questions and not (asks and word.partition(':')[0] in BESIDE_QUESTIONS))
     sets: list[Dataset[Sample]] = [kitchen(caches)] if caches else []
     names = [' '.join(map(str, caches))] if caches else []
-    return Sources(sets + [_open(word, options) for word in others], names + others, caches)
+    opened = [_open(word, options) for word in others]
+    for word, data in zip(others, opened, strict=True):
+        if questions and isinstance(data, LeRobotSamples) and data.depth is None:
+            raise InputError(
+                'source', f'{word} has neither questions nor depth, from which this stage learns; use it to pretrain'
+            )
+    return Sources([*sets, *opened], names + others, caches)
 
 
 def _check(word: str, questions: bool) -> None:
@@ -176,6 +189,11 @@ def _open(word: str, options: SourceOptions) -> SampleSet:
         rgb, depth = (*more, None, None)[:2]
         return BagSamples(
             first, options.cache, size=options.size, every=options.every, rgb=rgb, depth=depth, noise=noise, seed=seed
+        )
+    if kind == 'lerobot':
+        camera = more[0] if more else None
+        return LeRobotSamples(
+            first, options.cache, size=options.size, every=options.every, camera=camera, noise=noise, seed=seed
         )
     if kind == 'vqav2':
         annotations, images = more

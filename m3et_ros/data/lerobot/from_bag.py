@@ -189,7 +189,7 @@ def _rows(source: _Source) -> Iterator[tuple[bool, EpisodeFrame]]:
 
 def _facts(source: _Source, frame: Frame) -> dict[str, Any]:
     """Return what is stored beside an episode."""
-    return {'source': source.path.name, 'frame_id': frame.frame_id, 'K': None, 'topics': source.line.types}
+    return {'source': source.path.name, 'frame_id': frame.frame_id, 'K': None, 'topics': source.line.topics}
 
 
 def _add_intrinsics(facts: dict[str, Any], frame: Frame, result: Conversion) -> None:

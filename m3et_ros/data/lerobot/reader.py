@@ -6,8 +6,9 @@ for episode in data.episodes:
         print(row.frame.instruction, row.frame.rgb.shape)
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from m3et_ros.data.files import parse_json, read_regular
 from m3et_ros.data.frame import NANOSECONDS, Frame
 from m3et_ros.data.images.compressed import depth_from_compressed, rgb_from_compressed
 from m3et_ros.data.lerobot.parquet import FIX, MAX_ROWS, column_kind, column_names, open_table, read_columns
+from m3et_ros.data.lerobot.robot_topics import TYPES
 from m3et_ros.data.lerobot.schema import (
     ACTION,
     CHUNK,
@@ -43,7 +45,8 @@ START_NS = 1_700_000_000 * NANOSECONDS
 """Stamp of the first frame of an episode whose data set has no stamps, as recordings of the simulated kitchen begin."""
 BLOCK = 16
 """Rows that are unpacked at a time."""
-MAX_EPISODES = 1_000_000
+TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*){1,20}')
+"""Names that ROS 2 gives to topics."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class StoredEpisode:
     # Video of its colours and the second at which it begins; None where colours are in the table.
     video: Path | None = None
     start_s: float = 0.0
-    # Facts of our own writer: 'frame_id' and 'K' of the camera, topics; {} in data sets of others.
-    facts: Any = None
+    # Facts of our own writer: 'frame_id' and 'K' of the camera, and 'topics', by feature the name and type of the topic
+    # that it came from; {} in data sets of others.
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LeRobotReader:
@@ -99,7 +103,7 @@ class LeRobotReader:
     def frames(self, episode: StoredEpisode) -> Iterator[EpisodeFrame]:
         """Yield the frames of an episode in their order.
 
-        Stamps are those of our own writer; a data set of others has them from START_NS on, by its timestamps.
+        Stamps are those of our own writer; a data set of others has them from START_NS on, 1 / fps apart.
 
         Raises:
             InputError: 'lerobot_data' or 'lerobot_video', a file is damaged or lacks a frame; 'lerobot_missing'; the
@@ -122,13 +126,12 @@ class LeRobotReader:
             video.close()
 
     def _frame(self, episode: StoredEpisode, row: dict[str, Any], rgb: np.ndarray, number: int) -> EpisodeFrame:
-        facts = episode.facts or {}
-        depth = None
+        facts, depth = episode.facts, None
         if self.depth is not None and row.get(HAS_DEPTH, True):
             depth = self._picture(episode, row[self.depth], self.info.features[self.depth], number)
         if row['task_index'] not in self.tasks:
             raise InputError('lerobot_data', f'{self.root / TASKS} has no task {row["task_index"]}; {FIX}')
-        stamp = row[STAMP] if STAMP in row else START_NS + round(row['timestamp'] * NANOSECONDS)
+        stamp = row[STAMP] if STAMP in row else START_NS + round(number * NANOSECONDS / self.info.fps)
         frame = Frame(
             rgb,
             depth,
@@ -148,7 +151,7 @@ class LeRobotReader:
     def _rows(self, episode: StoredEpisode) -> Iterator[dict[str, Any]]:
         """Yield the rows of an episode from its file."""
         features = self.info.features
-        wanted = ['timestamp', 'frame_index', 'episode_index', 'task_index']
+        wanted = ['frame_index', 'episode_index', 'task_index']
         wanted += [key for key, one in ((STATE, self.state), (ACTION, self.action)) if one is not None]
         wanted += [key for key in (STAMP, HAS_DEPTH) if key in features]
         wanted += [key for key in (self.camera, self.depth) if key and features[key].dtype == 'image']
@@ -310,8 +313,15 @@ class LeRobotReader:
             facts = {}
             for number, entry in enumerate(document['episodes']):
                 K = entry.get('K')
-                own = {'topics': dict(entry.get('topics') or {}), 'frame_id': str(entry.get('frame_id', OPTICAL_FRAME))}
-                facts[number] = own | {'K': None if K is None else np.array(K, np.float64).reshape(3, 3)}
+                facts[number] = {
+                    'frame_id': str(entry.get('frame_id', OPTICAL_FRAME)),
+                    'K': None if K is None else np.array(K, np.float64).reshape(3, 3),
+                    'topics': {
+                        key: (topic['name'], topic['type'])
+                        for key, topic in entry.get('topics', {}).items()
+                        if TOPIC.fullmatch(topic['name']) and topic['type'] in TYPES
+                    },
+                }
         except InputError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

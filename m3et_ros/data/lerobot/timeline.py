@@ -49,9 +49,9 @@ class Timeline:
     # State and action of each frame, N each; empty where the recording has none.
     states: list[np.ndarray] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
-    # Names of the values by LeRobot's feature; and the types of the messages.
+    # Names of the values by LeRobot's feature; and the topics, each with 'name' and 'type'.
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    types: dict[str, str] = field(default_factory=dict)
+    topics: dict[str, dict[str, str]] = field(default_factory=dict)
     # Why the rest of the recording cannot be read; None where it can.
     damage: InputError | None = None
 
@@ -107,7 +107,7 @@ def read_timeline(bag: BagReader, camera: CameraTopics, robot: RobotTopics) -> T
             stamp = _nanoseconds(message.header.stamp) if item.type == INSTRUCTION_TYPE else 0
             given.instruction(stamp, str(message.text if item.type == INSTRUCTION_TYPE else message.data).strip())
         else:
-            line.types[key] = item.type
+            line.topics[key] = {'name': item.topic, 'type': item.type}
             line.names.setdefault(key, names_of(item.type, message))
             given.vector(key, vector_of(item.topic, item.type, message))
     if not line.stamps:

@@ -13,7 +13,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import NANOSECONDS, Frame
 from m3et_ros.data.lerobot.from_bag import ACTION_TOPIC, STATE_TOPIC
 from m3et_ros.data.lerobot.reader import LeRobotReader, StoredEpisode
-from m3et_ros.data.lerobot.robot_topics import JOINTS, TYPES, message_of
+from m3et_ros.data.lerobot.robot_topics import JOINTS, POSE, message_of
 from m3et_ros.data.lerobot.schema import ACTION, STATE, EpisodeFrame
 from m3et_ros.data.lerobot.timeline import INSTRUCTION_NAMES, INSTRUCTION_TYPE
 
@@ -40,8 +40,8 @@ def convert_episodes(
 ) -> BagConversion:
     """Write episodes as recordings: a single one as `out`, several as out/episode_000000 and so on.
 
-    The topics are those of BagWriter, /instruction with a message wherever the task changes, and STATE_TOPIC and
-    ACTION_TOPIC, as joints unless the data set came from a recording with another type.
+    The topics are those of BagWriter, /instruction with a message wherever the task changes, and those that state and
+    action came from; where the data set does not say that, joints on STATE_TOPIC and ACTION_TOPIC.
 
     Args:
         data: the data set.
@@ -97,8 +97,10 @@ class _EpisodeBag:
         self._names = {
             key: feature.value_names for key, feature in ((STATE, data.state), (ACTION, data.action)) if feature
         }
-        topics = (episode.facts or {}).get('topics', {})
-        self._types = {key: topics[key] if topics.get(key) in TYPES else JOINTS for key in (STATE, ACTION)}
+        topics = episode.facts.get('topics', {})
+        self._topics = {
+            key: topics.get(key, (usual, JOINTS)) for key, usual in ((STATE, STATE_TOPIC), (ACTION, ACTION_TOPIC))
+        }
         self._instruction = ''
         self._stamp: int | None = None
         self._store = typestore()
@@ -114,18 +116,20 @@ class _EpisodeBag:
             message = self._store.types[INSTRUCTION_TYPE](header=self._header(frame), text=frame.instruction)
             self.bag.write_message(INSTRUCTION_NAMES[0], INSTRUCTION_TYPE, message, frame.stamp_ns, latched=True)
         # A state counts for the frame behind it, an action for the frame before it.
-        self._write_vector(STATE, STATE_TOPIC, row.state, frame)
+        self._write_vector(STATE, row.state, frame)
         self.bag.write_frame(frame)
-        self._write_vector(ACTION, ACTION_TOPIC, row.action, frame)
+        self._write_vector(ACTION, row.action, frame)
         return True
 
-    def _write_vector(self, key: str, topic: str, vector: np.ndarray | None, frame: Frame) -> None:
+    def _write_vector(self, key: str, vector: np.ndarray | None, frame: Frame) -> None:
         if vector is not None:
-            kind = self._types[key]
-            message = message_of(self._store, kind, vector, self._names[key], self._header(frame))
-            self.bag.write_message(topic, kind, message, frame.stamp_ns)
+            topic, kind = self._topics[key]
+            header = self._header(frame, 'map' if kind == POSE else '')
+            self.bag.write_message(
+                topic, kind, message_of(self._store, kind, vector, self._names[key], header), frame.stamp_ns
+            )
 
-    def _header(self, frame: Frame) -> Any:
+    def _header(self, frame: Frame, frame_id: str = '') -> Any:
         seconds, nanoseconds = divmod(frame.stamp_ns, NANOSECONDS)
         stamp = self._store.types['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)
-        return self._store.types['std_msgs/msg/Header'](stamp=stamp, frame_id='')
+        return self._store.types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
