@@ -22,6 +22,7 @@ from torch import nn
 
 from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.calibration import calibration_from
+from m3et_ros.data.checkpoints.auto import KIND
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -135,6 +136,7 @@ def save_checkpoint(
     write_json(
         folder / CONFIG,
         {
+            'model_type': KIND,
             'format': FORMAT,
             'model_id': model_id,
             'trained': checkpoint.trained,
@@ -278,7 +280,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / CONFIG)
     kinds = {'format': int, 'model_id': str, 'trained': bool, 'model': dict, 'heads': dict, 'sha256': dict}
     check_fields(stored, kinds, FORMAT)
-    unknown = sorted(set(stored) - set(kinds))
+    if stored.get('model_type', KIND) != KIND:
+        raise InputError(
+            'model_config', f'{CONFIG} has model_type {str(stored["model_type"])[:40]!r} and not {KIND!r}; {AGAIN}.'
+        )
+    unknown = sorted(set(stored) - set(kinds) - {'model_type'})
     if unknown:
         raise InputError('model_config', f'{CONFIG} holds the unknown key {unknown[0]!r}; remove it.')
     return stored
