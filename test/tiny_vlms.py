@@ -10,18 +10,20 @@ TEMPLATE = (
     '{% if add_generation_prompt %}assistant:{% endif %}'
 )
 QWEN_TEMPLATE = TEMPLATE.replace('<image>', '<|vision_start|><|image_pad|><|vision_end|>')
+# Printable characters as a byte-level tokenizer writes them: blank and line break have letters of their own.
+ASCII = (*map(chr, range(33, 127)), 'Ġ', 'Ċ')
 SPECIAL = ('<pad>', '<s>', '</s>', '<image>', '<unk>')
 QWEN_SPECIAL = ('<|vision_start|>', '<|vision_end|>', '<|image_pad|>', '<|video_pad|>')
 SMOL_SPECIAL = ('<fake_token_around_image>', '<global-img>', '<end_of_utterance>')
 
 
-def byte_tokenizer(*extra):
-    """A tokenizer with a token for each byte and for each special word; any text goes through it unchanged."""
+def byte_tokenizer(*extra, letters=ASCII):
+    """A tokenizer with a token for each of the letters and for each special word; others are unknown."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
-    words = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    words = [*SPECIAL, *letters]
     tokenizer = Tokenizer(BPE({word: i for i, word in enumerate(words)}, [], unk_token='<unk>'))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

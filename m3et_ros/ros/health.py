@@ -14,6 +14,7 @@ from m3et_ros.ros.diagnostics import ERROR, OK, WARN, Counters, Quantiles, RateM
 from m3et_ros.ros.heartbeat import RESTARTED
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.logs import error_sentence
+from m3et_ros.ros.vlm_thread import VlmThread
 from m3et_ros.runtime.backends.prepared import Serving
 from m3et_ros.runtime.session import Session
 
@@ -123,7 +124,12 @@ class Health:
         self.without_depth += not depth
 
     def status(
-        self, state: str, session: Session | None, inference: InferenceThread | None, synchroniser: Mapping[str, int]
+        self,
+        state: str,
+        session: Session | None,
+        inference: InferenceThread | None,
+        synchroniser: Mapping[str, int],
+        vlm: VlmThread | None = None,
     ) -> Status:
         """Return the status for /diagnostics.
 
@@ -135,6 +141,7 @@ class Health:
             session: model and episode; None before configuration.
             inference: the inference thread; None while the node is inactive.
             synchroniser: frames that the synchroniser dropped, by reason.
+            vlm: the vision-language model beside it; None for none.
         """
         values = {
             'state': state,
@@ -163,6 +170,8 @@ class Health:
             'last_error': self.last_error or 'none',
             'started_again': RESTARTED or 'no',
         }
+        if vlm is not None:
+            values['answerer'] = vlm.values()
         return Status(*self._verdict(state, session, active=inference is not None), values)
 
     def _verdict(self, state: str, session: Session | None, *, active: bool) -> tuple[bytes, str]:

@@ -5,6 +5,7 @@ from rclpy.lifecycle import LifecycleNode
 from m3et_ros.ros.health import Health
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.parameters import Settings
+from m3et_ros.ros.vlm_thread import VlmThread
 from m3et_ros.runtime.session import Session
 
 
@@ -22,3 +23,5 @@ class Host(LifecycleNode):
     session: Session | None = None
     # Runs all inference while the node is active; else None.
     inference_thread: InferenceThread | None = None
+    # The vision-language model that answers questions, while the node is configured with one; else None.
+    vlm: VlmThread | None = None

@@ -9,6 +9,7 @@ A lifecycle node: configure loads the weights, activate opens the topics, deacti
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -31,17 +32,20 @@ from m3et_ros.ros.heartbeat import HEARTBEAT, SERVES
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.model_loader import ModelLoader
+from m3et_ros.ros.networks import NetworkFrame, Networks
 from m3et_ros.ros.outputs import Anticipations, Perception
 from m3et_ros.ros.services import INACTIVE, MemoryServices, Questions, result_of
 from m3et_ros.ros.twins import TwinWatch
+from m3et_ros.ros.vlm_thread import VlmThread
 from m3et_ros.runtime.adaptive import Adaptive
-from m3et_ros.runtime.answerer import open_answerer
+from m3et_ros.runtime.answerer import BESIDE, open_answerer
 from m3et_ros.runtime.backends.prepared import MODALITY_SETS
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.selftest import self_test
 from m3et_ros.runtime.session import Session
 from m3et_ros.runtime.shared_model import Models
 from m3et_ros.runtime.view import View
+from m3et_ros.runtime.vlm.model import open_vlm
 from m3et_ros.srv import LoadModel
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -54,6 +58,8 @@ class ModelNode(Host):
 
     # None in a node whose parameters were refused: it is destroyed before it has inputs.
     inputs: CameraInputs | None = None
+    # Depth and segmentation networks of others; None likewise.
+    networks: Networks | None = None
     # True after the start without a lifecycle manager has failed; the reason is in the log.
     start_failed = False
 
@@ -77,6 +83,7 @@ class ModelNode(Host):
         self.health = Health(self.get_logger())
         guard_services(self, self.health.internal_error)
         self._perception = Perception(self, self.health.counters)
+        self.networks = Networks(self, self._perception)
         self._anticipations = Anticipations(self, self.health.counters)
         self._questions = Questions(self)
         self._memory_services = MemoryServices(self)
@@ -134,20 +141,24 @@ class ModelNode(Host):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Drop the model and the memory of the episode."""
-        self.session = None
+        self._drop_models()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop everything that runs."""
         self._halt()
-        self.session = None
+        self._drop_models()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured after an exception in a transition, ready to be configured again."""
         self._halt()
-        self.session = None
+        self._drop_models()
         return OK
+
+    def _drop_models(self) -> None:
+        self.session = self.vlm = None
+        self.networks.drop()
 
     def destroy_node(self) -> None:
         """Stop the inference thread before the publishers it uses are destroyed."""
@@ -168,6 +179,8 @@ class ModelNode(Host):
         return not self.health.failure
 
     def _configure(self) -> None:
+        self.networks.load()
+        self.vlm = self._load_vlm()
         self.session = self._load(self.settings.model)
         self._report_model()
 
@@ -175,6 +188,9 @@ class ModelNode(Host):
         self.session.engine.to(self.settings.device)
         self.health.set_runtime(self.session.engine.serving)
         self.inference_thread = InferenceThread(self._process_frame)
+        if self.vlm is not None:
+            self.vlm.start()
+        self.networks.start()
         self._publish_labels()
         process.freeze_garbage_collector()
         self.inputs.start()
@@ -186,6 +202,10 @@ class ModelNode(Host):
             # None first: questions that are still queued then learn that the node is no longer active.
             inference_thread, self.inference_thread = self.inference_thread, None
             inference_thread.close()
+        if self.vlm is not None:
+            self.vlm.stop()
+        if self.networks is not None:
+            self.networks.stop()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -213,6 +233,25 @@ class ModelNode(Host):
         session.answerer = open_answerer(settings.answerer, settings.answerer_checkpoint, engine)
         return session
 
+    def _load_vlm(self) -> VlmThread | None:
+        """Open the vision-language model beside M3ET; None for an answerer that has none.
+
+        Raises:
+            InputError: it cannot be used, or there is none that could answer the standing instruction.
+        """
+        settings = self.settings
+        if settings.answerer in BESIDE:
+            model = open_vlm(
+                settings.answerer_checkpoint, device=settings.answerer_device, dtype=settings.answerer_dtype
+            )
+            return VlmThread(model, memory_frames=settings.memory_frames, threads=settings.answerer_threads)
+        if settings.instruction_answerer != 'm3et':
+            raise InputError(
+                'answerer',
+                f'instruction_answerer is vlm and the answerer is {settings.answerer}; set answerer to vlm or router.',
+            )
+        return None
+
     def _report_model(self) -> None:
         engine = self.session.engine
         self.health.set_runtime(engine.serving)
@@ -220,7 +259,7 @@ class ModelNode(Host):
 
     def _publish_labels(self) -> None:
         now = Header(stamp=self.get_clock().now().to_msg())
-        self._perception.publish_labels(self.session.engine.labels, now)
+        self._perception.publish_labels(self.networks.labels or self.session.engine.labels, now)
 
     # Frames, on the inference thread
 
@@ -235,6 +274,8 @@ class ModelNode(Host):
                 self.health.refuse(problem)
             self.inputs.watch.decoded(frame.rgb.shape, None if frame.depth is None else median_m(frame.depth))
             self.session.domain_every = self.settings.domain_check
+            if self.vlm is not None:
+                self.vlm.observe(frame)
             self._publish(self.session.observe(frame), messages)
         except InputError as error:
             self.health.refuse(error)
@@ -246,7 +287,17 @@ class ModelNode(Host):
         # A frame that lost its depth gets none: what the model imagines would pass for a measurement.
         fill = 'never' if messages.depth_comes and view.frame.depth is None else settings.depth_fill
         info = messages.info_for(view.frame.rgb.shape)
-        self._perception.publish(view, session.engine, header, info, fill=fill, alpha=settings.overlay_alpha)
+        self._perception.publish(
+            view,
+            session.engine,
+            header,
+            info,
+            fill=fill,
+            alpha=settings.overlay_alpha,
+            depth=self.networks.depth is None,
+            mask=self.networks.segmentation is None,
+        )
+        self.networks.offer(NetworkFrame(view.frame, header, info, fill, settings.overlay_alpha))
         self._questions.answer_instruction(view)
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:
@@ -310,7 +361,10 @@ class ModelNode(Host):
             self.inputs.instructions.add(0, self.settings.instruction)
 
     def _status(self) -> Status:
-        return self.health.status(self.state_label, self.session, self.inference_thread, self.inputs.sync.counts)
+        self.health.set_cause('vlm_slow', '' if self.vlm is None else self.vlm.slow)
+        counts = self.inputs.sync.counts
+        status = self.health.status(self.state_label, self.session, self.inference_thread, counts, self.vlm)
+        return replace(status, values={**status.values, **self.networks.values()})
 
     def _start(self) -> None:
         """Configure and activate the node without a lifecycle manager."""

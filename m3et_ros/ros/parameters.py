@@ -189,6 +189,17 @@ PARAMETERS: Table = (
         choices=FILLS,
         live=True,
     ),
+    P(
+        'depth_model',
+        '',
+        'Depth network of transformers that serves ~/depth/image in the place of the model: a folder or '
+        'hf:owner/name[@revision]. Its depth is aligned to the measured depth; empty leaves depth to the model.',
+    ),
+    P(
+        'segmentation_model',
+        '',
+        'Segmentation network of transformers that serves ~/segmentation/* with its own classes, likewise.',
+    ),
     P('instruction', '', 'Instruction that holds until another one arrives by topic.', live=True),
     P(
         'answer_mode',
@@ -200,11 +211,39 @@ PARAMETERS: Table = (
     P(
         'answerer',
         'm3et',
-        'Model that answers questions about a frame: m3et itself, or one trained with m3et train talk, which answers '
-        'in sentences. m3et always answers the standing instruction and questions about the episode.',
-        choices=('m3et', 'ml_mamba', 'emma', 'matvlm'),
+        'Model that answers questions about a frame: m3et itself; one trained with m3et train talk, which answers in '
+        'sentences; vlm, an image-text model of transformers, which also answers questions about the episode; or '
+        'router, m3et where it is sure and vlm otherwise.',
+        choices=('m3et', 'ml_mamba', 'emma', 'matvlm', 'vlm', 'router'),
     ),
-    P('answerer_checkpoint', '', 'Checkpoint folder of the answerer; empty takes the one shipped with the package.'),
+    P(
+        'answerer_checkpoint',
+        '',
+        'Checkpoint folder of the answerer; empty takes the one shipped with the package. For vlm and router a folder '
+        'of transformers or hf:owner/name[@revision].',
+    ),
+    P('answerer_device', 'auto', 'Device of vlm: auto (CUDA if there is one), cpu, cuda or cuda:N.'),
+    P(
+        'answerer_dtype',
+        'auto',
+        'Data type of vlm; auto is that of its weights.',
+        choices=('auto', 'float32', 'bfloat16', 'float16'),
+    ),
+    P('answerer_threads', 0, 'CPU threads of vlm; 0 takes half of the processors.', 0, 64),
+    P(
+        'router_confidence',
+        0.7,
+        'Calibrated confidence from which on the router leaves a question to m3et.',
+        0,
+        1,
+        live=True,
+    ),
+    P(
+        'instruction_answerer',
+        'm3et',
+        'Model that answers the standing instruction: m3et for every frame, or vlm at its own pace.',
+        choices=('m3et', 'vlm'),
+    ),
     P('max_sentence_tokens', 64, 'Longest answer in tokens of an answerer other than m3et.', 1, 1024),
     P(
         'min_confidence',

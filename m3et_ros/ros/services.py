@@ -30,16 +30,21 @@ from m3et_ros.ros.convert import age_s, answer_msg, stamp_msg, stamp_ns
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import MAX_QUESTIONS, GaveWay, Steps, in_one_step
 from m3et_ros.ros.outputs import publisher
+from m3et_ros.runtime.answerer import ROUTER
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question, checked_scope
 from m3et_ros.runtime.view import View
+from m3et_ros.runtime.vlm.model import ignore_text, never
 from m3et_ros.srv import AskQuestion
 
 INACTIVE = 'The model node is not active; activate it first (ros2 lifecycle set <node> activate).'
 BUSY = 'Too many questions are waiting; ask again later.'
 STOPPED = 'The node was deactivated before the question was answered; ask again when it is active.'
 
+ACTIVITY = 'answering a question'
+
 ResultT = TypeVar('ResultT')
+Request = AskQuestion.Request | AskStreaming.Goal
 
 
 async def run_on_inference_thread(
@@ -135,6 +140,8 @@ class Questions:
         """Offer the service and the action."""
         self._host = host
         self._unanswered = ''
+        # The present answer of the vision-language model to the standing instruction.
+        self._instructed: QueuedFuture | None = None
         group = ReentrantCallbackGroup()
         self._publisher = publisher(host, interfaces.ANSWER, host.health.counters)
         # Twice the queue: the goals that do not fit into it must arrive too, to be refused with a reason.
@@ -160,6 +167,9 @@ class Questions:
         question = view.frame.instruction
         if not question:
             return
+        if self._host.settings.instruction_answerer != 'm3et':
+            self._instruct_vlm(question, view.frame)
+            return
         reply = self._session().ask(question, [view], scope='frame', top_k=self._host.settings.top_k)
         if reply.reason in REASONS and question != self._unanswered:
             # Once: the same words come with every frame.
@@ -170,7 +180,7 @@ class Questions:
                     f'The standing instruction {question[:80]!r} gets no answer: {reply.explanation}',
                 )
             )
-        self._publish(reply, view, self._host.session.answered_by(reply.scope, written=False))
+        self._publish(reply, view.frame, self._host.session.answered_by(reply.scope, written=False))
 
     def _session(self) -> Session:
         """Return the session with the parameters of answers as they are set now."""
@@ -182,7 +192,7 @@ class Questions:
 
     async def _on_ask(self, request: AskQuestion.Request, response: AskQuestion.Response) -> AskQuestion.Response:
         client = 'ask', self._ask_clients.of(REQUEST_NUMBER.get())
-        answer, response.message = await self._run(self._answer(request), client)
+        answer, response.message = await self._run(self._answer(request), request, client)
         response.success = answer is not None
         if answer is not None:
             response.answer = answer
@@ -191,7 +201,7 @@ class Questions:
     async def _on_goal(self, goal: ServerGoalHandle) -> AskStreaming.Result:
         result = AskStreaming.Result()
         client = 'ask_streaming', self._goal_clients.of(self._action.take_number(goal))
-        answer, result.message = await self._run(self._stream(goal), client)
+        answer, result.message = await self._run(self._stream(goal), goal.request, client, goal)
         result.success = answer is not None
         if answer is not None:
             result.answer = answer
@@ -204,8 +214,126 @@ class Questions:
             goal.abort()
         return result
 
-    async def _run(self, steps: Steps[Answer | None], client: Hashable) -> tuple[Answer | None, str]:
-        return await run_on_inference_thread(self._host, steps, 'answering a question', client)
+    async def _run(
+        self, steps: Steps[Answer | None], request: Request, client: Hashable, goal: ServerGoalHandle | None = None
+    ) -> tuple[Answer | None, str]:
+        """Have a question answered by M3ET, by the vision-language model, or by the first of them that is sure.
+
+        Args:
+            steps: the answer of M3ET or of an answerer beside it.
+            request: the question.
+            client: clients take turns.
+            goal: receives the answer while it is written; None for a service request.
+        """
+        host, vlm = self._host, self._host.vlm
+        if vlm is None:
+            return await run_on_inference_thread(host, steps, ACTIVITY, client)
+        if host.settings.answerer == ROUTER:
+            sure = in_one_step(partial(self._answer_if_sure, request, goal))
+            answer, problem = await run_on_inference_thread(host, sure, ACTIVITY, client)
+            if answer is not None:
+                vlm.note('left_to_m3et')
+            if answer is not None or problem:
+                return answer, problem
+            vlm.note('handed_on')
+        if host.inference_thread is None:
+            return None, INACTIVE
+        queued = vlm.submit(in_one_step(partial(self._answer_by_vlm, request, goal)), client)
+        if queued is None:
+            host.health.refuse(InputError('questions_waiting', BUSY))
+            return None, BUSY
+        answer, problem = await result_of(host, queued, ACTIVITY)
+        if problem == STOPPED:
+            vlm.note('stopped')
+        return answer, problem
+
+    def _answer_if_sure(self, request: Request, goal: ServerGoalHandle | None) -> Answer | None:
+        """Return the answer of M3ET if it was taught the question and is sure; on the inference thread."""
+        settings, session = self._host.settings, self._session()
+        question = checked_question(request.question, settings.max_question_chars)
+        scope = checked_scope(request.scope)
+        sent = self._sent_frame(request)
+        views = session.views(scope, sent)
+        if sent is None:
+            self._check_age(views[-1].frame, request.max_age_s)
+        reply = session.ask(question, views, scope=scope, top_k=request.top_k or settings.top_k)
+        if not reply.answerable or reply.confidence < settings.router_confidence:
+            return None
+        if goal is not None:
+            goal.publish_feedback(AskStreaming.Feedback(token=reply.text, text=reply.text))
+        return self._publish(reply, views[-1].frame, session.engine.model_id)
+
+    def _answer_by_vlm(self, request: Request, goal: ServerGoalHandle | None) -> Answer | None:
+        """Answer with the vision-language model, on its thread. Return None once the goal is cancelled."""
+        settings, vlm, camera = self._host.settings, self._host.vlm, self._session().camera
+        question = checked_question(request.question, settings.max_question_chars)
+        scope = checked_scope(request.scope)
+        sent = self._sent_frame(request)
+        frames = vlm.frames(scope, camera) if sent is None else [sent]
+        if sent is None:
+            self._check_age(frames[-1], request.max_age_s)
+        written = ''
+
+        def cancelled() -> bool:
+            return goal is not None and goal.is_cancel_requested
+
+        def stream(text: str) -> None:
+            nonlocal written
+            if goal is not None:
+                goal.publish_feedback(AskStreaming.Feedback(token=text[len(written) :], text=text))
+            written = text
+
+        try:
+            if cancelled():
+                raise CancelledError
+            reply = vlm.answer(
+                question,
+                frames,
+                scope=scope,
+                max_tokens=settings.max_sentence_tokens,
+                on_text=stream,
+                cancelled=cancelled,
+            )
+        except CancelledError:
+            if not cancelled():
+                raise
+            vlm.note('cancelled')
+            return None
+        return self._publish(reply, frames[-1], vlm.model_id)
+
+    def _instruct_vlm(self, question: str, frame: Frame) -> None:
+        """Let the vision-language model answer the standing instruction for a frame, unless it is at an older one."""
+        if self._instructed is not None and not self._instructed.done():
+            return
+        host, vlm = self._host, self._host.vlm
+
+        def answer() -> None:
+            reply = vlm.answer(
+                question,
+                [frame],
+                scope='frame',
+                max_tokens=host.settings.max_sentence_tokens,
+                on_text=ignore_text,
+                cancelled=never,
+            )
+            self._publish(reply, frame, vlm.model_id)
+
+        def report(done: QueuedFuture) -> None:
+            error = None if done.cancelled() else done.exception()
+            if isinstance(error, InputError):
+                host.health.refuse(error)
+            elif isinstance(error, Exception) and not isinstance(error, CancelledError):
+                host.health.internal_error('answering the standing instruction', error)
+
+        self._instructed = vlm.submit(in_one_step(answer), 'instruction')
+        if self._instructed is not None:
+            self._instructed.add_done_callback(report)
+
+    def _sent_frame(self, request: Request) -> Frame | None:
+        """Return the image that came with a request; a goal has none."""
+        if isinstance(request, AskStreaming.Goal):
+            return None
+        return attached_frame(request.image, request.depth, self._host.settings.depth_unit_m)
 
     def _answer(self, request: AskQuestion.Request) -> Steps[Answer]:
         """Answer a service request; on the inference thread, with a step for each token of a written answer."""
@@ -214,14 +342,14 @@ class Questions:
         scope = checked_scope(request.scope)
         views = session.views(scope, attached_frame(request.image, request.depth, settings.depth_unit_m))
         if empty(request.image):
-            self._check_age(views[-1], request.max_age_s)
+            self._check_age(views[-1].frame, request.max_age_s)
         # Another model may take over between two steps.
         model_id = session.answered_by(scope)
         if settings.answer_mode == 'generate' or session.answerer_for(scope) is not None:
             reply = yield from session.write_steps(question, views, scope=scope, max_tokens=self._max_tokens(scope))
         else:
             reply = session.ask(question, views, scope=scope, top_k=request.top_k or settings.top_k)
-        return self._publish(reply, views[-1], model_id)
+        return self._publish(reply, views[-1].frame, model_id)
 
     def _stream(self, goal: ServerGoalHandle) -> Steps[Answer | None]:
         """Answer a goal, a step for each token; on the inference thread. Return None once the goal is cancelled."""
@@ -229,7 +357,7 @@ class Questions:
         question = checked_question(request.question, settings.max_question_chars)
         scope = checked_scope(request.scope)
         views = session.views(scope)
-        self._check_age(views[-1], request.max_age_s)
+        self._check_age(views[-1].frame, request.max_age_s)
         model_id, text, whole = session.answered_by(scope), '', None
         pieces = session.write_steps(question, views, scope=scope, max_tokens=self._max_tokens(scope))
         while whole is None:
@@ -244,15 +372,15 @@ class Questions:
                 text = reply.text
             if whole is None:
                 yield
-        return self._publish(whole, views[-1], model_id)
+        return self._publish(whole, views[-1].frame, model_id)
 
     def _max_tokens(self, scope: str) -> int:
         settings = self._host.settings
         m3et_answers = self._host.session.answerer_for(scope) is None
         return settings.max_answer_tokens if m3et_answers else settings.max_sentence_tokens
 
-    def _check_age(self, view: View, max_age_s: float) -> None:
-        age = age_s(_header(view), self._host.get_clock().now())
+    def _check_age(self, frame: Frame, max_age_s: float) -> None:
+        age = age_s(_header(frame), self._host.get_clock().now())
         if max_age_s > 0 and not age >= -AHEAD_S:
             raise InputError(
                 'age_unknown',
@@ -266,21 +394,21 @@ class Questions:
                 'check the camera or raise max_age_s.',
             )
 
-    def _publish(self, reply: Reply, view: View, model_id: str) -> Answer:
+    def _publish(self, reply: Reply, frame: Frame, model_id: str) -> Answer:
         """Publish a reply on ~/answer.
 
         Args:
             reply: reply of the session.
-            view: newest frame that it is about.
+            frame: newest frame that it is about.
             model_id: model that answered.
         """
-        message = answer_msg(reply, _header(view), model_id, self._host.get_clock().now())
+        message = answer_msg(reply, _header(frame), model_id, self._host.get_clock().now())
         self._publisher.publish(message)
         return message
 
 
-def _header(view: View) -> Header:
-    return Header(stamp=stamp_msg(view.frame.stamp_ns), frame_id=view.frame.frame_id)
+def _header(frame: Frame) -> Header:
+    return Header(stamp=stamp_msg(frame.stamp_ns), frame_id=frame.frame_id)
 
 
 class MemoryServices:
@@ -308,6 +436,8 @@ class MemoryServices:
 
     def _reset(self) -> str:
         self._host.session.reset()
+        if self._host.vlm is not None:
+            self._host.vlm.reset()
         return 'A new episode begins.'
 
     def _save(self) -> str:

@@ -22,8 +22,10 @@ from m3et_ros.runtime.open_model import SHIPPED, shipped
 from m3et_ros.runtime.released import ReleasedAnswerer
 from m3et_ros.runtime.view import View
 
-M3ET = 'm3et'
-ANSWERERS = (M3ET, *VARIANTS)
+M3ET, VLM, ROUTER = 'm3et', 'vlm', 'router'
+BESIDE = (VLM, ROUTER)
+"""Answerers that runtime.vlm opens: a model of transformers, alone or behind M3ET."""
+ANSWERERS = (M3ET, *VARIANTS, *BESIDE)
 """Values of the parameter `answerer`."""
 
 SHIPPED_TALK = SHIPPED / 'm3et_talk'
@@ -128,7 +130,7 @@ def open_talk(name: str = '') -> TalkCheckpoint:
 
 
 def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
-    """Open the answerer called `name`; None for M3ET itself, which the engine holds.
+    """Open the answerer called `name`; None for M3ET itself, which the engine holds, and for those in BESIDE.
 
     Args:
         name: one of ANSWERERS.
@@ -141,6 +143,8 @@ def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
     """
     if name not in ANSWERERS:
         raise InputError('answerer', f'There is no answerer {name!r}; give one of {", ".join(ANSWERERS)}.')
+    if name in BESIDE:
+        return None
     if name == M3ET:
         if where:
             raise InputError(

@@ -9,7 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 from m3et_ros.ros import camera_inputs, model_node, services
 from m3et_ros.ros.host import Host
 
-STATE = {'settings', 'health', 'session', 'inference_thread'}
+STATE = {'settings', 'health', 'session', 'inference_thread', 'vlm'}
 
 
 def used_of_host(module):

@@ -167,7 +167,7 @@ def _weights(path: Path) -> list[Path]:
     """Return the safetensors files of a folder."""
     if (path / INDEX).is_file():
         named = read_json(path / INDEX, MAX_HEADER_BYTES).get('weight_map')
-        names = list(named.values()) if isinstance(named, dict) else [None]
+        names: list[Any] = list(named.values()) if isinstance(named, dict) else [None]
         if not all(isinstance(one, str) and Path(one).name == one for one in names):
             raise InputError('model_config', f'{INDEX} has no weight_map of tensors to files; copy the model again.')
         files = [path / one for one in sorted(set(names))]

@@ -6,10 +6,11 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 import torch
-from tiny_vlms import FAMILIES, vlm_folder
+from tiny_vlms import ASCII, FAMILIES, byte_tokenizer, vlm_folder
+from tokenizers import pre_tokenizers
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.vlm.model import DTYPES, SEVERAL, open_vlm
+from m3et_ros.runtime.vlm.model import DTYPES, SEVERAL, _Writer, open_vlm
 
 IMAGES = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(3)]
 QUESTION = 'What is on the table?'
@@ -61,6 +62,16 @@ def test_the_text_streams_and_only_grows(model):
     answer = model.answer(QUESTION, IMAGES[:1], max_tokens=24, on_text=parts.append)
     assert all(later.startswith(part) for part, later in itertools.pairwise(parts))
     assert answer.text.startswith(parts[-1] if parts else '')
+
+
+def test_half_a_character_waits_for_its_other_half():
+    parts = []
+    tokenizer = byte_tokenizer(letters=(*ASCII, *sorted(set(pre_tokenizers.ByteLevel.alphabet()) - set(ASCII))))
+    writer = _Writer(tokenizer, parts.append)
+    for ids in ([0, 1], *([one] for one in tokenizer('a é</s>', add_special_tokens=False)['input_ids'])):
+        writer.put(torch.tensor(ids))
+    writer.end()
+    assert parts == ['a', 'a é'] and writer.whole() == 'a é' and len(writer.tokens) == 5
 
 
 def test_a_cancelled_answer_ends_within_a_layer(model):
