@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import rclpy
 from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -177,6 +178,30 @@ def ask_streaming(
         return answer
     finally:
         caller.destroy()
+
+
+def read_parameters(node: Client, namespace: str, names: Sequence[str], timeout_s: float) -> dict[str, str]:
+    """Return text parameters of the model node in a namespace; those that it does not have are ''.
+
+    Args:
+        node: sends the request.
+        namespace: namespace of the model node.
+        names: names of the parameters.
+        timeout_s: longest wait in seconds.
+
+    Raises:
+        Refused: no node answers, or it takes too long.
+    """
+    caller = node.create_client(GetParameters, f'{namespace}/model/get_parameters')
+    try:
+        if not node.wait(caller.service_is_ready, timeout_s):
+            raise _absent(node, namespace)
+        reply = caller.call_async(GetParameters.Request(names=names))
+        if not node.wait(reply.done, timeout_s):
+            raise _silent(node, namespace, timeout_s)
+        return dict(zip(names, (value.string_value for value in reply.result().values), strict=True))
+    finally:
+        node.destroy_client(caller)
 
 
 def _cancel(node: Client, goal) -> None:

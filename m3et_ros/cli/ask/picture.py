@@ -57,23 +57,37 @@ def ask_picture(
         InputError: the model is missing or damaged, or the question is too long.
     """
     question = checked_question(question, parameter='')
-    engine = Engine(open_checkpoint(model), device=device)
-    session = Session(engine)
-    session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
-    views = session.views('frame', frame)
-    if session.answerer_for('frame') is not None:
-        reply = _write_parts(session.write(question, views, scope='frame', max_tokens=MAX_TOKENS), write)
-    else:
-        reply = session.ask(question, views, scope='frame', top_k=top_k)
-    fields = dataclasses.asdict(reply)
-    first, last = fields.pop('first_ns'), fields.pop('last_ns')
-    return fields | {
-        'stamp_ns': last,
-        'span_start_ns': first,
-        'frame_id': '',
-        'model_id': session.answered_by('frame'),
-        'age_s': None,
-    }
+    picture = Picture(frame, model=model, device=device, answerer=answerer, checkpoint=checkpoint)
+    return picture.ask(question, top_k=top_k, write=write)
+
+
+class Picture:
+    """An image with the models that answer about it; it is encoded once."""
+
+    def __init__(self, frame: Frame, *, model: str, device: str, answerer: str = M3ET, checkpoint: Path | None = None):
+        """Open the models and encode the image; the arguments and errors are those of `ask_picture`."""
+        engine = Engine(open_checkpoint(model), device=device)
+        self._session = Session(engine)
+        self._session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
+        self._views = self._session.views('frame', frame)
+
+    def ask(self, question: str, *, top_k: int, write: Callable[[str], None] | None = None) -> dict:
+        """Answer a question; arguments, result and errors are those of `ask_picture`."""
+        question = checked_question(question, parameter='')
+        session, views = self._session, self._views
+        if session.answerer_for('frame') is not None:
+            reply = _write_parts(session.write(question, views, scope='frame', max_tokens=MAX_TOKENS), write)
+        else:
+            reply = session.ask(question, views, scope='frame', top_k=top_k)
+        fields = dataclasses.asdict(reply)
+        first, last = fields.pop('first_ns'), fields.pop('last_ns')
+        return fields | {
+            'stamp_ns': last,
+            'span_start_ns': first,
+            'frame_id': '',
+            'model_id': session.answered_by('frame'),
+            'age_s': None,
+        }
 
 
 def _write_parts(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Reply:
