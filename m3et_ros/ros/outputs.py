@@ -83,8 +83,27 @@ class Perception:
         self._labels.publish(label_map_msg(labels, header))
         self._label_infos.publish(labels, header)
 
+    @property
+    def wants_depth(self) -> bool:
+        """True while somebody subscribes to depth."""
+        return self._depth.get_subscription_count() > 0
+
+    @property
+    def wants_mask(self) -> bool:
+        """True while somebody subscribes to the segmentation or its overlay."""
+        return self._mask.get_subscription_count() > 0 or self._overlay.get_subscription_count() > 0
+
     def publish(
-        self, view: View, engine: Engine, header: Header, info: CameraInfo | None, *, fill: str, alpha: float
+        self,
+        view: View,
+        engine: Engine,
+        header: Header,
+        info: CameraInfo | None,
+        *,
+        fill: str,
+        alpha: float,
+        depth: bool = True,
+        mask: bool = True,
     ) -> None:
         """Decode and publish what somebody subscribes to.
 
@@ -95,23 +114,30 @@ class Perception:
             info: intrinsics of the camera, published again beside the depth.
             fill: way of filling holes of the measured depth, one of data.depth_fill.FILLS.
             alpha: opacity of the class colours in the overlay, 0..1.
+            depth: serve depth; False where a network of others does.
+            mask: serve the segmentation, likewise.
         """
-        depth = self._depth.get_subscription_count() > 0
-        drawn = self._overlay.get_subscription_count() > 0
-        mask = drawn or self._mask.get_subscription_count() > 0
+        depth, mask = depth and self.wants_depth, mask and self.wants_mask
         if not depth and not mask:
             return
         result = engine.reconstruct(view, depth=depth, mask=mask, fill=fill)
-        if depth:
-            self._depth.publish(to_image_msg(result.depth, '32FC1', header))
-            if info is not None:
-                info.header = header
-                self._info.publish(info)
-        if mask:
-            self._mask.publish(to_image_msg(result.mask, 'mono8', header))
-        if drawn:
-            blended = overlay(view.frame.rgb, result.mask, self._colors, alpha)
-            self._overlay.publish(to_image_msg(blended, 'rgb8', header))
+        if result.depth is not None:
+            self.publish_depth(result.depth, header, info)
+        if result.mask is not None:
+            self.publish_mask(result.mask, view.frame.rgb, header, alpha)
+
+    def publish_depth(self, depth: np.ndarray, header: Header, info: CameraInfo | None) -> None:
+        """Publish completed depth (H, W) float32 in metres, with the intrinsics of the camera if they are known."""
+        self._depth.publish(to_image_msg(depth, '32FC1', header))
+        if info is not None:
+            info.header = header
+            self._info.publish(info)
+
+    def publish_mask(self, mask: np.ndarray, rgb: np.ndarray, header: Header, alpha: float) -> None:
+        """Publish the classes (H, W) uint8 of an image (H, W, 3) uint8, and the overlay if anybody subscribes."""
+        self._mask.publish(to_image_msg(mask, 'mono8', header))
+        if self._overlay.get_subscription_count() > 0:
+            self._overlay.publish(to_image_msg(overlay(rgb, mask, self._colors, alpha), 'rgb8', header))
 
 
 class Anticipations:

@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter
 from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
 from m3et_ros.runtime.adaptive import TOKENS
+from m3et_ros.runtime.answerer import ROUTER_CONFIDENCE
 from m3et_ros.runtime.session import QUESTION_CHARS
 
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
@@ -232,7 +233,7 @@ PARAMETERS: Table = (
     P('answerer_threads', 0, 'CPU threads of vlm; 0 takes half of the processors.', 0, 64),
     P(
         'router_confidence',
-        0.7,
+        ROUTER_CONFIDENCE,
         'Calibrated confidence from which on the router leaves a question to m3et.',
         0,
         1,
