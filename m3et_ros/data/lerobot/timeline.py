@@ -82,13 +82,13 @@ def read_timeline(bag: BagReader, camera: CameraTopics, robot: RobotTopics) -> T
             read; 'lerobot_vector', a state or action has no values, or changes its length.
     """
     vectors = {STATE: robot.state, ACTION: robot.action}
-    topics = {camera.rgb: ''}
+    topics: dict[str, list[str]] = {camera.rgb: []}
     for key, name in vectors.items():
         if name is not None:
-            topics[bag.topic_name(name, *TYPES)] = key
+            topics.setdefault(bag.topic_name(name, *TYPES), []).append(key)
     if robot.instruction is not None:
         bag.topic_name(robot.instruction, INSTRUCTION_TYPE, TEXT)
-        topics[robot.instruction] = 'instruction'
+        topics[robot.instruction] = []
     line, given = Timeline(), _Given()
     messages = bag.messages(topics)
     while True:
@@ -99,14 +99,14 @@ def read_timeline(bag: BagReader, camera: CameraTopics, robot: RobotTopics) -> T
             break
         if item is None:
             break
-        message, key = decode(item), topics[item.topic]
-        if not key:
+        message = decode(item)
+        if item.topic == camera.rgb:
             line.stamps.append(_nanoseconds(message.header.stamp))
             given.frame()
-        elif key == 'instruction':
+        elif item.topic == robot.instruction:
             stamp = _nanoseconds(message.header.stamp) if item.type == INSTRUCTION_TYPE else 0
             given.instruction(stamp, str(message.text if item.type == INSTRUCTION_TYPE else message.data).strip())
-        else:
+        for key in topics[item.topic]:
             line.topics[key] = {'name': item.topic, 'type': item.type}
             line.names.setdefault(key, names_of(item.type, message))
             given.vector(key, vector_of(item.topic, item.type, message))
@@ -192,12 +192,6 @@ def plan(stamps: Sequence[int], fps: int | None, where: object) -> tuple[list[Pi
     begins = [0, *(np.flatnonzero(intervals > pause) + 1).tolist()]
     if fps is not None:
         return _resampled(stamps, begins, fps), fps
-    rate = NANOSECONDS / median
-    whole = round(rate)
-    if not 1 <= whole <= MAX_FPS or abs(rate - whole) > WHOLE * whole:
-        raise InputError(
-            'lerobot_rate', f'{where} has {rate:.3f} frames per second and LeRobot takes a whole number; {fix}'
-        )
     uneven = ((intervals < median / 2) | (intervals > median * 1.5)) & (intervals <= pause)
     if uneven.any():
         at = int(np.argmax(uneven))
@@ -206,6 +200,13 @@ def plan(stamps: Sequence[int], fps: int | None, where: object) -> tuple[list[Pi
             f'{int(uneven.sum())} of {len(intervals)} intervals between the frames of {where} are uneven, the first '
             f'{intervals[at] / 1e6:.1f} ms after frame {at} where {median / 1e6:.1f} ms are usual, and LeRobot has '
             f'frames at equal intervals alone; {fix}',
+        )
+    # The mean, because many drivers cut stamps to milliseconds.
+    rate = NANOSECONDS / float(intervals[intervals <= pause].mean())
+    whole = round(rate)
+    if not 1 <= whole <= MAX_FPS or abs(rate - whole) > WHOLE * whole:
+        raise InputError(
+            'lerobot_rate', f'{where} has {rate:.3f} frames per second and LeRobot takes a whole number; {fix}'
         )
     first = set(begins)
     return [Pick(number, number in first) for number in range(len(stamps))], whole

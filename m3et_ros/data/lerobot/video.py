@@ -39,7 +39,7 @@ class VideoCodec:
 
 CODECS = {
     'lossless': VideoCodec(
-        'libx264rgb', 'h264', 'rgb24', 'gbrp', {'qp': '0', 'preset': 'veryfast', 'g': '2', 'bf': '0'}
+        'libx264rgb', 'h264', 'rgb24', 'gbrp', {'qp': '0', 'preset': 'veryfast', 'tune': 'zerolatency', 'g': '2'}
     ),
     'small': VideoCodec('libsvtav1', 'av1', 'yuv420p', 'yuv420p', {'crf': '30', 'preset': '12', 'g': '2'}, even=True),
 }
@@ -56,7 +56,7 @@ class VideoWriter:
         fps: frames per second, a whole number.
 
     Attributes:
-        frames: number of frames written.
+        frames, bytes: number of frames written, and of their encoded bytes so far.
 
     Raises:
         InputError: 'needs_extra' without PyAV; 'lerobot_video', an encoder is missing or does not take this size.
@@ -73,7 +73,7 @@ class VideoWriter:
                 'neighbours; store them lossless or as png',
             )
         os.environ.setdefault('SVT_LOG', '1')  # the AV1 encoder greets on stderr otherwise
-        self.path, self.frames = path, 0
+        self.path, self.frames, self.bytes = path, 0, 0
         self._fps, self._shape = fps, (height, width, 3)
         with self._errors():
             self._file: Any = self._av.open(str(path), 'w', format='mp4')
@@ -98,7 +98,9 @@ class VideoWriter:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format='rgb24')
         frame.pts, frame.time_base = self.frames, Fraction(1, self._fps)
         with self._errors():
-            self._file.mux(self._stream.encode(frame))
+            packets = self._stream.encode(frame)
+            self._file.mux(packets)
+        self.bytes += sum(packet.size for packet in packets)
         self.frames += 1
 
     def close(self) -> None:

@@ -105,8 +105,8 @@ class LeRobotWriter:
         self._features: dict[str, Feature] = {}
         self._tasks: dict[str, int] = {}
         self._rows: list[dict[str, Any]] = []
-        self._data = _FileNumber(DATA_FILE_MB)
-        self._films = _FileNumber(VIDEO_FILE_MB)
+        self._data = _FileNumber()
+        self._films = _FileNumber()
         self._table: Any = None
         self._video: VideoWriter | None = None
         self._columns: dict[str, list[Any]] = {}
@@ -321,11 +321,11 @@ class LeRobotWriter:
 
     def _next_files(self) -> None:
         """Begin the next file of data or video where this one is large enough; no episode is in two files."""
-        if self._data.is_full(self.path / fill_path(DATA_PATH, self._data.chunk, self._data.file)):
+        if (self.path / fill_path(DATA_PATH, self._data.chunk, self._data.file)).stat().st_size >= DATA_FILE_MB * MB:
             self._table.close()
             self._table = None
             self._data.advance()
-        if self._video is not None and self._films.is_full(self._video.path):
+        if self._video is not None and self._video.bytes >= VIDEO_FILE_MB * MB:
             self._video.close()
             self._video = None
             self._films.advance()
@@ -368,12 +368,8 @@ class LeRobotWriter:
 class _FileNumber:
     """Numbers of chunk and file of the file that is written now."""
 
-    def __init__(self, megabytes: int):
+    def __init__(self) -> None:
         self.chunk = self.file = 0
-        self._bytes = megabytes * MB
-
-    def is_full(self, path: Path) -> bool:
-        return path.stat().st_size >= self._bytes
 
     def advance(self) -> None:
         self.chunk, self.file = divmod(self.chunk * CHUNKS_SIZE + self.file + 1, CHUNKS_SIZE)
