@@ -29,6 +29,8 @@ from m3et_ros.cli.generate import generate
 from m3et_ros.cli.models import models
 from m3et_ros.cli.output import VisibleFormatter, check_text, print_line, report_error
 from m3et_ros.cli.processes import INTERRUPTED
+from m3et_ros.cli.pull import pull
+from m3et_ros.cli.push import push
 from m3et_ros.cli.questions import questions
 from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
@@ -50,6 +52,8 @@ VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'evaluate': evaluate,
     'build': build,
     'convert': convert,
+    'push': push,
+    'pull': pull,
 }
 """Every verb: a function, or a group of verbs."""
 SETTINGS = {'bench': {'allow_extra_args': True, 'ignore_unknown_options': True}}

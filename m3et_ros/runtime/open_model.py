@@ -3,7 +3,6 @@
 import difflib
 import logging
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from m3et_ros.data.checkpoints.m3et import Checkpoint, M3ETCheckpoint, load_checkpoint, random_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
+from m3et_ros.data.hub import HUB, HUB_ID
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.frame_token import frame_width
@@ -21,9 +21,6 @@ from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.sizes import SIZES
 
 LOG = logging.getLogger(__name__)
-HUB = 'hf:'
-"""Prefix of a model of the Hugging Face Hub, so that a mistyped folder is never asked for there."""
-HUB_ID = re.compile(r'[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}')
 SHIPPED = Path(__file__).resolve().parents[1] / 'weights'
 
 

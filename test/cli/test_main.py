@@ -25,6 +25,8 @@ def test_help_names_every_verb(capsys):
         'evaluate',
         'generate',
         'models',
+        'pull',
+        'push',
         'questions',
         'record',
         'replay',
