@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -51,21 +53,21 @@ def chat(options: ChatOptions, picture: ImageOptions) -> int:
     questions; m3et questions lists them. The commands :history, :last, :help and :quit are for the conversation;
     Ctrl-D ends it. On a pipe each question gets one line:
 
-    m3et chat; m3et chat --image kitchen.jpg; printf 'Is there a cup in view?\\n' | m3et chat
+    m3et chat; m3et chat --image kitchen.jpg; echo "Is there a cup in view?" | m3et chat
     """
-    opened = _picture(picture) if picture.image is not None else _robot(options, picture)
-    with opened as ask:
+    image = picture.image
+    with _robot(options, picture) if image is None else _picture(image, picture) as ask:
         Conversation(ask, plain=not (sys.stdin.isatty() and sys.stdout.isatty())).run()
     return 0
 
 
 @contextmanager
-def _picture(picture: ImageOptions) -> Iterator[Ask]:
+def _picture(image: Path, picture: ImageOptions) -> Iterator[Ask]:
     """Yield a function that asks about an image."""
     from m3et_ros.cli.ask.picture import Picture, read_frame
 
     opened = Picture(
-        read_frame(picture.image, picture.depth),
+        read_frame(image, picture.depth),
         model=picture.model,
         device=picture.device,
         answerer=picture.answerer,
@@ -136,7 +138,7 @@ class Conversation:
             import readline  # noqa: F401 - input() then has a history and arrow keys
 
             print_status('m3et: ask whole questions; :help lists the commands, Ctrl-D ends.')
-        else:
+        elif isinstance(sys.stdin, TextIOWrapper):
             sys.stdin.reconfigure(errors='replace')
         while (line := self._read()) is not None and line != ':quit':
             if line.startswith(':'):
