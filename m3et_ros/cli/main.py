@@ -21,6 +21,8 @@ from m3et_ros import __version__
 from m3et_ros.cli.ask.app import ask
 from m3et_ros.cli.bench import bench
 from m3et_ros.cli.build import app as build
+from m3et_ros.cli.cameras import cameras
+from m3et_ros.cli.chat import chat
 from m3et_ros.cli.convert.app import app as convert
 from m3et_ros.cli.demo.app import demo
 from m3et_ros.cli.doctor.app import doctor
@@ -40,7 +42,9 @@ from m3et_ros.cli.train.app import app as train
 VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'demo': demo,
     'robot': robot,
+    'cameras': cameras,
     'ask': ask,
+    'chat': chat,
     'questions': questions,
     'record': record,
     'replay': replay,

@@ -19,6 +19,8 @@ def test_help_names_every_verb(capsys):
         'ask',
         'bench',
         'build',
+        'cameras',
+        'chat',
         'convert',
         'demo',
         'doctor',
