@@ -32,8 +32,16 @@ from m3et_ros.runtime.shared_model import Models
 from m3et_ros.srv import AskQuestion
 
 RGB = np.full((48, 64, 3), 90, np.uint8)
-ELSEWHERE = ('answerer_device', 'answerer_dtype', 'answerer_threads', 'router_confidence', 'instruction_answerer')
-"""Parameters of the vision-language model, which this node has none of; test_vlm_node.py follows them."""
+ELSEWHERE = (
+    'depth_model',
+    'segmentation_model',
+    'answerer_device',
+    'answerer_dtype',
+    'answerer_threads',
+    'router_confidence',
+    'instruction_answerer',
+)
+"""Parameters of models that this node has none of; test_vlm_node.py and test_networks.py follow them."""
 WALKED = [spec for spec in PARAMETERS if spec.name not in ELSEWHERE]
 LIVE = [spec.name for spec in WALKED if spec.live]
 # Owner and attribute of each recorded call.
