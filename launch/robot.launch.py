@@ -126,7 +126,8 @@ def nodes(context):
         condition=IfCondition(LaunchConfiguration('rviz')),
         output='screen',
     )
-    return [LogInfo(msg=f'Camera {preset.name}: {preset.alignment}'), model, rviz]
+    about = [] if preset.name == DEFAULT else [LogInfo(msg=f'Camera {preset.name}: {preset.alignment}')]
+    return [*about, model, rviz]
 
 
 def generate_launch_description():

@@ -11,7 +11,8 @@ EVERY_PIXEL = 8
 """Every so many rows and columns are looked at for a median."""
 ALIGN = (
     'start the camera with aligned depth (realsense2_camera: launch argument align_depth.enable:=true, '
-    'topic aligned_depth_to_color/image_raw) or register it with depth_image_proc'
+    'topic aligned_depth_to_color/image_raw; m3et cameras has the switch of other drivers) or register it with '
+    'depth_image_proc'
 )
 
 

@@ -99,6 +99,19 @@ def test_robot_becomes_active_and_reads_the_named_camera(robot):
 
 
 @launch_pytest.fixture
+def webcam():
+    """The robot on a webcam of usb_cam, which has no depth."""
+    return included('robot.launch.py', namespace='left', camera_preset='usb_cam', **SMALL)
+
+
+@pytest.mark.launch(fixture=webcam)
+def test_a_preset_reads_the_topics_of_its_driver(webcam):
+    assert first_image('/left/model/depth/image', feed='/image_raw').encoding == '32FC1'
+    yield
+    assert all_ended_well()
+
+
+@launch_pytest.fixture
 def fleet():
     """Two robots in one process, with cameras of another name."""
     return included('fleet.launch.py', robots='left,right', camera='head', batch_window_s='0.01', **SMALL)
