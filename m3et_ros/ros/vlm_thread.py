@@ -19,7 +19,7 @@ from m3et_ros.ros.diagnostics import Quantiles
 from m3et_ros.ros.inference_thread import InferenceThread, ResultT, Steps
 from m3et_ros.ros.model_loader import NICE
 from m3et_ros.runtime.frame_comb import FrameComb
-from m3et_ros.runtime.results import Ranked, Reply
+from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.vlm.model import VisionLanguageModel
 
 MAX_WAITING = 16
@@ -148,18 +148,7 @@ class VlmThread:
         self._tokens += len(given.tokens)
         self._busy_s += given.latency_s
         self._latency.add(given.latency_s)
-        return Reply(
-            question,
-            given.text,
-            given.confidence,
-            (Ranked(-1, given.text, given.confidence),),
-            scope,
-            len(frames),
-            frames[0].stamp_ns,
-            frames[-1].stamp_ns,
-            given.latency_s,
-            read_as=question,
-        )
+        return given.reply(question, frames, scope)
 
     # Diagnostics
 

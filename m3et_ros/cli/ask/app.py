@@ -37,13 +37,18 @@ class ImageOptions:
     """The image that a question is about, and the models that answer it."""
 
     answerer: Annotated[
-        Literal['m3et', 'ml_mamba', 'emma', 'matvlm'],
-        typer.Option(help='With --image: model that answers; a robot has its own parameter.'),
+        Literal['m3et', 'ml_mamba', 'emma', 'matvlm', 'vlm', 'router'],
+        typer.Option(
+            help='With --image: model that answers; a robot has its own parameter. vlm is an image-text model of '
+            'transformers, router is m3et where it is sure and vlm otherwise.'
+        ),
     ] = 'm3et'
     answerer_checkpoint: Annotated[
         Path | None,
         typer.Option(
-            '--answerer-checkpoint', help='With --image: checkpoint folder of the answerer; the shipped one by default.'
+            '--answerer-checkpoint',
+            help='With --image: checkpoint folder of the answerer; the shipped one by default. For vlm and router a '
+            'folder of transformers or hf:owner/name[@revision].',
         ),
     ] = None
     image: Annotated[Path | None, typer.Option(help='Image to ask about; no ROS is used.')] = None

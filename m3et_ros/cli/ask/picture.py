@@ -14,11 +14,12 @@ from m3et_ros.data.images.files import MAX_BYTES
 from m3et_ros.data.images.messages import check_pixels, stored_depth
 from m3et_ros.data.images.orientation import orientation, upright
 from m3et_ros.data.images.sizes import check_claimed
-from m3et_ros.runtime.answerer import M3ET, open_answerer
+from m3et_ros.runtime.answerer import BESIDE, M3ET, ROUTER, ROUTER_CONFIDENCE, VLM, open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question
+from m3et_ros.runtime.vlm.model import open_vlm
 
 MAX_TOKENS = 64
 """Most tokens of a written answer; the default of the node."""
@@ -66,28 +67,62 @@ class Picture:
 
     def __init__(self, frame: Frame, *, model: str, device: str, answerer: str = M3ET, checkpoint: Path | None = None):
         """Open the models and encode the image; the arguments and errors are those of `ask_picture`."""
+        self._frame, self._answerer = frame, answerer
+        if answerer in BESIDE:
+            self._vlm = open_vlm(str(checkpoint or ''), device=device)
+        if answerer == VLM:
+            return
         engine = Engine(open_checkpoint(model), device=device)
         self._session = Session(engine)
-        self._session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
+        if answerer not in BESIDE:
+            self._session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
         self._views = self._session.views('frame', frame)
 
     def ask(self, question: str, *, top_k: int, write: Callable[[str], None] | None = None) -> dict:
         """Answer a question; arguments, result and errors are those of `ask_picture`."""
         question = checked_question(question, parameter='')
+        if self._answerer in BESIDE:
+            return self._ask_vlm(question, top_k, write or _ignore)
+        return self._ask_m3et(question, top_k, write)
+
+    def _ask_vlm(self, question: str, top_k: int, write: Callable[[str], None]) -> dict:
+        """Answer with the vision-language model, after M3ET was not sure where it is asked first."""
+        if self._answerer == ROUTER:
+            answer = self._ask_m3et(question, top_k, None)
+            if answer['answerable'] and answer['confidence'] >= ROUTER_CONFIDENCE:
+                write(answer['text'])
+                return answer
+        written = ''
+
+        def stream(text: str) -> None:
+            nonlocal written
+            write(text[len(written) :])
+            written = text
+
+        answer = self._vlm.answer(question, [self._frame.rgb], max_tokens=MAX_TOKENS, on_text=stream)
+        if answer.text != written:
+            stream(answer.text)
+        return _fields(answer.reply(question, [self._frame], 'frame'), self._vlm.model_id)
+
+    def _ask_m3et(self, question: str, top_k: int, write: Callable[[str], None] | None) -> dict:
+        """Answer with M3ET, or with an answerer that reads its visual tokens."""
         session, views = self._session, self._views
         if session.answerer_for('frame') is not None:
             reply = _write_parts(session.write(question, views, scope='frame', max_tokens=MAX_TOKENS), write)
         else:
             reply = session.ask(question, views, scope='frame', top_k=top_k)
-        fields = dataclasses.asdict(reply)
-        first, last = fields.pop('first_ns'), fields.pop('last_ns')
-        return fields | {
-            'stamp_ns': last,
-            'span_start_ns': first,
-            'frame_id': '',
-            'model_id': session.answered_by('frame'),
-            'age_s': None,
-        }
+        return _fields(reply, session.answered_by('frame'))
+
+
+def _fields(reply: Reply, model_id: str) -> dict:
+    """Return the keys of an answer of the node."""
+    fields = dataclasses.asdict(reply)
+    first, last = fields.pop('first_ns'), fields.pop('last_ns')
+    return fields | {'stamp_ns': last, 'span_start_ns': first, 'frame_id': '', 'model_id': model_id, 'age_s': None}
+
+
+def _ignore(text: str) -> None:
+    del text
 
 
 def _write_parts(replies: Iterator[Reply], write: Callable[[str], None] | None) -> Reply:

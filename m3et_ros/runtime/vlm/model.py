@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.frame import Frame
+from m3et_ros.runtime.results import Ranked, Reply
 from m3et_ros.runtime.vlm.folder import VlmFolder, find_vlm
 from m3et_ros.runtime.vlm.processor import TEMPLATE_FIX, load_processor
 
@@ -38,6 +40,21 @@ class VlmAnswer:
     tokens: tuple[int, ...]
     # Seconds of preprocessing and writing.
     latency_s: float
+
+    def reply(self, question: str, frames: Sequence[Frame], scope: str) -> Reply:
+        """Return the reply to a question about these frames, oldest first."""
+        return Reply(
+            question,
+            self.text,
+            self.confidence,
+            (Ranked(-1, self.text, self.confidence),),
+            scope,
+            len(frames),
+            frames[0].stamp_ns,
+            frames[-1].stamp_ns,
+            self.latency_s,
+            read_as=question,
+        )
 
 
 def ignore_text(text: str) -> None:
