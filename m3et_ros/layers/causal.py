@@ -3,6 +3,7 @@
 Symbols: B batch, L tokens, d width, H query heads, K key heads (K divides H), P = d / H channels of a head,
     R rotary channels, the first of each head. Letters of a schedule:
     'M' a Mamba-2 mixer behind an RMSNorm (Mamba-2, ML-Mamba, EMMA)
+    'O' a Mamba-1 mixer, the original one, behind an RMSNorm (Mamba, the first EMMA)
     'T' Phi's parallel block with causal attention
     'S' the same block with attention-shaped Mamba-2 in the place of attention (MaTVLM)
 A mask is (B, L) bool, True = valid. A query without a valid key gets zeros, never NaN. Pads in front of a sequence do
@@ -20,7 +21,7 @@ from m3et_ros.layers.attention import attend
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.layers.mamba import AttentionMamba2, Mamba1, Mamba2, MambaState
 
-LETTERS = 'MTS'
+LETTERS = 'MTSO'
 CausalState = AttentionState | MambaState
 """State of a layer after a sequence: keys and values of every token, or a state of constant size."""
 
@@ -198,9 +199,9 @@ class StackSizes:
     hidden: int
     # Share of the values of a branch that T and S layers drop in training.
     dropout: float
-    # Inner width of M layers as a multiple of d.
+    # Inner width of M and O layers as a multiple of d.
     expand: int
-    # States of a channel in M layers.
+    # States of a channel in M and O layers.
     N: int
     # Channels of a head in M layers.
     P: int
@@ -227,6 +228,8 @@ def language_layer(letter: str, sizes: StackSizes) -> MixerBlock | ParallelBlock
             d=d,
             eps=sizes.eps,
         )
+    if letter == 'O':
+        return MixerBlock(Mamba1(d=d, expand=sizes.expand, N=sizes.N, d_conv=sizes.d_conv), d=d, eps=sizes.eps)
     heads = {'heads': sizes.heads, 'kv_heads': sizes.kv_heads}
     mixer: Mixer
     if letter == 'T':

@@ -18,7 +18,7 @@ from m3et_ros.layers.causal import (
     rotary,
     rotate,
 )
-from m3et_ros.layers.mamba import AttentionMamba2, Mamba2, MambaState
+from m3et_ros.layers.mamba import AttentionMamba2, Mamba1, Mamba2, MambaState
 
 SIZES = StackSizes(
     d=32,
@@ -146,10 +146,10 @@ def test_heads_that_do_not_divide_are_refused():
         CausalAttention(d=32, heads=4, channels=3)
 
 
-@pytest.mark.parametrize('schedule', ['MTS', 'SSSS', 'TM'])
+@pytest.mark.parametrize('schedule', ['MTS', 'SSSS', 'TM', 'OMO'])
 def test_parts_of_any_schedule_equal_the_whole(schedule):
     stack, x = LanguageStack(schedule, SIZES), torch.randn(2, 9, 32)
-    kinds = {'M': Mamba2, 'T': CausalAttention, 'S': AttentionMamba2}
+    kinds = {'M': Mamba2, 'O': Mamba1, 'T': CausalAttention, 'S': AttentionMamba2}
     assert [type(layer.mixer) for layer in stack] == [kinds[letter] for letter in schedule]
     whole, states, kept = stack(x)
     assert states is None and not kept
@@ -174,7 +174,7 @@ def test_mamba_layers_in_any_number_of_groups(G):
 
 
 def test_an_unknown_letter_is_refused():
-    with pytest.raises(ValueError, match="schedule holds 'X'; give letters out of M, T, S"):
+    with pytest.raises(ValueError, match="schedule holds 'X'; give letters out of M, T, S, O"):
         language_layer('X', SIZES)
 
 

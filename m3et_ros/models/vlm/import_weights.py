@@ -1,9 +1,10 @@
-"""Published weights under our names: Mamba-2 and Phi of transformers, Mamba-2 of state-spaces, TinyLLaVA and MaTVLM.
+"""Published weights under our names: Mamba-1, Mamba-2 and Phi of transformers and state-spaces, TinyLLaVA and MaTVLM.
 
 The caller reads the tensors by name (data.checkpoints.released: safetensors). RULES translates their names; a tensor
 without a counterpart here is ignored if IGNORED names it, and refused otherwise.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +23,7 @@ LAYER = r'model\.layers\.(\d+)\.'
 RULES = tuple(
     (re.compile(pattern), ours)
     for pattern, ours in (
-        # Mamba-2: 'embeddings' in transformers, 'embedding' in state-spaces.
+        # Mamba-1 and 2: 'embeddings' in transformers, 'embedding' in state-spaces.
         (r'backbone\.embeddings?\.weight', 'embedding.weight'),
         (r'backbone\.layers\.(\d+)\.(norm|mixer)\.(.+)', r'layers.\1.\2.\3'),
         (r'backbone\.norm_f\.weight', 'norm.weight'),
@@ -55,6 +56,16 @@ MAMBA2_DEFAULTS = {
     'chunk_size': 256,
     'tie_word_embeddings': False,
 }
+MAMBA1_DEFAULTS = {
+    'vocab_size': 50280,
+    'hidden_size': 768,
+    'state_size': 16,
+    'num_hidden_layers': 32,
+    'expand': 2,
+    'conv_kernel': 4,
+    'time_step_rank': 'auto',
+    'tie_word_embeddings': True,
+}
 PHI_DEFAULTS = {
     'vocab_size': 51200,
     'hidden_size': 2048,
@@ -73,7 +84,7 @@ def language_tensors(tensors: Tensors, config: LanguageConfig) -> dict[str, Tens
     """Rename the tensors of a language model to those of LanguageModel.
 
     Args:
-        tensors: state dict of transformers' Mamba2ForCausalLM or PhiForCausalLM, or of state-spaces' Mamba-2.
+        tensors: state dict of transformers' MambaForCausalLM, Mamba2ForCausalLM or PhiForCausalLM, or of state-spaces'.
         config: config of the model to be filled.
 
     Raises:
@@ -173,7 +184,7 @@ def fill(model: nn.Module, tensors: Tensors) -> nn.Module:
 
 
 def config_from(values: Mapping[str, Any], *, name: str) -> LanguageConfig:
-    """Return the config of a language model from the config.json of transformers (mamba2, phi) or state-spaces.
+    """Return the config of a language model from the config.json of transformers (mamba, mamba2, phi) or state-spaces.
 
     Args:
         values: values of config.json.
@@ -185,13 +196,15 @@ def config_from(values: Mapping[str, Any], *, name: str) -> LanguageConfig:
     try:
         if values.get('model_type') == 'mamba2':
             return _transformers_mamba2(MAMBA2_DEFAULTS | dict(values), name)
+        if values.get('model_type') == 'mamba':
+            return _transformers_mamba1(MAMBA1_DEFAULTS | dict(values), name)
         if values.get('model_type') == 'phi':
             return _transformers_phi(PHI_DEFAULTS | dict(values), name)
         if 'ssm_cfg' in values:
             return _state_spaces(values, name)
     except KeyError as error:
         raise ValueError(f'the config has no {error.args[0]}; give the whole config.json of the model') from None
-    raise ValueError(f'model_type is {values.get("model_type")!r}; give a config of mamba2, phi or state-spaces')
+    raise ValueError(f'model_type is {values.get("model_type")!r}; give a config of mamba, mamba2, phi or state-spaces')
 
 
 def visual_config_from(values: Mapping[str, Any], names: list[str], *, name: str) -> VisualLanguageConfig:
@@ -255,6 +268,25 @@ def _transformers_mamba2(values: Mapping[str, Any], name: str) -> LanguageConfig
     )
 
 
+def _transformers_mamba1(values: Mapping[str, Any], name: str) -> LanguageConfig:
+    _refuse(values, {'use_bias': False, 'use_conv_bias': True, 'hidden_act': 'silu', 'layer_norm_epsilon': 1e-5})
+    d, rank = values['hidden_size'], values['time_step_rank']
+    if rank not in ('auto', math.ceil(d / 16)):
+        raise ValueError(
+            f'time_step_rank is {rank!r}; this package implements {math.ceil(d / 16)}, a 16th of the width'
+        )
+    return LanguageConfig(
+        name=name,
+        vocabulary=values['vocab_size'],
+        d=d,
+        schedule='O' * values['num_hidden_layers'],
+        expand=int(values['expand']),
+        N=values['state_size'],
+        d_conv=values['conv_kernel'],
+        tied=values['tie_word_embeddings'],
+    )
+
+
 def _transformers_phi(values: Mapping[str, Any], name: str) -> LanguageConfig:
     _refuse(
         values,
@@ -290,16 +322,19 @@ def _transformers_phi(values: Mapping[str, Any], name: str) -> LanguageConfig:
 
 def _state_spaces(values: Mapping[str, Any], name: str) -> LanguageConfig:
     options = values['ssm_cfg']
-    _refuse(options, {'layer': 'Mamba2', 'rmsnorm': True, 'bias': False, 'conv_bias': True, 'D_has_hdim': False})
+    first = options.get('layer', 'Mamba1') == 'Mamba1'
+    known = {'rmsnorm': True, 'bias': False, 'conv_bias': True, 'D_has_hdim': False}
+    _refuse(options, known | ({'dt_rank': 'auto'} if first else {'layer': 'Mamba2'}))
     _refuse(values, {'rms_norm': True, 'attn_layer_idx': [], 'd_intermediate': 0})
-    multiple = values.get('pad_vocab_size_multiple', 1)
+    # The authors' programs fill up to 8 unless the config says otherwise.
+    multiple = values.get('pad_vocab_size_multiple', 8)
     return LanguageConfig(
         name=name,
         vocabulary=-(-values['vocab_size'] // multiple) * multiple,
         d=values['d_model'],
-        schedule='M' * values['n_layer'],
+        schedule=('O' if first else 'M') * values['n_layer'],
         expand=options.get('expand', 2),
-        N=options.get('d_state', 128),
+        N=options.get('d_state', 16 if first else 128),
         P=options.get('headdim', 64),
         G=options.get('ngroups', 1),
         d_conv=options.get('d_conv', 4),

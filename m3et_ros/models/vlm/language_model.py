@@ -1,13 +1,14 @@
-"""Language models on the causal hybrid stack: Mamba-2, Phi-2, and MaTVLM's mixture of both (docs/papers.md 4 to 6).
+"""Language models on the causal hybrid stack: Mamba-1, Mamba-2, Phi-2, and MaTVLM's mixture of both (docs/papers.md 4 to 6).
 
     x (B, L) int64 word pieces or (B, L, d) vectors -> layers -> norm -> logits (B, L, V) of the next token
 
 Letters of a schedule, one per layer (layers.causal):
     M   y = x + Mamba2(RMSNorm x)
+    O   y = x + Mamba1(RMSNorm x)
     T   y = x + Attention(LN x) + MLP(LN x), the parallel block of Phi
     S   y = x + Mamba2(LN x) + MLP(LN x), the same block with attention-shaped Mamba-2 (MaTVLM)
 
-States, one per layer: M and S layers hold (H, P, N) values for any length of the sequence; T layers hold keys and
+States, one per layer: M, O and S layers hold states of one size for any length of the sequence; T layers hold keys and
 values.
 
 Symbols: B batch, L tokens, d width, V vocabulary, H query heads, P channels of a head, N states of a channel.
@@ -54,7 +55,8 @@ class LanguageConfig:
     vocabulary: int = 512
     # Width.
     d: int = 64
-    # One letter per layer: M Mamba-2, T parallel block with attention, S parallel block with attention-shaped Mamba-2.
+    # One letter per layer: M Mamba-2, O Mamba-1, T parallel block with attention, S the same with attention-shaped
+    # Mamba-2.
     schedule: str = 'MMMM'
     # Query heads of T and S layers; divides d where there are such layers.
     heads: int = 4
@@ -68,9 +70,9 @@ class LanguageConfig:
     hidden: int = 256
     # Share of a branch's values that T and S layers drop in training, from 0 to 0.99.
     dropout: float = 0.0
-    # Inner width of M layers as a multiple of d.
+    # Inner width of M and O layers as a multiple of d.
     expand: int = 2
-    # States of a channel in M layers.
+    # States of a channel in M and O layers.
     N: int = 16
     # Channels of a head in M layers; divides expand * d where there are such layers.
     P: int = 16

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from released_names import mamba_tensors, matvlm_tensors
-from transformers import Mamba2Config, PhiConfig
+from transformers import Mamba2Config, MambaConfig, PhiConfig
 
 from m3et_ros.models.vlm.import_weights import (
     config_from,
@@ -145,6 +145,7 @@ def test_configs_of_the_published_models():
     [
         Mamba2Config(),
         Mamba2Config(n_groups=1, hidden_size=64, num_heads=2),
+        MambaConfig(),
         PhiConfig(),
         PhiConfig(hidden_size=64, num_attention_heads=2, resid_pdrop=0.1),
     ],
@@ -193,12 +194,14 @@ def test_a_model_without_memory_takes_the_tensors_themselves():
 @pytest.mark.parametrize(
     ('values', 'words'),
     [
-        ({'model_type': 'llama'}, "model_type is 'llama'; give a config of mamba2, phi or state-spaces"),
+        ({'model_type': 'llama'}, "model_type is 'llama'; give a config of mamba, mamba2, phi or state-spaces"),
         ({'model_type': 'phi', 'qk_layernorm': True}, 'qk_layernorm is True; this package implements False only'),
         ({'ssm_cfg': {'layer': 'Mamba2'}}, 'the config has no vocab_size; give the whole config.json'),
         (Mamba2Config(time_step_limit=(0.0, 0.5)).to_dict(), r'time_step_limit is \[0.0, 0.5\]'),
         (Mamba2Config(use_bias=True).to_dict(), 'use_bias is True; this package implements False only'),
-        ({'ssm_cfg': {'layer': 'Mamba1'}}, "layer is 'Mamba1'; this package implements 'Mamba2' only"),
+        ({'ssm_cfg': {'layer': 'Mamba3'}}, "layer is 'Mamba3'; this package implements 'Mamba2' only"),
+        ({'ssm_cfg': {'dt_rank': 4}}, "dt_rank is 4; this package implements 'auto' only"),
+        ({'model_type': 'mamba', 'time_step_rank': 4}, 'time_step_rank is 4; this package implements 48'),
     ],
 )
 def test_configs_of_other_models_are_refused(values, words):
@@ -209,8 +212,16 @@ def test_configs_of_other_models_are_refused(values, words):
 def test_every_size_of_a_state_spaces_config_arrives():
     options = {'layer': 'Mamba2', 'expand': 4, 'd_state': 8, 'headdim': 16, 'ngroups': 2, 'd_conv': 3, 'chunk_size': 32}
     values = {'d_model': 32, 'n_layer': 3, 'vocab_size': 50, 'ssm_cfg': options, 'tie_embeddings': False}
+    values['pad_vocab_size_multiple'] = 1
     assert config_from(values, name='x') == LanguageConfig(
         name='x', vocabulary=50, d=32, schedule='MMM', expand=4, N=8, P=16, G=2, d_conv=3, chunk=32, tied=False
+    )
+
+
+def test_a_state_spaces_config_without_a_layer_is_mamba_1():
+    values = {'d_model': 768, 'n_layer': 2, 'vocab_size': 50277, 'ssm_cfg': {}}
+    assert config_from(values, name='x') == LanguageConfig(
+        name='x', vocabulary=50280, d=768, schedule='OO', N=16, P=64, chunk=256
     )
 
 

@@ -1,10 +1,10 @@
-"""Language models: logits of transformers' Mamba-2 and Phi at once and step by step, totals of the papers, refusals."""
+"""Language models: logits of transformers' Mamba-1, Mamba-2 and Phi at once and step by step, totals of the papers, refusals."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from transformers import Mamba2Config, Mamba2ForCausalLM, PhiConfig, PhiForCausalLM
+from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM, PhiConfig, PhiForCausalLM
 
 from m3et_ros.layers.causal import MambaState
 from m3et_ros.layers.kv_cache import AttentionState
@@ -18,7 +18,7 @@ def _seed():
 
 
 def theirs(kind: str, number: int) -> torch.nn.Module:
-    """A random model of transformers; number is groups or key heads."""
+    """A random model of transformers; number is groups, states or key heads."""
     if kind == 'mamba2':
         model = Mamba2ForCausalLM(
             Mamba2Config(
@@ -30,6 +30,12 @@ def theirs(kind: str, number: int) -> torch.nn.Module:
                 num_hidden_layers=2,
                 vocab_size=60,
                 chunk_size=16,
+            )
+        )
+    elif kind == 'mamba':
+        model = MambaForCausalLM(
+            MambaConfig(
+                hidden_size=32, state_size=number, num_hidden_layers=2, vocab_size=60, tie_word_embeddings=False
             )
         )
     else:
@@ -56,7 +62,9 @@ def ours(model: torch.nn.Module) -> LanguageModel:
     return fill(LanguageModel(config), language_tensors(model.state_dict(), config)).eval()
 
 
-@pytest.mark.parametrize(('kind', 'number'), [('mamba2', 1), ('mamba2', 4), ('mamba2', 8), ('phi', 4), ('phi', 2)])
+@pytest.mark.parametrize(
+    ('kind', 'number'), [('mamba', 16), ('mamba2', 1), ('mamba2', 4), ('mamba2', 8), ('phi', 4), ('phi', 2)]
+)
 def test_logits_are_those_of_transformers(kind, number):
     published = theirs(kind, number)
     model, ids = ours(published), torch.randint(0, 60, (2, 37))
