@@ -44,7 +44,7 @@ def record(
         return record_vqa(out, options, asked, as_json=as_json)
     if asked.episodes > 1:
         raise Refused(
-            '--episodes goes with --eqa, --vqa or --lerobot; without these one episode is recorded at a time.'
+            '--episodes goes with --lerobot, --eqa or --vqa; without these one episode is recorded at a time.'
         )
     return record_one(out, options, as_json=as_json)
 

@@ -21,7 +21,7 @@ from m3et_ros.data.lerobot.timeline import (
     INSTRUCTION_NAMES,
     Pick,
     RobotTopics,
-    Timeline,
+    RobotTimeline,
     deviation_s,
     plan,
     read_timeline,
@@ -67,7 +67,7 @@ class _Source:
 
     path: Path
     camera: CameraTopics
-    line: Timeline
+    line: RobotTimeline
     picks: list[Pick]
     fps: int
 

@@ -39,7 +39,7 @@ class RobotTopics:
 
 
 @dataclass
-class Timeline:
+class RobotTimeline:
     """Frames of a recording in its order, and the values that hold for them."""
 
     # Header stamps in ns, N.
@@ -66,7 +66,7 @@ class Pick:
     begins: bool
 
 
-def read_timeline(bag: BagReader, camera: CameraTopics, robot: RobotTopics) -> Timeline:
+def read_timeline(bag: BagReader, camera: CameraTopics, robot: RobotTopics) -> RobotTimeline:
     """Read stamps, instructions, states and actions of a recording without decoding a picture.
 
     An instruction holds from its stamp until the next one; one without a stamp holds from the next frame on. The state
@@ -89,7 +89,7 @@ def read_timeline(bag: BagReader, camera: CameraTopics, robot: RobotTopics) -> T
     if robot.instruction is not None:
         bag.topic_name(robot.instruction, INSTRUCTION_TYPE, TEXT)
         topics[robot.instruction] = []
-    line, given = Timeline(), _Given()
+    line, given = RobotTimeline(), _Given()
     messages = bag.messages(topics)
     while True:
         try:

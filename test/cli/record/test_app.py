@@ -94,7 +94,13 @@ def test_every_option_arrives_at_the_recording_of_questions(border, every_option
     assert main(line) == 0
     asked = QuestionOptions(**{kind: True}, questions=11, episodes=3)
     assert called == [{'out': Path('kitchens'), 'options': GIVEN, 'asked': asked, 'as_json': True}]
-    every_option(line, ['--eqa', '--vqa'])
+    every_option(line, ['--eqa', '--vqa', '--lerobot', '--images'])
+
+
+def test_every_option_arrives_at_the_data_set(border):
+    called = border('m3et_ros.cli.record.app.record_lerobot')
+    assert main(['record', '--lerobot', 'set', *OPTIONS, '--episodes', '3', '--images', 'small', '--json']) == 0
+    assert called == [{'out': Path('set'), 'options': GIVEN, 'episodes': 3, 'images': 'small', 'as_json': True}]
 
 
 def test_every_option_arrives_in_the_recording(tmp_path, capsys):

@@ -18,6 +18,8 @@ from m3et_ros.data.checkpoints.m3et import load_checkpoint
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.data.kitchen.questions.taught import kitchen_taught
+from m3et_ros.data.lerobot.schema import EpisodeFrame
+from m3et_ros.data.lerobot.writer import LeRobotWriter
 from m3et_ros.data.questions.taught import Taught
 
 SMALL = ('--model', 'tiny', '--batch', 8)
@@ -196,6 +198,21 @@ def test_a_recording_alone_is_enough(tmp_path, capsys, caplog):
         == 0
     )
     assert json.loads(capsys.readouterr().out)['losses'].keys() == {'rgb'} and 'depth is absent' in caplog.text
+
+
+def test_a_lerobot_data_set_serves_both_stages(caches, tmp_path, capsys):
+    with LeRobotWriter(tmp_path / 'set', 10, images='png', depth=True) as data:
+        for i in range(16):
+            frame = Frame(np.full((24, 32, 3), 10 * i, np.uint8), np.full((24, 32), 1 + i / 8, np.float32), i)
+            data.write(EpisodeFrame(frame))
+    word, run = f'lerobot:{tmp_path / "set"}', tmp_path / 'run'
+    assert command('pretrain', '--data', word, '--out', run, *SMALL, '--samples', 16, '--json') == 0
+    assert json.loads(capsys.readouterr().out)['losses'].keys() == {'rgb', 'depth'}
+    line = ('vqa', '--data', caches['train'], '--data', word, '--from', run / 'checkpoint', '--out', tmp_path / 'two')
+    assert command(*line, '--batch', 8, '--samples', 48, '--json') == 0
+    losses = json.loads(capsys.readouterr().out)['losses']
+    assert {'answer', 'depth'} <= losses.keys() and np.isfinite(list(losses.values())).all()
+    assert f'{word}: 16 samples' in (tmp_path / 'two/checkpoint/README.md').read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.datasets.sources import SourceOptions, Sources, open_sources
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.lerobot.schema import CAMERA, EpisodeFrame
+from m3et_ros.data.lerobot.writer import LeRobotWriter
 from m3et_ros.data.sample import Sample
 
 CLASSES = ('floor', 'fridge', 'cup')
@@ -137,6 +139,20 @@ def test_only_what_asks_serves_questions(tmp_path, words):
         open_sources([], opening(tmp_path), kitchen=no_kitchen)
 
 
+def test_labelled_recordings_ask_and_are_opened_by_their_folder(tmp_path):
+    seen = []
+    data = open_sources(
+        ['labelled:place'],
+        opening(tmp_path),
+        questions=True,
+        kitchen=no_kitchen,
+        labelled=lambda folder: seen.append(folder) or Numbers(3, 0),
+    )
+    assert data.parts == (3,) and [str(folder) for folder in seen] == ['place']
+    with pytest.raises(InputError, match='labelled:place is read by'):
+        open_sources(['labelled:place'], opening(tmp_path), kitchen=no_kitchen)
+
+
 def test_noise_and_seed_reach_every_kind(tmp_path, words):
     kinds = ('nyu', 'imagenet', 'vqav2', 'bag')
     data = open_sources([words[kind] for kind in kinds], opening(tmp_path, noise=LIGHT, seed=7), kitchen=no_kitchen)
@@ -153,3 +169,25 @@ def test_topics_behind_a_bag_are_those_that_are_read(tmp_path, words):
     for word in (f'{words["bag"]},/nothing', f'{words["bag"]},{rgb},/nothing'):
         with pytest.raises(InputError, match='no topic /nothing'):
             open_sources([word], opening(tmp_path), kitchen=no_kitchen)
+
+
+def test_a_lerobot_data_set_opens_with_its_camera_and_its_depth_serves_beside_questions(tmp_path, words):
+    with LeRobotWriter(tmp_path / 'set', 10, images='png', depth=True) as data:
+        for i in range(4):
+            data.write(EpisodeFrame(Frame(np.full((4, 4, 3), i, np.uint8), np.ones((4, 4), np.float32), i)))
+    word = f'lerobot:{tmp_path / "set"},{CAMERA}'
+    opened = open_sources([word], opening(tmp_path, every=2, noise=LIGHT, seed=7), kitchen=no_kitchen)
+    assert opened.parts == (2,) and (opened.sets[0].noise, opened.sets[0].seed) == (LIGHT, 7)
+    assert (open_sources([word], opening(tmp_path), kitchen=no_kitchen)[3].rgb == 3).all()
+    with pytest.raises(InputError, match='no camera other'):
+        open_sources([f'lerobot:{tmp_path / "set"},other'], opening(tmp_path), kitchen=no_kitchen)
+    both = open_sources([words['vqav2'], word], opening(tmp_path), questions=True, kitchen=no_kitchen)
+    assert both.parts == (1, 4) and (both[1].depth == 1).all()
+    with pytest.raises(InputError, match='asks no questions'):
+        open_sources([word], opening(tmp_path), questions=True, kitchen=no_kitchen)
+    with LeRobotWriter(tmp_path / 'flat', 10, images='png') as data:
+        data.write(EpisodeFrame(Frame(np.zeros((4, 4, 3), np.uint8))))
+    with pytest.raises(InputError, match='neither questions nor depth'):
+        open_sources(
+            [words['vqav2'], f'lerobot:{tmp_path / "flat"}'], opening(tmp_path), questions=True, kitchen=no_kitchen
+        )
