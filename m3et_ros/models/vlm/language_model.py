@@ -1,4 +1,4 @@
-"""Language models on the causal hybrid stack: Mamba-1, Mamba-2, Phi-2, and MaTVLM's mixture of both (docs/papers.md 4 to 6).
+"""Language models on the causal hybrid stack: Mamba-1, Mamba-2, Phi-2, MaTVLM's mixture (docs/papers.md 4 to 6).
 
     x (B, L) int64 word pieces or (B, L, d) vectors -> layers -> norm -> logits (B, L, V) of the next token
 

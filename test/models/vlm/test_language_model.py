@@ -1,4 +1,4 @@
-"""Language models: logits of transformers' Mamba-1, Mamba-2 and Phi at once and step by step, totals of the papers, refusals."""
+"""Language models: logits of transformers' Mamba and Phi at once and by steps, totals of the papers, refusals."""
 
 from dataclasses import replace
 
