@@ -20,8 +20,8 @@ from m3et_ros.data.lerobot.schema import EpisodeFrame
 from m3et_ros.data.lerobot.timeline import (
     INSTRUCTION_NAMES,
     Pick,
-    RobotTopics,
     RobotTimeline,
+    RobotTopics,
     deviation_s,
     plan,
     read_timeline,
