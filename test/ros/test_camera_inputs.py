@@ -343,6 +343,16 @@ def test_a_depth_topic_on_which_nothing_comes_is_named_with_the_way_to_do_withou
     )
 
 
+def test_a_camera_without_depth_is_not_asked_for_camera_info(ros, bench):
+    full, colour = bench(silent_topic_s=0.7), bench(silent_topic_s=0.7, depth_transport='none')
+    stamps = iter(range(1, 10_000))
+    ros.until(lambda: full.show(next(stamps)) or 'camera_info_missing' in full.host.health.causes)
+    ros.until(lambda: colour.processed)
+    # By the time that it reports silence it has judged everything else.
+    ros.until(lambda: 'rgb_silent' in colour.host.health.causes)
+    assert 'camera_info_missing' not in colour.host.health.causes
+
+
 def test_silence_may_come_from_the_shared_memory_of_another_user(ros, bench, monkeypatch):
     trouble = Trouble('nodes of another user (eve) have shared memory', 'start all nodes as one user')
     monkeypatch.setattr('m3et_ros.ros.camera_inputs.foreign_shared_memory', lambda: trouble)
