@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, read_weights, write_weights
 from m3et_ros.data.epic.class_lists import Classes
@@ -166,7 +167,7 @@ def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str
     Args:
         folder: the folder.
         checkpoint: the models and all that goes with them.
-        card: text of the model card, Markdown.
+        card: text of the model card, Markdown; it gets the YAML head of the Hub where it has none.
 
     Returns:
         The model id that load_history will report.
@@ -181,7 +182,7 @@ def save_history(folder: str | Path, checkpoint: HistoryCheckpoint, *, card: str
     (folder / COUNTS).write_bytes(data)
     sums[COUNTS] = hashlib.sha256(data).hexdigest()
     model_id = f'{KIND}@{sums[MEMBER.format(0)][:8]}'
-    (folder / CARD).write_text(card, encoding='utf-8', errors='backslashreplace')
+    (folder / CARD).write_text(with_head(card, KIND), encoding='utf-8', errors='backslashreplace')
     write_json(
         folder / CONFIG,
         {

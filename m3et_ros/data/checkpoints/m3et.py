@@ -23,6 +23,7 @@ from torch import nn
 from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.calibration import calibration_from
 from m3et_ros.data.checkpoints.auto import KIND
+from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -112,7 +113,7 @@ def save_checkpoint(
     Args:
         folder: the folder.
         checkpoint: the model and all that goes with it.
-        card: text of the model card, Markdown.
+        card: text of the model card, Markdown; it gets the YAML head of the Hub where it has none.
         dtype: data type of stored matrices; vectors (norms, biases, decays) are always stored in float32.
 
     Returns:
@@ -131,7 +132,7 @@ def save_checkpoint(
         sums[f'{name}.safetensors'] = write_weights(folder / f'{name}.safetensors', head, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
     write_json(folder / LABELS, asdict(checkpoint.labels))
-    (folder / CARD).write_text(card, encoding='utf-8')
+    (folder / CARD).write_text(with_head(card, KIND), encoding='utf-8')
     model_id = f'{config.name}@{sums[MODEL][:8]}' if checkpoint.trained else checkpoint.model_id
     write_json(
         folder / CONFIG,

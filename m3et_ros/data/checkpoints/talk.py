@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, MODEL, TOKENIZER, read_weights, write_weights
 from m3et_ros.data.errors import InputError
@@ -75,7 +76,7 @@ def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtyp
     Args:
         folder: the folder.
         checkpoint: the model and all that goes with it.
-        card: text of the model card, Markdown.
+        card: text of the model card, Markdown; it gets the YAML head of the Hub where it has none.
         dtype: data type of stored matrices; vectors are always stored in float32.
 
     Returns:
@@ -89,7 +90,7 @@ def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtyp
     bare.load_state_dict({name: state[name] for name in bare.state_dict()}, assign=True)
     digest = write_weights(folder / MODEL, bare, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
-    (folder / CARD).write_text(card, encoding='utf-8', errors='backslashreplace')
+    (folder / CARD).write_text(with_head(card, KIND), encoding='utf-8', errors='backslashreplace')
     model_id = f'{checkpoint.config.variant}@{digest[:8]}' if checkpoint.trained else checkpoint.model_id
     write_json(
         folder / CONFIG,

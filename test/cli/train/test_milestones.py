@@ -30,7 +30,7 @@ def test_a_milestone_is_a_trained_checkpoint_with_the_given_weights(write, tmp_p
     made = load_checkpoint(tmp_path / MILESTONES / '00000012')
     assert made.trained and made.model_id.startswith('tiny@')
     assert all(torch.equal(one, other) for one, other in zip(made.model.parameters(), model.parameters(), strict=True))
-    assert (tmp_path / MILESTONES / '00000012/README.md').read_text() == 'step 12 of 100'
+    assert (tmp_path / MILESTONES / '00000012/README.md').read_text().endswith('step 12 of 100')
 
 
 def test_the_two_newest_stay_and_a_step_that_is_reached_again_replaces_its_own(write, tmp_path):

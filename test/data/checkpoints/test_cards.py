@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from m3et_ros.data.checkpoints.cards import PIPELINES, with_head
+from m3et_ros.runtime.open_model import SHIPPED
 
 
 @pytest.mark.parametrize('kind', ['m3et', 'talk', 'history'])
@@ -34,3 +35,8 @@ def test_a_head_that_is_there_stays_and_a_rule_across_a_card_is_none():
 def test_a_head_that_is_no_mapping_is_refused(head):
     with pytest.raises(ValueError, match='is no YAML'):
         with_head(f'---\n{head}\n---\n', 'm3et')
+
+
+@pytest.mark.parametrize('name', ['m3et_kitchen', 'm3et_talk'])
+def test_the_shipped_cards_have_heads(name):
+    assert ModelCard.load(SHIPPED / name / 'README.md').data.library_name == 'm3et_ros'

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.history import Correction, Expert, HistoryCheckpoint, load_history, save_history
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.history import QuestionWords
@@ -45,7 +46,7 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
         assert not other.training
         for name, values in one.state_dict().items():
             torch.testing.assert_close(other.state_dict()[name], values, rtol=0, atol=0)
-    assert (tmp_path / 'c/README.md').read_text() == '# A card\n'
+    assert (tmp_path / 'c/README.md').read_text() == with_head('# A card\n', 'history')
 
 
 def test_counts_and_corrections():

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.checkpoints import m3et as module
+from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, load_checkpoint, random_checkpoint, save_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -93,7 +95,8 @@ def test_there_and_back(made, folder):
         'model.safetensors',
         'tokenizer.json',
     ]
-    assert (folder / 'README.md').read_text() == '# A card'
+    card = ModelCard.load(folder / 'README.md')
+    assert card.text.strip() == '# A card' and card.data.library_name == 'm3et_ros'
     again = load_checkpoint(folder)
     assert again.model.config == made.model.config and again.labels == LABELS and again.trained
     assert same_weights(again.model, made.model) and not again.model.training
@@ -290,7 +293,7 @@ def test_a_head_of_no_known_kind_is_not_saved(made, tmp_path):
 
 def test_the_hub_class_loads_and_saves_folders(folder, made, tmp_path):
     loaded = M3ETCheckpoint.from_pretrained(folder)
-    assert same_weights(loaded.checkpoint.model, made.model) and loaded.card == '# A card'
+    assert same_weights(loaded.checkpoint.model, made.model) and loaded.card == with_head('# A card', 'm3et')
     loaded.save_pretrained(tmp_path / 'copy')
     assert {p.name: p.read_bytes() for p in (tmp_path / 'copy').iterdir()} == {
         p.name: p.read_bytes() for p in folder.iterdir()
