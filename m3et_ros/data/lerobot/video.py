@@ -169,9 +169,10 @@ def read_video(
                 _check_size(path, (frame.height, frame.width), size)
                 yield frame.to_ndarray(format='rgb24')
                 found += 1
-    except (module.error.FFmpegError, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    # Streams without a known codec lack attributes, and times that are absent are None.
+    except (module.error.FFmpegError, OSError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise InputError('lerobot_video', f'{path} is damaged ({type(error).__name__}: {error}); {FIX}') from error
     if found < count:
         raise InputError(
