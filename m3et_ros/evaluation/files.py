@@ -35,16 +35,28 @@ def made_by(command: str, checkpoint: Checkpoint, recipe: CacheRecipe, **setting
         recipe: recipe of the cache.
         **settings: settings of the evaluation, JSON values.
     """
+    model = {
+        'id': checkpoint.model_id,
+        'trained': checkpoint.trained,
+        'weights_sha256': weights_digest(checkpoint.model),
+    }
+    return on_cache(command, recipe, model, environment(next(checkpoint.model.parameters()).device), settings)
+
+
+def on_cache(
+    command: str,
+    recipe: CacheRecipe,
+    model: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Describe an evaluation of any model on a cache; the arguments are JSON values, see made_by."""
     return {
         'command': command,
         'settings': settings,
         'cache': {'name': recipe.name, **asdict(recipe)},
-        'model': {
-            'id': checkpoint.model_id,
-            'trained': checkpoint.trained,
-            'weights_sha256': weights_digest(checkpoint.model),
-        },
-        'environment': environment(next(checkpoint.model.parameters()).device),
+        'model': model,
+        'environment': environment,
     }
 
 

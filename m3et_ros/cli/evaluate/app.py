@@ -14,6 +14,7 @@ from m3et_ros.cli.evaluate.actions import actions
 from m3et_ros.cli.evaluate.epic import epic
 from m3et_ros.cli.evaluate.eqa import answers, compare, eqa, merge
 from m3et_ros.cli.evaluate.reconstruction import reconstruction
+from m3et_ros.cli.evaluate.table import table
 from m3et_ros.cli.evaluate.talk import talk
 from m3et_ros.cli.evaluate.vqa import vqa
 
@@ -27,6 +28,7 @@ VERBS = {
     'answers': answers,
     'merge': merge,
     'compare': compare,
+    'table': table,
 }
 
 app = typer.Typer(help='Measure a model on kitchens that are not in its training data.', no_args_is_help=True)

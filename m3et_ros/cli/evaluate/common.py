@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -81,7 +81,32 @@ class BagRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterRun(BagRun):
-    """A run over recordings that may use a Ray cluster."""
+    """A run of questions, over recordings perhaps on a Ray cluster; a vision-language model may take M3ET's place."""
+
+    model: Model = 'kitchen'
+    answerer: Annotated[
+        Literal['m3et', 'vlm'], typer.Option(help='m3et, or vlm: an image-text model of transformers without M3ET.')
+    ] = 'm3et'
+    answerer_checkpoint: Annotated[
+        str | None,
+        typer.Option(help='Model of vlm: a folder of transformers or hf:owner/name[@revision].', show_default=False),
+    ] = None
+
+    def check_answerer(self, context: typer.Context) -> None:
+        """Refuse options that do not go with the answerer.
+
+        Raises:
+            Refused: the message names the option to change.
+        """
+        if self.answerer == 'm3et':
+            if self.answerer_checkpoint is not None:
+                raise Refused('--answerer-checkpoint is for --answerer vlm; give --model for m3et.')
+        elif self.answerer_checkpoint is None:
+            raise Refused('--answerer vlm needs --answerer-checkpoint: a folder of transformers or hf:owner/name.')
+        elif is_given(context, 'model'):
+            raise Refused('--answerer vlm answers without an M3ET; leave --model out.')
+        elif self.ray is not None:
+            raise Refused('--ray is for m3et; leave it out, or give --workers.')
 
     ray: Annotated[
         str | None,
@@ -290,9 +315,17 @@ def write_results(
     Returns:
         The content of metrics.json.
     """
-    from m3et_ros.evaluation.files import made_by, write_metrics, write_samples
+    from m3et_ros.evaluation.files import made_by, on_cache, write_metrics, write_samples
+    from m3et_ros.evaluation.tasks.vlm import PROMPT, vlm_environment, vlm_facts
+    from m3et_ros.runtime.vlm.model import VisionLanguageModel
 
-    document = {'made_by': made_by(recorded_command(context), checkpoint, recipe, **settings), 'metrics': metrics}
+    command = recorded_command(context)
+    if isinstance(checkpoint, VisionLanguageModel):
+        settings = settings | {'prompt': PROMPT}
+        origin = on_cache(command, recipe, vlm_facts(checkpoint), vlm_environment(checkpoint), settings)
+    else:
+        origin = made_by(command, checkpoint, recipe, **settings)
+    document = {'made_by': origin, 'metrics': metrics}
     write_metrics(out, document)
     write_samples(out, rows)
     return document

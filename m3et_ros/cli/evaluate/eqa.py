@@ -27,6 +27,7 @@ from m3et_ros.cli.evaluate.common import (
     make_out,
     print_troubles,
     recorded_command,
+    refusing,
 )
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import format_table, print_json, print_line, print_status
@@ -34,6 +35,7 @@ from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
     from m3et_ros.data.datasets.openeqa import EqaQuestion
+    from m3et_ros.evaluation.jobs import JobRunner
     from m3et_ros.evaluation.judge import Judge
     from m3et_ros.evaluation.tasks.eqa import EqaTask
     from m3et_ros.evaluation.tasks.eqa_results import EqaRun
@@ -66,8 +68,8 @@ class EpisodeOptions(BagTopics):
 
 
 @expand_options(
-    'bags questions out model scope write every memory memory_frames camera remaps train at_least judge_url '
-    'judge_model judge_prompt workers ray threads device as_json'
+    'bags questions out model answerer answerer_checkpoint scope write every memory memory_frames camera remaps train '
+    'at_least judge_url judge_model judge_prompt workers ray threads device as_json'
 )
 def eqa(
     context: typer.Context,
@@ -189,25 +191,26 @@ def evaluate_recordings(
         typer.Exit: the exact match is below the threshold.
     """
     from m3et_ros.data.datasets.openeqa import read_question_files
-    from m3et_ros.evaluation.jobs import PARTS, JobRunner, match_bags, run_jobs
+    from m3et_ros.evaluation.jobs import match_bags, run_jobs
     from m3et_ros.evaluation.jobs_ray import run_on_ray
     from m3et_ros.evaluation.tasks.eqa_results import EqaRun
 
     asked, training, judge = read_question_files(questions), read_question_files(scoring.train or []), scoring.judge()
     jobs, without = match_bags(bags, asked)
+    run.check_answerer(context)
     make_out(run.out)
-    runner = JobRunner(run.model, run.device, task, run.out / PARTS)
+    runner, model = _runner(run, task)
     workers = run.workers or 1
     if run.ray:
-        done = run_on_ray(runner, jobs, workers, run.ray, run.model, run.device, track)
+        done = run_on_ray(runner, jobs, workers, run.ray, model, run.device, track)
     else:
-        done = run_jobs(runner, jobs, workers, run.model, run.device, track)
+        done = run_jobs(runner, jobs, workers, model, run.device, track)
     parts = [one.part for one in done]
     print_troubles(parts)
     _print_unanswered(parts)
     made_by = {
         'command': recorded_command(context),
-        'settings': task.settings(),
+        'settings': runner.task.settings(),
         'model': runner.model,
         'environment': runner.environment,
     }
@@ -221,6 +224,17 @@ def evaluate_recordings(
         print_status(f'no question is about {", ".join(without)}')
     result = EqaRun(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
     _finish(run.out, result, training, judge, at_least=scoring.at_least, as_json=as_json)
+
+
+def _runner(run: ClusterRun, task: 'EqaTask') -> 'tuple[JobRunner, str]':
+    """Return the runner of the model that answers, and the name by which further processes open it."""
+    from m3et_ros.evaluation.jobs import PARTS, JobRunner
+    from m3et_ros.evaluation.tasks.vlm import VlmRunner, for_vlm
+
+    if run.answerer_checkpoint is None:
+        return JobRunner(run.model, run.device, task, run.out / PARTS), run.model
+    own = refusing(for_vlm, task)
+    return VlmRunner(run.answerer_checkpoint, run.device, own, run.out / PARTS), run.answerer_checkpoint
 
 
 def _print_unanswered(parts: Sequence[dict[str, Any]]) -> None:

@@ -28,7 +28,9 @@ from m3et_ros.cli.evaluate.common import (
     Seed,
     check_threshold,
     format_interval,
+    is_given,
     make_out,
+    open_cache,
     open_fitting_model,
     prepare,
     refuse_idle_options,
@@ -42,6 +44,8 @@ from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
+    from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
+    from m3et_ros.runtime.vlm.model import VisionLanguageModel as Vlm
 
 Modality = Enum('Modality', {'rgb': 'rgb', 'depth': 'depth'}, type=str)
 PICTURE = 'answers.png'
@@ -105,8 +109,8 @@ OF_BAGS = (*option_names(FrameQuestions), *option_names(JudgeOptions), 'train', 
 
 
 @expand_options(
-    'bags model out data samples noise without write blind at_least seed batch device workers questions scope camera '
-    'remaps train judge_url judge_model judge_prompt ray threads as_json'
+    'bags model answerer answerer_checkpoint out data samples noise without write blind at_least seed batch device '
+    'workers questions scope camera remaps train judge_url judge_model judge_prompt ray threads as_json'
 )
 def vqa(
     context: typer.Context,
@@ -125,6 +129,7 @@ def vqa(
     second of the frame as `time`.
     """
     refuse_idle_options(context, of_data=OF_KITCHENS, of_bags=OF_BAGS)
+    run.check_answerer(context)
     if not bags:
         evaluate_kitchens(context, run, kitchens, write=write, at_least=scoring.at_least, as_json=as_json)
         return
@@ -167,11 +172,14 @@ def evaluate_kitchens(
 
     make_out(run.out)
     workers = CPUS if run.workers is None else run.workers
-    checkpoint, folder, recipe = prepare(run.model, kitchens.data, run.device, workers)
+    if run.answerer_checkpoint is None:
+        checkpoint, folder, recipe = prepare(run.model, kitchens.data, run.device, workers)
+    else:
+        checkpoint, folder, recipe = _prepare_vlm(context, run, kitchens.data, workers)
     blind = open_fitting_model(kitchens.blind, recipe, run.device) if kitchens.blind else None
     noise = NOISE if kitchens.noise else None
     subsets, left_out = refusing(subset_samples, folder, length=kitchens.samples, noise=noise, seed=kitchens.seed)
-    withheld = {modality.value for modality in kitchens.without or ()}
+    withheld = {modality.value for modality in kitchens.without or ()} | ({'depth'} if run.answerer == 'vlm' else set())
     shown = tuple(name for name in SHOWN if name not in withheld)
     batch = kitchens.batch
     replies = {
@@ -200,10 +208,29 @@ def evaluate_kitchens(
     check_threshold('accuracy', metrics['subsets']['all']['accuracy']['value'], at_least)
 
 
-def _answer(checkpoint: 'Checkpoint', samples: Any, what: str, **options: Any) -> list[Any]:
-    """Answer the questions of samples; `what` names the work in the progress line."""
-    from m3et_ros.evaluation.tasks.vqa import ask
+def _prepare_vlm(context: typer.Context, run: VqaRun, data: str, workers: int) -> 'tuple[Vlm, Path, CacheRecipe]':
+    """Open a vision-language model and a cache.
 
+    Raises:
+        InputError: one of them cannot be opened.
+        Refused: an option is for M3ET.
+    """
+    from m3et_ros.runtime.vlm.model import open_vlm
+
+    for name, flag in (('without', '--without'), ('batch', '--batch'), ('write', '--generate')):
+        if is_given(context, name):
+            raise Refused(f'{flag} is for m3et: a vision-language model reads colours and writes; leave it out.')
+    return open_vlm(run.answerer_checkpoint, device=run.device), *open_cache(data, workers)
+
+
+def _answer(checkpoint: 'Checkpoint | Vlm', samples: Any, what: str, **options: Any) -> list[Any]:
+    """Answer the questions of samples; `what` names the work in the progress line."""
+    from m3et_ros.evaluation.tasks.vlm import ask_vlm
+    from m3et_ros.evaluation.tasks.vqa import ask
+    from m3et_ros.runtime.vlm.model import VisionLanguageModel
+
+    if isinstance(checkpoint, VisionLanguageModel):
+        return ask_vlm(checkpoint, samples, progress=track, what=what)
     return refusing(
         ask,
         checkpoint.model,

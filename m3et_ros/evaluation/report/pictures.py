@@ -86,7 +86,8 @@ def draw_predictions(predictions: Sequence[tuple[Prediction, np.ndarray]], path:
         left, bottom = 0.2 + column * (side + 0.15), height - TOP + 0.25 - row * (side + TEXT) - side
         _axes(figure, left, bottom, side, side).imshow(image, interpolation='nearest')
         question = '\n'.join(textwrap.wrap(prediction.question, 46)[:2])
-        answer = f'{prediction.predicted} ({prediction.confidence:.0%})'
+        sure = '' if prediction.confidence is None else f' ({prediction.confidence:.0%})'
+        answer = f'{prediction.predicted}{sure}'
         if prediction.written is not None:
             answer += f', written: {prediction.written or "nothing"}'
         colour = RIGHT if prediction.score else WRONG

@@ -55,7 +55,7 @@ class VqaTask(EqaTask):
 
 
 def examine_moments(
-    engine: Engine, task: EqaTask, bag: Path, questions: Sequence[EqaQuestion]
+    engine: Any, task: EqaTask, bag: Path, questions: Sequence[EqaQuestion], *, asker: 'MomentAsker | None' = None
 ) -> tuple[dict[str, Any], dict[str, Any], np.ndarray | None]:
     """Answer questions about single frames of a bag, reading it once.
 
@@ -64,6 +64,7 @@ def examine_moments(
         task: settings; every frame is read, `every` is ignored.
         bag: rosbag2 folder, .mcap or .db3 file.
         questions: questions about this bag.
+        asker: asks another model about the frames; None asks the engine's.
 
     Returns:
         The part, with answers in the order of the questions; times in milliseconds; small pictures of the asked frames
@@ -73,7 +74,8 @@ def examine_moments(
         InputError: nothing of the bag can be used.
     """
     start = time.perf_counter()
-    asker = _Asker(engine, task, questions)
+    if asker is None:
+        asker = _EngineAsker(engine, task, questions)
     with BagReader(bag) as reader:
         camera = topics_of(reader, task.camera, task.remaps)
         begin = _begin(reader, camera.rgb)
@@ -85,31 +87,47 @@ def examine_moments(
         answer or unanswered(question, _no_frame(question, bag_pass, begin))
         for question, answer in zip(questions, asker.answers, strict=True)
     ]
-    part = bag_pass.part(bag, answers) | {'asked_frames': len(asker.encode_ms), 'sheet': asker.sheet.layout()}
+    part = bag_pass.part(bag, answers) | {'asked_frames': asker.asked_frames, 'sheet': asker.sheet.layout()}
     times = {'encode_ms': asker.encode_ms, 'answer_ms': asker.answer_ms, 'wall_s': time.perf_counter() - start}
     return part, times, asker.sheet.picture()
 
 
-class _Asker:
-    """Ask the model about one frame after the other."""
+class MomentAsker:
+    """Ask a model about one frame after the other."""
 
-    def __init__(self, engine: Engine, task: EqaTask, questions: Sequence[EqaQuestion]):
+    def __init__(self, engine: Any, task: Any, questions: Sequence[EqaQuestion]):
         self.answers: list[dict | None] = [None] * len(questions)
         self.encode_ms: list[float] = []
         self.answer_ms: list[float] = []
+        self.asked_frames = 0
         self.sheet = _Sheet()
-        self._engine, self._task, self._questions = engine, task, questions
-        self._session = Session(engine)
+        self.engine, self.task, self.questions = engine, task, questions
+
+    def answers_about(self, frame: Frame, places: Sequence[int]) -> list[tuple[dict[str, Any], list[float]]]:
+        """Return the answers to the questions at these places with their times in milliseconds."""
+        raise NotImplementedError
 
     def ask(self, frame: Frame, places: Sequence[int], begin: int) -> None:
-        """Encode a frame and answer the questions at these places."""
-        view = self._engine.encode(frame)
-        self.encode_ms.append(1e3 * view.latency_s)
+        """Answer the questions at these places about a frame."""
         where = {'frame_s': rounded((frame.stamp_ns - begin) / 1e9), 'picture': self.sheet.add(frame.rgb)}
-        for place in places:
-            answer, took_ms = answered(self._engine, self._session, self._task, self._questions[place], [view])
+        self.asked_frames += 1
+        for place, (answer, took_ms) in zip(places, self.answers_about(frame, places), strict=True):
             self.answers[place] = answer | where
             self.answer_ms += took_ms
+
+
+class _EngineAsker(MomentAsker):
+    """Ask M3ET, which encodes each frame once."""
+
+    def __init__(self, engine: Engine, task: EqaTask, questions: Sequence[EqaQuestion]):
+        super().__init__(engine, task, questions)
+        self._session = Session(engine)
+
+    def answers_about(self, frame: Frame, places: Sequence[int]) -> list[tuple[dict[str, Any], list[float]]]:
+        """Encode a frame and answer the questions at these places."""
+        view = self.engine.encode(frame)
+        self.encode_ms.append(1e3 * view.latency_s)
+        return [answered(self.engine, self._session, self.task, self.questions[place], [view]) for place in places]
 
 
 def _begin(reader: BagReader, topic: str) -> int:

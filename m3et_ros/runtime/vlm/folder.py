@@ -45,6 +45,8 @@ class VlmFolder:
     config: dict[str, Any]
     # (name of the stored type, count of its numbers) of all weights.
     stored: tuple[tuple[str, int], ...]
+    # SHA-256 over the SHA-256 of each file of weights, in hexadecimal digits.
+    weights_sha256: str = ''
 
     def weight_bytes(self, dtype: torch.dtype | None) -> int:
         """Return the size of the weights in bytes.
@@ -107,12 +109,13 @@ def find_vlm(name: str) -> VlmFolder:
     counts: dict[str, int] = {}
     for kind, count in stored:
         counts[kind] = counts.get(kind, 0) + count
+    digest = _checksum(files)
     if commit:
         owner, own = name.removeprefix(HUB).partition('@')[0].split('/')
         model_id = f'{owner}--{own}@{commit}'
     else:
-        model_id = f'{re.sub(r"[^A-Za-z0-9_.+-]", "-", path.resolve().name) or "model"}@{_checksum(files)}'
-    return VlmFolder(path, model_id, config, tuple(sorted(counts.items())))
+        model_id = f'{re.sub(r"[^A-Za-z0-9_.+-]", "-", path.resolve().name) or "model"}@{digest[:8]}'
+    return VlmFolder(path, model_id, config, tuple(sorted(counts.items())), digest)
 
 
 def _download(name: str) -> tuple[Path, str]:
@@ -221,9 +224,9 @@ def _header(file: Path) -> list[tuple[str, int]]:
 
 
 def _checksum(files: list[Path]) -> str:
-    """Return the first eight digits of the SHA-256 of the weights."""
+    """Return the SHA-256 over the SHA-256 of each file."""
     digest = hashlib.sha256()
     for file in files:
         with file.open('rb') as stream:
             digest.update(hashlib.file_digest(stream, 'sha256').digest())
-    return digest.hexdigest()[:8]
+    return digest.hexdigest()

@@ -75,6 +75,7 @@ class VisionLanguageModel:
         device: where the model is.
         dtype: data type of its weights.
         weight_bytes: size of its weights.
+        weights_sha256: SHA-256 of the files of its weights.
     """
 
     def __init__(self, folder: VlmFolder, model: Any, processor: Any):
@@ -83,7 +84,7 @@ class VisionLanguageModel:
         Raises:
             InputError: vlm_template, the chat template cannot write a question, or leaves the image out.
         """
-        self.model_id = folder.model_id
+        self.model_id, self.weights_sha256 = folder.model_id, folder.weights_sha256
         self._model, self._processor = model.eval(), processor
         self.device, self.dtype = model.device, model.dtype
         self.weight_bytes = sum(one.numel() * one.element_size() for one in model.parameters())

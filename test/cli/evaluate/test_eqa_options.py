@@ -18,11 +18,12 @@ SCORES = ScoreOptions(
     train=[Path('t.json')], at_least=0.25, judge_url='http://j/v1', judge_model='marker', judge_prompt=Path('p.txt')
 )
 RUN = ('--model', 'tiny', '--out', 'results', '--workers', '5', '--ray', 'local', '--threads', '2', '--device', 'cuda')
+VLM = ('--answerer', 'vlm', '--answerer-checkpoint', 'hf:owner/name')
 
 
 def test_every_option_of_eqa_arrives(border, every_option):
     called = border('m3et_ros.cli.evaluate.eqa.evaluate_recordings')
-    line = ['evaluate', 'eqa', 'one', 'two', '--questions', 'a.json', '--questions', 'b.json', *RUN, *SCORING]
+    line = ['evaluate', 'eqa', 'one', 'two', '--questions', 'a.json', '--questions', 'b.json', *RUN, *VLM, *SCORING]
     line += ['--scope', 'frame', '--generate', '--every', '3', '--memory', 'comb', '--memory-frames', '6']
     line += ['--camera', '/head', '--remap', '/x:=/y', '--json']
     assert main(line) == 0
@@ -40,7 +41,16 @@ def test_every_option_of_eqa_arrives(border, every_option):
                 comb=True,
                 threads=2,
             ),
-            'run': ClusterRun(model='tiny', out=Path('results'), workers=5, ray='local', threads=2, device='cuda'),
+            'run': ClusterRun(
+                model='tiny',
+                out=Path('results'),
+                workers=5,
+                ray='local',
+                threads=2,
+                device='cuda',
+                answerer='vlm',
+                answerer_checkpoint='hf:owner/name',
+            ),
             'scoring': SCORES,
             'as_json': True,
         }

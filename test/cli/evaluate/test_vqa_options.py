@@ -30,6 +30,7 @@ BAGS = (
     *('--ray', 'local'),
     *('--threads', '2'),
 )
+VLM = ('--answerer', 'vlm', '--answerer-checkpoint', 'hf:owner/name')
 BOTH = ('--generate', '--at-least', '0.25', '--json')
 
 
@@ -48,7 +49,7 @@ def test_every_option_about_kitchens_arrives(border, every_option):
             'as_json': True,
         }
     ]
-    every_option(line, BAGS)
+    every_option(line, BAGS, VLM)
 
 
 def test_every_option_about_recordings_arrives(border):
@@ -70,6 +71,12 @@ def test_every_option_about_recordings_arrives(border):
             'as_json': True,
         }
     ]
+
+
+def test_the_vision_language_model_arrives(border):
+    called = border('m3et_ros.cli.evaluate.vqa.evaluate_kitchens')
+    assert main(['evaluate', 'vqa', *VLM, '--out', 'results']) == 0
+    assert called[0]['run'] == VqaRun(out=Path('results'), answerer='vlm', answerer_checkpoint='hf:owner/name')
 
 
 def test_a_question_about_a_recording_is_about_its_moment(border):
