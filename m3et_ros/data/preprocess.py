@@ -32,16 +32,20 @@ def squeeze_rgb(rgb: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(halved(rgb, size), (size, size), interpolation=cv2.INTER_AREA)
 
 
-def bicubic_square(rgb: np.ndarray, size: int, *, pad: bool) -> np.ndarray:
-    """Scale colours (H, W, 3) uint8 to a square by bicubic filters and standardise them, as SigLIP was trained.
+def bicubic_square(
+    rgb: np.ndarray, size: int, *, pad: bool = False, mean: np.ndarray | float = 0.5, std: np.ndarray | float = 0.5
+) -> np.ndarray:
+    """Scale colours (H, W, 3) uint8 to a square by bicubic filters and standardise them, by default as for SigLIP.
 
     Args:
         rgb: the image.
         size: side S of the square.
         pad: put the image in the middle of a grey square; False squeezes it.
+        mean: subtracted from colours in 0..1, one value or (3,).
+        std: divides them then, one value or (3,).
 
     Returns:
-        (3, S, S) float32 in -1..1.
+        (3, S, S) float32; in -1..1 by default.
     """
     from PIL import Image
 
@@ -53,7 +57,7 @@ def bicubic_square(rgb: np.ndarray, size: int, *, pad: bool) -> np.ndarray:
         square[top : top + height, left : left + width] = rgb
         rgb = square
     scaled = np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC), np.float32)
-    return (scaled / 255 - 0.5).transpose(2, 0, 1) / 0.5
+    return ((scaled / 255 - mean) / std).transpose(2, 0, 1).astype(np.float32)
 
 
 def halved(image: np.ndarray, size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 
+from m3et_ros.data.checkpoints.cobra import is_cobra, load_cobra
 from m3et_ros.data.checkpoints.released import is_matvlm, load_matvlm
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
 from m3et_ros.data.errors import InputError
@@ -136,7 +137,7 @@ def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
 
     Args:
         name: one of ANSWERERS.
-        where: its checkpoint folder, for matvlm also one as its authors released it; '' is the one shipped with the
+        where: its checkpoint folder, ours or one as its authors released it; '' is the one shipped with the
             package.
         engine: whose M3ET encodes the frames.
 
@@ -157,6 +158,13 @@ def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
         return None
     if name == 'matvlm' and where and is_matvlm(where):
         return ReleasedAnswerer(load_matvlm(where), engine.device)
+    if name in ('ml_mamba', 'emma') and where and is_cobra(where):
+        released = load_cobra(where)
+        if released.variant != name:
+            raise InputError(
+                'answerer', f'{where} holds a {released.variant} and {name} was asked for; give that name.'
+            )
+        return ReleasedAnswerer(released, engine.device)
     checkpoint = open_talk(where)
     if checkpoint.config.variant != name:
         what = where or 'The shipped checkpoint'

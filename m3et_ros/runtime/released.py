@@ -1,6 +1,7 @@
-r"""The released MaTVLM as an answerer: it reads the image itself, and any question (docs/released.md).
+r"""Released models as answerers: they read the image themselves, and any question (docs/released.md).
 
-    "A chat ... questions. USER: " | visual tokens | "\n{question} ASSISTANT:" -> answer, up to the stop token
+    MaTVLM          "A chat ... questions. USER: " | visual tokens | "\n{question} ASSISTANT:" -> answer
+    ML-Mamba, EMMA  visual tokens | "<|user|>\n{question}<|endoftext|>\n<|assistant|>\n" -> answer
 
 Symbols: n visual tokens of an image.
 """
@@ -8,10 +9,13 @@ Symbols: n visual tokens of an image.
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 
+from m3et_ros.data.checkpoints.cobra import ReleasedCobra
 from m3et_ros.data.checkpoints.released import ReleasedMaTVLM
-from m3et_ros.data.preprocess import bicubic_square
+from m3et_ros.data.preprocess import RGB_MEAN, RGB_STD, bicubic_square
+from m3et_ros.models.vlm.dino_siglip import SIZE
 from m3et_ros.runtime.view import View
 
 BEFORE = (
@@ -20,6 +24,8 @@ BEFORE = (
 )
 AFTER = '\n{} ASSISTANT:'
 """Words around the picture, as the released model was trained; its blanks and line break belong to it."""
+CHAT, PLAIN = '<|user|>\n{}<|endoftext|>\n<|assistant|>\n', 'In: {}\nOut: '
+"""Words behind the picture for language models that were trained on chats, and for others."""
 PICTURE = '<image>'
 """Mark of the picture in the authors' code, which a question cannot set."""
 SEED = 0
@@ -27,7 +33,7 @@ SEED = 0
 
 
 class ReleasedAnswerer:
-    """A released MaTVLM that answers questions about frames.
+    """A released model that answers questions about frames.
 
     Attributes:
         open_questions: True: questions go to it as they are asked, for it was taught in no fixed wordings.
@@ -35,12 +41,12 @@ class ReleasedAnswerer:
 
     open_questions = True
 
-    def __init__(self, released: ReleasedMaTVLM, device: str | torch.device = 'cpu'):
+    def __init__(self, released: ReleasedMaTVLM | ReleasedCobra, device: str | torch.device = 'cpu'):
         """Take a model.
 
         Args:
-            released: model, image encoder and tokenizer.
-            device: where both run.
+            released: model, image encoders and tokenizer.
+            device: where they run.
         """
         self.model_id, self._released, self._device = released.model_id, released, torch.device(device)
         released.model.to(self._device)
@@ -48,17 +54,27 @@ class ReleasedAnswerer:
 
     def prompt(self, question: str) -> tuple[torch.Tensor, int]:
         """Return the words of a question (1, T) int64, and how many of them precede the picture."""
-        encode = self._released.tokenizer.encode
-        before = encode(BEFORE)
-        after = encode(AFTER.format(question.replace(PICTURE, '').strip()))
+        released, text = self._released, question.replace(PICTURE, '').strip()
+        encode = released.tokenizer.encode
+        before: list[int] = []
+        if isinstance(released, ReleasedMaTVLM):
+            before, after = encode(BEFORE), encode(AFTER.format(text))
+        else:
+            after = encode((CHAT if released.chat else PLAIN).format(text))
         return torch.tensor([before + after], device=self._device), len(before)
 
     def visual_tokens(self, view: View) -> torch.Tensor:
         """Return the visual tokens (1, n, d_vision) of a view."""
-        tower = self._released.tower
-        pixels = bicubic_square(view.frame.rgb, tower.config.image_size, pad=self._released.pad)
-        weight = next(tower.parameters())
-        return tower(torch.from_numpy(pixels)[None].to(weight.device, weight.dtype))
+        released, rgb = self._released, view.frame.rgb
+        if isinstance(released, ReleasedMaTVLM):
+            return released.tower(self._pixels(bicubic_square(rgb, released.tower.config.image_size, pad=released.pad)))
+        for_dino = bicubic_square(rgb, SIZE, mean=RGB_MEAN, std=RGB_STD)
+        return released.tower(self._pixels(for_dino), self._pixels(bicubic_square(rgb, SIZE)))
+
+    def _pixels(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return pixels (3, S, S) as (1, 3, S, S) on the device and in the data type of the model."""
+        weight = next(self._released.tower.parameters())
+        return torch.from_numpy(pixels)[None].to(weight.device, weight.dtype)
 
     def write(self, question: str, view: View, *, max_tokens: int) -> Iterator[tuple[str, float]]:
         """Answer about a view token by token: yields (text so far, probability of its newest token).

@@ -115,7 +115,7 @@ def load_matvlm(folder: str | Path, *, dtype: torch.dtype | None = None) -> Rele
         tower = _filled(lambda: SiglipTower(vision), tower_tensors(tensors), dtype)
     except ImportError as error:
         raise InputError(
-            'model_missing', f'The image encoder of {folder} needs transformers ({error}); pip install transformers.'
+            'model_missing', f'The image encoder of {folder} needs transformers ({error}); pip install "m3et_ros[vlm]".'
         ) from error
     model_id = f'matvlm@{re.sub(r"[^A-Za-z0-9_.+-]", "_", _name(folder))[:100]}'
     model = _filled(lambda: MaTVLM(config), stored, dtype)
