@@ -42,6 +42,10 @@ MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
 LABELS = 'labels.json'
 FLOATS = {'F32', 'F16', 'BF16'}
 Model = TypeVar('Model', bound=nn.Module)
+# torch lists what a device context redirects when the first one is used. transformers replaces torch.linspace while it
+# loads a model; if that came first, linspace would stay out of the list and read_weights would get tensors of the CPU.
+with torch.device('meta'):
+    torch.empty(0)
 HEADS: dict[str, tuple[type, type]] = {'mambavl': (MambaVLConfig, MambaVL), 'episode': (EpisodeConfig, EpisodeHead)}
 """Kinds of heads: name to config dataclass and module, which is built from that config and keeps it as `config`."""
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -133,6 +135,18 @@ def test_memory_is_estimated_from_the_headers_before_anything_is_loaded(folder):
     reason, sentence = refusal(folder)
     assert reason == 'network_memory'
     assert f'needs about {4 * huge * WORKING / 2**30:.1f} GiB' in sentence
+
+
+def test_a_checkpoint_is_read_after_a_network(folder):
+    """In a process of its own, in which transformers is the first to enter a device context of torch."""
+    code = (
+        'from m3et_ros.runtime.networks.depth import open_depth\n'
+        'from m3et_ros.runtime.open_model import open_checkpoint\n'
+        f'open_depth({str(folder)!r})\n'
+        'print("read", open_checkpoint("kitchen").model_id)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert 'read kitchen@' in done.stdout, done.stderr
 
 
 def test_an_unknown_device_is_refused():
