@@ -28,7 +28,8 @@ class RecordedTopics:
 
     rgb: Annotated[str | None, typer.Option(help='Topic of the colours; found by default.', show_default=False)] = None
     depth: Annotated[
-        str | None, typer.Option(help='Topic of the depth; by default one that is aligned.', show_default=False)
+        str | None,
+        typer.Option(help='Topic of the depth, or none; by default one that is aligned.', show_default=False),
     ] = None
     instruction: Annotated[
         str | None,

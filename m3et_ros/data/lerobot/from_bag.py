@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from m3et_ros.data.bags.frames import frames
-from m3et_ros.data.bags.reader import BagReader
+from m3et_ros.data.bags.reader import BagReader, decode
 from m3et_ros.data.bags.topics import CameraTopics, find_camera
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -31,12 +31,14 @@ from m3et_ros.data.lerobot.writer import LeRobotWriter
 STATE_TOPIC, ACTION_TOPIC = '/joint_states', '/action'
 """Topics that are read where a recording has them, and written on the way back where a data set names none."""
 
+NO_DEPTH = 'none'
+
 
 @dataclass(frozen=True)
 class ConvertedTopics:
     """Topics of a recording; None for the usual ones where it has them."""
 
-    # Colours and depth, as find_camera takes them.
+    # Colours and depth, as find_camera takes them; NO_DEPTH leaves depth out.
     rgb: str | None = None
     depth: str | None = None
     # Instructions, position of the robot, and commands.
@@ -127,7 +129,10 @@ def convert_bags(
 def _open(path: Path, topics: ConvertedTopics, fps: int | None, result: Conversion) -> _Source:
     """Read the timeline of a recording, choose its rows, and note what is to be known."""
     with BagReader(path) as bag:
-        camera = find_camera(bag, rgb=topics.rgb, depth=topics.depth)
+        if topics.depth == NO_DEPTH:
+            camera = CameraTopics(find_camera(bag, rgb=topics.rgb).rgb, None)
+        else:
+            camera = find_camera(bag, rgb=topics.rgb, depth=topics.depth)
         found = next((name for name in INSTRUCTION_NAMES if name in bag.topics), None)
         usual = {'state': STATE_TOPIC, 'action': ACTION_TOPIC}
         robot = RobotTopics(
@@ -155,8 +160,6 @@ def _open(path: Path, topics: ConvertedTopics, fps: int | None, result: Conversi
 
 def _has_floats(bag: BagReader, topic: str) -> bool:
     """Return True if the first depth image of a topic is of floats."""
-    from m3et_ros.data.bags.reader import decode
-
     message = decode(next(bag.messages([topic])))
     return '32FC1' in getattr(message, 'encoding', getattr(message, 'format', ''))
 

@@ -228,10 +228,11 @@ class LeRobotReader:
 
     def _read_tasks(self) -> dict[int, str]:
         path = self.root / TASKS
-        # The column of the words has the name of the index of a pandas table, which varies.
-        words = [name for name in column_names(path) if name != 'task_index']
-        if len(words) != 1:
-            raise InputError('lerobot_data', f'{path} has the columns {", ".join(words)} beside task_index; {FIX}')
+        # The words are the index of a pandas table, whose column has its name or the one that pandas gives.
+        names = [name for name in column_names(path) if name != 'task_index']
+        words = [name for name in ('task', '__index_level_0__') if name in names] or names
+        if not words:
+            raise InputError('lerobot_data', f'{path} has no tasks beside task_index; {FIX}')
         table = read_columns(path, {'task_index': 'int', words[0]: 'text'})
         if None in table['task_index'] or None in table[words[0]]:
             raise InputError('lerobot_data', f'{path} has empty cells; {FIX}')

@@ -81,9 +81,8 @@ class Feature:
 
     @property
     def is_depth(self) -> bool:
-        """True for depth maps, by LeRobot's flag or, for single pictures, by the single channel."""
-        flagged = self.info.get('is_depth_map') or self.info.get('video.is_depth_map')
-        return self.is_picture and (bool(flagged) or (self.dtype == 'image' and 1 in (self.shape[0], self.shape[-1])))
+        """True for depth maps, by LeRobot's flag; read_info sets it for single channels whose name speaks of depth."""
+        return self.is_picture and bool(self.info.get('is_depth_map') or self.info.get('video.is_depth_map'))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -226,8 +225,10 @@ def _feature(key: str, entry: Any) -> Feature:
     shape = tuple(entry['shape'])
     if not shape or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in shape):
         raise ValueError(f'the shape of {key} is {entry["shape"]!r}')
-    info = entry.get('info') or {}
-    feature = Feature(str(entry['dtype']), shape, entry.get('names'), info if isinstance(info, dict) else {})
+    info = dict(entry.get('info') or {})
+    if 'depth' in key.lower() and 1 in (shape[0], shape[-1]):
+        info = {'is_depth_map': True} | info
+    feature = Feature(str(entry['dtype']), shape, entry.get('names'), info)
     if feature.is_picture:
         if len(shape) != 3:
             raise ValueError(f'{key} is a picture of shape {list(shape)}')

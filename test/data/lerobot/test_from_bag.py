@@ -107,6 +107,12 @@ def test_colours_alone_and_named_topics_are_converted(tmp_path):
     assert all(row.frame.depth is None for row in rows) and [float(row.state[0]) for row in rows] == [0, 0, 2, 4]
 
 
+def test_depth_is_left_out_on_request(tmp_path):
+    bag = lerobot_sets.write_recording(tmp_path / 'bag', 3)
+    assert convert([bag], tmp_path / 'set', topics=ConvertedTopics(depth='none')).notes == []
+    assert LeRobotReader(tmp_path / 'set').depth is None
+
+
 def test_of_a_cut_recording_the_readable_part_is_used(tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         for number in range(10):

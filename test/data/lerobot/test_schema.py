@@ -50,9 +50,16 @@ def test_what_lerobot_writes_is_read(tmp_path):
     assert info.features['index'] == Feature('int64', (1,))
 
 
+def test_a_single_channel_is_depth_where_its_name_says_so(tmp_path):
+    shape = {'dtype': 'image', 'shape': [48, 64, 1], 'names': ['height', 'width', 'channels']}
+    plain = {'observation.images.infrared': shape, 'observation.images.hand_depth': shape}
+    info = read_info(written(tmp_path, features=WRITTEN['features'] | plain))
+    assert [info.features[key].is_depth for key in plain] == [False, True]
+
+
 def test_depth_and_sizes_of_other_layouts_are_known():
     assert Feature('video', (3, 48, 64)).size == Feature('image', (48, 64, 1)).size == (48, 64)
-    assert Feature('image', (1, 48, 64)).size == (48, 64) and Feature('image', (1, 48, 64)).is_depth
+    assert Feature('image', (1, 48, 64)).size == (48, 64) and not Feature('image', (1, 48, 64)).is_depth
     assert Feature('video', (48, 64, 1), info={'is_depth_map': True}).is_depth
     assert not Feature('float32', (1,)).is_depth and not Feature('image', (48, 64, 3)).is_depth
     assert Feature('float32', (2,), {'x': 0, 'y': 1}).value_names == ('x', 'y')
