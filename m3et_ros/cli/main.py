@@ -38,6 +38,7 @@ from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
 from m3et_ros.cli.robot import robot
 from m3et_ros.cli.train.app import app as train
+from m3et_ros.cli.write import write
 
 VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'demo': demo,
@@ -56,6 +57,7 @@ VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'evaluate': evaluate,
     'build': build,
     'convert': convert,
+    'write': write,
     'push': push,
     'pull': pull,
 }

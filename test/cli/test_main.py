@@ -34,6 +34,7 @@ def test_help_names_every_verb(capsys):
         'replay',
         'robot',
         'train',
+        'write',
     }
     assert all(f' {verb} ' in shown for verb in verbs)
 

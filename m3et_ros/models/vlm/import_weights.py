@@ -251,6 +251,8 @@ def _refuse(values: Mapping[str, Any], switches: Mapping[str, Any]) -> None:
 def _transformers_mamba2(values: Mapping[str, Any], name: str) -> LanguageConfig:
     _refuse(values, {'use_bias': False, 'use_conv_bias': True, 'hidden_act': 'silu', 'layer_norm_epsilon': 1e-5})
     low, high = values.get('time_step_limit') or (0.0, float('inf'))
+    if isinstance(high, Mapping):  # transformers 5 writes infinity, which JSON lacks, as {'__float__': 'Infinity'}
+        high = high.get('__float__', 0)
     if low != 0 or float(high) != float('inf'):
         raise ValueError(f'time_step_limit is {[low, high]}; this package implements no limits of the step size')
     return LanguageConfig(

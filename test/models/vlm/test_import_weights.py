@@ -198,6 +198,7 @@ def test_a_model_without_memory_takes_the_tensors_themselves():
         ({'model_type': 'phi', 'qk_layernorm': True}, 'qk_layernorm is True; this package implements False only'),
         ({'ssm_cfg': {'layer': 'Mamba2'}}, 'the config has no vocab_size; give the whole config.json'),
         (Mamba2Config(time_step_limit=(0.0, 0.5)).to_dict(), r'time_step_limit is \[0.0, 0.5\]'),
+        ({'model_type': 'mamba2', 'time_step_limit': [0.0, {'__float__': '0.5'}]}, 'this package implements no limits'),
         (Mamba2Config(use_bias=True).to_dict(), 'use_bias is True; this package implements False only'),
         ({'ssm_cfg': {'layer': 'Mamba3'}}, "layer is 'Mamba3'; this package implements 'Mamba2' only"),
         ({'ssm_cfg': {'dt_rank': 4}}, "dt_rank is 4; this package implements 'auto' only"),
