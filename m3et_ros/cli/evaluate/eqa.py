@@ -215,13 +215,7 @@ def evaluate_recordings(
         'environment': runner.environment,
     }
     chosen = tuple(question for job in jobs for question in job.questions)
-    timed = sum(question.time is not None for question in chosen)
-    if timed and task.scope in ('episode', 'frame'):
-        print_status(
-            f'{timed} questions have a time, which is not used here; m3et evaluate vqa uses the frame at that time'
-        )
-    if without:
-        print_status(f'no question is about {", ".join(without)}')
+    _print_unused(chosen, task, without)
     result = EqaRun(made_by, chosen, tuple(done), len(asked) - len(chosen), tuple(without))
     _finish(run.out, result, training, judge, at_least=scoring.at_least, as_json=as_json)
 
@@ -235,6 +229,17 @@ def _runner(run: ClusterRun, task: 'EqaTask') -> 'tuple[JobRunner, str]':
         return JobRunner(run.model, run.device, task, run.out / PARTS), run.model
     own = refusing(for_vlm, task)
     return VlmRunner(run.answerer_checkpoint, run.device, own, run.out / PARTS), run.answerer_checkpoint
+
+
+def _print_unused(chosen: 'Sequence[EqaQuestion]', task: 'EqaTask', without: Sequence[str]) -> None:
+    """Print what of the input was not used: times of questions, and bags without questions."""
+    timed = sum(question.time is not None for question in chosen)
+    if timed and task.scope in ('episode', 'frame'):
+        print_status(
+            f'{timed} questions have a time, which is not used here; m3et evaluate vqa uses the frame at that time'
+        )
+    if without:
+        print_status(f'no question is about {", ".join(without)}')
 
 
 def _print_unanswered(parts: Sequence[dict[str, Any]]) -> None:

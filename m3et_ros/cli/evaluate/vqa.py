@@ -172,10 +172,7 @@ def evaluate_kitchens(
 
     make_out(run.out)
     workers = CPUS if run.workers is None else run.workers
-    if run.answerer_checkpoint is None:
-        checkpoint, folder, recipe = prepare(run.model, kitchens.data, run.device, workers)
-    else:
-        checkpoint, folder, recipe = _prepare_vlm(context, run, kitchens.data, workers)
+    checkpoint, folder, recipe = _prepare(context, run, kitchens.data, workers)
     blind = open_fitting_model(kitchens.blind, recipe, run.device) if kitchens.blind else None
     noise = NOISE if kitchens.noise else None
     subsets, left_out = refusing(subset_samples, folder, length=kitchens.samples, noise=noise, seed=kitchens.seed)
@@ -208,15 +205,19 @@ def evaluate_kitchens(
     check_threshold('accuracy', metrics['subsets']['all']['accuracy']['value'], at_least)
 
 
-def _prepare_vlm(context: typer.Context, run: VqaRun, data: str, workers: int) -> 'tuple[Vlm, Path, CacheRecipe]':
-    """Open a vision-language model and a cache.
+def _prepare(
+    context: typer.Context, run: VqaRun, data: str, workers: int
+) -> 'tuple[Checkpoint | Vlm, Path, CacheRecipe]':
+    """Open the model that answers, M3ET or a vision-language model, and a cache.
 
     Raises:
-        InputError: one of them cannot be opened.
-        Refused: an option is for M3ET.
+        InputError: one of them cannot be opened, or they do not fit each other.
+        Refused: an option is for M3ET alone.
     """
     from m3et_ros.runtime.vlm.model import open_vlm
 
+    if run.answerer_checkpoint is None:
+        return prepare(run.model, data, run.device, workers)
     for name, flag in (('without', '--without'), ('batch', '--batch'), ('write', '--generate')):
         if is_given(context, name):
             raise Refused(f'{flag} is for m3et: a vision-language model reads colours and writes; leave it out.')
