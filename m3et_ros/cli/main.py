@@ -28,6 +28,7 @@ from m3et_ros.cli.demo.app import demo
 from m3et_ros.cli.doctor.app import doctor
 from m3et_ros.cli.evaluate.app import app as evaluate
 from m3et_ros.cli.generate import generate
+from m3et_ros.cli.label import label
 from m3et_ros.cli.models import models
 from m3et_ros.cli.output import VisibleFormatter, check_text, print_line, report_error
 from m3et_ros.cli.processes import INTERRUPTED
@@ -37,6 +38,7 @@ from m3et_ros.cli.questions import questions
 from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
 from m3et_ros.cli.robot import robot
+from m3et_ros.cli.teach import teach
 from m3et_ros.cli.train.app import app as train
 from m3et_ros.cli.write import write
 
@@ -53,6 +55,8 @@ VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
     'generate': generate,
     'doctor': doctor,
     'bench': bench,
+    'label': label,
+    'teach': teach,
     'train': train,
     'evaluate': evaluate,
     'build': build,

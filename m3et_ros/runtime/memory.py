@@ -102,7 +102,9 @@ class EpisodeMemory:
         head = checkpoint.heads['episode'].eval()
         assert isinstance(head, EpisodeHead)
         self._model, self._model_id, self._head = checkpoint.model, checkpoint.model_id, head
-        self._encode_question = QuestionEncoder(checkpoint.tokenizer, checkpoint.labels.classes, head.config.length)
+        # A model that was taught more classes keeps the head, which knows the first of them.
+        classes = checkpoint.labels.classes[: len(head.config.classes)]
+        self._encode_question = QuestionEncoder(checkpoint.tokenizer, classes, head.config.length)
         self._guides = checkpoint.tokenizer.encode(GUIDES, checkpoint.model.config.text_length)
         self._rate = FrameRate(head.config.rate_hz)
         self._state: EpisodeState

@@ -26,6 +26,7 @@ def test_help_names_every_verb(capsys):
         'doctor',
         'evaluate',
         'generate',
+        'label',
         'models',
         'pull',
         'push',
@@ -33,6 +34,7 @@ def test_help_names_every_verb(capsys):
         'record',
         'replay',
         'robot',
+        'teach',
         'train',
         'write',
     }

@@ -48,8 +48,8 @@ class SourceChoice:
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help='Cache of training kitchens, or nyu:PATH, vqav2:QUESTIONS,ANNOTATIONS,IMAGES, imagenet:ROOT, bag:PATH '
-            'or lerobot:DIR; may be given several times.',
+            help='Cache of training kitchens, or labelled:DIR, nyu:PATH, vqav2:QUESTIONS,ANNOTATIONS,IMAGES, '
+            'imagenet:ROOT, bag:PATH or lerobot:DIR; may be given several times.',
             show_default=False,
         ),
     ] = None
@@ -86,7 +86,9 @@ class StartOptions:
     """The model to start from."""
 
     model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen'
-    start: Annotated[Path | None, typer.Option('--from', help='Checkpoint folder to start from instead.')] = None
+    start: Annotated[
+        str | None, typer.Option('--from', help='Model to start from instead: a named size, a folder or hf:owner/name.')
+    ] = None
     vocabulary: Annotated[
         Path | None,
         typer.Option(
@@ -144,7 +146,9 @@ def train(
         raise Refused(f'{error}.') from error
     questions = choice.questions if stage == 'vqa' else 0
     sources = open_sources_of(choice, checkpoint, out / BAGS, questions=questions, seed=session.seed)
-    labels = replace(checkpoint.labels, taught=taught_by(sources)) if stage == 'vqa' else checkpoint.labels
+    labels = checkpoint.labels
+    if stage == 'vqa':
+        labels = replace(labels, taught=taught_by(sources, labels.taught))
     made, before, command = replace(checkpoint, labels=labels), checkpoint.model_id, command_line(context)
 
     def card(outcome: Any) -> str:
@@ -173,16 +177,22 @@ def train(
     return stop.code if outcome.step < outcome.steps else 0
 
 
-def taught_by(sources: Any) -> Any:
+def taught_by(sources: Any, before: Any = None) -> Any:
     """Return the questions of sources, for the labels of a checkpoint; an empty Taught where others than kitchens ask.
+
+    Labelled recordings ask what the model was taught before, in the same wordings.
 
     Args:
         sources: the data set, as from `open_sources_of`.
+        before: questions of the model at the start; None where its checkpoint does not say.
     """
     from m3et_ros.data.kitchen.cache.recipe import read_recipe
     from m3et_ros.data.kitchen.questions.taught import kitchen_taught
     from m3et_ros.data.questions.taught import Taught
 
+    others = [name for name in sources.names if not name.startswith('labelled:')]
+    if len(others) < len(sources.names) and len(others) == bool(sources.caches):
+        return before
     if not sources.caches or len(sources.names) > 1:
         return Taught({})
     return kitchen_taught(version=read_recipe(sources.caches[0]).version)
@@ -205,23 +215,23 @@ def open_start(start: StartOptions, seed: int) -> 'Checkpoint':
     """Return the checkpoint to train, without its further heads, which would not fit the trained tokens.
 
     Args:
-        start: named size, checkpoint folder and tokenizer.
+        start: named size, model to start from and tokenizer.
         seed: seed of random weights.
 
     Raises:
         InputError: checkpoint or tokenizer cannot be read.
         Refused: there is no such size, or a checkpoint and a tokenizer were given.
     """
-    from m3et_ros.data.checkpoints.m3et import load_checkpoint, random_checkpoint
+    from m3et_ros.data.checkpoints.m3et import random_checkpoint
     from m3et_ros.data.kitchen.labels import kitchen_labels
     from m3et_ros.data.tokenizer import Tokenizer
     from m3et_ros.models.m3et.sizes import SIZES
-    from m3et_ros.runtime.open_model import untrained
+    from m3et_ros.runtime.open_model import open_checkpoint, untrained
 
     if start.start is not None:
         if start.vocabulary is not None:
             raise Refused('A checkpoint has its own tokenizer; leave --tokenizer out, or --from.')
-        return replace(load_checkpoint(start.start), heads={})
+        return replace(open_checkpoint(start.start), heads={})
     if start.model not in SIZES:
         raise Refused(
             f'There is no model size {start.model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.'
@@ -265,6 +275,7 @@ def open_sources_of(choice: SourceChoice, checkpoint: 'Checkpoint', cache: Path,
             choice.names(),
             options,
             kitchen=lambda folders: _open_kitchens(folders, choice, questions=questions, seed=seed),
+            labelled=lambda folder: _open_labelled(folder, checkpoint, questions=questions, seed=seed),
             questions=questions > 0,
         )
     except ValueError as error:
@@ -290,6 +301,22 @@ def _open_kitchens(folders: list[Path], choice: SourceChoice, *, questions: int,
         )
     except ValueError as error:
         raise Refused(str(error)) from error
+
+
+def _open_labelled(folder: Path, checkpoint: 'Checkpoint', *, questions: int, seed: int) -> Any:
+    """Open the training split of a labelled recording, with questions unless that is 0."""
+    from m3et_ros.data.labelled.samples import HOLED, LabelledSamples
+
+    labels = checkpoint.labels
+    data = LabelledSamples(
+        folder, classes=labels.classes, answers=labels.answers, each=questions, noise=HOLED, seed=seed
+    )
+    if questions and not data.has_questions:
+        raise Refused(
+            f'labelled:{folder} asks no question that {checkpoint.model_id} has the answers to; label it with a '
+            'teacher of things, or use m3et teach, which adds answers.'
+        )
+    return data
 
 
 def model_card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, command: str) -> str:

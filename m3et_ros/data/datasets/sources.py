@@ -6,6 +6,7 @@
     imagenet:ROOT[,MAP.json]                pictures in class folders with pseudo labels (imagenet)
     bag:PATH[,RGB[,DEPTH]]                  a rosbag2 recording, with its topics (bag_samples)
     lerobot:DIR[,CAMERA]                    a LeRobot data set, with one of its cameras (lerobot_samples)
+    labelled:DIR                            recordings that m3et label has labelled (data.labelled)
 
 Label maps are translated by the names of the classes; MAP.json adds other names (class_map.read_class_map).
 """
@@ -20,7 +21,7 @@ from typing import cast
 from torch.utils.data import Dataset
 
 from m3et_ros.data.datasets.bag_samples import BagSamples
-from m3et_ros.data.datasets.base import LIGHT, SampleSet
+from m3et_ros.data.datasets.base import LIGHT
 from m3et_ros.data.datasets.class_map import read_class_map
 from m3et_ros.data.datasets.imagenet import ImageNetSamples
 from m3et_ros.data.datasets.lerobot_samples import LeRobotSamples
@@ -36,10 +37,11 @@ FORMS = {
     'imagenet': ('ROOT[,MAP.json]', 1, 2),
     'bag': ('PATH[,RGB[,DEPTH]]', 1, 3),
     'lerobot': ('DIR[,CAMERA]', 1, 2),
+    'labelled': ('DIR', 1, 1),
 }
 """Form of the text after the colon, with the smallest and largest number of its parts between commas."""
 
-WITH_QUESTIONS = ('vqav2',)
+WITH_QUESTIONS = ('vqav2', 'labelled')
 """Kinds whose samples have questions, besides the kitchen."""
 
 BESIDE_QUESTIONS = ('lerobot',)
@@ -126,11 +128,24 @@ class Sources(Dataset[Sample]):
         return self.sets[which][index - self._ends[which] + self.parts[which]]
 
 
+Opener = Callable[[Path], Dataset[Sample]]
+
+
+def no_labels(folder: Path) -> Dataset[Sample]:
+    """Refuse a labelled recording where its questions cannot be asked.
+
+    Raises:
+        InputError: 'source', always.
+    """
+    raise InputError('source', f'labelled:{folder} is read by m3et train pretrain and m3et train vqa alone')
+
+
 def open_sources(
     words: Sequence[str],
     options: SourceOptions,
     *,
     kitchen: Callable[[list[Path]], Dataset[Sample]],
+    labelled: Opener = no_labels,
     questions: bool = False,
 ) -> Sources:
     """Open the data sets that words name.
@@ -139,6 +154,7 @@ def open_sources(
         words: sources in the forms of the module docstring.
         options: properties of the model and the run.
         kitchen: opens the caches of the kitchen, all at once.
+        labelled: opens a labelled recording.
         questions: require samples with questions, beside which those of BESIDE_QUESTIONS may stand.
 
     Raises:
@@ -155,7 +171,7 @@ def open_sources(
         _check(word, questions and not (asks and word.partition(':')[0] in BESIDE_QUESTIONS))
     sets: list[Dataset[Sample]] = [kitchen(caches)] if caches else []
     names = [' '.join(map(str, caches))] if caches else []
-    opened = [_open(word, options) for word in others]
+    opened = [_open(word, options, labelled) for word in others]
     for word, data in zip(others, opened, strict=True):
         if questions and isinstance(data, LeRobotSamples) and data.depth is None:
             raise InputError(
@@ -181,10 +197,12 @@ def _check(word: str, questions: bool) -> None:
         )
 
 
-def _open(word: str, options: SourceOptions) -> SampleSet:
+def _open(word: str, options: SourceOptions, labelled: Opener) -> Dataset[Sample]:
     kind, _, rest = word.partition(':')
     first, *more = rest.split(',')
     noise, seed = options.noise, options.seed
+    if kind == 'labelled':
+        return labelled(Path(first))
     if kind == 'bag':
         rgb, depth = (*more, None, None)[:2]
         return BagSamples(

@@ -139,10 +139,18 @@ PLURALS = {
     'potato': 'potatoes',
     'milk': 'milk cartons',
     'bread': 'loaves of bread',
+    'person': 'people',
+    'mouse': 'mice',
+    'scissors': 'pairs of scissors',
 }
-"""Plurals that differ from the spoken noun plus s."""
+"""Plurals that no rule gives."""
 
-PARTITIVES = {'water': 'running water', 'bread': 'a loaf of bread', 'milk': 'a milk carton'}
+PARTITIVES = {
+    'water': 'running water',
+    'bread': 'a loaf of bread',
+    'milk': 'a milk carton',
+    'scissors': 'a pair of scissors',
+}
 """Singular phrases of the nouns that take no plain article."""
 
 
@@ -158,7 +166,8 @@ def spoken_verb(verb: str) -> str:
 
 def plural(noun: str) -> str:
     """Return the plural of a noun key in words."""
-    return PLURALS.get(noun, spoken(noun) + 's')
+    words = spoken(noun)
+    return PLURALS.get(noun, words + ('es' if words.endswith(('s', 'x', 'z', 'ch', 'sh')) else 's'))
 
 
 def with_article(noun: str) -> str:
