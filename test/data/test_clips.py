@@ -151,6 +151,22 @@ def test_a_webcam_that_is_missing_or_no_camera_is_refused(tmp_path):
         Webcam(str(file))
 
 
+def test_a_webcam_gives_images_of_now_until_it_is_unplugged(tmp_path, monkeypatch):
+    """No machine of the tests has a webcam: a clip takes its place behind the capture of OpenCV."""
+    clip = write_clip(tmp_path / 'clip.mp4', images=3)
+    monkeypatch.setattr('m3et_ros.data.clips._opened', lambda source, backend: cv2.VideoCapture(source, cv2.CAP_FFMPEG))
+    webcam = Webcam(str(clip))
+    assert webcam.live and webcam.name == str(clip)
+    shots = webcam.shots()
+    taken = [next(shots) for _ in range(3)]
+    assert [shot.time_s for shot in taken] == [None] * 3
+    assert np.abs(taken[1].rgb[40, 50].astype(int) - (200, 0, 20)).max() < 12
+    with pytest.raises(InputError, match='gives no images: it was unplugged') as refused:
+        next(shots)
+    assert refused.value.reason == 'webcam'
+    webcam.close()
+
+
 @pytest.mark.parametrize(
     'given', [{}, {'video': 'a', 'pictures': 'b'}, {'webcam': '0', 'video': 'a'}], ids=['none', 'two', 'other']
 )
