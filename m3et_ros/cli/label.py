@@ -61,7 +61,7 @@ class TeacherOptions:
         from m3et_ros.runtime.networks.detection import open_detection
         from m3et_ros.runtime.networks.segmentation import open_segmentation
         from m3et_ros.runtime.vlm.model import open_vlm
-        from m3et_ros.training.teach.teachers import ASKED, Teachers
+        from m3et_ros.training.teach.teachers import ASKED, POSSIBLE, Teachers
 
         if self.ask and self.questions is None:
             raise Refused('--ask needs a model that answers; give one by --questions.')
@@ -69,7 +69,7 @@ class TeacherOptions:
             student,
             depth=None if self.depth is None else open_depth(self.depth, self.device),
             segmentation=None if self.segmentation is None else open_segmentation(self.segmentation, self.device),
-            detection=None if self.detection is None else open_detection(self.detection, self.device),
+            detection=None if self.detection is None else open_detection(self.detection, self.device, POSSIBLE),
             answerer=None if self.questions is None else open_vlm(self.questions, device=self.device),
             ask=tuple(self.ask or ASKED),
             wanted=tuple(self.name or ()),

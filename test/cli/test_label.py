@@ -64,7 +64,7 @@ def test_every_option_arrives(tmp_path, border, networks, reach, every_option, s
     assert (teachers.ask, teachers.wanted, teachers.answerer) == (('Is it tidy?',), ('glass',), 'a model')
     assert networks['depth'] == [{'name': 'deep', 'device': 'cpu'}]
     assert networks['segmentation'] == [{'name': 'regions', 'device': 'cpu'}]
-    assert networks['detection'] == [{'name': 'boxes', 'device': 'cpu'}]
+    assert networks['detection'] == [{'name': 'boxes', 'device': 'cpu', 'least': 0.1}]
     assert networks['questions'] == [{'name': 'words', 'device': 'cpu'}]
 
 

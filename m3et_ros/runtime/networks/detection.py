@@ -78,8 +78,12 @@ class DetectionNetwork(Protocol):
 class YoloxNetwork:
     """An ONNX file of YOLOX with the 80 classes of COCO, run by OpenCV on the CPU; see DetectionNetwork."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, least: float = LEAST):
         """Read the file.
+
+        Args:
+            path: the file.
+            least: score below which a box is left out, 0..1.
 
         Raises:
             InputError: model_missing, or model_config: it is no YOLOX of 80 classes for images of 416 pixels.
@@ -91,6 +95,7 @@ class YoloxNetwork:
                 'model_missing', f'{path} cannot be read ({error.strerror}); give an ONNX file.'
             ) from error
         self.model_id, self.names = model_id_of(path.stem, hashlib.sha256(data).hexdigest()), COCO
+        self._least = least
         sides = [SIDE // stride for stride in STRIDES]
         try:
             self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
@@ -138,7 +143,7 @@ class YoloxNetwork:
         classes = scores.argmax(1)
         best = scores[np.arange(len(scores)), classes]
         corners = np.concatenate([centres - sizes / 2, sizes], 1)
-        chosen = cv2.dnn.NMSBoxesBatched(corners.tolist(), best.tolist(), classes.tolist(), LEAST, OVERLAP)
+        chosen = cv2.dnn.NMSBoxesBatched(corners.tolist(), best.tolist(), classes.tolist(), self._least, OVERLAP)
         limits = np.array([width, height, width, height], np.float32)
         boxes = np.clip(np.concatenate([centres - sizes / 2, centres + sizes / 2], 1), 0, limits)
         found = [Detection(COCO[classes[i]], float(best[i]), _box(boxes[i])) for i in np.asarray(chosen).ravel()]
@@ -148,14 +153,19 @@ class YoloxNetwork:
 class ObjectNetwork(LoadedNetwork):
     """A detection network of transformers; see DetectionNetwork."""
 
-    def __init__(self, folder: NetworkFolder, device: str = 'cpu'):
+    def __init__(self, folder: NetworkFolder, device: str = 'cpu', least: float = LEAST):
         """Load a network.
+
+        Args:
+            folder: the checked folder.
+            device: auto, cpu, cuda or cuda:N.
+            least: score below which a box is left out, 0..1.
 
         Raises:
             InputError: as LoadedNetwork; model_config also for a network of another kind, or without class names.
         """
         check_architecture(folder, ARCHITECTURES, 'detection network')
-        self.names = class_names(folder)
+        self.names, self._least = class_names(folder), least
         super().__init__(folder, device)
 
     def predict(self, rgb: np.ndarray) -> list[Detection]:
@@ -167,7 +177,7 @@ class ObjectNetwork(LoadedNetwork):
         with torch.inference_mode():
             outputs = self._model(**given)
             (found,) = self._processor.post_process_object_detection(
-                outputs, threshold=LEAST, target_sizes=[(height, width)]
+                outputs, threshold=self._least, target_sizes=[(height, width)]
             )
         limits = torch.tensor([width, height, width, height], dtype=torch.float32)
         boxes = found['boxes'].float().cpu().clamp(min=torch.zeros(4), max=limits).numpy()
@@ -181,17 +191,18 @@ def _box(corners: np.ndarray) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def open_detection(name: str, device: str = 'cpu') -> DetectionNetwork:
+def open_detection(name: str, device: str = 'cpu', least: float = LEAST) -> DetectionNetwork:
     """Open a detector.
 
     Args:
         name: an ONNX file of YOLOX with the classes of COCO, a folder as transformers writes it, or
             hf:owner/name[@revision].
         device: auto, cpu, cuda or cuda:N; OpenCV runs ONNX files on the CPU in any case.
+        least: score below which a box is left out, 0..1.
 
     Raises:
         InputError: there is no such network, it is damaged, of another kind, or too large.
     """
     if name.endswith('.onnx'):
-        return YoloxNetwork(Path(name).expanduser())
-    return ObjectNetwork(find_network(name), device)
+        return YoloxNetwork(Path(name).expanduser(), least)
+    return ObjectNetwork(find_network(name), device, least)

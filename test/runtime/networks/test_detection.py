@@ -11,7 +11,6 @@ from shared_data import SHARED
 from tiny_networks import NAMES, glpn, yolos
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.networks import detection
 from m3et_ros.runtime.networks.detection import ARCHITECTURES, COCO, open_detection
 
 YOLOX = SHARED / 'teachers/yolox_nano.onnx'
@@ -19,12 +18,11 @@ PICTURE = SHARED / 'coco256/images/train2017/000000000025.jpg'
 needs_yolox = pytest.mark.skipif(not YOLOX.is_file(), reason=f'{YOLOX} is not there')
 
 
-def test_boxes_are_those_of_transformers_within_the_image(tmp_path, monkeypatch):
-    # The random network is sure of nothing.
-    monkeypatch.setattr(detection, 'LEAST', 0.0)
+def test_boxes_are_those_of_transformers_within_the_image(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     name = yolos(tmp_path)
-    network = open_detection(name)
+    assert open_detection(name).predict(rgb) == []  # the random network is sure of nothing
+    network = open_detection(name, least=0.0)
     found = network.predict(rgb)
     processor = transformers.AutoImageProcessor.from_pretrained(name, backend='pil')
     model = transformers.AutoModelForObjectDetection.from_pretrained(name).eval()
