@@ -49,8 +49,8 @@ class ChatOptions:
 def chat(options: ChatOptions, picture: ImageOptions) -> int:
     """Ask a running robot, or ask about an image with --image, question after question.
 
-    Every question is answered alone, from the newest frame: "and on the right?" gets "I cannot tell", so ask whole
-    questions; m3et questions lists them. The commands :history, :last, :help and :quit are for the conversation;
+    Every question is answered alone, from the newest frame: of M3ET "and on the right?" gets "I cannot tell", so ask
+    whole questions; m3et questions lists them. The commands :history, :last, :help and :quit are for the conversation;
     Ctrl-D ends it. On a pipe each question gets one line:
 
     m3et chat; m3et chat --image kitchen.jpg; echo "Is there a cup in view?" | m3et chat

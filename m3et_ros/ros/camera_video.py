@@ -195,7 +195,7 @@ class CameraVideo(Node):
         return 1 if self._reported else 0
 
     def _await_results(self) -> None:
-        """Wait until the model node reports that it has served all images it took."""
+        """Wait until the model node reports that it has served all images it took, and answered all questions."""
         until, served, since = self._reports + REPORTS, self._served, time.monotonic()
         while not self._stop() and (self._reports < until or self._unserved > 0):
             self._executor.spin_once(timeout_sec=SPIN_S)
@@ -212,7 +212,8 @@ class CameraVideo(Node):
             if status.name == self.options.results_of:
                 values = {pair.key: pair.value for pair in status.values}
                 superseded = int(values.get('dropped/frame_superseded', 0))
-                questions = int(values.get('questions_waiting', 0))
+                # Those of a vision-language model have a queue of their own.
+                questions = int(values.get('questions_waiting', 0)) + int(values.get('answerer/waiting', 0))
                 self._served = values.get('frames_out', '0')
                 waiting = int(values.get('frames_in', 0)) - int(self._served) - superseded
                 self._unserved = max(0, waiting) + questions

@@ -40,7 +40,7 @@ class Camera:
 
     def finish(self):
         """Wait for the end; return exit code and log."""
-        log, _ = self.process.communicate(timeout=60)
+        log, _ = self.process.communicate(timeout=100)
         assert 'Traceback' not in log
         return self.process.returncode, log
 
@@ -116,6 +116,7 @@ def test_the_node_waits_until_the_model_node_has_served_the_last_image(ros, imag
         for _ in range(30):
             report(frames_in=6, frames_out=3, dropped__frame_superseded=2, questions_waiting=0)
             report(frames_in=6, frames_out=4, dropped__frame_superseded=2, questions_waiting=1)
+            report(frames_in=6, frames_out=4, dropped__frame_superseded=2, answerer__waiting=1)
             time.sleep(0.1)
         assert camera.process.poll() is None
         served = {'frames_in': 6, 'frames_out': 4, 'dropped__frame_superseded': 2, 'questions_waiting': 0}
