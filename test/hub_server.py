@@ -121,7 +121,7 @@ def sha(files: dict[str, bytes]) -> str:
 @contextmanager
 def hub_server(monkeypatch, cache) -> Iterator[Hub]:
     """Serve a Hub, and have `huggingface_hub` use it with a cache and a token of its own."""
-    from huggingface_hub import constants
+    from huggingface_hub import close_session, constants
 
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -133,9 +133,12 @@ def hub_server(monkeypatch, cache) -> Iterator[Hub]:
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
     monkeypatch.setattr(constants, 'HF_TOKEN_PATH', str(cache / 'token'))
     monkeypatch.setenv('HF_TOKEN', TOKEN)
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    close_session()  # the next one reads the environment again
     try:
         yield server
     finally:
+        close_session()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -157,6 +158,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
             raise InputError('model_config', f'{SHARDS} has no weight_map of tensors to files; {AGAIN}.')
         names = sorted(set(shards.values()))
+    _check_memory(folder, names)
     tensors: dict[str, Tensor] = {}
     for name in names:
         if Path(name).name != name:
@@ -168,6 +170,18 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise InputError('model_truncated', f'{name} is cut short or damaged ({error}); {AGAIN}.') from error
     return tensors
+
+
+def _check_memory(folder: Path, names: list[str]) -> None:
+    """Refuse weights that are larger than the memory that is free."""
+    files = [folder / name for name in names if Path(name).name == name]
+    needed = sum(path.stat().st_size for path in files if path.is_file())
+    if needed > (free := psutil.virtual_memory().available):
+        raise InputError(
+            'vlm_memory',
+            f'The weights of {folder} take {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory are free; '
+            'choose a smaller model, or a machine with more memory.',
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from released_folder import SCHEDULE, released_folder, released_tensors
@@ -150,3 +152,14 @@ def test_an_index_may_be_larger_than_other_json_but_not_endless(phi):
     index.write_text(text.ljust(MAX_JSON_BYTES + 1))
     with pytest.raises(InputError, match='larger'):
         load_language_model(phi)
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_read(phi, monkeypatch):
+    size = sum(path.stat().st_size for path in phi.glob('*.safetensors'))
+    free = SimpleNamespace(available=size - 1)
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: free)
+    with pytest.raises(InputError, match='of memory are free; choose a smaller model') as refused:
+        load_language_model(phi)
+    assert refused.value.reason == 'vlm_memory'
+    free.available = size
+    assert load_language_model(phi).config.name == 'phi'

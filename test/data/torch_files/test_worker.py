@@ -58,7 +58,7 @@ def test_shards_hold_what_fits(monkeypatch):
 
 def test_a_child_that_needs_more_memory_than_it_may_have_says_so(tmp_path):
     torch.save({'a': torch.ones(2**24)}, tmp_path / 'w.pt')
-    command = [sys.executable, '-P', '-m', worker.__name__, str(tmp_path / 'w.pt'), str(tmp_path), 'x', str(2**20)]
+    command = [sys.executable, '-P', '-m', worker.__name__, str(tmp_path / 'w.pt'), str(tmp_path), 'x', str(2**24)]
     done = subprocess.run(command, capture_output=True, check=True)
     assert json.loads(done.stdout) == {'error': 'it needs more memory than it may have'}
     # The limit is the child's alone.
