@@ -40,7 +40,7 @@ def _text(tokenizer, **more):
     )
 
 
-def _llava():
+def _llava(**sizes):
     from transformers import (
         CLIPImageProcessorPil,
         CLIPVisionConfig,
@@ -55,7 +55,7 @@ def _llava():
     )
     config = LlavaConfig(
         vision_config=vision,
-        text_config=LlamaConfig(**_text(tokenizer)),
+        text_config=LlamaConfig(**_text(tokenizer, **sizes)),
         image_token_index=tokenizer.convert_tokens_to_ids('<image>'),
     )
     images = CLIPImageProcessorPil(size={'shortest_edge': 28}, crop_size={'height': 28, 'width': 28})
@@ -74,14 +74,14 @@ def _llava():
     )
 
 
-def _qwen():
+def _qwen(**sizes):
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
     tokenizer = byte_tokenizer(*QWEN_SPECIAL)
     ids = dict(zip(QWEN_SPECIAL, tokenizer.convert_tokens_to_ids(list(QWEN_SPECIAL))))
     rope = {'rope_type': 'default', 'mrope_section': [2, 1, 1], 'rope_theta': 10_000.0}
     config = Qwen2VLConfig(
-        text_config=_text(tokenizer, rope_parameters=rope),
+        text_config=_text(tokenizer, rope_parameters=rope, **sizes),
         vision_config={
             'depth': 2,
             'embed_dim': 32,
@@ -105,7 +105,7 @@ def _qwen():
     )
 
 
-def _smol():
+def _smol(**sizes):
     from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMImageProcessorPil
 
     tokenizer = byte_tokenizer(*SMOL_SPECIAL)
@@ -120,7 +120,7 @@ def _smol():
     config = SmolVLMConfig(
         image_token_id=tokenizer.convert_tokens_to_ids('<image>'),
         vision_config=vision,
-        text_config=LlamaConfig(**_text(tokenizer)),
+        text_config=LlamaConfig(**_text(tokenizer, **sizes)),
         scale_factor=2,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -133,11 +133,16 @@ def _smol():
 FAMILIES = {'llava': _llava, 'qwen2_vl': _qwen, 'smolvlm': _smol}
 
 
-def vlm_folder(folder, family='llava', *, seed=0, dtype=torch.float32):
-    """The folder of a model with its processor, in the files that published models have."""
+def vlm_folder(folder, family='llava', *, seed=0, dtype=torch.float32, endless=False, **sizes):
+    """The folder of a model with its processor, in the files that published models have.
+
+    An endless one never stops by itself; `sizes` change the configuration of its language model.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, tokenizer, images, template, processor = FAMILIES[family]()
+        model, tokenizer, images, template, processor = FAMILIES[family](**sizes)
+    if endless:
+        model.generation_config.eos_token_id = None
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     images.save_pretrained(folder)

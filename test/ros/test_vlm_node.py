@@ -1,7 +1,5 @@
 """A vision-language model on a running node: who answers, streaming, cancelling, a full queue, and other models."""
 
-import json
-
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
@@ -33,10 +31,7 @@ MANY = QoSProfile(depth=200)
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """A model that never stops by itself."""
-    path = vlm_folder(tmp_path_factory.mktemp('vlm') / 'endless')
-    settings = path / 'generation_config.json'
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {'eos_token_id': None}))
-    return path
+    return vlm_folder(tmp_path_factory.mktemp('vlm') / 'endless', endless=True)
 
 
 class Bench:
