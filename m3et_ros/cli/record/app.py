@@ -1,9 +1,10 @@
-"""`m3et record`: episodes of the simulated kitchen as rosbag2 recordings or a LeRobot data set, without ROS.
+"""`m3et record`: episodes of the simulated kitchen, without ROS, or a running robot, as bags or LeRobot data sets.
 
 m3et record my_bag --seed 7 --frames 300
 m3et record kitchens --eqa --seed 20000 --episodes 20
 m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
 m3et record --lerobot my_set --seed 7 --episodes 3
+m3et record --live my_bag --frames 600
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.processes import stop_code, stop_signals
 from m3et_ros.cli.record.episode import RecordOptions, open_episode, record_episode
 from m3et_ros.cli.record.lerobot import LeRobotOptions, record_lerobot
+from m3et_ros.cli.record.live import RunningRobotOptions, record_live
 from m3et_ros.cli.record.questions import QuestionOptions, record_eqa, record_vqa
 
 
@@ -27,11 +29,19 @@ def record(
     options: RecordOptions,
     asked: QuestionOptions,
     as_lerobot: LeRobotOptions,
+    robot: RunningRobotOptions,
     as_json: Json = False,
 ) -> int:
-    """Record an episode of the simulated kitchen: colour, depth, intrinsics, pose, segmentation and actions."""
+    """Record an episode of the simulated kitchen with depth, intrinsics, pose, segmentation and actions, or a robot."""
     if asked.eqa and asked.vqa:
         raise Refused('--eqa and --vqa are two question files; give one of them.')
+    if robot.live:
+        if asked != QuestionOptions():
+            raise Refused('--eqa, --vqa, --questions and --episodes are for the simulated kitchen; leave --live out.')
+        images = as_lerobot.images if as_lerobot.lerobot else None
+        return record_live(out, options, robot, lerobot=images, as_json=as_json)
+    if robot != RunningRobotOptions():
+        raise Refused('--camera and --topic go with --live.')
     if as_lerobot.lerobot:
         if asked.eqa or asked.vqa:
             raise Refused('--eqa and --vqa are about bags; leave --lerobot out.')

@@ -197,6 +197,12 @@ class BagWriter:
 
     def write_message(self, topic: str, type: str, message: Any, stamp_ns: int, *, latched: bool = False) -> None:
         """Write a message of any type of bags.cdr.typestore; a latched topic offers late subscribers its last one."""
+        self.write_serialized(topic, type, self._store.serialize_cdr(message, type), stamp_ns, latched=latched)
+
+    def write_serialized(
+        self, topic: str, type: str, raw: bytes | memoryview, stamp_ns: int, *, latched: bool = False
+    ) -> None:
+        """Write a message as it came over DDS, in CDR; otherwise as write_message."""
         if self._writer is None:
             raise ValueError(f'{self.path} is closed; write before close()')
         with _disk_errors():
@@ -204,7 +210,7 @@ class BagWriter:
                 self._connections[topic] = self._writer.add_connection(
                     topic, type, typestore=self._store, offered_qos_profiles=[_qos(latched)]
                 )
-            self._writer.write(self._connections[topic], stamp_ns, self._store.serialize_cdr(message, type))
+            self._writer.write(self._connections[topic], stamp_ns, raw)
 
     def _new(self, type: str, **fields) -> Any:
         return self._store.types[type](**fields)

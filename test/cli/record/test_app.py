@@ -94,7 +94,7 @@ def test_every_option_arrives_at_the_recording_of_questions(border, every_option
     assert main(line) == 0
     asked = QuestionOptions(**{kind: True}, questions=11, episodes=3)
     assert called == [{'out': Path('kitchens'), 'options': GIVEN, 'asked': asked, 'as_json': True}]
-    every_option(line, ['--eqa', '--vqa', '--lerobot', '--images'])
+    every_option(line, ['--eqa', '--vqa', '--lerobot', '--images', '--live', '--camera', '--topic'])
 
 
 def test_every_option_arrives_at_the_data_set(border):
