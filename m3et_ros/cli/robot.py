@@ -11,7 +11,7 @@ from m3et_ros.cli.options import expand_options
 from m3et_ros.cli.output import Refused, print_status
 from m3et_ros.cli.processes import Child, StopEvent, running, stop_signals, use_ros
 from m3et_ros.cli.ros_names import assignments, camera_remaps, chosen_preset, full_namespace, ros_arguments
-from m3et_ros.cli.source import CAMERA_VIDEO, SourceEnd, SourceOptions, check_source, source_arguments
+from m3et_ros.cli.source import CAMERA_VIDEO, CameraSource, SourceEnd, check_source, source_arguments
 from m3et_ros.cli.supervision import supervise
 from m3et_ros.ros.camera.presets import DEFAULT, PRESETS
 
@@ -131,7 +131,7 @@ class RunOptions:
 )
 def robot(
     context: typer.Context,
-    source: SourceOptions,
+    source: CameraSource,
     node: NodeOptions,
     run: RunOptions,
     preset: Annotated[
@@ -181,7 +181,7 @@ def robot(
 
 
 def _run_on_source(
-    source: SourceOptions, camera: str, namespace: str, arguments: list[str], stopped: StopEvent, *, respawn: bool
+    source: CameraSource, camera: str, namespace: str, arguments: list[str], stopped: StopEvent, *, respawn: bool
 ) -> int:
     """Run the model node beside a source until that ends, a node fails or a signal comes; return the exit code.
 

@@ -17,7 +17,7 @@ RATE_HZ = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions:
+class CameraSource:
     """A camera that needs no driver: colour alone."""
 
     webcam: Annotated[
@@ -57,7 +57,7 @@ class SourceOptions:
         return f'webcam {self.webcam}' if self.webcam else str(self.video or self.pictures)
 
 
-def check_source(source: SourceOptions) -> None:
+def check_source(source: CameraSource) -> None:
     """Refuse options that do not go together, and a clip that cannot be read, before anything is started.
 
     A webcam is opened by its process alone, because some drivers refuse a camera that was in use a moment ago.
@@ -78,7 +78,7 @@ def check_source(source: SourceOptions) -> None:
         open_source(video=str(source.video or ''), pictures=str(source.pictures or '')).close()
 
 
-def source_arguments(source: SourceOptions, camera: str, namespace: str) -> list[str]:
+def source_arguments(source: CameraSource, camera: str, namespace: str) -> list[str]:
     """Return the arguments of the camera's process.
 
     Args:

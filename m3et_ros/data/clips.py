@@ -37,7 +37,7 @@ class Shot(NamedTuple):
     time_s: float | None
 
 
-class Video:
+class VideoFile:
     """A video file, in the time of its container and upright as its rotation says.
 
     Attributes:
@@ -218,7 +218,7 @@ class Webcam:
         self._capture.release()
 
 
-Source = Video | Pictures | Webcam
+Source = VideoFile | Pictures | Webcam
 
 
 def open_source(*, webcam: str = '', video: str = '', pictures: str = '', rate_hz: float = 1.0) -> Source:
@@ -237,7 +237,7 @@ def open_source(*, webcam: str = '', video: str = '', pictures: str = '', rate_h
         raise InputError('source', 'Give one source: a webcam, a video or a folder of pictures.')
     if webcam:
         return Webcam(webcam)
-    return Video(Path(video)) if video else Pictures(Path(pictures), rate_hz)
+    return VideoFile(Path(video)) if video else Pictures(Path(pictures), rate_hz)
 
 
 def read_upright(path: Path) -> np.ndarray:

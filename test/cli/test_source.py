@@ -6,17 +6,17 @@ import threading
 from pathlib import Path
 
 from m3et_ros.cli.processes import Child
-from m3et_ros.cli.source import SourceEnd, SourceOptions, source_arguments
+from m3et_ros.cli.source import CameraSource, SourceEnd, source_arguments
 
 
 def test_a_source_is_named_and_known_as_given():
-    assert not SourceOptions().given
-    assert SourceOptions(webcam='0').given and SourceOptions(webcam='0').name == 'webcam 0'
-    assert SourceOptions(video=Path('a.mp4')).name == 'a.mp4' and SourceOptions(pictures=Path('b')).name == 'b'
+    assert not CameraSource().given
+    assert CameraSource(webcam='0').given and CameraSource(webcam='0').name == 'webcam 0'
+    assert CameraSource(video=Path('a.mp4')).name == 'a.mp4' and CameraSource(pictures=Path('b')).name == 'b'
 
 
 def test_pictures_have_the_rate_that_is_given():
-    arguments = source_arguments(SourceOptions(pictures=Path('b'), rate=2.5), 'head', '/m3et')
+    arguments = source_arguments(CameraSource(pictures=Path('b'), rate=2.5), 'head', '/m3et')
     assert 'rate_hz:=2.5' in arguments and 'pictures:="b"' in arguments and '__ns:=/head' in arguments
     assert 'loop:=false' in arguments and not any('video' in word or 'webcam' in word for word in arguments)
 

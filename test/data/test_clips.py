@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from clip_files import rotate_by_metadata, set_steps, write_clip
 
-from m3et_ros.data.clips import Pictures, Video, Webcam, open_source, read_upright
+from m3et_ros.data.clips import Pictures, VideoFile, Webcam, open_source, read_upright
 from m3et_ros.data.errors import InputError
 
 
@@ -19,7 +19,7 @@ def shots_of(source):
 
 @pytest.mark.parametrize('fps', [5.0, 10.0, 29.97], ids=['slow', 'ten', 'broadcast'])
 def test_images_of_a_video_are_apart_as_its_container_says(tmp_path, fps):
-    video = Video(write_clip(tmp_path / 'clip.mp4', fps=fps))
+    video = VideoFile(write_clip(tmp_path / 'clip.mp4', fps=fps))
     shots = shots_of(video)
     assert [shot.time_s for shot in shots] == pytest.approx([number / fps for number in range(6)], abs=1e-3)
     assert video.period_s == pytest.approx(1 / fps, abs=1e-3) and video.problems == [] and not video.live
@@ -28,11 +28,13 @@ def test_images_of_a_video_are_apart_as_its_container_says(tmp_path, fps):
 def test_a_variable_rate_is_kept(tmp_path):
     clip = write_clip(tmp_path / 'clip.mp4', fps=10)
     set_steps(clip, [0.5, 0.5, 2.5, 0.5, 1.0, 1.0])
-    assert [shot.time_s for shot in shots_of(Video(clip))] == pytest.approx([0, 0.05, 0.1, 0.35, 0.4, 0.5], abs=1e-3)
+    assert [shot.time_s for shot in shots_of(VideoFile(clip))] == pytest.approx(
+        [0, 0.05, 0.1, 0.35, 0.4, 0.5], abs=1e-3
+    )
 
 
 def test_colours_are_in_the_order_red_green_blue(tmp_path):
-    shots = shots_of(Video(write_clip(tmp_path / 'clip.mp4')))
+    shots = shots_of(VideoFile(write_clip(tmp_path / 'clip.mp4')))
     assert shots[0].rgb.shape == (48, 64, 3) and shots[0].rgb.dtype == np.uint8
     for number, shot in enumerate(shots):
         assert np.abs(shot.rgb[40, 50].astype(int) - (200, 0, 20 * number)).max() < 12
@@ -41,14 +43,14 @@ def test_colours_are_in_the_order_red_green_blue(tmp_path):
 def test_a_clip_that_a_phone_turned_is_upright(tmp_path):
     clip = write_clip(tmp_path / 'clip.mp4')
     rotate_by_metadata(clip)
-    rgb = shots_of(Video(clip))[0].rgb
+    rgb = shots_of(VideoFile(clip))[0].rgb
     assert rgb.shape == (64, 48, 3)
     # Turned clockwise, the upper left corner is the upper right one.
     assert rgb[8, 40].min() > 200 and rgb[8, 8].min() < 60
 
 
 def test_timestamps_that_do_not_grow_are_named_and_images_follow_each_other_evenly(tmp_path):
-    video = Video(write_clip(tmp_path / 'clip.mp4', fps=10))
+    video = VideoFile(write_clip(tmp_path / 'clip.mp4', fps=10))
     video._at_s = lambda: 0.0
     assert [shot.time_s for shot in shots_of(video)] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
     assert len(video.problems) == 1 and 'do not grow' in video.problems[0]
@@ -61,7 +63,7 @@ def test_a_clip_that_is_cut_off_says_how_much_is_left(tmp_path):
         writer.write(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
     writer.release()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    video = Video(path)
+    video = VideoFile(path)
     count = len(shots_of(video))
     assert 0 < count < 36
     assert video.problems == [f'{path} ends after {count} of about 40 images: it is cut off or damaged']
@@ -69,10 +71,10 @@ def test_a_clip_that_is_cut_off_says_how_much_is_left(tmp_path):
 
 def test_what_is_no_video_is_refused(tmp_path):
     with pytest.raises(InputError, match=r'none.mp4 does not exist; give a video file') as refused:
-        Video(tmp_path / 'none.mp4')
+        VideoFile(tmp_path / 'none.mp4')
     assert refused.value.reason == 'data_missing'
     with pytest.raises(InputError, match='is a folder and no regular file'):
-        Video(tmp_path)
+        VideoFile(tmp_path)
     text = tmp_path / 'text.mp4'
     text.write_text('no video')
     empty = tmp_path / 'empty.mp4'
@@ -81,7 +83,7 @@ def test_what_is_no_video_is_refused(tmp_path):
     cut.write_bytes(cut.read_bytes()[:-300])
     for path in (text, empty, cut):
         with pytest.raises(InputError, match='cannot be read as a video') as refused:
-            Video(path)
+            VideoFile(path)
         assert refused.value.reason == 'clip'
 
 
@@ -89,7 +91,7 @@ def test_a_picture_is_no_sequence_of_pictures(tmp_path):
     """OpenCV would take frame1.png for the first of frame1.png, frame2.png, ..."""
     for number in (1, 2, 3):
         cv2.imwrite(str(tmp_path / f'frame{number}.png'), np.zeros((48, 64, 3), np.uint8))
-    assert len(shots_of(Video(tmp_path / 'frame1.png'))) == 1
+    assert len(shots_of(VideoFile(tmp_path / 'frame1.png'))) == 1
 
 
 def write_pictures(folder, sizes):
@@ -179,7 +181,7 @@ def test_one_source_must_be_given(given):
 def test_the_source_is_the_one_that_was_given(tmp_path):
     clip = write_clip(tmp_path / 'clip.mp4')
     write_pictures(tmp_path, {1: (4, 4)})
-    assert isinstance(open_source(video=str(clip)), Video)
+    assert isinstance(open_source(video=str(clip)), VideoFile)
     pictures = open_source(pictures=str(tmp_path), rate_hz=8.0)
     assert isinstance(pictures, Pictures) and pictures.period_s == 0.125
     with pytest.raises(InputError, match='/dev/video987'):
