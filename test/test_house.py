@@ -160,7 +160,7 @@ def test_docstrings_do_not_open_with_a_question_word(path):
 def test_no_pickle_no_eval_no_shell(path):
     text = path.read_text()
     if name_of(path) == UNPICKLER:
-        text = text.replace("torch.load(path, map_location='cpu', weights_only=True)", '')
+        text = text.replace("torch.load(path, map_location='cpu', weights_only=True)", 'None')
     assert not re.search(r'\bpickle\b|torch\.load\(|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system', text)
     assert ast.get_docstring(ast.parse(text)), 'a file opens with what it is for'
 

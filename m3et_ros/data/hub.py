@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -84,18 +84,7 @@ def pull(
                 )
             )
         facts = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_S)
-        wanted = {
-            file.rfilename: file.size or 0
-            for file in facts.siblings or ()
-            if any(fnmatch(file.rfilename, pattern) for pattern in FILES)
-        }
-        for file in wanted:
-            if Path(file).is_absolute() or '..' in Path(file).parts:
-                raise InputError(
-                    'hub', f'{name} has a file {file[:100]!r}, which leads out of its folder; use another.'
-                )
-        if not wanted:
-            raise InputError('hub', f'{name} holds no safetensors, JSON or text; give a model with safetensors.')
+        wanted = _wanted_files(name, facts.siblings or ())
         _check_space(folder or Path(constants.HF_HUB_CACHE), sum(wanted.values()))
         if begin:
             begin(len(wanted), sum(wanted.values()))
@@ -108,6 +97,19 @@ def pull(
             if folder is None and facts.sha not in Path(path).parts:
                 raise InputError('hub', f'{name} changed while it was fetched; fetch it again.')
     return folder or Path(path).parents[len(Path(file).parts) - 1]
+
+
+def _wanted_files(name: str, files: Iterable[Any]) -> dict[str, int]:
+    """Return the files of a model that are fetched, and their sizes in bytes."""
+    wanted = {
+        file.rfilename: file.size or 0 for file in files if any(fnmatch(file.rfilename, pattern) for pattern in FILES)
+    }
+    if not wanted:
+        raise InputError('hub', f'{name} holds no safetensors, JSON or text; give a model with safetensors.')
+    for file in wanted:
+        if Path(file).is_absolute() or '..' in Path(file).parts:
+            raise InputError('hub', f'{name} has a file {file[:100]!r}, which leads out of its folder; use another.')
+    return wanted
 
 
 def push(checkpoint: Path, name: str, *, private: bool = False, message: str = '') -> tuple[str, Sequence[str]]:

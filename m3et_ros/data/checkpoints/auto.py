@@ -15,8 +15,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-KIND = 'm3et'
-"""`model_type` in the config.json of an M3ET."""
+from m3et_ros.data.checkpoints import MODEL_TYPE
+
 CONFIGS = 'transformers.models.auto.configuration_auto'
 MODELS = 'transformers.models.auto.modeling_auto'
 HUB_OPTIONS = ('revision', 'token', 'cache_dir', 'force_download', 'local_files_only')
@@ -74,7 +74,7 @@ class _Registering:
 def _register(module: ModuleType) -> None:
     """Register with AutoConfig or AutoModel, whichever the module holds."""
     if module.__name__ == CONFIGS:
-        module.AutoConfig.register(KIND, _config_class(), exist_ok=True)
+        module.AutoConfig.register(MODEL_TYPE, _config_class(), exist_ok=True)
     else:
         module.AutoModel.register(_config_class(), _model_class(), exist_ok=True)
 
@@ -86,7 +86,7 @@ def _config_class() -> Any:
     class M3ETAutoConfig(PretrainedConfig):
         """The config.json of a checkpoint, field by field."""
 
-        model_type = KIND
+        model_type = MODEL_TYPE
 
     return M3ETAutoConfig
 

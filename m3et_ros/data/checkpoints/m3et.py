@@ -22,7 +22,7 @@ from torch import nn
 
 from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.calibration import calibration_from
-from m3et_ros.data.checkpoints.auto import KIND
+from m3et_ros.data.checkpoints import MODEL_TYPE
 from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.errors import InputError
@@ -136,12 +136,12 @@ def save_checkpoint(
         sums[f'{name}.safetensors'] = write_weights(folder / f'{name}.safetensors', head, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
     write_json(folder / LABELS, asdict(checkpoint.labels))
-    (folder / CARD).write_text(with_head(card, KIND), encoding='utf-8')
+    (folder / CARD).write_text(with_head(card, MODEL_TYPE), encoding='utf-8')
     model_id = f'{config.name}@{sums[MODEL][:8]}' if checkpoint.trained else checkpoint.model_id
     write_json(
         folder / CONFIG,
         {
-            'model_type': KIND,
+            'model_type': MODEL_TYPE,
             'format': FORMAT,
             'model_id': model_id,
             'trained': checkpoint.trained,
@@ -285,9 +285,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / CONFIG)
     kinds = {'format': int, 'model_id': str, 'trained': bool, 'model': dict, 'heads': dict, 'sha256': dict}
     check_fields(stored, kinds, FORMAT)
-    if stored.get('model_type', KIND) != KIND:
+    if stored.get('model_type', MODEL_TYPE) != MODEL_TYPE:
         raise InputError(
-            'model_config', f'{CONFIG} has model_type {str(stored["model_type"])[:40]!r} and not {KIND!r}; {AGAIN}.'
+            'model_config',
+            f'{CONFIG} has model_type {str(stored["model_type"])[:40]!r} and not {MODEL_TYPE!r}; {AGAIN}.',
         )
     unknown = sorted(set(stored) - set(kinds) - {'model_type'})
     if unknown:

@@ -1,5 +1,6 @@
 """AutoConfig and AutoModel of transformers on our folders: the loader's outputs bit for bit, and no early imports."""
 
+import shutil
 import subprocess
 import sys
 
@@ -66,6 +67,13 @@ def test_importing_the_package_imports_nothing_heavy_and_the_auto_classes_know_i
     command = [sys.executable, '-P', '-c', LAZY, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.returncode) == (['m3et', 'tiny-random-3'], 0), done.stderr
+
+
+def test_a_config_of_another_kind_is_refused_by_our_own_loader(folder, tmp_path):
+    path = shutil.copytree(folder, tmp_path / 'other') / 'config.json'
+    path.write_text(path.read_text().replace('"model_type": "m3et"', '"model_type": "bert"'))
+    with pytest.raises(InputError, match="has model_type 'bert' and not 'm3et'"):
+        load_checkpoint(path.parent)
 
 
 def test_watching_twice_is_once():
