@@ -141,9 +141,10 @@ def test_a_data_set_is_what_the_bag_would_become_and_an_uneven_one_leaves_the_ba
     camera, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(live, 'FIRST_S', LIMIT_S)
-    one = camera('/camera/camera', [number * 100_000_000 for number in range(COUNT)])
+    one = camera('/arm', [number * 100_000_000 for number in range(COUNT)])
     out = tmp_path / 'set'
-    line = ['record', '--live', '--lerobot', '--images', 'png', '--frames', str(COUNT), '--topic', '/values']
+    line = ['record', '--live', '--lerobot', '--images', 'png', '--frames', str(COUNT)]
+    line += ['--topic', '/values', '--camera', '/arm']
     assert main([*line, str(out), '--json']) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document['episodes'], document['fps']) == (1, 10) and not (tmp_path / 'set_bag').exists()
