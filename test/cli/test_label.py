@@ -9,7 +9,9 @@ from small_place import FlatDepth, RedDetector, RedSegmentation, tiny_student, w
 from m3et_ros.cli.label import TeacherOptions
 from m3et_ros.cli.main import main
 from m3et_ros.cli.output import Refused
-from m3et_ros.training.teach.teachers import ASKED
+from m3et_ros.data.checkpoints.m3et import load_checkpoint
+from m3et_ros.training.teach.label import LabelOptions, label
+from m3et_ros.training.teach.teachers import ASKED, Teachers
 
 TEACHERS = (
     *('--depth', 'deep', '--segmentation', 'regions', '--detection', 'boxes', '--questions', 'words'),
@@ -75,6 +77,28 @@ def test_without_questions_of_the_user_a_model_answers_ours(networks, student):
 def test_questions_without_a_model_are_refused(student):
     with pytest.raises(Refused, match='give one by --questions'):
         TeacherOptions(ask=['Is it tidy?']).open(student)
+
+
+def test_both_stages_train_on_a_labelled_recording(tmp_path, student, capsys):
+    out = tmp_path / 'labels'
+    label([write_place(tmp_path / 'bag')], out, Teachers(student, detection=RedDetector()), LabelOptions(32))
+    small = ('--batch', '4', '--samples', '8', '--data', f'labelled:{out}', '--out')
+    one, two = str(tmp_path / 'one'), str(tmp_path / 'two')
+    assert main(['train', 'pretrain', '--from', 'tiny', *small, one]) == 0
+    assert main(['train', 'vqa', '--from', f'{one}/checkpoint', '--questions', '3', *small, two]) == 0
+    log = json.loads((tmp_path / 'two/log.jsonl').read_text().splitlines()[-1])
+    assert log['step'] == 2 and {'answer', 'pointing', 'words', 'depth', 'semseg'} <= set(log['losses'])
+    # Labelled recordings ask in the wordings that the model knows.
+    assert load_checkpoint(f'{two}/checkpoint').labels.taught == student.labels.taught
+    assert f'labelled:{out}' in (tmp_path / 'two/checkpoint/README.md').read_text()
+
+
+def test_stage_two_refuses_labels_without_questions(tmp_path, student, capsys):
+    out = tmp_path / 'labels'
+    label([write_place(tmp_path / 'bag')], out, Teachers(student), LabelOptions(32))
+    line = ['train', 'vqa', '--model', 'tiny', '--data', f'labelled:{out}', '--out', str(tmp_path / 'run')]
+    assert main(line) == 1
+    assert 'label it with a teacher of things, or use m3et teach' in capsys.readouterr().err
 
 
 def test_three_frames_are_refused_in_one_sentence(tmp_path, capsys):

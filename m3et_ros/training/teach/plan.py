@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import ClassNames
+from m3et_ros.runtime.kernels import use_built
+from m3et_ros.training.loop import Objective
 from m3et_ros.training.m3et import Answer, Collate, Pretrain
 from m3et_ros.training.optim import build_optimiser
 from m3et_ros.training.recipe import Recipe
@@ -56,7 +58,7 @@ def recipes(checkpoint: Checkpoint, *, samples: int, questions: bool, masks: boo
 
 
 def seconds_per_step(
-    recipe: Recipe, checkpoint: Checkpoint, data: Any, *, seed: int, workers: int, left: float
+    recipe: Recipe, checkpoint: Checkpoint, data: Any, *, seed: int, workers: int, bf16: bool, left: float
 ) -> float:
     """Measure a step on a copy of the model, which stays as it is.
 
@@ -66,8 +68,10 @@ def seconds_per_step(
         data: its data set.
         seed: seed of the draws.
         workers: processes that load samples.
+        bf16: matrix products in bfloat16.
         left: seconds to the end of the lesson, of which a trial takes TRIAL_SHARE, or one step.
     """
+    use_built()
     model = copy.deepcopy(checkpoint.model).train()
     labels = checkpoint.labels
     naming = ClassNames(checkpoint.tokenizer, labels.classes) if isinstance(recipe, Answer) and labels.classes else None
@@ -80,11 +84,9 @@ def seconds_per_step(
     loader = DataLoader(data, batch_sampler=batches * TRIAL_STEPS, collate_fn=collate, num_workers=workers)
     spent: list[float] = []
     started = before = time.monotonic()
-    device = next(model.parameters()).device
+    device, objective = next(model.parameters()).device, Objective(model, recipe, bf16=bf16)
     for number, (batch, _) in enumerate(loader):
-        tensors = {name: value.to(device) for name, value in batch.items()}
-        losses = recipe.losses(model, tensors, torch.Generator().manual_seed(number))
-        torch.stack(list(losses.values())).sum().backward()
+        objective({name: value.to(device) for name, value in batch.items()}, number)[0].backward()
         optimizer.step()
         optimizer.zero_grad()
         now = time.monotonic()

@@ -260,7 +260,13 @@ class Pupil:
             name: 0.0
             if name in self.clock.plans
             else seconds_per_step(
-                recipe, self.checkpoint, data, seed=self.lesson.seed, workers=self.lesson.workers, left=self.clock.left
+                recipe,
+                self.checkpoint,
+                data,
+                seed=self.lesson.seed,
+                workers=self.lesson.workers,
+                bf16=self.lesson.bf16,
+                left=self.clock.left,
             )
             for name, recipe in plan.items()
         }

@@ -1,20 +1,25 @@
 """Recordings labelled: which frames, into which split, continued after a stop, and what is refused."""
 
+import errno
 import json
 import shutil
 
 import numpy as np
 import pytest
+from shared_data import SHARED
 from small_place import RedDetector, place_frame, write_place
 
 from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.labelled.facts import ObjectFact, read_facts
 from m3et_ros.data.shards import open_shard
+from m3et_ros.runtime.networks.detection import open_detection
 from m3et_ros.training.teach import label as label_module
 from m3et_ros.training.teach.label import FrameChoice, LabelOptions, differs, label, thumbnail
 from m3et_ros.training.teach.teachers import Teachers
 
+BAG, YOLOX = SHARED / 'real_kitchen/bag', SHARED / 'teachers/yolox_nano.onnx'
 START, STEP = 1_700_000_000_000_000_000, 100_000_000
 
 
@@ -84,6 +89,27 @@ def test_a_stopped_run_keeps_its_blocks_and_continues(student, place, labelled, 
         )
     )
     assert np.array_equal(np.concatenate(stored), np.concatenate(whole))
+
+
+def test_a_full_disk_leaves_no_data_set_behind(student, place, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match='finished blocks are kept') as refused:
+        patch.setattr(label_module, 'write_facts', full)
+        label([place], tmp_path / 'out', Teachers(student), LabelOptions(32))
+    assert refused.value.reason == 'out_unwritable' and not (tmp_path / 'out/labelled.json').exists()
+    assert label([place], tmp_path / 'out', Teachers(student), LabelOptions(32))['masks'] is False
+
+
+@pytest.mark.skipif(not (BAG.exists() and YOLOX.exists()), reason='no real kitchen or detector; set M3ET_DATA')
+def test_a_detector_labels_a_real_kitchen(student, tmp_path):
+    teachers = Teachers(student, detection=open_detection(str(YOLOX), least=0.1))
+    contents = label([BAG], tmp_path, teachers, LabelOptions(32, every=6))
+    assert contents['frames_seen'] == 25 and {'chair', 'cup', 'table', 'sink'} <= set(contents['known'])
+    facts = [fact for fact in read_facts(tmp_path / 'objects.csv', ObjectFact, 25) if fact.part == 'thing']
+    cups = [fact for fact in facts if fact.name == 'cup']
+    assert cups and all(fact.colour == 'white' and 1 < fact.distance < 4 for fact in cups)
 
 
 def test_a_finished_folder_is_not_labelled_again(student, place, labelled, tmp_path):

@@ -7,6 +7,7 @@ from small_place import FlatDepth, RedDetector, RedSegmentation, place_frame
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
+from m3et_ros.runtime.vlm.model import VlmAnswer
 from m3et_ros.training.teach.teachers import Labeller, Teachers, colour_of, in_box, softened, student_name
 
 
@@ -121,6 +122,30 @@ def test_wanted_names_alone_are_labelled(student):
 def test_what_the_student_cannot_spell_is_left_out_and_named(student):
     teachers = Teachers(student, detection=RedDetector())
     assert teachers.unspelled == ['qz'] and teachers.names == {'glass', 'bed'}
+
+
+class Talker:
+    """Answers each question with the next of some texts."""
+
+    model_id = 'talker@1'
+
+    def __init__(self, *texts):
+        self.texts, self.asked = iter(texts), []
+
+    def answer(self, question, images, *, max_tokens):
+        self.asked.append((question, len(images), max_tokens))
+        return VlmAnswer(next(self.texts), 0.75, (), 0.0)
+
+
+def test_short_answers_of_a_vision_language_model_are_kept(student):
+    talker = Talker(' Kitchen.\nIt has a sink.', 'I am quite sure that I see a cup', '', 'qz')
+    asked = ('What room is this?', 'What is it?', 'What else?', 'What letters?')
+    found = Labeller(Teachers(student, answerer=talker, ask=asked)).label(place_frame(1)).answered
+    # The second answer is too long, the third empty, and the student cannot spell the fourth.
+    assert [(one.question, one.answer, one.confidence, one.teacher) for one in found] == [
+        ('What room is this?', 'kitchen', 0.75, 'talker@1')
+    ]
+    assert talker.asked[0] == ('What room is this? Answer in one to four words.', 1, 16)
 
 
 def test_depth_that_shards_cannot_hold_becomes_unknown():
