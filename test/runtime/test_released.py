@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hub_server import hub_server
 from released_folder import PHI, SCHEDULE, SIGLIP, released_folder, released_tensors
 from transformers import PhiForCausalLM, SiglipImageProcessorPil, SiglipVisionModel
 from transformers.models.codegen.tokenization_codegen import CodeGenTokenizer
@@ -151,3 +152,11 @@ def test_ask_answers_about_a_picture_from_a_folder_as_released(folder, picture, 
     assert answer['model_id'] == 'matvlm@MaTVLM_0_25_Mamba2' and answer['answerable']
     wanted = list(ReleasedAnswerer(load_matvlm(folder)).write(QUESTION, view_of(picture), max_tokens=64))
     assert answer['text'] == wanted[-1][0]
+
+
+def test_a_model_of_the_hub_is_fetched_and_its_size_is_said(folder, tmp_path, monkeypatch, caplog):
+    with hub_server(monkeypatch, tmp_path / 'cache') as server:
+        server.models['a/MaTVLM'] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        answerer = open_answerer('matvlm', 'hf:a/MaTVLM', Engine(untrained('tiny', 0)))
+    assert answerer.prompt(QUESTION)[1] == ReleasedAnswerer(load_matvlm(folder)).prompt(QUESTION)[1]
+    assert f'Fetching {len(server.models["a/MaTVLM"])} files of hf:a/MaTVLM' in caplog.text
