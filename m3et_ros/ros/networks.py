@@ -8,9 +8,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Thread, get_native_id
 from typing import Any
 
 import numpy as np
+import torch
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -22,8 +24,8 @@ from m3et_ros.ros.health import MIB, Health
 from m3et_ros.ros.heartbeat import HEARTBEAT
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.ros.model_loader import NICE
 from m3et_ros.ros.outputs import Perception
-from m3et_ros.ros.vlm_thread import prepare_thread
 from m3et_ros.runtime.networks.completion import NetworkCompletion
 from m3et_ros.runtime.networks.depth import open_depth
 from m3et_ros.runtime.networks.folder import LoadedNetwork
@@ -73,7 +75,7 @@ class NetworkThread:
         self._network.to(self._device)
         self._thread = InferenceThread(self._process, name=f'{self._name}_network')
         # Half of the processors, so that perception has the others.
-        self._thread.submit_urgent(lambda: prepare_thread(max(1, (os.cpu_count() or 2) // 2)))
+        self._thread.submit_urgent(lambda: give_way(max(1, (os.cpu_count() or 2) // 2)))
 
     def stop(self) -> None:
         """Finish the present frame, end the thread and free the device."""
@@ -111,6 +113,21 @@ class NetworkThread:
         else:
             self._latency.add(time.perf_counter() - start)
             self._served.tick()
+
+
+def give_way(threads: int) -> None:
+    """Give the calling thread a number of CPU threads and a low priority, so that perception comes first.
+
+    torch gives threads that begin later the number of the last call anywhere, so another thread puts it back.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    restore = Thread(target=torch.set_num_threads, args=(before,))
+    restore.start()
+    restore.join()
+    if hasattr(os, 'setpriority') and os.uname().sysname == 'Linux':  # elsewhere it would be of the whole process
+        own = get_native_id()
+        os.setpriority(os.PRIO_PROCESS, own, max(NICE, os.getpriority(os.PRIO_PROCESS, own)))
 
 
 class Networks:

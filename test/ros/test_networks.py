@@ -1,11 +1,13 @@
 """Networks of others in the node: their depth and classes on the topics of M3ET, at their own pace."""
 
+import os
 import threading
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -17,8 +19,9 @@ from m3et_ros.data.images.messages import depth_from_msg
 from m3et_ros.msg import LabelMap
 from m3et_ros.ros.camera.subscription import latched
 from m3et_ros.ros.convert import stamp_ns
+from m3et_ros.ros.model_loader import NICE
 from m3et_ros.ros.model_node import ModelNode
-from m3et_ros.ros.networks import NetworkFrame, Networks, NetworkThread, network_labels
+from m3et_ros.ros.networks import NetworkFrame, Networks, NetworkThread, give_way, network_labels
 from m3et_ros.runtime.networks.depth import open_depth
 from m3et_ros.runtime.networks.segmentation import open_segmentation
 
@@ -85,6 +88,26 @@ def test_the_newest_frame_wins_and_errors_stop_nothing(network):
     assert values['model_id'] == network.model_id
     assert values['weights_mib'] == pytest.approx(network.weight_bytes / 2**20)
     assert values['latency_s']['p50'] > 0
+
+
+def test_the_thread_of_a_network_gives_way_to_perception():
+    before, found = torch.get_num_threads(), []
+
+    def body():
+        give_way(before + 1)
+        found.extend((torch.get_num_threads(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+
+    for _ in range(2):
+        thread = threading.Thread(target=body)
+        thread.start()
+        thread.join()
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert found == 2 * [before + 1, max(NICE, own)]
+    assert later == [torch.get_num_threads()] == [before]
 
 
 def test_every_class_has_a_colour_of_its_own():
