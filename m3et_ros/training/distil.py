@@ -7,7 +7,8 @@ S_l is a replaced layer and T_l the teacher's layer; both get the input of the t
 Symbols: B batch, L tokens of the stack, T words, V vocabulary or answers, d width.
 Arithmetic is float32 even under autocast. The reduction 'token' is the mean over the counted elements, independent of
 length and batch; 'released' is that of the published code, the Frobenius norm of a whole tensor and a sum divided by
-the batch.
+the batch. That holds for the published kinds, 'l2' of layers, 'kl' and 'reverse'; for 'js', 'l2' of logits and 'hard'
+the published code computes something else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
