@@ -16,12 +16,15 @@ WIDTH, HEIGHT, MARGIN = 240, 180, 18
 ALPHA = 0.4
 """Weight of the colour of a thing over its pixels."""
 INK = (30, 30, 30)
+NAMED = 0.25
+"""Confidence from which an unsure thing has its name beside its box."""
 
 
 def draw_sheet(folder: Path, classes: tuple[str, ...]) -> Path:
     """Draw frames of both splits, evenly spread, with boxes, names and confidences of their things.
 
-    Unsure things have thin boxes and a question mark. Coloured pixels are those that the mask gives to a thing.
+    Unsure things have thin boxes, and the likelier ones a question mark. Coloured pixels are those that the mask gives
+    to a thing.
 
     Args:
         folder: folder of a data set.
@@ -68,8 +71,10 @@ def _draw_box(image: np.ndarray, fact: ObjectFact, colour: tuple[int, int, int])
     corner = round(fact.left * WIDTH), round(fact.top * HEIGHT)
     unsure = fact.part == 'unsure'
     cv2.rectangle(image, corner, (round(fact.right * WIDTH), round(fact.bottom * HEIGHT)), colour, 1 if unsure else 2)
-    words = ' '.join(word for word in (fact.colour, fact.name) if word)
-    text = f'{words}{"?" if unsure else ""} {fact.confidence:.0%}'
+    if unsure and fact.confidence < NAMED:
+        return
+    words = fact.name + '?' if unsure else f'{fact.colour} {fact.name}'.strip()
+    text = f'{words} {fact.confidence:.0%}'
     place = corner[0] + 2, max(corner[1] + 12, 12)
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
