@@ -97,14 +97,23 @@ def test_what_was_there_before_stays(bag, data, capsys):
 
 @pytest.fixture
 def small_disk():
-    """Files of this process can grow to 16 KiB only; to write more fails as on a full disk."""
+    """Files of this process can grow to 128 KiB only; to write more fails as on a full disk."""
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(bag, data, tmp_path, capsys, small_disk):
+@pytest.fixture(scope='module')
+def long(tmp_path_factory):
+    """A recording and its data set that are larger than the small disk."""
+    bag = lerobot_sets.write_recording(tmp_path_factory.mktemp('long') / 'bag', 80)
+    assert main(['convert', 'bag', str(bag), str(bag.with_name('set'))]) == 0
+    return bag, bag.with_name('set')
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(long, tmp_path, capsys, small_disk):
+    bag, data = long
     for line in (['bag', bag], ['bag', bag, '--images', 'png'], ['lerobot', data]):
         out = tmp_path / 'out'
         assert main(['convert', *map(str, line), str(out)]) == 1

@@ -202,9 +202,9 @@ def test_arguments_and_empty_sets_are_refused(tmp_path):
 
 @pytest.fixture
 def small_disk():
-    """Files of this process can grow to 64 KiB only; to write more fails as on a full disk."""
+    """Files of this process can grow to 128 KiB only; to write more fails as on a full disk."""
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
