@@ -45,7 +45,7 @@ from m3et_ros.runtime.selftest import self_test
 from m3et_ros.runtime.session import Session
 from m3et_ros.runtime.shared_model import Models
 from m3et_ros.runtime.view import View
-from m3et_ros.runtime.vlm.model import open_vlm
+from m3et_ros.runtime.vlm.process import VlmProcess
 from m3et_ros.srv import LoadModel
 
 OK, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -157,12 +157,19 @@ class ModelNode(Host):
         return OK
 
     def _drop_models(self) -> None:
-        self.session = self.vlm = None
+        self.session = None
+        self._close_vlm()
         self.networks.drop()
+
+    def _close_vlm(self) -> None:
+        if self.vlm is not None:
+            self.vlm.close()
+            self.vlm = None
 
     def destroy_node(self) -> None:
         """Stop the inference thread before the publishers it uses are destroyed."""
         self._halt()
+        self._close_vlm()
         super().destroy_node()
 
     def _succeeds(self, activity: str, step: Callable[[], None]) -> bool:
@@ -180,8 +187,10 @@ class ModelNode(Host):
 
     def _configure(self) -> None:
         self.networks.load()
+        session = self._load(self.settings.model)
+        self._close_vlm()
         self.vlm = self._load_vlm()
-        self.session = self._load(self.settings.model)
+        self.session = session
         self._report_model()
 
     def _activate(self) -> None:
@@ -241,10 +250,13 @@ class ModelNode(Host):
         """
         settings = self.settings
         if settings.answerer in BESIDE:
-            model = open_vlm(
-                settings.answerer_checkpoint, device=settings.answerer_device, dtype=settings.answerer_dtype
+            model = VlmProcess(
+                settings.answerer_checkpoint,
+                device=settings.answerer_device,
+                dtype=settings.answerer_dtype,
+                threads=settings.answerer_threads,
             )
-            return VlmThread(model, memory_frames=settings.memory_frames, threads=settings.answerer_threads)
+            return VlmThread(model, memory_frames=settings.memory_frames)
         if settings.instruction_answerer != 'm3et':
             raise InputError(
                 'answerer',

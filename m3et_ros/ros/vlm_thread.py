@@ -1,26 +1,23 @@
 """The vision-language model of a node: its thread and queue, the frames it answers about, and its figures.
 
-The inference thread hands over frames and never waits: the model runs on a thread of its own, with fewer CPU threads
-and a lower priority than perception.
+The inference thread hands over frames and never waits: the model runs in a process of its own, at a lower priority than
+perception, and the thread here waits for its answers.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from threading import Event, Lock, Thread, get_native_id
+from threading import Event, Lock
 from typing import Any
-
-import torch
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.ros.diagnostics import Quantiles
 from m3et_ros.ros.inference_thread import InferenceThread, ResultT, Steps
-from m3et_ros.ros.model_loader import NICE
 from m3et_ros.runtime.frame_comb import FrameComb
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.vlm.model import VisionLanguageModel
+from m3et_ros.runtime.vlm.process import VlmProcess
 
 MAX_WAITING = 16
 """Number of questions that may wait; one takes seconds, so a longer queue would only hide that."""
@@ -38,17 +35,15 @@ class VlmThread:
         model_id: id of the model, for answers.
     """
 
-    def __init__(self, model: VisionLanguageModel, *, memory_frames: int, threads: int = 0):
+    def __init__(self, model: VlmProcess | VisionLanguageModel, *, memory_frames: int):
         """Take a model; `start` lets it answer.
 
         Args:
-            model: the model; its device while it answers is the one that it has now.
+            model: the model; `close` ends it.
             memory_frames: largest number of frames for a question about the episode, at least 2.
-            threads: CPU threads of the model; 0 takes half of the processors.
         """
         self.model_id = model.model_id
-        self._model, self._device = model, model.device
-        self._threads = threads or max(1, (os.cpu_count() or 2) // 2)
+        self._model = model
         self._lock, self._stopped = Lock(), Event()
         self._episode: FrameComb[Frame] = FrameComb(memory_frames)
         self._newest: Frame | None = None
@@ -90,14 +85,12 @@ class VlmThread:
     # Thread
 
     def start(self) -> None:
-        """Move the model to its device and start the thread."""
-        self._model.to(self._device)
+        """Start the thread."""
         self._stopped.clear()
         self._queue = InferenceThread(lambda _: None, name='vlm', max_questions=MAX_WAITING, share=1.0)
-        self._queue.submit_urgent(lambda: prepare_thread(self._threads))
 
     def stop(self) -> None:
-        """End the present answer and cancel those that wait; free the device and forget the newest frame."""
+        """End the present answer and cancel those that wait; forget the newest frame."""
         queue, self._queue = self._queue, None
         if queue is None:
             return
@@ -105,8 +98,11 @@ class VlmThread:
         queue.close()
         with self._lock:
             self._newest = None  # out of date after a pause
-        if self._device.type == 'cuda':
-            self._model.to('cpu')
+
+    def close(self) -> None:
+        """Stop, and end the model."""
+        self.stop()
+        self._model.close()
 
     def submit(self, steps: Steps[ResultT], client: Hashable) -> Future[ResultT] | None:
         """Queue a question; None when there is no room for it, or the thread is stopped."""
@@ -135,7 +131,7 @@ class VlmThread:
 
         Raises:
             CancelledError: `cancelled` returned True, or the thread is stopped.
-            InputError: vlm_memory.
+            InputError: vlm_memory, vlm_ended.
         """
         given = self._model.answer(
             question,
@@ -177,23 +173,9 @@ class VlmThread:
             'device': str(self._model.device),
             'dtype': str(self._model.dtype).removeprefix('torch.'),
             'weights_mib': self._model.weight_bytes / MIB,
+            'process_memory_mib': self._model.memory_bytes / MIB,
             **self._notes,
             'waiting': 0 if queue is None else queue.waiting,
             'latency_s': {'p50': self._latency.p50, 'p95': self._latency.p95},
             'tokens_per_s': self._tokens / self._busy_s if self._busy_s else 0.0,
         }
-
-
-def prepare_thread(threads: int) -> None:
-    """Give the calling thread a number of CPU threads and a low priority.
-
-    The number that torch gives to threads that begin later is that of the last call anywhere, so another thread puts it
-    back.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    restore = Thread(target=torch.set_num_threads, args=(before,))
-    restore.start()
-    restore.join()
-    if hasattr(os, 'setpriority') and os.uname().sysname == 'Linux':  # elsewhere it would be of the whole process
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)

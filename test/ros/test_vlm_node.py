@@ -1,6 +1,7 @@
 """A vision-language model on a running node: who answers, streaming, cancelling, a full queue, and other models."""
 
 import numpy as np
+import psutil
 import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
@@ -32,6 +33,13 @@ MANY = QoSProfile(depth=200)
 def folder(tmp_path_factory):
     """A model that never stops by itself."""
     return vlm_folder(tmp_path_factory.mktemp('vlm') / 'endless', endless=True)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch, request):
+    """The model of a node is opened in this process, where it starts sooner, unless a test is about its own one."""
+    if 'robot' not in request.fixturenames:
+        monkeypatch.setattr(model_node, 'VlmProcess', lambda name, threads, **options: open_vlm(name, **options))
 
 
 class Bench:
@@ -193,13 +201,15 @@ def test_the_standing_instruction_stays_with_m3et_or_goes_to_the_model(bench, wh
 
 
 def test_parameters_arrive_and_wrong_ones_are_refused(bench, ros, folder, monkeypatch):
-    opened, threads = [], []
-    monkeypatch.setattr(
-        model_node, 'open_vlm', lambda *args, **options: opened.append((args, options)) or open_vlm(*args, **options)
-    )
-    monkeypatch.setattr('m3et_ros.ros.vlm_thread.prepare_thread', threads.append)
+    opened = []
+
+    def recorded(*args, threads, **options):
+        opened.append((args, threads, options))
+        return open_vlm(*args, **options)
+
+    monkeypatch.setattr(model_node, 'VlmProcess', recorded)
     active = bench(answerer_device='cpu', answerer_dtype='bfloat16', answerer_threads=3, memory_frames=2).observe(*RGB)
-    assert opened == [((str(folder),), {'device': 'cpu', 'dtype': 'bfloat16'})] and threads == [3]
+    assert opened == [((str(folder),), 3, {'device': 'cpu', 'dtype': 'bfloat16'})]
     assert active.values()['dtype'] == 'bfloat16' and active.ask(scope='episode').answer.frames_used == 2
     for settings, words in (
         ({'answerer': 'm3et', 'instruction_answerer': 'vlm'}, 'set answerer to vlm or router'),
@@ -224,17 +234,25 @@ def test_an_error_in_the_instruction_is_counted(bench, monkeypatch):
         bench.ros.until(lambda reason=reason: bench.node.health.counters[reason] == 1, LONG_S)
 
 
-def test_a_node_in_a_process_of_its_own_serves_frames_while_the_model_answers(robot, folder):
-    running = robot('robot', 'answerer:=vlm', f'answerer_checkpoint:={folder}', 'max_sentence_tokens:=200')
+@pytest.mark.timeout(600)
+def test_a_node_serves_frames_while_the_process_of_the_model_answers_and_ends_it(robot, folder):
+    running = robot('robot', 'answerer:=vlm', f'answerer_checkpoint:={folder}', 'max_sentence_tokens:=50')
     served = running.listen(ActionAnticipation, 'anticipation')
-    running.ready()
-    stamps = iter(range(100, 10_000))
-    running.ros.until(lambda: (running.show(next(stamps)) and running.pause(0.05)) or served, LONG_S)
+    running.ros.until(lambda: running.rgb.get_subscription_count() and running.asker.service_is_ready(), 240)
+    (child,) = psutil.Process(running.process.pid).children()
+    assert 'm3et_ros.runtime.vlm.worker' in child.cmdline()
+    stamps = iter(range(100, 100_000))
+
+    def show_until(condition):
+        running.ros.until(lambda: (running.show(next(stamps)) and running.pause(0.05)) or condition(), LONG_S)
+
+    show_until(lambda: served)
     asked = running.asker.call_async(AskQuestion.Request(question=QUESTION))
-    running.ros.until(lambda: running.diagnosis().get('answerer/waiting') == '1' or asked.done(), LONG_S)
     before = len(served)
-    running.ros.until(lambda: (running.show(next(stamps)) and running.pause(0.05)) or len(served) > before, LONG_S)
+    show_until(lambda: len(served) > before)
     response = running.ros.until(asked.result, LONG_S)
-    assert response.success and response.answer.model_id.startswith('endless@')
+    assert response.success and response.answer.model_id.startswith('endless@'), response.message
     running.ros.until(lambda: running.diagnosis().get('answerer/answers') == '1', LONG_S)
+    assert float(running.diagnosis()['answerer/process_memory_mib']) > 50
     assert running.stop()[0] == 0
+    running.ros.until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, LONG_S)

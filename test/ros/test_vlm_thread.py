@@ -1,19 +1,16 @@
-"""The thread of a vision-language model: its frames, CPU threads and priority, and the sentence about a slow answer."""
+"""The thread of a vision-language model: its frames, its counts, and the sentence about a slow answer."""
 
-import os
 import threading
 
 import numpy as np
 import pytest
-import torch
 from tiny_vlms import vlm_folder
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.ros import vlm_thread
 from m3et_ros.ros.inference_thread import in_one_step
-from m3et_ros.ros.model_loader import NICE
-from m3et_ros.ros.vlm_thread import VlmThread, prepare_thread
+from m3et_ros.ros.vlm_thread import VlmThread
 from m3et_ros.runtime.vlm.model import open_vlm
 
 
@@ -57,22 +54,6 @@ def test_a_stopped_thread_takes_no_question_and_forgets_the_newest_frame(thread)
     assert thread.submit(in_one_step(lambda: 1), '') is None
     with pytest.raises(InputError):
         thread.frames('frame', '')
-
-
-def test_the_thread_has_its_own_number_of_cpu_threads_and_a_low_priority():
-    before, found = torch.get_num_threads(), []
-
-    def inside():
-        prepare_thread(before + 1)
-        priority = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        found.extend((torch.get_num_threads(), priority))
-
-    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    for target in (inside, lambda: found.append(torch.get_num_threads())):
-        thread = threading.Thread(target=target)
-        thread.start()
-        thread.join()
-    assert found == [before + 1, max(NICE, own), before] and torch.get_num_threads() == before
 
 
 def test_an_answer_that_takes_long_is_reported_while_it_lasts(thread, monkeypatch):

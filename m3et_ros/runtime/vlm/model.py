@@ -96,10 +96,14 @@ class VisionLanguageModel:
                     layer.register_forward_pre_hook(self._stop_if_cancelled)
         self._check_template(folder)
 
-    def to(self, device: str | torch.device) -> None:
-        """Move the weights to a device."""
-        self._model.to(torch.device(device))
-        self.device = self._model.device
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the model takes in this process."""
+        return self.weight_bytes
+
+    def close(self) -> None:
+        """Drop the weights; the model does not answer any more."""
+        self._model = None
 
     def prompt(self, question: str, images: Sequence[np.ndarray]) -> Any:
         """Return the inputs of the model for a question about images.
