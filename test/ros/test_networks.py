@@ -19,9 +19,8 @@ from m3et_ros.data.images.messages import depth_from_msg
 from m3et_ros.msg import LabelMap
 from m3et_ros.ros.camera.subscription import latched
 from m3et_ros.ros.convert import stamp_ns
-from m3et_ros.ros.model_loader import NICE
 from m3et_ros.ros.model_node import ModelNode
-from m3et_ros.ros.networks import NetworkFrame, Networks, NetworkThread, give_way, network_labels
+from m3et_ros.ros.networks import NICE, NetworkFrame, Networks, NetworkThread, give_way, network_labels
 from m3et_ros.runtime.networks.depth import open_depth
 from m3et_ros.runtime.networks.segmentation import open_segmentation
 
