@@ -50,6 +50,9 @@ def test_a_lesson_that_was_stopped_continues(student, place, taught, tmp_path):
     lesson = Lesson((place,), Teachers(student, detection=RedDetector()), BRIEF)
     first = teach(lesson, tmp_path, report=lambda *entry: steps.append(entry), stop=lambda: len(steps) >= 6)
     assert first.checkpoint is None and first.after == {} and len(steps) == 7  # a step ends before it is reported
+    with pytest.raises(ValueError, match='continue it'):
+        save_taught(tmp_path, first, '')
+    assert not (tmp_path / 'checkpoint').exists()
     second = teach(lesson, tmp_path, report=lambda *entry: steps.append(entry))
     assert [entry.step for name, entry in steps if name == 'vqa'] == [1, 2, 3, 4]
     whole = taught[1].checkpoint.model.state_dict()
@@ -68,14 +71,6 @@ def test_nothing_to_learn_is_refused(student, tmp_path):
     with pytest.raises(InputError, match='no depth, and no teacher labels it') as refused:
         teach(Lesson((colour_alone,), Teachers(student), BRIEF), tmp_path / 'out')
     assert refused.value.reason == 'nothing_to_learn'
-
-
-def test_a_lesson_that_was_stopped_is_not_saved(student, place, tmp_path):
-    lesson = Lesson((place,), Teachers(student), BRIEF)
-    stopped = teach(lesson, tmp_path, stop=lambda: True)
-    with pytest.raises(ValueError, match='continue it'):
-        save_taught(tmp_path, stopped, '')
-    assert not (tmp_path / 'checkpoint').exists()
 
 
 def test_the_clock_counts_earlier_sessions(tmp_path):
