@@ -63,6 +63,7 @@ def test_damage_is_refused_as_by_our_own_loader_and_so_are_other_options(folder,
         AutoModel.from_pretrained(tmp_path / 'cut')
 
 
+@pytest.mark.timeout(600)
 def test_importing_the_package_imports_nothing_heavy_and_the_auto_classes_know_it_afterwards(folder):
     command = [sys.executable, '-P', '-c', LAZY, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -56,6 +56,7 @@ def test_shards_hold_what_fits(monkeypatch):
     assert shards(tensors) == [['a', 'b'], ['c'], ['d']]
 
 
+@pytest.mark.timeout(600)
 def test_a_child_that_needs_more_memory_than_it_may_have_says_so(tmp_path):
     torch.save({'a': torch.ones(2**24)}, tmp_path / 'w.pt')
     command = [sys.executable, '-P', '-m', worker.__name__, str(tmp_path / 'w.pt'), str(tmp_path), 'x', str(2**24)]
