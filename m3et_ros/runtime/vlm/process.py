@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class VlmProcess:
         threads = threads or max(1, (os.cpu_count() or 2) // 2)
         self._asked = {'name': name, 'device': device, 'dtype': dtype, 'threads': threads}
         self._number = 0
+        # A question is written with its images as a whole.
+        self._writing = Lock()
         self._start()
 
     def _start(self) -> None:
@@ -98,10 +100,11 @@ class VlmProcess:
         try:
             shapes = [image.shape for image in images]
             asked = {'number': self._number, 'text': question, 'max_tokens': max_tokens, 'shapes': shapes}
-            write_message(self._process.stdin, asked)  # type: ignore[arg-type]
-            for image in images:
-                self._process.stdin.write(np.ascontiguousarray(image).tobytes())  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
+            with self._writing:
+                write_message(self._process.stdin, asked)  # type: ignore[arg-type]
+                for image in images:
+                    self._process.stdin.write(np.ascontiguousarray(image).tobytes())  # type: ignore[union-attr]
+                self._process.stdin.flush()  # type: ignore[union-attr]
             watch.start()
             return self._received(on_text)
         except OSError as error:
@@ -131,8 +134,9 @@ class VlmProcess:
         while not done.wait(CHECK_S):
             if cancelled():
                 try:
-                    write_message(self._process.stdin, {'cancel': number})  # type: ignore[arg-type]
-                except (OSError, ValueError):
+                    with self._writing:
+                        write_message(self._process.stdin, {'cancel': number})  # type: ignore[arg-type]
+                except (OSError, ValueError):  # the process has ended, which `answer` reports
                     return
                 return
 
