@@ -17,7 +17,7 @@ COMMAND = (sys.executable, '-m', 'm3et_ros.cli.main')
 def m3et():
     """Run the command to its end; the result holds stdout, stderr and the exit code."""
 
-    def run(*arguments, timeout=60):
+    def run(*arguments, timeout=120):
         return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
 
     return run
@@ -49,7 +49,7 @@ def m3et_started():
         finally:
             process.terminate()
             try:
-                process.communicate(timeout=15)
+                process.communicate(timeout=120)
             finally:
                 process.kill()
 

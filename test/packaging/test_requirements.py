@@ -17,7 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
 # Found at run time where installed, and done without elsewhere.
 # compression is in the standard library from Python 3.14 on.
-OPTIONAL = {'mamba_ssm', 'vision_msgs', 'h5py', 'openvino', 'ray', 'compression', 'transformers', 'PIL', 'pyarrow', 'av'}
+OPTIONAL = {
+    'mamba_ssm',
+    'vision_msgs',
+    'h5py',
+    'openvino',
+    'ray',
+    'compression',
+    'transformers',
+    'PIL',
+    'pyarrow',
+    'av',
+}
 # The package, what tests of several rooms share (test/conftest.py makes it importable), and scripts that are tested.
 OWN = {'m3et_ros'} | {path.stem for folder in ('test', 'benchmarks') for path in (ROOT / folder).glob('*.py')}
 

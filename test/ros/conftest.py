@@ -53,7 +53,7 @@ class Ros:
         self.executor.add_node(node)
         return node
 
-    def until(self, condition, timeout=20):
+    def until(self, condition, timeout=120):
         """Wait until condition() is true and return its value; fail after timeout seconds."""
         end = time.monotonic() + timeout
         while not (value := condition()):
@@ -170,7 +170,7 @@ class Robot:
         if self.process.poll() is None:
             self.process.send_signal(signum)
         try:
-            output, _ = self.process.communicate(timeout=10)
+            output, _ = self.process.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             output, _ = self.process.communicate()

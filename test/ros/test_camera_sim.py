@@ -52,7 +52,7 @@ class Camera:
 
     def finish(self):
         try:
-            log, _ = self.process.communicate(timeout=30)
+            log, _ = self.process.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

@@ -137,7 +137,7 @@ def test_users_without_a_name_have_a_number(monkeypatch):
 
 def child(home, **changes):
     line = [sys.executable, '-m', 'm3et_ros.cli.main', 'ask', 'Is there a cup?', '--timeout', '0.2']
-    return subprocess.run(line, env={'HOME': home} | changes, capture_output=True, text=True, timeout=60)
+    return subprocess.run(line, env={'HOME': home} | changes, capture_output=True, text=True, timeout=120)
 
 
 def test_a_question_to_a_robot_survives_a_foreign_middleware(tmp_path):
@@ -163,7 +163,7 @@ def test_a_node_that_is_started_by_itself_survives_a_foreign_middleware(tmp_path
         env={'HOME': str(tmp_path), 'RMW_IMPLEMENTATION': 'rmw_nosuch_cpp'},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 1 and 'unknown arguments' in done.stderr and 'Traceback' not in done.stderr, done.stderr
 
@@ -175,7 +175,7 @@ def test_a_node_logs_that_the_middleware_was_replaced(tmp_path):
         env={'HOME': str(tmp_path), 'RMW_IMPLEMENTATION': 'rmw_nosuch_cpp', 'ROS_DOMAIN_ID': '97'},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert 'RMW_IMPLEMENTATION is rmw_nosuch_cpp, which is not installed here' in done.stderr, done.stderr
 
@@ -199,7 +199,7 @@ def test_fast_dds_accepts_the_profile_without_shared_memory(tmp_path):
         env={'HOME': str(tmp_path), 'AMENT_PREFIX_PATH': sys.prefix} | dict.fromkeys(names, profile),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0 and 'Error' not in done.stderr and done.stdout.split() == ['0'], done.stderr
 

@@ -63,7 +63,7 @@ class Fleet:
     def stop(self):
         """End the process; its exit code and output."""
         self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate(timeout=30)
+        output, _ = self.process.communicate(timeout=120)
         return self.process.returncode, output
 
 
@@ -115,7 +115,7 @@ def test_each_robot_has_its_own_frames_and_memory_and_one_may_be_deactivated(fle
 )
 def test_a_fleet_with_wrong_names_is_refused_in_a_sentence(fleet, words, sentence):
     process = fleet(*words).process
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and sentence in output and 'Traceback' not in output, output
 
 

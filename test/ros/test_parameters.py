@@ -195,5 +195,7 @@ def test_each_file_is_named_once_and_those_that_cannot_be_read_are_left_to_rcl(r
 
 
 def test_the_module_prints_the_file():
-    done = subprocess.run([sys.executable, '-m', 'm3et_ros.ros.parameters'], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, '-m', 'm3et_ros.ros.parameters'], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout == as_yaml()

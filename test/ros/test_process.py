@@ -64,7 +64,7 @@ def test_a_signal_ends_the_process_in_every_phase(number, word):
     process.send_signal(number)
     if number == signal.SIGINT:
         process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert 'Traceback' not in errors and 'Error' not in errors
 
@@ -80,14 +80,14 @@ def test_a_signal_ends_the_process_in_every_phase(number, word):
 )
 def test_refused_input_is_one_sentence_and_exit_code_1(words, sentence):
     process = start(*words)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert sentence in output + errors and 'Traceback' not in errors
 
 
 def test_a_node_may_serve_in_its_own_way_and_choose_the_exit_code():
     process = start('serve')
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 7
     assert (output + errors).count('the weights are random') == 1 and '[WARN]' in output + errors
 
@@ -97,21 +97,21 @@ def test_a_node_that_serves_in_its_own_way_learns_of_a_signal():
     while process.stdout.readline() != 'ready\n':
         assert process.poll() is None
     process.terminate()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 7 and 'interrupted' not in errors
 
 
 @pytest.mark.parametrize('words', [['--params-file', '/nowhere.yaml'], ['--nonsense']])
 def test_a_wrong_command_line_is_one_sentence_and_exit_code_1(words):
     process = start('--ros-args', *words)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert words[-1] in output + errors and 'Traceback' not in errors
 
 
 def test_a_bug_is_not_hidden():
     process = start('break')
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1 and 'our own bug' in errors
 
 
@@ -177,7 +177,7 @@ def test_fast_dds_accepts_the_profile_and_reserves_its_segment():
         'print(max(int(end, 16) - int(start, 16) for start, end in ranges))\n'
         'node.destroy_node(); rclpy.shutdown()'
     )
-    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and 'Error' not in done.stderr, done.stderr
     assert int(done.stdout.split()[-1]) >= 4 * process.MIB
 
@@ -194,6 +194,6 @@ def test_share_searches_the_ament_prefix_and_names_the_folders(environment, monk
 
 def test_a_parameter_that_is_not_utf_8_is_one_sentence(tmp_path):
     line = [sys.executable, '-m', 'm3et_ros.ros.model_node', '--ros-args', '-p', b'model:=caf\xe9']
-    done = subprocess.run(line, env=os.environ | {'HOME': str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, env=os.environ | {'HOME': str(tmp_path)}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert r"the argument b'model:=caf\xe9' is not UTF-8; type it in UTF-8" in done.stderr

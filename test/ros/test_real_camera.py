@@ -61,7 +61,7 @@ def test_results_carry_the_stamps_of_a_real_camera(robot, stamps):
     answers = robot.listen(Answer, 'answer')
     robot.ros.until(robot.asker.service_is_ready, 60)
     player = play(robot, 1.0)
-    output, _ = player.communicate(timeout=60)
+    output, _ = player.communicate(timeout=120)
     assert player.returncode == 0, output
     robot.ros.until(lambda: served and answers and depth)
     for message in (*served, *answers, *depth):

@@ -100,7 +100,7 @@ def test_answer_about_files_without_ros(files):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)

@@ -140,7 +140,7 @@ def test_ctrl_c_ends_the_run_with_its_state_saved(caches, tmp_path):
         while not (tmp_path / 'run' / 'log.jsonl').exists() and time.monotonic() < end:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        printed, noted = process.communicate(timeout=30)
+        printed, noted = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130 and 'stopping after this step' in noted

@@ -93,8 +93,8 @@ def test_a_subscription_follows_a_best_effort_camera_in_another_process(ros):
     following = subscription.FollowingSubscription(ros.node('n'), String, 'x', received.append, counters=counters)
     process = subprocess.Popen([sys.executable, '-c', script])
     try:
-        ros.until(lambda: following.refresh() or received, timeout=30)
-        ros.until(lambda: received, timeout=30)
+        ros.until(lambda: following.refresh() or received, timeout=120)
+        ros.until(lambda: received, timeout=120)
     finally:
         process.kill()
         process.wait(10)
