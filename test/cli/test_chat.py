@@ -129,8 +129,16 @@ def test_a_follow_up_that_leaves_words_out_is_not_answered_by_the_shipped_model(
     assert (result.returncode, result.stdout) == (0, 'I cannot tell\n'), result.stderr
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Processes that are started heed Ctrl-C, also where a shell runs the tests in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(('end', 'code'), [(b'\x04', 0), (signal.SIGINT, 130)], ids=['ctrl-d', 'ctrl-c'])
-def test_a_terminal_has_a_prompt_and_ctrl_d_and_ctrl_c_end_it(picture, end, code):
+def test_a_terminal_has_a_prompt_and_ctrl_d_and_ctrl_c_end_it(picture, heeds_ctrl_c, end, code):
     outside, inside = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, '--image', picture, '--model', 'tiny'], stdin=inside, stdout=inside, stderr=inside

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Log
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -21,7 +23,7 @@ from m3et_ros.srv import AskQuestion
 class Ros:
     """A context with an executor thread; its nodes discover each other at once.
 
-    Discovery across processes takes 0.1 s mostly and 3 s at times: wait for it with `until`, which allows 20 s.
+    Discovery across processes takes 0.1 s mostly and 3 s at times: wait for it with `until`.
     """
 
     def __init__(self):
@@ -52,6 +54,11 @@ class Ros:
         self.nodes.append(node)
         self.executor.add_node(node)
         return node
+
+    def read_log(self, callback):
+        """Hand every message on /rosout to a callback, also those that were written before this reader was found."""
+        kept = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node('log_reader').create_subscription(Log, '/rosout', callback, kept)
 
     def until(self, condition, timeout=120):
         """Wait until condition() is true and return its value; fail after timeout seconds."""

@@ -7,7 +7,6 @@ import threading
 import psutil
 import pytest
 import torch
-from rcl_interfaces.msg import Log
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -39,8 +38,7 @@ class Bench:
         self.node, self.clock, self.logged = ros.node('model', namespace='robot'), Clock(), []
         self.health = Health(self.node.get_logger(), clock=self.clock)
         self.inference = InferenceThread(print)
-        ros.node('log_reader').create_subscription(Log, '/rosout', lambda m: self.logged.append(m.msg), 100)
-        ros.until(lambda: self.node.count_subscribers('/rosout'))
+        ros.read_log(lambda m: self.logged.append(m.msg))
 
     def verdict(self, state='active', inference='of the node'):
         status = self.health.status(state, None, self.inference if inference else None, {})

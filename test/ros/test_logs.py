@@ -3,7 +3,6 @@
 import logging
 
 import pytest
-from rcl_interfaces.msg import Log
 
 from m3et_ros.ros import logs
 
@@ -14,7 +13,7 @@ LOGGER = logging.getLogger(f'{logs.PACKAGE}.runtime.part')
 def logged(ros):
     """Every message on /rosout."""
     messages = []
-    ros.node('log_reader').create_subscription(Log, '/rosout', messages.append, 100)
+    ros.read_log(messages.append)
     return messages
 
 

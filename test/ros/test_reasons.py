@@ -15,6 +15,7 @@ PLACES = (
     'data/images',
     'data/checkpoints',
     'data/depth_checks.py',
+    'data/hub.py',
     'data/frame.py',
     'data/files.py',
     'data/bags/cdr.py',

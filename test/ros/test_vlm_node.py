@@ -224,7 +224,10 @@ def test_parameters_arrive_and_wrong_ones_are_refused(bench, ros, folder, monkey
 def test_an_error_in_the_instruction_is_counted(bench, monkeypatch):
     bench = bench(instruction='what is this?', instruction_answerer='vlm')
     view = bench.node.session.engine.encode(Frame(RGB[0], None, S, instruction='what is this?'))
-    for error, reason in ((InputError('vlm_memory', 'Too large.'), 'vlm_memory'), (RuntimeError(), 'internal_error')):
+    for error, reason in (
+        (InputError('model_memory', 'Too large.'), 'model_memory'),
+        (RuntimeError(), 'internal_error'),
+    ):
 
         def fail(*args, error=error, **options):
             raise error

@@ -50,7 +50,7 @@ def test_the_offset_is_that_of_the_clocks_where_the_recording_shows_it(tmp_path)
         for at in range(0, 1000, 100):
             bag.write_frame(Frame(np.zeros((4, 6, 3), np.uint8), stamp_ns=START + at * MS))
             depth = bag._image(np.full((4, 6), 900, np.uint16), '16UC1', bag._header(START + (at + 60) * MS, ''))
-            bag._put(DEPTH_TOPIC, IMAGE, depth, START + at * MS)
+            bag.write_message(DEPTH_TOPIC, IMAGE, depth, START + at * MS)
     offsets = []
     with BagReader(tmp_path / 'bag') as bag:
         assert all(frame.depth is None for frame in frames(bag, on_unpaired=offsets.append))

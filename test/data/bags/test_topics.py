@@ -21,9 +21,9 @@ def bag(path, *topics):
         for name, pixels, encoding, frame in topics:
             header = writer._header(10**9, frame)
             if encoding is None:
-                writer._put(name, COMPRESSED_IMAGE, writer._packed(header, *pixels), 10**9)
+                writer.write_message(name, COMPRESSED_IMAGE, writer._packed(header, *pixels), 10**9)
             else:
-                writer._put(name, IMAGE, writer._image(pixels, encoding, header), 10**9)
+                writer.write_message(name, IMAGE, writer._image(pixels, encoding, header), 10**9)
     return BagReader(path)
 
 

@@ -31,7 +31,7 @@ def write_raw(path, stamps, cut=()):
             image = bag._image(np.full((24, 32, 3), at, np.uint8), 'rgb8', bag._header(START + stamp * MS, 'camera'))
             if at in cut:
                 image.data = image.data[:100]
-            bag._put(COLOR_TOPIC, IMAGE, image, START + 100 * at * MS)
+            bag.write_message(COLOR_TOPIC, IMAGE, image, START + 100 * at * MS)
     return path
 
 
@@ -127,7 +127,7 @@ def test_depth_that_never_pairs_is_counted_with_its_offset(tmp_path, offset, wor
             rgb = np.zeros((24, 32, 3), np.uint8)
             bag.write_frame(Frame(rgb, stamp_ns=START + at * MS))
             depth = bag._image(np.full((24, 32), 1500, np.uint16), '16UC1', bag._header(START + (at + offset) * MS, ''))
-            bag._put(DEPTH_TOPIC, IMAGE, depth, START + at * MS)
+            bag.write_message(DEPTH_TOPIC, IMAGE, depth, START + at * MS)
     bag_pass, stamps = read(tmp_path / 'bag', CameraTopics(COLOR_TOPIC, DEPTH_TOPIC))
     (trouble,) = bag_pass.troubles
     assert trouble.startswith('10 of 10 frames have no depth within 20 ms') and words in trouble

@@ -46,7 +46,7 @@ def write_raw(path, stamps, spoil=()):
             image = bag._image(world(at), 'rgb8', bag._header(START + stamp * MS, 'camera'))
             if at in spoil:
                 image.data = image.data[:100]
-            bag._put(COLOR_TOPIC, IMAGE, image, START + 100 * at * MS)
+            bag.write_message(COLOR_TOPIC, IMAGE, image, START + 100 * at * MS)
     return path
 
 

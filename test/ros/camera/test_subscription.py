@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from rcl_interfaces.msg import Log
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
@@ -27,9 +26,7 @@ WARNING = int(LoggingSeverity.WARN)
 def logged(ros):
     """Every warning on /rosout."""
     lines = []
-    ros.node('log_reader').create_subscription(
-        Log, '/rosout', lambda m: lines.append(m.msg) if m.level == WARNING else None, 100
-    )
+    ros.read_log(lambda m: lines.append(m.msg) if m.level == WARNING else None)
     return lines
 
 
