@@ -10,6 +10,11 @@ TEMPLATE = (
     '{% if add_generation_prompt %}assistant:{% endif %}'
 )
 QWEN_TEMPLATE = TEMPLATE.replace('<image>', '<|vision_start|><|image_pad|><|vision_end|>')
+# The template of docs/vlm.md.
+PALIGEMMA_TEMPLATE = (
+    "{% for message in messages %}{% for part in message.content %}{% if part.type == 'image' %}<image>"
+    '{% else %}answer en {{ part.text }}{% endif %}{% endfor %}{% endfor %}'
+)
 # Printable characters as a byte-level tokenizer writes them: blank and line break have letters of their own.
 ASCII = (*map(chr, range(33, 127)), 'Ġ', 'Ċ')
 SPECIAL = ('<pad>', '<s>', '</s>', '<image>', '<unk>')
@@ -130,7 +135,34 @@ def _smol(**sizes):
     return SmolVLMForConditionalGeneration(config), tokenizer, images, TEMPLATE, options
 
 
-FAMILIES = {'llava': _llava, 'qwen2_vl': _qwen, 'smolvlm': _smol}
+def _paligemma(**sizes):
+    from transformers import (
+        GemmaConfig,
+        PaliGemmaConfig,
+        PaliGemmaForConditionalGeneration,
+        PaliGemmaProcessor,
+        SiglipImageProcessorPil,
+        SiglipVisionConfig,
+    )
+
+    tokenizer = byte_tokenizer()
+    images = SiglipImageProcessorPil(size={'height': 28, 'width': 28}, image_seq_length=4)
+    PaliGemmaProcessor(images, tokenizer)  # adds its tokens for places and masks
+    vision = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=28, patch_size=14
+    )
+    config = PaliGemmaConfig(
+        vision_config=vision,
+        text_config=GemmaConfig(**_text(tokenizer, head_dim=8, **sizes)),
+        image_token_index=tokenizer.convert_tokens_to_ids('<image>'),
+        projection_dim=32,
+        hidden_size=32,
+    )
+    options = {'processor_class': 'PaliGemmaProcessor'}
+    return PaliGemmaForConditionalGeneration(config), tokenizer, images, PALIGEMMA_TEMPLATE, options
+
+
+FAMILIES = {'llava': _llava, 'qwen2_vl': _qwen, 'smolvlm': _smol, 'paligemma': _paligemma}
 
 
 def vlm_folder(folder, family='llava', *, seed=0, dtype=torch.float32, endless=False, **sizes):

@@ -11,11 +11,10 @@ from m3et_ros.cli.output import print_json, print_line, print_status
 
 
 def pull(
-    name: Annotated[str, typer.Argument(help='hf:owner/name.')],
+    name: Annotated[str, typer.Argument(help='hf:owner/name[@revision].')],
     out: Annotated[
         Path | None, typer.Option('--out', '-o', help='Folder for the files; the cache of the Hub by default.')
     ] = None,
-    revision: Annotated[str | None, typer.Option(help='Branch, tag or commit; the main branch by default.')] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help='Longest time for all files in s.')] = 3600.0,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +32,7 @@ def pull(
             print_status(f'm3et: fetching {files} files of {name}, {size / 1e6:.1f} MB.')
             bar.reset(size)
 
-        folder = hub.pull(name, out, revision=revision, timeout_s=timeout, progress=bar.update, begin=begin)
+        folder = hub.pull(name, out, timeout_s=timeout, progress=bar.update, begin=begin)
     if as_json:
         print_json({'name': name, 'folder': str(folder)})
     else:

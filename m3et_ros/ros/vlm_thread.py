@@ -131,7 +131,7 @@ class VlmThread:
 
         Raises:
             CancelledError: `cancelled` returned True, or the thread is stopped.
-            InputError: vlm_memory, vlm_ended.
+            InputError: model_memory, vlm_ended.
         """
         given = self._model.answer(
             question,

@@ -4,17 +4,16 @@ An Answerer reads the visual tokens of the engine's M3ET and writes token by tok
 Like the engine it runs on the inference thread. A MaTVLM as released reads the image itself (runtime.released).
 """
 
-import logging
 import os
 import re
 from collections.abc import Iterator
-from functools import partial
 from typing import Protocol
 
 import torch
 
 from m3et_ros.data.checkpoints.cobra import is_cobra, load_cobra
 from m3et_ros.data.checkpoints.released import is_matvlm, load_matvlm
+from m3et_ros.data.checkpoints.safetensor_files import check_memory
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.hub import HUB, pull
@@ -26,7 +25,6 @@ from m3et_ros.runtime.open_model import SHIPPED, shipped
 from m3et_ros.runtime.released import ReleasedAnswerer
 from m3et_ros.runtime.view import View
 
-LOG = logging.getLogger(__name__)
 M3ET, VLM, ROUTER = 'm3et', 'vlm', 'router'
 BESIDE = (VLM, ROUTER)
 """Answerers that runtime.vlm opens: a model of transformers, alone or behind M3ET."""
@@ -141,7 +139,7 @@ def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
 
     Args:
         name: one of ANSWERERS.
-        where: its checkpoint folder, ours or one as its authors released it, or hf:owner/name; '' is the one
+        where: its checkpoint folder, ours or one as its authors released it, or hf:owner/name[@revision]; '' is the one
             shipped with the package.
         engine: whose M3ET encodes the frames.
 
@@ -161,7 +159,8 @@ def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
             )
         return None
     if where.startswith(HUB):
-        where = str(pull(where, begin=partial(_report_download, where)))
+        asked = where
+        where = str(pull(asked, begin=lambda files, size: check_memory(asked, size)))
     if name == 'matvlm' and where and is_matvlm(where):
         return ReleasedAnswerer(load_matvlm(where), engine.device)
     if name in ('ml_mamba', 'emma') and where and is_cobra(where):
@@ -179,7 +178,3 @@ def open_answerer(name: str, where: str, engine: Engine) -> TextAnswerer | None:
             f'{what} holds a {checkpoint.config.variant} and {name} was asked for; give that name or another folder.',
         )
     return Answerer(checkpoint, engine)
-
-
-def _report_download(name: str, files: int, size: int) -> None:
-    LOG.warning('Fetching %d files of %s, %.1f MB.', files, name, size / 1e6)

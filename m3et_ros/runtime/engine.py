@@ -14,7 +14,6 @@ import torch
 
 from m3et_ros.data import preprocess
 from m3et_ros.data.checkpoints.m3et import Checkpoint
-from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding, join_frames
 from m3et_ros.models.m3et.model import M3ET
@@ -24,6 +23,7 @@ from m3et_ros.runtime.adaptive import TOKENS, Adaptive, StreamEncoder
 from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
+from m3et_ros.runtime.devices import device_of
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
@@ -97,18 +97,7 @@ class Engine:
         Raises:
             InputError: there is no such device.
         """
-        if device == 'auto':
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        try:
-            self.device = torch.device(device)
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                'device',
-                f'The device {device!r} cannot be used ({reason}); give auto, cpu, cuda or cuda:N, and see '
-                'm3et doctor.',
-            ) from error
+        self.device = device_of(device)
         if self._shared is None:
             self._model.to(device=self.device, dtype=self.dtype)
         else:

@@ -10,6 +10,7 @@ from m3et_ros.data.byte_pairs import BytePairs
 from m3et_ros.data.checkpoints.released import load_language_model
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.generation import Sampling, generate
+from m3et_ros.runtime.devices import device_of
 
 MAX_TOKENS = 2048
 """Most tokens of a text that is continued, as these models were trained."""
@@ -28,7 +29,7 @@ class LanguageWriter:
     """
 
     def __init__(self, folder: str | Path, *, device: str = 'auto'):
-        self._device = ('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device
+        self._device = device_of(device)
         self.tokenizer = BytePairs.load(folder)
         self.model = load_language_model(folder).to(self._device)
         if self.tokenizer.vocabulary > self.model.config.vocabulary:

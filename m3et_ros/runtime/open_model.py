@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from m3et_ros.data.checkpoints.m3et import Checkpoint, M3ETCheckpoint, load_checkpoint, random_checkpoint
+from m3et_ros.data.checkpoints.m3et import Checkpoint, load_checkpoint, random_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
-from m3et_ros.data.hub import HUB, HUB_ID
+from m3et_ros.data.hub import HUB, HUB_ID, pull
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.frame_token import frame_width
@@ -31,17 +31,14 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
     model_id say so. Only hf:owner/name uses the network.
 
     Args:
-        name: a key of `models.m3et.sizes.SIZES`, a folder, or 'hf:owner/name' on the Hub.
+        name: a key of `models.m3et.sizes.SIZES`, a folder, or 'hf:owner/name[@revision]' on the Hub.
         seed: seed of random weights.
 
     Raises:
-        InputError: the folder is missing or damaged, or the Hub has no such model.
+        InputError: the folder is missing or damaged; as hub.pull.
     """
     if name.startswith(HUB):
-        hub_id = name.removeprefix(HUB)
-        if not HUB_ID.fullmatch(hub_id):
-            raise InputError('model_missing', f'{name[:200]} is no model of the Hub; give {HUB}owner/name.')
-        return M3ETCheckpoint.from_pretrained(hub_id, download=True).checkpoint
+        return load_checkpoint(pull(name))
     if name not in SIZES:
         # Path.exists raises where the system refuses a name, for example as too long.
         if not os.path.exists(name) and (folder := shipped(name)) is not None:

@@ -14,8 +14,8 @@ def test_a_model_is_fetched_to_a_folder_or_the_cache(monkeypatch, tmp_path, capf
         shown = capfd.readouterr()
         assert f'hf:a/b is in {tmp_path}/out' in shown.out and 'fetching 1 files of hf:a/b, 0.0 MB' in shown.err
         assert (tmp_path / 'out' / 'config.json').read_bytes() == b'{}'
-        assert main(['pull', 'hf:a/b', '--revision', 'main', '--json']) == 0
+        assert main(['pull', 'hf:a/b@main', '--json']) == 0
         folder = json.loads(capfd.readouterr().out)['folder']
         assert folder.startswith(str(tmp_path / 'cache'))
-        assert main(['pull', 'hf:a/b', '--revision', 'v2', '--timeout', '60']) == 1
+        assert main(['pull', 'hf:a/b@v2', '--timeout', '60']) == 1
         assert 'it has no such revision' in capfd.readouterr().err

@@ -1,7 +1,9 @@
 """Checkpoints to and from a Hub over real HTTP: the same files, offline reading, and a sentence for every failure."""
 
+import re
+
 import pytest
-from hub_server import hub_server
+from hub_server import hub_server, sha
 from huggingface_hub import ModelCard, constants
 
 from m3et_ros.data import hub
@@ -64,9 +66,61 @@ def test_only_files_that_nothing_executes_are_fetched(server, tmp_path):
     assert found == set(read)
     assert hub.pull('hf:a/b') in (tmp_path / 'cache').rglob('*')
     server.models['a/b'] = {'a.bin': b'x'}
-    refused('hub', 'holds no safetensors, JSON or text', hub.pull, 'hf:a/b', tmp_path / 'none')
+    refused(
+        'hub',
+        r'has none of the files \*\.safetensors, \*\.json, .*; give a model with safetensors',
+        hub.pull,
+        'hf:a/b',
+        tmp_path / 'none',
+    )
     server.models['a/b'] = {'../a.json': b'x'}
     refused('hub', 'which leads out of its folder; use another', hub.pull, 'hf:a/b', tmp_path / 'none')
+
+
+def test_a_revision_and_patterns_choose_the_files_and_the_folder_is_named_by_the_commit(server, tmp_path):
+    server.models['a/b'] = {'config.json': b'{}', 'chat_template.jinja': b'x', 'model.safetensors': b'y' * 9}
+    commit = sha(server.models['a/b'])
+    sizes = []
+    small = hub.pull('hf:a/b@main', files=hub.DESCRIBING, begin=lambda *size: sizes.append(size))
+    assert small.name == commit and sizes == [(2, 3)]
+    assert {path.name for path in small.iterdir()} == {'config.json', 'chat_template.jinja'}
+    assert hub.pull(f'hf:a/b@{commit}', files=['model.safetensors']) == small
+    assert (small / 'model.safetensors').read_bytes() == b'y' * 9
+    refused('hub', r'has none of the files \*\.bin', hub.pull, 'hf:a/b', files=['*.bin'])
+
+
+def test_what_begin_raises_ends_the_download(server, tmp_path):
+    server.models['a/b'] = {'config.json': b'{}'}
+
+    def refuse(files, size):
+        raise InputError('model_memory', f'{files} {size}')
+
+    refused('model_memory', '1 2', hub.pull, 'hf:a/b', begin=refuse)
+    assert not list((tmp_path / 'cache').rglob('config.json'))
+
+
+def test_a_download_is_reported_in_the_log_and_what_is_there_is_not(server, caplog):
+    server.models['a/b'] = {'config.json': b'{}', 'model.safetensors': b'y' * 999_998}
+    hub.pull('hf:a/b')
+    assert re.search(r'Fetching hf:a/b: \d\.\d of 1\.0 MB\.', caplog.text)
+    caplog.clear()
+    hub.pull('hf:a/b')
+    assert 'Fetching' not in caplog.text
+
+
+def test_the_cache_serves_where_the_hub_cannot_be_reached_and_the_log_names_the_commit(server, caplog, monkeypatch):
+    server.models['a/b'] = {'config.json': b'{}'}
+    folder = hub.pull('hf:a/b')
+    server.broken = {'a/b'}
+    assert hub.pull('hf:a/b') == folder
+    server.broken = set()
+    monkeypatch.setattr(hub.shutil, 'disk_usage', lambda _: type('Usage', (), {'free': 0})())
+    assert hub.pull('hf:a/b') == folder  # what is there needs no room
+    assert caplog.text.count('taken from the cache') == 1
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:1')
+    assert hub.pull('hf:a/b') == folder
+    assert f'The Hub cannot be reached; hf:a/b is taken from the cache, commit {folder.name}.' in caplog.text
+    refused('hub_offline', 'the files are not in the cache', hub.pull, 'hf:a/b@v2')
 
 
 def test_every_failure_of_the_hub_is_a_sentence(server, folder, tmp_path, monkeypatch):
@@ -74,9 +128,10 @@ def test_every_failure_of_the_hub_is_a_sentence(server, folder, tmp_path, monkey
     server.models['a/b'] = {'config.json': b'{}'}
     server.gated, server.broken = {'a/gated'}, {'a/broken'}
     refused('hub_name', 'a/b is no model of the Hub; give hf:owner/name', hub.pull, 'a/b', out)
-    refused('hub_name', 'is no model of the Hub', hub.pull, 'hf:../b', out)
+    for name in ('hf:../b', 'hf:a/b@', 'hf:a/b@x y', 'hf:a/b@../../c', 'hf:a/b@v1@v2'):
+        refused('hub_name', 'is no model of the Hub', hub.pull, name, out)
     refused('hub', 'there is no such model, or it is private', hub.pull, 'hf:a/none', out)
-    refused('hub', 'it has no such revision', hub.pull, 'hf:a/b', out, revision='v9')
+    refused('hub', 'it has no such revision', hub.pull, 'hf:a/b@v9', out)
     refused('hub', 'its owner grants access on request', hub.pull, 'hf:a/gated', out)
     refused('hub', 'the Hub answers with code 500; try again later', hub.pull, 'hf:a/broken', out)
     refused('hub', 'took longer than 0 s', hub.pull, 'hf:a/b', out, timeout_s=0)
@@ -99,4 +154,5 @@ def test_what_is_no_checkpoint_is_not_sent(server, folder, tmp_path):
     refused(
         'model_config', 'README.md is refused: the head of the model card is no YAML mapping', hub.push, tmp_path, NAME
     )
+    refused('hub_name', 'names a revision', hub.push, folder, f'{NAME}@v1')
     assert server.created == {}

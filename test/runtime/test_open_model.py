@@ -4,8 +4,9 @@ import logging
 
 import numpy as np
 import pytest
+from huggingface_hub import HfApi
 
-from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, save_checkpoint
+from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.data.checkpoints.talk import load_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
@@ -16,6 +17,7 @@ from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_score
 from m3et_ros.evaluation.tasks.vqa import NOISE, ask, scores_of
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.m3et.sizes import SIZES
+from m3et_ros.runtime import open_model
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import SHIPPED, action_config, open_checkpoint, shipped, untrained
@@ -128,20 +130,20 @@ def test_a_folder_is_opened_and_a_missing_one_refused(tmp_path):
     ],
 )
 def test_a_name_that_is_no_model_is_refused_without_the_network(monkeypatch, name, words):
-    monkeypatch.setattr(M3ETCheckpoint, 'from_pretrained', lambda *_, **__: pytest.fail('the Hub was asked'))
+    monkeypatch.setattr(HfApi, 'model_info', lambda *_, **__: pytest.fail('the Hub was asked'))
     with pytest.raises(InputError, match=words) as refused:
         open_checkpoint(name)
-    assert refused.value.reason == 'model_missing'
+    assert refused.value.reason == ('hub_name' if name.startswith('hf:') else 'model_missing')
 
 
 def test_only_the_prefix_of_the_hub_asks_the_hub(monkeypatch):
     asked = []
 
-    def from_pretrained(name, **options):
-        asked.append((name, options))
-        raise InputError('model_missing', 'no network')
+    def pull(name):
+        asked.append(name)
+        raise InputError('hub_offline', 'no network')
 
-    monkeypatch.setattr(M3ETCheckpoint, 'from_pretrained', from_pretrained)
+    monkeypatch.setattr(open_model, 'pull', pull)
     with pytest.raises(InputError, match='no network'):
         open_checkpoint('hf:owner/the-model_1.0')
-    assert asked == [('owner/the-model_1.0', {'download': True})]
+    assert asked == ['hf:owner/the-model_1.0']

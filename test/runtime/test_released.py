@@ -159,4 +159,4 @@ def test_a_model_of_the_hub_is_fetched_and_its_size_is_said(folder, tmp_path, mo
         server.models['a/MaTVLM'] = {path.name: path.read_bytes() for path in folder.iterdir()}
         answerer = open_answerer('matvlm', 'hf:a/MaTVLM', Engine(untrained('tiny', 0)))
     assert answerer.prompt(QUESTION)[1] == ReleasedAnswerer(load_matvlm(folder)).prompt(QUESTION)[1]
-    assert f'Fetching {len(server.models["a/MaTVLM"])} files of hf:a/MaTVLM' in caplog.text
+    assert 'Fetching hf:a/MaTVLM: ' in caplog.text

@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 
 from m3et_ros.data.byte_pairs import BytePairs
-from m3et_ros.data.checkpoints.released import CONFIG, ONE, SHARDS, read_json, read_tensors
+from m3et_ros.data.checkpoints.released import CONFIG, read_json, read_tensors
+from m3et_ros.data.checkpoints.safetensor_files import ONE, SHARDS
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.dino_siglip import DinoSiglipTower
 from m3et_ros.models.vlm.generation import Sampling

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from m3et_ros.data.byte_pairs import BytePairs
 from m3et_ros.data.checkpoints import json_files
+from m3et_ros.data.checkpoints.safetensor_files import AGAIN, ONE, check_memory, weight_files
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.generation import Sampling
 from m3et_ros.models.vlm.import_weights import (
@@ -31,10 +31,9 @@ from m3et_ros.models.vlm.language_model import LanguageModel
 from m3et_ros.models.vlm.matvlm import MaTVLM
 from m3et_ros.models.vlm.siglip import SiglipConfig, SiglipTower, tower_tensors
 
-CONFIG, ONE, SHARDS = 'config.json', 'model.safetensors', 'model.safetensors.index.json'
+CONFIG = 'config.json'
 MAMBA_CONFIG, GENERATION_CONFIG = 'mamba_config.json', 'generation_config.json'
 MAX_JSON_BYTES = 16 * 2**20
-AGAIN = 'copy or download the model again'
 Made = TypeVar('Made')
 
 
@@ -152,36 +151,15 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     Raises:
         InputError: as load_language_model.
     """
-    names = [ONE]
-    if not (folder / ONE).is_file() and (folder / SHARDS).is_file():
-        shards = read_json(folder / SHARDS).get('weight_map')
-        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise InputError('model_config', f'{SHARDS} has no weight_map of tensors to files; {AGAIN}.')
-        names = sorted(set(shards.values()))
-    _check_memory(folder, names)
+    files = weight_files(folder)
+    check_memory(str(folder), sum(path.stat().st_size for path in files))
     tensors: dict[str, Tensor] = {}
-    for name in names:
-        if Path(name).name != name:
-            raise InputError('model_config', f'{SHARDS} names the file {name!r}, which is not beside it; {AGAIN}.')
-        if not (folder / name).is_file():
-            raise InputError('model_missing', f'There is no {folder / name}; give a folder with {CONFIG} and {ONE}.')
+    for path in files:
         try:
-            tensors |= load_file(folder / name)
+            tensors |= load_file(path)
         except (SafetensorError, OSError) as error:
-            raise InputError('model_truncated', f'{name} is cut short or damaged ({error}); {AGAIN}.') from error
+            raise InputError('model_truncated', f'{path.name} is cut short or damaged ({error}); {AGAIN}.') from error
     return tensors
-
-
-def _check_memory(folder: Path, names: list[str]) -> None:
-    """Refuse weights that are larger than the memory that is free."""
-    files = [folder / name for name in names if Path(name).name == name]
-    needed = sum(path.stat().st_size for path in files if path.is_file())
-    if needed > (free := psutil.virtual_memory().available):
-        raise InputError(
-            'vlm_memory',
-            f'The weights of {folder} take {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory are free; '
-            'choose a smaller model, or a machine with more memory.',
-        )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from torch.nn.functional import interpolate
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import check_arrays
-from m3et_ros.runtime.networks.folder import LoadedNetwork, NetworkFolder, check_architecture, find_network
+from m3et_ros.runtime.model_folder import ModelFolder
+from m3et_ros.runtime.networks.folder import LoadedNetwork, find_network
 
 METRIC, RELATIVE, BY_CONFIG = 'metric', 'relative', 'by config'
 KINDS = {
@@ -27,17 +28,16 @@ class DepthNetwork(LoadedNetwork):
         metric: True where it gives metres, False where it gives disparity up to scale and shift.
     """
 
-    def __init__(self, folder: NetworkFolder, device: str = 'cpu'):
+    def __init__(self, folder: ModelFolder, device: str = 'cpu'):
         """Load a network.
 
         Args:
-            folder: the checked folder.
+            folder: the checked folder of one of KINDS.
             device: auto, cpu, cuda or cuda:N.
 
         Raises:
-            InputError: as LoadedNetwork; model_config also for a network of another kind.
+            InputError: as LoadedNetwork.
         """
-        check_architecture(folder, tuple(KINDS), 'depth network whose unit is known')
         super().__init__(folder, device)
         self._zoe = folder.architecture == 'ZoeDepthForDepthEstimation'
         kind = KINDS[folder.architecture]
@@ -96,4 +96,4 @@ def open_depth(name: str, device: str = 'cpu') -> DepthNetwork:
     Raises:
         InputError: there is no such network, it is damaged, of another kind, or too large.
     """
-    return DepthNetwork(find_network(name), device)
+    return DepthNetwork(find_network(name, tuple(KINDS), 'depth network whose unit is known'), device)

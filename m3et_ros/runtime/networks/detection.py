@@ -15,7 +15,8 @@ import torch
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import check_arrays
-from m3et_ros.runtime.networks.folder import LoadedNetwork, NetworkFolder, check_architecture, find_network, model_id_of
+from m3et_ros.runtime.model_folder import ModelFolder, id_of
+from m3et_ros.runtime.networks.folder import LoadedNetwork, find_network
 from m3et_ros.runtime.networks.segmentation import class_names
 
 STRIDES = (8, 16, 32)
@@ -94,7 +95,7 @@ class YoloxNetwork:
             raise InputError(
                 'model_missing', f'{path} cannot be read ({error.strerror}); give an ONNX file.'
             ) from error
-        self.model_id, self.names = model_id_of(path.stem, hashlib.sha256(data).hexdigest()), COCO
+        self.model_id, self.names = id_of(path.stem, hashlib.sha256(data).hexdigest()), COCO
         self._least = least
         sides = [SIDE // stride for stride in STRIDES]
         try:
@@ -153,18 +154,17 @@ class YoloxNetwork:
 class ObjectNetwork(LoadedNetwork):
     """A detection network of transformers; see DetectionNetwork."""
 
-    def __init__(self, folder: NetworkFolder, device: str = 'cpu', least: float = LEAST):
+    def __init__(self, folder: ModelFolder, device: str = 'cpu', least: float = LEAST):
         """Load a network.
 
         Args:
-            folder: the checked folder.
+            folder: the checked folder of one of ARCHITECTURES.
             device: auto, cpu, cuda or cuda:N.
             least: score below which a box is left out, 0..1.
 
         Raises:
-            InputError: as LoadedNetwork; model_config also for a network of another kind, or without class names.
+            InputError: as LoadedNetwork; model_config also for a network without class names.
         """
-        check_architecture(folder, ARCHITECTURES, 'detection network')
         self.names, self._least = class_names(folder), least
         super().__init__(folder, device)
 
@@ -205,4 +205,4 @@ def open_detection(name: str, device: str = 'cpu', least: float = LEAST) -> Dete
     """
     if name.endswith('.onnx'):
         return YoloxNetwork(Path(name).expanduser(), least)
-    return ObjectNetwork(find_network(name), device, least)
+    return ObjectNetwork(find_network(name, ARCHITECTURES, 'detection network'), device, least)

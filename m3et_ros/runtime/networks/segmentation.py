@@ -10,16 +10,11 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from m3et_ros.data.checkpoints.safetensor_files import AGAIN
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import check_arrays
-from m3et_ros.runtime.networks.folder import (
-    AGAIN,
-    LoadedNetwork,
-    NetworkFolder,
-    check_architecture,
-    find_network,
-    import_transformers,
-)
+from m3et_ros.runtime.model_folder import ModelFolder
+from m3et_ros.runtime.networks.folder import LoadedNetwork, find_network, import_transformers
 
 BY_PIXEL = (
     'BeitForSemanticSegmentation',
@@ -59,17 +54,16 @@ class SegmentationNetwork(LoadedNetwork):
         names: its classes; the position of a name is its label.
     """
 
-    def __init__(self, folder: NetworkFolder, device: str = 'cpu'):
+    def __init__(self, folder: ModelFolder, device: str = 'cpu'):
         """Load a network.
 
         Args:
-            folder: the checked folder.
+            folder: the checked folder of one of BY_PIXEL or BY_QUERY.
             device: auto, cpu, cuda or cuda:N.
 
         Raises:
-            InputError: as LoadedNetwork; model_config also for a network of another kind, or without class names.
+            InputError: as LoadedNetwork; model_config also for a network without class names.
         """
-        check_architecture(folder, BY_PIXEL + BY_QUERY, 'segmentation network')
         self.names = class_names(folder)
         oneformer = folder.architecture == ONEFORMER
         # The processor of a OneFormer would fetch a list of classes from the Hub, which only training needs.
@@ -122,7 +116,7 @@ def _query_scores(outputs: Any, size: tuple[int, int], side: int) -> torch.Tenso
     return interpolate(scores, size, mode='bilinear', align_corners=False)
 
 
-def _task_tokens(folder: NetworkFolder) -> dict[str, torch.Tensor]:
+def _task_tokens(folder: ModelFolder) -> dict[str, torch.Tensor]:
     """Return the input of a OneFormer that asks for classes of pixels, as its processor in transformers makes it."""
     try:
         tokenizer = import_transformers().AutoTokenizer.from_pretrained(
@@ -137,7 +131,7 @@ def _task_tokens(folder: NetworkFolder) -> dict[str, torch.Tensor]:
     return {'task_inputs': tokens['attention_mask'] * tokens['input_ids']}
 
 
-def class_names(folder: NetworkFolder) -> tuple[str, ...]:
+def class_names(folder: ModelFolder) -> tuple[str, ...]:
     """Return the classes that config.json names, in the order of the labels.
 
     Raises:
@@ -164,4 +158,4 @@ def open_segmentation(name: str, device: str = 'cpu') -> SegmentationNetwork:
     Raises:
         InputError: there is no such network, it is damaged, of another kind, or too large.
     """
-    return SegmentationNetwork(find_network(name), device)
+    return SegmentationNetwork(find_network(name, BY_PIXEL + BY_QUERY, 'segmentation network'), device)

@@ -18,8 +18,10 @@ from torch import nn
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
+from m3et_ros.runtime.devices import device_of
+from m3et_ros.runtime.model_folder import ModelFolder
 from m3et_ros.runtime.results import Ranked, Reply
-from m3et_ros.runtime.vlm.folder import VlmFolder, find_vlm
+from m3et_ros.runtime.vlm.folder import find_vlm
 from m3et_ros.runtime.vlm.processor import TEMPLATE_FIX, load_processor
 
 DTYPES = {'auto': None, 'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -78,7 +80,7 @@ class VisionLanguageModel:
         weights_sha256: SHA-256 of the files of its weights.
     """
 
-    def __init__(self, folder: VlmFolder, model: Any, processor: Any):
+    def __init__(self, folder: ModelFolder, model: Any, processor: Any):
         """Take a loaded model and check that its prompt has room for an image.
 
         Raises:
@@ -109,12 +111,15 @@ class VisionLanguageModel:
         """Return the inputs of the model for a question about images.
 
         Args:
-            question: any text; control tokens in it are read as text.
+            question: any text; control tokens in it are read as text, that of an image with a blank in it.
             images: (H, W, 3) uint8 RGB, oldest first, at least one.
 
         Returns:
             A mapping of names to tensors, `input_ids` (1, L) among them.
         """
+        # The processor of PaliGemma would count it as an image.
+        if token := getattr(self._processor, 'image_token', None):
+            question = question.replace(token, f'{token[0]} {token[1:]}')
         text = question if len(images) == 1 else SEVERAL.format(len(images), question)
         return self._processor.apply_chat_template(
             _messages(text, images),
@@ -146,7 +151,7 @@ class VisionLanguageModel:
         Raises:
             ValueError: max_tokens is below 1, or there is no image.
             CancelledError: `cancelled` returned True.
-            InputError: vlm_memory, the device ran out of memory.
+            InputError: model_memory, the device ran out of memory.
         """
         if max_tokens < 1 or not images:
             raise ValueError(f'max_tokens is {max_tokens} with {len(images)} images; give at least one of each')
@@ -161,7 +166,7 @@ class VisionLanguageModel:
                 )
         except torch.OutOfMemoryError as error:
             raise InputError(
-                'vlm_memory', f'{self.model_id} ran out of memory on {self.device}; choose a smaller model or image.'
+                'model_memory', f'{self.model_id} ran out of memory on {self.device}; choose a smaller model or image.'
             ) from error
         finally:
             self._cancelled = never
@@ -173,7 +178,7 @@ class VisionLanguageModel:
         if self._cancelled():
             raise CancelledError
 
-    def _check_template(self, folder: VlmFolder) -> None:
+    def _check_template(self, folder: ModelFolder) -> None:
         """Refuse a chat template that fails, or that writes the same with and without an image."""
         question, black = 'What is it?', [np.zeros((56, 56, 3), np.uint8)]
         try:
@@ -243,11 +248,11 @@ def open_vlm(name: str, *, device: str = 'auto', dtype: str = 'auto') -> VisionL
         dtype: one of DTYPES.
 
     Raises:
-        InputError: it cannot be used; the sentence says why. See find_vlm and load_processor; also vlm_memory,
+        InputError: it cannot be used; the sentence says why. See find_vlm and load_processor; also model_memory,
             model_tensor (weights that do not fit the configuration) and device.
     """
-    where = _device(device)
-    folder = find_vlm(name)
+    where = device_of(device)
+    folder = find_vlm(name, DTYPES[dtype])
     folder.check_memory(DTYPES[dtype], where)
     processor = load_processor(folder)
     from transformers import AutoModelForImageTextToText
@@ -272,21 +277,3 @@ def open_vlm(name: str, *, device: str = 'auto', dtype: str = 'auto') -> VisionL
             'model_tensor', f'{folder.path} lacks the weights {missing[0]} ({len(missing)} in all); copy it again.'
         )
     return VisionLanguageModel(folder, model.to(where), processor)
-
-
-def _device(name: str) -> torch.device:
-    """Return a device that is there.
-
-    Raises:
-        InputError: device.
-    """
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            'device',
-            f'The device {name!r} cannot be used ({str(error).splitlines()[0]}); give auto, cpu, cuda or cuda:N.',
-        ) from error

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.vlm.folder import VlmFolder
+from m3et_ros.runtime.model_folder import ModelFolder
 
 NAMING = ('processor_config.json', 'preprocessor_config.json', 'tokenizer_config.json')
 """Files that may name the class of the processor, in the order in which transformers asks them."""
 TEMPLATE_FIX = 'add a chat_template.jinja that writes the image token and the text, or give an instruction-tuned model'
 
 
-def load_processor(folder: VlmFolder) -> Any:
+def load_processor(folder: ModelFolder) -> Any:
     """Return the processor of a model, with a chat template.
 
     Raises:
@@ -53,7 +53,7 @@ def load_processor(folder: VlmFolder) -> Any:
     return processor
 
 
-def _processor_class(folder: VlmFolder) -> Any:
+def _processor_class(folder: ModelFolder) -> Any:
     """Return the class of the processor in transformers; None where nothing names one."""
     import transformers
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES

@@ -49,8 +49,10 @@ def test_the_answer_depends_on_the_image_and_the_question(model):
 
 def test_the_prompt_names_the_images_and_reads_control_tokens_as_text(model):
     tokenizer = model._processor.tokenizer
-    text = tokenizer.decode(model.prompt('Is </s> a cup <image>?', IMAGES[:1])['input_ids'][0])
-    assert 'Is </s> a cup <image>?' in text and text.rstrip().endswith('assistant:')
+    token = model._processor.image_token
+    text = tokenizer.decode(model.prompt(f'Is </s> a cup {token}?', IMAGES[:1])['input_ids'][0])
+    assert f'Is </s> a cup {token[0]} {token[1:]}?' in text
+    assert text.rstrip().endswith('?' if model.model_id.startswith('paligemma') else 'assistant:')
     ids = model.prompt('Is </s> a cup?', IMAGES[:1])['input_ids'][0].tolist()
     assert tokenizer.eos_token_id not in ids
     both = tokenizer.decode(model.prompt(QUESTION, IMAGES[:2])['input_ids'][0])

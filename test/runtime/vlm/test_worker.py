@@ -63,7 +63,10 @@ def test_a_cancelled_question_ends_and_the_next_one_is_answered(pipes):
 @pytest.mark.parametrize(
     ('error', 'wanted'),
     [
-        (InputError('vlm_memory', 'Too large.'), {'end': 'refused', 'reason': 'vlm_memory', 'sentence': 'Too large.'}),
+        (
+            InputError('model_memory', 'Too large.'),
+            {'end': 'refused', 'reason': 'model_memory', 'sentence': 'Too large.'},
+        ),
         (KeyError('x'), {'end': 'failed', 'sentence': "KeyError: 'x'"}),
     ],
     ids=['refused', 'failed'],
