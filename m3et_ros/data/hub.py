@@ -257,6 +257,8 @@ class _Report:
 
     def __init__(self, name: str, size: int):
         self._name, self._size, self._done, self._next = name, size, 0, 0.0
+        if size:
+            self.add(0)  # the first bytes may take long
 
     def add(self, count: int) -> None:
         """Count bytes that have come."""
