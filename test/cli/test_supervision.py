@@ -153,7 +153,7 @@ def test_the_executable_ends_its_node_with_itself(module, number):
     process = subprocess.Popen([*command, '--ros-args', 'x'], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "['--ros-args', 'x']\n"
     process.send_signal(number)
-    assert process.wait(20) == (-number if number == signal.SIGKILL else 0)
+    assert process.wait(60) == (-number if number == signal.SIGKILL else 0)
     wait_for(lambda: gone(lives()[0]))
     process.stdout.close()
 

@@ -281,7 +281,7 @@ def test_the_wait_for_depth_arrives(ros, bench):
     ros.until(lambda: bench.inputs.sync.waiting[0] == 1)
     assert not bench.processed
     # The wait thread ends the wait; no message comes to do so.
-    ros.until(lambda: bench.processed, 5)
+    ros.until(lambda: bench.processed)
     assert bench.processed[0].pair.depth is None and bench.inputs.sync.counts['depth_stalled'] == 1
 
 

@@ -338,7 +338,7 @@ def test_adaptive_tokens_encode_less_of_a_still_scene_and_diagnostics_say_so(rob
     show_until_served(robot, served)
     assert robot.diagnosis().get('tokens_encoded', 'nan') in ('nan', '1')
     show_until_served(robot, served, stamp=100.5)
-    status = robot.ros.until(lambda: float(robot.diagnosis().get('tokens_encoded', 1)) < 1 and robot.diagnosis(), 20)
+    status = robot.ros.until(lambda: float(robot.diagnosis().get('tokens_encoded', 1)) < 1 and robot.diagnosis())
     assert status['tokens'] == 'adaptive' and float(status['tokens_encoded']) > 0
 
 

@@ -24,7 +24,7 @@ from m3et_ros.msg import Answer, ScoredLabel
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.srv import AskQuestion
 
-PATIENT = ('--timeout', '30')
+PATIENT = ('--timeout', '60')
 STAMP = 1_700_000_000_123_456_789
 
 
@@ -84,7 +84,7 @@ def test_a_question_that_the_node_refuses_ends_with_its_reason(robot, capsys):
 
 
 def test_another_namespace_is_suggested(robot, capsys):
-    assert main(['ask', 'What?', '--namespace', '/right', '--timeout', '3']) == 1
+    assert main(['ask', 'What?', '--namespace', '/right', '--timeout', '20']) == 1
     assert '--namespace /left' in capsys.readouterr().err
 
 
@@ -92,7 +92,7 @@ def test_a_signal_stops_the_robot_and_its_nodes(robot):
     children = psutil.Process(robot.pid).children(recursive=True)
     assert children
     robot.send_signal(signal.SIGINT)
-    assert robot.wait(15) == 0
+    assert robot.wait(60) == 0
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -223,8 +223,8 @@ def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes
 
 
 def test_the_timeout_is_that_of_the_option(recorder, capsys):
-    assert main(['ask', 'Where?', '--namespace', 'slow', '--timeout', '5.5']) == 1
-    assert 'The model node in /slow did not answer within 5.5 s' in capsys.readouterr().err
+    assert main(['ask', 'Where?', '--namespace', 'slow', '--timeout', '15.5']) == 1
+    assert 'The model node in /slow did not answer within 15.5 s' in capsys.readouterr().err
 
 
 IMAGE = (

@@ -44,7 +44,7 @@ def test_replay_publishes_what_was_recorded_until_it_is_stopped(bag, m3et_starte
         ) as replay:
             assert node.wait(lambda: len(received) == 4, 30), replay.stderr.read() if replay.poll() else received.keys()
             replay.send_signal(signal.SIGINT)
-            assert replay.wait(15) == 0
+            assert replay.wait(60) == 0
     assert sorted(received) == [START_NS + i * 10**8 for i in range(4)]
     with BagReader(bag[0]) as reader:
         for recorded in reader.messages([COLOUR]):
