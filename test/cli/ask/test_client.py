@@ -86,7 +86,7 @@ def test_an_answer_that_takes_too_long_is_cancelled(slow):
         with pytest.raises(Refused, match='did not answer within 3 s; allow more time with --timeout'):
             ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 3, print)
         with pytest.raises(Refused, match='did not answer within 3 s; allow more time'):
-            ask_together(node, '/deaf', [('What?', 'frame')], 10)
+            ask_together(node, '/deaf', [('What?', 'frame')], 3)
     assert slow.cancelled.wait(10)
 
 
