@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from m3et_ros.data.checkpoints.history import TASKS, Correction, Expert, HistoryCheckpoint
 from m3et_ros.data.epic.annotations import Annotations, Segment
@@ -36,8 +37,11 @@ def made(verbs=5, nouns=4):
     asking = QuestionWords(classes(verbs, nouns))
     config = HistoryConfig(verbs=verbs, nouns=nouns, pairs=2, words=len(asking.words), d=8, e=8, hidden=8, N=4)
     expert = Expert(NGram([[], [0]], [0, 1], 2), NGramSettings(), 0.1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = HistoryModel(config).eval()
     return HistoryCheckpoint(
-        (HistoryModel(config).eval(),),
+        (model,),
         classes(verbs, nouns),
         asking.words,
         {0: 30, 2001: 5},
