@@ -94,25 +94,11 @@ def _robot(options: ChatOptions, picture: ImageOptions) -> Iterator[Ask]:
         def ask(question: str, write: Callable[[str], None]) -> dict[str, Any]:
             # A signal cancels the question and ends the conversation; while the user types it ends the process.
             with stop_signals() as node.stopped:
-                return _ask_robot(node, namespace, question, options.timeout, write)
+                return answer_dict(client.ask_as_configured(node, namespace, question, options.timeout, write))
 
         with stop_signals() as node.stopped:
             client.read_parameters(node, namespace, ['answerer'], options.timeout)
         yield ask
-
-
-def _ask_robot(
-    node: Any, namespace: str, question: str, timeout_s: float, write: Callable[[str], None]
-) -> dict[str, Any]:
-    """Ask through the action where the robot writes its answers, else through the service, which ranks them."""
-    from m3et_ros.action import AskQuestion as AskStreaming
-    from m3et_ros.cli.ask import client
-    from m3et_ros.srv import AskQuestion
-
-    found = client.read_parameters(node, namespace, ['answerer', 'answer_mode'], timeout_s)
-    if found['answerer'] in ('', 'm3et') and found['answer_mode'] != 'generate':
-        return answer_dict(client.ask(node, namespace, AskQuestion.Request(question=question), timeout_s))
-    return answer_dict(client.ask_streaming(node, namespace, AskStreaming.Goal(question=question), timeout_s, write))
 
 
 class Conversation:

@@ -172,6 +172,15 @@ class CameraInputs:
         """False when the thread that takes the messages has ended although nobody stopped it."""
         return self._wait_thread is None or self._wait_thread.alive
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """Full names of the topics that are read now, by input; empty while the node is not active."""
+        read = {'rgb': self._rgb, 'depth': self._depth}
+        names = {name: reader.transport.name for name, reader in read.items() if reader in self._readers}
+        if names:
+            names['camera_info'] = interfaces.RGB_INFO.name
+        return {name: self._host.resolve_topic_name(topic) for name, topic in names.items()}
+
     def stop(self) -> None:
         """Unsubscribe."""
         if self._timer is not None:
@@ -247,7 +256,9 @@ class CameraInputs:
             silent_s=settings.silent_topic_s if depth else 0.0,
             sim_time=host.get_parameter('use_sim_time').value,
         )
-        found = self.watch.causes(topics, limits, (host.health.arrived.hz, host.health.served.hz))
+        # While the node is idle it serves nothing on purpose.
+        rates = (0.0, 0.0) if host.health.idle else (host.health.arrived.hz, host.health.served.hz)
+        found = self.watch.causes(topics, limits, rates)
         for reason in CAUSES:
             host.health.set_cause(reason, found.get(reason, ''))
 

@@ -25,6 +25,7 @@ from m3et_ros.ops.dispatch import describe
 from m3et_ros.ros import interfaces, parameters, process
 from m3et_ros.ros.camera_inputs import CameraInputs, PairedMessages
 from m3et_ros.ros.convert import age_s
+from m3et_ros.ros.demand import Demand
 from m3et_ros.ros.diagnostics import Diagnostics, Status
 from m3et_ros.ros.guards import guard_services
 from m3et_ros.ros.health import Health
@@ -62,6 +63,10 @@ class ModelNode(Host):
     networks: Networks | None = None
     # True after the start without a lifecycle manager has failed; the reason is in the log.
     start_failed = False
+    # The newest frame, not decoded, while nobody needs its results; None while somebody does.
+    _unread: PairedMessages | None = None
+    # False when frames have passed that the action stream did not get.
+    _stream_whole = True
 
     def __init__(
         self, *, models: Models | None = None, parameters_beside: parameters.Table = (), **kwargs: Any
@@ -87,6 +92,7 @@ class ModelNode(Host):
         self._anticipations = Anticipations(self, self.health.counters)
         self._questions = Questions(self)
         self._memory_services = MemoryServices(self)
+        self._demand = Demand(self)
         self.inputs = CameraInputs(self)
         self.diagnostics = Diagnostics(self, self._status)
         self._twins = TwinWatch(self, self.health.set_twin)
@@ -135,7 +141,7 @@ class ModelNode(Host):
         self._halt()
         if self.session is not None:
             # The newest view holds encoder outputs on the device, and its image is out of date after a pause.
-            self.session.newest = None
+            self.session.newest = self._unread = None
             self.session.engine.to('cpu')
         return super().on_deactivate(state)
 
@@ -238,7 +244,7 @@ class ModelNode(Host):
             report=self.get_logger().info,
         )
         self_test(engine)
-        session = Session(engine, memory_frames=settings.memory_frames)
+        session = Session(engine, memory_frames=settings.memory_frames, remember=settings.memory)
         session.answerer = open_answerer(settings.answerer, settings.answerer_checkpoint, engine)
         return session
 
@@ -278,21 +284,45 @@ class ModelNode(Host):
     def _process_frame(self, messages: PairedMessages) -> None:
         """Decode a pair of messages, encode the frame and publish the results.
 
-        The inference thread calls it with the pair that CameraInputs._offer_to_inference has put into the slot.
+        The inference thread calls it with the pair that CameraInputs._offer_to_inference has put into the slot. While
+        nobody needs its results the pair is stored as it came.
         """
+        self.health.idle = not self.settings.memory and not self._demand.needs_frame(messages.instruction)
+        self._unread = messages if self.health.idle else None
+        if self.health.idle:
+            self._stream_whole = False
+            return
         try:
-            frame, problem = messages.decode()
-            if problem is not None:
-                self.health.refuse(problem)
-            self.inputs.watch.decoded(frame.rgb.shape, None if frame.depth is None else median_m(frame.depth))
-            self.session.domain_every = self.settings.domain_check
-            if self.vlm is not None:
-                self.vlm.observe(frame)
-            self._publish(self.session.observe(frame), messages)
+            self._publish(self._observe(messages), messages)
         except InputError as error:
             self.health.refuse(error)
         except Exception as error:
             self.health.internal_error('a frame', error)
+
+    def observe_newest(self) -> None:
+        """Encode the newest frame if nobody has needed it until now; on the inference thread."""
+        messages, self._unread = self._unread, None
+        if messages is not None:
+            try:
+                self._observe(messages)
+            except InputError as error:
+                self.health.refuse(error)
+
+    def _observe(self, messages: PairedMessages) -> View:
+        """Decode and encode a frame.
+
+        Raises:
+            InputError: the colour image cannot be decoded.
+        """
+        frame, problem = messages.decode()
+        if problem is not None:
+            self.health.refuse(problem)
+        self.inputs.watch.decoded(frame.rgb.shape, None if frame.depth is None else median_m(frame.depth))
+        self.session.domain_every = self.settings.domain_check
+        if self.vlm is not None:
+            self.vlm.observe(frame, remember=self.settings.memory)
+        self.health.encoded += 1
+        return self.session.observe(frame)
 
     def _publish(self, view: View, messages: PairedMessages) -> None:
         settings, session, header = self.settings, self.session, messages.header
@@ -311,13 +341,23 @@ class ModelNode(Host):
         )
         self.networks.offer(NetworkFrame(view.frame, header, info, fill, settings.overlay_alpha))
         self._questions.answer_instruction(view)
+        if settings.memory or self._anticipations.wanted:
+            self._anticipate(view, header)
+        else:
+            self._stream_whole = False
+        age = age_s(header, self.get_clock().now())
+        self.health.frame_done(age, view.latency_s, view.share, depth=view.frame.depth is not None)
+
+    def _anticipate(self, view: View, header: Header) -> None:
+        settings, session = self.settings, self.session
+        if not self._stream_whole:
+            session.engine.reset_actions()
+            self._stream_whole = True
         actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
         if actions is not None:
             if actions.broken:
                 self.health.counters.count(actions.broken)
             self._anticipations.publish(actions, header, session.engine.model_id)
-        age = age_s(header, self.get_clock().now())
-        self.health.frame_done(age, view.latency_s, view.share, depth=view.frame.depth is not None)
 
     # Services, parameters and diagnostics
 
@@ -376,7 +416,7 @@ class ModelNode(Host):
         self.health.set_cause('vlm_slow', '' if self.vlm is None else self.vlm.slow)
         counts = self.inputs.sync.counts
         status = self.health.status(self.state_label, self.session, self.inference_thread, counts, self.vlm)
-        return replace(status, values={**status.values, **self.networks.values()})
+        return replace(status, values={**status.values, 'topic': self.inputs.topics, **self.networks.values()})
 
     def _start(self) -> None:
         """Configure and activate the node without a lifecycle manager."""

@@ -27,6 +27,8 @@ STATE_S = 1.0
 """Seconds that a node may take to tell its lifecycle state."""
 CANCEL_S = 5.0
 """Seconds that a node may take to confirm that it dropped a question."""
+ASK = '/model/ask'
+"""Service of a model node, after its namespace."""
 ASK_TYPE = 'm3et_ros/srv/AskQuestion'
 CANCELLED = 'The question was cancelled.'
 
@@ -67,8 +69,8 @@ class Client(Node):
 
 
 @contextmanager
-def client(stopped: threading.Event) -> Iterator[Client]:
-    """Yield a client on the domain of the environment; the owner of `stopped` handles signals.
+def ros_context() -> Iterator[rclpy.Context]:
+    """Yield a context on the domain of the environment that handles no signals.
 
     Raises:
         InputError: ROS_DOMAIN_ID is no domain.
@@ -78,12 +80,25 @@ def client(stopped: threading.Event) -> Iterator[Client]:
     process.prepare()
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = Client(context, stopped)
     try:
-        yield node
+        yield context
     finally:
-        node.close()
         rclpy.try_shutdown(context=context)
+
+
+@contextmanager
+def client(stopped: threading.Event) -> Iterator[Client]:
+    """Yield a client on the domain of the environment; the owner of `stopped` handles signals.
+
+    Raises:
+        InputError: ROS_DOMAIN_ID is no domain.
+    """
+    with ros_context() as context:
+        node = Client(context, stopped)
+        try:
+            yield node
+        finally:
+            node.close()
 
 
 def ask(node: Client, namespace: str, request: AskQuestion.Request, timeout_s: float) -> Answer:
@@ -99,7 +114,7 @@ def ask(node: Client, namespace: str, request: AskQuestion.Request, timeout_s: f
         Refused: no node answers, the answer takes too long, or the node refuses the question.
     """
     deadline = time.monotonic() + timeout_s
-    caller = node.create_client(AskQuestion, f'{namespace}/model/ask')
+    caller = node.create_client(AskQuestion, f'{namespace}{ASK}')
     try:
         if not node.wait(caller.service_is_ready, timeout_s):
             raise _absent(node, namespace)
@@ -123,7 +138,7 @@ def ask_together(node: Client, namespace: str, questions: Sequence[tuple[str, st
     Raises:
         Refused: as `ask`.
     """
-    caller = node.create_client(AskQuestion, f'{namespace}/model/ask')
+    caller = node.create_client(AskQuestion, f'{namespace}{ASK}')
     try:
         if not node.wait(caller.service_is_ready, timeout_s):
             raise _absent(node, namespace)
@@ -178,6 +193,37 @@ def ask_streaming(
         return answer
     finally:
         caller.destroy()
+
+
+def ask_as_configured(
+    node: Client, namespace: str, question: str, timeout_s: float, write: Callable[[str], None], scope: str = ''
+) -> Answer:
+    """Ask through the action where the robot writes its answers, else through the service, which ranks them.
+
+    Args:
+        node: sends the question.
+        namespace: namespace of the model node.
+        question: the question.
+        timeout_s: longest wait in seconds.
+        write: receives every new part of a written answer; a ranked answer has no parts.
+        scope: 'frame', 'episode', or '' for 'frame'.
+
+    Raises:
+        Refused: as `ask_streaming`.
+    """
+    found = read_parameters(node, namespace, ['answerer', 'answer_mode'], timeout_s)
+    if found['answerer'] in ('', 'm3et') and found['answer_mode'] != 'generate':
+        return ask(node, namespace, AskQuestion.Request(question=question, scope=scope), timeout_s)
+    return ask_streaming(node, namespace, AskStreaming.Goal(question=question, scope=scope), timeout_s, write)
+
+
+def robot_namespaces(node: Node) -> list[str]:
+    """Return the namespaces in which a model node answers, in alphabetical order."""
+    return sorted(
+        name.removesuffix(ASK)
+        for name, kinds in node.get_service_names_and_types()
+        if ASK_TYPE in kinds and name.endswith(ASK)
+    )
 
 
 def read_parameters(node: Client, namespace: str, names: Sequence[str], timeout_s: float) -> dict[str, str]:
@@ -252,11 +298,7 @@ def _absent(node: Client, namespace: str) -> Refused:
     """Return the error for a missing node, with the namespaces that do answer and the way to start a robot."""
     if node.stopped.is_set():
         return Refused(CANCELLED, stop_code(node.stopped))
-    others = sorted(
-        name.rpartition('/model/ask')[0]
-        for name, kinds in node.get_service_names_and_types()
-        if ASK_TYPE in kinds and name.endswith('/model/ask') and not name.startswith(f'{namespace}/')
-    )
+    others = [other for other in robot_namespaces(node) if other != namespace]
     if others:
         fix = f'one answers in {", ".join(others)}, so give --namespace {others[0]}'
     else:
