@@ -5,16 +5,19 @@ The header of a result is that of its input image, never restamped.
 
 import array
 import sys
+from math import isnan
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Vector3
 from rclpy.time import Time as RclpyTime
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import ColorRGBA, Header
 
+from m3et_ros import msg
 from m3et_ros.data.frame import NANOSECONDS, Labels
 from m3et_ros.msg import ActionAnticipation, Answer, LabelMap, ScoredLabel
-from m3et_ros.runtime.results import Anticipation, Ranked, Reply
+from m3et_ros.runtime.results import Anticipation, Place, Ranked, Reply
 
 # Type and number of channels of each encoding that to_image_msg writes; 0 channels is a plain (H, W) array.
 PIXELS = {
@@ -82,6 +85,39 @@ def scored(candidates: tuple[Ranked, ...]) -> list[ScoredLabel]:
     return [ScoredLabel(id=c.id, label=c.label, score=float(c.score)) for c in candidates]
 
 
+def place_msg(place: Place) -> msg.Place:
+    """Return a place as a message; what is unknown becomes NaN."""
+    x, y, width, height = place.box
+    unknown = (float('nan'),) * 3
+    at, size = place.position_m or unknown, place.size_m or unknown
+    return msg.Place(
+        label=place.label,
+        confidence=float(place.confidence),
+        u=float(place.pixel[0]),
+        v=float(place.pixel[1]),
+        box=RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height),
+        position=Point(x=float(at[0]), y=float(at[1]), z=float(at[2])),
+        size=Vector3(x=float(size[0]), y=float(size[1]), z=float(size[2])),
+        distance=unknown[0] if place.distance_m is None else float(place.distance_m),
+        measured=unknown[0] if place.measured is None else float(place.measured),
+    )
+
+
+def place_of(message: msg.Place) -> Place:
+    """Return a message as a place; NaN becomes None."""
+    box, at, size = message.box, message.position, message.size
+    return Place(
+        message.label,
+        message.confidence,
+        (message.u, message.v),
+        (box.x_offset, box.y_offset, box.width, box.height),
+        None if isnan(at.x) else (at.x, at.y, at.z),
+        None if isnan(size.x) else (size.x, size.y, size.z),
+        None if isnan(message.distance) else message.distance,
+        None if isnan(message.measured) else message.measured,
+    )
+
+
 def answer_msg(reply: Reply, header: Header, model_id: str, now: RclpyTime) -> Answer:
     """Return a reply as an Answer message.
 
@@ -105,6 +141,7 @@ def answer_msg(reply: Reply, header: Header, model_id: str, now: RclpyTime) -> A
         scope=reply.scope,
         frames_used=reply.frames_used,
         span_start=stamp_msg(reply.first_ns),
+        places=[place_msg(place) for place in reply.places],
         model_id=model_id,
         latency_s=float(reply.latency_s),
         age_s=age_s(header, now),

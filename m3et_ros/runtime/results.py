@@ -27,6 +27,27 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The place of a thing in an image, and in space where depth and intrinsics are known; None is unknown."""
+
+    label: str
+    # Probability of the thing there, 0..1.
+    confidence: float
+    # A pixel on the thing, (u, v) from the left and the top of the camera's image.
+    pixel: tuple[float, float]
+    # Left, top, width and height of the pixels around it.
+    box: tuple[int, int, int, int]
+    # Middle of the visible part, (x, y, z) in metres in the optical frame of the camera (REP 103).
+    position_m: tuple[float, float, float] | None = None
+    # Extent of the visible part along x, y and z, in metres.
+    size_m: tuple[float, float, float] | None = None
+    # Metres from the camera to position_m; without intrinsics the depth along the optical axis.
+    distance_m: float | None = None
+    # Share of the depth behind it that was measured and not filled, 0..1.
+    measured: float | None = None
+
+
+@dataclass(frozen=True)
 class Reply:
     """An answer and the frames it rests on."""
 
@@ -54,6 +75,8 @@ class Reply:
     suggestions: tuple[str, ...] = ()
     # The question in the wording that was put to the model; empty where none was.
     read_as: str = ''
+    # Places of the things that a question with "where" or "which" asks for, best first.
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Stamps, arrays and results become messages without losing a field."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -11,13 +13,30 @@ from m3et_ros.data.frame import Labels
 from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.msg import ScoredLabel
 from m3et_ros.ros import convert
-from m3et_ros.runtime.results import Actions, Anticipation, Ranked, Reply
+from m3et_ros.runtime.results import Actions, Anticipation, Place, Ranked, Reply
 
 HEADER = Header(stamp=Time(sec=5, nanosec=999_999_999), frame_id='camera_color_optical_frame')
 NOW = RclpyTime(nanoseconds=6_249_999_999)
 H, W = 6, 8
 RGB = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
 STORE = get_typestore(Stores.ROS2_JAZZY)
+
+
+CUP = Place('cup', 0.5, (3.5, 2.0), (1, 2, 3, 4), (0.5, -0.25, 1.5), (0.25, 0.125, 0.0625), 1.75, 0.75)
+NAN = pytest.approx(float('nan'), nan_ok=True)
+BOX = {'x_offset': 1, 'y_offset': 2, 'width': 3, 'height': 4, 'do_rectify': False}
+CUP_FIELDS = {
+    'label': 'cup',
+    'confidence': 0.5,
+    'u': 3.5,
+    'v': 2.0,
+    'box': BOX,
+    'position': {'x': 0.5, 'y': -0.25, 'z': 1.5},
+    'size': {'x': 0.25, 'y': 0.125, 'z': 0.0625},
+    'distance': 1.75,
+    'measured': 0.75,
+}
+UNKNOWN = {name: dict.fromkeys('xyz', NAN) for name in ('position', 'size')} | {'distance': NAN, 'measured': NAN}
 
 
 def fields(message):
@@ -64,6 +83,7 @@ def test_every_field_of_an_answer_has_the_value_of_the_reply():
         explanation='The best answer is unlikely.',
         suggestions=('Is there a cup?',),
         read_as='Where is the cup?',
+        places=(CUP, replace(CUP, position_m=None, size_m=None, distance_m=None, measured=None)),
     )
     assert fields(convert.answer_msg(reply, HEADER, 'kitchen-random-0', NOW)) == {
         'header': HEADER,
@@ -79,10 +99,17 @@ def test_every_field_of_an_answer_has_the_value_of_the_reply():
         'scope': 'episode',
         'frames_used': 8,
         'span_start': {'sec': 1, 'nanosec': 500_000_002},
+        'places': [CUP_FIELDS, CUP_FIELDS | UNKNOWN],
         'model_id': 'kitchen-random-0',
         'latency_s': 0.125,
         'age_s': 0.25,
     }
+
+
+@pytest.mark.parametrize('known', [True, False], ids=['in space', 'pixels alone'])
+def test_a_place_survives_the_round_trip(known):
+    place = CUP if known else Place('cup', 0.5, (3.5, 2.0), (1, 2, 3, 4))
+    assert convert.place_of(convert.place_msg(place)) == place
 
 
 def test_every_field_of_an_anticipation_has_the_value_of_the_result():

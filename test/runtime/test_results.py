@@ -5,11 +5,22 @@ import json
 
 import pytest
 
-from m3et_ros.runtime.results import Actions, Anticipation, Ranked, Reply
+from m3et_ros.runtime.results import Actions, Anticipation, Place, Ranked, Reply
 
 
 def test_a_reply_becomes_json_under_its_field_names():
-    reply = Reply('what?', 'cup', 0.5, (Ranked(3, 'cup', 0.5),), 'frame', 1, 7, 7, 0.25)
+    reply = Reply(
+        'what?',
+        'cup',
+        0.5,
+        (Ranked(3, 'cup', 0.5),),
+        'frame',
+        1,
+        7,
+        7,
+        0.25,
+        places=(Place('cup', 0.5, (1, 2), (0, 0, 3, 4)),),
+    )
     assert json.loads(json.dumps(dataclasses.asdict(reply))) == {
         'question': 'what?',
         'text': 'cup',
@@ -25,6 +36,18 @@ def test_a_reply_becomes_json_under_its_field_names():
         'explanation': '',
         'suggestions': [],
         'read_as': '',
+        'places': [
+            {
+                'label': 'cup',
+                'confidence': 0.5,
+                'pixel': [1, 2],
+                'box': [0, 0, 3, 4],
+                'position_m': None,
+                'size_m': None,
+                'distance_m': None,
+                'measured': None,
+            }
+        ],
     }
 
 

@@ -1,7 +1,7 @@
 """`m3et ask`: a question to a running robot, or about an image on disk without any ROS."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -199,7 +199,7 @@ def untrained_warning(model_id: str) -> str:
 
 def answer_dict(answer: Any) -> dict[str, Any]:
     """Return an Answer message as plain Python, with stamps in nanoseconds."""
-    from m3et_ros.ros.convert import stamp_ns
+    from m3et_ros.ros.convert import place_of, stamp_ns
 
     return {
         'question': answer.question,
@@ -216,6 +216,7 @@ def answer_dict(answer: Any) -> dict[str, Any]:
         'stamp_ns': stamp_ns(answer.header.stamp),
         'span_start_ns': stamp_ns(answer.span_start),
         'frame_id': answer.header.frame_id,
+        'places': [asdict(place_of(place)) for place in answer.places],
         'model_id': answer.model_id,
         'latency_s': answer.latency_s,
         'age_s': answer.age_s if answer.age_s == answer.age_s else None,
