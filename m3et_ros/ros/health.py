@@ -24,6 +24,11 @@ CAUSE_EVERY_S = 60.0
 """Shortest time between two warnings about the same cause while it lasts or comes back."""
 RESTART_WARN_S = 60.0
 """Seconds for which the status warns that a supervisor has started the node again."""
+IDLE = (
+    'Idle: nobody subscribes to a result or asks, and the parameter memory is off, so images are received and none is '
+    'encoded.'
+)
+"""Message of the status of a node whose results nobody needs."""
 MIB = 1 << 20
 
 
@@ -43,6 +48,10 @@ class Health:
         self.counters = Counters()
         # Served frames that had no measured depth.
         self.without_depth = 0
+        # Frames of the camera that were encoded, for results, for the memory or for a question.
+        self.encoded = 0
+        # True while frames arrive that nobody needs.
+        self.idle = False
         self.arrived, self.served = RateMeter(clock=clock), RateMeter(clock=clock)
         self.age, self.latency, self.share = Quantiles(), Quantiles(), Quantiles()
         self.last_error = ''
@@ -134,7 +143,8 @@ class Health:
         """Return the status for /diagnostics.
 
         Its level is ERROR after a transition that failed. It is WARN while the node is inactive, has a twin, has a
-        cause that does not fit or serves no frame, for a minute after a restart, and once after each new error.
+        cause that does not fit or serves no frame though it is not idle, for a minute after a restart, and once after
+        each new error.
 
         Args:
             state: lifecycle state of the node, such as 'active'.
@@ -145,12 +155,14 @@ class Health:
         """
         values = {
             'state': state,
+            'idle': 'yes' if self.idle else 'no',
             'model_id': session.engine.model_id if session else 'none',
             'device': str(session.engine.device) if session else 'none',
             'rate_in_hz': self.arrived.hz,
             'rate_out_hz': self.served.hz,
             'frames_in': self.arrived.total,
             'frames_out': self.served.total,
+            'frames_encoded': self.encoded,
             'frames_without_depth': self.without_depth,
             'age_s': {'p50': self.age.p50, 'p95': self.age.p95},
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},
@@ -194,6 +206,8 @@ class Health:
             return WARN, f'The node was started again: {RESTARTED}.'
         if session is not None and session.domain.unlike:
             return WARN, f'The frames are unlike those of training ({session.domain.described}).'
+        if self.idle and self.arrived.hz > 0:
+            return OK, IDLE
         if self.served.hz == 0:
             return WARN, 'No image has been served in the last seconds; check the camera topics.'
         return OK, 'Running.'

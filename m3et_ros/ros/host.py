@@ -25,3 +25,7 @@ class Host(LifecycleNode):
     inference_thread: InferenceThread | None = None
     # The vision-language model that answers questions, while the node is configured with one; else None.
     vlm: VlmThread | None = None
+
+    def observe_newest(self) -> None:
+        """Encode the newest frame if nobody has needed it until now; on the inference thread."""
+        raise NotImplementedError

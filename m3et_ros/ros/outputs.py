@@ -141,11 +141,19 @@ class Perception:
 
 
 class Anticipations:
-    """Publishes ~/anticipation for every frame, because its stream must process every frame."""
+    """Publishes ~/anticipation for every frame, because its stream must process every frame.
+
+    With the parameter memory off the stream begins when somebody subscribes and ends with the last subscriber.
+    """
 
     def __init__(self, node: LifecycleNode, counters: Counters):
         self._clock = node.get_clock()
         self._publisher = publisher(node, interfaces.ANTICIPATION, counters)
+
+    @property
+    def wanted(self) -> bool:
+        """True while somebody subscribes."""
+        return self._publisher.get_subscription_count() > 0
 
     def publish(self, result: Anticipation, header: Header, model_id: str) -> None:
         """Publish an anticipation under the header of its input image."""

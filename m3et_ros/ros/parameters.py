@@ -274,6 +274,12 @@ PARAMETERS: Table = (
         100_000,
         live=True,
     ),
+    P(
+        'memory',
+        True,
+        'Remembers the episode. Off, questions about the episode are refused, actions are anticipated only while '
+        'somebody subscribes to them, and no image is encoded while nobody subscribes to a result or asks.',
+    ),
     P('memory_frames', 8, 'Number of frames stored of an episode, spread evenly over all of it.', 2, 64),
     P(
         'memory_file',

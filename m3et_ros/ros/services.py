@@ -1,10 +1,9 @@
-"""Questions and memory from outside: ~/ask, ~/ask_streaming, ~/answer and the services that reset, save and restore."""
+"""Questions from outside: ~/ask, ~/ask_streaming and ~/answer."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as QueuedFuture
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from rclpy.action import CancelResponse
@@ -14,7 +13,6 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.data.depth_checks import check_frame_id
@@ -108,6 +106,20 @@ async def result_of(host: Host, queued: QueuedFuture[ResultT], activity: str) ->
         return None, BUSY
     except Exception as error:
         return None, host.health.internal_error(activity, error)
+
+
+def check_memory(host: Host) -> None:
+    """Refuse what needs the memory of the episode where there is none.
+
+    Raises:
+        InputError: memory_off.
+    """
+    if not host.settings.memory:
+        raise InputError(
+            'memory_off',
+            'The parameter memory is off, so nothing of the episode is remembered; ask about the frame, or start the '
+            'node with memory:=true.',
+        )
 
 
 def attached_frame(image: Image, depth: Image, unit_m: float = 0.0) -> Frame | None:
@@ -238,6 +250,10 @@ class Questions:
             vlm.note('handed_on')
         if host.inference_thread is None:
             return None, INACTIVE
+        if not host.settings.memory:
+            _, problem = await run_on_inference_thread(host, in_one_step(host.observe_newest), ACTIVITY, client)
+            if problem:
+                return None, problem
         queued = vlm.submit(in_one_step(partial(self._answer_by_vlm, request, goal)), client)
         if queued is None:
             host.health.refuse(InputError('questions_waiting', BUSY))
@@ -251,9 +267,9 @@ class Questions:
         """Return the answer of M3ET if it was taught the question and is sure; on the inference thread."""
         settings, session = self._host.settings, self._session()
         question = checked_question(request.question, settings.max_question_chars)
-        scope = checked_scope(request.scope)
+        scope = self._scope(request)
         sent = self._sent_frame(request)
-        views = session.views(scope, sent)
+        views = self._views(scope, sent)
         if sent is None:
             self._check_age(views[-1].frame, request.max_age_s)
         reply = session.ask(question, views, scope=scope, top_k=request.top_k or settings.top_k)
@@ -267,7 +283,7 @@ class Questions:
         """Answer with the vision-language model, on its thread. Return None once the goal is cancelled."""
         settings, vlm, camera = self._host.settings, self._host.vlm, self._session().camera
         question = checked_question(request.question, settings.max_question_chars)
-        scope = checked_scope(request.scope)
+        scope = self._scope(request)
         sent = self._sent_frame(request)
         frames = vlm.frames(scope, camera) if sent is None else [sent]
         if sent is None:
@@ -329,6 +345,23 @@ class Questions:
         if self._instructed is not None:
             self._instructed.add_done_callback(report)
 
+    def _scope(self, request: Request) -> str:
+        """Return 'frame' or 'episode'.
+
+        Raises:
+            InputError: scope_unknown, memory_off.
+        """
+        scope = checked_scope(request.scope)
+        if scope == 'episode':
+            check_memory(self._host)
+        return scope
+
+    def _views(self, scope: str, frame: Frame | None = None) -> list[View]:
+        """Return the views that a question rests on, as Session.views, with the newest frame also of an idle node."""
+        if frame is None:
+            self._host.observe_newest()
+        return self._host.session.views(scope, frame)
+
     def _sent_frame(self, request: Request) -> Frame | None:
         """Return the image that came with a request; a goal has none."""
         if isinstance(request, AskStreaming.Goal):
@@ -339,8 +372,8 @@ class Questions:
         """Answer a service request; on the inference thread, with a step for each token of a written answer."""
         settings, session = self._host.settings, self._session()
         question = checked_question(request.question, settings.max_question_chars)
-        scope = checked_scope(request.scope)
-        views = session.views(scope, attached_frame(request.image, request.depth, settings.depth_unit_m))
+        scope = self._scope(request)
+        views = self._views(scope, attached_frame(request.image, request.depth, settings.depth_unit_m))
         if empty(request.image):
             self._check_age(views[-1].frame, request.max_age_s)
         # Another model may take over between two steps.
@@ -355,8 +388,8 @@ class Questions:
         """Answer a goal, a step for each token; on the inference thread. Return None once the goal is cancelled."""
         settings, session, request = self._host.settings, self._session(), goal.request
         question = checked_question(request.question, settings.max_question_chars)
-        scope = checked_scope(request.scope)
-        views = session.views(scope)
+        scope = self._scope(request)
+        views = self._views(scope)
         self._check_age(views[-1].frame, request.max_age_s)
         model_id, text, whole = session.answered_by(scope), '', None
         pieces = session.write_steps(question, views, scope=scope, max_tokens=self._max_tokens(scope))
@@ -409,57 +442,3 @@ class Questions:
 
 def _header(frame: Frame) -> Header:
     return Header(stamp=stamp_msg(frame.stamp_ns), frame_id=frame.frame_id)
-
-
-class MemoryServices:
-    """Resets, saves and restores the memory of the episode, on the inference thread of the node."""
-
-    def __init__(self, host: Host):
-        """Offer the three services."""
-        self._host = host
-        for service, job in (
-            (interfaces.RESET_MEMORY, self._reset),
-            (interfaces.SAVE_MEMORY, self._save),
-            (interfaces.RESTORE_MEMORY, self._restore),
-        ):
-            host.create_service(
-                service.kind, service.name, partial(self._on_request, job), callback_group=ReentrantCallbackGroup()
-            )
-
-    async def _on_request(
-        self, job: Callable[[], str], _: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        done, problem = await run_on_inference_thread(self._host, in_one_step(job), 'the memory of the episode')
-        response.success = done is not None
-        response.message = done or problem
-        return response
-
-    def _reset(self) -> str:
-        self._host.session.reset()
-        if self._host.vlm is not None:
-            self._host.vlm.reset()
-        return 'A new episode begins.'
-
-    def _save(self) -> str:
-        path, memory = self._file(), self._host.session.memory
-        memory.save(path)
-        return f'{memory.frames} frames of the episode are remembered in {path}.'
-
-    def _restore(self) -> str:
-        path, memory = self._file(), self._host.session.memory
-        memory.restore(path)
-        return f'The episode goes on from {path}, after {memory.frames} frames.'
-
-    def _file(self) -> Path:
-        """Return the file of the memory.
-
-        Raises:
-            InputError: the parameter memory_file is empty.
-        """
-        name = self._host.settings.memory_file
-        if not name:
-            raise InputError(
-                'memory_file',
-                'The parameter memory_file is empty; set it to a file such as /var/tmp/kitchen.safetensors.',
-            )
-        return Path(name).expanduser()

@@ -54,9 +54,16 @@ class VlmThread:
 
     # Frames, from the inference thread
 
-    def observe(self, frame: Frame) -> None:
-        """Take the next frame of the camera."""
+    def observe(self, frame: Frame, *, remember: bool = True) -> None:
+        """Take the next frame of the camera.
+
+        Args:
+            frame: the frame.
+            remember: False stores this frame alone.
+        """
         with self._lock:
+            if not remember:
+                self._episode.reset()
             self._episode.add(frame)
             self._newest = frame
 

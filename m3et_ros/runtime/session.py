@@ -75,15 +75,16 @@ class Session:
     domain_every = 10
     camera = 'the camera topic'
 
-    def __init__(self, engine: Engine, *, memory_frames: int = 8, sample_frames: bool = False):
+    def __init__(self, engine: Engine, *, memory_frames: int = 8, sample_frames: bool = False, remember: bool = True):
         """Follow a camera.
 
         Args:
             engine: the model.
             memory_frames: largest number of frames in a memory of frames.
             sample_frames: store a sample of frames even where the engine has a learnt memory.
+            remember: False leaves the memory empty; the caller refuses questions about the episode.
         """
-        self.engine = engine
+        self.engine, self._remember = engine, remember
         self.newest: View | None = None
         self.min_confidence = engine.labels.calibration.min_confidence
         self.domain = DomainResult()
@@ -95,15 +96,16 @@ class Session:
             self.memory = FrameMemory(memory_frames, engine.model_id)
         else:
             self.memory = engine.episode_memory
-        if engine.episode_memory is None:
+        if engine.episode_memory is None and remember:
             LOG.info(
                 '%s has no memory of episodes: questions about them rest on %d frames.', engine.model_id, memory_frames
             )
 
     def observe(self, frame: Frame) -> View:
-        """Encode the next frame of the episode and update the memory by it."""
+        """Encode the next frame of the episode and update the memory by it, if there is one."""
         self.newest = self.engine.encode(frame, stream=True)
-        self.memory.observe(self.newest)
+        if self._remember:
+            self.memory.observe(self.newest)
         if self._domain_check.due(self.domain_every):
             self.domain = self._domain_check.check(self.newest)
         elif self.domain_every == 0:
