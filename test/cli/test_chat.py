@@ -38,6 +38,7 @@ def answer(question, text='a cup', **fields):
         'explanation': '',
         'suggestions': [],
         'read_as': question,
+        'places': [],
         'frames_used': 1,
         'age_s': None,
         'latency_s': 0.25,

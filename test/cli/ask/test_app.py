@@ -21,7 +21,8 @@ from m3et_ros.cli.ask.app import answer_dict, describe_frames, format_probabilit
 from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
 from m3et_ros.msg import Answer, ScoredLabel
-from m3et_ros.ros.convert import stamp_msg, to_image_msg
+from m3et_ros.ros.convert import place_msg, stamp_msg, to_image_msg
+from m3et_ros.runtime.results import Place
 from m3et_ros.srv import AskQuestion
 
 PATIENT = ('--timeout', '60')
@@ -152,6 +153,9 @@ class Recorder:
         self.slow.destroy_node()
 
 
+CUP = Place('cup', 0.5, (3.5, 2.0), (1, 2, 3, 4), (0.5, -0.25, 1.5), (0.25, 0.125, 0.0625), 1.75, 0.75)
+
+
 def answer_msg():
     return Answer(
         header=Header(stamp=stamp_msg(STAMP), frame_id='optical'),
@@ -167,6 +171,7 @@ def answer_msg():
         scope='episode',
         frames_used=3,
         span_start=stamp_msg(STAMP - 5),
+        places=[place_msg(CUP), place_msg(Place('pan', 0.5, (1, 2), (0, 0, 3, 4)))],
         model_id='model@1',
         latency_s=0.5,
         age_s=1.5,
@@ -188,6 +193,28 @@ ANSWER = {
     'stamp_ns': STAMP,
     'span_start_ns': STAMP - 5,
     'frame_id': 'optical',
+    'places': [
+        {
+            'label': 'cup',
+            'confidence': 0.5,
+            'pixel': [3.5, 2.0],
+            'box': [1, 2, 3, 4],
+            'position_m': [0.5, -0.25, 1.5],
+            'size_m': [0.25, 0.125, 0.0625],
+            'distance_m': 1.75,
+            'measured': 0.75,
+        },
+        {
+            'label': 'pan',
+            'confidence': 0.5,
+            'pixel': [1.0, 2.0],
+            'box': [0, 0, 3, 4],
+            'position_m': None,
+            'size_m': None,
+            'distance_m': None,
+            'measured': None,
+        },
+    ],
     'model_id': 'model@1',
     'latency_s': 0.5,
     'age_s': 1.5,
