@@ -21,6 +21,8 @@ from setuptools.dist import Distribution
 ROOT = Path(__file__).resolve().parent
 NAME = 'm3et_ros'
 GENERATED = ('msg', 'srv', 'action')
+# Lists of requirements/ that are extras of this name; `all` takes them together.
+EXTRAS = ('sim', 'train', 'report', 'vlm', 'networks', 'lerobot', 'openvino', 'nyu', 'ray')
 # What a Python user needs of the ament prefix: libraries, `ros2 run` executables, share files, index.
 SHARE = f'share/{NAME}'
 INDEX = 'share/ament_index/resource_index'
@@ -156,12 +158,8 @@ setup(
     setup_requires=requirements(f'{chosen_ros()}-build'),
     install_requires=requirements('run') + requirements(chosen_ros()),
     extras_require={
+        **{name: requirements(name) for name in EXTRAS},
+        'all': [line for name in EXTRAS for line in requirements(name)],
         'test': requirements('test') + requirements(f'{chosen_ros()}-build'),
-        'lerobot': requirements('lerobot'),
-        'networks': requirements('networks'),
-        'nyu': requirements('nyu'),
-        'openvino': requirements('openvino'),
-        'ray': requirements('ray'),
-        'vlm': requirements('vlm'),
     },
 )

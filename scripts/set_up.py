@@ -159,7 +159,7 @@ def system_steps():
 
 def requirement_lists(options):
     """Return the files of requirements/ to install, by name."""
-    return ['run', options.ros, f'{options.ros}-build', *(['test'] if options.tests else [])]
+    return ['run', 'sim', 'train', 'report', options.ros, f'{options.ros}-build', *(['test'] if options.tests else [])]
 
 
 def checksum(patterns):

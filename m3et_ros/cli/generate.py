@@ -14,6 +14,7 @@ import typer
 
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line
+from m3et_ros.data.extras import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Render kitchens with questions into a cache to train on; the same command resumes a run that was stopped."""
+    require('sim')
     from m3et_ros.data.kitchen.cache.generate import generate as generate_cache
     from m3et_ros.data.kitchen.cache.recipe import failures, read_shards
     from m3et_ros.data.shards import open_shard

@@ -14,7 +14,8 @@ from m3et_ros.cli.label import TeacherOptions, print_labelled, summary
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import format_table, print_json, print_line, print_status
 from m3et_ros.cli.progress import track
-from m3et_ros.cli.training_session import REPORT_S, command_line, stop_on_signal, use_passive_threads
+from m3et_ros.cli.training_session import REPORT_S, command_line, prepare_training, stop_on_signal
+from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
     from m3et_ros.training.run_state import LogEntry
@@ -45,7 +46,8 @@ def teach(
     as_json: Json = False,
 ) -> int:
     """Label recordings, train both stages, and measure before and after; writes a checkpoint that is ready to serve."""
-    use_passive_threads()
+    prepare_training()
+    require('report')
     from m3et_ros.cli.train.common import check_training_split
     from m3et_ros.runtime.open_model import open_checkpoint
     from m3et_ros.training.teach.run import CHECKPOINT, LABELS, Lesson, save_taught

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from m3et_ros.cli.output import print_status
+from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
     from m3et_ros.training.run_state import LogEntry, Report
@@ -25,6 +26,16 @@ def use_passive_threads() -> None:
     Threads that spin while they wait slow everything down as soon as another process needs the processor.
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+
+def prepare_training() -> None:
+    """Check that training is installed, and let waiting threads sleep; call it before torch is imported.
+
+    Raises:
+        InputError: 'needs_extra', it is not.
+    """
+    use_passive_threads()
+    require('train')
 
 
 def progress_reporter(*, stages: bool = False) -> 'Report':

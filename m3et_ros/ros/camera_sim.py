@@ -146,7 +146,7 @@ class CameraSim(Node):
         try:
             import_mujoco()
             self.backend = choose_backend(self.options.backend)
-        except (ImportError, RuntimeError) as error:
+        except RuntimeError as error:
             raise InputError('renderer_missing', str(error)) from error
         self._color = self._camera_publisher(Image, 'color/image_raw')
         self._depth = self._camera_publisher(Image, 'aligned_depth_to_color/image_raw')

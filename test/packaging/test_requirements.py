@@ -5,6 +5,7 @@ Run: python -m pytest test/packaging/test_requirements.py
 
 import ast
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -12,6 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 from packaging.requirements import Requirement
+
+from m3et_ros.data.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
@@ -66,9 +69,9 @@ def depends(kinds: tuple[str, ...]) -> set[str]:
 @pytest.mark.parametrize(
     ('folder', 'lists', 'tags'),
     [
-        ('m3et_ros', ('run',), ('depend', 'exec_depend')),
+        ('m3et_ros', ('run', 'sim', 'train', 'report'), ('depend', 'exec_depend')),
         ('launch', (), ('exec_depend',)),
-        ('test', ('run', 'test'), ('depend', 'exec_depend', 'test_depend')),
+        ('test', ('run', 'sim', 'train', 'report', 'test'), ('depend', 'exec_depend', 'test_depend')),
     ],
 )
 def test_imports_are_declared(folder, lists, tags):
@@ -96,3 +99,52 @@ def test_the_lowest_numpy_is_one_that_the_other_packages_take(name):
                 others[distribution] = one.specifier
     assert 'opencv-python-headless' in others
     assert {name: str(specifier) for name, specifier in others.items() if not specifier.contains(lowest)} == {}
+
+
+ROBOT = """
+import sys
+
+for name in {modules}:
+    sys.modules[name] = None
+import rclpy
+
+from m3et_ros.ros.model_node import ModelNode
+
+rclpy.init(args=['--ros-args', '-p', 'model:=tiny'])
+node = ModelNode()
+node.trigger_configure()
+node.trigger_activate()
+print(node.state_label)
+node.destroy_node()
+rclpy.shutdown()
+"""
+
+
+def test_a_robot_runs_without_the_extras():
+    modules = ['mujoco', 'OpenGL', 'accelerate', 'matplotlib', 'jinja2', 'transformers', 'PIL', 'pyarrow', 'av']
+    command = [sys.executable, '-P', '-c', ROBOT.format(modules=modules)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.stdout.splitlines()[-1:] == ['active'], result.stderr
+
+
+@pytest.mark.parametrize(
+    ('command', 'extras'),
+    [
+        (['demo'], 'sim,report'),
+        (['demo', '--no-sheet'], 'sim'),
+        (['generate', 'cache'], 'sim'),
+        (['record', '{folder}/bag'], 'sim'),
+        (['evaluate', 'vqa', '--out', '{folder}/out'], 'report'),
+        (['train', 'pretrain', '--data', 'cache', '--out', '{folder}/out'], 'train'),
+        (['teach', '{folder}/bag', '-o', '{folder}/out'], 'train'),
+    ],
+    ids=['demo', 'demo without a sheet', 'generate', 'record', 'evaluate', 'train', 'teach'],
+)
+def test_a_verb_names_the_extra_that_it_needs(tmp_path, command, extras):
+    blocked = [module for _, modules in EXTRAS.values() for module in modules]
+    code = f'import sys\nfor name in {blocked}:\n    sys.modules[name] = None\n'
+    code += 'from m3et_ros.cli.main import main\nsys.exit(main())'
+    words = [word.format(folder=tmp_path) for word in command]
+    result = subprocess.run([sys.executable, '-P', '-c', code, *words], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1 and f"pip install 'm3et_ros[{extras}]'" in result.stderr, result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -272,4 +272,4 @@ def test_the_tests_have_their_own_requirements():
     module = load('set_up')
     for tests in (False, True):
         options = argparse.Namespace(ros='kilted', tests=tests)
-        assert module.requirement_lists(options) == ['run', 'kilted', 'kilted-build', *(['test'] if tests else [])]
+        assert module.requirement_lists(options) == ['run', 'sim', 'train', 'report', 'kilted', 'kilted-build', *(['test'] if tests else [])]

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from m3et_ros.cli.processes import Child, running, stop_code, stop_signals, use_
 from m3et_ros.cli.progress import Waiting
 from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import assignments, ros_arguments
+from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
     from m3et_ros.cli.demo.camera_and_robot import Demo
@@ -60,8 +60,7 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Run the robot in the simulated kitchen, ask it a few questions, measure it, and write a picture."""
-    if sheet and find_spec('matplotlib') is None:
-        raise Refused('The picture needs matplotlib; pip install matplotlib, or give --no-sheet.')
+    require('sim', *(['report'] if sheet else []))
     use_ros()
     output = DemoOutput(as_json=as_json)
     # A namespace of its own keeps the demo apart from robots and other demos on the same domain.

@@ -31,7 +31,8 @@ NEEDED = (
 OPTIONAL = {
     'mujoco': 'the simulated kitchen (m3et demo, m3et record)',
     'OpenGL': 'the simulated kitchen on OpenGL',
-    'matplotlib': 'the picture of m3et demo',
+    'matplotlib': 'pictures and reports of m3et demo and m3et evaluate',
+    'accelerate': 'm3et train and m3et teach',
     'transformers': 'language models',
     'mamba_ssm': 'fused CUDA scans',
     'vision_msgs': 'LabelInfo beside our LabelMap',
@@ -216,9 +217,7 @@ def graphics(findings: Diagnosis) -> dict:
 
         import_mujoco()
     except Exception as error:
-        findings.warning(
-            f'the simulated kitchen is not available ({_describe(error)})', 'pip install mujoco-core PyOpenGL'
-        )
+        findings.warning(f'the simulated kitchen is not available ({_describe(error)})', "pip install 'm3et_ros[sim]'")
         return {'backend': None}
     why_not = {}
     for name in BACKENDS:

@@ -11,6 +11,7 @@ import typer
 from m3et_ros.cli.output import Refused, print_status
 from m3et_ros.cli.ros_names import parse_remaps
 from m3et_ros.cli.training_session import command_line
+from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -176,11 +177,13 @@ class ScoreOptions(JudgeOptions):
 
 
 def make_out(out: Path) -> None:
-    """Make the folder of the results before the work begins.
+    """Make the folder of the results, and check that a report can be made, before the work begins.
 
     Raises:
         Refused: it cannot be made or written.
+        InputError: 'needs_extra', the packages for reports are not installed.
     """
+    require('report')
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):

@@ -26,7 +26,7 @@ from m3et_ros.cli.train.common import (
     recipe_line,
 )
 from m3et_ros.cli.train.history import HistoryOptions, train_on_labels
-from m3et_ros.cli.training_session import command_line, progress_reporter, stop_on_signal, use_passive_threads
+from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -74,7 +74,7 @@ def actions(
     as_json: Json = False,
 ) -> int:
     """Train an action head (MambaVL) to recognise current actions and anticipate next ones."""
-    use_passive_threads()
+    prepare_training()
     if history.epic or history.history:
         if data or not (history.epic and history.history):
             raise Refused(

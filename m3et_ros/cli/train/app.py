@@ -29,7 +29,7 @@ from m3et_ros.cli.train.common import (
 from m3et_ros.cli.train.memory import memory
 from m3et_ros.cli.train.milestones import milestone_writer
 from m3et_ros.cli.train.talk import talk
-from m3et_ros.cli.training_session import command_line, progress_reporter, stop_on_signal, use_passive_threads
+from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -134,7 +134,7 @@ def train(
     as_json: Json = False,
 ) -> int:
     """Train one of the paper's two stages on the simulated kitchen, on recordings or on public data sets."""
-    use_passive_threads()
+    prepare_training()
     from m3et_ros.training.m3et import STAGES, run
     from m3et_ros.training.run_state import TrainingSession
 

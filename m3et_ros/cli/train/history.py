@@ -14,7 +14,7 @@ import typer
 
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status
 from m3et_ros.cli.train.common import CHECKPOINT, BudgetOptions, SessionOptions, print_unfinished, recipe_line
-from m3et_ros.cli.training_session import progress_reporter, stop_on_signal, use_passive_threads
+from m3et_ros.cli.training_session import prepare_training, progress_reporter, stop_on_signal
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.history import HistoryCheckpoint
@@ -56,7 +56,7 @@ def train_on_labels(
         InputError: the annotations cannot be read, or the state cannot be resumed.
         Refused: a field of the recipe is out of its range.
     """
-    use_passive_threads()
+    prepare_training()
     from m3et_ros.data.checkpoints.history import save_history
     from m3et_ros.data.epic.annotations import find_split, read_segments
     from m3et_ros.data.epic.class_lists import read_classes

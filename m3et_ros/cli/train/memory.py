@@ -17,7 +17,7 @@ from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.train.common import CHECKPOINT, check_training_split, kitchen_lines, recipe_line
-from m3et_ros.cli.training_session import command_line, progress_reporter, stop_on_signal, use_passive_threads
+from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
 
 if TYPE_CHECKING:
     from m3et_ros.training.loop import Outcome
@@ -69,7 +69,7 @@ def memory(
     as_json: Json = False,
 ) -> int:
     """Train a memory of episodes that answers questions about them."""
-    use_passive_threads()
+    prepare_training()
     from m3et_ros.data.checkpoints.m3et import save_checkpoint
     from m3et_ros.runtime.open_model import open_checkpoint
     from m3et_ros.training.memory.run import train_memory

@@ -27,7 +27,7 @@ from m3et_ros.cli.train.common import (
     print_unfinished,
     recipe_line,
 )
-from m3et_ros.cli.training_session import command_line, progress_reporter, stop_on_signal, use_passive_threads
+from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -126,7 +126,7 @@ def talk(
     as_json: Json = False,
 ) -> int:
     """Train a model to answer in sentences and to describe images."""
-    use_passive_threads()
+    prepare_training()
     from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
     from m3et_ros.runtime.open_model import open_checkpoint
     from m3et_ros.training.run_state import Interrupted, TrainingSession

@@ -4,8 +4,7 @@
         for state in episode.run(300):
             observation = camera.observe(state)
 
-MuJoCo renders the kitchen. It is a requirement of m3et_ros (mujoco-core in requirements/run.txt). Importing this
-package does not load it; making an Episode does.
+MuJoCo renders the kitchen; the extra `sim` brings it. Importing this package does not load it; making an Episode does.
 
 The package has three parts, each built on the one before: `sim` simulates and renders, `questions` asks and answers,
 `cache` stores both for training. The docstring of each file gives its position on the way from a seed to a question:

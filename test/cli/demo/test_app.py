@@ -62,7 +62,7 @@ def test_a_model_that_is_not_there_ends_the_demo_with_the_reason(m3et):
 
 
 def test_a_node_that_dies_is_quoted(m3et, tmp_path, monkeypatch):
-    (tmp_path / 'mujoco.py').write_text('raise ImportError("no simulator")\n')
+    (tmp_path / 'mujoco.py').write_text('"""No simulator."""\n')
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     result = m3et('demo', *SMALL, timeout=100)
     assert result.returncode == 1 and 'Traceback' not in result.stderr

@@ -1,8 +1,8 @@
 """An episode: a person at work in a seeded kitchen, tick by tick.
 
 The simulation itself is kinematic and runs without MuJoCo (see scene, world and planner). MuJoCo poses the bodies for
-the renderers. It is a requirement of the package (mujoco-core in requirements/run.txt), and is imported only when an
-episode is made, so that labels, questions and caches can be used on a machine where it cannot be installed.
+the renderers. The extra `sim` brings it, and it is imported only when an episode is made, so that labels, questions and
+caches can be used on a machine without it.
 
 From a seed to a question: after sim/planner.py, before sim/renderers.py.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from m3et_ros.data.extras import require
 from m3et_ros.data.kitchen.sim.actions import ACTIONS
 from m3et_ros.data.kitchen.sim.hand import BEND
 from m3et_ros.data.kitchen.sim.motion import walk
@@ -33,15 +34,11 @@ def import_mujoco() -> ModuleType:
     """Import MuJoCo.
 
     Raises:
-        ImportError: it is not installed although the package requires it.
+        InputError: 'needs_extra', it is not installed.
     """
-    try:
-        import mujoco
-    except ImportError as error:
-        raise ImportError(
-            'the simulated kitchen needs MuJoCo, a requirement of m3et_ros that is not installed; '
-            'run `pip install mujoco-core`'
-        ) from error
+    require('sim')
+    import mujoco
+
     return mujoco
 
 
