@@ -30,7 +30,7 @@ LEVELS = {DiagnosticStatus.OK: 'ok', DiagnosticStatus.WARN: 'warn', DiagnosticSt
 
 @dataclass(frozen=True)
 class RobotHealth:
-    """What a model node reports about itself.
+    """Report of a model node about itself.
 
     Attributes:
         level: 'ok', 'warn', 'error', or 'silent' if it has reported nothing for STALE_S seconds.
