@@ -204,10 +204,10 @@ class Health:
             return WARN, f'{next(iter(self.causes.values()))}{more}'
         if RESTARTED and self._clock() - self._started < RESTART_WARN_S:
             return WARN, f'The node was started again: {RESTARTED}.'
-        if session is not None and session.domain.unlike:
-            return WARN, f'The frames are unlike those of training ({session.domain.described}).'
         if self.idle and self.arrived.hz > 0:
             return OK, IDLE
+        if session is not None and session.domain.unlike:
+            return WARN, f'The frames are unlike those of training ({session.domain.described}).'
         if self.served.hz == 0:
             return WARN, 'No image has been served in the last seconds; check the camera topics.'
         return OK, 'Running.'

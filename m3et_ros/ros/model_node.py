@@ -32,10 +32,11 @@ from m3et_ros.ros.health import Health
 from m3et_ros.ros.heartbeat import HEARTBEAT, SERVES
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import InferenceThread
+from m3et_ros.ros.memory_services import MemoryServices
 from m3et_ros.ros.model_loader import ModelLoader
 from m3et_ros.ros.networks import NetworkFrame, Networks
 from m3et_ros.ros.outputs import Anticipations, Perception
-from m3et_ros.ros.services import INACTIVE, MemoryServices, Questions, result_of
+from m3et_ros.ros.services import INACTIVE, Questions, result_of
 from m3et_ros.ros.twins import TwinWatch
 from m3et_ros.ros.vlm_thread import VlmThread
 from m3et_ros.runtime.adaptive import Adaptive
@@ -142,6 +143,7 @@ class ModelNode(Host):
         if self.session is not None:
             # The newest view holds encoder outputs on the device, and its image is out of date after a pause.
             self.session.newest = self._unread = None
+            self.health.idle = False
             self.session.engine.to('cpu')
         return super().on_deactivate(state)
 

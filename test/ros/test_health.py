@@ -21,7 +21,7 @@ from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
 
-IDLE = 'No image has been served in the last seconds; check the camera topics.'
+SILENT = 'No image has been served in the last seconds; check the camera topics.'
 
 
 class Clock:
@@ -68,6 +68,7 @@ def test_every_value_is_the_one_measured(bench):
         health.arrived.tick()
     for age, latency, share in ((1.0, 0.01, 0.5), (3.0, 0.03, 0.25), (2.0, 0.02, 0.75), (4.0, 0.04, 1.0)):
         health.frame_done(age, latency, share, depth=age != 3.0)
+    health.encoded = 5
     bench.clock.seconds += 2.0
     health.kernels = [KernelChoice('ssd', 'chunked', 0.1, 'fastest'), KernelChoice('scan', 'blocked', 0.2, 'exact')]
     health.set_runtime(Serving('openvino', 'installed'))
@@ -84,12 +85,14 @@ def test_every_value_is_the_one_measured(bench):
     assert device_mib == 0.0 or torch.cuda.is_available()
     assert values == {
         'state': 'active',
+        'idle': 'no',
         'model_id': 'tiny-random-3',
         'device': 'cpu',
         'rate_in_hz': 4.0,
         'rate_out_hz': 2.0,
         'frames_in': 8,
         'frames_out': 4,
+        'frames_encoded': 5,
         'frames_without_depth': 1,
         'age_s': {'p50': 2.0, 'p95': 4.0},
         'latency_s': {'p50': 0.02, 'p95': 0.04},
@@ -117,12 +120,14 @@ def test_before_configuration_there_is_no_model(ros):
     assert all(math.isnan(q) for name in ('age_s', 'latency_s') for q in values.pop(name).values())
     assert values == {
         'state': 'unconfigured',
+        'idle': 'no',
         'model_id': 'none',
         'device': 'none',
         'rate_in_hz': 0.0,
         'rate_out_hz': 0.0,
         'frames_in': 0,
         'frames_out': 0,
+        'frames_encoded': 0,
         'frames_without_depth': 0,
         'tokens': 'none',
         'domain': 'none',
@@ -137,6 +142,18 @@ def test_before_configuration_there_is_no_model(ros):
         'last_error': 'none',
         'started_again': 'no',
     }
+
+
+def test_an_idle_node_is_well_while_images_arrive(bench):
+    bench.health.arrived.tick()
+    bench.clock.seconds += 1
+    assert bench.verdict() == (WARN, SILENT)
+    bench.health.idle = True
+    level, message = bench.verdict()
+    assert level == OK and message.startswith('Idle: nobody subscribes to a result')
+    assert dict(bench.health.status('active', None, bench.inference, {}).values)['idle'] == 'yes'
+    bench.clock.seconds += 10
+    assert bench.verdict() == (WARN, SILENT)
 
 
 @pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'finalized'])
@@ -224,11 +241,11 @@ def test_frames_unlike_those_of_training_warn(bench):
 
 
 def test_an_active_node_is_ok_only_while_it_serves(bench):
-    assert bench.verdict() == (WARN, IDLE)
+    assert bench.verdict() == (WARN, SILENT)
     bench.served()
     assert bench.verdict() == (OK, 'Running.')
     bench.clock.seconds += 5.0
-    assert bench.verdict() == (WARN, IDLE)
+    assert bench.verdict() == (WARN, SILENT)
 
 
 def test_a_new_error_warns_once_and_a_superseded_frame_never(bench):

@@ -40,8 +40,10 @@ ELSEWHERE = (
     'answerer_threads',
     'router_confidence',
     'instruction_answerer',
+    'memory',
 )
-"""Parameters of models that this node has none of; test_vlm_node.py and test_networks.py follow them."""
+"""Parameters of models that this node has none of; test_vlm_node.py and test_networks.py follow them. test_demand.py
+follows memory: most others arrive only where it is on."""
 WALKED = [spec for spec in PARAMETERS if spec.name not in ELSEWHERE]
 LIVE = [spec.name for spec in WALKED if spec.live]
 # Owner and attribute of each recorded call.

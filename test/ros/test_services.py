@@ -17,7 +17,7 @@ from talkers import talker_folder
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
-from m3et_ros.msg import ActionAnticipation, Answer
+from m3et_ros.msg import Answer
 from m3et_ros.ros import services
 from m3et_ros.ros.convert import answer_msg, stamp_msg, to_image_msg
 from m3et_ros.ros.inference_thread import InferenceThread
@@ -534,50 +534,3 @@ def test_a_new_episode_begins_without_the_old_frames(bench):
     assert message == f'No image has arrived yet; check the camera topic {topic} or send an image along.'
     bench.observe(3)
     assert bench.call('ask', question='what?', scope='episode').answer.frames_used == 1
-
-
-@pytest.fixture
-def call(ros):
-    def now(robot, name):
-        client = robot.node.create_client(Trigger, f'/{robot.name}/model/{name}_memory')
-        ros.until(client.service_is_ready)
-        robot.pause(1)  # DDS drops the answer to a client that the node has not met yet
-        return ros.until(client.call_async(Trigger.Request()).result, 30)
-
-    return now
-
-
-def shown(robot, start, frames):
-    """Show a robot frames, a second apart, until it has served each."""
-    served = robot.listen(ActionAnticipation, 'anticipation')
-    robot.ready()
-    for stamp in range(start, start + frames):
-        robot.show_until(stamp, lambda stamp=stamp: served and served[-1].header.stamp.sec >= stamp)
-    return robot
-
-
-def test_another_process_continues_the_saved_episode(robot, call, tmp_path):
-    path = f'memory_file:={tmp_path}/episode.safetensors'
-    first = shown(robot('first', path, model='kitchen'), 100, 3)
-    before = first.ask('Was there a cup?', scope='episode').answer
-    assert before.frames_used == 3
-    saved = call(first, 'save')
-    assert saved.success and saved.message.startswith('3 frames of the episode')
-    assert call(first, 'reset').success
-
-    second = robot('second', path, model='kitchen').ready()
-    restored = call(second, 'restore')
-    assert restored.success and 'after 3 frames' in restored.message
-    answer = shown(second, 103, 1).ask('Was there a cup?', scope='episode').answer
-    assert answer.frames_used == 4 and answer.span_start == before.span_start
-
-
-def test_a_memory_that_cannot_be_saved_or_restored_is_refused_and_counted(robot, call, tmp_path):
-    damaged = tmp_path / 'damaged.safetensors'
-    damaged.write_bytes(b'no memory')
-    few = robot('few', f'memory_file:={damaged}').ready()
-    assert 'has no memory that could be saved' in call(few, 'save').message
-    spoilt = robot('spoilt', f'memory_file:={damaged}', model='kitchen').ready()
-    reply = call(spoilt, 'restore')
-    assert not reply.success and 'holds no memory' in reply.message
-    spoilt.ros.until(lambda: spoilt.count('memory_damaged') == 1)
