@@ -1,7 +1,8 @@
 """`m3et models`: the named sizes and their cost."""
 
-from dataclasses import replace
-from typing import Annotated, Any
+import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -10,42 +11,9 @@ from m3et_ros.cli.output import format_table, print_json, print_line
 
 TOKENS = (98, 176, 588)
 """Numbers of visible tokens for which multiply-accumulates are given (docs/papers.md 2.2)."""
+SIZES = Path(__file__).parent / 'model_sizes.json'
+"""The sizes as scripts/model_sizes.py counted them: counting imports torch, which takes seconds."""
 HEADER = ('size', 'parameters', 'image part', 'of MultiMAE', 'image', 'width', 'layers', 'mixer')
-
-
-def describe_sizes() -> list[dict[str, Any]]:
-    """Return parameters, multiply-accumulates and shape of every named size, without allocating weights."""
-    from m3et_ros.models.m3et.config import IMAGE_MODALITIES
-    from m3et_ros.models.m3et.cost import MULTIMAE_PARAMETERS, macs, multimae_macs, parameters_of
-    from m3et_ros.models.m3et.sizes import SIZES
-
-    described = []
-    for name, config in SIZES.items():
-        parts = parameters_of(config)
-        images = tuple(m for m in config.modalities if m in IMAGE_MODALITIES)
-        tasks = tuple(m for m in config.tasks if m in IMAGE_MODALITIES)
-        answerless = replace(config, answers=0, places=False, answer_parts=0, look_parts=0)
-        image_part = sum(parameters_of(replace(answerless, modalities=images, tasks=tasks)).values())
-        cost = {tokens: macs(config, tokens) for tokens in TOKENS if tokens <= len(images) * config.image_tokens}
-        described.append(
-            {
-                'name': name,
-                'parameters': sum(parts.values()),
-                'image_parameters': image_part,
-                'ratio_to_multimae': image_part / MULTIMAE_PARAMETERS,
-                'image_size': config.image_size,
-                'patch': config.patch,
-                'width': config.d,
-                'schedule': config.schedule,
-                'mixer': config.mixer,
-                'macs': {str(tokens): value for tokens, value in cost.items()},
-                'macs_ratio_to_multimae': {
-                    str(tokens): value / multimae_macs(tokens) for tokens, value in cost.items()
-                },
-                'parts': parts,
-            }
-        )
-    return described
 
 
 def models(
@@ -53,7 +21,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the named sizes: parameters, multiply-accumulates, image size, ratio to MultiMAE."""
-    sizes = describe_sizes()
+    sizes = json.loads(SIZES.read_text())
     if as_json:
         print_json({'models': sizes, 'tokens': TOKENS})
         return

@@ -272,4 +272,18 @@ def test_the_tests_have_their_own_requirements():
     module = load('set_up')
     for tests in (False, True):
         options = argparse.Namespace(ros='kilted', tests=tests)
-        assert module.requirement_lists(options) == ['run', 'sim', 'train', 'report', 'kilted', 'kilted-build', *(['test'] if tests else [])]
+        assert module.requirement_lists(options) == [
+            'run',
+            'sim',
+            'train',
+            'report',
+            'kilted',
+            'kilted-build',
+            *(['test'] if tests else []),
+        ]
+
+
+def test_the_shipped_sizes_are_those_that_the_script_counts():
+    module = load('model_sizes')
+    counted = json.loads(json.dumps(module.describe_sizes()))
+    assert json.loads(module.FILE.read_text()) == counted, 'run scripts/model_sizes.py'
