@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import m3et_ros
+
 ROOT = Path(__file__).resolve().parents[2]
 UNDERLAY = os.environ['AMENT_PREFIX_PATH']
 WHEELS = sys.prefix == UNDERLAY
@@ -86,6 +88,20 @@ def test_python_finds_the_workspace_before_anything_else(workspace):
 def test_executable_starts_without_the_virtual_environment(workspace):
     executable = workspace / 'install' / 'm3et_ros' / 'lib' / 'm3et_ros' / 'm3et'
     assert 'demo' in in_workspace(workspace, f'PATH=/usr/bin:/bin {executable} --help')
+
+
+def test_m3et_is_on_the_path_and_a_command_of_ros2(workspace):
+    prefix = workspace / 'install' / 'm3et_ros'
+    path, version = in_workspace(workspace, 'command -v m3et && m3et --version').split()
+    assert (path, version) == (str(prefix / 'bin' / 'm3et'), m3et_ros.__version__)
+    packages = next(prefix.glob('lib/python*/site-packages'))
+    script = (
+        'import importlib.metadata as metadata; '
+        f'found = metadata.Distribution.discover(name="m3et_ros", path=["{packages}"]); '
+        'point = next(p for d in found for p in d.entry_points if p.group == "ros2cli.command"); '
+        'print(point.name, point.load().__module__)'
+    )
+    assert in_workspace(workspace, f"python3 -c '{script}'").split() == ['m3et', 'm3et_ros.cli.ros2']
 
 
 def test_package_data_is_installed(workspace):
