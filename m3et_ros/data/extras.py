@@ -8,6 +8,8 @@ EXTRAS = {
     'sim': ('The simulated kitchen', ('mujoco',)),
     'train': ('Training', ('accelerate',)),
     'report': ('A report', ('matplotlib', 'jinja2')),
+    'rerun': ('A view in Rerun', ('rerun',)),
+    'foxglove': ('A view in Foxglove', ('foxglove',)),
 }
 """Use and modules of each extra."""
 

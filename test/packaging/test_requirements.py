@@ -31,6 +31,9 @@ OPTIONAL = {
     'PIL',
     'pyarrow',
     'av',
+    'rerun',
+    'rerun_cli',
+    'foxglove',
 }
 # The package, what tests of several rooms share (test/conftest.py makes it importable), and scripts that are tested.
 OWN = {'m3et_ros'} | {path.stem for folder in ('test', 'benchmarks') for path in (ROOT / folder).glob('*.py')}
