@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -40,6 +40,8 @@ Ask = Callable[[str, Callable[[str], None]], dict[str, Any]]
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
     """The robot that answers."""
+
+    panel: ClassVar[str] = 'Robot'
 
     namespace: Annotated[str, typer.Option('--namespace', help='Namespace of the model node.')] = '/m3et'
     timeout: Annotated[float, typer.Option(min=0.1, help='Longest wait for an answer in s.')] = 30.0

@@ -42,45 +42,37 @@ from m3et_ros.cli.teach import teach
 from m3et_ros.cli.train.app import app as train
 from m3et_ros.cli.write import write
 
-VERBS: dict[str, Callable[..., Any] | typer.Typer] = {
-    'demo': demo,
-    'robot': robot,
-    'cameras': cameras,
-    'ask': ask,
-    'chat': chat,
-    'questions': questions,
-    'record': record,
-    'replay': replay,
-    'models': models,
-    'generate': generate,
-    'doctor': doctor,
-    'bench': bench,
-    'label': label,
-    'teach': teach,
-    'train': train,
-    'evaluate': evaluate,
-    'build': build,
-    'convert': convert,
-    'write': write,
-    'push': push,
-    'pull': pull,
+PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
+    'Run': {'demo': demo, 'robot': robot, 'cameras': cameras, 'ask': ask, 'chat': chat, 'questions': questions},
+    'Recordings': {'record': record, 'replay': replay, 'convert': convert, 'label': label, 'teach': teach},
+    'Train and measure': {
+        'models': models,
+        'generate': generate,
+        'train': train,
+        'evaluate': evaluate,
+        'write': write,
+        'push': push,
+        'pull': pull,
+    },
+    'This machine': {'doctor': doctor, 'bench': bench, 'build': build},
 }
-"""Every verb: a function, or a group of verbs."""
+"""Every verb, a function or a group of verbs, by the panel of --help in which it stands."""
+VERBS = {name: verb for verbs in PANELS.values() for name, verb in verbs.items()}
 SETTINGS = {'bench': {'allow_extra_args': True, 'ignore_unknown_options': True}}
 """Settings of typer for single verbs: `bench` hands unknown options on to its script."""
 
 app = typer.Typer(
     name='m3et',
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={'help_option_names': ['-h', '--help']},
     help='Embodied vision-language on ROS 2: from camera topics to depth, segmentation, answers and anticipation.',
 )
-for name, verb in VERBS.items():
-    if isinstance(verb, typer.Typer):
-        app.add_typer(verb, name=name)
-    else:
-        app.command(name, context_settings=SETTINGS.get(name))(verb)
+for panel, verbs in PANELS.items():
+    for name, verb in verbs.items():
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, context_settings=SETTINGS.get(name), rich_help_panel=panel)(verb)
 
 
 def _show_version(wanted: bool) -> None:

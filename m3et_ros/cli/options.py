@@ -11,9 +11,11 @@ take a few dataclasses instead:
     @expand_options()
     def demo(camera: CameraOptions, as_json: Json = False) -> None: ...
 
-typer then sees --width, --height and --json, and `demo` receives a CameraOptions.
+typer then sees --width, --height and --json, and `demo` receives a CameraOptions. A topic with a `panel`, such as
+`panel: ClassVar[str] = 'Camera'`, has its options under that title in --help.
 """
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -79,6 +81,8 @@ def option_names(topic: type) -> tuple[str, ...]:
 def _parameters_of(topic: type) -> dict[str, inspect.Parameter]:
     """Return the fields of a dataclass as keyword parameters with their defaults."""
     hints = get_type_hints(topic, include_extras=True)
+    if panel := getattr(topic, 'panel', ''):
+        hints |= {field.name: _in_panel(hints[field.name], panel) for field in dataclasses.fields(topic)}
     return {
         field.name: inspect.Parameter(
             field.name,
@@ -88,3 +92,10 @@ def _parameters_of(topic: type) -> dict[str, inspect.Parameter]:
         )
         for field in dataclasses.fields(topic)
     }
+
+
+def _in_panel(hint: Any, panel: str) -> Any:
+    """Return the annotation of an option that --help shows in a panel; several verbs may share the one given."""
+    option = copy.copy(hint.__metadata__[0])
+    option.rich_help_panel = panel
+    return Annotated[hint.__origin__, option]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -21,6 +21,8 @@ MODEL_NODE = 'm3et_ros.ros.model_node'
 @dataclass(frozen=True, kw_only=True)
 class NodeOptions:
     """The model node: its namespace, camera, model and parameter file."""
+
+    panel: ClassVar[str] = 'Model node'
 
     namespace: Annotated[str, typer.Option('--namespace', help='Namespace of the robot; one for each robot.')] = '/m3et'
     camera: Annotated[str, typer.Option('--camera', help='Prefix of the topics of the camera.')] = '/camera/camera'

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -19,6 +19,8 @@ RATE_HZ = 1.0
 @dataclass(frozen=True, kw_only=True)
 class CameraSource:
     """A camera that needs no driver: colour alone."""
+
+    panel: ClassVar[str] = 'Camera'
 
     webcam: Annotated[
         str,

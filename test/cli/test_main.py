@@ -41,6 +41,23 @@ def test_help_names_every_verb(capsys):
     assert all(f' {verb} ' in shown for verb in verbs)
 
 
+def test_the_options_of_a_topic_stand_in_its_panel(capsys):
+    assert main(['ask', '--help']) == 0
+    before, image = capsys.readouterr().out.split('An image instead of a robot')
+    assert '--namespace' in before.split(' Robot ')[1] and '--depth' in image and '--depth ' not in before
+
+
+@pytest.mark.parametrize(
+    ('words', 'completed'), [('m3et tea', {'teach'}), ('m3et ask --answerer-c', {'--answerer-checkpoint'})]
+)
+def test_the_shell_completes_verbs_and_options(words, completed):
+    asked = {'_M3ET_COMPLETE': 'complete_bash', 'COMP_WORDS': words, 'COMP_CWORD': str(len(words.split()) - 1)}
+    result = subprocess.run(
+        [sys.executable, '-m', 'm3et_ros.cli.main'], env=os.environ | asked, capture_output=True, text=True
+    )
+    assert set(result.stdout.split()) == completed
+
+
 def test_no_arguments_show_the_help(capsys):
     assert main([]) == 0
     assert 'Usage' in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -22,6 +22,8 @@ TOP_K = 5
 class AnswerOptions:
     """The scope of a question, the robot that answers it, and the form of the answer."""
 
+    panel: ClassVar[str] = 'Robot'
+
     scope: Annotated[Literal['frame', 'episode'], typer.Option(help='Newest frame, or the whole episode.')] = 'frame'
     top_k: Annotated[int, typer.Option(min=0, max=100, help='Number of alternatives; 0 leaves it to the node.')] = 0
     max_age: Annotated[float, typer.Option(min=0, help='Oldest frame to answer from, in s; 0 means any.')] = 0.0
@@ -35,6 +37,8 @@ class AnswerOptions:
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
     """The image that a question is about, and the models that answer it."""
+
+    panel: ClassVar[str] = 'An image instead of a robot'
 
     answerer: Annotated[
         Literal['m3et', 'ml_mamba', 'emma', 'matvlm', 'vlm', 'router'],
