@@ -1,0 +1,1 @@
+"""`m3et view`: running robots on a page in the browser."""
