@@ -93,7 +93,12 @@ class VisibleFormatter(logging.Formatter):
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a JSON document with the number of its schema; NaN and infinities become null."""
-    print_line(json.dumps({'schema': SCHEMA} | _json_values(document), indent=2))
+    print_line(json_text(document, indent=2))
+
+
+def json_text(document: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return a JSON document with the number of its schema; NaN and infinities become null."""
+    return json.dumps({'schema': SCHEMA} | _json_values(document), indent=indent)
 
 
 def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> str:
