@@ -49,7 +49,12 @@ class Server:
 
     def application(self) -> web.Application:
         """Return the application of aiohttp."""
-        app = web.Application(middlewares=[web.middleware(self._guard)], client_max_size=MOST_FORM)
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._guard(request, handler)
+
+        app = web.Application(middlewares=[guard], client_max_size=MOST_FORM)
         app.add_routes(
             [
                 web.get('/', self._page),

@@ -100,7 +100,7 @@ by('theme').onclick = () => {
 
 // ---- pictures --------------------------------------------------------------------------------------------------
 
-const overlayOn = by('overlay-on'), KEPT = 16, TOGETHER_S = 0.08, SLOW_S = 0.35;
+const overlayOn = by('overlay-on'), KEPT = 30, TOGETHER_S = 0.08, SLOW_S = 1.5;
 const decoder = new TextDecoder();
 const colours = [];
 let lastMask = null, maskEvery = 9, maskAt = 0, colourSize = [640, 480], classes = new Map(), ids = null, counted = new Map();
@@ -150,7 +150,7 @@ function paintColour(entry) {
 }
 
 // Classes come later than their picture. Where they come often enough, the picture waits for them, so that both fit.
-function together() { return overlayOn.checked && maskEvery < SLOW_S && performance.now() - maskAt < 1000; }
+function together() { return overlayOn.checked && maskEvery < SLOW_S && performance.now() - maskAt < 2500; }
 
 function colour(facts, blob) {
   const entry = { stamp: facts.stamp, size: facts.size, blob };
@@ -192,7 +192,7 @@ function legend(counts, total) {
   const now = performance.now();
   if (now - legendAt < 500) return;
   legendAt = now;
-  const seen = [...classes.values()].filter((one) => counts[one.id] / total > 0.002).sort((a, b) => counts[b.id] - counts[a.id]);
+  const seen = [...classes.values()].filter((one) => counts[one.id] / total >= 0.005).sort((a, b) => counts[b.id] - counts[a.id]);
   const list = by('classes');
   const names = seen.map((one) => one.id).sort().join();
   if (list.dataset.names !== names) {
@@ -393,20 +393,16 @@ function timeline() {
   const runs = [];
   for (let n = 0; n < samples.length; n++) {
     const one = samples[n], until = n + 1 < samples.length ? Math.min(samples[n + 1].t, one.t + 2000) : Math.min(now, one.t + 2000), left = x(one.t), right = x(until);
-    const tall = Math.max(3, one.score * (base - 4));
+    const tall = Math.max(3, one.score * (base - 20));
     c.fillStyle = tint(one.label, 0.85);
     c.fillRect(left, base - tall, Math.max(1, right - left + .6), tall);
     const last = runs[runs.length - 1];
-    if (last && last.label === one.label && left - last.right < 6) { last.right = right; last.tall = Math.min(last.tall, tall); } else runs.push({ label: one.label, left, right, tall });
+    if (last && last.label === one.label && left - last.right < 6) { last.right = right; last.tall = Math.max(last.tall, tall); } else runs.push({ label: one.label, left, right, tall });
   }
-  c.fillStyle = '#fff';
-  c.font = `600 12px ${style.fontFamily}`;
+  c.fillStyle = ink;
   for (const run of runs) {
-    const room = run.right - Math.max(0, run.left) - 10, wide = c.measureText(run.label).width;
-    if (room < wide) continue;
-    const inside = run.tall > 22;
-    c.fillStyle = inside ? '#fff' : ink;
-    c.fillText(run.label, Math.max(0, run.left) + 6, inside ? base - 8 : base - run.tall - 6);
+    const left = Math.max(0, run.left);
+    if (c.measureText(run.label).width < run.right - left + 14) c.fillText(run.label, left, base - run.tall - 5);
   }
 }
 setInterval(() => { if (!document.hidden && samples.length) drawTimeline(); }, 500);
