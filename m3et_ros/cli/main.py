@@ -40,10 +40,11 @@ from m3et_ros.cli.replay.app import replay
 from m3et_ros.cli.robot import robot
 from m3et_ros.cli.teach import teach
 from m3et_ros.cli.train.app import app as train
+from m3et_ros.cli.view.app import view
 from m3et_ros.cli.write import write
 
 PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
-    'Run': {'demo': demo, 'robot': robot, 'cameras': cameras, 'ask': ask, 'chat': chat, 'questions': questions},
+    'Run': {'demo': demo, 'robot': robot, 'cameras': cameras, 'ask': ask, 'chat': chat, 'view': view, 'questions': questions},
     'Recordings': {'record': record, 'replay': replay, 'convert': convert, 'label': label, 'teach': teach},
     'Train and measure': {
         'models': models,

@@ -8,6 +8,7 @@ EXTRAS = {
     'sim': ('The simulated kitchen', ('mujoco',)),
     'train': ('Training', ('accelerate',)),
     'report': ('A report', ('matplotlib', 'jinja2')),
+    'view': ('The page', ('aiohttp',)),
     'rerun': ('A view in Rerun', ('rerun',)),
     'foxglove': ('A view in Foxglove', ('foxglove',)),
 }

@@ -21,6 +21,7 @@ GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
 # Found at run time where installed, and done without elsewhere.
 # compression is in the standard library from Python 3.14 on.
 OPTIONAL = {
+    'aiohttp',
     'mamba_ssm',
     'vision_msgs',
     'h5py',

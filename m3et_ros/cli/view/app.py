@@ -15,6 +15,7 @@ from m3et_ros.cli.options import expand_options
 from m3et_ros.cli.output import Refused, print_line, print_status
 from m3et_ros.cli.processes import StopEvent, stop_signals, use_ros
 from m3et_ros.cli.ros_names import full_namespace
+from m3et_ros.data.extras import require
 
 PASSWORD = 'M3ET_VIEW_PASSWORD'
 SHORTEST_PASSWORD = 8
@@ -47,27 +48,15 @@ def view(
 
     The address that is printed has a token; without it nobody gets in. Ctrl-C ends the server.
     """
-    password = '' if is_local(page.host) else read_password(page.host)
+    require('view')
+    from m3et_ros.cli.view.access import is_loopback
+
+    password = '' if is_loopback(page.host) else read_password(page.host)
     first = full_namespace(namespace) if namespace else ''
     use_ros()
     with stop_signals() as stopped:
         asyncio.run(_serve(first, page, password, stopped))
     return 0
-
-
-def is_local(host: str) -> bool:
-    """Return True if an address is reached from this machine alone.
-
-    Raises:
-        Refused: aiohttp is not installed.
-    """
-    try:
-        import aiohttp  # noqa: F401 - the server needs it
-    except ImportError as error:
-        raise Refused("The page needs aiohttp; install it with: pip install 'm3et_ros[view]'") from error
-    from m3et_ros.cli.view.access import is_loopback
-
-    return is_loopback(host)
 
 
 def read_password(host: str) -> str:
