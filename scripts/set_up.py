@@ -30,6 +30,7 @@ BUILT_FROM = (
     'action/*',
     'launch/*',
     'config/**/*',
+    'examples/*',
     'cmake/*',
     'CMakeLists.txt',
     'package.xml',

@@ -74,7 +74,7 @@ def test_service_answers_over_dds():
         rclpy.shutdown(context=context)
 
 
-@pytest.mark.parametrize('folder', ['launch', 'config'])
+@pytest.mark.parametrize('folder', ['launch', 'config', 'examples'])
 def test_share_files_are_those_of_the_source(folder):
     share = Path(get_package_share_directory('m3et_ros'))
     files = [

@@ -75,6 +75,7 @@ def depends(kinds: tuple[str, ...]) -> set[str]:
     [
         ('m3et_ros', ('run', 'sim', 'train', 'report'), ('depend', 'exec_depend')),
         ('launch', (), ('exec_depend',)),
+        ('examples', ('run', 'examples'), ('depend', 'exec_depend')),
         ('test', ('run', 'sim', 'train', 'report', 'test'), ('depend', 'exec_depend', 'test_depend')),
     ],
 )

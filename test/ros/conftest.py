@@ -184,9 +184,7 @@ class Robot:
         return self.process.returncode, output
 
 
-@pytest.fixture
-def robot(ros):
-    """Start model nodes in their own processes and stop them all at the end."""
+def robots_of(ros):
     robots = []
 
     def start(name='robot', *parameters, **options):
@@ -196,3 +194,15 @@ def robot(ros):
     yield start
     for running in robots:
         running.stop()
+
+
+@pytest.fixture
+def robot(ros):
+    """Start model nodes in their own processes and stop them all at the end."""
+    yield from robots_of(ros)
+
+
+@pytest.fixture(scope='module')
+def module_robot(module_ros):
+    """Start model nodes for all tests of a file."""
+    yield from robots_of(module_ros)
