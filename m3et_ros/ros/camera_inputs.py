@@ -23,7 +23,7 @@ from m3et_ros.ros.camera.stream_watch import CAUSES, Limits, StreamWatch, Topics
 from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
 from m3et_ros.ros.camera.wait_thread import WaitThread
-from m3et_ros.ros.convert import stamp_msg, stamp_ns
+from m3et_ros.ros.convert import intrinsics_of, stamp_msg, stamp_ns
 from m3et_ros.ros.environment import foreign_shared_memory
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.interfaces import Interface
@@ -84,7 +84,8 @@ class PairedMessages:
                 depth = decoded
             except InputError as error:
                 problem = error
-        return Frame(rgb, depth, self.pair.stamp_ns, self.instruction, self.header.frame_id), problem
+        K = intrinsics_of(self.info_for(rgb.shape))
+        return Frame(rgb, depth, self.pair.stamp_ns, self.instruction, self.header.frame_id, K), problem
 
     def info_for(self, size: tuple[int, ...]) -> CameraInfo | None:
         """Return the intrinsics, unless they are for images of another size than (H, W)."""

@@ -11,7 +11,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
 from rclpy.time import Time as RclpyTime
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import ColorRGBA, Header
 
 from m3et_ros import msg
@@ -78,6 +78,24 @@ def to_image_msg(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8))
     message.data = data
     return message
+
+
+def intrinsics_of(info: CameraInfo | None) -> np.ndarray | None:
+    """Return the pinhole intrinsics (3, 3) of images as they arrive, after region and binning (REP 104).
+
+    None without a message, and for a camera that is not calibrated. Distortion is not read: rectify the images of wide
+    lenses.
+    """
+    if info is None:
+        return None
+    K = np.array(info.k, np.float64).reshape(3, 3)
+    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0):
+        return None
+    K[0, 2] -= info.roi.x_offset
+    K[1, 2] -= info.roi.y_offset
+    K[0] /= max(info.binning_x, 1)
+    K[1] /= max(info.binning_y, 1)
+    return K
 
 
 def scored(candidates: tuple[Ranked, ...]) -> list[ScoredLabel]:

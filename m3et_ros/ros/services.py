@@ -11,7 +11,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from m3et_ros.action import AskQuestion as AskStreaming
@@ -22,13 +22,14 @@ from m3et_ros.data.images.messages import depth_from_msg, empty, rgb_from_msg
 from m3et_ros.data.questions.reader import REASONS
 from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
-from m3et_ros.ros.camera.stream_watch import AHEAD_S
+from m3et_ros.ros.camera.stream_watch import AHEAD_S, expected_size
 from m3et_ros.ros.clients import REQUEST_NUMBER, Clients, NumberingActionServer
-from m3et_ros.ros.convert import age_s, answer_msg, stamp_msg, stamp_ns
+from m3et_ros.ros.convert import age_s, answer_msg, intrinsics_of, stamp_msg, stamp_ns
 from m3et_ros.ros.host import Host
 from m3et_ros.ros.inference_thread import MAX_QUESTIONS, GaveWay, Steps, in_one_step
 from m3et_ros.ros.outputs import publisher
 from m3et_ros.runtime.answerer import ROUTER
+from m3et_ros.runtime.places import Locator
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question, checked_scope
 from m3et_ros.runtime.view import View
@@ -122,16 +123,18 @@ def check_memory(host: Host) -> None:
         )
 
 
-def attached_frame(image: Image, depth: Image, unit_m: float = 0.0) -> Frame | None:
+def attached_frame(image: Image, depth: Image, unit_m: float = 0.0, info: CameraInfo | None = None) -> Frame | None:
     """Return the image that came with a question as a frame; None if there is none.
 
     Args:
         image: colour; empty for none.
         depth: depth aligned to it; empty for none.
         unit_m: metres of one unit of the depth; 0 = by its encoding.
+        info: intrinsics of the colour image; None or unset for none.
 
     Raises:
-        InputError: the image cannot be decoded, or depth came without an image or with another size.
+        InputError: the image cannot be decoded, depth came without an image, or depth or intrinsics are for images of
+            another size.
     """
     if empty(image):
         if not empty(depth):
@@ -142,7 +145,15 @@ def attached_frame(image: Image, depth: Image, unit_m: float = 0.0) -> Frame | N
     if metres is not None:
         check_aligned(rgb.shape, metres.shape, 'send depth aligned to the colour image')
         check_frame_id(image.header.frame_id, depth.header.frame_id)
-    return Frame(rgb, metres, stamp_ns(image.header.stamp), frame_id=image.header.frame_id)
+    size = None if info is None else expected_size(info)
+    if size not in (None, rgb.shape[:2]):
+        raise InputError(
+            'camera_info_size',
+            f'The camera info is for images of {size[1]}x{size[0]}, and the image is {rgb.shape[1]}x{rgb.shape[0]}; '
+            'send that of the image, or none.',
+        )
+    K = intrinsics_of(info)
+    return Frame(rgb, metres, stamp_ns(image.header.stamp), frame_id=image.header.frame_id, K=K)
 
 
 class Questions:
@@ -182,7 +193,8 @@ class Questions:
         if self._host.settings.instruction_answerer != 'm3et':
             self._instruct_vlm(question, view.frame)
             return
-        reply = self._session().ask(question, [view], scope='frame', top_k=self._host.settings.top_k)
+        # Every frame pays for it, so a thing is not looked at once more.
+        reply = self._session(closely=False).ask(question, [view], scope='frame', top_k=self._host.settings.top_k)
         if reply.reason in REASONS and question != self._unanswered:
             # Once: the same words come with every frame.
             self._unanswered = question
@@ -194,11 +206,16 @@ class Questions:
             )
         self._publish(reply, view.frame, self._host.session.answered_by(reply.scope, written=False))
 
-    def _session(self) -> Session:
-        """Return the session with the parameters of answers as they are set now."""
+    def _session(self, *, closely: bool = True) -> Session:
+        """Return the session with the parameters of answers as they are set now.
+
+        Args:
+            closely: look at small things once more to find their places.
+        """
         session, least = self._host.session, self._host.settings.min_confidence
         session.min_confidence = session.engine.labels.calibration.min_confidence if least < 0 else least
         session.domain_every = self._host.settings.domain_check
+        session.locator = Locator(session.engine, self._host.settings.depth_fill, closely)
         session.camera = f'the camera topic {self._host.resolve_topic_name(interfaces.RGB.name)}'
         return session
 
@@ -366,14 +383,14 @@ class Questions:
         """Return the image that came with a request; a goal has none."""
         if isinstance(request, AskStreaming.Goal):
             return None
-        return attached_frame(request.image, request.depth, self._host.settings.depth_unit_m)
+        return attached_frame(request.image, request.depth, self._host.settings.depth_unit_m, request.camera_info)
 
     def _answer(self, request: AskQuestion.Request) -> Steps[Answer]:
         """Answer a service request; on the inference thread, with a step for each token of a written answer."""
         settings, session = self._host.settings, self._session()
         question = checked_question(request.question, settings.max_question_chars)
         scope = self._scope(request)
-        views = self._views(scope, attached_frame(request.image, request.depth, settings.depth_unit_m))
+        views = self._views(scope, self._sent_frame(request))
         if empty(request.image):
             self._check_age(views[-1].frame, request.max_age_s)
         # Another model may take over between two steps.

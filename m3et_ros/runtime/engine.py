@@ -218,12 +218,17 @@ class Engine:
         Raises:
             ValueError: `fill` is none of them.
         """
-        depth_m = self.depth_completion.complete(view, fill) if depth else None
-        ids = None
-        if mask:
-            logits = self.decode(view, ['semseg'])['semseg']
-            ids = preprocess.mask_output(logits, self.config.image_size, view.frame.rgb.shape[:2])
+        depth_m = view.once(f'depth {fill}', lambda: self.depth_completion.complete(view, fill)) if depth else None
+        ids = view.once('mask', lambda: self._mask(view)) if mask else None
         return Reconstruction(depth_m, ids)
+
+    def _mask(self, view: View) -> np.ndarray:
+        return preprocess.mask_output(self.class_logits(view), self.config.image_size, view.frame.rgb.shape[:2])
+
+    def class_logits(self, view: View) -> torch.Tensor:
+        """Return the logits of the segmentation of a frame just encoded, (1, C, s, s) float32 on the CPU."""
+        # A copy, because graphs may write their next result into the same memory.
+        return view.once('semseg', lambda: self.decode(view, ['semseg'])['semseg'].float().cpu().clone())
 
     def _predict_depth(self, view: View, measured: np.ndarray | None) -> np.ndarray | None:
         """Predict depth (S, S) in metres for DepthCompletion.
@@ -268,6 +273,17 @@ class Engine:
                 images, ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
             )
             return self._probabilities(encoded)
+
+    def pointing(self, question: str, view: View) -> np.ndarray | None:
+        """Return the place that the first noun of a question attends to, (7,) float32 (models.m3et.readout).
+
+        None for a model without such a read-out.
+        """
+        if not self.config.places:
+            return None
+        with torch.inference_mode():
+            encoded = self._model.encode_text(self._whole_encoding(view), *self._text_inputs(question))
+        return None if encoded.places is None else encoded.places[0, 0].float().cpu().numpy()
 
     def _probabilities(self, encoded: Encoded) -> torch.Tensor:
         """Return the calibrated probabilities (B, answers) float32 of the candidate answers."""

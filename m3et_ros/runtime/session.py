@@ -14,6 +14,7 @@ from m3et_ros.runtime.domain import DomainCheck, DomainResult
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.frame_comb import FrameMemory
 from m3et_ros.runtime.memory import Memory
+from m3et_ros.runtime.places import Locator
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
 from m3et_ros.runtime.understanding import judged, question_reader, refused
 from m3et_ros.runtime.view import View
@@ -69,8 +70,10 @@ class Session:
         domain_every: every so many frames of the camera are compared with those of training; 0 never compares.
         domain: the last comparison.
         camera: the source of the images in words, for the refusal before the first one.
+        locator: finds the places that questions ask for; None = replies have none.
     """
 
+    locator: Locator | None = None
     answerer: TextAnswerer | None = None
     domain_every = 10
     camera = 'the camera topic'
@@ -166,6 +169,9 @@ class Session:
         if mode == 'generate':
             *_, reply = self.write(question, views, scope=scope, max_tokens=max_tokens)
             return reply
+        return self._placed(self._ask(question, views, scope, top_k), views)
+
+    def _ask(self, question: str, views: list[View], scope: str, top_k: int) -> Reply:
         start = time.perf_counter()
         reading = self.read(question, scope)
         ready = self._without_model(question, reading, views, scope, start)
@@ -199,7 +205,7 @@ class Session:
         if ready is None and (recalled := self._recall(reading.question, views, scope, 1, start)) is not None:
             ready = self._judged(question, reading, recalled, views)
         if ready is not None:
-            return ready
+            return self._placed(ready, views)
         # Judged by the comparison of this moment: further frames may come between two tokens.
         unlike = self._unlike_training(views[-1])
         if answerer is None:
@@ -207,7 +213,9 @@ class Session:
         else:
             pieces = answerer.write(reading.question, views[-1], max_tokens=max_tokens)
         whole = yield from self._collect(pieces, question, views, scope, start)
-        return replace(self._judged(question, reading, whole, views, unlike), text=whole.text)
+        judged = self._judged(question, reading, whole, views, unlike)
+        # The places are those of the answer, also where its words were partly written before it was found to be none.
+        return replace(self._placed(judged, views) if answerer is None else judged, text=whole.text)
 
     def _collect(
         self, pieces: Iterator[tuple[str, float]], question: str, views: list[View], scope: str, start: float
@@ -246,6 +254,14 @@ class Session:
         if unlike is None:
             unlike = self._unlike_training(views[-1])
         return judged(reply, min_confidence=self.min_confidence, unlike_training=unlike)
+
+    def _placed(self, reply: Reply, views: list[View]) -> Reply:
+        """Return a reply to a question about one frame with the places that it asks for."""
+        if self.locator is None or not reply.answerable or reply.scope != 'frame':
+            return reply
+        start = time.perf_counter()
+        places = self.locator.places(self.read(reply.question, reply.scope), reply, views[-1])
+        return replace(reply, places=places, latency_s=reply.latency_s + time.perf_counter() - start)
 
     def _unlike_training(self, view: View) -> bool:
         """Return whether a view is unlike those of training; a sent image is compared at once."""

@@ -97,7 +97,9 @@ def instances(mask: np.ndarray, depth: np.ndarray | None = None) -> list[Instanc
     for label in np.unique(small).tolist():
         if label == UNLABELLED:
             continue
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(((small == label) & whole).astype(np.uint8), None, 4)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(
+            ((small == label) & whole).astype(np.uint8), connectivity=4
+        )
         for part in range(1, count):
             if stats[part, cv2.CC_STAT_AREA] < least:
                 continue

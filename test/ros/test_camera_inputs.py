@@ -420,6 +420,9 @@ def test_intrinsics_of_another_size_are_not_passed_on(height, fits):
     messages = PairedMessages(Pair(5, to_image_msg(RGB, 'rgb8', HEADER)), info, '')
     assert (messages.info_for(RGB.shape) is info) is fits
     assert PairedMessages(messages.pair, None, '').info_for(RGB.shape) is None
+    info.k = [50.0, 0.0, 14.5, 0.0, 60.0, 9.5, 0.0, 0.0, 1.0]
+    K = messages.decode()[0].K
+    assert np.array_equal(K, np.reshape(info.k, (3, 3))) if fits else K is None
 
 
 def test_stopping_closes_everything_and_starting_again_works(ros, bench):

@@ -7,6 +7,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from rclpy.time import Time as RclpyTime
 from rosbags.typesys import Stores, get_typestore
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import ColorRGBA, Header
 
 from m3et_ros.data.frame import Labels
@@ -182,3 +183,16 @@ def test_an_image_is_read_back_in_rclpy_and_rosbags():
 def test_an_array_that_does_not_fit_the_encoding_is_refused(pixels, encoding):
     with pytest.raises(ValueError, match='encoding|needs'):
         convert.to_image_msg(pixels, encoding, Header())
+
+
+def test_intrinsics_are_those_of_the_images_as_they_arrive():
+    info = CameraInfo(k=[500.0, 0.0, 320.0, 0.0, 400.0, 240.0, 0.0, 0.0, 1.0], binning_x=2, binning_y=4)
+    info.roi = RegionOfInterest(x_offset=20, y_offset=40)
+    expected = [[250, 0, 150], [0, 100, 50], [0, 0, 1]]
+    assert convert.intrinsics_of(info) == pytest.approx(np.array(expected))
+    assert convert.intrinsics_of(CameraInfo(k=info.k)) == pytest.approx(np.array(info.k).reshape(3, 3))
+
+
+@pytest.mark.parametrize('info', [None, CameraInfo(), CameraInfo(k=[float('nan')] * 9)], ids=['none', 'unset', 'nan'])
+def test_a_camera_that_is_not_calibrated_has_no_intrinsics(info):
+    assert convert.intrinsics_of(info) is None

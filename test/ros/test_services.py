@@ -9,7 +9,7 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from talkers import talker_folder
@@ -290,6 +290,12 @@ def test_attached_images_become_frames():
     frame = services.attached_frame(rgb, depth)
     assert np.array_equal(frame.depth, metres)
     assert (frame.stamp_ns, frame.frame_id, frame.instruction) == (77, 'hand', '')
+    info = CameraInfo(width=64, height=48, k=[50.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1])
+    assert frame.K is None and services.attached_frame(rgb, depth, 0.0, CameraInfo()).K is None
+    assert np.array_equal(services.attached_frame(rgb, depth, 0.0, info).K, np.reshape(info.k, (3, 3)))
+    with pytest.raises(InputError, match='camera info is for images of 32x24, and the image is 64x48; send') as refused:
+        services.attached_frame(rgb, depth, 0.0, CameraInfo(width=32, height=24, k=info.k))
+    assert refused.value.reason == 'camera_info_size'
     with pytest.raises(InputError, match='without a colour image') as refused:
         services.attached_frame(Image(), depth)
     assert refused.value.reason == 'image_missing'
