@@ -37,6 +37,7 @@ from m3et_ros.cli.push import push
 from m3et_ros.cli.questions import questions
 from m3et_ros.cli.record.app import record
 from m3et_ros.cli.replay.app import replay
+from m3et_ros.cli.rerun import rerun
 from m3et_ros.cli.robot import robot
 from m3et_ros.cli.teach import teach
 from m3et_ros.cli.train.app import app as train
@@ -44,8 +45,23 @@ from m3et_ros.cli.view.app import view
 from m3et_ros.cli.write import write
 
 PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
-    'Run': {'demo': demo, 'robot': robot, 'cameras': cameras, 'ask': ask, 'chat': chat, 'view': view, 'questions': questions},
-    'Recordings': {'record': record, 'replay': replay, 'convert': convert, 'label': label, 'teach': teach},
+    'Run': {
+        'demo': demo,
+        'robot': robot,
+        'cameras': cameras,
+        'ask': ask,
+        'chat': chat,
+        'view': view,
+        'questions': questions,
+    },
+    'Recordings': {
+        'record': record,
+        'replay': replay,
+        'rerun': rerun,
+        'convert': convert,
+        'label': label,
+        'teach': teach,
+    },
     'Train and measure': {
         'models': models,
         'generate': generate,
