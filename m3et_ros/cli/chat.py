@@ -69,7 +69,7 @@ def _picture(image: Path, picture: ImageOptions) -> Iterator[Ask]:
     from m3et_ros.cli.ask.picture import Picture, read_frame
 
     opened = Picture(
-        read_frame(image, picture.depth),
+        read_frame(image, picture.depth, picture.intrinsics),
         model=picture.model,
         device=picture.device,
         answerer=picture.answerer,
@@ -85,8 +85,12 @@ def _robot(options: ChatOptions, picture: ImageOptions) -> Iterator[Ask]:
     Raises:
         Refused: no robot answers, or an option needs an image.
     """
-    if picture.depth is not None or picture.answerer_checkpoint is not None or picture.answerer != 'm3et':
-        raise Refused('--depth, --answerer and --answerer-checkpoint go with --image; a robot has its own parameters.')
+    given = picture.depth is not None or picture.intrinsics or picture.answerer_checkpoint is not None
+    if given or picture.answerer != 'm3et':
+        raise Refused(
+            '--depth, --intrinsics, --answerer and --answerer-checkpoint go with --image; a robot has its own camera '
+            'and parameters.'
+        )
     use_ros()
     from m3et_ros.cli.ask import client
 

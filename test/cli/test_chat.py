@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -238,7 +239,9 @@ def test_without_a_robot_the_command_says_what_is_missing(capsys):
     assert 'No model node answers in namespace /nobody' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('option', ['--depth', '--answerer-checkpoint'], ids=['depth', 'checkpoint'])
+@pytest.mark.parametrize(
+    'option', ['--depth', '--intrinsics', '--answerer-checkpoint'], ids=['depth', 'intrinsics', 'checkpoint']
+)
 def test_options_of_an_image_need_one(capsys, option):
     assert main(['chat', option, 'x']) == 1
     assert 'go with --image' in capsys.readouterr().err
@@ -251,13 +254,14 @@ def test_every_option_about_an_image_arrives(border, reach, every_option):
         'chat',
         *('--image', 'a.png'),
         *('--depth', 'b.npy'),
+        *('--intrinsics', '50,60,31.5,23.5'),
         *('--model', 'tiny'),
         *('--device', 'cuda:1'),
         *('--answerer', 'emma'),
         *('--answerer-checkpoint', 'runs/emma'),
     ]
     reach(*words)
-    assert [(str(one['image']), str(one['depth'])) for one in read] == [('a.png', 'b.npy')]
+    assert read == [{'image': Path('a.png'), 'depth': Path('b.npy'), 'intrinsics': '50,60,31.5,23.5'}]
     (call,) = opened
     assert (call['frame'], call['model'], call['device'], call['answerer']) == ('frame', 'tiny', 'cuda:1', 'emma')
     assert str(call['checkpoint']) == 'runs/emma'

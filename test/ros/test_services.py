@@ -290,7 +290,7 @@ def test_attached_images_become_frames():
     frame = services.attached_frame(rgb, depth)
     assert np.array_equal(frame.depth, metres)
     assert (frame.stamp_ns, frame.frame_id, frame.instruction) == (77, 'hand', '')
-    info = CameraInfo(width=64, height=48, k=[50.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1])
+    info = CameraInfo(width=64, height=48, k=[50.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0])
     assert frame.K is None and services.attached_frame(rgb, depth, 0.0, CameraInfo()).K is None
     assert np.array_equal(services.attached_frame(rgb, depth, 0.0, info).K, np.reshape(info.k, (3, 3)))
     with pytest.raises(InputError, match='camera info is for images of 32x24, and the image is 64x48; send') as refused:

@@ -14,6 +14,8 @@ from m3et_ros.cli.ros_names import full_namespace
 
 RANDOM = '-random-'
 """Part of the model id of untrained weights."""
+FILLED = 0.5
+"""Share of measured depth below which a distance is called one of filled depth."""
 TOP_K = 5
 """Alternatives about an image unless --top-k is given."""
 
@@ -59,6 +61,13 @@ class ImageOptions:
     depth: Annotated[
         Path | None, typer.Option(help='Depth of that image: integers in mm or floats in m, as PNG, TIFF or .npy.')
     ] = None
+    intrinsics: Annotated[
+        str,
+        typer.Option(
+            help='Intrinsics of that image, for places in metres: FX,FY,CX,CY in pixels, or the path of a calibration '
+            'file of ROS (YAML).'
+        ),
+    ] = ''
     model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen'
     device: Annotated[str, typer.Option(help='With --image: auto, cpu, cuda, ...')] = 'auto'
 
@@ -100,6 +109,8 @@ def _refuse_combinations(question: str, options: AnswerOptions, picture: ImageOp
     if picture.image is None:
         if picture.depth is not None:
             raise Refused('--depth needs the image it belongs to; give --image too, or leave --depth out.')
+        if picture.intrinsics:
+            raise Refused('A robot has its own camera info; give --intrinsics only with --image.')
         if picture.answerer != 'm3et' or picture.answerer_checkpoint is not None:
             raise Refused(
                 'A robot answers with the model that its parameter answerer names; give --answerer only with --image, '
@@ -137,7 +148,7 @@ def _ask_about_image(question: str, options: AnswerOptions, picture: ImageOption
     write: Callable[[str], None] | None = _print_part if options.stream and not as_json else None
     answer = ask_picture(
         question,
-        read_frame(picture.image, picture.depth),
+        read_frame(picture.image, picture.depth, picture.intrinsics),
         model=picture.model,
         device=picture.device,
         top_k=options.top_k or TOP_K,
@@ -168,6 +179,8 @@ def print_answer(answer: dict[str, Any], *, with_text: bool = True) -> None:
             print_line(f'  Did you mean: {" ".join(answer["suggestions"])}')
     elif answer['read_as'] not in ('', answer['question']):
         print_line(f'  read as: {answer["read_as"]}')
+    for place in answer['places']:
+        print_line(f'  {describe_place(place, answer["frame_id"])}')
     age = '' if answer['age_s'] is None else f', image {answer["age_s"]:.2f} s old'
     sure = f'confidence {format_probability(answer["confidence"])}, ' if answer['answerable'] else ''
     print_line(
@@ -180,6 +193,20 @@ def print_answer(answer: dict[str, Any], *, with_text: bool = True) -> None:
     ]
     if others:
         print_line(f'  {"or" if answer["answerable"] else "guesses"}: {", ".join(others)}')
+
+
+def describe_place(place: dict[str, Any], frame_id: str) -> str:
+    """Return a place in words; of what is unknown it says what is missing."""
+    u, v = place['pixel']
+    words = f'{place["label"]} at pixel {u:.0f} {v:.0f}'
+    if place['distance_m'] is None:
+        return f'{words}; there is no depth, so its distance is unknown'
+    words += '' if place['measured'] >= FILLED else ', by filled depth'
+    if place['position_m'] is None:
+        return f'{words}, depth {place["distance_m"]:.2f} m; without intrinsics of the camera it has no point in space'
+    x, y, z = place['position_m']
+    frame = f' in {frame_id}' if frame_id else ''
+    return f'{words}, {place["distance_m"]:.2f} m away: x {x:.2f} y {y:.2f} z {z:.2f} m{frame}'
 
 
 def format_probability(value: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3et_ros.cli.ask.intrinsics import read_intrinsics
 from m3et_ros.cli.output import Refused, print_status
 from m3et_ros.data.depth_checks import implausible, median_m
 from m3et_ros.data.files import check_regular, map_array, read_regular
@@ -17,6 +18,7 @@ from m3et_ros.data.images.sizes import check_claimed
 from m3et_ros.runtime.answerer import BESIDE, M3ET, ROUTER, ROUTER_CONFIDENCE, VLM, open_answerer
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
+from m3et_ros.runtime.places import Locator
 from m3et_ros.runtime.results import Reply
 from m3et_ros.runtime.session import Session, checked_question
 from m3et_ros.runtime.vlm.model import open_vlm
@@ -76,6 +78,7 @@ class Picture:
         self._session = Session(engine)
         if answerer not in BESIDE:
             self._session.answerer = open_answerer(answerer, str(checkpoint or ''), engine)
+        self._session.locator = Locator(engine)
         self._views = self._session.views('frame', frame)
 
     def ask(self, question: str, *, top_k: int, write: Callable[[str], None] | None = None) -> dict:
@@ -135,12 +138,13 @@ def _write_parts(replies: Iterator[Reply], write: Callable[[str], None] | None) 
     return reply
 
 
-def read_frame(image: Path, depth: Path | None = None) -> Frame:
+def read_frame(image: Path, depth: Path | None = None, intrinsics: str = '') -> Frame:
     """Read an image and its depth as a frame, upright as the EXIF orientation of the image says.
 
     Args:
         image: a PNG, JPEG or TIFF of at most 64 million pixels.
         depth: see `read_depth`; of the same size as the image, as stored or upright.
+        intrinsics: see `read_intrinsics`; those of the upright image; '' for none.
 
     Raises:
         Refused: a file is missing or damaged.
@@ -152,15 +156,16 @@ def read_frame(image: Path, depth: Path | None = None) -> Frame:
     pixels, data = _decode(image, flags, 'a PNG or JPEG image')
     turned = orientation(data)
     rgb = upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), turned)
+    K = read_intrinsics(intrinsics, rgb.shape) if intrinsics else None
     if depth is None:
-        return Frame(rgb)
+        return Frame(rgb, K=K)
     metres = read_depth(depth)
     if metres.shape == pixels.shape[:2]:
         metres = upright(metres, turned)
     check_aligned(rgb.shape, metres.shape, f'give as {depth} depth that is aligned to {image}.')
     if sentence := implausible(median_m(metres)):
         print_status(f'm3et: {depth}: {sentence}.')
-    return Frame(rgb, metres)
+    return Frame(rgb, metres, K=K)
 
 
 def read_depth(path: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from m3et_ros.action import AskQuestion as AskStreaming
-from m3et_ros.cli.ask.app import answer_dict, describe_frames, format_probability, print_answer, untrained_warning
+from m3et_ros.cli.ask.app import (
+    answer_dict,
+    describe_frames,
+    describe_place,
+    format_probability,
+    print_answer,
+    untrained_warning,
+)
 from m3et_ros.cli.ask.client import client
 from m3et_ros.cli.main import main
 from m3et_ros.msg import Answer, ScoredLabel
@@ -241,7 +249,7 @@ def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes
     (goal,) = recorder.goals
     assert goal == AskStreaming.Goal(question='Where is it?', scope='episode', top_k=3, max_age_s=2.5)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == ['a cup', '  read as: Where is it?'] and printed[2].startswith(
+    assert printed[:2] == ['a cup', '  read as: Where is it?'] and printed[4].startswith(
         '  confidence 0.25, 3 frames of the episode, image 1.50 s old'
     )
     assert main([*QUESTION, '--stream', '--json', *PATIENT]) == 0
@@ -257,6 +265,7 @@ def test_the_timeout_is_that_of_the_option(recorder, capsys):
 IMAGE = (
     *('--image', 'a.png'),
     *('--depth', 'b.npy'),
+    *('--intrinsics', '50,60,31.5,23.5'),
     *('--model', 'tiny'),
     *('--device', 'cuda:1'),
     *('--answerer', 'emma'),
@@ -281,7 +290,7 @@ def test_every_option_about_an_image_arrives(border, capsys):
         }
     ]
     assert json.loads(capsys.readouterr().out) == {'schema': 1} | ANSWER
-    assert read == [{'image': Path('a.png'), 'depth': Path('b.npy')}]
+    assert read == [{'image': Path('a.png'), 'depth': Path('b.npy'), 'intrinsics': '50,60,31.5,23.5'}]
     assert main(['ask', 'Where?', '--image', 'a.png']) == 0
     assert asked[1]['top_k'] == 5 and asked[1]['answerer'] == 'm3et' and asked[1]['checkpoint'] is None
     assert main(['ask', 'Where?', *IMAGE, '--stream']) == 0
@@ -297,10 +306,12 @@ def test_an_answer_is_printed_for_people(capsys):
     assert capsys.readouterr().out == (
         'a cup\n'
         '  read as: Where is it?\n'
+        '  cup at pixel 4 2, 1.75 m away: x 0.50 y -0.25 z 1.50 m in optical\n'
+        '  pan at pixel 1 2; there is no depth, so its distance is unknown\n'
         '  confidence 0.25, 3 frames of the episode, image 1.50 s old, took 500 ms, model model@1\n'
         '  or: a pan 0.12\n'
     )
-    bare = {'text': '', 'age_s': None, 'alternatives': [], 'frames_used': 1, 'read_as': 'Where?'}
+    bare = {'text': '', 'age_s': None, 'alternatives': [], 'frames_used': 1, 'read_as': 'Where?', 'places': []}
     print_answer(ANSWER | bare)
     assert capsys.readouterr().out == '(no words)\n  confidence 0.25, one frame, took 500 ms, model model@1\n'
     print_answer(ANSWER, with_text=False)
@@ -308,7 +319,7 @@ def test_an_answer_is_printed_for_people(capsys):
 
 
 def test_a_refusal_says_why_and_what_could_be_asked(capsys):
-    print_answer(ANSWER | {'text': 'I cannot tell', 'confidence': 0.0, 'answerable': False})
+    print_answer(ANSWER | {'text': 'I cannot tell', 'confidence': 0.0, 'answerable': False, 'places': []})
     assert capsys.readouterr().out.splitlines() == [
         'I cannot tell',
         '  Why.',
@@ -318,6 +329,27 @@ def test_a_refusal_says_why_and_what_could_be_asked(capsys):
     ]
     print_answer(ANSWER | {'answerable': False, 'suggestions': []})
     assert 'Did you mean' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('unknown', 'words'),
+    [
+        ({}, 'cup at pixel 4 2, 1.75 m away: x 0.50 y -0.25 z 1.50 m in lens'),
+        ({'measured': 0.25}, 'cup at pixel 4 2, by filled depth, 1.75 m away: x 0.50 y -0.25 z 1.50 m in lens'),
+        (
+            {'position_m': None, 'size_m': None},
+            'cup at pixel 4 2, depth 1.75 m; without intrinsics of the camera it has no point in space',
+        ),
+        ({'distance_m': None}, 'cup at pixel 4 2; there is no depth, so its distance is unknown'),
+    ],
+    ids=['all', 'filled', 'no intrinsics', 'no depth'],
+)
+def test_a_place_is_described_with_what_is_missing(unknown, words):
+    assert describe_place(asdict(CUP) | unknown, 'lens') == words
+
+
+def test_a_place_of_a_picture_has_no_frame():
+    assert describe_place(asdict(CUP), '').endswith('z 1.50 m')
 
 
 def test_small_probabilities_and_counts_of_frames():
@@ -332,6 +364,7 @@ def test_small_probabilities_and_counts_of_frames():
         (['--answerer', 'emma'], '--answerer only with --image'),
         (['--answerer-checkpoint', 'x'], '--answerer only with --image'),
         (['--depth', 'x.png'], '--depth needs the image'),
+        (['--intrinsics', '1,1,0,0'], '--intrinsics only with --image'),
         (['--image', 'x.png', '--answerer', 'emma', '--scope', 'episode'], 'An image has no episode'),
         (['--image', 'x.png', '--stream'], 'm3et chooses whole answers'),
         (['--namespace', 'a b'], '--namespace is'),

@@ -33,6 +33,9 @@ def test_a_picture_and_its_depth(files):
     assert (frame.rgb == (255, 0, 0)).all()
     assert np.isnan(frame.depth[0, :2]).all() and (frame.depth[1:] == np.float32(1.25)).all()
     assert np.isnan(read_depth(files / 'depth.npy')).sum() == 1
+    assert frame.K is None
+    for depth in (None, files / 'depth.png'):
+        assert read_frame(files / 'rgb.png', depth, '50,60,2.5,1.5').K[0].tolist() == [50, 0, 2.5]
 
 
 def test_depth_in_every_form_is_the_same(files):
