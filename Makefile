@@ -4,6 +4,9 @@
 # make train     set up, then train the shipped weights from scratch (about 4 h on 2 cores; resumes where it stopped)
 # make doctor    set up, then report what this machine has and what is wrong
 # make lint      set up, then ruff (rules and format) and mypy, as in pyproject.toml
+# make docs      build the documentation into build/site
+# make wheel     build the source distribution and a wheel for this Python into dist/
+# make lock      write requirements/lock/ again, after a change of requirements/
 # make clean     remove the environment and everything built
 #
 # Settings: PYTHON=python3.12  VENV=.venv  ROS_WHEELS=jazzy|kilted  TORCH_INDEX=<package index>  ARGS=<options>
@@ -19,7 +22,7 @@ unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
 
 set_up = $(PYTHON) scripts/set_up.py --venv '$(VENV)' --ros '$(ROS_WHEELS)' --torch-index '$(TORCH_INDEX)'
 
-.PHONY: setup demo test train doctor lint clean
+.PHONY: setup demo test train doctor lint docs wheel lock clean
 
 setup:
 	@$(set_up)
@@ -49,6 +52,12 @@ lint:
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m ruff format --check .
 	@$(VENV)/bin/python -m mypy
+
+# An environment of its own: the site needs neither torch nor ROS.
+docs:
+	@$(PYTHON) -m venv build/docs
+	@build/docs/bin/python -m pip install -q -r requirements/docs.txt
+	@build/docs/bin/python -m mkdocs build --strict $(ARGS)
 
 clean:
 	rm -rf .venv build install log *.egg-info m3et_ros/msg m3et_ros/srv m3et_ros/action m3et_ros/*.so

@@ -1,43 +1,93 @@
 #!/usr/bin/env python3
-"""Write the tables of README.md from the node's own tables and from benchmarks/results/.
+"""Write the tables of README.md, docs/reference.md and docs/results.md from the node and from benchmarks/results/.
 
-    .venv/bin/python scripts/readme_tables.py
+.venv/bin/python scripts/readme_tables.py
 
-The node's tables hold its topics, services and parameters; the results hold the figures of the shipped weights.
+The node's own tables hold its topics, services and parameters; the results hold the figures of the shipped weights.
 """
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-from m3et_ros.evaluation.report.markdown import actions_table, reconstruction_table, vqa_table
+from m3et_ros.evaluation.report.markdown import (
+    actions_table,
+    number,
+    plain,
+    reconstruction_table,
+    share,
+    table,
+    vqa_table,
+)
 from m3et_ros.ros import interfaces, parameters
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / 'README.md'
+WAYS = (('recognition', 'chain'), ('anticipation', 'follow'))
+"""Tasks, and the ways in which the robot asks."""
 
 
 def main() -> None:
     """Replace the text between each pair of markers."""
-    text = README.read_text()
-    for name, table in (
-        ('interfaces', interfaces.as_markdown()),
-        ('parameters', parameters.as_markdown()),
-        ('vqa', vqa_table(measured('kitchen_vqa'))),
-        ('reconstruction', reconstruction_table(measured('kitchen_reconstruction'))),
-        ('actions', actions_table(measured('kitchen_actions'))),
+    for page, name, text in (
+        ('README.md', 'summary', summary()),
+        ('docs/reference.md', 'interfaces', interfaces.as_markdown()),
+        ('docs/reference.md', 'parameters', parameters.as_markdown()),
+        ('docs/results.md', 'vqa', vqa_table(measured('kitchen_vqa')['metrics'])),
+        ('docs/results.md', 'reconstruction', reconstruction_table(measured('kitchen_reconstruction')['metrics'])),
+        ('docs/results.md', 'actions', actions_table(measured('kitchen_actions')['metrics'])),
     ):
-        block = f'<!-- {name}: scripts/readme_tables.py -->\n{table.strip()}\n<!-- end -->'
-        parts = re.split(rf'<!-- {name}: .*?<!-- end -->', text, flags=re.DOTALL)
-        if len(parts) != 2:
-            raise SystemExit(f'README.md has {len(parts) - 1} blocks called {name}; it needs one')
-        text = block.join(parts)
-    README.write_text(text)
+        path = ROOT / page
+        path.write_text(filled(path.read_text(encoding='utf-8'), name, text), encoding='utf-8')
 
 
-def measured(name: str) -> dict:
-    """Read the metrics of an evaluation in benchmarks/results/."""
-    return json.loads((ROOT / f'benchmarks/results/{name}.json').read_text())['metrics']
+def filled(page: str, name: str, text: str) -> str:
+    """Return a page with a block replaced.
+
+    Raises:
+        SystemExit: the page has no such block, or several.
+    """
+    block = f'<!-- {name}: scripts/readme_tables.py -->\n{text.strip()}\n<!-- end -->'
+    page, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, page, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f'there are {count} blocks called {name}; one is needed')
+    return page
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Read a result of benchmarks/results/."""
+    return json.loads((ROOT / f'benchmarks/results/{name}.json').read_text(encoding='utf-8'))
+
+
+def summary() -> str:
+    """Return the table of the README: a figure for each thing that the shipped weights do, and one to compare."""
+    vqa = measured('kitchen_vqa')['metrics']['subsets']
+    frame = vqa['all']['answerable_from_one_frame']
+    episode = measured('eqa')['accuracy']['last_moments']
+    actions = measured('kitchen_actions')['metrics']
+    now, following = (actions[task][way]['all']['action']['top1'] for task, way in WAYS)
+    bigram = actions['references']['bigram']['action']['top1']
+    full = measured('kitchen_reconstruction')['metrics']['full']
+    holes = {way: number(full['depth_in_holes'][way]['rmse_m'], 'm') for way in ('auto', 'navier_stokes')}
+    last, blind = (plain(episode[way]['all']['value']) for way in ('memory_of_the_last_frame', 'blind_reader'))
+    rows = [
+        ('questions about one frame', share(frame['accuracy']), f'best blind guess {plain(frame["best_blind"])}'),
+        (
+            'questions about an episode of 40 s',
+            share(episode['memory']['all']),
+            f'last frame alone {last}, blind reader {blind}',
+        ),
+        ('current action, verb and noun, top-1', share(now), ''),
+        ('action one second ahead, top-1', share(following), f'bigram over the true past {plain(bigram["value"])}'),
+        ('segmentation, 47 classes, mIoU', share(full['segmentation']['miou']), ''),
+        ('depth RMSE in the holes of the sensor', holes['auto'], f'Navier-Stokes inpainting {holes["navier_stokes"]}'),
+        (
+            'pairs of colour and thing that training never combined',
+            share(vqa['held_out']['accuracy']),
+            f'best blind guess {plain(vqa["held_out"]["best_blind"])}',
+        ),
+    ]
+    return table(('Measured', 'Shipped weights', 'To compare'), rows)
 
 
 if __name__ == '__main__':

@@ -230,12 +230,12 @@ def test_differences_are_marked_only_if_their_interval_excludes_zero(key, low, h
     assert module._figure({key: {'value': 0.5}}, key, '{:.1f}') == '0.5' and module._figure({}, key, '{}') == '-'
 
 
-@pytest.mark.parametrize('name', ['run_tables'])
+@pytest.mark.parametrize('name', ['run_tables', 'readme_tables'])
 def test_a_page_needs_each_block_exactly_once(name):
     module = load(name)
     block = '<!-- talk: old -->\nx\n<!-- end -->'
     assert module.filled(f'a\n{block}\nb', 'talk', 'new') == (
-        'a\n<!-- talk: scripts/run_tables.py -->\nnew\n<!-- end -->\nb'
+        f'a\n<!-- talk: scripts/{name}.py -->\nnew\n<!-- end -->\nb'
     )
     for text in ('nothing', f'{block}\n{block}'):
         with pytest.raises(SystemExit, match='blocks called talk'):

@@ -1,4 +1,4 @@
-"""The node opens the interfaces of the table, and the README lists them."""
+"""The node opens the interfaces of the table, and docs/reference.md lists them."""
 
 import pathlib
 
@@ -38,7 +38,7 @@ def test_the_node_opens_the_interfaces_of_the_table(ros):
     node.destroy_node()
 
 
-def test_the_readme_is_printed_from_the_tables():
-    readme = (ROOT / 'README.md').read_text()
-    assert interfaces.as_markdown().strip() in readme
-    assert parameters.as_markdown().strip() in readme
+def test_the_reference_is_printed_from_the_tables():
+    page = (ROOT / 'docs/reference.md').read_text()
+    assert interfaces.as_markdown().strip() in page
+    assert parameters.as_markdown().strip() in page
