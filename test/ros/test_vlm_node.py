@@ -7,6 +7,7 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tiny_vlms import vlm_folder
 
@@ -15,6 +16,8 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.msg import ActionAnticipation, Answer
 from m3et_ros.ros import model_node
+from m3et_ros.ros.camera.sync import Pair
+from m3et_ros.ros.camera_inputs import PairedMessages
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.ros.services import BUSY, STOPPED
@@ -94,6 +97,22 @@ class Bench:
 @pytest.fixture
 def bench(ros, folder):
     return lambda *args, **settings: Bench(ros, folder, *args, **settings)
+
+
+@pytest.mark.parametrize('answerer', ['vlm', 'router'])
+def test_an_idle_node_gives_the_model_the_newest_image_when_asked(bench, answerer):
+    bench = bench(answerer, memory=False, router_confidence=1.0)
+    for number, rgb in enumerate(RGB[:2], 1):
+        header = Header(stamp=stamp_msg(number * S), frame_id='lens')
+        messages = PairedMessages(Pair(number * S, to_image_msg(rgb, 'rgb8', header)), None, '')
+        bench.node.inference_thread.submit(lambda given=messages: bench.node._process_frame(given)).result(LONG_S)
+    # The client of the bench listens to answers, which an image without an instruction has none of.
+    assert bench.node.health.idle and bench.node.health.encoded == 0
+    answer = bench.ask().answer
+    assert (answer.header.stamp, answer.frames_used) == (stamp_msg(2 * S), 1)
+    assert answer.model_id == bench.node.vlm.model_id and bench.node.health.encoded == 1
+    refused = bench.ask(scope='episode')
+    assert not refused.success and refused.message.startswith('The parameter memory is off')
 
 
 def test_questions_go_to_the_model_and_its_answers_carry_its_id(bench, folder):

@@ -44,6 +44,13 @@ def test_frames_of_the_episode_are_few_spread_evenly_and_end_with_the_newest(thr
         thread.frames('episode', '')
 
 
+def test_a_frame_that_is_not_to_be_remembered_is_alone(thread):
+    for number in (1, 2):
+        thread.observe(frame(number), remember=False)
+    assert [one.stamp_ns for one in thread.frames('episode', '')] == [2]
+    assert [one.stamp_ns for one in thread.frames('frame', '')] == [2]
+
+
 def test_a_stopped_thread_takes_no_question_and_forgets_the_newest_frame(thread):
     assert thread.submit(in_one_step(lambda: 1), '') is None
     thread.start()

@@ -152,6 +152,15 @@ def test_a_sample_of_frames_may_replace_the_learnt_memory(remembering):
     assert 2 <= reply.frames_used <= 4 and reply.text in remembering.labels.answers
 
 
+def test_a_session_that_remembers_nothing_has_the_newest_frame_alone(engine, caplog):
+    with caplog.at_level('INFO'):
+        session = Session(engine, memory_frames=4, remember=False)
+    for n in range(1, 4):
+        session.observe(frame(n))
+    assert session.newest.frame.stamp_ns == 3 * 10**9 and session.memory.frames == 0
+    assert 'memory of episodes' not in caplog.text
+
+
 def test_reset_begins_a_new_action_stream(engine, session):
     session.observe(frame(1))
     first = session.anticipate(session.newest, horizon_s=1.0, top_k=3)
