@@ -61,13 +61,13 @@ class Chromium:
     def open(self, address):
         """Go to an address and wait until it is loaded."""
         self.call('Page.navigate', url=address)
-        self.wait(f'document.readyState == "complete" && location.href != "about:blank" || "{address}" == location.href')
+        self.wait(
+            f'document.readyState == "complete" && location.href != "about:blank" || "{address}" == location.href'
+        )
 
     def screenshot(self, path, quality=82):
         """Write what is seen as JPEG."""
-        path.write_bytes(
-            base64.b64decode(self.call('Page.captureScreenshot', format='jpeg', quality=quality)['data'])
-        )
+        path.write_bytes(base64.b64decode(self.call('Page.captureScreenshot', format='jpeg', quality=quality)['data']))
 
     def close(self):
         """End the browser."""
