@@ -106,9 +106,11 @@ def _camera(reader: 'BagReader', rgb: str | None, depth: str | None) -> 'CameraT
 def _results(reader: 'BagReader') -> dict[str, tuple[str, str]]:
     """Return the results of model nodes in a bag: root of the robot and name of the stream, by topic."""
     from m3et_ros.cli.view.messages import RESULTS
+    from m3et_ros.cli.view.rerun_log import SHOWN
 
     found = {}
-    for stream, result in RESULTS.items():
+    for stream in sorted(set(RESULTS) & set(SHOWN)):
+        result = RESULTS[stream]
         tail = f'{NODE.rstrip("/")}{result.name[1:]}'
         for topic in reader.topics.values():
             if topic.name.endswith(tail) and topic.type == result.type_name and topic.count:

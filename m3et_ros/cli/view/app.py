@@ -15,6 +15,7 @@ from m3et_ros.cli.options import expand_options
 from m3et_ros.cli.output import Refused, print_line, print_status
 from m3et_ros.cli.processes import StopEvent, stop_signals, use_ros
 from m3et_ros.cli.ros_names import full_namespace
+from m3et_ros.cli.view.viewers import ViewerOptions, show_in_viewer
 from m3et_ros.data.extras import require
 
 PASSWORD = 'M3ET_VIEW_PASSWORD'
@@ -38,16 +39,21 @@ class PageOptions:
 
 @expand_options()
 def view(
+    context: typer.Context,
     *,
     namespace: Annotated[
         str, typer.Option('--namespace', help='Robot that is shown first; the first that answers unless given.')
     ] = '',
     page: PageOptions,
+    viewer: ViewerOptions,
 ) -> int:
     """Show running robots on a page in the browser: pictures, answers, actions and health, and a box to ask.
 
-    The address that is printed has a token; without it nobody gets in. Ctrl-C ends the server.
+    The address that is printed has a token; without it nobody gets in. Ctrl-C ends the server. With --rerun or
+    --foxglove these programs show the robots instead.
     """
+    if viewer.given:
+        return show_in_viewer(context, viewer, namespace, page.port)
     require('view')
     from m3et_ros.cli.view.access import is_loopback
 

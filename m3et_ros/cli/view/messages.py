@@ -21,6 +21,7 @@ QUALITY = 80
 RESULTS: dict[str, Interface] = {
     'completed': interfaces.DEPTH_COMPLETED,
     'mask': interfaces.MASK,
+    'overlay': interfaces.OVERLAY,
     'labels': interfaces.LABELS,
     'answer': interfaces.ANSWER,
     'anticipation': interfaces.ANTICIPATION,

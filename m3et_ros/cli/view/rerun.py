@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from m3et_ros.cli.output import print_status
 from m3et_ros.cli.robots import RobotHealth, Robots
-from m3et_ros.cli.view.rerun_log import RobotLog, blueprint
+from m3et_ros.cli.view.rerun_log import SHOWN, RobotLog, blueprint
 from m3et_ros.cli.view.rerun_sinks import recording_in_viewer, recording_to_file
 from m3et_ros.cli.view.streams import RobotStreams
 from m3et_ros.data.errors import InputError
@@ -38,12 +38,12 @@ def run_rerun(
         InputError: 'out_unwritable'.
     """
     with recording_to_file(save) if save else recording_in_viewer(stopped) as recording:
-        _Live(robots, recording, namespaces).run(stopped)
+        LiveRecording(robots, recording, namespaces).run(stopped)
     if save:
         print_status(f'm3et: {save} is written; open it with: rerun {save}')
 
 
-class _Live:
+class LiveRecording:
     """Robots that are logged as their messages come."""
 
     def __init__(self, robots: Robots, recording: 'RecordingStream', namespaces: Sequence[str]):
@@ -81,7 +81,7 @@ class _Live:
             print_status(f'm3et: showing {", ".join(self._shown)}.')
             self._recording.send_blueprint(blueprint([log.root for _, log in self._shown.values()]))
         for streams, _ in self._shown.values():
-            streams.want()
+            streams.want(SHOWN)
 
     def _log_messages(self) -> None:
         for streams, log in self._shown.values():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from m3et_ros.runtime.results import Place
 
+SHOWN = ('rgb', 'depth', 'info', 'completed', 'mask', 'labels', 'answer', 'anticipation')
+"""Streams that are logged."""
 MM = 1000.0
 """Units of stored depth in a metre."""
 REMEMBERED = 64

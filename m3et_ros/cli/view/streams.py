@@ -17,7 +17,7 @@ from m3et_ros.ros.interfaces import Interface
 
 WAITING = 100
 """Messages of a small stream that wait while others are shown; of an image only the newest does."""
-IMAGES = ('rgb', 'depth', 'completed', 'mask')
+IMAGES = ('rgb', 'depth', 'completed', 'mask', 'overlay')
 LATCHED = ('labels', 'info')
 
 
@@ -70,18 +70,18 @@ class RobotStreams:
         self._listening: dict[str, tuple[Stream, Listening]] = {}
         self._reported: set[str] = set()
 
-    def want(self, names: Collection[str] | None = None) -> None:
-        """Listen to the streams of these names, None for all, and end the others; call it about twice a second.
+    def want(self, names: Collection[str]) -> None:
+        """Listen to the streams of these names, and end the others; call it about twice a second.
 
         The topics of a camera may change, for example from raw to compressed images; the feed follows them.
         """
         streams = streams_of(self.robot)
         for name, (stream, listening) in list(self._listening.items()):
-            if streams.get(name) != stream or (names is not None and name not in names):
+            if streams.get(name) != stream or name not in names:
                 listening.close()
                 del self._listening[name]
         for name, stream in streams.items():
-            if name in self._listening or (names is not None and name not in names):
+            if name in self._listening or name not in names:
                 continue
             waiting = self._waiting[name] = deque(maxlen=1 if name in IMAGES else WAITING)
             listening = self.robot.listen(
