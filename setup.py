@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 NAME = 'm3et_ros'
 GENERATED = ('msg', 'srv', 'action')
 # Lists of requirements/ that are extras of this name; `all` takes them together.
-EXTRAS = ('sim', 'train', 'report', 'view', 'vlm', 'networks', 'lerobot', 'openvino', 'nyu', 'ray', 'examples')
+EXTRAS = ('sim', 'train', 'report', 'view', 'vlm', 'networks', 'lerobot', 'openvino', 'nyu', 'ray', 'mcp', 'examples')
 # What a Python user needs of the ament prefix: libraries, `ros2 run` executables, share files, index.
 SHARE = f'share/{NAME}'
 INDEX = 'share/ament_index/resource_index'

@@ -29,6 +29,7 @@ from m3et_ros.cli.doctor.app import doctor
 from m3et_ros.cli.evaluate.app import app as evaluate
 from m3et_ros.cli.generate import generate
 from m3et_ros.cli.label import label
+from m3et_ros.cli.mcp.app import mcp
 from m3et_ros.cli.models import models
 from m3et_ros.cli.output import VisibleFormatter, check_text, print_line, report_error
 from m3et_ros.cli.processes import INTERRUPTED
@@ -53,6 +54,7 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         'chat': chat,
         'view': view,
         'questions': questions,
+        'mcp': mcp,
     },
     'Recordings': {
         'record': record,

@@ -68,12 +68,12 @@ class SharedClient(client.Client):
 
     @contextmanager
     def stopping(self, stopped: threading.Event) -> Iterator[None]:
-        """End the waits of this thread by an event of its own while the block lasts."""
-        self._own.stopped = stopped
+        """End the waits of this thread by an event of its own while the block lasts; blocks may be nested."""
+        outer, self._own.stopped = self.stopped, stopped
         try:
             yield
         finally:
-            del self._own.stopped
+            self._own.stopped = outer
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `done()` is true; return False if the time is up or `stopped` is set first."""

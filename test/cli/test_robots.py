@@ -93,6 +93,14 @@ def test_a_thread_gives_up_alone(robots):
     assert robot.ask(AskQuestion.Request(question='What?'), 120).question == 'What?'
 
 
+def test_the_block_of_a_thread_goes_on_after_one_inside_it(robots):
+    outer, node = threading.Event(), robots.node
+    with node.stopping(outer):
+        robots.robot('/one').ask(AskQuestion.Request(question='What?'), 120)
+        assert node.stopped is outer
+    assert node.stopped is not outer
+
+
 def test_a_listener_receives_bytes_without_a_copy_and_latched_messages(robots):
     robot = robots.robot('/one')
     message = from_cdr(robot.newest('/cam/color/image_raw', Image, 60, raw=True), 'sensor_msgs/msg/Image')

@@ -35,6 +35,12 @@ OPTIONAL = {
     'rerun',
     'rerun_cli',
     'foxglove',
+    'mcp',
+    'mcp_types',
+    'starlette',
+    'uvicorn',
+    'anyio',
+    'pydantic',
 }
 # The package, what tests of several rooms share (test/conftest.py makes it importable), and scripts that are tested.
 OWN = {'m3et_ros'} | {path.stem for folder in ('test', 'benchmarks') for path in (ROOT / folder).glob('*.py')}
