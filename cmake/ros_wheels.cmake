@@ -1,4 +1,7 @@
 # Passed as CMAKE_PROJECT_INCLUDE where ROS comes from PyPI wheels; a full installation needs none of it.
+# A module that calls nothing of libc would not name it, and auditwheel then cannot tell the platform of the wheel.
+string(APPEND CMAKE_MODULE_LINKER_FLAGS " -Wl,--no-as-needed -lc -Wl,--as-needed")
+string(APPEND CMAKE_SHARED_LINKER_FLAGS " -Wl,--no-as-needed -lc -Wl,--as-needed")
 # Deferred to the end of the project's CMakeLists.txt: after every find_package, before CMake checks the folders.
 cmake_language(DEFER CALL mend_include_folders)
 
