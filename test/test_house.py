@@ -16,7 +16,17 @@ ROS_BELOW = ('ops', 'layers', 'models', 'data', 'runtime')
 GENERATED = {'msg', 'srv', 'action'}
 UNPICKLER = 'data/torch_files/worker.py'
 """The program of a child process of its own, which reads weights with torch's restricted reader and nothing else."""
-ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'lifecycle_msgs', 'rosgraph_msgs', 'launch'}
+ROS = {
+    'rclpy',
+    'geometry_msgs',
+    'sensor_msgs',
+    'std_msgs',
+    'std_srvs',
+    'diagnostic_msgs',
+    'lifecycle_msgs',
+    'rosgraph_msgs',
+    'launch',
+}
 IO = {'pathlib', 'os', 'io', 'socket', 'urllib', 'requests', 'subprocess', 'time', 'cv2', 'json', 'safetensors'}
 SCRIPTS = [p for folder in ('benchmarks', 'scripts') for p in sorted((ROOT / folder).glob('*.py'))]
 TESTS = sorted((ROOT / 'test').rglob('*.py'))

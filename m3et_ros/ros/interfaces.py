@@ -5,9 +5,10 @@ python scripts/readme_tables.py            # after a change of the table
 
 from typing import NamedTuple
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.msg import ActionAnticipation, Answer, Instruction, LabelMap
@@ -75,9 +76,22 @@ LABELS = Interface(
     'Names and colours of the classes; latched. If '
     'vision_msgs is installed, ~/segmentation/label_info has them as LabelInfo.',
 )
+POINTS = Interface(
+    '~/points',
+    PointCloud2,
+    'Completed depth as points, organised as the image: x y z in m, rgb, label (class id), measured (1, or 0 filled).',
+)
+MARKERS = Interface(
+    '~/markers',
+    MarkerArray,
+    'Boxes and names of what is seen, and the newest answer at its place. If vision_msgs is installed, ~/detections '
+    '(Detection2DArray) and ~/detections_3d (Detection3DArray) have the boxes.',
+)
+DETECTIONS, DETECTIONS_3D = '~/detections', '~/detections_3d'
+"""Topics that are there only where vision_msgs is."""
 ANSWER = Interface('~/answer', Answer, 'Every answer, and for each image the answer to the standing instruction.')
 ANTICIPATION = Interface('~/anticipation', ActionAnticipation, 'Current and next action, for each image.')
-OUTPUTS = (DEPTH_COMPLETED, DEPTH_INFO, MASK, OVERLAY, LABELS, ANSWER, ANTICIPATION)
+OUTPUTS = (DEPTH_COMPLETED, DEPTH_INFO, MASK, OVERLAY, LABELS, POINTS, MARKERS, ANSWER, ANTICIPATION)
 
 ASK = Interface(
     '~/ask', AskQuestion, 'Answers a question about the newest image, the episode or an image in the request.'

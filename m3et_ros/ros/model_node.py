@@ -91,7 +91,7 @@ class ModelNode(Host):
         self._perception = Perception(self, self.health.counters)
         self.networks = Networks(self, self._perception)
         self._anticipations = Anticipations(self, self.health.counters)
-        self._questions = Questions(self)
+        self._questions = Questions(self, self._perception.publish_answer)
         self._memory_services = MemoryServices(self)
         self._demand = Demand(self)
         self.inputs = CameraInputs(self)

@@ -181,7 +181,7 @@ class Networks:
 
             def serve(given: NetworkFrame) -> None:
                 mask = classes.predict(given.frame.rgb).labels.astype(np.uint8)
-                self._perception.publish_mask(mask, given.frame.rgb, given.header, given.alpha)
+                self._perception.publish_mask(mask, given.frame, given.header, given.alpha)
 
             self.segmentation = NetworkThread('segmentation', classes, serve, self._host.health)
 
@@ -221,7 +221,7 @@ class Networks:
         if self._completion.problem is not None:
             self._host.health.refuse(self._completion.problem)
         if depth is not None:
-            self._perception.publish_depth(depth, given.header, given.info)
+            self._perception.publish_depth(depth, given.frame, given.header, given.info)
 
 
 def network_labels(model_id: str, names: tuple[str, ...]) -> Labels:

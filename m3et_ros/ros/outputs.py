@@ -6,43 +6,27 @@ subscriber that cannot receive anything is counted and named in the log.
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.lifecycle.publisher import LifecyclePublisher
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from m3et_ros.data.frame import Labels
+from m3et_ros.data.frame import NANOSECONDS, Frame, Labels
 from m3et_ros.data.preprocess import overlay
+from m3et_ros.msg import Answer
 from m3et_ros.ros import interfaces
-from m3et_ros.ros.camera.subscription import latched, newest, overrides, publisher_events
-from m3et_ros.ros.convert import anticipation_msg, label_map_msg, to_image_msg
+from m3et_ros.ros.camera.subscription import latched
+from m3et_ros.ros.convert import anticipation_msg, label_map_msg, place_of, stamp_ns, to_image_msg
 from m3et_ros.ros.diagnostics import Counters
 from m3et_ros.ros.interfaces import Interface
+from m3et_ros.ros.publishers import publisher
+from m3et_ros.ros.space_outputs import SpaceFrame, SpaceOutputs
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.results import Anticipation
+from m3et_ros.runtime.places import draw_places
+from m3et_ros.runtime.results import Anticipation, Place
 from m3et_ros.runtime.view import View
 
 LABEL_INFO = '~/segmentation/label_info'
-
-
-def publisher(
-    node: LifecycleNode, output: Interface, counters: Counters, profile: QoSProfile | None = None
-) -> LifecyclePublisher:
-    """Create the lifecycle publisher of an output.
-
-    Args:
-        node: node that publishes.
-        output: topic and type.
-        counters: counts subscribers whose quality of service does not match, as 'incompatible_qos'.
-        profile: quality of service; None is keep-last 1 and reliable.
-    """
-    return node.create_lifecycle_publisher(
-        output.kind,
-        output.name,
-        profile or newest(),
-        qos_overriding_options=overrides(),
-        event_callbacks=publisher_events(node, output.name, counters),
-    )
+POINTED_S = 2.0
+"""Seconds after its image for which an overlay shows the places of an answer; the camera moves on."""
 
 
 class LabelInfos:
@@ -66,7 +50,7 @@ class LabelInfos:
 
 
 class Perception:
-    """Publishes depth, mask and overlay; decodes only what somebody subscribes to."""
+    """Publishes depth, mask, overlay and what is in space; decodes only what somebody subscribes to."""
 
     def __init__(self, node: LifecycleNode, counters: Counters):
         self._depth = publisher(node, interfaces.DEPTH_COMPLETED, counters)
@@ -76,22 +60,32 @@ class Perception:
         self._labels = publisher(node, interfaces.LABELS, counters, latched())
         self._label_infos = LabelInfos(node, counters)
         self._colors = np.zeros((256, 3), np.uint8)
+        self.space = SpaceOutputs(node, counters)
+        # Stamp of the image of the newest answer in nanoseconds, and the places that it gives.
+        self._pointed: tuple[int, tuple[Place, ...]] = (0, ())
 
     def publish_labels(self, labels: Labels, header: Header) -> None:
         """Publish the label map and use its colours for the overlay from now on."""
         self._colors[: len(labels.colors)] = labels.colors
+        self.space.set_labels(labels)
         self._labels.publish(label_map_msg(labels, header))
         self._label_infos.publish(labels, header)
 
+    def publish_answer(self, answer: Answer) -> None:
+        """Show an answer in space, and its places in the overlays of the next POINTED_S seconds."""
+        self._pointed = stamp_ns(answer.header.stamp), tuple(place_of(place) for place in answer.places)
+        self.space.publish_answer(answer)
+
     @property
     def wants_depth(self) -> bool:
-        """True while somebody subscribes to depth."""
-        return self._depth.get_subscription_count() > 0
+        """True while somebody subscribes to depth, or to something in space that needs it."""
+        return self._depth.get_subscription_count() > 0 or self.space.wants_depth
 
     @property
     def wants_mask(self) -> bool:
-        """True while somebody subscribes to the segmentation or its overlay."""
-        return self._mask.get_subscription_count() > 0 or self._overlay.get_subscription_count() > 0
+        """True while somebody subscribes to the segmentation, its overlay or something in space."""
+        topics = self._mask, self._overlay
+        return any(topic.get_subscription_count() > 0 for topic in topics) or self.space.wants_mask
 
     def publish(
         self,
@@ -122,22 +116,42 @@ class Perception:
             return
         result = engine.reconstruct(view, depth=depth, mask=mask, fill=fill)
         if result.depth is not None:
-            self.publish_depth(result.depth, header, info)
+            self._send_depth(result.depth, header, info)
         if result.mask is not None:
-            self.publish_mask(result.mask, view.frame.rgb, header, alpha)
+            self._send_mask(result.mask, view.frame.rgb, header, alpha)
+        if self.space.wants_mask:
+            certainty = None
+            if result.mask is not None and self.space.wants_scores:
+                certainty = engine.class_logits(view)[0].softmax(0).amax(0).numpy()
+            self.space.add(SpaceFrame(view.frame, header, result.depth, result.mask, certainty))
 
-    def publish_depth(self, depth: np.ndarray, header: Header, info: CameraInfo | None) -> None:
-        """Publish completed depth (H, W) float32 in metres, with the intrinsics of the camera if they are known."""
-        self._depth.publish(to_image_msg(depth, '32FC1', header))
-        if info is not None:
-            info.header = header
-            self._info.publish(info)
+    def publish_depth(self, depth: np.ndarray, frame: Frame, header: Header, info: CameraInfo | None) -> None:
+        """Publish completed depth (H, W) float32 in metres that a network of others has served for a frame."""
+        self._send_depth(depth, header, info)
+        self.space.add(SpaceFrame(frame, header, depth=depth))
 
-    def publish_mask(self, mask: np.ndarray, rgb: np.ndarray, header: Header, alpha: float) -> None:
-        """Publish the classes (H, W) uint8 of an image (H, W, 3) uint8, and the overlay if anybody subscribes."""
-        self._mask.publish(to_image_msg(mask, 'mono8', header))
+    def publish_mask(self, mask: np.ndarray, frame: Frame, header: Header, alpha: float) -> None:
+        """Publish the classes (H, W) uint8 that a network of others has served for a frame."""
+        self._send_mask(mask, frame.rgb, header, alpha)
+        self.space.add(SpaceFrame(frame, header, mask=mask))
+
+    def _send_depth(self, depth: np.ndarray, header: Header, info: CameraInfo | None) -> None:
+        """Publish depth with the intrinsics of the camera if they are known, unless only others need it."""
+        if self._depth.get_subscription_count() > 0:
+            self._depth.publish(to_image_msg(depth, '32FC1', header))
+            if info is not None:
+                info.header = header
+                self._info.publish(info)
+
+    def _send_mask(self, mask: np.ndarray, rgb: np.ndarray, header: Header, alpha: float) -> None:
+        """Publish classes and the overlay, as far as anybody subscribes."""
+        if self._mask.get_subscription_count() > 0:
+            self._mask.publish(to_image_msg(mask, 'mono8', header))
         if self._overlay.get_subscription_count() > 0:
-            self._overlay.publish(to_image_msg(overlay(rgb, mask, self._colors, alpha), 'rgb8', header))
+            picture, (stamp, places) = overlay(rgb, mask, self._colors, alpha), self._pointed
+            if places and 0 <= stamp_ns(header.stamp) - stamp <= POINTED_S * NANOSECONDS:
+                picture = draw_places(picture, places)
+            self._overlay.publish(to_image_msg(picture, 'rgb8', header))
 
 
 class Anticipations:

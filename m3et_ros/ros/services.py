@@ -1,6 +1,6 @@
 """Questions from outside: ~/ask, ~/ask_streaming and ~/answer."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as QueuedFuture
 from functools import partial
@@ -159,9 +159,14 @@ def attached_frame(image: Image, depth: Image, unit_m: float = 0.0, info: Camera
 class Questions:
     """Answers questions with the node's session, on its inference thread."""
 
-    def __init__(self, host: Host):
-        """Offer the service and the action."""
-        self._host = host
+    def __init__(self, host: Host, show: Callable[[Answer], None]):
+        """Offer the service and the action.
+
+        Args:
+            host: node with the session.
+            show: gets every answer, to show it in pictures and in space; from several threads.
+        """
+        self._host, self._show = host, show
         self._unanswered = ''
         # The present answer of the vision-language model to the standing instruction.
         self._instructed: QueuedFuture | None = None
@@ -454,6 +459,7 @@ class Questions:
         """
         message = answer_msg(reply, _header(frame), model_id, self._host.get_clock().now())
         self._publisher.publish(message)
+        self._show(message)
         return message
 
 

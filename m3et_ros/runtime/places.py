@@ -16,7 +16,7 @@ from m3et_ros.data.frame import Frame
 from m3et_ros.data.questions.reader import AT, Reading
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.results import Place, Reply
-from m3et_ros.runtime.space import Instance, instances, solid
+from m3et_ros.runtime.space import PixelRegion, instances, solid
 from m3et_ros.runtime.view import View
 
 ABOUT = ('location', 'region', 'distance')
@@ -121,7 +121,7 @@ class Locator:
         u, v = thing.inner()
         left, top, width, height = thing.box
         box = _whole((left * scale[0], top * scale[1], width * scale[0], height * scale[1]))
-        full = Instance(label, box, _spread(thing.u, scale[0], shape[1]), _spread(thing.v, scale[1], shape[0]))
+        full = PixelRegion(label, box, _spread(thing.u, scale[0], shape[1]), _spread(thing.v, scale[1], shape[0]))
         pixel = float((u + 0.5) * scale[0] - 0.5), float((v + 0.5) * scale[1] - 0.5)
         return self._in_space(Place(noun, confidence, pixel, box), full, view)
 
@@ -174,7 +174,7 @@ class Locator:
         seen[part[0], part[1]] = (before + self._heat(view, label, before.shape)) / 2
         return seen
 
-    def _in_space(self, place: Place, thing: Instance, view: View) -> Place:
+    def _in_space(self, place: Place, thing: PixelRegion, view: View) -> Place:
         """Return a place with its metres where the frame has depth, and with its point where it has intrinsics."""
         measured, K = view.frame.depth, view.frame.K
         if measured is None:
@@ -207,7 +207,7 @@ def _around_peak(heat: np.ndarray) -> tuple[int, int, int, int]:
     return left, top, width, height
 
 
-def cut_out(rgb: np.ndarray, heat: np.ndarray, label: int) -> Instance:
+def cut_out(rgb: np.ndarray, heat: np.ndarray, label: int) -> PixelRegion:
     """Cut a thing out of what is around it by its colours (GrabCut of OpenCV).
 
     Args:
@@ -236,7 +236,26 @@ def cut_out(rgb: np.ndarray, heat: np.ndarray, label: int) -> Instance:
     best = max(range(1, count), key=lambda part: float(share[parts == part].sum()))
     v, u = np.nonzero(parts == best)
     x, y, wide, high = stats[best, :4].tolist()
-    return Instance(label, (x + columns.start, y + rows.start, wide, high), u + columns.start, v + rows.start)
+    return PixelRegion(label, (x + columns.start, y + rows.start, wide, high), u + columns.start, v + rows.start)
+
+
+def draw_places(rgb: np.ndarray, places: tuple[Place, ...]) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with a ring around each place, and its name and distance."""
+    drawn = rgb.copy()
+    scale = max(0.35, rgb.shape[1] / 900)
+    for place in places:
+        at = round(place.pixel[0]), round(place.pixel[1])
+        radius = round(max(6.0, 0.6 * max(place.box[2:])))
+        words = place.label if place.distance_m is None else f'{place.label} {place.distance_m:.2f} m'
+        (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        left = int(np.clip(at[0] - width // 2, 0, max(0, rgb.shape[1] - width)))
+        # Above the ring, or below it where there is no room.
+        base = at[1] - radius - 4 if at[1] - radius - 4 > height else at[1] + radius + height + 4
+        # Dark under bright, so that both are seen on any background.
+        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.circle(drawn, at, radius, color, thickness, cv2.LINE_AA)
+            cv2.putText(drawn, words, (left, base), cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
+    return drawn
 
 
 def _spread(at: np.ndarray, scale: float, most: int) -> np.ndarray:

@@ -34,7 +34,7 @@ OUTER = 0.02
 
 
 @dataclass(frozen=True)
-class Instance:
+class PixelRegion:
     """Connected pixels of one class."""
 
     # Class id.
@@ -80,7 +80,7 @@ def points_of(depth: np.ndarray, K: np.ndarray) -> np.ndarray:
     return np.dstack([depth * x, depth * y[:, None], depth])
 
 
-def instances(mask: np.ndarray, depth: np.ndarray | None = None) -> list[Instance]:
+def instances(mask: np.ndarray, depth: np.ndarray | None = None) -> list[PixelRegion]:
     """Return the instances of all classes: connected pixels without a jump of depth, the large ones first.
 
     Things of a class that touch in the picture, at the same depth, are one instance.
@@ -113,9 +113,9 @@ def instances(mask: np.ndarray, depth: np.ndarray | None = None) -> list[Instanc
 
 def _scaled(
     label: int, box: tuple[int, ...], u: np.ndarray, v: np.ndarray, step: int, shape: tuple[int, ...]
-) -> Instance:
+) -> PixelRegion:
     left, top, width, height = (step * side for side in box)
-    return Instance(
+    return PixelRegion(
         label, (left, top, min(width, shape[1] - left), min(height, shape[0] - top)), u * step, v * step, step
     )
 
@@ -130,7 +130,7 @@ def jumps(depth: np.ndarray) -> np.ndarray:
     return found
 
 
-def solid(instance: Instance, depth: np.ndarray, K: np.ndarray, measured: np.ndarray | None = None) -> Solid | None:
+def solid(instance: PixelRegion, depth: np.ndarray, K: np.ndarray, measured: np.ndarray | None = None) -> Solid | None:
     """Return the box around an instance; None without depth.
 
     Args:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
@@ -152,24 +152,6 @@ def test_an_inactive_node_is_silent(ros, node, engine):
     activate(node)
     perception.publish_labels(kitchen_labels(), Header(frame_id='active'))
     assert ros.until(lambda: received)[0].header.frame_id == 'active'
-
-
-def test_a_subscriber_that_cannot_receive_is_counted_and_overrides_are_declared(ros, node):
-    counters = Counters()
-    outputs.publisher(node, outputs.interfaces.MASK, counters)
-    strict = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    ros.node('listener').create_subscription(Image, '/model/segmentation/mask', print, strict)
-    assert ros.until(lambda: counters['incompatible_qos']) == 1
-    for policy, value in (('reliability', 'reliable'), ('depth', 1), ('history', 'keep_last')):
-        name = f'qos_overrides./model/segmentation/mask.publisher.{policy}'
-        assert node.get_parameter(name).value == value
-
-
-@pytest.mark.parametrize('profile', [None, QoSProfile(depth=3, reliability=ReliabilityPolicy.BEST_EFFORT)])
-def test_a_publisher_has_the_profile_asked_for_or_keeps_the_last_message_reliably(node, profile):
-    qos = outputs.publisher(node, outputs.interfaces.MASK, Counters(), profile).qos_profile
-    expected = (3, ReliabilityPolicy.BEST_EFFORT) if profile else (1, ReliabilityPolicy.RELIABLE)
-    assert (qos.depth, qos.reliability) == expected
 
 
 def test_latched_label_info_names_every_class(ros, node):

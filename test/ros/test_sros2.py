@@ -18,7 +18,7 @@ from m3et_ros.ros.replay_node import ReplayNode
 FOLDER = Path(__file__).resolve().parents[2] / 'config' / 'sros2'
 ACTION_SERVICES = ('cancel_goal', 'get_result', 'send_goal')
 # vision_msgs is not installed everywhere.
-OPTIONAL = {'/m3et/model/segmentation/label_info'}
+OPTIONAL = {f'/m3et/model/{name}' for name in ('segmentation/label_info', 'detections', 'detections_3d')}
 
 
 def profiles():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m3et_ros.runtime.space import Instance, instances, jumps, points_of, solid
+from m3et_ros.runtime.space import PixelRegion, instances, jumps, points_of, solid
 
 K = np.array([[100.0, 0, 31.5], [0, 50.0, 23.5], [0, 0, 1]])
 H, W = 48, 64
@@ -114,4 +114,4 @@ def test_there_is_no_box_without_depth():
 
 
 def test_an_instance_of_one_pixel_has_that_pixel_as_its_inner_one():
-    assert Instance(3, (7, 9, 1, 1), np.array([7]), np.array([9])).inner() == (7, 9)
+    assert PixelRegion(3, (7, 9, 1, 1), np.array([7]), np.array([9])).inner() == (7, 9)
