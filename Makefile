@@ -69,6 +69,11 @@ wheel:
 	@cp build/dist/*.tar.gz dist/
 	@build/wheel/bin/python -m twine check --strict dist/*
 
+lock:
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install -q uv
+	@PATH="$(CURDIR)/build/lock/bin:$$PATH" $(PYTHON) scripts/lock.py
+
 clean:
 	rm -rf .venv build install log *.egg-info m3et_ros/msg m3et_ros/srv m3et_ros/action m3et_ros/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

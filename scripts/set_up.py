@@ -158,9 +158,14 @@ def system_steps():
     ]
 
 
-def requirement_lists(options):
-    """Return the files of requirements/ to install, by name."""
-    return ['run', 'sim', 'train', 'report', options.ros, f'{options.ros}-build', *(['test'] if options.tests else [])]
+def lock_name(options):
+    """Return the name of the file of requirements/lock/ to install."""
+    return f'{options.ros}-test' if options.tests else options.ros
+
+
+def lock_checksum(name):
+    """Return the checksum of a lock, with the list that has the range of torch."""
+    return checksum([f'requirements/lock/{name}.txt', 'requirements/run.txt'])
 
 
 def checksum(patterns):
@@ -185,15 +190,16 @@ def steps_for(options, stamp, wanted):
     if not (options.venv / 'bin' / 'pip').exists():
         title = f'virtual environment {options.venv.name}'
         steps = [*system_steps(), Step(title, 6, [sys.executable, '-m', 'venv', str(options.venv)])]
-    if any(stamp.get(name) != value for name, value in wanted.items() if name not in ('ros', 'package')):
+    if stamp.get('lock') not in wanted['locks']:
         run = (ROOT / 'requirements' / 'run.txt').read_text().split()
         torch = next(word for word in run if word.startswith('torch'))
-        lists = [part for name in requirement_lists(options) for part in ('-r', f'requirements/{name}.txt')]
+        lock = f'requirements/lock/{lock_name(options)}.txt'
         # Without an index pip's own settings select the build of torch.
         index = ['--index-url', options.torch_index] if options.torch_index else []
         steps += [
             Step('torch', 45, [*pip, *index, torch]),
-            Step('Python packages and ROS 2 wheels', 75, [*pip, *lists]),
+            # The lock lists everything: versions and hashes of what torch needs, too.
+            Step('Python packages and ROS 2 wheels', 75, [*pip, '--no-deps', '--require-hashes', '-r', lock]),
         ]
     if steps or stamp.get('package') != wanted['package']:
         steps.append(Step('interfaces and package', 60, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
@@ -207,16 +213,13 @@ def set_up(options):
             f'Python {sys.version.split()[0]} is too old, 3.11 is needed: give another one, as in '
             '`make demo PYTHON=python3.11`.'
         )
-    names = requirement_lists(options)
-    if not all((ROOT / 'requirements' / f'{name}.txt').is_file() for name in names):
+    if not (ROOT / 'requirements/lock' / f'{lock_name(options)}.txt').is_file():
         raise SetUpError(f'no wheels are listed for ROS "{options.ros}": give jazzy or kilted.')
     path = options.venv / 'm3et_set_up.json'
     stamp = read_stamp(path)
-    wanted = {
-        'ros': options.ros,
-        'package': checksum(BUILT_FROM),
-        **{name: checksum([f'requirements/{name}.txt']) for name in names},
-    }
+    # What the tests need holds what the demo needs.
+    enough = [f'{options.ros}-test'] if options.tests else [f'{options.ros}-test', options.ros]
+    wanted = {'ros': options.ros, 'package': checksum(BUILT_FROM), 'locks': [lock_checksum(name) for name in enough]}
     if stamp.get('ros', options.ros) != options.ros:
         raise SetUpError(
             f'{options.venv} holds ROS {stamp["ros"]}, and two distributions do not mix: add '
@@ -225,7 +228,8 @@ def set_up(options):
     steps = steps_for(options, stamp, wanted)
     if steps:
         Progress(steps).run(dict(os.environ, ROS_WHEELS=options.ros))
-        path.write_text(json.dumps({**stamp, **wanted}, indent=1))
+        lock = stamp['lock'] if stamp.get('lock') in wanted['locks'] else lock_checksum(lock_name(options))
+        path.write_text(json.dumps({'ros': options.ros, 'package': wanted['package'], 'lock': lock}, indent=1))
 
 
 def main():

@@ -3,12 +3,15 @@
 import argparse
 import importlib.util
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from m3et_ros.cli.train.app import app
 from m3et_ros.data.calibration import Calibration
@@ -268,19 +271,22 @@ def test_a_talk_model_card_holds_no_path(tmp_path):
     assert module.portable(text, given) == 'm3et train talk --data build/cache --out build/talk/x; stored in m3et_talk'
 
 
-def test_the_tests_have_their_own_requirements():
-    module = load('set_up')
-    for tests in (False, True):
-        options = argparse.Namespace(ros='kilted', tests=tests)
-        assert module.requirement_lists(options) == [
-            'run',
-            'sim',
-            'train',
-            'report',
-            'kilted',
-            'kilted-build',
-            *(['test'] if tests else []),
-        ]
+@pytest.mark.parametrize('ros', ['jazzy', 'kilted'])
+@pytest.mark.parametrize('tests', [False, True], ids=['demo', 'tests'])
+def test_the_lock_has_every_requirement_in_a_version_that_it_allows(ros, tests):
+    module = load('lock')
+    text = (module.FOLDER / f'{ros}{"-test" if tests else ""}.txt').read_text()
+    locked = {}
+    for line in re.findall(r'^([^\s#].*?) \\$', text, re.MULTILINE):
+        one = Requirement(line)
+        locked.setdefault(canonicalize_name(one.name), []).append(one)
+    for name in module.lists(ros, tests=tests):
+        for line in (ROOT / f'requirements/{name}.txt').read_text().splitlines():
+            wanted = Requirement(line) if line and not line.startswith('#') else None
+            if wanted and wanted.name != 'torch':
+                versions = [next(iter(one.specifier)).version for one in locked[canonicalize_name(wanted.name)]]
+                assert any(wanted.specifier.contains(version) for version in versions), f'{line}: run make lock'
+    assert not any(module.OF_TORCH.match(line) for line in text.splitlines())
 
 
 def test_the_shipped_sizes_are_those_that_the_script_counts():

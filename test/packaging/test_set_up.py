@@ -29,22 +29,33 @@ def options(tmp_path, monkeypatch):
 
 def titles(options, stamp, **changed):
     """Return the remaining steps from `stamp` to a wanted state in which the parts `changed` differ."""
-    wanted = {'ros': 'jazzy', 'package': 'a', 'run': 'b', **changed}
+    wanted = {'ros': 'jazzy', 'package': 'a', 'locks': ['b', 'c'], **changed}
     return [step.title for step in script.steps_for(options, stamp, wanted)]
 
 
 def test_second_start_has_nothing_to_do(options):
-    assert titles(options, {'ros': 'jazzy', 'package': 'a', 'run': 'b'}) == []
+    for lock in ('b', 'c'):
+        assert titles(options, {'ros': 'jazzy', 'package': 'a', 'lock': lock}) == []
 
 
 def test_changed_interface_builds_the_package_only(options):
-    assert titles(options, {'ros': 'jazzy', 'package': 'old', 'run': 'b'}) == ['interfaces and package']
+    assert titles(options, {'ros': 'jazzy', 'package': 'old', 'lock': 'b'}) == ['interfaces and package']
 
 
 def test_changed_pins_install_torch_from_the_given_index_first(options):
-    steps = script.steps_for(options, {'package': 'a', 'run': 'old'}, {'ros': 'jazzy', 'package': 'a', 'run': 'b'})
+    steps = script.steps_for(options, {'package': 'a', 'lock': 'old'}, {'package': 'a', 'locks': ['b']})
     assert [step.title for step in steps] == ['torch', 'Python packages and ROS 2 wheels', 'interfaces and package']
     assert steps[0].command[-3:] == ['--index-url', options.torch_index, 'torch>=2.6,<=2.13.0']
+    assert steps[1].command[-4:] == ['--no-deps', '--require-hashes', '-r', 'requirements/lock/jazzy.txt']
+
+
+def test_the_environment_of_the_tests_serves_the_demo_but_not_the_other_way_round(options, monkeypatch):
+    asked = []
+    monkeypatch.setattr(script, 'steps_for', lambda options, stamp, wanted: asked.append(wanted) or [])
+    for options.tests in (False, True):
+        script.set_up(options)
+    demo, tests = (wanted['locks'] for wanted in asked)
+    assert demo == [script.lock_checksum('jazzy-test'), script.lock_checksum('jazzy')] and tests == demo[:1]
 
 
 def test_missing_environment_is_made_before_anything_is_installed(options):
