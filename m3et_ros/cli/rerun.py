@@ -174,10 +174,12 @@ def _run_model(reader: 'BagReader', camera: 'CameraTopics', run: ModelRun, log: 
     from m3et_ros.data.errors import InputError
     from m3et_ros.runtime.engine import Engine
     from m3et_ros.runtime.open_model import open_checkpoint
+    from m3et_ros.runtime.places import Locator
     from m3et_ros.runtime.session import Session, checked_question
 
     questions = [checked_question(question, parameter='') for question in run.ask or ()]
     session = Session(Engine(open_checkpoint(run.model or MODEL), device=run.device))
+    session.locator = Locator(session.engine)
     labels = session.engine.labels
     log.labels(labels.classes, labels.colors)
     damaged: list[InputError] = []
@@ -205,7 +207,10 @@ def _run_model(reader: 'BagReader', camera: 'CameraTopics', run: ModelRun, log: 
 
 def _log_frame(session: 'Session', frame: Any, questions: list[str], log: 'RobotLog') -> None:
     """Log one frame and the results of the model for it."""
-    from m3et_ros.cli.view.messages import encode_jpeg
+    from std_msgs.msg import Header
+
+    from m3et_ros.cli.view.messages import SeenBox, encode_jpeg
+    from m3et_ros.ros.space_outputs import SpaceFrame, things_of
 
     view = session.observe(frame)
     if frame.K is not None:
@@ -218,6 +223,16 @@ def _log_frame(session: 'Session', frame: Any, questions: list[str], log: 'Robot
         log.completed(frame.stamp_ns, result.depth)
     if result.mask is not None:
         log.mask(frame.stamp_ns, result.mask)
+    if result.mask is not None:
+        scene = SpaceFrame(frame, Header(), result.depth, result.mask)
+        log.boxes(
+            frame.stamp_ns,
+            [
+                SeenBox(thing.name, thing.color, thing.box.position, thing.box.size)
+                for thing in things_of(scene, session.engine.labels)
+                if thing.box is not None
+            ],
+        )
     for question in questions:
         reply = session.ask(question, [view], scope='frame', top_k=1)
         log.answer(frame.stamp_ns, reply, reply.places)

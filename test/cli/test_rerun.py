@@ -79,6 +79,7 @@ class TestFiles:
             assert entities[f'/robot/camera/{name}']['ros_time'][-2:] == [STAMP, STAMP + 2 * STEP]
         assert entities['/robot/camera']['Pinhole:resolution'] == [[[64, 48]]]
         assert len(entities['/robot/anticipation/confidence']['ros_time']) == 2
+        assert entities['/robot/boxes']['ros_time'] == [STAMP, STAMP + 2 * STEP]
         assert entities['/robot/answers']['TextLog:text'][0][0].startswith('What is this? ')
 
     def test_results_of_a_recording_are_shown_as_they_are(self, bag_with_results, tmp_path, capsys):

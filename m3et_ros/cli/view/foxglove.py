@@ -14,6 +14,7 @@ from m3et_ros.cli.view.foxglove_messages import (
     anticipation_json,
     health_json,
 )
+from m3et_ros.cli.view.messages import boxes_of
 from m3et_ros.cli.view.streams import RobotStreams
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.convert import stamp_ns
@@ -115,6 +116,7 @@ class ServedRobot:
             'model/answer': lambda topic: channels.LogChannel(topic, context=context),
             'model/boxes': lambda topic: channels.ImageAnnotationsChannel(topic, context=context),
             'model/places': lambda topic: channels.SceneUpdateChannel(topic, context=context),
+            'model/things': lambda topic: channels.SceneUpdateChannel(topic, context=context),
             'model/anticipation': lambda topic: Channel(topic, schema=ANTICIPATION_SCHEMA, context=context),
             'model/health': lambda topic: Channel(topic, schema=HEALTH_SCHEMA, context=context),
         }
@@ -137,6 +139,10 @@ class ServedRobot:
 
     def _send(self, stream: str, message: Any) -> None:
         make = self._messages
+        if stream == 'markers':
+            if found := boxes_of(message):
+                self._log('model/things', make.things(*found), found[0])
+            return
         stamp = stamp_ns(message.header.stamp)
         self._newest_ns = max(self._newest_ns, stamp)
         if stream == 'rgb':
@@ -177,6 +183,7 @@ SOURCES = {
     'model/answer': 'answer',
     'model/boxes': 'answer',
     'model/places': 'answer',
+    'model/things': 'markers',
     'model/anticipation': 'anticipation',
 }
 """Stream from which each channel is made; health comes with the connection."""

@@ -58,11 +58,14 @@ def _space(robot: str) -> Any:
         color_mode='rgb',
         distance_type='zAxis',
     )
-    places = fl.BaseRendererSceneUpdateTopicSettings(visible=True)
     config = fl.ThreeDeeConfig(
         follow_tf=f'{robot.strip("/").replace("/", "_")}_view',
         camera_state=fl.ThreeDeeCameraState(distance=3.0, phi=60.0, theta_offset=90.0),
-        topics={f'{robot}/model/depth': points, f'{robot}/model/places': places},
+        topics={
+            f'{robot}/model/depth': points,
+            f'{robot}/model/places': fl.BaseRendererSceneUpdateTopicSettings(visible=True),
+            f'{robot}/model/things': fl.BaseRendererSceneUpdateTopicSettings(visible=True),
+        },
     )
     return fl.ThreeDeePanel(title='In space', config=config)
 

@@ -1,19 +1,21 @@
 """Messages of a robot as Foxglove takes them."""
 
+from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
 import numpy as np
 
 from m3et_ros.cli.robots import RobotHealth
-from m3et_ros.cli.view.messages import depth_of, jpeg_of
+from m3et_ros.cli.view.messages import SeenBox, depth_of, jpeg_of
+from m3et_ros.data.frame import NANOSECONDS
 from m3et_ros.data.images.messages import depth_to_mm
 from m3et_ros.ros.convert import place_of
 from m3et_ros.runtime.results import Place
 
 HOLD_S = 2
 """Seconds for which the place of an answer is shown."""
-YELLOW = (1.0, 0.84, 0.0)
+YELLOW = (255, 214, 0)
 NUMBER, TEXT = {'type': 'number'}, {'type': 'string'}
 SCORED = {'type': 'array', 'items': {'type': 'object', 'properties': {'label': TEXT, 'score': NUMBER}}}
 ANTICIPATION_SCHEMA = {
@@ -116,7 +118,7 @@ class Messages:
                     timestamp=stamp,
                     type=kinds.PointsAnnotationType.LineLoop,
                     points=[kinds.Point2(x=float(x), y=float(y)) for x, y in corners],
-                    outline_color=self._color(1.0),
+                    outline_color=self._color(YELLOW, 1.0),
                     thickness=2.0,
                 )
             )
@@ -126,39 +128,47 @@ class Messages:
                     position=kinds.Point2(x=float(left), y=float(top)),
                     text=_words(place),
                     font_size=14.0,
-                    text_color=self._color(1.0),
+                    text_color=self._color(YELLOW, 1.0),
                 )
             )
         return kinds.ImageAnnotations(points=points, texts=texts)
 
     def scene(self, answer: Any) -> Any:
         """Return the places of an answer in space, as far as they are known; they vanish after HOLD_S seconds."""
-        kinds, header = self._kinds, self._header(answer)
-        cubes, texts = [], []
+        boxes = []
         for place in map(place_of, answer.places):
-            if place.position_m is None:
-                continue
+            if place.position_m is not None:
+                words = f'{_words(place)}, {place.distance_m:.2f} m'
+                boxes.append(SeenBox(words, YELLOW, place.position_m, place.size_m or (0.02, 0.02, 0.02)))
+        return self._scene('places', self._header(answer), boxes)
+
+    def things(self, stamp_ns: int, frame_id: str, boxes: Sequence[SeenBox]) -> Any:
+        """Return the boxes of what is seen, in the frame of this name; they vanish after HOLD_S seconds."""
+        timestamp = self._kinds.Timestamp(stamp_ns // NANOSECONDS, stamp_ns % NANOSECONDS)
+        return self._scene('things', {'timestamp': timestamp, 'frame_id': frame_id}, boxes)
+
+    def _scene(self, name: str, header: dict[str, Any], boxes: Sequence[SeenBox]) -> Any:
+        kinds = self._kinds
+        cubes, texts = [], []
+        for box in boxes:
             pose = kinds.Pose(
-                position=kinds.Vector3(**dict(zip('xyz', place.position_m, strict=True))),
+                position=kinds.Vector3(**dict(zip('xyz', box.center, strict=True))),
                 orientation=kinds.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0),
             )
-            size = place.size_m or (0.02, 0.02, 0.02)
-            cubes.append(
-                kinds.CubePrimitive(
-                    pose=pose, size=kinds.Vector3(**dict(zip('xyz', size, strict=True))), color=self._color(0.4)
-                )
-            )
+            size = kinds.Vector3(**dict(zip('xyz', box.size, strict=True)))
+            cubes.append(kinds.CubePrimitive(pose=pose, size=size, color=self._color(box.color, 0.4)))
             texts.append(
                 kinds.TextPrimitive(
                     pose=pose,
                     billboard=True,
                     font_size=14.0,
                     scale_invariant=True,
-                    color=self._color(1.0),
-                    text=f'{_words(place)}, {place.distance_m:.2f} m',
+                    color=self._color(box.color, 1.0),
+                    text=box.name,
                 )
             )
-        entity = kinds.SceneEntity(**header, id='places', lifetime=kinds.Duration(HOLD_S, 0), cubes=cubes, texts=texts)
+        lifetime = kinds.Duration(HOLD_S, 0)
+        entity = kinds.SceneEntity(**header, id=name, lifetime=lifetime, cubes=cubes, texts=texts)
         return kinds.SceneUpdate(entities=[entity])
 
     def _header(self, message: Any) -> dict[str, Any]:
@@ -168,8 +178,8 @@ class Messages:
             'frame_id': message.header.frame_id or f'{self._root}_camera',
         }
 
-    def _color(self, alpha: float) -> Any:
-        r, g, b = YELLOW
+    def _color(self, color: tuple[int, int, int], alpha: float) -> Any:
+        r, g, b = (part / 255 for part in color)
         return self._kinds.Color(r=r, g=g, b=b, a=alpha)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m3et_ros.cli.view.messages import depth_of, jpeg_of, png_of_depth
+from m3et_ros.cli.view.messages import SeenBox, boxes_of, depth_of, jpeg_of, png_of_depth
 from m3et_ros.data.frame import NANOSECONDS
 from m3et_ros.models.m3et.config import UNLABELLED
 from m3et_ros.ros.convert import place_of, stamp_ns
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from m3et_ros.runtime.results import Place
 
-SHOWN = ('rgb', 'depth', 'info', 'completed', 'mask', 'labels', 'answer', 'anticipation')
+SHOWN = ('rgb', 'depth', 'info', 'completed', 'mask', 'labels', 'markers', 'answer', 'anticipation')
 """Streams that are logged."""
 MM = 1000.0
 """Units of stored depth in a metre."""
@@ -77,6 +77,10 @@ class RobotLog:
         Raises:
             InputError: it cannot be read.
         """
+        if stream == 'markers':
+            if found := boxes_of(message):
+                self.boxes(found[0], found[2])
+            return
         stamp = stamp_ns(message.header.stamp)
         if stream == 'rgb':
             self.rgb(stamp, jpeg_of(message))
@@ -137,6 +141,20 @@ class RobotLog:
         """Log class ids (H, W) uint8."""
         self._at(stamp_ns)
         self._log('camera/segmentation', self._rr.SegmentationImage(ids, opacity=0.5))
+
+    def boxes(self, stamp_ns: int, boxes: Sequence[SeenBox]) -> None:
+        """Log the boxes in space of what is seen; they take the place of those before."""
+        self._at(stamp_ns)
+        self._log(
+            'boxes',
+            self._rr.Boxes3D(
+                centers=[box.center for box in boxes],
+                sizes=[box.size for box in boxes],
+                labels=[box.name for box in boxes],
+                show_labels=True,
+                colors=[box.color for box in boxes],
+            ),
+        )
 
     def labels(self, names: Sequence[str], colors: Sequence[Sequence[int]], ids: Sequence[int] | None = None) -> None:
         """Log the names and colours (R G B in 0..255) of the classes; their ids are their positions by default."""
@@ -252,6 +270,7 @@ def blueprint(roots: Collection[str]) -> 'Blueprint':
     return rrb.Blueprint(
         rrb.Tabs(*tabs) if len(tabs) != 1 else tabs[0],
         rrb.TimePanel(timeline='ros_time', state='collapsed'),
+        rrb.BlueprintPanel(state='collapsed'),
         rrb.SelectionPanel(state='collapsed'),
         auto_views=False,
     )

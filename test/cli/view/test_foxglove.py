@@ -1,16 +1,24 @@
 """A real robot on the WebSocket of Foxglove, read by a client that speaks its protocol."""
 
+import asyncio
 import json
 import socket
 import struct
 import threading
+from contextlib import asynccontextmanager, contextmanager
 
+import numpy as np
 import pytest
 from protobuf_fields import fields
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from m3et_ros.cli.output import Refused
 from m3et_ros.cli.view import foxglove as served
 from m3et_ros.cli.view.foxglove import SOURCES, run_foxglove
+from m3et_ros.ros.convert import stamp_msg
+from m3et_ros.ros.space_outputs import SpaceThing, thing_markers
+from m3et_ros.runtime.space import PixelRegion, Solid
 from m3et_ros.srv import AskQuestion
 
 pytest.importorskip('foxglove', reason="foxglove-sdk is not installed: pip install 'm3et_ros[foxglove]'")
@@ -60,31 +68,40 @@ class Viewer:
                     return stamp, message.data[MESSAGE.size :]
 
 
-@pytest.fixture
-def port(graph, robot, monkeypatch):
-    """The port on which the robots are served."""
+@contextmanager
+def serving(graph, monkeypatch, **options):
+    """The port on which robots are served while a block lasts."""
     stopped, ports = threading.Event(), []
     monkeypatch.setattr(served, 'print_line', lambda text: ports.append(int(text.rpartition(':')[2])))
-    thread = threading.Thread(target=run_foxglove, args=(graph, stopped), kwargs={'port': 0})
+    thread = threading.Thread(target=run_foxglove, args=(graph, stopped), kwargs={'port': 0, **options})
     thread.start()
-    assert graph.node.wait(lambda: bool(ports), 60)
-    yield ports[0]
-    stopped.set()
-    thread.join(60)
+    try:
+        assert graph.node.wait(lambda: bool(ports), 60)
+        yield ports[0]
+    finally:
+        stopped.set()
+        thread.join(60)
     assert not thread.is_alive()
+
+
+@asynccontextmanager
+async def viewing(port):
+    """A viewer that is connected while a block lasts."""
+    address = f'ws://127.0.0.1:{port}'
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(address, protocols=['foxglove.sdk.v1'], max_msg_size=0) as line,
+    ):
+        yield Viewer(line)
 
 
 def camera_topics_read(graph):
     return {one.topic_name for one in graph.node.subscriptions if one.topic_name.startswith('/cam/')}
 
 
-def test_a_client_receives_what_it_subscribes_to_and_no_more_is_read(graph, robot, port):
-    async def look():
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f'ws://127.0.0.1:{port}', protocols=['foxglove.sdk.v1'], max_msg_size=0) as line,
-        ):
-            viewer = Viewer(line)
+def test_a_client_receives_what_it_subscribes_to_and_no_more_is_read(graph, robot, monkeypatch):
+    async def look(port):
+        async with viewing(port) as viewer:
             await viewer.learn(f'{robot}/model/health')
             assert set(viewer.channels) == {f'{robot}/{name}' for name in (*SOURCES, 'model/health')}
             assert not camera_topics_read(graph)
@@ -95,7 +112,15 @@ def test_a_client_receives_what_it_subscribes_to_and_no_more_is_read(graph, robo
             assert stamp == own[1][0] * 10**9 + own.get(2, [0])[0] and found[4] == [b'eye']
             assert camera_topics_read(graph) == {'/cam/color/image_raw'}
             await viewer.unsubscribe(f'{robot}/rgb')
-            for name in ('model/depth', 'model/overlay', 'depth', 'camera_info', 'tf', 'model/anticipation'):
+            for name in (
+                'model/depth',
+                'model/overlay',
+                'depth',
+                'camera_info',
+                'tf',
+                'model/things',
+                'model/anticipation',
+            ):
                 await viewer.subscribe(f'{robot}/{name}')
                 assert (await viewer.message(f'{robot}/{name}'))[1]
             await viewer.subscribe(f'{robot}/model/health')
@@ -112,10 +137,29 @@ def test_a_client_receives_what_it_subscribes_to_and_no_more_is_read(graph, robo
                 asking.join(60)
             assert fields(data)[3][0].startswith(b'What is this? ')
 
-    import asyncio
+    with serving(graph, monkeypatch) as port:
+        asyncio.run(look(port))
+        assert graph.node.wait(lambda: not camera_topics_read(graph), 60)
 
-    asyncio.run(look())
-    assert graph.node.wait(lambda: not camera_topics_read(graph), 60)
+
+def test_boxes_of_what_is_seen_are_those_of_the_markers(graph, monkeypatch):
+    region = PixelRegion(0, (0, 0, 1, 1), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    thing = SpaceThing('cup', (255, 0, 0), region, Solid((0.5, 0.25, 1.0), (0.1, 0.2, 0.3), 1.0), 0.5)
+    markers = MarkerArray(markers=thing_markers(thing, 0, Header(stamp=stamp_msg(7), frame_id='eye')))
+    publisher = graph.node.create_publisher(MarkerArray, '/seen/model/markers', 1)
+    timer = graph.node.create_timer(0.2, lambda: publisher.publish(markers))
+
+    async def look(port):
+        async with viewing(port) as viewer:
+            await viewer.learn('/seen/model/things')
+            await viewer.subscribe('/seen/model/things')
+            return await viewer.message('/seen/model/things')
+
+    with serving(graph, monkeypatch, namespaces=['/seen']) as port:
+        stamp, data = asyncio.run(look(port))
+    graph.node.destroy_timer(timer)
+    graph.node.destroy_publisher(publisher)
+    assert stamp == 7 and b'cup' in data and b'eye' in data
 
 
 def ask_until(robot, ended):

@@ -32,7 +32,7 @@ def test_the_shipped_layout_is_that_of_the_code():
 def test_every_topic_of_the_layout_is_a_channel():
     channels = {f'/m3et/{name}' for name in (*SOURCES, 'model/health')}
     named = {text.partition('.')[0] for text in texts(layout()) if text.startswith('/m3et/')}
-    assert named <= channels and len(named) == 9
+    assert named <= channels and len(named) == 10
 
 
 def test_a_layout_is_for_one_robot():

@@ -8,6 +8,7 @@ from std_msgs.msg import Header
 
 from m3et_ros.cli.robots import RobotHealth
 from m3et_ros.cli.view.foxglove_messages import Messages, anticipation_json, health_json
+from m3et_ros.cli.view.messages import SeenBox
 from m3et_ros.msg import ActionAnticipation, Answer, Place, ScoredLabel
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
 
@@ -88,6 +89,16 @@ def test_the_place_of_an_answer_is_a_box_in_space_that_vanishes():
     assert b'cup 0.75, 1.25 m' in entity
     (unknown,) = fields(Messages('/one').scene(where(known=False)).encode())[2]
     assert 8 not in fields(unknown)
+
+
+def test_what_is_seen_is_boxes_in_space():
+    box = SeenBox('cup', (255, 0, 51), (0.5, 0.25, 1.0), (0.1, 0.2, 0.3))
+    (entity,) = fields(Messages('/one').things(5_000_000_007, 'eye', [box]).encode())[2]
+    found = fields(entity)
+    assert fields(found[1][0]) == STAMP and found[2] == [b'eye'] and found[3] == [b'things']
+    cube = fields(found[8][0])
+    assert [fields(cube[2][0])[n][0] for n in (1, 2, 3)] == [0.1, 0.2, 0.3]
+    assert [fields(cube[3][0])[n][0] for n in (1, 3, 4)] == [1, 0.2, 0.4] and b'cup' in entity
 
 
 def test_actions_and_health_as_json():

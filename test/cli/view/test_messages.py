@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
 
-from m3et_ros.cli.view.messages import RESULTS, depth_of, encode_jpeg, jpeg_of, png_of_depth
+from m3et_ros.cli.view.messages import RESULTS, SeenBox, boxes_of, depth_of, encode_jpeg, jpeg_of, png_of_depth
 from m3et_ros.data.errors import InputError
-from m3et_ros.ros import interfaces
-from m3et_ros.ros.convert import to_image_msg
+from m3et_ros.msg import Answer
+from m3et_ros.ros import interfaces, space_outputs
+from m3et_ros.ros.convert import stamp_msg, to_image_msg
+from m3et_ros.runtime.space import PixelRegion, Solid
 
 RED = np.full((16, 24, 3), (250, 10, 20), np.uint8)
 
@@ -47,3 +50,21 @@ def test_depth_is_read_and_written_in_millimetres():
 
 def test_results_are_topics_of_the_model_node():
     assert set(RESULTS.values()) <= set(interfaces.OUTPUTS)
+
+
+def test_the_boxes_of_markers_are_those_of_the_things():
+    box = Solid((0.5, 0.25, 1.0), (0.1, 0.2, 0.3), 1.0)
+    region = PixelRegion(0, (0, 0, 1, 1), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    header = Header(stamp=stamp_msg(7), frame_id='eye')
+    things = [space_outputs.SpaceThing(name, (255, 0, 51), region, box, 0.5) for name in ('cup', 'pan')]
+    markers = [one for n, thing in enumerate(things) for one in space_outputs.thing_markers(thing, n, header)]
+    markers.append(Marker(header=header, ns='things', id=4, action=Marker.DELETE))
+    stamp, frame, boxes = boxes_of(MarkerArray(markers=markers))
+    assert (stamp, frame) == (7, 'eye')
+    assert boxes == [SeenBox(name, (255, 0, 51), (0.5, 0.25, 1.0), (0.1, 0.2, 0.3)) for name in ('cup', 'pan')]
+    assert boxes_of(MarkerArray(markers=markers[-1:])) == (7, 'eye', [])
+
+
+def test_the_markers_of_an_answer_are_no_boxes():
+    assert boxes_of(MarkerArray(markers=space_outputs.answer_markers(Answer(text='on the table')))) is None
+    assert boxes_of(MarkerArray()) is None

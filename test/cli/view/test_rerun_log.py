@@ -6,6 +6,7 @@ from rrd_files import read_rrd
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import ColorRGBA, Header
 
+from m3et_ros.cli.view.messages import SeenBox
 from m3et_ros.cli.view.rerun_log import HOLD_NS, RobotLog, blueprint
 from m3et_ros.msg import ActionAnticipation, Answer, LabelMap, Place, ScoredLabel
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
@@ -132,6 +133,17 @@ def test_a_place_without_depth_is_in_the_image_alone(recorded):
     answer = Answer(header=header(), question='Where?', text='left', answerable=True, places=[unknown])
     entities = recorded(lambda log: log.message('answer', answer))
     assert '/one/camera/places' in entities and '/one/places' not in entities
+
+
+def test_boxes_of_what_is_seen_take_the_place_of_those_before(recorded):
+    def write(log):
+        log.boxes(STAMP, [SeenBox('cup', (255, 0, 0), (0.5, 0.25, 1.0), (0.2, 0.4, 0.6))])
+        log.boxes(STAMP + STEP, [])
+
+    boxes = recorded(write)['/one/boxes']
+    assert boxes['ros_time'] == [STAMP, STAMP + STEP] and boxes['Boxes3D:labels'] == [['cup'], []]
+    assert boxes['Boxes3D:centers'] == [[[0.5, 0.25, 1.0]], []] and boxes['Boxes3D:colors'][0] == [0xFF0000FF]
+    np.testing.assert_allclose(boxes['Boxes3D:half_sizes'][0][0], [0.1, 0.2, 0.3], rtol=1e-6)
 
 
 def test_actions_are_states_and_confidences(recorded):
