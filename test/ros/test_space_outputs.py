@@ -9,6 +9,7 @@ from geometry_msgs.msg import Point, Vector3
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import PointCloud2, PointField, RegionOfInterest
 from std_msgs.msg import Header
+from vision_messages import vision_messages
 from visualization_msgs.msg import Marker, MarkerArray
 
 from m3et_ros.data.frame import Frame, Labels
@@ -16,7 +17,15 @@ from m3et_ros.msg import Answer, Place
 from m3et_ros.ros import space_outputs
 from m3et_ros.ros.convert import stamp_msg
 from m3et_ros.ros.diagnostics import Counters
-from m3et_ros.ros.space_outputs import SpaceFrame, SpaceOutputs, answer_markers, points_msg, things_of
+from m3et_ros.ros.space_outputs import (
+    SpaceFrame,
+    SpaceOutputs,
+    answer_markers,
+    flat_detections,
+    points_msg,
+    solid_detections,
+    things_of,
+)
 from m3et_ros.runtime.space import points_of
 
 HEADER = Header(stamp=stamp_msg(7_000_000_008), frame_id='lens')
@@ -168,3 +177,35 @@ def test_without_vision_msgs_there_are_no_detections(node, space):
         assert not any('detections' in name for name, _ in node.get_topic_names_and_types())
     else:
         pytest.skip('vision_msgs is installed here')
+
+
+@pytest.fixture(scope='module')
+def detections(tmp_path_factory):
+    """The detections of the cup, flat and solid; the first is about an image without intrinsics too."""
+    things = things_of(replace(SCENE, certainty=np.full((12, 16), 0.75, np.float32)), LABELS)
+    bare = things_of(replace(SCENE, frame=replace(SCENE.frame, K=None)), LABELS)
+    with vision_messages(tmp_path_factory.mktemp('vision')) as msg:
+        flat = flat_detections(msg, things + bare, HEADER)
+        yield things[0], flat, solid_detections(msg, things + bare, HEADER)
+
+
+def test_detections_in_the_image_have_the_box_the_name_and_the_score_of_their_thing(detections):
+    _, flat, _ = detections
+    assert flat.header == HEADER and len(flat.detections) == 2
+    one, bare = flat.detections
+    assert one.header == HEADER
+    assert (one.bbox.center.position.x, one.bbox.center.position.y) == (29.0, 14.0)
+    assert (one.bbox.size_x, one.bbox.size_y, one.bbox.center.theta) == (19.0, 9.0, 0.0)
+    assert [(r.hypothesis.class_id, r.hypothesis.score) for r in one.results] == [('cup', 0.75)]
+    assert bare.results[0].hypothesis.class_id == 'cup' and np.isnan(bare.results[0].hypothesis.score)
+
+
+def test_detections_in_space_have_the_box_of_their_thing_and_no_others(detections):
+    thing, _, solid = detections
+    assert solid.header == HEADER
+    (one,) = solid.detections
+    at, size = one.bbox.center.position, one.bbox.size
+    assert one.header == HEADER and one.bbox.center.orientation.w == 1.0
+    assert (at.x, at.y, at.z) == thing.box.position and (size.x, size.y, size.z) == thing.box.size
+    assert one.results[0].pose.pose == one.bbox.center
+    assert (one.results[0].hypothesis.class_id, one.results[0].hypothesis.score) == ('cup', 0.75)
