@@ -27,15 +27,18 @@ def test_help_names_every_verb(capsys):
         'evaluate',
         'generate',
         'label',
+        'mcp',
         'models',
         'pull',
         'push',
         'questions',
         'record',
         'replay',
+        'rerun',
         'robot',
         'teach',
         'train',
+        'view',
         'write',
     }
     assert all(f' {verb} ' in shown for verb in verbs)

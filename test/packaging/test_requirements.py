@@ -148,8 +148,9 @@ def test_a_robot_runs_without_the_extras():
         (['evaluate', 'vqa', '--out', '{folder}/out'], 'report'),
         (['train', 'pretrain', '--data', 'cache', '--out', '{folder}/out'], 'train'),
         (['teach', '{folder}/bag', '-o', '{folder}/out'], 'train'),
+        (['mcp'], 'mcp'),
     ],
-    ids=['demo', 'demo without a sheet', 'generate', 'record', 'evaluate', 'train', 'teach'],
+    ids=['demo', 'demo without a sheet', 'generate', 'record', 'evaluate', 'train', 'teach', 'mcp'],
 )
 def test_a_verb_names_the_extra_that_it_needs(tmp_path, command, extras):
     blocked = [module for _, modules in EXTRAS.values() for module in modules]

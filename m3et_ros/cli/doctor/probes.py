@@ -35,6 +35,7 @@ OPTIONAL = {
     'accelerate': 'm3et train and m3et teach',
     'transformers': 'language models',
     'mamba_ssm': 'fused CUDA scans',
+    'mcp': 'm3et mcp, tools for agents',
     'vision_msgs': 'LabelInfo beside our LabelMap',
     'launch_ros': 'ros2 launch',
 }

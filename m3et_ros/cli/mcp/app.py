@@ -1,6 +1,7 @@
 """`m3et mcp`: tools for agents, over stdio or HTTP."""
 
 import os
+import socket
 import threading
 from typing import Annotated
 
@@ -67,26 +68,31 @@ def serve_stdio(timeout_s: float, stopped: StopEvent) -> int:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(end_on_signal)
                 await AgentServer(RobotTools(robots, timeout_s, calls.counters), calls).run_stdio_async()
+                # Here, because calls that end report to this loop.
+                await anyio.to_thread.run_sync(calls.close)
                 tasks.cancel_scope.cancel()
 
         anyio.run(serve)
-        calls.close()
     return 0
 
 
-def serve_http(served, host: str, token: str, timeout_s: float, stopped: threading.Event) -> int:
+def serve_http(served: socket.socket, host: str, token: str, timeout_s: float, stopped: threading.Event) -> int:
     """Serve clients on a socket until a signal comes; return the exit code."""
     import anyio
 
     from m3et_ros.cli.mcp.calls import Calls
     from m3et_ros.cli.mcp.robot_tools import RobotTools
-    from m3et_ros.cli.mcp.web import agent_app, print_addresses, serve
+    from m3et_ros.cli.mcp.web import TOKEN, agent_app, print_addresses, serve
     from m3et_ros.cli.robots import connect
 
     calls = Calls()
     with connect(stopped) as robots:
         app = agent_app(RobotTools(robots, timeout_s, calls.counters), calls, host, token)
-        print_addresses(served, host, token)
-        anyio.run(serve, app, served, stopped)
-        calls.close()
+        print_addresses(served, host, '' if TOKEN in os.environ else token)
+
+        async def run() -> None:
+            await serve(app, served, stopped)
+            await anyio.to_thread.run_sync(calls.close)
+
+        anyio.run(run)
     return 0

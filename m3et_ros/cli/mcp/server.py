@@ -1,5 +1,6 @@
 """The tools of running robots as a server of the Model Context Protocol."""
 
+import asyncio
 import base64
 import inspect
 from collections.abc import Awaitable, Callable
@@ -94,7 +95,17 @@ class AgentServer(MCPServer):
         robot: RobotName = None,
     ) -> Annotated[CallToolResult, AnswerReport]:
         """Ask the robot a question about what its camera shows now, or about what it remembers."""
-        return result_of(await self._run(context, partial(self._tools.ask, question, scope, robot)))
+        parts: asyncio.Queue[str] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def write(part: str) -> None:
+            loop.call_soon_threadsafe(parts.put_nowait, part)
+
+        progress = asyncio.create_task(report_parts(context, parts))
+        try:
+            return result_of(await self._run(context, partial(self._tools.ask, question, scope, robot, write=write)))
+        finally:
+            progress.cancel()
 
     async def where(
         self,
@@ -151,6 +162,14 @@ class AgentServer(MCPServer):
         request = context.request_context.request
         left: Callable[[], Awaitable[bool]] | None = request.is_disconnected if request is not None else None
         return await self._calls.run(work, left)
+
+
+async def report_parts(context: Context, parts: 'asyncio.Queue[str]') -> None:
+    """Report the words of an answer while it is written, as progress; its unit is a character."""
+    written = ''
+    while True:
+        written += await parts.get()
+        await context.report_progress(len(written), message=written)
 
 
 def result_of(report: Any, *more: ImageContent) -> CallToolResult:

@@ -23,6 +23,8 @@ from m3et_ros.ros.convert import age_s, stamp_ns
 Show = Literal['overlay', 'colour', 'depth']
 """Colours with the classes over them, colours alone, or distances as colours."""
 
+REPORT_S = 5.0
+"""Seconds that a robot which was just found may take to report; it does so once a second."""
 LATCHED_S = 5.0
 """Seconds that the names of the classes may take, which their publisher keeps."""
 STORED = 32
@@ -85,7 +87,7 @@ def look(robots: Robots, robot: Robot, show: Show, timeout_s: float) -> Sight:
     if show == 'overlay':
         topics['picture'] = interfaces.OVERLAY.name, Image
     elif show == 'colour':
-        topics['picture'] = colour_topic(robot)
+        topics['picture'] = colour_topic(robots, robot)
     found = same_stamp(robots, robot, topics, timeout_s)
     labels = robot.newest(interfaces.LABELS.name, LabelMap, LATCHED_S, latched=True)
     names = dict(zip(labels.ids, labels.names, strict=True))
@@ -112,12 +114,13 @@ def look(robots: Robots, robot: Robot, show: Show, timeout_s: float) -> Sight:
     )
 
 
-def colour_topic(robot: Robot) -> tuple[str, type]:
+def colour_topic(robots: Robots, robot: Robot) -> tuple[str, type]:
     """Return the colour topic that the robot reads, with its type.
 
     Raises:
-        Refused: the robot has not reported it.
+        Refused: the robot has not reported it within REPORT_S.
     """
+    robots.node.wait(lambda: 'rgb' in robot.camera_topics, REPORT_S)
     topic = robot.camera_topics.get('rgb')
     if not topic:
         raise Refused(f'{robot.namespace} does not say which camera it reads: {robot.health.sentence}')

@@ -30,6 +30,7 @@ LEAST_TOKEN = 16
 MOST_TOOL_BYTES = 1_000_000
 """Bytes of a request of the Model Context Protocol, which holds words alone."""
 MOST_SESSIONS = 100
+MOST_CONNECTIONS = 200
 IDLE_S = 600.0
 """Seconds without a request after which a session of a client ends."""
 CLOSE_S = 2
@@ -181,7 +182,9 @@ async def serve(app: ASGIApp, served: socket.socket, stopped: threading.Event) -
         served: socket that listens.
         stopped: ends it; its owner handles signals.
     """
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=CLOSE_S)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=CLOSE_S
+    )
     server = uvicorn.Server(config)
 
     async def end() -> None:
@@ -196,7 +199,13 @@ async def serve(app: ASGIApp, served: socket.socket, stopped: threading.Event) -
 
 
 def print_addresses(served: socket.socket, host: str, token: str) -> None:
-    """Print on stderr where the server is and what clients must send."""
+    """Print on stderr where the server is and what clients must send.
+
+    Args:
+        served: socket that listens.
+        host: its address.
+        token: token that was made for this run; '' where the user knows it.
+    """
     at = f'http://{f"[{host}]" if ":" in host else host}:{served.getsockname()[1]}'
     print_status(f'm3et: tools on {at}/mcp, chat completions on {at}/v1; Ctrl-C ends it.')
-    print_status(f'm3et: clients send "Authorization: Bearer {token}".')
+    print_status(f'm3et: clients send "Authorization: Bearer {token or f"${TOKEN}"}".')

@@ -34,9 +34,10 @@ class KnownRobot:
 
     Attributes:
         WAIT: question that is answered only by its cancellation.
+        SLOW: question whose answer goes on after its first part when `go_on` is set.
     """
 
-    WAIT = 'Wait until I leave.'
+    WAIT, SLOW = 'Wait until I leave.', 'Slowly, what is it?'
 
     def __init__(self, namespace='/known'):
         self.namespace = namespace
@@ -45,6 +46,7 @@ class KnownRobot:
         self.node = node = rclpy.create_node('model', namespace=namespace, context=self.context)
         node.declare_parameter('answerer', 'emma')
         node.declare_parameter('answer_mode', 'classify')
+        self.go_on = threading.Event()
         self.asked, self.goals, self.cancelled = [], [], 0
         group = ReentrantCallbackGroup()
         node.create_service(AskQuestion, '~/ask', self.on_request, callback_group=group)
@@ -157,6 +159,8 @@ class KnownRobot:
             goal.canceled()
             return AskStreaming.Result(message='The question was cancelled.')
         goal.publish_feedback(AskStreaming.Feedback(token='a ', text='a '))
+        while question == self.SLOW and not self.go_on.is_set() and self.context.ok():
+            time.sleep(0.01)
         goal.succeed()
         return AskStreaming.Result(success=True, answer=self.answer(question, goal.request.scope, 'a cup'))
 

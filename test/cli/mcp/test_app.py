@@ -94,6 +94,7 @@ def server():
         send(process, HELLO, READY)
         assert json.loads(process.stdout.readline())['id'] == 1
         yield process
+        assert 'Traceback' not in process.stderr.read()
     finally:
         ended(process)
 
@@ -107,12 +108,14 @@ def web():
             line = process.stderr.readline()
             assert line, shown
             shown += line
-        drain = threading.Thread(target=process.stderr.read)
+        rest = []
+        drain = threading.Thread(target=lambda: rest.append(process.stderr.read()))
         drain.start()
         yield int(found[1]), found[2]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         drain.join(60)
+        assert 'Traceback' not in rest[0]
     finally:
         ended(process)
 

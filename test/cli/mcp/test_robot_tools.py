@@ -139,6 +139,8 @@ def test_several_robots_need_a_name_and_one_that_goes_away_may_come_back(tools, 
             with pytest.raises(Refused, match='several robots, /known, /other; give `robot` one of these names'):
                 tools.look(None, 'overlay', threading.Event())
             assert tools.ask('What is it?', 'frame', '/other', threading.Event()).robot == '/other'
+            robot = tools.robots.robot('/other')
+            assert tools.robots.node.wait(lambda robot=robot: robot.health.level == 'ok', 60)
             assert tools.look('/other', 'colour', threading.Event())[0].robot == '/other'
             assert other.goals == ['What is it?']
         assert tools.robots.node.wait(lambda: '/other' not in tools.robots.namespaces(), 60)

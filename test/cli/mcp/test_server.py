@@ -67,6 +67,23 @@ def test_a_tool_returns_words_and_fields(server, name, arguments, words, fields)
     assert {key: result.structured_content[key] for key in fields} == fields
 
 
+def test_the_words_of_an_answer_are_reported_while_it_is_written(server, known, until):
+    heard = []
+
+    async def hear(progress, total, message):
+        heard.append((progress, message))
+
+    async def run():
+        async with Client(server) as client:
+            asked = asyncio.create_task(client.call_tool('ask', {'question': known.SLOW}, progress_callback=hear))
+            await until(lambda: heard)
+            known.go_on.set()
+            return await asked
+
+    assert asyncio.run(run()).structured_content['text'] == 'a cup'
+    assert heard[0] == (2, 'a ') and all(words == 'a cup'[:count] for count, words in heard)
+
+
 @pytest.mark.parametrize(
     ('name', 'arguments', 'sentence'),
     [

@@ -66,7 +66,8 @@ def test_a_topic_on_which_nothing_comes_is_named(robots):
         same_stamp(robots, robots.robot('/known'), {'picture': ('/nowhere', Image)}, 0.2)
 
 
-def test_a_robot_that_does_not_say_what_it_reads_has_no_colour_picture(robots):
+def test_a_robot_that_does_not_say_what_it_reads_has_no_colour_picture(robots, monkeypatch):
+    monkeypatch.setattr('m3et_ros.cli.mcp.sight.REPORT_S', 0.1)
     with pytest.raises(Refused, match='/nobody does not say which camera it reads'):
         look(robots, robots.robot('/nobody'), 'colour', 0.2)
 
