@@ -1,22 +1,27 @@
 """Results of a frame go out complete, under its header, and only what somebody subscribes to is decoded."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.data.kitchen.labels import kitchen_labels
 from m3et_ros.data.preprocess import overlay
-from m3et_ros.msg import ActionAnticipation, LabelMap
+from m3et_ros.msg import ActionAnticipation, Answer, LabelMap, Place
 from m3et_ros.ros import outputs
-from m3et_ros.ros.convert import anticipation_msg, label_map_msg, stamp_msg, to_image_msg
+from m3et_ros.ros.convert import anticipation_msg, label_map_msg, place_of, stamp_msg, stamp_ns, to_image_msg
 from m3et_ros.ros.diagnostics import Counters
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
+from m3et_ros.runtime.places import draw_places
 from m3et_ros.runtime.results import Actions, Anticipation, Ranked
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -101,12 +106,36 @@ def test_mask_and_overlay_go_out_under_the_header_of_their_image(ros, perception
     assert overlays[0] == to_image_msg(overlay(RGB, mask, colors, alpha), 'rgb8', HEADER)
 
 
+def test_the_overlay_rings_the_place_of_an_answer_for_a_while(ros, perception, engine):
+    overlays = listen(ros, Image, 'segmentation/overlay')
+    view = engine.encode(Frame(RGB))
+    cup = Place(label='cup', u=30.0, v=20.0, box=RegionOfInterest(x_offset=25, y_offset=15, width=10, height=10))
+
+    def drawn(after_s):
+        overlays.clear()
+        header = Header(stamp=stamp_msg(stamp_ns(HEADER.stamp) + round(after_s * 1e9)))
+        publish = partial(perception.publish, view, engine, header, None, fill='never', alpha=0.5)
+        # An older one may be on its way.
+        return rgb_from_msg(ros.until(lambda: publish() or [o for o in overlays if o.header == header])[0])
+
+    plain = drawn(0)
+    perception.publish_answer(Answer(header=HEADER, places=[cup]))
+    ringed = draw_places(plain, (place_of(cup),))
+    assert (ringed != plain).any()
+    for after_s, expected in ((0, ringed), (outputs.POINTED_S, ringed), (outputs.POINTED_S + 1, plain), (-1, plain)):
+        assert np.array_equal(drawn(after_s), expected), after_s
+    perception.publish_answer(Answer(header=HEADER))
+    assert np.array_equal(drawn(0), plain)
+
+
 @pytest.mark.parametrize(
     'topic, decoded',
     [
         ('depth/image', {'depth': True, 'mask': False}),
         ('segmentation/mask', {'depth': False, 'mask': True}),
         ('segmentation/overlay', {'depth': False, 'mask': True}),
+        ('points', {'depth': True, 'mask': True}),
+        ('markers', {'depth': True, 'mask': True}),
     ],
 )
 def test_only_what_somebody_subscribes_to_is_decoded(ros, perception, engine, monkeypatch, topic, decoded):
@@ -117,10 +146,11 @@ def test_only_what_somebody_subscribes_to_is_decoded(ros, perception, engine, mo
         return reconstruct(self, view, **options)
 
     monkeypatch.setattr(Engine, 'reconstruct', recorded)
-    view = engine.encode(Frame(RGB, DEPTH))
+    view = engine.encode(Frame(RGB, DEPTH, K=np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])))
     perception.publish(view, engine, HEADER, None, fill='always', alpha=0.5)
     assert not calls
-    received = listen(ros, Image, topic)
+    kinds = {'points': PointCloud2, 'markers': MarkerArray}
+    received = listen(ros, kinds.get(topic, Image), topic)
     ros.until(lambda: perception.publish(view, engine, HEADER, None, fill='always', alpha=0.5) or received)
     assert calls[-1] == {**decoded, 'fill': 'always'}
 

@@ -13,8 +13,8 @@ from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF
 from m3et_ros.data.questions.reader import Reading
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint, untrained
-from m3et_ros.runtime.places import LEAST, Locator, cut_out, nouns_asked_for
-from m3et_ros.runtime.results import Ranked, Reply
+from m3et_ros.runtime.places import LEAST, Locator, cut_out, draw_places, nouns_asked_for
+from m3et_ros.runtime.results import Place, Ranked, Reply
 from m3et_ros.runtime.session import Session
 
 CLASSES = ('board', 'chopping board', 'cup', 'pan')
@@ -194,3 +194,15 @@ def test_a_model_without_a_segmentation_gives_no_places(seen):
     engine.config = replace(engine.config, tasks=('depth',))
     asked = Reading('?', 'location', {'a': 'pan'})
     assert Locator(engine).places(asked, reply('on the hob'), engine.encode(frame_of(seen))) == ()
+
+
+def test_a_ring_and_a_name_are_drawn_beside_the_place_and_the_image_stays():
+    image = np.full((200, 300, 3), 90, np.uint8)
+    drawn = draw_places(image, (Place('cup', 0.9, (150.0, 100.0), (140, 90, 20, 20), distance_m=1.5),))
+    assert (image == 90).all()
+    assert (drawn[100, 162] > 200).all() and (drawn[100, 138] > 200).all()  # the ring, 12 pixels around the middle
+    assert (drawn[95:105, 145:155] == 90).all()
+    changed = np.nonzero((drawn != 90).any(2))[0]
+    assert changed.min() < 88  # the name, above the ring
+    top = draw_places(image, (Place('cup', 0.9, (150.0, 5.0), (140, 0, 20, 10)),))
+    assert (top != 90).any(2).nonzero()[0].max() > 20  # below it where there is no room
