@@ -76,7 +76,7 @@ def rerun(
         roots = sorted({root for root, _ in results.values()}) if from_bag else ['robot']
         with recording_to_file(out) as recording:
             logs = {root: RobotLog(recording, root) for root in roots}
-            recording.send_blueprint(blueprint(roots))
+            recording.send_blueprint(blueprint(roots, health=False))
             if from_bag:
                 frames = _show_results(reader, camera, results, logs, stopped)
             else:

@@ -1,9 +1,11 @@
 """The layout for Foxglove, from the names of the channels.
 
 python -m m3et_ros.cli.view.foxglove_layout > config/m3et.foxglove.json
+python -m m3et_ros.cli.view.foxglove_layout /left > left.json
 """
 
 import json
+import sys
 from typing import Any
 
 ROBOT = '/m3et'
@@ -100,4 +102,4 @@ def _actions(robot: str) -> Any:
 
 
 if __name__ == '__main__':
-    print(json.dumps(layout(), indent=2))
+    print(json.dumps(layout(*sys.argv[1:2]), indent=2))

@@ -262,11 +262,16 @@ class RobotLog:
         self._recording.log(f'{self.root}/{entity}'.rstrip('/'), value, static=True)
 
 
-def blueprint(roots: Collection[str]) -> 'Blueprint':
-    """Return the arrangement of the views: a tab for each robot, with space, pictures, answers, actions and health."""
+def blueprint(roots: Collection[str], *, health: bool = True) -> 'Blueprint':
+    """Return the arrangement of the views: a tab for each robot, with space, pictures, answers, actions and health.
+
+    Args:
+        roots: entities of the robots.
+        health: also show the health; a recording has none.
+    """
     import rerun.blueprint as rrb
 
-    tabs = [_robot_views(root) for root in roots]
+    tabs = [_robot_views(root, health=health) for root in roots]
     return rrb.Blueprint(
         rrb.Tabs(*tabs) if len(tabs) != 1 else tabs[0],
         rrb.TimePanel(timeline='ros_time', state='collapsed'),
@@ -276,7 +281,7 @@ def blueprint(roots: Collection[str]) -> 'Blueprint':
     )
 
 
-def _robot_views(root: str) -> Any:
+def _robot_views(root: str, *, health: bool) -> Any:
     import rerun.blueprint as rrb
 
     space = rrb.Spatial3DView(
@@ -289,22 +294,20 @@ def _robot_views(root: str) -> Any:
         _picture(root, 'Measured depth', 'depth'),
         _picture(root, 'Completed depth, filled', 'depth_completed', 'filled'),
     ]
-    words = rrb.Tabs(
-        rrb.TextLogView(origin=f'{root}/answers', name='Answers'),
-        rrb.TextLogView(origin=f'{root}/health', name='Health'),
-    )
-    series = rrb.Vertical(
+    words = [rrb.TextLogView(origin=f'{root}/answers', name='Answers')]
+    series: list[Any] = [
         rrb.StateTimelineView(origin=f'{root}/anticipation', name='Actions', contents=['$origin/now', '$origin/next']),
         rrb.TimeSeriesView(origin=f'{root}/anticipation', name='Confidence', contents=['$origin/confidence']),
-        rrb.Tabs(
-            rrb.TimeSeriesView(origin=f'{root}/health/rates', name='Rates in Hz'),
-            rrb.TimeSeriesView(origin=f'{root}/health/seconds', name='Age and inference in s'),
-            rrb.TimeSeriesView(origin=f'{root}/health/dropped', name='Dropped'),
-        ),
-    )
+    ]
+    if health:
+        words.append(rrb.TextLogView(origin=f'{root}/health', name='Health'))
+        figures = {'rates': 'Rates in Hz', 'seconds': 'Age and inference in s', 'dropped': 'Dropped'}
+        series.append(
+            rrb.Tabs(*(rrb.TimeSeriesView(origin=f'{root}/health/{one}', name=name) for one, name in figures.items()))
+        )
     return rrb.Vertical(
         rrb.Horizontal(space, rrb.Vertical(*pictures), column_shares=[3, 2]),
-        rrb.Horizontal(words, series),
+        rrb.Horizontal(rrb.Tabs(*words), rrb.Vertical(*series)),
         row_shares=[2, 1],
         name=root,
     )

@@ -1,6 +1,8 @@
 """The layout that is shipped for Foxglove."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,9 @@ def test_a_layout_is_for_one_robot():
     topics = {text for text in texts(layout('/left/arm')) if text.startswith('/')}
     assert topics and all(topic.startswith('/left/arm/') for topic in topics)
     assert 'left_arm_view' in set(texts(layout('/left/arm')))
+
+
+def test_the_program_prints_the_layout_of_a_robot():
+    command = [sys.executable, '-m', 'm3et_ros.cli.view.foxglove_layout', '/left']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(result.stdout) == layout('/left')

@@ -180,3 +180,19 @@ def test_health_is_logged_at_the_newest_image(recorded):
     assert [one for one in entities['/one/health/dropped']['Scalars:scalars'] if one] == [[5]]
     assert entities['/one/health/report']['TextLog:text'] == [['Too slow.']]
     assert entities['/one/health/report']['ros_time'] == [STAMP + 4 * STEP]
+
+
+@pytest.mark.parametrize(('health', 'shown'), [(True, 2), (False, 0)], ids=['live', 'recording'])
+def test_the_arrangement_has_a_tab_for_each_robot_and_health_where_there_is_any(health, shown):
+    def views(part):
+        contents = getattr(part, 'contents', ())
+        yield part
+        for one in contents if not isinstance(contents, str) else ():
+            if not isinstance(one, str):
+                yield from views(one)
+
+    arranged = blueprint(['one', 'two'], health=health)
+    found = list(views(arranged.root_container))
+    assert [one.name for one in found if one.name in ('one', 'two')] == ['one', 'two']
+    assert sum(one.name == 'Health' for one in found) == shown
+    assert {str(one.origin) for one in found if one.name == 'Answers'} == {'one/answers', 'two/answers'}
