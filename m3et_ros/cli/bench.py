@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from m3et_ros.cli.options import Json
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status, print_table
 
 SPEED = {
     'ssd': 'scans of Mamba-2 and Mamba-1 against the published listing and plain loops',
@@ -56,7 +56,7 @@ def bench(
     elif name == 'all':
         rows = [(n, SPEED[n], 'failed' if n in failed else f'benchmarks/results/{n}.json') for n in chosen]
         print_line()
-        print_line(format_table([('benchmark', 'measures', 'result'), *rows]))
+        print_table([('benchmark', 'measures', 'result'), *rows])
     return 1 if failed else 0
 
 

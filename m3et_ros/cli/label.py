@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line
+from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def print_labelled(out: Path, contents: dict[str, Any]) -> None:
         f'{out}: {facts["train"]} frames to learn from and {facts["held_out"]} held out, of {facts["frames_seen"]}; '
         f'{facts["near_duplicates"]} near duplicates and {facts["in_the_gap"]} between the two are left out.'
     )
-    print_line(format_table(rows))
+    print_table(rows)
     if facts['known']:
         print_line(f'Asked about: {", ".join(facts["known"])}.')
     if facts['unspelled']:

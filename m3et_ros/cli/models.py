@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from m3et_ros.cli.options import Json
-from m3et_ros.cli.output import format_table, print_json, print_line
+from m3et_ros.cli.output import format_table, print_json, print_line, print_table
 
 TOKENS = (98, 176, 588)
 """Numbers of visible tokens for which multiply-accumulates are given (docs/papers.md 2.2)."""
@@ -40,7 +40,7 @@ def models(
         for m in sizes
     ]
     header = (*HEADER, *(f'MACs at {tokens}' for tokens in TOKENS))
-    print_line(format_table([header, *rows], right=(1, 2, 3, 4, 5, *range(len(HEADER), len(header)))))
+    print_table([header, *rows], right=(1, 2, 3, 4, 5, *range(len(HEADER), len(header))))
     first = str(TOKENS[0])
     ratios = [
         f'{m["name"]} {m["macs_ratio_to_multimae"][first]:.2f}' for m in sizes if first in m['macs_ratio_to_multimae']

@@ -122,6 +122,29 @@ def format_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) ->
     return '\n'.join(lines)
 
 
+def print_table(rows: Iterable[Sequence[Any]], *, right: Sequence[int] = ()) -> None:
+    """Print rows as a table: fitted to the width of a terminal, with a bold header; plain text elsewhere.
+
+    Args:
+        rows: cells of any type; the first row is the header.
+        right: indices of the columns that are aligned to the right.
+    """
+    if not sys.stdout.isatty():
+        print_line(format_table(rows, right=right))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    header, *others = ([Text(printable(str(cell))) for cell in row] for row in rows)
+    table = Table(box=None, header_style='bold', pad_edge=False)
+    for n, title in enumerate(header):
+        table.add_column(title, justify='right' if n in right else 'left', overflow='fold')
+    for row in others:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
 def report_error(error: Exception, verb: str = '', *, as_json: bool = False) -> int:
     """Print an error as one sentence on stderr, and as JSON on stdout for a program.
 

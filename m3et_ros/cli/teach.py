@@ -12,7 +12,7 @@ import typer
 
 from m3et_ros.cli.label import TeacherOptions, print_labelled, summary
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.training_session import REPORT_S, command_line, prepare_training, stop_on_signal
 from m3et_ros.data.extras import require
@@ -71,7 +71,7 @@ def teach(
         print_json({'model_id': model_id, 'checkpoint': str(folder), **_document(taught)})
         return 0
     print_labelled(out / LABELS, taught.contents)
-    print_line(format_table([COLUMNS, *_rows(taught)], right=(1, 2, 3)))
+    print_table([COLUMNS, *_rows(taught)], right=(1, 2, 3))
     print_line(heads_line(taught))
     print_line(f'{model_id} is in {folder}, after {taught.minutes:.1f} minutes. Serve it: m3et robot --model {folder}')
     return 0

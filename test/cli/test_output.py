@@ -1,5 +1,11 @@
 import json
 import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 import typer
@@ -87,6 +93,28 @@ def test_nothing_that_is_printed_commands_the_terminal_or_fails_for_what_is_not_
     assert capsys.readouterr() == ('a\\x1b[2J\tb\n\\udcff\\r\n', 'café \\x07\n')
     assert logged == 'm3et: bag b\\x1b]0;c\\x07'
     assert format_table([('name', 'n'), ('cup\nforged', 1)]) == 'name         n\ncup\\nforged  1'
+
+
+TABLE = """
+from m3et_ros.cli.output import print_table
+
+print_table([('thing', 'share'), ('a cup with [bold] words\\x1b[2J', 0.5), ('spoon', 12)], right=(1,))
+"""
+
+
+def test_a_table_fits_the_terminal_and_is_plain_on_a_pipe():
+    plain = subprocess.run([sys.executable, '-c', TABLE], capture_output=True, text=True)
+    lines = [['thing', 'share'], ['a cup with [bold] words\\x1b[2J', '0.5'], ['spoon', '12']]
+    assert [re.split('  +', line) for line in plain.stdout.splitlines()] == lines and plain.stderr == ''
+    reader, terminal = pty.openpty()
+    narrow = os.environ | {'COLUMNS': '24', 'TERM': 'xterm', 'NO_COLOR': '1'}
+    subprocess.run([sys.executable, '-c', TABLE], stdout=terminal, env=narrow, check=True)
+    os.close(terminal)
+    with suppress(OSError), open(reader, 'rb') as shown:
+        text = re.sub(r'\x1b\[\d*m', '', shown.read1(65536).decode())
+    words = ''.join(text.split())
+    assert max(map(len, text.splitlines())) <= 24 and '[bold]' in words and '\\x1b[2J' in words
+    assert text.splitlines()[0].split() == ['thing', 'share']
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from m3et_ros.cli.evaluate.common import (
     refusing,
 )
 from m3et_ros.cli.options import Json, expand_options, option_names
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def print_document(document: dict[str, Any], out: Path, *, as_json: bool) -> Non
                 rows.append((task, way, subset, f'{part["samples"]:,}', *_figures(part)))
     for name, part in metrics.get('references', {}).items():
         rows.append(('anticipation', f'labels: {name}', 'all', '', *_figures(part)))
-    print_line(format_table(rows, right=(3, 4, 5, 6)))
+    print_table(rows, right=(3, 4, 5, 6))
     if busy := metrics.get('busy'):
         print_line(
             f'\nAction or none: right in {busy["accuracy"]["value"]:.1%} of {busy["frames"]:,} frames, of which '

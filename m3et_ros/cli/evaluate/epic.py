@@ -19,7 +19,7 @@ import typer
 from m3et_ros.cli.evaluate.actions import SegmentOptions, measure_recordings, print_document
 from m3et_ros.cli.evaluate.common import BagRun, make_out, recorded_command, refuse_idle_options
 from m3et_ros.cli.options import Json, expand_options, option_names
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.training_session import use_passive_threads
 
@@ -254,5 +254,5 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
         f'Next action from {metrics["input"]}; {metrics["segments"]:,} segments of {metrics["videos"]} videos, '
         f'{metrics["without_history"]:,} without history. Per cent.'
     )
-    print_line(format_table(rows, right=(3, 4, 5, 6)))
+    print_table(rows, right=(3, 4, 5, 6))
     print_line(f'\nAll results are in {out}.')

@@ -30,7 +30,7 @@ from m3et_ros.cli.evaluate.common import (
     refusing,
 )
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _print_metrics(metrics: dict[str, Any], report: Path) -> None:
             row.append(f'{part["llm_match"]["percent"]["value"]:.1f}')
         row += [f'{part["unanswered"]:.3f}', *(f'{part["guessing"][one]:.3f}' for one in baselines), part['questions']]
         rows.append(row)
-    print_line(format_table(rows, right=tuple(range(1, len(header)))))
+    print_table(rows, right=tuple(range(1, len(header))))
     bags = metrics['bags']
     readable = sum('failed' not in bag for bag in bags.values())
     read = f'Answered from {readable} of {len(bags)} bags. ' if bags else ''
@@ -328,5 +328,5 @@ def _print_comparison(comparison: dict[str, Any], out: Path) -> None:
                 part['questions'],
             )
         )
-    print_line(format_table(rows, right=tuple(range(1, 8))))
+    print_table(rows, right=tuple(range(1, 8)))
     print_line(f'\nRead {out / REPORT}.')

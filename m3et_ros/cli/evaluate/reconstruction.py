@@ -27,7 +27,7 @@ from m3et_ros.cli.evaluate.common import (
     write_results,
 )
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -224,5 +224,5 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
         for name, scores in ways.items():
             if isinstance(scores, dict) and name != 'auto_below_navier_stokes':
                 add(f'depth RMSE in cut holes of {float(size):.1%} of the width, {name.replace("_", " ")}, m', scores)
-    print_line(format_table(rows, right=(1,)))
+    print_table(rows, right=(1,))
     print_line(f'\n{metrics["frames"]:,} frames; all results are in {out}.')

@@ -22,7 +22,7 @@ from m3et_ros.cli.evaluate.common import (
     refusing,
 )
 from m3et_ros.cli.options import Json, expand_options
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line
+from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
         best_blind = f'{part["best_blind"]:.3f}' if 'best_blind' in part else ''
         accuracy = part['accuracy']
         rows.append((name, f'{accuracy["value"]:.3f}', format_interval(accuracy), best_blind, f'{part["samples"]:,}'))
-    print_line(format_table(rows, right=(1, 3, 4)))
+    print_table(rows, right=(1, 3, 4))
     if pope := answers.get('pope'):
         print_line(
             f'\nIs it there, yes or no: accuracy {pope["harness_A"]["accuracy"]:.3f} by the likelier word, F1 '
@@ -142,5 +142,5 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
         value = '-' if score['value'] is None else f'{score["value"]:.3f}'
         rows.append((name.replace('_', ' '), value, format_interval(score)))
     print_line()
-    print_line(format_table(rows, right=(1,)))
+    print_table(rows, right=(1,))
     print_line(f'\n{descriptions["descriptions"]} descriptions; all results are in {out}.')

@@ -39,7 +39,7 @@ from m3et_ros.cli.evaluate.common import (
 )
 from m3et_ros.cli.evaluate.eqa import evaluate_recordings
 from m3et_ros.cli.options import Json, expand_options, option_names
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line
+from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
@@ -302,8 +302,8 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
     for extra in ('answerable_from_one_frame', 'written', 'blind_model'):
         if extra in whole:
             rows.append(row(f'all, {extra.replace("_", " ")}', whole[extra]))
-    print_line(format_table([('subset', *header), *rows], right=(1, 3, 4, 5)))
+    print_table([('subset', *header), *rows], right=(1, 3, 4, 5))
     print_line()
     families = [row(name, part) for name, part in whole['families'].items()]
-    print_line(format_table([('family', *header), *families], right=(1, 3, 4, 5)))
+    print_table([('family', *header), *families], right=(1, 3, 4, 5))
     print_line(f'\nAll results are in {out}.')

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3et_ros.cli.output import Refused, format_table, print_json, print_line, print_status
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status, print_table
 from m3et_ros.cli.processes import Child, running, stop_code, stop_signals, wait_for_end
 from m3et_ros.cli.robot import MODEL_NODE
 
@@ -248,7 +248,7 @@ def _print_scores(document: dict[str, Any], out: Path) -> None:
                 reasons,
             )
         )
-    print_line(format_table(rows, right=tuple(range(9))))
+    print_table(rows, right=tuple(range(9)))
     for row in document['rates']:
         if row['frames_without_depth']:
             print_line(
