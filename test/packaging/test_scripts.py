@@ -293,3 +293,10 @@ def test_the_shipped_sizes_are_those_that_the_script_counts():
     module = load('model_sizes')
     counted = json.loads(json.dumps(module.describe_sizes()))
     assert json.loads(module.FILE.read_text()) == counted, 'run scripts/model_sizes.py'
+
+
+def test_the_notice_states_the_licence_of_what_is_installed():
+    module = load('notice')
+    assert module.licence('nothing-of-this-name') == '' and 'MIT' in module.licence('pytest')
+    notice = (ROOT / 'NOTICE').read_text()
+    assert re.search(r'^torch +BSD', notice, re.MULTILINE) and re.search(r'^ros-jazzy-rclpy +\S', notice, re.MULTILINE)
