@@ -22,6 +22,8 @@ from m3et_ros.ros.convert import stamp_ns
 PORT = 8765
 """The port to which Foxglove connects unless it is told another one."""
 LOOPBACK = '127.0.0.1'
+BACKLOG = 64
+"""Messages that wait for a slow client before the oldest is dropped; an image may have a megabyte."""
 POLL_S = 0.25
 """Seconds between two looks at what is subscribed to."""
 HEALTH_S = 1.0
@@ -46,7 +48,9 @@ def run_foxglove(robots: Robots, stopped: threading.Event, *, namespaces: Sequen
 
     context = foxglove.Context()
     try:
-        server = foxglove.start_server(name='m3et', host=LOOPBACK, port=port, context=context)
+        server = foxglove.start_server(
+            name='m3et', host=LOOPBACK, port=port, context=context, message_backlog_size=BACKLOG
+        )
     except RuntimeError as error:
         raise Refused(
             f'{LOOPBACK}:{port} cannot be listened on ({error}); give another --port, or 0 for a free one.'

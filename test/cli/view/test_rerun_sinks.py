@@ -3,6 +3,7 @@
 import socket
 import threading
 
+import psutil
 import pytest
 
 from m3et_ros.cli.output import Refused
@@ -69,6 +70,17 @@ def test_without_a_display_a_page_of_this_machine_shows_the_recording(monkeypatc
     stopped.set()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(('127.0.0.1', page), 60)
+
+
+def test_a_viewer_that_is_closed_ends_the_showing(monkeypatch):
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    stopped = threading.Event()
+    with recording_in_viewer(stopped) as recording:
+        recording.log('words', rerun.TextLog('hello'))
+        (viewer,) = (one for one in psutil.Process().children() if one.name() == 'rerun')
+        viewer.terminate()
+        assert stopped.wait(60)
 
 
 def test_a_viewer_that_does_not_start_is_quoted(monkeypatch):
