@@ -11,7 +11,7 @@ class Demand:
     """The subscribers of a node's results.
 
     A result is each topic of the node that has a lifecycle publisher. The labels are none: they are latched and need no
-    frame.
+    frame. Nor are the intrinsics of the completed depth, which come with the depth alone.
     """
 
     def __init__(self, node: LifecycleNode):
@@ -21,7 +21,8 @@ class Demand:
             node: node that publishes.
         """
         self._node = node
-        self._labels = {node.resolve_topic_name(name) for name in (interfaces.LABELS.name, LABEL_INFO)}
+        beside = interfaces.LABELS.name, LABEL_INFO, interfaces.DEPTH_INFO.name
+        self._beside = {node.resolve_topic_name(name) for name in beside}
         self._answer = node.resolve_topic_name(interfaces.ANSWER.name)
 
     def needs_frame(self, instruction: str) -> bool:
@@ -34,6 +35,6 @@ class Demand:
             publisher.get_subscription_count()
             for publisher in self._node.publishers
             if isinstance(publisher, LifecyclePublisher)
-            and publisher.topic_name not in self._labels
+            and publisher.topic_name not in self._beside
             and (instruction or publisher.topic_name != self._answer)
         )

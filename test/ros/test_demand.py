@@ -8,7 +8,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from m3et_ros.msg import ActionAnticipation, Answer, LabelMap
@@ -20,15 +20,15 @@ from m3et_ros.ros.convert import stamp_msg, stamp_ns, to_image_msg
 from m3et_ros.ros.demand import Demand
 from m3et_ros.ros.diagnostics import Counters
 from m3et_ros.ros.model_node import ModelNode
-from m3et_ros.ros.outputs import publisher
+from m3et_ros.ros.publishers import publisher
 from m3et_ros.runtime.engine import Engine
 
 RGB = np.full((48, 64, 3), 90, np.uint8)
 
 
-def test_each_result_but_the_labels_is_a_reason_to_encode(ros):
+def test_each_result_but_labels_and_intrinsics_is_a_reason_to_encode(ros):
     node, listener = ros.add(LifecycleNode('model', context=ros.context)), ros.node('listener')
-    for output in (interfaces.MASK, interfaces.LABELS, interfaces.ANSWER):
+    for output in (interfaces.MASK, interfaces.LABELS, interfaces.DEPTH_INFO, interfaces.ANSWER):
         publisher(node, output, Counters(), latched() if output is interfaces.LABELS else None)
     node.create_publisher(DiagnosticArray, '/diagnostics', 1)
     demand = Demand(node)
@@ -39,6 +39,7 @@ def test_each_result_but_the_labels_is_a_reason_to_encode(ros):
         return one
 
     listen(LabelMap, '/model/segmentation/labels')
+    listen(CameraInfo, '/model/depth/camera_info')
     listen(DiagnosticArray, '/diagnostics')
     assert not demand.needs_frame('') and not demand.needs_frame('what is this?')
     answers = listen(Answer, '/model/answer')
