@@ -1,6 +1,7 @@
 """Measure the places of things in simulated kitchens against the truth: hits of `where`, and errors in space.
 
     python benchmarks/places.py                   # writes benchmarks/results/places.json; about 12 minutes on one core
+    python benchmarks/places.py --picture docs/space.jpg --first 21000
 
 "Where is the cup?" is asked about every object that is the only one of its kind in view, in kitchens of the test split
 that the model has not seen, as a person asks a robot. A hit is a point on the thing itself, by the exact mask. Errors
@@ -23,13 +24,14 @@ from m3et_ros.data.kitchen.questions.frame import VisibleInstance, VisibleScene
 from m3et_ros.data.kitchen.sim.camera import Camera, Observation
 from m3et_ros.data.kitchen.sim.episode import Episode
 from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF, OBJECTS, spoken
+from m3et_ros.data.preprocess import overlay
 from m3et_ros.evaluation.metrics.intervals import bootstrap_mean
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
-from m3et_ros.runtime.places import Locator
+from m3et_ros.runtime.places import Locator, draw_places
 from m3et_ros.runtime.results import Place
 from m3et_ros.runtime.session import Session
-from m3et_ros.runtime.space import PixelRegion, instances, solid
+from m3et_ros.runtime.space import PixelRegion, instances, points_of, solid
 
 NEAR_M = 2.0
 TICKS = (40, 120, 200, 280)
@@ -146,6 +148,38 @@ def quantiles(values: list[float]) -> dict[str, float]:
     return {'p25': low, 'p50': middle, 'p75': high}
 
 
+def draw(engine: Engine, seed: int, path: Path) -> None:
+    """Write a picture of one frame: the overlay with the places of answers, and cloud and boxes from above."""
+    from matplotlib import pyplot as plt
+
+    truth, scene = next((truth, scene) for _, truth, scene in views(range(seed, seed + 1)))
+    seen, session = truth.seen, Session(engine)
+    session.locator, session.domain_every = Locator(engine), 0
+    view = session.observe(Frame(seen.rgb, seen.depth, K=seen.K))
+    result, labels = engine.reconstruct(view), engine.labels
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(labels.colors)] = labels.colors
+    places = [
+        place
+        for one in scene.single_objects
+        for place in session.ask(f'Where is the {spoken(one.noun)}?', [view], scope='frame', top_k=1).places
+    ]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), width_ratios=(1.25, 1))
+    left.imshow(draw_places(overlay(seen.rgb, result.mask, colors, 0.35), tuple(places)))
+    left.set_axis_off()
+    points = points_of(result.depth, seen.K)[::3, ::3].reshape(-1, 3)
+    right.scatter(points[:, 0], points[:, 2], s=0.4, c=seen.rgb[::3, ::3].reshape(-1, 3) / 255)
+    for place in places:
+        if place.position_m is not None:
+            x, _, z = place.position_m
+            wide, _, deep = place.size_m
+            right.add_patch(plt.Rectangle((x - wide / 2, z - deep / 2), wide, deep, fill=False, color='crimson'))
+            right.annotate(place.label, (x, z), (4, 4), textcoords='offset points', fontsize=8, color='crimson')
+    right.set(xlabel='x, m (right of the camera)', ylabel='z, m (ahead of it)', ylim=(0, 3), xlim=(-1.8, 1.8))
+    figure.tight_layout()
+    figure.savefig(path, dpi=80, pil_kwargs={'quality': 85})
+
+
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -153,8 +187,12 @@ def main() -> None:
     parser.add_argument('--first', type=int, default=21_000, help='seed of the first kitchen')
     parser.add_argument('--kitchens', type=int, default=40)
     parser.add_argument('--results', type=Path, default=RESULTS / 'places.json')
+    parser.add_argument('--picture', type=Path, help='draw the first frame of the first kitchen instead')
     options = parser.parse_args()
     engine = Engine(open_checkpoint(options.model))
+    if options.picture:
+        draw(engine, options.first, options.picture)
+        return
     session = Session(engine)
     session.domain_every = 0
     close, glance, found = [], [], []

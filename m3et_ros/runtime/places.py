@@ -47,6 +47,8 @@ and below which they are not."""
 MARGIN = 12
 """Pixels around a thing that show what is beside it."""
 
+DARK, BRIGHT = (0, 0, 0), (255, 255, 255)
+
 LEAST_MEASURED = 0.2
 """Share of the pixels of a thing with measured depth, from which the filled ones are not needed."""
 
@@ -251,10 +253,12 @@ def draw_places(rgb: np.ndarray, places: tuple[Place, ...]) -> np.ndarray:
         left = int(np.clip(at[0] - width // 2, 0, max(0, rgb.shape[1] - width)))
         # Above the ring, or below it where there is no room.
         base = at[1] - radius - 4 if at[1] - radius - 4 > height else at[1] + radius + height + 4
-        # Dark under bright, so that both are seen on any background.
-        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.circle(drawn, at, radius, color, thickness, cv2.LINE_AA)
-            cv2.putText(drawn, words, (left, base), cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
+        # Dark around bright, so that both are seen on any background; letters are wider where they are thicker.
+        cv2.circle(drawn, at, radius, DARK, 3, cv2.LINE_AA)
+        cv2.circle(drawn, at, radius, BRIGHT, 1, cv2.LINE_AA)
+        for right, down, color in ((-1, 0, DARK), (1, 0, DARK), (0, -1, DARK), (0, 1, DARK), (0, 0, BRIGHT)):
+            start = left + right, base + down
+            cv2.putText(drawn, words, start, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
     return drawn
 
 

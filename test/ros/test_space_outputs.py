@@ -1,4 +1,4 @@
-"""What is in space goes out complete, field by field, under the header of its image, and only what somebody hears."""
+"""Results in space go out complete, field by field, under the header of their image, and only while somebody hears."""
 
 from dataclasses import replace
 from itertools import cycle

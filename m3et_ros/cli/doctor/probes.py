@@ -36,7 +36,7 @@ OPTIONAL = {
     'transformers': 'language models',
     'mamba_ssm': 'fused CUDA scans',
     'mcp': 'm3et mcp, tools for agents',
-    'vision_msgs': 'LabelInfo beside our LabelMap',
+    'vision_msgs': 'LabelInfo beside our LabelMap, and detections',
     'launch_ros': 'ros2 launch',
 }
 """Optional modules and their use."""
