@@ -29,6 +29,8 @@ REMEMBERED = 64
 """Frames whose number is known, and whose measured depth is, for results that come later; and questions."""
 HOLD_NS = 2 * NANOSECONDS
 """Recorded time for which the place of an answer is shown."""
+LEAST = 0.1
+"""Probability from which an action is shown as a state; the present ones add up to that of any action at all."""
 FILLED = 1
 FILLED_COLOR = (255, 0, 255)
 PLACE_COLOR = (255, 214, 0)
@@ -189,7 +191,7 @@ class RobotLog:
         """Log the best of the present and of the next actions, each a list with `label` and `score`, best first."""
         self._at(stamp_ns)
         for name, actions in (('now', now), ('next', following)):
-            label = actions[0].label if actions else ''
+            label = actions[0].label if actions and actions[0].score >= LEAST else ''
             if self._logged.get(name) != label:
                 self._logged[name] = label
                 self._log(f'anticipation/{name}', self._rr.StateChange(state=[label] if label else []))

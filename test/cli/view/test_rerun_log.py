@@ -146,24 +146,24 @@ def test_boxes_of_what_is_seen_take_the_place_of_those_before(recorded):
     np.testing.assert_allclose(boxes['Boxes3D:half_sizes'][0][0], [0.1, 0.2, 0.3], rtol=1e-6)
 
 
-def test_actions_are_states_and_confidences(recorded):
-    def actions(now, following):
+def test_actions_are_states_and_confidences_and_an_unlikely_one_is_no_state(recorded):
+    def actions(now, following, score=0.25):
         return ActionAnticipation(
             header=header(),
-            current_actions=[ScoredLabel(label=now, score=0.25)],
+            current_actions=[ScoredLabel(label=now, score=score)],
             actions=[ScoredLabel(label=following, score=0.5)],
         )
 
     def write(log):
         log.message('anticipation', actions('open tap', 'wash cup'))
-        log.message('anticipation', actions('open tap', 'close tap'))
+        log.message('anticipation', actions('take cup', 'close tap', score=0.0625))
         log.message('anticipation', ActionAnticipation(header=header()))
 
     entities = recorded(write)
-    assert entities['/one/anticipation/now']['StateChange:state'][:1] == [['open tap']]
-    assert entities['/one/anticipation/next']['StateChange:state'][:2] == [['wash cup'], ['close tap']]
+    assert entities['/one/anticipation/now']['StateChange:state'] == [['open tap'], []]
+    assert entities['/one/anticipation/next']['StateChange:state'] == [['wash cup'], ['close tap'], []]
     scores = [one for one in entities['/one/anticipation/confidence']['Scalars:scalars'] if one]
-    assert scores[:2] == [[0.25, 0.5]] * 2 and np.isnan(scores[2]).all()
+    assert scores[:2] == [[0.25, 0.5], [0.0625, 0.5]] and np.isnan(scores[2]).all()
 
 
 def test_health_is_logged_at_the_newest_image(recorded):
