@@ -9,6 +9,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
 
 from m3et_ros.cli.ask import client
@@ -83,6 +84,10 @@ class SharedClient(client.Client):
                 return False
             time.sleep(POLL_S)
         return True
+
+    def discard(self, caller: ActionClient) -> None:
+        """Destroy an action client between two waits, because a wait reads action clients without holding them."""
+        self._executor.create_task(caller.destroy)
 
     def close(self) -> None:
         """Stop spinning and leave the graph."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,12 @@ def test_the_block_of_a_thread_goes_on_after_one_inside_it(robots):
         robots.robot('/one').ask(AskQuestion.Request(question='What?'), 120)
         assert node.stopped is outer
     assert node.stopped is not outer
+
+
+def test_an_action_client_is_destroyed_by_the_thread_that_waits_for_it(robots):
+    threads = []
+    robots.node.discard(SimpleNamespace(destroy=lambda: threads.append(threading.current_thread().name)))
+    assert robots.node.wait(lambda: threads == ['robots'], 60)
 
 
 def test_a_listener_receives_bytes_without_a_copy_and_latched_messages(robots):

@@ -62,6 +62,10 @@ class Client(Node):
         while not self.stopped.is_set() and (left := deadline - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=min(SPIN_S, left))
 
+    def discard(self, caller: ActionClient) -> None:
+        """Destroy an action client."""
+        caller.destroy()
+
     def close(self) -> None:
         """Leave the graph."""
         self._executor.shutdown(timeout_sec=1)
@@ -192,7 +196,7 @@ def ask_streaming(
         write_new(answer.text)
         return answer
     finally:
-        caller.destroy()
+        node.discard(caller)
 
 
 def ask_as_configured(
