@@ -31,6 +31,10 @@ HOLD_NS = 2 * NANOSECONDS
 """Recorded time for which the place of an answer is shown."""
 LEAST = 0.1
 """Probability from which an action is shown as a state; the present ones add up to that of any action at all."""
+EYE, TARGET = (0.6, -0.7, -0.9), (0.0, 0.1, 1.8)
+"""From behind the camera and above it, in its optical frame in metres."""
+PLANE_M = 0.25
+"""Distance at which the images of the camera are drawn in space."""
 FILLED = 1
 FILLED_COLOR = (255, 0, 255)
 PLACE_COLOR = (255, 214, 0)
@@ -113,7 +117,12 @@ class RobotLog:
         self._logged['intrinsics'] = facts
         self._static(
             'camera',
-            self._rr.Pinhole(image_from_camera=K, resolution=[width, height], camera_xyz=self._rr.ViewCoordinates.RDF),
+            self._rr.Pinhole(
+                image_from_camera=K,
+                resolution=[width, height],
+                camera_xyz=self._rr.ViewCoordinates.RDF,
+                image_plane_distance=PLANE_M,
+            ),
         )
 
     def rgb(self, stamp_ns: int, jpeg: bytes) -> None:
@@ -289,6 +298,7 @@ def _robot_views(root: str, *, health: bool) -> Any:
     space = rrb.Spatial3DView(
         origin=root,
         name='In space',
+        eye_controls=rrb.EyeControls3D(position=EYE, look_target=TARGET, eye_up=(0, -1, 0)),
         contents=['$origin/**', '- $origin/camera/filled', '- $origin/camera/depth', '- $origin/camera/segmentation'],
     )
     pictures = [
