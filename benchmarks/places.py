@@ -17,21 +17,23 @@ from typing import Any
 
 import numpy as np
 from runs import RESULTS, write
+from std_msgs.msg import Header
 
 from m3et_ros.cli.progress import track
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.questions.frame import VisibleInstance, VisibleScene
 from m3et_ros.data.kitchen.sim.camera import Camera, Observation
 from m3et_ros.data.kitchen.sim.episode import Episode
-from m3et_ros.data.kitchen.sim.vocabulary import CLASS_OF, OBJECTS, spoken
+from m3et_ros.data.kitchen.sim.vocabulary import OBJECTS, spoken
 from m3et_ros.data.preprocess import overlay
 from m3et_ros.evaluation.metrics.intervals import bootstrap_mean
+from m3et_ros.ros.space_outputs import SURE, SpaceFrame, things_of
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.runtime.places import Locator, draw_places
 from m3et_ros.runtime.results import Place
 from m3et_ros.runtime.session import Session
-from m3et_ros.runtime.space import PixelRegion, instances, points_of, solid
+from m3et_ros.runtime.space import PixelRegion, points_of, solid
 
 NEAR_M = 2.0
 TICKS = (40, 120, 200, 280)
@@ -103,18 +105,25 @@ def scored(place: Place, one: VisibleInstance, truth: Truth) -> dict[str, Any]:
 
 def boxes(engine: Engine, session: Session, truth: Truth, scene: VisibleScene) -> Iterator[dict[str, Any]]:
     """Yield each box of an object's class in a frame: whether it is one of that class, and its error."""
-    assert session.newest is not None
-    result, seen = engine.reconstruct(session.newest), truth.seen
-    objects = {CLASS_OF[noun] for noun in OBJECTS}
-    for found in instances(result.mask, result.depth):
-        box = solid(found, result.depth, seen.K) if found.label in objects else None
-        if box is None or np.linalg.norm(box.position) > NEAR_M:
+    view, seen = session.newest, truth.seen
+    assert view is not None
+    result, certainty = engine.reconstruct(view), engine.class_logits(view)[0].softmax(0).amax(0).numpy()
+    objects = {spoken(noun) for noun in OBJECTS}
+    for thing in things_of(SpaceFrame(view.frame, Header(), result.depth, result.mask, certainty), engine.labels):
+        if thing.name not in objects or np.linalg.norm(thing.box.position) > NEAR_M:
             continue
-        ids = np.bincount(seen.instance[found.v, found.u], minlength=len(truth.names) + 1)
+        ids = np.bincount(seen.instance[thing.instance.v, thing.instance.u], minlength=len(truth.names) + 1)
         name = truth.names[int(ids[1:].argmax())]
-        right = spoken(scene.episode.instances[name].noun) == engine.labels.classes[found.label]
-        error = float(np.linalg.norm(box.position - truth.visible(name))) if right else None
-        yield {'right': right, 'error': error}
+        right = spoken(scene.episode.instances[name].noun) == thing.name
+        error = float(np.linalg.norm(thing.box.position - truth.visible(name))) if right else None
+        yield {'right': right, 'error': error, 'sure': thing.score >= SURE}
+
+
+def box_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the share of boxes of the right class, and the errors of those."""
+    errors = [row['error'] for row in rows if row['right']]
+    right = len(errors) / len(rows)
+    return {'boxes': len(rows), 'of_the_right_class': right, 'error_to_visible_middle_m': quantiles(errors)}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -201,7 +210,6 @@ def main() -> None:
             session.locator = Locator(engine, closely=closely)
             rows += asked(session, seed, truth, scene)
         found += boxes(engine, session, truth, scene)
-    errors = [row['error'] for row in found if row['right']]
     write(
         options.results,
         {
@@ -210,11 +218,8 @@ def main() -> None:
             'ticks': TICKS,
             'where': summary(close),
             'where_at_a_glance': summary(glance),
-            'boxes_of_objects_within_2_m': {
-                'boxes': len(found),
-                'of_the_right_class': len(errors) / len(found),
-                'error_to_visible_middle_m': quantiles(errors),
-            },
+            'boxes_of_objects_within_2_m': box_summary(found),
+            'sure_boxes_of_objects_within_2_m': box_summary([row for row in found if row['sure']]),
         },
     )
 

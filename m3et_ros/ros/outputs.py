@@ -121,7 +121,7 @@ class Perception:
             self._send_mask(result.mask, view.frame.rgb, header, alpha)
         if self.space.wants_mask:
             certainty = None
-            if result.mask is not None and self.space.wants_scores:
+            if result.mask is not None and self.space.wants_things:
                 certainty = engine.class_logits(view)[0].softmax(0).amax(0).numpy()
             self.space.add(SpaceFrame(view.frame, header, result.depth, result.mask, certainty))
 

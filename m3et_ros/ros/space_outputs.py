@@ -41,6 +41,8 @@ POINT = np.dtype(
 HELD = 30
 """Most images whose depth or classes wait for the other, where a slow network of others serves one of them."""
 
+SURE = 0.5
+"""Least mean probability of the class of a thing with a marker, where it is known."""
 TEXT_M = 0.06
 """Height of the letters of a marker, in metres."""
 ANSWER_AT = (0.0, -0.3, 1.0)
@@ -117,9 +119,9 @@ class SpaceOutputs:
         return self.wants_depth or self._detections.wanted
 
     @property
-    def wants_scores(self) -> bool:
-        """True while somebody subscribes to detections, which have scores."""
-        return self._detections.wanted or self._detections.wants_depth
+    def wants_things(self) -> bool:
+        """True while somebody subscribes to markers or detections, which need scores."""
+        return _heard(self._markers) or self._detections.wanted or self._detections.wants_depth
 
     def add(self, given: SpaceFrame) -> None:
         """Publish an image once its classes are there, and its depth if that is needed; from any thread.
@@ -140,7 +142,7 @@ class SpaceOutputs:
             labels = self._labels
         if _heard(self._points) and scene.depth is not None and scene.frame.K is not None:
             self._points.publish(points_msg(scene))
-        if _heard(self._markers) or self.wants_scores:
+        if self.wants_things:
             things = things_of(scene, labels)
             self._detections.publish(things, scene.header)
             self._publish_markers(things, scene.header)
@@ -153,7 +155,8 @@ class SpaceOutputs:
     def _publish_markers(self, things: list[SpaceThing], header: Header) -> None:
         if not _heard(self._markers):
             return
-        solid_things = [thing for thing in things if thing.box is not None]
+        # Detections have scores, by which their readers choose; markers are for eyes.
+        solid_things = [thing for thing in things if thing.box is not None and not thing.score < SURE]
         markers = [marker for i, thing in enumerate(solid_things) for marker in thing_markers(thing, i, header)]
         for i in range(2 * len(solid_things), 2 * self._shown):
             markers.append(Marker(header=header, ns='things', id=i, action=Marker.DELETE))

@@ -19,6 +19,10 @@ SIDE = 320
 LEAST_SHARE = 0.0006
 """Least share of the picture of an instance, that of the things which questions of the kitchen are about."""
 
+LEAST_PART = 0.5
+"""Share of the largest part of a region of the mask from which another part is an instance too. The smaller ones are
+what lies before or behind the thing where its mask overlaps that."""
+
 JUMP_M, JUMP_SHARE = 0.04, 0.04
 """Two neighbouring pixels belong to one surface if their depths differ by less than these metres, or this share."""
 
@@ -97,17 +101,20 @@ def instances(mask: np.ndarray, depth: np.ndarray | None = None) -> list[PixelRe
     for label in np.unique(small).tolist():
         if label == UNLABELLED:
             continue
+        _, regions = cv2.connectedComponents((small == label).astype(np.uint8), connectivity=4)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(
             ((small == label) & whole).astype(np.uint8), connectivity=4
         )
-        for part in range(1, count):
-            if stats[part, cv2.CC_STAT_AREA] < least:
-                continue
-            left, top, width, height = stats[part, :4].tolist()
+        largest: dict[int, int] = {}
+        for part in sorted(range(1, count), key=lambda one: -stats[one, cv2.CC_STAT_AREA]):
+            left, top, width, height, area = stats[part].tolist()
+            if area < least:
+                break
             rows, columns = np.nonzero(parts[top : top + height, left : left + width] == part)
-            # The last sampled pixel stands for those up to the next one, which the image may not have.
-            box = (left, top, min(width, -(-mask.shape[1] // step) - left), height)
-            found.append(_scaled(label, box, columns + left, rows + top, step, mask.shape))
+            region = int(regions[top + rows[0], left + columns[0]])
+            if area >= LEAST_PART * largest.setdefault(region, area):
+                box = (left, top, width, height)
+                found.append(_scaled(label, box, columns + left, rows + top, step, mask.shape))
     return sorted(found, key=lambda one: -one.area)
 
 

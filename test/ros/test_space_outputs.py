@@ -111,6 +111,14 @@ def test_points_and_markers_go_out_under_the_header_of_their_image(ros, space):
     assert name.text == 'cup' and name.pose.position.y < box.pose.position.y and name.scale.z > 0
 
 
+@pytest.mark.parametrize('score, shown', [(0.49, 0), (0.5, 2), (NAN, 2)], ids=['unsure', 'sure', 'unknown'])
+def test_things_that_the_model_is_unsure_of_have_no_marker(ros, space, score, shown):
+    markers = listen(ros, MarkerArray, 'markers')
+    scene = replace(SCENE, certainty=np.full((12, 16), score, np.float32))
+    ros.until(lambda: space.add(scene) or markers)
+    assert len(markers[0].markers) == shown
+
+
 def test_markers_of_things_that_have_gone_are_deleted(ros, space):
     markers = listen(ros, MarkerArray, 'markers')
     scenes = cycle([SCENE, replace(SCENE, mask=np.full_like(MASK, 255))])
@@ -123,7 +131,7 @@ def test_markers_of_things_that_have_gone_are_deleted(ros, space):
 def test_nothing_is_computed_while_nobody_subscribes(space, monkeypatch):
     monkeypatch.setattr(space_outputs, 'points_msg', None)
     monkeypatch.setattr(space_outputs, 'things_of', None)
-    assert not (space.wants_depth or space.wants_mask or space.wants_scores)
+    assert not (space.wants_depth or space.wants_mask or space.wants_things)
     space.add(SCENE)
     space.publish_answer(None)
 

@@ -47,6 +47,13 @@ def test_two_things_of_a_class_at_different_depths_are_two_instances():
     assert len(of(3, instances(mask, np.where(depth > 2, depth, np.float32(1.5))))) == 1
 
 
+@pytest.mark.parametrize('columns, found', [(4, 1), (9, 2)], ids=['sliver', 'half'])
+def test_a_sliver_of_the_mask_on_what_lies_behind_is_no_instance(columns, found):
+    mask, depth = board(size=(10, 20), depth=1.5)
+    depth[10:20, 40 - columns : 40] = 3.0
+    assert len(of(3, instances(mask, depth))) == found
+
+
 @pytest.mark.parametrize('pixels, found', [(1, 0), (2, 1)])
 def test_tiny_instances_are_dropped(pixels, found):
     mask = np.zeros((H, W), np.uint8)

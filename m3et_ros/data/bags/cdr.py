@@ -11,6 +11,8 @@ from rosbags.typesys.store import Typestore
 
 from m3et_ros.data.errors import InputError
 
+ANSWER = 'm3et_ros/msg/Answer'
+
 
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
@@ -44,6 +46,26 @@ def from_cdr(data: bytes, kind: str) -> Any:
             'message',
             f'{len(data)} bytes do not read as {kind} ({type(error).__name__}: {error}); correct their publisher',
         ) from error
+
+
+def older_answer(data: bytes) -> Any:
+    """Decode an m3et_ros/msg/Answer that was recorded before answers had places; it gets none.
+
+    Raises:
+        Exception: as rosbags raises it, the bytes are not such a message.
+    """
+    older = _older_typestore().deserialize_cdr(memoryview(data), ANSWER)
+    fields = {name: getattr(older, name) for name, _ in _older_typestore().fielddefs[ANSWER][1]}
+    return typestore().types[ANSWER](**fields, places=[])
+
+
+@lru_cache(maxsize=1)
+def _older_typestore() -> Typestore:
+    store, lines = get_typestore(Stores.ROS2_JAZZY), (_msg_folder() / 'Answer.msg').read_text().splitlines()
+    text = '\n'.join(line for line in lines if not line.startswith('Place[]'))
+    label = (_msg_folder() / 'ScoredLabel.msg').read_text()
+    store.register(get_types_from_msg(text, ANSWER) | get_types_from_msg(label, 'm3et_ros/msg/ScoredLabel'))
+    return store
 
 
 def _msg_folder() -> Path:

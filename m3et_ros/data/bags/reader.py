@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 
-from m3et_ros.data.bags.cdr import typestore
+from m3et_ros.data.bags.cdr import ANSWER, older_answer, typestore
 from m3et_ros.data.bags.packed import PACKED, ZSTD, ChunkTooLarge, unpack, unpacked_message
 from m3et_ros.data.bags.repair import CutMcap, is_cut
 from m3et_ros.data.errors import InputError
@@ -82,6 +82,9 @@ def decode(message: BagMessage) -> Any:
     try:
         return typestore().deserialize_cdr(memoryview(message.raw), message.type)
     except Exception as error:  # rosbags raises anything on damaged bytes
+        if message.type == ANSWER:
+            with suppress(Exception):
+                return older_answer(message.raw)
         raise InputError(
             'bag_message',
             f'the message of {message.topic} at {message.stamp_ns} ns does not read as '

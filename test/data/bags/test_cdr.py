@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from std_msgs.msg import Header
 
-from m3et_ros.data.bags.cdr import from_cdr, typestore
+from m3et_ros.data.bags.cdr import ANSWER, from_cdr, typestore
+from m3et_ros.data.bags.reader import BagMessage, decode
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
@@ -41,3 +43,37 @@ def test_the_types_are_those_of_jazzy_and_of_this_package():
     messages = {f'm3et_ros/msg/{path.stem}' for path in (Path(__file__).parents[3] / 'msg').glob('*.msg')}
     assert messages and messages | {'sensor_msgs/msg/Image', 'geometry_msgs/msg/PoseStamped'} <= types
     assert typestore() is typestore()
+
+
+def test_an_answer_recorded_before_answers_had_places_reads_without_any(tmp_path):
+    store = get_typestore(Stores.ROS2_JAZZY)
+    label = 'int32 id\nstring label\nfloat32 score'
+    older = """std_msgs/Header header
+        string question
+        string text
+        float32 confidence
+        m3et_ros/ScoredLabel[] alternatives
+        bool answerable
+        string reason
+        string explanation
+        string[] suggestions
+        string read_as
+        string scope
+        uint32 frames_used
+        builtin_interfaces/Time span_start
+        string model_id
+        float32 latency_s
+        float32 age_s"""
+    store.register(get_types_from_msg(label, 'm3et_ros/msg/ScoredLabel') | get_types_from_msg(older, ANSWER))
+    types = store.types
+    stamp = types['builtin_interfaces/msg/Time'](sec=1, nanosec=2)
+    label = types['m3et_ros/msg/ScoredLabel'](id=3, label='cup', score=0.5)
+    header = types['std_msgs/msg/Header'](stamp=stamp, frame_id='lens')
+    words = ('', 'Here.', ['Where?'], 'Where is the cup?', 'frame')
+    answer = types[ANSWER](header, 'Where?', 'cup', 0.25, [label], True, *words, 1, stamp, 'kitchen@1', 0.5, 1.5)
+    raw = bytes(store.serialize_cdr(answer, ANSWER))
+    read = decode(BagMessage('/answer', 7, raw, ANSWER))
+    assert (read.text, read.model_id, read.age_s, read.places) == ('cup', 'kitchen@1', 1.5, [])
+    assert [(one.id, one.label) for one in read.alternatives] == [(3, 'cup')] and read.header.frame_id == 'lens'
+    with pytest.raises(InputError, match='does not read as m3et_ros/msg/Answer'):
+        decode(BagMessage('/answer', 7, raw[: len(raw) // 2], ANSWER))
