@@ -211,11 +211,12 @@ class CameraVideo(Node):
         for status in message.status:
             if status.name == self.options.results_of:
                 values = {pair.key: pair.value for pair in status.values}
-                superseded = int(values.get('dropped/frame_superseded', 0))
+                # Frames that the node took and serves no more.
+                passed = int(values.get('dropped/frame_superseded', 0)) + int(values.get('frames_unneeded', 0))
                 # Those of a vision-language model have a queue of their own.
                 questions = int(values.get('questions_waiting', 0)) + int(values.get('answerer/waiting', 0))
                 self._served = values.get('frames_out', '0')
-                waiting = int(values.get('frames_in', 0)) - int(self._served) - superseded
+                waiting = int(values.get('frames_in', 0)) - int(self._served) - passed
                 self._unserved = max(0, waiting) + questions
                 self._reports += 1
 

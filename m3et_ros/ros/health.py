@@ -50,6 +50,8 @@ class Health:
         self.without_depth = 0
         # Frames of the camera that were encoded, for results, for the memory or for a question.
         self.encoded = 0
+        # Frames that nobody needed when they arrived.
+        self.unneeded = 0
         # True while frames arrive that nobody needs.
         self.idle = False
         self.arrived, self.served = RateMeter(clock=clock), RateMeter(clock=clock)
@@ -163,6 +165,7 @@ class Health:
             'frames_in': self.arrived.total,
             'frames_out': self.served.total,
             'frames_encoded': self.encoded,
+            'frames_unneeded': self.unneeded,
             'frames_without_depth': self.without_depth,
             'age_s': {'p50': self.age.p50, 'p95': self.age.p95},
             'latency_s': {'p50': self.latency.p50, 'p95': self.latency.p95},

@@ -293,6 +293,7 @@ class ModelNode(Host):
         self._unread = messages if self.health.idle else None
         if self.health.idle:
             self._stream_whole = False
+            self.health.unneeded += 1
             return
         try:
             self._publish(self._observe(messages), messages)

@@ -119,7 +119,7 @@ def test_the_node_waits_until_the_model_node_has_served_the_last_image(ros, imag
             report(frames_in=6, frames_out=4, dropped__frame_superseded=2, answerer__waiting=1)
             time.sleep(0.1)
         assert camera.process.poll() is None
-        served = {'frames_in': 6, 'frames_out': 4, 'dropped__frame_superseded': 2, 'questions_waiting': 0}
+        served = {'frames_in': 6, 'frames_out': 3, 'dropped__frame_superseded': 2, 'frames_unneeded': 1}
         ros.until(lambda: report(**served) or camera.process.poll() is not None, 60)
         assert camera.finish()[0] == 0
 

@@ -100,6 +100,7 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
     encoded = int(values['frames_encoded'])
     _, values = idle_after(int(values['frames_in']) + 20)
     assert int(values['frames_encoded']) == encoded
+    assert int(values['frames_in']) >= int(values['frames_unneeded']) >= 20
     assert not [name for name in values if name.startswith('causes/rate')]
 
 

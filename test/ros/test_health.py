@@ -68,7 +68,7 @@ def test_every_value_is_the_one_measured(bench):
         health.arrived.tick()
     for age, latency, share in ((1.0, 0.01, 0.5), (3.0, 0.03, 0.25), (2.0, 0.02, 0.75), (4.0, 0.04, 1.0)):
         health.frame_done(age, latency, share, depth=age != 3.0)
-    health.encoded = 5
+    health.encoded, health.unneeded = 5, 3
     bench.clock.seconds += 2.0
     health.kernels = [KernelChoice('ssd', 'chunked', 0.1, 'fastest'), KernelChoice('scan', 'blocked', 0.2, 'exact')]
     health.set_runtime(Serving('openvino', 'installed'))
@@ -93,6 +93,7 @@ def test_every_value_is_the_one_measured(bench):
         'frames_in': 8,
         'frames_out': 4,
         'frames_encoded': 5,
+        'frames_unneeded': 3,
         'frames_without_depth': 1,
         'age_s': {'p50': 2.0, 'p95': 4.0},
         'latency_s': {'p50': 0.02, 'p95': 0.04},
@@ -128,6 +129,7 @@ def test_before_configuration_there_is_no_model(ros):
         'frames_in': 0,
         'frames_out': 0,
         'frames_encoded': 0,
+        'frames_unneeded': 0,
         'frames_without_depth': 0,
         'tokens': 'none',
         'domain': 'none',
