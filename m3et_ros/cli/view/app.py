@@ -88,6 +88,7 @@ async def _serve(namespace: str, page: PageOptions, password: str, stopped: Stop
     Raises:
         Refused: the address cannot be listened on.
     """
+    import cv2
     from aiohttp import web
 
     from m3et_ros.cli.view.access import Gate, cookie_key
@@ -95,6 +96,8 @@ async def _serve(namespace: str, page: PageOptions, password: str, stopped: Stop
     from m3et_ros.cli.view.robot_feed import FeedOptions
     from m3et_ros.cli.view.server import Server
 
+    # Pictures are small: threads would cost more than they save, and the robot needs the cores.
+    cv2.setNumThreads(1)
     key, trouble = cookie_key()
     if trouble:
         print_status(f'm3et: {trouble}')

@@ -19,10 +19,14 @@ from m3et_ros.ros.logs import error_sentence
 
 QUALITY = 80
 """Quality of JPEG, 1 to 100."""
-LEVELS = 255
 UNKNOWN_GREY = 24
-"""Grey of pixels without depth."""
+"""Grey of pixels without depth, the level 0."""
+DARKEST, BRIGHTEST = 1, 254
+"""Levels of the farthest and the nearest depth."""
 OUTLINE = (255, 255, 255)
+"""Colour of outlines, the level 255."""
+PALETTE = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(256, 1), cv2.COLORMAP_VIRIDIS)
+PALETTE[0], PALETTE[255] = UNKNOWN_GREY, OUTLINE
 SMALLEST_HOLE = np.ones((3, 3), np.uint8)
 """Filled places that do not hold this shape get no outline."""
 ENDS = (2, 98)
@@ -32,6 +36,14 @@ SAMPLED = 8
 STEADY = 0.9
 """Weight of the old scale beside that of a new picture."""
 CLASS_GREY = 'mono8'
+MASK_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+"""Filters help photographs; without them a mask takes a quarter of the time."""
+DEPTH_WIDTH = 0.75
+"""Surfaces lose nothing to fewer pixels, and the page shows them smaller."""
+PLAIN = {'16UC1': np.dtype('<u2'), '32FC1': np.dtype('<f4')}
+"""Depth that is used as it is stored."""
+NOT_MM = 65535
+"""Millimetres that mean unknown depth, besides 0."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ def mask_picture(message: Any, width: int) -> PagePicture:
         )
     ids = rgb_from_msg(message)[..., 0]
     size = (ids.shape[1], ids.shape[0])
-    done, png = cv2.imencode('.png', _fitted(ids, width, cv2.INTER_NEAREST), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    done, png = cv2.imencode('.png', _fitted(ids, width, cv2.INTER_NEAREST), MASK_PNG)
     if not done:
         raise InputError('data_type', f'a mask of {size[0]}x{size[1]} pixels cannot be encoded as PNG')
     return PagePicture('mask', stamp_ns(message.header.stamp), size, png.tobytes())
@@ -113,14 +125,14 @@ class DepthPainter:
     The ends of the colour scale follow the scene slowly, so that colours do not flicker.
 
     Args:
-        width: largest width of a picture in pixels.
+        width: largest width of the other pictures in pixels; depth has no more than DEPTH_WIDTH of it.
     """
 
     def __init__(self, width: int):
-        self._width = width
+        self._width = round(DEPTH_WIDTH * width)
         self._ends: np.ndarray | None = None
-        # The newest depth (h, w) in metres and the size of the camera's image.
-        self._newest: tuple[np.ndarray, tuple[int, int]] | None = None
+        # The newest depth (h, w) in metres.
+        self._newest: np.ndarray | None = None
 
     def paint(self, completed: Any, measured: Any | None) -> PagePicture:
         """Paint a depth image.
@@ -132,25 +144,28 @@ class DepthPainter:
         Raises:
             InputError: as `depth_of`.
         """
-        depth = depth_of(completed)
+        depth = _stored(completed)
+        if depth.dtype != np.float32:
+            depth = depth_of(completed)
         size = (depth.shape[1], depth.shape[0])
         depth = _fitted(depth, self._width, cv2.INTER_NEAREST)
-        self._newest = depth, size
-        known = np.isfinite(depth)
+        self._newest = depth
+        known = _known(depth)
         near, far = self._scale(depth)
         # Bright is near, as in most viewers.
+        step = np.float32((BRIGHTEST - DARKEST) / (far - near))
         with np.errstate(invalid='ignore'):
-            grey = np.nan_to_num((far - depth) * np.float32(LEVELS / (far - near)))
-        painted = cv2.applyColorMap(np.clip(grey, 0, LEVELS).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-        painted[~known] = UNKNOWN_GREY
+            levels = np.clip((far - depth) * step + DARKEST, DARKEST, BRIGHTEST).astype(np.uint8)
+        levels &= known
         facts: dict[str, Any] = {'near': round(near, 3), 'far': round(far, 3)}
         if measured is not None:
-            given = _fitted(depth_of(measured), self._width, cv2.INTER_NEAREST)
-            if given.shape == depth.shape:
-                filled = known & ~np.isfinite(given)
-                facts['filled'] = round(float(filled.mean()), 4)
-                places = cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_OPEN, SMALLEST_HOLE)
-                painted[(places != 0) & (cv2.erode(places, SMALLEST_HOLE) == 0)] = OUTLINE
+            given = _known(_fitted(_stored(measured), self._width, cv2.INTER_NEAREST))
+            if given.shape == known.shape:
+                filled = known & ~given
+                facts['filled'] = round(cv2.countNonZero(filled) / filled.size, 4)
+                places = cv2.morphologyEx(filled, cv2.MORPH_OPEN, SMALLEST_HOLE)
+                levels |= places & ~cv2.erode(places, SMALLEST_HOLE)
+        painted = cv2.applyColorMap(levels, PALETTE)
         done, jpeg = cv2.imencode('.jpg', painted, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not done:
             raise InputError('data_type', f'depth of {size[0]}x{size[1]} pixels cannot be encoded as JPEG')
@@ -165,9 +180,9 @@ class DepthPainter:
         """
         if self._newest is None or not (0 <= u < 1 and 0 <= v < 1):
             return None
-        depth, _ = self._newest
+        depth = self._newest
         metres = float(depth[int(v * depth.shape[0]), int(u * depth.shape[1])])
-        return metres if np.isfinite(metres) else None
+        return metres if np.isfinite(metres) and metres > 0 else None
 
     def _scale(self, depth: np.ndarray) -> tuple[float, float]:
         sampled = depth[::SAMPLED, ::SAMPLED]
@@ -257,3 +272,21 @@ def _fitted(pixels: np.ndarray, width: int, interpolation: int) -> np.ndarray:
     if full <= width:
         return pixels
     return cv2.resize(pixels, (width, max(1, round(height * width / full))), interpolation=interpolation)
+
+
+def _stored(message: Any) -> np.ndarray:
+    """Return depth as it is stored, in mm or m, without a copy; metres where a message packs it otherwise."""
+    kind = PLAIN.get(getattr(message, 'encoding', ''))
+    if kind is None or message.is_bigendian or message.step != message.width * kind.itemsize:
+        return depth_of(message)
+    data = memoryview(message.data)
+    if not message.width * message.height or data.nbytes != message.step * message.height:
+        return depth_of(message)
+    return np.frombuffer(data, kind).reshape(message.height, message.width)
+
+
+def _known(depth: np.ndarray) -> np.ndarray:
+    """Return 255 where depth (H, W), stored in mm or m, is known and 0 elsewhere."""
+    if depth.dtype == np.uint16:
+        return cv2.inRange(depth, 1, NOT_MM - 1)
+    return cv2.inRange(depth, float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))

@@ -1,7 +1,8 @@
 """The last minute of what the page shows, and its bag.
 
-Colour is kept as the JPEG that the page shows, measured depth as it came, packed by LZ4, and answers, anticipations,
-labels and camera_info as they are. The bag has the topics and types that `m3et replay` and `m3et evaluate` read.
+Colour is stored as the JPEG that the page shows; measured depth, answers, anticipations, labels and camera_info as they
+came. The noise of sensors leaves nothing to a fast packer, so depth waits unpacked; the bag compresses it. The bag has
+the topics and types that `m3et replay` and `m3et evaluate` read.
 """
 
 import threading
@@ -11,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import lz4.frame
-
 from m3et_ros.data.bags.writer import BagWriter
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import NANOSECONDS
 
 SECONDS = 60.0
-MOST_BYTES = 384 << 20
-"""Memory for a minute of VGA depth at 10 Hz is 280 MB; beyond this the oldest messages go earlier."""
+MOST_BYTES = 400 << 20
+"""A minute of VGA depth and colour at 10 Hz takes 396 MB; beyond this the oldest messages go earlier."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,8 @@ class Stored:
     at_ns: int
     topic: str
     kind: str
-    # CDR, in an LZ4 frame if `packed`.
+    # CDR.
     data: bytes
-    packed: bool
 
 
 class LastMinute:
@@ -50,18 +48,17 @@ class LastMinute:
         self._standing: dict[str, Stored] = {}
         self.size = 0
 
-    def add(self, topic: str, kind: str, data: bytes, *, pack: bool = False, standing: bool = False) -> None:
+    def add(self, topic: str, kind: str, data: bytes, *, standing: bool = False) -> None:
         """Store a message that came now.
 
         Args:
             topic: its full name.
             kind: its type, for example 'sensor_msgs/msg/Image'.
             data: the message in CDR.
-            pack: compress it; for what is large and not compressed yet.
             standing: the last one of the topic holds for good, so it is in every bag, however old.
         """
         now = self._clock()
-        one = Stored(now, topic, kind, lz4.frame.compress(data) if pack else bytes(data), pack)
+        one = Stored(now, topic, kind, data)
         with self._lock:
             if standing:
                 self._standing[topic] = one
@@ -76,6 +73,10 @@ class LastMinute:
         """Seconds from the oldest message to the newest."""
         with self._lock:
             return (self._stored[-1].at_ns - self._stored[0].at_ns) / NANOSECONDS if self._stored else 0.0
+
+    def holds(self, topic: str) -> bool:
+        """Return True if there is a message of a topic that holds for good."""
+        return topic in self._standing
 
     def clear(self) -> None:
         """Drop everything."""
@@ -104,8 +105,7 @@ class LastMinute:
                 for one in standing:
                     bag.write_serialized(one.topic, one.kind, one.data, stored[0].at_ns, latched=True)
                 for one in stored:
-                    data = lz4.frame.decompress(one.data) if one.packed else one.data
-                    bag.write_serialized(one.topic, one.kind, data, one.at_ns)
+                    bag.write_serialized(one.topic, one.kind, one.data, one.at_ns)
         except OSError as error:
             raise InputError(
                 'out_unwritable',

@@ -26,7 +26,7 @@ from m3et_ros.data.images.messages import rgb_from_msg
 from m3et_ros.ros import interfaces
 
 PICTURES = ('colour', 'depth', 'mask')
-PACED = (*PICTURES, 'measured', 'anticipation', 'info')
+PACED = (*PICTURES, 'measured', 'anticipation')
 ANSWERS = 50
 """Answers that a page shows."""
 STANDING_S = 3.0
@@ -169,8 +169,9 @@ class RobotFeed:
         ]
         if 'colour' in wanted and camera.get('rgb'):
             sources.append(self._image(camera['rgb'], self._on_colour))
-            if camera.get('camera_info'):
-                name = camera['camera_info']
+            name = camera.get('camera_info')
+            # The first one is enough for the recording.
+            if name and not self.last_minute.holds(name):
                 sources.append(Source(name, CameraInfo, partial(self._on_info, name), latched=True))
         if 'depth' in wanted:
             sources.append(self._own(interfaces.DEPTH_COMPLETED, self._on_depth))
@@ -208,7 +209,7 @@ class RobotFeed:
         stamp = stamp_of(raw)
         self._measured.append((stamp, kind, raw))
         if self._paces['measured'].due(stamp):
-            self._worker.submit('measured', lambda: self.last_minute.add(topic, kind, raw, pack=kind == IMAGE))
+            self.last_minute.add(topic, kind, raw)
 
     def _on_depth(self, _: str, raw: bytes) -> None:
         if self._paces['depth'].due(stamp_of(raw)):
@@ -219,8 +220,7 @@ class RobotFeed:
             self._worker.submit('mask', lambda: self._show(mask_picture(from_cdr(raw, IMAGE), self._options.width)))
 
     def _on_info(self, topic: str, raw: bytes) -> None:
-        if self._paces['info'].due(stamp_of(raw)):
-            self.last_minute.add(topic, 'sensor_msgs/msg/CameraInfo', raw, standing=True)
+        self.last_minute.add(topic, 'sensor_msgs/msg/CameraInfo', raw, standing=True)
 
     def _on_labels(self, topic: str, raw: bytes) -> None:
         self.last_minute.add(topic, 'm3et_ros/msg/LabelMap', raw, standing=True)

@@ -51,8 +51,9 @@ def test_the_bag_has_every_message_and_first_what_holds_for_good(clock, tmp_path
     minute.add('/labels', STRING, cdr('classes'), standing=True)
     clock.now += 1000 * SECOND
     for number in range(3):
-        minute.add('/a', STRING, cdr(f'{number}' * 1000), pack=True)
+        minute.add('/a', STRING, cdr(f'{number}' * 1000))
         clock.now += SECOND
+    assert minute.holds('/labels') and not minute.holds('/a')
     assert minute.write(tmp_path / 'bag') == 4
     store = typestore()
     with AnyReader([tmp_path / 'bag'], default_typestore=store) as bag:
