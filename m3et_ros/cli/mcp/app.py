@@ -89,10 +89,5 @@ def serve_http(served: socket.socket, host: str, token: str, timeout_s: float, s
     with connect(stopped) as robots:
         app = agent_app(RobotTools(robots, timeout_s, calls.counters), calls, host, token)
         print_addresses(served, host, '' if TOKEN in os.environ else token)
-
-        async def run() -> None:
-            await serve(app, served, stopped)
-            await anyio.to_thread.run_sync(calls.close)
-
-        anyio.run(run)
+        anyio.run(serve, app, served, calls, stopped)
     return 0

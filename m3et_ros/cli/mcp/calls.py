@@ -30,6 +30,7 @@ class Calls:
 
     def __init__(self, most: int = MOST_CALLS):
         """Begin without calls; `most` is the largest number at once."""
+        self._closed = False
         self.counters = Counters()
         self._most = most
         self._pool = ThreadPoolExecutor(most, 'call')
@@ -47,6 +48,8 @@ class Calls:
         Raises:
             Busy: the largest number of calls is under way.
         """
+        if self._closed:
+            raise Busy('The server is stopping; call again when it runs.')
         if len(self._under_way) >= self._most:
             self.counters.count('busy')
             raise Busy(f'{self._most} calls are under way, which is the limit; call again when one has ended.')
@@ -68,7 +71,8 @@ class Calls:
         return done.result()
 
     def close(self) -> None:
-        """End the calls that are under way and wait for their threads."""
+        """End the calls that are under way, wait for their threads, and refuse others."""
+        self._closed = True
         for stopped in list(self._under_way):
             stopped.set()
         self._pool.shutdown(cancel_futures=True)

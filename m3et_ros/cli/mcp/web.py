@@ -2,11 +2,13 @@
 
 import hmac
 import ipaddress
+import logging
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import anyio
 import uvicorn
@@ -174,28 +176,46 @@ def listening_socket(host: str, port: int) -> socket.socket:
         ) from None
 
 
-async def serve(app: ASGIApp, served: socket.socket, stopped: threading.Event) -> None:
+class AgentWebServer(uvicorn.Server):
+    """A server that leaves signals to its owner."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signals."""
+        yield
+
+
+async def serve(app: ASGIApp, served: socket.socket, calls: Calls, stopped: threading.Event) -> None:
     """Serve an application until `stopped` is set.
 
     Args:
         app: the application.
         served: socket that listens.
+        calls: calls of the application, which are ended first.
         stopped: ends it; its owner handles signals.
     """
     config = uvicorn.Config(
         app, log_config=None, access_log=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=CLOSE_S
     )
-    server = uvicorn.Server(config)
+    server = AgentWebServer(config)
+    log = logging.getLogger('uvicorn.error')
+    level = log.level
 
     async def end() -> None:
         while not stopped.is_set():
             await anyio.sleep(WATCH_S)
+        # Streams that are open now are cut short, which is no error.
+        log.setLevel(logging.CRITICAL)
+        await anyio.to_thread.run_sync(calls.close)
         server.should_exit = True
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(end)
-        await server.serve(sockets=[served])
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(end)
+            await server.serve(sockets=[served])
+            tasks.cancel_scope.cancel()
+    finally:
+        log.setLevel(level)
 
 
 def print_addresses(served: socket.socket, host: str, token: str) -> None:

@@ -235,10 +235,10 @@ def served():
     from m3et_ros.cli.mcp.web import listening_socket, serve
 
     @contextmanager
-    def run(app):
+    def run(app, calls):
         stopped = threading.Event()
         with listening_socket('127.0.0.1', 0) as socket:
-            thread = threading.Thread(target=lambda: asyncio.run(serve(app, socket, stopped)))
+            thread = threading.Thread(target=lambda: asyncio.run(serve(app, socket, calls, stopped)))
             thread.start()
             try:
                 yield socket.getsockname()[1]

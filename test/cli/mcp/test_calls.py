@@ -90,6 +90,8 @@ def test_closing_ends_the_work_that_is_under_way(until):
         await until(begun.is_set)
         await asyncio.to_thread(calls.close)
         await task
+        with pytest.raises(Busy, match='stopping'):
+            await calls.run(work)
 
     asyncio.run(close())
     assert ended.is_set()

@@ -17,7 +17,7 @@ PATH = '/v1/chat/completions'
 
 @pytest.fixture
 def port(tools, calls, served):
-    with served(Starlette(routes=ChatCompletions(tools, calls).routes())) as port:
+    with served(Starlette(routes=ChatCompletions(tools, calls).routes()), calls) as port:
         yield port
 
 

@@ -4,6 +4,8 @@ import asyncio
 import http.client
 import json
 import socket
+import threading
+from functools import partial
 
 import pytest
 from mcp import Client
@@ -27,7 +29,7 @@ JSON = {'Content-Type': 'application/json', 'Accept': 'application/json, text/ev
 
 @pytest.fixture
 def port(tools, calls, served):
-    with served(agent_app(tools, calls, HOST, TOKEN)) as port:
+    with served(agent_app(tools, calls, HOST, TOKEN), calls) as port:
         yield port
 
 
@@ -125,6 +127,19 @@ def test_a_request_of_tools_beyond_the_limit_is_refused(port):
     assert get(port, '/mcp', method='POST', body=b' ' * MOST_TOOL_BYTES, **JSON)[0] == 400  # no JSON
     # The length alone decides, so that nothing is sent to a server that has closed the connection.
     assert get(port, '/mcp', method='POST', **JSON | {'Content-Length': str(MOST_TOOL_BYTES + 1)})[0] == 413
+
+
+def test_a_server_that_stops_ends_the_questions_under_way_with_a_sentence(tools, calls, known, robots, served):
+    responses, begun = [], len(known.goals)
+    question = json.dumps({'messages': [{'role': 'user', 'content': known.WAIT}]})
+    with served(agent_app(tools, calls, HOST, TOKEN), calls) as port:
+        ask = partial(get, port, '/v1/chat/completions', method='POST', body=question)
+        thread = threading.Thread(target=lambda: responses.append(ask()))
+        thread.start()
+        assert robots.node.wait(lambda: len(known.goals) > begun, 60)
+    thread.join(60)
+    ((status, text),) = responses
+    assert status == 400 and 'cancelled' in json.loads(text)['error']['message']
 
 
 def test_a_port_that_is_taken_and_a_foreign_address_are_refused():
