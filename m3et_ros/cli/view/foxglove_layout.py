@@ -11,6 +11,8 @@ from typing import Any
 ROBOT = '/m3et'
 """Namespace of the robot of the shipped layout."""
 HEALTH = 'model/health.values'
+AHEAD = (1.5, 0.0, 0.0)
+"""Point that the view in space looks at from behind, in metres ahead of the camera."""
 WINDOW_S = 60.0
 """Seconds that a plot shows."""
 
@@ -62,7 +64,7 @@ def _space(robot: str) -> Any:
     )
     config = fl.ThreeDeeConfig(
         follow_tf=f'{robot.strip("/").replace("/", "_")}_view',
-        camera_state=fl.ThreeDeeCameraState(distance=3.0, phi=60.0, theta_offset=90.0),
+        camera_state=fl.ThreeDeeCameraState(distance=3.0, phi=60.0, theta_offset=90.0, target_offset=AHEAD),
         topics={
             f'{robot}/model/depth': points,
             f'{robot}/model/places': fl.BaseRendererSceneUpdateTopicSettings(visible=True),
