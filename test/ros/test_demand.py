@@ -60,19 +60,20 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
         return (found[-1].level, robot.diagnosis()) if found else (None, {})
 
     def idle_after(frames):
-        """Show frames until so many have arrived and the node says that it is idle; return its diagnosis."""
+        """Show frames until so many have arrived and the node says that it is idle and well; return its diagnosis."""
 
         def reached():
             robot.show(time.time())
             robot.pause(0.1)
+            # On a busy machine a warning about the rate may pass.
             level, values = status()
-            return values.get('idle') == 'yes' and int(values['frames_in']) >= frames and (level, values)
+            idle = level == DiagnosticStatus.OK and values['message'].startswith('Idle: nobody subscribes')
+            return idle and values['idle'] == 'yes' and int(values['frames_in']) >= frames and values
 
         robot.received['/diagnostics'].clear()
-        return robot.ros.until(reached, 60)
+        return robot.ros.until(reached)
 
-    level, values = idle_after(20)
-    assert level == DiagnosticStatus.OK and values['message'].startswith('Idle: nobody subscribes')
+    values = idle_after(20)
     assert (values['frames_encoded'], values['frames_out'], values['memory_frames']) == ('0', '0', '0')
 
     last = robot.show(time.time()).stamp
@@ -87,7 +88,7 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
     robot.ros.until(lambda: robot.count('memory_off') == robot.count('too_old') == 1)
     encoded = int(status()[1]['frames_encoded'])
     assert encoded >= 1
-    _, values = idle_after(int(status()[1]['frames_in']) + 10)
+    values = idle_after(int(status()[1]['frames_in']) + 10)
     assert (int(values['frames_encoded']), values['frames_out']) == (encoded, '0')
 
     masks, sent = [], []
@@ -96,9 +97,9 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
     assert stamp_ns(masks[0].header.stamp) in sent
     robot.show_until(time.time(), lambda: status()[1].get('idle') == 'no')
     robot.node.destroy_subscription(subscription)
-    _, values = idle_after(0)
+    values = idle_after(0)
     encoded = int(values['frames_encoded'])
-    _, values = idle_after(int(values['frames_in']) + 20)
+    values = idle_after(int(values['frames_in']) + 20)
     assert int(values['frames_encoded']) == encoded
     assert int(values['frames_in']) >= int(values['frames_unneeded']) >= 20
     assert not [name for name in values if name.startswith('causes/rate')]
