@@ -1,12 +1,16 @@
 """The page in a real browser: a question typed, an answer read, pictures, a robot and a server that come back."""
 
 import asyncio
+import json
 import os
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 from chromium import PROGRAM, Chromium, until
 from view_page import Visitor, page
+
+from m3et_ros.runtime.results import Place
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason='no Chromium or Chrome: apt-get install chromium')
 
@@ -66,6 +70,19 @@ def test_a_question_is_typed_and_its_answer_read_while_pictures_change(browser, 
         assert browser.run('document.getElementById("overlay").style.display') == ''
         browser.run('document.getElementById("overlay-on").click()')
         assert browser.run('document.getElementById("overlay").style.display') == 'none'
+
+
+def test_the_places_of_an_answer_are_drawn_with_their_names(browser, robot, tmp_path):
+    places = [Place('cup', 0.9, (50.0, 40.0), (30, 20, 40, 40), (0.1, 0.2, 1.3), None, 1.32, 1.0)]
+    places.append(Place('pot', 0.4, (5.0, 4.0), (0, 0, 0, 0)))
+    with served(tmp_path) as (address, _):
+        browser.open(address)
+        browser.wait(STAMP)
+        browser.run(f'showPlaces({json.dumps([asdict(place) for place in places])})')
+        script = '[...document.querySelectorAll("#places text")].map(e => e.textContent)'
+        assert browser.run(script) == ['cup · 1.32 m', 'pot']
+        assert browser.run('document.getElementById("places").getAttribute("viewBox")') == '0 0 160 120'
+        assert browser.run('document.querySelectorAll("#places .box").length') == 1
 
 
 def test_nothing_is_wider_than_a_phone_and_the_theme_can_be_switched(browser, robot, tmp_path):

@@ -267,7 +267,7 @@ function showPlaces(places) {
     const [u, v] = place.pixel, [x, y, w, h] = place.box;
     if (w > 0) made.push(drawn('rect', { class: 'box', x, y, width: w, height: h, rx: 4 * unit }));
     made.push(drawn('circle', { cx: u, cy: v, r: 15 * unit }), drawn('circle', { class: 'core', cx: u, cy: v, r: 3.5 * unit }));
-    const words = place.distance === null ? place.label : `${place.label} · ${metres(place.distance)}`;
+    const words = place.distance_m === null ? place.label : `${place.label} · ${metres(place.distance_m)}`;
     const wide = (words.length * 7.8 + 16) * unit, left = Math.min(Math.max(4, u + 20 * unit), width - wide - 4);
     made.push(drawn('rect', { class: 'tag', x: left, y: v - 13 * unit, width: wide, height: 26 * unit, rx: 7 * unit }));
     const text = drawn('text', { x: left + 8 * unit, y: v + 5 * unit }, words);
@@ -363,7 +363,7 @@ setInterval(ageAnswers, 1000);
 
 // ---- actions ---------------------------------------------------------------------------------------------------
 
-const WINDOW_MS = 60000, samples = [];
+const WINDOW_MS = 60000, LIKELY = 0.3, samples = [];
 const hues = [174, 28, 262, 336, 210, 90, 48, 300, 130, 0];
 const hueOf = new Map();
 function tint(label, alpha) {
@@ -538,10 +538,11 @@ const receivers = {
   point(message) { pointedMetres = message.metres; readPointer(); },
   actions(message) {
     const [now] = message.now, [next] = message.next;
-    by('now').textContent = now ? now.label : 'nothing';
-    by('now-score').value = now ? now.score : 0;
-    by('next').textContent = next ? next.label : '–';
-    by('next-score').value = next ? next.score : 0;
+    for (const [name, one] of [['now', now], ['next', next]]) {
+      by(name).textContent = one ? one.label : '–';
+      by(name).classList.toggle('guess', !one || one.score < LIKELY);
+      by(`${name}-score`).value = one ? one.score : 0;
+    }
     by('next-when').textContent = message.horizon_s > 0 ? `Next, in about ${message.horizon_s.toFixed(0)} s` : 'Next';
     const t = performance.now();
     if (now) samples.push({ t, label: now.label, score: now.score });
