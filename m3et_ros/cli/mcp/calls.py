@@ -58,13 +58,16 @@ class Calls:
         self._under_way.add(stopped)
         done = asyncio.get_running_loop().run_in_executor(self._pool, work, stopped)
         done.add_done_callback(lambda ended: self._end(ended, stopped))
+        # The work may clear the event while it cancels a question, so the event does not say that it was set.
+        gone = False
         try:
             while not (await asyncio.wait({done}, timeout=WATCH_S if left else None))[0]:
-                if left is not None and not stopped.is_set() and await left():
+                if left is not None and not gone and await left():
+                    gone = True
                     self.counters.count('cancelled')
                     stopped.set()
         except asyncio.CancelledError:
-            if not stopped.is_set():
+            if not gone:
                 self.counters.count('cancelled')
                 stopped.set()
             raise

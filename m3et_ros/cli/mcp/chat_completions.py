@@ -77,7 +77,8 @@ class ChatCompletions:
         parts: asyncio.Queue[str | None] = asyncio.Queue()
         answering = None
         try:
-            chat = parse_request(await read_body(request))
+            # On a thread, because a large image takes a while to decode.
+            chat = await asyncio.to_thread(parse_request, await read_body(request))
             loop = asyncio.get_running_loop()
             work = partial(self._ask, chat, lambda text: loop.call_soon_threadsafe(parts.put_nowait, text))
             answering = asyncio.create_task(self._calls.run(work, request.is_disconnected))

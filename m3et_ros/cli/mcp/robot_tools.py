@@ -28,6 +28,8 @@ from m3et_ros.srv import AskQuestion
 
 FOUND_S = 5.0
 """Seconds that a robot may take to be found in the graph."""
+MOST_NAME = 255
+"""Characters of a topic's name in DDS, and so of a namespace."""
 MOST_CHARS = 10_000
 """Characters of a question; the parameter max_question_chars of the robot limits it further."""
 REMEMBERED = 50
@@ -201,6 +203,10 @@ class RobotTools:
             UnknownRobot: there is none, there are several and no namespace, or none in that namespace.
             Refused: the name is no namespace.
         """
+        if name and len(name) > MOST_NAME:
+            raise UnknownRobot(
+                f'`robot` has {len(name)} characters, and no name of a robot is longer than {MOST_NAME}.'
+            )
         wanted = full_namespace(name, 'robot') if name else None
         present: list[str] = []
 

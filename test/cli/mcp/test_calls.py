@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from m3et_ros.cli.mcp.calls import Busy, Calls
+from m3et_ros.cli.mcp.calls import WATCH_S, Busy, Calls
 
 
 async def stay():
@@ -30,6 +30,19 @@ def test_work_ends_when_its_caller_has_left(calls):
         return next(gone)
 
     assert asyncio.run(calls.run(lambda stopped: stopped.wait(60), left)) is True
+    assert calls.counters.snapshot() == {'calls': 1, 'cancelled': 1}
+
+
+def test_work_that_clears_its_event_is_stopped_and_counted_once(calls):
+    async def left():
+        return True
+
+    def work(stopped):
+        assert stopped.wait(60)
+        stopped.clear()
+        return stopped.wait(3 * WATCH_S)
+
+    assert asyncio.run(calls.run(work, left)) is False
     assert calls.counters.snapshot() == {'calls': 1, 'cancelled': 1}
 
 

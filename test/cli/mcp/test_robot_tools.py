@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from m3et_ros.cli.mcp.robot_tools import MOST_CHARS, PAST, RobotTools, without_article
+from m3et_ros.cli.mcp.robot_tools import MOST_CHARS, MOST_NAME, PAST, RobotTools, without_article
 from m3et_ros.cli.output import Refused
 from m3et_ros.ros.diagnostics import Counters
 from m3et_ros.srv import AskQuestion
@@ -130,6 +130,10 @@ def test_a_robot_that_is_not_there_is_refused_with_those_that_are(tools, monkeyp
         tools.health('nobody', threading.Event())
     with pytest.raises(Refused, match='use letters'):
         tools.health('no body', threading.Event())
+    with pytest.raises(Refused, match='No robot answers'):
+        tools.health('x' * MOST_NAME, threading.Event())
+    with pytest.raises(Refused, match=f'`robot` has {MOST_NAME + 1} characters'):
+        tools.health('x' * (MOST_NAME + 1), threading.Event())
 
 
 def test_several_robots_need_a_name_and_one_that_goes_away_may_come_back(tools, known_robot, monkeypatch):
