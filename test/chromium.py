@@ -14,6 +14,10 @@ PROGRAM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', '
 FLAGS = ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--mute-audio')
 
 
+class ProtocolError(Exception):
+    """The browser could not do what it was told."""
+
+
 class Chromium:
     """One page.
 
@@ -45,7 +49,8 @@ class Chromium:
         await self._socket.send_json({'id': number, 'method': method, 'params': parameters})
         while (message := json.loads((await self._socket.receive()).data)).get('id') != number:
             pass
-        assert 'error' not in message, message
+        if 'error' in message:
+            raise ProtocolError(message['error'])
         return message['result']
 
     def run(self, script):
@@ -60,12 +65,18 @@ class Chromium:
 
     def open(self, address):
         """Go to an address and wait until it is loaded."""
+        home = address.partition('?')[0]
         self.call('Page.navigate', url=address)
-        self.wait(
-            f'document.readyState == "complete" && location.href != "about:blank" || "{address}" == location.href'
-        )
 
-    def screenshot(self, path, quality=82):
+        def loaded():
+            try:
+                return self.run(f'document.readyState == "complete" && location.href.startsWith("{home}")')
+            except ProtocolError:  # the page before has gone meanwhile
+                return False
+
+        until(loaded, address)
+
+    def screenshot(self, path, quality=76):
         """Write what is seen as JPEG."""
         path.write_bytes(base64.b64decode(self.call('Page.captureScreenshot', format='jpeg', quality=quality)['data']))
 

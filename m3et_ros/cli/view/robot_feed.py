@@ -73,7 +73,7 @@ class Source:
 
 
 class RobotFeed:
-    """What the browsers that look at one robot receive; closed when the last of them leaves.
+    """The pictures and messages of one robot, for the browsers that look at it; closed when the last of them leaves.
 
     Args:
         robots: connection to the graph.

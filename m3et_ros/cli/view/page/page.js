@@ -268,7 +268,7 @@ function showPlaces(places) {
     if (w > 0) made.push(drawn('rect', { class: 'box', x, y, width: w, height: h, rx: 4 * unit }));
     made.push(drawn('circle', { cx: u, cy: v, r: 15 * unit }), drawn('circle', { class: 'core', cx: u, cy: v, r: 3.5 * unit }));
     const words = place.distance_m === null ? place.label : `${place.label} · ${metres(place.distance_m)}`;
-    const wide = (words.length * 7.8 + 16) * unit, left = Math.min(Math.max(4, u + 20 * unit), width - wide - 4);
+    const wide = (words.length * 7.8 + 16) * unit, right = u + 20 * unit, left = right + wide < width ? right : u - 20 * unit - wide;
     made.push(drawn('rect', { class: 'tag', x: left, y: v - 13 * unit, width: wide, height: 26 * unit, rx: 7 * unit }));
     const text = drawn('text', { x: left + 8 * unit, y: v + 5 * unit }, words);
     text.style.fontSize = `${14 * unit}px`;
@@ -400,9 +400,12 @@ function timeline() {
     if (last && last.label === one.label && left - last.right < 6) { last.right = right; last.tall = Math.max(last.tall, tall); } else runs.push({ label: one.label, left, right, tall });
   }
   c.fillStyle = ink;
+  let written = 0;
   for (const run of runs) {
-    const left = Math.max(0, run.left);
-    if (c.measureText(run.label).width < run.right - left + 14) c.fillText(run.label, left, base - run.tall - 5);
+    const left = Math.max(0, run.left), wide = c.measureText(run.label).width;
+    if (wide > run.right - left + 14 || left < written) continue;
+    c.fillText(run.label, left, base - run.tall - 5);
+    written = left + wide + 6;
   }
 }
 setInterval(() => { if (!document.hidden && samples.length) drawTimeline(); }, 500);
