@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 
 from m3et_ros.cli.ask import client
 from m3et_ros.cli.output import Refused
@@ -98,7 +99,9 @@ class SharedClient(client.Client):
     def _spin(self) -> None:
         while not self._closing.is_set():
             try:
-                self._executor.spin_once(timeout_sec=client.SPIN_S)
+                # Another thread may close a listener between the arrival of its message and its turn.
+                with suppress(InvalidHandle):
+                    self._executor.spin_once(timeout_sec=client.SPIN_S)
             except Exception as error:  # one message that a listener cannot use must not end the others
                 self.get_logger().error(error_sentence('a listener', error), throttle_duration_sec=10.0)
 

@@ -128,3 +128,20 @@ def test_a_listener_that_raises_does_not_end_the_others(robots):
         assert robots.node.wait(arrived, 60)
     assert not [one for one in robots.node.subscriptions if one.topic_name == topic]
     robots.node.destroy_publisher(words)
+
+
+def test_listeners_are_closed_while_their_messages_arrive_and_nothing_is_logged(robots, capfd):
+    words, received = robots.node.create_publisher(String, '/many', 1), []
+    for _ in range(100):
+        with robots.listen('/many', String, received.append):
+            words.publish(String(data='hello'))
+            time.sleep(0.002)  # until about the turn of the message
+    with robots.listen('/many', String, received.append):
+
+        def arrived():
+            words.publish(String(data='the last'))
+            return String(data='the last') in received
+
+        assert robots.node.wait(arrived, 60)
+    robots.node.destroy_publisher(words)
+    assert 'internal error' not in capfd.readouterr().err
