@@ -43,10 +43,11 @@ class LookReport(Report):
     depth_range_m: tuple[float, float] | None = Field(
         description='Metres of the nearest (red) and the furthest (blue) pixel of a depth picture; null otherwise.'
     )
+    model_id: str = Field(description='Model that found the classes; empty while the robot has not reported.')
 
     @classmethod
-    def of(cls, robot: str, shows: str, sight: Sight) -> 'LookReport':
-        """Return the report on a sight of a robot."""
+    def of(cls, robot: str, shows: str, sight: Sight, model_id: str) -> 'LookReport':
+        """Return the report on a sight of a robot, in which a model found the classes."""
         return cls(
             robot=robot,
             shows=shows,
@@ -60,6 +61,7 @@ class LookReport(Report):
                 SeenReport(name=one.name, share=round(one.share, DIGITS), distance_m=rounded(one.distance_m))
                 for one in sight.seen
             ],
+            model_id=model_id,
             depth_range_m=sight.depth_range_m and tuple(round(metres, DIGITS) for metres in sight.depth_range_m),
         )
 
@@ -80,7 +82,7 @@ class LookReport(Report):
             for one in self.in_view
         ]
         parts.append(f'In view: {"; ".join(named)}.' if named else 'No class is in view.')
-        return ' '.join(parts)
+        return ' '.join(parts + warnings(self.model_id))
 
 
 class PlaceReport(BaseModel):

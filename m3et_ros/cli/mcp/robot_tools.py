@@ -32,6 +32,8 @@ MOST_NAME = 255
 """Characters of a topic's name in DDS, and so of a namespace."""
 MOST_CHARS = 10_000
 """Characters of a question; the parameter max_question_chars of the robot limits it further."""
+SEGMENTATION_NETWORK = 'segmentation_network/model_id'
+"""Figure of a robot on which a network of others finds the classes."""
 REMEMBERED = 50
 """Answers of a robot that are kept."""
 PAST = (
@@ -99,7 +101,10 @@ class RobotTools:
         with self._until(stopped):
             robot = self.choose(name)
             sight = look(self.robots, robot, show, self.timeout_s)
-        return LookReport.of(robot.namespace, show, sight), sight.jpeg
+            self.robots.node.wait(lambda: bool(robot.health.values), FOUND_S)
+        values = robot.health.values
+        model_id = values.get(SEGMENTATION_NETWORK, values.get('model_id', ''))
+        return LookReport.of(robot.namespace, show, sight, model_id), sight.jpeg
 
     def ask(
         self, question: str, scope: str, name: str | None, stopped: Stopped, write: Callable[[str], None] | None = None

@@ -47,6 +47,7 @@ class KnownRobot:
         node.declare_parameter('answerer', 'emma')
         node.declare_parameter('answer_mode', 'classify')
         self.go_on = threading.Event()
+        self.more = {}
         self.asked, self.goals, self.cancelled = [], [], 0
         group = ReentrantCallbackGroup()
         node.create_service(AskQuestion, '~/ask', self.on_request, callback_group=group)
@@ -104,7 +105,7 @@ class KnownRobot:
 
     def report(self):
         """Publish that all is well."""
-        values = {'model_id': 'known@1', 'topic/rgb': f'{self.namespace}/eye', 'rate_out_hz': '5'}
+        values = {'model_id': 'known@1', 'topic/rgb': f'{self.namespace}/eye', 'rate_out_hz': '5'} | self.more
         pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
         status = DiagnosticStatus(
             name=f'{self.namespace}/model', level=DiagnosticStatus.OK, message='Running.', values=pairs

@@ -34,6 +34,7 @@ LOOK = {
     'age_s': 0.25,
     'in_view': [],
     'depth_range_m': None,
+    'model_id': 'm@1',
 }
 
 
@@ -60,6 +61,7 @@ def test_the_answer_itself_and_guesses_without_words_are_no_alternatives():
 def test_untrained_weights_are_warned_of():
     assert AnswerReport(**ANSWER).words() == 'a cup (confidence 0.50)'
     assert 'no trained weights' in AnswerReport(**ANSWER | {'model_id': 'tiny-random-0'}).words()
+    assert 'no trained weights' in LookReport(**LOOK | {'model_id': 'tiny-random-0'}).words()
     assert 'no trained weights' in report_next(model_id='tiny-random-0').words()
 
 

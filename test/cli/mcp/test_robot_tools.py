@@ -31,6 +31,18 @@ def test_look_has_the_picture_and_what_is_in_it(tools, show, colour):
     assert report.words() == ('Image of /known: 4 x 2 pixels. In view: table 62.5% at 2.00 m; cup 25.0% at 0.50 m.')
 
 
+def test_look_names_the_model_that_found_the_classes(tools, known):
+    assert tools.look(None, 'overlay', threading.Event())[0].model_id == 'known@1'
+    known.more['segmentation_network/model_id'] = 'segformer@2'
+    named = tools.robots.robot('/known')
+    try:
+        assert tools.robots.node.wait(lambda: 'segmentation_network/model_id' in named.health.values, 60)
+        assert tools.look(None, 'overlay', threading.Event())[0].model_id == 'segformer@2'
+    finally:
+        known.more.clear()
+    assert tools.robots.node.wait(lambda: 'segmentation_network/model_id' not in named.health.values, 60)
+
+
 def test_a_depth_picture_says_what_its_colours_mean(tools):
     report, _ = tools.look('known', 'depth', threading.Event())
     assert report.depth_range_m == (0.5, 4.0)
