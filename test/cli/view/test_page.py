@@ -78,11 +78,17 @@ def test_the_places_of_an_answer_are_drawn_with_their_names(browser, robot, tmp_
     with served(tmp_path) as (address, _):
         browser.open(address)
         browser.wait(STAMP)
-        browser.run(f'showPlaces({json.dumps([asdict(place) for place in places])})')
+        held = browser.run(
+            f'showPlaces({json.dumps([asdict(place) for place in places])}, colours.at(-1)), colours.at(-1).stamp'
+        )
         script = '[...document.querySelectorAll("#places text")].map(e => e.textContent)'
         assert browser.run(script) == ['cup · 1.32 m', 'pot']
         assert browser.run('document.getElementById("places").getAttribute("viewBox")') == '0 0 160 120'
         assert browser.run('document.querySelectorAll("#places .box").length') == 1
+        assert browser.run('document.getElementById("moment").hidden') is False
+        # The picture goes on when the place has been shown.
+        browser.wait(f'document.getElementById("moment").hidden && {STAMP} > {held}')
+        assert browser.run('document.querySelectorAll("#places *").length') == 0
 
 
 def test_nothing_is_wider_than_a_phone_and_the_theme_can_be_switched(browser, robot, tmp_path):

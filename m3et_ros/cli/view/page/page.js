@@ -103,7 +103,7 @@ by('theme').onclick = () => {
 const overlayOn = by('overlay-on'), KEPT = 30, TOGETHER_S = 0.08, SLOW_S = 1.5;
 const decoder = new TextDecoder();
 const colours = [];
-let lastMask = null, maskEvery = 9, maskAt = 0, colourSize = [640, 480], classes = new Map(), ids = null, counted = new Map();
+let held = null, maskEvery = 9, maskAt = 0, colourSize = [640, 480], classes = new Map(), ids = null, counted = new Map();
 const shownAt = { colour: [], depth: [], mask: [] };
 
 // Decodes the newest picture of a kind; those that come meanwhile replace each other.
@@ -141,6 +141,7 @@ function paint(canvas, bitmap) {
 }
 
 function paintColour(entry) {
+  if (held && entry !== held) return;
   decode('colour', entry.blob, (bitmap) => {
     paint(by('colour'), bitmap);
     by('colour').dataset.stamp = entry.stamp;
@@ -180,7 +181,6 @@ function readMask(bitmap) {
   const table = new Uint32Array(256), counts = new Uint32Array(256);
   for (const [id, one] of classes) table[id] = (255 << 24) | (one.colour[2] << 16) | (one.colour[1] << 8) | one.colour[0];
   for (let n = 0; n < words.length; n++) { const id = words[n] & 255; ids.values[n] = id; counts[id]++; words[n] = table[id]; }
-  lastMask = pixels;
   const overlay = by('overlay');
   if (overlay.width !== width || overlay.height !== height) { overlay.width = width; overlay.height = height; }
   overlay.getContext('2d').putImageData(pixels, 0, 0);
@@ -258,9 +258,15 @@ for (const stage of [by('colour-stage'), by('depth-stage')]) {
 
 // ---- places of an answer ---------------------------------------------------------------------------------------
 
+const HOLD_MS = 3500;
 let placesTimer = 0;
-function showPlaces(places) {
-  const svg = by('places'), [width, height] = colourSize;
+// A place holds in the picture of its answer alone, so that picture is shown meanwhile.
+function showPlaces(places, moment) {
+  held = moment;
+  paintColour(moment);
+  by('overlay').style.visibility = 'hidden';
+  by('moment').hidden = false;
+  const svg = by('places'), [width, height] = moment.size;
   svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
   const unit = width / 640, made = [];
   for (const place of places.slice(0, 3)) {
@@ -276,12 +282,21 @@ function showPlaces(places) {
   }
   svg.replaceChildren(...made);
   clearTimeout(placesTimer);
-  placesTimer = setTimeout(() => svg.replaceChildren(), 7000);
+  placesTimer = setTimeout(live, HOLD_MS);
+}
+function live() {
+  held = null;
+  by('overlay').style.visibility = '';
+  by('moment').hidden = true;
+  by('places').replaceChildren();
+}
+function momentOf(stamp) {
+  return colours.find((one) => Math.abs(one.stamp - stamp) < TOGETHER_S / 4) || colours.find((one) => Math.abs(one.stamp - stamp) < TOGETHER_S);
 }
 
 // ---- questions and answers -------------------------------------------------------------------------------------
 
-const pending = new Map(), shown = new Map(), mine = new Set();
+const pending = new Map(), shown = new Map(), mine = new Set(), moments = new Map();
 let asked = 0, examplesOf = '';
 
 function ask(question, scope) {
@@ -349,8 +364,9 @@ function answerItem(message) {
   if (one.suggestions.length) {
     item.append(element('ul', { class: 'chips' }, ...one.suggestions.map((words) => element('li', {}, element('button', { type: 'button', text: words, onclick: () => choose(words, one.scope) })))));
   }
-  if (one.places.length) {
-    item.append(element('div', { class: 'row' }, element('button', { type: 'button', text: 'Show in the picture', onclick: () => showPlaces(one.places) })));
+  const moment = moments.get(message.id);
+  if (one.places.length && moment) {
+    item.append(element('div', { class: 'row' }, element('button', { type: 'button', text: 'Show in the picture', onclick: () => showPlaces(one.places, moment) })));
   }
   return item;
 }
@@ -487,7 +503,7 @@ by('robot').onchange = () => {
   chosen = by('robot').value;
   colours.length = 0; samples.length = 0; ids = null; maskAt = 0; classes.clear();
   by('overlay').getContext('2d').clearRect(0, 0, by('overlay').width, by('overlay').height);
-  by('answers').replaceChildren(); shown.clear(); by('classes').replaceChildren(); delete by('classes').dataset.names;
+  by('answers').replaceChildren(); shown.clear(); moments.clear(); mine.clear(); live(); by('classes').replaceChildren(); delete by('classes').dataset.names;
   for (const name of ['colour-empty', 'depth-empty']) by(name).hidden = false;
   for (const tile of tiles) { tile.history.length = 0; delete tile.total; }
   for (const name of ['now', 'next']) { by(name).textContent = '–'; by(`${name}-score`).value = 0; }
@@ -511,6 +527,8 @@ const receivers = {
   state,
   labels(message) { classes = new Map(message.classes.map((one) => [one.id, one])); },
   answer(message) {
+    const places = message.answer.places, moment = places.length ? momentOf(message.answer.stamp_ns / 1e9) : null;
+    if (moment) moments.set(message.id, moment);
     const fresh = answerItem(message), old = shown.get(message.id);
     shown.set(message.id, fresh);
     if (old && old.isConnected) old.replaceWith(fresh);
@@ -518,8 +536,13 @@ const receivers = {
       const after = [...by('answers').children].find((item) => !item.classList.contains('pending'));
       if (after) after.before(fresh); else by('answers').append(fresh);
     }
-    while (by('answers').children.length > 60) by('answers').lastChild.remove();
-    if (message.answer.places.length && Date.now() / 1000 - message.at < 5) showPlaces(message.answer.places);
+    while (by('answers').children.length > 60) {
+      const { id } = by('answers').lastChild.dataset;
+      shown.delete(Number(id));
+      moments.delete(Number(id));
+      by('answers').lastChild.remove();
+    }
+    if (moment && message.times === 1) showPlaces(places, moment);
     ageAnswers();
   },
   part(message) { const one = pending.get(message.id); if (one) one.text.textContent = message.text; },
