@@ -188,8 +188,12 @@ class RobotFeed:
         return Source(topic, interface.kind, partial(callback, topic), latched)
 
     def _image(self, topic: str, callback: Callable[[str, str, bytes], None]) -> Source:
-        types = dict(self._robots.node.get_topic_names_and_types()).get(topic, [])
-        kind, name = (CompressedImage, PACKED) if PACKED in types else (Image, IMAGE)
+        # Only a topic that is not read yet is looked up, because that costs as much as a picture.
+        if topic in self._reading:
+            packed = self._reading[topic][0] is CompressedImage
+        else:
+            packed = PACKED in dict(self._robots.node.get_topic_names_and_types()).get(topic, [])
+        kind, name = (CompressedImage, PACKED) if packed else (Image, IMAGE)
         return Source(topic, kind, partial(callback, topic, name))
 
     def _publish(self, name: Hashable, message: str | bytes) -> None:
