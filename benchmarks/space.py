@@ -13,8 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
@@ -40,33 +39,52 @@ HEARD = {
 """Sets of topics by name; the first is the one that others are compared with."""
 
 LISTENER = """
-import sys, rclpy
+import sys, threading, rclpy
 from m3et_ros.ros import interfaces, process
 process.prepare()
 rclpy.init()
-node = rclpy.create_node('listener')
+node, heard, lines = rclpy.create_node('listener'), [], []
 kinds = {row.name: row.kind for row in interfaces.OUTPUTS}
-for topic in sys.argv[1:]:
-    node.create_subscription(kinds['~/' + topic], '/cost/model/' + topic, lambda _: None, 1, raw=True)
-rclpy.spin(node)
+def read():
+    for line in sys.stdin:
+        lines.append(line.split())
+    lines.append(None)
+threading.Thread(target=read, daemon=True).start()
+while True:
+    rclpy.spin_once(node, timeout_sec=0.05)
+    if lines:
+        for one in heard:
+            node.destroy_subscription(one)
+        if (topics := lines.pop(0)) is None:
+            break
+        heard = [
+            node.create_subscription(kinds['~/' + name], '/cost/model/' + name, lambda _: None, 1, raw=True)
+            for name in topics
+        ]
+node.destroy_node()
+rclpy.shutdown()
 """
+"""Program of the process that subscribes: each line of stdin has the topics from then on."""
 
 
-@contextmanager
-def listening(node: ModelNode, topics: tuple[str, ...]) -> Iterator[None]:
-    """Subscribe to topics of the node in another process while the block lasts."""
+class Listener:
+    """Subscribes to topics of the node in another process."""
 
-    def heard() -> set[bool]:
-        return {node.count_subscribers(f'/cost/model/{topic}') > 0 for topic in topics}
+    def __init__(self, node: ModelNode):
+        self._node = node
+        self._child = subprocess.Popen([sys.executable, '-c', LISTENER], stdin=subprocess.PIPE, text=True)
 
-    child = subprocess.Popen([sys.executable, '-c', LISTENER, *topics])
-    try:
-        wait(lambda: heard() == {True})
-        yield
-    finally:
-        child.kill()
-        child.wait()
-        wait(lambda: heard() == {False})
+    def listen(self, topics: tuple[str, ...]) -> None:
+        """Subscribe to these topics and no others, and wait until the node sees that."""
+        self._child.stdin.write(' '.join(topics) + '\n')
+        self._child.stdin.flush()
+        every = {topic for group in HEARD.values() for topic in group}
+        wait(lambda: {topic for topic in every if self._node.count_subscribers(f'/cost/model/{topic}')} == set(topics))
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.stdin.close()
+        self._child.wait(60)
 
 
 def wait(done: Callable[[], bool]) -> None:
@@ -74,7 +92,7 @@ def wait(done: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not done():
         if time.monotonic() > end:
-            sys.exit('the subscribers of the other process were not found or stayed; check ROS_DOMAIN_ID')
+            sys.exit('the subscribers of the other process were not found within a minute; check ROS_DOMAIN_ID')
         time.sleep(0.05)
 
 
@@ -113,16 +131,21 @@ def main() -> None:
     node.trigger_activate()
     executor = rclpy.executors.SingleThreadedExecutor()
     executor.add_node(node)
-    threading.Thread(target=process.spin, args=(executor,), daemon=True).start()
+    done = threading.Event()
+    spinning = threading.Thread(target=process.spin, args=(executor, done.is_set))
+    spinning.start()
+    listener = Listener(node)
     messages, rates = messages_of(640, 480), {name: [] for name in HEARD}
     for _ in track(range(options.rounds), options.rounds, 'rounds'):
         for name, topics in HEARD.items():
-            with listening(node, topics):
-                rates[name].append(rate(lambda: node._process_frame(messages), options.seconds))
+            listener.listen(topics)
+            rates[name].append(rate(lambda: node._process_frame(messages), options.seconds))
     space = node._perception.space
     # Each frame asks Perception.wants_depth, wants_mask and, once something is decoded, space.wants_mask.
     checks = 1 / rate(lambda: (space.wants_depth, space.wants_mask, space.wants_mask), 1.0)
-    executor.shutdown(timeout_sec=5)
+    listener.close()
+    done.set()
+    spinning.join()
     base = rates['depth and mask']
     ratios = {name: statistics.median(a / b for a, b in zip(found, base, strict=True)) for name, found in rates.items()}
     write(
