@@ -133,7 +133,7 @@ class Hub:
                 try:
                     self.robots = await asyncio.to_thread(self._connection.enter_context, connect(self._stopped))
                     while self.browsers or time.monotonic() < self._left_at + LINGER_S:
-                        await self._refresh()
+                        await self._refresh(self.robots)
                         await asyncio.sleep(REFRESH_S)
                 except Exception as error:  # the page must come back by itself
                     print_status(f'm3et: {error_sentence("the page", error)}')
@@ -238,10 +238,10 @@ class Hub:
             if browser.namespace == namespace and (name in browser.pictures or name not in PICTURES):
                 browser.put(name, message)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, robots: Robots) -> None:
         due = time.monotonic() >= self._state_due
         if due:
-            self._listed = await asyncio.to_thread(self.robots.namespaces)
+            self._listed = await asyncio.to_thread(robots.namespaces)
             self._state_due = time.monotonic() + STATE_S
         for browser in self.browsers:
             if not browser.namespace and (self._listed or self._namespace):
@@ -251,7 +251,7 @@ class Hub:
             await asyncio.to_thread(self._feeds.pop(namespace).close)
         for namespace in looked_at:
             if namespace not in self._feeds:
-                feed = RobotFeed(self.robots, namespace, self._options, partial(self._send, namespace))
+                feed = RobotFeed(robots, namespace, self._options, partial(self._send, namespace))
                 self._feeds[namespace] = feed
             wanted = set().union(*(b.pictures for b in self.browsers if b.namespace == namespace))
             await asyncio.to_thread(self._feeds[namespace].refresh, wanted)

@@ -40,7 +40,7 @@ MASK_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_
 """Filters help photographs; without them a mask takes a quarter of the time."""
 DEPTH_WIDTH = 0.75
 """Surfaces lose nothing to fewer pixels, and the page shows them smaller."""
-PLAIN = {'16UC1': np.dtype('<u2'), '32FC1': np.dtype('<f4')}
+PLAIN: dict[str, np.dtype[Any]] = {'16UC1': np.dtype('<u2'), '32FC1': np.dtype('<f4')}
 """Depth that is used as it is stored."""
 NOT_MM = 65535
 """Millimetres that mean unknown depth, besides 0."""
@@ -161,10 +161,11 @@ class DepthPainter:
         if measured is not None:
             given = _known(_fitted(_stored(measured), self._width, cv2.INTER_NEAREST))
             if given.shape == known.shape:
-                filled = known & ~given
+                filled = cv2.bitwise_and(known, cv2.bitwise_not(given))
                 facts['filled'] = round(cv2.countNonZero(filled) / filled.size, 4)
                 places = cv2.morphologyEx(filled, cv2.MORPH_OPEN, SMALLEST_HOLE)
-                levels |= places & ~cv2.erode(places, SMALLEST_HOLE)
+                outline = cv2.bitwise_and(places, cv2.bitwise_not(cv2.erode(places, SMALLEST_HOLE)))
+                cv2.bitwise_or(levels, outline, dst=levels)
         painted = cv2.applyColorMap(levels, PALETTE)
         done, jpeg = cv2.imencode('.jpg', painted, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not done:

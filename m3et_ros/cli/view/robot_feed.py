@@ -114,8 +114,8 @@ class RobotFeed:
             if topic not in self._reading:
                 listening = self._robots.listen(topic, source.kind, source.callback, raw=True, latched=source.latched)
                 self._reading[topic] = source.kind, listening
-        for kind in set(PICTURES) - wanted:
-            self._newest.pop(kind, None)
+        for name in set(PICTURES) - wanted:
+            self._newest.pop(name, None)
 
     def close(self) -> None:
         """Read nothing any more."""
@@ -128,8 +128,8 @@ class RobotFeed:
     def snapshot(self) -> dict[Hashable, str | bytes]:
         """Return what a browser that comes now has missed."""
         with self._lock:
-            answers = {('answer', one['id']): json_text(one) for one in self._answers}
-        return {**dict(self._newest), **answers}
+            answers: dict[Hashable, str | bytes] = {('answer', one['id']): json_text(one) for one in self._answers}
+        return dict(self._newest) | answers
 
     def add_answer(self, answer: Any) -> int:
         """Add an answer of the robot once, be it from a topic or to a question from here; return its number.

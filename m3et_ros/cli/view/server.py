@@ -166,7 +166,10 @@ class Server:
             while True:
                 message = await browser.next()
                 # Waits while the line of the browser is full; meanwhile newer messages replace those that wait.
-                await (socket.send_bytes if isinstance(message, bytes) else socket.send_str)(message)
+                if isinstance(message, bytes):
+                    await socket.send_bytes(message)
+                else:
+                    await socket.send_str(message)
         except ConnectionError:
             return
 
