@@ -78,14 +78,12 @@ def test_the_places_of_an_answer_are_drawn_with_their_names(browser, robot, tmp_
     with served(tmp_path) as (address, _):
         browser.open(address)
         browser.wait(STAMP)
-        held = browser.run(
-            f'showPlaces({json.dumps([asdict(place) for place in places])}, colours.at(-1)), colours.at(-1).stamp'
-        )
-        script = '[...document.querySelectorAll("#places text")].map(e => e.textContent)'
-        assert browser.run(script) == ['cup · 1.32 m', 'pot']
-        assert browser.run('document.getElementById("places").getAttribute("viewBox")') == '0 0 160 120'
-        assert browser.run('document.querySelectorAll("#places .box").length') == 1
-        assert browser.run('document.getElementById("moment").hidden') is False
+        told = json.dumps([asdict(place) for place in places])
+        drawn = f'showPlaces({told}, colours.at(-1)); const svg = document.getElementById("places");'
+        drawn += 'return [[...svg.querySelectorAll("text")].map(e => e.textContent), svg.getAttribute("viewBox"),'
+        drawn += 'svg.querySelectorAll(".box").length, document.getElementById("moment").hidden, held.stamp]'
+        *found, held = browser.run(f'(() => {{ {drawn} }})()')
+        assert found == [['cup · 1.32 m', 'pot'], '0 0 160 120', 1, False]
         # The picture goes on when the place has been shown.
         browser.wait(f'document.getElementById("moment").hidden && {STAMP} > {held}')
         assert browser.run('document.querySelectorAll("#places *").length') == 0

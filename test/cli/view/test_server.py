@@ -104,8 +104,9 @@ def test_pictures_state_and_answers_come_over_the_socket(address, robot):
                 shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
                 assert shown.shape[:2] == (120, 160) and facts['size'] == [160, 120]
                 assert shown.ndim == channels
-            state = await visitor.next('state', lambda one: one.get('level') in ('ok', 'warn'))
-            assert state['robot'] == robot and robot in state['robots'] and state['browsers'] == 1
+            # The browser of the test before may still be leaving.
+            state = await visitor.next('state', lambda one: one.get('level') in ('ok', 'warn') and one['browsers'] == 1)
+            assert state['robot'] == robot and robot in state['robots']
             assert state['values']['model_id'] == 'tiny-random-0' and state['topics']['rgb'] == '/cam/color/image_raw'
             await visitor.send('point', u=0.1, v=0.1)
             assert (await visitor.next('point'))['metres'] == pytest.approx(1.5)
@@ -137,7 +138,7 @@ def test_a_question_of_a_megabyte_is_refused_and_the_next_one_is_answered(addres
             assert told['id'] == 'long' and told['reason'] == 'question_long' and '1,048,576' in told['sentence']
             await visitor.send('ask', id='short', question='What is it?', scope='frame')
             assert (await visitor.next('reply'))['id'] == 'short'
-            assert (await visitor.next('state'))['refused']['question_long'] >= 1
+            await visitor.next('state', lambda one: one['refused'].get('question_long'))
 
     asyncio.run(scenario())
 
@@ -148,8 +149,7 @@ def test_a_message_of_many_megabytes_ends_its_connection_alone(address):
             await other.send('show', robot='', pictures=[])
             with suppress(ConnectionError):  # the server may end the line before it has taken everything
                 await visitor.send('ask', id='1', question='x' * (5 << 20), scope='frame')
-            state = await other.next('state', lambda one: one['refused'].get('message_size'))
-            assert state['refused']['message_size'] >= 1
+            await other.next('state', lambda one: one['refused'].get('message_size'))
 
     asyncio.run(scenario())
 
@@ -164,8 +164,7 @@ def test_what_cannot_be_read_is_refused_and_nothing_else_stops(address):
                 await visitor.socket.send_str(text)
                 assert (await visitor.next('refused'))['reason'] == 'message_unknown'
             await visitor.send('show', robot='', pictures=['colour', 'nonsense'])
-            state = await visitor.next('state')
-            assert state['refused']['message_unknown'] >= len(bad)
+            await visitor.next('state', lambda one: one['refused'].get('message_unknown', 0) >= len(bad))
 
     asyncio.run(scenario())
 
@@ -190,7 +189,10 @@ def test_a_page_may_ask_so_many_questions_at_once_and_cancel_them(address):
 def test_so_many_browsers_look_and_the_next_is_refused_with_a_sentence(address):
     async def scenario():
         async with asyncio.timeout(120):
-            visitors = [await Visitor(address).__aenter__() for _ in range(MOST_BROWSERS)]
+            visitors = [await Visitor(address).__aenter__()]
+            await visitors[0].send('show', robot='', pictures=[])
+            await visitors[0].next('state', lambda one: one['browsers'] == 1)
+            visitors += [await Visitor(address).__aenter__() for _ in range(MOST_BROWSERS - 1)]
             async with Visitor(address) as last:
                 told = await last.next('refused')
                 assert told['reason'] == 'browsers' and f'{MOST_BROWSERS} browsers' in told['sentence']
