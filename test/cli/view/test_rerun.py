@@ -24,7 +24,7 @@ def test_a_robot_is_recorded_until_it_is_stopped(graph, robot, tmp_path, monkeyp
     thread = threading.Thread(target=lambda: live.run_rerun(graph, stopped, save=out))
     thread.start()
     try:
-        images = {'rgb', 'depth', 'info', 'completed', 'mask', 'labels', 'markers', 'anticipation'}
+        images = {'rgb', 'depth', 'info', 'completed', 'mask', 'labels', 'anticipation'}
         assert graph.node.wait(lambda: images <= logged, 60)
 
         def answered():
