@@ -20,7 +20,7 @@ HEAD = '# Written by `make lock`; do not edit.\n'
 
 def lists(ros: str, *, tests: bool) -> list[str]:
     """Return the files of requirements/ from which an environment is made."""
-    return ['run', 'sim', 'train', 'report', ros, f'{ros}-build', *(['test'] if tests else [])]
+    return ['run', 'sim', 'train', 'report', 'view', 'mcp', ros, f'{ros}-build', *(['test'] if tests else [])]
 
 
 def lock(ros: str, *, tests: bool) -> str:

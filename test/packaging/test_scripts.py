@@ -13,6 +13,9 @@ import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+# Imported before a test replaces load_checkpoint, so that they keep the real one.
+import m3et_ros.evaluation.tasks.calibrate
+import m3et_ros.runtime.open_model  # noqa: F401
 from m3et_ros.cli.train.app import app
 from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.errors import InputError
