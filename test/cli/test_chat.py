@@ -39,6 +39,7 @@ def answer(question, text='a cup', **fields):
         'explanation': '',
         'suggestions': [],
         'read_as': question,
+        'places_frame_id': '',
         'places': [],
         'frames_used': 1,
         'age_s': None,

@@ -83,7 +83,7 @@ def test_ctrl_c_ends_with_the_exit_code_of_a_shell(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('m3et_ros.cli.models.format_table', interrupted)
+    monkeypatch.setattr('m3et_ros.cli.models.print_table', interrupted)
     assert main(['models']) == 130
     assert capsys.readouterr() == ('', '')
 

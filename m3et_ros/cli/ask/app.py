@@ -31,6 +31,10 @@ class AnswerOptions:
     max_age: Annotated[float, typer.Option(min=0, help='Oldest frame to answer from, in s; 0 means any.')] = 0.0
     namespace: Annotated[str, typer.Option('--namespace', help='Namespace of the model node.')] = '/m3et'
     timeout: Annotated[float, typer.Option(min=0.1, help='Longest wait in s.')] = 10.0
+    frame: Annotated[
+        str,
+        typer.Option(help='Frame of the places of an answer, such as base_link, by TF; by default that of the image.'),
+    ] = ''
     stream: Annotated[bool, typer.Option('--stream', help='Print the answer as it is written; Ctrl-C stops it.')] = (
         False
     )
@@ -116,6 +120,8 @@ def _refuse_combinations(question: str, options: AnswerOptions, picture: ImageOp
                 'A robot answers with the model that its parameter answerer names; give --answerer only with --image, '
                 'or start the robot with another answerer.'
             )
+    elif options.frame:
+        raise Refused('An image from a file has no TF; leave out --frame, or ask a robot.')
     elif options.scope == 'episode' or (options.stream and picture.answerer == 'm3et'):
         raise Refused(
             'An image has no episode, and m3et chooses whole answers; leave out --scope and --stream, '
@@ -134,12 +140,28 @@ def _ask_robot(question: str, options: AnswerOptions, *, as_json: bool) -> dict[
     fields = {'question': question, 'scope': options.scope, 'top_k': options.top_k, 'max_age_s': options.max_age}
     with stop_signals() as stopped, client.client(stopped) as node:
         if not options.stream:
-            return answer_dict(client.ask(node, namespace, AskQuestion.Request(**fields), options.timeout))
-        write = _discard if as_json else _print_part
-        answer = client.ask_streaming(node, namespace, AskStreaming.Goal(**fields), options.timeout, write)
-        if not as_json:
-            print_line()
-        return answer_dict(answer)
+            answer = client.ask(node, namespace, AskQuestion.Request(**fields), options.timeout)
+        else:
+            write = _discard if as_json else _print_part
+            answer = client.ask_streaming(node, namespace, AskStreaming.Goal(**fields), options.timeout, write)
+            if not as_json:
+                print_line()
+        found = answer_dict(answer)
+        if options.frame and any(place['position_m'] for place in found['places']):
+            _move_places(node, found, options)
+        return found
+
+
+def _move_places(node: Any, answer: dict[str, Any], options: AnswerOptions) -> None:
+    """Give the places of an answer in the frame that was asked for."""
+    from m3et_ros.cli.ask.transform import moved, transform_to
+
+    transform = transform_to(node, options.frame, answer['frame_id'], answer['stamp_ns'], options.timeout)
+    answer['places_frame_id'] = options.frame
+    for place in answer['places']:
+        if place['position_m']:
+            place['position_m'] = moved(place['position_m'], transform)
+            place['size_m'] = None  # along the axes of the image's frame
 
 
 def _ask_about_image(question: str, options: AnswerOptions, picture: ImageOptions, *, as_json: bool) -> dict[str, Any]:
@@ -180,7 +202,7 @@ def print_answer(answer: dict[str, Any], *, with_text: bool = True) -> None:
     elif answer['read_as'] not in ('', answer['question']):
         print_line(f'  read as: {answer["read_as"]}')
     for place in answer['places']:
-        print_line(f'  {describe_place(place, answer["frame_id"])}')
+        print_line(f'  {describe_place(place, answer["places_frame_id"])}')
     age = '' if answer['age_s'] is None else f', image {answer["age_s"]:.2f} s old'
     sure = f'confidence {format_probability(answer["confidence"])}, ' if answer['answerable'] else ''
     print_line(
@@ -247,6 +269,7 @@ def answer_dict(answer: Any) -> dict[str, Any]:
         'stamp_ns': stamp_ns(answer.header.stamp),
         'span_start_ns': stamp_ns(answer.span_start),
         'frame_id': answer.header.frame_id,
+        'places_frame_id': answer.header.frame_id,
         'places': [asdict(place_of(place)) for place in answer.places],
         'model_id': answer.model_id,
         'latency_s': answer.latency_s,

@@ -121,7 +121,14 @@ def _fields(reply: Reply, model_id: str) -> dict:
     """Return the keys of an answer of the node."""
     fields = dataclasses.asdict(reply)
     first, last = fields.pop('first_ns'), fields.pop('last_ns')
-    return fields | {'stamp_ns': last, 'span_start_ns': first, 'frame_id': '', 'model_id': model_id, 'age_s': None}
+    return fields | {
+        'stamp_ns': last,
+        'span_start_ns': first,
+        'frame_id': '',
+        'places_frame_id': '',
+        'model_id': model_id,
+        'age_s': None,
+    }
 
 
 def _ignore(text: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import rclpy
+from geometry_msgs.msg import Quaternion, Transform, Vector3
 from rclpy.action import ActionServer
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import Image
@@ -201,6 +202,7 @@ ANSWER = {
     'stamp_ns': STAMP,
     'span_start_ns': STAMP - 5,
     'frame_id': 'optical',
+    'places_frame_id': 'optical',
     'places': [
         {
             'label': 'cup',
@@ -254,7 +256,26 @@ def test_every_field_of_the_question_arrives_and_every_field_of_the_answer_comes
     )
     assert main([*QUESTION, '--stream', '--json', *PATIENT]) == 0
     assert json.loads(capsys.readouterr().out) == {'schema': 1} | ANSWER  # with no parts of the text before it
-    every_option([*QUESTION, *FIELDS, '--json', '--stream', *PATIENT, *IMAGE])
+    every_option([*QUESTION, *FIELDS, '--frame', 'map', '--json', '--stream', *PATIENT, *IMAGE])
+
+
+def test_places_are_given_in_the_frame_that_is_asked_for(recorder, capsys, border):
+    moved = Transform(translation=Vector3(x=1.0, y=2.0, z=3.0), rotation=Quaternion(w=1.0))
+    calls = border('m3et_ros.cli.ask.transform.transform_to', moved)
+    assert main([*QUESTION, '--frame', 'map', '--json', '--timeout', '50']) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {name: calls[0][name] for name in ('target', 'source', 'stamp_ns', 'timeout_s')} == {
+        'target': 'map',
+        'source': 'optical',
+        'stamp_ns': STAMP,
+        'timeout_s': 50.0,
+    }
+    assert (answer['frame_id'], answer['places_frame_id']) == ('optical', 'map')
+    cup, pan = answer['places']
+    assert cup['position_m'] == [1.5, 1.75, 4.5] and cup['size_m'] is None and cup['distance_m'] == 1.75
+    assert pan['position_m'] is None
+    assert main([*QUESTION, '--frame', 'map', *PATIENT]) == 0
+    assert 'x 1.50 y 1.75 z 4.50 m in map' in capsys.readouterr().out
 
 
 def test_the_timeout_is_that_of_the_option(recorder, capsys):

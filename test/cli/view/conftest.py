@@ -15,7 +15,7 @@ from m3et_ros.ros.convert import stamp_msg, to_image_msg
 WIDTH, HEIGHT = 160, 120
 
 
-@pytest.fixture(scope='package')
+@pytest.fixture(scope='module')
 def graph():
     """A connection to the graph, with a camera on /cam: colour, depth that has a hole, and camera_info."""
     with connect(threading.Event()) as robots:
@@ -43,7 +43,7 @@ def graph():
         yield robots
 
 
-@pytest.fixture(scope='package')
+@pytest.fixture(scope='module')
 def start_robot(graph, m3et_started):
     """Run a robot on the camera until a block ends."""
 
@@ -56,7 +56,7 @@ def start_robot(graph, m3et_started):
     return start
 
 
-@pytest.fixture(scope='package')
+@pytest.fixture(scope='module')
 def robot(start_robot):
     """The namespace of a robot that answers."""
     with start_robot('/one'):

@@ -109,20 +109,19 @@ def test_the_model_stands_as_the_world_says():
 WITHOUT_MUJOCO = """
 import sys
 sys.modules['mujoco'] = None
+from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen import Episode
 try:
     Episode(0)
-except ImportError as error:
+except InputError as error:
     print(error)
 """
 
 
 def test_without_mujoco_an_episode_names_the_requirement_and_how_to_install_it():
     done = subprocess.run([sys.executable, '-c', WITHOUT_MUJOCO], capture_output=True, text=True, check=True)
-    requirement = 'mujoco-core'
     assert done.stdout == (
-        'the simulated kitchen needs MuJoCo, a requirement of m3et_ros that is not installed; '
-        f'run `pip install {requirement}`\n'
+        "The simulated kitchen needs mujoco, which cannot be imported; run pip install 'm3et_ros[sim]'.\n"
     )
-    listed = (Path(m3et_ros.__file__).parents[1] / 'requirements' / 'run.txt').read_text().splitlines()
-    assert any(line.startswith(f'{requirement}==') for line in listed)
+    listed = (Path(m3et_ros.__file__).parents[1] / 'requirements' / 'sim.txt').read_text().splitlines()
+    assert any(line.startswith('mujoco-core==') for line in listed)
