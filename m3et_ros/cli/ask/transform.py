@@ -1,8 +1,5 @@
 """Places in another frame, by the TF of the robot; it is looked up only when a frame is asked for."""
 
-import importlib
-from typing import Any
-
 from geometry_msgs.msg import Transform
 from rclpy.time import Time
 
@@ -25,7 +22,7 @@ def transform_to(node: Client, target: str, source: str, stamp_ns: int, timeout_
         Refused: tf2_ros is not installed, or no transform between these frames has come for that time.
     """
     try:
-        tf2_ros: Any = importlib.import_module('tf2_ros')
+        import tf2_ros
     except ImportError:
         raise Refused(
             '--frame needs tf2_ros, which comes with a ROS 2 installation and not from pip; source one, or leave '
