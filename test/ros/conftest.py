@@ -68,6 +68,12 @@ class Ros:
             time.sleep(0.01)
         return value
 
+    def do(self, action, *arguments):
+        """Call action(*arguments) in the executor's thread; what it waits for is destroyed only there."""
+        task = self.executor.create_task(action, *arguments)
+        self.until(task.done)
+        return task.result()
+
     def close(self):
         """Close thread, executor, nodes and context, in this order."""
         self.stopping = True

@@ -147,7 +147,7 @@ class Bench:
         self.publish(Image, 'rgb/image_raw', image)
 
     def close(self):
-        self.inputs.stop()
+        self.ros.do(self.inputs.stop)
         self.host.inference_thread.close()
 
 
@@ -431,7 +431,7 @@ def test_stopping_closes_everything_and_starting_again_works(ros, bench):
     ros.until(lambda: len(bench.processed) == 1)
     timers = len(list(bench.host.timers))
     bench.host.health.set_cause('depth_silent', 'Nothing comes.')
-    bench.inputs.stop()
+    ros.do(bench.inputs.stop)
     assert bench.host.health.causes == {}
     assert not bench.topics() and len(list(bench.host.timers)) == timers - 1
     assert not [t for t in threading.enumerate() if t.name == 'wait_thread']

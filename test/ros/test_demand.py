@@ -45,7 +45,7 @@ def test_each_result_but_labels_and_intrinsics_is_a_reason_to_encode(ros):
     answers = listen(Answer, '/model/answer')
     ros.until(lambda: demand.needs_frame('what is this?'))
     assert not demand.needs_frame('')
-    listener.destroy_subscription(answers)
+    ros.do(listener.destroy_subscription, answers)
     ros.until(lambda: not demand.needs_frame('what is this?'))
     listen(Image, '/model/segmentation/mask')
     ros.until(lambda: demand.needs_frame(''))
@@ -96,7 +96,7 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
     robot.ros.until(lambda: (sent.append(stamp_ns(robot.show(time.time()).stamp)) or robot.pause()) or masks, 60)
     assert stamp_ns(masks[0].header.stamp) in sent
     robot.show_until(time.time(), lambda: status()[1].get('idle') == 'no')
-    robot.node.destroy_subscription(subscription)
+    robot.ros.do(robot.node.destroy_subscription, subscription)
     values = idle_after(0)
     encoded = int(values['frames_encoded'])
     values = idle_after(int(values['frames_in']) + 20)
@@ -168,7 +168,7 @@ def test_actions_are_anticipated_for_their_subscribers_and_begin_anew_with_the_f
     process(node, 101)
     assert calls == ['reset_actions', 'anticipate', 'anticipate']
     assert node.health.counters.snapshot() == {}
-    listener.destroy_subscription(kept)
+    ros.do(listener.destroy_subscription, kept)
     ros.until(lambda: not node._anticipations.wanted)
     process(node, 102)
     assert len(calls) == 3

@@ -139,7 +139,7 @@ def test_a_near_hand_stops_the_robot(kitchen, program, limit, stops):
     # No word without a result, so that each is about the hand.
     program('stop_for_hands.py', parameters=[f'limit_m:={limit}', 'silent_s:=1000.0'])
     kitchen.ros.until(lambda: len(said) > 2)
-    kitchen.node.destroy_subscription(subscription)
+    kitchen.ros.do(kitchen.node.destroy_subscription, subscription)
     assert set(said) == {stops}
 
 

@@ -62,19 +62,19 @@ def test_a_subscription_follows_publishers_that_come_later_and_change(ros):
     following = subscription.FollowingSubscription(
         listener, String, 'x', lambda m: received.append(m.data), counters=counters
     )
-    assert following.policy == RELIABLE and not following.refresh()
+    assert following.policy == RELIABLE and not ros.do(following.refresh)
     for policy, again in ((BEST_EFFORT, True), (RELIABLE, True), (RELIABLE, False)):
         publisher = talker.create_publisher(String, 'x', subscription.newest(policy))
         ros.until(lambda: listener.count_publishers('x') == 1)
-        assert following.refresh() == again and following.policy == policy
+        assert ros.do(following.refresh) == again and following.policy == policy
         received.clear()
         ros.until(lambda publisher=publisher: publisher.publish(String(data='hello')) or received)
-        talker.destroy_publisher(publisher)
+        ros.do(talker.destroy_publisher, publisher)
         ros.until(lambda: not listener.count_publishers('x'))
-        assert not following.refresh(), 'without a publisher there is no reason to change'
+        assert not ros.do(following.refresh), 'without a publisher there is no reason to change'
     assert len([s for s in listener.subscriptions if s.topic_name == '/x']) == 1
     assert not counters.snapshot(), 'a mismatch that is corrected is no fault'
-    following.destroy()
+    ros.do(following.destroy)
     assert not [s for s in listener.subscriptions if s.topic_name == '/x']
 
 
@@ -90,7 +90,7 @@ def test_a_subscription_follows_a_best_effort_camera_in_another_process(ros):
     following = subscription.FollowingSubscription(ros.node('n'), String, 'x', received.append, counters=counters)
     process = subprocess.Popen([sys.executable, '-c', script])
     try:
-        ros.until(lambda: following.refresh() or received, timeout=120)
+        ros.until(lambda: ros.do(following.refresh) or received, timeout=120)
         ros.until(lambda: received, timeout=120)
     finally:
         process.kill()
@@ -126,11 +126,11 @@ def test_durability_follows_publishers_that_come_later_and_is_left_alone_elsewhe
     )
     assert subscription.durability_of_publishers(node, 'x') == DurabilityPolicy.VOLATILE
     latched_talker(ros, 'talker', 'once')
-    ros.until(following.refresh)
+    ros.until(lambda: ros.do(following.refresh))
     ros.until(lambda: 'once' in heard)
     assert not other.refresh()
     volatile = ros.node('volatile').create_publisher(String, 'x', subscription.newest())
-    ros.until(following.refresh)
+    ros.until(lambda: ros.do(following.refresh))
     ros.until(lambda: volatile.get_subscription_count() == 2)
     assert counters['incompatible_qos'] == 0, 'what will be followed is no mismatch'
 
@@ -144,7 +144,7 @@ def test_the_override_of_the_user_wins(ros):
     node.create_publisher(String, 'x', subscription.newest(BEST_EFFORT))
     ros.until(lambda: node.count_publishers('x'))
     following = subscription.FollowingSubscription(node, String, 'x', print, counters=Counters())
-    assert following.policy == RELIABLE and not following.refresh()
+    assert following.policy == RELIABLE and not ros.do(following.refresh)
     assert following.subscription.qos_profile.depth == 4
     again = subscription.FollowingSubscription(node, String, 'x', print, reliability='best_effort', counters=Counters())
     assert again.policy == RELIABLE, 'a second subscription obeys the same override'
@@ -261,7 +261,7 @@ def test_the_warning_names_the_publishers_and_their_type(ros):
     assert 'another type by /robot/camera (std_msgs/msg/Header, best_effort)' in ros.until(
         lambda: 'another' in monitor.explain() and monitor.explain()
     )
-    camera.destroy_publisher(publisher)
+    ros.do(camera.destroy_publisher, publisher)
 
     def publishes_a_string():
         # The executor lets go of the destroyed publisher a moment later; until then the name keeps its type.
