@@ -13,7 +13,7 @@ def group() -> None:
     """Keep `build` a group of verbs while it has only one."""
 
 
-@app.command()
+@app.command('kernels')
 def kernels(as_json: Json = False) -> None:
     """Compile the scans of Mamba-1 and Mamba-2 for the CPU (C++; a few seconds) and check them."""
     from m3et_ros.ops.dispatch import describe

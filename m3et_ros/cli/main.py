@@ -27,6 +27,7 @@ from m3et_ros.cli.convert.app import app as convert
 from m3et_ros.cli.demo.app import demo
 from m3et_ros.cli.doctor.app import doctor
 from m3et_ros.cli.evaluate.app import app as evaluate
+from m3et_ros.cli.examples import add_examples
 from m3et_ros.cli.generate import generate
 from m3et_ros.cli.label import label
 from m3et_ros.cli.mcp.app import mcp
@@ -92,6 +93,7 @@ for panel, verbs in PANELS.items():
             app.add_typer(verb, name=name, rich_help_panel=panel)
         else:
             app.command(name, context_settings=SETTINGS.get(name), rich_help_panel=panel)(verb)
+add_examples(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -145,11 +145,7 @@ def robot(
         ),
     ] = DEFAULT,
 ) -> int:
-    """Run the robot on a camera until Ctrl-C, or until the end of a clip.
-
-    For example m3et robot --webcam 0, m3et robot --video clip.mp4, m3et robot --pictures folder --rate 2, or, with the
-    driver of a camera, m3et robot --preset zed.
-    """
+    """Run the robot on a camera until Ctrl-C, or until the end of a clip."""
     camera_given, preset_given = (
         (found := context.get_parameter_source(name)) is not None and found.name != 'DEFAULT'
         for name in ('camera', 'preset')

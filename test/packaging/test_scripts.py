@@ -304,3 +304,8 @@ def test_the_notice_states_the_licence_of_what_is_installed():
     notice = (ROOT / 'NOTICE').read_text()
     assert re.search(r'^torch +Apache-2.0', notice, re.MULTILINE)
     assert re.search(r'^ros-jazzy-rclpy +\S', notice, re.MULTILINE)
+
+
+def test_the_page_of_the_command_line_is_that_of_the_commands():
+    script = load('cli_page')
+    assert script.PAGE.read_text(encoding='utf-8') == script.page(), 'python scripts/cli_page.py writes it again'
