@@ -24,7 +24,7 @@ from m3et_ros.data.class_names import ClassNames
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.tokenizer import Tokenizer
-from m3et_ros.models.config_checks import check_number
+from m3et_ros.models.config_checks import check_number, check_whole
 from m3et_ros.models.m3et.answers import PlacedAnswerHead
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.encoding import joined
@@ -120,6 +120,9 @@ class Pretrain(Recipe):
     modalities: tuple[str, ...] = IMAGE_MODALITIES
     # Share of the tokens that stays visible; the paper masks 70 %, MultiMAE 83.3 % (1/6 visible).
     visible: float = 0.30
+    # Number of visible tokens in place of a share, 0 for the share; MultiMAE shows 98 of 588. A batch that lacks a
+    # modality shows the same share of what it has.
+    tokens: int = 0
     # Concentration of the Dirichlet that divides the visible tokens among the modalities; 1 is uniform (MultiMAE).
     alpha: float = 1.0
     # Show only a random non-empty subset of the modalities, which prepares the model for missing ones.
@@ -131,8 +134,20 @@ class Pretrain(Recipe):
         if not self.modalities or set(self.modalities) - set(IMAGE_MODALITIES):
             raise ValueError(f'modalities is {self.modalities}; give some of {", ".join(IMAGE_MODALITIES)}')
         check_share(self, 'visible', zero=False)
-        if not self.alpha > 0:
+        check_whole(self, {'tokens': (0, 10**6)})
+        if not 0 < self.alpha < math.inf:
             raise ValueError(f'alpha is {self.alpha!r}; give a number above 0')
+
+    def share(self, config: M3ETConfig) -> float:
+        """Return the share of the tokens that stays visible in a model.
+
+        Raises:
+            ValueError: the model has no more tokens than shall be visible.
+        """
+        most = config.image_tokens * len(set(self.modalities) & set(config.modalities))
+        if self.tokens >= most:
+            raise ValueError(f'tokens is {self.tokens}; give fewer than {most}, the tokens of the images of the model')
+        return self.tokens / most if self.tokens else self.visible
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return rgb, depth and semseg: reconstruction losses of all that is hidden, weight 1 each."""
@@ -142,7 +157,7 @@ class Pretrain(Recipe):
         drawn = draw(
             counts,
             batch=size,
-            total=visible_total(counts, share=self.visible),
+            total=visible_total(counts, share=self.share(model.config)),
             alpha=self.alpha,
             subsets=self.subsets,
             generator=generator,
@@ -268,10 +283,15 @@ def run(
         As loop.train.
 
     Raises:
-        InputError: the model lacks a head (training), or as loop.train.
+        InputError: the model lacks a head or tokens (training), or as loop.train.
     """
     model, tokenizer, labels = checkpoint.model, checkpoint.tokenizer, checkpoint.labels
     naming = None
+    if isinstance(recipe, Pretrain):
+        try:
+            recipe.share(model.config)
+        except ValueError as error:
+            raise InputError('training', f'{error}.') from error
     if isinstance(recipe, Answer):
         if model.answer_head is None or 'text' not in model.config.tasks:
             raise InputError(

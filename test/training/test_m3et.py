@@ -277,7 +277,7 @@ def test_a_silent_batch_predicts_depth_without_the_question(batch, tiny):
         assert (losses[0] == losses[1]) == same
 
 
-@pytest.mark.parametrize('changes', [{'alpha': 0.1}, {'subsets': True}, {'visible': 0.6}])
+@pytest.mark.parametrize('changes', [{'alpha': 0.1}, {'subsets': True}, {'visible': 0.6}, {'tokens': 5}])
 def test_options_of_stage_one_reach_the_masks(batch, tiny, monkeypatch, changes):
     model, masks = tiny().eval(), []
     encode = model.encode
@@ -290,6 +290,22 @@ def test_options_of_stage_one_reach_the_masks(batch, tiny, monkeypatch, changes)
     for recipe in (Pretrain(), Pretrain(**changes)):
         recipe.losses(model, batch, generator())
     assert masks[0].shape != masks[1].shape or not torch.equal(*masks)
+
+
+def test_so_many_tokens_are_visible_or_their_share_of_what_a_batch_has(batch, tiny, monkeypatch):
+    model, shown = tiny().eval(), []
+    encode = model.encode
+    monkeypatch.setattr(
+        model, 'encode', lambda inputs, visible: shown.append(visible.shape[1]) or encode(inputs, visible=visible)
+    )
+    for given in (batch, {name: value for name, value in batch.items() if name != 'semseg'}):
+        Pretrain(tokens=6).losses(model, given, generator())
+    assert model.config.image_tokens == 4 and shown == [6, 4]
+
+
+def test_a_model_with_too_few_tokens_is_refused_at_the_start(tmp_path, tiny, toys, checkpoint_of):
+    with pytest.raises(InputError, match='tokens is 12; give fewer than 12'):
+        run(Pretrain(samples=8, batch=8, tokens=12), checkpoint_of(tiny()), toys, tmp_path)
 
 
 def test_the_seed_of_a_run_reaches_its_order(tmp_path, tiny, toys, checkpoint_of):

@@ -145,6 +145,8 @@ def test_the_ends_of_the_ranges_are_allowed(fields):
         ({'warm_up': 1}, 'warm_up is 1; give'),
         ({'average': 1.0}, 'average is 1.0; give'),
         ({'clip': 0}, 'clip is 0; give a number above 0'),
+        ({'tokens': -1}, 'tokens is -1; give a whole number from 0'),
+        ({'alpha': 0}, 'alpha is 0; give a number above 0'),
         ({'optimiser': 'sgd'}, "optimiser is 'sgd'; give one of adamw, muon"),
     ],
 )

@@ -4,6 +4,7 @@ m3et train pretrain --data cache/kitchen --out runs/one --minutes 60
 m3et train pretrain --data cache/kitchen --out runs/one --minutes 60 --resume
 m3et train pretrain --data cache/kitchen --bag my_bag --every 3 --out runs/mine
 m3et train vqa --data cache/kitchen --from runs/one/checkpoint --out runs/two
+m3et train vqa --data vqav2:questions.json,annotations.json,train2014 --from runs/one/checkpoint --out runs/three
 torchrun --nproc-per-node 2 -m m3et_ros.cli.main train pretrain --data cache/kitchen --out runs/one
 """
 
@@ -17,6 +18,7 @@ import typer
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.train.actions import actions
+from m3et_ros.cli.train.answers import with_candidates
 from m3et_ros.cli.train.common import (
     CHECKPOINT,
     BudgetOptions,
@@ -111,45 +113,148 @@ class StageBudget(BudgetOptions):
     ] = None
 
 
-@app.command('pretrain', help='Pretrain: predict hidden patches of colour, depth and labels.')
-@app.command('vqa', help='Train to answer questions, complete depth and segment.')
-@expand_options(
-    'data bag out every model start vocabulary samples batch questions noise tempered lr optimiser average minutes '
-    'milestone_minutes seed workers bf16 resume as_json'
-)
-def train(
-    context: typer.Context,
-    out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
-    choice: SourceChoice,
-    start: StartOptions,
-    budget: StageBudget,
-    session: SessionOptions,
-    workers: Annotated[int, typer.Option(min=0, help='Number of processes that load samples.')] = 0,
+@dataclass(frozen=True, kw_only=True)
+class MaskingOptions:
+    """The tokens that stay visible in pretraining; None leaves a field at the default of the recipe."""
+
+    visible: Annotated[
+        float | None, typer.Option(help='Share of the tokens that stays visible, 0.3 by default.', show_default=False)
+    ] = None
+    visible_tokens: Annotated[
+        int | None, typer.Option(min=1, help='Number of visible tokens in place of a share; MultiMAE shows 98 of 588.')
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help='Concentration of the Dirichlet draw that divides the visible tokens among the modalities: 1 by '
+            'default, below 1 for one modality at a time, above 1 for equal shares.',
+            show_default=False,
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields of the recipe that were given.
+
+        Raises:
+            Refused: both a share and a number were given.
+        """
+        if self.visible is not None and self.visible_tokens is not None:
+            raise Refused('--visible and --visible-tokens exclude each other; give one of them.')
+        values = {'visible': self.visible, 'tokens': self.visible_tokens, 'alpha': self.alpha}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Folder, processes and checkpoints of a run."""
+
+    out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')]
+    workers: Annotated[int, typer.Option(min=0, help='Number of processes that load samples.')] = 0
     milestone_minutes: Annotated[
         float | None,
         typer.Option(
             min=0.1, help='Minutes of training, at least 0.1, between checkpoints in the folder milestones of --out.'
         ),
+    ] = None
+
+
+ORDER = (
+    'data bag out every model start vocabulary samples batch questions {} noise tempered lr optimiser average minutes '
+    'milestone_minutes seed workers bf16 resume as_json'
+)
+
+
+@app.command('pretrain', help='Pretrain: predict hidden patches of colour, depth and labels.')
+@expand_options(ORDER.format('visible visible_tokens alpha'))
+def pretrain(
+    context: typer.Context,
+    choice: SourceChoice,
+    start: StartOptions,
+    budget: StageBudget,
+    masking: MaskingOptions,
+    session: SessionOptions,
+    run: RunOptions,
+    as_json: Json = False,
+) -> int:
+    """Train stage 1 on the simulated kitchen, on recordings or on public data sets."""
+    prepare_training()
+    checkpoint = open_start(start, session.seed)
+    recipe = recipe_of('pretrain', budget.given() | masking.given())
+    sources = open_sources_of(choice, checkpoint, run.out / BAGS, questions=0, seed=session.seed)
+    return train(context, recipe, checkpoint, sources, session, run, as_json=as_json)
+
+
+@app.command('vqa', help='Train to answer questions, complete depth and segment.')
+@expand_options(ORDER.format('answers'))
+def vqa(
+    context: typer.Context,
+    choice: SourceChoice,
+    start: StartOptions,
+    budget: StageBudget,
+    session: SessionOptions,
+    run: RunOptions,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help='File of the candidate answers, a JSON list or a text with one a line; by default those of VQAv2 that '
+            'are commonest for nine questions, and those of the model for other sources.',
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Train one of the paper's two stages on the simulated kitchen, on recordings or on public data sets."""
+    """Train stage 2 on the simulated kitchen or on public data sets."""
     prepare_training()
-    from m3et_ros.training.m3et import STAGES, run
-    from m3et_ros.training.run_state import TrainingSession
-
-    stage = context.info_name
     checkpoint = open_start(start, session.seed)
+    recipe = recipe_of('vqa', budget.given())
+    sources = open_sources_of(choice, checkpoint, run.out / BAGS, questions=choice.questions, seed=session.seed)
+    checkpoint = with_candidates(checkpoint, sources, answers, session.seed)
+    labels = replace(checkpoint.labels, taught=taught_by(sources, checkpoint.labels.taught))
+    return train(context, recipe, replace(checkpoint, labels=labels), sources, session, run, as_json=as_json)
+
+
+def recipe_of(stage: str, given: dict[str, Any]) -> Any:
+    """Return the recipe of a stage with the given fields.
+
+    Raises:
+        Refused: a field is out of range.
+    """
+    from m3et_ros.training.m3et import STAGES
+
     try:
-        recipe = STAGES[stage](**budget.given())
+        return STAGES[stage](**given)
     except ValueError as error:
         raise Refused(f'{error}.') from error
-    questions = choice.questions if stage == 'vqa' else 0
-    sources = open_sources_of(choice, checkpoint, out / BAGS, questions=questions, seed=session.seed)
-    labels = checkpoint.labels
-    if stage == 'vqa':
-        labels = replace(labels, taught=taught_by(sources, labels.taught))
-    made, before, command = replace(checkpoint, labels=labels), checkpoint.model_id, command_line(context)
+
+
+def train(
+    context: typer.Context,
+    recipe: Any,
+    made: 'Checkpoint',
+    sources: Any,
+    session: SessionOptions,
+    options: RunOptions,
+    *,
+    as_json: bool,
+) -> int:
+    """Train one of the paper's two stages, write the checkpoint and return the exit code.
+
+    Args:
+        context: typer context of the verb, for the recorded command.
+        recipe: recipe of the stage.
+        made: the model to train, with the labels of its checkpoint.
+        sources: the data set, as from `open_sources_of`.
+        session: minutes, seed, precision and resume.
+        options: folder and processes.
+        as_json: print JSON.
+
+    Raises:
+        InputError: as training.m3et.run.
+    """
+    from m3et_ros.training.m3et import run
+    from m3et_ros.training.run_state import TrainingSession
+
+    out, before, command = options.out, made.model_id, command_line(context)
 
     def card(outcome: Any) -> str:
         return model_card(before, recipe, outcome, sources, session.seed, command)
@@ -157,14 +262,14 @@ def train(
     with stop_on_signal() as stop:
         outcome, trained, main = run(
             recipe,
-            checkpoint,
+            made,
             sources,
             out,
             seed=session.seed,
             session=TrainingSession(
                 minutes=session.minutes,
-                milestone_minutes=milestone_minutes,
-                workers=workers,
+                milestone_minutes=options.milestone_minutes,
+                workers=options.workers,
                 bf16=session.bf16,
                 resume=session.resume,
                 report=progress_reporter(),

@@ -4,9 +4,9 @@ Answers have the soft scores of the official metric (docs/papers.md 7.1). Symbol
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,16 @@ from m3et_ros.data.datasets.base import SampleSet
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.datasets.openeqa import FEWEST
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.files import read_regular
 from m3et_ros.data.images.files import names_in, read_rgb
 from m3et_ros.data.noise import Noise
 from m3et_ros.data.sample import Sample
 
 LEAST = 9
-"""Number of questions that must have a candidate as commonest answer; it gives 3,129 candidates in train and val."""
+"""Number of questions that must have a candidate as commonest answer; it gives MOST candidates in train and val."""
+
+MOST = 3129
+"""Number of candidates of the published table."""
 
 
 def soft_scores(answers: Sequence[str]) -> dict[str, float]:
@@ -44,29 +48,53 @@ def soft_scores(answers: Sequence[str]) -> dict[str, float]:
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 
-def candidate_answers(annotations: str | Path | Sequence[str | Path], *, least: int = LEAST) -> tuple[str, ...]:
+def candidate_answers(commonest: Mapping[str, int], *, least: int = LEAST, most: int = MOST) -> tuple[str, ...]:
     """Return the candidates of an answer head: the commonest answers of at least `least` questions.
 
+    Where these are fewer than `most`, as in a small data set, the most frequent answers are the candidates.
+
     Args:
-        annotations: JSON files; the official table takes train and val together.
+        commonest: answer to the number of questions that have it as commonest answer (VQAv2Samples.commonest); the
+            official table counts train and val together.
         least: 1 or more.
+        most: number of candidates up to which rarer answers are taken.
 
     Returns:
         By falling number of questions, then by alphabet.
 
     Raises:
-        InputError: a file is missing or holds no VQAv2 annotations.
         ValueError: least is below 1.
     """
     if least < 1:
         raise ValueError(f'least is {least}; give 1 or more')
-    paths = [annotations] if isinstance(annotations, (str, Path)) else annotations
-    counts = Counter(
-        clean(_field(path, item, 'multiple_choice_answer', str))
-        for path in map(Path, paths)
-        for item in _items(path, 'annotations')
-    )
-    return tuple(sorted((answer for answer, n in counts.items() if n >= least), key=lambda a: (-counts[a], a)))
+    ordered = sorted(commonest, key=lambda answer: (-commonest[answer], answer))
+    return tuple(answer for i, answer in enumerate(ordered) if i < most or commonest[answer] >= least)
+
+
+def read_answers(path: str | Path) -> tuple[str, ...]:
+    """Read candidate answers: a JSON list (.json), or a text file with one answer a line; each answer once.
+
+    Raises:
+        InputError: the file cannot be read, or holds no answers.
+    """
+    path = Path(path)
+    if path.suffix == '.json':
+        found = read_json(path)
+    else:
+        try:
+            found = read_regular(path, 'give a text file').decode('utf-8-sig').splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError('data_missing', f'{path} cannot be read ({error}); give a file of answers') from error
+    if (
+        not isinstance(found, list)
+        or not all(isinstance(answer, str) for answer in found)
+        or not any(map(clean, found))
+    ):
+        raise InputError(
+            'data_format',
+            f'{path} holds no list of answers; give a JSON list of words, or a text with one answer a line',
+        )
+    return tuple(dict.fromkeys(filter(None, map(clean, found))))
 
 
 def clean(answer: str) -> str:
@@ -82,6 +110,9 @@ class VQAv2Samples(SampleSet):
         annotations: for example v2_mscoco_train2014_annotations.json.
         images: folder of COCO_train2014_000000000009.jpg or of 000000000009.jpg.
         noise, seed: see SampleSet. Pictures are mirrored only where no text speaks of left or right.
+
+    Attributes:
+        commonest: answer to the number of questions that have it as commonest answer, in the whole file of annotations.
 
     Raises:
         InputError: a file is missing or of another form, or a question has no annotation or no picture.
@@ -104,7 +135,8 @@ class VQAv2Samples(SampleSet):
             )
             for item in _items(questions, 'questions')
         }
-        self._store(_answers(annotations, asked))
+        answered, self.commonest = _answers(annotations, asked)
+        self._store(answered)
         self._ids = np.fromiter(asked, np.int64, len(asked))
         self._questions = [question.strip() for question, _ in asked.values()]
         self._pictures = np.array([picture for _, picture in asked.values()], np.int64)
@@ -125,13 +157,39 @@ class VQAv2Samples(SampleSet):
             key=f'question {self._ids[index]}',
         )
 
-    def _store(self, answered: list[tuple[dict[str, float], str]]) -> None:
+    def image(self, index: int) -> int:
+        """Return the number of the picture of a question."""
+        return int(self._pictures[index])
+
+    def question_id(self, index: int) -> int:
+        """Return the official id of a question."""
+        return int(self._ids[index])
+
+    def people(self, index: int) -> list[str]:
+        """Return the answers that people gave to a question as the file has them, ten in VQAv2."""
+        return [self._words[number] for number in self._said[self._said_ends[index] : self._said_ends[index + 1]]]
+
+    def covered(self, answers: Collection[str]) -> float:
+        """Return the share of the questions, 0 to 1, whose commonest answer is among candidates."""
+        known = set(answers)
+        usable = np.array([word in known for word in self._words])
+        best = np.maximum.reduceat(self._scores, self._ends[:-1])
+        hits = usable[self._answers] & (self._scores == best.repeat(np.diff(self._ends)))
+        return float(np.logical_or.reduceat(hits, self._ends[:-1]).mean())
+
+    def _store(self, answered: list['_Answered']) -> None:
         """Store the answers of all questions side by side as numbers: millions of objects would fill the memory."""
         known: dict[str, int] = {}
-        self._answers = np.array([known.setdefault(answer, len(known)) for scores, _ in answered for answer in scores])
-        self._scores = np.array([score for scores, _ in answered for score in scores.values()])
-        self._ends = np.cumsum([0, *(len(scores) for scores, _ in answered)])
-        self._words, self._families = list(known), [family for _, family in answered]
+
+        def number(word: str) -> int:
+            return known.setdefault(word, len(known))
+
+        self._answers = np.array([number(answer) for one in answered for answer in one.scores])
+        self._scores = np.array([score for one in answered for score in one.scores.values()])
+        self._ends = np.cumsum([0, *(len(one.scores) for one in answered)])
+        self._said = np.array([number(answer) for one in answered for answer in one.said], np.int32)
+        self._said_ends = np.cumsum([0, *(len(one.said) for one in answered)])
+        self._words, self._families = list(known), [one.family for one in answered]
 
     def _naming(self) -> str:
         """Return the pattern of the pictures' names, and refuse a folder that lacks one of them."""
@@ -153,20 +211,29 @@ class VQAv2Samples(SampleSet):
         )
 
 
-def _answers(path: Path, asked: Collection[int]) -> list[tuple[dict[str, float], str]]:
-    """Return the answers with their scores, and the answer type, of the questions in their order."""
-    found = {}
+class _Answered(NamedTuple):
+    """The answers to a question: soft scores, the words of each person, and the answer type."""
+
+    scores: dict[str, float]
+    said: list[str]
+    family: str
+
+
+def _answers(path: Path, asked: Collection[int]) -> tuple[list[_Answered], Counter[str]]:
+    """Return the answers of the questions in their order, and the commonest answers of the file with their numbers."""
+    found, commonest = {}, Counter[str]()
     for item in _items(path, 'annotations'):
         number = _field(path, item, 'question_id', int)
-        given = [clean(_field(path, answer, 'answer', str)) for answer in _field(path, item, 'answers', list)]
-        if len(given) < FEWEST:
+        said = [_field(path, answer, 'answer', str) for answer in _field(path, item, 'answers', list)]
+        if len(said) < FEWEST:
             raise InputError(
                 'data_format',
-                f'question {number} in {path} has {len(given)} answers; soft scores need '
+                f'question {number} in {path} has {len(said)} answers; soft scores need '
                 f'at least {FEWEST}, and VQAv2 has ten',
             )
-        scores = {answer: score for answer, score in soft_scores(given).items() if score > 0}
-        found[number] = scores, str(item.get('answer_type', ''))
+        scores = {answer: score for answer, score in soft_scores([clean(one) for one in said]).items() if score > 0}
+        commonest[clean(str(item.get('multiple_choice_answer') or next(iter(scores))))] += 1
+        found[number] = _Answered(scores, said, str(item.get('answer_type', '')))
     missing = [number for number in asked if number not in found]
     if missing:
         raise InputError(
@@ -174,7 +241,7 @@ def _answers(path: Path, asked: Collection[int]) -> list[tuple[dict[str, float],
             f'{path} lacks the answers of {len(missing)} questions, the first is '
             f'{missing[0]}; give the annotations that belong to the questions',
         )
-    return [found[number] for number in asked]
+    return [found[number] for number in asked], commonest
 
 
 def _items(path: Path, name: str) -> list[dict]:

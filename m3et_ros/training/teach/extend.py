@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from m3et_ros.data.answer_parts import AnswerParts, answer_parts
-from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.calibration import Calibration
+from m3et_ros.data.checkpoints.m3et import Checkpoint, random_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import UNLABELLED, Labels
 from m3et_ros.data.kitchen.questions.frame_wordings import phrasings
@@ -70,6 +71,28 @@ def extended(checkpoint: Checkpoint, classes: Sequence[str], answers: Sequence[s
     )
     model.load_state_dict(_wider_state(checkpoint.model, model, labels, wider, (before, after)))
     return replace(checkpoint, model=model.eval(), labels=wider)
+
+
+def with_answers(checkpoint: Checkpoint, answers: Sequence[str], *, seed: int = 0) -> Checkpoint:
+    """Return a checkpoint whose answer head has the given candidates; the given one stays as it is.
+
+    Answers that follow those of the model are added to its head, as `extended` does. Another list gets a new head with
+    random weights, and the rest of the model stays.
+
+    Args:
+        checkpoint: the model and its labels.
+        answers: candidates in their order, each once.
+        seed: seed of a new head.
+    """
+    labels, wanted = checkpoint.labels, tuple(answers)
+    if wanted[: len(labels.answers)] == labels.answers:
+        return extended(checkpoint, (), wanted[len(labels.answers) :]) if wanted != labels.answers else checkpoint
+    made = random_checkpoint(
+        checkpoint.model.config, checkpoint.tokenizer, replace(labels, answers=wanted, calibration=Calibration()), seed
+    )
+    own = {k: v for k, v in checkpoint.model.state_dict().items() if not k.startswith('answer_head.')}
+    made.model.load_state_dict(made.model.state_dict() | own)
+    return replace(checkpoint, model=made.model.eval(), labels=made.labels)
 
 
 def _wider_state(

@@ -45,12 +45,15 @@ def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, que
     opened = border('m3et_ros.cli.train.app.open_start', open_checkpoint('tiny'))
     sources = border('m3et_ros.cli.train.app.open_sources_of', 'sources')
     border('m3et_ros.cli.train.app.taught_by', Taught({}))
+    given = border('m3et_ros.cli.train.app.with_candidates', open_checkpoint('tiny'))
     ran = border('m3et_ros.training.m3et.run', last=True)
     line = ['train', stage, '--data', 'one', '--data', 'nyu:two', '--bag', 'three', '--out', 'runs/x', '--every', 3]
     line += ['--model', 'tiny', '--from', 'start', '--tokenizer', 'vocab.txt', *BUDGET, '--optimiser', 'muon']
     line += ['--questions', 5, '--noise', 'wide', '--tempered', *SESSION, '--workers', 2]
     line += ['--average', 0.75, '--milestone-minutes', 2.5]
-    reach(*line)
+    own = {'pretrain': ['--visible', 0.5, '--alpha', 2], 'vqa': ['--answers', 'words.txt']}[stage]
+    fields = {'pretrain': {'visible': 0.5, 'alpha': 2.0}, 'vqa': {}}[stage]
+    reach(*line, *own)
     start = StartOptions(model='tiny', start='start', vocabulary=Path('vocab.txt'))
     assert opened == [{'start': start, 'seed': 9}]
     (call,) = sources
@@ -59,10 +62,21 @@ def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, que
     )
     assert (call['cache'], call['questions'], call['seed']) == (Path('runs/x/bags'), questions, 9)
     (call,) = ran
-    assert call['recipe'] == STAGES[stage](samples=64, batch=8, lr=0.002, optimiser='muon', average=0.75)
+    assert call['recipe'] == STAGES[stage](samples=64, batch=8, lr=0.002, optimiser='muon', average=0.75, **fields)
+    assert [one['file'] for one in given] == ([Path('words.txt')] if stage == 'vqa' else [])
     assert (call['data'], call['folder'], call['seed']) == ('sources', Path('runs/x'), 9)
     check_session(call['session'], minutes=1.5, workers=2, bf16=True, resume=True, milestone_minutes=2.5)
-    every_option(line, ['--json'])
+    every_option([*line, *own], ['--json', '--visible-tokens'])
+
+
+def test_a_number_of_visible_tokens_takes_the_place_of_the_share(border, reach, capsys):
+    border('m3et_ros.cli.train.app.open_start', open_checkpoint('tiny'))
+    border('m3et_ros.cli.train.app.open_sources_of', 'sources')
+    ran = border('m3et_ros.training.m3et.run', last=True)
+    reach('train', 'pretrain', '--data', 'one', '--out', 'x', '--visible-tokens', 98)
+    assert ran[0]['recipe'] == STAGES['pretrain'](tokens=98)
+    assert main(['train', 'pretrain', '--data', 'one', '--out', 'x', '--visible-tokens', '9', '--visible', '0.2']) == 1
+    assert 'exclude each other' in capsys.readouterr().err
 
 
 def test_without_options_a_recipe_has_its_own_values(border, reach):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3et_ros.data.datasets.base import LIGHT
-from m3et_ros.data.datasets.vqav2 import VQAv2Samples, candidate_answers, soft_scores
+from m3et_ros.data.datasets.vqav2 import VQAv2Samples, candidate_answers, read_answers, soft_scores
 from m3et_ros.data.errors import InputError
 from m3et_ros.evaluation.metrics.answers import soft_score
 
@@ -77,14 +77,49 @@ def test_pictures_without_a_prefix_are_found(files):
     assert opened(files)[2].rgb.shape == (8, 8, 3)
 
 
-def test_candidates_are_the_common_answers(files, tmp_path):
-    more = [annotation(i, [answer] * 10) for i, answer in enumerate(['Blue'] * 9 + ['red'] * 10 + ['green'] * 8)]
-    (tmp_path / 'more.json').write_text(json.dumps({'annotations': more}))
-    assert candidate_answers(tmp_path / 'more.json') == ('red', 'blue')
-    both = [tmp_path / 'more.json', files / 'annotations.json']
-    assert candidate_answers(both, least=1) == ('red', 'blue', 'green', '2', 'cup', 'yes')
+def test_candidates_are_the_common_answers():
+    counts = {'blue': 9, 'red': 10, 'green': 8, 'grey': 8}
+    assert candidate_answers(counts, most=0) == ('red', 'blue')
+    assert candidate_answers(counts, most=3) == ('red', 'blue', 'green')
+    assert candidate_answers(counts, least=1, most=0) == candidate_answers(counts) == ('red', 'blue', 'green', 'grey')
     with pytest.raises(ValueError, match='least is 0'):
-        candidate_answers(both, least=0)
+        candidate_answers(counts, least=0)
+
+
+def test_the_commonest_answers_of_the_file_are_counted(files):
+    document = json.loads((files / 'annotations.json').read_text())
+    document['annotations'] += [annotation(8, ['Two Cups'] * 10), annotation(9, ['b'] * 3 + ['a'] * 7)]
+    del document['annotations'][-1]['multiple_choice_answer']
+    (files / 'annotations.json').write_text(json.dumps(document))
+    assert opened(files).commonest == {'2': 1, 'yes': 1, 'cup': 1, 'two cups': 1, 'a': 1}
+
+
+def test_a_question_is_covered_by_one_of_its_commonest_answers(files):
+    data = opened(files)
+    assert [data.covered(answers) for answers in ((), ('mug', '3'), ('cup',), ('cup', 'no'), ('2', 'yes', 'cup'))] == [
+        0,
+        0,
+        pytest.approx(1 / 3),
+        pytest.approx(2 / 3),
+        1,
+    ]
+
+
+def test_the_words_of_all_people_are_there(files):
+    data = opened(files)
+    assert data.people(1) == ['Yes', 'yes ', 'Yes', 'yes ', *['no'] * 6] and len(data.people(0)) == 10
+    assert (data.image(2), data.question_id(2)) == (25, 7)
+
+
+def test_answers_come_from_a_list_or_from_lines(tmp_path):
+    (tmp_path / 'some.json').write_text('["Red ", "blue", "red"]')
+    (tmp_path / 'some.txt').write_text('Red\n\n  blue\n')
+    assert read_answers(tmp_path / 'some.json') == read_answers(tmp_path / 'some.txt') == ('red', 'blue')
+    (tmp_path / 'none.txt').write_text('\n')
+    (tmp_path / 'numbers.json').write_text('[1]')
+    for name, words in (('none.txt', 'no list'), ('numbers.json', 'no list'), ('other.txt', 'cannot be read')):
+        with pytest.raises(InputError, match=words):
+            read_answers(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +163,6 @@ def test_four_people_are_enough_and_three_are_not(files):
         opened(files)
     with pytest.raises(ValueError, match='3 answers'):
         soft_scores(['a'] * 3)
-
-
-def test_a_candidate_has_the_least_number_of_questions(files):
-    assert candidate_answers(files / 'annotations.json', least=1) == ('2', 'cup', 'yes')
-    assert candidate_answers([files / 'annotations.json'] * 2, least=2) == ('2', 'cup', 'yes')
-    assert candidate_answers([files / 'annotations.json'] * 2, least=3) == ()
-    with pytest.raises(ValueError, match='least is 0'):
-        candidate_answers(files / 'annotations.json', least=0)
 
 
 def test_noise_and_seed_reach_the_samples(files):

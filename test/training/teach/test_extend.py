@@ -12,7 +12,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.labelled.samples import LabelledSamples
 from m3et_ros.data.questions.reader import QuestionReader
 from m3et_ros.models.m3et.sizes import TINY
-from m3et_ros.training.teach.extend import extended, extended_taught, relatives
+from m3et_ros.training.teach.extend import extended, extended_taught, relatives, with_answers
 
 PLACED = replace(TINY, name='placed', places=True, answer_parts=2, look_parts=1)
 
@@ -43,6 +43,26 @@ def test_old_outputs_stay_and_new_ones_do_not_win(student, config):
     assert torch.equal(masks[:, :classes], old_masks)
     assert torch.equal(masks.argmax(1), old_masks.argmax(1))
     assert (answers[:, count:].max(1).values <= old_answers.max(1).values + 1e-5).all()
+
+
+@pytest.mark.parametrize('config', [TINY, PLACED], ids=['plain head', 'head of parts'])
+def test_other_answers_get_a_new_head_and_the_rest_stays(student, config):
+    before = random_checkpoint(config, student.tokenizer, student.labels, 1)
+    after = with_answers(before, ['left', 'red cup', 'yes'], seed=2)
+    assert after.labels == replace(before.labels, answers=('left', 'red cup', 'yes'))
+    assert outputs(after)[0].shape == (2, 3) and torch.equal(outputs(after)[1], outputs(before)[1])
+    own, kept = before.model.state_dict(), after.model.state_dict()
+    assert all(torch.equal(own[name], kept[name]) for name in own if not name.startswith('answer_head.'))
+    assert torch.equal(outputs(after)[0], outputs(with_answers(before, after.labels.answers, seed=2))[0])
+    if config is PLACED:
+        assert torch.equal(after.model.answer_head.parts, answer_parts(after.labels).matrix)
+
+
+def test_answers_behind_those_of_the_model_extend_its_head(student):
+    own = student.labels.answers
+    assert with_answers(student, own) is student
+    after = with_answers(student, (*own, 'giraffe'))
+    assert torch.equal(outputs(after)[0][:, : len(own)], outputs(student)[0])
 
 
 def test_an_extended_checkpoint_is_saved_and_loaded(student, tmp_path):
