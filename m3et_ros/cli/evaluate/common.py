@@ -33,7 +33,9 @@ Data = Annotated[
     str,
     typer.Option(
         help='Cache folder of m3et generate; test and validation are the standard caches, test-own and test-other '
-        'those of version 2 with cameras as in training and unlike it. They are rendered on first use.'
+        'those of version 2 with cameras as in training and unlike it. They are rendered on first use. Public data is '
+        'named as for m3et train: vqav2:QUESTIONS,ANNOTATIONS,IMAGES for vqa, nyu:PATH or imagenet:ROOT for '
+        'reconstruction.'
     ),
 ]
 Bags = Annotated[list[Path] | None, typer.Argument(help='Recordings to measure instead of --data.', show_default=False)]

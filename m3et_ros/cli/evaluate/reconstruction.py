@@ -2,6 +2,7 @@
 
 m3et evaluate reconstruction --model kitchen --data test --out results/reconstruction
 m3et evaluate reconstruction my_bag --model kitchen --out results/my_bag
+m3et evaluate reconstruction --model kitchen --data nyu:nyu_depth_v2_labeled.mat --out results/nyu
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from m3et_ros.cli.evaluate.common import (
     refusing,
     write_results,
 )
+from m3et_ros.cli.evaluate.public import check_kind, kind_of, open_public, origin
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
@@ -37,6 +39,8 @@ FRAMES = 'frames'
 """Folder below --out for the decoded frames of recordings."""
 PICTURE = 'frames.png'
 SHOWN_FRAMES = 8
+UNITS = {'nyu': 'm', 'imagenet': '1,000 steps of the pseudo depth'}
+"""Unit of the depth of public data; that of a network is not in metres, whatever the names of the scores say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +82,17 @@ def reconstruction(
     if bags:
         checkpoint = open_model(model, device)
         document = measure_recordings(context, bags, _with_decoders(checkpoint, options), out, options)
+    elif kind_of(options.data):
+        check_kind(options.data, 'nyu', 'imagenet')
+        checkpoint = open_model(model, device)
+        document = measure_public(context, _with_decoders(checkpoint, options), out, options)
     else:
         checkpoint, folder, recipe = prepare(model, options.data, device, workers)
         document = measure_kitchens(context, folder, recipe, _with_decoders(checkpoint, options), out, options)
     if as_json:
         print_json(document)
     else:
-        _print_metrics(document['metrics'], out)
+        _print_metrics(document['metrics'], out, document['metrics'].get('depth_unit', 'm'))
 
 
 def measure_kitchens(
@@ -194,6 +202,60 @@ def measure_recordings(
     return document
 
 
+def measure_public(
+    context: typer.Context, checkpoint: 'Checkpoint', out: Path, options: FrameOptions
+) -> dict[str, Any]:
+    """Measure pictures of NYU Depth V2 or of ImageNet with pseudo labels, and write the files of a measurement.
+
+    The camera's own depth is the input, and depth without holes the truth where the data set has it.
+
+    Args:
+        context: typer context of the verb, for the recorded command.
+        checkpoint: the model.
+        out: folder of the results.
+        options: data set, number of pictures, seed and batch.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: the data set cannot be read.
+    """
+    from torch.utils.data import Subset
+
+    from m3et_ros.evaluation.batches import spread
+    from m3et_ros.evaluation.files import PICTURES, environment, weights_digest, write_metrics, write_samples
+    from m3et_ros.evaluation.report.pictures import draw_frames
+    from m3et_ros.evaluation.tasks.reconstruction import measure_frames
+    from m3et_ros.evaluation.tasks.reconstruction_scores import frame_rows, reconstruction_scores
+
+    data = open_public(options.data, out, checkpoint.labels, checkpoint.model.config)
+    chosen = spread(len(data), options.frames)
+    drawn = spread(len(chosen), SHOWN_FRAMES)
+    settings = {'seed': options.seed, 'batch': options.batch}
+    frames = refusing(
+        measure_frames, checkpoint.model, Subset(data, chosen), noise=None, pictures=drawn, progress=track, **settings
+    )
+    facts = {
+        'id': checkpoint.model_id,
+        'trained': checkpoint.trained,
+        'weights_sha256': weights_digest(checkpoint.model),
+    }
+    machine = environment(next(checkpoint.model.parameters()).device)
+    settings |= {'frames': len(chosen), 'cross_attention': options.cross_attention}
+    document = {
+        'made_by': origin(context, options.data, len(data), facts, machine, **settings),
+        'metrics': reconstruction_scores(frames, checkpoint.labels.classes)
+        | {'depth_unit': UNITS[kind_of(options.data)]},
+    }
+    write_metrics(out, document)
+    write_samples(out, frame_rows(frames))
+    images = [(frames.keys[i], frames.images[i]) for i in drawn if frames.images[i]]
+    if images:
+        draw_frames(images, out / PICTURES / PICTURE, f'{checkpoint.model_id} on {kind_of(options.data)}')
+    return document
+
+
 def _with_decoders(checkpoint: 'Checkpoint', options: FrameOptions) -> 'Checkpoint':
     """Return the checkpoint, or with --no-cross-attention one whose decoders get nothing from the encoder."""
     from m3et_ros.evaluation.tasks.reconstruction import without_context
@@ -203,7 +265,7 @@ def _with_decoders(checkpoint: 'Checkpoint', options: FrameOptions) -> 'Checkpoi
     return replace(checkpoint, model=without_context(checkpoint.model))
 
 
-def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
+def _print_metrics(metrics: dict[str, Any], out: Path, unit: str) -> None:
     rows: list[tuple[str, ...]] = [('measure', 'value', '95 % interval')]
 
     def add(name: str, scores: dict[str, Any] | None, digits: int = 3) -> None:
@@ -215,10 +277,10 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
     add('PSNR of the image with visible patches pasted in, dB', hidden.get('psnr_pasted_db'), 2)
     for name, part in (('hidden patches', hidden), ('colour and noisy depth', full), ('colour alone', colour)):
         add(f'mIoU, {name}', part.get('segmentation', {}).get('miou'))
-        add(f'depth RMSE, {name}, m', part.get('depth', {}).get('rmse_m'))
+        add(f'depth RMSE, {name}, {unit}', part.get('depth', {}).get('rmse_m'))
     for name, scores in full.get('depth_in_holes', {}).items():
         if isinstance(scores, dict):
-            add(f'depth RMSE in holes, {name.replace("_", " ")}, m', scores['rmse_m'])
+            add(f'depth RMSE in holes, {name.replace("_", " ")}, {unit}', scores['rmse_m'])
             add(f'reduction of the RMSE by the model, against {name.replace("_", " ")}', scores.get('model_below'))
     for size, ways in metrics.get('cut_holes', {}).get('rmse_m', {}).items():
         for name, scores in ways.items():

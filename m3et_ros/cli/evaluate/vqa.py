@@ -1,11 +1,13 @@
 """`m3et evaluate vqa`: questions about kitchens of a cache, or about single frames of recordings.
 
     m3et evaluate vqa --model kitchen --data test --out results/vqa
+    m3et evaluate vqa --model runs/vqa/checkpoint --data vqav2:QUESTIONS,ANNOTATIONS,IMAGES --out results/vqav2
 
     m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
     m3et evaluate vqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/vqa
 
-With recordings --out gets the files of `m3et evaluate eqa`, by the same rules.
+VQAv2 is scored by the official metric (evaluation.tasks.vqav2), and --out also gets results.json, which the official
+evaluation reads. With recordings --out gets the files of `m3et evaluate eqa`, by the same rules.
 """
 
 from dataclasses import asdict, dataclass
@@ -32,12 +34,14 @@ from m3et_ros.cli.evaluate.common import (
     make_out,
     open_cache,
     open_fitting_model,
+    open_model,
     prepare,
     refuse_idle_options,
     refusing,
     write_results,
 )
 from m3et_ros.cli.evaluate.eqa import evaluate_recordings
+from m3et_ros.cli.evaluate.public import check_kind, kind_of, open_public, origin, refuse_given
 from m3et_ros.cli.options import Json, expand_options, option_names
 from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 
 Modality = Enum('Modality', {'rgb': 'rgb', 'depth': 'depth'}, type=str)
 PICTURE = 'answers.png'
+SUBMISSION = 'results.json'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,9 @@ class KitchenQuestions:
     """Questions about the kitchens of a cache."""
 
     data: Data = 'test'
-    samples: Annotated[int, typer.Option(min=1, help='Number of questions in each subset.')] = 4000
+    samples: Annotated[
+        int, typer.Option(min=1, help='Number of questions in each subset, or evenly spaced ones of VQAv2.')
+    ] = 4000
     noise: Noise = True
     without: Annotated[
         list[Modality] | None, typer.Option(help='Withhold this modality from the model; may be given twice.')
@@ -130,6 +137,9 @@ def vqa(
     """
     refuse_idle_options(context, of_data=OF_KITCHENS, of_bags=OF_BAGS)
     run.check_answerer(context)
+    if not bags and kind_of(kitchens.data):
+        evaluate_vqav2(context, run, kitchens, write=write, at_least=scoring.at_least, as_json=as_json)
+        return
     if not bags:
         evaluate_kitchens(context, run, kitchens, write=write, at_least=scoring.at_least, as_json=as_json)
         return
@@ -142,6 +152,97 @@ def vqa(
         )
     task = VqaTask(frames.scope, write, camera=frames.camera, remaps=frames.renamed(), threads=run.threads)
     evaluate_recordings(context, bags, frames.questions, task, run, scoring, as_json=as_json)
+
+
+def evaluate_vqav2(
+    context: typer.Context,
+    run: VqaRun,
+    options: KitchenQuestions,
+    *,
+    write: bool,
+    at_least: float | None,
+    as_json: bool,
+) -> None:
+    """Answer the questions of VQAv2, and write and print the scores by the official metric.
+
+    Args:
+        context: typer context of the verb, for the recorded command.
+        run: model, device and folder of results.
+        options: data set, number of questions, shown modalities and batch.
+        write: let the text decoder answer too.
+        at_least: threshold of the accuracy; None for none.
+        as_json: print JSON.
+
+    Raises:
+        InputError: the model or the data set cannot be opened.
+        Refused: the data set has no questions, an option has no meaning for it, or --out cannot be written.
+        typer.Exit: the accuracy is below the threshold.
+    """
+    from torch.utils.data import Subset
+
+    from m3et_ros.data.checkpoints.json_files import write_json
+    from m3et_ros.evaluation.batches import spread
+    from m3et_ros.evaluation.files import PICTURES, write_metrics, write_samples
+    from m3et_ros.evaluation.report.pictures import choose_predictions, draw_predictions
+    from m3et_ros.evaluation.tasks.vqa import SHOWN
+    from m3et_ros.evaluation.tasks.vqav2 import official, submission, vqav2_scores
+
+    check_kind(options.data, 'vqav2')
+    refuse_given(context, options.data, 'noise', 'blind', 'seed', 'workers')
+    make_out(run.out)
+    checkpoint, facts, machine = _open_answerer(context, run, write=write)
+    data = open_public(options.data, run.out, None, None, questions=True).sets[0]
+    chosen = spread(len(data), options.samples)
+    shown = tuple(name for name in SHOWN if name not in {modality.value for modality in options.without or ()})
+    found = _answer(checkpoint, Subset(data, chosen), 'questions', shown=shown, write=write, batch=options.batch)
+    replies = official(found, data, chosen)
+    metrics = vqav2_scores(replies)
+    if run.answerer_checkpoint is None:
+        metrics['covered'] = round(data.covered(checkpoint.labels.answers), 6)
+    settings = {'samples': len(chosen), 'batch': options.batch, 'shown': list(shown)}
+    document = {'made_by': origin(context, options.data, len(data), facts, machine, **settings), 'metrics': metrics}
+    write_metrics(run.out, document)
+    write_samples(run.out, [reply.row() for reply in replies])
+    write_json(run.out / SUBMISSION, submission(replies, data))
+    draw_predictions(
+        [(reply, data[reply.index].rgb) for reply in choose_predictions(replies)],
+        run.out / PICTURES / PICTURE,
+        f'{facts["id"]} on VQAv2: right answers, then wrong ones',
+    )
+    if as_json:
+        print_json(document)
+    else:
+        _print_vqav2(metrics, run.out)
+    check_threshold('accuracy', metrics['accuracy']['value'], at_least)
+
+
+def _open_answerer(context: typer.Context, run: VqaRun, *, write: bool) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Open the model that answers; return it with its facts and its machine for metrics.json."""
+    import torch
+
+    from m3et_ros.evaluation.files import environment, weights_digest
+    from m3et_ros.evaluation.tasks.vlm import vlm_environment, vlm_facts
+    from m3et_ros.runtime.vlm.model import open_vlm
+
+    if run.answerer_checkpoint is None:
+        made = open_model(run.model, run.device)
+        facts = {'id': made.model_id, 'trained': made.trained, 'weights_sha256': weights_digest(made.model)}
+        return made, facts, environment(torch.device(next(made.model.parameters()).device))
+    refuse_for_vlm(context)
+    vlm = open_vlm(run.answerer_checkpoint, device=run.device)
+    return vlm, vlm_facts(vlm), vlm_environment(vlm)
+
+
+def _print_vqav2(metrics: dict[str, Any], out: Path) -> None:
+    parts = {'all': metrics, **metrics['answer_types']}
+    rows = [
+        (name, f'{100 * part["accuracy"]["value"]:.2f}', format_interval(part['accuracy']), f'{part["questions"]:,}')
+        for name, part in parts.items()
+    ]
+    print_table([('answer type', 'accuracy, %', '95 % interval', 'questions'), *rows], right=(1, 3))
+    if 'covered' in metrics:
+        print_line(f'\nThe answer head has the commonest answer to {metrics["covered"]:.1%} of the questions.')
+    print_line(f'All results are in {out}.')
 
 
 def evaluate_kitchens(
@@ -218,10 +319,19 @@ def _prepare(
 
     if run.answerer_checkpoint is None:
         return prepare(run.model, data, run.device, workers)
+    refuse_for_vlm(context)
+    return open_vlm(run.answerer_checkpoint, device=run.device), *open_cache(data, workers)
+
+
+def refuse_for_vlm(context: typer.Context) -> None:
+    """Refuse options that are for M3ET alone.
+
+    Raises:
+        Refused: one was given.
+    """
     for name, flag in (('without', '--without'), ('batch', '--batch'), ('write', '--generate')):
         if is_given(context, name):
             raise Refused(f'{flag} is for m3et: a vision-language model reads colours and writes; leave it out.')
-    return open_vlm(run.answerer_checkpoint, device=run.device), *open_cache(data, workers)
 
 
 def _answer(checkpoint: 'Checkpoint | Vlm', samples: Any, what: str, **options: Any) -> list[Any]:

@@ -145,7 +145,7 @@ class MaskingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class StageRun:
     """Folder, processes and checkpoints of a run."""
 
     out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')]
@@ -173,7 +173,7 @@ def pretrain(
     budget: StageBudget,
     masking: MaskingOptions,
     session: SessionOptions,
-    run: RunOptions,
+    run: StageRun,
     as_json: Json = False,
 ) -> int:
     """Train stage 1 on the simulated kitchen, on recordings or on public data sets."""
@@ -192,7 +192,7 @@ def vqa(
     start: StartOptions,
     budget: StageBudget,
     session: SessionOptions,
-    run: RunOptions,
+    run: StageRun,
     answers: Annotated[
         Path | None,
         typer.Option(
@@ -233,7 +233,7 @@ def train(
     made: 'Checkpoint',
     sources: Any,
     session: SessionOptions,
-    options: RunOptions,
+    options: StageRun,
     *,
     as_json: bool,
 ) -> int:

@@ -78,7 +78,7 @@ def measure_frames(
     samples: Dataset[Sample],
     *,
     seed: int = 0,
-    noise: Noise = NOISE,
+    noise: Noise | None = NOISE,
     batch: int = BATCH,
     pictures: Collection[int] = (),
     progress: Progress = no_progress,
@@ -89,7 +89,7 @@ def measure_frames(
         model: M3ET with image decoders; its device and mode are restored.
         samples: map-style and clean; labels of a kitchen must be those of the model.
         seed: seed of masks and noise, which depend only on it and the number of the frame.
-        noise: noise of the camera in the passes full and rgb_only.
+        noise: noise of the camera in the passes full and rgb_only; None for samples of a real camera.
         batch: frames at a time.
         pictures: numbers of the frames whose images are returned.
         progress: see data.progress.Progress.
@@ -100,7 +100,8 @@ def measure_frames(
     count = len(samples)
     clean = (samples[i] for i in progress(range(count), count, 'frames', 'frame'))
     disturbed = (
-        (i, _Pair(sample, disturb(sample, noise, np.random.default_rng((seed, i))))) for i, sample in enumerate(clean)
+        (i, _Pair(sample, disturb(sample, noise, np.random.default_rng((seed, i))) if noise else sample))
+        for i, sample in enumerate(clean)
     )
     # Batches are formed by the depth of the noisy image, which may be missing.
     pairs: dict[int, _Pair] = {}
