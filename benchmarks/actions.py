@@ -6,8 +6,8 @@
 Each variant of MambaVL is trained on the same windows with the same steps and seeds, and tested on test kitchens
 against guesses from true labels: the commonest action, the last action again, and the commonest successor of the last.
 The caches hold episodes (`m3et generate cache --stride 4 --frames 100`), and one frozen model encodes every frame once.
-The Transformer variant has causal attention blocks of the mixers' size in their place. Figures are written after each
-run.
+The Transformer variant has causal attention blocks of the mixers' size in their place. The paper's form reads all
+patches of every frame, which are encoded only where it is asked for. Figures are written after each run.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from m3et_ros.runtime.open_model import action_config, open_checkpoint
 from m3et_ros.training.actions import Act, Windows, train_head
 from m3et_ros.training.run_state import TrainingSession
 
-VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}}
+VARIANTS = {'shared_A': {}, 'disjoint_A': {'shared_A': False}, 'without_questions': {}, 'transformer': {}, 'paper': {}}
 FIGURES = ('top1', 'top5', 'mean_top5_recall_unbalanced')
 LONGEST = 1024
 """Most tokens for the Transformer's positions."""
@@ -74,11 +74,12 @@ def main() -> None:
     """Encode the caches, train and test every variant with every seed, and write the figures."""
     asked = options()
     checkpoint = open_checkpoint(asked.model)
-    eyes = [
-        encode_episodes(checkpoint, folders, asked.out / name, bf16=asked.bf16, progress=track)
-        for name, folders in (('train', asked.data), ('test', asked.test))
-    ]
-    config = action_config(checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(asked.data))
+    forms = sorted({variant == 'paper' for variant in asked.variants})
+    encoded = {paper: encode(checkpoint, asked, paper=paper) for paper in forms}
+    configs = {
+        paper: action_config(checkpoint.model.config, checkpoint.labels, paper=paper, rate_hz=frame_rate(asked.data))
+        for paper in forms
+    }
     document: dict[str, Any] = {
         'made_by': made_by(
             f'python benchmarks/actions.py --model {asked.model}',
@@ -87,13 +88,14 @@ def main() -> None:
             data=[read_recipe(folder).name for folder in asked.data],
             **{name: getattr(asked, name) for name in ('seeds', 'samples', 'length', 'batch')},
         ),
-        'references': reference_scores(References(eyes[0][1]), eyes[1][1]),
+        'references': reference_scores(References(encoded[forms[0]][0][1]), encoded[forms[0]][1][1]),
         'variants': {},
     }
     for seed in asked.seeds:
         for variant in asked.variants:
             print_status(f'{variant}, seed {seed}')
-            head, parameters = trained(variant, config, seed, asked, checkpoint, eyes[0])
+            eyes = encoded[variant == 'paper']
+            head, parameters = trained(variant, configs[variant == 'paper'], seed, asked, checkpoint, eyes[0])
             scores = examine(
                 Examiner(head, *eyes[1], checkpoint.tokenizer, checkpoint.labels, checkpoint.model.config.text_length),
                 ask=variant != 'without_questions',
@@ -102,6 +104,21 @@ def main() -> None:
             row['seeds'][str(seed)] = brief(scores)
             row['means'] = means(list(row['seeds'].values()))
             write(asked.results or RESULTS / 'actions.json', document)
+
+
+def encode(checkpoint: Any, asked: argparse.Namespace, *, paper: bool) -> list[tuple[np.ndarray, Sequence]]:
+    """Return tokens and episodes of the training and the test caches; all patches of a frame for the paper's form."""
+    return [
+        encode_episodes(
+            checkpoint,
+            folders,
+            asked.out / (f'{name}-paper' if paper else name),
+            bf16=asked.bf16,
+            whole=paper,
+            progress=track,
+        )
+        for name, folders in (('train', asked.data), ('test', asked.test))
+    ]
 
 
 def trained(

@@ -16,7 +16,7 @@ import torch
 from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, noun_question
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.frame import Labels
-from m3et_ros.models.actions.frame_token import GUIDES, frame_token
+from m3et_ros.models.actions.frame_token import GUIDES, frame_token, patch_tokens
 from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.runtime.frame_rate import FrameRate
@@ -133,7 +133,9 @@ class ActionStream:
         return why
 
     def token(self, image_encoding: ImageEncoding) -> torch.Tensor:
-        """Return the head's input of a frame: (1, 1, frame_width) float32."""
+        """Return the head's input of a frame, (1, 1, frame_width) float32, or all its patches, (1, 1, n * d)."""
+        if self._head.config.patches > 1:
+            return patch_tokens(image_encoding)
         return frame_token(self._model, image_encoding, *self._guides)
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:

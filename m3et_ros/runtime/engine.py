@@ -316,7 +316,7 @@ class Engine:
         return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
 
     def action_token(self, view: View) -> torch.Tensor:
-        """Return the action head's input of a view: (1, 1, frame_width) float32.
+        """Return the action head's input of a view as ActionStream.token does, float32.
 
         Raises:
             ValueError: the checkpoint has no action head.

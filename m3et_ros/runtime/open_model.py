@@ -16,7 +16,7 @@ from m3et_ros.data.hub import HUB, HUB_ID, pull
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.frame_token import frame_width
-from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
+from m3et_ros.models.actions.mambavl import PAPER, MambaVL, MambaVLConfig
 from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.sizes import SIZES
 
@@ -67,14 +67,18 @@ def shipped(name: str) -> Path | None:
     return folder if folder.parent == SHIPPED and name.startswith('m3et_') and os.path.isdir(folder) else None
 
 
-def action_config(config: M3ETConfig, labels: Labels, **changes: Any) -> MambaVLConfig:
-    """Return the config of the action head for a model and its labels, for continuous streams.
+def action_config(config: M3ETConfig, labels: Labels, *, paper: bool = False, **changes: Any) -> MambaVLConfig:
+    """Return the config of the action head for a model and its labels.
 
     Args:
         config: config of the model.
         labels: verbs and nouns.
+        paper: True for the published form (docs/papers.md 3), which reads all patches and is made for clips; False for
+            ours, for continuous streams.
         changes: fields that differ from the defaults here.
     """
+    if paper:
+        changes = PAPER | {'d_in': config.d, 'patches': config.image_tokens, 'positions': config.text_length} | changes
     return replace(
         MambaVLConfig(
             d_in=frame_width(config),

@@ -46,10 +46,15 @@ def found(script, tmp_path_factory):
 
 def test_every_variant_is_tested_against_the_references(found):
     document, out = found
-    assert list(document['variants']) == ['shared_A', 'disjoint_A', 'without_questions', 'transformer']
+    assert list(document['variants']) == ['shared_A', 'disjoint_A', 'without_questions', 'transformer', 'paper']
     sizes = {name: row['parameters'] for name, row in document['variants'].items()}
     assert sizes['disjoint_A'] > sizes['shared_A'] == sizes['without_questions']
     assert sizes['transformer'] == pytest.approx(sizes['shared_A'], rel=0.1)
+    assert sizes['paper'] < sizes['shared_A'] and document['variants']['paper']['means']['anticipation'].keys() == {
+        'generic',
+        'chain',
+        'history',
+    }
     for row in document['variants'].values():
         assert row['means']['anticipation']['generic']['top1'] == pytest.approx(
             row['seeds']['0']['anticipation']['generic']['action']['top1']['value'], abs=1e-6

@@ -104,6 +104,10 @@ def test_the_action_head_follows_the_model_and_its_labels():
         checkpoint.model.config.vocabulary,
     )
     assert config.rate_hz == 5.0 and config.follow
+    paper = action_config(checkpoint.model.config, checkpoint.labels, paper=True, rate_hz=5.0)
+    assert (paper.d_in, paper.patches) == (checkpoint.model.config.d, checkpoint.model.config.image_tokens)
+    assert (paper.fade, paper.hidden, paper.busy, paper.follow, paper.rate_hz) == (0, 0, 0, False, 5.0)
+    assert paper.positions == checkpoint.model.config.text_length
 
 
 def test_a_folder_is_opened_and_a_missing_one_refused(tmp_path):

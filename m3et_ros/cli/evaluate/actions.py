@@ -207,7 +207,9 @@ def _score_caches(checkpoint: Any, options: CacheOptions, folder: Path, train: l
     from m3et_ros.evaluation.tasks.actions import Examiner, examine, examine_idle_detection, reference_scores
 
     head = checkpoint.heads['mambavl'].eval()
-    tokens, episodes = encode_episodes(checkpoint, options.data, folder, bf16=options.bf16, progress=track)
+    tokens, episodes = encode_episodes(
+        checkpoint, options.data, folder, bf16=options.bf16, whole=head.config.patches > 1, progress=track
+    )
     examiner = Examiner(
         head,
         tokens,

@@ -9,7 +9,7 @@ model with the head. With --epic DIR --history a model learns from past labels a
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from m3et_ros.training.actions import Windows
 
 TOKENS = 'tokens'
+Form = Literal['stream', 'paper']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,20 @@ class HeadOptions:
         Path | None, typer.Option(help='Folder of encoded frames, such as frames/ of m3et train memory.')
     ] = None
     length: Annotated[int, typer.Option(min=2, help='Number of frames in a window.')] = 100
+    form: Annotated[
+        Form,
+        typer.Option(
+            help='stream: one token a frame, a fading mean, a hidden layer and a table of what follows; paper: the '
+            'plain mean of all patches, linear classes, and words with positions, for windows of few frames.'
+        ),
+    ] = 'stream'
     shared: Annotated[
         bool, typer.Option('--shared/--disjoint', help='One matrix A for video and questions, or one each.')
     ] = True
 
 
 @expand_options(
-    'data out epic history members held_out start tokens samples batch length lr shared minutes seed bf16 resume '
+    'data out epic history members held_out start tokens samples batch length lr form shared minutes seed bf16 resume '
     'as_json'
 )
 def actions(
@@ -135,7 +143,8 @@ def train_on_tokens(
     code = stop.code if outcome.step < outcome.steps else 0
     if not main:
         return code
-    train_idle_detection(trained, windows.tokens, windows.episodes, seed=session.seed)
+    if trained.busy_head is not None:
+        train_idle_detection(trained, windows.tokens, windows.episodes, seed=session.seed)
     card = model_card(checkpoint.model_id, recipe, outcome, data, session.seed, command_line(context))
     _save(out / CHECKPOINT, checkpoint, trained, outcome, card, as_json=as_json)
     return code
@@ -172,9 +181,15 @@ def prepare_head(
         raise Refused('There is nothing to train on; give --data.')
     check_training_split(data)
     config = action_config(
-        checkpoint.model.config, checkpoint.labels, rate_hz=frame_rate(data), shared_A=options.shared
+        checkpoint.model.config,
+        checkpoint.labels,
+        paper=options.form == 'paper',
+        rate_hz=frame_rate(data),
+        shared_A=options.shared,
     )
-    tokens, episodes = encode_episodes(checkpoint, data, folder, bf16=session.bf16, progress=track)
+    tokens, episodes = encode_episodes(
+        checkpoint, data, folder, bf16=session.bf16, whole=options.form == 'paper', progress=track
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.seed)
         head = MambaVL(config)

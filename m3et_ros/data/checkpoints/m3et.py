@@ -260,7 +260,10 @@ def _check_fit(config: M3ETConfig, tokenizer: Tokenizer, labels: Labels, heads: 
         )
     for name, head in heads.items():
         _head_kind(name)
-        for what, wanted in (('d_in', frame_width(config)), ('verbs', len(labels.verbs)), ('nouns', len(labels.nouns))):
+        # A head reads one token of a frame, or all its patches.
+        whole = getattr(head, 'patches', 1) > 1
+        inputs = {'d_in': config.d, 'patches': config.image_tokens} if whole else {'d_in': frame_width(config)}
+        for what, wanted in (*inputs.items(), ('verbs', len(labels.verbs)), ('nouns', len(labels.nouns))):
             if getattr(head, what, wanted) != wanted:
                 raise InputError(
                     'model_config',

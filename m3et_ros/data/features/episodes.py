@@ -1,7 +1,8 @@
 """Frames of cached episodes encoded by a frozen M3ET: encoded once, read many times by the heads that learn from them.
 
 A folder holds, for each shard of the caches, tokens.npy, (f, frame_width) float16, for a memory also patches.npy,
-(f, n, patch_width) float16, and one index that names the model. Shards that are there already are not encoded again.
+(f, n, patch_width) float16, and one index that names the model. For an action head in the form of the paper the tokens
+of a frame are all its patches in a row, (f, n * d). Shards that are there already are not encoded again.
 
 Symbols: f frames of a shard, F frames of all shards, n colour patches of a frame, C percepts of a frame and P their
     width, B batch, M questions of an episode at their moments.
@@ -25,7 +26,7 @@ from m3et_ros.data.noise import steady
 from m3et_ros.data.progress import Progress, no_progress
 from m3et_ros.data.sample import Sample, collate
 from m3et_ros.data.shards import open_shard
-from m3et_ros.models.actions.frame_token import GUIDES, frame_token, frame_width
+from m3et_ros.models.actions.frame_token import GUIDES, frame_token, frame_width, patch_tokens
 from m3et_ros.models.episode.action_log import ActionLog, action_logs, empty_action_log
 from m3et_ros.models.episode.model import EpisodeHead
 from m3et_ros.models.episode.percepts import patch_features, patch_width
@@ -42,6 +43,7 @@ def encode_frames(
     bf16: bool = False,
     noisy: bool = True,
     patches: bool = True,
+    whole: bool = False,
     progress: Progress = no_progress,
 ) -> list[Path]:
     """Encode all frames of caches.
@@ -53,6 +55,7 @@ def encode_frames(
         bf16: matrix products in bfloat16.
         noisy: read every second kitchen through a disturbed camera; False leaves all of them clean.
         patches: False stores the tokens of frames alone.
+        whole: True stores all patches of a frame as its tokens.
         progress: reports encoded shards.
 
     Returns:
@@ -62,16 +65,18 @@ def encode_frames(
         InputError: a folder is not a cache, or `out` holds the features of another model.
     """
     config = checkpoint.model.config
+    width = config.image_tokens * config.d if whole else frame_width(config)
     index = {
         'model': checkpoint.model_id,
         'noisy': noisy,
-        'guides': list(GUIDES),
-        'widths': [patch_width(config), frame_width(config)],
+        'guides': [] if whole else list(GUIDES),
+        'widths': [patch_width(config), width],
     }
     out.mkdir(parents=True, exist_ok=True)
     if (out / INDEX).exists() and json.loads((out / INDEX).read_text(encoding='utf-8')) != index:
         raise InputError(
-            'other_run', f'{out} holds frames that another model encoded; give another folder or delete it.'
+            'other_run',
+            f'{out} holds frames that another model encoded, or in another form; give another folder or delete it.',
         )
     with write_atomically(out / INDEX) as part:
         part.write_text(json.dumps(index, indent=2) + '\n', encoding='utf-8')
@@ -83,7 +88,7 @@ def encode_frames(
     ]
     for numbers, target in progress(jobs, len(jobs), 'shards encoded', 'shard'):
         if not (target / TOKENS).exists() or (patches and not (target / PATCHES).exists()):
-            _encode_shard(checkpoint, samples, numbers, target, bf16=bf16, noisy=noisy, patches=patches)
+            _encode_shard(checkpoint, samples, numbers, target, width, bf16=bf16, noisy=noisy, patches=patches)
     return [target for _, target in jobs]
 
 
@@ -92,12 +97,13 @@ def _encode_shard(
     samples: KitchenSamples,
     numbers: range,
     target: Path,
+    width: int,
     *,
     bf16: bool,
     noisy: bool,
     patches: bool,
 ) -> None:
-    """Write the arrays of a shard, the tokens last: their file marks the shard as complete."""
+    """Write the arrays of a shard, the tokens of `width` last: their file marks the shard as complete."""
     (target / TOKENS).unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     config = checkpoint.model.config
@@ -105,10 +111,12 @@ def _encode_shard(
     if patches:
         shape = len(numbers), config.image_tokens, patch_width(config)
         stored = np.lib.format.open_memmap(target / PATCHES, 'w+', np.float16, shape)
-    tokens = np.empty((len(numbers), frame_width(config)), np.float16)
+    tokens = np.empty((len(numbers), width), np.float16)
     for start in range(0, len(numbers), BATCH):
         batch = [disturbed(samples[i], noisy) for i in numbers[start : start + BATCH]]
-        values, tokens[start : start + BATCH] = encode_samples(batch, checkpoint, bf16=bf16)
+        values, tokens[start : start + BATCH] = encode_samples(
+            batch, checkpoint, bf16=bf16, whole=width != frame_width(config)
+        )
         if stored is not None:
             stored[start : start + BATCH] = values
     if stored is not None:
@@ -123,9 +131,12 @@ def disturbed(sample: Sample, noisy: bool) -> Sample:
 
 
 def encode_samples(
-    samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = False
+    samples: Sequence[Sample], checkpoint: Checkpoint, *, bf16: bool = False, whole: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Encode samples to patches (B, n, patch_width) and a token (B, frame_width) each, float16."""
+    """Encode samples to patches (B, n, patch_width) and a token (B, frame_width) each, float16.
+
+    With `whole` the token is all patches of the frame, (B, n * d).
+    """
     model = checkpoint.model.eval()
     device = next(model.parameters()).device
     batch = collate([replace(sample, semseg=None) for sample in samples], model.config)
@@ -134,13 +145,19 @@ def encode_samples(
     longest = int(mask.sum(1).max())
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         images = model.encode_images(inputs)
-        token = frame_token(model, images, ids[:, :longest], mask[:, :longest])[:, 0]
+        token = patch_tokens(images) if whole else frame_token(model, images, ids[:, :longest], mask[:, :longest])
         patches = patch_features(model.config, images, inputs)
-    return patches.half().cpu().numpy(), token.half().cpu().numpy()
+    return patches.half().cpu().numpy(), token[:, 0].half().cpu().numpy()
 
 
 def encode_episodes(
-    checkpoint: Checkpoint, folders: Sequence[Path], out: Path, *, bf16: bool = False, progress: Progress = no_progress
+    checkpoint: Checkpoint,
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    bf16: bool = False,
+    whole: bool = False,
+    progress: Progress = no_progress,
 ) -> tuple[np.ndarray, list[EpisodeFrames]]:
     """Encode caches for an action head.
 
@@ -149,16 +166,17 @@ def encode_episodes(
         folders: caches of one split.
         out: folder of the features; it may be the one that a memory was trained on.
         bf16: matrix products in bfloat16.
+        whole: True for all patches of a frame as its tokens.
         progress: reports encoded shards.
 
     Returns:
-        The tokens of all frames, (F, frame_width) float16, and the episodes.
+        The tokens of all frames, (F, frame_width) or (F, n * d) float16, and the episodes.
 
     Raises:
         InputError: a folder is not a cache with actions, or `out` holds the features of another model.
     """
     episodes = open_episodes(folders)
-    parts = encode_frames(checkpoint, folders, out, bf16=bf16, patches=False, progress=progress)
+    parts = encode_frames(checkpoint, folders, out, bf16=bf16, patches=False, whole=whole, progress=progress)
     return np.concatenate([np.load(part / TOKENS, allow_pickle=False) for part in parts]), episodes
 
 

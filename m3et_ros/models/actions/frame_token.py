@@ -1,10 +1,11 @@
-"""The token of a frame for an action head, made of M3ET's encoding of the frame.
+"""The tokens of a frame for an action head, made of M3ET's encoding of the frame.
 
 The colour patches, pooled to REGIONS x REGIONS, show where things are and move. The global tokens of a few questions
 that M3ET was trained to answer show what the hand holds and does. A frame costs one pass over its images, which depth
-and labels need anyway, and the words of those questions.
+and labels need anyway, and the words of those questions. A head in the form of the paper reads all colour patches
+instead, in a row of the same kind.
 
-Symbols: B frames, Q questions, T word pieces, d width, G = REGIONS.
+Symbols: B frames, Q questions, T word pieces, n patches of an image, d width, G = REGIONS.
 """
 
 import torch
@@ -41,12 +42,26 @@ def frame_token(model: M3ET, images: ImageEncoding, guides: Tensor, guides_mask:
     Raises:
         ValueError: there are no colours.
     """
-    patches = images.source[0] == MODALITIES.index('rgb')
-    if not patches.any():
-        raise ValueError('the frames have no colours; an action head needs them')
     side, B = model.config.grid, len(images.source)
-    grid = images.stages[-1][:, patches].float().transpose(1, 2).unflatten(2, (side, side))
+    grid = _colours(images).transpose(1, 2).unflatten(2, (side, side))
     pooled = F.adaptive_avg_pool2d(grid, REGIONS).flatten(2).transpose(1, 2)
     questions = model.encode_text(images, guides.repeat(B, 1), guides_mask.repeat(B, 1))
     answers = model.global_token(questions).float().unflatten(0, (B, -1))
     return torch.cat([pooled, answers], 1).flatten(1)[:, None]
+
+
+def patch_tokens(images: ImageEncoding) -> Tensor:
+    """Return all colour patches of each frame in a row, (B, 1, n * d) float32.
+
+    Raises:
+        ValueError: there are no colours.
+    """
+    return _colours(images).flatten(1)[:, None]
+
+
+def _colours(images: ImageEncoding) -> Tensor:
+    """Return the outputs of the colour patches, (B, n, d) float32."""
+    patches = images.source[0] == MODALITIES.index('rgb')
+    if not patches.any():
+        raise ValueError('the frames have no colours; an action head needs them')
+    return images.stages[-1][:, patches].float()

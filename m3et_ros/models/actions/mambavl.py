@@ -13,6 +13,7 @@ Some switches go beyond the paper, whose clips are cut around one action and com
 `hidden` a layer stands between the sum and the classes; without it a question could only raise the same classes
 whatever the video shows. With `follow` a table of which action followed which in training joins the head's own
 expectation. With `busy` the head also predicts whether any action is under way; in published clips one always is.
+`PAPER` turns all of them off.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,11 @@ RANGES = {
     'fade': (0, 1_000_000),
     'hidden': (0, 8192),
     'busy': (0, 8192),
+    'patches': (1, 65_536),
+    'positions': (0, 65_536),
 }
+PAPER = {'fade': 0, 'hidden': 0, 'busy': 0, 'follow': False}
+"""Switches of the published head; it also reads all patches of a frame, and embeddings with positions."""
 EXPECTATION_POWER = 0.5
 """Power of the head's own expectation beside the table of `follow`, chosen on held-out training data."""
 Chain = tuple[Tensor, Tensor]
@@ -59,8 +64,13 @@ class MambaVLConfig:
     d: int = 768
     # Width of the word table.
     d_word: int = 768
+    # Tokens of a frame, which are one row of the inputs; the features after a frame are those after its last token.
+    patches: int = 1
     # Words in the table; the published table is RoBERTa's.
     vocabulary: int = 50265
+    # Most words of a question that gets embeddings of position and type and a LayerNorm, as published (RoBERTa's);
+    # 0 = the word table alone.
+    positions: int = 0
     # Verb classes (EPIC-KITCHENS-100).
     verbs: int = 97
     # Noun classes (EPIC-KITCHENS-100).
@@ -84,13 +94,38 @@ class MambaVLConfig:
     rate_hz: float = 0.0
     # Ablation: False gives the question a matrix A of its own (the paper's disjoint variant).
     shared_A: bool = True  # noqa: N815 - stored in checkpoints under this name
-    # True freezes the word table as it was loaded, as published; of no use with a random table.
+    # True freezes the embeddings of words as they were loaded, as published; of no use with random ones.
     freeze_words: bool = False
 
     def __post_init__(self):
         check_whole(self, RANGES)
         check_number(self, {'rate_hz': (0, 1000)})
         check_switch(self, 'follow', 'shared_A', 'freeze_words')
+
+
+class TextEmbeddings(nn.Module):
+    """RoBERTa's embeddings without dropout: LayerNorm(word + position + type); pads come last and are masked later.
+
+    Args:
+        d: width.
+        positions: most words of a question.
+    """
+
+    def __init__(self, *, d: int, positions: int):
+        super().__init__()
+        self.positions = no_decay(0.02 * torch.randn(positions, d))
+        self.kind = no_decay(0.02 * torch.randn(d))
+        self.norm = nn.LayerNorm(d, eps=1e-5)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Return the embeddings (B, Lq, d) of words (B, Lq, d).
+
+        Raises:
+            ValueError: a question has more words than there are positions.
+        """
+        if words.shape[1] > len(self.positions):
+            raise ValueError(f'a question has {words.shape[1]} words; give at most {len(self.positions)}')
+        return self.norm(words + self.positions[: words.shape[1]] + self.kind)
 
 
 class VideoStream(NamedTuple):
@@ -121,6 +156,10 @@ class MambaVL(nn.Module):
         self.video_proj = nn.Identity() if config.d_in == config.d else nn.Linear(config.d_in, config.d)
         self.words = nn.Embedding(config.vocabulary, config.d_word)
         self.words.weight.requires_grad_(not config.freeze_words)
+        self.text: TextEmbeddings | None = None
+        if config.positions:
+            self.text = TextEmbeddings(d=config.d_word, positions=config.positions)
+            self.text.requires_grad_(not config.freeze_words)
         self.txt_proj = nn.Sequential(
             nn.Linear(config.d_word, config.d, bias=False),
             nn.ReLU(),
@@ -158,12 +197,12 @@ class MambaVL(nn.Module):
         """Classify whole clips.
 
         Args:
-            video: tokens (B, Lv, d_in) in the order of time.
+            video: frames (B, Lv, patches * d_in) in the order of time.
             noun_question: word ids (B, Lq) of the question about the object.
             verb_question: word ids (B, Lq) of the question about the action.
             noun_mask: (B, Lq) bool, True = word, False = pad.
             verb_mask: as noun_mask.
-            video_mask: (B, Lv) bool, True = valid.
+            video_mask: (B, Lv) bool, True = valid frame.
 
         Returns:
             Verb logits (B, verbs) and noun logits (B, nouns).
@@ -172,10 +211,21 @@ class MambaVL(nn.Module):
         return self.classify(features, noun_question, verb_question, noun_mask, verb_mask)
 
     def features(self, video: Tensor, *, video_mask: Tensor | None = None) -> Tensor:
-        """Return the video features (B, Lv, d), float32, after each of the tokens (B, Lv, d_in)."""
+        """Return the video features (B, Lv, d), float32, after each of the frames (B, Lv, patches * d_in)."""
         # Without a state to start from, so that a fused kernel may serve.
-        y = self.video_mixer(self.video_proj(video), mask=video_mask, A_log=self.A_log)
-        return _mean(*self._sums(y, video_mask, None))
+        tokens, mask = self._tokens(video, video_mask)
+        y = self.video_mixer(self.video_proj(tokens), mask=mask, A_log=self.A_log)
+        features = _mean(*self._sums(y, mask, None))
+        return features if self.config.patches == 1 else features[:, self.config.patches - 1 :: self.config.patches]
+
+    def _tokens(self, video: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the tokens (B, Lv * patches, d_in) of frames with their mask."""
+        patches = self.config.patches
+        if patches == 1:
+            return video, mask
+        return video.unflatten(2, (patches, -1)).flatten(1, 2), None if mask is None else mask.repeat_interleave(
+            patches, 1
+        )
 
     def init_stream(self, B: int) -> VideoStream:
         """Return the state of B streams before their first token, on the device of the weights."""
@@ -185,7 +235,8 @@ class MambaVL(nn.Module):
         )
 
     def update(self, state: VideoStream, tokens: Tensor, *, mask: Tensor | None = None) -> VideoStream:
-        """Update B streams with their next tokens (B, n, d_in), n >= 1; mask (B, n) bool, True = valid."""
+        """Update B streams with their next frames (B, n, patches * d_in), n >= 1; mask (B, n) bool, True = valid."""
+        tokens, mask = self._tokens(tokens, mask)
         y, mixer = self.video_mixer(
             self.video_proj(tokens), mask=mask, A_log=self.A_log, state=state.mixer, return_state=True
         )
@@ -291,7 +342,8 @@ class MambaVL(nn.Module):
     def question_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mean of the text scan over the words of questions: ids and mask (B, Lq) -> (B, d), float32."""
         A_log = self.A_log if self.text_A_log is None else self.text_A_log
-        y = self.text_mixer(self.txt_proj(self.words(ids)), mask=mask, A_log=A_log)
+        words = self.words(ids) if self.text is None else self.text(self.words(ids))
+        y = self.text_mixer(self.txt_proj(words), mask=mask, A_log=A_log)
         return _mean(y.float().sum(1), _valid(y, mask).sum(1))
 
     def _sums(self, y: Tensor, mask: Tensor | None, state: VideoStream | None) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,15 @@
 """m3et train actions on real, small episodes: the head beside its model, and what is refused."""
 
+import json
+
+import numpy as np
 import pytest
 
 from m3et_ros.cli.main import main
 from m3et_ros.data.checkpoints.m3et import load_checkpoint
+from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.cache.generate import generate
+from m3et_ros.runtime.engine import Engine
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +59,25 @@ def test_the_checkpoint_has_model_and_head_with_its_rate(trained, caches):
     assert config.rate_hz == 2.0 and not config.shared_A
     card = (trained / 'checkpoint/README.md').read_text()
     assert '--disjoint' in card and 'steps: 4 of 4' in card and caches[0].name.split('-')[2] not in ('', card)
+
+
+def test_a_head_in_the_form_of_the_paper_is_stored_measured_and_anticipates(caches, tmp_path, capsys):
+    line = ('train', 'actions', '--data', caches[0], '--from', 'tiny', '--out', tmp_path / 'run', '--form', 'paper')
+    assert command(*line, '--samples', 4, '--batch', 2, '--length', 6) == 0
+    engine = Engine(load_checkpoint(tmp_path / 'run/checkpoint'))
+    config = engine.checkpoint.heads['mambavl'].config
+    assert (config.d_in, config.patches) == (32, engine.config.image_tokens)
+    assert (config.fade, config.hidden, config.busy, config.follow) == (0, 0, 0, False)
+    assert config.positions == engine.config.text_length
+    view = engine.encode(Frame(np.full((32, 32, 3), 90, np.uint8)))
+    assert engine.action_token(view).shape == (1, 1, config.patches * 32)
+    found = engine.anticipate(view, horizon_s=1, top_k=3)
+    assert len(found.next.actions) == 3
+    capsys.readouterr()
+    line = ('evaluate', 'actions', '--model', tmp_path / 'run/checkpoint', '--data', caches[1])
+    assert command(*line, '--out', tmp_path / 'found', '--json') == 0
+    metrics = json.loads(capsys.readouterr().out)['metrics']
+    assert 'busy' not in metrics and set(metrics['anticipation']) == {'left_out', 'generic', 'chain', 'history'}
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_the_start_is_a_size_with_its_seed_or_a_checkpoint(border, tmp_path):
     assert 'folder' in loaded[0].values()
 
 
-HEAD = ('--from', 'tiny', '--tokens', 'frames', '--length', 24, '--disjoint')
+HEAD = ('--from', 'tiny', '--tokens', 'frames', '--length', 24, '--disjoint', '--form', 'paper')
 
 
 def test_every_option_of_actions_arrives(border, reach, every_option):
@@ -135,7 +135,7 @@ def test_every_option_of_actions_arrives(border, reach, every_option):
     (call,) = prepared
     assert (call['checkpoint'].model_id, call['data']) == ('tiny-random-0', [Path('one'), Path('two')])
     assert call['folder'] == Path('frames')
-    assert call['options'] == HeadOptions(start='tiny', tokens=Path('frames'), length=24, shared=False)
+    assert call['options'] == HeadOptions(start='tiny', tokens=Path('frames'), length=24, shared=False, form='paper')
     assert call['session'] == SessionOptions(minutes=1.5, seed=9, bf16=True, resume=True)
     (call,) = trained
     assert call['recipe'] == Act(samples=64, batch=8, lr=0.002) and call['seed'] == 9
@@ -165,15 +165,16 @@ def test_encoded_frames_are_below_the_run_by_default(border, reach):
     assert prepared[0]['folder'] == Path('runs/x/tokens')
 
 
-@pytest.mark.parametrize('shared', ['--shared', '--disjoint'])
-def test_rate_form_and_precision_arrive_at_the_head(border, reach, shared):
+@pytest.mark.parametrize(('shared', 'form'), [('--shared', 'paper'), ('--disjoint', 'stream')])
+def test_rate_form_and_precision_arrive_at_the_head(border, reach, shared, form):
     border('m3et_ros.cli.train.actions.check_training_split')
     border('m3et_ros.data.kitchen.cache.episodes.frame_rate', 2.5)
     border('m3et_ros.runtime.open_model.open_checkpoint', open_checkpoint('tiny'))
     config = border('m3et_ros.runtime.open_model.action_config', 'config')
     encoded = border('m3et_ros.data.features.episodes.encode_episodes', last=True)
-    reach('train', 'actions', '--data', 'one', '--out', 'runs/x', '--from', 'tiny', shared, '--bf16')
+    reach('train', 'actions', '--data', 'one', '--out', 'runs/x', '--from', 'tiny', shared, '--bf16', '--form', form)
     assert (config[0]['rate_hz'], config[0]['shared_A']) == (2.5, shared == '--shared')
+    assert config[0]['paper'] == encoded[0]['whole'] == (form == 'paper')
     assert encoded[0]['bf16'] is True and Path('runs/x/tokens') in encoded[0].values()
 
 

@@ -279,6 +279,14 @@ def test_heads_are_checked_as_the_model_is(headed):
     refused(folder, 'model_missing')
 
 
+def test_a_head_that_reads_all_patches_fits_their_number_and_width(tokenizer):
+    whole = replace(HEAD, d_in=32, patches=SIZES['tiny'].image_tokens, positions=9)
+    assert random_checkpoint('tiny', tokenizer, LABELS, heads={'mambavl': MambaVL(whole)}).heads
+    for change, words in (({'patches': 5}, 'patches 5'), ({'d_in': 12 * 32}, 'd_in 384')):
+        with pytest.raises(InputError, match=f'The head mambavl has {words} where'):
+            random_checkpoint('tiny', tokenizer, LABELS, heads={'mambavl': MambaVL(replace(whole, **change))})
+
+
 @pytest.mark.parametrize('change', [{'d_in': 16}, {'verbs': 3}, {'nouns': 2}, {'vocabulary': 6}])
 def test_heads_made_for_something_else_are_refused(tokenizer, change):
     with pytest.raises(InputError, match='The head mambavl') as error:

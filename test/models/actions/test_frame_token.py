@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from m3et_ros.models.actions.frame_token import REGIONS, frame_token, frame_width
+from m3et_ros.models.actions.frame_token import REGIONS, frame_token, frame_width, patch_tokens
 from m3et_ros.models.m3et.sizes import build
 
 
@@ -32,6 +32,16 @@ def test_it_holds_pooled_colours_and_a_global_token_for_each_question(model):
             {name: value[1:] for name, value in shown.items()} | {'text': ids[1:, :3], 'text_mask': mask[1:, :3]}
         )
         torch.testing.assert_close(token[1, 0, -32:], model.global_token(alone)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_head_of_the_paper_gets_all_colour_patches_in_their_order(model):
+    with torch.inference_mode():
+        encoding = model.encode_images(images(2, 'rgb', 'depth'))
+        tokens = patch_tokens(encoding)
+        assert tokens.shape == (2, 1, 16 * 32)
+        assert torch.equal(tokens.view(2, 16, 32), encoding.stages[-1][:, :16])
+        with pytest.raises(ValueError, match='no colours'):
+            patch_tokens(model.encode_images(images(1, 'depth')))
 
 
 def test_frames_without_colours_are_refused(model):

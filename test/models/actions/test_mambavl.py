@@ -262,9 +262,46 @@ def test_balanced_chains_divide_by_how_common_a_pair_is():
     assert torch.allclose(found, wanted / wanted.sum(), atol=1e-5)
 
 
+def test_the_mean_of_the_paper_is_over_all_patches_of_all_frames():
+    model, frames = build(patches=3), torch.randn(2, 5, 3 * 12)
+    with torch.no_grad():
+        features = model.features(frames)
+        outputs = model.video_mixer(model.video_proj(frames.view(2, 15, 12)), A_log=model.A_log)
+        assert features.shape == (2, 5, 16)
+        for n in (1, 5):
+            torch.testing.assert_close(features[:, n - 1], outputs[:, : 3 * n].mean(1))
+        state = model.init_stream(2)
+        for frame in frames.unbind(1):
+            state = model.update(state, frame[:, None])
+        torch.testing.assert_close(model.stream_features(state), features[:, -1], atol=1e-5, rtol=1e-4)
+        mask = torch.tensor([[True] * 4 + [False]] * 2)
+        torch.testing.assert_close(model.features(frames, video_mask=mask)[:, -1], features[:, 3], atol=1e-5, rtol=1e-4)
+
+
+def test_words_are_embedded_as_roberta_does():
+    """Transformers' own module with the same weights; RoBERTa counts positions from the id of the pad plus one."""
+    from transformers import RobertaConfig
+    from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+
+    sizes = {'vocab_size': 30, 'hidden_size': 8, 'max_position_embeddings': 12, 'type_vocab_size': 1}
+    theirs = RobertaEmbeddings(RobertaConfig(**sizes, pad_token_id=1, layer_norm_eps=1e-5)).eval()
+    model = build(positions=10)
+    with torch.no_grad():
+        model.words.weight.copy_(theirs.word_embeddings.weight)
+        model.text.positions.copy_(theirs.position_embeddings.weight[2:])
+        model.text.kind.copy_(theirs.token_type_embeddings.weight[0])
+        ids = torch.randint(2, 30, (2, 6))
+        torch.testing.assert_close(model.text(model.words(ids)), theirs(ids), atol=1e-6, rtol=1e-5)
+        assert not torch.equal(model.question_features(ids), model.question_features(ids.flip(1)))
+    with pytest.raises(ValueError, match='a question has 11 words; give at most 10'):
+        model.question_features(torch.zeros(1, 11, dtype=torch.int64))
+    assert not any(p.requires_grad for p in build(positions=10, freeze_words=True).text.parameters())
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
+        ({'patches': 0}, 'patches is 0; give a whole number from 1'),
         ({'d': 0}, 'd is 0; give a whole number from 1 to 8192'),
         ({'N': 1.5}, 'N is 1.5'),
         ({'verbs': True}, 'verbs is True'),
