@@ -39,7 +39,7 @@ class HeadAttention(NamedTuple):
             (B, each * P, K) float32; the lowest number of its type where a key may not be attended to.
         """
         q = self.q if indices is None else self.q.gather(1, indices[..., None].expand(-1, -1, self.q.shape[-1]))
-        q = q.unflatten(0, (len(self.k), -1)).flatten(1, 2) * self.q.shape[-1] ** -0.5
+        q = q.unflatten(0, (len(self.k), len(q) // max(1, len(self.k)))).flatten(1, 2) * self.q.shape[-1] ** -0.5
         logits = q @ self.k.transpose(-1, -2)
         if self.mask is not None:
             logits = logits.masked_fill(~self.mask[:, None], torch.finfo(logits.dtype).min)
@@ -302,10 +302,10 @@ def _attend_shared(q: Tensor, shared: AttentionState, own: AttentionState, causa
 
     Symbols: B samples of the shared state, `each` rows of q for each, K shared keys.
     """
-    each, length = len(q) // len(shared.k), q.shape[2]
+    each, length = len(q) // max(1, len(shared.k)), q.shape[2]
 
     def fold(rows: Tensor) -> Tensor:  # (B * each, H, L, n) -> (B, H, each * L, n)
-        return rows.unflatten(0, (-1, each)).transpose(1, 2).flatten(2, 3)
+        return rows.unflatten(0, (len(shared.k), each)).transpose(1, 2).flatten(2, 3)
 
     def unfold(rows: Tensor) -> Tensor:
         return rows.unflatten(2, (each, length)).transpose(1, 2).flatten(0, 1)

@@ -364,7 +364,7 @@ def _repeated(state: MambaState | None, rows: int) -> Tensor | None:
     """Return one state of the scan for each of the rows of a batch."""
     if state is None:
         return None
-    each = rows // len(state.ssm)
+    each = rows // max(1, len(state.ssm))
     return state.ssm if each == 1 else state.ssm.repeat_interleave(each, 0)
 
 

@@ -213,7 +213,7 @@ class _BlockedScan(torch.autograd.Function):
 
 def _length(x: Tensor, A: Tensor) -> int:
     """Return the number of tokens K of a block."""
-    return max(1, min(x.shape[1], BUDGET // (x.shape[0] * A.numel())))
+    return max(1, min(x.shape[1], BUDGET // max(1, x.shape[0] * A.numel())))
 
 
 def _buffers(count: int, x: Tensor, A: Tensor) -> Tensor:

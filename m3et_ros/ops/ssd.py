@@ -7,7 +7,11 @@ Symbols: Bt batch, L tokens (at least 1), H heads, P channels of a head, N state
     B, C (Bt, L, G, N), shared by the heads of a group, head h in group h // R; h or state (Bt, H, P, N), None = empty
     c chunks of Q tokens each, in the chunked form
 Arithmetic is float32, float64 for float64 input. y is returned in the dtype of x, the state in that of the arithmetic.
+A value that is not finite reaches its own token and later ones. On other devices than the CPU, and in compiled code,
+the chunked form also spoils earlier tokens of its chunk, because 0 times NaN is NaN and a check would cost a wait.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -94,16 +98,18 @@ def ssd_shared(
     Returns:
         y (Bt, L, H, P).
     """
-    work, groups = work_dtype(x), B.shape[2]
+    work, groups, each = work_dtype(x), B.shape[2], len(x) // max(1, len(state))
     with no_autocast(x.device):
         xs, dts, Bs, Cs = (t.to(work)[:, None] for t in (x, dt, B, C))
         inputs = (xs * dts[..., None]).unflatten(3, (groups, -1)).movedim(2, 3)  # (Bt, 1, G, L, R, P)
         log_decay = torch.cumsum(dts * A.to(work), 2).movedim(2, -1).unflatten(2, (groups, -1))  # (Bt, 1, G, R, L)
         Bs, Cs = Bs.transpose(2, 3), Cs.transpose(2, 3)  # (Bt, 1, G, L, N)
         before = state.to(work).unflatten(1, (groups, -1)).permute(0, 1, 4, 2, 3).flatten(3)  # (S, G, N, R * P)
-        folded = Cs[:, 0].unflatten(0, (len(state), -1)).transpose(1, 2).flatten(2, 3)  # (S, G, Bt / S * L, N)
-        earlier = torch.matmul(folded, before).unflatten(2, (-1, x.shape[1])).transpose(1, 2).reshape(inputs.shape)
+        folded = Cs[:, 0].unflatten(0, (len(state), each)).transpose(1, 2).flatten(2, 3)  # (S, G, Bt / S * L, N)
+        earlier = torch.matmul(folded, before).unflatten(2, (each, x.shape[1])).transpose(1, 2).reshape(inputs.shape)
         y = earlier * _per_token(_exp(log_decay)) + _within(inputs, log_decay, Bs, Cs)
+    if _spoiled(y):
+        return ssd_reference(x, dt, A, B, C, D=D, state=state.repeat_interleave(each, 0))[0]
     return _finish(y.movedim(3, 2).reshape(x.shape), x, D)
 
 
@@ -148,6 +154,8 @@ def ssd_chunked(
         before, last = _carry(inputs, log_decay, Bs, initial)
         earlier = torch.matmul(Cs, before.flatten(4)).view_as(inputs)
         y = earlier * _per_token(_exp(log_decay)) + _within(inputs, log_decay, Bs, Cs)
+    if _spoiled(y):
+        return ssd_reference(x, dt, A, B, C, D=D, state=state)
     y = y.movedim(3, 2).reshape(x.shape[0], chunks * Q, *x.shape[2:])[:, :length]
     return _finish(y, x, D), last.permute(0, 1, 3, 4, 2).flatten(1, 2)
 
@@ -192,6 +200,11 @@ def _carry(inputs: Tensor, log_decay: Tensor, B: Tensor, state: Tensor) -> tuple
         before.append(state)
         state = torch.addcmul(new_c, decay_c, state)
     return torch.stack(before, 1), state
+
+
+def _spoiled(y: Tensor) -> bool:
+    """Return True if a value is not finite and may have reached earlier tokens of its chunk."""
+    return y.device.type == 'cpu' and not torch.compiler.is_compiling() and not math.isfinite(float(y.detach().sum()))
 
 
 def _exp(log_decay: Tensor) -> Tensor:

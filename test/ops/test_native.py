@@ -5,7 +5,7 @@ import torch
 
 from m3et_ros.ops import dispatch, native
 from m3et_ros.ops.selective_scan import selective_scan, selective_scan_native, selective_scan_reference
-from m3et_ros.ops.ssd import ssd, ssd_native, ssd_reference
+from m3et_ros.ops.ssd import ssd, ssd_chunked, ssd_native, ssd_reference
 from m3et_ros.runtime import kernels
 
 
@@ -164,3 +164,31 @@ def test_strided_input_and_operator_contract():
         (*(inputs[n].requires_grad_() for n in names), True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
+
+
+@pytest.mark.parametrize('top', [0.1, 1.0, 30.0])
+@pytest.mark.parametrize('length', [63, 64, 65, 147, 588])
+def test_the_gradient_of_the_decays_is_no_difference_of_large_sums(level, length, top):
+    inputs = ssd_inputs(length, 4, 8, 8, 2, 10 * top)
+    wanted = values(ssd_chunked, {name: value.double() for name, value in inputs.items()})
+    for place in (3, 4):  # of dt and A
+        found, expected = values(ssd_native, inputs)[place].double(), wanted[place]
+        assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize('name', ['x', 'dt', 'B', 'C'])
+def test_a_value_that_is_not_finite_reaches_no_earlier_token(level, name):
+    for form, inputs in (
+        (ssd_native, ssd_inputs(70, 4, 16, 8, 2, 1)),
+        (selective_scan_native, scan_inputs(70, 6, 8, 1)),
+    ):
+        clean, _ = form(**inputs)
+        inputs[name][0, 40] = torch.nan
+        y, _ = form(**inputs)
+        assert torch.equal(y[:, :40], clean[:, :40]) and torch.equal(y[1], clean[1]) and y[0, 40].isnan().all()
+
+
+def test_an_empty_batch_gives_empty_outputs():
+    for form, inputs in ((ssd_native, ssd_inputs(9, 4, 16, 8, 1, 1)), (selective_scan_native, scan_inputs(9, 6, 8, 1))):
+        empty = {name: v if name in ('A', 'D') else v[:0] for name, v in inputs.items()}
+        assert [t.shape[0] for t in form(**empty)] == [0, 0]

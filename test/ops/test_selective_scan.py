@@ -185,3 +185,22 @@ def test_empty_sequence_and_unknown_kernel_are_refused():
         selective_scan(**{name: v[:, :0] if v.dim() == 3 and v.shape[1] == 4 else v for name, v in make(4).items()})
     with pytest.raises(ValueError, match='kernel'):
         selective_scan(**make(4), kernel='quick')
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('name', ['x', 'dt', 'B', 'C'])
+def test_a_value_that_is_not_finite_reaches_no_earlier_token(form, name):
+    inputs = make(70)
+    clean, _ = form(**inputs)
+    inputs[name][0, 40] = torch.nan
+    y, _ = form(**inputs)
+    assert torch.equal(y[:, :40], clean[:, :40]) and torch.equal(y[1], clean[1]) and y[0, 40].isnan().all()
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_an_empty_batch_gives_empty_outputs_and_no_gradient(form):
+    inputs = {n: v[:0] if n in ('x', 'dt', 'B', 'C', 'z', 'state') else v for n, v in make(70).items()}
+    inputs['A'].requires_grad_()
+    y, state = form(**inputs)
+    y.sum().backward()
+    assert (y.shape, state.shape) == ((0, 70, 6), (0, 6, 4)) and not inputs['A'].grad.any()

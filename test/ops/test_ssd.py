@@ -172,3 +172,32 @@ def test_shared_states_serve_consecutive_sequences_in_bfloat16_too():
     y = ssd_shared(**{**inputs, 'x': x, 'state': inputs['state'][:2]})
     wanted, _ = ssd_reference(**{**inputs, 'x': x.float(), 'state': inputs['state'][[0, 0, 1, 1]]})
     assert y.dtype == torch.bfloat16 and error(y, wanted) < 0.01
+
+
+@pytest.mark.parametrize('form', [ssd_reference, ssd_chunked])
+@pytest.mark.parametrize('name', SEQUENCES)
+@pytest.mark.parametrize('wrong', [float('nan'), float('inf')])
+def test_a_value_that_is_not_finite_reaches_no_earlier_token(form, name, wrong):
+    inputs = make(70, G=2)
+    clean, _ = ssd_reference(**inputs)
+    inputs[name][0, 40] = wrong
+    y, state = form(**inputs)
+    assert error(y[:, :40], clean[:, :40]) < 1e-6 and error(y[1], clean[1]) < 1e-6
+    assert not y[0, 40].isfinite().any()
+    assert name == 'C' or not state[0].isfinite().all()
+
+
+def test_a_value_that_is_not_finite_reaches_no_earlier_token_behind_a_shared_state():
+    inputs = make(9, batch=4)
+    clean = ssd_shared(**{**inputs, 'state': inputs['state'][:2]})
+    inputs['x'][3, 5] = torch.nan
+    y = ssd_shared(**{**inputs, 'state': inputs['state'][:2]})
+    assert error(y[:3], clean[:3]) < 1e-5 and error(y[3, :5], clean[3, :5]) < 1e-5 and y[3, 5].isnan().all()
+
+
+@pytest.mark.parametrize('form', [ssd_reference, ssd_chunked])
+def test_an_empty_batch_gives_empty_outputs(form):
+    inputs = {name: v[:0] if name in (*SEQUENCES, 'state') else v for name, v in make(70, G=2).items()}
+    y, state = form(**inputs)
+    assert (y.shape, state.shape) == ((0, 70, 4, 3), (0, 4, 3, 5))
+    assert ssd_shared(**inputs).shape == y.shape

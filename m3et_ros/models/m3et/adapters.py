@@ -55,7 +55,8 @@ def sincos_2d(rows: int, columns: int, d: int) -> Tensor:
     """Return the fixed positions (rows * columns, d) of a raster-ordered grid, float32, each entry in [-1, 1].
 
     The first half of a vector encodes the column, the second half the row. Each half is d/4 sines and then d/4 cosines
-    of wavelengths from 2 pi to 20,000 pi (MultiMAE, MAE; docs/papers.md 1 and 2.3).
+    of wavelengths from 2 pi to 20,000 pi (MultiMAE, MAE; docs/papers.md 1 and 2.3). MAE has this order; the first half
+    of MultiMAE's tells the row. Before its weights are used here, swap the halves of what reads these positions.
 
     Raises:
         ValueError: d is not a multiple of 4.
@@ -102,7 +103,7 @@ class DeepImageAdapter(nn.Module):
         """Return tokens (B, n, d) of standardised images (B, C, S, S)."""
         cells = nn.functional.gelu(self.norm(self.cells(images)))
         side = int(cells.shape[1] ** 0.5)
-        grid = cells.reshape(len(cells), side // 4, 4, side // 4, 4, -1)
+        grid = cells.reshape(len(cells), side // 4, 4, side // 4, 4, cells.shape[2])
         return self.project(grid.transpose(2, 3).flatten(3).flatten(1, 2))
 
 

@@ -115,7 +115,7 @@ class Encoded:
 
 def joined(images: ImageEncoding, text: Encoded) -> Encoded:
     """Return images and the text that follows them as one sequence, the images once for each of their questions."""
-    each = len(text.source) // len(images.source)
+    each = len(text.source) // max(1, len(images.source))
 
     def repeated(value: Tensor) -> Tensor:
         return value if each == 1 else value.repeat_interleave(each, 0)

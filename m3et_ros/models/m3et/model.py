@@ -122,7 +122,7 @@ class M3ET(nn.Module):
         image_tokens = len(images) * self.config.image_tokens
         visible_patches, visible_words = mask.split([image_tokens, mask.shape[1] - image_tokens], 1)
         # Without words every sample shows as many image tokens as ids were given, which saves counting them.
-        shown = visible.shape[1] if text is None else int(visible_patches.sum(1).max())
+        shown = visible.shape[1] if text is None or not batch else int(visible_patches.sum(1).max())
         encoding = self._encode_images(images, visible_patches, shown) if shown else None
         return self.add_text(encoding, text, text_mask, visible=visible_words, batch=batch)
 
@@ -198,7 +198,7 @@ class M3ET(nn.Module):
             else:
                 side = self.config.semseg_patch if m == 'semseg' else self.config.patch
                 each = self._adapt({m: cut(values, side, ids)})
-                part, shown = (found[m].unflatten(0, (len(values), -1))[:, :, 0] for found in each)
+                part, shown = (found[m].unflatten(0, (len(values), len(ids)))[:, :, 0] for found in each)
             tokens[m], visible[m] = tokens[m].index_copy(1, ids, part), visible[m].index_copy(1, ids, shown)
             new.append(part + self.positions[ids] + self.types[MODALITIES.index(m)])
         return tokens, visible, torch.cat(new, 1)

@@ -179,7 +179,8 @@ class PlaceReader:
         layer = cast(nn.Linear, readout.maps[str(index)])
         added = layer(standardised(places).to(layer.weight.dtype))
         if attention.mask is not None:  # a sample without a visible image token is one without images
-            added = added * attention.mask.any(1).repeat_interleave(len(added) // len(attention.k))[:, None, None]
+            each = len(added) // max(1, len(attention.k))
+            added = added * attention.mask.any(1).repeat_interleave(each)[:, None, None]
         return added
 
     def results(self, text: Encoded) -> tuple[Tensor, Tensor | None]:
@@ -210,7 +211,7 @@ class PlaceReader:
             share = readout.shares(place.to(dtype), self._places[:, -1].to(dtype)).float()
             mixed = share * pointed + (1 - share) * self._weights[:, -1]
             logits = (mixed + LEAST_WEIGHT).log() * readout.log_sharpness.float().exp()
-            logits = logits.unflatten(0, (len(images.source), -1))
+            logits = logits.unflatten(0, (len(images.source), len(logits) // max(1, len(images.source))))
             if images.valid is not None:
                 logits = logits.masked_fill(~images.valid[:, None], torch.finfo(logits.dtype).min)
             weights = logits.softmax(-1)

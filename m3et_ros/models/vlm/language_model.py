@@ -161,18 +161,20 @@ class LanguageModel(nn.Module):
 
         Args:
             x: (B, L) int64 word pieces, or (B, L, d) vectors, L >= 1.
-            mask: (B, L) bool, False for pads, which come before the words.
+            mask: (B, L) bool, False for pads, which come before the words; no pads with states.
             states: after the tokens before x; None = x is the beginning.
             return_states: also return the states after x.
             keep: indices of layers whose outputs are returned.
             last: number of positions at the end whose logits are computed; None = all.
 
         Raises:
-            ValueError: an empty sequence, word pieces outside the table, vectors of another width, or pads behind
-                words.
+            ValueError: an empty sequence, word pieces outside the table, vectors of another width, pads behind words,
+                or pads in a sequence that goes on from states.
         """
         if mask is not None:
             check_pads_first(mask)
+            if states is not None:
+                check_no_pads(mask)
         x, after, hidden = self.layers(self.embed(x), mask=mask, states=states, return_states=return_states, keep=keep)
         return LanguageOutput(self.logits(x if last is None else x[:, -last:]), after, hidden)
 
@@ -186,7 +188,7 @@ class LanguageModel(nn.Module):
             return x
         # A compiler must not trace the comparison, and tensors on the meta device have no values.
         traced = torch.compiler.is_compiling() or x.is_meta
-        if not traced and (int(x.min()) < 0 or int(x.max()) >= self.config.vocabulary):
+        if not traced and x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.config.vocabulary):
             raise ValueError(
                 f'the word pieces run from {int(x.min())} to {int(x.max())}; give 0 to '
                 f'{self.config.vocabulary - 1}, which the table holds'
@@ -207,6 +209,20 @@ def check_pads_first(mask: Tensor) -> None:
     traced = torch.compiler.is_compiling() or mask.is_meta
     if not traced and bool((mask[:, :-1] & ~mask[:, 1:]).any()):
         raise ValueError('pads stand behind words; put them in front, where the next word does not meet them')
+
+
+def check_no_pads(mask: Tensor) -> None:
+    """Refuse pads, False in the mask (B, L), in a sequence that goes on from states.
+
+    Raises:
+        ValueError: there is a pad; it would stand between two words, for positions and for the convolution.
+    """
+    traced = torch.compiler.is_compiling() or mask.is_meta
+    if not traced and not bool(mask.all()):
+        raise ValueError(
+            'pads stand between the words before and these; give sequences of one length, or each by itself, because '
+            'positions and convolutions go on from the last word'
+        )
 
 
 # state-spaces/mamba2-2.7b; its 50,277 word pieces are filled up to a multiple of 16.

@@ -217,7 +217,7 @@ def read_texts(
     words = model.language.embed(ids)
     visual = model.connector(features).to(words.dtype)
     _, states, hidden = model.language.layers(visual, return_states=True, keep=keep)
-    each = len(ids) // len(features)
+    each = len(ids) // max(1, len(features))
     x, _, _ = model.language.layers(words, states=[repeated(state, each) for state in states])
     return VisualOutput(model.language.logits(x), hidden)
 

@@ -90,22 +90,13 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -
 
 @torch.library.custom_op('m3et::ssd_backward', mutates_args=(), device_types='cpu')
 def ssd_backward(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    state: Tensor,
-    y: Tensor,
-    last: Tensor,
-    grad_y: Tensor,
-    grad_last: Tensor,
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, grad_y: Tensor, grad_last: Tensor
 ) -> list[Tensor]:
     """Return the gradients of x, dt, A, B, C and the first state."""
     inputs = _whole(x, dt, A, B, C)
     carried = _whole(grad_last)[0].clone()
     grads = [torch.empty_like(t) for t in inputs]
-    _call('ssd_backward', _sizes(x, B), *inputs, *_whole(y, state, last, grad_y), carried, *grads)
+    _call('ssd_backward', _sizes(x, B), *inputs, *_whole(state, grad_y), carried, *grads)
     return [*grads, carried]
 
 
@@ -147,7 +138,7 @@ def _(x, dt, A, B, C, state):
 
 
 @ssd_backward.register_fake
-def _(x, dt, A, B, C, state, y, last, grad_y, grad_last):
+def _(x, dt, A, B, C, state, grad_y, grad_last):
     return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (x, dt, A, B, C, state)]
 
 
@@ -164,7 +155,7 @@ def _(x, dt, A, B, C, starts, grad_y, grad_last):
 
 
 def _ssd_context(ctx, inputs, output):
-    ctx.save_for_backward(*inputs, *output)
+    ctx.save_for_backward(*inputs)
 
 
 def _ssd_grad(ctx, grad_y, grad_last):

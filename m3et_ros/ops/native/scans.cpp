@@ -31,6 +31,13 @@ template <int W> struct Lanes {
 template <int W> INLINE typename Lanes<W>::V load(const float* p) { return *(const typename Lanes<W>::V*)p; }
 template <int W> INLINE void store(float* p, typename Lanes<W>::V v) { *(typename Lanes<W>::V*)p = v; }
 
+template <int W> INLINE typename Lanes<W>::V some(const float* p, int lanes) {
+    if (lanes == W) return load<W>(p);
+    float row[W] = {0};
+    for (int i = 0; i < lanes; ++i) row[i] = p[i];
+    return load<W>(row);
+}
+
 // Rows of j, cut into tiles: [tile][t][k of the tile | q of the tile], zeros at the end.
 template <int JT>
 INLINE void pack_rows(float* to, const float* k, const float* q, int64_t step_k, int64_t step_q, int64_t L, int J) {
@@ -82,6 +89,8 @@ struct Scan {
     int way;
     float* h; int64_t h_i, h_j;          // state: before, then after; strides of lanes and rows
     float last;                          // what h is multiplied with at the very end
+    int64_t ahead = 0;                   // steps of the first stretch, 0 = as many as of the others
+    float* saved = nullptr;              // the state before every stretch: [stretch][i0 / (LB * W)][tiles * JT][LB * W]
 };
 
 template <int W, int LB, int JT>
@@ -97,8 +106,14 @@ INLINE void scan_head(const Scan& s, float* room) {
         std::memset(h, 0, sizeof(float) * tiles * JT * wide);
         for (int j = 0; j < s.J; ++j)
             for (int i = 0; i < lanes; ++i) h[j * wide + i] = s.h[(i0 + i) * s.h_i + j * s.h_j];
-        for (int64_t t0 = 0; t0 < s.L; t0 += STRETCH) {
-            const int n = (int)std::min<int64_t>(STRETCH, s.L - t0);
+        float* saved = s.saved ? s.saved + (size_t)i0 * tiles * JT : nullptr;
+        for (int64_t t0 = 0, n = s.ahead ? s.ahead : STRETCH; t0 < s.L; t0 += n, n = STRETCH) {
+            n = std::min(n, s.L - t0);
+            if (saved) {
+                const float by = t0 ? s.shrink[t0 - 1] : 1.0f;  // h lacks the decay since it was brought up to date
+                for (int c = 0; c < tiles * JT * wide; ++c) saved[c] = by * h[c];
+                saved += (size_t)tiles * JT * wide * ((s.I + wide - 1) / wide);
+            }
             std::memset(o, 0, sizeof(float) * n * wide);
             if (lanes < wide) std::memset(v, 0, sizeof(float) * n * wide);
             for (int t = 0; t < n; ++t) {
@@ -107,7 +122,8 @@ INLINE void scan_head(const Scan& s, float* room) {
                 for (int i = 0; i < lanes; ++i) v[t * wide + i] = by * row[i];
             }
             for (int tile = 0; tile < tiles; ++tile)
-                tile_steps<W, LB, JT>(h + tile * JT * wide, s.kq + (tile * s.L + t0) * 2 * JT, v, o, s.refresh + t0, n);
+                tile_steps<W, LB, JT>(h + tile * JT * wide, s.kq + (tile * s.L + t0) * 2 * JT, v, o, s.refresh + t0,
+                                      (int)n);
             for (int t = 0; t < n; ++t) {
                 float* row = s.o + (first + s.way * (t0 + t)) * s.step_o + i0;
                 const float by = s.shrink[t0 + t];
@@ -163,17 +179,132 @@ INLINE void ssd_forward(const Ssd& s, float* y, float* state) {
         }
 }
 
-// Gradients of the forward; y is its output, after its last state, `state` its first. grad_state comes in as the
-// gradient of the last state and goes out as that of the first.
+// out[t] = sum_ji a_t[j] M[j][i] b_t[i] for n rows of a and b, with M as a Scan saves a state.
+template <int W, int LB>
+INLINE void bilinear(float* out, const float* M, int rows, const float* a, int64_t step_a, int J, const float* b,
+                     int64_t step_b, int I, int n) {
+    typedef typename Lanes<W>::V V;
+    constexpr int wide = LB * W, MANY = W / 2;  // as many sums as registers hold
+    for (int t0 = 0; t0 < n; t0 += MANY) {
+        const float* from[MANY];
+        double sum[MANY] = {0};
+        for (int u = 0; u < MANY; ++u) from[u] = a + std::min(t0 + u, n - 1) * step_a;
+        for (int i0 = 0; i0 < I; i0 += wide) {
+            const float* row = M + (size_t)i0 * rows;
+            V part[MANY][LB] = {};
+            for (int j = 0; j < J; ++j, row += wide)
+                for (int l = 0; l < LB; ++l) {
+                    const V m = load<W>(row + l * W);
+                    for (int u = 0; u < MANY; ++u) part[u][l] += from[u][j] * m;
+                }
+            for (int u = 0; u < MANY && t0 + u < n; ++u)
+                for (int l = 0; l < LB; ++l) {
+                    const int at = i0 + l * W, lanes = std::min(W, I - at);
+                    if (lanes <= 0) break;
+                    float product[W];
+                    store<W>(product, part[u][l] * some<W>(b + (t0 + u) * step_b + at, lanes));
+                    for (int i = 0; i < lanes; ++i) sum[u] += product[i];
+                }
+        }
+        for (int u = 0; u < MANY && t0 + u < n; ++u) out[t0 + u] = (float)sum[u];
+    }
+}
+
+// out[u][s] = a_u . b_s for the steps s < u of a stretch, rows of K numbers; any finite number at other s.
+template <int W>
+INLINE void products(float* out, const float* a, int64_t step_a, const float* b, int64_t step_b, int K, int n,
+                     float* turned) {
+    typedef typename Lanes<W>::V V;
+    constexpr int many = STRETCH / W;
+    for (int k = 0; k < K; ++k)
+        for (int s = 0; s < STRETCH; ++s) turned[k * STRETCH + s] = s < n ? b[s * step_b + k] : 0.0f;
+    for (int u = 0; u < n; ++u) {
+        const float* row = a + u * step_a;
+        for (int m = 0; m < many; m += 2) {
+            V sum[2] = {};
+            for (int k = 0; k < K && m * W < u; ++k)
+                for (int l = 0; l < 2; ++l) sum[l] += row[k] * load<W>(turned + k * STRETCH + (m + l) * W);
+            for (int l = 0; l < 2; ++l) store<W>(out + u * STRETCH + (m + l) * W, sum[l]);
+        }
+    }
+}
+
+// A stretch of n steps of one head: decays, step sizes, and what its steps read and write.
+struct Crossing {
+    int n;
+    const float *a, *dt;             // [n]
+    const float *read;               // [n], what step u reads of the state before the stretch, if nothing decayed
+    const float *write;              // [n], what step s writes to be read after the stretch, if nothing decayed
+    const float *pairs_C, *pairs_x;  // [n][STRETCH], C_u . B_s and dy_u . x_s
+    double through;                  // what the steps after the stretch read of the state before it, likewise
+};
+
+// <gradient of h_t, a_t h_{t-1}>, the gradient of log a_t: all that is written before step t and read at t or later.
+// Only terms that belong to it are added. A difference of running sums is shorter, but keeps the rounding errors of
+// every later step, which drown the gradient where most of it decays.
+template <int W>
+INLINE void crossing(double* log_a, const Crossing& c, float* pairs) {
+    typedef typename Lanes<W>::V V;
+    constexpr int many = STRETCH / W;
+    const V smallest = V{} + 1e-30f;
+    float decay[STRETCH] = {0}, step[STRETCH] = {0};
+    std::memcpy(step, c.dt, sizeof(float) * c.n);
+    double since[STRETCH + 1], kept = 1;
+    since[0] = 1;
+    for (int u = 0; u < c.n; ++u) {
+        since[u + 1] = since[u] * c.a[u];
+        for (int m = 0; m < many; ++m) {
+            const int at = m * W;
+            V d = load<W>(decay + at) * c.a[u];
+            d = d < smallest ? V{} : d;
+            store<W>(decay + at, d);
+            store<W>(pairs + u * STRETCH + at, d * load<W>(step + at) * load<W>(c.pairs_C + u * STRETCH + at) *
+                                                   load<W>(c.pairs_x + u * STRETCH + at));
+        }
+        decay[u] = 1.0f;  // what step u writes is read from the next step on
+    }
+    double written = 0, reads = 0;
+    for (int t = 0; t < c.n; ++t) log_a[t] = c.through * since[c.n];
+    for (int t = c.n - 1; t >= 0; --t) {
+        reads += c.read[t] * since[t + 1];
+        log_a[t] += reads;
+    }
+    double after[STRETCH];
+    for (int s = c.n - 1; s >= 0; --s) { after[s] = kept; kept *= c.a[s]; }
+    for (int t = 1; t < c.n; ++t) {
+        written += (double)c.write[t - 1] * c.dt[t - 1] * after[t - 1];
+        log_a[t] += written;
+    }
+    V sum[many] = {};
+    for (int t = c.n - 1; t > 0; --t) {
+        float row[STRETCH];
+        for (int m = 0; m < many; ++m) {
+            sum[m] += load<W>(pairs + t * STRETCH + m * W);
+            store<W>(row + m * W, sum[m]);
+        }
+        double all = 0;
+        for (int s = 0; s < t; ++s) all += row[s];
+        log_a[t] += all;
+    }
+}
+
+// Gradients of the forward; `state` is its first state. grad_state comes in as the gradient of the last state and goes
+// out as that of the first.
 template <int W, int LB, int JT>
-INLINE void ssd_backward(const Ssd& s, const float* y, const float* state, const float* after, const float* grad_y,
-                         float* grad_state, float* dx, float* ddt, float* dA, float* dB, float* dC) {
+INLINE void ssd_backward(const Ssd& s, const float* state, const float* grad_y, float* grad_state, float* dx,
+                         float* ddt, float* dA, float* dB, float* dC) {
     const int R = s.H / s.G;
     const int64_t HP = (int64_t)s.H * s.P, GN = (int64_t)s.G * s.N, L = s.L, cells = (int64_t)s.P * s.N;
-    const int wide = std::max(s.N, s.P), tiles = (wide + JT - 1) / JT;
+    const int wide = std::max(s.N, s.P), tiles = (wide + JT - 1) / JT, stretches = (int)((L + STRETCH - 1) / STRETCH);
+    const int rows_P = (s.P + JT - 1) / JT * JT, rows_N = (s.N + JT - 1) / JT * JT;
+    const int64_t before_size = (int64_t)rows_P * ((s.N + LB * W - 1) / (LB * W)) * LB * W;
+    const int64_t later_size = (int64_t)rows_N * ((s.P + LB * W - 1) / (LB * W)) * LB * W;
     std::vector<float> kq((size_t)tiles * L * 2 * JT), bc((size_t)tiles * L * 2 * JT), back(L * (int64_t)wide * 2);
-    std::vector<float> g(L), grow(L), shrink(L), refresh(L), grow_dt(L), shrink_dt(L), h(cells);
+    std::vector<float> g(L), grow(L), shrink(L), refresh(L), grow_dt(L), shrink_dt(L), h(cells), a(L), dts(L);
     std::vector<float> room((size_t)tiles * JT * LB * W + 2 * STRETCH * LB * W);
+    std::vector<float> before(stretches * before_size), later(stretches * later_size);
+    std::vector<float> pairs_C((size_t)stretches * STRETCH * STRETCH), pairs_x(STRETCH * STRETCH);
+    std::vector<float> pairs(STRETCH * STRETCH), turned((size_t)wide * STRETCH);
     auto reversed = [&](float* to, const float* from, int64_t step, int width) {
         for (int64_t t = 0; t < L; ++t) std::memcpy(to + t * width, from + (L - 1 - t) * step, sizeof(float) * width);
     };
@@ -188,24 +319,30 @@ INLINE void ssd_backward(const Ssd& s, const float* y, const float* state, const
             reversed(back.data(), C, GN, s.N);
             reversed(back.data() + L * s.N, B, GN, s.N);
             pack_rows<JT>(bc.data(), back.data(), back.data() + L * s.N, s.N, s.N, L, s.N);
+            for (int part = 0; part < stretches; ++part) {
+                const int64_t t0 = (int64_t)part * STRETCH;
+                products<W>(pairs_C.data() + t0 * STRETCH, C + t0 * GN, GN, B + t0 * GN, GN, s.N,
+                            (int)std::min<int64_t>(STRETCH, L - t0), turned.data());
+            }
             for (int head = group * R; head < (group + 1) * R; ++head) {
                 const int64_t lanes = b * L * HP + (int64_t)head * s.P, cell = (b * s.H + head) * cells;
                 const float *dt = s.dt + b * L * s.H + head, *x = s.x + lanes, *dy = grad_y + lanes;
-                // The value of <gradient, state> after the last step, before grad_state is written over.
-                double E = 0;
-                for (int64_t i = 0; i < cells; ++i) E += (double)grad_state[cell + i] * after[cell + i];
                 // Forward in time: the gradient of C.
-                for (int64_t t = 0; t < L; ++t) g[t] = dt[t * s.H] * s.A[head];
+                for (int64_t t = 0; t < L; ++t) {
+                    dts[t] = dt[t * s.H];
+                    g[t] = dts[t] * s.A[head];
+                    a[t] = std::exp(std::max(g[t], -80.0f));
+                }
                 decays(g.data(), L, grow.data(), shrink.data(), refresh.data());
-                for (int64_t t = 0; t < L; ++t) grow_dt[t] = grow[t] * dt[t * s.H];
+                for (int64_t t = 0; t < L; ++t) grow_dt[t] = grow[t] * dts[t];
                 pack_rows<JT>(kq.data(), x, dy, HP, HP, L, s.P);
                 std::memcpy(h.data(), state + cell, sizeof(float) * cells);
                 scan_head<W, LB, JT>({L, s.N, s.P, kq.data(), B, GN, grow_dt.data(), dC + at, GN, shrink.data(),
-                                      refresh.data(), 1, h.data(), 1, s.N, 1.0f}, room.data());
+                                      refresh.data(), 1, h.data(), 1, s.N, 1.0f, 0, before.data()}, room.data());
                 // Backward in time: the gradients of dt x and of B.
-                for (int64_t t = 0; t < L; ++t) g[t] = t ? dt[(L - t) * s.H] * s.A[head] : 0.0f;
+                for (int64_t t = 0; t < L; ++t) g[t] = t ? dts[L - t] * s.A[head] : 0.0f;
                 const float due = decays(g.data(), L, grow.data(), shrink.data(), refresh.data());
-                for (int64_t t = 0; t < L; ++t) shrink_dt[t] = shrink[t] * dt[(L - 1 - t) * s.H];
+                for (int64_t t = 0; t < L; ++t) shrink_dt[t] = shrink[t] * dts[L - 1 - t];
                 reversed(back.data(), dy, HP, s.P);
                 reversed(back.data() + L * s.P, x, HP, s.P);
                 pack_rows<JT>(kq.data(), back.data(), back.data() + L * s.P, s.P, s.P, L, s.P);
@@ -213,22 +350,44 @@ INLINE void ssd_backward(const Ssd& s, const float* y, const float* state, const
                 scan_head<W, LB, JT>({L, s.N, s.P, kq.data(), C, GN, grow.data(), dB + at, GN, shrink_dt.data(),
                                       refresh.data(), -1, h.data(), 1, s.N, 1.0f}, room.data());
                 scan_head<W, LB, JT>({L, s.P, s.N, bc.data(), dy, HP, grow.data(), dx + lanes, HP, shrink.data(),
-                                      refresh.data(), -1, grad_state + cell, s.N, 1,
-                                      due * std::exp(std::max(dt[0] * s.A[head], -80.0f))}, room.data());
-                // d log a_t = <gradient, state>_t - (dt x)_t . d(dt x)_t, and <gradient, state>_{t-1} = that + y . dy.
-                // Differences of large sums: in float64.
-                for (int64_t t = L - 1; t >= 0; --t) {
-                    double write = 0, read = 0;
-                    float* d = dx + lanes + t * HP;
+                                      refresh.data(), -1, grad_state + cell, s.N, 1, due * a[0], L % STRETCH,
+                                      later.data()}, room.data());
+                // The gradients of the decays, and with them those of dt and A.
+                for (int part = 0; part < stretches; ++part) {
+                    const int64_t t0 = (int64_t)part * STRETCH, end = std::min(L, t0 + STRETCH);
+                    const int n = (int)(end - t0);
+                    const float *H = before.data() + part * before_size;
+                    const float *G = later.data() + (stretches - 1 - part) * later_size;
+                    float read[STRETCH], write[STRETCH];
+                    double log_a[STRETCH], through = 0;
+                    bilinear<W, LB>(read, H, rows_P, dy + t0 * HP, HP, s.P, C + t0 * GN, GN, s.N, n);
+                    bilinear<W, LB>(write, G, rows_N, B + t0 * GN, GN, s.N, x + t0 * HP, HP, s.P, n);
                     for (int p = 0; p < s.P; ++p) {
-                        write += (double)x[t * HP + p] * d[p];
-                        read += (double)y[lanes + t * HP + p] * dy[t * HP + p];
-                        d[p] *= dt[t * s.H];
+                        const float* later_p = G + (size_t)(p / (LB * W)) * rows_N * LB * W + p % (LB * W);
+                        for (int i0 = 0; i0 < s.N; i0 += LB * W) {
+                            const float* row = H + (size_t)(i0 / (LB * W) * rows_P + p) * LB * W;
+                            float part[4] = {0};
+                            for (int i = 0; i < LB * W && i < rows_N - i0; ++i)  // zeros beyond N
+                                part[i & 3] += row[i] * later_p[(size_t)(i0 + i) * LB * W];
+                            through += part[0] + part[1] + part[2] + part[3];
+                        }
                     }
-                    const double log_a = E + read - write * dt[t * s.H];
-                    E = log_a;
-                    ddt[b * L * s.H + t * s.H + head] = (float)(write + log_a * s.A[head]);
-                    sum_A[head] += log_a * dt[t * s.H];
+                    // The gradient after the stretch still lacks the decay of the step behind it.
+                    const float into = end < L ? a[end] : 1.0f;
+                    for (int t = 0; t < n; ++t) write[t] *= into;
+                    products<W>(pairs_x.data(), dy + t0 * HP, HP, x + t0 * HP, HP, s.P, n, turned.data());
+                    crossing<W>(log_a, {n, a.data() + t0, dts.data() + t0, read, write,
+                                        pairs_C.data() + t0 * STRETCH, pairs_x.data(), through * into}, pairs.data());
+                    for (int64_t t = t0; t < end; ++t) {
+                        double wrote = 0;
+                        float* d = dx + lanes + t * HP;
+                        for (int p = 0; p < s.P; ++p) {
+                            wrote += (double)x[t * HP + p] * d[p];
+                            d[p] *= dts[t];
+                        }
+                        ddt[b * L * s.H + t * s.H + head] = (float)(wrote + log_a[t - t0] * s.A[head]);
+                        sum_A[head] += log_a[t - t0] * dts[t];
+                    }
                 }
             }
         }
@@ -265,13 +424,6 @@ template <int W> INLINE void lanes_of_A(const Selective& s, int d0, int lanes, f
     std::memset(a, 0, sizeof(float) * s.N * W);
     for (int i = 0; i < lanes; ++i)
         for (int n = 0; n < s.N; ++n) a[n * W + i] = s.A[(int64_t)(d0 + i) * s.N + n] * LOG2E;
-}
-
-template <int W> INLINE typename Lanes<W>::V some(const float* p, int lanes) {
-    if (lanes == W) return load<W>(p);
-    float row[W] = {0};
-    for (int i = 0; i < lanes; ++i) row[i] = p[i];
-    return load<W>(row);
 }
 
 template <int W> INLINE void put(float* p, typename Lanes<W>::V v, int lanes) {
@@ -475,10 +627,9 @@ INLINE void selective_backward(const Selective& s, const float* starts, const fl
 // The same code for each instruction set: lanes of a vector, vectors side by side, rows of a tile.
 #define FORMS(SET, TARGET, W, LB, JT, NT) \
     TARGET void ssd_forward_##SET(SSD_ARGUMENTS, float* y, float* state) { ssd_forward<W, LB, JT>(SSD, y, state); } \
-    TARGET void ssd_backward_##SET(SSD_ARGUMENTS, const float* y, const float* state, const float* after, \
-                                   const float* grad_y, float* grad_state, float* dx, float* ddt, float* dA, \
-                                   float* dB, float* dC) { \
-        ssd_backward<W, LB, JT>(SSD, y, state, after, grad_y, grad_state, dx, ddt, dA, dB, dC); } \
+    TARGET void ssd_backward_##SET(SSD_ARGUMENTS, const float* state, const float* grad_y, float* grad_state, \
+                                   float* dx, float* ddt, float* dA, float* dB, float* dC) { \
+        ssd_backward<W, LB, JT>(SSD, state, grad_y, grad_state, dx, ddt, dA, dB, dC); } \
     TARGET void scan_forward_##SET(SCAN_ARGUMENTS, float* y, float* state, float* starts) { \
         selective_forward<W, NT>(SCAN, y, state, starts); } \
     TARGET void scan_backward_##SET(SCAN_ARGUMENTS, const float* starts, const float* grad_y, float* grad_state, \
@@ -525,9 +676,9 @@ void m3et_ssd_forward(SSD_ARGUMENTS, float* y, float* state) {
     CHOOSE(ssd_forward, Bt, L, H, P, G, N, x, dt, A, B, C, y, state)
 }
 
-void m3et_ssd_backward(SSD_ARGUMENTS, const float* y, const float* state, const float* after, const float* grad_y,
-                       float* grad_state, float* dx, float* ddt, float* dA, float* dB, float* dC) {
-    CHOOSE(ssd_backward, Bt, L, H, P, G, N, x, dt, A, B, C, y, state, after, grad_y, grad_state, dx, ddt, dA, dB, dC)
+void m3et_ssd_backward(SSD_ARGUMENTS, const float* state, const float* grad_y, float* grad_state, float* dx,
+                       float* ddt, float* dA, float* dB, float* dC) {
+    CHOOSE(ssd_backward, Bt, L, H, P, G, N, x, dt, A, B, C, state, grad_y, grad_state, dx, ddt, dA, dB, dC)
 }
 
 void m3et_scan_forward(SCAN_ARGUMENTS, float* y, float* state, float* starts) {

@@ -106,6 +106,15 @@ def test_any_subset_of_modalities(model, subset):
     assert all(out.isfinite().all() for out in outputs.values())
 
 
+def test_an_empty_batch_gives_empty_outputs(model):
+    inputs = {name: value[:0] for name, value in example_of(model).items()}
+    with torch.no_grad():
+        outputs, wanted = model(inputs), model(example_of(model))
+        some = model(inputs, visible=torch.zeros(0, 4, dtype=torch.int64), tasks=('rgb',))
+    assert {task: out.shape for task, out in outputs.items()} == {t: (0, *w.shape[1:]) for t, w in wanted.items()}
+    assert some['rgb'].shape == (0, 3, 32, 32)
+
+
 def test_gradient_reaches_every_parameter(model):
     """All of them; beta leaves its start at 0, where the bias of W_k would get rounding errors only, as without it."""
     model = deepcopy(model)

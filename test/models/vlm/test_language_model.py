@@ -197,3 +197,20 @@ def test_norms_have_the_kind_and_eps_of_the_config(norm, kind):
     assert {
         module.eps for module in model.modules() if hasattr(module, 'eps') and module is not model.layers[0].mixer.norm
     } == {0.01}
+
+
+@pytest.mark.parametrize('schedule', ['MO', 'TS'])
+def test_an_empty_batch_gives_empty_logits_and_states_to_go_on_from(schedule):
+    model = LanguageModel(LanguageConfig(schedule=schedule, channels=8))
+    begun = model(torch.zeros(0, 5, dtype=torch.int64), return_states=True)
+    assert begun.logits.shape == (0, 5, 512)
+    assert model(torch.zeros(0, 1, dtype=torch.int64), states=begun.states).logits.shape == (0, 1, 512)
+
+
+def test_pads_between_words_are_refused():
+    model = LanguageModel(LanguageConfig(schedule='MT', channels=8))
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    states = model(ids, return_states=True).states
+    with pytest.raises(ValueError, match='pads stand between the words before and these; give sequences of one length'):
+        model(ids, mask=torch.tensor([[True] * 3, [False, True, True]]), states=states)
+    assert model(ids, mask=torch.ones(2, 3, dtype=torch.bool), states=states).logits.shape == (2, 3, 512)
