@@ -6,9 +6,13 @@ S_l is a replaced layer and T_l the teacher's layer; both get the input of the t
 
 Symbols: B batch, L tokens of the stack, T words, V vocabulary or answers, d width.
 Arithmetic is float32 even under autocast. The reduction 'token' is the mean over the counted elements, independent of
-length and batch; 'released' is that of the published code, the Frobenius norm of a whole tensor and a sum divided by
-the batch. That holds for the published kinds, 'l2' of layers, 'kl' and 'reverse'; for 'js', 'l2' of logits and 'hard'
-the published code computes something else.
+length and batch. 'released' is the published code's, kind by kind:
+    layers 'l2'         Frobenius norm of the whole tensor
+    layers 'kl'         sum divided by the batch
+    'kl', 'reverse'     sum divided by the batch
+    'js'                the same, of KL(m || teacher) and KL(m || student) with the mean m of the two; Jensen-Shannon
+                        has them the other way round, as 'token' computes them
+    'l2', 'hard'        Frobenius norm of all logits, and mean over words; both without the temperature
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -224,6 +228,9 @@ def prob_loss(
     reduction: str = 'token',
 ) -> Tensor:
     """Return L_prob of logits (..., V) where counted (...) is True, times the square of the temperature."""
+    released = reduction == 'released'
+    if released and kind in ('l2', 'hard'):  # the published code leaves the temperature out
+        temperature = 1.0
     student, teacher = student.float() / temperature, teacher.float() / temperature
     if kind == 'l2':
         errors = (student - teacher).square().sum(-1)
@@ -233,10 +240,15 @@ def prob_loss(
         s, t = student.log_softmax(-1), teacher.log_softmax(-1)
         if kind == 'js':
             middle = torch.logaddexp(s, t) - torch.log(torch.tensor(2.0))
-            errors = (_divergence(t, middle) + _divergence(s, middle)) / 2
+            if released:
+                errors = (_divergence(middle, t) + _divergence(middle, s)) / 2
+            else:
+                errors = (_divergence(t, middle) + _divergence(s, middle)) / 2
         else:
             errors = _divergence(t, s) if kind == 'kl' else _divergence(s, t)
-    return temperature**2 * _reduced(errors, counted, reduction)
+    if released and kind == 'l2':
+        return _root(errors.sum() if counted is None else errors.masked_fill(~counted, 0).sum())
+    return temperature**2 * _reduced(errors, counted, 'token' if kind == 'hard' else reduction)
 
 
 def ce_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -53,12 +53,29 @@ def test_losses_equal_their_definitions():
         ('l2', (s - t).square().sum(-1)),
     ):
         assert torch.allclose(prob_loss(s, t, kind=kind), wanted.mean(), atol=1e-5)
-        assert torch.allclose(prob_loss(s, t, kind=kind, reduction='released'), wanted.sum() / 2, atol=1e-5)
     warm = F.kl_div((s / 2).log_softmax(-1), (t / 2).log_softmax(-1), log_target=True, reduction='sum') / 6
     assert torch.allclose(prob_loss(s, t, temperature=2), 4 * warm, atol=1e-5)
     assert torch.allclose(layer_loss(s, t), (s - t).norm(dim=-1).mean())
     assert torch.allclose(layer_loss(s, t, reduction='released'), (s - t).norm())
     assert torch.allclose(layer_loss(s, t, kind='kl'), kl.mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize('temperature', [1.0, 2.0])
+def test_released_reductions_are_those_of_the_published_code(temperature):
+    s, t = torch.randn(2, 3, 5), torch.randn(2, 3, 5)
+    log_q, p, q = (s / temperature).log_softmax(-1), (t / temperature).softmax(-1), (s / temperature).softmax(-1)
+    m = (p + q) / 2
+    squared = temperature**2
+    wanted = {
+        'kl': F.kl_div(log_q, p, reduction='batchmean') * squared,
+        'reverse': F.kl_div(p.log(), q, reduction='batchmean') * squared,
+        'js': (F.kl_div(log_q, m, reduction='batchmean') + F.kl_div(p.log(), m, reduction='batchmean')) * squared / 2,
+        'l2': (t - s).norm(),
+        'hard': F.cross_entropy(s.flatten(0, 1), t.argmax(-1).flatten()),
+    }
+    for kind, loss in wanted.items():
+        found = prob_loss(s, t, kind=kind, temperature=temperature, reduction='released')
+        torch.testing.assert_close(found, loss, msg=kind)
 
 
 def test_uncounted_elements_change_nothing():
