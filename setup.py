@@ -22,7 +22,23 @@ ROOT = Path(__file__).resolve().parent
 NAME = 'm3et_ros'
 GENERATED = ('msg', 'srv', 'action')
 # Lists of requirements/ that are extras of this name; `all` takes them together.
-EXTRAS = ('sim', 'train', 'report', 'view', 'vlm', 'networks', 'lerobot', 'openvino', 'nyu', 'ray', 'mcp', 'examples')
+EXTRAS = (
+    'sim',
+    'train',
+    'report',
+    'view',
+    'vlm',
+    'networks',
+    'lerobot',
+    'openvino',
+    'nyu',
+    'ray',
+    'mcp',
+    'rerun',
+    'foxglove',
+    'examples',
+)
+DEFAULT_ROS = 'jazzy'
 # What a Python user needs of the ament prefix: libraries, `ros2 run` executables, share files, index.
 SHARE = f'share/{NAME}'
 INDEX = 'share/ament_index/resource_index'
@@ -39,7 +55,7 @@ DATA = (
 def chosen_ros() -> str:
     """Return the ROS distribution whose wheels are used, from ROS_WHEELS; raises SystemExit on an unknown name."""
     distributions = sorted(path.name.removesuffix('-build.txt') for path in ROOT.glob('requirements/*-build.txt'))
-    chosen = os.environ.get('ROS_WHEELS') or 'jazzy'
+    chosen = os.environ.get('ROS_WHEELS') or DEFAULT_ROS
     if chosen not in distributions:
         raise SystemExit(f'ROS_WHEELS={chosen}: there are wheels for {", ".join(distributions)} only; set one of them.')
     return chosen
@@ -155,6 +171,8 @@ setup(
     distclass=BinaryDistribution,
     cmdclass={'build_interfaces': BuildInterfaces},
     data_files=[],
+    # Wheels of two distributions need other packages, so they must not have one name: 0.1.0 and 0.1.0+kilted.
+    options={} if chosen_ros() == DEFAULT_ROS else {'egg_info': {'tag_build': f'+{chosen_ros()}'}},
     setup_requires=requirements(f'{chosen_ros()}-build'),
     install_requires=requirements('run') + requirements(chosen_ros()),
     extras_require={

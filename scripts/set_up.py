@@ -177,6 +177,14 @@ def checksum(patterns):
     return total.hexdigest()
 
 
+def python_of(venv):
+    """Return the Python version of an environment, such as 3.12, or '' if there is none."""
+    settings = venv / 'pyvenv.cfg'
+    lines = settings.read_text().splitlines() if settings.is_file() else []
+    version = next((line.partition('=')[2].strip() for line in lines if line.startswith('version')), '')
+    return '.'.join(version.split('.')[:2])
+
+
 def read_stamp(path):
     """Return the state that an earlier set-up recorded, {} if there was none."""
     return json.loads(path.read_text()) if path.is_file() else {}
@@ -215,6 +223,12 @@ def set_up(options):
         )
     if not (ROOT / 'requirements/lock' / f'{lock_name(options)}.txt').is_file():
         raise SetUpError(f'no wheels are listed for ROS "{options.ros}": give jazzy or kilted.')
+    own, there = '.'.join(map(str, sys.version_info[:2])), python_of(options.venv)
+    if there not in ('', own):
+        raise SetUpError(
+            f'{options.venv} was made by Python {there}, and this is Python {own}: give PYTHON=python{there}, or add '
+            f'VENV=.venv-{own} to the make command.'
+        )
     path = options.venv / 'm3et_set_up.json'
     stamp = read_stamp(path)
     # What the tests need holds what the demo needs.

@@ -7,7 +7,7 @@ import ast
 import re
 import subprocess
 import sys
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import metadata, packages_distributions, requires
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -115,6 +115,17 @@ def test_the_lowest_numpy_is_one_that_the_other_packages_take(name):
                 others[distribution] = one.specifier
     assert 'opencv-python-headless' in others
     assert {name: str(specifier) for name, specifier in others.items() if not specifier.contains(lowest)} == {}
+
+
+def test_every_extra_that_a_page_or_a_sentence_names_can_be_installed():
+    provided = set(metadata('m3et_ros').get_all('Provides-Extra'))
+    page = (ROOT / 'docs/install.md').read_text()
+    named = {name for row in re.findall(r'^\| (`.*?) \|', page, re.MULTILINE) for name in re.findall(r'`(\w+)`', row)}
+    texts = [*(ROOT / 'docs').rglob('*.md'), *(ROOT / 'requirements').glob('*.txt'), *(ROOT / 'm3et_ros').rglob('*.py')]
+    for path in texts:
+        for names in re.findall(r'm3et_ros\[([\w,]+)\]', path.read_text()):
+            named.update(names.split(','))
+    assert named >= set(EXTRAS) and named - provided == set()
 
 
 ROBOT = """

@@ -70,6 +70,16 @@ def test_another_distribution_in_the_environment_is_refused(options):
         script.set_up(options)
 
 
+def test_an_environment_of_another_python_is_refused(options):
+    own = '.'.join(map(str, sys.version_info[:2]))
+    settings = options.venv / 'pyvenv.cfg'
+    settings.write_text('home = /usr/bin\nversion = 3.9.2\n')
+    with pytest.raises(script.SetUpError, match=f'made by Python 3.9, .*PYTHON=python3.9, or add VENV=.venv-{own} to'):
+        script.set_up(options)
+    settings.write_text(f'version = {own}.99\n')
+    assert script.python_of(options.venv) == own
+
+
 def test_unknown_distribution_is_refused(options):
     options.ros = 'humble'
     with pytest.raises(script.SetUpError, match='no wheels are listed for ROS "humble": give jazzy or kilted'):
