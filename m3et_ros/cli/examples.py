@@ -30,6 +30,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     'teach': ('m3et teach walk --from kitchen --minutes 60 -o places/mine',),
     'models': ('m3et models', 'm3et models --parts'),
     'generate': ('m3et generate cache --seeds 0:4000', 'm3et generate cache --seeds 0:640 --stride 4 --frames 100'),
+    'features': (
+        'm3et features --epic annotations --frames EPIC-KITCHENS --backbone hf:MCG-NJU/videomae-base --out features',
+    ),
     'write': ('m3et write "A robot" --model hf:state-spaces/mamba2-130m-hf',),
     'push': ('m3et push runs/vqa/checkpoint hf:owner/name --private',),
     'pull': ('m3et pull hf:HuggingFaceTB/SmolVLM-256M-Instruct -o models/SmolVLM',),
@@ -45,10 +48,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     'train vqa': (
         'm3et train vqa --data cache/kitchen --from runs/pretrain/checkpoint --out runs/vqa',
         'm3et train vqa --data cache/kitchen --out runs/vqa --resume',
+        'm3et train vqa --data vqav2:questions.json,annotations.json,train2014 --out runs/vqav2',
     ),
     'train actions': (
         'm3et train actions --data cache/kitchen --from runs/vqa/checkpoint --out runs/actions',
         'm3et train actions --epic annotations --history --out runs/history',
+        'm3et train actions --epic annotations --features features --task anticipation --out runs/clips',
     ),
     'train memory': ('m3et train memory --data cache/kitchen --from runs/actions/checkpoint --out runs/memory',),
     'train talk': (
@@ -57,6 +62,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     'evaluate vqa': (
         'm3et evaluate vqa --data test-own --model kitchen --out results/vqa',
+        'm3et evaluate vqa --data vqav2:questions.json,annotations.json,val2014 --model runs/vqav2/checkpoint --out x',
         'm3et evaluate vqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/vqa',
     ),
     'evaluate reconstruction': (
@@ -68,6 +74,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     'evaluate epic': (
         'm3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic',
+        'm3et evaluate epic --epic annotations --features features --model runs/clips/checkpoint --out results/clips',
     ),
     'evaluate talk': ('m3et evaluate talk --model runs/talk/checkpoint --data test --out results/talk',),
     'evaluate eqa': (

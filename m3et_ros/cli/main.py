@@ -28,6 +28,7 @@ from m3et_ros.cli.demo.app import demo
 from m3et_ros.cli.doctor.app import doctor
 from m3et_ros.cli.evaluate.app import app as evaluate
 from m3et_ros.cli.examples import add_examples
+from m3et_ros.cli.features import features
 from m3et_ros.cli.generate import generate
 from m3et_ros.cli.label import label
 from m3et_ros.cli.mcp.app import mcp
@@ -68,6 +69,7 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     'Train and measure': {
         'models': models,
         'generate': generate,
+        'features': features,
         'train': train,
         'evaluate': evaluate,
         'write': write,

@@ -36,7 +36,7 @@ SILENCE_S = 60.0
 """Longest wait for the next byte while files are sent."""
 REPORT_S = 5.0
 """Seconds between two lines of the log about a download."""
-KINDS = {None: 'm3et', 'talk': 'talk', 'history': 'history'}
+KINDS = {None: 'm3et', 'talk': 'talk', 'history': 'history', 'video': 'video'}
 """Kind of a model card by `kind` in config.json, which an M3ET does not have."""
 
 

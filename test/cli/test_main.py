@@ -25,6 +25,7 @@ def test_help_names_every_verb(capsys):
         'demo',
         'doctor',
         'evaluate',
+        'features',
         'generate',
         'label',
         'mcp',

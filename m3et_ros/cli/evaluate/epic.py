@@ -1,7 +1,8 @@
-"""`m3et evaluate epic`: anticipation on EPIC-KITCHENS-100 from past labels, by the official metrics.
+"""`m3et evaluate epic`: EPIC-KITCHENS-100 from past labels, or from features of clips, by the official metrics.
 
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split held_out --out results/epic
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic
+    m3et evaluate epic --epic annotations --model runs/anticipation/checkpoint --features features --out results/clips
     m3et evaluate epic kitchens/2* --segments kitchens/segments.csv --model kitchen --out results/actions
 
 --out gets metrics.json, per_sample.csv and challenge.json (the official format). The same command on the same machine
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3et_ros.cli.evaluate.actions import SegmentOptions, measure_recordings, print_document
-from m3et_ros.cli.evaluate.common import BagRun, make_out, recorded_command, refuse_idle_options
+from m3et_ros.cli.evaluate.common import BagRun, make_out, recorded_command, refuse_idle_options, refusing
 from m3et_ros.cli.options import Json, expand_options, option_names
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
@@ -25,6 +26,7 @@ from m3et_ros.cli.training_session import use_passive_threads
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.history import HistoryCheckpoint
+    from m3et_ros.data.checkpoints.video import VideoCheckpoint
     from m3et_ros.data.epic.annotations import Annotations
 
 CHALLENGE = 'challenge.json'
@@ -45,6 +47,21 @@ class EpicOptions:
             'official columns.'
         ),
     ] = HELD_OUT
+    features: Annotated[
+        Path | None,
+        typer.Option(help='Folder of features, for a model of m3et train actions --features.', show_default=False),
+    ] = None
+    fps: Annotated[
+        float | None,
+        typer.Option(help='With --features: rows a second, where features.json does not say.', show_default=False),
+    ] = None
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            help='With --features: JSON file of the questions, for a model that was trained with one.',
+            show_default=False,
+        ),
+    ] = None
     challenge: Annotated[
         bool, typer.Option('--challenge/--no-challenge', help='Write the file in the format of the challenge.')
     ] = True
@@ -55,7 +72,7 @@ class EpicOptions:
         return self.split if self.split in (HELD_OUT, VALIDATION) else Path(self.split).name
 
 
-@expand_options('bags folder segments model out split challenge device as_json')
+@expand_options('bags folder segments model out split features fps questions challenge device as_json')
 def epic(
     context: typer.Context,
     bags: Annotated[
@@ -70,15 +87,15 @@ def epic(
     model: Annotated[
         str,
         typer.Option(
-            help='Checkpoint folder of m3et train actions --epic DIR --history; with recordings a model of m3et '
-            'evaluate actions.'
+            help='Checkpoint folder of m3et train actions --epic DIR with --history, or with --features or --frames; '
+            'with recordings a model of m3et evaluate actions.'
         ),
     ],
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and challenge.json.')],
     device: Annotated[str, typer.Option(help='cpu, cuda or cuda:N.')] = 'cpu',
     as_json: Json = False,
 ) -> None:
-    """Anticipate the next action from past labels: top-1, top-5, mean top-5 recall; no pixels are used.
+    """Anticipate or recognise actions from past labels, or from features: top-1, top-5, mean top-5 recall.
 
     Recordings are scored from their pixels, as by m3et evaluate actions BAG... --segments CSV.
     """
@@ -90,7 +107,8 @@ def epic(
         return
     if labels.folder is None:
         raise Refused('no data were given; give --epic with the annotations, or recordings with --segments.')
-    document = measure_labels(context, labels, model, out, device)
+    measure = measure_labels if labels.features is None else measure_clips
+    document = measure(context, labels, model, out, device)
     if as_json:
         print_json(document)
     else:
@@ -117,8 +135,8 @@ def measure_labels(context: typer.Context, labels: EpicOptions, model: str, out:
     use_passive_threads()
     from m3et_ros.data.checkpoints.history import load_history
     from m3et_ros.data.epic.class_lists import read_classes
-    from m3et_ros.evaluation.files import write_metrics, write_samples
-    from m3et_ros.evaluation.tasks.epic import anticipate, challenge_file, ranks_of, sample_rows
+    from m3et_ros.evaluation.files import weights_digest, write_metrics, write_samples
+    from m3et_ros.evaluation.tasks.epic import anticipate, challenge_file, ranks_of, sample_rows, summary
 
     checkpoint, classes = load_history(Path(model)), read_classes(labels.folder)
     annotations = _read_annotations(labels, checkpoint, classes)
@@ -126,19 +144,80 @@ def measure_labels(context: typer.Context, labels: EpicOptions, model: str, out:
     make_out(out)
     forecast = anticipate(checkpoint, annotations, classes, device=device, progress=track)
     ranks = ranks_of(checkpoint, forecast, annotations)
+    facts = {
+        'members': [weights_digest(member) for member in checkpoint.members],
+        'corrections': {task: asdict(c) for task, c in checkpoint.corrections.items()},
+    }
     document = {
-        'made_by': _made_by(recorded_command(context, ['folder']), checkpoint, annotations, labels, device),
-        'metrics': _metrics(labels, checkpoint, annotations, ranks),
+        'made_by': _made_by(recorded_command(context, ['folder']), checkpoint, annotations, labels, device, facts),
+        'metrics': summary(annotations) | _metrics(labels, checkpoint, annotations, ranks),
     }
     write_metrics(out, document)
     write_samples(out, sample_rows(checkpoint, forecast, ranks, annotations))
     if labels.challenge and has_official_classes(checkpoint):
-        text = json.dumps(challenge_file(checkpoint, forecast, annotations), separators=(',', ':'), allow_nan=False)
-        (out / CHALLENGE).write_text(text + '\n', encoding='utf-8')
+        _write_challenge(out, challenge_file(checkpoint, forecast, annotations))
     return document
 
 
-def _read_annotations(labels: EpicOptions, checkpoint: 'HistoryCheckpoint', classes: Any) -> 'Annotations':
+def _write_challenge(out: Path, document: dict[str, Any]) -> None:
+    text = json.dumps(document, separators=(',', ':'), allow_nan=False)
+    (out / CHALLENGE).write_text(text + '\n', encoding='utf-8')
+
+
+def measure_clips(context: typer.Context, labels: EpicOptions, model: str, out: Path, device: str) -> dict[str, Any]:
+    """Classify clips of features, and write metrics.json, per_sample.csv and challenge.json.
+
+    Args:
+        context: typer context of the verb, for the recorded command.
+        labels: annotations, split, features and questions.
+        model: checkpoint folder.
+        out: folder of the results.
+        device: cpu, cuda or cuda:N.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: model, annotations, features or questions cannot be read, or do not belong together.
+        Refused: questions are missing, no video was held out, or --out cannot be made.
+    """
+    use_passive_threads()
+    from m3et_ros.data.checkpoints.video import load_video
+    from m3et_ros.data.epic.class_lists import read_classes, read_videos
+    from m3et_ros.data.epic.clips import Clips, open_features
+    from m3et_ros.data.epic.questions import questions_of
+    from m3et_ros.evaluation.files import weights_digest, write_metrics, write_samples
+    from m3et_ros.evaluation.tasks.epic_video import classify_clips, clip_challenge, clip_ranks, clip_rows, clip_summary
+
+    checkpoint, classes = load_video(Path(model)), read_classes(labels.folder)
+    if (labels.questions is None) == (checkpoint.questions == 'file'):
+        raise Refused(
+            'The model was trained with questions of a file; give --questions with those of this split.'
+            if labels.questions is None
+            else 'The model was trained with questions that hold no label; leave --questions out.'
+        )
+    annotations = _read_annotations(labels, checkpoint, classes)
+    check_device(device)
+    features = refusing(open_features, labels.features, labels.fps, read_videos(labels.folder))
+    make_out(out)
+    questions = questions_of(annotations.segments, checkpoint.observation.task, labels.questions)
+    clips = Clips(annotations.segments, features, questions, checkpoint.observation)
+    found = classify_clips(checkpoint, clips, device=device, progress=track)
+    ranks = clip_ranks(found, annotations)
+    facts = {'weights_sha256': weights_digest(checkpoint.head)}
+    document = {
+        'made_by': _made_by(recorded_command(context, ['folder']), checkpoint, annotations, labels, device, facts),
+        'metrics': clip_summary(annotations, checkpoint) | _metrics(labels, checkpoint, annotations, ranks),
+    }
+    write_metrics(out, document)
+    write_samples(out, clip_rows(found, ranks, annotations, classes))
+    if labels.challenge and has_official_classes(checkpoint):
+        ids = [segment.narration_id for segment in annotations.segments]
+        _write_challenge(out, clip_challenge(found, ids, checkpoint.observation.task))
+    return document
+
+
+def _read_annotations(labels: EpicOptions, checkpoint: Any, classes: Any) -> 'Annotations':
     """Return the segments of the split, and print odd rows and the videos that the model was trained on."""
     from m3et_ros.data.epic.annotations import find_split, read_segments
 
@@ -167,18 +246,16 @@ def _read_annotations(labels: EpicOptions, checkpoint: 'HistoryCheckpoint', clas
     return annotations
 
 
-def _metrics(
-    labels: EpicOptions, checkpoint: 'HistoryCheckpoint', annotations: 'Annotations', ranks: Any
-) -> dict[str, Any]:
+def _metrics(labels: EpicOptions, checkpoint: Any, annotations: 'Annotations', ranks: Any) -> dict[str, Any]:
     from m3et_ros.data.epic.class_lists import read_tail, read_unseen
-    from m3et_ros.evaluation.tasks.epic import measure, official_rows, summary
+    from m3et_ros.evaluation.tasks.epic import measure, official_rows
 
     folder = labels.folder
     people = read_unseen(folder, labels.split, present=annotations.participants, learnt=checkpoint.participants)
     rows = official_rows(
         annotations, unseen=people, tail_verbs=read_tail(folder, 'verb'), tail_nouns=read_tail(folder, 'noun')
     )
-    return summary(annotations) | {
+    return {
         'split': labels.split_name,
         'unseen_participants': list(people),
         'learnt_from': len(set(checkpoint.learnt) & set(annotations.videos)),
@@ -187,27 +264,28 @@ def _metrics(
 
 
 def _made_by(
-    command: str, checkpoint: 'HistoryCheckpoint', annotations: 'Annotations', labels: EpicOptions, device: str
+    command: str,
+    checkpoint: 'HistoryCheckpoint | VideoCheckpoint',
+    annotations: 'Annotations',
+    labels: EpicOptions,
+    device: str,
+    model: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return everything that determines the results; no time and no path."""
+    """Return everything that determines the results; no time and no path. `model` holds digests and settings."""
     import torch
 
-    from m3et_ros.evaluation.files import environment, weights_digest
+    from m3et_ros.evaluation.files import environment
 
     return {
         'command': command,
         'split': labels.split_name,
         'file': {'name': annotations.path.name, 'sha256': hashlib.sha256(annotations.path.read_bytes()).hexdigest()},
-        'model': {
-            'id': checkpoint.model_id,
-            'members': [weights_digest(member) for member in checkpoint.members],
-            'corrections': {task: asdict(c) for task, c in checkpoint.corrections.items()},
-        },
+        'model': {'id': checkpoint.model_id, **model},
         'environment': environment(torch.device(device)),
     }
 
 
-def has_official_classes(checkpoint: 'HistoryCheckpoint') -> bool:
+def has_official_classes(checkpoint: 'HistoryCheckpoint | VideoCheckpoint') -> bool:
     """Return True if the model has the classes of the challenge; print why no file is written if not."""
     from m3et_ros.evaluation.metrics.challenge import NOUNS, VERBS
 
@@ -250,9 +328,11 @@ def _print_metrics(metrics: dict[str, Any], out: Path) -> None:
                 interval = '-' if recall['low'] is None else f'{100 * recall["low"]:.1f} to {100 * recall["high"]:.1f}'
                 percentages = [f'{100 * scores[name]["value"]:.1f}' for name in ('top1', 'top5', 'mean_top5_recall')]
                 rows.append((kind, subset, task, f'{scores["segments"]:,}', *percentages, interval))
+    what = 'Present action' if metrics.get('task') == 'recognition' else 'Next action'
+    alone = f', {metrics["without_history"]:,} without history' if 'without_history' in metrics else ''
     print_line(
-        f'Next action from {metrics["input"]}; {metrics["segments"]:,} segments of {metrics["videos"]} videos, '
-        f'{metrics["without_history"]:,} without history. Per cent.'
+        f'{what} from {metrics["input"]}; {metrics["segments"]:,} segments of {metrics["videos"]} videos{alone}. '
+        'Per cent.'
     )
     print_table(rows, right=(3, 4, 5, 6))
     print_line(f'\nAll results are in {out}.')

@@ -4,7 +4,8 @@
     m3et train actions --data cache/kitchen-... --from kitchen --out runs/actions
 
 The model encodes every frame once and does not change; then the head is trained within minutes. The checkpoint is that
-model with the head. With --epic DIR --history a model learns from past labels alone instead: see history.py.
+model with the head. With --epic DIR --history a model learns from past labels alone instead: see history.py. With
+--epic DIR --features DIR or --frames DIR it is the published head on clips of EPIC-KITCHENS-100: see clips.py.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ import typer
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.progress import track
+from m3et_ros.cli.train.clips import ClipOptions, ClipSource, train_on_clips
 from m3et_ros.cli.train.common import (
     CHECKPOINT,
     BudgetOptions,
@@ -61,8 +63,8 @@ class HeadOptions:
 
 
 @expand_options(
-    'data out epic history members held_out start tokens samples batch length lr form shared minutes seed bf16 resume '
-    'as_json'
+    'data out epic history members held_out features frames fps task clip questions mixup start tokens samples batch '
+    'length lr form shared minutes seed bf16 resume as_json'
 )
 def actions(
     context: typer.Context,
@@ -76,6 +78,7 @@ def actions(
     *,
     out: Annotated[Path, typer.Option(help='Folder of the run: tokens, state, log and, at the end, a checkpoint.')],
     history: HistoryOptions,
+    clips: ClipOptions,
     head: HeadOptions,
     budget: BudgetOptions,
     session: SessionOptions,
@@ -83,13 +86,18 @@ def actions(
 ) -> int:
     """Train an action head (MambaVL) to recognise current actions and anticipate next ones."""
     prepare_training()
-    if history.epic or history.history:
-        if data or not (history.epic and history.history):
+    ways = [history.history, clips.features is not None, clips.frames is not None]
+    if history.epic or any(ways):
+        if data or history.epic is None or sum(ways) != 1:
             raise Refused(
-                'Give --epic DIR with --history and without --data: on EPIC-KITCHENS-100 a model is trained on past '
-                'labels only.'
+                'Give --epic DIR with --history (past labels only), --features DIR or --frames DIR, one of the three, '
+                'and without --data.'
             )
-        return train_on_labels(history, out, budget, session, command_line(context), as_json=as_json)
+        command = command_line(context)
+        if history.history:
+            return train_on_labels(history, out, budget, session, command, as_json=as_json)
+        source = ClipSource(history.epic, history.held_out, head.start, head.shared)
+        return train_on_clips(clips, source, out, budget, session, command, as_json=as_json)
     return train_on_tokens(context, data or [], out, head, budget, session, as_json=as_json)
 
 

@@ -28,7 +28,10 @@ class HistoryOptions:
 
     epic: Annotated[
         Path | None,
-        typer.Option(help='Folder of the EPIC-KITCHENS-100 annotations, with --history.', show_default=False),
+        typer.Option(
+            help='Folder of the EPIC-KITCHENS-100 annotations, with --history, --features or --frames.',
+            show_default=False,
+        ),
     ] = None
     history: Annotated[bool, typer.Option('--history', help='Train on past labels without pixels, with --epic.')] = (
         False
@@ -36,7 +39,7 @@ class HistoryOptions:
     members: Annotated[
         int, typer.Option(min=1, max=64, help='With --history: number of models whose probabilities are averaged.')
     ] = 3
-    held_out: Annotated[int, typer.Option(min=0, help='With --history: number of videos that are not trained on.')] = 80
+    held_out: Annotated[int, typer.Option(min=0, help='With --epic: number of videos that are not trained on.')] = 80
 
 
 def train_on_labels(

@@ -11,7 +11,12 @@ import yaml
 LIBRARY = 'm3et_ros'
 HEAD = re.compile(r'\A---\r?\n(.*?)\r?\n---(?:\r?\n|\Z)', re.S)
 TAGS = ('robotics', 'ros2', 'mamba')
-PIPELINES = {'m3et': 'visual-question-answering', 'talk': 'image-text-to-text', 'history': 'robotics'}
+PIPELINES = {
+    'm3et': 'visual-question-answering',
+    'talk': 'image-text-to-text',
+    'history': 'robotics',
+    'video': 'video-classification',
+}
 """Task of the Hub by kind of checkpoint."""
 BASE = re.compile(r'Started from `([^`\s]+)`')
 """The line of a card that names the checkpoint which training began with."""

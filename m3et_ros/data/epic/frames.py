@@ -9,7 +9,7 @@ numbers of the annotations, whose rate differs between copies; these only check 
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from m3et_ros.data.files import map_array
 from m3et_ros.data.images.files import names_in, read_rgb
 
 FRAME = re.compile(r'frame_(\d{10})\.jpg')
+TASKS = ('recognition', 'anticipation')
 FEATURES = 'features'
 """Name of the tensor in a safetensors file."""
 RATE, FAST_RATE = 50.0, 60.0
@@ -84,6 +85,40 @@ class Clip:
         return found if count is None else np.minimum(found, count - 1)
 
 
+@dataclass(frozen=True)
+class ObservedClip:
+    """The part of a video that a model sees of an action: the action itself, or what comes before it.
+
+    Raises:
+        ValueError: a field is out of range; the message names field, value and range.
+    """
+
+    # 'recognition', from the start of the action to its end, or 'anticipation', up to gap_s before its start.
+    task: str = 'recognition'
+    # Number of pictures or rows of features.
+    frames: int = 16
+    # Seconds that anticipation observes; the challenge suggests 5.
+    length_s: float = 5.0
+    # Seconds between the last moment that anticipation observes and the start of the action.
+    gap_s: float = GAP_S
+
+    def __post_init__(self):
+        if self.task not in TASKS:
+            raise ValueError(f'task is {self.task!r}; give one of {", ".join(TASKS)}')
+        Clip(self.frames, self.length_s, self.gap_s)
+
+    def clip(self, segment: Segment) -> tuple[Segment, Clip]:
+        """Return a segment and the clip before its start that shows what is observed of an action."""
+        if self.task == 'anticipation':
+            return segment, Clip(self.frames, self.length_s, self.gap_s)
+        return moment(segment, segment.stop_s), Clip(self.frames, segment.stop_s - segment.start_s, 0.0)
+
+
+def moment(segment: Segment, time_s: float) -> Segment:
+    """Return a segment without length at a time of a video, before which a clip may end; its frame is not known."""
+    return replace(segment, start_s=time_s, stop_s=time_s, start_frame=None)
+
+
 class FrameFolders:
     """Reads clips of the official pictures.
 
@@ -130,6 +165,11 @@ class FrameFolders:
         # The last picture before it replaces a missing one, as on a robot.
         found = np.maximum(np.searchsorted(numbers, wanted, side='right') - 1, 0)
         return [folder / f'frame_{number:010d}.jpg' for number in numbers[found]]
+
+    def length_s(self, segment: Segment) -> float:
+        """Return the seconds for which the video of a segment has pictures; raises as clip."""
+        count = int(self._present(segment.video)[-1])
+        return count / (self.fps or self._checked_rate(segment, count))
 
     @property
     def notes(self) -> tuple[Note, ...]:

@@ -96,7 +96,14 @@ def test_every_option_of_epic_arrives(border, every_option, monkeypatch, capsys)
             'train': [],
         }
     ]
-    every_option(line, recordings)
+    clips = border('m3et_ros.cli.evaluate.epic.measure_clips', {'metrics': {}})
+    more = ['--features', 'f', '--fps', '2', '--questions', 'q.json', '--json']
+    of_clips = ['evaluate', 'epic', '--epic', 'folder', '--model', 'm', '--out', 'o', *more]
+    assert main(of_clips) == 0
+    assert clips[0]['labels'] == EpicOptions(
+        folder=Path('folder'), features=Path('f'), fps=2.0, questions=Path('q.json')
+    )
+    every_option(line, recordings, of_clips)
 
 
 @pytest.mark.parametrize('flag', [('--epic', 'x'), ('--split', 'held_out'), ('--challenge',), ('--no-challenge',)])

@@ -13,7 +13,6 @@ from m3et_ros.cli.train.app import NoiseName, SourceChoice, StartOptions, open_s
 from m3et_ros.cli.train.common import BudgetOptions, SessionOptions
 from m3et_ros.cli.train.history import HistoryOptions
 from m3et_ros.cli.train.memory import MemoryBudget, memory_recipe
-from m3et_ros.cli.train.talk import SizeOptions, StageOptions, Variant, VariantOptions, ViewOptions, talk_recipe
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 from m3et_ros.data.kitchen.questions.balance import TEMPERED
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
@@ -22,7 +21,6 @@ from m3et_ros.data.questions.taught import Taught
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.actions import Act
 from m3et_ros.training.m3et import STAGES
-from m3et_ros.training.talk import Chat, Connect, Distil, Words
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +154,8 @@ def test_every_option_of_actions_arrives(border, reach, every_option):
             'as_json': True,
         }
     ]
-    every_option(line, history)
+    clips = ['--features', '--frames', '--fps', '--task', '--clip', '--questions', '--mixup']  # test_clips.py
+    every_option(line, history, clips)
 
 
 def test_encoded_frames_are_below_the_run_by_default(border, reach):
@@ -198,92 +197,3 @@ def test_every_option_of_memory_arrives(border, reach, every_option):
 def test_sizes_of_the_memory_that_are_not_given_stay_those_of_the_recipes():
     before, after = memory_recipe(MemoryBudget()), memory_recipe(MemoryBudget(episodes=4096))
     assert after.tell.samples == 4096 and (after.see, after.remember) == (before.see, before.remember)
-
-
-PAPER = ('--variant', 'matvlm', '--teacher', 'runs/teacher', '--share', 0.5, '--align', 0.125, '--last')
-VIEWS = ('--data', 'one', '--data', 'two', '--from', 'tiny', '--views', 'views', '--every', 2, '--questions', 5)
-SIZES = ('--side', 6, '--width', 128, '--layers', 3, '--connector', 'basic', '--scan', 'cross')
-STAGES_OF = ('--samples', 640, '--words', 64, '--connect', 96, '--distil', 32)
-SHARED = ('--batch', 8, '--lr', 0.002, '--optimiser', 'muon')
-
-
-def test_every_option_of_talk_arrives(border, reach, every_option, monkeypatch):
-    teacher = type('Teacher', (), {'tokenizer': 'tokenizer', 'model': 'teacher'})()
-    loaded = border('m3et_ros.data.checkpoints.talk.load_talk', teacher)
-    config = border('m3et_ros.cli.train.talk.model_config', 'config')
-    recipe = border('m3et_ros.cli.train.talk.talk_recipe', 'recipe')
-    encoded = border('m3et_ros.cli.train.talk.encode_data', ('tokens', 'dialogues'))
-    ran = border('m3et_ros.training.talk.TalkRun', last=True)
-    line = ['train', 'talk', '--out', 'runs/x', *PAPER, *VIEWS, *SIZES, *STAGES_OF, *SHARED, *SESSION, '--half']
-    reach(*line)
-    paper = VariantOptions(variant=Variant.matvlm, teacher=Path('runs/teacher'), share=0.5, align=0.125, fusion=False)
-    views = ViewOptions(data=[Path('one'), Path('two')], start='tiny', views=Path('views'), every=2, questions=5)
-    stages = StageOptions(samples=640, words=64, connect=96, distil=32, batch=8, lr=0.002, optimiser='muon')
-    sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross')
-    assert [*loaded[0].values()] == [Path('runs/teacher')]
-    assert (config[0]['paper'], config[0]['sizes'], config[0]['teacher']) == (paper, sizes, teacher)
-    assert recipe == [{'config': 'config', 'paper': paper, 'stages': stages, 'seed': 9}]
-    (call,) = encoded
-    assert (call['recipe'], call['paper'], call['views'], call['folder']) == ('recipe', paper, views, Path('views'))
-    assert (call['session'].seed, call['session'].bf16, call['session'].half) == (9, True, True)
-    (call,) = ran
-    assert [call[name] for name in ('recipe', 'data', 'views', 'tokenizer', 'folder')] == [
-        'recipe',
-        'dialogues',
-        'tokens',
-        'tokenizer',
-        Path('runs/x'),
-    ]
-    check_session(call['session'], minutes=1.5, bf16=True, resume=True)
-    every_option(line, ['--json'])
-
-
-def test_sizes_arrive_at_the_config(border, reach):
-    built = border('m3et_ros.models.vlm.variants.kitchen_config', last=True)
-    reach('train', 'talk', '--out', 'x', '--variant', 'emma', *VIEWS, *SIZES)
-    sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross')
-    assert built[0]['variant'] == 'emma' and asdict(sizes).items() <= built[0].items()
-
-
-@pytest.mark.parametrize('variant', ['emma', 'matvlm'])
-def test_views_grid_precision_and_questions_arrive(border, reach, variant):
-    border('m3et_ros.cli.train.talk.check_training_split')
-    tokens = type('Tokens', (), {'frames': 'frames'})()
-    encoded = border('m3et_ros.data.features.visual_tokens.encode_views', tokens)
-    dialogues = border('m3et_ros.data.kitchen.cache.dialogues.DialogueViews', last=True)
-    reach('train', 'talk', '--out', 'x', '--variant', variant, *VIEWS, *SIZES[:2], *SESSION)
-    (call,) = encoded
-    assert (call['every'], call['grid'], call['bf16']) == (2, (6, 6), True)
-    assert Path('views') in call.values() and [Path('one'), Path('two')] in call.values()
-    assert [dialogues[0][name] for name in ('each', 'pixels', 'seed')] == [5, variant == 'emma', 9]
-    assert 'frames' in dialogues[0].values()
-
-
-COMMON = {'batch': 8, 'lr': 0.002, 'optimiser': 'muon'}
-
-
-@pytest.mark.parametrize(
-    ('variant', 'share', 'zero', 'words', 'connect', 'distil'),
-    [
-        ('ml_mamba', 0.5, (), True, True, False),
-        ('emma', 0.5, (), True, False, False),
-        ('matvlm', 0.5, (), True, True, True),
-        ('matvlm', 0.0, (), True, True, False),
-        ('matvlm', 0.5, ('words',), False, True, True),
-        ('matvlm', 0.5, ('connect',), True, False, True),
-    ],
-)
-def test_each_variant_has_its_stages(variant, share, zero, words, connect, distil):
-    views = {'words': 64, 'connect': 96} | dict.fromkeys(zero, 0)
-    paper = VariantOptions(variant=Variant(variant), share=share, align=0.125, fusion=False)
-    recipe = talk_recipe('config', paper, StageOptions(samples=640, distil=32, **views, **COMMON), 9)
-    assert recipe.words == (Words(samples=64, **COMMON) if words else None)
-    assert recipe.connect == (Connect(samples=96, **COMMON) if connect else None)
-    assert recipe.chat == Chat(samples=640, align=0.125, **COMMON)
-    assert recipe.distil == (Distil(samples=32, **COMMON) if distil else None)
-    assert (recipe.share, recipe.fusion, recipe.aligned, recipe.seed) == (share, False, True, 9)
-
-
-def test_without_weight_there_is_no_alignment():
-    recipe = talk_recipe('config', VariantOptions(variant=Variant.emma, align=0.0), StageOptions(), 0)
-    assert not recipe.aligned

@@ -7,7 +7,7 @@ from m3et_ros.data.checkpoints.cards import PIPELINES, with_head
 from m3et_ros.runtime.open_model import SHIPPED
 
 
-@pytest.mark.parametrize('kind', ['m3et', 'talk', 'history'])
+@pytest.mark.parametrize('kind', ['m3et', 'talk', 'history', 'video'])
 def test_a_card_gets_a_head_that_the_hub_reads(kind):
     text = '# kitchen@b7af2be1\n\nStarted from `kitchen@f8f1b152`.\n'
     card = ModelCard(with_head(text, kind))

@@ -1,0 +1,68 @@
+"""`m3et features`: features of the videos of EPIC-KITCHENS-100 by a frozen public network, for m3et train actions.
+
+m3et features --epic annotations --frames EPIC-KITCHENS --backbone hf:MCG-NJU/videomae-base --out features
+m3et train actions --epic annotations --features features --task anticipation --out runs/anticipation
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3et_ros.cli.options import Json
+from m3et_ros.cli.output import Refused, print_json, print_line, print_status
+from m3et_ros.cli.progress import track
+
+
+def features(
+    epic: Annotated[Path, typer.Option(help='Folder of the EPIC-KITCHENS-100 annotations.')],
+    frames: Annotated[Path, typer.Option(help='Folder of the official pictures, PXX/rgb_frames/PXX_YY.')],
+    backbone: Annotated[
+        str, typer.Option(help='Video network of transformers, VideoMAE or TimeSformer: a folder, or hf:owner/name.')
+    ],
+    out: Annotated[Path, typer.Option('--out', '-o', help='Folder for a file of features of each video.')],
+    *,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Videos of this split, train or validation, or of a CSV file with the official columns; may be given '
+            'several times. Both by default.',
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(help='Rows a second.')] = 4.0,
+    span: Annotated[float, typer.Option(help='Seconds from the first to the last picture of a row.')] = 2.0,
+    batch: Annotated[int, typer.Option(help='Number of rows that the network computes at a time.')] = 8,
+    fps: Annotated[
+        float | None,
+        typer.Option(help='Pictures a second, for pictures that are not the official ones.', show_default=False),
+    ] = None,
+    missing: Annotated[
+        int, typer.Option(min=0, help='Number of pictures that a video may lack; the one before takes their place.')
+    ] = 0,
+    device: Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')] = 'auto',
+    as_json: Json = False,
+) -> None:
+    """Compute features of the pictures of EPIC-KITCHENS-100 with a frozen public video network."""
+    from m3et_ros.data.epic.annotations import find_split, read_segments
+    from m3et_ros.data.epic.class_lists import read_classes, read_videos
+    from m3et_ros.data.epic.frames import FrameFolders
+    from m3et_ros.runtime.networks.video import open_backbone
+    from m3et_ros.training.video.features import Rows, extract
+
+    classes = read_classes(epic)
+    files = [find_split(epic, name) for name in split or ('train', 'validation')]
+    segments = [segment for file in files for segment in read_segments(file, classes).segments]
+    try:
+        rows = Rows(rate, span, batch)
+        pictures = FrameFolders(frames, read_videos(epic), fps=fps, missing=missing)
+    except ValueError as error:
+        raise Refused(f'{error}.') from error
+    index = extract(open_backbone(backbone, device=device), segments, pictures, out, rows, progress=track)
+    for note in pictures.notes:
+        print_status(note.text)
+    videos = len({segment.video for segment in segments})
+    if as_json:
+        print_json({'out': str(out), 'videos': videos, **index})
+    else:
+        print_line(f'{videos} videos in {out}: {index["width"]} numbers, {index["rate_hz"]:g} rows a second.')
