@@ -23,7 +23,7 @@ from timing import error, finish, interleaved, one_thread, options, ratios
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.models.m3et.config import IMAGE_MODALITIES
+from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.sizes import BASE, SIZES, build
 from m3et_ros.runtime.backends import Setting, make, missing
 from m3et_ros.runtime.backends.check import TOLERANCES
@@ -157,14 +157,14 @@ def sides(path: Path | None) -> tuple[dict[str, nn.Module], str]:
     return {name: model.eval() for name, model in found.items()}, what
 
 
-def images(batch: int) -> tuple[Tensor, Tensor, Tensor]:
+def images(batch: int, config: M3ETConfig = BASE) -> tuple[Tensor, Tensor, Tensor]:
     """Return random colour, depth and classes."""
     rng = torch.Generator().manual_seed(0)
-    S, s = BASE.image_size, BASE.semseg_size
+    S, s = config.image_size, config.semseg_size
     return (
         torch.randn(batch, 3, S, S, generator=rng),
         torch.randn(batch, 1, S, S, generator=rng),
-        torch.randint(BASE.classes, (batch, s, s), generator=rng),
+        torch.randint(config.classes, (batch, s, s), generator=rng),
     )
 
 
