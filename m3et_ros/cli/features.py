@@ -5,7 +5,7 @@ m3et train actions --epic annotations --features features --task anticipation --
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +13,19 @@ from m3et_ros.cli.options import Json
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status
 from m3et_ros.cli.progress import track
 
+if TYPE_CHECKING:
+    from m3et_ros.training.video.features import Backbone
+
 
 def features(
     epic: Annotated[Path, typer.Option(help='Folder of the EPIC-KITCHENS-100 annotations.')],
     frames: Annotated[Path, typer.Option(help='Folder of the official pictures, PXX/rgb_frames/PXX_YY.')],
     backbone: Annotated[
-        str, typer.Option(help='Video network of transformers, VideoMAE or TimeSformer: a folder, or hf:owner/name.')
+        str,
+        typer.Option(
+            help='Video network of transformers, VideoMAE or TimeSformer, as a folder or hf:owner/name; or an M3ET, a '
+            'named size or a checkpoint folder, for single pictures.'
+        ),
     ],
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder for a file of features of each video.')],
     *,
@@ -47,7 +54,6 @@ def features(
     from m3et_ros.data.epic.annotations import find_split, read_segments
     from m3et_ros.data.epic.class_lists import read_classes, read_videos
     from m3et_ros.data.epic.frames import FrameFolders
-    from m3et_ros.runtime.networks.video import open_backbone
     from m3et_ros.training.video.features import Rows, extract
 
     classes = read_classes(epic)
@@ -58,7 +64,7 @@ def features(
         pictures = FrameFolders(frames, read_videos(epic), fps=fps, missing=missing)
     except ValueError as error:
         raise Refused(f'{error}.') from error
-    index = extract(open_backbone(backbone, device=device), segments, pictures, out, rows, progress=track)
+    index = extract(open_network(backbone, device), segments, pictures, out, rows, progress=track)
     for note in pictures.notes:
         print_status(note.text)
     videos = len({segment.video for segment in segments})
@@ -66,3 +72,27 @@ def features(
         print_json({'out': str(out), 'videos': videos, **index})
     else:
         print_line(f'{videos} videos in {out}: {index["width"]} numbers, {index["rate_hz"]:g} rows a second.')
+
+
+def open_network(name: str, device: str) -> 'Backbone':
+    """Open a video network, or an M3ET.
+
+    Args:
+        name: named size, folder or hf:owner/name.
+        device: cpu, cuda, cuda:N or auto.
+
+    Raises:
+        InputError: there is no such network, or it is of another kind.
+    """
+    from m3et_ros.data.checkpoints import MODEL_TYPE
+    from m3et_ros.data.checkpoints.json_files import CONFIG, read_json
+    from m3et_ros.models.m3et.sizes import SIZES
+    from m3et_ros.runtime.engine import Engine
+    from m3et_ros.runtime.networks.video import open_backbone
+    from m3et_ros.runtime.open_model import open_checkpoint
+    from m3et_ros.training.video.features import FrameBackbone
+
+    config = Path(name) / CONFIG
+    if name in SIZES or (config.is_file() and read_json(config).get('model_type') == MODEL_TYPE):
+        return FrameBackbone(Engine(open_checkpoint(name), device=device).checkpoint)
+    return open_backbone(name, device=device)

@@ -184,7 +184,7 @@ def measure_clips(context: typer.Context, labels: EpicOptions, model: str, out: 
     use_passive_threads()
     from m3et_ros.data.checkpoints.video import load_video
     from m3et_ros.data.epic.class_lists import read_classes, read_videos
-    from m3et_ros.data.epic.clips import Clips, open_features
+    from m3et_ros.data.epic.clips import Clips, check_origin, open_features
     from m3et_ros.data.epic.questions import questions_of
     from m3et_ros.evaluation.files import weights_digest, write_metrics, write_samples
     from m3et_ros.evaluation.tasks.epic_video import classify_clips, clip_challenge, clip_ranks, clip_rows, clip_summary
@@ -198,6 +198,7 @@ def measure_clips(context: typer.Context, labels: EpicOptions, model: str, out: 
         )
     annotations = _read_annotations(labels, checkpoint, classes)
     check_device(device)
+    check_origin(labels.features, checkpoint.features)
     features = refusing(open_features, labels.features, labels.fps, read_videos(labels.folder))
     make_out(out)
     questions = questions_of(annotations.segments, checkpoint.observation.task, labels.questions)

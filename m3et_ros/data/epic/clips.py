@@ -114,3 +114,22 @@ def open_features(folder: Path, fps: float | None, videos: Mapping[str, Video]) 
         ValueError: fps is not above 0.
     """
     return FeatureFolder(folder, fps=fps or read_index(folder).get('rate_hz'), videos=videos)
+
+
+def check_origin(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse features of another network or rate than those of training, as far as both are known.
+
+    Args:
+        folder: folder of the features.
+        wanted: features.json of the features of training; empty where that is not known.
+
+    Raises:
+        InputError: 'model_config'; as read_index.
+    """
+    given = read_index(folder)
+    if given and wanted and given != wanted:
+        raise InputError(
+            'model_config',
+            f'{folder} holds other features ({given}) than the model was trained with ({dict(wanted)}); extract them '
+            'with the same network and rate',
+        )

@@ -76,7 +76,17 @@ def test_recognition_from_pictures_that_m3et_encodes(world, tmp_path, capsys):
     files = sorted(path.stem for path in (tmp_path / 'run/features').glob('*.npy'))
     assert files == sorted(made.learnt)
     assert evaluate(world, tmp_path / 'run', tmp_path / 'out', '--features', world / 'features') == 1
+    assert 'holds other features' in capsys.readouterr().err
+    (tmp_path / 'more').mkdir()
+    for path in (world / 'features').glob('*.npy'):
+        (tmp_path / 'more' / path.name).symlink_to(path)
+    line = ('--features', tmp_path / 'more', '--fps', 2)
+    assert evaluate(world, tmp_path / 'run', tmp_path / 'out', *line) == 1
     assert 'The features have 32 numbers and the model takes' in capsys.readouterr().err
+    line = ('--epic', world / 'annotations', '--frames', world / 'pictures', '--split', 'validation')
+    assert command('features', *line, '--backbone', 'tiny', '--out', tmp_path / 'tiny', '--device', 'cpu') == 0
+    line = ('--features', tmp_path / 'tiny', '--split', 'validation')
+    assert evaluate(world, tmp_path / 'run', tmp_path / 'out', *line) == 0
 
 
 def test_questions_of_a_file_are_needed_in_both(world, tmp_path, capsys):
