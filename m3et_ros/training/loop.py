@@ -52,7 +52,7 @@ class Objective(nn.Module):
         self.model, self.recipe, self.bf16 = model, recipe, bf16
 
     def forward(self, batch: Mapping[str, Tensor], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch and its parts, detached."""
+        """Return the loss of a batch and its parts, detached, by the recipe of the step."""
         device = next(iter(batch.values())).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             parts = self.recipe.losses(self.model, batch, torch.Generator().manual_seed(seed))
@@ -106,7 +106,8 @@ class Trainer:
         self.order = Order(len(data), recipe.batch, seed, self._parts)
         device = self.accelerator.device
         self.model = model.to(device).train()
-        self.objective = self.accelerator.prepare_model(Objective(self.model, recipe, bf16=session.bf16))
+        self._losses = Objective(self.model, recipe, bf16=session.bf16)
+        self.objective = self.accelerator.prepare_model(self._losses)
         self.optimizer = build_optimiser(
             self.model,
             kind=recipe.optimiser,
@@ -175,6 +176,7 @@ class Trainer:
     def _advance(self, batches: Iterator) -> dict[str, Tensor]:
         """Do one step of the optimiser and return its losses."""
         recipe, keys, found = self.recipe, [], []
+        self._losses.recipe = recipe.at(self.step, self.order.length)
         for micro in range(recipe.accumulate):
             batch, names = next(batches)
             keys += names

@@ -81,6 +81,10 @@ class Recipe(ABC):
         """Return the learning rate of a step, counted from 0."""
         return warm_up_cosine(step, total=self.steps, warm_up=int(self.warm_up * self.steps), peak=self.lr)
 
+    def at(self, step: int, steps_per_epoch: int) -> 'Recipe':
+        """Return the recipe of a step, counted from 0, for weights that change during a run; by default this one."""
+        return self
+
     @abstractmethod
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return weighted losses by name; the run minimises their sum.

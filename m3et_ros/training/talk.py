@@ -12,7 +12,7 @@ Symbols: B views, Q questions per view, n visual tokens, T word pieces, d width 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from m3et_ros.data.kitchen.labels import corpus
 from m3et_ros.data.kitchen.questions.sentences import sentences
 from m3et_ros.data.preprocess import rgb_input
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.config_checks import check_choice, check_number
 from m3et_ros.models.vlm.emma import EMMA
 from m3et_ros.models.vlm.emma_alignment import AlignmentHead
 from m3et_ros.models.vlm.matvlm import MaTVLM, spread
@@ -55,10 +56,11 @@ class CollateTalk:
     Args:
         tokenizer: tokenizer of prompts and answers.
         views: visual tokens of the views.
+        patch: side of a visual token in pixels of the images.
     """
 
-    def __init__(self, tokenizer: Tokenizer, views: Views):
-        self.tokenizer, self.views = tokenizer, views
+    def __init__(self, tokenizer: Tokenizer, views: Views, *, patch: int = PIXELS):
+        self.tokenizer, self.views, self.patch = tokenizer, views, patch
 
     def __call__(self, talks: Sequence[Dialogue]) -> tuple[dict[str, Tensor], list[str]]:
         """Return tensors by name and B keys.
@@ -77,7 +79,7 @@ class CollateTalk:
             'description_labels': description_labels,
         }
         if talks[0].rgb is not None:
-            side = PIXELS * self.views.grid[0]
+            side = self.patch * self.views.grid[0]
             batch['images'] = torch.cat([rgb_input(talk.rgb, side) for talk in talks])
         return batch, [talk.key for talk in talks]
 
@@ -155,11 +157,25 @@ class Chat(Recipe):
     weight_decay: float = 0.1
     # Share of the steps that also train on descriptions of the views.
     told: float = 0.3
-    # Weight of EMMA's alignment with the pixels; omitted if 0 or if the model has no alignment head.
+    # Weight of EMMA's alignment with the image; omitted if 0 or if the model has no alignment head.
     align: float = 0.3
+    # Epochs in which that weight rises from 0.
+    align_warm_up: float = 0.1
+    # Reduction of the alignment: 'mean', or 'sum_1e-5' as published.
+    align_loss: str = 'mean'
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number(self, {'align_warm_up': (0, 1e6)})
+        check_choice(self, {'align_loss': REDUCTIONS})
+
+    def at(self, step: int, steps_per_epoch: int) -> 'Chat':
+        """Return the recipe with the weight that the alignment has at a step."""
+        weight = alignment_weight(step, steps_per_epoch=steps_per_epoch, weight=self.align, warm_up=self.align_warm_up)
+        return replace(self, align=weight)
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return answer; in a share of the steps told; for a model with an alignment head pixels."""
+        """Return answer; in a share of the steps told; with an alignment head also its target: pixels, patch, deep."""
         head = getattr(model, 'alignment', None)
         aligned = isinstance(head, AlignmentHead) and self.align > 0
         with seeded_by(generator):
@@ -168,8 +184,9 @@ class Chat(Recipe):
                 model, batch, self.told, generator
             )
         if aligned:
-            target = head.targets(images=batch['images'])
-            found['pixels'] = self.align * alignment_loss(head(output.hidden), target)
+            target = head.targets(images=batch.get('images'), features=batch['features'])
+            loss = alignment_loss(head(output.hidden), target, reduction=self.align_loss)
+            found[head.config.target] = self.align * loss
         return found
 
 
@@ -254,16 +271,29 @@ class Distil(Recipe):
     warm_up: float = 0.05
     weight_decay: float = 0.01
     clip: float = 0.5
-    # Weights of L_layer, L_prob and L_ce.
+    # Weights of L_layer, L_prob and L_ce; temperature, kinds and reduction as in DistilConfig.
     layer: float = 1.0
     prob: float = 1.0
     ce: float = 1.0
+    temperature: float = 1.0
+    prob_kind: str = 'kl'
+    layer_kind: str = 'l2'
+    reduction: str = 'token'
     # Share of the steps on descriptions instead of questions; without them the student forgets how to describe.
     told: float = 0.3
 
+    def __post_init__(self):
+        super().__post_init__()
+        assert self.distil_config
+
+    @property
+    def distil_config(self) -> DistilConfig:
+        """Return weights, kinds and reduction of the losses."""
+        return DistilConfig(**{f.name: getattr(self, f.name) for f in fields(DistilConfig) if f.name != 'pads'})
+
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Return layer, prob and ce, weighted."""
-        config = DistilConfig(layer=self.layer, prob=self.prob, ce=self.ce)
+        config = self.distil_config
         if float(torch.rand((), generator=generator)) < self.told:
             ids, labels = batch['description_ids'], batch['description_labels']
         else:
@@ -292,12 +322,15 @@ class TalkRecipe:
     connect: Connect | None = Connect()
     chat: Chat | None = Chat()
     distil: Distil | None = None
-    # Share of the attention layers that distil replaces.
+    # Share of the attention layers that distil replaces, and which: one of matvlm.SPREADS.
     share: float = 0.25
+    spread: str = 'even'
     # EMMA: the alignment reads several layers (True) or the last alone.
     fusion: bool = True
-    # EMMA: the model has the alignment head.
+    # EMMA: the model has the alignment head, its target, and the released order of its keys (emma_config).
     aligned: bool = True
+    target: str = 'pixels'
+    released_order: bool = False
     # The mixers of distil start from attention's weights (True) or from random ones, for comparison.
     seeded: bool = True
     # Seed of weights, order and draws.
@@ -313,6 +346,7 @@ class TalkRun:
         views: visual tokens of the views.
         tokenizer: tokenizer of the text.
         folder: folder of the stages.
+        encoder: M3ET's patch embedding of colours and its side in pixels, for EMMA with the target 'patch'.
         session: its minutes count for all stages together.
 
     Attributes:
@@ -328,10 +362,14 @@ class TalkRun:
         tokenizer: Tokenizer,
         folder: Path,
         *,
+        encoder: tuple[nn.Module, int] | None = None,
         session: TrainingSession = WHOLE_RUN,
     ):
-        self.recipe, self.data, self.folder = recipe, data, Path(folder)
-        self.collate = CollateTalk(tokenizer, views)
+        if recipe.target == 'patch' and encoder is None:
+            raise ValueError("the target 'patch' needs the patch embedding of the image encoder; give encoder")
+        self.recipe, self.data, self.folder, self.encoder = recipe, data, Path(folder), encoder
+        patch = encoder[1] if encoder and recipe.target == 'patch' else PIXELS
+        self.collate = CollateTalk(tokenizer, views, patch=patch)
         self.outcomes: dict[str, Outcome] = {}
         self.taught: VisualLanguageModel | None = None
         self._sessions = StageSessions(session)
@@ -371,13 +409,29 @@ class TalkRun:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             if recipe.config.variant == 'emma' and recipe.aligned:
-                return EMMA(emma_config(recipe.config.model, fusion=recipe.fusion))
+                return self._aligned()
             return recipe.config.build()
+
+    def _aligned(self) -> EMMA:
+        recipe = self.recipe
+        model = EMMA(
+            emma_config(
+                recipe.config.model,
+                fusion=recipe.fusion,
+                target=recipe.target,
+                released_order=recipe.released_order,
+                patch=self.collate.patch,
+            )
+        )
+        if recipe.target == 'patch' and self.encoder and model.alignment:
+            model.alignment.set_patch_encoder(self.encoder[0])
+        return model
 
     def student(self, teacher: VisualLanguageModel) -> MaTVLM:
         """Build the hybrid before its distillation."""
         layers = len(teacher.config.language.schedule)
-        student = MaTVLM.from_teacher(teacher, spread(layers, self.recipe.share), seed=self.recipe.seed)
+        indices = spread(layers, self.recipe.share, self.recipe.spread)
+        student = MaTVLM.from_teacher(teacher, indices, seed=self.recipe.seed)
         if not self.recipe.seeded:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.recipe.seed)

@@ -9,6 +9,7 @@ import torch
 
 from m3et_ros.data.features.visual_tokens import Views
 from m3et_ros.data.kitchen.cache.dialogues import Dialogue, Turn
+from m3et_ros.models.m3et.adapters import ImageAdapter, patchify
 from m3et_ros.models.vlm.variants import VARIANTS, kitchen_config, read_texts
 from m3et_ros.training.distil import DistilConfig, distil
 from m3et_ros.training.run_state import Interrupted, TrainingSession, read_header
@@ -117,6 +118,61 @@ def test_only_emma_with_its_head_predicts_pixels(recipe_of, batch, tokenizer, vi
     bare = TalkRun(recipe_of('emma', aligned=False), Toys(), views, tokenizer, tmp_path).start()
     assert 'pixels' not in Chat(**SMALL).losses(bare, batch, torch.Generator())
     assert 'pixels' not in Chat(**SMALL, align=0).losses(model, batch, torch.Generator())
+
+
+@pytest.mark.parametrize('target', ['pixels', 'patch', 'deep'])
+def test_emma_predicts_the_target_that_is_asked_for(recipe_of, batch, tokenizer, views, tmp_path, target):
+    """Of a grid whose targets are known: raw pixels, the encoder's patch embedding, its outputs."""
+    adapter = ImageAdapter(channels=3, patch=8, d=8)
+    run = TalkRun(recipe_of('emma', target=target), Toys(), views, tokenizer, tmp_path, encoder=(adapter, 8))
+    shown = dict(batch)
+    if target == 'patch':
+        shown = CollateTalk(tokenizer, views, patch=8)([Toys()[i] for i in range(4)])[0]
+        assert run.collate.patch == 8
+    model = run.start()
+    head, stored = model.alignment, dict(model.alignment.named_parameters())
+    assert head.config.d_target == {'pixels': 432, 'patch': 8, 'deep': 16}[target]
+    found = Chat(**SMALL, align_warm_up=0).losses(model, shown, torch.Generator())
+    assert set(found) - {'answer', 'told'} == {target} and found[target] > 0
+    wanted = {
+        'pixels': lambda: patchify(batch['images'], 12),
+        'patch': lambda: adapter(shown['images']).detach(),
+        'deep': lambda: batch['features'],
+    }[target]()
+    wanted = (wanted - wanted.mean(-1, keepdim=True)) / (wanted.var(-1, keepdim=True) + 1e-6).sqrt()
+    targets = head.targets(images=shown['images'], features=shown['features'])
+    torch.testing.assert_close(targets, wanted[:, head.order(torch.device('cpu'))])
+    assert stored.keys() == dict(head.named_parameters()).keys() and not any('patch' in name for name in stored)
+
+
+def test_the_released_order_and_the_published_sum_reach_the_head(recipe_of, batch, tokenizer, views, tmp_path):
+    run = TalkRun(recipe_of('emma', released_order=True), Toys(), views, tokenizer, tmp_path)
+    model = run.start().eval()
+    assert model.alignment.config.released_order
+    mean, total = (
+        Chat(**SMALL, align=1, align_loss=loss).losses(model, batch, torch.Generator().manual_seed(0))['pixels']
+        for loss in ('mean', 'sum_1e-5')
+    )
+    assert total.item() == pytest.approx(1e-5 * 4 * 81 * 432 * mean.item(), rel=1e-4)
+
+
+def test_a_target_of_the_encoder_needs_the_encoder(recipe_of, tokenizer, views, tmp_path):
+    with pytest.raises(ValueError, match="the target 'patch' needs the patch embedding of the image encoder"):
+        TalkRun(recipe_of('emma', target='patch'), Toys(), views, tokenizer, tmp_path)
+
+
+def test_the_weight_of_the_alignment_rises_in_a_run(recipe_of, views, tokenizer, tmp_path):
+    """Two steps are an epoch of eight views; the weight rises over two epochs, and the log has its losses."""
+    weights = [Chat(align=0.5, align_warm_up=2.0).at(step, 2).align for step in range(6)]
+    assert weights == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
+    logged = {}
+    for warm_up in (0.0, 1e5):
+        chat = Chat(samples=8, batch=4, told=0, align_warm_up=warm_up)
+        recipe = recipe_of('emma', words=None, connect=None, chat=chat)
+        run = TalkRun(recipe, Toys(), views, tokenizer, tmp_path / str(warm_up))
+        run.train()
+        logged[warm_up] = run.outcomes['2_chat'].losses['pixels']
+    assert 0 < logged[1e5] < 1e-4 * logged[0.0]
 
 
 def test_each_stage_trains_its_own_part(recipe_of, views, tokenizer, tmp_path):
@@ -238,6 +294,35 @@ def test_the_share_of_replaced_layers_reaches_the_student(recipe_of, views, toke
     teacher = recipe_of('matvlm').config.build()
     student = TalkRun(recipe_of('matvlm', share=share), Toys(), views, tokenizer, tmp_path).student(teacher)
     assert student.config.language.schedule.count('S') == schedule
+
+
+def test_the_spread_of_replaced_layers_reaches_the_student(recipe_of, views, tokenizer, tmp_path):
+    teacher = recipe_of('matvlm').config.build()
+    run = TalkRun(recipe_of('matvlm', share=0.5, spread='last'), Toys(), views, tokenizer, tmp_path)
+    assert run.student(teacher).config.language.schedule == 'TTSS'
+
+
+def test_kinds_of_distillation_reach_its_losses(recipe_of, batch, tokenizer, views, tmp_path):
+    teacher = recipe_of('matvlm').config.build()
+    torch.nn.init.normal_(teacher.language.embedding.weight, generator=torch.Generator().manual_seed(0))
+    model = DistilledStudent(TalkRun(recipe_of('matvlm'), Toys(), views, tokenizer, tmp_path).student(teacher), teacher)
+    model.eval()
+
+    def losses(**options):
+        return Distil(**SMALL, told=0, **options).losses(model, batch, torch.Generator().manual_seed(0))
+
+    plain = losses()
+    for changed, option in (
+        ({'prob'}, {'prob_kind': 'js'}),
+        ({'prob'}, {'temperature': 3.0}),
+        ({'layer'}, {'layer_kind': 'kl'}),
+        ({'layer', 'prob'}, {'reduction': 'released'}),
+    ):
+        found = losses(**option)
+        assert {name for name in plain if not torch.allclose(found[name], plain[name], rtol=1e-3)} == changed
+    assert set(losses(ce=0)) == {'layer', 'prob'}
+    with pytest.raises(ValueError, match="prob_kind is 'l1'; give one of kl"):
+        Distil(**SMALL, prob_kind='l1')
 
 
 def test_distillation_has_its_weights_and_its_share_of_descriptions(recipe_of, batch, tokenizer, views, tmp_path):

@@ -9,7 +9,7 @@ the variant follow (training/talk.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,13 +38,26 @@ if TYPE_CHECKING:
 
 VIEWS, TEACHER = 'views', 'teacher'
 Variant = Enum('Variant', {'ml_mamba': 'ml_mamba', 'emma': 'emma', 'matvlm': 'matvlm'}, type=str)
+AlignTarget = Enum('AlignTarget', {'pixels': 'pixels', 'patch': 'patch', 'deep': 'deep'}, type=str)
+AlignOrder = Enum('AlignOrder', {'blocks': 'blocks', 'released': 'released'}, type=str)
+AlignLoss = Enum('AlignLoss', {'mean': 'mean', 'sum': 'sum'}, type=str)
+Spread = Enum('Spread', {'even': 'even', 'first': 'first', 'middle': 'middle', 'last': 'last'}, type=str)
+LayerKind = Enum('LayerKind', {'l2': 'l2', 'kl': 'kl'}, type=str)
+ProbKind = Enum('ProbKind', {'kl': 'kl', 'reverse': 'reverse', 'js': 'js', 'l2': 'l2', 'hard': 'hard'}, type=str)
+Reduction = Enum('Reduction', {'token': 'token', 'released': 'released'}, type=str)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantOptions:
-    """The paper that is followed, and the options that only one of the papers has."""
+    """The paper that is followed."""
 
     variant: Annotated[Variant, typer.Option(help='Paper that the model follows.')] = Variant.matvlm
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridOptions:
+    """MaTVLM: the layers that are replaced, and the losses of the distillation (training.distil)."""
+
     teacher: Annotated[Path | None, typer.Option(help='matvlm: checkpoint of an already trained teacher.')] = None
     share: Annotated[
         float,
@@ -52,10 +65,53 @@ class VariantOptions:
             min=0, max=1, help='matvlm: share of the attention layers that are replaced; 0 trains the teacher alone.'
         ),
     ] = 0.25
-    align: Annotated[float, typer.Option(min=0, help='emma: weight of the alignment with the pixels.')] = 0.3
+    spread: Annotated[Spread, typer.Option(help='matvlm: the replaced layers are evenly spread, or side by side.')] = (
+        Spread.even
+    )
+    layer_weight: Annotated[
+        float, typer.Option(min=0, help='matvlm: weight of the distance between the outputs of layers; released: 1.')
+    ] = 1.0
+    prob_weight: Annotated[
+        float, typer.Option(min=0, help='matvlm: weight of the distance between predictions; released: 1.')
+    ] = 1.0
+    ce_weight: Annotated[
+        float, typer.Option(min=0, help='matvlm: weight of the cross-entropy of the next word; released: 0.')
+    ] = 1.0
+    layer_kind: Annotated[LayerKind, typer.Option(help='matvlm: distance of layers; kl is that of their softmax.')] = (
+        LayerKind.l2
+    )
+    prob_kind: Annotated[
+        ProbKind, typer.Option(help='matvlm: distance of predictions; hard: cross-entropy of the likeliest word.')
+    ] = ProbKind.kl
+    temperature: Annotated[
+        float, typer.Option(min=0.001, max=100, help='matvlm: divides logits before predictions are compared.')
+    ] = 1.0
+    reduction: Annotated[Reduction, typer.Option(help='matvlm: mean over words, or the sums of the released code.')] = (
+        Reduction.token
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignOptions:
+    """EMMA: the alignment with the image."""
+
+    align: Annotated[
+        float, typer.Option(min=0, help='emma: weight of the alignment with the image; 0 leaves it out.')
+    ] = 0.3
     fusion: Annotated[bool, typer.Option('--fusion/--last', help='emma: align several layers, or the last alone.')] = (
         True
     )
+    align_target: Annotated[
+        AlignTarget,
+        typer.Option(help="emma: pixels, M3ET's patch embedding (released), or deep, the visual tokens themselves."),
+    ] = AlignTarget.pixels
+    align_order: Annotated[
+        AlignOrder, typer.Option(help='emma: order of the keys; released leaves them row by row, as the authors do.')
+    ] = AlignOrder.blocks
+    align_loss: Annotated[
+        AlignLoss, typer.Option(help='emma: mean, or the released sum over everything times 1e-5.')
+    ] = AlignLoss.mean
+    align_warm_up: Annotated[float, typer.Option(min=0, help='emma: epochs in which the weight rises from 0.')] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +168,16 @@ class TalkSession(SessionOptions):
 
 
 @expand_options(
-    'data out variant start views every side d layers connector scan teacher share samples words connect distil batch '
-    'questions lr optimiser align fusion minutes seed bf16 half resume as_json'
+    'data out variant start views every side d layers connector scan teacher share spread samples words connect distil '
+    'batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind temperature reduction align '
+    'fusion align_target align_order align_loss align_warm_up minutes seed bf16 half resume as_json'
 )
 def talk(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help='Folder of the run: views, stages and, at the end, a checkpoint.')],
     paper: VariantOptions,
+    hybrid: HybridOptions,
+    align: AlignOptions,
     views: ViewOptions,
     sizes: SizeOptions,
     stages: StageOptions,
@@ -132,15 +191,14 @@ def talk(
     from m3et_ros.training.run_state import Interrupted, TrainingSession
     from m3et_ros.training.talk import TalkRun, talk_tokenizer
 
-    if paper.teacher is not None and (paper.variant != Variant.matvlm or not paper.share):
-        raise Refused('Only matvlm has a teacher, and only with --share above 0; leave --teacher out.')
+    check_variant(paper.variant, hybrid, align)
     encoder = open_checkpoint(views.start)
-    teacher = load_talk(paper.teacher) if paper.teacher else None
+    teacher = load_talk(hybrid.teacher) if hybrid.teacher else None
     tokenizer = teacher.tokenizer if teacher else talk_tokenizer()
     try:
         config = model_config(paper, sizes, encoder, tokenizer, teacher)
-        recipe = talk_recipe(config, paper, stages, session.seed)
-        tokens, dialogues = encode_data(encoder, recipe, paper, views, views.views or out / VIEWS, session)
+        recipe = talk_recipe(config, hybrid, align, stages, session.seed)
+        tokens, dialogues = encode_data(encoder, recipe, views, views.views or out / VIEWS, session)
     except ValueError as error:
         raise Refused(f'{error}.') from error
     try:
@@ -151,6 +209,7 @@ def talk(
                 tokens,
                 tokenizer,
                 out,
+                encoder=(encoder.model.adapters['rgb'], encoder.model.config.patch),
                 session=TrainingSession(
                     minutes=session.minutes,
                     bf16=session.bf16,
@@ -168,12 +227,32 @@ def talk(
     return 0
 
 
-def talk_recipe(config: 'TalkConfig', paper: VariantOptions, stages: StageOptions, seed: int) -> 'TalkRecipe':
+def check_variant(variant: Variant, hybrid: HybridOptions, align: AlignOptions) -> None:
+    """Refuse options that the variant does not have.
+
+    Raises:
+        Refused: an option of another variant has a value other than its default; a student without replaced layers has
+            a teacher.
+    """
+    for owner, chosen in (('matvlm', hybrid), ('emma', align)):
+        default = type(chosen)()
+        for field in fields(chosen):
+            if variant.value != owner and getattr(chosen, field.name) != getattr(default, field.name):
+                name = '--last' if field.name == 'fusion' else f'--{field.name.replace("_", "-")}'
+                raise Refused(f'Only {owner} has {name}; leave it out, or give --variant {owner}.')
+    if hybrid.teacher is not None and not hybrid.share:
+        raise Refused('Without replaced layers there is no student to teach; leave --teacher out, or --share above 0.')
+
+
+def talk_recipe(
+    config: 'TalkConfig', hybrid: HybridOptions, align: AlignOptions, stages: StageOptions, seed: int
+) -> 'TalkRecipe':
     """Return the recipe with the stages of the variant.
 
     Args:
         config: config of the model, or of its teacher.
-        paper: variant and its own options.
+        hybrid: MaTVLM's replaced layers and losses.
+        align: EMMA's alignment.
         stages: views of each stage.
         seed: seed of weights, order and draws.
 
@@ -186,19 +265,39 @@ def talk_recipe(config: 'TalkConfig', paper: VariantOptions, stages: StageOption
     words = connect = distil = None
     if stages.words:
         words = Words(samples=stages.words, **common)
-    if stages.connect and paper.variant != Variant.emma:
+    if stages.connect and config.variant != 'emma':
         connect = Connect(samples=stages.connect, **common)
-    if paper.variant == Variant.matvlm and paper.share:
-        distil = Distil(samples=stages.distil, **common)
+    if config.variant == 'matvlm' and hybrid.share:
+        distil = Distil(
+            samples=stages.distil,
+            layer=hybrid.layer_weight,
+            prob=hybrid.prob_weight,
+            ce=hybrid.ce_weight,
+            layer_kind=hybrid.layer_kind.value,
+            prob_kind=hybrid.prob_kind.value,
+            temperature=hybrid.temperature,
+            reduction=hybrid.reduction.value,
+            **common,
+        )
+    chat = Chat(
+        samples=stages.samples,
+        align=align.align,
+        align_warm_up=align.align_warm_up,
+        align_loss='mean' if align.align_loss == AlignLoss.mean else 'sum_1e-5',
+        **common,
+    )
     return TalkRecipe(
         config,
         words,
         connect,
-        Chat(samples=stages.samples, align=paper.align, **common),
+        chat,
         distil,
-        share=paper.share,
-        fusion=paper.fusion,
-        aligned=paper.align > 0,
+        share=hybrid.share,
+        spread=hybrid.spread.value,
+        fusion=align.fusion,
+        aligned=align.align > 0,
+        target=align.align_target.value,
+        released_order=align.align_order == AlignOrder.released,
         seed=seed,
     )
 
@@ -236,19 +335,13 @@ def model_config(
 
 
 def encode_data(
-    encoder: 'Checkpoint',
-    recipe: 'TalkRecipe',
-    paper: VariantOptions,
-    views: ViewOptions,
-    folder: Path,
-    session: TalkSession,
+    encoder: 'Checkpoint', recipe: 'TalkRecipe', views: ViewOptions, folder: Path, session: TalkSession
 ) -> tuple[Any, Any]:
     """Encode the views, and index their questions and descriptions.
 
     Args:
         encoder: the M3ET that encodes the views.
-        recipe: its connector gives the grid of visual tokens.
-        paper: the variant; EMMA's alignment needs pixels.
+        recipe: its connector gives the grid of visual tokens, and EMMA's alignment may need pixels.
         views: caches, and which of their frames are encoded.
         folder: folder of the encoded views.
         session: seed and precision.
@@ -274,7 +367,7 @@ def encode_data(
         progress=track,
     )
     print_status('indexing the questions')
-    pixels = paper.variant == Variant.emma and recipe.aligned
+    pixels = recipe.config.variant == 'emma' and recipe.aligned and recipe.target != 'deep'
     return tokens, DialogueViews(views.data, tokens.frames, each=views.questions, pixels=pixels, seed=session.seed)
 
 

@@ -12,6 +12,7 @@ Symbols: B batch, n = rows * cols visual tokens, d width, K taps (layers whose o
 segment, p patch side in pixels, d_target width of a target.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -178,6 +179,8 @@ class AlignmentHead(nn.Module):
             # Frozen copy of the image encoder's; all zero until set_patch_embedding is called.
             self.register_buffer('patch_weight', torch.zeros(config.d_target, 3 * config.patch**2))
             self.register_buffer('patch_bias', torch.zeros(config.d_target))
+        # In a tuple, because a submodule would be trained and stored.
+        self._patch_encoder: tuple[nn.Module, ...] = ()
 
     def forward(self, hidden: Mapping[int, Tensor]) -> Tensor:
         """Predict the image.
@@ -218,11 +221,15 @@ class AlignmentHead(nn.Module):
         if self.config.target == 'deep':
             found = self._checked(features)
         else:
-            found = patchify(self._cropped(images), self.config.patch)
-            if self.config.target == 'patch':
+            pixels = self._cropped(images)
+            found = patchify(pixels, self.config.patch)
+            if self._patch_encoder:
+                found = self._patch_encoder[0].to(pixels.device)(pixels).float()
+            elif self.config.target == 'patch':
                 if not bool(self.patch_weight.any()):
                     raise ValueError(
-                        'the patch embedding was never set; call set_patch_embedding with that of the encoder'
+                        'the patch embedding was never set; call set_patch_embedding or set_patch_encoder with that '
+                        'of the encoder'
                     )
                 found = nn.functional.linear(found, self.patch_weight, self.patch_bias)
         if self.config.standardise:
@@ -247,6 +254,26 @@ class AlignmentHead(nn.Module):
             raise ValueError(f'the patch embedding is {tuple(weight.shape)}; give {tuple(self.patch_weight.shape)}')
         self.patch_weight.copy_(weight)
         self.patch_bias.copy_(torch.zeros_like(self.patch_bias) if bias is None else bias)
+
+    @torch.no_grad()
+    def set_patch_encoder(self, encoder: nn.Module) -> None:
+        """Predict a frozen copy of a patch embedding of any form; it is not stored with the head.
+
+        Args:
+            encoder: maps (B, 3, rows p, cols p) to (B, n, d_target) in raster order.
+
+        Raises:
+            ValueError: the output has another shape, or the head has another target.
+        """
+        config = self.config
+        if config.target != 'patch':
+            raise ValueError(f'target is {config.target}; only a head that predicts patch embeddings needs them')
+        frozen = copy.deepcopy(encoder).eval().requires_grad_(False)
+        like = next(frozen.parameters())
+        found = tuple(frozen(like.new_zeros(1, 3, config.rows * config.patch, config.cols * config.patch)).shape[1:])
+        if found != (config.rows * config.cols, config.d_target):
+            raise ValueError(f'the patch embedding gives {found}; give {(config.rows * config.cols, config.d_target)}')
+        self._patch_encoder = (frozen,)
 
     def _tap(self, hidden: Mapping[int, Tensor], index: int) -> Tensor:
         """Return the output of a layer."""

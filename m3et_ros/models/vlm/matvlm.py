@@ -35,22 +35,32 @@ RELEASED_EIGHTH = (0, 6, 12, 18)
 """Layers of 32 that the released 12.5 % model replaces; none in the last quarter."""
 
 
-def spread(layers: int, share: float) -> tuple[int, ...]:
-    """Return the indices of round(share * layers) layers, evenly spaced from the first: 0, 4, .. 28 for 1/4 of 32.
+SPREADS = ('even', 'first', 'middle', 'last')
+
+
+def spread(layers: int, share: float, kind: str = 'even') -> tuple[int, ...]:
+    """Return the indices of round(share * layers) layers: 0, 4, .. 28 for an even 1/4 of 32.
 
     Args:
         layers: number of layers.
         share: share of them that is replaced, above 0, at most 1.
+        kind: 'even', evenly spaced from the first one (published), or side by side: the 'first' ones, those in the
+            'middle', or the 'last'.
 
     Raises:
-        ValueError: share is out of range, or rounds to no layer.
+        ValueError: share is out of range, or rounds to no layer; an unknown kind.
     """
+    if kind not in SPREADS:
+        raise ValueError(f'spread is {kind!r}; give one of {", ".join(SPREADS)}')
     if not 0 < share <= 1:
         raise ValueError(f'share is {share!r}; give a number above 0, at most 1, for example 1/4')
     count = round(share * layers)
     if not count:
         raise ValueError(f'share is {share!r}, which is less than half a layer of {layers}; give at least {1 / layers}')
-    return tuple(index * layers // count for index in range(count))
+    if kind == 'even':
+        return tuple(index * layers // count for index in range(count))
+    start = {'first': 0, 'middle': (layers - count) // 2, 'last': layers - count}[kind]
+    return tuple(range(start, start + count))
 
 
 class MaTVLM(VisualLanguageModel):

@@ -145,16 +145,30 @@ def kitchen_config(
     return TalkConfig(variant, VisualLanguageConfig(connector_config, language))
 
 
-def emma_config(model: VisualLanguageConfig, *, fusion: bool = True) -> EMMAConfig:
-    """Return the config of EMMA's training head for a model; the target is pixels.
+def emma_config(
+    model: VisualLanguageConfig,
+    *,
+    fusion: bool = True,
+    target: str = 'pixels',
+    released_order: bool = False,
+    patch: int = PIXELS,
+) -> EMMAConfig:
+    """Return the config of EMMA's training head for a model.
 
     Args:
         model: at inference.
         fusion: read the last TAPS layers; False reads the last layer alone.
+        target: 'pixels', 'patch' embeddings of the image encoder, or 'deep', its outputs: the visual tokens.
+        released_order: keys stay in raster order, as in the released code.
+        patch: side in pixels of the patch of a visual token.
+
+    Raises:
+        ValueError: an unknown target, or a grid that the head cannot divide.
     """
     last = len(model.language.schedule)
     taps = tuple(range(max(0, last - TAPS), last)) if fusion else (last - 1,)
     connector = model.connector
+    widths = {'patch': connector.d_vision // len(VISION_MODALITIES), 'deep': connector.d_vision}
     segment = 27 if connector.tokens % 27 == 0 else 9
     return EMMAConfig(
         model,
@@ -165,9 +179,10 @@ def emma_config(model: VisualLanguageConfig, *, fusion: bool = True) -> EMMAConf
             taps=taps,
             heads=max(1, connector.d // 64),
             segment=segment,
-            target='pixels',
-            d_target=3 * PIXELS**2,
-            patch=PIXELS,
+            target=target,
+            d_target=widths.get(target, 3 * patch**2),
+            patch=patch,
+            released_order=released_order,
             N=16,
             P=min(64, 2 * connector.d),
         ),

@@ -84,21 +84,29 @@ def test_a_student_of_a_teacher_trained_before(trained, caches, tmp_path, capsys
             '--distil',
             4,
             *SMALL,
+            '--spread',
+            'last',
+            '--prob-kind',
+            'js',
+            '--reduction',
+            'released',
             '--half',
             '--json',
         )
         == 0
     )
     assert [stage['stage'] for stage in json.loads(capsys.readouterr().out)['stages']] == ['3_distil']
-    assert load_talk(tmp_path / 'checkpoint').config.model.language.schedule == 'STTT'
+    assert load_talk(tmp_path / 'checkpoint').config.model.language.schedule == 'TTTS'
     assert 'F16' in types(tmp_path / 'checkpoint') and 'F16' not in types(trained / 'checkpoint')
 
 
 def test_emma_is_trained_in_its_stages(caches, trained, tmp_path, capsys):
     line = ('train', 'talk', '--variant', 'emma', '--data', caches[0], '--views', trained / 'views', *SMALL)
-    assert command(*line, '--out', tmp_path, '--json') == 0
+    released = ('--align-target', 'patch', '--align-order', 'released', '--align-loss', 'sum')
+    assert command(*line, *released, '--align-warm-up', 0, '--out', tmp_path, '--json') == 0
     stages = json.loads(capsys.readouterr().out)['stages']
     assert not any('connect' in stage['stage'] for stage in stages) and len(stages) == 2
+    assert stages[1]['losses']['patch'] > 0
     assert load_talk(tmp_path / 'checkpoint').config.variant == 'emma'
 
 
@@ -115,8 +123,6 @@ def test_a_run_that_was_stopped_is_continued(caches, trained, tmp_path, capsys):
     [
         (('--data', 1, *SMALL), 'no training kitchens'),
         (('--data', 0, '--variant', 'emma', *SMALL, '--side', 4), 'multiples of 3'),
-        (('--data', 0, '--variant', 'emma', *SMALL, '--teacher', 'x'), 'Only matvlm has a teacher'),
-        (('--data', 0, *SMALL, '--share', 0, '--teacher', 'x'), 'Only matvlm has a teacher'),
     ],
 )
 def test_a_training_that_cannot_be_done_is_one_sentence(caches, tmp_path, capsys, words, sentence):

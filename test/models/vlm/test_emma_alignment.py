@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from m3et_ros.layers.scan_order import blocks
+from m3et_ros.models.m3et.adapters import ImageAdapter
 from m3et_ros.models.vlm.emma_alignment import AlignmentConfig, AlignmentHead, MultiScaleFusion, SegmentAttention
 
 SMALL = AlignmentConfig(rows=6, cols=9, d=16, heads=2, taps=(1, 3), segment=9, d_target=5, patch=4, N=8, P=8, chunk=16)
@@ -154,3 +155,10 @@ def test_a_patch_embedding_without_a_bias_has_none():
     torch.testing.assert_close(head.targets(images=images), with_bias - 1, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match='target is deep; only a head that predicts patch embeddings'):
         AlignmentHead(replace(SMALL, target='deep')).set_patch_embedding(weight)
+
+
+def test_a_patch_encoder_of_another_shape_or_for_another_target_is_refused():
+    with pytest.raises(ValueError, match=r'the patch embedding gives \(54, 6\); give \(54, 5\)'):
+        AlignmentHead(SMALL).set_patch_encoder(ImageAdapter(channels=3, patch=4, d=6))
+    with pytest.raises(ValueError, match='target is deep; only a head that predicts patch embeddings'):
+        AlignmentHead(replace(SMALL, target='deep')).set_patch_encoder(ImageAdapter(channels=3, patch=4, d=5))

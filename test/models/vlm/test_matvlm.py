@@ -31,6 +31,9 @@ def test_layers_are_spread_evenly():
     assert spread(32, 1 / 2) == tuple(range(0, 32, 2))
     assert spread(32, 1 / 8) == (0, 8, 16, 24)
     assert spread(4, 1) == (0, 1, 2, 3)
+    assert (spread(8, 1 / 4, 'first'), spread(8, 1 / 4, 'middle'), spread(8, 1 / 4, 'last')) == ((0, 1), (3, 4), (6, 7))
+    with pytest.raises(ValueError, match="spread is 'random'; give one of even, first, middle, last"):
+        spread(8, 1 / 4, 'random')
     assert PUBLISHED['1/8'].language.schedule.count('S') == 4
     assert [place for place, letter in enumerate(PUBLISHED['1/8'].language.schedule) if letter == 'S'] == [0, 6, 12, 18]
 
