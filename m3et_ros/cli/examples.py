@@ -60,6 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'm3et train talk --variant matvlm --data cache/kitchen --out runs/talk',
         'm3et train talk --variant emma --data cache/kitchen --out runs/emma --views runs/talk/views',
     ),
+    'train hybrid': ('m3et train hybrid --data cache/kitchen --from kitchen_twin --share 0.5 --out runs/hybrid',),
     'evaluate vqa': (
         'm3et evaluate vqa --data test-own --model kitchen --out results/vqa',
         'm3et evaluate vqa --data vqav2:questions.json,annotations.json,val2014 --model runs/vqav2/checkpoint --out x',

@@ -28,6 +28,7 @@ from m3et_ros.cli.train.common import (
     print_unfinished,
     recipe_line,
 )
+from m3et_ros.cli.train.hybrid import hybrid
 from m3et_ros.cli.train.memory import memory
 from m3et_ros.cli.train.milestones import milestone_writer
 from m3et_ros.cli.train.talk import talk
@@ -477,3 +478,4 @@ def model_card(before: str, recipe: Any, outcome: Any, sources: Any, seed: int, 
 app.command('actions')(actions)
 app.command('memory')(memory)
 app.command('talk')(talk)
+app.command('hybrid')(hybrid)
