@@ -7,6 +7,7 @@ Each group of rows is compared within itself; all rows have the same views, ques
     alignment    emma_plain, emma_pal, emma_pal_mff: EMMA without its head, on the last layer, on several (5)
     students     teacher, seeded, random: MaTVLM's teacher, and its hybrid started from attention's weights or from
                  random ones (6), with the steps until the seeded one has the final loss of the random one
+    ablations    EMMA's targets and released form; MaTVLM's shares, spreads, losses and kinds; only with --rows
 With several --seeds a row's accuracy is their mean. Completed rows are not trained again, interrupted ones resume, and
 the table is written after each row. --rows takes only some rows.
 """
@@ -52,8 +53,34 @@ ROWS: dict[str, dict[str, Any]] = {
     'seeded': {'variant': 'matvlm', 'student': True},
     'random': {'variant': 'matvlm', 'student': True, 'seeded': False},
 }
-RECIPE_FIELDS = ('aligned', 'fusion', 'seeded')
-"""Keys of a row that are fields of TalkRecipe; the others except student are arguments of kitchen_config."""
+STUDENT = {'variant': 'matvlm', 'student': True}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    'emma_patch': {'variant': 'emma', 'target': 'patch'},
+    'emma_deep': {'variant': 'emma', 'target': 'deep'},
+    'emma_released': {
+        'variant': 'emma',
+        'target': 'patch',
+        'released_order': True,
+        'chat': {'align': 1.0, 'align_loss': 'sum_1e-5', 'align_warm_up': 0.0},
+    },
+    'share_half': {**STUDENT, 'share': 0.5},
+    'share_all': {**STUDENT, 'share': 1.0},
+    'first': {**STUDENT, 'spread': 'first'},
+    'middle': {**STUDENT, 'spread': 'middle'},
+    'last': {**STUDENT, 'spread': 'last'},
+    'layer_alone': {**STUDENT, 'distil': {'prob': 0.0, 'ce': 0.0}},
+    'prob_alone': {**STUDENT, 'distil': {'layer': 0.0, 'ce': 0.0}},
+    'ce_alone': {**STUDENT, 'distil': {'layer': 0.0, 'prob': 0.0}},
+    'layer_prob': {**STUDENT, 'distil': {'ce': 0.0}},
+    'released': {**STUDENT, 'distil': {'ce': 0.0, 'reduction': 'released'}},
+    'layer_kl': {**STUDENT, 'distil': {'layer_kind': 'kl'}},
+    **{kind: {**STUDENT, 'distil': {'prob_kind': kind}} for kind in ('reverse', 'js', 'l2', 'hard')},
+}
+"""Rows that --rows names; compare those of EMMA with emma_pal_mff and the others with seeded."""
+ALL_ROWS = ROWS | ABLATIONS
+RECIPE_FIELDS = ('aligned', 'fusion', 'seeded', 'target', 'released_order', 'spread', 'share')
+STAGE_FIELDS = ('chat', 'distil')
+"""Keys of a row that are fields of TalkRecipe or of its stages; the others except student go to kitchen_config."""
 
 
 class TalkBench:
@@ -80,7 +107,7 @@ class TalkBench:
     def recipe_of(self, row: dict[str, Any], seed: int) -> TalkRecipe:
         """Return the recipe of a row."""
         asked = self.asked
-        sizes = {name: value for name, value in row.items() if name not in (*RECIPE_FIELDS, 'student')}
+        sizes = {name: value for name, value in row.items() if name not in (*RECIPE_FIELDS, *STAGE_FIELDS, 'student')}
         config = kitchen_config(
             d_vision=vision_width(self.encoder.model.config),
             vocabulary=self.tokenizer.vocabulary,
@@ -94,20 +121,19 @@ class TalkBench:
             config,
             Words(samples=asked.words, **budget) if asked.words else None,
             Connect(samples=asked.connect, **budget) if asked.connect and row['variant'] != 'emma' else None,
-            Chat(samples=asked.samples, **budget),
-            Distil(samples=asked.distil, **budget) if row.get('student') else None,
-            share=asked.share,
+            Chat(samples=asked.samples, **budget, **row.get('chat', {})),
+            Distil(samples=asked.distil, **budget, **row.get('distil', {})) if row.get('student') else None,
             seed=seed,
-            **{name: row[name] for name in RECIPE_FIELDS if name in row},
+            **{'share': asked.share} | {name: row[name] for name in RECIPE_FIELDS if name in row},
         )
 
     def train(self, name: str, seed: int) -> tuple[TalkCheckpoint, float]:
         """Train the model of a row; return it with the seconds of its training, for a student of its distillation."""
-        row, folder = ROWS[name], self.asked.out / f'{name}-{seed}'
+        row, folder = ALL_ROWS[name], self.asked.out / f'{name}-{seed}'
         if (folder / 'done.json').exists():
             return load_talk(folder / 'checkpoint'), json.loads((folder / 'done.json').read_text())['seconds']
         teacher = self.train('teacher', seed)[0].model if row.get('student') else None
-        self.data.pixels = row['variant'] == 'emma' and row.get('aligned', True)
+        self.data.pixels = row['variant'] == 'emma' and row.get('aligned', True) and row.get('target') != 'deep'
         print_status(f'{name}, seed {seed}')
         run = TalkRun(
             self.recipe_of(row, seed),
@@ -115,6 +141,7 @@ class TalkBench:
             self.views,
             self.tokenizer,
             folder,
+            encoder=(self.encoder.model.adapters['rgb'], self.encoder.model.config.patch),
             session=TrainingSession(bf16=self.asked.bf16, resume=True, report=progress_reporter(stages=True)),
         )
         config, model = run.train(teacher)
@@ -194,7 +221,7 @@ def options() -> argparse.Namespace:
     found.add_argument('--out', type=Path, required=True, help='folder of the runs')
     found.add_argument('--views', type=Path, help='folder of encoded views; default in --out')
     found.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
-    found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS))
+    found.add_argument('--rows', nargs='+', choices=list(ALL_ROWS), default=list(ROWS))
     found.add_argument('--seeds', type=lambda text: [int(word) for word in text.split(',')], default='0')
     found.add_argument('--sight', default='kitchen', help='M3ET that encodes the views')
     for name, value in (

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-ROWS = ['cross', 'emma_pal', 'teacher', 'seeded', 'random']
+ROWS = ['cross', 'emma_pal', 'teacher', 'seeded', 'random', 'emma_released', 'last']
 
 
 @pytest.fixture(scope='module')
@@ -80,5 +80,24 @@ def test_rows_have_the_models_of_their_names(found, talk):
     assert config['teacher']['language']['schedule'] == 'TTTT'
     assert config['seeded'] == config['random'] and config['seeded']['language']['schedule'] == 'STTT'
     assert not (runs / 'emma_pal-0/1_connect').exists() and not (runs / 'seeded-0/2_chat').exists()
+    assert config['last']['language']['schedule'] == 'TTTS'
     log = json.loads((runs / 'emma_pal-0/2_chat/log.jsonl').read_text().splitlines()[-1])
     assert log['losses']['pixels'] > 0
+    log = json.loads((runs / 'emma_released-0/2_chat/log.jsonl').read_text().splitlines()[-1])
+    assert log['losses']['patch'] > 0
+
+
+def test_every_ablation_has_a_recipe_of_its_own(talk, monkeypatch):
+    """Each row differs from the row that it is compared with in the fields that it names."""
+    monkeypatch.setattr(sys, 'argv', ['talk.py', '--data', 'x', '--out', 'y'])
+    bench = object.__new__(talk.TalkBench)
+    bench.asked = talk.options()
+    bench.encoder = type('Encoder', (), {'model': talk.open_checkpoint('tiny').model})
+    bench.tokenizer = type('Pieces', (), {'vocabulary': 64})
+    recipes = {name: bench.recipe_of(row, 0) for name, row in talk.ALL_ROWS.items()}
+    different = {str(recipe) for recipe in recipes.values()}
+    assert len(different) == len(recipes)
+    assert (recipes['emma_released'].chat.align_loss, recipes['emma_released'].released_order) == ('sum_1e-5', True)
+    assert recipes['share_half'].share == 0.5 and recipes['middle'].spread == 'middle'
+    assert recipes['js'].distil.prob_kind == 'js' and recipes['released'].distil.reduction == 'released'
+    assert (recipes['ce_alone'].distil.layer, recipes['ce_alone'].distil.ce) == (0.0, 1.0)
