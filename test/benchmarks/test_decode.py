@@ -34,7 +34,7 @@ def test_filled_states_have_the_shapes_that_reading_leaves(decode):
         assert (decode.state_bytes(decode.filled(model, 24)) > decode.state_bytes(made)) == grows
 
 
-def test_the_table_is_written(decode, tmp_path, monkeypatch):
+def test_the_table_is_written(decode, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'decode.json'
     monkeypatch.setattr(
         sys,
@@ -60,6 +60,10 @@ def test_the_table_is_written(decode, tmp_path, monkeypatch):
     )
     decode.main()
     found = json.loads(out.read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == '| Against the Transformer at a context of | 8 | 32 |'
+    assert '| transformer (`TTTT`) | 1.0 x, +0.0% | 1.0 x, +0.0% |' in lines
+    assert '3.6 x, -27.5 %' in lines[-1] and all(line.count('|') == 4 for line in lines)
     rows, told = found['rows'], found['against_the_transformer']
     assert told['transformer']['times_as_fast'] == {'8': 1.0, '32': 1.0}
     assert told['mamba']['state_less']['32'] > told['mamba']['state_less']['8'] > 0 or told['mamba']['state_less']
