@@ -180,17 +180,16 @@ def evaluate_vqav2(
     """
     from torch.utils.data import Subset
 
-    from m3et_ros.data.checkpoints.json_files import write_json
     from m3et_ros.evaluation.batches import spread
-    from m3et_ros.evaluation.files import PICTURES, write_metrics, write_samples
-    from m3et_ros.evaluation.report.pictures import choose_predictions, draw_predictions
+    from m3et_ros.evaluation.files import write_metrics
+    from m3et_ros.evaluation.tasks.vlm import PROMPT
     from m3et_ros.evaluation.tasks.vqa import SHOWN
-    from m3et_ros.evaluation.tasks.vqav2 import official, submission, vqav2_scores
+    from m3et_ros.evaluation.tasks.vqav2 import official, vqav2_scores
 
     check_kind(options.data, 'vqav2')
     refuse_given(context, options.data, 'noise', 'blind', 'seed', 'workers')
     make_out(run.out)
-    checkpoint, facts, machine = _open_answerer(context, run, write=write)
+    checkpoint, facts, machine = _open_answerer(context, run)
     data = open_public(options.data, run.out, None, None, questions=True).sets[0]
     chosen = spread(len(data), options.samples)
     shown = tuple(name for name in SHOWN if name not in {modality.value for modality in options.without or ()})
@@ -199,16 +198,14 @@ def evaluate_vqav2(
     metrics = vqav2_scores(replies)
     if run.answerer_checkpoint is None:
         metrics['covered'] = round(data.covered(checkpoint.labels.answers), 6)
-    settings = {'samples': len(chosen), 'batch': options.batch, 'shown': list(shown)}
+    settings: dict[str, Any] = {'samples': len(chosen)}
+    if run.answerer_checkpoint is None:
+        settings |= {'batch': options.batch, 'shown': list(shown)}
+    else:
+        settings |= {'prompt': PROMPT}
     document = {'made_by': origin(context, options.data, len(data), facts, machine, **settings), 'metrics': metrics}
     write_metrics(run.out, document)
-    write_samples(run.out, [reply.row() for reply in replies])
-    write_json(run.out / SUBMISSION, submission(replies, data))
-    draw_predictions(
-        [(reply, data[reply.index].rgb) for reply in choose_predictions(replies)],
-        run.out / PICTURES / PICTURE,
-        f'{facts["id"]} on VQAv2: right answers, then wrong ones',
-    )
+    _write_replies(run.out, replies, data, facts['id'])
     if as_json:
         print_json(document)
     else:
@@ -216,7 +213,23 @@ def evaluate_vqav2(
     check_threshold('accuracy', metrics['accuracy']['value'], at_least)
 
 
-def _open_answerer(context: typer.Context, run: VqaRun, *, write: bool) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def _write_replies(out: Path, replies: list[Any], data: Any, model_id: str) -> None:
+    """Write per_sample.csv, the file for the official evaluation, and pictures with their answers."""
+    from m3et_ros.data.checkpoints.json_files import write_json
+    from m3et_ros.evaluation.files import PICTURES, write_samples
+    from m3et_ros.evaluation.report.pictures import choose_predictions, draw_predictions
+    from m3et_ros.evaluation.tasks.vqav2 import submission
+
+    write_samples(out, [reply.row() for reply in replies])
+    write_json(out / SUBMISSION, submission(replies, data))
+    draw_predictions(
+        [(reply, data[reply.index].rgb) for reply in choose_predictions(replies)],
+        out / PICTURES / PICTURE,
+        f'{model_id} on VQAv2: right answers, then wrong ones',
+    )
+
+
+def _open_answerer(context: typer.Context, run: VqaRun) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Open the model that answers; return it with its facts and its machine for metrics.json."""
     import torch
 

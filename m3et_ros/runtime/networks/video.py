@@ -7,6 +7,7 @@ Symbols: B clips, n pictures of a clip, S image side, d width.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -104,9 +105,20 @@ def open_backbone(name: str, *, device: str = 'cpu') -> VideoBackbone:
             f'{name} lacks {sorted(found["missing_keys"])[0]} of {KINDS[folder.config["model_type"]]}; '
             'give a folder with all weights of the encoder.',
         )
-    processor = read_json(folder.path / PROCESSOR) if (folder.path / PROCESSOR).is_file() else {}
-    mean, std = (processor.get(key, values) for key, values in (('image_mean', RGB_MEAN), ('image_std', RGB_STD)))
-    return VideoBackbone(model, folder.model_id, list(mean), list(std), place)
+    return VideoBackbone(model, folder.model_id, *_colours(folder.path), place)
+
+
+def _colours(folder: Path) -> tuple[list[float], list[float]]:
+    """Return mean and deviation of the colours that a network takes; those of ImageNet where its folder names none.
+
+    Raises:
+        InputError: model_config where they are not three numbers each.
+    """
+    processor = read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else {}
+    mean, std = (list(processor.get(key, values)) for key, values in (('image_mean', RGB_MEAN), ('image_std', RGB_STD)))
+    if [len(mean), len(std)] != [3, 3] or not all(isinstance(v, (int, float, np.floating)) for v in mean + std):
+        raise InputError('model_config', f'{folder / PROCESSOR} has image_mean {mean} and image_std {std}; {AGAIN}.')
+    return [float(value) for value in mean], [float(value) for value in std]
 
 
 def _check_kind(name: str, config: dict[str, Any]) -> None:

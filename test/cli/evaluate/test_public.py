@@ -6,11 +6,13 @@ import json
 import cv2
 import numpy as np
 import pytest
+from tiny_vlms import vlm_folder
 
 from m3et_ros.cli.evaluate.public import kind_of
 from m3et_ros.cli.main import main
 from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.evaluation.metrics.answers import soft_score
+from m3et_ros.evaluation.tasks.vlm import PROMPT
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.teach.extend import with_answers
 
@@ -80,6 +82,15 @@ def test_vqav2_is_scored_by_the_official_metric(folder, tmp_path, capsys):
     assert (tmp_path / 'out/pictures/answers.png').exists() and 'written' in metrics
     assert evaluate(*line, '--samples', 1, '--without', 'rgb', '--at-least', 1) == 2
     assert '66.7%' in capsys.readouterr().out
+
+
+def test_a_vision_language_model_answers_vqav2(folder, tmp_path, capsys):
+    made = vlm_folder(tmp_path / 'vlm')
+    line = ('vqa', vqav2(folder), tmp_path / 'out', '--answerer', 'vlm', '--answerer-checkpoint', made, '--samples', 1)
+    assert evaluate(*line, '--device', 'cpu', '--json') == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document['made_by']['settings'] == {'samples': 1, 'prompt': PROMPT}
+    assert document['metrics']['questions'] == 1 and 'covered' not in document['metrics']
 
 
 @pytest.mark.parametrize('kind', ['nyu', 'imagenet'])

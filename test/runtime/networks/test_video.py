@@ -46,6 +46,9 @@ def test_other_networks_and_missing_weights_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match='no folder'):
         open_backbone(str(tmp_path / 'nowhere'))
     write_videomae(tmp_path)
+    (tmp_path / 'preprocessor_config.json').write_text('{"image_mean": [0.5]}')
+    with pytest.raises(InputError, match='has image_mean'):
+        open_backbone(str(tmp_path))
     config = json.loads((tmp_path / 'config.json').read_text())
     (tmp_path / 'config.json').write_text(json.dumps(config | {'model_type': 'bert'}))
     with pytest.raises(InputError, match="is a 'bert', .* give one of videomae, timesformer"):
