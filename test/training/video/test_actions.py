@@ -38,7 +38,7 @@ def head():
 
 def test_it_learns_what_the_features_show(data, head, tmp_path):
     tokenizer = clip_tokenizer(QUESTIONS)
-    recipe = Recognise(samples=16 * 40, batch=16, lr=2e-2, smoothing=0.0)
+    recipe = Recognise(samples=16 * 80, batch=16, lr=5e-3, smoothing=0.0)
     outcome, trained, _ = train_clips(head, data, tokenizer, tmp_path, recipe=recipe)
     assert outcome.losses['verb'] < 0.3 and outcome.losses['noun'] < 0.3
     assert trained.verb_prior.exp().tolist() == pytest.approx([0.5, 0.5])
