@@ -166,13 +166,13 @@ def test_the_weight_of_the_alignment_rises_in_a_run(recipe_of, views, tokenizer,
     weights = [Chat(align=0.5, align_warm_up=2.0).at(step, 2).align for step in range(6)]
     assert weights == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
     logged = {}
-    for warm_up in (0.0, 1e5):
+    for warm_up in (0.0, 1e4):
         chat = Chat(samples=8, batch=4, told=0, align_warm_up=warm_up)
         recipe = recipe_of('emma', words=None, connect=None, chat=chat)
         run = TalkRun(recipe, Toys(), views, tokenizer, tmp_path / str(warm_up))
         run.train()
         logged[warm_up] = run.outcomes['2_chat'].losses['pixels']
-    assert 0 < logged[1e5] < 1e-4 * logged[0.0]
+    assert 0 < logged[1e4] < 1e-4 * logged[0.0]
 
 
 def test_each_stage_trains_its_own_part(recipe_of, views, tokenizer, tmp_path):
@@ -303,8 +303,10 @@ def test_the_spread_of_replaced_layers_reaches_the_student(recipe_of, views, tok
 
 
 def test_kinds_of_distillation_reach_its_losses(recipe_of, batch, tokenizer, views, tmp_path):
-    teacher = recipe_of('matvlm').config.build()
-    torch.nn.init.normal_(teacher.language.embedding.weight, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        teacher = recipe_of('matvlm').config.build()
+        torch.nn.init.normal_(teacher.language.embedding.weight, std=0.25)  # logits that differ, none of which is sure
     model = DistilledStudent(TalkRun(recipe_of('matvlm'), Toys(), views, tokenizer, tmp_path).student(teacher), teacher)
     model.eval()
 
@@ -319,7 +321,7 @@ def test_kinds_of_distillation_reach_its_losses(recipe_of, batch, tokenizer, vie
         ({'layer', 'prob'}, {'reduction': 'released'}),
     ):
         found = losses(**option)
-        assert {name for name in plain if not torch.allclose(found[name], plain[name], rtol=1e-3)} == changed
+        assert {name for name in plain if found[name].item() != pytest.approx(plain[name].item(), rel=0.01)} == changed
     assert set(losses(ce=0)) == {'layer', 'prob'}
     with pytest.raises(ValueError, match="prob_kind is 'l1'; give one of kl"):
         Distil(**SMALL, prob_kind='l1')
