@@ -5,9 +5,10 @@
 The mixers start from the matrices of the attention that they replace; everything else stays the teacher's.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,22 +70,29 @@ def hybrid(
         return stop.code
     if not main:
         return 0
-    lines = [
-        f'# A hybrid of {teacher.model_id}',
-        '',
-        f'Layers {model.config.schedule}: S is Mamba-2 in the place of attention, distilled from it. Made by:',
-        '',
-        f'    {command_line(context)}',
-        '',
-        recipe_line(recipe),
-        *kitchen_lines(data),
-        '',
-        'Not measured.',
-        '',
-    ]
-    model_id = save_checkpoint(out / CHECKPOINT, replace(teacher, model=model, trained=True), card='\n'.join(lines))
+    card = hybrid_card(teacher.model_id, model.config.schedule, command_line(context), recipe, data)
+    model_id = save_checkpoint(out / CHECKPOINT, replace(teacher, model=model, trained=True), card=card)
     if as_json:
         print_json({'model_id': model_id, 'checkpoint': str(out / CHECKPOINT), **asdict(outcome)})
     else:
         print_line(f'{model_id} in {out / CHECKPOINT}: layers {model.config.schedule}, {outcome.step:,} steps.')
     return 0
+
+
+def hybrid_card(teacher: str, schedule: str, command: str, recipe: Any, data: Sequence[Path]) -> str:
+    """Return the model card: the teacher, the layers and the command."""
+    return '\n'.join(
+        [
+            f'# A hybrid of {teacher}',
+            '',
+            f'Layers {schedule}: S is Mamba-2 in the place of attention, distilled from it. Made by:',
+            '',
+            f'    {command}',
+            '',
+            recipe_line(recipe),
+            *kitchen_lines(data),
+            '',
+            'Not measured.',
+            '',
+        ]
+    )
