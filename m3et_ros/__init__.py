@@ -6,6 +6,6 @@ from m3et_ros.data.checkpoints.auto import watch
 
 # A source checkout first on sys.path must still reach the generated modules (msg, srv, action) of the installed copy.
 __path__ = extend_path(__path__, __name__)
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 watch()
