@@ -1,5 +1,6 @@
 """Fixtures of every test with a node: one context, one executor thread, a fixed order of tear-down."""
 
+import gc
 import signal
 import subprocess
 import sys
@@ -56,7 +57,11 @@ class Ros:
         return node
 
     def read_log(self, callback):
-        """Hand every message on /rosout to a callback, also those that were written before this reader was found."""
+        """Hand every message on /rosout to a callback, also those that were written before this reader was found.
+
+        A node of an earlier test that the garbage collector finds later would take the log of its name with it.
+        """
+        gc.collect()
         kept = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.node('log_reader').create_subscription(Log, '/rosout', callback, kept)
 
