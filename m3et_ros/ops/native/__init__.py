@@ -5,6 +5,8 @@ the built library; without it the tensor forms serve. Shapes are those of ssd.py
 """
 
 import ctypes
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +81,19 @@ def _sizes(x: Tensor, B: Tensor) -> tuple[int, ...]:
     return (*x.shape, *B.shape[2:])
 
 
-@torch.library.custom_op('m3et::ssd', mutates_args=(), device_types='cpu')
+def _operator(function: Callable[..., Any]) -> torch._ops.OpOverload:
+    """Register a function of the CPU as the operator m3et::<its name>.
+
+    torch.library.custom_op would do the same, but its operators import torch's compiler at their first call, which
+    costs every node a second of its start.
+    """
+    name = f'm3et::{function.__name__}'
+    torch.library.define(name, torch.library.infer_schema(function, mutates_args=()))
+    torch.library.impl(name, 'CPU', function)
+    return getattr(torch.ops.m3et, function.__name__).default
+
+
+@_operator
 def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return y (Bt, L, H, P) and the last state (Bt, H, P, N) of the state-space dual without skip."""
     inputs = _whole(x, dt, A, B, C)
@@ -88,7 +102,7 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -
     return y, last
 
 
-@torch.library.custom_op('m3et::ssd_backward', mutates_args=(), device_types='cpu')
+@_operator
 def ssd_backward(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, grad_y: Tensor, grad_last: Tensor
 ) -> list[Tensor]:
@@ -100,7 +114,7 @@ def ssd_backward(
     return [*grads, carried]
 
 
-@torch.library.custom_op('m3et::selective_scan', mutates_args=(), device_types='cpu')
+@_operator
 def selective_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, for_backward: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,7 +126,7 @@ def selective_scan(
     return y, last, starts
 
 
-@torch.library.custom_op('m3et::selective_scan_backward', mutates_args=(), device_types='cpu')
+@_operator
 def selective_scan_backward(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor, grad_y: Tensor, grad_last: Tensor
 ) -> list[Tensor]:
@@ -130,25 +144,25 @@ def _stored(x: Tensor, A: Tensor) -> int:
     return x.shape[0] * -(-x.shape[1] // BLOCK) * -(-x.shape[2] // lanes) * lanes * A.shape[1]
 
 
-@ssd.register_fake
+@torch.library.register_fake('m3et::ssd')
 def _(x, dt, A, B, C, state):
     return torch.empty_like(x, memory_format=torch.contiguous_format), torch.empty_like(
         state, memory_format=torch.contiguous_format
     )
 
 
-@ssd_backward.register_fake
+@torch.library.register_fake('m3et::ssd_backward')
 def _(x, dt, A, B, C, state, grad_y, grad_last):
     return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (x, dt, A, B, C, state)]
 
 
-@selective_scan.register_fake
+@torch.library.register_fake('m3et::selective_scan')
 def _(x, dt, A, B, C, state, for_backward):
     y, last = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (x, state))
     return y, last, x.new_empty(_stored(x, A) if for_backward else 0)
 
 
-@selective_scan_backward.register_fake
+@torch.library.register_fake('m3et::selective_scan_backward')
 def _(x, dt, A, B, C, starts, grad_y, grad_last):
     grads = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (x, dt, A, B, C)]
     return [*grads, x.new_empty(x.shape[0], *A.shape)]
@@ -170,5 +184,5 @@ def _scan_grad(ctx, grad_y, grad_last, _):
     return (*selective_scan_backward(*ctx.saved_tensors, grad_y, grad_last), None)
 
 
-ssd.register_autograd(_ssd_grad, setup_context=_ssd_context)
-selective_scan.register_autograd(_scan_grad, setup_context=_scan_context)
+torch.library.register_autograd('m3et::ssd', _ssd_grad, setup_context=_ssd_context)
+torch.library.register_autograd('m3et::selective_scan', _scan_grad, setup_context=_scan_context)
