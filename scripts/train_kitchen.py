@@ -28,7 +28,7 @@ from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.data.kitchen.cache.generate import generate
-from m3et_ros.runtime.backends.machine import compiler
+from m3et_ros.runtime.machine import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / 'm3et_ros/weights/m3et_kitchen'

@@ -22,9 +22,7 @@ from rclpy.parameter import Parameter
 
 from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.adaptive import TOKENS
-from m3et_ros.runtime.answerer import ROUTER_CONFIDENCE
-from m3et_ros.runtime.session import QUESTION_CHARS
+from m3et_ros.runtime.limits import QUESTION_CHARS, ROUTER_CONFIDENCE, TOKENS
 
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 MAX_TEXT = 100_000

@@ -25,9 +25,6 @@ from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.encoding import HeldEncoding, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
-TOKENS = ('full', 'adaptive')
-"""Values of the parameter `tokens`."""
-
 CELLS = 4
 """Differences are taken between the means of so many cells along each side of a patch. This removes half of a camera's
 grain from patches of 8 pixels and three quarters from those of 16, and hardly anything of a moving edge."""

@@ -28,8 +28,6 @@ from m3et_ros.runtime.view import View
 M3ET, VLM, ROUTER = 'm3et', 'vlm', 'router'
 BESIDE = (VLM, ROUTER)
 """Answerers that runtime.vlm opens: a model of transformers, alone or behind M3ET."""
-ROUTER_CONFIDENCE = 0.7
-"""Calibrated confidence from which on the router leaves a question to M3ET, unless it is set."""
 ANSWERERS = (M3ET, *VARIANTS, *BESIDE)
 """Values of the parameter `answerer`."""
 

@@ -19,12 +19,13 @@ from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding, join_frames
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.vlm.variants import visual_tokens
 from m3et_ros.runtime.action_stream import ActionStream
-from m3et_ros.runtime.adaptive import TOKENS, Adaptive, StreamEncoder
+from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
 from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
 from m3et_ros.runtime.kernels import use_built
+from m3et_ros.runtime.limits import TOKENS
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
 from m3et_ros.runtime.shared_model import SharedModel

@@ -16,7 +16,7 @@ from pathlib import Path
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch, native
-from m3et_ros.runtime.backends.machine import cache, compiler, foreign, private_folder
+from m3et_ros.runtime.machine import cache, compiler, foreign, private_folder
 
 LOG = logging.getLogger(__name__)
 SOURCE = Path(native.__file__).with_name('scans.cpp')

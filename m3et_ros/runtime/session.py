@@ -13,6 +13,7 @@ from m3et_ros.runtime.composed import Composer
 from m3et_ros.runtime.domain import DomainCheck, DomainResult
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.frame_comb import FrameMemory
+from m3et_ros.runtime.limits import QUESTION_CHARS
 from m3et_ros.runtime.memory import Memory
 from m3et_ros.runtime.places import Locator
 from m3et_ros.runtime.results import Anticipation, Ranked, Reply
@@ -21,8 +22,6 @@ from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
 SCOPES = ('frame', 'episode')
-QUESTION_CHARS = 1000
-"""Most characters of a question, everywhere; a node's parameter max_question_chars changes it there."""
 
 
 def checked_question(question: str, limit: int = QUESTION_CHARS, *, parameter: str = 'max_question_chars') -> str:

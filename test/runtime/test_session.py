@@ -8,8 +8,9 @@ from m3et_ros.data.frame import Frame
 from m3et_ros.ros.parameters import PARAMETERS
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.frame_comb import FrameMemory
+from m3et_ros.runtime.limits import QUESTION_CHARS
 from m3et_ros.runtime.open_model import untrained
-from m3et_ros.runtime.session import QUESTION_CHARS, Session, checked_question, checked_scope
+from m3et_ros.runtime.session import Session, checked_question, checked_scope
 
 
 @pytest.fixture(scope='module')

@@ -15,8 +15,9 @@ from m3et_ros.data.images.files import MAX_BYTES
 from m3et_ros.data.images.messages import check_pixels, stored_depth
 from m3et_ros.data.images.orientation import orientation, upright
 from m3et_ros.data.images.sizes import check_claimed
-from m3et_ros.runtime.answerer import BESIDE, M3ET, ROUTER, ROUTER_CONFIDENCE, VLM, open_answerer
+from m3et_ros.runtime.answerer import BESIDE, M3ET, ROUTER, VLM, open_answerer
 from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.limits import ROUTER_CONFIDENCE
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.runtime.places import Locator
 from m3et_ros.runtime.results import Reply

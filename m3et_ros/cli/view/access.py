@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.backends.machine import cache, private_folder
+from m3et_ros.runtime.machine import cache, private_folder
 
 TOKEN_BYTES = 24
 KEY_BYTES = 32

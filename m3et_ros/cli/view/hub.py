@@ -18,7 +18,7 @@ from m3et_ros.cli.view.robot_feed import PICTURES, FeedOptions, RobotFeed
 from m3et_ros.data.errors import InputError
 from m3et_ros.ros.diagnostics import Counters
 from m3et_ros.ros.logs import error_sentence
-from m3et_ros.runtime.session import QUESTION_CHARS
+from m3et_ros.runtime.limits import QUESTION_CHARS
 
 MOST_BROWSERS = 50
 MOST_ASKED = 3

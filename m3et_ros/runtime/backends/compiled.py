@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.runtime.backends import Runner, Setting
-from m3et_ros.runtime.backends.machine import cache, compiler, foreign, private_folder
+from m3et_ros.runtime.machine import cache, compiler, foreign, private_folder
 
 
 def missing() -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from m3et_ros.data.files import write_atomically
 from m3et_ros.runtime.backends import Runner, Setting
-from m3et_ros.runtime.backends.machine import foreign, private_folder
+from m3et_ros.runtime.machine import foreign, private_folder
 
 LOG = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from m3et_ros.runtime.backends.graphs import (
     restored_encoding,
     text_inputs,
 )
-from m3et_ros.runtime.backends.machine import cache
+from m3et_ros.runtime.machine import cache
 
 LOG = logging.getLogger(__name__)
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}

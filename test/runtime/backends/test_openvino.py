@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from m3et_ros.runtime import backends
-from m3et_ros.runtime.backends.machine import cache
 from m3et_ros.runtime.backends.prepared import prepare
+from m3et_ros.runtime.machine import cache
 
 MODALITY_SETS = (('rgb', 'depth'),)
 

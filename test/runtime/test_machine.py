@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.backends.machine import cache, compiler, foreign, private_folder
+from m3et_ros.runtime.machine import cache, compiler, foreign, private_folder
 
 
 def test_the_cache_is_where_the_user_wants_it(tmp_path, monkeypatch):
