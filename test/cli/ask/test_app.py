@@ -94,7 +94,7 @@ def test_a_question_that_the_node_refuses_ends_with_its_reason(robot, capsys):
 
 
 def test_another_namespace_is_suggested(robot, capsys):
-    assert main(['ask', 'What?', '--namespace', '/right', '--timeout', '20']) == 1
+    assert main(['ask', 'What?', '--namespace', '/right', '--timeout', '10']) == 1
     assert '--namespace /left' in capsys.readouterr().err
 
 
@@ -279,8 +279,8 @@ def test_places_are_given_in_the_frame_that_is_asked_for(recorder, capsys, borde
 
 
 def test_the_timeout_is_that_of_the_option(recorder, capsys):
-    assert main(['ask', 'Where?', '--namespace', 'slow', '--timeout', '15.5']) == 1
-    assert 'The model node in /slow did not answer within 15.5 s' in capsys.readouterr().err
+    assert main(['ask', 'Where?', '--namespace', 'slow', '--timeout', '8.5']) == 1
+    assert 'The model node in /slow did not answer within 8.5 s' in capsys.readouterr().err
 
 
 IMAGE = (
