@@ -142,8 +142,13 @@ def _axes(figure, layout: Layout, left: float, bottom: float, width: float, heig
     return axes
 
 
-def _text(figure, layout: Layout, left: float, bottom: float, text: str, **style) -> None:
-    figure.text(left / WIDTH, bottom / layout.height, text, **({'color': INK, 'fontsize': 9, 'va': 'baseline'} | style))
+def _text(figure, layout: Layout, left: float, bottom: float, text: str, room: float = WIDTH, **style) -> None:
+    """Draw a line of text, smaller if it is wider than `room` inches."""
+    style = {'color': INK, 'fontsize': 9, 'va': 'baseline'} | style
+    drawn = figure.text(left / WIDTH, bottom / layout.height, text, **style)
+    wide = drawn.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
+    if wide > room:
+        drawn.set_fontsize(style['fontsize'] * room / wide)
 
 
 def _draw_head(figure, layout: Layout, poster: Poster) -> None:
@@ -193,11 +198,11 @@ def _draw_captions(figure, layout: Layout, number: int, row: PosterRow) -> None:
         )
         for column, (text, right, style) in enumerate(cells):
             mark, colour = MARKS[right]
-            left = layout.left(column)
+            left, room = layout.left(column), layout.column
             if mark:
                 _text(figure, layout, left, bottom, mark, color=colour, fontweight='bold', fontsize=11)
-                left += 0.2
-            _text(figure, layout, left, bottom, text, **({'color': colour} | style))
+                left, room = left + 0.2, room - 0.2
+            _text(figure, layout, left, bottom, text, room, **({'color': colour} | style))
 
 
 def _draw_depth_bar(figure, layout: Layout, depth_image) -> None:

@@ -1,8 +1,23 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from m3et_ros.cli.demo.poster import DPI, RIGHT, UNKNOWN, WIDTH, WRONG, Caption, Poster, PosterRow, draw
+from m3et_ros.cli.demo.poster import (
+    BOTTOM,
+    DPI,
+    RIGHT,
+    TOP,
+    UNKNOWN,
+    WIDTH,
+    WRONG,
+    Caption,
+    Layout,
+    Poster,
+    PosterRow,
+    draw,
+)
 
 
 def poster_row(depth, **marks):
@@ -58,3 +73,16 @@ def test_right_and_wrong_answers_are_marked_in_green_and_red(tmp_path, marks, gr
     path = tmp_path / 'sheet.png'
     draw(Poster('', '', (poster_row(np.ones((12, 16), np.float32), **marks),)), path)
     assert (pixels(path, RIGHT) > 10, pixels(path, WRONG) > 10) == (green, red)
+
+
+def test_a_long_answer_stays_in_its_column(tmp_path):
+    row = poster_row(np.ones((12, 16), np.float32), right=False, true_answer='nothing like that is in view')
+    (caption,) = row.captions
+    row = replace(row, captions=(replace(caption, answer='the left half of the view  0.97', anticipated='', truth=''),))
+    draw(Poster('', '', (row,)), tmp_path / 'sheet.png')
+    red = (cv2.imread(str(tmp_path / 'sheet.png')) == [int(WRONG[i : i + 2], 16) for i in (5, 3, 1)]).all(-1)
+    layout = Layout.of((row,))
+    beyond = np.zeros(len(red[0]), bool)
+    beyond[round((layout.left(1) + layout.column) * DPI) :] = True
+    below = red[round(TOP * DPI) : -round(BOTTOM * DPI)]  # without the legend of the marks
+    assert below.sum() > 100 and not below[:, beyond].any()
