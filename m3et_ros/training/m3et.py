@@ -231,11 +231,15 @@ class Answer(Recipe):
         if attentions:
             config = model.config
             presence = class_presence(batch['semseg'], config.classes, config.grid).repeat(1, len(images.tokens), 1)
+            presence = presence.repeat_interleave(len(attentions[0].k) // len(presence), 0)
             errors = [pointing_loss(one, presence, batch['pointed']) for one in attentions[-2:]]
             found['pointing'] = self.pointing * torch.stack(errors).mean()
         if self.slots and model.readout is not None and 'pointed' in batch:
             found['slots'] = self.slots * slots_loss(model.readout.slot_weights(text), batch['pointed'])
-        first = joined(images, text.sampled(each))
+        if model.config.images_hear and 'text' in batch:
+            first = model.add_text(images, batch['text'][::each], batch['text_mask'][::each])
+        else:
+            first = joined(images, text.sampled(each))
         if self.words:
             answer, mask = batch['answer'][::each], batch['answer_mask'][::each]
             found['words'] = self.words * generation_loss(model.text_logits(first, answer[:, :-1]), answer, mask)

@@ -106,6 +106,19 @@ def test_stage_two_learns_answers_words_depth_and_classes(batch, tiny):
     assert (model.answer_logits(encoded).argmax(1) == batch['scores'].argmax(1)).all()
 
 
+@pytest.mark.parametrize('hear', [False, True])
+def test_a_question_asked_twice_about_its_view_counts_as_once(toys, tiny, tokenizer, answers, hear):
+    model = tiny(images_hear=hear)
+    batch, _ = Collate(model.config, tokenizer, answers, ClassNames(tokenizer, ('ground', 'square')))(toys[:8])
+    per_question = ('text', 'text_mask', 'scores', 'answer', 'answer_mask', 'asked', 'pointed')
+    twice = batch | {name: batch[name].repeat_interleave(2, 0) for name in per_question}
+    recipe = Answer(rehearse=0.0, silent=0.0, drop_depth=0.0)
+    once, again = (recipe.losses(model, one, generator()) for one in (batch, twice))
+    assert once.keys() == again.keys() == {'answer', 'words', 'pointing', 'depth', 'semseg'}
+    for name, loss in once.items():
+        torch.testing.assert_close(again[name], loss, atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_options_of_stage_two(batch, tiny):
     model = tiny()
     bare = Answer(words=0.0, dense=0.0, rehearse=0.0).losses(model, batch, generator())

@@ -40,7 +40,16 @@ RANGES = {
     'look_parts': (0, 1000),
     'stages': (1, 64),
 }
-SWITCHES = ('depth_validity', 'context_positions', 'cross_mlp', 'cross_attention', 'semantic_bias', 'gate', 'places')
+SWITCHES = (
+    'depth_validity',
+    'images_hear',
+    'context_positions',
+    'cross_mlp',
+    'cross_attention',
+    'semantic_bias',
+    'gate',
+    'places',
+)
 CHOICES = {
     'stem': ('patch', 'conv'),
     'directions': ('alternate', 'forward'),
@@ -122,6 +131,9 @@ class M3ETConfig:
     # Depth has a second channel, 1 where a pixel was measured and 0 elsewhere, and a patch without one measured pixel
     # is no token of its values but one learned embedding. False: unknown pixels pass for the mean depth.
     depth_validity: bool = False
+    # Images attend to the words of a question in the T layers (MultiMAE): each question then costs the encoder's pass
+    # over the images. False: one encoding of the images serves every question.
+    images_hear: bool = False
     # Modalities that have an adapter; a single one is the single-modality ablation.
     modalities: tuple[str, ...] = MODALITIES
     # Modalities that have a decoder.
@@ -170,6 +182,11 @@ class M3ETConfig:
                 raise ValueError(f'{name} is {chosen!r}; give some of {", ".join(MODALITIES)}, in that order')
         if not self.modalities:
             raise ValueError(f'modalities is empty; give at least one of {", ".join(MODALITIES)}')
+        if self.images_hear and ('text' not in self.modalities or 'T' not in schedule):
+            raise ValueError(
+                f'images_hear is true with schedule {schedule!r} and modalities {", ".join(self.modalities)}; give a '
+                'schedule with a T layer, in which images attend to words, and the modality text'
+            )
         if 'text' in self.tasks and 'text' not in self.modalities:
             raise ValueError('tasks holds text but modalities does not; the text decoder needs the word table')
 

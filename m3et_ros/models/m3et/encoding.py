@@ -43,6 +43,8 @@ class ImageEncoding:
     places: Tensor | None = None
     # Bare colour token at the patch of each token, (B, I, d) (readout.token_colours); None where no answer reads it.
     colours: Tensor | None = None
+    # The encoder's input, (B, I, d), where images hear words and have not heard any yet; else None.
+    embedded: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -116,26 +118,27 @@ class Encoded:
 def joined(images: ImageEncoding, text: Encoded) -> Encoded:
     """Return images and the text that follows them as one sequence, the images once for each of their questions."""
     each = len(text.source) // max(1, len(images.source))
-
-    def repeated(value: Tensor) -> Tensor:
-        return value if each == 1 else value.repeat_interleave(each, 0)
-
     valid = None
     if images.valid is not None or text.valid is not None:
         of_images, of_text = (
             torch.ones_like(part.source, dtype=torch.bool) if part.valid is None else part.valid
             for part in (images, text)
         )
-        valid = torch.cat([repeated(of_images), of_text], 1)
+        valid = torch.cat([repeated(of_images, each), of_text], 1)
     return replace(
         text,
-        stages=[torch.cat([repeated(a), b], 1) for a, b in zip(images.stages, text.stages, strict=True)],
-        source=torch.cat([repeated(images.source), text.source], 1),
-        position_ids=torch.cat([repeated(images.position_ids), text.position_ids], 1),
+        stages=[torch.cat([repeated(a, each), b], 1) for a, b in zip(images.stages, text.stages, strict=True)],
+        source=torch.cat([repeated(images.source, each), text.source], 1),
+        position_ids=torch.cat([repeated(images.position_ids, each), text.position_ids], 1),
         valid=valid,
-        tokens={name: repeated(t) for name, t in images.tokens.items()} | dict(text.tokens),
-        visible={name: repeated(t) for name, t in images.visible.items()} | dict(text.visible),
+        tokens={name: repeated(t, each) for name, t in images.tokens.items()} | dict(text.tokens),
+        visible={name: repeated(t, each) for name, t in images.visible.items()} | dict(text.visible),
     )
+
+
+def repeated(value: Tensor, each: int) -> Tensor:
+    """Return every row `each` times, one after the other."""
+    return value if each == 1 else value.repeat_interleave(each, 0)
 
 
 def sources(tokens: Tensor, source: int) -> Tensor:

@@ -122,3 +122,19 @@ def _shares(batch: int, modalities: int, alpha: float, subsets: bool, generator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return torch.distributions.Dirichlet(concentration).sample()
+
+
+def visible_mask(visible: Tensor, batch: int, total: int) -> Tensor:
+    """Return visible ids as a mask, (B, tokens) bool.
+
+    Args:
+        visible: ids (B, K) int64, distinct per sample.
+        batch: number of samples B.
+        total: number of tokens.
+
+    Raises:
+        ValueError: `visible` has another shape.
+    """
+    if visible.dim() != 2 or len(visible) != batch or not 1 <= visible.shape[1] <= total:
+        raise ValueError(f'visible is {tuple(visible.shape)}; give ({batch}, 1 to {total}) token ids')
+    return torch.zeros(batch, total, dtype=torch.bool, device=visible.device).scatter_(1, visible, True)

@@ -5,9 +5,9 @@ Symbols: B batch, Q questions per sample, S image side, s segmentation side, n p
     d width.
 Order of tokens: rgb raster, depth raster, segmentation raster, text, global. A missing modality has no tokens.
 
-Images come first and do not depend on the words. Words attend to them, and their scans continue where those of the
-images ended. So one ImageEncoding of a frame serves any number of questions, and each question costs only its words
-and one global token.
+Images come first and do not depend on the words, unless config.images_hear (hearing.py). Words attend to them, and
+their scans continue where those of the images ended. So one ImageEncoding of a frame serves any number of questions,
+and each question costs only its words and one global token.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,9 @@ from m3et_ros.models.m3et.encoding import (
     select,
     sources,
 )
-from m3et_ros.models.m3et.readout import PLACE, SLOTS, PlaceReader, Readout, token_colours, token_places
+from m3et_ros.models.m3et.hearing import heard
+from m3et_ros.models.m3et.masking import visible_mask
+from m3et_ros.models.m3et.readout import PlaceReader, Readout, no_places, token_colours, token_places
 
 
 class M3ET(nn.Module):
@@ -118,9 +120,8 @@ class M3ET(nn.Module):
         text, text_mask, batch = inputs.get('text'), inputs.get('text_mask'), len(next(iter(inputs.values())))
         if visible is None:
             return self.add_text(self._encode_images(images) if images else None, text, text_mask, batch=batch)
-        mask = self._visible_mask(visible, batch, len(images), text)
-        image_tokens = len(images) * self.config.image_tokens
-        visible_patches, visible_words = mask.split([image_tokens, mask.shape[1] - image_tokens], 1)
+        counts = [len(images) * self.config.image_tokens, 0 if text is None else text.shape[1]]
+        visible_patches, visible_words = visible_mask(visible, batch, sum(counts)).split(counts, 1)
         # Without words every sample shows as many image tokens as ids were given, which saves counting them.
         shown = visible.shape[1] if text is None or not batch else int(visible_patches.sum(1).max())
         encoding = self._encode_images(images, visible_patches, shown) if shown else None
@@ -160,7 +161,8 @@ class M3ET(nn.Module):
         if held is None or indices is None:
             tokens, visible = self._adapt(images)
             places, colours = self._read_images(images, tokens, visible)
-            results = self.encoder.renew(torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1))
+            embedded = torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1)
+            results = self.encoder.renew(embedded)
         else:
             if list(images) != list(held.image_encoding.tokens):
                 raise ValueError(
@@ -171,12 +173,15 @@ class M3ET(nn.Module):
             # Places and colours are those of the new images everywhere.
             places, colours = (None, None) if self.readout is None else self._read_images(images, *self._adapt(images))
             results = self.encoder.renew(new, indices, held.encoder_pass)
+            before = held.image_encoding.embedded
+            embedded = new if before is None else before.index_copy(1, indices, new)
         if self.config.decoder_queries == 'encoded':
             tokens = dict(zip(tokens, results.outputs[-1].chunk(len(tokens), 1), strict=True))
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
         position_ids = torch.cat([raster_ids(t) for t in tokens.values()], 1)
         encoding = ImageEncoding(
-            results.outputs, results.states, source, None, tokens, visible, position_ids, places, colours
+            *(results.outputs, results.states, source, None, tokens, visible, position_ids, places, colours),
+            embedded=embedded if self.config.images_hear else None,
         )
         return HeldEncoding(encoding, results)
 
@@ -237,6 +242,7 @@ class M3ET(nn.Module):
         batch: int = 1,
     ) -> Encoded:
         """Encode words, or the global token alone, after images, as encode_text does; return the whole sequence."""
+        images = self.hear(images, text, text_mask, visible=visible)
         encoded = self.encode_text(images, text, text_mask, visible=visible, batch=batch)
         return encoded if images is None else joined(images, encoded)
 
@@ -267,30 +273,17 @@ class M3ET(nn.Module):
         Raises:
             ValueError: pads stand before words.
         """
-        B = batch
-        if text is not None:
-            B = len(text)
-        elif images is not None:
-            B = len(images.source)
+        B = len(text) if text is not None else batch if images is None else len(images.source)
         x = self.global_embedding.to(self.positions.dtype).expand(B, 1, -1)
         source, valid, position_ids = sources(x, GLOBAL), None, raster_ids(x)
         tokens: dict[str, Tensor] = {}
         shown: dict[str, Tensor] = {}
         if text is not None:
-            check_pads_last(text_mask)
-            tokens['text'] = self.adapters['text'](text)
-            words, kinds = self._with_position('text', tokens['text']), sources(tokens['text'], TEXT)
-            word_ids = raster_ids(words)
-            mask = text_mask if visible is None else visible
-            if visible is not None and text_mask is not None:
-                mask = text_mask & visible
-            shown['text'] = torch.ones_like(kinds, dtype=torch.bool) if mask is None else mask
-            if mask is not None:
-                # Pads go before the words, because convolution and scan start from zeros anyway.
-                order = mask.int().argsort(stable=True, dim=1)
-                words, mask, word_ids = select(order, words), select(order, mask), order
-                valid = F.pad(mask, (0, 1), value=True)
-            x, source = torch.cat([words, x], 1), torch.cat([kinds, source], 1)
+            images = self.hear(images, text, text_mask, visible=visible)
+            tokens['text'], shown['text'], words, valid, word_ids = self._words(text, text_mask, visible)
+            if valid is not None:
+                valid = F.pad(valid, (0, 1), value=True)
+            x, source = torch.cat([words, x], 1), torch.cat([sources(words, TEXT), source], 1)
             position_ids = F.pad(word_ids, (0, 1))
         states = None if images is None else images.states
         reading = None if self.readout is None or images is None else PlaceReader(self.readout, images)
@@ -298,8 +291,45 @@ class M3ET(nn.Module):
         encoded = Encoded(stages, source, valid, tokens, shown, position_ids, text_mask)
         if self.readout is None:
             return encoded
-        places, look = self._no_places(B) if reading is None else reading.results(encoded)
+        places, look = no_places(B, self.config, self.positions) if reading is None else reading.results(encoded)
         return replace(encoded, places=places, look=look)
+
+    def hear(
+        self,
+        images: ImageEncoding | None,
+        text: Tensor | None,
+        text_mask: Tensor | None,
+        *,
+        visible: Tensor | None = None,
+    ) -> ImageEncoding | None:
+        """Return images as each question lets them see themselves; unchanged if they hear none or heard it already.
+
+        Args:
+            images: encoding of B samples; None = no images.
+            text: words of B * Q questions, as encode_text takes them.
+            text_mask: the same.
+            visible: the same.
+        """
+        if images is None or images.embedded is None or text is None:
+            return images
+        _, _, words, valid, _ = self._words(text, text_mask, visible)
+        return heard(images, words, valid, self.encoder, encoded_queries=self.config.decoder_queries == 'encoded')
+
+    def _words(
+        self, text: Tensor, text_mask: Tensor | None, visible: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
+        """Return bare words and which of them are visible; words with their positions, which are valid, their ids."""
+        check_pads_last(text_mask)
+        bare = self.adapters['text'](text)
+        words = self._with_position('text', bare)
+        mask = text_mask if visible is None else visible
+        if visible is not None and text_mask is not None:
+            mask = text_mask & visible
+        if mask is None:
+            return bare, torch.ones_like(text, dtype=torch.bool), words, None, raster_ids(words)
+        # Pads go before the words, because convolution and scan start from zeros anyway.
+        order = mask.int().argsort(stable=True, dim=1)
+        return bare, mask, select(order, words), select(order, mask), order
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Reconstruct one modality, whether it was present or not.
@@ -431,12 +461,6 @@ class M3ET(nn.Module):
         positions = self._text_adapter.positions[: tokens.shape[1]] if modality == 'text' else self.positions
         return tokens + positions + self.types[MODALITIES.index(modality)]
 
-    def _no_places(self, rows: int) -> tuple[Tensor, Tensor | None]:
-        """Return Encoded.places and look of questions without images."""
-        places = torch.zeros(rows, SLOTS, PLACE, device=self.positions.device)
-        look = self.positions.new_zeros(rows, 2 * self.config.d) if self.config.look_parts else None
-        return places, look
-
     def _read_images(
         self, images: Mapping[str, Tensor], tokens: Mapping[str, Tensor], visible: Mapping[str, Tensor]
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -472,11 +496,5 @@ class M3ET(nn.Module):
                 stages[-1] if order is None else returned(order, stages[-1], sum(t.shape[1] for t in tokens.values()))
             )
             tokens = dict(zip(tokens, outputs.chunk(len(tokens), 1), strict=True))
-        return ImageEncoding(stages, states, source, valid, tokens, shows, position_ids, places, colours)
-
-    def _visible_mask(self, visible: Tensor, batch: int, images: int, text: Tensor | None) -> Tensor:
-        """Return visible ids as a mask (B, tokens) bool."""
-        total = images * self.config.image_tokens + (0 if text is None else text.shape[1])
-        if visible.dim() != 2 or len(visible) != batch or not 1 <= visible.shape[1] <= total:
-            raise ValueError(f'visible is {tuple(visible.shape)}; give ({batch}, 1 to {total}) token ids')
-        return torch.zeros(batch, total, dtype=torch.bool, device=visible.device).scatter_(1, visible, True)
+        embedded = x if self.config.images_hear else None
+        return ImageEncoding(stages, states, source, valid, tokens, shows, position_ids, places, colours, embedded)

@@ -45,6 +45,8 @@ def encode_questions(
     Raises:
         ValueError: pads stand before words, which would be cut off.
     """
+    if model.config.images_hear:  # every question has its own images, so there is nothing to share
+        return model.encode_text(images, text, text_mask, head_attentions=head_attentions)
     check_pads_last(text_mask)
     lengths = text_mask.sum(1).view(len(images.source), -1)
     order = lengths.argsort(stable=True, dim=1)

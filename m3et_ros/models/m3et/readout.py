@@ -124,6 +124,12 @@ def _silent(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
+def no_places(rows: int, config: M3ETConfig, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return Encoded.places and look of questions without images, on the device of `like` and the look in its dtype."""
+    places = torch.zeros(rows, SLOTS, PLACE, device=like.device)
+    return places, like.new_zeros(rows, 2 * config.d) if config.look_parts else None
+
+
 class Readout(nn.Module):
     """Maps of places to tokens, the slots that find the nouns of a question, and the look at what they attend to.
 

@@ -78,6 +78,8 @@ def unfit(name: str, model: M3ET) -> str:
     """Return the reason why a runtime cannot run this M3ET; '' where it can."""
     if name == 'openvino' and model.config.mixer == 'mamba1' and 'M' in model.config.schedule:
         return 'OpenVINO has no operation for the scans of Mamba-1; take a size with Mamba-2, such as base_ssd'
+    if name != 'torch' and model.config.images_hear:
+        return 'the graph of the images cannot be shared, as they hear the words (images_hear); runtime torch runs them'
     return ''
 
 

@@ -223,9 +223,9 @@ def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Se
         position_ids,
         places,
         colours,
-        tuple(take(config.stages)),
-        next(rest) if config.places else None,
-        next(rest) if config.look_parts else None,
+        global_stages=tuple(take(config.stages)),
+        global_places=next(rest) if config.places else None,
+        global_look=next(rest) if config.look_parts else None,
     )
 
 

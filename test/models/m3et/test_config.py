@@ -53,6 +53,7 @@ def test_json_round_trip(config):
         ('context_positions', 'yes'),
         ('cross_mlp', None),
         ('cross_attention', 1),
+        ('images_hear', 1),
         ('semantic_bias', None),
         ('gate', 'no'),
         ('places', 1),
@@ -77,10 +78,16 @@ def test_a_stem_of_convolutions_needs_channels_and_patches_that_can_be_halved(ch
 
 def test_a_config_written_before_a_field_existed_has_its_old_meaning():
     old = M3ETConfig().to_dict()
-    later = {'stem', 'depth_validity', 'decoder_queries', 'context_positions', 'cross_mlp'}
+    later = {'stem', 'depth_validity', 'decoder_queries', 'context_positions', 'cross_mlp', 'images_hear'}
     found = M3ETConfig.from_dict({name: value for name, value in old.items() if name not in later})
-    assert [getattr(found, name) for name in sorted(later)] == [False, False, 'tokens', False, 'patch']
+    assert [getattr(found, name) for name in sorted(later)] == [False, False, 'tokens', False, False, 'patch']
     assert found.image_channels == {'rgb': 3, 'depth': 1}
+
+
+@pytest.mark.parametrize('changes', [{'schedule': 'MM', 'stages': 1}, {'modalities': ('rgb',), 'tasks': ('rgb',)}])
+def test_images_hear_words_in_layers_with_attention_alone(changes):
+    with pytest.raises(ValueError, match='give a schedule with a T layer, in which images attend to words'):
+        replace(M3ETConfig(), images_hear=True, **changes)
 
 
 def test_the_message_names_value_and_range():

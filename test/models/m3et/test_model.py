@@ -39,11 +39,11 @@ SWITCHES = {
 }
 
 
-@pytest.fixture(scope='module', params=[*SIZES, 'switches'])
+@pytest.fixture(scope='module', params=[*SIZES, 'switches', 'hearing'])
 def model(request):
     """Each named size, narrow where it is wide: same mixer, schedule and depth standardisation; and the switches."""
-    if request.param == 'switches':
-        return build('tiny', **SWITCHES).eval()
+    if request.param in ('switches', 'hearing'):
+        return build('tiny', **SWITCHES, images_hear=request.param == 'hearing').eval()
     return build(request.param, **({} if request.param == 'tiny' else NARROW)).eval()
 
 
@@ -326,12 +326,19 @@ def test_one_image_encoding_serves_many_questions(model):
 
 
 @torch.no_grad()
-def test_images_do_not_depend_on_the_words(model):
+def test_images_do_not_depend_on_the_words_unless_they_hear_them(model):
     images = only(example_of(model), IMAGE_MODALITIES)
     bare, asked = model.encode(images), model.encode(images | only(example_of(model), ('text', 'text_mask')))
     count = bare.context.shape[1] - 1
-    close(bare.context[:, :count], asked.context[:, :count])
+    if model.config.images_hear:
+        changed = (bare.context[:, :count] - asked.context[:, :count]).abs().amax(-1)
+        assert (changed > 1e-4).all()
+        assert not torch.allclose(asked.tokens['rgb'], bare.tokens['rgb'], atol=1e-4)  # the decoder's queries hear too
+    else:
+        close(bare.context[:, :count], asked.context[:, :count])
     assert not torch.allclose(model.global_token(bare), model.global_token(asked), atol=1e-4)
+    blank = {'text': torch.zeros(2, 3, dtype=torch.int64), 'text_mask': torch.zeros(2, 3, dtype=torch.bool)}
+    close(model.encode(images | blank).context[:, :count], bare.context[:, :count])  # there is nothing to hear
 
 
 @torch.no_grad()

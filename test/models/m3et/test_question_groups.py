@@ -18,7 +18,9 @@ def batch(lengths=LENGTHS, size=10):
     return images, text, torch.arange(size) < count[:, None]
 
 
-@pytest.mark.parametrize('changes', [{}, PARTS], ids=['plain', 'places and parts'])
+@pytest.mark.parametrize(
+    'changes', [{}, PARTS, PARTS | {'images_hear': True}], ids=['plain', 'places and parts', 'hearing']
+)
 @pytest.mark.parametrize('size', [10, 12], ids=['full', 'with pads that no question needs'])
 def test_values_and_gradients_are_those_of_all_questions_at_once(changes, size):
     model, (images, text, mask) = build('tiny', **changes), batch(size=size)

@@ -32,12 +32,15 @@ def test_overrides():
     assert build(SIZES['tiny'], schedule='TT', stages=1).config.schedule == 'TT'
 
 
-def test_the_twin_differs_by_blocks_and_plain_attention_alone():
+def test_the_twin_differs_by_blocks_and_multimaes_decoders_alone():
     kitchen, twin = SIZES['kitchen'].to_dict(), SIZES['kitchen_twin'].to_dict()
     assert {name for name in kitchen if kitchen[name] != twin[name]} == {
         'name',
         'schedule',
         'decoder_blocks',
+        'decoder_queries',
+        'context_positions',
+        'cross_mlp',
         'semantic_bias',
         'gate',
     }

@@ -171,6 +171,15 @@ def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback)
     assert 'Mamba-1' in serving.reason
 
 
+@pytest.mark.parametrize('runtime', ['openvino', 'compile', 'torch'])
+def test_images_that_hear_are_encoded_by_torch(small, monkeypatch, runtime):
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', None)  # nothing may be built
+    found, serving = prepare(build(small.config, images_hear=True).eval(), runtime, modality_sets=MODALITY_SETS)
+    assert found is None and (serving.name, serving.fallback) == ('torch', runtime != 'torch')
+    assert ('images_hear' in serving.reason) == (runtime != 'torch')
+
+
 @pytest.mark.parametrize('parts', [{}, {'places': True}, {'places': True, 'answer_parts': 5, 'look_parts': 2}], ids=str)
 def test_encodings_by_graphs_have_every_field_of_the_models(small, parts):
     model = build(replace(small.config, **parts), seed=1).eval()
