@@ -3,7 +3,8 @@
 The loss is the cross-entropy of the next noun, and of the verb with and without the noun (docs/papers.md 3, 9.2).
 
 The training videos form three sets. Held-out videos (80) are for results; nothing is learnt or chosen on them. An inner
-set is for choosing the corrections for mean top-5 recall and the n-gram's share, with a model that has not learnt from
+set is for choosing the corrections for mean top-5 recall and the n-gram's share, with as many models as the checkpoint
+has members, because the best share of an n-gram is smaller for several models than for one. They have not learnt from
 it. All models learn from the rest. The members of the checkpoint then learn from the inner set as well (docs/papers.md
 9.2, lesson 3). The official validation split is not used.
 """
@@ -150,7 +151,7 @@ class HistoryRecipe:
     recipe: Anticipate = Anticipate()
     # Sizes and switches; the data decide the numbers of classes, pairs and words.
     config: HistoryConfig = field(default_factory=HistoryConfig)
-    # Number of models whose probabilities are averaged, 1 to 64.
+    # Number of models whose probabilities are averaged, 1 to 64; as many more are trained to choose the corrections.
     members: int = 3
     # Seed of the first member; each further member has the next seed.
     seed: int = 0
@@ -167,7 +168,7 @@ def train_history(
     *,
     session: TrainingSession = WHOLE_RUN,
 ) -> HistoryCheckpoint:
-    """Train the model that chooses the corrections, then the members, each in its own folder.
+    """Train the models that choose the corrections, then the members, each in its own folder.
 
     Args:
         pasts: the past of every action of the training file, all videos.
@@ -181,10 +182,10 @@ def train_history(
         InputError: as training.loop.Trainer.
     """
     runs = _Runs(pasts, Path(folder), recipe, session)
-    model = runs.train('choice', videos.learnt, recipe.seed)
-    expert, corrections = _choose_corrections(runs, model, videos)
-    whole = (*videos.learnt, *videos.inner)
-    members = tuple(runs.train(f'member_{i}', whole, recipe.seed + i) for i in range(recipe.members))
+    whole, numbers = (*videos.learnt, *videos.inner), range(recipe.members)
+    choosing = tuple(runs.train(f'choice_{i}', videos.learnt, recipe.seed + i) for i in numbers)
+    expert, corrections = _choose_corrections(runs, choosing, videos)
+    members = tuple(runs.train(f'member_{i}', whole, recipe.seed + i) for i in numbers)
     pairs = runs.pairs(whole)
     expert = replace(expert, counts=runs.ngram(whole, runs.data(whole, pairs)))
     people = sorted({segment.participant for segment in pasts.segments if segment.video in set(whole)})
@@ -202,17 +203,19 @@ def train_history(
     )
 
 
-def _choose_corrections(runs: '_Runs', model: HistoryModel, videos: Videos) -> tuple[Expert, dict[str, Correction]]:
+def _choose_corrections(
+    runs: '_Runs', models: tuple[HistoryModel, ...], videos: Videos
+) -> tuple[Expert, dict[str, Correction]]:
     """Choose the n-gram's settings and share and the corrections on the inner videos."""
     pairs = runs.pairs(videos.learnt)
     inner = runs.data(videos.inner, pairs)
     counts = runs.ngram(videos.learnt, inner)
     places = np.concatenate([window.targets for window in inner.windows])
     line = tune(counts, [runs.pasts.context(place, inner.pair, MEMORY) for place in places], inner.pair[places], TOP1)
-    ensemble = Ensemble((model,), Expert(counts, line, 0.0), sorted(pairs))
+    ensemble = Ensemble(models, Expert(counts, line, 0.0), sorted(pairs))
     ensemble.expert = replace(ensemble.expert, share=choose_share(ensemble, inner))
     numbers = HistoryCheckpoint(
-        (model,),
+        models,
         runs.pasts.classes,
         runs.asking.words,
         pairs,
