@@ -31,7 +31,7 @@ from m3et_ros.data.kitchen.cache.generate import generate
 from m3et_ros.runtime.machine import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ROOT / 'm3et_ros/weights/m3et_kitchen'
+WEIGHTS = ROOT / 'm3et_ros/weights'
 SEEDS = (range(4000), range(4000, 8000), range(8000, 10_000))
 EPISODES = (range(640), range(640, 1280))
 UNSEEN = range(20_000, 20_096)
@@ -72,7 +72,7 @@ ASK, FILL = ('--samples', '1500'), ('--frames', '400')
 KITCHEN = Plan(
     size='kitchen',
     out=ROOT / 'build/train',
-    to=SHIPPED,
+    to=WEIGHTS / 'm3et_kitchen',
     kitchens={'version': 1},
     views={'frames': 22, 'stride': 14},
     first_caches=2,
@@ -168,18 +168,24 @@ def finish(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> None
     model_id = halve(base, given.to, calibration(plan, given, base, out))
     announce('measures', plan)
     found = {name: measure(name, given, out, model_id, words) for name, words in plan.measures.items()}
+    write_card(given, model_id, [base], found)
     announce('heads', plan)
     *episodes, unseen = (cache(given.out / 'cache', seeds, plan.kitchens | STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, out, episodes) for name in HEADS]
     words = ('actions', '--data', str(unseen), *repeated('--train', episodes))
     found['actions'] = measure('actions', given, out, model_id, words)
+    write_card(given, model_id, [base, *heads], found)
+    print(f'{model_id} is in {given.to}.')
+
+
+def write_card(given: argparse.Namespace, model_id: str, runs: list[Path], found: dict[str, dict]) -> None:
+    """Write the card of the checkpoint: those of its runs, and what was measured so far."""
     card = [
         f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
-        *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in (base, *heads)),
+        *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in runs),
         *(results(name, values) for name, values in found.items()),
     ]
     (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
-    print(f'{model_id} is in {given.to}.')
 
 
 def announce(name: str, plan: Plan) -> None:
@@ -315,8 +321,9 @@ def measure(name: str, given: argparse.Namespace, out: Path, model_id: str, word
     if not (folder / 'metrics.json').exists():
         m3et('evaluate', words[0], '--model', str(given.to), '--out', str(folder), *words[1:])
     document = portable((folder / 'metrics.json').read_text(), given)
-    if given.to.resolve() == SHIPPED:  # the tables of the README are those of the shipped weights
-        (ROOT / f'benchmarks/results/kitchen_{name}.json').write_text(document)
+    if given.to.resolve().parent == WEIGHTS:  # the tables of the documentation are those of the shipped weights
+        shipped = given.to.name.removeprefix('m3et_')
+        (ROOT / f'benchmarks/results/{shipped}_{name}.json').write_text(document)
     return json.loads(document)
 
 
