@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -24,7 +23,7 @@ def service():
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
             server.requests.append((self.path, dict(self.headers), body))
-            time.sleep(server.delay_s)
+            server.go_on.wait(60)
             self.send_response(server.status)
             self.send_header('Location', '/elsewhere')
             self.end_headers()
@@ -34,12 +33,14 @@ def service():
             pass
 
     server = HTTPServer(('127.0.0.1', 0), Handler)
-    server.requests, server.status, server.delay_s = [], 200, 0
+    server.requests, server.status, server.go_on = [], 200, threading.Event()
+    server.go_on.set()
     server.says = lambda text: setattr(server, 'reply', json.dumps({'choices': [{'message': {'content': text}}]}))
     server.url = f'http://127.0.0.1:{server.server_port}/v1'
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
+    server.go_on.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -125,7 +126,7 @@ def test_the_limits_of_the_settings_are_allowed():
 
 def test_a_slow_judge_is_given_up_after_the_timeout(service):
     service.says('5')
-    service.delay_s = 5
+    service.go_on.clear()
     with pytest.raises(InputError, match='timed out'):
         Judge(service.url, 'm', timeout_s=0.2).mark(QUESTION, 'on the stove')
 
