@@ -132,6 +132,13 @@ class MaskingOptions:
             show_default=False,
         ),
     ] = None
+    subsets: Annotated[
+        bool,
+        typer.Option(
+            '--subsets',
+            help='Show tokens of a random subset of the modalities only, which prepares a model for missing ones.',
+        ),
+    ] = False
 
     def given(self) -> dict[str, Any]:
         """Return the fields of the recipe that were given.
@@ -141,7 +148,12 @@ class MaskingOptions:
         """
         if self.visible is not None and self.visible_tokens is not None:
             raise Refused('--visible and --visible-tokens exclude each other; give one of them.')
-        values = {'visible': self.visible, 'tokens': self.visible_tokens, 'alpha': self.alpha}
+        values = {
+            'visible': self.visible,
+            'tokens': self.visible_tokens,
+            'alpha': self.alpha,
+            'subsets': self.subsets or None,
+        }
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -166,7 +178,7 @@ ORDER = (
 
 
 @app.command('pretrain', help='Pretrain: predict hidden patches of colour, depth and labels.')
-@expand_options(ORDER.format('visible visible_tokens alpha'))
+@expand_options(ORDER.format('visible visible_tokens alpha subsets'))
 def pretrain(
     context: typer.Context,
     choice: SourceChoice,

@@ -141,6 +141,9 @@ class SizeOptions:
         str | None, typer.Option(help='mlp, short, basic or advanced; by default that of the paper.')
     ] = None
     scan: Annotated[str, typer.Option(help='With basic and advanced: bidirectional or cross.')] = 'bidirectional'
+    mixer: Annotated[
+        str, typer.Option(help="emma: mamba2, or mamba1, the language model of the paper's first version.")
+    ] = 'mamba2'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +171,9 @@ class TalkSession(SessionOptions):
 
 
 @expand_options(
-    'data out variant start views every side d layers connector scan teacher share spread samples words connect distil '
-    'batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind temperature reduction align '
-    'fusion align_target align_order align_loss align_warm_up minutes seed bf16 half resume as_json'
+    'data out variant start views every side d layers connector scan mixer teacher share spread samples words connect '
+    'distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind temperature reduction '
+    'align fusion align_target align_order align_loss align_warm_up minutes seed bf16 half resume as_json'
 )
 def talk(
     context: typer.Context,

@@ -32,6 +32,9 @@ VARIANTS: dict[str, type[VisualLanguageModel]] = {'ml_mamba': MLMamba, 'emma': E
 VISION_MODALITIES = ('rgb', 'depth')
 """Modalities whose tokens are concatenated to a visual token; a missing one is all zeros."""
 
+MIXERS = {'mamba2': ('M', 32), 'mamba1': ('O', 16)}
+"""Letter of the layers of a Mamba language model, and states of a channel."""
+
 SIDE, TAPS = 9, 4
 """Visual tokens along a side, a multiple of 3 for EMMA; and the number of language layers that EMMA reads."""
 
@@ -99,6 +102,7 @@ def kitchen_config(
     side: int = SIDE,
     connector: str | None = None,
     scan: str = 'bidirectional',
+    mixer: str = 'mamba2',
     share: float = 0.0,
 ) -> TalkConfig:
     """Return sizes for the simulated kitchen.
@@ -112,11 +116,16 @@ def kitchen_config(
         side: visual tokens along a side.
         connector: one of connectors.KINDS; None takes that of the paper.
         scan: scan of the connectors 'basic' and 'advanced'.
+        mixer: layers of emma's language model, one of MIXERS: 'mamba1' is that of the first EMMA.
         share: share of matvlm's attention layers that are replaced; 0 is the teacher.
 
     Raises:
         ValueError: sizes that do not fit each other.
     """
+    if mixer not in MIXERS:
+        raise ValueError(f'mixer is {mixer!r}; give {" or ".join(MIXERS)}')
+    if mixer == 'mamba1' and variant != 'emma':
+        raise ValueError(f'mixer is {mixer!r} and the variant {variant}; only emma was published with Mamba-1')
     published = {'ml_mamba': 'advanced', 'emma': 'mlp', 'matvlm': 'short'}
     connector_config = ConnectorConfig(
         kind=connector or published.get(variant, 'mlp'),
@@ -128,6 +137,13 @@ def kitchen_config(
         N=16,
         P=64,
     )
+    language = _kitchen_language(variant, vocabulary=vocabulary, d=d, layers=layers, mixer=mixer, share=share)
+    return TalkConfig(variant, VisualLanguageConfig(connector_config, language))
+
+
+def _kitchen_language(
+    variant: str, *, vocabulary: int, d: int, layers: int, mixer: str, share: float
+) -> LanguageConfig:
     if variant == 'matvlm':
         language = LanguageConfig(
             name='kitchen_phi',
@@ -139,10 +155,9 @@ def kitchen_config(
             hidden=4 * d,
             norm='layer',
         )
-        language = replaced(language, spread(layers, share)) if share else language
-    else:
-        language = LanguageConfig(name='kitchen_mamba', vocabulary=vocabulary, d=d, schedule='M' * layers, N=32, P=64)
-    return TalkConfig(variant, VisualLanguageConfig(connector_config, language))
+        return replaced(language, spread(layers, share)) if share else language
+    letter, states = MIXERS[mixer]
+    return LanguageConfig(name='kitchen_mamba', vocabulary=vocabulary, d=d, schedule=letter * layers, N=states, P=64)
 
 
 def emma_config(

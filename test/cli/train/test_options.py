@@ -49,8 +49,8 @@ def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, que
     line += ['--model', 'tiny', '--from', 'start', '--tokenizer', 'vocab.txt', *BUDGET, '--optimiser', 'muon']
     line += ['--questions', 5, '--noise', 'wide', '--tempered', *SESSION, '--workers', 2]
     line += ['--average', 0.75, '--milestone-minutes', 2.5]
-    own = {'pretrain': ['--visible', 0.5, '--alpha', 2], 'vqa': ['--answers', 'words.txt']}[stage]
-    fields = {'pretrain': {'visible': 0.5, 'alpha': 2.0}, 'vqa': {}}[stage]
+    own = {'pretrain': ['--visible', 0.5, '--alpha', 2, '--subsets'], 'vqa': ['--answers', 'words.txt']}[stage]
+    fields = {'pretrain': {'visible': 0.5, 'alpha': 2.0, 'subsets': True}, 'vqa': {}}[stage]
     reach(*line, *own)
     start = StartOptions(model='tiny', start='start', vocabulary=Path('vocab.txt'))
     assert opened == [{'start': start, 'seed': 9}]

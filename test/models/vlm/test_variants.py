@@ -112,6 +112,16 @@ def test_options_of_the_kitchen_config_arrive():
     assert kitchen_config('ml_mamba', d_vision=96, vocabulary=100).model.connector.kind == 'advanced'
 
 
+def test_emma_may_have_mamba_1_and_the_others_not():
+    language = kitchen_config('emma', d_vision=96, vocabulary=100, layers=3, mixer='mamba1').model.language
+    assert (language.schedule, language.N) == ('OOO', 16)
+    for variant in ('ml_mamba', 'matvlm'):
+        with pytest.raises(ValueError, match='only emma was published with Mamba-1'):
+            kitchen_config(variant, d_vision=96, vocabulary=100, mixer='mamba1')
+    with pytest.raises(ValueError, match="mixer is 'mamba3'; give mamba2 or mamba1"):
+        kitchen_config('emma', d_vision=96, vocabulary=100, mixer='mamba3')
+
+
 @pytest.mark.parametrize(
     ('layers', 'fusion', 'taps'), [(6, True, (2, 3, 4, 5)), (3, True, (0, 1, 2)), (6, False, (5,))]
 )
@@ -123,11 +133,12 @@ def test_emma_reads_the_last_layers_or_the_last_alone(layers, fusion, taps):
     assert emma_config(kitchen_config('emma', d_vision=96, vocabulary=100, d=64, side=6).model).alignment.segment == 9
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
-def test_texts_after_one_image_have_the_logits_of_each_alone(variant):
+@pytest.mark.parametrize(('variant', 'mixer'), [*((v, 'mamba2') for v in VARIANTS), ('emma', 'mamba1')])
+def test_texts_after_one_image_have_the_logits_of_each_alone(variant, mixer):
     torch.manual_seed(0)
     share = 0.5 if variant == 'matvlm' else 0
-    model = kitchen_config(variant, d_vision=12, vocabulary=50, d=64, layers=2, side=3, share=share).build().eval()
+    sizes = {'d_vision': 12, 'vocabulary': 50, 'd': 64, 'layers': 2, 'side': 3}
+    model = kitchen_config(variant, **sizes, mixer=mixer, share=share).build().eval()
     features, ids = torch.randn(2, 9, 12), torch.randint(0, 50, (6, 4))
     output = read_texts(model, features, ids, keep=(0,))
     assert (
