@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.sizes import BASE, SIZES, build
+from m3et_ros.models.m3et.sizes import BASE, MULTIMAE_DECODERS, SIZES, build
 from m3et_ros.runtime.backends import Setting, make, missing
 from m3et_ros.runtime.backends.check import TOLERANCES
 from m3et_ros.runtime.kernels import use_built
@@ -137,11 +137,9 @@ def twin() -> nn.Module:
             BASE,
             name='twin',
             schedule='T' * 12,
-            decoder_blocks=2,
-            semantic_bias=False,
-            gate=False,
             modalities=IMAGE_MODALITIES,
             tasks=IMAGE_MODALITIES,
+            **MULTIMAE_DECODERS,
         )
     )
 

@@ -1,10 +1,13 @@
-"""Measure M3ET against its MultiMAE-like twin at equal data, steps and seeds: accuracy, parameters and cost.
+"""Measure M3ET against its twin of MultiMAE's form at equal data, steps and seeds: accuracy, parameters and cost.
 
     python benchmarks/twin.py --data CACHE ... --out runs/twin       # writes benchmarks/results/twin.json
 
 The defaults are two models, three seeds and 1.4 million views each, days on two CPU cores, a few hours on one large GPU
 with --bf16; progress lines report the time left. Lower --samples-one, --samples-two and --seeds to shorten it, or use
 --minutes to divide it into sessions. Existing runs are not repeated. The figures are written after each seed.
+
+The twin has MultiMAE's twelve Transformer blocks and its decoders at the width of the model. With --decoders own its
+decoders are ours, without gate and semantic bias: the comparison of docs/results.md.
 
 The cost is that of the models alone, without camera and preprocessing: CPU time of the process at batch 1 in float32 on
 one thread, with the models in turn. There are three jobs: `question` is a frame with depth and one question; `dense` is
@@ -38,12 +41,16 @@ from m3et_ros.models.m3et.sizes import KITCHEN, KITCHEN_TWIN
 LIVE = ('depth', 'semseg')
 """Tasks that a robot decodes for every frame."""
 WARM_UP = 10
+DECODERS = ('multimae', 'own')
+ADDED = ('decoder_queries', 'context_positions', 'cross_mlp')
+"""Fields that only MultiMAE's decoders have."""
 
 
-def twin_changes() -> dict[str, Any]:
-    """Return the fields in which the twin differs, except its name."""
+def twin_changes(decoders: str = 'multimae') -> dict[str, Any]:
+    """Return the fields in which the twin differs, except its name; `decoders` is one of DECODERS."""
     own, other = KITCHEN.to_dict(), KITCHEN_TWIN.to_dict()
-    return {name: value for name, value in other.items() if value != own[name] and name != 'name'}
+    same = {'name', *(ADDED if decoders == 'own' else ())}
+    return {name: value for name, value in other.items() if value != own[name] and name not in same}
 
 
 def jobs(checkpoint: Checkpoint, sample: Sample) -> tuple[dict[str, Callable], dict[str, int]]:
@@ -137,7 +144,7 @@ def document(
     return {
         **bench.made_by('twin.py', trained[first]),
         'seeds_done': len(tests[second]),
-        'twin_differs_in': twin_changes(),
+        'twin_differs_in': twin_changes(bench.options.decoders),
         'models': {
             name: {
                 'parameters': weights[name],
@@ -156,13 +163,14 @@ def options() -> argparse.Namespace:
     """Parse the command line."""
     found = parser(__doc__, one=800_000, two=600_000, seeds='0,1,2')
     found.add_argument('--rounds', type=int, default=200, help='rounds of the timing')
+    found.add_argument('--decoders', choices=DECODERS, default=DECODERS[0], help='decoders of the twin')
     return found.parse_args()
 
 
 def main() -> None:
     """Train and test both models for each seed and write the figures."""
     asked = options()
-    pair = {asked.size: {}, f'{asked.size}_twin': {'name': f'{asked.size}_twin', **twin_changes()}}
+    pair = {asked.size: {}, f'{asked.size}_twin': {'name': f'{asked.size}_twin', **twin_changes(asked.decoders)}}
     bench = Bench(asked, len(pair) * len(asked.seeds))
     tests: dict[str, list[Rows]] = {name: [] for name in pair}
     seconds: dict[str, list[float]] = {name: [] for name in pair}

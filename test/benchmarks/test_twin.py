@@ -23,6 +23,11 @@ def test_the_changes_make_the_registered_twin(script):
     assert replace(KITCHEN, name='kitchen_twin', **script('twin').twin_changes()) == KITCHEN_TWIN
 
 
+def test_own_decoders_are_those_of_the_published_figures(script):
+    published = json.loads((script('twin').RESULTS / 'twin.json').read_text())
+    assert script('twin').twin_changes('own') == published['twin_differs_in']
+
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('twin')
@@ -49,7 +54,7 @@ def test_both_are_scored_and_compared(found, folder):
 
 def test_both_are_trained_alike(found, folder):
     config = json.loads((folder / 'runs/tiny_twin-0/1_answer/checkpoint/config.json').read_text())['model']
-    assert config['schedule'] == 'T' * 12 and config['decoder_blocks'] == 2
+    assert config['schedule'] == 'T' * 12 and config['decoder_blocks'] == 2 and config['decoder_queries'] == 'encoded'
     own, other = (
         json.loads((folder / f'runs/{name}-1/1_answer/done.json').read_text())['asked']
         for name in ('tiny', 'tiny_twin')
