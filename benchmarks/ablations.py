@@ -10,9 +10,10 @@ benchmarks/twin.py with the same options is not reused, because its folder diffe
 
 Rows (docs/papers.md 2.1, 2.6): no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB), all_transformer and
 all_mamba differ from `full` in one field, and so do encoded_queries, context_positions and cross_mlp, which add to the
-decoders what MultiMAE's have; multimae_decoder adds all three and leaves out the gate and the semantic bias. rgb_only
-is trained and tested without depth. blind is trained and tested on text alone, which gives the best guess that can be
-learnt. depth_missing, rgb_missing and images_missing test `full` without that input.
+decoders what MultiMAE's have; multimae_decoder adds all three and a second block, and leaves out the gate and the
+semantic bias. In images_hear the images attend to the words of each question, so that a question costs the encoder's
+pass over the images. rgb_only is trained and tested without depth. blind is trained and tested on text alone, which
+gives the best guess that can be learnt. depth_missing, rgb_missing and images_missing test `full` without that input.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.sample import Sample
 from m3et_ros.evaluation.tasks.vqa import SHOWN
 from m3et_ros.models.m3et.cost import parameters_of
-from m3et_ros.models.m3et.sizes import SIZES
+from m3et_ros.models.m3et.sizes import MULTIMAE_DECODERS, SIZES
 from m3et_ros.training.losses import answer_loss, generation_loss
 from m3et_ros.training.m3et import Answer
 
@@ -86,15 +87,8 @@ ROWS = {
     'encoded_queries': Row({'decoder_queries': 'encoded'}),
     'context_positions': Row({'context_positions': True}),
     'cross_mlp': Row({'cross_mlp': True}),
-    'multimae_decoder': Row(
-        {
-            'decoder_queries': 'encoded',
-            'context_positions': True,
-            'cross_mlp': True,
-            'semantic_bias': False,
-            'gate': False,
-        }
-    ),
+    'multimae_decoder': Row(MULTIMAE_DECODERS),
+    'images_hear': Row({'images_hear': True}),
     'all_transformer': Row({'schedule': 'T'}),
     'all_mamba': Row({'schedule': 'M'}),
     'rgb_only': Row(samples=WithoutDepth, shown=('rgb',)),
