@@ -17,8 +17,18 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from m3et_ros.ros import process
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
+from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.srv import AskQuestion
+
+
+@pytest.fixture(scope='module', autouse=True)
+def collector_of_the_tests():
+    """Leave the garbage collector alone when a node of this process starts: its full run visits the whole suite."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, 'freeze_garbage_collector', lambda: None)
+        yield
 
 
 class Ros:
@@ -112,28 +122,30 @@ def module_ros():
 class Robot:
     """A model node in its own process, with the camera, listener and client of a robot."""
 
-    def __init__(self, ros, name, *parameters, command=('-m', 'm3et_ros.ros.model_node'), model='tiny', autostart=True):
+    def __init__(self, ros, name='robot', *parameters, model='tiny', autostart=True, **options):
         self.ros, self.name = ros, name
         self.received = {}
         self.node = ros.node(f'{name}_tester')
         values = [f'model:={model}', f'autostart:={str(autostart).lower()}', *parameters]
-        self.process = subprocess.Popen(
-            [sys.executable, *command, '--ros-args', '-r', f'__ns:=/{name}', *(w for v in values for w in ('-p', v))],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.start(['--ros-args', '-r', f'__ns:=/{name}', *(w for v in values for w in ('-p', v))], **options)
         self.rgb = self.node.create_publisher(Image, f'/{name}/rgb/image_raw', 1)
         self.depth = self.node.create_publisher(Image, f'/{name}/depth/image_raw', 1)
         self.listen(DiagnosticArray, '/diagnostics')
         self.asker = self.node.create_client(AskQuestion, f'/{name}/model/ask')
 
+    def start(self, arguments, command=('-m', 'm3et_ros.ros.model_node')):
+        """Start the node with these arguments."""
+        self.process = subprocess.Popen(
+            [sys.executable, *command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
     def listen(self, kind, topic, profile=1):
-        """Store every message of a topic; relative names are results of the model node."""
+        """Return a list that gets every message of a topic; relative names are results of the model node."""
         name = topic if topic.startswith('/') else f'/{self.name}/model/{topic}'
-        messages = self.received.setdefault(topic, [])
-        self.node.create_subscription(kind, name, messages.append, profile)
-        return messages
+        if topic not in self.received:
+            self.received[topic] = []
+            self.node.create_subscription(kind, name, self.received[topic].append, profile)
+        return self.received[topic]
 
     def ready(self):
         """Wait until the node is active and subscribes to the camera."""
@@ -195,11 +207,26 @@ class Robot:
         return self.process.returncode, output
 
 
-def robots_of(ros):
+class RobotHere(Robot):
+    """A robot whose model node runs in the process of the tests, where torch is imported already."""
+
+    def start(self, arguments):
+        """Create the node with these arguments; it starts on the executor."""
+        self.model = self.ros.add(ModelNode(context=self.ros.context, cli_args=arguments))
+
+    def stop(self):
+        """Destroy the node."""
+        if self.model in self.ros.nodes:
+            self.ros.nodes.remove(self.model)
+            self.ros.executor.remove_node(self.model)
+            self.ros.do(self.model.destroy_node)
+
+
+def robots_of(ros, kind=Robot):
     robots = []
 
-    def start(name='robot', *parameters, **options):
-        robots.append(Robot(ros, name, *parameters, **options))
+    def start(*words, **options):
+        robots.append(kind(ros, *words, **options))
         return robots[-1]
 
     yield start
@@ -213,7 +240,13 @@ def robot(ros):
     yield from robots_of(ros)
 
 
+@pytest.fixture
+def robot_here(ros):
+    """Start model nodes in this process and destroy them all at the end."""
+    yield from robots_of(ros, RobotHere)
+
+
 @pytest.fixture(scope='module')
 def module_robot(module_ros):
-    """Start model nodes for all tests of a file."""
+    """Start model nodes in their own processes for all tests of a file."""
     yield from robots_of(module_ros)

@@ -4,25 +4,21 @@ import time
 
 from m3et_ros.msg import ActionAnticipation
 from m3et_ros.ros.convert import stamp_ns
+from m3et_ros.runtime.engine import Engine
 
 DELAY_S, PERIOD_S = 1.0, 0.1
-SLOW = f"""
-import time
-from m3et_ros.runtime.engine import Engine
-encode = Engine.encode
-def slowly(self, frame, **options):
-    time.sleep({DELAY_S})
-    return encode(self, frame, **options)
-Engine.encode = slowly
-from m3et_ros.ros.model_node import main
-raise SystemExit(main())
-"""
 
 
-def test_the_newest_frame_wins(robot):
-    robot = robot('slow', command=('-c', SLOW))
+def test_the_newest_frame_wins(robot_here, monkeypatch):
+    encode = Engine.encode
+
+    def slowly(*args, **options):
+        time.sleep(DELAY_S)
+        return encode(*args, **options)
+
+    robot = robot_here('slow').ready()
+    monkeypatch.setattr(Engine, 'encode', slowly)
     served = robot.listen(ActionAnticipation, 'anticipation')
-    robot.ready()
 
     def stream():
         robot.show(time.time())
