@@ -4,30 +4,51 @@ A comment before each block says what happens to it: `run`, `run beside a robot`
 is not run: `once: ...` for the set-up, `needs: ...` for what a test has not got.
 """
 
+import glob
+import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import chdir
 from pathlib import Path
 
 import cv2
 import pytest
 
+from m3et_ros.cli.main import main
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs/tutorials').glob('*.md'))]
 BLOCK = re.compile(r'(?:<!-- ([^>]*) -->\n)?```(\w*)\n(.*?)```', re.DOTALL)
-ROBOT = 'm3et replay my_bag --robot --loop'
+RECORDED = 'm3et record kitchen --seed 20011 --frames 100'
+ROBOT = 'm3et replay kitchen --robot --loop'
 
 
 def blocks(page):
     """Return mark and commands of every block of commands."""
     return [(mark, text) for mark, language, text in BLOCK.findall(page.read_text()) if language in ('', 'bash')]
+
+
+def lines(page):
+    """Return the lines of a page that are run, each with True if a robot runs beside it."""
+    found, robot = [], False
+    for mark, text in blocks(page):
+        robot |= mark == 'run in the background'
+        if mark in ('run', 'run beside a robot'):
+            found += [(robot or mark != 'run', line) for line in text.strip().splitlines()]
+    return found
+
+
+ALONE = [page for page in PAGES if False in [beside for beside, _ in lines(page)]]
+WITH_ROBOT = [
+    page for page in PAGES if {'run beside a robot', 'run in the background'} & {mark for mark, _ in blocks(page)}
+]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
@@ -37,67 +58,75 @@ def test_every_block_says_whether_it_is_run(page):
     assert all(reason for mark, _ in blocks(page) if ':' in mark for reason in [mark.partition(': ')[2]])
 
 
-def shell(command, folder, timeout=300):
-    """Run a line as a user's shell does, with the m3et of this environment on the PATH and nobody at the keyboard."""
-    return subprocess.run(
-        ['bash', '-euc', command],
-        cwd=folder,
-        env=os.environ | {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+@pytest.fixture(scope='module')
+def m3et():
+    """Run a line as a shell does, with nobody at the keyboard, and return its exit code.
 
+    It runs in this process: in one of its own, each line would spend seconds on the import of torch.
+    """
 
-@contextmanager
-def background(command, folder):
-    """Run a command while a block lasts, and Ctrl-C it at the end; a robot in it has answered once by then."""
-    process = subprocess.Popen(
-        ['bash', '-euc', f'exec {command}'],
-        cwd=folder,
-        env=os.environ | {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        deadline = time.monotonic() + 180
-        while (ready := shell('m3et ask "Is the tap on?" --timeout 60', folder)).returncode:
-            assert time.monotonic() < deadline, ready.stderr
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=120)
-        finally:
-            process.kill()
+    def run(line):
+        command, *words = shlex.split(line, comments=True)
+        assert command == 'm3et'
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr('sys.stdin', io.StringIO())
+            return main([one for word in words for one in sorted(glob.glob(word)) or [word]])
+
+    return run
 
 
 @pytest.fixture(scope='module')
-def recordings(tmp_path_factory):
-    """A recording for the robot, and a photo."""
-    folder = tmp_path_factory.mktemp('recordings')
-    made = shell('m3et record my_bag --seed 20011 --frames 40 --compressed', folder)
-    assert made.returncode == 0, made.stderr
-    with BagReader(folder / 'my_bag') as bag:
+def recorded(m3et, tmp_path_factory):
+    """The folder of the recording that several pages begin with, and of a photo."""
+    folder = tmp_path_factory.mktemp('recorded')
+    with chdir(folder):
+        assert m3et(RECORDED) == 0
+    with BagReader(folder / 'kitchen') as bag:
         rgb = next(iter(frames(bag))).rgb
     cv2.imwrite(str(folder / 'photo.jpg'), rgb[..., ::-1])
     return folder
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_work(page, tmp_path, recordings):
-    for thing in recordings.iterdir():
-        (tmp_path / thing.name).symlink_to(thing)
-    with ExitStack() as running:
-        for mark, text in blocks(page):
-            if mark == 'run in the background':
-                running.enter_context(background(text.strip(), tmp_path))
-            elif mark in ('run', 'run beside a robot'):
-                beside = background(ROBOT, tmp_path) if mark == 'run beside a robot' else ExitStack()
-                with beside:
-                    for line in text.strip().splitlines():
-                        result = shell(line, tmp_path)
-                        assert result.returncode == 0, f'{line}: {result.stderr}'
+@pytest.mark.parametrize('page', ALONE, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_work(page, m3et, recorded, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for beside, line in lines(page):
+        assert beside or line == RECORDED or m3et(line) == 0, f'{line}: {capsys.readouterr().err}'
+
+
+@pytest.fixture(scope='module')
+def robot(m3et, recorded):
+    """The robot of the pages that have one: its folder and its domain. A shell starts it, and Ctrl-C ends it."""
+    domain = str(1 + (int(os.environ['ROS_DOMAIN_ID']) + 49) % 100)
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    with (recorded / 'robot.log').open('w') as log:
+        process = subprocess.Popen(
+            ['bash', '-euc', f'exec {ROBOT}'],
+            cwd=recorded,
+            env=os.environ | {'PATH': path, 'ROS_DOMAIN_ID': domain},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('ROS_DOMAIN_ID', domain)
+            deadline = time.monotonic() + 180
+            while m3et('m3et ask "Is the tap on?" --timeout 60'):
+                assert time.monotonic() < deadline, (recorded / 'robot.log').read_text()
+        yield recorded, domain
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize('page', WITH_ROBOT, ids=lambda page: page.stem)
+def test_the_commands_beside_a_robot_work(page, m3et, robot, capsys, monkeypatch):
+    folder, domain = robot
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv('ROS_DOMAIN_ID', domain)
+    assert {text.strip() for mark, text in blocks(page) if mark == 'run in the background'} <= {ROBOT}
+    for beside, line in lines(page):
+        assert not beside or m3et(line) == 0, f'{line}: {capsys.readouterr().err}'
