@@ -132,9 +132,9 @@ def test_a_relative_network_without_a_depth_camera_is_refused(tmp_path):
     assert (networks.depth, networks.labels, networks.values()) == (None, None, {})
 
 
-def test_depth_and_classes_of_networks_replace_those_of_m3et(robot, tmp_path):
+def test_depth_and_classes_of_networks_replace_those_of_m3et(robot_here, tmp_path):
     depth, classes = depth_anything(tmp_path / 'depth'), segformer(tmp_path / 'classes')
-    one = robot('nets', f'depth_model:={depth}', f'segmentation_model:={classes}', 'depth_fill:=always')
+    one = robot_here('nets', f'depth_model:={depth}', f'segmentation_model:={classes}', 'depth_fill:=always')
     maps = one.listen(LabelMap, 'segmentation/labels', latched())
     depths = one.listen(Image, 'depth/image')
     masks = one.listen(Image, 'segmentation/mask')
@@ -151,6 +151,7 @@ def test_depth_and_classes_of_networks_replace_those_of_m3et(robot, tmp_path):
 
     # Relative depth without measured depth is no depth in metres.
     show_until(lambda: masks and one.count('depth_relative') > 1)
+    assert 'gives relative depth and no depth is measured, so nothing is published' in one.diagnosis()['last_error']
     assert depths == []
     predicted = open_depth(depth).predict(RGB)
     spread = (predicted - predicted.min()) / np.ptp(predicted)
@@ -179,7 +180,6 @@ def test_depth_and_classes_of_networks_replace_those_of_m3et(robot, tmp_path):
     assert values['depth_network/model_id'] == open_depth(depth).model_id
     assert values['segmentation_network/model_id'] == open_segmentation(classes).model_id
     assert int(values['segmentation_network/frames']) > 0
-    assert 'gives relative depth and no depth is measured, so nothing is published' in one.stop()[1]
 
 
 def test_a_network_that_cannot_be_used_leaves_the_node_unconfigured_with_a_sentence(ros, tmp_path):
