@@ -7,10 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from m3et_ros.data.checkpoints.m3et import save_checkpoint
+from m3et_ros.runtime.open_model import untrained
+
 
 def test_a_node_survives_a_short_soak(script, tmp_path):
     pytest.importorskip('mujoco')
-    words = ['--minutes', 0.08, '--every-s', 0.2, '--question-s', 1, '--loops', 2, '--swaps', 2, '--kills', 1]
+    words = ['--minutes', 0.05, '--every-s', 0.1, '--question-s', 0.5, '--loops', 1, '--swaps', 2, '--kills', 1]
+    save_checkpoint(tmp_path / 'other', untrained('tiny', 1), card='')
+    words += ['--model', 'tiny', '--other', tmp_path / 'other']
     words += ['--results', tmp_path / 'soak.json', '--plot', tmp_path / 'soak.png']
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['soak.py', *map(str, words)])
@@ -20,9 +25,9 @@ def test_a_node_survives_a_short_soak(script, tmp_path):
     assert end.value.code == 0, found
     soak, loops, swaps = (found[part] for part in ('soak', 'loops', 'swaps'))
     assert soak['questions'] == soak['questions_answered'] > 1 and soak['frames_served'] > 0
-    assert len(soak['samples']) > 15 and soak['growth_mib']['low'] < soak['growth_mib']['high']
+    assert len(soak['samples']) > 15 and soak['growth_mib']['low'] <= soak['growth_mib']['high']
     assert soak['exit_code'] == loops['exit_code'] == swaps['exit_code'] == 0
-    assert loops['loops'] == 2 and loops['failures'] == 0 and loops['good_answer_at_the_end']
+    assert loops['loops'] == 1 and loops['failures'] == 0 and loops['good_answer_at_the_end']
     assert len(swaps['models']) == 2 and swaps['lost'] == 0 and swaps['wrong'] == swaps['refused'] == []
     assert swaps['questions'] > 2 and swaps['frames_hz'] > 0
     assert 0 < found['kills']['seconds_until_an_answer'][0] < 120 and not found['kills']['orphan']
