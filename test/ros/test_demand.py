@@ -51,9 +51,9 @@ def test_each_result_but_labels_and_intrinsics_is_a_reason_to_encode(ros):
     ros.until(lambda: demand.needs_frame(''))
 
 
-def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
+def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot_here):
     # A camera that sends neither depth nor camera_info is no cause for a warning here.
-    robot = robot('sleeper', 'memory:=false', 'silent_topic_s:=0.0').ready()
+    robot = robot_here('sleeper', 'memory:=false', 'silent_topic_s:=0.0').ready()
 
     def status():
         found = [s for m in robot.received['/diagnostics'] for s in m.status if s.name == '/sleeper/model']
@@ -73,7 +73,7 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
         robot.received['/diagnostics'].clear()
         return robot.ros.until(reached)
 
-    values = idle_after(20)
+    values = idle_after(8)
     assert (values['frames_encoded'], values['frames_out'], values['memory_frames']) == ('0', '0', '0')
 
     last = robot.show(time.time()).stamp
@@ -88,7 +88,7 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
     robot.ros.until(lambda: robot.count('memory_off') == robot.count('too_old') == 1)
     encoded = int(status()[1]['frames_encoded'])
     assert encoded >= 1
-    values = idle_after(int(status()[1]['frames_in']) + 10)
+    values = idle_after(int(status()[1]['frames_in']) + 4)
     assert (int(values['frames_encoded']), values['frames_out']) == (encoded, '0')
 
     masks, sent = [], []
@@ -99,9 +99,9 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot):
     robot.ros.do(robot.node.destroy_subscription, subscription)
     values = idle_after(0)
     encoded = int(values['frames_encoded'])
-    values = idle_after(int(values['frames_in']) + 20)
+    values = idle_after(int(values['frames_in']) + 8)
     assert int(values['frames_encoded']) == encoded
-    assert int(values['frames_in']) >= int(values['frames_unneeded']) >= 20
+    assert int(values['frames_in']) >= int(values['frames_unneeded']) >= 8
     assert not [name for name in values if name.startswith('causes/rate')]
 
 

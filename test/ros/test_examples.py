@@ -80,7 +80,7 @@ class Feeder:
         self._thread.start()
 
     def _run(self):
-        while not self._stopping.wait(0.25):
+        while not self._stopping.wait(0.5):
             self.robot.show(time.time(), *self.picture)
 
     def stop(self):
@@ -151,7 +151,7 @@ def test_a_robot_without_results_is_stopped(module_ros, program):
     assert set(said) == {True}
 
 
-def test_answers_are_logged_across_restarts_of_node_and_program(robot, program, tmp_path):
+def test_answers_are_logged_across_restarts_of_node_and_program(robot_here, program, tmp_path):
     path = tmp_path / 'answers.jsonl'
     image = to_image_msg(np.zeros((48, 64, 3), np.uint8), 'rgb8', Header(stamp=stamp_msg(7 * 10**9)))
 
@@ -170,10 +170,10 @@ def test_answers_are_logged_across_restarts_of_node_and_program(robot, program, 
         one.ros.until(asked)
 
     logger = program('log_answers.py', str(path), namespace='/logged')
-    first = robot('logged')
+    first = robot_here('logged')
     ask_until_logged(first, 'one?')
     first.stop()
-    second = robot('logged')
+    second = robot_here('logged')
     ask_until_logged(second, 'two?')
     logger.end(signal.SIGKILL)
     program('log_answers.py', str(path), namespace='/logged')

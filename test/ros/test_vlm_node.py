@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch, request):
     """The model of a node is opened in this process, where it starts sooner, unless a test is about its own one."""
-    if 'robot' not in request.fixturenames:
+    if 'robot_here' not in request.fixturenames:
         monkeypatch.setattr(model_node, 'VlmProcess', lambda name, threads, **options: open_vlm(name, **options))
 
 
@@ -257,12 +257,11 @@ def test_an_error_in_the_instruction_is_counted(bench, monkeypatch):
 
 
 @pytest.mark.timeout(600)
-def test_a_node_serves_frames_while_the_process_of_the_model_answers_and_ends_it(robot, folder):
-    running = robot('robot', 'answerer:=vlm', f'answerer_checkpoint:={folder}', 'max_sentence_tokens:=50')
+def test_a_node_serves_frames_while_the_process_of_the_model_answers_and_ends_it(robot_here, folder):
+    running = robot_here('robot', 'answerer:=vlm', f'answerer_checkpoint:={folder}', 'max_sentence_tokens:=50')
     served = running.listen(ActionAnticipation, 'anticipation')
     running.ros.until(lambda: running.rgb.get_subscription_count() and running.asker.service_is_ready(), 240)
-    (child,) = psutil.Process(running.process.pid).children()
-    assert 'm3et_ros.runtime.vlm.worker' in child.cmdline()
+    (child,) = (one for one in psutil.Process().children() if 'm3et_ros.runtime.vlm.worker' in one.cmdline())
     stamps = iter(range(100, 100_000))
 
     def show_until(condition):
@@ -276,5 +275,5 @@ def test_a_node_serves_frames_while_the_process_of_the_model_answers_and_ends_it
     assert response.success and response.answer.model_id.startswith('endless@'), response.message
     running.ros.until(lambda: running.diagnosis().get('answerer/answers') == '1', LONG_S)
     assert float(running.diagnosis()['answerer/process_memory_mib']) > 50
-    assert running.stop()[0] == 0
+    running.stop()
     running.ros.until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, LONG_S)
