@@ -1,12 +1,19 @@
 """`m3et questions`: what can be asked with a model, by kind, with examples and the words of each field."""
 
+import os
 import textwrap
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from m3et_ros.cli.options import Json
 from m3et_ros.cli.output import Refused, print_json, print_line
+from m3et_ros.data.checkpoints import SHIPPED
+
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.labels import CheckpointFacts
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
 
 WIDTH = 100
 """Characters of a line."""
@@ -32,10 +39,9 @@ def questions_of(model: str) -> dict[str, Any]:
         Refused: nobody knows what the model was taught.
         InputError: the model cannot be opened.
     """
-    from m3et_ros.runtime.open_model import open_checkpoint
     from m3et_ros.runtime.understanding import taught_of
 
-    checkpoint = open_checkpoint(model)
+    checkpoint = _facts_of(model)
     taught = taught_of(checkpoint)
     if taught is None:
         raise Refused(
@@ -63,6 +69,18 @@ def questions_of(model: str) -> dict[str, Any]:
         if 'existence' in taught.frame and (places or name != 'at_place')
     ]
     return described
+
+
+def _facts_of(model: str) -> 'CheckpointFacts | Checkpoint':
+    """Return what the folder of a model says of it; a model that is none by name is opened, which imports torch."""
+    folder = Path(model) if os.sep in model else SHIPPED / f'm3et_{model}'
+    if folder.is_dir():
+        from m3et_ros.data.checkpoints.labels import read_facts
+
+        return read_facts(folder)
+    from m3et_ros.runtime.open_model import open_checkpoint
+
+    return open_checkpoint(model)
 
 
 def _example(kind: Any, position: int) -> dict[str, str]:

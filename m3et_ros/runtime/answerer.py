@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 
+from m3et_ros.data.checkpoints import SHIPPED
 from m3et_ros.data.checkpoints.cobra import is_cobra, load_cobra
 from m3et_ros.data.checkpoints.released import is_matvlm, load_matvlm
 from m3et_ros.data.checkpoints.safetensor_files import check_memory
@@ -21,7 +22,7 @@ from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.models.vlm.generation import Sampling
 from m3et_ros.models.vlm.variants import VARIANTS, vision_width
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.open_model import SHIPPED, shipped
+from m3et_ros.runtime.open_model import shipped
 from m3et_ros.runtime.released import ReleasedAnswerer
 from m3et_ros.runtime.view import View
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from m3et_ros.data.checkpoints import SHIPPED
 from m3et_ros.data.checkpoints.m3et import Checkpoint, load_checkpoint, random_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -21,7 +22,6 @@ from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.sizes import SIZES
 
 LOG = logging.getLogger(__name__)
-SHIPPED = Path(__file__).resolve().parents[1] / 'weights'
 
 
 def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:

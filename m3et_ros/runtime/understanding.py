@@ -5,14 +5,18 @@ session. A model without trained weights is not judged: every answer of it says 
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.data.checkpoints.labels import CheckpointFacts
 from m3et_ros.data.kitchen.questions.frame_wordings import NOT_IN_VIEW
 from m3et_ros.data.kitchen.questions.taught import taught_to
 from m3et_ros.data.questions import reader
 from m3et_ros.data.questions.reader import QuestionReader, Reading
 from m3et_ros.data.questions.taught import Taught
 from m3et_ros.runtime.results import Reply
+
+if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
 
 CANNOT_TELL = 'I cannot tell'
 """Text of a reply without an answer."""
@@ -21,7 +25,7 @@ REASONS = (*reader.REASONS, 'not_in_view', 'unsure', 'unlike_training')
 """Reasons for which a reply has no answer."""
 
 
-def taught_of(checkpoint: Checkpoint) -> Taught | None:
+def taught_of(checkpoint: 'Checkpoint | CheckpointFacts') -> Taught | None:
     """Return the questions that a checkpoint was taught; None where nobody knows them.
 
     Checkpoints with the labels of the kitchen that do not say were taught those of the kitchen. Questions about the
@@ -34,7 +38,7 @@ def taught_of(checkpoint: Checkpoint) -> Taught | None:
     return taught if 'episode' in checkpoint.heads else replace(taught, episode={})
 
 
-def question_reader(checkpoint: Checkpoint) -> QuestionReader | None:
+def question_reader(checkpoint: 'Checkpoint') -> QuestionReader | None:
     """Return the reader of questions to a checkpoint; None where nobody knows what it was taught."""
     taught = taught_of(checkpoint)
     return None if taught is None else QuestionReader(taught)

@@ -1,11 +1,13 @@
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from m3et_ros.cli.demo.camera_and_robot import QUESTIONS
 from m3et_ros.cli.main import main
+from m3et_ros.data.checkpoints import SHIPPED
 from m3et_ros.data.kitchen.questions.taught import kitchen_taught
 from m3et_ros.data.questions.reader import QuestionReader
 
@@ -77,6 +79,13 @@ def test_the_list_for_people_names_kinds_and_words(capsys):
         assert part in shown
     assert 'One frame does not show the answers to: last' in shown
     assert max(map(len, shown.splitlines())) <= 100
+
+
+@pytest.mark.parametrize('model', ['kitchen', str(SHIPPED / 'm3et_kitchen')], ids=['name', 'folder'])
+def test_the_questions_of_a_folder_are_listed_without_opening_the_model(capsys, monkeypatch, model):
+    monkeypatch.setitem(sys.modules, 'm3et_ros.runtime.open_model', None)
+    assert main(['questions', model]) == 0
+    assert capsys.readouterr().out.startswith('Questions to kitchen@')
 
 
 def test_a_model_that_does_not_say_is_refused(capsys):

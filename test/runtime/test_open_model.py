@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from huggingface_hub import HfApi
 
+from m3et_ros.data.checkpoints import SHIPPED
 from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.data.checkpoints.talk import load_talk
 from m3et_ros.data.errors import InputError
@@ -20,7 +21,7 @@ from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime import open_model
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.open_model import SHIPPED, action_config, open_checkpoint, shipped, untrained
+from m3et_ros.runtime.open_model import action_config, open_checkpoint, shipped, untrained
 from m3et_ros.runtime.session import Session
 
 

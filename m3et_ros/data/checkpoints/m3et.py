@@ -8,7 +8,7 @@ downloaded unless asked for.
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +21,20 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from m3et_ros.data.answer_parts import answer_parts
-from m3et_ros.data.calibration import calibration_from
 from m3et_ros.data.checkpoints import MODEL_TYPE
 from m3et_ros.data.checkpoints.cards import with_head
-from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
+from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, write_json
+from m3et_ros.data.checkpoints.labels import (
+    FORMAT,
+    LABELS,
+    MODEL,
+    dataclass_from,
+    model_id_of,
+    read_config,
+    read_labels,
+)
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
-from m3et_ros.data.questions.taught import taught_from
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.actions.mambavl import MambaVL, MambaVLConfig
@@ -37,9 +44,7 @@ from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.m3et.sizes import SIZES, build
 
-FORMAT = 1
-MODEL, TOKENIZER, CARD = 'model.safetensors', 'tokenizer.json', 'README.md'
-LABELS = 'labels.json'
+TOKENIZER, CARD = 'tokenizer.json', 'README.md'
 FLOATS = {'F32', 'F16', 'BF16'}
 Model = TypeVar('Model', bound=nn.Module)
 # torch lists what a device context redirects when the first one is used. transformers replaces torch.linspace while it
@@ -168,9 +173,9 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
                 f'There is no {path}; give a checkpoint folder with {CONFIG}, {MODEL}, '
                 f'{TOKENIZER} and {LABELS}, or fetch one with M3ETCheckpoint.from_pretrained.',
             )
-    stored = _read_config(folder)
+    stored = read_config(folder)
     config = _config_from(M3ETConfig, stored['model'])
-    labels = _labels_from(read_json(folder / LABELS))
+    labels = read_labels(folder)
     try:
         tokenizer = Tokenizer.load(folder / TOKENIZER)
     except InputError as error:
@@ -183,8 +188,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         name: read_weights(folder / f'{name}.safetensors', partial(_head_kind(name)[1], head_config), sums)
         for name, head_config in head_configs.items()
     }
-    model_id = f'{config.name}@{sums[MODEL][:8]}' if stored['trained'] else stored['model_id']
-    return Checkpoint(model, tokenizer, labels, model_id, stored['trained'], heads)
+    return Checkpoint(model, tokenizer, labels, model_id_of(stored, config), stored['trained'], heads)
 
 
 class M3ETCheckpoint(ModelHubMixin, library_name='m3et_ros', license='apache-2.0', tags=['robotics', 'ros2', 'mamba']):
@@ -284,66 +288,14 @@ def _head_kind(name: str) -> tuple[type, type[nn.Module]]:
     return HEADS[name]
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    stored = read_json(folder / CONFIG)
-    kinds = {'format': int, 'model_id': str, 'trained': bool, 'model': dict, 'heads': dict, 'sha256': dict}
-    check_fields(stored, kinds, FORMAT)
-    if stored.get('model_type', MODEL_TYPE) != MODEL_TYPE:
-        raise InputError(
-            'model_config',
-            f'{CONFIG} has model_type {str(stored["model_type"])[:40]!r} and not {MODEL_TYPE!r}; {AGAIN}.',
-        )
-    unknown = sorted(set(stored) - set(kinds) - {'model_type'})
-    if unknown:
-        raise InputError('model_config', f'{CONFIG} holds the unknown key {unknown[0]!r}; remove it.')
-    return stored
-
-
 def _config_from(kind: type, values: Any) -> Any:
     """Rebuild a config dataclass from JSON; refuse unknown keys and values out of range by name."""
     try:
         if hasattr(kind, 'from_dict'):
             return kind.from_dict(values)
-        return _dataclass_from(kind, values)
+        return dataclass_from(kind, values)
     except (ValueError, TypeError) as error:
         raise InputError('model_config', f'{CONFIG} is refused: {error}; correct it, or {AGAIN}.') from error
-
-
-def _dataclass_from(kind: type, values: Mapping[str, Any]) -> Any:
-    """Rebuild a flat dataclass; lists become tuples, which JSON does not have."""
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f'{kind.__name__} has no field {unknown[0]!r}, only {", ".join(sorted(known))}')
-    return kind(**{key: _tuples(value) for key, value in values.items()})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _labels_from(values: dict[str, Any]) -> Labels:
-    values = dict(values)
-    if values.get('taught') is not None:
-        values['taught'] = taught_from(values['taught'])
-    if 'calibration' in values:
-        values['calibration'] = calibration_from(values['calibration'])
-    try:
-        labels = _dataclass_from(Labels, values)
-    except (ValueError, TypeError) as error:
-        raise InputError('model_config', f'{LABELS} is refused: {error}; correct it, or {AGAIN}.') from error
-    for name in ('classes', 'answers', 'verbs', 'nouns'):
-        if not all(isinstance(label, str) for label in getattr(labels, name)):
-            raise InputError('model_config', f'{LABELS} has {name} that are not words; {AGAIN}.')
-        if len(set(getattr(labels, name))) < len(getattr(labels, name)):
-            raise InputError('model_config', f'{LABELS} has {name} with the same word twice; {AGAIN}.')
-    if not all(_is_colour(colour) for colour in labels.colors) or len(labels.colors) > len(labels.classes):
-        raise InputError('model_config', f'{LABELS} has colors that are not (R, G, B) of 0..255 for a class; {AGAIN}.')
-    return labels
-
-
-def _is_colour(colour: Any) -> bool:
-    return isinstance(colour, tuple) and len(colour) == 3 and all(type(c) is int and 0 <= c <= 255 for c in colour)
 
 
 def write_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> str:

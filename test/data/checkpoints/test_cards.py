@@ -3,8 +3,8 @@
 import pytest
 from huggingface_hub import ModelCard
 
+from m3et_ros.data.checkpoints import SHIPPED
 from m3et_ros.data.checkpoints.cards import PIPELINES, with_head
-from m3et_ros.runtime.open_model import SHIPPED
 
 
 @pytest.mark.parametrize('kind', ['m3et', 'talk', 'history', 'video'])
