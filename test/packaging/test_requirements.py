@@ -4,6 +4,7 @@ Run: python -m pytest test/packaging/test_requirements.py
 """
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -154,25 +155,48 @@ def test_a_robot_runs_without_the_extras():
     assert result.stdout.splitlines()[-1:] == ['active'], result.stderr
 
 
-@pytest.mark.parametrize(
-    ('command', 'extras'),
-    [
-        (['demo'], 'sim,report'),
-        (['demo', '--no-sheet'], 'sim'),
-        (['generate', 'cache'], 'sim'),
-        (['record', '{folder}/bag'], 'sim'),
-        (['evaluate', 'vqa', '--out', '{folder}/out'], 'report'),
-        (['train', 'pretrain', '--data', 'cache', '--out', '{folder}/out'], 'train'),
-        (['teach', '{folder}/bag', '-o', '{folder}/out'], 'train'),
-        (['mcp'], 'mcp'),
-    ],
-    ids=['demo', 'demo without a sheet', 'generate', 'record', 'evaluate', 'train', 'teach', 'mcp'],
-)
-def test_a_verb_names_the_extra_that_it_needs(tmp_path, command, extras):
+VERBS = {
+    'demo': (['demo'], 'sim,report'),
+    'demo without a sheet': (['demo', '--no-sheet'], 'sim'),
+    'generate': (['generate', 'cache'], 'sim'),
+    'record': (['record', 'bag'], 'sim'),
+    'evaluate': (['evaluate', 'vqa', '--out', 'out'], 'report'),
+    'train': (['train', 'pretrain', '--data', 'cache', '--out', 'out'], 'train'),
+    'teach': (['teach', 'bag', '-o', 'out'], 'train'),
+    'mcp': (['mcp'], 'mcp'),
+}
+"""Command lines, and the extras that they need."""
+WITHOUT_EXTRAS = """
+import contextlib
+import io
+import json
+import sys
+
+for name in {modules}:
+    sys.modules[name] = None
+from m3et_ros.cli.main import main
+
+for line in {lines}:
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(line)
+    print(json.dumps([code, said.getvalue()]))
+"""
+
+
+@pytest.fixture(scope='module')
+def refused(tmp_path_factory):
+    """Exit code and sentence of each of VERBS in a process that has none of the extras."""
+    folder = tmp_path_factory.mktemp('without')
     blocked = [module for _, modules in EXTRAS.values() for module in modules]
-    code = f'import sys\nfor name in {blocked}:\n    sys.modules[name] = None\n'
-    code += 'from m3et_ros.cli.main import main\nsys.exit(main())'
-    words = [word.format(folder=tmp_path) for word in command]
-    result = subprocess.run([sys.executable, '-P', '-c', code, *words], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 1 and f"pip install 'm3et_ros[{extras}]'" in result.stderr, result.stderr
-    assert list(tmp_path.iterdir()) == []
+    code = WITHOUT_EXTRAS.format(modules=blocked, lines=[line for line, _ in VERBS.values()])
+    command = [sys.executable, '-P', '-c', code]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert list(folder.iterdir()) == []
+    return dict(zip(VERBS, map(json.loads, result.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_a_verb_names_the_extra_that_it_needs(refused, verb):
+    code, said = refused[verb]
+    assert code == 1 and f"pip install 'm3et_ros[{VERBS[verb][1]}]'" in said

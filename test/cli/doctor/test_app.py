@@ -7,17 +7,22 @@ import sys
 
 import pytest
 
+from m3et_ros.cli.doctor import probes
 from m3et_ros.cli.doctor.app import format_fact
 from m3et_ros.cli.main import main
 
 
-@pytest.fixture(autouse=True)
-def unchanged_environment(monkeypatch):
-    """The doctor prepares the middleware as a node would; nothing of it may stay behind."""
-    monkeypatch.setattr(os, 'environ', os.environ.copy())
+@pytest.fixture(scope='module')
+def examined():
+    """Facts and findings of the doctor on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        # The doctor prepares the middleware as a node would; nothing of it may stay behind.
+        patch.setattr(os, 'environ', os.environ.copy())
+        return probes.examine()
 
 
-def test_this_machine_is_healthy(capsys):
+def test_this_machine_is_healthy(border, capsys, examined):
+    border('m3et_ros.cli.doctor.probes.examine', examined)
     assert main(['doctor', '--json']) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts['healthy'] and not [f for f in facts['findings'] if f['level'] == 'error']
@@ -30,11 +35,13 @@ def test_this_machine_is_healthy(capsys):
     assert facts['machine']['shared_memory']['bytes'] > 0
 
 
-def test_something_broken_is_reported_with_exit_code_one(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, 'tokenizers', None)
+def test_something_broken_is_reported_with_exit_code_one(border, capsys):
+    findings = [probes.Finding('error', 'tokenizers cannot be imported', 'pip install tokenizers')]
+    border('m3et_ros.cli.doctor.probes.examine', ({}, findings))
     assert main(['doctor']) == 1
     printed = capsys.readouterr().out
-    assert 'ERROR: tokenizers cannot be imported' in printed and 'Broken and needed: 1.' in printed
+    assert 'ERROR: tokenizers cannot be imported. Fix: pip install tokenizers.' in printed
+    assert 'Broken and needed: 1.' in printed
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,8 @@ def test_every_kernel_has_a_line():
     assert format_fact('kernels', kernels).splitlines()[1].strip() == 'selective_scan: cpp (built)'
 
 
-def test_for_people_every_topic_is_printed_and_the_verdict_is_last(capsys):
+def test_for_people_every_topic_is_printed_and_the_verdict_is_last(border, capsys, examined):
+    border('m3et_ros.cli.doctor.probes.examine', examined)
     assert main(['doctor']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {'machine', 'package', 'libraries', 'compute', 'ros', 'graphics', 'extras'} <= set(lines)
