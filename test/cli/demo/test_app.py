@@ -19,46 +19,37 @@ SMALL = ('--model', 'tiny', '--width', '96', '--height', '72', '--seconds', '2',
 
 @pytest.fixture(scope='module')
 def shown(m3et, tmp_path_factory):
-    """A short demo, its output and its folder."""
+    """A short demo for programs: its document, the lines for people beside it, and its folder."""
     folder = tmp_path_factory.mktemp('demo')
-    result = m3et('demo', *SMALL, '--out', folder, timeout=100)
+    result = m3et('demo', *SMALL, '--json', '--out', folder, timeout=100)
     assert result.returncode == 0, result.stderr
-    return result, folder
+    return json.loads(result.stdout), result.stderr, folder
 
 
-def test_the_first_line_says_that_the_weights_are_random(shown):
-    assert shown[0].stdout.startswith('tiny has no trained weights yet: this is tiny-random-0')
+def test_people_are_told_that_the_weights_are_random(shown):
+    assert 'tiny has no trained weights yet: this is tiny-random-0' in shown[1]
 
 
 def test_answers_come_with_their_evidence(shown):
-    answers = [line for line in shown[0].stdout.splitlines() if 'confidence' in line]
+    answers = [line for line in shown[1].splitlines() if 'confidence' in line]
     assert len(answers) == 4
     assert all('tiny-random-0' in line and 'ms old' in line for line in answers)
-    assert shown[0].stdout.count('(in truth: ') == 2
-    assert 'frames/s in' in shown[0].stdout and 'age of a result' in shown[0].stdout
+    assert shown[1].count('(in truth: ') == 2
 
 
 def test_the_picture_is_written(shown):
-    picture = cv2.imread(str(shown[1] / 'sheet.png'))
+    picture = cv2.imread(str(shown[2] / 'sheet.png'))
     assert picture.shape[1] == 1540 and picture.shape[0] > 900
     assert len(set(map(tuple, picture.reshape(-1, 3)[::7]))) > 500
 
 
-def test_a_program_reads_numbers(m3et, tmp_path):
-    result = m3et('demo', *SMALL, '--rows', '1', '--no-sheet', '--json', '--out', tmp_path / 'none', timeout=100)
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert found['model_id'] == 'tiny-random-0' and not found['trained'] and not (tmp_path / 'none').exists()
+def test_a_program_reads_numbers(shown):
+    found = shown[0]
+    assert found['model_id'] == 'tiny-random-0' and not found['trained']
     assert found['frames_out'] > 0 and 0 < found['age_s']['p50'] <= found['age_s']['p95']
-    (moment,) = found['moments']
-    assert len(moment['answers']) == 2 and set(moment['truth']) == {'now', 'next'}
-    assert {'now', 'next'} < set(moment['anticipation'])
-
-
-def test_a_model_that_is_not_there_ends_the_demo_with_the_reason(m3et):
-    result = m3et('demo', '--model', '/none', *SMALL[2:], timeout=100)
-    assert result.returncode == 1
-    assert 'ended by itself' in result.stderr and 'no model /none' in result.stderr
+    assert len(found['moments']) == 2
+    assert all(len(moment['answers']) == 2 and set(moment['truth']) == {'now', 'next'} for moment in found['moments'])
+    assert any({'now', 'next'} < set(moment['anticipation'] or ()) for moment in found['moments'])
 
 
 def test_a_node_that_dies_is_quoted(m3et, tmp_path, monkeypatch):

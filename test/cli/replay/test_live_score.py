@@ -33,24 +33,11 @@ def bag(tmp_path_factory):
     return path
 
 
-def test_the_live_robot_is_asked_and_scored(bag, m3et_json, tmp_path, below):
+def test_the_live_robot_is_asked_and_scored(bag, tmp_path, capsys):
     out = tmp_path / 'out'
-    document = m3et_json(
-        'replay',
-        bag,
-        '--evaluate',
-        '--questions',
-        bag / 'questions.json',
-        '--out',
-        out,
-        '--model',
-        'tiny',
-        '--rates',
-        4,
-        '--namespace',
-        below,
-        timeout=100,
-    )
+    words = ('replay', bag, '--evaluate', '--questions', bag / 'questions.json', '--out', out, '--model', 'tiny')
+    assert main([*map(str, words), '--rates', '4', '--namespace', '/live_test', '--json']) == 0
+    document = json.loads(capsys.readouterr().out)
     assert {'schema': 1} | json.loads((out / 'live.json').read_text()) == document
     assert document['images'] == 12 and [row['rate'] for row in document['rates']] == [4]
     for row in document['rates']:
@@ -122,11 +109,6 @@ def test_questions_about_another_recording_are_refused(bag, tmp_path, capsys):
     )
     assert main(['replay', str(bag), '--evaluate', '--out', str(tmp_path), '--questions', str(questions)]) == 1
     assert 'No question is about bag' in capsys.readouterr().err
-
-
-@pytest.fixture
-def below():
-    return '/live_test'
 
 
 def live_run(tmp_path, **changes):

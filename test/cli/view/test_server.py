@@ -223,8 +223,8 @@ def test_the_last_minute_becomes_a_bag_with_the_camera(address, robot):
 def test_beyond_loopback_a_password_opens_and_the_token_does_not(tmp_path):
     password = 'correct horse'
     environment = os.environ | {'M3ET_VIEW_PASSWORD': password, 'M3ET_CACHE': str(tmp_path)}
-    with page('--host', '0.0.0.0', environment=environment) as (address, _):
-        assert 'token' not in address
+    with page('--host', '0.0.0.0', environment=environment) as (address, process):
+        assert 'token' not in address and any('not encrypted' in line for line in process.stderr)
         home = address.replace('0.0.0.0', '127.0.0.1')
         status, _, cookies, text = get(home)
         assert status == 401 and 'type="password"' in text and not cookies and 'data-wrong' in text
