@@ -13,7 +13,7 @@ from m3et_ros.evaluation import standard_caches
 from m3et_ros.runtime.open_model import untrained
 
 SMALL = {'size': 32, 'stride': 25, 'frames': 6, 'backend': 'raycast'}
-VQA, DENSE = ('vqa', '--samples', 30), ('reconstruction', '--frames', 9)
+VQA, DENSE = ('vqa', '--samples', 30), ('reconstruction', '--frames', 4)
 
 
 @pytest.fixture(scope='module')

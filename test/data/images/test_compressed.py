@@ -231,7 +231,7 @@ def test_encoders_refuse_what_they_cannot_keep(call, words):
         call()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     source=st.sampled_from([b'', JPEG, PNG, DEPTH_MSG.data]),
     start=st.integers(0, 5000),

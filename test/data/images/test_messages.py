@@ -240,7 +240,7 @@ def test_an_unset_image_is_empty_and_a_broken_one_is_not():
 SIZES = st.one_of(st.integers(0, 20), st.integers(0, 2**32 - 1))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     height=SIZES,
     width=SIZES,
