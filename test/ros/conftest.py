@@ -25,10 +25,16 @@ from m3et_ros.srv import AskQuestion
 
 @pytest.fixture(scope='module', autouse=True)
 def collector_of_the_tests():
-    """Leave the garbage collector alone when a node of this process starts: its full run visits the whole suite."""
+    """Let a node that starts in this process collect only what the file has made, not visit the whole suite.
+
+    It must collect: the nodes of earlier tests leave the graph with their last reference.
+    """
+    gc.collect()
+    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, 'freeze_garbage_collector', lambda: None)
+        patch.setattr(process, 'freeze_garbage_collector', gc.collect)
         yield
+    gc.unfreeze()
 
 
 class Ros:

@@ -113,7 +113,7 @@ def test_the_node_waits_until_the_model_node_has_served_the_last_image(ros, imag
 
     with Camera('/eye', f'video:={clip}', 'wait_for_subscribers:=true', 'results_of:=/r/model') as camera:
         ros.until(lambda: images and publisher.get_subscription_count(), 60)
-        for _ in range(30):
+        for _ in range(10):
             report(frames_in=6, frames_out=3, dropped__frame_superseded=2, questions_waiting=0)
             report(frames_in=6, frames_out=4, dropped__frame_superseded=2, questions_waiting=1)
             report(frames_in=6, frames_out=4, dropped__frame_superseded=2, answerer__waiting=1)

@@ -193,7 +193,7 @@ def test_share_searches_the_ament_prefix_and_names_the_folders(environment, monk
 
 
 def test_a_parameter_that_is_not_utf_8_is_one_sentence(tmp_path):
-    line = [sys.executable, '-m', 'm3et_ros.ros.model_node', '--ros-args', '-p', b'model:=caf\xe9']
+    line = [sys.executable, '-m', 'm3et_ros.ros.replay_node', '--ros-args', '-p', b'path:=caf\xe9']
     done = subprocess.run(line, env=os.environ | {'HOME': str(tmp_path)}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert r"the argument b'model:=caf\xe9' is not UTF-8; type it in UTF-8" in done.stderr
+    assert r"the argument b'path:=caf\xe9' is not UTF-8; type it in UTF-8" in done.stderr
