@@ -16,6 +16,12 @@ BRIEF = 0.001
 
 
 @pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A shorter recording than that of the folder: each lesson labels and measures all of it."""
+    return write_place(tmp_path_factory.mktemp('place') / 'bag', 24)
+
+
+@pytest.fixture(scope='module')
 def taught(student, place, tmp_path_factory):
     out = tmp_path_factory.mktemp('lesson')
     entries = []
