@@ -13,7 +13,7 @@ from m3et_ros.runtime.open_model import untrained
 
 def test_a_node_survives_a_short_soak(script, tmp_path):
     pytest.importorskip('mujoco')
-    words = ['--minutes', 0.05, '--every-s', 0.1, '--question-s', 0.5, '--loops', 1, '--swaps', 2, '--kills', 1]
+    words = ['--minutes', 0.08, '--every-s', 0.1, '--question-s', 0.5, '--loops', 1, '--swaps', 2, '--kills', 1]
     save_checkpoint(tmp_path / 'other', untrained('tiny', 1), card='')
     words += ['--model', 'tiny', '--other', tmp_path / 'other']
     words += ['--results', tmp_path / 'soak.json', '--plot', tmp_path / 'soak.png']
