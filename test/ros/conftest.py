@@ -236,8 +236,8 @@ def robots_of(ros, kind=Robot):
         return robots[-1]
 
     yield start
-    for running in robots:
-        running.stop()
+    while robots:
+        robots.pop().stop()
 
 
 @pytest.fixture
@@ -250,6 +250,8 @@ def robot(ros):
 def robot_here(ros):
     """Start model nodes in this process and destroy them all at the end."""
     yield from robots_of(ros, RobotHere)
+    # The action server of a node leaves the graph with its last reference.
+    gc.collect()
 
 
 @pytest.fixture(scope='module')

@@ -19,10 +19,10 @@ MANY = QoSProfile(depth=200)
 
 @pytest.fixture
 def talking(tmp_path):
-    def start(robot, variant, tokens):
+    def start(robot, name, variant, tokens):
         folder = talker_folder(tmp_path / variant, variant)
         running = robot(
-            'robot', f'answerer:={variant}', f'answerer_checkpoint:={folder}', f'max_sentence_tokens:={tokens}'
+            name, f'answerer:={variant}', f'answerer_checkpoint:={folder}', f'max_sentence_tokens:={tokens}'
         )
         served = running.listen(ActionAnticipation, 'anticipation')
         running.ready()
@@ -30,7 +30,7 @@ def talking(tmp_path):
             ActionClient(
                 running.node,
                 AskQuestion,
-                '/robot/model/ask_streaming',
+                f'/{name}/model/ask_streaming',
                 goal_service_qos_profile=MANY,
                 result_service_qos_profile=MANY,
                 cancel_service_qos_profile=MANY,
@@ -58,7 +58,7 @@ def send(robot, client, question):
 
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_each_answerer_streams_to_several_clients(talking, robot_here, variant):
-    robot, clients = talking(robot_here, variant, 12)
+    robot, clients = talking(robot_here, variant, variant, 12)
     goals = [send(robot, client, question) for client, question in zip(clients, ('where is the cup?', 'is it red?'))]
     for (goal, pieces), question in zip(goals, ('where is the cup?', 'is it red?')):
         outcome = robot.ros.until(goal.get_result_async().result, 30)
@@ -79,7 +79,7 @@ def test_each_answerer_streams_to_several_clients(talking, robot_here, variant):
 
 
 def test_a_cancelled_goal_stops_and_the_node_goes_on(talking, robot_here, monkeypatch):
-    robot, (client, _) = talking(robot_here, 'ml_mamba', 12)
+    robot, (client, _) = talking(robot_here, 'cancelled', 'ml_mamba', 12)
     gate, write = threading.Event(), Answerer.write
 
     def in_tokens(*args, **options):
@@ -98,7 +98,7 @@ def test_a_cancelled_goal_stops_and_the_node_goes_on(talking, robot_here, monkey
 
 
 def test_a_hundred_goals_at_once_all_get_a_result(talking, robot):
-    robot, (client, _) = talking(robot, 'matvlm', 1)
+    robot, (client, _) = talking(robot, 'crowded', 'matvlm', 1)
     sent = [client.send_goal_async(AskQuestion.Goal(question='is it red?')) for _ in range(100)]
     goals = [robot.ros.until(future.result, 60) for future in sent]
     results = [robot.ros.until(goal.get_result_async().result, 60) for goal in goals]
