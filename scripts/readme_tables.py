@@ -36,6 +36,7 @@ def main() -> None:
         ('docs/results.md', 'vqa', vqa_table(measured('kitchen_vqa')['metrics'])),
         ('docs/results.md', 'reconstruction', reconstruction_table(measured('kitchen_reconstruction')['metrics'])),
         ('docs/results.md', 'actions', actions_table(measured('kitchen_actions')['metrics'])),
+        ('docs/results.md', 'cameras', cameras()),
     ):
         path = ROOT / page
         path.write_text(filled(path.read_text(encoding='utf-8'), name, text), encoding='utf-8')
@@ -88,6 +89,27 @@ def summary() -> str:
         ),
     ]
     return table(('Measured', 'Shipped weights', 'To compare'), rows)
+
+
+def cameras() -> str:
+    """Return the table of both shipped models, seen by cameras of the second model's training and by others."""
+    columns = [(model, camera) for model in ('kitchen', 'kitchen2') for camera in ('own', 'other')]
+    asked = [measured(f'{model}_vqa_{camera}')['metrics']['subsets'] for model, camera in columns]
+    seen = [measured(f'{model}_reconstruction_{camera}')['metrics']['full'] for model, camera in columns]
+    rows = [
+        ('questions, all families', *(share(found['all']['accuracy']) for found in asked)),
+        (
+            'answerable from one frame',
+            *(share(found['all']['answerable_from_one_frame']['accuracy']) for found in asked),
+        ),
+        ('best blind guess', *(plain(found['all']['best_blind']) for found in asked)),
+        ('segmentation mIoU, 47 classes', *(share(found['segmentation']['miou']) for found in seen)),
+        ('segmentation pixel accuracy', *(share(found['segmentation']['pixel_accuracy']) for found in seen)),
+    ]
+    for way in ('auto', 'model', 'navier_stokes'):
+        holes = (number(found['depth_in_holes'][way]['rmse_m'], 'm') for found in seen)
+        rows.append((f'depth RMSE in the holes of the sensor, {way.replace("_", " ")}', *holes))
+    return table(('Measure', *(f'`{model}`, {camera} cameras' for model, camera in columns)), rows)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ import torch
 
 from m3et_ros.cli.train.milestones import milestones
 from m3et_ros.data.calibration import Calibration
+from m3et_ros.data.checkpoints.cards import HEAD, with_head
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.data.kitchen.cache.generate import generate
@@ -95,10 +96,10 @@ KITCHEN2 = Plan(
         ),
     },
     measures={
-        'vqa': ('vqa', '--data', 'test-own', *ASK),
-        'vqa_other_camera': ('vqa', '--data', 'test-other', *ASK),
-        'reconstruction': ('reconstruction', '--data', 'test-own', *FILL),
-        'reconstruction_other_camera': ('reconstruction', '--data', 'test-other', *FILL),
+        'vqa_own': ('vqa', '--data', 'test-own', *ASK),
+        'vqa_other': ('vqa', '--data', 'test-other', *ASK),
+        'reconstruction_own': ('reconstruction', '--data', 'test-own', *FILL),
+        'reconstruction_other': ('reconstruction', '--data', 'test-other', *FILL),
     },
     hours={'caches': 4.0, 'pretrain': 0.6, 'vqa': 8.0, 'calibration': 0.1, 'measures': 0.5, 'heads': 1.5},
 )
@@ -182,10 +183,11 @@ def write_card(given: argparse.Namespace, model_id: str, runs: list[Path], found
     """Write the card of the checkpoint: those of its runs, and what was measured so far."""
     card = [
         f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
-        *((folder / 'README.md').read_text().replace('# ', '## ', 1) for folder in runs),
+        *(HEAD.sub('', (folder / 'README.md').read_text()).strip().replace('# ', '## ', 1) + '\n' for folder in runs),
         *(results(name, values) for name, values in found.items()),
     ]
-    (given.to / 'README.md').write_text(portable('\n'.join(card), given), encoding='utf-8')
+    text = with_head(portable('\n'.join(card), given), 'm3et')
+    (given.to / 'README.md').write_text(text, encoding='utf-8')
 
 
 def announce(name: str, plan: Plan) -> None:

@@ -181,14 +181,14 @@ def test_a_calibration_is_fitted_once_and_stored(kitchen, monkeypatch):
 
 def test_a_measurement_is_made_once_and_holds_no_path(kitchen, tmp_path):
     module, given, commands = kitchen
-    words = module.KITCHEN2.measures['vqa_other_camera']
-    out = tmp_path / 'kitchen@1-vqa_other_camera'
+    words = module.KITCHEN2.measures['vqa_other']
+    out = tmp_path / 'kitchen@1-vqa_other'
     out.mkdir()
     (out / 'metrics.json').write_text(json.dumps({'model': str(given.to), 'run': f'{given.out}/vqa'}))
-    document = module.measure('vqa_other_camera', given, tmp_path, 'kitchen@1', words)
+    document = module.measure('vqa_other', given, tmp_path, 'kitchen@1', words)
     assert document == {'model': 'kitchen', 'run': 'build/train/vqa'} and commands == []
     with pytest.raises(FileNotFoundError):  # the command that would have written it does nothing here
-        module.measure('vqa_other_camera', given, tmp_path, 'kitchen@2', words)
+        module.measure('vqa_other', given, tmp_path, 'kitchen@2', words)
     assert commands[0][:4] == ['evaluate', 'vqa', '--model', str(given.to)]
     assert commands[0][6:] == ['--data', 'test-other', '--samples', '1500']
 

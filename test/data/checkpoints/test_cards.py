@@ -37,6 +37,6 @@ def test_a_head_that_is_no_mapping_is_refused(head):
         with_head(f'---\n{head}\n---\n', 'm3et')
 
 
-@pytest.mark.parametrize('name', ['m3et_kitchen', 'm3et_talk'])
+@pytest.mark.parametrize('name', ['m3et_kitchen', 'm3et_kitchen2', 'm3et_talk'])
 def test_the_shipped_cards_have_heads(name):
     assert ModelCard.load(SHIPPED / name / 'README.md').data.library_name == 'm3et_ros'
