@@ -27,7 +27,6 @@ OPTIONAL = {
     'tf2_ros',
     'vision_msgs',
     'h5py',
-    'openvino',
     'ray',
     'compression',
     'transformers',
