@@ -22,7 +22,7 @@ from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
 from m3et_ros.runtime.backends import waits_for_openvino
 from m3et_ros.runtime.backends.background import BackgroundBuild
-from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare, usable_sets
+from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
@@ -145,12 +145,10 @@ class Engine:
         if self._shared is not None and runtime != 'torch':
             report(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
             runtime = 'torch'
-        on_cuda = device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available())
-        target = 'cuda' if on_cuda else 'cpu'
+        target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
         if runtime == 'auto' and waits_for_openvino(self._model, target):
             if self._stream is None:
-                sets = usable_sets(self._model, modality_sets)
-                self._build = BackgroundBuild(self._model, precision, sets, report)
+                self._build = BackgroundBuild(self._model, precision, modality_sets, report)
                 return self.serving
             report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
             runtime = 'torch'

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends import Runner, Setting
 from m3et_ros.runtime.backends.openvino import OpenVino
-from m3et_ros.runtime.backends.prepared import Prepared, Serving, artefact_folder, build_graphs, checked, refused
+from m3et_ros.runtime.backends.prepared import (
+    Prepared,
+    Serving,
+    artefact_folder,
+    build_graphs,
+    checked,
+    refused,
+    usable_sets,
+)
 
 BUILDER = 'm3et_ros.runtime.backends.builder'
 NAME = OpenVino.name
@@ -59,7 +67,7 @@ class BackgroundBuild:
     Args:
         model: in float32 on the CPU, in eval mode; nobody may change its weights.
         precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
-        modality_sets: as prepared.usable_sets returns them.
+        modality_sets: sets of image modalities that frames will have.
         report: gets lines of progress, from another thread.
 
     Attributes:
@@ -68,9 +76,10 @@ class BackgroundBuild:
     """
 
     def __init__(
-        self, model: M3ET, precision: str, modality_sets: Sequence[tuple[str, ...]], report: Callable[[str], None]
+        self, model: M3ET, precision: str, modality_sets: Sequence[Sequence[str]], report: Callable[[str], None]
     ):
-        self._model, self._precision, self._sets, self._report = model, precision, modality_sets, report
+        self._model, self._precision, self._report = model, precision, report
+        self._sets = usable_sets(model, modality_sets)
         self._threads = torch.get_num_threads()
         self.serving = Serving('torch', f'while {NAME} is being built')
         self.ready: tuple[Prepared, Serving] | None = None

@@ -25,6 +25,7 @@ from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.backends import Setting
 from m3et_ros.runtime.backends.openvino import OpenVino
 from m3et_ros.runtime.backends.prepared import build_graphs
+from m3et_ros.runtime.machine import private_folder
 
 NICE = 19
 """Priority as nice(1) counts it: frames come first on a busy CPU."""
@@ -39,13 +40,15 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
         out: gets the lines of progress.
 
     Raises:
+        InputError: the folder cannot be made.
         Exception: whatever OpenVino.build raises.
     """
 
     def report(line: str) -> None:
         print(json.dumps({'report': line}), file=out, flush=True)
 
-    backend = OpenVino(Setting(asked['precision'], asked['threads'], Path(asked['folder'])))
+    folder = private_folder(Path(asked['folder']))  # refused now and not after the first graph
+    backend = OpenVino(Setting(asked['precision'], asked['threads'], folder))
     sets = [tuple(modalities) for modalities in asked['modality_sets']]
     build_graphs(model, backend, asked['precision'], 'cpu', sets, report)
 
