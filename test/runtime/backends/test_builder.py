@@ -1,4 +1,4 @@
-"""The program that builds graphs beside a node: what it prints and stores, and that it ends with its parent."""
+"""The program that builds graphs beside a node: what it prints and refuses, and that it ends with its parent."""
 
 import io
 import json
@@ -8,6 +8,7 @@ import sys
 import pytest
 from safetensors.torch import save
 
+from m3et_ros.data.errors import InputError
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends.background import BUILDER
 from m3et_ros.runtime.backends.builder import store_graphs
@@ -22,16 +23,12 @@ def asked(folder):
     return {'precision': 'float32', 'threads': 1, 'folder': str(folder), 'modality_sets': [['rgb']]}
 
 
-def test_graphs_are_stored_and_each_is_reported(small, tmp_path, monkeypatch):
-    monkeypatch.setenv('M3ET_CACHE', str(tmp_path))
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_built(small, tmp_path):
+    (tmp_path / 'file').write_text('')
     out = io.StringIO()
-    store_graphs(asked(tmp_path / 'graphs'), small, out)
-    lines = [json.loads(line)['report'] for line in out.getvalue().splitlines()]
-    assert ['graph 1 of 4' in lines[0], 'graph 4 of 4' in lines[3], 'are ready' in lines[4], len(lines)] == [1, 1, 1, 5]
-    names = {path.name for path in (tmp_path / 'graphs').iterdir()}
-    assert names == {
-        f'{name}.blob' for name in ('encode_images-rgb', 'encode_text-rgb-text', 'depth-rgb', 'depth-rgb-text')
-    }
+    with pytest.raises(InputError, match='cannot be made'):
+        store_graphs(asked(tmp_path / 'file' / 'graphs'), small, out)
+    assert out.getvalue() == ''
 
 
 def test_it_ends_when_its_input_ends(small, tmp_path):
