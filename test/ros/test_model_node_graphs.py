@@ -1,8 +1,10 @@
 """The node under runtime auto: active with torch at once, then OpenVINO once a child has built its graphs."""
 
+import itertools
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 
@@ -44,8 +46,10 @@ def test_the_node_goes_active_with_torch_and_openvino_takes_over(ros, robot_here
     ros.read_log(lambda message: lines.append(message.msg))
     robot = robot_here(model=small).ready()
 
+    stamps = itertools.count(100)
+
     def taken():
-        robot.show(100.0)
+        robot.show(next(stamps), depth=np.ones((48, 64), np.float32))
         return robot.diagnosis().get('runtime', '').startswith('openvino')
 
     robot.ros.until(lambda: taken() or robot.pause(), 300)

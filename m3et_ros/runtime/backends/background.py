@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from threading import Lock, Thread
-from typing import IO
+from typing import IO, Any
 
 import torch
 from safetensors.torch import save
@@ -159,18 +159,19 @@ class BackgroundBuild:
                     stderr=errors,
                     start_new_session=True,
                 )
-            failed = ''
+            last: dict[str, Any] = {}
             try:
                 with child:
-                    failed = self._follow(child, setting)
+                    last = self._follow(child, setting)
             except BrokenPipeError:
                 pass  # it ended before it had read all; its exit code says more
             self._check_open()
-            if child.returncode:
-                raise RuntimeError(failed or f'its build ended with code {child.returncode}: {last_line(errors)}')
+            if 'done' not in last:
+                ended = f'its build ended with code {child.returncode}: {last_line(errors)}'
+                raise RuntimeError(last.get('failed', ended))
 
-    def _follow(self, child: subprocess.Popen, setting: Setting) -> str:
-        """Send the model and report the progress of the child until it ends; returns why it failed, '' if unknown."""
+    def _follow(self, child: subprocess.Popen, setting: Setting) -> dict[str, Any]:
+        """Send the model, and report the progress of the child until it ends; returns its last message."""
         assert child.stdin is not None and child.stdout is not None
         weights = save({name: tensor.detach().contiguous() for name, tensor in self._model.state_dict().items()})
         asked = {
@@ -185,15 +186,14 @@ class BackgroundBuild:
         child.stdin.write(weights)
         child.stdin.flush()
         del weights
-        failed = ''
+        message: dict[str, Any] = {}
         for line in child.stdout:
             message = json.loads(line)
-            failed = message.get('failed', failed)
             if 'report' in message and not self._closed:
                 self._report(message['report'])
                 progress = message['report'].removeprefix(f'Runtime {NAME}: ')
                 self.serving = Serving('torch', f'while {NAME} is being built: {progress}')
-        return failed
+        return message
 
 
 def last_line(file: IO[bytes]) -> str:

@@ -3,8 +3,8 @@
     python -P -m m3et_ros.runtime.backends.builder
 
 Its input is a line of JSON (config, precision, threads, folder, modality_sets, bytes) and the weights as safetensors.
-It prints a line of JSON for each line of progress, {"report": ...}, and {"failed": ...} where it fails. Only
-runtime.backends.background starts it. It ends when its input ends, and so with its parent.
+It prints a line of JSON for each line of progress, {"report": ...}, and at the end {"done": true} or {"failed": ...}.
+Only runtime.backends.background starts it. It ends when its input ends, and so with its parent.
 """
 
 import json
@@ -69,6 +69,7 @@ def main() -> int:
     except Exception as error:
         print(json.dumps({'failed': f'{type(error).__name__}: {error}'}), file=out, flush=True)
         return 1
+    print(json.dumps({'done': True}), file=out, flush=True)
     return 0
 
 
