@@ -13,6 +13,7 @@ from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.sizes import TINY
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import background
+from m3et_ros.srv import LoadModel
 
 pytestmark = [
     pytest.mark.skipif(bool(backends.missing('openvino')), reason=backends.missing('openvino')),
@@ -71,11 +72,17 @@ def test_the_node_goes_active_with_torch_and_openvino_takes_over(ros, started):
     assert children() == []
 
 
-def test_the_child_ends_with_the_node(ros, started):
+def test_the_child_ends_with_the_model_and_with_the_node(ros, started, small):
     robot = started()
-    (child,) = ros.until(children, 60)
+    (first,) = ros.until(children, 60)
+    load = robot.node.create_client(LoadModel, '/robot/model/load_model')
+    ros.until(load.service_is_ready, 60)
+    assert ros.until(load.call_async(LoadModel.Request(model=small)).result, 60).success
+    ros.until(lambda: not first.is_running(), 60)
+    (second,) = ros.until(children, 60)
+    assert second.pid != first.pid
     robot.stop()
-    assert not child.is_running()
+    assert not second.is_running()
 
 
 def test_a_failed_build_is_counted_once(started, monkeypatch):
