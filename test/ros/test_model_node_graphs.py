@@ -75,11 +75,13 @@ def test_the_node_goes_active_with_torch_and_openvino_takes_over(ros, started):
 def test_the_child_ends_with_the_model_and_with_the_node(ros, started, small):
     robot = started()
     (first,) = ros.until(children, 60)
+    first.suspend()  # so that its graphs are not there before the second model comes
     load = robot.node.create_client(LoadModel, '/robot/model/load_model')
     ros.until(load.service_is_ready, 60)
     assert ros.until(load.call_async(LoadModel.Request(model=small)).result, 60).success
     ros.until(lambda: not first.is_running(), 60)
     (second,) = ros.until(children, 60)
+    second.suspend()
     assert second.pid != first.pid
     robot.stop()
     assert not second.is_running()

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -53,11 +54,18 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     build_graphs(model, backend, asked['precision'], 'cpu', sets, report)
 
 
+def yield_cpu() -> None:
+    """Give way to every other process, also where Linux shares the CPU among sessions before it looks at priorities."""
+    os.nice(NICE)
+    with suppress(OSError):  # a kernel without groups of sessions, or another system
+        Path('/proc/self/autogroup').write_text(str(NICE))
+
+
 def main() -> int:
     """Read the model and build it; return 1 where that fails."""
     given, out = sys.stdin.buffer, os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)  # what a library prints must not stand between the lines
-    os.nice(NICE)
+    yield_cpu()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     asked = json.loads(given.readline())
     model = build(M3ETConfig.from_dict(asked['config'])).eval()

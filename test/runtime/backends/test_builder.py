@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from safetensors.torch import save
@@ -31,13 +33,21 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_built(small,
     assert out.getvalue() == ''
 
 
-def test_it_ends_when_its_input_ends(small, tmp_path):
+def test_it_gives_way_to_others_and_ends_when_its_input_ends(small, tmp_path):
     weights = save(dict(small.state_dict()))
     given = asked(tmp_path / 'graphs') | {'config': small.config.to_dict(), 'bytes': len(weights)}
-    child = subprocess.Popen([sys.executable, '-P', '-m', BUILDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, '-P', '-m', BUILDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # as background starts it: its priority is that of its session
+    )
     with child:
         child.stdin.write(json.dumps(given).encode() + b'\n' + weights)
         child.stdin.flush()
         assert 'graph 1 of 4' in json.loads(child.stdout.readline())['report']
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == 19
+        group = Path(f'/proc/{child.pid}/autogroup')
+        assert not os.access(group, os.W_OK) or group.read_text().rstrip().endswith('nice 19')
         child.stdin.close()
         assert child.wait(300) == 1
