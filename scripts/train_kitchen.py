@@ -169,20 +169,21 @@ def finish(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> None
     model_id = halve(base, given.to, calibration(plan, given, base, out))
     announce('measures', plan)
     found = {name: measure(name, given, out, model_id, words) for name, words in plan.measures.items()}
-    write_card(given, model_id, [base], found)
+    write_card(plan, given, model_id, [base], found)
     announce('heads', plan)
     *episodes, unseen = (cache(given.out / 'cache', seeds, plan.kitchens | STEADY) for seeds in (*EPISODES, UNSEEN))
     heads = [head(name, given, out, episodes) for name in HEADS]
     words = ('actions', '--data', str(unseen), *repeated('--train', episodes))
     found['actions'] = measure('actions', given, out, model_id, words)
-    write_card(given, model_id, [base, *heads], found)
+    write_card(plan, given, model_id, [base, *heads], found)
     print(f'{model_id} is in {given.to}.')
 
 
-def write_card(given: argparse.Namespace, model_id: str, runs: list[Path], found: dict[str, dict]) -> None:
+def write_card(plan: Plan, given: argparse.Namespace, model_id: str, runs: list[Path], found: dict[str, dict]) -> None:
     """Write the card of the checkpoint: those of its runs, and what was measured so far."""
+    made = f'Made by `scripts/train_kitchen.py --size {plan.size}`, stored in half precision. Apache-2.0.'
     card = [
-        f'# {model_id}\n\nMade by `make train`, stored in half precision. Apache-2.0.\n',
+        f'# {model_id}\n\n{made}\n',
         *(HEAD.sub('', (folder / 'README.md').read_text()).strip().replace('# ', '## ', 1) + '\n' for folder in runs),
         *(results(name, values) for name, values in found.items()),
     ]

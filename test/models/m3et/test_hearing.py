@@ -46,6 +46,15 @@ def test_frames_encoded_in_part_hear_as_whole_ones_do():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('queries', ['tokens', 'encoded'])
+def test_encoded_queries_of_the_decoders_hear_too(queries):
+    model, (images, text, mask) = build('tiny', images_hear=True, decoder_queries=queries).eval(), example()
+    deaf, asked = model.add_text(model.encode_images(images)), model.add_text(model.encode_images(images), text, mask)
+    for name in images:
+        assert torch.equal(deaf.tokens[name], asked.tokens[name]) == (queries == 'tokens')
+
+
+@torch.no_grad()
 def test_words_after_the_images_point_with_what_the_images_heard():
     model, (images, text, mask), points = build('tiny', images_hear=True).eval(), example(), []
     for words in (text, text.flip(1)):
