@@ -215,10 +215,10 @@ def _draw_depth_bar(figure, layout: Layout, depth_image) -> None:
     _draw_swatch(figure, layout, edge, BOTTOM - 0.32, UNKNOWN, 'unknown')
 
 
-def _draw_swatch(figure, layout: Layout, left: float, bottom: float, colour, name: str) -> None:
+def _draw_swatch(figure, layout: Layout, left: float, bottom: float, colour, name: str, room: float = WIDTH) -> None:
     axes = _axes(figure, layout, left, bottom, 0.13, 0.13)
     axes.set_facecolor(colour)
-    _text(figure, layout, left + 0.19, bottom + 0.015, name, fontsize=8.5)
+    _text(figure, layout, left + 0.19, bottom + 0.015, name, room - 0.19, fontsize=8.5)
 
 
 def _draw_legend(figure, layout: Layout, poster: Poster) -> None:
@@ -229,7 +229,8 @@ def _draw_legend(figure, layout: Layout, poster: Poster) -> None:
     for index, class_id in enumerate(present[: LEGEND_COLUMNS * LEGEND_ROWS]):
         row, column = divmod(index, LEGEND_COLUMNS)
         name, colour = poster.classes[int(class_id)]
-        _draw_swatch(figure, layout, layout.left(3) + column * width, BOTTOM - 0.32 - 0.2 * row, colour, name)
+        left = layout.left(3) + column * width
+        _draw_swatch(figure, layout, left, BOTTOM - 0.32 - 0.2 * row, colour, name, width - 0.05)
 
 
 def _depth_scale(rows: Sequence[PosterRow]) -> tuple[float, float]:
