@@ -8,7 +8,7 @@ import pytest
 from m3et_ros import __version__
 from m3et_ros.cli.main import app, main
 
-HEAVY = {'torch', 'rclpy', 'cv2', 'numpy', 'matplotlib', 'mujoco'}
+HEAVY = {'torch', 'rclpy', 'cv2', 'numpy', 'matplotlib', 'mujoco', 'asyncio', 'ssl'}
 
 
 def test_help_names_every_verb(capsys):

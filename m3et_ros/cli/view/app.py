@@ -1,6 +1,5 @@
 """`m3et view`: a page in the browser that shows running robots and puts questions to them."""
 
-import asyncio
 import getpass
 import os
 import sys
@@ -55,6 +54,8 @@ def view(
     if viewer.given:
         return show_in_viewer(context, viewer, namespace, page.port)
     require('view')
+    import asyncio
+
     from m3et_ros.cli.view.access import is_loopback
 
     password = '' if is_loopback(page.host) else read_password(page.host)
@@ -88,6 +89,8 @@ async def _serve(namespace: str, page: PageOptions, password: str, stopped: Stop
     Raises:
         Refused: the address cannot be listened on.
     """
+    import asyncio
+
     import cv2
     from aiohttp import web
 
@@ -137,6 +140,8 @@ def _listen(host: str, port: int) -> Any:
 
 async def _wait(stopped: threading.Event) -> None:
     """Wait for a signal without waking up meanwhile."""
+    import asyncio
+
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def wait() -> None:
