@@ -1,5 +1,6 @@
 """The pages of the documentation: each has its place in the site, and every link between them leads somewhere."""
 
+import configparser
 import re
 from pathlib import Path
 
@@ -44,3 +45,21 @@ def test_every_link_leads_to_a_page_and_a_heading(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / 'README.md').read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    ('page', 'pattern'),
+    [
+        ('package.xml', r'<version>(\d+\.\d+)'),
+        ('CITATION.cff', r'^version: (\d+\.\d+)'),
+        ('CHANGELOG.md', r'^## \[(\d+\.\d+)'),
+        ('docs/releases.md', r'^## (\d+\.\d+)'),
+        ('SECURITY.md', r'^\| (\d+\.\d+)\.x \| yes'),
+    ],
+    ids=['package', 'citation', 'changelog', 'release notes', 'security'],
+)
+def test_a_page_names_the_version_that_setup_cfg_has(page, pattern):
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    newest = re.search(pattern, (ROOT / page).read_text(), re.MULTILINE)[1]
+    assert config['metadata']['version'].startswith(f'{newest}.')
