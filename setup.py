@@ -31,6 +31,7 @@ EXTRAS = (
     'networks',
     'lerobot',
     'openvino',
+    'kernels',
     'nyu',
     'ray',
     'mcp',

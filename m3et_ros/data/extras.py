@@ -11,6 +11,7 @@ EXTRAS = {
     'view': ('The page', ('aiohttp',)),
     'rerun': ('A view in Rerun', ('rerun',)),
     'foxglove': ('A view in Foxglove', ('foxglove',)),
+    'kernels': ('A fused scan of the Hub', ('kernels',)),
     'mcp': ('The server for agents', ('mcp', 'uvicorn')),
 }
 """Use and modules of each extra."""

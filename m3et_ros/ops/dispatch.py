@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from m3et_ros.ops import native
+from m3et_ros.ops import fused, native
 from m3et_ros.ops.precision import no_autocast
 
 Form = Callable[..., tuple[Tensor, Tensor]]
@@ -138,9 +138,10 @@ def _fast_form(operator: Operator, device: torch.device) -> tuple[Form | None, s
     if device.type != 'cuda':
         return None, '', 'no CUDA device' if not torch.cuda.is_available() else f'{device} is not a CUDA device'
     try:
-        return operator.load_fused(), FUSED, ''
+        return operator.load_fused(), FUSED, fused.origin()
     except Exception as error:  # a broken binary raises nearly anything, and none of it may stop the model
-        why = f'{FUSED} cannot be imported ({type(error).__name__}: {error})'.splitlines()[0]
+        source = f'{FUSED} of {fused.origin()}' if fused.origin() else FUSED
+        why = f'{source} cannot be imported ({type(error).__name__}: {error})'.splitlines()[0]
         log.info('%s on %s: %s; using %s', operator.name, device, why, operator.tensor_name)
         return None, '', why
 

@@ -1,18 +1,41 @@
 """The optional CUDA kernels of mamba-ssm behind the signatures of this package.
 
-An ImportError is left to the caller. mamba-ssm is Apache-2.0; none of its code is contained here.
+They are those of an installed mamba-ssm, or of a package that `use` is given: a build of the same scans that was loaded
+from elsewhere. An ImportError is left to the caller. mamba-ssm is Apache-2.0; none of its code is contained here.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 
 from torch import Tensor
 
 Scan = Callable[..., tuple[Tensor, Tensor]]
+_package: ModuleType | None = None
+_origin = ''
+
+
+def use(package: ModuleType | None, origin: str = '') -> None:
+    """Take the scans from a package instead of an installed mamba-ssm.
+
+    Args:
+        package: has `selective_scan_fn` and `mamba_chunk_scan_combined`; None for the installed mamba-ssm again.
+        origin: where the package comes from, for reports.
+    """
+    global _package, _origin
+    _package, _origin = package, origin
+
+
+def origin() -> str:
+    """Return where the package in use comes from; '' for an installed mamba-ssm."""
+    return _origin
 
 
 def load_selective_scan() -> Scan:
     """Return the CUDA selective scan. It starts from an empty state and returns a state without gradient."""
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    if _package is None:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    else:
+        selective_scan_fn = _package.selective_scan_fn
 
     def selective_scan(
         x: Tensor,
@@ -39,7 +62,10 @@ def load_selective_scan() -> Scan:
 
 def load_ssd() -> Scan:
     """Return the chunked SSD in Triton."""
-    from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    if _package is None:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    else:
+        mamba_chunk_scan_combined = _package.mamba_chunk_scan_combined
 
     def ssd(
         x: Tensor,

@@ -24,6 +24,7 @@ from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, 
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
+from m3et_ros.runtime.fused_scans import use_fused
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.limits import TOKENS
 from m3et_ros.runtime.memory import EpisodeMemory
@@ -80,6 +81,7 @@ class Engine:
         # A device type, and how to build graphs once the model is there.
         self._pending_build: tuple[str, Callable[[], None]] | None = None
         use_built()
+        use_fused()
         self._model, self._shared = checkpoint.model.eval(), shared
         self._stream = StreamEncoder(self._model, adaptive) if tokens == 'adaptive' else None
         self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch
+from m3et_ros.runtime.fused_scans import use_fused
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.training.optim import build_optimiser, set_rate
 from m3et_ros.training.recipe import Order, Recipe
@@ -119,6 +120,7 @@ class Trainer:
         if recipe.average:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
         use_built()
+        use_fused()
         # Kernels are checked here, because the check would reject them inside autocast.
         for choice in dispatch.describe(device):
             log.info('%s is served by %s (%s)', choice.op, choice.name, choice.reason)

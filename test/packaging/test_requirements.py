@@ -24,6 +24,7 @@ GENERATED = {ROOT / 'm3et_ros' / kind for kind in ('msg', 'srv', 'action')}
 OPTIONAL = {
     'aiohttp',
     'mamba_ssm',
+    'kernels',
     'tf2_ros',
     'vision_msgs',
     'h5py',

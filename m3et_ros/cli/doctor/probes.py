@@ -35,6 +35,7 @@ OPTIONAL = {
     'accelerate': 'm3et train and m3et teach',
     'transformers': 'language models',
     'mamba_ssm': 'fused CUDA scans',
+    'kernels': 'fused CUDA scans without a compiler (M3ET_FUSED_SCANS)',
     'mcp': 'm3et mcp, tools for agents',
     'vision_msgs': 'LabelInfo beside our LabelMap, and detections',
     'launch_ros': 'ros2 launch',
@@ -161,9 +162,11 @@ def compute(findings: Diagnosis) -> dict:
     try:
         from m3et_ros.ops.dispatch import describe
         from m3et_ros.runtime.backends import RUNTIMES, missing
+        from m3et_ros.runtime.fused_scans import use_fused
         from m3et_ros.runtime.kernels import use_built
 
         use_built()
+        use_fused()
         found['runtimes'] = {name: missing(name) or 'ready' for name in RUNTIMES if name != 'auto'}
         found['kernels'] = [
             {'op': k.op, 'kernel': k.name, 'max_error': k.max_error, 'reason': k.reason}

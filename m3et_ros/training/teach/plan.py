@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import ClassNames
+from m3et_ros.runtime.fused_scans import use_fused
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.training.loop import Objective
 from m3et_ros.training.m3et import Answer, Collate, Pretrain
@@ -72,6 +73,7 @@ def seconds_per_step(
         left: seconds to the end of the lesson, of which a trial takes TRIAL_SHARE, or one step.
     """
     use_built()
+    use_fused()
     model = copy.deepcopy(checkpoint.model).train()
     labels = checkpoint.labels
     naming = ClassNames(checkpoint.tokenizer, labels.classes) if isinstance(recipe, Answer) and labels.classes else None
