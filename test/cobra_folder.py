@@ -78,7 +78,13 @@ def cobra_folder(folder: Path, tensors: dict[str, torch.Tensor], backbone: str) 
     }
     (folder / 'config.json').write_text(json.dumps({'model': run, 'seed': 7}))
     write_tokenizer(folder)
+    encoder_folders(folder)
+    return folder
+
+
+def encoder_folders(folder: Path) -> str:
+    """Write both image encoders into a folder, and return them as --vision takes them."""
     torch.manual_seed(1)
     Dinov2WithRegistersModel(DINO).save_pretrained(folder / 'dinov2')
     SiglipVisionModel(SIGLIP).save_pretrained(folder / 'siglip')
-    return folder
+    return f'{folder / "dinov2"},{folder / "siglip"}'

@@ -46,10 +46,9 @@ def talker(variant='ml_mamba', *, vision=SIGHT, seed=0, side=3, **sizes) -> Talk
     tokenizer = Tokenizer.train(WORDS, vocabulary=128)
     config = kitchen_config(
         variant,
-        d_vision=vision_width(SIZES['tiny']),
         vocabulary=tokenizer.vocabulary,
         side=side,
-        **{'d': 64, 'layers': 4} | sizes,
+        **{'d_vision': vision_width(SIZES['tiny']), 'd': 64, 'layers': 4} | sizes,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -29,6 +29,8 @@ DESCRIBING = ('*.json', '*.txt', '*.jinja', '*.model', 'README.md')
 """Patterns of the small files of a model: configuration, tokenizer, chat template, model card."""
 FILES = ('*.safetensors', *DESCRIBING)
 """Patterns of the files that are fetched and sent."""
+ENCODERS = ('dinov2', 'siglip')
+"""Folders of image encoders in the folder of a checkpoint (data.checkpoints.image_encoders)."""
 CARD = 'README.md'
 ANSWER_S = 10.0
 """Longest wait for an answer of the Hub to a question about a model."""
@@ -176,8 +178,12 @@ def push(checkpoint: Path, name: str, *, private: bool = False, message: str = '
         text = with_head(card.read_text(encoding='utf-8') if card.is_file() else f'# {stored["model_id"]}\n', kind)
     except (ValueError, OSError) as error:
         raise InputError('model_config', f'{card} is refused: {error}; correct it.') from error
+    places = (checkpoint, *(checkpoint / folder for folder in ENCODERS if (checkpoint / folder).is_dir()))
     names = sorted(
-        path.name for path in checkpoint.iterdir() if path.is_file() and any(fnmatch(path.name, p) for p in FILES)
+        path.relative_to(checkpoint).as_posix()
+        for place in places
+        for path in place.iterdir()
+        if path.is_file() and any(fnmatch(path.name, p) for p in FILES)
     )
     files = [CommitOperationAdd(file, str(checkpoint / file)) for file in names if file != CARD]
     files.append(CommitOperationAdd(CARD, text.encode()))

@@ -1,7 +1,8 @@
 """Answerers: ML-Mamba, EMMA or MaTVLM beside M3ET, writing sentences about a frame.
 
-An Answerer reads the visual tokens of the engine's M3ET and writes token by token, each computed when it is asked for.
-Like the engine it runs on the inference thread. A MaTVLM as released reads the image itself (runtime.released).
+An Answerer reads the visual tokens of the engine's M3ET, or of image encoders of its own, and writes token by token,
+each computed when it is asked for. Like the engine it runs on the inference thread. Models as released read the image
+themselves (runtime.released).
 """
 
 import os
@@ -56,7 +57,7 @@ class Answerer:
 
     Args:
         checkpoint: checkpoint of the vision-language model.
-        engine: whose M3ET encodes the frames.
+        engine: whose M3ET encodes the frames, unless the model reads DINOv2 and SigLIP.
 
     Raises:
         InputError: answerer_sight: it was trained on another M3ET.
@@ -65,7 +66,9 @@ class Answerer:
     open_questions = False
 
     def __init__(self, checkpoint: TalkCheckpoint, engine: Engine):
-        checkpoint.check_encoder(engine.model_id, vision_width(engine.config))
+        self._encoders = checkpoint.encoders
+        if self._encoders is None:
+            checkpoint.check_encoder(engine.model_id, vision_width(engine.config))
         self.model_id, self._engine, self._tokenizer = checkpoint.model_id, engine, checkpoint.tokenizer
         self._model = checkpoint.model.eval()
         self._grid = (checkpoint.config.model.connector.rows, checkpoint.config.model.connector.cols)
@@ -77,7 +80,7 @@ class Answerer:
             ValueError: max_tokens is below 1.
         """
         self._model.to(self._engine.device)  # the engine may have moved
-        features = self._engine.visual_tokens(view, *self._grid)
+        features = self._visual_tokens(view)
         ids, mask = self._tokenizer.encode([question], len(self._tokenizer.spans(question)) + 3)
         prompt = ids[:, : int(mask.sum())].to(self._engine.device)
         steps = self._model.generate(features, prompt, sampling=Sampling(max_tokens, (self._tokenizer.sep,)))
@@ -91,6 +94,13 @@ class Answerer:
             ids, probability = step
             tokens.append(int(ids[0]))
             yield capitalised(self._tokenizer.decode(tokens)), float(probability[0])
+
+    def _visual_tokens(self, view: View) -> torch.Tensor:
+        if self._encoders is None:
+            return self._engine.visual_tokens(view, *self._grid)
+        self._encoders.tower.to(self._engine.device)
+        with torch.inference_mode():
+            return self._encoders.encode([view.frame.rgb], rows=self._grid[0], cols=self._grid[1])
 
 
 def capitalised(text: str) -> str:

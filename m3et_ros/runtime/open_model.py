@@ -4,12 +4,14 @@ import difflib
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from m3et_ros.data.checkpoints import SHIPPED
+from m3et_ros.data.checkpoints.image_encoders import ENCODERS, ImageEncoders, check_encoder_kind, read_encoders
 from m3et_ros.data.checkpoints.m3et import Checkpoint, load_checkpoint, random_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
@@ -20,6 +22,7 @@ from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.actions.mambavl import PAPER, MambaVL, MambaVLConfig
 from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.sizes import SIZES
+from m3et_ros.runtime.model_folder import find_model
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +62,33 @@ def open_checkpoint(name: str, *, seed: int = 0) -> Checkpoint:
         checkpoint.model_id,
     )
     return checkpoint
+
+
+def open_encoders(names: str) -> ImageEncoders:
+    """Open DINOv2 and SigLIP on the host.
+
+    Args:
+        names: two names with a comma between, DINOv2 with registers first; each is a folder as save_pretrained of
+            transformers writes it, or 'hf:owner/name[@revision]'.
+
+    Raises:
+        InputError: model_config, there are not two names; as find_model and read_encoders.
+    """
+    both = [name.strip() for name in names.split(',')]
+    if len(both) != len(ENCODERS):
+        raise InputError(
+            'model_config', f'{names[:200]!r} is no pair of image encoders; give DINOV2,SIGLIP with a comma between.'
+        )
+    folders = []
+    for name, kind in zip(both, ENCODERS.values(), strict=True):
+        found = find_model(name, partial(_check_encoder, kind), torch.float32)
+        found.check_memory(torch.float32, torch.device('cpu'))
+        folders.append(found.path)
+    return read_encoders(*folders)
+
+
+def _check_encoder(kind: str, name: str, config: dict[str, Any]) -> None:
+    check_encoder_kind(name, config, kind)
 
 
 def shipped(name: str) -> Path | None:

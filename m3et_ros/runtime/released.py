@@ -9,13 +9,12 @@ Symbols: n visual tokens of an image.
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from m3et_ros.data.checkpoints.cobra import ReleasedCobra
+from m3et_ros.data.checkpoints.image_encoders import encode_images
 from m3et_ros.data.checkpoints.released import ReleasedMaTVLM
-from m3et_ros.data.preprocess import RGB_MEAN, RGB_STD, bicubic_square
-from m3et_ros.models.vlm.dino_siglip import SIZE
+from m3et_ros.data.preprocess import bicubic_square
 from m3et_ros.runtime.view import View
 
 BEFORE = (
@@ -67,14 +66,10 @@ class ReleasedAnswerer:
         """Return the visual tokens (1, n, d_vision) of a view."""
         released, rgb = self._released, view.frame.rgb
         if isinstance(released, ReleasedMaTVLM):
-            return released.tower(self._pixels(bicubic_square(rgb, released.tower.config.image_size, pad=released.pad)))
-        for_dino = bicubic_square(rgb, SIZE, mean=RGB_MEAN, std=RGB_STD)
-        return released.tower(self._pixels(for_dino), self._pixels(bicubic_square(rgb, SIZE)))
-
-    def _pixels(self, pixels: np.ndarray) -> torch.Tensor:
-        """Return pixels (3, S, S) as (1, 3, S, S) on the device and in the data type of the model."""
-        weight = next(self._released.tower.parameters())
-        return torch.from_numpy(pixels)[None].to(weight.device, weight.dtype)
+            pixels = bicubic_square(rgb, released.tower.config.image_size, pad=released.pad)
+            weight = next(released.tower.parameters())
+            return released.tower(torch.from_numpy(pixels)[None].to(weight.device, weight.dtype))
+        return encode_images(released.tower, [rgb])
 
     def write(self, question: str, view: View, *, max_tokens: int) -> Iterator[tuple[str, float]]:
         """Answer about a view token by token: yields (text so far, probability of its newest token).

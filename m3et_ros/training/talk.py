@@ -346,7 +346,8 @@ class TalkRun:
         views: visual tokens of the views.
         tokenizer: tokenizer of the text.
         folder: folder of the stages.
-        encoder: M3ET's patch embedding of colours and its side in pixels, for EMMA with the target 'patch'.
+        encoder: patch embedding of the image encoder and the side of its patches in pixels, for EMMA with the target
+            'patch'.
         session: its minutes count for all stages together.
 
     Attributes:
@@ -413,14 +414,19 @@ class TalkRun:
             return recipe.config.build()
 
     def _aligned(self) -> EMMA:
-        recipe = self.recipe
+        recipe, patch, width = self.recipe, self.collate.patch, None
+        if recipe.target == 'patch' and self.encoder:
+            sides = (side * patch for side in self.collate.views.grid)
+            with torch.no_grad():
+                width = self.encoder[0](torch.zeros(1, 3, *sides)).shape[2]
         model = EMMA(
             emma_config(
                 recipe.config.model,
                 fusion=recipe.fusion,
                 target=recipe.target,
                 released_order=recipe.released_order,
-                patch=self.collate.patch,
+                patch=patch,
+                d_patch=width,
             )
         )
         if recipe.target == 'patch' and self.encoder and model.alignment:

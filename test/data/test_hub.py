@@ -1,6 +1,7 @@
 """Checkpoints to and from a Hub over real HTTP: the same files, offline reading, and a sentence for every failure."""
 
 import re
+import shutil
 
 import pytest
 from hub_server import hub_server, sha
@@ -56,6 +57,15 @@ def test_a_checkpoint_comes_back_as_it_was_sent_and_is_read_offline_afterwards(s
     assert open_checkpoint(NAME).model_id == 'tiny-random-3'
     refused('hub_offline', 'HF_HUB_OFFLINE is set, and the files are not in the cache', hub.pull, 'hf:a/b')
     refused('hub_offline', 'HF_HUB_OFFLINE is set; unset it', hub.push, folder, NAME)
+
+
+def test_image_encoders_beside_a_model_are_sent_with_it_and_no_other_folder_is(server, folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / 'whole')
+    for name in ('siglip', 'more'):
+        (whole / name).mkdir()
+        (whole / name / 'config.json').write_text('{}')
+    assert 'siglip/config.json' in hub.push(whole, NAME)[1]
+    assert not [name for name in server.models['someone/kitchen'] if name.startswith('more')]
 
 
 def test_only_files_that_nothing_executes_are_fetched(server, tmp_path):

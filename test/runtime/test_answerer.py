@@ -1,12 +1,16 @@
 """Answerers beside M3ET: the text of the model itself, and refusals that name the fix."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from cobra_folder import encoder_folders
 from talkers import talker, talker_folder
 
+from m3et_ros.data.checkpoints.image_encoders import read_encoders
+from m3et_ros.data.checkpoints.talk import load_talk, save_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.vlm.generation import Sampling, collect_answers, generate
@@ -16,6 +20,7 @@ from m3et_ros.runtime.answerer import ANSWERERS, Answerer, capitalised, open_ans
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
+from m3et_ros.runtime.view import View
 
 
 @pytest.fixture(scope='module')
@@ -143,3 +148,18 @@ def test_without_a_shipped_talker_one_has_to_be_trained(monkeypatch, tmp_path):
 def test_a_talker_in_a_folder_opens_by_its_path(tmp_path):
     folder = talker_folder(tmp_path / 'own', 'emma')
     assert open_talk(str(folder)).config.variant == 'emma'
+
+
+def test_a_model_with_image_encoders_of_its_own_reads_the_image_itself(tmp_path):
+    encoder_folders(tmp_path)
+    encoders = read_encoders(tmp_path / 'dinov2', tmp_path / 'siglip')
+    save_talk(tmp_path / 'made', replace(talker(d_vision=28), vision=encoders.model_id, encoders=encoders), card='')
+    answerer = open_answerer('ml_mamba', str(tmp_path / 'made'), Engine(untrained('tiny', 5)))
+    made, rgb = load_talk(tmp_path / 'made'), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    ids, mask = made.tokenizer.encode(['is the cup red?'], 24)
+    steps = made.model.generate(
+        encoders.encode([rgb], rows=3, cols=3), ids[mask][None], sampling=Sampling(4, (made.tokenizer.sep,))
+    )
+    wanted = made.tokenizer.decode(collect_answers(steps, 1, (made.tokenizer.sep,))[0])
+    *_, (text, _) = answerer.write('is the cup red?', View(Frame(rgb), {}, None), max_tokens=4)
+    assert text == capitalised(wanted) and text

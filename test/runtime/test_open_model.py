@@ -4,9 +4,11 @@ import logging
 
 import numpy as np
 import pytest
+from cobra_folder import encoder_folders
 from huggingface_hub import HfApi
 
 from m3et_ros.data.checkpoints import SHIPPED
+from m3et_ros.data.checkpoints.image_encoders import read_encoders
 from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.data.checkpoints.talk import load_talk
 from m3et_ros.data.errors import InputError
@@ -21,7 +23,7 @@ from m3et_ros.models.m3et.sizes import SIZES
 from m3et_ros.runtime import open_model
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
-from m3et_ros.runtime.open_model import action_config, open_checkpoint, shipped, untrained
+from m3et_ros.runtime.open_model import action_config, open_checkpoint, open_encoders, shipped, untrained
 from m3et_ros.runtime.session import Session
 
 
@@ -153,3 +155,16 @@ def test_only_the_prefix_of_the_hub_asks_the_hub(monkeypatch):
     with pytest.raises(InputError, match='no network'):
         open_checkpoint('hf:owner/the-model_1.0')
     assert asked == ['hf:owner/the-model_1.0']
+
+
+def test_image_encoders_open_by_two_names_and_others_are_refused(tmp_path):
+    both = encoder_folders(tmp_path)
+    assert open_encoders(both).model_id == read_encoders(tmp_path / 'dinov2', tmp_path / 'siglip').model_id
+    for names, reason, sentence in (
+        (both.partition(',')[0], 'model_config', 'is no pair of image encoders; give DINOV2,SIGLIP'),
+        (f'{tmp_path}/siglip,{tmp_path}/dinov2', 'model_config', 'is of another model; give a dinov2_with_registers'),
+        (f'{both}x', 'model_missing', 'There is no folder .*siglipx'),
+    ):
+        with pytest.raises(InputError, match=sentence) as refused:
+            open_encoders(names)
+        assert refused.value.reason == reason

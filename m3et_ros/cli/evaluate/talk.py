@@ -26,6 +26,7 @@ from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
 
 if TYPE_CHECKING:
+    from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
     from m3et_ros.data.checkpoints.m3et import Checkpoint
     from m3et_ros.data.checkpoints.talk import TalkCheckpoint
 
@@ -55,11 +56,15 @@ def talk(
     ] = '',
     *,
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and descriptions.csv.')],
-    vision: Annotated[str, typer.Option('--from', help='M3ET that the model was trained on.')] = 'kitchen',
+    vision: Annotated[
+        str,
+        typer.Option('--from', help='M3ET that the model was trained on; a model with DINOv2 and SigLIP needs none.'),
+    ] = 'kitchen',
     options: TalkSamples,
     as_json: Json = False,
 ) -> None:
     """Measure answers in sentences, hallucination and descriptions of a vision-language model."""
+    from m3et_ros.data.checkpoints.m3et import Checkpoint
     from m3et_ros.evaluation.files import made_by, write_metrics
     from m3et_ros.evaluation.standard_caches import check_fit
     from m3et_ros.evaluation.tasks.vqa import NOISE
@@ -67,10 +72,13 @@ def talk(
     from m3et_ros.runtime.answerer import open_talk
     from m3et_ros.runtime.open_model import open_checkpoint
 
-    encoder, checkpoint = open_checkpoint(vision), open_talk(model)
-    checkpoint.check_encoder(encoder.model_id, vision_width(encoder.model.config))
+    checkpoint = open_talk(model)
+    encoder = checkpoint.encoders or open_checkpoint(vision)
+    if isinstance(encoder, Checkpoint):
+        checkpoint.check_encoder(encoder.model_id, vision_width(encoder.model.config))
     folder, recipe = open_cache(options.data, CPUS)
-    check_fit(encoder, recipe)
+    if isinstance(encoder, Checkpoint):
+        check_fit(encoder, recipe)
     make_out(out)
     try:
         metrics = refusing(_measure, checkpoint, encoder, folder, options, out)
@@ -93,7 +101,7 @@ def talk(
 
 
 def _measure(
-    checkpoint: 'TalkCheckpoint', encoder: 'Checkpoint', folder: Path, options: TalkSamples, out: Path
+    checkpoint: 'TalkCheckpoint', encoder: 'Checkpoint | ImageEncoders', folder: Path, options: TalkSamples, out: Path
 ) -> dict[str, Any]:
     """Describe views and answer questions, write both tables, and return the metrics."""
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples

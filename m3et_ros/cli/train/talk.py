@@ -4,8 +4,8 @@
     m3et train talk --variant matvlm --data cache/kitchen --out runs/talk
     m3et train talk --variant matvlm --data cache/kitchen --out runs/half --teacher runs/talk/teacher --share 0.5
 
-The variants are ML-Mamba, EMMA and MaTVLM. The M3ET encodes every view once and does not change; then the stages of
-the variant follow (training/talk.py).
+The variants are ML-Mamba, EMMA and MaTVLM. The M3ET, or DINOv2 and SigLIP with --vision, encodes every view once and
+does not change; then the stages of the variant follow (training/talk.py).
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,9 @@ from m3et_ros.cli.train.common import (
 from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
     from m3et_ros.data.checkpoints.m3et import Checkpoint
     from m3et_ros.data.checkpoints.talk import TalkCheckpoint
     from m3et_ros.data.tokenizer import Tokenizer
@@ -103,7 +106,9 @@ class AlignOptions:
     )
     align_target: Annotated[
         AlignTarget,
-        typer.Option(help="emma: pixels, M3ET's patch embedding (released), or deep, the visual tokens themselves."),
+        typer.Option(
+            help='emma: pixels, the patch embedding of the image encoder (released), or deep, the visual tokens.'
+        ),
     ] = AlignTarget.pixels
     align_order: Annotated[
         AlignOrder, typer.Option(help='emma: order of the keys; released leaves them row by row, as the authors do.')
@@ -116,12 +121,19 @@ class AlignOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """The views to train on and the M3ET that encodes them."""
+    """The views to train on and the encoder of their images."""
 
     data: Annotated[list[Path], typer.Option(help='Cache of training kitchens; may be given several times.')]
     start: Annotated[
         str, typer.Option('--from', help='M3ET that encodes the views: checkpoint folder or named size.')
     ] = 'kitchen'
+    vision: Annotated[
+        str | None,
+        typer.Option(
+            help='DINOV2,SIGLIP: encoders of the views in place of the M3ET, each a folder of transformers or '
+            'hf:owner/name.'
+        ),
+    ] = None
     views: Annotated[
         Path | None,
         typer.Option(help='Folder of encoded views that runs share; by default one in --out.', show_default=False),
@@ -171,9 +183,9 @@ class TalkSession(SessionOptions):
 
 
 @expand_options(
-    'data out variant start views every side d layers connector scan mixer teacher share spread samples words connect '
-    'distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind temperature reduction '
-    'align fusion align_target align_order align_loss align_warm_up minutes seed bf16 half resume as_json'
+    'data out variant start vision views every side d layers connector scan mixer teacher share spread samples words '
+    'connect distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind temperature '
+    'reduction align fusion align_target align_order align_loss align_warm_up minutes seed bf16 half resume as_json'
 )
 def talk(
     context: typer.Context,
@@ -189,13 +201,13 @@ def talk(
 ) -> int:
     """Train a model to answer in sentences and to describe images."""
     prepare_training()
+    from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
     from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk
-    from m3et_ros.runtime.open_model import open_checkpoint
     from m3et_ros.training.run_state import Interrupted, TrainingSession
     from m3et_ros.training.talk import TalkRun, talk_tokenizer
 
     check_variant(paper.variant, hybrid, align)
-    encoder = open_checkpoint(views.start)
+    encoder = open_encoder(views)
     teacher = load_talk(hybrid.teacher) if hybrid.teacher else None
     tokenizer = teacher.tokenizer if teacher else talk_tokenizer()
     try:
@@ -212,7 +224,7 @@ def talk(
                 tokens,
                 tokenizer,
                 out,
-                encoder=(encoder.model.adapters['rgb'], encoder.model.config.patch),
+                encoder=patch_embedding(encoder),
                 session=TrainingSession(
                     minutes=session.minutes,
                     bf16=session.bf16,
@@ -225,9 +237,36 @@ def talk(
     except Interrupted:
         print_unfinished(as_json=as_json)
         return stop.code
-    checkpoint = TalkCheckpoint(model, final, tokenizer, encoder.model_id, paper.variant.value)
+    beside = encoder if isinstance(encoder, ImageEncoders) else None
+    checkpoint = TalkCheckpoint(model, final, tokenizer, encoder.model_id, paper.variant.value, encoders=beside)
     _save(out, checkpoint, run, views.data, command_line(context), half=session.half, as_json=as_json)
     return 0
+
+
+def open_encoder(views: ViewOptions) -> 'Checkpoint | ImageEncoders':
+    """Open the encoder of the views.
+
+    Raises:
+        Refused: both --from and --vision are given.
+        InputError: as open_checkpoint and open_encoders.
+    """
+    from m3et_ros.runtime.open_model import open_checkpoint, open_encoders
+
+    if views.vision is None:
+        return open_checkpoint(views.start)
+    if views.start != ViewOptions.start:
+        raise Refused('The views have one encoder; leave --from or --vision out.')
+    return open_encoders(views.vision)
+
+
+def patch_embedding(encoder: 'Checkpoint | ImageEncoders') -> 'tuple[nn.Module, int]':
+    """Return the patch embedding of colours, of SigLIP where there are two encoders, and the side of its patches."""
+    from m3et_ros.data.checkpoints.image_encoders import ImageEncoders, SiglipPatches
+
+    if isinstance(encoder, ImageEncoders):
+        siglip = encoder.tower.siglip
+        return SiglipPatches(siglip), siglip.config.patch_size
+    return encoder.model.adapters['rgb'], encoder.model.config.patch
 
 
 def check_variant(variant: Variant, hybrid: HybridOptions, align: AlignOptions) -> None:
@@ -308,7 +347,7 @@ def talk_recipe(
 def model_config(
     paper: VariantOptions,
     sizes: SizeOptions,
-    encoder: 'Checkpoint',
+    encoder: 'Checkpoint | ImageEncoders',
     tokenizer: 'Tokenizer',
     teacher: 'TalkCheckpoint | None',
 ) -> 'TalkConfig':
@@ -317,18 +356,19 @@ def model_config(
     Args:
         paper: the variant.
         sizes: sizes of a new model.
-        encoder: the M3ET that encodes the views.
+        encoder: the encoder of the views.
         tokenizer: tokenizer of the text.
         teacher: an already trained teacher; None to train one.
 
     Raises:
         Refused: the teacher is not a Transformer.
-        InputError: the teacher was trained on another M3ET.
+        InputError: the teacher was trained on another encoder.
         ValueError: the sizes do not fit the variant.
     """
+    from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
     from m3et_ros.models.vlm.variants import kitchen_config, vision_width
 
-    width = vision_width(encoder.model.config)
+    width = encoder.width if isinstance(encoder, ImageEncoders) else vision_width(encoder.model.config)
     if teacher is None:
         return kitchen_config(paper.variant.value, d_vision=width, vocabulary=tokenizer.vocabulary, **asdict(sizes))
     if teacher.config.variant != Variant.matvlm or 'S' in teacher.config.model.language.schedule:
@@ -338,12 +378,12 @@ def model_config(
 
 
 def encode_data(
-    encoder: 'Checkpoint', recipe: 'TalkRecipe', views: ViewOptions, folder: Path, session: TalkSession
+    encoder: 'Checkpoint | ImageEncoders', recipe: 'TalkRecipe', views: ViewOptions, folder: Path, session: TalkSession
 ) -> tuple[Any, Any]:
     """Encode the views, and index their questions and descriptions.
 
     Args:
-        encoder: the M3ET that encodes the views.
+        encoder: the encoder of the views; two of them work on a GPU where there is one.
         recipe: its connector gives the grid of visual tokens, and EMMA's alignment may need pixels.
         views: caches, and which of their frames are encoded.
         folder: folder of the encoded views.
@@ -354,12 +394,17 @@ def encode_data(
 
     Raises:
         Refused: a cache is not of the train split.
+        ValueError: the grid is finer than that of the encoders.
     """
+    from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
     from m3et_ros.data.features.visual_tokens import encode_views
     from m3et_ros.data.kitchen.cache.dialogues import DialogueViews
+    from m3et_ros.runtime.devices import device_of
 
     check_training_split(views.data)
     connector = recipe.config.model.connector
+    if isinstance(encoder, ImageEncoders):
+        encoder.tower.to(device_of('auto'))
     tokens = encode_views(
         encoder,
         views.data,
@@ -369,6 +414,8 @@ def encode_data(
         bf16=session.bf16,
         progress=track,
     )
+    if isinstance(encoder, ImageEncoders):
+        encoder.tower.cpu()  # the training needs the memory
     print_status('indexing the questions')
     pixels = recipe.config.variant == 'emma' and recipe.aligned and recipe.target != 'deep'
     return tokens, DialogueViews(views.data, tokens.frames, each=views.questions, pixels=pixels, seed=session.seed)

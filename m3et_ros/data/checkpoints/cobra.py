@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from m3et_ros.data.byte_pairs import BytePairs
+from m3et_ros.data.checkpoints.image_encoders import ENCODERS, read_tower
 from m3et_ros.data.checkpoints.released import CONFIG, read_json, read_tensors
-from m3et_ros.data.checkpoints.safetensor_files import ONE, SHARDS
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.dino_siglip import DinoSiglipTower
 from m3et_ros.models.vlm.generation import Sampling
@@ -27,11 +26,6 @@ from m3et_ros.models.vlm.ml_mamba import MLMamba
 from m3et_ros.models.vlm.model import VisualLanguageModel
 
 VISION = 'dinosiglip-vit-so-384px'
-ENCODERS = {'dinov2': 'dinov2_with_registers', 'siglip': 'siglip_vision_model'}
-"""Folder of each image encoder, and its model_type."""
-LIMITS = {'hidden_size': 8192, 'intermediate_size': 65536, 'num_hidden_layers': 128, 'image_size': 4096}
-UNUSED = re.compile(r'(?:vision_model\.)?head\..+|.*mask_token|.*position_ids')
-"""Tensors of the encoders that no visual token comes from."""
 
 
 @dataclass(frozen=True)
@@ -110,50 +104,13 @@ def _run(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _tower(folder: Path, d_vision: int, side: int) -> DinoSiglipTower:
-    dino, siglip = (_encoder(folder / name, kind) for name, kind in ENCODERS.items())
-    try:
-        tower = DinoSiglipTower(dino, siglip)
-    except ValueError as error:
-        raise InputError('model_config', f'The image encoders of {folder} are refused: {error}.') from error
-    found = dino.config.hidden_size + siglip.config.hidden_size
+    dinov2, siglip = (folder / name for name in ENCODERS)
+    tower = read_tower(dinov2, siglip)
+    found = tower.dino.config.hidden_size + tower.siglip.config.hidden_size
     if found != d_vision or tower.side != side:
         raise InputError(
             'model_config',
             f'The image encoders of {folder} give {tower.side} x {tower.side} tokens of {found} values and the model '
             f'reads {side} x {side} of {d_vision}; give the encoders that it was trained on.',
         )
-    return tower.eval()
-
-
-def _encoder(folder: Path, kind: str) -> Any:
-    """Read an image encoder that `transformers` saved; every tensor that is used has to be there."""
-    values = read_json(folder / CONFIG)
-    vision = values.get('vision_config', values) if kind.startswith('siglip') else values
-    if not isinstance(vision, dict) or vision.get('model_type', kind) != kind:
-        raise InputError('model_config', f'{folder / CONFIG} is of another model; give a {kind}.')
-    for name, most in LIMITS.items():
-        value = vision.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise InputError('model_config', f'{folder / CONFIG} has {name} {value!r}; give 1 to {most}.')
-    if not ((folder / ONE).is_file() or (folder / SHARDS).is_file()):
-        raise InputError('model_missing', f'There is no {folder / ONE}; save the encoder as safetensors.')
-    try:
-        from transformers import Dinov2WithRegistersModel, SiglipVisionModel
-        from transformers.utils.logging import disable_progress_bar
-    except ImportError as error:
-        raise InputError(
-            'model_missing', f'The image encoders need transformers ({error}); pip install "m3et_ros[vlm]".'
-        ) from error
-    disable_progress_bar()
-    made: Any = SiglipVisionModel if kind.startswith('siglip') else Dinov2WithRegistersModel
-    try:
-        model, report = made.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = ' '.join(str(error).split())[:300]
-        raise InputError('model_truncated', f'{folder} cannot be read ({reason}); copy the encoder again.') from error
-    lost = sorted(name for name in report['missing_keys'] if not UNUSED.fullmatch(name))
-    if lost:
-        raise InputError('model_tensor', f'{folder} has no tensor {lost[0]}; copy the encoder again.')
-    return model
+    return tower

@@ -1,7 +1,8 @@
 """Checkpoints of the generative models: config.json, model.safetensors, tokenizer.json and README.md in a folder.
 
 config.json names the variant, its sizes, the M3ET whose visual tokens the model reads, and the SHA-256 of the weights.
-EMMA's training head and MaTVLM's teacher are not stored.
+A model that reads DINOv2 and SigLIP has them beside it, in the folders dinov2 and siglip. EMMA's training head and
+MaTVLM's teacher are not stored.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from m3et_ros.data.checkpoints.cards import with_head
+from m3et_ros.data.checkpoints.image_encoders import ENCODERS, PAIR, ImageEncoders, read_encoders, save_encoders
 from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, MODEL, TOKENIZER, read_weights, write_weights
 from m3et_ros.data.errors import InputError
@@ -25,7 +27,7 @@ FIELDS = {'kind': str, 'format': int, 'model_id': str, 'trained': bool, 'vision'
 
 @dataclass(frozen=True)
 class TalkCheckpoint:
-    """A language model that reads the visual tokens of an M3ET.
+    """A language model that reads the visual tokens of an M3ET, or of DINOv2 and SigLIP.
 
     Raises:
         InputError: model_config, the tokenizer has more pieces than the model.
@@ -34,12 +36,14 @@ class TalkCheckpoint:
     model: VisualLanguageModel
     config: TalkConfig
     tokenizer: Tokenizer
-    # Id of the M3ET whose visual tokens it was trained on; it cannot read those of any other.
+    # Id of the encoder whose visual tokens it was trained on; it cannot read those of any other.
     vision: str
     # 'variant@first 8 of the SHA-256 of the weights', or 'variant-random-seed'.
     model_id: str
     # False while the weights are random.
     trained: bool = True
+    # DINOv2 and SigLIP, if it reads their visual tokens; None for those of an M3ET.
+    encoders: ImageEncoders | None = None
 
     def __post_init__(self):
         room = self.config.model.language.vocabulary
@@ -51,10 +55,10 @@ class TalkCheckpoint:
             )
 
     def check_encoder(self, model_id: str, width: int) -> None:
-        """Refuse an M3ET that this model was not trained on.
+        """Refuse an encoder that this model was not trained on.
 
         Args:
-            model_id: id of that M3ET.
+            model_id: id of that encoder.
             width: width of its visual tokens.
 
         Raises:
@@ -90,6 +94,8 @@ def save_talk(folder: str | Path, checkpoint: TalkCheckpoint, *, card: str, dtyp
     bare.load_state_dict({name: state[name] for name in bare.state_dict()}, assign=True)
     digest = write_weights(folder / MODEL, bare, dtype)
     checkpoint.tokenizer.save(folder / TOKENIZER)
+    if checkpoint.encoders is not None:
+        save_encoders(folder, checkpoint.encoders)
     (folder / CARD).write_text(with_head(card, KIND), encoding='utf-8', errors='backslashreplace')
     model_id = f'{checkpoint.config.variant}@{digest[:8]}' if checkpoint.trained else checkpoint.model_id
     write_json(
@@ -111,8 +117,9 @@ def load_talk(folder: str | Path) -> TalkCheckpoint:
     """Read a checkpoint folder in float32; weights are read only after their header matches the config.
 
     Raises:
-        InputError: model_missing, model_truncated, model_checksum, model_tensor (the first missing, extra or misshapen
-            tensor), or model_config (anything in the JSON files, or a checkpoint of another kind).
+        InputError: model_missing, model_truncated, model_checksum (also of DINOv2 and SigLIP), model_tensor (the first
+            missing, extra or misshapen tensor), or model_config (anything in the JSON files, or a checkpoint of another
+            kind).
     """
     folder = Path(folder)
     for name in (CONFIG, MODEL, TOKENIZER):
@@ -132,7 +139,19 @@ def load_talk(folder: str | Path) -> TalkCheckpoint:
         raise InputError('model_config', str(error)) from error
     model = read_weights(folder / MODEL, config.build, stored['sha256'])
     model_id = f'{config.variant}@{stored["sha256"][MODEL][:8]}' if stored['trained'] else stored['model_id']
-    return TalkCheckpoint(model, config, tokenizer, stored['vision'], model_id, stored['trained'])
+    encoders = _read_encoders(folder, stored['vision']) if stored['vision'].startswith(PAIR) else None
+    return TalkCheckpoint(model, config, tokenizer, stored['vision'], model_id, stored['trained'], encoders)
+
+
+def _read_encoders(folder: Path, model_id: str) -> ImageEncoders:
+    """Read DINOv2 and SigLIP from the folder of a model that was trained on those of an id."""
+    dinov2, siglip = (folder / name for name in ENCODERS)
+    encoders = read_encoders(dinov2, siglip)
+    if encoders.model_id != model_id:
+        raise InputError(
+            'model_checksum', f'{folder} was trained on {model_id} and holds {encoders.model_id}; {AGAIN}.'
+        )
+    return encoders
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:

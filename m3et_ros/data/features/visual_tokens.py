@@ -1,4 +1,6 @@
-"""Views of cached kitchens as the visual tokens of a language model: encoded once by a frozen M3ET, read many times.
+"""Views of cached kitchens as the visual tokens of a language model: encoded once by a frozen encoder, read many times.
+
+The encoder is an M3ET, or DINOv2 and SigLIP.
 
 A folder of views holds views.npy, (F, n, d_vision) float16, and seen.json, which names the model, the caches and the
 frames.
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
@@ -38,12 +41,12 @@ class Views:
     frames: np.ndarray
     # Rows and columns of the visual tokens.
     grid: tuple[int, int]
-    # Id of the M3ET that encoded them.
+    # Id of the encoder.
     model_id: str
 
 
 def encode_views(
-    checkpoint: Checkpoint,
+    encoder: Checkpoint | ImageEncoders,
     folders: Sequence[Path],
     out: Path,
     *,
@@ -55,7 +58,7 @@ def encode_views(
     """Encode every n-th frame of caches, or open the views that an earlier call has encoded.
 
     Args:
-        checkpoint: the encoder, on its device; it reads colours and depth.
+        encoder: on its device; an M3ET reads colours and depth, DINOv2 and SigLIP colours.
         folders: caches of one split.
         out: folder of the views.
         every: n; the frames of an episode resemble each other.
@@ -65,15 +68,15 @@ def encode_views(
 
     Raises:
         InputError: a folder is not a cache, or `out` holds other views.
-        ValueError: every is below 1.
+        ValueError: every is below 1, or the grid is finer than that of DINOv2 and SigLIP.
     """
     if every < 1:
         raise ValueError(f'every is {every}; give at least 1')
     samples = KitchenSamples(folders, questions=False)
     frames = np.arange(0, len(samples), every)
-    width = vision_width(checkpoint.model.config)
+    width = encoder.width if isinstance(encoder, ImageEncoders) else vision_width(encoder.model.config)
     index = {
-        'model': checkpoint.model_id,
+        'model': encoder.model_id,
         'caches': [Path(folder).name for folder in folders],
         'frames': len(samples),
         'every': every,
@@ -88,7 +91,7 @@ def encode_views(
             starts = range(0, len(frames), BATCH)
             for start in progress(starts, len(starts), 'views encoded', 'batch'):
                 batch = [steady(samples[int(i)]) for i in frames[start : start + BATCH]]
-                tokens = encode_view_batch(batch, checkpoint, grid=grid, bf16=bf16)
+                tokens = encode_view_batch(batch, encoder, grid=grid, bf16=bf16)
                 features[start : start + BATCH] = tokens.half().cpu().numpy()
             features.flush()
         with write_atomically(out / INDEX) as part:
@@ -99,16 +102,19 @@ def encode_views(
             f'{out} holds the views of another model, other kitchens or another grid; '
             'give another folder or delete it.',
         )
-    return Views(np.load(out / VIEWS, mmap_mode='r', allow_pickle=False), frames, grid, checkpoint.model_id)
+    return Views(np.load(out / VIEWS, mmap_mode='r', allow_pickle=False), frames, grid, encoder.model_id)
 
 
 def encode_view_batch(
-    samples: Sequence[Sample], checkpoint: Checkpoint, *, grid: tuple[int, int], bf16: bool = False
+    samples: Sequence[Sample], encoder: Checkpoint | ImageEncoders, *, grid: tuple[int, int], bf16: bool = False
 ) -> Tensor:
-    """Encode samples that all have depth, or all lack it, to visual tokens (B, n, d_vision)."""
-    model = checkpoint.model.eval()
-    device = next(model.parameters()).device
-    batch = collate([replace(sample, semseg=None) for sample in samples], model.config)
-    inputs = {name: batch.inputs[name].to(device) for name in VISION_MODALITIES if name in batch.inputs}
+    """Encode samples to visual tokens (B, n, d_vision); for an M3ET all have depth, or all lack it."""
+    network = encoder.tower if isinstance(encoder, ImageEncoders) else encoder.model.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return visual_tokens(model.encode_images(inputs), model.config, rows=grid[0], cols=grid[1])
+        if isinstance(encoder, ImageEncoders):
+            return encoder.encode([sample.rgb for sample in samples], rows=grid[0], cols=grid[1])
+        config = encoder.model.config
+        batch = collate([replace(sample, semseg=None) for sample in samples], config)
+        inputs = {name: batch.inputs[name].to(device) for name in VISION_MODALITIES if name in batch.inputs}
+        return visual_tokens(encoder.model.encode_images(inputs), config, rows=grid[0], cols=grid[1])

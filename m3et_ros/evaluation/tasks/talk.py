@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint
 from m3et_ros.data.features.visual_tokens import encode_view_batch
@@ -93,7 +94,7 @@ class DescriptionResult:
 
 def ask_talker(
     checkpoint: TalkCheckpoint,
-    encoder: Checkpoint,
+    encoder: Checkpoint | ImageEncoders,
     samples: KitchenSamples,
     *,
     batch: int = BATCH,
@@ -103,7 +104,7 @@ def ask_talker(
 
     Args:
         checkpoint: the model.
-        encoder: M3ET whose visual tokens it reads.
+        encoder: M3ET whose visual tokens it reads, or DINOv2 and SigLIP.
         samples: samples with questions of the kitchen.
         batch: samples at a time.
         progress: see data.progress.Progress.
@@ -138,7 +139,11 @@ def ask_talker(
 
 
 def _write(
-    checkpoint: TalkCheckpoint, encoder: Checkpoint, samples: Sequence[Sample], prompts: Sequence[str], longest: int
+    checkpoint: TalkCheckpoint,
+    encoder: Checkpoint | ImageEncoders,
+    samples: Sequence[Sample],
+    prompts: Sequence[str],
+    longest: int,
 ) -> tuple[list[str], list[tuple[float, float]]]:
     """Return a sentence for each sample and prompt, and the probabilities that it begins with yes and with no."""
     connector, tokenizer = checkpoint.config.model.connector, checkpoint.tokenizer
@@ -219,7 +224,7 @@ def named_in(text: str) -> set[str]:
 
 def describe_views(
     checkpoint: TalkCheckpoint,
-    encoder: Checkpoint,
+    encoder: Checkpoint | ImageEncoders,
     samples: KitchenSamples,
     *,
     views: int,
@@ -232,7 +237,7 @@ def describe_views(
 
     Args:
         checkpoint: the model.
-        encoder: M3ET whose visual tokens it reads.
+        encoder: M3ET whose visual tokens it reads, or DINOv2 and SigLIP.
         samples: samples with questions, for the facts.
         views: number of views.
         batch: views at a time.

@@ -1,4 +1,4 @@
-"""ML-Mamba, EMMA and MaTVLM at kitchen scale, with the outputs of M3ET's encoder as visual tokens.
+"""ML-Mamba, EMMA and MaTVLM at kitchen scale, with the outputs of M3ET's encoder or another's as visual tokens.
 
     ml_mamba  Mamba-2 layers behind a connector that scans the image            (docs/papers.md 4)
     emma      Mamba-2 layers behind an MLP, aligned with the pixels in training (docs/papers.md 5)
@@ -167,6 +167,7 @@ def emma_config(
     target: str = 'pixels',
     released_order: bool = False,
     patch: int = PIXELS,
+    d_patch: int | None = None,
 ) -> EMMAConfig:
     """Return the config of EMMA's training head for a model.
 
@@ -176,6 +177,7 @@ def emma_config(
         target: 'pixels', 'patch' embeddings of the image encoder, or 'deep', its outputs: the visual tokens.
         released_order: keys stay in raster order, as in the released code.
         patch: side in pixels of the patch of a visual token.
+        d_patch: width of the patch embedding; None is that of M3ET, half the width of its visual tokens.
 
     Raises:
         ValueError: an unknown target, or a grid that the head cannot divide.
@@ -183,7 +185,7 @@ def emma_config(
     last = len(model.language.schedule)
     taps = tuple(range(max(0, last - TAPS), last)) if fusion else (last - 1,)
     connector = model.connector
-    widths = {'patch': connector.d_vision // len(VISION_MODALITIES), 'deep': connector.d_vision}
+    widths = {'patch': d_patch or connector.d_vision // len(VISION_MODALITIES), 'deep': connector.d_vision}
     segment = 27 if connector.tokens % 27 == 0 else 9
     return EMMAConfig(
         model,

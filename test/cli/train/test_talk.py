@@ -2,7 +2,10 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
+from cobra_folder import encoder_folders
 from safetensors import safe_open
 
 from m3et_ros.cli.main import main
@@ -108,6 +111,27 @@ def test_emma_is_trained_in_its_stages(caches, trained, tmp_path, capsys):
     assert not any('connect' in stage['stage'] for stage in stages) and len(stages) == 2
     assert stages[1]['losses']['patch'] > 0
     assert load_talk(tmp_path / 'checkpoint').config.variant == 'emma'
+
+
+def test_dinov2_and_siglip_take_the_place_of_the_m3et(caches, tmp_path, capsys):
+    """From the training to the answer; the target 'patch' is then the patch embedding of SigLIP."""
+    both, out = encoder_folders(tmp_path), tmp_path / 'run'
+    line = ('train', 'talk', '--variant', 'emma', '--data', caches[0], '--vision', both, *SMALL[2:])
+    assert command(*line, '--align-target', 'patch', '--out', out, '--json') == 0
+    assert json.loads(capsys.readouterr().out)['stages'][1]['losses']['patch'] > 0
+    made = load_talk(out / 'checkpoint')
+    assert made.vision == made.encoders.model_id and made.config.model.connector.d_vision == 28
+    asked = ('evaluate', 'talk', '--model', out / 'checkpoint', '--data', caches[1], '--samples', 5, '--views', 2)
+    assert command(*asked, '--out', tmp_path / 'measured', '--json') == 0
+    assert json.loads(capsys.readouterr().out)['made_by']['settings']['sight'] == made.vision
+    cv2.imwrite(str(tmp_path / 'p.png'), np.full((48, 64, 3), 90, np.uint8))
+    words = ('--image', tmp_path / 'p.png', '--model', 'tiny', '--answerer', 'emma')
+    assert command('ask', 'Is there a cup?', *words, '--answerer-checkpoint', out / 'checkpoint', '--json') == 0
+    assert json.loads(capsys.readouterr().out)['model_id'] == made.model_id
+    assert command(*line, '--side', 28, '--views', tmp_path / 'fine', '--out', tmp_path / 'fine') == 1
+    assert 'the image encoders have 27 x 27 patches' in capsys.readouterr().err
+    assert command(*line, '--from', 'tiny', '--out', tmp_path / 'two') == 1
+    assert 'leave --from or --vision out' in capsys.readouterr().err
 
 
 def test_a_run_that_was_stopped_is_continued(caches, trained, tmp_path, capsys):

@@ -104,7 +104,13 @@ def test_every_option_of_talk_arrives(border, reach, every_option, monkeypatch):
     assert (session.minutes, session.bf16, session.resume, session.stop()) == (1.5, True, True, False)
     reach('train', 'talk', '--out', 'x', '--variant', 'emma', *ALIGN, *VIEWS)
     assert (recipe[1]['hybrid'], recipe[1]['align']) == (HybridOptions(), ALIGN_OPTIONS)
-    every_option([*line, *ALIGN], ['--json'])
+    every_option([*line, *ALIGN], ['--json', '--vision'])
+
+
+def test_the_image_encoders_are_opened_by_their_names(border, reach):
+    opened = border('m3et_ros.runtime.open_model.open_encoders', last=True)
+    reach('train', 'talk', '--data', 'x', '--out', 'y', '--variant', 'emma', '--vision', 'one,hf:a/two')
+    assert opened == [{'names': 'one,hf:a/two'}]
 
 
 def test_sizes_arrive_at_the_config(border, reach):

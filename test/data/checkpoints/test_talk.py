@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cobra_folder import encoder_folders
 from safetensors.torch import load_file, save_file
 from talkers import talker, talker_folder
 
+from m3et_ros.data.checkpoints.image_encoders import read_encoders
 from m3et_ros.data.checkpoints.talk import TalkCheckpoint, load_talk, save_talk
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.emma import EMMA
@@ -23,6 +25,19 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path, variant):
     assert found.model_id == model_id and model_id.startswith(f'{variant}@') and found.config == made.config
     features, ids = torch.randn(1, 9, made.config.model.connector.d_vision), torch.tensor([[2, 9, 3]])
     assert torch.equal(found.model(features, ids).logits, made.model(features, ids).logits)
+
+
+def test_image_encoders_are_stored_beside_the_model_and_must_be_those_of_its_training(tmp_path):
+    encoder_folders(tmp_path)
+    encoders = read_encoders(tmp_path / 'dinov2', tmp_path / 'siglip')
+    made = replace(talker(d_vision=28), vision=encoders.model_id, encoders=encoders)
+    save_talk(tmp_path / 'made', made, card='')
+    assert load_talk(tmp_path / 'made').encoders.model_id == encoders.model_id
+    config = tmp_path / 'made/config.json'
+    config.write_text(config.read_text().replace(encoders.model_id, 'dinov2+siglip@00000000'))
+    with pytest.raises(InputError, match='was trained on dinov2.siglip@00000000 and holds') as refused:
+        load_talk(tmp_path / 'made')
+    assert refused.value.reason == 'model_checksum'
 
 
 def test_neither_head_nor_teacher_is_stored(tmp_path):
