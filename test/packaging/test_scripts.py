@@ -301,9 +301,11 @@ def test_the_shipped_sizes_are_those_that_the_script_counts():
 def test_the_notice_states_the_licence_of_what_is_installed():
     module = load('notice')
     assert module.licence('nothing-of-this-name') == '' and 'MIT' in module.licence('pytest')
-    notice = (ROOT / 'NOTICE').read_text()
-    assert re.search(r'^torch +Apache-2.0', notice, re.MULTILINE)
-    assert re.search(r'^ros-jazzy-rclpy +\S', notice, re.MULTILINE)
+    notice = dict(re.findall(r'^(\S+)  +(\S.*)$', (ROOT / 'NOTICE').read_text(), re.MULTILINE))
+    assert notice['torch'].startswith('Apache-2.0') and notice['ros-jazzy-rclpy'] and notice['mcp']
+    locked = re.findall(r'^([a-z0-9][a-z0-9._-]*)==', (ROOT / 'requirements/lock/jazzy.txt').read_text(), re.MULTILINE)
+    absent = {name for name in locked if module.licence(name)} - notice.keys()
+    assert absent == set(), 'run scripts/notice.py'
 
 
 def test_the_page_of_the_command_line_is_that_of_the_commands():
