@@ -8,6 +8,7 @@ from collections import namedtuple
 import pytest
 
 from m3et_ros.cli.doctor import probes
+from m3et_ros.data.extras import EXTRAS
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,10 @@ def test_optional_modules_are_not_imported():
     found = probes.extras(probes.Diagnosis())
     assert found.keys() == probes.OPTIONAL.keys()
     assert all(one['for'] == probes.OPTIONAL[name] for name, one in found.items())
+
+
+def test_the_modules_of_every_extra_are_reported():
+    assert {module for _, modules in EXTRAS.values() for module in modules} <= probes.OPTIONAL.keys()
 
 
 def test_a_probe_that_fails_becomes_a_warning(monkeypatch):
