@@ -31,6 +31,7 @@ from m3et_ros.cli.train.common import (
 from m3et_ros.cli.train.hybrid import hybrid
 from m3et_ros.cli.train.memory import memory
 from m3et_ros.cli.train.milestones import milestone_writer
+from m3et_ros.cli.train.start import StartOptions, open_start
 from m3et_ros.cli.train.talk import talk
 from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
 
@@ -82,23 +83,6 @@ class SourceChoice:
     def names(self) -> list[str]:
         """Return all sources as text, recordings as bag:PATH."""
         return [*(self.data or []), *(f'bag:{path}' for path in self.bag or [])]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartOptions:
-    """The model to start from."""
-
-    model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen'
-    start: Annotated[
-        str | None, typer.Option('--from', help='Model to start from instead: a named size, a folder or hf:owner/name.')
-    ] = None
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(
-            '--tokenizer',
-            help='BERT tokenizer.json or vocab.txt of a new model; by default one is trained on the kitchen.',
-        ),
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +156,8 @@ class StageRun:
 
 
 ORDER = (
-    'data bag out every model start vocabulary samples batch questions {} noise tempered lr optimiser average minutes '
-    'milestone_minutes seed workers bf16 resume as_json'
+    'data bag out every model changes start vocabulary samples batch questions {} noise tempered lr optimiser average '
+    'minutes milestone_minutes seed workers bf16 resume as_json'
 )
 
 
@@ -327,38 +311,6 @@ def _save(folder: Path, checkpoint: 'Checkpoint', outcome: Any, card: str, *, as
     print_line(f'{model_id} in {folder}: {outcome.samples:,} samples, {outcome.step:,} of {outcome.steps:,} steps.')
     if outcome.step < outcome.steps:
         print_unfinished()
-
-
-def open_start(start: StartOptions, seed: int) -> 'Checkpoint':
-    """Return the checkpoint to train, without its further heads, which would not fit the trained tokens.
-
-    Args:
-        start: named size, model to start from and tokenizer.
-        seed: seed of random weights.
-
-    Raises:
-        InputError: checkpoint or tokenizer cannot be read.
-        Refused: there is no such size, or a checkpoint and a tokenizer were given.
-    """
-    from m3et_ros.data.checkpoints.m3et import random_checkpoint
-    from m3et_ros.data.kitchen.labels import kitchen_labels
-    from m3et_ros.data.tokenizer import Tokenizer
-    from m3et_ros.models.m3et.sizes import SIZES
-    from m3et_ros.runtime.open_model import open_checkpoint, untrained
-
-    if start.start is not None:
-        if start.vocabulary is not None:
-            raise Refused('A checkpoint has its own tokenizer; leave --tokenizer out, or --from.')
-        return replace(open_checkpoint(start.start), heads={})
-    if start.model not in SIZES:
-        raise Refused(
-            f'There is no model size {start.model!r}; give one of {", ".join(SIZES)}, or --from a checkpoint.'
-        )
-    if start.vocabulary is None:
-        return replace(untrained(start.model, seed), heads={})
-    tokenizer = Tokenizer.load(start.vocabulary)
-    config = replace(SIZES[start.model], vocabulary=tokenizer.vocabulary)
-    return random_checkpoint(config, tokenizer, kitchen_labels(), seed)
 
 
 def open_sources_of(choice: SourceChoice, checkpoint: 'Checkpoint', cache: Path, *, questions: int, seed: int) -> Any:

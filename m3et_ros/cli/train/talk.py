@@ -153,6 +153,12 @@ class SizeOptions:
         str | None, typer.Option(help='mlp, short, basic or advanced; by default that of the paper.')
     ] = None
     scan: Annotated[str, typer.Option(help='With basic and advanced: bidirectional or cross.')] = 'bidirectional'
+    drop_path: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help='With basic and advanced: share of the samples that skip a branch; released: 0.'
+        ),
+    ] = 0.1
     mixer: Annotated[
         str, typer.Option(help="emma: mamba2, or mamba1, the language model of the paper's first version.")
     ] = 'mamba2'
@@ -183,9 +189,10 @@ class TalkSession(SessionOptions):
 
 
 @expand_options(
-    'data out variant start vision views every side d layers connector scan mixer teacher share spread samples words '
-    'connect distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind temperature '
-    'reduction align fusion align_target align_order align_loss align_warm_up minutes seed bf16 half resume as_json'
+    'data out variant start vision views every side d layers connector scan drop_path mixer teacher share spread '
+    'samples words connect distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind '
+    'temperature reduction align fusion align_target align_order align_loss align_warm_up minutes seed bf16 half '
+    'resume as_json'
 )
 def talk(
     context: typer.Context,

@@ -102,6 +102,7 @@ def kitchen_config(
     side: int = SIDE,
     connector: str | None = None,
     scan: str = 'bidirectional',
+    drop_path: float = 0.1,
     mixer: str = 'mamba2',
     share: float = 0.0,
 ) -> TalkConfig:
@@ -116,6 +117,7 @@ def kitchen_config(
         side: visual tokens along a side.
         connector: one of connectors.KINDS; None takes that of the paper.
         scan: scan of the connectors 'basic' and 'advanced'.
+        drop_path: their drop_path, 0 to 0.9.
         mixer: layers of emma's language model, one of MIXERS: 'mamba1' is that of the first EMMA.
         share: share of matvlm's attention layers that are replaced; 0 is the teacher.
 
@@ -134,6 +136,7 @@ def kitchen_config(
         rows=side,
         cols=side,
         scan=scan,
+        drop_path=drop_path,
         N=16,
         P=64,
     )

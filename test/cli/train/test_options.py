@@ -9,10 +9,11 @@ import pytest
 
 from m3et_ros.cli.main import main
 from m3et_ros.cli.train.actions import HeadOptions
-from m3et_ros.cli.train.app import NoiseName, SourceChoice, StartOptions, open_sources_of, open_start
+from m3et_ros.cli.train.app import NoiseName, SourceChoice, open_sources_of
 from m3et_ros.cli.train.common import BudgetOptions, SessionOptions
 from m3et_ros.cli.train.history import HistoryOptions
 from m3et_ros.cli.train.memory import MemoryBudget, memory_recipe
+from m3et_ros.cli.train.start import StartOptions
 from m3et_ros.data.kitchen.cache.recipe import CacheRecipe
 from m3et_ros.data.kitchen.questions.balance import TEMPERED
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
@@ -46,13 +47,25 @@ def test_every_option_of_a_stage_arrives(border, reach, every_option, stage, que
     given = border('m3et_ros.cli.train.app.with_candidates', open_checkpoint('tiny'))
     ran = border('m3et_ros.training.m3et.run', last=True)
     line = ['train', stage, '--data', 'one', '--data', 'nyu:two', '--bag', 'three', '--out', 'runs/x', '--every', 3]
-    line += ['--model', 'tiny', '--from', 'start', '--tokenizer', 'vocab.txt', *BUDGET, '--optimiser', 'muon']
+    line += [
+        '--model',
+        'tiny',
+        '--set',
+        'gate=false',
+        '--from',
+        'start',
+        '--tokenizer',
+        'vocab.txt',
+        *BUDGET,
+        '--optimiser',
+        'muon',
+    ]
     line += ['--questions', 5, '--noise', 'wide', '--tempered', *SESSION, '--workers', 2]
     line += ['--average', 0.75, '--milestone-minutes', 2.5]
     own = {'pretrain': ['--visible', 0.5, '--alpha', 2, '--subsets'], 'vqa': ['--answers', 'words.txt']}[stage]
     fields = {'pretrain': {'visible': 0.5, 'alpha': 2.0, 'subsets': True}, 'vqa': {}}[stage]
     reach(*line, *own)
-    start = StartOptions(model='tiny', start='start', vocabulary=Path('vocab.txt'))
+    start = StartOptions(model='tiny', changes=['gate=false'], start='start', vocabulary=Path('vocab.txt'))
     assert opened == [{'start': start, 'seed': 9}]
     (call,) = sources
     assert call['choice'] == SourceChoice(
@@ -111,15 +124,6 @@ def test_sources_frames_and_noise_arrive(border, tmp_path):
     open_sources_of(wide, checkpoint, Path('bags'), questions=5, seed=9)
     opened[2]['kitchen']([tmp_path / 'one'])
     assert kitchens[2]['temper'] == TEMPERED
-
-
-def test_the_start_is_a_size_with_its_seed_or_a_checkpoint(border, tmp_path):
-    untrained = border('m3et_ros.runtime.open_model.untrained', open_checkpoint('tiny'))
-    assert open_start(StartOptions(model='tiny'), 9).heads == {}
-    assert [*untrained[0].values()] == ['tiny', 9]
-    loaded = border('m3et_ros.runtime.open_model.open_checkpoint', open_checkpoint('tiny'))
-    assert open_start(StartOptions(start='folder'), 9).heads == {}
-    assert 'folder' in loaded[0].values()
 
 
 HEAD = ('--from', 'tiny', '--tokens', 'frames', '--length', 24, '--disjoint', '--form', 'paper')

@@ -31,6 +31,11 @@ def test_a_config_survives_json_and_builds_its_variant(variant):
     assert set(config.model.language.schedule) == (set('ST') if variant == 'matvlm' else {'M'})
 
 
+def test_the_paths_that_are_dropped_reach_the_connector():
+    config = kitchen_config('ml_mamba', d_vision=96, vocabulary=100, d=64, drop_path=0.25)
+    assert [layer.drop_path for layer in config.build().connector.layers] == [0.0, 0.25]
+
+
 def test_the_shipped_size_fits(capsys):
     for variant in VARIANTS:
         with torch.device('meta'):
