@@ -1,7 +1,7 @@
 # make setup     make the environment, compile the messages, install the package
 # make demo      set up, then run the robot in the simulated kitchen
 # make test      set up, then run all tests
-# make train     set up, then train the shipped weights from scratch (about 4 h on 2 cores; resumes where it stopped)
+# make train     set up, then train the shipped weights from scratch (about 12 h on 2 cores; resumes where it stopped)
 # make doctor    set up, then report what this machine has and what is wrong
 # make lint      set up, then ruff (rules and format) and mypy, as in pyproject.toml
 # make docs      build the documentation into build/site

@@ -27,6 +27,7 @@ from m3et_ros.cli.progress import track
 from m3et_ros.data.bags.frames import frames
 from m3et_ros.data.bags.reader import BagReader
 from m3et_ros.data.bags.topics import find_camera
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Frame, Labels
 from m3et_ros.data.images.messages import metres
@@ -208,7 +209,7 @@ def options() -> argparse.Namespace:
     found.add_argument('data', type=Path, nargs='+', help='one rosbag2 folder, .mcap or .db3 file; or folders of views')
     found.add_argument('--out', type=Path, required=True, help='folder for the contact sheet')
     found.add_argument('--results', type=Path, default=RESULTS / 'real_kitchen.json')
-    found.add_argument('--model', default='kitchen', help='checkpoint folder or named size')
+    found.add_argument('--model', default=DEFAULT_MODEL, help='checkpoint folder or named size')
     found.add_argument('--every', type=int, default=5, help='only every n-th frame of a recording')
     found.add_argument('--pictures', type=int, default=6, help='frames on the contact sheet')
     found.add_argument('--device', default='cpu')

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Train the shipped weights from scratch: render kitchens, train both stages and heads, measure, write the checkpoint.
 
-    make train                                                  # about 4 h on two cores with AVX-512 BF16
-    .venv/bin/python scripts/train_kitchen.py --out build/train --to build/m3et_kitchen
-    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2              # the next weights, in runs
-    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2 --render     # only render, before it or beside it
-    nice .venv/bin/python scripts/train_kitchen.py --size kitchen2 --milestone  # finish and measure what is there now
+    make train                                                # kitchen2: about 12 h on two cores with AVX-512 BF16
+    .venv/bin/python scripts/train_kitchen.py --size kitchen  # the first weights: about 4 h
+    .venv/bin/python scripts/train_kitchen.py --render        # only render, before it or beside it
+    .venv/bin/python scripts/train_kitchen.py --milestone --to build/now  # finish and measure what is there now
 
 The same command continues after a kill at any moment: completed steps are not repeated, and trainings resume where they
 stopped. It uses a GPU if there is one, for rendering, too (EGL); otherwise each core trains in its own process.
@@ -25,6 +24,7 @@ import torch
 
 from m3et_ros.cli.train.milestones import milestones
 from m3et_ros.data.calibration import Calibration
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.checkpoints.cards import HEAD, with_head
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
@@ -33,7 +33,6 @@ from m3et_ros.runtime.machine import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / 'm3et_ros/weights'
-SEEDS = (range(4000), range(4000, 8000), range(8000, 10_000))
 EPISODES = (range(640), range(640, 1280))
 UNSEEN = range(20_000, 20_096)
 VALIDATION = range(10_000, 10_100)
@@ -59,7 +58,8 @@ class Plan:
     # Fields of the caches' recipe that all kitchens have, and those of the kitchens of the stages and the calibration.
     kitchens: dict[str, Any]
     views: dict[str, Any]
-    # Number of caches that are enough for the views of stage 1; the others may be rendered meanwhile.
+    # Kitchens of each cache of views, and the number of caches that are enough for stage 1.
+    seeds: tuple[range, ...]
     first_caches: int
     # Options of each stage.
     stages: dict[str, tuple[str, ...]]
@@ -76,6 +76,7 @@ KITCHEN = Plan(
     to=WEIGHTS / 'm3et_kitchen',
     kitchens={'version': 1},
     views={'frames': 22, 'stride': 14},
+    seeds=(range(4000), range(4000, 8000), range(8000, 10_000)),
     first_caches=2,
     stages={'pretrain': PRETRAIN, 'vqa': ('--samples', '96000', *VQA, '--questions', '16')},
     measures={'vqa': ('vqa', '--data', 'test', *ASK), 'reconstruction': ('reconstruction', '--data', 'test', *FILL)},
@@ -84,14 +85,15 @@ KITCHEN = Plan(
 KITCHEN2 = Plan(
     size='kitchen2',
     out=ROOT / 'runs',
-    to=ROOT / 'runs/m3et_kitchen',
+    to=WEIGHTS / 'm3et_kitchen2',
     kitchens={'version': 2, 'size': 224},
     views={'frames': 12, 'stride': 25},
+    seeds=(range(4000),),
     first_caches=1,
     stages={
         'pretrain': (*PRETRAIN, '--noise', 'wide'),
         'vqa': (
-            *('--samples', '400000', *VQA, '--questions', '32', '--noise', 'wide', '--tempered'),
+            *('--samples', '120000', *VQA, '--questions', '32', '--noise', 'wide', '--tempered'),
             *('--average', '0.999', '--milestone-minutes', '30'),
         ),
     },
@@ -101,7 +103,7 @@ KITCHEN2 = Plan(
         'reconstruction_own': ('reconstruction', '--data', 'test-own', *FILL),
         'reconstruction_other': ('reconstruction', '--data', 'test-other', *FILL),
     },
-    hours={'caches': 4.0, 'pretrain': 0.6, 'vqa': 8.0, 'calibration': 0.1, 'measures': 0.5, 'heads': 1.5},
+    hours={'caches': 2.0, 'pretrain': 0.6, 'vqa': 7.0, 'calibration': 0.1, 'measures': 0.5, 'heads': 1.5},
 )
 PLANS = {plan.size: plan for plan in (KITCHEN, KITCHEN2)}
 
@@ -109,9 +111,9 @@ PLANS = {plan.size: plan for plan in (KITCHEN, KITCHEN2)}
 def main() -> None:
     """Do all steps that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--size', choices=PLANS, default='kitchen', help='named size of the model')
+    parser.add_argument('--size', choices=PLANS, default=DEFAULT_MODEL, help='named size of the model')
     parser.add_argument(
-        '--out', type=Path, help='caches, runs and measurements; default build/train, or runs of kitchen2'
+        '--out', type=Path, help='caches, runs and measurements; default runs, or build/train of kitchen'
     )
     parser.add_argument('--to', type=Path, help='folder of the checkpoint')
     parser.add_argument('--seed', default='0', help='of weights, order, noise and masks')
@@ -140,17 +142,17 @@ def train(plan: Plan, given: argparse.Namespace) -> Path:
     """Render what the stages read, train both and return the folder of the checkpoint."""
     root, first = given.out / 'cache', plan.first_caches
     announce('caches', plan)
-    caches = [cache(root, seeds, plan.kitchens | plan.views) for seeds in SEEDS[:first]]
+    caches = [cache(root, seeds, plan.kitchens | plan.views) for seeds in plan.seeds[:first]]
     announce('pretrain', plan)
     start = stage('pretrain', plan, given, caches, ('--model', plan.size))
-    caches += [cache(root, seeds, plan.kitchens | plan.views) for seeds in SEEDS[first:]]
+    caches += [cache(root, seeds, plan.kitchens | plan.views) for seeds in plan.seeds[first:]]
     announce('vqa', plan)
     return stage('vqa', plan, given, caches, ('--from', str(start)))
 
 
 def render(plan: Plan, given: argparse.Namespace) -> None:
     """Render all caches in the order in which they are read."""
-    for seeds in SEEDS:
+    for seeds in plan.seeds:
         cache(given.out / 'cache', seeds, plan.kitchens | plan.views)
     for seeds in (*EPISODES, UNSEEN):
         cache(given.out / 'cache', seeds, plan.kitchens | STEADY)

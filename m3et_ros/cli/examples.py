@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     'rerun': ('m3et rerun walk -o walk.rrd', 'm3et rerun walk -o walk.rrd --ask "Where is the cup?"'),
     'label': ('m3et label walk -o places/mine/labels --detection yolox_nano.onnx',),
-    'teach': ('m3et teach walk --from kitchen --minutes 60 -o places/mine',),
+    'teach': ('m3et teach walk --minutes 60 -o places/mine',),
     'models': ('m3et models', 'm3et models --parts'),
     'generate': ('m3et generate cache --seeds 0:4000', 'm3et generate cache --seeds 0:640 --stride 4 --frames 100'),
     'features': (
@@ -62,16 +62,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     'train hybrid': ('m3et train hybrid --data cache/kitchen --from kitchen_twin --share 0.5 --out runs/hybrid',),
     'evaluate vqa': (
-        'm3et evaluate vqa --data test-own --model kitchen --out results/vqa',
+        'm3et evaluate vqa --data test-own --out results/vqa',
         'm3et evaluate vqa --data vqav2:questions.json,annotations.json,val2014 --model runs/vqav2/checkpoint --out x',
-        'm3et evaluate vqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/vqa',
+        'm3et evaluate vqa kitchens/2* --questions kitchens/questions.json --out results/vqa',
     ),
     'evaluate reconstruction': (
-        'm3et evaluate reconstruction --model kitchen --out results/reconstruction',
-        'm3et evaluate reconstruction walk --model kitchen --out results/reconstruction --frames 200',
+        'm3et evaluate reconstruction --out results/reconstruction',
+        'm3et evaluate reconstruction walk --out results/reconstruction --frames 200',
     ),
     'evaluate actions': (
-        'm3et evaluate actions kitchens/2* --segments kitchens/segments.csv --model kitchen --out results/actions',
+        'm3et evaluate actions kitchens/2* --segments kitchens/segments.csv --out results/actions',
     ),
     'evaluate epic': (
         'm3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic',
@@ -79,7 +79,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     'evaluate talk': ('m3et evaluate talk --model runs/talk/checkpoint --data test --out results/talk',),
     'evaluate eqa': (
-        'm3et evaluate eqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/eqa',
+        'm3et evaluate eqa kitchens/2* --questions kitchens/questions.json --out results/eqa',
     ),
     'evaluate answers': ('m3et evaluate answers results.json --questions questions.json --out results/other',),
     'evaluate merge': ('m3et evaluate merge machine1/out machine2/out --out results/all',),

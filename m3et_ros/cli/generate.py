@@ -21,7 +21,7 @@ from m3et_ros.data.extras import require
 class RenderOptions:
     """Frames of each kitchen and the way they are rendered; the fields are arguments of `generate`."""
 
-    size: Annotated[int, typer.Option(min=16, max=1024, help='Side of a stored image in pixels.')] = 112
+    size: Annotated[int, typer.Option(min=16, max=1024, help='Side of a stored image in pixels.')] = 224
     frames: Annotated[int, typer.Option(min=1, max=1000, help='Number of images of each kitchen.')] = 43
     stride: Annotated[int, typer.Option(min=1, max=1000, help='Time between images, in tenths of a second.')] = 7
     shadows: Annotated[

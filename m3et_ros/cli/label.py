@@ -14,6 +14,7 @@ import typer
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -84,7 +85,7 @@ def label(
     *,
     start: Annotated[
         str, typer.Option('--from', help='Model that will be taught; the labels get its names and size.')
-    ] = 'kitchen',
+    ] = DEFAULT_MODEL,
     every: Annotated[int, typer.Option(min=1, help='Take every n-th frame only.')] = 1,
     as_json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from m3et_ros.cli.options import Json
 from m3et_ros.cli.output import Refused, print_json, print_line
-from m3et_ros.data.checkpoints import SHIPPED
+from m3et_ros.data.checkpoints import DEFAULT_MODEL, SHIPPED
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.labels import CheckpointFacts
@@ -92,7 +92,7 @@ def _example(kind: Any, position: int) -> dict[str, str]:
 
 
 def questions(
-    model: Annotated[str, typer.Argument(help='Named size, checkpoint folder or Hub id.')] = 'kitchen',
+    model: Annotated[str, typer.Argument(help='Named size, checkpoint folder or Hub id.')] = DEFAULT_MODEL,
     as_json: Json = False,
 ) -> None:
     """List what can be asked with a model: kinds of questions, examples, and the words of their fields.

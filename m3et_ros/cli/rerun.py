@@ -14,6 +14,7 @@ from m3et_ros.cli.options import expand_options
 from m3et_ros.cli.output import Refused, print_line, print_status
 from m3et_ros.cli.processes import StopEvent, stop_code, stop_signals, use_ros
 from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.cli.view.rerun_log import RobotLog
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from m3et_ros.data.bags.topics import CameraTopics
     from m3et_ros.runtime.session import Session
 
-MODEL = 'kitchen'
 HORIZON_S = 1.0
 """Seconds ahead for which actions are anticipated, as by the model node."""
 NODE = '/model/'
@@ -36,7 +36,7 @@ class ModelRun:
         str,
         typer.Option(
             help='Named size, checkpoint folder or hf:owner/name to run over the recording. By default the results in '
-            f'the recording are shown, and {MODEL} runs where it has none.',
+            f'the recording are shown, and {DEFAULT_MODEL} runs where it has none.',
             show_default=False,
         ),
     ] = ''
@@ -83,7 +83,7 @@ def rerun(
                 frames = _run_model(reader, camera, run, logs['robot'], stopped)
             if not frames:
                 raise Refused(f'{bag} has no readable frame on {camera.rgb}; nothing is written.')
-    source = 'the results that it holds' if from_bag else f'results of {run.model or MODEL}'
+    source = 'the results that it holds' if from_bag else f'results of {run.model or DEFAULT_MODEL}'
     print_line(f'{out}: {frames} frames with {source}. Open it: rerun {out}')
     return 0
 
@@ -178,7 +178,7 @@ def _run_model(reader: 'BagReader', camera: 'CameraTopics', run: ModelRun, log: 
     from m3et_ros.runtime.session import Session, checked_question
 
     questions = [checked_question(question, parameter='') for question in run.ask or ()]
-    session = Session(Engine(open_checkpoint(run.model or MODEL), device=run.device))
+    session = Session(Engine(open_checkpoint(run.model or DEFAULT_MODEL), device=run.device))
     session.locator = Locator(session.engine)
     labels = session.engine.labels
     log.labels(labels.classes, labels.colors)

@@ -1,7 +1,7 @@
 """`m3et teach`: teach a model your place, from a recording of it.
 
-m3et teach walk.mcap --from kitchen --minutes 60 -o places/kitchen --detection yolox_nano.onnx
-m3et teach walk.mcap --from kitchen --minutes 60 -o places/kitchen --detection yolox_nano.onnx --keep cache/kitchen-...
+m3et teach walk.mcap --minutes 60 -o places/kitchen --detection yolox_nano.onnx
+m3et teach walk.mcap --minutes 60 -o places/kitchen --detection yolox_nano.onnx --keep cache/kitchen-...
 """
 
 import time
@@ -15,6 +15,7 @@ from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.training_session import REPORT_S, command_line, prepare_training, stop_on_signal
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def teach(
     teachers: TeacherOptions,
     *,
     start: Annotated[str, typer.Option('--from', help='Model to teach: a named size, a folder or hf:owner/name.')] = (
-        'kitchen'
+        DEFAULT_MODEL
     ),
     minutes: Annotated[float, typer.Option(min=0.01, help='Minutes that the whole command may take.')] = 60.0,
     keep: Annotated[

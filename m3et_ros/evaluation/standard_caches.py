@@ -12,12 +12,14 @@ from m3et_ros.data.kitchen.cache.recipe import CacheRecipe, shard_name
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS_OF_VERSIONS
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
 
+FIRST = {'size': 112, 'frames': 22, 'stride': 14, 'version': 1}
+"""Kitchens of version 1."""
 SECOND = {'first': 20_000, 'last': 20_200, 'size': 224, 'frames': 12, 'stride': 25, 'version': 2}
 """Test kitchens of version 2."""
 
 STANDARD: Mapping[str, Mapping[str, Any]] = {
-    'test': {'first': 20_000, 'last': 20_200, 'frames': 22, 'stride': 14},
-    'validation': {'first': 10_000, 'last': 10_100, 'frames': 22, 'stride': 14},
+    'test': FIRST | {'first': 20_000, 'last': 20_200},
+    'validation': FIRST | {'first': 10_000, 'last': 10_100},
     'test-own': SECOND,
     'test-other': SECOND | {'camera': 'other'},
 }

@@ -20,6 +20,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
 from m3et_ros.runtime.limits import QUESTION_CHARS, ROUTER_CONFIDENCE, TOKENS
@@ -105,7 +106,7 @@ P = ParameterSpec
 PARAMETERS: Table = (
     P(
         'model',
-        'kitchen',
+        DEFAULT_MODEL,
         'Model: a named size, a checkpoint folder or hf:owner/name (Hugging Face Hub). The service ~/load_model '
         'replaces it while the node runs.',
     ),

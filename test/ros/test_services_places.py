@@ -18,7 +18,7 @@ HEADER = Header(stamp=stamp_msg(7), frame_id='lens')
 @pytest.fixture(scope='module')
 def seen():
     """A picture of a kitchen with a single pan."""
-    episode = Episode(20003, width=320, height=240)
+    episode = Episode(20027, width=320, height=240)
     with Camera(episode, backend='raycast') as camera:
         *_, state = episode.run(20)
         return camera.observe(state)

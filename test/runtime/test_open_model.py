@@ -7,7 +7,7 @@ import pytest
 from cobra_folder import encoder_folders
 from huggingface_hub import HfApi
 
-from m3et_ros.data.checkpoints import SHIPPED
+from m3et_ros.data.checkpoints import DEFAULT_MODEL, SHIPPED
 from m3et_ros.data.checkpoints.image_encoders import read_encoders
 from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.data.checkpoints.talk import load_talk
@@ -80,7 +80,7 @@ def kitchens(tmp_path_factory):
 
 def test_the_shipped_weights_generalise_to_new_kitchens(kitchens):
     """Far below what they reach on 200 kitchens (README), far above what random weights or a blind guess do."""
-    checkpoint = open_checkpoint('kitchen')
+    checkpoint = open_checkpoint(DEFAULT_MODEL)
     dense = reconstruction_scores(measure_frames(checkpoint.model, KitchenSamples(kitchens, questions=False)))
     assert dense['full']['segmentation']['pixel_accuracy']['value'] > 0.6
     holes = dense['full']['depth_in_holes']

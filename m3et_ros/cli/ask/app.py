@@ -11,6 +11,7 @@ from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status, visible
 from m3et_ros.cli.processes import stop_signals, use_ros
 from m3et_ros.cli.ros_names import full_namespace
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 RANDOM = '-random-'
 """Part of the model id of untrained weights."""
@@ -72,7 +73,7 @@ class ImageOptions:
             'file of ROS (YAML).'
         ),
     ] = ''
-    model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = 'kitchen'
+    model: Annotated[str, typer.Option(help='With --image: named size, checkpoint folder or Hub id.')] = DEFAULT_MODEL
     device: Annotated[str, typer.Option(help='With --image: auto, cpu, cuda, ...')] = 'auto'
 
 

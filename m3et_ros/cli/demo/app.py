@@ -16,6 +16,7 @@ from m3et_ros.cli.processes import Child, running, stop_code, stop_signals, use_
 from m3et_ros.cli.progress import Waiting
 from m3et_ros.cli.robot import MODEL_NODE, NodeOptions, model_arguments
 from m3et_ros.cli.ros_names import assignments, ros_arguments
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ POSTER = 'sheet.png'
 class RobotModel:
     """The model of the robot."""
 
-    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = 'kitchen'
+    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = DEFAULT_MODEL
     device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto'
 
 

@@ -1,10 +1,10 @@
 """`m3et evaluate actions`: current and next actions, in recordings or in kitchens of a cache.
 
     m3et record kitchens --eqa --seed 20000 --episodes 20
-    m3et evaluate actions kitchens/2* --segments kitchens/segments.csv --model kitchen --out results/actions
+    m3et evaluate actions kitchens/2* --segments kitchens/segments.csv --out results/actions
 
     m3et generate cache --seeds 20000:20096 --stride 4 --frames 100
-    m3et evaluate actions --model kitchen --data cache/kitchen-... --out results/actions --train cache/kitchen-...
+    m3et evaluate actions --data cache/kitchen-... --out results/actions --train cache/kitchen-...
 
 For recordings --out gets metrics.json, per_sample.csv and report.html. The same command on the same machine writes the
 same metrics.json, with any number of workers; a run that was stopped is resumed.

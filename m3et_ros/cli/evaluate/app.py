@@ -1,7 +1,7 @@
 """`m3et evaluate`: the group of verbs that measure a model.
 
-    m3et evaluate vqa --model kitchen --data test --out results/vqa
-    m3et evaluate vqa my_bag --questions my_questions.json --model kitchen --out results/my_vqa
+    m3et evaluate vqa --data test-own --out results/vqa
+    m3et evaluate vqa my_bag --questions my_questions.json --out results/my_vqa
     m3et evaluate reconstruction --model runs/two/checkpoint --data cache/kitchen --out results/reconstruction
 
 --out gets metrics.json, per_sample.csv and pictures/. The same command on the same machine writes the same metrics.json

@@ -11,6 +11,7 @@ import typer
 from m3et_ros.cli.output import Refused, print_status
 from m3et_ros.cli.ros_names import parse_remaps
 from m3et_ros.cli.training_session import command_line
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.extras import require
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class BagRun:
 class ClusterRun(BagRun):
     """A run of questions, over recordings perhaps on a Ray cluster; a vision-language model may take M3ET's place."""
 
-    model: Model = 'kitchen'
+    model: Model = DEFAULT_MODEL
     answerer: Annotated[
         Literal['m3et', 'vlm'], typer.Option(help='m3et, or vlm: an image-text model of transformers without M3ET.')
     ] = 'm3et'

@@ -3,7 +3,7 @@
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split held_out --out results/epic
     m3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic
     m3et evaluate epic --epic annotations --model runs/anticipation/checkpoint --features features --out results/clips
-    m3et evaluate epic kitchens/2* --segments kitchens/segments.csv --model kitchen --out results/actions
+    m3et evaluate epic kitchens/2* --segments kitchens/segments.csv --out results/actions
 
 --out gets metrics.json, per_sample.csv and challenge.json (the official format). The same command on the same machine
 writes the same files byte for byte. With recordings this is `m3et evaluate actions`, which uses pixels.

@@ -1,7 +1,7 @@
 """`m3et evaluate eqa`: questions about recordings, answered from the bags; and `answers`, `merge` and `compare`.
 
     m3et record kitchens --eqa --seed 20000 --episodes 20
-    m3et evaluate eqa kitchens/*/ --questions kitchens/questions.json --model kitchen --out results/eqa
+    m3et evaluate eqa kitchens/*/ --questions kitchens/questions.json --out results/eqa
     m3et evaluate answers results.json --questions open-eqa-v0.json --out results/other
     m3et evaluate merge results/one results/two --out results/both
     m3et evaluate compare results/before results/after --out results/change

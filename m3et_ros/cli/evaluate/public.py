@@ -1,7 +1,7 @@
 """Public data sets in the place of a cache: `m3et evaluate vqa` on VQAv2, `m3et evaluate reconstruction` on others.
 
 m3et evaluate vqa --data vqav2:questions.json,annotations.json,val2014 --model runs/vqa/checkpoint --out results/vqav2
-m3et evaluate reconstruction --data nyu:nyu_depth_v2_labeled.mat --model kitchen --out results/nyu
+m3et evaluate reconstruction --data nyu:nyu_depth_v2_labeled.mat --out results/nyu
 """
 
 from pathlib import Path

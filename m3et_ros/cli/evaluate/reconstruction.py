@@ -1,8 +1,8 @@
 """`m3et evaluate reconstruction`: depth, segmentation and hidden patches, on a cache of kitchens or on recordings.
 
-m3et evaluate reconstruction --model kitchen --data test --out results/reconstruction
-m3et evaluate reconstruction my_bag --model kitchen --out results/my_bag
-m3et evaluate reconstruction --model kitchen --data nyu:nyu_depth_v2_labeled.mat --out results/nyu
+m3et evaluate reconstruction --data test-own --out results/reconstruction
+m3et evaluate reconstruction my_bag --out results/my_bag
+m3et evaluate reconstruction --data nyu:nyu_depth_v2_labeled.mat --out results/nyu
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -47,7 +47,7 @@ UNITS = {'nyu': 'm', 'imagenet': '1,000 steps of the pseudo depth'}
 class FrameOptions:
     """The frames to measure and the decoders that are measured."""
 
-    data: Data = 'test'
+    data: Data = 'test-own'
     frames: Annotated[
         int,
         typer.Option(min=1, help='Number of frames, evenly spaced in the cache or in each bag; all if it has fewer.'),

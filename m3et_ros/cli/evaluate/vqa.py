@@ -1,10 +1,10 @@
 """`m3et evaluate vqa`: questions about kitchens of a cache, or about single frames of recordings.
 
-    m3et evaluate vqa --model kitchen --data test --out results/vqa
+    m3et evaluate vqa --data test-own --out results/vqa
     m3et evaluate vqa --model runs/vqa/checkpoint --data vqav2:QUESTIONS,ANNOTATIONS,IMAGES --out results/vqav2
 
     m3et record kitchens --vqa --seed 20000 --episodes 4 --questions 100
-    m3et evaluate vqa kitchens/2* --questions kitchens/questions.json --model kitchen --out results/vqa
+    m3et evaluate vqa kitchens/2* --questions kitchens/questions.json --out results/vqa
 
 VQAv2 is scored by the official metric (evaluation.tasks.vqav2), and --out also gets results.json, which the official
 evaluation reads. With recordings --out gets the files of `m3et evaluate eqa`, by the same rules.
@@ -60,7 +60,7 @@ SUBMISSION = 'results.json'
 class KitchenQuestions:
     """Questions about the kitchens of a cache."""
 
-    data: Data = 'test'
+    data: Data = 'test-own'
     samples: Annotated[
         int, typer.Option(min=1, help='Number of questions in each subset, or evenly spaced ones of VQAv2.')
     ] = 4000

@@ -248,8 +248,8 @@ def write_questions_of(
     print_line(
         f'{len(seeds)} episodes of {math.floor(options.frames / options.fps)} s{early}, {len(questions)} questions in '
         f'{path}, actions in {segments}.\n'
-        f'Evaluate a model on them: m3et evaluate {verb} {bags} --questions {path} --model kitchen --out '
+        f'Evaluate a model on them: m3et evaluate {verb} {bags} --questions {path} --out '
         f'results/{verb}\n'
-        f'and: m3et evaluate actions {bags} --segments {segments} --model kitchen --out results/actions'
+        f'and: m3et evaluate actions {bags} --segments {segments} --out results/actions'
     )
     return code

@@ -1,7 +1,7 @@
 """`m3et train actions`: an action head that reads the tokens of a trained model (MambaVL).
 
     m3et generate cache --seeds 0:640 --stride 4 --frames 100
-    m3et train actions --data cache/kitchen-... --from kitchen --out runs/actions
+    m3et train actions --data cache/kitchen-... --out runs/actions
 
 The model encodes every frame once and does not change; then the head is trained within minutes. The checkpoint is that
 model with the head. With --epic DIR --history a model learns from past labels alone instead: see history.py. With
@@ -29,6 +29,7 @@ from m3et_ros.cli.train.common import (
 )
 from m3et_ros.cli.train.history import HistoryOptions, train_on_labels
 from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -45,7 +46,7 @@ class HeadOptions:
 
     start: Annotated[
         str, typer.Option('--from', help='Model whose tokens are read: checkpoint folder or named size.')
-    ] = 'kitchen'
+    ] = DEFAULT_MODEL
     tokens: Annotated[
         Path | None, typer.Option(help='Folder of encoded frames, such as frames/ of m3et train memory.')
     ] = None

@@ -1,7 +1,7 @@
 """`m3et train actions --epic DIR --features DIR`: MambaVL as published, on clips of EPIC-KITCHENS-100.
 
     m3et train actions --epic annotations --features features --task anticipation --out runs/anticipation
-    m3et train actions --epic annotations --frames EPIC-KITCHENS --from kitchen --out runs/recognition
+    m3et train actions --epic annotations --frames EPIC-KITCHENS --out runs/recognition
 
 Features are those of m3et features, or of another program. With --frames the M3ET of --from encodes the pictures first.
 """

@@ -25,6 +25,7 @@ from m3et_ros.cli.train.common import (
 )
 from m3et_ros.cli.train.talk import Spread
 from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 
 @expand_options()
@@ -34,7 +35,9 @@ def hybrid(
     out: Annotated[Path, typer.Option(help='Folder of the run: state, log and, at the end, a checkpoint.')],
     budget: BudgetOptions,
     session: SessionOptions,
-    start: Annotated[str, typer.Option('--from', help='Trained M3ET: checkpoint folder or named size.')] = 'kitchen',
+    start: Annotated[
+        str, typer.Option('--from', help='Trained M3ET: checkpoint folder or named size.')
+    ] = DEFAULT_MODEL,
     share: Annotated[
         float, typer.Option(min=0, max=1, help='Share of the Transformer layers that become Mamba-2, above 0.')
     ] = 0.5,

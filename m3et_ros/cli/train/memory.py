@@ -1,7 +1,7 @@
 """`m3et train memory`: a memory of episodes in constant size, which reads the tokens of a trained model.
 
     m3et generate cache --seeds 0:640 --stride 4 --frames 100
-    m3et train memory --data cache/kitchen-... --from kitchen --out runs/memory
+    m3et train memory --data cache/kitchen-... --out runs/memory
 
 The model encodes every frame once and does not change; then percepts, action log and answers of the memory are trained
 one after the other. The checkpoint is that model with the memory and with the heads that it had.
@@ -18,6 +18,7 @@ from m3et_ros.cli.output import Refused, print_json, print_line
 from m3et_ros.cli.progress import track
 from m3et_ros.cli.train.common import CHECKPOINT, check_training_split, kitchen_lines, recipe_line
 from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.training.loop import Outcome
@@ -65,7 +66,7 @@ def memory(
     session: MemorySession,
     start: Annotated[
         str, typer.Option('--from', help='Model that encodes the frames: checkpoint folder or named size.')
-    ] = 'kitchen',
+    ] = DEFAULT_MODEL,
     as_json: Json = False,
 ) -> int:
     """Train a memory of episodes that answers questions about them."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3et_ros.cli.output import Refused
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -22,7 +23,7 @@ FOLLOWING = ('name', 'vocabulary', 'classes', 'answers', 'answer_parts', 'look_p
 class StartOptions:
     """The model to start from."""
 
-    model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = 'kitchen'
+    model: Annotated[str, typer.Option(help='Named size with random weights to start from.')] = DEFAULT_MODEL
     changes: Annotated[
         list[str] | None,
         typer.Option(

@@ -28,6 +28,7 @@ from m3et_ros.cli.train.common import (
     recipe_line,
 )
 from m3et_ros.cli.training_session import command_line, prepare_training, progress_reporter, stop_on_signal
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,7 +127,7 @@ class ViewOptions:
     data: Annotated[list[Path], typer.Option(help='Cache of training kitchens; may be given several times.')]
     start: Annotated[
         str, typer.Option('--from', help='M3ET that encodes the views: checkpoint folder or named size.')
-    ] = 'kitchen'
+    ] = DEFAULT_MODEL
     vision: Annotated[
         str | None,
         typer.Option(

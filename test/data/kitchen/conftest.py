@@ -16,7 +16,7 @@ def worlds():
     done = []
     for seed in range(20):
         for_scene, for_person = np.random.default_rng(seed).spawn(2)
-        world = World(build_scene(for_scene), for_person, 5.0)
+        world = World(build_scene(for_scene, 1), for_person, 5.0)
         script = perform(world)
         for _ in range(300):
             world.advance(script)
@@ -28,7 +28,7 @@ def worlds():
 def world():
     """The world of one seed at 10 ticks a second, before its first tick."""
     for_scene, for_person = np.random.default_rng(4).spawn(2)
-    return World(build_scene(for_scene), for_person, 10.0)
+    return World(build_scene(for_scene, 1), for_person, 10.0)
 
 
 @pytest.fixture(scope='session')
@@ -49,7 +49,7 @@ def picture():
 @pytest.fixture(scope='session')
 def observed_episode():
     """An episode of 300 ticks and every thirtieth observation of it, without OpenGL."""
-    episode = Episode(5, width=160, height=120)
+    episode = Episode(5, width=160, height=120, version=1)
     with Camera(episode, backend='raycast') as camera:
         observations = [camera.observe(state) for state in episode.run(300) if state.tick % 30 == 5]
     return episode, observations
@@ -61,7 +61,16 @@ def caches(tmp_path_factory):
     root = tmp_path_factory.mktemp('caches')
     return {
         name: generate(
-            root, seeds=seeds, size=32, stride=25, frames=11, block=3, backend='raycast', workers=0, progress=False
+            root,
+            seeds=seeds,
+            size=32,
+            stride=25,
+            frames=11,
+            block=3,
+            backend='raycast',
+            version=1,
+            workers=0,
+            progress=False,
         )
         for name, seeds in (('train', range(4)), ('test', range(20_003, 20_007)))
     }

@@ -26,7 +26,7 @@ class CacheRecipe:
     first: int
     last: int
     # Side of the stored images in pixels, a multiple of 4.
-    size: int = 112
+    size: int = 224
     # Ticks (tenths of a second) from one frame to the next.
     stride: int = 7
     # Most frames of an episode; those of training seeds may be cut (splits.last_safe_stamp).

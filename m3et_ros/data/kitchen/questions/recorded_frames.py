@@ -22,6 +22,7 @@ from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS, phrasings
 from m3et_ros.data.kitchen.questions.splits import concerns_held_out, is_held_out, last_safe_stamp, split_of
 from m3et_ros.data.kitchen.sim.camera import Observation
 from m3et_ros.data.kitchen.sim.episode import FPS, Episode
+from m3et_ros.data.kitchen.sim.scene import DEFAULT_VERSION
 
 AFTER = 80
 """Ticks (of 1 / FPS) that an episode advances after its last frame, so that the next action of that frame is known."""
@@ -181,7 +182,7 @@ def draw(
 
 
 def worded_at(
-    drawn: Sequence[Drawn], episode_history: str, rng: np.random.Generator, *, version: int = 1
+    drawn: Sequence[Drawn], episode_history: str, rng: np.random.Generator, *, version: int = DEFAULT_VERSION
 ) -> list[EqaQuestion]:
     """Return questions in OpenEQA's schema with their times, numbered through; the category is the family.
 

@@ -17,7 +17,7 @@ from m3et_ros.data.kitchen.sim.shapes import HIDDEN, body, cylinder, free
 NEAR, FAR = 0.1, 12.0
 """Clipping planes of the camera in metres."""
 
-DEFAULT_VERSION = 1
+DEFAULT_VERSION = 2
 """Version of the kitchens that commands make unless another is asked for: that of the weights in the package."""
 
 

@@ -22,6 +22,7 @@ def cache(tmp_path_factory):
         stride=25,
         frames=6,
         backend='raycast',
+        version=1,
         workers=0,
         progress=False,
     )

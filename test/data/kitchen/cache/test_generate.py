@@ -23,6 +23,7 @@ from m3et_ros.data.kitchen.sim.vocabulary import AFFORDS, CLASSES, NOUNS, VERBS
 from m3et_ros.data.shards import open_shard
 
 SMALL = {
+    'version': 1,
     'seeds': range(7, 10),
     'size': 16,
     'frames': 3,
@@ -37,8 +38,8 @@ import sys
 from pathlib import Path
 from m3et_ros.data.kitchen.cache.generate import generate
 if __name__ == '__main__':
-    generate(Path(sys.argv[1]), seeds=range(7, 10), size=16, frames=3, stride=20, block=1, backend='raycast', workers=1,
-             progress=False)
+    generate(Path(sys.argv[1]), seeds=range(7, 10), size=16, frames=3, stride=20, block=1, backend='raycast', version=1,
+             workers=1, progress=False)
 """
 
 
@@ -117,7 +118,7 @@ def test_a_seed_that_fails_is_noted_and_left_out(tmp_path, monkeypatch, caplog):
 
 
 def test_two_runs_at_a_time_are_refused(tmp_path):
-    folder = tmp_path / CacheRecipe(7, 10, 16, 20, 3, block=1, backend='raycast').name
+    folder = tmp_path / CacheRecipe(7, 10, 16, 20, 3, block=1, backend='raycast', version=1).name
     with module.exclusive(folder), pytest.raises(InputError, match='Another run'):
         generate(tmp_path, workers=0, **SMALL)
 
@@ -138,7 +139,7 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_views_are_of_real_cameras_shapes():
-    views = [view_of(seed, 112) for seed in range(40)]
+    views = [view_of(seed, 112, version=1) for seed in range(40)]
     assert {(view['width'], view['height']) for view in views} == {(224, 168), (259, 145)}
     fovy = [view['fovy'] for view in views]
     assert 55 <= min(fovy) < 60 and 70 < max(fovy) <= 75
@@ -183,10 +184,10 @@ def test_the_recipe_reaches_the_episode_and_the_camera(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, 'Episode', episode)
     monkeypatch.setattr(module, 'Camera', camera)
-    recipe = CacheRecipe(20_003, 20_004, 16, 20, 2, shadows=True, backend='raycast')
+    recipe = CacheRecipe(20_003, 20_004, 16, 20, 2, shadows=True, backend='raycast', version=1)
     rendered = module.render(20_003, recipe)
     assert made == {
-        'episode': {'seed': 20_003, 'fps': FPS, 'version': 1, **view_of(20_003, 16)},
+        'episode': {'seed': 20_003, 'fps': FPS, 'version': 1, **view_of(20_003, 16, version=1)},
         'camera': {'backend': 'raycast', 'shadows': True},
     }
     assert [int(frame['tick']) for frame, _ in rendered.frames] == [0, 20]
@@ -213,7 +214,7 @@ def test_a_cache_asks_what_a_recording_of_the_same_frames_asks():
 
 def test_a_cut_training_episode_has_no_frame_question_point_or_action_after_the_cut(monkeypatch):
     """Render seed 2 with cuts at the start of an action, at a question point and right after it."""
-    recipe = CacheRecipe(2, 3, 16, 5, 22, backend='raycast')
+    recipe = CacheRecipe(2, 3, 16, 5, 22, backend='raycast', version=1)
     whole = module.render(2, recipe)
     (tick,) = whole.drafts
     assert len(whole.frames) == 22 and tick == 95

@@ -23,7 +23,7 @@ from m3et_ros.data.kitchen.sim.episode import Episode
 
 def observe_frames(seed, frames=60, fps=2.0):
     """Notes of an episode, its observations, and the episode."""
-    episode = Episode(seed, width=32, height=24, fps=fps)
+    episode = Episode(seed, width=32, height=24, fps=fps, version=1)
     notes, seen = FrameNotes(episode, frames), []
     with Camera(episode, backend='raycast') as camera:
         for state in episode.run(frames):

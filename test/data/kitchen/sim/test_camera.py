@@ -65,7 +65,7 @@ def test_opengl_frames_repeat_bit_for_bit(opengl):
 
 
 def test_shadows_darken_and_change_nothing_else(opengl):
-    episode = Episode(2, width=96, height=64)
+    episode = Episode(2, width=96, height=64, version=1)
     with Camera(episode, backend=opengl) as shaded, Camera(episode, backend=opengl, shadows=False) as plain:
         ((one, other),) = [(shaded.observe(state), plain.observe(state)) for state in episode.run(1)]
     assert one.rgb.mean() < other.rgb.mean()
