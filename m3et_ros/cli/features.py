@@ -47,6 +47,14 @@ def features(
     missing: Annotated[
         int, typer.Option(min=0, help='Number of pictures that a video may lack; the one before takes their place.')
     ] = 0,
+    randaugment: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help='Seed by which RandAugment changes the pictures of every row, for m3et train actions --augmented.',
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help='cpu, cuda, cuda:N, or auto for CUDA where there is one.')] = 'auto',
     as_json: Json = False,
 ) -> None:
@@ -64,7 +72,8 @@ def features(
         pictures = FrameFolders(frames, read_videos(epic), fps=fps, missing=missing)
     except ValueError as error:
         raise Refused(f'{error}.') from error
-    index = extract(open_network(backbone, device), segments, pictures, out, rows, progress=track)
+    network = open_network(backbone, device)
+    index = extract(network, segments, pictures, out, rows, augment=randaugment, progress=track)
     for note in pictures.notes:
         print_status(note.text)
     videos = len({segment.video for segment in segments})
