@@ -21,7 +21,7 @@ from m3et_ros.models.actions.answering import AnsweringMambaVL, WrittenAnswers
 from m3et_ros.models.actions.mambavl import PAPER, MambaVL, MambaVLConfig
 from m3et_ros.models.config_checks import check_number
 from m3et_ros.training.loop import Outcome, train
-from m3et_ros.training.recipe import Recipe, check_share
+from m3et_ros.training.recipe import Recipe, check_share, seeded_by
 from m3et_ros.training.run_state import WHOLE_RUN, TrainingSession
 
 VOCABULARY = 4096
@@ -64,7 +64,8 @@ class Recognise(Recipe):
             video = share * video + (1 - share) * video.flip(0)
         found = {}
         if isinstance(model, AnsweringMambaVL):
-            sums = model(video, batch)
+            with seeded_by(generator):
+                sums = model(video, batch)
             logits = model.head.verb_head(sums['verb']), model.head.noun_head(sums['noun'])
             for place, name in enumerate(('verb', 'noun')):
                 own, other = (
@@ -72,7 +73,8 @@ class Recognise(Recipe):
                 )
                 found[f'{name}_words'] = self.qa * (share * own + (1 - share) * other)
         else:
-            logits = model(video, batch['noun_ids'], batch['verb_ids'], batch['noun_mask'], batch['verb_mask'])
+            with seeded_by(generator):
+                logits = model(video, batch['noun_ids'], batch['verb_ids'], batch['noun_mask'], batch['verb_mask'])
         for place, name in enumerate(('verb', 'noun')):
             own, other = (
                 F.cross_entropy(logits[place], target, label_smoothing=self.smoothing)
@@ -119,6 +121,8 @@ def clip_head(width: int, tokenizer: Tokenizer, classes: Classes, seed: int, *, 
         d_word=width,
         vocabulary=tokenizer.vocabulary,
         positions=LENGTH,
+        dropout=0.1,
+        pads=True,
         verbs=len(classes.verbs),
         nouns=len(classes.nouns),
         shared_A=shared,

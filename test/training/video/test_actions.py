@@ -49,13 +49,14 @@ def test_the_head_is_that_of_the_paper_and_as_wide_as_the_features(head):
     config = head.config
     assert (config.d_in, config.d, config.patches, config.positions) == (16, 16, 1, 40)
     assert (config.fade, config.hidden, config.busy, config.follow) == (0, 0, 0, False)
+    assert (config.dropout, config.pads) == (0.1, True)
     assert not clip_head(16, clip_tokenizer(QUESTIONS), CLASSES, 0, shared=False).config.shared_A
 
 
 def test_mixed_clips_have_mixed_labels(data, head, monkeypatch):
     batch, _ = CollateClips(clip_tokenizer(QUESTIONS))([data[0], data[1]])
     shown = []
-    forward = head.forward
+    forward = head.eval().forward
     monkeypatch.setattr(head, 'forward', lambda video, *rest: shown.append(video) or forward(video, *rest))
     generator = torch.Generator().manual_seed(0)
     losses = Recognise(smoothing=0.0, mixup=1.0).losses(head, batch, generator)
@@ -83,7 +84,7 @@ def test_answers_in_words_are_learnt_and_the_decoder_stays_behind(data, tmp_path
 def test_mixed_clips_have_mixed_words(data):
     """The weight scales the loss, and with half a clip of each both answers count."""
     tokenizer = clip_tokenizer(QUESTIONS, CLASSES)
-    model = answering(clip_head(16, tokenizer, CLASSES, 0), tokenizer, CLASSES, 0)
+    model = answering(clip_head(16, tokenizer, CLASSES, 0), tokenizer, CLASSES, 0).eval()
     batch, _ = CollateClips(tokenizer)([data[0], data[1]])
     one, two = (Recognise(qa=qa, mixup=1.0).losses(model, batch, torch.Generator().manual_seed(0)) for qa in (1.0, 2.0))
     torch.testing.assert_close(two['noun_words'], 2 * one['noun_words'])
