@@ -1,6 +1,7 @@
 """Measure the whole node on a real recording: frames per second, and the share of CPU time outside the model.
 
     python benchmarks/node.py --bag BAG                                        # writes benchmarks/results/node.json
+    python benchmarks/node.py                                                  # images made here instead of a recording
     python benchmarks/node.py --bag BAG --rate 30 --results benchmarks/results/node_30hz.json
     python benchmarks/node.py --bag BAG --runtime openvino --results benchmarks/results/node_openvino.json
 
@@ -15,6 +16,7 @@ unless --runtime names another runtime.
 
 import argparse
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -103,7 +105,8 @@ def child(out: Path, arguments: list[str]) -> int:
     timer.span(model_node.ModelNode, '_process_frame')
     code = model_node.main(['node', *arguments])
     # The first call is the self-test's.
-    out.write_text(json.dumps({'frames': timer.frames[1 + FIRST :], 'spans': timer.spans[FIRST:]}))
+    found = {'frames': timer.frames[1 + FIRST :], 'spans': timer.spans[FIRST:]}
+    out.write_text(json.dumps(found | {'memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}))
     return code
 
 
@@ -197,6 +200,23 @@ def frames_of(path: Path, count: int) -> list:
     return found
 
 
+def made_frames(count: int) -> list:
+    """Return frames of 640 x 480 with smooth colours, a slope of depth, and a tenth of it in holes."""
+    import cv2
+
+    from m3et_ros.data.frame import Frame
+
+    found, random = [], np.random.default_rng(0)
+    down, across = np.mgrid[0:480, 0:640].astype(np.float32)
+    for number in range(count):
+        blobs = cv2.resize(random.standard_normal((24, 32, 4), np.float32), (640, 480), interpolation=cv2.INTER_CUBIC)
+        depth = 1 + across / 400 + down / 800
+        depth[blobs[..., 3] > np.quantile(blobs[..., 3], 0.9)] = np.nan
+        rgb = np.clip(128 + 40 * blobs[..., :3], 0, 255).astype(np.uint8)
+        found.append(Frame(rgb, depth, number))
+    return found
+
+
 def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
     """Publish frames at the rate, once the node is active, until enough results have come or the time is up."""
     end = time.monotonic() + asked.wait
@@ -243,7 +263,7 @@ def main() -> None:
     if sys.argv[1:2] == ['--child']:
         sys.exit(child(Path(sys.argv[2]), sys.argv[3:]))
     parser = options(__doc__)
-    parser.add_argument('--bag', type=Path, required=True, help='a recording with colour and depth')
+    parser.add_argument('--bag', type=Path, help='a recording with colour and depth; without one, images are made')
     parser.add_argument('--model', default='kitchen')
     parser.add_argument('--runtime', default='torch', help='torch, openvino or compile')
     parser.add_argument(
@@ -256,10 +276,10 @@ def main() -> None:
     parser.add_argument('--results-wanted', type=int, default=300, help='frames after which it ends')
     parser.add_argument('--wait', type=float, default=300.0, help='seconds until the node must be active')
     asked = parser.parse_args()
-    frames = frames_of(asked.bag, 20)
+    frames = frames_of(asked.bag, 20) if asked.bag else made_frames(20)
     robot = Robot()
     found, drops = measure(robot, frames, asked)
-    spans, found = found['spans'], found['frames']
+    spans, memory_mb, found = found['spans'], found['memory_mb'], found['frames']
     if len(found) < 3:
         raise SystemExit(f'the node served {len(found)} frames after the first {FIRST}; give more --seconds')
     (start, cpu, model), (stop, cpu_end, model_end) = found[0], found[-1]
@@ -269,7 +289,7 @@ def main() -> None:
     finish(
         'node',
         {
-            'bag': asked.bag.resolve().name,
+            'bag': asked.bag.resolve().name if asked.bag else 'images made here',
             'image': f'{width}x{height}',
             'model': asked.model,
             'runtime': asked.runtime,
@@ -284,6 +304,7 @@ def main() -> None:
             'age_p50_s': percentile(ages, 50),
             'age_p99_s': percentile(ages, 99),
             'inference_p99_s': percentile(spans, 99),
+            'memory_mb': round(memory_mb),
             'drops': drops,
         },
         asked.results,

@@ -260,6 +260,23 @@ def node() -> str:
     return '\n'.join(lines) + '\n\n' + machine(found[0])
 
 
+GETS: dict[str, Callable[[dict[str, Any]], str]] = {
+    'results a second': lambda r: f'{r["frames_per_s"]:.0f}',
+    'age of a result, half of them / 99 of 100, ms': lambda r: (
+        f'{1e3 * r["age_p50_s"]:.0f} / {1e3 * r["age_p99_s"]:.0f}'
+    ),
+}
+
+
+def gets() -> str:
+    """Return the table of what a user gets from the node in the runtimes that were measured."""
+    found = [result for name in ('node', 'node_openvino') if (result := load(name))]
+    lines = [' | '.join([f'| {found[0]["image"]}, one thread', *(result['runtime'] for result in found)]) + ' |']
+    lines += ['|---' * (len(found) + 1) + '|']
+    lines += [' | '.join([f'| {what}', *(read(result) for result in found)]) + ' |' for what, read in GETS.items()]
+    return '\n'.join(lines) + '\n\n' + machine(found[0])
+
+
 def decode() -> str:
     """Return the tables of a token behind a long context, in both precisions."""
     found = [result for name in ('decode', 'decode_bfloat16') if (result := load(name))]
@@ -349,6 +366,7 @@ def page() -> str:
     text = PAGE.read_text(encoding='utf-8')
     blocks = {
         'goals': goals(),
+        'gets': gets(),
         'node': node(),
         'decode': decode(),
         'adaptive': adaptive(),

@@ -19,7 +19,7 @@ SPEED = {
     'runtimes': 'the shipped model through torch, OpenVINO and, with --runtimes compile, compiled ahead',
     'decode': 'a token after a long context: all-Mamba, hybrids and a Transformer',
     'codec': 'images between messages and arrays',
-    'node': 'the whole node on a bag; --bag PATH gives another',
+    'node': 'the whole node on images made for it, or on those of a recording: --bag PATH',
     'age': 'age of results with a fast camera and a slow model',
     'fleet': 'frames of many robots, one robot at a time and in batches',
     'scaling': 'time and memory against tokens, batch, image size and number of robots',

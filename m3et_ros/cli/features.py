@@ -4,12 +4,13 @@ m3et features --epic annotations --frames EPIC-KITCHENS --backbone hf:MCG-NJU/vi
 m3et train actions --epic annotations --features features --task anticipation --out runs/anticipation
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m3et_ros.cli.options import Json
+from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_status
 from m3et_ros.cli.progress import track
 
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
     from m3et_ros.training.video.features import Backbone
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """The moments that get a row, and the changes of their pictures."""
+
+    rate: Annotated[float, typer.Option(help='Rows a second.')] = 4.0
+    span: Annotated[float, typer.Option(help='Seconds from the first to the last picture of a row.')] = 2.0
+    batch: Annotated[int, typer.Option(help='Number of rows that the network computes at a time.')] = 8
+    randaugment: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help='Seed by which RandAugment changes the pictures of every row, for m3et train actions --augmented.',
+            show_default=False,
+        ),
+    ] = None
+
+
+@expand_options('epic frames backbone out split rate span batch fps missing randaugment device as_json')
 def features(
     epic: Annotated[Path, typer.Option(help='Folder of the EPIC-KITCHENS-100 annotations.')],
     frames: Annotated[Path, typer.Option(help='Folder of the official pictures, PXX/rgb_frames/PXX_YY.')],
@@ -37,9 +56,7 @@ def features(
             show_default=False,
         ),
     ] = None,
-    rate: Annotated[float, typer.Option(help='Rows a second.')] = 4.0,
-    span: Annotated[float, typer.Option(help='Seconds from the first to the last picture of a row.')] = 2.0,
-    batch: Annotated[int, typer.Option(help='Number of rows that the network computes at a time.')] = 8,
+    rows: RowOptions,
     fps: Annotated[
         float | None,
         typer.Option(help='Pictures a second, for pictures that are not the official ones.', show_default=False),
@@ -60,11 +77,12 @@ def features(
     files = [find_split(epic, name) for name in split or ('train', 'validation')]
     segments = [segment for file in files for segment in read_segments(file, classes).segments]
     try:
-        rows = Rows(rate, span, batch)
+        moments = Rows(rows.rate, rows.span, rows.batch)
         pictures = FrameFolders(frames, read_videos(epic), fps=fps, missing=missing)
     except ValueError as error:
         raise Refused(f'{error}.') from error
-    index = extract(open_network(backbone, device), segments, pictures, out, rows, progress=track)
+    network = open_network(backbone, device)
+    index = extract(network, segments, pictures, out, moments, augment=rows.randaugment, progress=track)
     for note in pictures.notes:
         print_status(note.text)
     videos = len({segment.video for segment in segments})

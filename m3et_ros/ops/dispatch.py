@@ -135,8 +135,10 @@ def _fast_form(operator: Operator, device: torch.device) -> tuple[Form | None, s
     """Return the native or fused form or None, its name, and a remark on it or on its absence."""
     if device.type == 'cpu' and native.loaded():
         return operator.native, NATIVE, native.instruction_set()
+    if device.type == 'cpu':
+        return None, '', 'the native scans are not loaded: m3et build kernels'
     if device.type != 'cuda':
-        return None, '', 'no CUDA device' if not torch.cuda.is_available() else f'{device} is not a CUDA device'
+        return None, '', f'{device} is not a CUDA device'
     try:
         return operator.load_fused(), FUSED, fused.origin()
     except Exception as error:  # a broken binary raises nearly anything, and none of it may stop the model

@@ -65,7 +65,7 @@ class DepthCompletion:
             self.described = f'{fill}: {"measured depth alone" if fill == "never" else "no holes"}'
             return np.full(shape, np.nan, np.float32) if measured is None else measured.copy()
         if measured is not None and known.any():
-            filled = self._fill(view, fill, measured, float(1 - known.mean()))
+            filled = self._fill(view, fill, measured, 1 - np.count_nonzero(known) / known.size)
         elif fill == 'always' or (fill == 'auto' and self._trained):
             filled, self.described = self._model_alone(view), f'{fill}: model, without measured depth'
         else:

@@ -3,6 +3,7 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,6 +28,15 @@ def check_share(config: Any, *names: str, zero: bool = True, one: bool = True) -
         if not 0 <= value <= 1 or (value == 0 and not zero) or (value == 1 and not one):
             low, high = 'from 0' if zero else 'above 0', '1' if one else 'less than 1'
             raise ValueError(f'{name} is {value!r}; give a number {low} to {high}')
+
+
+@contextmanager
+def seeded_by(generator: torch.Generator) -> Iterator[None]:
+    """Make dropout depend on a generator alone, so that a resumed run repeats the same draws."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)

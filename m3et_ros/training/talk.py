@@ -10,8 +10,7 @@ The papers start from pretrained language models; at kitchen scale the first sta
 Symbols: B views, Q questions per view, n visual tokens, T word pieces, d width of an alignment target.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from m3et_ros.models.vlm.model import VisualLanguageModel
 from m3et_ros.models.vlm.variants import PIXELS, TalkConfig, emma_config, read_texts, set_trainable
 from m3et_ros.training.distil import IGNORED, DistilConfig, ce_loss, distil
 from m3et_ros.training.loop import Outcome, train
-from m3et_ros.training.recipe import Recipe
+from m3et_ros.training.recipe import Recipe, seeded_by
 from m3et_ros.training.run_state import WHOLE_RUN, Interrupted, StageSessions, TrainingSession
 
 LONGEST = 64
@@ -188,15 +187,6 @@ class Chat(Recipe):
             loss = alignment_loss(head(output.hidden), target, reduction=self.align_loss)
             found[head.config.target] = self.align * loss
         return found
-
-
-@contextmanager
-def seeded_by(generator: torch.Generator) -> Iterator[None]:
-    """Make dropout depend on a generator alone, so that a resumed run repeats the same draws."""
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def _description_loss(

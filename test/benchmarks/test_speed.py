@@ -31,6 +31,12 @@ def test_scans_agree_and_are_timed(run):
         assert all(value > 0 for value in rows['times_as_fast'].values())
 
 
+def test_the_images_made_for_the_node_differ_and_have_a_tenth_of_holes(script):
+    first, second = script('node').made_frames(2)
+    assert first.rgb.shape == (480, 640, 3) and (first.rgb != second.rgb).any()
+    assert all(abs((frame.depth != frame.depth).mean() - 0.1) < 0.01 for frame in (first, second))
+
+
 def test_the_listing_is_the_operator(script):
     ssd = script('ssd')
     inputs = ssd.ssd_inputs(130, 128, 16, 2)

@@ -11,6 +11,7 @@ from epic_pictures import make_pictures, write_videomae
 from m3et_ros.cli.main import main
 
 OPTIONS = ('--rate', 2, '--span', 1, '--batch', 3, '--missing', 0, '--device', 'cpu')
+AUGMENT = ('--randaugment', 3)
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +37,8 @@ def test_every_video_of_both_splits_gets_its_features(world, tmp_path, capsys):
 
 
 def test_one_split_alone(world, tmp_path, capsys):
-    assert features(world, tmp_path, *OPTIONS, '--split', 'validation') == 0
+    assert features(world, tmp_path, *OPTIONS, '--split', 'validation', *AUGMENT) == 0
+    assert json.loads((tmp_path / 'features.json').read_text())['randaugment'] == 3
     assert [path.name for path in tmp_path.glob('*.npy')] == ['P03_01.npy']
     assert '1 videos in' in capsys.readouterr().out
 
@@ -72,4 +74,6 @@ def test_what_cannot_be_done_is_one_sentence(world, tmp_path, capsys, options, w
 
 
 def test_every_option_is_tested(every_option):
-    every_option(['features', '--epic', '--frames', '--backbone', '--out', *OPTIONS, '--split', '--fps', '--json'])
+    every_option(
+        ['features', '--epic', '--frames', '--backbone', '--out', *OPTIONS, *AUGMENT, '--split', '--fps', '--json']
+    )

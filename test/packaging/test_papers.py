@@ -110,6 +110,20 @@ def test_every_command_takes_its_options(name):
     assert {line: wrong for line in lines if (wrong := wrong_words(line))} == {}
 
 
+def mechanisms(name):
+    """Return the rows of the table of mechanisms: name, command, state."""
+    part = read(name).split('## Run it')[1].split('\n```')[0]
+    return re.findall(r'^\| (.+?) \| `(.+)` \| (\w+) \|$', part, re.M), part.count('\n| ')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_mechanism_has_a_command_and_a_state(name):
+    rows, lines = mechanisms(name)
+    assert len(rows) == lines - 1 >= 8  # every row but the head
+    assert {command: wrong for _, command, _ in rows if (wrong := wrong_words(command))} == {}
+    assert {state for *_, state in rows} <= {'works', 'measured'}
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_every_option_script_and_result_exists(name):
     text = read(name)

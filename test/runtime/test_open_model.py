@@ -65,8 +65,7 @@ def test_every_named_size_opens_answers_and_anticipates(name):
     # A picture of one colour is unlike training: the shipped weights cannot tell, but they guess.
     assert reply.alternatives[0].label in engine.labels.answers and len(reply.alternatives) == 2
     assert engine.reconstruct(view).depth.shape == (24, 32)
-    expected = engine.anticipate(view, horizon_s=1, top_k=3)
-    assert (expected is None) == (name == 'kitchen2')  # its weights have no heads yet
+    assert engine.anticipate(view, horizon_s=1, top_k=3) is not None
 
 
 @pytest.fixture(scope='module')

@@ -34,7 +34,7 @@ def format_fact(name: str, value: Any) -> str:
         name: name of the fact.
         value: what the probe found.
     """
-    if name == 'kernels':
+    if name == 'kernels' and isinstance(value, list):
         return ('\n' + ' ' * 21).join(f'{k["op"]}: {k["kernel"]} ({k["reason"]})' for k in value)
     if name == 'shared_memory' and value:
         return f'{value["free"] / 2**20:.0f} of {value["bytes"] / 2**20:.0f} MB free'

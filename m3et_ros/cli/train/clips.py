@@ -68,6 +68,20 @@ class ClipOptions:
         float,
         typer.Option(min=0, help='With clips: concentration of the draw by which two clips are mixed; 0 for none.'),
     ] = 0.0
+    qa: Annotated[
+        float,
+        typer.Option(
+            min=0, help='With clips: weight of a loss of answers in words, verb and noun; 0 for none, as released.'
+        ),
+    ] = 0.0
+    augmented: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help='With --features: features of pictures changed by RandAugment, as m3et features --randaugment writes '
+            'them; each clip is drawn from one of all folders. May be given several times.',
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ def train_on_clips(
     from m3et_ros.training.video.actions import Recognise, train_clips
 
     try:
-        recipe = Recognise(**budget.given(), mixup=options.mixup)
+        recipe = Recognise(**budget.given(), mixup=options.mixup, qa=options.qa)
     except ValueError as error:
         raise Refused(f'{error}.') from error
     clips, made = prepare_clips(options, source, out, session.seed)
@@ -125,6 +139,7 @@ def train_on_clips(
             made['tokenizer'],
             out,
             recipe=recipe,
+            classes=made['classes'],
             seed=session.seed,
             session=TrainingSession(
                 minutes=session.minutes, bf16=session.bf16, resume=session.resume, report=progress_reporter(), stop=stop
@@ -163,7 +178,10 @@ def prepare_clips(options: ClipOptions, source: ClipSource, out: Path, seed: int
     annotations, held_out = split_segments(source.epic, classes, source.held_out)
     folder, origin = open_folder(options, source, annotations, out)
     questions = questions_of(annotations.segments, options.task, options.questions)
-    clips, tokenizer = Clips(annotations.segments, folder, questions, observation), clip_tokenizer(questions)
+    clips = Clips(
+        annotations.segments, folder, questions, observation, augmented=open_augmented(options, origin), seed=seed
+    )
+    tokenizer = clip_tokenizer(questions, classes if options.qa else None)
     return clips, {
         'head': clip_head(clips[0].features.shape[1], tokenizer, classes, seed, shared=source.shared),
         'tokenizer': tokenizer,
@@ -226,6 +244,29 @@ def open_folder(
     backbone = FrameBackbone(open_checkpoint(source.start))
     origin = extract(backbone, annotations.segments, pictures, out / FEATURES, progress=track)
     return open_features(out / FEATURES, None, videos), origin
+
+
+def open_augmented(options: ClipOptions, origin: 'dict[str, Any]') -> 'list[FeatureFolder]':
+    """Open the features of augmented pictures.
+
+    Args:
+        options: the folders.
+        origin: features.json of the features of the pictures as they are.
+
+    Raises:
+        InputError: a folder cannot be read, or holds features of another network or rate.
+        Refused: there are no features of the pictures as they are, or a folder holds others of these.
+    """
+    from m3et_ros.data.epic.clips import RANDAUGMENT, check_origin, open_features, read_index
+
+    if options.augmented and options.features is None:
+        raise Refused('Augmented features are added to others; give --features with those of the pictures as they are.')
+    for folder in options.augmented or ():
+        index = read_index(folder)
+        if index and RANDAUGMENT not in index:
+            raise Refused(f'{folder} holds features of unchanged pictures; make it with m3et features --randaugment.')
+        check_origin(folder, {**origin, RANDAUGMENT: index.get(RANDAUGMENT)} if origin else {})
+    return [open_features(folder, options.fps, {}) for folder in options.augmented or ()]
 
 
 def _save(folder: Path, made: dict[str, Any], card: str, outcome: Any, *, as_json: bool) -> None:

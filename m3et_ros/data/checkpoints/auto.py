@@ -95,7 +95,7 @@ def _config_class() -> Any:
 def _model_class() -> Any:
     from transformers import PreTrainedModel
 
-    from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint
+    from m3et_ros.data.checkpoints.on_hub import M3ETCheckpoint
 
     class M3ETAutoModel(PreTrainedModel):
         """An M3ET: forward and its outputs are those of models.m3et.model.M3ET.

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m3et_ros.data.bags.packed import PACKED
-from m3et_ros.data.bags.reader import SUFFIXES, is_recording
 from m3et_ros.data.datasets.class_map import read_json
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import refuse_unwritable
@@ -70,6 +68,10 @@ class EqaQuestion:
 
 def episode_name(path: str | Path) -> str:
     """Return the name of an episode: the last part of a path, without the suffix of a bag."""
+    # A node, which needs the categories of this file, reads no bag.
+    from m3et_ros.data.bags.packed import PACKED
+    from m3et_ros.data.bags.reader import SUFFIXES, is_recording
+
     last = Path(Path(path).name)
     if is_recording(last) and last.suffix in PACKED:
         last = Path(last.stem)

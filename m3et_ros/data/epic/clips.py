@@ -23,6 +23,8 @@ from m3et_ros.data.tokenizer import Tokenizer
 
 INDEX = 'features.json'
 """File of a folder of features that names their network and rate."""
+RANDAUGMENT = 'randaugment'
+"""Field of that file: seed of the changes of the pictures; absent for pictures as they are."""
 LENGTH = 40
 """Most text tokens of a question."""
 
@@ -44,6 +46,8 @@ class Clips(Dataset[ClipSample]):
         features: folder of the features.
         questions: narration id to the questions about it.
         observation: the part of the video that is observed.
+        augmented: features of the same videos with changed pictures; each clip is drawn from one of all folders.
+        seed: seed of these draws.
     """
 
     def __init__(
@@ -52,17 +56,22 @@ class Clips(Dataset[ClipSample]):
         features: FeatureFolder,
         questions: Mapping[str, Pair],
         observation: ObservedClip,
+        *,
+        augmented: Sequence[FeatureFolder] = (),
+        seed: int = 0,
     ):
         self.segments, self.folder, self.questions, self.observation = segments, features, questions, observation
+        self.augmented, self.seed, self.epoch = augmented, seed, 0
 
     def __len__(self) -> int:
         return len(self.segments)
 
     def __getitem__(self, index: int) -> ClipSample:
         """Read one clip; raises as FeatureFolder.clip."""
-        segment = self.segments[index]
+        segment, folders = self.segments[index], [self.folder, *self.augmented]
+        drawn = int(np.random.default_rng((self.seed, self.epoch, index)).integers(len(folders)))
         return ClipSample(
-            self.folder.clip(*self.observation.clip(segment)),
+            folders[drawn].clip(*self.observation.clip(segment)),
             self.questions[segment.narration_id],
             (segment.verb, segment.noun),
             segment.narration_id,

@@ -71,6 +71,10 @@ class MambaVLConfig:
     # Most words of a question that gets embeddings of position and type and a LayerNorm, as published (RoBERTa's);
     # 0 = the word table alone.
     positions: int = 0
+    # Share of the entries of these embeddings that is dropped in training, 0..0.9; published: 0.1.
+    dropout: float = 0.0
+    # True lets the pads of a question take part in scan and mean, as published; all questions then need one length.
+    pads: bool = False
     # Verb classes (EPIC-KITCHENS-100).
     verbs: int = 97
     # Noun classes (EPIC-KITCHENS-100).
@@ -99,33 +103,41 @@ class MambaVLConfig:
 
     def __post_init__(self):
         check_whole(self, RANGES)
-        check_number(self, {'rate_hz': (0, 1000)})
-        check_switch(self, 'follow', 'shared_A', 'freeze_words')
+        check_number(self, {'rate_hz': (0, 1000), 'dropout': (0, 0.9)})
+        for name in ('dropout', 'pads'):
+            if getattr(self, name) and not self.positions:
+                raise ValueError(f'{name} is {getattr(self, name)} and positions is 0; give positions above 0')
+        check_switch(self, 'pads', 'follow', 'shared_A', 'freeze_words')
 
 
 class TextEmbeddings(nn.Module):
-    """RoBERTa's embeddings without dropout: LayerNorm(word + position + type); pads come last and are masked later.
+    """RoBERTa's embeddings: LayerNorm(word + position + type), of which pads, which come last, have the type alone.
 
     Args:
         d: width.
         positions: most words of a question.
+        dropout: share of the entries that is dropped in training.
     """
 
-    def __init__(self, *, d: int, positions: int):
+    def __init__(self, *, d: int, positions: int, dropout: float = 0.0):
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.positions = no_decay(0.02 * torch.randn(positions, d))
         self.kind = no_decay(0.02 * torch.randn(d))
         self.norm = nn.LayerNorm(d, eps=1e-5)
 
-    def forward(self, words: Tensor) -> Tensor:
-        """Return the embeddings (B, Lq, d) of words (B, Lq, d).
+    def forward(self, words: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the embeddings (B, Lq, d) of words (B, Lq, d); mask (B, Lq) bool is False for pads.
 
         Raises:
             ValueError: a question has more words than there are positions.
         """
         if words.shape[1] > len(self.positions):
             raise ValueError(f'a question has {words.shape[1]} words; give at most {len(self.positions)}')
-        return self.norm(words + self.positions[: words.shape[1]] + self.kind)
+        placed = words + self.positions[: words.shape[1]]
+        if mask is not None:
+            placed = placed * mask[..., None]
+        return self.dropout(self.norm(placed + self.kind))
 
 
 class VideoStream(NamedTuple):
@@ -158,7 +170,7 @@ class MambaVL(nn.Module):
         self.words.weight.requires_grad_(not config.freeze_words)
         self.text: TextEmbeddings | None = None
         if config.positions:
-            self.text = TextEmbeddings(d=config.d_word, positions=config.positions)
+            self.text = TextEmbeddings(d=config.d_word, positions=config.positions, dropout=config.dropout)
             self.text.requires_grad_(not config.freeze_words)
         self.txt_proj = nn.Sequential(
             nn.Linear(config.d_word, config.d, bias=False),
@@ -342,7 +354,9 @@ class MambaVL(nn.Module):
     def question_features(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mean of the text scan over the words of questions: ids and mask (B, Lq) -> (B, d), float32."""
         A_log = self.A_log if self.text_A_log is None else self.text_A_log
-        words = self.words(ids) if self.text is None else self.text(self.words(ids))
+        words = self.words(ids) if self.text is None else self.text(self.words(ids), mask)
+        if self.config.pads:
+            mask = None
         y = self.text_mixer(self.txt_proj(words), mask=mask, A_log=A_log)
         return _mean(y.float().sum(1), _valid(y, mask).sum(1))
 

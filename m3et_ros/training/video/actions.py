@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.data.action_questions import Pair
+from m3et_ros.data.action_questions import Pair, spoken_noun, spoken_verb
 from m3et_ros.data.epic.annotations import Segment
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.clips import LENGTH, Clips, CollateClips
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.actions.answering import AnsweringMambaVL, WrittenAnswers
 from m3et_ros.models.actions.mambavl import PAPER, MambaVL, MambaVLConfig
 from m3et_ros.models.config_checks import check_number
 from m3et_ros.training.loop import Outcome, train
-from m3et_ros.training.recipe import Recipe, check_share
+from m3et_ros.training.recipe import Recipe, check_share, seeded_by
 from m3et_ros.training.run_state import WHOLE_RUN, TrainingSession
 
 VOCABULARY = 4096
@@ -39,22 +40,41 @@ class Recognise(Recipe):
     smoothing: float = 0.1
     # Concentration of the Beta draw by which two clips and their labels are mixed, as published; 0 mixes none.
     mixup: float = 0.0
+    # Weight of the loss of answers in words, which the summary of the paper names; 0 = without, as in its code.
+    qa: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
         check_share(self, 'smoothing', one=False)
-        check_number(self, {'mixup': (0, 100)})
+        check_number(self, {'mixup': (0, 100), 'qa': (0, 100)})
 
-    def losses(self, model: MambaVL, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the cross-entropies of verb and noun, with smoothed and perhaps mixed targets."""
+    def losses(self, model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the cross-entropies of verb and noun, with smoothed and perhaps mixed targets, and those of answers.
+
+        Args:
+            model: MambaVL, or AnsweringMambaVL, whose loss of answers is then added.
+            batch: from CollateClips.
+            generator: of the mixing.
+        """
         video, label = batch['video'], batch['label']
         share = 1.0
         if self.mixup:
             rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
             share = float(rng.beta(self.mixup, self.mixup))
             video = share * video + (1 - share) * video.flip(0)
-        logits = model(video, batch['noun_ids'], batch['verb_ids'], batch['noun_mask'], batch['verb_mask'])
         found = {}
+        if isinstance(model, AnsweringMambaVL):
+            with seeded_by(generator):
+                sums = model(video, batch)
+            logits = model.head.verb_head(sums['verb']), model.head.noun_head(sums['noun'])
+            for place, name in enumerate(('verb', 'noun')):
+                own, other = (
+                    model.answer_loss(name, sums[name], target) for target in (label[:, place], label.flip(0)[:, place])
+                )
+                found[f'{name}_words'] = self.qa * (share * own + (1 - share) * other)
+        else:
+            with seeded_by(generator):
+                logits = model(video, batch['noun_ids'], batch['verb_ids'], batch['noun_mask'], batch['verb_mask'])
         for place, name in enumerate(('verb', 'noun')):
             own, other = (
                 F.cross_entropy(logits[place], target, label_smoothing=self.smoothing)
@@ -64,9 +84,24 @@ class Recognise(Recipe):
         return found
 
 
-def clip_tokenizer(questions: Mapping[str, Pair]) -> Tokenizer:
-    """Train a tokenizer on questions."""
-    return Tokenizer.train((text for pair in questions.values() for text in pair), vocabulary=VOCABULARY)
+def clip_tokenizer(questions: Mapping[str, Pair], classes: Classes | None = None) -> Tokenizer:
+    """Train a tokenizer on questions, and on the names of the classes where answers in words are learnt."""
+    texts = [text for pair in questions.values() for text in pair]
+    if classes is not None:
+        texts += [*map(spoken_verb, classes.verbs), *map(spoken_noun, classes.nouns)]
+    return Tokenizer.train(texts, vocabulary=VOCABULARY)
+
+
+def answering(head: MambaVL, tokenizer: Tokenizer, classes: Classes, seed: int) -> AnsweringMambaVL:
+    """Return a head with a decoder of random weights that writes the names of verbs and nouns."""
+    written = []
+    for names in (map(spoken_verb, classes.verbs), map(spoken_noun, classes.nouns)):
+        ids, mask = tokenizer.encode(list(names), LENGTH)
+        longest = int(mask.sum(1).max())
+        written.append(WrittenAnswers(ids[:, :longest], mask[:, :longest]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AnsweringMambaVL(head, *written)
 
 
 def clip_head(width: int, tokenizer: Tokenizer, classes: Classes, seed: int, *, shared: bool = True) -> MambaVL:
@@ -86,6 +121,8 @@ def clip_head(width: int, tokenizer: Tokenizer, classes: Classes, seed: int, *, 
         d_word=width,
         vocabulary=tokenizer.vocabulary,
         positions=LENGTH,
+        dropout=0.1,
+        pads=True,
         verbs=len(classes.verbs),
         nouns=len(classes.nouns),
         shared_A=shared,
@@ -107,6 +144,7 @@ def train_clips(
     folder: Path,
     *,
     recipe: Recognise = Recognise(),
+    classes: Classes | None = None,
     seed: int = 0,
     session: TrainingSession = WHOLE_RUN,
 ) -> tuple[Outcome, nn.Module, bool]:
@@ -118,16 +156,22 @@ def train_clips(
         tokenizer: tokenizer of the questions.
         folder: folder of state and log.
         recipe: recipe of the run.
+        classes: verbs and nouns, which are written where the recipe has a loss of answers.
         seed: seed of the order and of every random choice.
         session: duration, logging, and whether to resume.
 
     Returns:
-        As loop.train.
+        As loop.train; the head comes without the decoder of answers.
 
     Raises:
         InputError: as loop.train and FeatureFolder.clip.
+        ValueError: the recipe has a loss of answers and there are no classes.
     """
+    if recipe.qa and classes is None:
+        raise ValueError(f'qa is {recipe.qa}, and no classes are given whose names could be written; give classes')
     for place, prior in ((0, head.verb_prior), (1, head.noun_prior)):
         counts = np.bincount([(s.verb, s.noun)[place] for s in data.segments], minlength=len(prior)) + 0.5
         prior.copy_(torch.from_numpy(np.log(counts / counts.sum())))
-    return train(recipe, head, data, CollateClips(tokenizer), folder, seed=seed, session=session)
+    model = answering(head, tokenizer, classes, seed) if recipe.qa and classes is not None else head
+    outcome, trained, main = train(recipe, model, data, CollateClips(tokenizer), folder, seed=seed, session=session)
+    return outcome, trained.head if isinstance(trained, AnsweringMambaVL) else trained, main

@@ -8,6 +8,7 @@ Symbols: d width, n pictures of a clip.
 """
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ import numpy as np
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.epic.annotations import Segment
-from m3et_ros.data.epic.clips import INDEX, read_index
+from m3et_ros.data.epic.clips import INDEX, RANDAUGMENT, read_index
 from m3et_ros.data.epic.frames import Clip, FrameFolders, moment
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.features.episodes import encode_samples
 from m3et_ros.data.files import write_atomically
 from m3et_ros.data.progress import Progress, no_progress
+from m3et_ros.data.randaugment import randaugment
 from m3et_ros.data.sample import Sample
 from m3et_ros.models.actions.frame_token import frame_width
 from m3et_ros.models.config_checks import check_number, check_whole
@@ -78,6 +80,7 @@ def extract(
     out: Path,
     rows: Rows = Rows(),
     *,
+    augment: int | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Extract the features of every video that segments name.
@@ -88,6 +91,7 @@ def extract(
         pictures: folders of the pictures.
         out: folder of the features.
         rows: moments of the rows.
+        augment: seed of RandAugment, by which the pictures of every row are changed; None leaves them as they are.
         progress: reports videos.
 
     Returns:
@@ -103,6 +107,8 @@ def extract(
         'rate_hz': float(rows.rate_hz),
         'span_s': float(rows.span_s),
     }
+    if augment is not None:
+        index[RANDAUGMENT] = augment
     out.mkdir(parents=True, exist_ok=True)
     if (before := read_index(out)) and before != index:
         raise InputError(
@@ -116,21 +122,27 @@ def extract(
         videos.setdefault(segment.video, []).append(segment)
     for name, own in progress(list(videos.items()), len(videos), 'videos', 'video'):
         if not (out / f'{name}.npy').exists():
-            table = features_of(backbone, own, pictures, rows)
+            table = features_of(backbone, own, pictures, rows, augment=augment)
             with write_atomically(out / f'{name}.npy') as part, part.open('wb') as file:
                 np.save(file, table)
     return index
 
 
-def features_of(backbone: Backbone, segments: list[Segment], pictures: FrameFolders, rows: Rows) -> np.ndarray:
+def features_of(
+    backbone: Backbone, segments: list[Segment], pictures: FrameFolders, rows: Rows, *, augment: int | None = None
+) -> np.ndarray:
     """Return the features (rows, d) float16 of one video; the rate is checked against all its segments."""
     for segment in segments:
         pictures.paths(segment, Clip(1, 0.0, 0.0))
     length_s = max(pictures.length_s(segment) for segment in segments)
-    clip = Clip(backbone.frames, rows.span_s, 0.0)
-    times = np.arange(max(1, int(length_s * rows.rate_hz))) / rows.rate_hz
-    parts = [
-        backbone.encode([pictures.clip(moment(segments[0], float(time_s)), clip) for time_s in group])
-        for group in np.split(times, range(rows.batch, len(times), rows.batch))
-    ]
-    return np.concatenate(parts).astype(np.float16)
+    clip, video = Clip(backbone.frames, rows.span_s, 0.0), segments[0].video
+
+    def read(row: int) -> np.ndarray:
+        shown = pictures.clip(moment(segments[0], row / rows.rate_hz), clip)
+        if augment is None:
+            return shown
+        return randaugment(shown, np.random.default_rng((augment, zlib.crc32(video.encode()), row)))
+
+    numbers = np.arange(max(1, int(length_s * rows.rate_hz)))
+    groups = np.split(numbers, range(rows.batch, len(numbers), rows.batch))
+    return np.concatenate([backbone.encode([read(int(row)) for row in group]) for group in groups]).astype(np.float16)

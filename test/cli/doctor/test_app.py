@@ -50,6 +50,7 @@ def test_something_broken_is_reported_with_exit_code_one(border, capsys):
         ('kernels', [{'op': 'ssd', 'kernel': 'cpp', 'reason': 'built'}], 'ssd: cpp (built)'),
         ('shared_memory', {'free': 64 * 2**20, 'bytes': 256 * 2**20}, '64 of 256 MB free'),
         ('shared_memory', None, 'none'),
+        ('kernels', {'version': None, 'for': 'fused scans'}, 'not installed; used for fused scans'),
         ('mujoco', {'version': '3.1', 'for': 'the kitchen'}, '3.1'),
         ('mujoco', {'version': None, 'for': 'the kitchen'}, 'not installed; used for the kitchen'),
         ('why_not', {}, 'none'),

@@ -66,6 +66,27 @@ def test_anticipation_from_features_to_the_challenge(world, tmp_path, capsys):
     assert challenge['challenge'] == 'action_anticipation' and set(challenge['results']) == {'P03_01_0', 'P03_01_1'}
 
 
+def test_answers_in_words_and_augmented_features(world, tmp_path, capsys):
+    line = ('--frames', world / 'pictures', '--backbone', world / 'videomae', '--rate', 2, '--span', 1, '--randaugment')
+    for seed in (1, 2):
+        more = ('features', '--epic', world / 'annotations', '--split', 'train', *line, seed)
+        assert command(*more, '--out', tmp_path / f'more{seed}') == 0
+    both = ('--augmented', tmp_path / 'more1', '--augmented', tmp_path / 'more2')
+    capsys.readouterr()
+    options = ('--features', world / 'features', *both, '--qa', 0.5, '--samples', 8, '--json')
+    assert train(world, tmp_path / 'run', *options) == 0
+    assert json.loads(capsys.readouterr().out)['losses'].keys() == {'verb', 'noun', 'verb_words', 'noun_words'}
+    assert 'qa 0.5' in (tmp_path / 'run/checkpoint/README.md').read_text()
+    line = ('--features', world / 'features', '--split', 'validation')
+    assert evaluate(world, tmp_path / 'run', tmp_path / 'out', *line) == 0
+    capsys.readouterr()
+    plain = ('--features', world / 'features', '--augmented', world / 'features')
+    assert train(world, tmp_path / 'x', *plain, '--samples', 2) == 1
+    assert 'holds features of unchanged pictures' in capsys.readouterr().err
+    assert train(world, tmp_path / 'x', '--frames', world / 'pictures', *both, '--samples', 2) == 1
+    assert 'Augmented features are added to others; give --features' in capsys.readouterr().err
+
+
 def test_recognition_from_pictures_that_m3et_encodes(world, tmp_path, capsys):
     options = ('--frames', world / 'pictures', '--from', 'tiny', '--samples', 2)
     assert train(world, tmp_path / 'run', *options, '--disjoint') == 0

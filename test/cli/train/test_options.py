@@ -159,6 +159,7 @@ def test_every_option_of_actions_arrives(border, reach, every_option):
         }
     ]
     clips = ['--features', '--frames', '--fps', '--task', '--clip', '--questions', '--mixup']  # test_clips.py
+    clips += ['--qa', '--augmented']
     every_option(line, history, clips)
 
 

@@ -10,9 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from m3et_ros.data.answer_parts import answer_parts
 from m3et_ros.data.calibration import Calibration
-from m3et_ros.data.checkpoints import m3et as module
-from m3et_ros.data.checkpoints.cards import with_head
-from m3et_ros.data.checkpoints.m3et import M3ETCheckpoint, load_checkpoint, random_checkpoint, save_checkpoint
+from m3et_ros.data.checkpoints.m3et import load_checkpoint, random_checkpoint, save_checkpoint
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.frame import Labels
 from m3et_ros.data.questions.taught import Taught, TaughtField, TaughtKind
@@ -297,43 +295,6 @@ def test_heads_made_for_something_else_are_refused(tokenizer, change):
 def test_a_head_of_no_known_kind_is_not_saved(made, tmp_path):
     with pytest.raises(InputError, match="'psychic' is of no known kind"):
         save_checkpoint(tmp_path, replace(made, heads={'psychic': MambaVL(HEAD)}), card='')
-
-
-def test_the_hub_class_loads_and_saves_folders(folder, made, tmp_path):
-    loaded = M3ETCheckpoint.from_pretrained(folder)
-    assert same_weights(loaded.checkpoint.model, made.model) and loaded.card == with_head('# A card', 'm3et')
-    loaded.save_pretrained(tmp_path / 'copy')
-    assert {p.name: p.read_bytes() for p in (tmp_path / 'copy').iterdir()} == {
-        p.name: p.read_bytes() for p in folder.iterdir()
-    }
-
-
-def test_the_hub_is_asked_only_when_allowed(monkeypatch):
-    monkeypatch.setattr(module, 'snapshot_download', lambda *_, **__: pytest.fail('the network was asked'))
-    with pytest.raises(InputError, match='download=True') as error:
-        M3ETCheckpoint.from_pretrained('someone/m3et_tiny')
-    assert error.value.reason == 'model_missing'
-
-
-def test_a_hub_id_that_cannot_be_fetched_is_refused(tmp_path):
-    for source in ('someone/m3et_tiny', 'not an id'):
-        with pytest.raises(InputError, match='could not be fetched') as error:
-            M3ETCheckpoint.from_pretrained(source, download=True, cache_dir=tmp_path, local_files_only=True)
-        assert error.value.reason == 'model_missing'
-
-
-def test_a_hub_download_is_read_from_its_cache(folder, made, tmp_path):
-    """The layout in which huggingface_hub keeps a repository, filled by hand; no network."""
-    commit = 'a' * 40
-    repository = tmp_path / 'cache' / 'models--someone--m3et_tiny'
-    (repository / 'snapshots').mkdir(parents=True)
-    (repository / 'refs').mkdir()
-    (repository / 'refs' / 'main').write_text(commit)
-    folder.rename(repository / 'snapshots' / commit)
-    loaded = M3ETCheckpoint.from_pretrained(
-        'someone/m3et_tiny', download=True, cache_dir=tmp_path / 'cache', local_files_only=True
-    )
-    assert same_weights(loaded.checkpoint.model, made.model)
 
 
 def test_named_sizes_can_all_be_saved_by_header(tokenizer):

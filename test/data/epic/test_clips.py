@@ -39,6 +39,22 @@ def test_the_rows_are_those_of_the_action_or_before_it(folder, observation, time
     assert data[1].label == (1, 2) and data[1].key == 'P01_01_1' and len(data) == 2
 
 
+def test_a_clip_is_drawn_from_all_folders_anew_in_every_epoch(folder, tmp_path):
+    (tmp_path / 'more').mkdir()
+    np.save(tmp_path / 'more/P01_01.npy', np.arange(100, 140, dtype=np.float32)[:, None] / 2)
+    more = open_features(tmp_path / 'more', 2.0, {})
+    data = Clips(SEGMENTS, folder, QUESTIONS, ObservedClip('recognition', 3), augmented=[more], seed=1)
+
+    def drawn():
+        found = []
+        for epoch in range(40):
+            data.epoch = epoch
+            found.append(float(data[0].features[0, 0]))
+        return found
+
+    assert set(drawn()) == {8.0, 58.0} and drawn() == drawn() and 10 < drawn().count(8.0) < 30
+
+
 def test_tensors_of_a_batch(folder):
     data = Clips(SEGMENTS, folder, QUESTIONS, ObservedClip('recognition', 3))
     tokenizer = Tokenizer.train([text for pair in QUESTIONS.values() for text in pair], vocabulary=64)

@@ -292,15 +292,33 @@ def test_words_are_embedded_as_roberta_does():
         model.text.kind.copy_(theirs.token_type_embeddings.weight[0])
         ids = torch.randint(2, 30, (2, 6))
         torch.testing.assert_close(model.text(model.words(ids)), theirs(ids), atol=1e-6, rtol=1e-5)
+        ids[0, 4:] = 1
+        torch.testing.assert_close(model.text(model.words(ids), ids != 1), theirs(ids), atol=1e-6, rtol=1e-5)
         assert not torch.equal(model.question_features(ids), model.question_features(ids.flip(1)))
     with pytest.raises(ValueError, match='a question has 11 words; give at most 10'):
         model.question_features(torch.zeros(1, 11, dtype=torch.int64))
     assert not any(p.requires_grad for p in build(positions=10, freeze_words=True).text.parameters())
 
 
+def test_pads_count_and_embeddings_are_dropped_where_the_config_says_so():
+    ids, mask = torch.tensor([[5, 6, 7, 0, 0]]), torch.tensor([[True, True, True, False, False]])
+    plain, padded = (build(positions=10, pads=pads).eval() for pads in (False, True))
+    padded.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(plain.question_features(ids, mask), plain.question_features(ids[:, :3]))
+        y = padded.text_mixer(padded.txt_proj(padded.text(padded.words(ids), mask)), A_log=padded.A_log)
+        torch.testing.assert_close(padded.question_features(ids, mask), y.mean(1))
+        dropped = build(positions=10, dropout=0.5).train()
+        assert 0.2 < (dropped.text(torch.ones(8, 10, 8)) == 0).float().mean() < 0.8
+        assert (dropped.eval().text(torch.ones(8, 10, 8)) != 0).all()
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
+        ({'dropout': 0.1}, 'dropout is 0.1 and positions is 0; give positions above 0'),
+        ({'pads': True}, 'pads is True and positions is 0'),
+        ({'dropout': 0.95, 'positions': 4}, 'dropout is 0.95; give a number from 0 to 0.9'),
         ({'patches': 0}, 'patches is 0; give a whole number from 1'),
         ({'d': 0}, 'd is 0; give a whole number from 1 to 8192'),
         ({'N': 1.5}, 'N is 1.5'),

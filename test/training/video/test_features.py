@@ -57,6 +57,19 @@ def test_a_second_run_goes_on_and_another_network_is_refused(world, tmp_path):
     assert error.value.reason == 'other_run'
 
 
+def test_augmented_pictures_are_drawn_by_seed_video_and_row(world, tmp_path):
+    segments, pictures = world
+    tables = {}
+    for name, seed in (('plain', None), ('one', 1), ('again', 1), ('two', 2)):
+        index = extract(brightness(1), segments, pictures(), tmp_path / name, Rows(2, 0, 8), augment=seed)
+        assert index.get('randaugment') == seed
+        tables[name] = np.load(tmp_path / name / 'P03_01.npy')
+    assert np.array_equal(tables['one'], tables['again'])
+    assert not np.array_equal(tables['one'], tables['two']) and not np.array_equal(tables['one'], tables['plain'])
+    with pytest.raises(InputError, match='another network or rate'):
+        extract(brightness(1), segments, pictures(), tmp_path / 'one', Rows(2, 0, 8))
+
+
 def test_m3et_encodes_single_pictures(world, tmp_path):
     segments, pictures = world
     network = FrameBackbone(untrained('tiny', 0))
