@@ -44,15 +44,15 @@ def test_every_example_is_a_question_that_the_model_was_taught(version):
 
 
 def test_the_questions_of_the_demo_have_answers():
-    reader = QuestionReader(kitchen_taught(version=1))
+    reader = QuestionReader(kitchen_taught(version=2))
     assert [text for text, scope in QUESTIONS if reader.read(text, scope).reason] == []
 
 
 def test_the_list_for_programs_is_accepted_question_by_question(capsys):
     assert main(['questions', '--json']) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed['model_id'].startswith('kitchen@')
-    reader, refused = QuestionReader(kitchen_taught(version=1)), []
+    assert listed['model_id'].startswith('kitchen2@')
+    reader, refused = QuestionReader(kitchen_taught(version=2)), []
     for scope in ('frame', 'episode'):
         for kind in listed[scope]:
             for text in kind['examples']:

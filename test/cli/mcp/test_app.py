@@ -244,7 +244,7 @@ def test_real_robots_are_used_over_http(web, kitchen):
     seen = asyncio.run(look())
     assert seen.content[1].mime_type == 'image/jpeg' and seen.structured_content['frame_id'] == 'lens'
     sent = ask('Is there a hand in view?', 'kitchen', image)
-    assert (sent['text'], sent['frame_id']) == ('yes', '') and sent['model_id'].startswith('kitchen@')
+    assert (sent['text'], sent['frame_id']) == ('yes', '') and sent['model_id'].startswith('kitchen2@')
     assert ask('Is there a table in view?', 'kitchen')['text'] == 'no'
     assert ask('What was done last?', 'kitchen:episode')['scope'] == 'episode'
 
