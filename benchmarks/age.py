@@ -59,15 +59,17 @@ def run(slot: bool, *, rate_hz: float, inference_s: float, seconds: float) -> li
     publisher = camera.create_publisher(Image, 'camera', 10)
     executor = SingleThreadedExecutor()
     executor.add_node(side.node)
-    thread = threading.Thread(target=process.spin, args=(executor,), daemon=True)
+    over = threading.Event()
+    thread = threading.Thread(target=process.spin, args=(executor, over.is_set), daemon=True)
     thread.start()
     pixels = np.zeros((480, 640, 3), np.uint8)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         publisher.publish(to_image_msg(pixels, 'rgb8', Header(stamp=camera.get_clock().now().to_msg())))
         time.sleep(1 / rate_hz)
+    over.set()
+    thread.join()
     executor.shutdown(timeout_sec=5)
-    thread.join(5)
     side.close()
     camera.destroy_node()
     return side.ages[round(1 / inference_s) :]

@@ -133,15 +133,17 @@ class Robot:
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=process.spin, args=(self._executor,), daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=process.spin, args=(self._executor, self._stop.is_set), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Shut down in an order that leaves nothing running."""
         import rclpy
 
+        self._stop.set()
+        self._thread.join()
         self._executor.shutdown(timeout_sec=5)
-        self._thread.join(5)
         self.node.destroy_node()
         rclpy.shutdown()
 

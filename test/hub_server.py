@@ -59,8 +59,26 @@ class Handler(BaseHTTPRequestHandler):
             return False
         return True
 
+    def reply_on_kernel(self, parts: list[str]):
+        """Answer a question of the package `kernels`; a kernel is a model here, and only one publisher is trusted."""
+        if parts[1] == 'organizations':
+            facts = {'name': parts[2], 'fullname': parts[2], 'avatarUrl': ''}
+            self.reply(200, json.dumps(facts | {'trustedKernelPublisher': parts[2] == 'kernels-community'}).encode())
+            return
+        files = self.server.models['/'.join(parts[2:4])]
+        if parts[6:] == ['build']:
+            tree = [{'type': 'directory', 'path': path, 'oid': ''} for path in {f.rpartition('/')[0] for f in files}]
+        else:
+            tree = [{'type': 'file', 'path': path, 'size': len(data), 'oid': ''} for path, data in files.items()]
+        self.reply(200 if parts[5] == sha(files) else 404, json.dumps(tree).encode())
+
     def do_GET(self):
         parts = self.path.partition('?')[0].strip('/').split('/')
+        if parts[:2] in (['api', 'organizations'], ['api', 'kernels']):
+            self.reply_on_kernel(parts)
+            return
+        if parts[0] == 'kernels':
+            parts.pop(0)
         if parts[:2] == ['api', 'models']:
             name = '/'.join(parts[2:4])
             if self.refused(name):

@@ -58,9 +58,41 @@ def load(source: str) -> ModuleType:
             needs other kernels, or lacks one of FUNCTIONS).
     """
     require('kernels')
+    if not source.startswith(HUB):
+        return _import(source, Path(source))
+    from huggingface_hub import constants
+    from kernels import install_kernel
+
+    repository, commit = hub_id(source)
+    if not re.fullmatch('[0-9a-f]{40}', commit or ''):
+        raise InputError(
+            'hub_name',
+            f'{source[:200]} names no commit, and a branch of code may change; give {HUB}owner/name@commit with all 40 '
+            'digits.',
+        )
+    try:
+        return _import(source, install_kernel(repository, revision=commit, local_files_only=True))
+    except Exception as error:  # it is not there, or only a part of it, after a download that was cut off
+        if constants.HF_HUB_OFFLINE:
+            raise InputError(
+                'hub_offline',
+                f'{source} is not complete in the cache ({_first_line(error)}), and HF_HUB_OFFLINE is set; fetch it '
+                'once without.',
+            ) from error
+    try:
+        folder = install_kernel(repository, revision=commit)
+    except Exception as error:  # its library has an error of its own for every part of the way
+        raise InputError(
+            'fused_scans',
+            f'{source} cannot be fetched ({_first_line(error)}); check the network, the name and the commit.',
+        ) from error
+    return _import(source, folder)
+
+
+def _import(source: str, folder: Path) -> ModuleType:
+    """Import the build in a folder."""
     from kernels import Metadata, get_local_kernel
 
-    folder = _fetch(source) if source.startswith(HUB) else Path(source)
     try:
         # kernels would fetch what a build needs, in a version that nothing pins.
         for pattern in ('', '*/', 'build/*/'):
@@ -77,34 +109,6 @@ def load(source: str) -> ModuleType:
             'and version of torch.',
         ) from error
     return package
-
-
-def _fetch(source: str) -> Path:
-    """Return the folder of the variant for this machine; the network is only asked for what the cache does not have."""
-    from huggingface_hub import constants
-    from kernels import install_kernel
-
-    repository, commit = hub_id(source)
-    if not re.fullmatch('[0-9a-f]{40}', commit or ''):
-        raise InputError(
-            'hub_name',
-            f'{source[:200]} names no commit, and a branch of code may change; give {HUB}owner/name@commit with all 40 '
-            'digits.',
-        )
-    try:
-        return install_kernel(repository, revision=commit, local_files_only=True)
-    except Exception as error:
-        if constants.HF_HUB_OFFLINE:
-            raise InputError(
-                'hub_offline', f'{source} is not in the cache, and HF_HUB_OFFLINE is set; fetch it once without.'
-            ) from error
-    try:
-        return install_kernel(repository, revision=commit)
-    except Exception as error:  # its library has an error of its own for every part of the way
-        raise InputError(
-            'fused_scans',
-            f'{source} cannot be fetched ({_first_line(error)}); check the network, the name and the commit.',
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

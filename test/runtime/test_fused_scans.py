@@ -9,6 +9,7 @@ import logging
 
 import pytest
 import torch
+from hub_server import hub_server, sha
 from huggingface_hub import constants
 
 from m3et_ros.data.errors import InputError
@@ -57,6 +58,8 @@ def cache(tmp_path, monkeypatch):
     """Have the Hub's cache in a folder, and its address where nobody answers; returns the place of the commit."""
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
     monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     return tmp_path / 'kernels--kernels-community--mamba-ssm' / 'snapshots' / COMMIT
 
 
@@ -85,10 +88,27 @@ def test_a_commit_in_the_cache_needs_no_network(cache):
     assert package.__file__ == str(cache / 'build' / 'torch-universal' / '__init__.py')
 
 
+def test_a_build_of_the_hub_is_fetched_once_and_again_after_a_download_that_was_cut_off(tmp_path, monkeypatch):
+    with hub_server(monkeypatch, tmp_path) as hub:
+        variant = write_build(tmp_path / 'source') / 'build' / 'torch-universal'
+        files = {f'build/torch-universal/{path.name}': path.read_bytes() for path in variant.iterdir()}
+        hub.models['kernels-community/mamba-ssm'] = hub.models['somebody/mamba-ssm'] = files
+        commit = sha(files)
+        cut = tmp_path / 'kernels--kernels-community--mamba-ssm' / 'snapshots' / commit / 'build' / 'torch-universal'
+        cut.mkdir(parents=True)
+        (cut / 'metadata.json').write_bytes(files['build/torch-universal/metadata.json'])
+        assert fused_scans.load(f'{NAME}@{commit}').__file__ == str(cut / '__init__.py')
+        hub.models.clear()
+        assert fused_scans.load(f'{NAME}@{commit}').__file__ == str(cut / '__init__.py')
+        hub.models['somebody/mamba-ssm'] = files
+        with pytest.raises(InputError, match='is not from a trusted publisher'):
+            fused_scans.load(f'hf:somebody/mamba-ssm@{commit}')
+
+
 def test_another_commit_than_the_one_in_the_cache_is_refused_offline(cache, monkeypatch):
     write_build(cache)
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
-    with pytest.raises(InputError, match='is not in the cache, and HF_HUB_OFFLINE is set') as caught:
+    with pytest.raises(InputError, match='is not complete in the cache .*, and HF_HUB_OFFLINE is set') as caught:
         fused_scans.load(f'{NAME}@{"b2" * 20}')
     assert caught.value.reason == 'hub_offline'
 
