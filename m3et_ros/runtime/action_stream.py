@@ -13,7 +13,17 @@ import time
 
 import torch
 
-from m3et_ros.data.action_questions import LAST, LAST_GIVEN, NEXT, NEXT_GIVEN, NOW, NOW_GIVEN, noun_question
+from m3et_ros.data.action_questions import (
+    LAST,
+    LAST_GIVEN,
+    NEXT,
+    NEXT_GIVEN,
+    NOW,
+    NOW_GIVEN,
+    noun_question,
+    spoken_noun,
+    spoken_verb,
+)
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.frame import Labels
 from m3et_ros.models.actions.frame_token import GUIDES, frame_token, patch_tokens
@@ -31,6 +41,8 @@ LONGEST_GAP_S = 5.0
 
 def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels: Labels, top_k: int, share: float = 1.0) -> Actions:
     """Rank verbs, nouns and pairs; a pair scores softmax(verb) * softmax(noun) (docs/papers.md 7.7), times `share`.
+
+    Labels of verbs and nouns are keys, those of pairs are words: 'turn-on', 'board:chopping', 'cut chopping board'.
 
     Args:
         verbs: logits (V,).
@@ -54,7 +66,11 @@ def ranked_actions(verbs: torch.Tensor, nouns: torch.Tensor, labels: Labels, top
         tuple(Ranked(verb_ids[i], labels.verbs[i], score) for i, score in best(p_verb)),
         tuple(Ranked(noun_ids[i], labels.nouns[i], score) for i, score in best(p_noun)),
         tuple(
-            Ranked(verb_ids[v] * 1000 + noun_ids[n], f'{labels.verbs[v]} {labels.nouns[n]}', score)
+            Ranked(
+                verb_ids[v] * 1000 + noun_ids[n],
+                f'{spoken_verb(labels.verbs[v])} {spoken_noun(labels.nouns[n])}',
+                score,
+            )
             for v, n, score in pairs
         ),
     )

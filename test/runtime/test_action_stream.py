@@ -34,6 +34,13 @@ def test_nouns_may_depend_on_the_verb():
     assert [r.score for r in actions.nouns] == pytest.approx([0.48, 0.3, 0.22])
 
 
+def test_a_pair_is_named_in_words_and_its_parts_by_their_keys():
+    labels = Labels((), (), (), ('turn-on',), ('board:chopping',), (6,), (40,))
+    actions = ranked_actions(torch.zeros(1), torch.zeros(1), labels, 1)
+    (verb,), (noun,), (pair,) = actions.verbs, actions.nouns, actions.actions
+    assert (verb.label, noun.label, pair.label) == ('turn-on', 'board:chopping', 'turn on chopping board')
+
+
 @pytest.mark.parametrize(('top_k', 'lengths'), [(1, (1, 1, 1)), (2, (2, 2, 2)), (3, (2, 3, 3)), (50, (2, 3, 6))])
 def test_lists_have_top_k_entries_or_all_there_are(top_k, lengths):
     actions = ranked_actions(torch.zeros(2), torch.zeros(3), LABELS, top_k)

@@ -19,12 +19,12 @@ def kitchens(tmp_path_factory):
     assert main([*map(str, ('record', folder, *SMALL, '--seed', 20_000, '--episodes', 2, '--questions', 4))]) == 0
     (folder / 'bad.mcap').write_bytes(b'\x89MCAP0\r\n')
     rows = (folder / 'segments.csv').read_text()
-    first = rows.splitlines()[1]
+    first, verb = rows.splitlines()[1], next(csv.DictReader(rows.splitlines()))['verb']
     (folder / 'three.csv').write_text(
         rows
         + first.replace('20000', 'bad')
         + '\n'
-        + first.replace('20000_0', 'odd_0').replace(',turn-on,', ',fly,')
+        + first.replace('20000_0', 'odd_0').replace(f',{verb},', ',fly,')
         + '\n'
     )
     return folder
