@@ -26,6 +26,7 @@ def small(tmp_path, monkeypatch):
     """Folder of a model of two layers, with a cache of its own and nothing that says which runtime to take."""
     monkeypatch.setenv('M3ET_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('M3ET_RUNTIME')
+    monkeypatch.setattr(background, 'NICE', 0)  # a child that gives way would never end on a machine at work
     config = replace(TINY, name='small', schedule='MT', stages=1, tasks=('depth', 'text'), text_length=4)
     tokenizer = Tokenizer.train(corpus(), vocabulary=config.vocabulary)
     save_checkpoint(tmp_path / 'small', random_checkpoint(config, tokenizer, kitchen_labels()), card='')

@@ -31,6 +31,8 @@ from m3et_ros.runtime.backends.prepared import (
 
 BUILDER = 'm3et_ros.runtime.backends.builder'
 NAME = OpenVino.name
+NICE = 19
+"""Priority of the child, as nice(1) counts it: frames come first on a busy CPU."""
 
 
 class Closed(Exception):  # noqa: N818 - it ends the thread where nobody wants the graphs any more
@@ -178,6 +180,7 @@ class BackgroundBuild:
             'config': self._model.config.to_dict(),
             'precision': setting.precision,
             'threads': setting.threads,
+            'nice': NICE,
             'folder': str(setting.folder),
             'modality_sets': self._sets,
             'bytes': len(weights),

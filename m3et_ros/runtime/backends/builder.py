@@ -2,7 +2,8 @@
 
     python -P -m m3et_ros.runtime.backends.builder
 
-Its input is a line of JSON (config, precision, threads, folder, modality_sets, bytes) and the weights as safetensors.
+Its input is a line of JSON (config, precision, threads, nice, folder, modality_sets, bytes) and the weights as
+safetensors. `nice` is its priority as nice(1) counts it.
 It prints a line of JSON for each line of progress, {"report": ...}, and at the end {"done": true} or {"failed": ...}.
 Only runtime.backends.background starts it. It ends when its input ends, and so with its parent.
 """
@@ -28,9 +29,6 @@ from m3et_ros.runtime.backends.openvino import OpenVino
 from m3et_ros.runtime.backends.prepared import build_graphs
 from m3et_ros.runtime.machine import private_folder
 
-NICE = 19
-"""Priority as nice(1) counts it: frames come first on a busy CPU."""
-
 
 def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     """Build the graphs of a model into a folder.
@@ -54,20 +52,20 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     build_graphs(model, backend, asked['precision'], 'cpu', sets, report)
 
 
-def yield_cpu() -> None:
-    """Give way to every other process, also where Linux shares the CPU among sessions before it looks at priorities."""
-    os.nice(NICE)
+def yield_cpu(nice: int) -> None:
+    """Give way to other processes, also where Linux shares the CPU among sessions before it looks at priorities."""
+    os.nice(nice)
     with suppress(OSError):  # a kernel without groups of sessions, or another system
-        Path('/proc/self/autogroup').write_text(str(NICE))
+        Path('/proc/self/autogroup').write_text(str(nice))
 
 
 def main() -> int:
     """Read the model and build it; return 1 where that fails."""
     given, out = sys.stdin.buffer, os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)  # what a library prints must not stand between the lines
-    yield_cpu()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     asked = json.loads(given.readline())
+    yield_cpu(asked['nice'])
     model = build(M3ETConfig.from_dict(asked['config'])).eval()
     model.load_state_dict(load(given.read(asked['bytes'])))
     threading.Thread(target=lambda: (given.read(), os._exit(1)), daemon=True).start()

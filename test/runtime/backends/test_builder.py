@@ -22,7 +22,7 @@ pytestmark = [
 
 
 def asked(folder):
-    return {'precision': 'float32', 'threads': 1, 'folder': str(folder), 'modality_sets': [['rgb']]}
+    return {'precision': 'float32', 'threads': 1, 'nice': 19, 'folder': str(folder), 'modality_sets': [['rgb']]}
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_built(small, tmp_path):
