@@ -65,7 +65,7 @@ def test_the_node_goes_active_with_torch_and_openvino_takes_over(ros, started):
         robot.show(next(stamps))
         return robot.diagnosis().get('runtime', '').startswith('openvino')
 
-    robot.ros.until(lambda: taken() or robot.pause(), 300)
+    robot.ros.until(lambda: taken() or robot.pause(), 600)
     ros.until(lambda: any('takes over from torch' in line for line in lines))
     assert any(line.startswith('Active with') and 'by torch (while openvino is' in line for line in lines)
     assert any('graph 1 of 4' in line for line in lines)

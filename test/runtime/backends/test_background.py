@@ -47,7 +47,7 @@ def engine_of(small, monkeypatch, tmp_path):
 
 
 def until(condition):
-    end = time.monotonic() + 300
+    end = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < end, 'the condition stayed false'
         time.sleep(0.01)
