@@ -210,7 +210,15 @@ def steps_for(options, stamp, wanted):
             Step('Python packages and ROS 2 wheels', 75, [*pip, '--no-deps', '--require-hashes', '-r', lock]),
         ]
     if steps or stamp.get('package') != wanted['package']:
-        steps.append(Step('interfaces and package', 60, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']))
+        steps += [
+            Step('interfaces and package', 60, [*pip, '--no-build-isolation', '--no-deps', '-e', '.']),
+            Step(
+                'native scans',
+                12,
+                [python, '-m', 'm3et_ros.cli.main', 'build', 'kernels'],
+                f'The native scans were not built: {LOG} says why. The package runs without them, more slowly.',
+            ),
+        ]
     return steps
 
 

@@ -39,12 +39,20 @@ def test_second_start_has_nothing_to_do(options):
 
 
 def test_changed_interface_builds_the_package_only(options):
-    assert titles(options, {'ros': 'jazzy', 'package': 'old', 'lock': 'b'}) == ['interfaces and package']
+    assert titles(options, {'ros': 'jazzy', 'package': 'old', 'lock': 'b'}) == [
+        'interfaces and package',
+        'native scans',
+    ]
 
 
 def test_changed_pins_install_torch_from_the_given_index_first(options):
     steps = script.steps_for(options, {'package': 'a', 'lock': 'old'}, {'package': 'a', 'locks': ['b']})
-    assert [step.title for step in steps] == ['torch', 'Python packages and ROS 2 wheels', 'interfaces and package']
+    assert [step.title for step in steps] == [
+        'torch',
+        'Python packages and ROS 2 wheels',
+        'interfaces and package',
+        'native scans',
+    ]
     assert steps[0].command[-3:] == ['--index-url', options.torch_index, 'torch>=2.6,<=2.13.0']
     assert steps[1].command[-4:] == ['--no-deps', '--require-hashes', '-r', 'requirements/lock/jazzy.txt']
 
