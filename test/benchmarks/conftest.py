@@ -23,6 +23,7 @@ def small(folder, first):
         stride=25,
         frames=6,
         backend='raycast',
+        version=1,
         workers=0,
         progress=False,
     )

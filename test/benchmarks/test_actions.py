@@ -15,7 +15,9 @@ def found(script, tmp_path_factory):
     pytest.importorskip('mujoco')
     out = tmp_path_factory.mktemp('actions')
     train, test = (
-        generate(out, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', workers=0, progress=False)
+        generate(
+            out, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', version=1, workers=0, progress=False
+        )
         for seeds in (range(1, 4), range(20_003, 20_005))
     )
     words = [

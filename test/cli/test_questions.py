@@ -58,12 +58,14 @@ def test_the_list_for_programs_is_accepted_question_by_question(capsys):
             for text in kind['examples']:
                 reading = reader.read(text, scope)
                 beyond = scope == 'frame' and not kind['answered_by_one_frame']
-                if (reading.kind, reading.reason) != (kind['kind'], 'needs_memory' if beyond else ''):
+                # What lies somewhere is put together from simpler questions.
+                asked = 'at_place' if kind['kind'] == 'what_at' else kind['kind']
+                if (reading.kind, reading.reason) != (asked, 'needs_memory' if beyond else ''):
                     refused.append((text, reading))
     assert refused == []
     assert all(reader.read(text).kind == kind['kind'] for kind in listed['composed'] for text in kind['examples'])
     (colour,) = (kind for kind in listed['frame'] if kind['kind'] == 'is_colour')
-    assert colour['fields']['colour'][:2] == ['red', 'orange'] and colour['wordings'] == ['Is the {a} {colour}?']
+    assert colour['fields']['colour'][:2] == ['red', 'orange'] and colour['wordings'][0] == 'Is the {a} {colour}?'
 
 
 def test_the_list_for_people_names_kinds_and_words(capsys):

@@ -91,7 +91,7 @@ class Feeder:
 @pytest.fixture(scope='module')
 def hand():
     """Colour and depth of the first moment of a kitchen: a hand is 0.4 m away."""
-    episode = Episode(3, width=WIDTH, height=HEIGHT, fps=2.0)
+    episode = Episode(3, width=WIDTH, height=HEIGHT, fps=2.0, version=1)
     with Camera(episode, backend='raycast', shadows=False) as camera:
         seen = camera.observe(next(iter(episode.run(1))))
     return seen.rgb, depth_to_mm(seen.depth)

@@ -69,7 +69,7 @@ class BagTopics:
 class BagRun:
     """The model that reads recordings, the processes that run it, and the folder of results."""
 
-    model: Model
+    model: Model = DEFAULT_MODEL
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv, report.html and other results.')]
     workers: Annotated[
         int, typer.Option(min=1, max=256, help='With recordings: processes, each with a model of its own.')
@@ -87,7 +87,6 @@ class BagRun:
 class ClusterRun(BagRun):
     """A run of questions, over recordings perhaps on a Ray cluster; a vision-language model may take M3ET's place."""
 
-    model: Model = DEFAULT_MODEL
     answerer: Annotated[
         Literal['m3et', 'vlm'], typer.Option(help='m3et, or vlm: an image-text model of transformers without M3ET.')
     ] = 'm3et'

@@ -31,6 +31,7 @@ from m3et_ros.cli.evaluate.public import check_kind, kind_of, open_public, origi
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import print_json, print_line, print_status, print_table
 from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.m3et import Checkpoint
@@ -66,10 +67,10 @@ class FrameOptions:
 @expand_options()
 def reconstruction(
     context: typer.Context,
-    model: Model,
     out: Annotated[Path, typer.Option(help='Folder for metrics.json, per_sample.csv and pictures.')],
     bags: Bags = None,
     *,
+    model: Model = DEFAULT_MODEL,
     options: FrameOptions,
     device: Device = 'cpu',
     workers: Annotated[

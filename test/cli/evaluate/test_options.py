@@ -122,7 +122,7 @@ def test_names_of_splits_have_no_folder():
 
 
 def test_every_option_of_talk_arrives(border, reach, every_option, tmp_path):
-    model = type('Model', (), {'check_encoder': lambda *_: None})()
+    model = type('Model', (), {'check_encoder': lambda *_: None, 'encoders': None})()
     loaded = border('m3et_ros.runtime.answerer.open_talk', model)
     opened = border('m3et_ros.cli.evaluate.talk.open_cache', (Path('folder'), 'recipe'))
     border('m3et_ros.evaluation.standard_caches.check_fit')
@@ -143,7 +143,7 @@ def test_every_option_of_talk_arrives(border, reach, every_option, tmp_path):
 
 @pytest.mark.parametrize(('flag', 'noise'), [('--noise', NOISE), ('--clean', None)])
 def test_samples_views_noise_seed_and_batch_arrive_at_the_measurement(border, reach, tmp_path, flag, noise):
-    model = type('Model', (), {'check_encoder': lambda *_: None})()
+    model = type('Model', (), {'check_encoder': lambda *_: None, 'encoders': None})()
     border('m3et_ros.runtime.answerer.open_talk', model)
     border('m3et_ros.cli.evaluate.talk.open_cache', (Path('folder'), 'recipe'))
     border('m3et_ros.evaluation.standard_caches.check_fit')

@@ -171,7 +171,7 @@ async def with_server(use):
 def test_real_robots_are_used_over_stdio(real):
     async def use(client):
         models, end = {}, time.monotonic() + 120
-        while not {'/one': 'tiny-random-0', '/kitchen': 'kitchen'}.items() <= models.items():
+        while not {'/one': 'tiny-random-0', '/kitchen': 'kitchen2'}.items() <= models.items():
             assert time.monotonic() < end, models
             listed = await client.call_tool('list_robots', {})
             models = {one['robot']: one['model_id'].partition('@')[0] for one in listed.structured_content['robots']}

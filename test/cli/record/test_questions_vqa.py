@@ -1,6 +1,7 @@
 """m3et record --vqa: bags and questions about their frames, the same for the same seeds."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from m3et_ros.data.bags.reader import BagReader
 from m3et_ros.data.datasets.openeqa import read_questions
 from m3et_ros.data.kitchen.questions.frame import FAMILIES
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
+from m3et_ros.data.kitchen.sim.episode import Episode
 
 SMALL = ('--width', 32, '--height', 32, '--backend', 'raycast', '--fps', 3)
 
@@ -59,7 +61,9 @@ def test_the_bag_is_that_of_a_recording_without_questions(tmp_path):
     assert looks[0] == looks[1] and len(looks[0]) == 20
 
 
-def test_too_little_to_be_asked_about_leaves_the_bag(tmp_path, capsys):
+def test_too_little_to_be_asked_about_leaves_the_bag(tmp_path, capsys, monkeypatch):
+    # Two frames of a kitchen of version 2 suffice, because its wordings are asked of things out of view, too.
+    monkeypatch.setattr('m3et_ros.data.kitchen.sim.episode.Episode', partial(Episode, version=1))
     assert record(tmp_path / 'bag', '--vqa', '--frames', 2) == 1
     assert 'more episodes' in capsys.readouterr().err
     assert {file.name for file in (tmp_path / 'bag').iterdir()} == {'bag.mcap', 'metadata.yaml', 'segments.csv'}

@@ -18,7 +18,9 @@ def caches(tmp_path_factory):
     pytest.importorskip('mujoco')
     root = tmp_path_factory.mktemp('caches')
     return [
-        generate(root, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', workers=0, progress=False)
+        generate(
+            root, seeds=seeds, size=32, stride=5, frames=40, backend='raycast', version=1, workers=0, progress=False
+        )
         for seeds in (range(1, 4), range(20_003, 20_005))
     ]
 

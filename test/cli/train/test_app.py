@@ -62,7 +62,7 @@ def test_stage_one_writes_a_checkpoint_with_its_card(pretrained, caches):
         'steps: 5 of 5',
         'samples seen: 40',
         'seed: 3',
-        'version 1',
+        'version 2',
         'first 0, last 4',
         f'rgb: {told[-1]["losses"]["rgb"]:.4f}',
     ):
@@ -91,7 +91,7 @@ def test_stage_two_in_two_sessions(pretrained, caches, tmp_path, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown['step'] == shown['steps'] == 3 and {'answer', 'words', 'depth', 'semseg'} <= shown['losses'].keys()
     made = load_checkpoint(tmp_path / 'two' / 'checkpoint')
-    assert made.model_id == shown['model_id'] and made.labels.taught == kitchen_taught(version=1)
+    assert made.model_id == shown['model_id'] and made.labels.taught == kitchen_taught(version=2)
 
 
 def test_nobody_knows_what_other_questions_teach():
