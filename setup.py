@@ -30,6 +30,7 @@ EXTRAS = (
     'vlm',
     'networks',
     'lerobot',
+    'openvino',
     'kernels',
     'nyu',
     'ray',

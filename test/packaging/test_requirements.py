@@ -28,6 +28,7 @@ OPTIONAL = {
     'tf2_ros',
     'vision_msgs',
     'h5py',
+    'openvino',
     'ray',
     'compression',
     'transformers',
