@@ -266,7 +266,7 @@ def main() -> None:
         sys.exit(child(Path(sys.argv[2]), sys.argv[3:]))
     parser = options(__doc__)
     parser.add_argument('--bag', type=Path, help='a recording with colour and depth; without one, images are made')
-    parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--model', default='kitchen2')
     parser.add_argument('--runtime', default='torch', help='torch, openvino or compile')
     parser.add_argument(
         '--rate',
