@@ -78,7 +78,7 @@ def stream(
         asked: questions of such a frame.
         backend: renderer, as of Camera.
     """
-    episode = Episode(seed, fps=hz, **view_of(seed, size))
+    episode = Episode(seed, fps=hz, version=1, **view_of(seed, size, version=1))
     free, first, every = episode.world.camera_pose, round(START_S * hz), max(1, round(each_s * hz))
     for _ in episode.run(first):
         pass

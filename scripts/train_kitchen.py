@@ -334,7 +334,7 @@ def measure(name: str, given: argparse.Namespace, out: Path, model_id: str, word
 
 def portable(text: str, given: argparse.Namespace) -> str:
     """Return the text without this machine's paths."""
-    for path, name in ((given.to, 'kitchen'), (given.out, 'build/train'), (ROOT, '.')):
+    for path, name in ((given.to, given.size), (given.out, 'build/train'), (ROOT, '.')):
         text = text.replace(str(path), name)
     return text
 

@@ -38,7 +38,7 @@ def kitchen(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'm3et', lambda *words, processes=1: commands.append(list(words)) or '{}')
     monkeypatch.setattr(module, 'halve', lambda source, to, calibration=None: 'kitchen@1')
     monkeypatch.setattr(module, 'machine_options', lambda: ('--workers', '1', '--bf16'))
-    return module, argparse.Namespace(out=tmp_path, to=tmp_path / 'shipped', seed='7'), commands
+    return module, argparse.Namespace(size='kitchen2', out=tmp_path, to=tmp_path / 'shipped', seed='7'), commands
 
 
 def options_of(words):
@@ -186,7 +186,7 @@ def test_a_measurement_is_made_once_and_holds_no_path(kitchen, tmp_path):
     out.mkdir()
     (out / 'metrics.json').write_text(json.dumps({'model': str(given.to), 'run': f'{given.out}/vqa'}))
     document = module.measure('vqa_other', given, tmp_path, 'kitchen@1', words)
-    assert document == {'model': 'kitchen', 'run': 'build/train/vqa'} and commands == []
+    assert document == {'model': 'kitchen2', 'run': 'build/train/vqa'} and commands == []
     with pytest.raises(FileNotFoundError):  # the command that would have written it does nothing here
         module.measure('vqa_other', given, tmp_path, 'kitchen@2', words)
     assert commands[0][:4] == ['evaluate', 'vqa', '--model', str(given.to)]
