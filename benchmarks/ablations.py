@@ -11,9 +11,10 @@ benchmarks/twin.py with the same options is not reused, because its folder diffe
 Rows (docs/papers.md 2.1, 2.6): no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB), all_transformer and
 all_mamba differ from `full` in one field, and so do encoded_queries, context_positions and cross_mlp, which add to the
 decoders what MultiMAE's have; multimae_decoder adds all three and a second block, and leaves out the gate and the
-semantic bias. In images_hear the images attend to the words of each question, so that a question costs the encoder's
-pass over the images. rgb_only is trained and tested without depth. blind is trained and tested on text alone, which
-gives the best guess that can be learnt. depth_missing, rgb_missing and images_missing test `full` without that input.
+semantic bias; bare_decoder has none of the three. A row that is `full` itself at this size is left out. In images_hear
+the images attend to the words of each question, so that a question costs the encoder's pass over the images. rgb_only
+is trained and tested without depth. blind is trained and tested on text alone, which gives the best guess that can be
+learnt. depth_missing, rgb_missing and images_missing test `full` without that input.
 """
 
 import argparse
@@ -87,6 +88,7 @@ ROWS = {
     'encoded_queries': Row({'decoder_queries': 'encoded'}),
     'context_positions': Row({'context_positions': True}),
     'cross_mlp': Row({'cross_mlp': True}),
+    'bare_decoder': Row({'decoder_queries': 'tokens', 'context_positions': False, 'cross_mlp': False}),
     'multimae_decoder': Row(MULTIMAE_DECODERS),
     'images_hear': Row({'images_hear': True}),
     'all_transformer': Row({'schedule': 'T'}),
@@ -148,11 +150,13 @@ def _missing_in_training(row: Row) -> list[str]:
 
 
 def options() -> argparse.Namespace:
-    """Parse the command line; `full` is always the first row."""
+    """Parse the command line; `full` is always the first row, and rows equal to it are left out."""
     found = parser(__doc__, one=200_000, two=150_000, seeds='0')
     found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), help='only these, and full')
     asked = found.parse_args()
-    asked.rows = [name for name in ROWS if name == 'full' or name in asked.rows]
+    full = SIZES[asked.size].to_dict()
+    same = {name for name, row in ROWS.items() if row.changes and row.changes.items() <= full.items()}
+    asked.rows = [name for name in ROWS if name == 'full' or (name in asked.rows and name not in same)]
     return asked
 
 

@@ -151,18 +151,29 @@ def figures(tests: Sequence[Rows]) -> dict[str, Any]:
     for name, statistic in MEASURES.items():
         if all(name in found for found in tests):
             rows, kitchens = _rows(tests, name)
-            alone = [rounded(float(statistic(_rows([found], name)[0].sum(0)))) for found in tests]
             result[name] = interval_json(bootstrap(rows, statistic, kitchens, bounds=BOUNDS.get(name))) | {
-                'of_seeds': alone
+                'of_seeds': [rounded(_alone(found, name)) for found in tests]
             }
     return result
 
 
+def _alone(found: Rows, name: str) -> float:
+    """Return a figure of one seed."""
+    return float(MEASURES[name](_rows([found], name)[0].sum(0)))
+
+
 def differences(tests: Sequence[Rows], others: Sequence[Rows]) -> dict[str, Any]:
-    """Return figures less those of other models on the same samples, by seed, with 95 % intervals over kitchens."""
+    """Return figures less those of other models on the same samples, as `figures` does.
+
+    The interval is over kitchens and says nothing about other trainings; the differences of the seeds do.
+    """
     result = {}
     for name, statistic in MEASURES.items():
         if all(name in found for found in (*tests, *others)):
             (rows, kitchens), (other, _) = _rows(tests, name), _rows(others, name)
-            result[name] = interval_json(paired_difference(rows, other, statistic, kitchens))
+            result[name] = interval_json(paired_difference(rows, other, statistic, kitchens)) | {
+                'of_seeds': [
+                    rounded(_alone(found, name) - _alone(base, name)) for found, base in zip(tests, others, strict=True)
+                ]
+            }
     return result
