@@ -25,6 +25,7 @@ from m3et_ros.models.vlm.variants import VARIANTS, vision_width
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import shipped
 from m3et_ros.runtime.released import ReleasedAnswerer
+from m3et_ros.runtime.texts import texts
 from m3et_ros.runtime.view import View
 
 M3ET, VLM, ROUTER = 'm3et', 'vlm', 'router'
@@ -84,16 +85,7 @@ class Answerer:
         ids, mask = self._tokenizer.encode([question], len(self._tokenizer.spans(question)) + 3)
         prompt = ids[:, : int(mask.sum())].to(self._engine.device)
         steps = self._model.generate(features, prompt, sampling=Sampling(max_tokens, (self._tokenizer.sep,)))
-        tokens: list[int] = []
-        while True:
-            # Inference mode is entered for each step: between steps the caller's code runs.
-            with torch.inference_mode():
-                step = next(steps, None)
-            if step is None:
-                return
-            ids, probability = step
-            tokens.append(int(ids[0]))
-            yield capitalised(self._tokenizer.decode(tokens)), float(probability[0])
+        yield from texts(steps, lambda tokens: capitalised(self._tokenizer.decode(tokens)))
 
     def _visual_tokens(self, view: View) -> torch.Tensor:
         if self._encoders is None:

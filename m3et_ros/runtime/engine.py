@@ -30,6 +30,7 @@ from m3et_ros.runtime.limits import TOKENS
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
 from m3et_ros.runtime.shared_model import SharedModel
+from m3et_ros.runtime.texts import texts
 from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
@@ -296,17 +297,9 @@ class Engine:
         """Answer by the text decoder, token by token: yields (text so far, probability of its newest token)."""
         with torch.inference_mode():
             encoded = self._encode_question(question, views)
-        tokenizer, tokens = self.checkpoint.tokenizer, []
+        tokenizer = self.checkpoint.tokenizer
         steps = self._model.generate(encoded, bos=tokenizer.cls, eos=tokenizer.sep, max_tokens=max_tokens)
-        while True:
-            # Inference mode is entered for each step: between steps the caller's code runs.
-            with torch.inference_mode():
-                step = next(steps, None)
-            if step is None:
-                return
-            ids, probability = step
-            tokens.append(int(ids[0]))
-            yield tokenizer.decode(tokens), float(probability[0])
+        yield from texts(steps, tokenizer.decode)
 
     def anticipate(self, view: View, *, horizon_s: float, top_k: int) -> Anticipation | None:
         """Update the action stream by the view and read it; None when the checkpoint has no action head."""

@@ -11,6 +11,7 @@ from m3et_ros.data.checkpoints.released import load_language_model
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.vlm.generation import Sampling, generate
 from m3et_ros.runtime.devices import device_of
+from m3et_ros.runtime.texts import texts
 
 MAX_TOKENS = 2048
 """Most tokens of a text that is continued, as these models were trained."""
@@ -59,8 +60,5 @@ class LanguageWriter:
             sampling = replace(sampling, stop=(*sampling.stop, self.tokenizer.end))
         generator = torch.Generator(self._device).manual_seed(seed)
         prompt = torch.tensor([ids], device=self._device)
-        tokens: list[int] = []
-        with torch.inference_mode():
-            for token, probability in generate(self.model, prompt, sampling=sampling, generator=generator):
-                tokens.append(int(token[0]))
-                yield self.tokenizer.decode(tokens), float(probability[0])
+        steps = generate(self.model, prompt, sampling=sampling, generator=generator)
+        yield from texts(steps, self.tokenizer.decode)

@@ -15,6 +15,7 @@ from m3et_ros.data.checkpoints.cobra import ReleasedCobra
 from m3et_ros.data.checkpoints.image_encoders import encode_images
 from m3et_ros.data.checkpoints.released import ReleasedMaTVLM
 from m3et_ros.data.preprocess import bicubic_square
+from m3et_ros.runtime.texts import texts
 from m3et_ros.runtime.view import View
 
 BEFORE = (
@@ -85,13 +86,4 @@ class ReleasedAnswerer:
         steps = released.model.generate(
             features, ids, before=before, sampling=sampling, generator=torch.Generator(self._device).manual_seed(SEED)
         )
-        tokens: list[int] = []
-        while True:
-            # Inference mode is entered for each step: between steps the caller's code runs.
-            with torch.inference_mode():
-                step = next(steps, None)
-            if step is None:
-                return
-            token, probability = step
-            tokens.append(int(token[0]))
-            yield released.tokenizer.decode(tokens).strip(), float(probability[0])
+        yield from texts(steps, lambda tokens: released.tokenizer.decode(tokens).strip())

@@ -20,7 +20,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from m3et_ros.data.checkpoints.cards import with_head
-from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
+from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, read_config_of, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, read_weights, write_weights
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.history import QuestionWords
@@ -214,19 +214,9 @@ def load_history(folder: str | Path) -> HistoryCheckpoint:
             config.json, or a checkpoint of another kind).
     """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise InputError(
-            'model_missing',
-            f'There is no {folder / CONFIG}; give a checkpoint folder that m3et train actions has written.',
-        )
-    stored = read_json(folder / CONFIG)
-    if stored.get('kind') != KIND:
-        raise InputError(
-            'model_config',
-            f'{folder} holds no model of past actions; give a checkpoint folder that m3et '
-            'train actions --history has written.',
-        )
-    check_fields(stored, FIELDS, FORMAT)
+    stored = read_config_of(
+        folder, KIND, FIELDS, FORMAT, what='model of past actions', command='m3et train actions --history'
+    )
     try:
         return _rebuilt(folder, stored)
     except InputError:

@@ -49,6 +49,33 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     return value
 
 
+def read_config_of(
+    folder: Path, kind: str, fields: Mapping[str, type], version: int, *, what: str, command: str
+) -> dict[str, Any]:
+    """Read config.json of a checkpoint folder of one kind.
+
+    Args:
+        folder: the folder.
+        kind: value of the field 'kind'.
+        fields: field to type, as in check_fields.
+        version: the supported format.
+        what: the model in words, for errors.
+        command: writes such a folder, for errors.
+
+    Raises:
+        InputError: model_missing, there is no config.json; model_config, it is of another kind, or as in read_json and
+            check_fields.
+    """
+    fix = f'give a checkpoint folder that {command} has written.'
+    if not (folder / CONFIG).is_file():
+        raise InputError('model_missing', f'There is no {folder / CONFIG}; {fix}')
+    stored = read_json(folder / CONFIG)
+    if stored.get('kind') != kind:
+        raise InputError('model_config', f'{folder} holds no {what}; {fix}')
+    check_fields(stored, fields, version)
+    return stored
+
+
 def check_fields(stored: Mapping[str, Any], kinds: Mapping[str, type], version: int) -> None:
     """Check that a config has its fields and the supported format.
 

@@ -5,16 +5,14 @@ A model that reads DINOv2 and SigLIP has them beside it, in the folders dinov2 a
 MaTVLM's teacher are not stored.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from m3et_ros.data.checkpoints.cards import with_head
 from m3et_ros.data.checkpoints.image_encoders import ENCODERS, PAIR, ImageEncoders, read_encoders, save_encoders
-from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
+from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, read_config_of, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, MODEL, TOKENIZER, read_weights, write_weights
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.tokenizer import Tokenizer
@@ -122,13 +120,13 @@ def load_talk(folder: str | Path) -> TalkCheckpoint:
             kind).
     """
     folder = Path(folder)
-    for name in (CONFIG, MODEL, TOKENIZER):
+    stored = read_config_of(folder, KIND, FIELDS, FORMAT, what='talking model', command='m3et train talk')
+    for name in (MODEL, TOKENIZER):
         if not (folder / name).is_file():
             raise InputError(
                 'model_missing',
                 f'There is no {folder / name}; give a checkpoint folder that m3et train talk has written.',
             )
-    stored = _read_config(folder)
     try:
         config = TalkConfig.from_dict(stored['model'])
     except (ValueError, TypeError) as error:
@@ -152,14 +150,3 @@ def _read_encoders(folder: Path, model_id: str) -> ImageEncoders:
             'model_checksum', f'{folder} was trained on {model_id} and holds {encoders.model_id}; {AGAIN}.'
         )
     return encoders
-
-
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    stored = read_json(folder / CONFIG)
-    if stored.get('kind') != KIND:
-        raise InputError(
-            'model_config',
-            f'{folder} holds no talking model; give a checkpoint folder that m3et train talk has written.',
-        )
-    check_fields(stored, FIELDS, FORMAT)
-    return stored

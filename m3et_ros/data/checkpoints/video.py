@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from m3et_ros.data.checkpoints.cards import with_head
-from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, check_fields, read_json, write_json
+from m3et_ros.data.checkpoints.json_files import AGAIN, CONFIG, read_config_of, write_json
 from m3et_ros.data.checkpoints.m3et import CARD, TOKENIZER, read_weights, write_weights
 from m3et_ros.data.epic.class_lists import Classes
 from m3et_ros.data.epic.frames import ObservedClip
@@ -113,19 +113,9 @@ def load_video(folder: str | Path) -> VideoCheckpoint:
             config.json, or a checkpoint of another kind).
     """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise InputError(
-            'model_missing',
-            f'There is no {folder / CONFIG}; give a checkpoint folder that m3et train actions --features has written.',
-        )
-    stored = read_json(folder / CONFIG)
-    if stored.get('kind') != KIND:
-        raise InputError(
-            'model_config',
-            f'{folder} holds no model of clips; give a checkpoint folder that m3et train actions --features has '
-            'written.',
-        )
-    check_fields(stored, FIELDS, FORMAT)
+    stored = read_config_of(
+        folder, KIND, FIELDS, FORMAT, what='model of clips', command='m3et train actions --features'
+    )
     try:
         config = MambaVLConfig(**stored['model'])
         return VideoCheckpoint(
