@@ -34,6 +34,9 @@ from m3et_ros.training.run_state import WHOLE_RUN, Interrupted, StageSessions, T
 INNER = 60
 """Number of videos for choosing the corrections."""
 
+INNER_PEOPLE = 6
+"""Number of participants for choosing them, where whole participants are held out."""
+
 
 @dataclass(frozen=True)
 class Anticipate(Recipe):
@@ -137,6 +140,35 @@ def split_videos(videos: Iterable[str], *, held_out: int = HELD_OUT, inner: int 
             f'There are {len(videos)} videos with labels, too few to hold out {held_out} and '
             f'to choose on {inner}; hold out fewer, or choose on fewer ({error}).',
         ) from error
+
+
+def split_people(participants: Mapping[str, str], held_out: int, inner: int | None = None) -> Videos:
+    """Split videos by the hash of who recorded them: whoever is held out or chosen on is met nowhere in training.
+
+    Args:
+        participants: participant of each video.
+        held_out: number of participants to hold out.
+        inner: number of participants for choosing the corrections; None takes 6, or a quarter of the rest if that is
+            fewer.
+
+    Raises:
+        InputError: there are too few participants.
+    """
+    people = set(participants.values())
+    inner = max(1, min(INNER_PEOPLE, (len(people) - held_out) // 4)) if inner is None else inner
+    try:
+        out, chosen = held_out_videos(people, held_out), held_out_videos(people, inner, skip=held_out)
+    except ValueError as error:
+        raise InputError(
+            'training',
+            f'There are {len(people)} participants, too few to hold out {held_out} and to choose on {inner}; '
+            'hold out fewer.',
+        ) from error
+
+    def of(group: Iterable[str]) -> tuple[str, ...]:
+        return tuple(video for video, person in participants.items() if person in group)
+
+    return Videos(of(people - {*out, *chosen}), of(chosen), of(out))
 
 
 @dataclass(frozen=True)

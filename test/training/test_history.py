@@ -13,7 +13,7 @@ from m3et_ros.data.epic.history import ActionHistories, HistoryWindows, Question
 from m3et_ros.data.errors import InputError
 from m3et_ros.models.actions.history import HistoryConfig, HistoryModel
 from m3et_ros.training import history
-from m3et_ros.training.history import Anticipate, HistoryRecipe, Videos, split_videos, train_history
+from m3et_ros.training.history import Anticipate, HistoryRecipe, Videos, split_people, split_videos, train_history
 from m3et_ros.training.run_state import Interrupted, TrainingSession, read_header
 
 SMALL = HistoryConfig(d=16, e=16, hidden=32, N=4, layers=1)
@@ -36,6 +36,18 @@ def test_each_video_has_one_purpose(pasts):
         split_videos(pasts.videos)
     with pytest.raises(ValueError, match='none twice'):
         Videos(('a',), ('a',), ())
+
+
+def test_no_participant_is_in_two_sets():
+    people = {f'P{person:02}_{video}': f'P{person:02}' for video in range(3) for person in range(12)}
+    videos = split_people(people, 2)
+    sets = [{people[video] for video in own} for own in (videos.learnt, videos.inner, videos.held_out)]
+    assert [len(own) for own in sets] == [8, 2, 2] and len(set.union(*sets)) == 12
+    assert len(videos.held_out) == 6
+    assert set(split_people(dict(reversed(people.items())), 2).held_out) == set(videos.held_out)
+    assert len(split_people(people, 2, inner=5).inner) == 15
+    with pytest.raises(InputError, match='12 participants, too few to hold out 11 and to choose on 1; hold out fewer'):
+        split_people(people, 11)
 
 
 def test_training_learns_the_next_action_and_chooses_corrections(pasts, tmp_path, monkeypatch):

@@ -64,8 +64,8 @@ class HeadOptions:
 
 
 @expand_options(
-    'data out epic history members held_out features frames fps task clip questions mixup qa augmented start tokens '
-    'samples batch length lr form shared minutes seed bf16 resume as_json'
+    'data out epic history members held_out held_out_people features frames fps task clip questions mixup qa augmented '
+    'start tokens samples batch length lr form shared minutes seed bf16 resume as_json'
 )
 def actions(
     context: typer.Context,

@@ -3,7 +3,8 @@
     m3et train actions --epic annotations --history --out runs/history
 
 DIR holds the official CSV files. 80 training videos are held out, always the same ones, so that
-`m3et evaluate epic --split held_out` can measure the model without the official validation split.
+`m3et evaluate epic --split held_out` can measure the model without the official validation split. With
+--held-out-people it is all videos of some participants, whose kitchens the model has then never met.
 """
 
 from dataclasses import asdict, dataclass
@@ -40,6 +41,9 @@ class HistoryOptions:
         int, typer.Option(min=1, max=64, help='With --history: number of models whose probabilities are averaged.')
     ] = 3
     held_out: Annotated[int, typer.Option(min=0, help='With --epic: number of videos that are not trained on.')] = 80
+    held_out_people: Annotated[
+        int, typer.Option(min=0, help='With --history: hold out all videos of this many participants instead.')
+    ] = 0
 
 
 def train_on_labels(
@@ -64,7 +68,7 @@ def train_on_labels(
     from m3et_ros.data.epic.annotations import find_split, read_segments
     from m3et_ros.data.epic.class_lists import read_classes
     from m3et_ros.data.epic.history import ActionHistories
-    from m3et_ros.training.history import Anticipate, HistoryRecipe, split_videos, train_history
+    from m3et_ros.training.history import Anticipate, HistoryRecipe, split_people, split_videos, train_history
     from m3et_ros.training.run_state import Interrupted, TrainingSession
 
     try:
@@ -76,7 +80,10 @@ def train_on_labels(
     for odd in annotations.notes:
         print_status(odd.text)
     pasts = ActionHistories(annotations, classes, slots=(recipe.config.slots, recipe.config.verb_slots))
-    videos = split_videos(annotations.videos, held_out=options.held_out)
+    if options.held_out_people:
+        videos = split_people(annotations.recorded_by, options.held_out_people)
+    else:
+        videos = split_videos(annotations.videos, held_out=options.held_out)
     try:
         with stop_on_signal() as stop:
             checkpoint = train_history(

@@ -126,6 +126,11 @@ class Annotations:
         """All participants, sorted."""
         return tuple(sorted({segment.participant for segment in self.segments}))
 
+    @property
+    def recorded_by(self) -> dict[str, str]:
+        """Participant of each video; videos in order of first mention."""
+        return {segment.video: segment.participant for segment in self.segments}
+
     def only(self, videos: Iterable[str]) -> 'Annotations':
         """Return the segments of some videos; the notes are still those of the whole file."""
         wanted = set(videos)

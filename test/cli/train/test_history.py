@@ -36,6 +36,15 @@ def test_training_leaves_a_checkpoint_with_its_card(trained):
         assert words in card, words
 
 
+def test_a_training_that_never_meets_some_participants(annotations, tmp_path):
+    options = ('--epic', annotations, '--history', '--out', tmp_path / 'run', *SMALL, '--held-out-people', 1)
+    assert command('train', 'actions', *options) == 0
+    checkpoint = load_history(tmp_path / 'run/checkpoint')
+    people = [{video[:3] for video in videos} for videos in (checkpoint.learnt, checkpoint.held_out)]
+    assert [len(own) for own in people] == [3, 1] and not people[0] & people[1]
+    assert set(checkpoint.participants) == people[0]
+
+
 def test_a_training_in_two_sessions(annotations, tmp_path, capsys):
     options = ('train', 'actions', '--epic', annotations, '--history', '--out', tmp_path / 'run', *SMALL)
     assert command(*options, '--minutes', 0) == 0
