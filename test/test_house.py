@@ -4,6 +4,7 @@ import ast
 import re
 import statistics
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,14 +38,29 @@ def name_of(path):
     return str(path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT))
 
 
+@cache
+def nodes(path):
+    """Return all nodes of the syntax tree of a file, its module first."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def trees():
+    """Drop the trees at the end: the garbage collector would visit them in every later test."""
+    yield
+    nodes.cache_clear()
+
+
+@cache
 def imports(path):
-    """Yield every module that a file imports, at the top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Return every module that a file imports, at the top or inside a function."""
+    found = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ''
-            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+            found += [node.module or '', *(f'{node.module}.{alias.name}' for alias in node.names)]
+    return found
 
 
 def module_file(name):
@@ -78,22 +94,34 @@ def circles(graph):
 
 
 FILES = set(SOURCES)
-FILE_GRAPH = {p: {q for name in imports(p) if (q := module_file(name)) and q != p} for p in SOURCES}
 
 
-@pytest.mark.parametrize('path', SOURCES, ids=name_of)
-def test_a_room_imports_only_from_floors_below(path):
-    room = path.relative_to(PACKAGE).parts[0]
-    if room not in FLOORS:
-        return
-    for name in imports(path):
-        parts = name.split('.')
-        if parts[0] == 'm3et_ros' and len(parts) > 1 and parts[1] in FLOORS and parts[1] != room:
-            allowed = parts[1] in ROS_BELOW if room == 'ros' else FLOORS[parts[1]] < FLOORS[room]
-            assert allowed, f'{room} imports {name}'
-        if parts[0] in ROS or (parts[:1] == ['m3et_ros'] and len(parts) > 1 and parts[1] in GENERATED):
-            assert room in ('ros', 'cli'), f'{room} imports {name}'
-        assert parts[0] not in IO or FLOORS[room] > FLOORS['models'], f'{room} imports {name}'
+@cache
+def file_graph():
+    """Return the files that each file imports."""
+    return {p: {q for name in imports(p) if (q := module_file(name)) and q != p} for p in SOURCES}
+
+
+def allowed(room, name):
+    """Tell if a file of a room may import a module."""
+    parts = name.split('.')
+    of_ours = parts[1] if parts[0] == 'm3et_ros' and len(parts) > 1 else ''
+    if of_ours in FLOORS and of_ours != room:
+        return of_ours in ROS_BELOW if room == 'ros' else FLOORS[of_ours] < FLOORS[room]
+    if parts[0] in ROS or of_ours in GENERATED:
+        return room in ('ros', 'cli')
+    return parts[0] not in IO or FLOORS[room] > FLOORS['models']
+
+
+def test_a_room_imports_only_from_floors_below():
+    rooms = {path: path.relative_to(PACKAGE).parts[0] for path in SOURCES}
+    assert [
+        f'{name_of(path)} imports {name}'
+        for path, room in rooms.items()
+        if room in FLOORS
+        for name in imports(path)
+        if not allowed(room, name)
+    ] == []
 
 
 def part_of(path):
@@ -104,7 +132,7 @@ def part_of(path):
 def test_no_circle_between_the_parts_of_rooms():
     """The folders of a room and the files beside them have an order, in every room, `cli` among them."""
     graph = defaultdict(set)
-    for path, others in FILE_GRAPH.items():
+    for path, others in file_graph().items():
         graph[part_of(path)] |= {part_of(other) for other in others if other.name != '__init__.py'} - {part_of(path)}
     assert any(part.parent == PACKAGE / 'cli' for part in graph)
     assert [[name_of(p) for p in circle] for circle in circles(graph)] == []
@@ -112,28 +140,29 @@ def test_no_circle_between_the_parts_of_rooms():
 
 def test_no_circle_between_rooms():
     graph = defaultdict(set)
-    for path, others in FILE_GRAPH.items():
+    for path, others in file_graph().items():
         room = path.relative_to(PACKAGE).parts[0]
         graph[room] |= {other.relative_to(PACKAGE).parts[0] for other in others if other.name != '__init__.py'} - {room}
     assert circles(graph) == []
 
 
 def test_no_circle_between_files():
-    graph = {p: {q for q in others if q.name != '__init__.py'} for p, others in FILE_GRAPH.items()}
+    graph = {p: {q for q in others if q.name != '__init__.py'} for p, others in file_graph().items()}
     assert [[name_of(p) for p in circle] for circle in circles(graph)] == []
 
 
 def functions(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node
+    return [node for node in nodes(path) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
 
 
-@pytest.mark.parametrize('path', [*SOURCES, *SCRIPTS], ids=name_of)
-def test_files_and_functions_stay_readable(path):
-    assert path.read_text().count('\n') <= 500
-    for node in functions(path):
-        assert node.end_lineno - node.lineno < 60, node.name
+def test_files_and_functions_stay_readable():
+    assert [name_of(path) for path in [*SOURCES, *SCRIPTS] if path.read_text().count('\n') > 500] == []
+    assert [
+        f'{name_of(path)}: {node.name}'
+        for path in [*SOURCES, *SCRIPTS]
+        for node in functions(path)
+        if node.end_lineno - node.lineno >= 60
+    ] == []
 
 
 def test_the_median_function_is_short():
@@ -143,36 +172,46 @@ def test_the_median_function_is_short():
 def test_class_names_are_unique():
     places = defaultdict(list)
     for path in SOURCES:
-        for node in ast.parse(path.read_text()).body:
+        for node in nodes(path)[0].body:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name_of(path))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
-@pytest.mark.parametrize('path', SOURCES, ids=name_of)
-def test_every_source_has_a_test_file(path):
-    place = path.relative_to(PACKAGE)
-    if path.name == '__init__.py':
-        return
-    folder = ROOT / 'test' / place.parent
-    assert list(folder.glob(f'test_{path.stem}.py')) or list(folder.glob(f'test_{path.stem}_*.py'))
+def test_every_source_has_a_test_file():
+    tests = {path: ROOT / 'test' / path.relative_to(PACKAGE).parent for path in SOURCES if path.name != '__init__.py'}
+    assert [
+        name_of(path)
+        for path, folder in tests.items()
+        if not (list(folder.glob(f'test_{path.stem}.py')) or list(folder.glob(f'test_{path.stem}_*.py')))
+    ] == []
 
 
-@pytest.mark.parametrize('path', [*SOURCES, *SCRIPTS, *TESTS], ids=name_of)
-def test_docstrings_do_not_open_with_a_question_word(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = (ast.get_docstring(node) or '').split('\n')[0]
-            assert not re.match(r'(What|Whether|Who|How|Where|Which)\b', first), first
+def test_docstrings_do_not_open_with_a_question_word():
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    assert [
+        f'{name_of(path)}: {first}'
+        for path in [*SOURCES, *SCRIPTS, *TESTS]
+        for node in nodes(path)
+        if isinstance(node, documented)
+        for first in (ast.get_docstring(node) or '').split('\n')[:1]
+        if re.match(r'(What|Whether|Who|How|Where|Which)\b', first)
+    ] == []
 
 
-@pytest.mark.parametrize('path', SOURCES, ids=name_of)
-def test_no_pickle_no_eval_no_shell(path):
-    text = path.read_text()
-    if name_of(path) == UNPICKLER:
-        text = text.replace("torch.load(path, map_location='cpu', weights_only=True)", 'None')
-    assert not re.search(r'\bpickle\b|torch\.load\(|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system', text)
-    assert ast.get_docstring(ast.parse(text)), 'a file opens with what it is for'
+def test_no_pickle_no_eval_no_shell():
+    found = []
+    for path in SOURCES:
+        text = path.read_text()
+        if name_of(path) == UNPICKLER:
+            text = text.replace("torch.load(path, map_location='cpu', weights_only=True)", 'None')
+        for word in re.findall(r'\bpickle\b|torch\.load\(|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system', text):
+            found.append(f'{name_of(path)}: {word}')
+    assert found == []
+
+
+def test_a_file_opens_with_its_purpose():
+    assert [name_of(path) for path in SOURCES if not ast.get_docstring(nodes(path)[0])] == []
 
 
 CITING = [
