@@ -5,10 +5,11 @@
 """
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from m3et_ros.evaluation.report.markdown import replace_block
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs/performance.md'
@@ -361,7 +362,7 @@ def page() -> str:
     """Return the page with every block replaced.
 
     Raises:
-        SystemExit: a block is missing or occurs twice.
+        ValueError: a block is missing or occurs twice.
     """
     text = PAGE.read_text(encoding='utf-8')
     blocks = {
@@ -373,11 +374,7 @@ def page() -> str:
         **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes')},
     }
     for name, table in blocks.items():
-        block = f'<!-- {name}: scripts/performance_tables.py -->\n{table}\n<!-- end -->'
-        parts = re.split(rf'<!-- {name}: .*?<!-- end -->', text, flags=re.DOTALL)
-        if len(parts) != 2:
-            raise SystemExit(f'docs/performance.md has {len(parts) - 1} blocks called {name}; it needs one')
-        text = block.join(parts)
+        text = replace_block(text, name, 'scripts/performance_tables.py', table)
     return text
 
 

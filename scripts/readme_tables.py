@@ -7,7 +7,6 @@ The node's own tables hold its topics, services and parameters; the results hold
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from m3et_ros.evaluation.report.markdown import (
     number,
     plain,
     reconstruction_table,
+    replace_block,
     share,
     table,
     vqa_table,
@@ -39,20 +39,8 @@ def main() -> None:
         ('docs/results.md', 'cameras', cameras()),
     ):
         path = ROOT / page
-        path.write_text(filled(path.read_text(encoding='utf-8'), name, text), encoding='utf-8')
-
-
-def filled(page: str, name: str, text: str) -> str:
-    """Return a page with a block replaced.
-
-    Raises:
-        SystemExit: the page has no such block, or several.
-    """
-    block = f'<!-- {name}: scripts/readme_tables.py -->\n{text.strip()}\n<!-- end -->'
-    page, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, page, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f'there are {count} blocks called {name}; one is needed')
-    return page
+        text = replace_block(path.read_text(encoding='utf-8'), name, 'scripts/readme_tables.py', text)
+        path.write_text(text, encoding='utf-8')
 
 
 def measured(name: str) -> dict[str, Any]:

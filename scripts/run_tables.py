@@ -5,9 +5,10 @@
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from m3et_ros.evaluation.report.markdown import replace_block
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLER_IS_BETTER = ('rmse_in_holes_m',)
@@ -17,25 +18,13 @@ def main() -> None:
     """Replace the text between each pair of markers."""
     for page, name, table in (('evaluation.md', 'ablations', ablations), ('talk.md', 'talk', talk)):
         path = ROOT / 'docs' / page
-        path.write_text(filled(path.read_text(encoding='utf-8'), name, table(load(name))), encoding='utf-8')
+        text = replace_block(path.read_text(encoding='utf-8'), name, 'scripts/run_tables.py', table(load(name)))
+        path.write_text(text, encoding='utf-8')
 
 
 def load(name: str) -> dict[str, Any]:
     """Read the result of a benchmark."""
     return json.loads((ROOT / f'benchmarks/results/{name}.json').read_text(encoding='utf-8'))
-
-
-def filled(text: str, name: str, table: str) -> str:
-    """Return a page with a block replaced.
-
-    Raises:
-        SystemExit: the page has no such block, or several.
-    """
-    block = f'<!-- {name}: scripts/run_tables.py -->\n{table}\n<!-- end -->'
-    text, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, text, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f'there are {count} blocks called {name}; one is needed')
-    return text
 
 
 def ablations(found: dict[str, Any]) -> str:

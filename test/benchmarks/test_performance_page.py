@@ -40,5 +40,5 @@ def test_a_goal_is_reached_missed_or_not_measured(tmp_path, monkeypatch):
 def test_a_missing_block_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, 'PAGE', tmp_path / 'page.md')
     tables.PAGE.write_text('nothing')
-    with pytest.raises(SystemExit, match='0 blocks called goals'):
+    with pytest.raises(ValueError, match='0 blocks called goals'):
         tables.page()

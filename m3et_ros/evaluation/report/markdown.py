@@ -3,6 +3,7 @@
 print(vqa_table(json.loads((folder / 'metrics.json').read_text())['metrics']))
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -119,6 +120,25 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table; in its cells nothing begins another cell, a line or HTML."""
     head = tuple(head)
     return '\n'.join(f'| {" | ".join(map(_cell, cells))} |' for cells in (head, ('---',) * len(head), *rows))
+
+
+def replace_block(page: str, name: str, script: str, text: str) -> str:
+    """Return a page with the text between a pair of markers, <!-- name: ... --> and <!-- end -->, replaced.
+
+    Args:
+        page: the page.
+        name: name of the block.
+        script: the script that writes it, named in its first marker.
+        text: the new text.
+
+    Raises:
+        ValueError: the page has no such block, or several.
+    """
+    block = f'<!-- {name}: {script} -->\n{text.strip()}\n<!-- end -->'
+    page, count = re.subn(rf'<!-- {name}: .*?<!-- end -->', lambda _: block, page, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f'there are {count} blocks called {name}; one is needed')
+    return page
 
 
 def _cell(text: str) -> str:

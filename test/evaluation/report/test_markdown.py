@@ -4,7 +4,15 @@ import pytest
 
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.sim.vocabulary import CLASSES
-from m3et_ros.evaluation.report.markdown import actions_table, number, reconstruction_table, share, table, vqa_table
+from m3et_ros.evaluation.report.markdown import (
+    actions_table,
+    number,
+    reconstruction_table,
+    replace_block,
+    share,
+    table,
+    vqa_table,
+)
 from m3et_ros.evaluation.tasks.reconstruction import measure_frames
 from m3et_ros.evaluation.tasks.reconstruction_scores import reconstruction_scores
 from m3et_ros.evaluation.tasks.vqa import ask, scores_of
@@ -15,6 +23,16 @@ def test_numbers_come_with_their_intervals():
     assert share(found) == '71.2 % (69.8 to 72.6)'
     assert number(found, 'm') == '0.713 m (0.698 to 0.726)' and number(found, 'dB') == '0.7 dB (0.7 to 0.7)'
     assert table(('a', 'b'), [('1', '2')]) == '| a | b |\n| --- | --- |\n| 1 | 2 |'
+
+
+def test_a_page_needs_each_block_exactly_once():
+    block = '<!-- talk: old -->\nx\n<!-- end -->'
+    assert replace_block(f'a\n{block}\nb', 'talk', 'x.py', r'\1 new ') == (
+        'a\n<!-- talk: x.py -->\n\\1 new\n<!-- end -->\nb'
+    )
+    for text in ('nothing', f'{block}\n{block}'):
+        with pytest.raises(ValueError, match='blocks called talk'):
+            replace_block(text, 'talk', 'x.py', 'new')
 
 
 def test_the_questions_of_a_run(cache, tiny):

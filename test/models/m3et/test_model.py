@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from m3et_switches import SWITCHES
 
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, MODALITIES
 from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, join_frames
@@ -26,17 +27,6 @@ NARROW = {
 }
 SUBSETS = [subset for size in range(1, 5) for subset in combinations(MODALITIES, size)]
 BOS, EOS = 2, 3
-
-
-# A stem of convolutions, depth with its validity and MultiMAE's decoder.
-SWITCHES = {
-    'stem': 'conv',
-    'adapter_width': 4,
-    'depth_validity': True,
-    'decoder_queries': 'encoded',
-    'context_positions': True,
-    'cross_mlp': True,
-}
 
 
 @pytest.fixture(scope='module', params=[*SIZES, 'switches', 'hearing'])

@@ -4,20 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from m3et_switches import SWITCHES
 
 from m3et_ros.models.m3et.encoding import GLOBAL, TEXT
 from m3et_ros.models.m3et.sizes import TINY, build
 from m3et_ros.runtime.backends.graphs import flat_encoding, flat_states, graphs, image_sources, restored_encoding
 
 SETS = (('rgb', 'depth'), ('rgb',))
-SWITCHES = {
-    'stem': 'conv',
-    'adapter_width': 4,
-    'depth_validity': True,
-    'decoder_queries': 'encoded',
-    'context_positions': True,
-    'cross_mlp': True,
-}
 
 
 @pytest.fixture(scope='module')
