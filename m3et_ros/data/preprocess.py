@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from m3et_ros.data.frame import UNLABELLED, Frame
+from m3et_ros.data.images import native
 from m3et_ros.models.m3et.config import M3ETConfig
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
     """
     if depth.shape == (size, size):
         return depth
+    if depth.dtype == np.float32 and native.takes(depth, size) and min(depth.shape) < 4 * size:
+        return native.area_depth(depth, size)
     known = np.isfinite(depth)
     # OpenCV copies under a mask four times as fast as NumPy, and leaves 0 elsewhere.
     zeroed = cv2.copyTo(np.ascontiguousarray(depth, np.float32), known.view(np.uint8))
@@ -121,10 +124,14 @@ def rgb_input(rgb: np.ndarray, size: int) -> 'torch.Tensor':
     """Return standardised colours (1, 3, S, S) float32 of an (H, W, 3) uint8 image."""
     import torch
 
+    factor, offset = 1 / (255 * RGB_STD), RGB_MEAN / RGB_STD
+    rgb = halved(rgb, size)
+    if native.takes(rgb, size):
+        return torch.from_numpy(native.area_rgb(rgb, size, factor, offset))[None]
     # Planes first: each is then standardised in one go by a single number.
     planes = squeeze_rgb(rgb, size).transpose(2, 0, 1).astype(np.float32)
-    planes *= (1 / (255 * RGB_STD))[:, None, None]
-    planes -= (RGB_MEAN / RGB_STD)[:, None, None]
+    planes *= factor[:, None, None]
+    planes -= offset[:, None, None]
     return torch.from_numpy(planes)[None]
 
 
@@ -186,8 +193,12 @@ def mask_output(logits: 'torch.Tensor', size: int, shape: tuple[int, int]) -> np
         size: S, to which logits are smoothed before the classes are chosen.
         shape: (H, W).
     """
+    planes = logits[0].float().cpu()
+    ids = native.best_class(planes.numpy(), size)
+    if ids is not None:
+        return cv2.resize(ids, shape[::-1], interpolation=cv2.INTER_NEAREST)
     # Classes last, as OpenCV resizes and NumPy compares them: a third of the time that torch takes with planes.
-    scores = logits[0].float().permute(1, 2, 0).contiguous().cpu().numpy()
+    scores = planes.permute(1, 2, 0).contiguous().numpy()
     smooth = cv2.resize(scores, (size, size), interpolation=cv2.INTER_LINEAR)
     ids = smooth.argmax(-1).astype(np.uint8)
     if not np.isfinite(scores).all():

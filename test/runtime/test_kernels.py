@@ -1,10 +1,11 @@
-"""Building the native scans: refusals without a compiler, and a damaged library is not used."""
+"""Building the native libraries: refusals without a compiler, and a damaged one is not used."""
 
 import platform
 
 import pytest
 
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.images import native as images
 from m3et_ros.ops import dispatch, native
 from m3et_ros.runtime import kernels
 
@@ -14,6 +15,7 @@ def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv('M3ET_CACHE', str(tmp_path))
     monkeypatch.delenv('M3ET_KERNELS', raising=False)
     monkeypatch.setattr(native, '_library', None)
+    monkeypatch.setattr(images, '_library', None)
     yield
     dispatch.forget()
 
@@ -37,16 +39,17 @@ def test_the_library_is_optional():
 
 
 def test_a_damaged_library_is_logged_and_not_used(caplog):
-    path = kernels.library()
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b'no library')
-    assert kernels.use_built() is False
-    assert 'cannot be opened' in caplog.text and dispatch.choose('ssd', 'cpu').name == 'chunked'
+    for name in kernels.SOURCES:
+        kernels.library(name).parent.mkdir(parents=True, exist_ok=True)
+        kernels.library(name).write_bytes(b'no library')
+    assert kernels.use_built() is False and not images.loaded()
+    assert caplog.text.count('cannot be opened') == 2 and dispatch.choose('ssd', 'cpu').name == 'chunked'
 
 
 def test_the_library_is_stored_in_the_cache_under_its_source_and_machine(tmp_path):
     assert kernels.library().parent == tmp_path / 'kernels'
     assert kernels.library().name.startswith(f'scans-{platform.machine()}-') and kernels.library() == kernels.library()
+    assert kernels.library('frames').name.startswith(f'frames-{platform.machine()}-')
 
 
 def test_kernels_can_be_switched_off(monkeypatch, caplog):
@@ -58,11 +61,11 @@ def test_kernels_can_be_switched_off(monkeypatch, caplog):
 
 
 def test_an_existing_library_is_not_built_again(monkeypatch):
-    path = kernels.library()
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b'a library')
+    for name in kernels.SOURCES:
+        kernels.library(name).parent.mkdir(parents=True, exist_ok=True)
+        kernels.library(name).write_bytes(b'a library')
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    assert kernels.build() == path and path.read_bytes() == b'a library'
+    assert kernels.build() == kernels.library() and kernels.library('frames').read_bytes() == b'a library'
 
 
 def test_a_compiler_that_writes_rubbish_leaves_nothing_behind(monkeypatch, tmp_path):
