@@ -123,6 +123,10 @@ class Tokenizer:
         """Return the first character of every piece of a text and the one after its last, without [CLS] and [SEP]."""
         return self._inner.encode(text, add_special_tokens=False).offsets
 
+    def pieces(self, text: str) -> list[int]:
+        """Return the ids of a text without [CLS] and [SEP]."""
+        return self._inner.encode(text, add_special_tokens=False).ids
+
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """Decode the ids of one text, up to its first [SEP], to words; special tokens are left out."""
         ids = [int(i) for i in ids]

@@ -163,6 +163,7 @@ class SizeOptions:
     mixer: Annotated[
         str, typer.Option(help="emma: mamba2, or mamba1, the language model of the paper's first version.")
     ] = 'mamba2'
+    system: Annotated[str, typer.Option(help='System message in front of the image, as MaTVLM has one.')] = ''
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,10 +191,10 @@ class TalkSession(SessionOptions):
 
 
 @expand_options(
-    'data out variant start vision views every side d layers connector scan drop_path mixer teacher share spread '
-    'samples words connect distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind prob_kind '
-    'temperature reduction align fusion align_target align_order align_loss align_warm_up minutes seed bf16 half '
-    'resume as_json'
+    'data out variant start vision views every side d layers connector scan drop_path mixer system teacher share '
+    'spread samples words connect distil batch questions lr optimiser layer_weight prob_weight ce_weight layer_kind '
+    'prob_kind temperature reduction align fusion align_target align_order align_loss align_warm_up minutes seed bf16 '
+    'half resume as_json'
 )
 def talk(
     context: typer.Context,
@@ -369,7 +370,7 @@ def model_config(
         teacher: an already trained teacher; None to train one.
 
     Raises:
-        Refused: the teacher is not a Transformer.
+        Refused: the teacher is not a Transformer, or has other sizes than those given.
         InputError: the teacher was trained on another encoder.
         ValueError: the sizes do not fit the variant.
     """
@@ -377,11 +378,15 @@ def model_config(
     from m3et_ros.models.vlm.variants import kitchen_config, vision_width
 
     width = encoder.width if isinstance(encoder, ImageEncoders) else vision_width(encoder.model.config)
+    given = asdict(sizes) | {'system': tokenizer.pieces(sizes.system)}
+    config = kitchen_config(paper.variant.value, d_vision=width, vocabulary=tokenizer.vocabulary, **given)
     if teacher is None:
-        return kitchen_config(paper.variant.value, d_vision=width, vocabulary=tokenizer.vocabulary, **asdict(sizes))
+        return config
     if teacher.config.variant != Variant.matvlm or 'S' in teacher.config.model.language.schedule:
         raise Refused(f'{teacher.model_id} is not a Transformer; train a teacher with --variant matvlm --share 0.')
     teacher.check_encoder(encoder.model_id, width)
+    if sizes != SizeOptions() and config != teacher.config:
+        raise Refused(f'A student has the sizes of {teacher.model_id}; leave --width, --system and the like out.')
     return teacher.config
 
 

@@ -2,10 +2,12 @@
 
     [pads | connector(features) (B, n, d) | words (B, T, d)] -> language model -> logits (B, T, V)
 
-Logits at word t predict word t + 1. Pads of the words are moved to the front, where they change nothing. The released
-MaTVLM has the first `before` words, its system message, in front of the visual tokens.
+Logits at word t predict word t + 1. Pads of the words are moved to the front, where they change nothing. A model may
+have a system message in front of the visual tokens: TinyLLaVA and MaTVLM do. It is a constant of the config, or, in a
+released model, the first `before` words.
 
-Symbols: B batch, n visual tokens, T word pieces, L = n + T tokens of the sequence, d_vision and d widths, V vocabulary.
+Symbols: B batch, n visual tokens, s pieces of the system message, T word pieces, L = s + n + T tokens of the sequence,
+    d_vision and d widths, V vocabulary.
 """
 
 from collections.abc import Collection, Iterator
@@ -25,15 +27,19 @@ class VisualLanguageConfig:
     """A connector and a language model of one width.
 
     Raises:
-        ValueError: the widths differ.
+        ValueError: the widths differ, or a piece of the system message is not in the vocabulary.
     """
 
     # The connector.
     connector: ConnectorConfig
     # The language model.
     language: LanguageConfig
+    # Ids of the system message, which stands in front of the visual tokens.
+    system: tuple[int, ...] = ()
 
     def __post_init__(self):
+        if any(not 0 <= piece < self.language.vocabulary for piece in self.system):
+            raise ValueError(f'system is {self.system}; give pieces from 0 to {self.language.vocabulary - 1}')
         if self.connector.d != self.language.d:
             raise ValueError(
                 f'connector.d is {self.connector.d}; give {self.language.d}, the width of the language model'
@@ -45,7 +51,7 @@ class Prompt(NamedTuple):
 
     x: (B, L, d), pads first.
     mask: (B, L) bool, False for pads; None = no pads.
-    order: (B, L) int64, indices in x of the n visual tokens followed by the T words; None = x is in that order.
+    order: (B, n + T) int64, indices in x of the n visual tokens followed by the T words; None = x is in that order.
     """
 
     x: Tensor
@@ -53,7 +59,7 @@ class Prompt(NamedTuple):
     order: Tensor | None
 
     def ordered(self, values: Tensor) -> Tensor:
-        """Return (B, L, d) values of the sequence in the order visual tokens, words."""
+        """Return the values (B, n + T, d) of visual tokens and words, in that order, of those (B, L, d) of x."""
         if self.order is None:
             return values
         return values.gather(1, self.order[..., None].expand(-1, -1, values.shape[2]))
@@ -123,18 +129,29 @@ class VisualLanguageModel(nn.Module):
         words = self.language.embed(ids)
         # In the dtype of the weights: under autocast the residual stream stays float32.
         visual = self.connector(features, grid=grid).to(words.dtype)
-        x = torch.cat([words[:, :before], visual, words[:, before:]], 1)
+        system = self.system_message(len(ids))
+        x = torch.cat([system, words[:, :before], visual, words[:, before:]], 1)
         place = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
-        count = before + visual.shape[1]
+        ahead = system.shape[1]
+        start, end = ahead + before, ahead + before + visual.shape[1]
         # Where the visual tokens and then the words stand in x.
-        place = torch.cat([place[:, before:count], place[:, :before], place[:, count:]], 1)
+        place = torch.cat([place[:, start:end], place[:, ahead:start], place[:, end:]], 1)
         if mask is None or bool(mask.all()):
-            return Prompt(x, None, place if before else None)
-        valid = torch.cat([mask[:, :before], mask.new_ones(visual.shape[:2]), mask[:, before:]], 1)
+            return Prompt(x, None, place if start else None)
+        valid = torch.cat(
+            [mask.new_ones(system.shape[:2]), mask[:, :before], mask.new_ones(visual.shape[:2]), mask[:, before:]], 1
+        )
         order = valid.int().argsort(stable=True, dim=1)
         return Prompt(
             x.gather(1, order[..., None].expand_as(x)), valid.gather(1, order), order.argsort(1).gather(1, place)
         )
+
+    def system_message(self, count: int) -> Tensor:
+        """Return the embedded system message (count, s, d)."""
+        like, pieces = next(self.language.parameters()), self.config.system
+        if not pieces:
+            return like.new_zeros(count, 0, self.config.language.d)
+        return self.language.embed(torch.tensor(pieces, device=like.device).expand(count, -1))
 
     def generate(
         self,

@@ -8,7 +8,7 @@ Symbols: B batch, Q texts per image, g side of M3ET's patch grid, n = rows * col
     V vocabulary, d_vision = 2 d of M3ET: colour and depth of a patch side by side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -64,6 +64,7 @@ class TalkConfig:
             'variant': self.variant,
             'connector': asdict(self.model.connector),
             'language': asdict(self.model.language),
+            **({'system': list(self.model.system)} if self.model.system else {}),
         }
 
     @classmethod
@@ -74,8 +75,8 @@ class TalkConfig:
             ValueError: an unknown or missing key, or a value out of range; the message names it.
         """
         wanted = {'variant', 'connector', 'language'}
-        if set(values) != wanted:
-            odd = sorted(set(values) ^ wanted)[0]
+        if set(values) - {'system'} != wanted:
+            odd = sorted((set(values) - {'system'}) ^ wanted)[0]
             raise ValueError(
                 f'the config of a vision-language model has {", ".join(sorted(wanted))}; {odd!r} is missing or unknown'
             )
@@ -83,7 +84,10 @@ class TalkConfig:
             name: _rebuilt(kind, values[name])
             for name, kind in (('connector', ConnectorConfig), ('language', LanguageConfig))
         }
-        return cls(values['variant'], VisualLanguageConfig(**parts))
+        system = values.get('system', [])
+        if not isinstance(system, list) or not all(type(piece) is int for piece in system):
+            raise ValueError(f'system is {system!r}; give a list of ids of word pieces')
+        return cls(values['variant'], VisualLanguageConfig(**parts, system=tuple(system)))
 
     def build(self) -> VisualLanguageModel:
         """Return the model with random weights, as used at inference."""
@@ -105,6 +109,7 @@ def kitchen_config(
     drop_path: float = 0.1,
     mixer: str = 'mamba2',
     share: float = 0.0,
+    system: Sequence[int] = (),
 ) -> TalkConfig:
     """Return sizes for the simulated kitchen.
 
@@ -120,6 +125,7 @@ def kitchen_config(
         drop_path: their drop_path, 0 to 0.9.
         mixer: layers of emma's language model, one of MIXERS: 'mamba1' is that of the first EMMA.
         share: share of matvlm's attention layers that are replaced; 0 is the teacher.
+        system: ids of the system message in front of the visual tokens.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -141,7 +147,7 @@ def kitchen_config(
         P=64,
     )
     language = _kitchen_language(variant, vocabulary=vocabulary, d=d, layers=layers, mixer=mixer, share=share)
-    return TalkConfig(variant, VisualLanguageConfig(connector_config, language))
+    return TalkConfig(variant, VisualLanguageConfig(connector_config, language, tuple(system)))
 
 
 def _kitchen_language(
@@ -251,10 +257,12 @@ def read_texts(
     """
     words = model.language.embed(ids)
     visual = model.connector(features).to(words.dtype)
-    _, states, hidden = model.language.layers(visual, return_states=True, keep=keep)
+    system = model.system_message(len(features))
+    image = torch.cat([system, visual], 1)
+    _, states, hidden = model.language.layers(image, return_states=True, keep=keep)
     each = len(ids) // max(1, len(features))
     x, _, _ = model.language.layers(words, states=[repeated(state, each) for state in states])
-    return VisualOutput(model.language.logits(x), hidden)
+    return VisualOutput(model.language.logits(x), {index: h[:, system.shape[1] :] for index, h in hidden.items()})
 
 
 def set_trainable(model: VisualLanguageModel, *, language: bool) -> VisualLanguageModel:

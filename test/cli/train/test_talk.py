@@ -156,6 +156,13 @@ def test_a_training_that_cannot_be_done_is_one_sentence(caches, tmp_path, capsys
     assert sentence in printed and 'Traceback' not in printed
 
 
+def test_a_student_has_the_sizes_of_its_teacher(trained, caches, tmp_path, capsys):
+    line = ('train', 'talk', '--data', caches[0], '--teacher', trained / 'teacher', *SMALL, '--out', tmp_path)
+    for other in (('--layers', 2), ('--system', 'where is it')):
+        assert command(*line, *other) == 1
+        assert 'leave --width, --system and the like out' in capsys.readouterr().err
+
+
 def test_a_hybrid_is_no_teacher(trained, caches, tmp_path, capsys):
     line = ('train', 'talk', '--data', caches[0], '--teacher', trained / 'checkpoint', *SMALL)
     assert command(*line, '--out', tmp_path) == 1

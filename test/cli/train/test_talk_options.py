@@ -25,7 +25,7 @@ from m3et_ros.cli.train.talk import (
     ViewOptions,
     talk_recipe,
 )
-from m3et_ros.training.talk import Chat, Connect, Distil, Words
+from m3et_ros.training.talk import Chat, Connect, Distil, Words, talk_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ ALIGN = ('--align', 0.125, '--last', '--align-target', 'deep', '--align-order', 
 ALIGN += ('--align-warm-up', 0.5)
 VIEWS = ('--data', 'one', '--data', 'two', '--from', 'tiny', '--views', 'views', '--every', 2, '--questions', 5)
 SIZES = ('--side', 6, '--width', 128, '--layers', 3, '--connector', 'basic', '--scan', 'cross')
-SIZES += ('--mixer', 'mamba1', '--drop-path', 0.25)
+SIZES += ('--mixer', 'mamba1', '--drop-path', 0.25, '--system', 'where is it')
 STAGES_OF = ('--samples', 640, '--words', 64, '--connect', 96, '--distil', 32)
 SHARED = ('--batch', 8, '--lr', 0.002, '--optimiser', 'muon')
 
@@ -83,7 +83,9 @@ def test_every_option_of_talk_arrives(border, reach, every_option, monkeypatch):
     paper = VariantOptions(variant=Variant.matvlm)
     views = ViewOptions(data=[Path('one'), Path('two')], start='tiny', views=Path('views'), every=2, questions=5)
     stages = StageOptions(samples=640, words=64, connect=96, distil=32, batch=8, lr=0.002, optimiser='muon')
-    sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross', drop_path=0.25, mixer='mamba1')
+    sizes = SizeOptions(
+        side=6, d=128, layers=3, connector='basic', scan='cross', drop_path=0.25, mixer='mamba1', system='where is it'
+    )
     assert [*loaded[0].values()] == [Path('runs/teacher')]
     assert (config[0]['paper'], config[0]['sizes'], config[0]['teacher']) == (paper, sizes, teacher)
     chosen = {'hybrid': HYBRID_OPTIONS, 'align': AlignOptions(), 'stages': stages, 'seed': 9}
@@ -116,8 +118,12 @@ def test_the_image_encoders_are_opened_by_their_names(border, reach):
 def test_sizes_arrive_at_the_config(border, reach):
     built = border('m3et_ros.models.vlm.variants.kitchen_config', last=True)
     reach('train', 'talk', '--out', 'x', '--variant', 'emma', *VIEWS, *SIZES)
-    sizes = SizeOptions(side=6, d=128, layers=3, connector='basic', scan='cross', drop_path=0.25, mixer='mamba1')
-    assert built[0]['variant'] == 'emma' and asdict(sizes).items() <= built[0].items()
+    sizes = SizeOptions(
+        side=6, d=128, layers=3, connector='basic', scan='cross', drop_path=0.25, mixer='mamba1', system='where is it'
+    )
+    pieces = built[0].pop('system')
+    assert built[0]['variant'] == 'emma' and asdict(sizes).items() - {('system', 'where is it')} <= built[0].items()
+    assert talk_tokenizer().decode(pieces) == 'where is it'
 
 
 @pytest.mark.parametrize('variant', ['emma', 'matvlm'])

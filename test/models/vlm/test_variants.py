@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.sizes import SIZES, build
+from m3et_ros.models.vlm.matvlm import MaTVLM
 from m3et_ros.models.vlm.variants import (
     VARIANTS,
     TalkConfig,
@@ -139,11 +140,12 @@ def test_emma_reads_the_last_layers_or_the_last_alone(layers, fusion, taps):
 
 
 @pytest.mark.parametrize(('variant', 'mixer'), [*((v, 'mamba2') for v in VARIANTS), ('emma', 'mamba1')])
-def test_texts_after_one_image_have_the_logits_of_each_alone(variant, mixer):
+@pytest.mark.parametrize('system', [(), (7, 3)], ids=['no system message', 'system message'])
+def test_texts_after_one_image_have_the_logits_of_each_alone(variant, mixer, system):
     torch.manual_seed(0)
     share = 0.5 if variant == 'matvlm' else 0
     sizes = {'d_vision': 12, 'vocabulary': 50, 'd': 64, 'layers': 2, 'side': 3}
-    model = kitchen_config(variant, **sizes, mixer=mixer, share=share).build().eval()
+    model = kitchen_config(variant, **sizes, mixer=mixer, share=share, system=system).build().eval()
     features, ids = torch.randn(2, 9, 12), torch.randint(0, 50, (6, 4))
     output = read_texts(model, features, ids, keep=(0,))
     assert (
@@ -155,6 +157,28 @@ def test_texts_after_one_image_have_the_logits_of_each_alone(variant, mixer):
         alone = model(features[row // 3 : row // 3 + 1], ids[row : row + 1], keep=(0,))
         torch.testing.assert_close(output.logits[row], alone.logits[0], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(output.hidden[0][row // 3], alone.hidden[0][0, :9], atol=1e-4, rtol=1e-4)
+
+
+def test_a_system_message_stands_in_front_of_the_image():
+    torch.manual_seed(0)
+    sizes = {'d_vision': 12, 'vocabulary': 50, 'd': 64, 'layers': 2, 'side': 3}
+    config = kitchen_config('matvlm', **sizes, system=(7, 3))
+    assert TalkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    model, bare = config.build().eval(), kitchen_config('matvlm', **sizes).build().eval()
+    bare.load_state_dict(model.state_dict())
+    features, ids = torch.randn(2, 9, 12), torch.randint(0, 50, (2, 4))
+    # The released form is given the message with the words.
+    whole = torch.cat([torch.tensor([[7, 3]] * 2), ids], 1)
+    expected = bare(features, whole, before=2).logits[:, 2:]
+    torch.testing.assert_close(model(features, ids).logits, expected)
+    mask = torch.tensor([[True, True, False, False], [True] * 4])
+    torch.testing.assert_close(model(features, ids, mask=mask).logits[1], expected[1], atol=1e-5, rtol=1e-5)
+    assert (model(features, ids).logits - bare(features, ids).logits).abs().max() > 1e-3
+    student = MaTVLM.from_teacher(model, (1,))
+    assert student.config.system == (7, 3)
+    for wrong in ([50], [-1], '73', [True]):
+        with pytest.raises(ValueError, match='system is'):
+            TalkConfig.from_dict(config.to_dict() | {'system': wrong})
 
 
 @pytest.mark.parametrize('language', [False, True])
