@@ -1,17 +1,16 @@
-"""Questions and memory as a client meets them: every field of a reply, every limit, every reason for a refusal."""
+"""Questions as a client meets them: every field of a reply, every limit, every reason for a refusal."""
 
 import threading
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
+from service_bench import RGB, SERVICES, Bench
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 from talkers import talker_folder
 
 from m3et_ros.action import AskQuestion as AskStreaming
@@ -23,16 +22,6 @@ from m3et_ros.ros.convert import answer_msg, stamp_msg, to_image_msg
 from m3et_ros.ros.inference_thread import InferenceThread
 from m3et_ros.ros.model_node import ModelNode
 from m3et_ros.runtime.session import Session
-from m3et_ros.srv import AskQuestion, LoadModel
-
-RGB = np.random.default_rng(2).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-SERVICES = {
-    'ask': AskQuestion,
-    'load_model': LoadModel,
-    'reset_memory': Trigger,
-    'save_memory': Trigger,
-    'restore_memory': Trigger,
-}
 
 
 def as_received(message):
@@ -52,61 +41,9 @@ class Other:
         return getattr(self._engine, name)
 
 
-class Bench:
-    """A model node in this process, and a client for each of its services."""
-
-    def __init__(self, ros, **settings):
-        self.ros = ros
-        given = [Parameter(name, value=value) for name, value in {'model': 'tiny', 'top_k': 3, **settings}.items()]
-        self.node = ros.add(ModelNode(context=ros.context, namespace='robot', parameter_overrides=given))
-        client = ros.node('client')
-        self.clients = {name: client.create_client(kind, f'/robot/model/{name}') for name, kind in SERVICES.items()}
-        self.streaming = ActionClient(client, AskStreaming, '/robot/model/ask_streaming')
-        self.answers, self.feedback = [], []
-        client.create_subscription(Answer, '/robot/model/answer', self.answers.append, 10)
-        ros.until(lambda: all(c.service_is_ready() for c in self.clients.values()) and self.streaming.server_is_ready())
-
-    def activate(self):
-        self.node.trigger_configure()
-        self.node.trigger_activate()
-        self.ros.until(lambda: self.clients['ask'].service_is_ready())
-        return self
-
-    def observe(self, *stamps_ns, depth=None):
-        for stamp in stamps_ns:
-            frame = Frame(RGB, depth, stamp_ns=stamp, frame_id='lens')
-            self.node.inference_thread.submit(lambda frame=frame: self.node.session.observe(frame)).result(20)
-        return self
-
-    def now_ns(self):
-        return self.node.get_clock().now().nanoseconds
-
-    def send(self, name, **request):
-        return self.clients[name].call_async(SERVICES[name].Request(**request))
-
-    def call(self, name, **request):
-        return self.ros.until(self.send(name, **request).result, 30)
-
-    def goal(self, **request):
-        def keep(message):
-            self.feedback.append(message.feedback)
-
-        sent = self.streaming.send_goal_async(AskStreaming.Goal(**request), feedback_callback=keep)
-        return self.ros.until(sent.result)
-
-    def stream(self, **request):
-        return self.ros.until(self.goal(**request).get_result_async().result, 30)
-
-    def refusals(self):
-        return self.node.health.counters.snapshot()
-
-
 @pytest.fixture
 def bench(ros):
-    def start(**settings):
-        return Bench(ros, **settings)
-
-    return start
+    return partial(Bench, ros)
 
 
 @pytest.fixture
@@ -443,100 +380,3 @@ def test_an_internal_error_is_one_sentence_and_the_node_goes_on(bench, monkeypat
         assert message == f'An internal error stopped {activity} (ZeroDivisionError: by zero); the node goes on.'
     assert bench.refusals() == {'internal_error': 3}
     assert bench.call('ask', question='what?').success
-
-
-def test_every_field_of_the_reply_to_load_model(bench):
-    bench = bench(seed=4).activate()
-    refused = bench.call('load_model', model='/no/such/folder')
-    assert (refused.success, refused.model_id) == (False, '') and '/no/such/folder' in refused.message
-    assert bench.node.session.engine.model_id == 'tiny-random-4'
-    loaded = bench.call('load_model', model='tiny')
-    assert loaded == LoadModel.Response(success=True, message='', model_id='tiny-random-4')
-    assert bench.node.session.newest is None
-
-
-def test_the_newest_frame_is_there_after_another_model_was_loaded(bench):
-    bench = bench().activate().observe(1, 7)
-    old = bench.node.session
-    assert bench.call('load_model', model='tiny').success
-    session = bench.node.session
-    assert session is not old and session.newest.frame is old.newest.frame and session.memory.frames == 1
-    answer = bench.call('ask', question='what is this?', scope='episode').answer
-    assert answer.header.stamp.nanosec == 7
-
-
-def test_a_second_model_is_refused_while_one_is_loaded_and_the_old_one_answers(bench, monkeypatch):
-    bench, gate, load = bench().activate().observe(1), threading.Event(), ModelNode._load
-
-    def slowly(self, name):
-        gate.wait(60)
-        return load(self, name)
-
-    monkeypatch.setattr(ModelNode, '_load', slowly)
-    first = bench.send('load_model', model='tiny')
-    second = bench.call('load_model', model='tiny')
-    assert not second.success and second.message.startswith('Another model is being loaded')
-    assert bench.refusals() == {'load_busy': 1}
-    assert bench.call('ask', question='what is this?').success and not first.done()
-    gate.set()
-    assert bench.ros.until(first.result).success
-    assert bench.call('load_model', model='tiny').success
-
-
-def test_a_model_that_is_ready_after_the_node_was_deactivated_is_dropped(bench, monkeypatch):
-    bench, gate, load = bench().activate(), threading.Event(), ModelNode._load
-
-    def slowly(self, name):
-        gate.wait(60)
-        return load(self, name)
-
-    monkeypatch.setattr(ModelNode, '_load', slowly)
-    old, loading = bench.node.session, bench.send('load_model', model='tiny')
-    bench.ros.until(lambda: not bench.call('load_model', model='tiny').success)
-    bench.node.trigger_deactivate()
-    gate.set()
-    response = bench.ros.until(loading.result)
-    assert not response.success and 'deactivated' in response.message and bench.node.session is old
-
-
-class Memory:
-    """Stands in for the memory of a trained model and records the paths it gets."""
-
-    frames = 7
-
-    def __init__(self):
-        self.paths = []
-
-    def save(self, path):
-        self.paths.append(('save', str(path)))
-
-    def restore(self, path):
-        self.paths.append(('restore', str(path)))
-
-
-def test_memory_is_saved_to_and_restored_from_the_file_of_the_parameter(bench, monkeypatch):
-    monkeypatch.setenv('HOME', '/home/of_the_robot')
-    bench = bench(memory_file='~/one.safetensors').activate()
-    memory = bench.node.session.memory = Memory()
-    path = '/home/of_the_robot/one.safetensors'
-    saved = Trigger.Response(success=True, message=f'7 frames of the episode are remembered in {path}.')
-    assert bench.call('save_memory') == saved
-    bench.node.settings = replace(bench.node.settings, memory_file='/two')
-    restored = Trigger.Response(success=True, message='The episode goes on from /two, after 7 frames.')
-    assert bench.call('restore_memory') == restored
-    assert memory.paths == [('save', path), ('restore', '/two')]
-    bench.node.settings = replace(bench.node.settings, memory_file='')
-    for name in ('save_memory', 'restore_memory'):
-        response = bench.call(name)
-        assert not response.success and response.message.startswith('The parameter memory_file is empty')
-    assert bench.refusals() == {'memory_file': 2}
-
-
-def test_a_new_episode_begins_without_the_old_frames(bench):
-    bench = bench().activate().observe(1, 2)
-    assert bench.call('reset_memory') == Trigger.Response(success=True, message='A new episode begins.')
-    message = bench.call('ask', question='what?', scope='episode').message
-    topic = bench.node.resolve_topic_name('rgb/image_raw')
-    assert message == f'No image has arrived yet; check the camera topic {topic} or send an image along.'
-    bench.observe(3)
-    assert bench.call('ask', question='what?', scope='episode').answer.frames_used == 1
