@@ -22,11 +22,16 @@ MILLIMETRES = 1000
 RADIUS = 3.0
 """Neighbourhood of cv2.inpaint in pixels, as in OpenCV's own example."""
 
+INPAINTED = 112
+"""Least side of the picture that `smooth` inpaints. At half of 224 its RMSE grows by 1 %, its time falls to a third."""
+
 SHARE = 0.5
 """Weight of the inpainted surface under the residual in `smooth`; the rest is carried by the pyramid alone."""
 
 REACH = (0.5, 99.5)
 """Percentiles of the measured depth beyond which a predicted depth counts as out of the sensor's reach."""
+SAMPLED = 10_000
+"""Number of measured pixels from which those percentiles are taken."""
 HIDDEN_ENDS = 0.02
 """Share of the measured pixels that a check hides at each end of the distances, as a sensor's reach does."""
 FEWEST = 50
@@ -50,6 +55,18 @@ def inpaint(depth: np.ndarray, known: np.ndarray, method: int = cv2.INPAINT_NS) 
     millimetres = np.where(known, depth * MILLIMETRES, 0).astype(np.float32)
     filled = cv2.inpaint(millimetres, (~known).astype(np.uint8), RADIUS, method) / MILLIMETRES
     return np.where(known, depth, filled).astype(np.float32)
+
+
+def halved_depth(depth: np.ndarray) -> np.ndarray:
+    """Halve depth (H, W) in metres: means of the known pixels of two by two, NaN where none of them is known."""
+    known = np.isfinite(depth)
+    half = (depth.shape[1] + 1) // 2, (depth.shape[0] + 1) // 2
+    zeroed = cv2.copyTo(np.ascontiguousarray(depth, np.float32), known.view(np.uint8))
+    total, share = (
+        cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (zeroed, known.astype(np.float32))
+    )
+    with np.errstate(invalid='ignore'):
+        return np.divide(total, share, out=total)
 
 
 def push_pull(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -121,6 +138,8 @@ def smooth(depth: np.ndarray, small: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) metres; NaN everywhere if nothing is known.
     """
+    if min(small.shape) >= 2 * INPAINTED:
+        small = halved_depth(small)
     known = np.isfinite(small)
     if not known.any():
         return np.full(depth.shape, np.nan, np.float32)
@@ -136,7 +155,8 @@ def beyond_reach(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
         predicted: any shape, metres.
         measured: any shape, metres, NaN unknown; at least one pixel is known.
     """
-    low, high = np.percentile(measured[np.isfinite(measured)], REACH)
+    known = measured[np.isfinite(measured)]
+    low, high = np.percentile(known[:: max(known.size // SAMPLED, 1)], REACH)
     return (predicted < low) | (predicted > high)
 
 

@@ -22,7 +22,7 @@ from m3et_ros.ros import interfaces
 from m3et_ros.ros.camera.stream_watch import CAUSES, Limits, StreamWatch, Topics, expected_size
 from m3et_ros.ros.camera.subscription import TopicReader
 from m3et_ros.ros.camera.sync import Pair, Synchroniser, require_same_size
-from m3et_ros.ros.camera.wait_thread import WaitThread
+from m3et_ros.ros.camera.wait_thread import IDLE_S, WaitThread
 from m3et_ros.ros.convert import intrinsics_of, stamp_msg, stamp_ns
 from m3et_ros.ros.environment import foreign_shared_memory
 from m3et_ros.ros.host import Host
@@ -37,6 +37,8 @@ DEPTH = {
 }
 PROFILE = str(share('config', 'fastdds.xml'))
 """Fast DDS profile for large images, which a camera driver needs too."""
+POLL_S = 0.05
+"""Seconds between two looks at a colour image that waits for its depth, if no message arrives."""
 FOLLOW_S = 0.5
 """Seconds between two checks of the publishers of the topics."""
 
@@ -151,7 +153,7 @@ class CameraInputs:
         self.instructions = Instructions(settings.instruction)
         typestore()  # takes a moment, which must not delay the first image
         # After each wait, because waiting for depth must end even if no message arrives and simulated time is frozen.
-        self._wait_thread = WaitThread(self._host.context, lambda: self._offer_to_inference(self.sync.poll()))
+        self._wait_thread = WaitThread(self._host.context, self._poll)
         # Instructions first: one that arrives together with an image holds for it.
         # All raw: what does not parse is counted here, and rclpy would drop it without a word.
         self._reader([interfaces.INSTRUCTION], self._on_instruction, raw=True, latched=True)
@@ -327,6 +329,11 @@ class CameraInputs:
         )
         if inference.offer(messages):
             self._host.health.counters.count('frame_superseded')
+
+    def _poll(self) -> float:
+        """Offer a colour image that has waited long enough for its depth; return the seconds until the next look."""
+        self._offer_to_inference(self.sync.poll())
+        return POLL_S if self.sync.waiting[0] else IDLE_S
 
     def _instruct(self, nanoseconds: int, text: str) -> None:
         limit = self._host.settings.max_question_chars

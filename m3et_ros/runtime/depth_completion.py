@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from m3et_ros.data.depth_fill import FILLS, FillBlend, carry, enlarged, smooth
+from m3et_ros.data.depth_fill import FILLS, FillBlend, carry, enlarged, halved_depth, smooth
 from m3et_ros.data.preprocess import squeeze_depth
 from m3et_ros.runtime.view import View
 
@@ -65,7 +65,7 @@ class DepthCompletion:
             self.described = f'{fill}: {"measured depth alone" if fill == "never" else "no holes"}'
             return np.full(shape, np.nan, np.float32) if measured is None else measured.copy()
         if measured is not None and known.any():
-            filled = self._fill(view, fill, measured, 1 - np.count_nonzero(known) / known.size)
+            filled = enlarged(self._fill(view, fill, measured, 1 - np.count_nonzero(known) / known.size), shape)
         elif fill == 'always' or (fill == 'auto' and self._trained):
             filled, self.described = self._model_alone(view), f'{fill}: model, without measured depth'
         else:
@@ -79,10 +79,15 @@ class DepthCompletion:
         return np.full(shape, np.nan, np.float32) if predicted is None else enlarged(predicted, shape).copy()
 
     def _fill(self, view: View, fill: str, measured: np.ndarray, share: float) -> np.ndarray:
-        """Fill depth of which at least one pixel is known."""
+        """Fill depth of which at least one pixel is known; returns it at half of its resolution where that holds S.
+
+        Beside the measured pixels, which stay as they are, nothing finer than that is known of a hole.
+        """
         small = view.scale.measured if view.scale is not None else None
         if small is None:
             small = squeeze_depth(measured, self._size)
+        if min(measured.shape) >= 2 * self._size:
+            measured = halved_depth(measured)
         if fill == 'always':
             predicted, self.described = self._predict(view, None), 'always: model'
             if predicted is None:

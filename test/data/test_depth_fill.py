@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from m3et_ros.data import depth_fill
 from m3et_ros.data.depth_fill import (
     CHANGE,
     EVERY,
@@ -11,6 +12,7 @@ from m3et_ros.data.depth_fill import (
     beyond_reach,
     carry,
     enlarged,
+    halved_depth,
     hide,
     inpaint,
     push_pull,
@@ -50,6 +52,21 @@ def test_a_pyramid_without_anything_known_is_zero_and_is_linear():
     np.testing.assert_allclose(
         push_pull(one + 2 * two, known), push_pull(one, known) + 2 * push_pull(two, known), atol=1e-5
     )
+
+
+def test_half_of_depth_is_the_mean_of_what_is_known():
+    nan = np.nan
+    depth = np.array([[1, 3, nan, nan], [nan, nan, nan, nan], [1, 1, 2, nan], [1, 5, nan, 4]], np.float32)
+    np.testing.assert_array_equal(halved_depth(depth), [[2, nan], [2, 3]])
+    assert halved_depth(depth[:3, :3]).shape == (2, 2)
+
+
+def test_a_large_picture_is_inpainted_at_half_of_its_size(monkeypatch):
+    seen = []
+    monkeypatch.setattr(depth_fill, 'inpaint', lambda depth, known: seen.append(known.shape) or depth)
+    for side in (2 * depth_fill.INPAINTED - 1, 2 * depth_fill.INPAINTED):
+        smooth(np.ones((side, side), np.float32), np.ones((side, side), np.float32))
+    assert seen == [(223, 223), (112, 112)]
 
 
 def test_near_values_weigh_more_than_far_ones():

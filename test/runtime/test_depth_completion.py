@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m3et_ros.data.depth_fill import EVERY, FILLS, carry, smooth
+from m3et_ros.data.depth_fill import EVERY, FILLS, carry, enlarged, smooth
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.preprocess import DepthScale
 from m3et_ros.runtime.depth_completion import DepthCompletion
@@ -54,6 +54,18 @@ def test_each_mode_fills_in_its_way():
     assert fills.described == 'always: model' and model.given == [None]
     with pytest.raises(ValueError, match="fill is 'maybe'; give auto, smooth, always, never"):
         fills.complete(view(), 'maybe')
+
+
+@pytest.mark.parametrize('fill', ['smooth', 'always', 'auto'])
+def test_a_large_picture_is_filled_at_half_of_its_resolution(fill):
+    depth = np.kron(DEPTH, np.ones((2, 2), np.float32))
+    depth[::7, ::7] = np.nan
+    large = View(Frame(np.zeros((*depth.shape, 3), np.uint8), depth), {}, DepthScale(0.0, 1.0, DEPTH))
+    filled, known = completion(Model()).complete(large, fill), np.isfinite(depth)
+    coarse = completion(Model()).complete(view(), fill)
+    assert (filled[known] == depth[known]).all()
+    hole = np.kron(np.isnan(DEPTH), np.ones((2, 2), bool))
+    np.testing.assert_allclose(filled[hole], enlarged(coarse, depth.shape)[hole], rtol=1e-6)
 
 
 def test_auto_takes_the_model_that_is_right_and_leaves_one_that_errs():

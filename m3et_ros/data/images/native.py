@@ -106,7 +106,7 @@ def _call(name: str, *arguments: Any) -> int:
 
 
 def _agrees() -> bool:
-    """Return True if the library gives what OpenCV gives: colours to a grey level, depth to a millionth, all classes."""
+    """Return True if the library gives what OpenCV gives: colours to a grey level, depth to a millionth, classes."""
     random, size = np.random.default_rng(0), 7
     rgb, depth = random.integers(0, 256, (19, 33, 3), np.uint8), random.random((19, 33), np.float32)
     depth[:4, :6] = np.nan

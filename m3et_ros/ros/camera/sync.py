@@ -137,7 +137,10 @@ class Synchroniser:
             return self._take_newest()
 
     def poll(self) -> Pair | None:
-        """Return the colour image that has waited long enough for its depth, if any; call it 20 times a second."""
+        """Return the colour image that has waited long enough for its depth, if any.
+
+        Call it 20 times a second while one waits.
+        """
         with self._lock:
             return self._take_newest()
 

@@ -19,8 +19,10 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.subscription import Subscription
 
-WAIT_NS = 50_000_000
-"""Longest wait in nanoseconds, and so the period of `after_wait` when no message arrives."""
+from m3et_ros.data.frame import NANOSECONDS
+
+IDLE_S = 0.5
+"""Longest wait in seconds where `after_wait` expects nothing sooner."""
 
 
 class IgnoredByExecutors(ReentrantCallbackGroup):
@@ -37,12 +39,13 @@ class IgnoredByExecutors(ReentrantCallbackGroup):
 class WaitThread:
     """Takes the messages of its subscriptions as they arrive and calls their callbacks one after the other."""
 
-    def __init__(self, context: Context, after_wait: Callable[[], None] = lambda: None):
+    def __init__(self, context: Context, after_wait: Callable[[], float] = lambda: IDLE_S):
         """Start the thread.
 
         Args:
             context: context of the node that subscribes; the thread ends with it.
-            after_wait: called on the thread after each wait, at least every WAIT_NS; must not raise.
+            after_wait: called on the thread after each wait; must not raise. It returns the seconds, above 0, after
+                which it is called again if no message arrives.
         """
         self.group = IgnoredByExecutors()
         """Callback group in which the subscriptions have to be created."""
@@ -79,10 +82,11 @@ class WaitThread:
             self._changed.destroy()
 
     def _run(self) -> None:
+        wait_s = IDLE_S
         while self._open and self._context.ok():
             try:
-                self._wait_and_take(self._subscriptions)
-                self._after_wait()
+                self._wait_and_take(self._subscriptions, wait_s)
+                wait_s = self._after_wait()
             except Exception as error:
                 # A robot whose thread has ended would be blind.
                 if self._open and self._context.ok():
@@ -90,10 +94,10 @@ class WaitThread:
                         f'The wait for messages failed ({type(error).__name__}: {error}); it begins anew.',
                         throttle_duration_sec=10.0,
                     )
-                    time.sleep(WAIT_NS / 1e9)
+                    time.sleep(IDLE_S)
 
-    def _wait_and_take(self, subscriptions: tuple[Subscription, ...]) -> None:
-        """Wait until a message arrives, the subscriptions change or WAIT_NS are over; call the callbacks."""
+    def _wait_and_take(self, subscriptions: tuple[Subscription, ...], wait_s: float) -> None:
+        """Wait until a message arrives, the subscriptions change or the time is over; call the callbacks."""
         with ExitStack() as held:
             held.enter_context(self._context.handle)
             alive = [s for s in subscriptions if _hold(held, s.handle)]
@@ -105,7 +109,7 @@ class WaitThread:
             for event in events:
                 event.add_to_wait_set(wait_set)
             wait_set.add_guard_condition(self._changed.handle)
-            wait_set.wait(WAIT_NS)
+            wait_set.wait(round(wait_s * NANOSECONDS))
             ready = wait_set.get_ready_entities('subscription')
             for event in events:
                 if event.is_ready(wait_set) and (data := event.take_data()):

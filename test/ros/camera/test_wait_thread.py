@@ -17,7 +17,7 @@ def test_messages_arrive_on_its_thread_while_the_executor_is_busy(ros):
 
     def block():
         busy.set()
-        assert free.wait(20)
+        assert free.wait(60)
         node.destroy_timer(timer)
 
     wait_thread, node = WaitThread(ros.context), ros.node('listener')
@@ -33,7 +33,7 @@ def test_messages_arrive_on_its_thread_while_the_executor_is_busy(ros):
     publisher = ros.node('talker').create_publisher(String, 'x', newest())
     ros.until(publisher.get_subscription_count)
     timer = node.create_timer(0.0, block)
-    assert busy.wait(20)
+    assert busy.wait(60)
     publisher.publish(String(data='one'))
     ros.until(lambda: received)
     free.set()
@@ -113,7 +113,7 @@ def test_a_removed_subscription_is_silent_and_the_others_go_on(ros):
 def test_it_ends_with_its_context(ros):
     context, calls = rclpy.Context(), []
     rclpy.init(context=context, args=[])
-    wait_thread = WaitThread(context, lambda: calls.append(1))
+    wait_thread = WaitThread(context, lambda: calls.append(1) or 0.01)
     ros.until(lambda: len(calls) > 2)
     rclpy.shutdown(context=context)
     wait_thread._thread.join(20)
@@ -128,7 +128,7 @@ def test_a_subscription_that_an_earlier_callback_removes_is_not_called_any_more(
 
     def hold(_):
         started.set()
-        assert release.wait(20)
+        assert release.wait(60)
 
     def remove_the_last(message):
         calls.append(message.data)
@@ -145,7 +145,7 @@ def test_a_subscription_that_an_earlier_callback_removes_is_not_called_any_more(
     publishers = {name: talker.create_publisher(String, name, newest()) for name in ('hold', 'first', 'last')}
     ros.until(lambda: all(publisher.get_subscription_count() for publisher in publishers.values()))
     publishers['hold'].publish(String())
-    assert started.wait(20)
+    assert started.wait(60)
     # Both are ready for the same wait.
     publishers['first'].publish(String(data='first'))
     publishers['last'].publish(String(data='last'))
