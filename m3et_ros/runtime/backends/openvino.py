@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from m3et_ros.runtime.backends import Runner, Setting
 from m3et_ros.runtime.machine import foreign, private_folder
 
 LOG = logging.getLogger(__name__)
+_CORES: list[Any] = []
+_CORES_LOCK = Lock()
 
 
 def missing() -> str:
@@ -27,19 +30,34 @@ def missing() -> str:
     return ''
 
 
+def core() -> Any:
+    """Return the Core of this process, which every backend shares and nothing destroys.
+
+    The CPU plugin of a Core gives the thread that loads it another stack for signal handlers. It unmaps that stack with
+    the Core, even while the thread has it (OpenVINO 2026.4): after two Cores a signal ends the process, or overwrites
+    what has been mapped there since.
+    """
+    # With its telemetry package the library reports its use over the network; without it, it does not.
+    absent: Any = None
+    sys.modules.setdefault('openvino_telemetry', absent)
+    import openvino
+
+    with _CORES_LOCK:
+        if not _CORES:
+            _CORES.append(openvino.Core())
+        return _CORES[0]
+
+
 class OpenVino:
     """One compiled model per graph."""
 
     name, lowers, device = 'openvino', True, 'cpu'
 
     def __init__(self, setting: Setting):
-        # With its telemetry package the library reports its use over the network; without it, it does not.
-        absent: Any = None
-        sys.modules.setdefault('openvino_telemetry', absent)
+        self._core, self._setting = core(), setting
         import openvino
 
-        self._ov, self._setting = openvino, setting
-        self._core = openvino.Core()
+        self._ov = openvino
         self._target = os.environ.get('M3ET_OPENVINO_DEVICE', 'CPU')
         self._options: dict[str, str | int] = {
             'INFERENCE_PRECISION_HINT': 'bf16' if setting.precision == 'bfloat16' else 'f32',

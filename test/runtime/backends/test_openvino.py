@@ -1,9 +1,14 @@
 """OpenVINO on a model of two layers: right, kept, found again, in both precisions."""
 
+import ctypes
+from pathlib import Path
+
 import pytest
 import torch
 
 from m3et_ros.runtime import backends
+from m3et_ros.runtime.backends import Setting
+from m3et_ros.runtime.backends.openvino import OpenVino
 from m3et_ros.runtime.backends.prepared import prepare
 from m3et_ros.runtime.machine import cache
 
@@ -47,3 +52,23 @@ def test_no_telemetry_is_imported():
     import sys
 
     assert sys.modules.get('openvino_telemetry') is None
+
+
+class SignalStack(ctypes.Structure):
+    """The stack_t of sigaltstack(2)."""
+
+    _fields_ = [('address', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)]
+
+
+def test_signal_handlers_have_a_stack_when_backends_are_dropped():
+    made = [OpenVino(Setting('float32', 1, None)) for _ in range(2)]
+    for backend in made:
+        backend._core.get_property('CPU', 'FULL_DEVICE_NAME')  # loads the plugin, which changes the stack
+    del backend
+    while made:
+        made.pop(0)
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    ranges = [line.split()[0].split('-') for line in Path('/proc/self/maps').read_text().splitlines()]
+    SS_DISABLE = 2
+    assert stack.flags == SS_DISABLE or any(int(a, 16) <= stack.address < int(b, 16) for a, b in ranges)
