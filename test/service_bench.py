@@ -44,7 +44,7 @@ class Bench:
     def observe(self, *stamps_ns, depth=None):
         for stamp in stamps_ns:
             frame = Frame(RGB, depth, stamp_ns=stamp, frame_id='lens')
-            self.node.inference_thread.submit(lambda frame=frame: self.node.session.observe(frame)).result(20)
+            self.node.inference_thread.submit(lambda frame=frame: self.node.session.observe(frame)).result(60)
         return self
 
     def now_ns(self):
@@ -54,7 +54,7 @@ class Bench:
         return self.clients[name].call_async(SERVICES[name].Request(**request))
 
     def call(self, name, **request):
-        return self.ros.until(self.send(name, **request).result, 30)
+        return self.ros.until(self.send(name, **request).result, 60)
 
     def goal(self, **request):
         def keep(message):
@@ -64,7 +64,7 @@ class Bench:
         return self.ros.until(sent.result)
 
     def stream(self, **request):
-        return self.ros.until(self.goal(**request).get_result_async().result, 30)
+        return self.ros.until(self.goal(**request).get_result_async().result, 60)
 
     def refusals(self):
         return self.node.health.counters.snapshot()

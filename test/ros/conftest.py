@@ -189,11 +189,11 @@ class Robot:
 
     def show_until(self, stamp, condition, **images):
         """Show the same frame again and again until the condition holds."""
-        self.ros.until(lambda: (self.show(stamp, **images) and self.pause()) or condition(), 30)
+        self.ros.until(lambda: (self.show(stamp, **images) and self.pause()) or condition(), 60)
 
     def ask(self, question, **fields):
         """Return the response of the service to a question."""
-        return self.ros.until(self.asker.call_async(AskQuestion.Request(question=question, **fields)).result, 30)
+        return self.ros.until(self.asker.call_async(AskQuestion.Request(question=question, **fields)).result, 60)
 
     @staticmethod
     def pause(seconds=0.2):

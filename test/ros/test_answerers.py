@@ -39,7 +39,7 @@ def talking(tmp_path):
         ]
         running.ros.until(lambda: all(client.server_is_ready() for client in clients))
         stamps = iter(range(100, 200))
-        running.ros.until(lambda: (running.show(next(stamps)) and running.pause()) or served, 30)
+        running.ros.until(lambda: (running.show(next(stamps)) and running.pause()) or served, 60)
         return running, clients
 
     return start
@@ -61,7 +61,7 @@ def test_each_answerer_streams_to_several_clients(talking, robot_here, variant):
     robot, clients = talking(robot_here, variant, variant, 12)
     goals = [send(robot, client, question) for client, question in zip(clients, ('where is the cup?', 'is it red?'))]
     for (goal, pieces), question in zip(goals, ('where is the cup?', 'is it red?')):
-        outcome = robot.ros.until(goal.get_result_async().result, 30)
+        outcome = robot.ros.until(goal.get_result_async().result, 60)
         assert outcome.status == GoalStatus.STATUS_SUCCEEDED, outcome.result.message
         answer = outcome.result.answer
         assert answer.question == question and answer.model_id == f'{variant}-random-0' and answer.frames_used == 1

@@ -188,8 +188,8 @@ def test_a_pair_reaches_the_inference_thread_with_all_that_belongs_to_it(ros, be
 
 def test_a_frame_that_a_newer_one_replaces_is_counted(ros, bench):
     bench, begun, release = bench(), threading.Event(), threading.Event()
-    bench.host.inference_thread.submit(lambda: begun.set() or release.wait(20))
-    assert begun.wait(20)
+    bench.host.inference_thread.submit(lambda: begun.set() or release.wait(60))
+    assert begun.wait(60)
     for n in range(1, 4):
         bench.show(n * SECOND)
         ros.until(lambda n=n: bench.host.health.arrived.total == n)
@@ -304,8 +304,8 @@ def test_the_standing_instruction_arrives_and_a_text_replaces_it(ros, bench):
 def test_an_instruction_of_the_longest_length_is_accepted_and_a_longer_one_refused(ros, bench):
     bench = bench(max_question_chars=6)
     bench.publish(String, 'instruction/text', String(data='longer!'))
-    ros.until(lambda: bench.host.health.counters['instruction_long'] == 1)
-    assert 'has 7 characters and at most 6 are read' in bench.host.health.last_error
+    ros.until(lambda: 'has 7 characters and at most 6 are read' in bench.host.health.last_error)
+    assert bench.host.health.counters['instruction_long'] == 1
     bench.publish(String, 'instruction/text', String(data='enough'))
     ros.until(lambda: bench.inputs.instructions.at(1) == 'enough')
     bench.host.settings = dataclasses.replace(bench.host.settings, max_question_chars=7)

@@ -58,7 +58,7 @@ class Fleet:
     def ask(self, name):
         """Response of a robot to a question about its episode."""
         request = AskQuestion.Request(question='what was there?', scope='episode')
-        return self.ros.until(self.askers[name].call_async(request).result, 30)
+        return self.ros.until(self.askers[name].call_async(request).result, 60)
 
     def stop(self):
         """End the process; its exit code and output."""

@@ -63,7 +63,7 @@ def test_every_value_is_the_one_measured(bench):
     for stamp in range(1, 3):
         session.observe(Frame(torch.zeros(48, 64, 3, dtype=torch.uint8).numpy(), stamp_ns=stamp * 10**9))
     for _ in range(3):
-        bench.inference.submit(lambda: gate.wait(20))
+        bench.inference.submit(lambda: gate.wait(60))
     for _ in range(8):
         health.arrived.tick()
     for age, latency, share in ((1.0, 0.01, 0.5), (3.0, 0.03, 0.25), (2.0, 0.02, 0.75), (4.0, 0.04, 1.0)):

@@ -7,11 +7,11 @@ from m3et_ros.ros.model_loader import ModelLoader
 
 def test_one_model_is_loaded_at_a_time_beside_the_caller():
     loader, gate = ModelLoader(), threading.Event()
-    first = loader.start(lambda: gate.wait(10) and threading.current_thread().daemon)
+    first = loader.start(lambda: gate.wait(60) and threading.current_thread().daemon)
     assert loader.start(lambda: 2) is None
     gate.set()
-    assert first.result(10) is True
-    assert loader.start(lambda: 3).result(10) == 3
+    assert first.result(60) is True
+    assert loader.start(lambda: 3).result(60) == 3
 
 
 def test_a_load_that_fails_leaves_the_loader_free():
@@ -21,4 +21,4 @@ def test_a_load_that_fails_leaves_the_loader_free():
         raise KeyError('on purpose')
 
     assert isinstance(loader.start(fail).exception(10), KeyError)
-    assert loader.start(lambda: 3).result(10) == 3
+    assert loader.start(lambda: 3).result(60) == 3

@@ -1,7 +1,6 @@
 """The environment before rclpy.init, and processes that end in order."""
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -84,28 +83,6 @@ def test_refused_input_is_one_sentence_and_exit_code_1(words, sentence):
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert sentence in output + errors and 'Traceback' not in errors
-
-
-FAULTS = """
-import resource
-import numpy as np
-from m3et_ros.ros import process
-
-process.keep_freed_memory()
-counts = []
-for _ in range(4):
-    images = [np.ones((20, 1 << 17)) for _ in range(3)]
-    del images
-    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(counts[-1] - counts[0])
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is an option of glibc')
-def test_freed_memory_serves_the_next_image():
-    """Without the setting, each of the three rounds gets 60 MB anew: thousands of pages, small or huge."""
-    result = subprocess.run([sys.executable, '-c', FAULTS], capture_output=True, text=True, timeout=60)
-    assert int(result.stdout) < 1000, result.stderr
 
 
 def test_a_node_may_serve_in_its_own_way_and_choose_the_exit_code():

@@ -43,7 +43,7 @@ class SlowServer:
 
     def execute(self, goal):
         goal.publish_feedback(AskStreaming.Feedback(token='well', text='well'))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not goal.is_cancel_requested and time.monotonic() < deadline:
             time.sleep(0.01)
         goal.canceled()
@@ -76,7 +76,7 @@ def test_a_signal_cancels_the_question(slow):
 
     with client(stopped) as node, pytest.raises(Refused, match='The question was cancelled'):
         ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 30, piece)
-    assert pieces == ['well'] and slow.cancelled.wait(10) and stopped.is_set()
+    assert pieces == ['well'] and slow.cancelled.wait(60) and stopped.is_set()
 
 
 def test_an_answer_that_takes_too_long_is_cancelled(slow):
@@ -87,7 +87,7 @@ def test_an_answer_that_takes_too_long_is_cancelled(slow):
             ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 3, print)
         with pytest.raises(Refused, match='did not answer within 2 s; allow more time'):
             ask_together(node, '/deaf', [('What?', 'frame')], 2)
-    assert slow.cancelled.wait(10)
+    assert slow.cancelled.wait(60)
 
 
 def test_a_robot_that_loads_its_model_is_told_apart(slow):

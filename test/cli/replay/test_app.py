@@ -199,6 +199,6 @@ def test_a_robot_that_dies_ends_the_replay_with_an_error(bag, m3et_started):
         while not robots(replay) and replay.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         robots(replay)[0].kill()
-        assert replay.wait(30) == 128 + signal.SIGKILL
+        assert replay.wait(60) == 128 + signal.SIGKILL
         assert 'model ended by itself with exit code 137' in replay.stderr.read()
     assert Path(bag[0]).exists()
