@@ -163,11 +163,12 @@ def depth_input(depth: np.ndarray, size: int, scale: DepthScale, *, validity: bo
     import torch
 
     squeezed = squeeze_depth(depth, size)
-    metres = np.nan_to_num(squeezed, nan=scale.mean)
-    channels = [((metres - scale.mean) / scale.std).astype(np.float32)]
-    if validity:
-        channels.append(np.isfinite(squeezed).astype(np.float32))
-    return torch.from_numpy(np.stack(channels))[None]
+    known = np.isfinite(squeezed)
+    standard = np.divide(squeezed - scale.mean, scale.std, dtype=np.float32)
+    channels = np.empty((2 if validity else 1, size, size), np.float32)
+    channels[0] = np.where(known, standard, np.float32(0))
+    channels[1:] = known
+    return torch.from_numpy(channels)[None]
 
 
 def image_inputs(frame: Frame, config: M3ETConfig) -> tuple[dict[str, 'torch.Tensor'], DepthScale | None]:

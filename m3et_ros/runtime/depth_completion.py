@@ -5,10 +5,9 @@ Symbols: H, W camera height and width; S side of the model's square image.
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
-from m3et_ros.data.depth_fill import FILLS, FillBlend, carry, enlarged, halved_depth, smooth
+from m3et_ros.data.depth_fill import FILLS, FillBlend, carry, enlarged, halved_depth, join, smooth
 from m3et_ros.data.preprocess import squeeze_depth
 from m3et_ros.runtime.view import View
 
@@ -65,14 +64,13 @@ class DepthCompletion:
             self.described = f'{fill}: {"measured depth alone" if fill == "never" else "no holes"}'
             return np.full(shape, np.nan, np.float32) if measured is None else measured.copy()
         if measured is not None and known.any():
-            filled = enlarged(self._fill(view, fill, measured, 1 - np.count_nonzero(known) / known.size), shape)
-        elif fill == 'always' or (fill == 'auto' and self._trained):
+            return join(measured, self._fill(view, fill, measured, 1 - np.count_nonzero(known) / known.size))
+        if fill == 'always' or (fill == 'auto' and self._trained):
             filled, self.described = self._model_alone(view), f'{fill}: model, without measured depth'
         else:
             filled, self.described = np.full(shape, np.nan, np.float32), f'{fill}: no measured depth to fill from'
         filled[~(filled > 0)] = np.nan
-        # OpenCV copies under a mask four times as fast as NumPy.
-        return filled if measured is None else cv2.copyTo(measured, known.view(np.uint8), filled)
+        return filled
 
     def _model_alone(self, view: View) -> np.ndarray:
         shape, predicted = view.frame.rgb.shape[:2], self._predict(view, None)

@@ -70,6 +70,22 @@ INLINE void down(const Axis& axis, int n, Read read, Done done) {
     }
 }
 
+// The two source pixels that each of `size` pixels lies between, and the share of the second; as OpenCV's resize.
+struct Between {
+    std::vector<int> from, to;
+    std::vector<float> share;
+    Between(int side, int size) : from(size), to(size), share(size) {
+        const double scale = 1.0 / (double(size) / side);
+        for (int i = 0; i < size; ++i) {
+            const float place = (float)((i + 0.5) * scale - 0.5);
+            const int low = (int)std::floor(place);
+            share[i] = low < 0 || low >= side - 1 ? 0.0f : place - low;
+            from[i] = std::min(std::max(low, 0), side - 1);
+            to[i] = std::min(from[i] + 1, side - 1);
+        }
+    }
+};
+
 }  // namespace
 
 extern "C" {
@@ -130,6 +146,42 @@ CLONES void m3et_area_depth(const float* depth, int height, int width, int size,
     });
 }
 
+// Depth [height][width], both even, to half of it: means of the known of two by two, NaN where none is.
+CLONES void m3et_halve_depth(const float* depth, int height, int width, float* out) {
+    for (int y = 0; y < height; y += 2) {
+        const float *above = depth + (int64_t)y * width, *below = above + width;
+        for (int x = 0; x < width; x += 2) {
+            float sum[4] = {above[x], above[x + 1], below[x], below[x + 1]}, count = 0;
+            for (float& value : sum) {
+                const bool known = std::fabs(value) <= FINITE;
+                value = known ? value : 0.0f;
+                count += known ? 1.0f : 0.0f;
+            }
+            *out++ = (sum[0] + sum[1] + (sum[2] + sum[3])) / count;
+        }
+    }
+}
+
+// Depth [height][width] with its unknown pixels from coarse [rows][columns], enlarged linearly; NaN where that is not
+// positive.
+CLONES void m3et_join_depth(const float* depth, int height, int width, const float* coarse, int rows, int columns,
+                            float* out) {
+    const Between down(rows, height), across(columns, width);
+    for (int y = 0; y < height; ++y, depth += width, out += width) {
+        const float *above = coarse + (int64_t)down.from[y] * columns, *below = coarse + (int64_t)down.to[y] * columns;
+        const float lower = down.share[y], upper = 1.0f - lower;
+        for (int x = 0; x < width; ++x) {
+            out[x] = depth[x];
+            if (std::fabs(depth[x]) <= FINITE) continue;
+            const int from = across.from[x], to = across.to[x];
+            const float right = across.share[x], left = 1.0f - right;
+            const float value = (above[from] * left + above[to] * right) * upper +
+                                (below[from] * left + below[to] * right) * lower;
+            out[x] = value > 0 ? value : NAN;
+        }
+    }
+}
+
 // The likeliest class of every pixel of [size][size] from scores [classes][side][side] that are enlarged linearly.
 // Between four neighbours of one class lies nothing else, so only the others are computed. Returns 0, with nothing
 // written, if a score is not finite.
@@ -153,16 +205,9 @@ CLONES int m3et_best_class(const float* scores, int classes, int side, int size,
             best[i] = plane[i] > best[i] ? plane[i] : best[i];
         }
     }
-    std::vector<int> from(size), to(size);
-    std::vector<float> share(size);
-    const double scale = 1.0 / (double(size) / side);
-    for (int i = 0; i < size; ++i) {
-        const float place = (float)((i + 0.5) * scale - 0.5);
-        const int low = (int)std::floor(place);
-        share[i] = low < 0 || low >= side - 1 ? 0.0f : place - low;
-        from[i] = std::min(std::max(low, 0), side - 1);
-        to[i] = std::min(from[i] + 1, side - 1);
-    }
+    const Between places(side, size);
+    const std::vector<int>&from = places.from, &to = places.to;
+    const std::vector<float>& share = places.share;
     for (int y = 0; y < size; ++y) {
         const int32_t *above = &id[from[y] * side], *below = &id[to[y] * side];
         for (int i = 0; i < side; ++i) {

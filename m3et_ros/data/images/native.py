@@ -81,6 +81,38 @@ def area_depth(depth: np.ndarray, size: int) -> np.ndarray:
     return small
 
 
+def halve_depth(depth: np.ndarray) -> np.ndarray | None:
+    """Halve depth (H, W) float32: means of the known pixels of two by two, NaN where none of them is.
+
+    Returns:
+        (H / 2, W / 2) float32; None for odd sizes, depth of another kind, or without the library.
+    """
+    height, width = depth.shape
+    if not _is_plain(depth) or height % 2 or width % 2:
+        return None
+    half = np.empty((height // 2, width // 2), np.float32)
+    _call('halve_depth', depth, height, width, half)
+    return half
+
+
+def join_depth(depth: np.ndarray, coarse: np.ndarray) -> np.ndarray | None:
+    """Fill the unknown pixels of depth (H, W) from coarse depth, enlarged linearly; both float32 in metres.
+
+    Returns:
+        (H, W) float32, NaN where the enlarged depth is not positive; None for depth of another kind, or without the
+        library.
+    """
+    if not _is_plain(depth) or not _is_plain(coarse):
+        return None
+    filled = np.empty_like(depth)
+    _call('join_depth', depth, *depth.shape, coarse, *coarse.shape, filled)
+    return filled
+
+
+def _is_plain(depth: np.ndarray) -> bool:
+    return _library is not None and depth.dtype == np.float32 and depth.flags.c_contiguous
+
+
 def best_class(scores: np.ndarray, size: int) -> np.ndarray | None:
     """Return the likeliest class of each pixel, (S, S) uint8, of scores that are enlarged linearly.
 
@@ -121,6 +153,12 @@ def _agrees() -> bool:
     )
     wanted = np.where(share > 1e-3, total / np.maximum(share, 1e-3), np.float32(np.nan))
     if not np.allclose(area_depth(depth, size), wanted, rtol=1e-6, atol=0, equal_nan=True):
+        return False
+    half, cells = halve_depth(depth[:18, :32].copy()), depth[:18, :32].reshape(9, 2, 16, 2)
+    if half is None or not np.allclose(half[3:], cells[3:].mean((1, 3)), rtol=1e-6, atol=0):
+        return False
+    filled, larger = join_depth(depth, wanted), cv2.resize(wanted, (33, 19), interpolation=cv2.INTER_LINEAR)
+    if filled is None or not np.allclose(filled, np.where(known, depth, larger), rtol=1e-6, atol=0, equal_nan=True):
         return False
     scores = random.random((5, size, size), np.float32)
     smooth = cv2.resize(scores.transpose(1, 2, 0), (4 * size, 4 * size), interpolation=cv2.INTER_LINEAR)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from m3et_ros.data import preprocess
+from m3et_ros.data import depth_fill, preprocess
 from m3et_ros.data.images import native
 from m3et_ros.runtime import kernels
 
@@ -51,6 +51,22 @@ def test_depth_is_squeezed_around_its_holes_as_by_opencv(library, shape):
     wanted, found = both(library, lambda: preprocess.squeeze_depth(depth, 22))
     assert np.isnan(found).any() and np.isfinite(found).any()
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_depth_is_halved_and_joined_as_by_opencv(library):
+    random = np.random.default_rng(3)
+    depth = random.uniform(1, 3, (30, 44)).astype(np.float32)
+    depth[random.random(depth.shape) < 0.3], depth[:9, :11], depth[-1, -1] = np.nan, np.nan, np.inf
+    wanted, found = both(library, lambda: depth_fill.halved_depth(depth))
+    assert np.isnan(found).any()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    coarse = random.uniform(-0.1, 2, (15, 22)).astype(np.float32)
+    coarse[-1, 0] = np.nan
+    wanted, found = both(library, lambda: depth_fill.join(depth, coarse))
+    assert np.isnan(found).any() and np.array_equal(found[np.isfinite(depth)], depth[np.isfinite(depth)])
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert native.halve_depth(depth[1:]) is None and native.halve_depth(depth[:, ::2]) is None
+    assert native.join_depth(depth, coarse.astype(float)) is None
 
 
 def test_the_likeliest_class_is_that_of_smoothed_scores(library):
