@@ -86,7 +86,8 @@ def record_one(out: Path, options: RecordOptions, *, as_json: bool) -> int:
         return code
     early = '' if recorded.frames == options.frames else f' (stopped early: {options.frames} were requested)'
     print_line(
-        f'{out}: {recorded.frames} frames of {options.width}x{options.height}{early}, {len(recorded.labels)} actions, '
+        f'{out}: {recorded.frames} frames of {options.width}x{options.height}{early}, '
+        f'{len(recorded.labels)} action{"" if len(recorded.labels) == 1 else "s"}, '
         f'{size / 1e6:.1f} MB, {seconds:.0f} s, rendered with {recorded.backend}.\nPlay it: m3et replay {out}'
     )
     return code
