@@ -1,6 +1,5 @@
 """The process of a node: environment before rclpy.init, spinning, and an orderly end."""
 
-import ctypes
 import gc
 import os
 import shutil
@@ -27,19 +26,15 @@ from m3et_ros.ros.environment import check_domain, settle
 from m3et_ros.ros.guards import log_error
 from m3et_ros.ros.heartbeat import HEARTBEAT
 from m3et_ros.ros.logs import PACKAGE, forwarded
+from m3et_ros.runtime.heap import MIB, keep_freed_memory
 
 RCLError, UnknownROSArgsError = rclpy_implementation.RCLError, rclpy_implementation.UnknownROSArgsError
 REFUSALS = (InputError, ParameterException, InvalidQosOverridesError)
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')  # Jazzy and before; Kilted on
 SHARED_MEMORY = Path('/dev/shm')
-MIB = 1 << 20
 # Profiles, the largest first, with the free shared memory that about four processes of a robot need; each process
 # reserves its segment at once.
 PROFILES = (('fastdds.xml', 256 * MIB), ('fastdds_small.xml', 20 * MIB))
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Numbers of two options in glibc's malloc.h."""
-LARGEST, KEPT = 32 * MIB, 128 * MIB
-"""Largest piece of memory that the heap gives, at most 32 MiB in glibc, and bytes at its end that it keeps."""
 WAIT_S = 0.2
 """Longest wait of the executor, after which a stop is noticed."""
 NodeT = TypeVar('NodeT', bound=Node)
@@ -100,18 +95,6 @@ def freeze_garbage_collector() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what one image has freed for the next one; do nothing with another C library.
-
-    Otherwise the memory goes back to the system and comes again page by page, at two microseconds each: 370 pages for
-    a frame of 640 x 480. The node does not grow by it.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'mallopt'):
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 class Stop:

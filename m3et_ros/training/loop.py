@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -27,6 +28,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import write_atomically
 from m3et_ros.ops import dispatch
 from m3et_ros.runtime.fused_scans import use_fused
+from m3et_ros.runtime.heap import keep_freed_memory
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.training.optim import build_optimiser, set_rate
 from m3et_ros.training.recipe import Order, Recipe
@@ -42,6 +44,9 @@ from m3et_ros.training.run_state import (
 )
 
 LOG = 'log.jsonl'
+T = TypeVar('T')
+KEPT = 2**31 - 1
+"""Bytes of freed memory that stay with the process: all that a step takes, for the next step."""
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +73,16 @@ def _denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """Yield items, of which a thread computes the next one meanwhile; errors are raised where their item is due."""
+    end: Any = object()
+    with ThreadPoolExecutor(1, 'loader') as pool:
+        due = pool.submit(next, items, end)
+        while (item := due.result()) is not end:
+            due = pool.submit(next, items, end)
+            yield item
 
 
 class Trainer:
@@ -140,27 +155,29 @@ class Trainer:
         Raises:
             InputError: a loss is not finite (loss_not_finite; the state before is kept), or the disk is full.
         """
+        keep_freed_memory(KEPT)
         started = saved = time.monotonic()
         before, first, window, losses = self.seconds, self.step, [], {}
-        batches = self._batches()
-        while self.step < self.recipe.steps:
-            window.append(self._advance(batches))
-            now, last = time.monotonic(), self.seconds
-            self.seconds = before + now - started
-            limit = self.session.minutes
-            due, end = self._agree(
-                now - saved >= 60 * self.session.save_minutes,
-                self.session.stop() or (limit is not None and now - started >= 60 * limit),
-            )
-            end = end or self.step == self.recipe.steps
-            if end or len(window) >= self.session.log_steps:
-                losses, window = self._log(window, (now - started) / (self.step - first)), []
-            if end or due:
-                self._save()
-                saved = now
-            if end:
-                break
-            self._reach(last, losses, window)
+        batches = self._batches() if self.session.workers else ahead(self._batches())
+        with closing(batches):
+            while self.step < self.recipe.steps:
+                window.append(self._advance(batches))
+                now, last = time.monotonic(), self.seconds
+                self.seconds = before + now - started
+                limit = self.session.minutes
+                due, end = self._agree(
+                    now - saved >= 60 * self.session.save_minutes,
+                    self.session.stop() or (limit is not None and now - started >= 60 * limit),
+                )
+                end = end or self.step == self.recipe.steps
+                if end or len(window) >= self.session.log_steps:
+                    losses, window = self._log(window, (now - started) / (self.step - first)), []
+                if end or due:
+                    self._save()
+                    saved = now
+                if end:
+                    break
+                self._reach(last, losses, window)
         self.accelerator.wait_for_everyone()
         return self._outcome(losses)
 
@@ -213,7 +230,7 @@ class Trainer:
         where = (self.seed, self.step, micro, self.accelerator.process_index)
         return int.from_bytes(hashlib.blake2b(repr(where).encode(), digest_size=8).digest(), 'big') >> 1
 
-    def _batches(self) -> Iterator[tuple[dict[str, Tensor], list[str]]]:
+    def _batches(self) -> Generator[tuple[dict[str, Tensor], list[str]], None, None]:
         """Load this process's micro-batches; a loader serves one epoch, so that all its workers know the epoch."""
         share = {
             'rank': self.accelerator.process_index,
@@ -228,6 +245,8 @@ class Trainer:
                 batch_sampler=self.order.shares(steps, **share),
                 collate_fn=self.collate,
                 num_workers=self.session.workers,
+                # The loader draws a seed in its own thread, which must not meet the draws of the model.
+                generator=torch.Generator(),
             )
 
     def _agree(self, *decisions: bool) -> list[bool]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from m3et_ros.data.errors import InputError
-from m3et_ros.training.loop import LOG, Trainer
+from m3et_ros.training import loop
+from m3et_ros.training.loop import KEPT, LOG, Trainer, ahead
 from m3et_ros.training.m3et import Answer, Collate, Pretrain, run
 from m3et_ros.training.recipe import Order
 from m3et_ros.training.run_state import STATE, TrainingSession, read_header
@@ -135,6 +137,35 @@ def test_every_epoch_is_shuffled_anew_and_shares_are_disjoint():
     shares = [list(order.shares(range(1, 3), rank=rank, world=2, accumulate=2)) for rank in (0, 1)]
     assert [len(share) for share in shares] == [4, 4]
     assert shares[0][0] + shares[1][0] + shares[0][1] + shares[1][1] == order.step(1)
+
+
+def test_the_next_batch_is_loaded_meanwhile_and_its_error_comes_in_its_turn():
+    started, used = threading.Event(), threading.Event()
+
+    def batches():
+        yield 0, threading.current_thread()
+        started.set()
+        assert used.wait(60)
+        yield 1, None
+        raise InputError('bad_shard', 'the shard is cut off')
+
+    found = ahead(batches())
+    number, thread = next(found)
+    assert number == 0 and started.wait(60)  # before anybody asks for it
+    used.set()
+    assert next(found) == (1, None)
+    with pytest.raises(InputError, match='cut off'):
+        next(found)
+    thread.join(60)
+    assert thread is not threading.current_thread() and not thread.is_alive()
+    assert list(ahead(iter('abc'))) == ['a', 'b', 'c']
+
+
+def test_a_run_keeps_the_memory_of_its_steps(tmp_path, train, monkeypatch):
+    kept = []
+    monkeypatch.setattr(loop, 'keep_freed_memory', kept.append)
+    train(Pretrain(samples=8, batch=8), tmp_path)
+    assert kept == [KEPT]
 
 
 def test_a_run_in_two_sessions_equals_the_run_in_one_to_the_bit(tmp_path, train):
@@ -344,15 +375,16 @@ def test_an_interrupted_run_is_not_finished(tmp_path, train):
     assert not outcome.finished
 
 
-def test_milestones_and_the_time_left_count_the_minutes_of_training(tmp_path, train, monkeypatch, toys):
+def test_milestones_and_the_time_left_count_the_minutes_of_training(tmp_path, train, monkeypatch):
     """A minute a step; a session of two steps, and after a break one of four."""
     clock, reached, entries = [1000.0], [], []
     monkeypatch.setattr('m3et_ros.training.loop.time.monotonic', lambda: clock[0])
 
-    class Slow(Spoilt):
-        def __getitem__(self, i):
-            clock[0] += 60 / 8
-            return super().__getitem__(i)
+    @dataclass(frozen=True)
+    class Slow(Pretrain):
+        def losses(self, model, batch, generator):
+            clock[0] += 60
+            return super().losses(model, batch, generator)
 
     def milestone(outcome, model):
         reached.append((outcome.step, outcome.samples, outcome.seconds))
@@ -369,10 +401,10 @@ def test_milestones_and_the_time_left_count_the_minutes_of_training(tmp_path, tr
             (entry.step, entry.seconds, entry.samples_per_second, entry.seconds_left)
         ),
     )
-    train(SIX, tmp_path, data=Slow(toys), session=session)
+    train(Slow(**vars(SIX)), tmp_path, session=session)
     assert reached == []  # a session ends with a checkpoint of its own
     clock[0] += 5000
-    train(SIX, tmp_path, data=Slow(toys), session=replace(session, resume=True, minutes=None))
+    train(Slow(**vars(SIX)), tmp_path, session=replace(session, resume=True, minutes=None))
     assert reached == [(3, 24, 180.0), (5, 40, 300.0)]
     assert entries == [(step, 60.0 * step, 0.1, 60.0 * (6 - step)) for step in range(1, 7)]
 
