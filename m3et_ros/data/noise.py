@@ -3,6 +3,7 @@
 Every function takes the sample's own generator, so a sample is the same in every run.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ SIDES = {'left': 'right', 'right': 'left'}
 """Words that a mirror exchanges."""
 
 SIDE = re.compile(r'\b(left|right)\b')
+
+CACHED = 100_000
+"""Number of texts whose mirror is cached: with 32 questions a view they took an eighth of the time of a sample."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,7 @@ def _mirrored(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1])
 
 
+@functools.lru_cache(maxsize=CACHED)
 def mirrored_words(text: str) -> str:
     """Return a question or answer for the mirrored picture: left becomes right and the other way round."""
     return SIDE.sub(lambda found: SIDES[found[0]], text)

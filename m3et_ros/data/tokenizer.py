@@ -111,13 +111,15 @@ class Tokenizer:
         """
         if length < 3:
             raise ValueError(f'length is {length}; give at least 3, for [CLS], a piece and [SEP]')
-        ids = torch.full((len(texts), length), self.pad)
-        mask = torch.zeros(len(texts), length, dtype=torch.bool)
-        for row, encoded in enumerate(self._inner.encode_batch(list(texts), add_special_tokens=False)):
-            pieces = [self.cls, *encoded.ids[: length - 2], self.sep]
-            ids[row, : len(pieces)] = torch.tensor(pieces)
-            mask[row, : len(pieces)] = True
-        return ids, mask
+        rows = [
+            [self.cls, *encoded.ids[: length - 2], self.sep]
+            for encoded in self._inner.encode_batch(list(texts), add_special_tokens=False)
+        ]
+        # One tensor for all rows: a tensor for each would take half of the time.
+        padded = [row + [self.pad] * (length - len(row)) for row in rows]
+        ids = torch.tensor(padded, dtype=torch.int64).view(len(rows), length)
+        sizes = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        return ids, torch.arange(length) < sizes[:, None]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the first character of every piece of a text and the one after its last, without [CLS] and [SEP]."""
