@@ -173,7 +173,8 @@ def beyond_reach(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
     known = some[np.isfinite(some)]
     if not known.size:
         known = measured[np.isfinite(measured)]
-    low, high = np.percentile(known, REACH)
+    # As numbers of 64 bits they would have all predictions converted.
+    low, high = np.percentile(known, REACH).astype(np.float32)
     return (predicted < low) | (predicted > high)
 
 
