@@ -86,18 +86,18 @@ class Progress:
                 reported = now
                 self.say(
                     f'set-up {index + 1}/{len(self.steps)}: {self.steps[index].title}, '
-                    f'about {self.left(index, begun):.0f} s left',
+                    f'{self.left(index, begun)} s left',
                     end='' if self.on_terminal else '\n',
                 )
             time.sleep(0.2)
 
     def left(self, index, begun):
-        """Return the seconds left in step `index`, begun at `begun`, and in those after it."""
+        """Return the seconds left in step `index`, begun at `begun`, and in those after it, in words."""
         usual = [step.seconds for step in self.steps]
         # The first, short steps say little about this machine, so a minute of usual speed is added.
         scale = (60 + begun - self.started) / (60 + sum(usual[:index]))
-        here = max(usual[index] * scale - (time.monotonic() - begun), 5)
-        return here + scale * sum(usual[index + 1 :])
+        here, after = usual[index] * scale - (time.monotonic() - begun), scale * sum(usual[index + 1 :])
+        return f'about {here + after:.0f}' if here > 5 else f'longer than usual, at least {5 + after:.0f}'
 
     def say(self, text, end='\n'):
         """Print over the last report on a terminal."""

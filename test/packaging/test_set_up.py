@@ -108,6 +108,13 @@ def test_a_missing_renderer_is_reported_without_stopping(monkeypatch, capsys):
     assert 'ray caster' in capsys.readouterr().out
 
 
+def test_a_step_that_outlasts_its_estimate_is_said_to():
+    progress = script.Progress([script.Step('one', 400, []), script.Step('two', 40, [])])
+    assert progress.left(0, progress.started).startswith('about ')
+    progress.started -= 600  # as if the first step had begun ten minutes ago
+    assert progress.left(0, progress.started) == 'longer than usual, at least 45'
+
+
 def test_failed_step_stops_with_the_end_of_its_output(options, capsys):
     steps = [
         script.Step('optional', 1, [sys.executable, '-c', 'raise SystemExit(3)'], 'done without it'),
