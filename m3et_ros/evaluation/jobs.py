@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import cv2
 import torch
 
+from m3et_ros.data.bags.reader import BAG
 from m3et_ros.data.datasets.openeqa import EqaQuestion, episode_name
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import refuse_unwritable, write_atomically
@@ -106,7 +107,8 @@ def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[
         A job for each bag with questions, in the order of names, and the names of bags without questions.
 
     Raises:
-        InputError: 'eqa_bags' where two bags have one name, or no question is about any bag.
+        InputError: 'eqa_bags' where two bags have one name, or no question is about any bag; 'bag_missing' where no
+            question is about any and one is not there.
     """
     names = Counter(episode_name(bag) for bag in bags)
     twice = next((name for name, count in names.items() if count > 1), None)
@@ -125,6 +127,9 @@ def match_bags(bags: Sequence[Path], questions: Sequence[EqaQuestion]) -> tuple[
         if episode_name(bag) in about
     ]
     if not jobs:
+        absent = next((bag for bag in bags if not bag.exists()), None)
+        if absent is not None:
+            raise InputError('bag_missing', f'there is no bag at {absent}; {BAG}')
         named = sorted(about)
         raise InputError(
             'eqa_bags',

@@ -97,7 +97,11 @@ def runner():
 def test_bags_are_known_by_their_names(bags):
     jobs, without = match_bags(bags, [question('c'), question('a'), question('x')])
     assert [(job.name, len(job.questions)) for job in jobs] == [('a', 1), ('c', 1)] and without == ['b']
-    for given, words in (([*bags, bags[0].with_name('other') / 'a'], 'two bags are called a'), (bags[1:2], 'a, x')):
+    for given, words in (
+        ([*bags, bags[0].with_name('other') / 'a'], 'two bags are called a'),
+        (bags[1:2], 'a, x'),
+        ([bags[1], bags[1].with_name('2*')], r'there is no bag at .*/2\*; give a rosbag2 folder'),
+    ):
         with pytest.raises(InputError, match=words):
             match_bags(given, [question('x'), question('a')])
 

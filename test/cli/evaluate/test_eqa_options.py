@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+# Imported before a test replaces JobRunner, from which it derives a class.
+import m3et_ros.evaluation.tasks.vlm  # noqa: F401
 from m3et_ros.cli.evaluate.common import ClusterRun, ScoreOptions
 from m3et_ros.cli.main import main
 from m3et_ros.data.datasets.openeqa import EqaQuestion, write_questions
