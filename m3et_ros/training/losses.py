@@ -96,9 +96,13 @@ def class_presence(target: Tensor, classes: int, grid: int) -> Tensor:
     Returns:
         (B, grid * grid, classes) float32 in 0..1, patches in raster order.
     """
-    filled = torch.stack([target == number for number in range(classes)], 1).float()
-    filled = F.avg_pool2d(filled, target.shape[-1] // grid).flatten(2)
-    return (filled / filled.amax(-1, keepdim=True).clamp(min=1e-6)).transpose(1, 2)
+    side = target.shape[-1] // grid
+    cells = target.unflatten(2, (grid, side)).unflatten(1, (grid, side)).transpose(2, 3).flatten(3).flatten(1, 2)
+    # Pixels of a patch by class, the unlabelled ones last.
+    counts = torch.zeros(*cells.shape[:2], classes + 1, device=target.device)
+    counts.scatter_add_(2, cells.clamp(max=classes), torch.ones_like(cells, dtype=counts.dtype))
+    filled = counts[..., :classes] / side**2
+    return filled / filled.amax(1, keepdim=True).clamp(min=1e-6)
 
 
 def pointing_loss(attention: HeadAttention, presence: Tensor, pointed: Tensor) -> Tensor:
