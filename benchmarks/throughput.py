@@ -92,9 +92,10 @@ MEASURES: dict[str, Callable[[], None] | None] = {
     'shared_attention': joined_attention,
     'groups': questions_at_once,
     'bias': bias_in_float32,
+    'heap': None,
     'kernels': None,
 }
-"""What makes a step fast, and how to do without it; the native scans are a setting of the process."""
+"""What makes a step fast, and how to do without it; heap and native scans are settings of the process."""
 
 
 def step_of(data: Path, size: str, questions: int, views: int, used: set[str]) -> tuple[Callable[[], Any], str]:
@@ -107,12 +108,15 @@ def step_of(data: Path, size: str, questions: int, views: int, used: set[str]) -
     from m3et_ros.data.noise import Noise
     from m3et_ros.ops import dispatch
     from m3et_ros.runtime import kernels
+    from m3et_ros.runtime.heap import keep_freed_memory
     from m3et_ros.runtime.open_model import untrained
-    from m3et_ros.training.loop import Objective
+    from m3et_ros.training.loop import KEPT, Objective
     from m3et_ros.training.m3et import Answer, Collate
     from m3et_ros.training.optim import build_optimiser, set_rate
 
     one_thread()
+    if 'heap' in used:
+        keep_freed_memory(KEPT)
     if 'kernels' in used:
         kernels.build()
         kernels.use_built()

@@ -110,7 +110,7 @@ class TrainingSession:
     milestone_minutes: float | None = None
     # Steps between log entries.
     log_steps: int = 20
-    # Processes that load samples; 0 loads between steps.
+    # Processes that load samples; 0 = a thread loads those of the next step.
     workers: int = 0
     # Matrix products in bfloat16; scans, losses and weights stay float32.
     bf16: bool = False

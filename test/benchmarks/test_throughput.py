@@ -9,6 +9,7 @@ import torch
 
 from m3et_ros.layers import attention, mamba
 from m3et_ros.training import m3et
+from m3et_ros.training.loop import KEPT
 
 REPLACED = {
     'convolution': (mamba, 'causal_conv'),
@@ -28,18 +29,20 @@ def throughput(script, monkeypatch):
     torch.set_flush_denormal(False)
 
 
-def test_without_any_measure_a_step_has_the_same_losses(throughput, caches):
+def test_without_any_measure_a_step_has_the_same_losses(throughput, caches, monkeypatch):
+    kept = []
+    monkeypatch.setattr('m3et_ros.runtime.heap.keep_freed_memory', kept.append)
     named = {name for name, without in throughput.MEASURES.items() if without}
     assert named == set(REPLACED)
     losses = []
-    for used in (named, set()):
+    for used in (named | {'heap'}, set()):
         before = {name: getattr(*place) for name, place in REPLACED.items()}
         step, kernel = throughput.step_of(caches[0], 'tiny', 3, 2, used)
         assert kernel in ('chunked', 'native')
         replaced = {name for name, place in REPLACED.items() if getattr(*place) is not before[name]}
         assert replaced == named - used
         losses.append([step() for _ in range(3)])
-    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert losses[0] == pytest.approx(losses[1], rel=0.01) and kept == [KEPT]
 
 
 def test_figures_follow_from_the_times_of_all_steps_but_the_first(throughput, monkeypatch):
