@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from m3et_ros.data.checkpoints.cards import HEAD, with_head
 from m3et_ros.data.checkpoints.talk import load_talk, save_talk
 from m3et_ros.evaluation.report.markdown import share, table
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument('--samples', default='1500', help='number of questions')
     given = parser.parse_args()
     checkpoint = load_talk(given.run / 'checkpoint')
-    card = portable((given.run / 'checkpoint/README.md').read_text(), given)
+    card = HEAD.sub('', portable((given.run / 'checkpoint/README.md').read_text(), given)).strip()
     model_id = save_talk(given.to, checkpoint, card=card, dtype=torch.float16)
     size = sum(path.stat().st_size for path in given.to.iterdir())
     if size > MOST_BYTES:
@@ -45,21 +46,10 @@ def main() -> None:
             f'{given.to} has {size:,} bytes, more than the {MOST_BYTES:,} that may be shipped; train a smaller one.'
         )
     document = measured(given, model_id)
-    (given.to / 'README.md').write_text(
-        '\n'.join(
-            [
-                f'# {model_id}',
-                '',
-                'Stored in half precision. Apache-2.0.',
-                '',
-                card.replace('# ', '## ', 1),
-                results(document),
-            ]
-        ),
-        encoding='utf-8',
-    )
+    text = [f'# {model_id}', '', 'Stored in half precision. Apache-2.0.', '', card.replace('# ', '## ', 1), '']
+    (given.to / 'README.md').write_text(with_head('\n'.join([*text, results(document)]), 'talk'), encoding='utf-8')
     if given.to.resolve() == SHIPPED:
-        (ROOT / 'benchmarks/results/kitchen_talk.json').write_text(json.dumps(document, indent=2) + '\n')
+        (ROOT / 'benchmarks/results/kitchen2_talk.json').write_text(json.dumps(document, indent=2) + '\n')
     print(f'{model_id} is in {given.to}, {size:,} bytes.')
 
 

@@ -75,7 +75,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'm3et evaluate epic --epic annotations --model runs/history/checkpoint --split validation --out results/epic',
         'm3et evaluate epic --epic annotations --features features --model runs/clips/checkpoint --out results/clips',
     ),
-    'evaluate talk': ('m3et evaluate talk --model runs/talk/checkpoint --data test --out results/talk',),
+    'evaluate talk': ('m3et evaluate talk --model runs/talk/checkpoint --out results/talk',),
     'evaluate eqa': ('m3et evaluate eqa kitchens/2* --questions kitchens/questions.json --out results/eqa',),
     'evaluate answers': ('m3et evaluate answers results.json --questions questions.json --out results/other',),
     'evaluate merge': ('m3et evaluate merge machine1/out machine2/out --out results/all',),

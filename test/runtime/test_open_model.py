@@ -41,7 +41,7 @@ def test_the_shipped_weights_are_small_and_come_with_a_model_card(caplog):
 def test_the_shipped_answerer_is_small_and_was_trained_on_the_shipped_m3et():
     folder = SHIPPED / 'm3et_talk'
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 15e6
-    engine = Engine(open_checkpoint('kitchen'))
+    engine = Engine(open_checkpoint(DEFAULT_MODEL))
     talk = open_answerer('matvlm', '', engine)
     view = engine.encode(Frame(np.full((120, 160, 3), 90, np.uint8), np.full((120, 160), 1.5, np.float32), 0))
     *_, (text, _) = talk.write('Is the tap on?', view, max_tokens=24)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.frame import Frame
 from m3et_ros.runtime.answerer import open_answerer
 from m3et_ros.runtime.engine import Engine
@@ -105,8 +106,8 @@ def test_a_standing_instruction_is_read_once(session, monkeypatch):
         session.read('Is the tap off?', 'frame')
 
 
-def test_an_answerer_is_not_asked_for_unknown_words_and_gets_taught_wordings(session, engine, monkeypatch):
-    answerer, prompts = open_answerer('matvlm', '', engine), []
+def test_an_answerer_is_not_asked_for_unknown_words_and_gets_taught_wordings(session, monkeypatch):
+    answerer, prompts = open_answerer('matvlm', '', Engine(open_checkpoint(DEFAULT_MODEL))), []
 
     def write(question, view, *, max_tokens):
         prompts.append(question)

@@ -1,6 +1,6 @@
 """`m3et evaluate talk`: answers in sentences and descriptions, on kitchens that are not in its training data.
 
-m3et evaluate talk --model runs/talk/checkpoint --data test --out results/talk
+m3et evaluate talk --model runs/talk/checkpoint --out results/talk
 """
 
 from dataclasses import asdict, dataclass
@@ -24,6 +24,7 @@ from m3et_ros.cli.evaluate.common import (
 from m3et_ros.cli.options import Json, expand_options
 from m3et_ros.cli.output import Refused, print_json, print_line, print_table
 from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from m3et_ros.data.checkpoints.image_encoders import ImageEncoders
@@ -37,7 +38,7 @@ DESCRIPTIONS = 'descriptions.csv'
 class TalkSamples:
     """The questions to answer and the views to describe."""
 
-    data: Data = 'test'
+    data: Data = 'test-own'
     samples: Annotated[int, typer.Option(min=1, help='Number of questions.')] = 2000
     views: Annotated[int, typer.Option(min=1, help='Number of views to describe.')] = 200
     noise: Noise = True
@@ -59,7 +60,7 @@ def talk(
     vision: Annotated[
         str,
         typer.Option('--from', help='M3ET that the model was trained on; a model with DINOv2 and SigLIP needs none.'),
-    ] = 'kitchen',
+    ] = DEFAULT_MODEL,
     options: TalkSamples,
     as_json: Json = False,
 ) -> None:
