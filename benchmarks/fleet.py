@@ -6,6 +6,9 @@
 Every robot has its own thread and engine; all share one model and show frames at the same time, the best case for
 batches. Without batches their steps run side by side. The figure is CPU time per frame with one thread of torch, on
 CUDA wall time; the outputs of both sides are compared first.
+
+On a CPU the model alone is measured, too, by the frames of a batch: its arithmetic in a second as a share of what the
+product of two large matrices reaches. Batches can gain no more than what a single frame leaves of it.
 """
 
 import statistics
@@ -16,15 +19,22 @@ from functools import partial
 
 import numpy as np
 import torch
-from timing import error, finish, one_thread, options, ratios
+from timing import error, finish, interleaved, one_thread, options, ratios
+from torch.utils.flop_counter import FlopCounterMode
 
 from m3et_ros.cli.output import print_status
 from m3et_ros.data.frame import Frame
+from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.engine import Engine
+from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.runtime.shared_model import SharedModels
 
 WINDOWS = {'each by itself': 0.0, 'in batches': 1.0}
 """Longest wait of a step in seconds. A step never waits once all robots do, so the wait costs nothing here."""
+
+
+SIDE = 1024
+"""Side of the square matrices whose product shows the peak of a core."""
 
 
 def pictures(count: int) -> list[Frame]:
@@ -63,6 +73,46 @@ def spent(clock: Callable[[], float], work: Callable[[], object]) -> float:
     return 1e3 * (clock() - start)
 
 
+@torch.inference_mode()
+def reconstructed(model: M3ET, rgb: torch.Tensor, depth: torch.Tensor) -> list[torch.Tensor]:
+    """Return the dense outputs of a batch, without what surrounds the model."""
+    encoded = model.add_text(model.encode_images({'rgb': rgb, 'depth': depth}))
+    return [model.decode(encoded, task) for task in ('depth', 'semseg')]
+
+
+def utilisation(name: str, sizes: list[int], rounds: int) -> dict[str, dict[str, float]]:
+    """Measure the model on batches of several sizes, on one thread.
+
+    Returns:
+        For each number of frames: CPU milliseconds a frame, the products of a frame in GFLOP, those in a second, and
+        their share of the peak.
+    """
+    model = open_checkpoint(name).model.eval().requires_grad_(False)
+    side, channels = model.config.image_size, model.config.image_channels['depth']
+    rng = torch.Generator().manual_seed(0)
+    work: dict[str, Callable[[], object]] = {}
+    operations: dict[str, int] = {}
+    for size in sizes:
+        given = [torch.randn(size, count, side, side, generator=rng) for count in (3, channels)]
+        work[str(size)] = partial(reconstructed, model, *given)
+        with FlopCounterMode(display=False) as counter:
+            work[str(size)]()
+        operations[str(size)] = counter.get_total_flops()
+    square = torch.randn(SIDE, SIDE, generator=rng)
+    work['peak'], operations['peak'] = partial(torch.mm, square, square), 2 * SIDE**3
+    ms = interleaved(work, rounds, 'the model alone')
+    reached = {key: operations[key] / ms[key] / 1e6 for key in work}
+    return {
+        key: {
+            'cpu_ms_a_frame': round(ms[key] / int(key), 3),
+            'gflop_a_frame': round(operations[key] / int(key) / 1e9, 3),
+            'gflop_a_second': round(reached[key], 1),
+            'share_of_peak': round(reached[key] / reached['peak'], 3),
+        }
+        for key in map(str, sizes)
+    }
+
+
 def main() -> None:
     """Measure and write the figures."""
     parser = options(__doc__, rounds=5)
@@ -91,7 +141,10 @@ def main() -> None:
             'times_as_fast': ratios(medians, 'each by itself'),
             'error': {'in batches': float(f'{wrong:.1e}')},
         }
-    finish('fleet', {'device': asked.device, 'rounds': asked.rounds, 'cases': found}, asked.results)
+    result = {'device': asked.device, 'rounds': asked.rounds, 'cases': found}
+    if asked.device == 'cpu':
+        result |= {'model': asked.model, 'alone': utilisation(asked.model, asked.robots, asked.rounds)}
+    finish('fleet', result, asked.results)
 
 
 if __name__ == '__main__':

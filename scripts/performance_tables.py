@@ -230,7 +230,23 @@ def cases(name: str) -> str:
         )
     for name, note in result.get('notes', {}).items():
         extra += f'\n\n{name}: {note}.'
+    if 'alone' in result:
+        extra += '\n\n' + alone(result)
     return '\n'.join(lines) + extra + '\n\n' + machine(result)
+
+
+def alone(result: dict[str, Any]) -> str:
+    """Return the table of the model alone, by the frames of a batch."""
+    lines = [
+        f'| Frames of a batch, {result["model"]} alone | CPU ms a frame | GFLOP a frame | GFLOP a second | Of peak |',
+        '|---|---|---|---|---|',
+    ]
+    lines += [
+        f'| {size} | {row["cpu_ms_a_frame"]:.2f} | {row["gflop_a_frame"]:.2f} | {row["gflop_a_second"]:.0f} | '
+        f'{row["share_of_peak"]:.0%} |'
+        for size, row in result['alone'].items()
+    ]
+    return '\n'.join(lines)
 
 
 NODE: dict[str, Callable[[dict[str, Any]], Any]] = {
