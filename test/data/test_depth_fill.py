@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from m3et_ros.data import depth_fill
 from m3et_ros.data.depth_fill import (
     CHANGE,
     EVERY,
@@ -59,14 +58,6 @@ def test_half_of_depth_is_the_mean_of_what_is_known():
     depth = np.array([[1, 3, nan, nan], [nan, nan, nan, nan], [1, 1, 2, nan], [1, 5, nan, 4]], np.float32)
     np.testing.assert_array_equal(halved_depth(depth), [[2, nan], [2, 3]])
     assert halved_depth(depth[:3, :3]).shape == (2, 2)
-
-
-def test_a_large_picture_is_inpainted_at_half_of_its_size(monkeypatch):
-    seen = []
-    monkeypatch.setattr(depth_fill, 'inpaint', lambda depth, known: seen.append(known.shape) or depth)
-    for side in (2 * depth_fill.INPAINTED - 1, 2 * depth_fill.INPAINTED):
-        smooth(np.ones((side, side), np.float32), np.ones((side, side), np.float32))
-    assert seen == [(223, 223), (112, 112)]
 
 
 def test_near_values_weigh_more_than_far_ones():
