@@ -30,7 +30,6 @@ EXTRAS = (
     'vlm',
     'networks',
     'lerobot',
-    'openvino',
     'kernels',
     'nyu',
     'ray',

@@ -1,16 +1,14 @@
-"""`m3et build kernels`: compile optional kernels that make this machine faster."""
+"""`m3et build`: compile ahead what makes this machine faster, kernels and the graphs of a model."""
+
+from typing import Annotated
 
 import typer
 
 from m3et_ros.cli.options import Json
 from m3et_ros.cli.output import print_json, print_line, print_status
+from m3et_ros.data.errors import InputError
 
 app = typer.Typer(help='Build optional parts that make this machine faster.', no_args_is_help=True)
-
-
-@app.callback()
-def group() -> None:
-    """Keep `build` a group of verbs while it has only one."""
 
 
 @app.command('kernels')
@@ -29,3 +27,31 @@ def kernels(as_json: Json = False) -> None:
     print_line(f'Built {path}')
     for choice in choices:
         print_line(f'{choice.op}: {choice.name} ({choice.reason})')
+
+
+@app.command('openvino')
+def openvino(
+    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = 'kitchen',
+    precision: Annotated[str, typer.Option(help='float32 or bfloat16, as the robot will run.')] = 'float32',
+    threads: Annotated[int, typer.Option(min=0, help='CPU threads, as the robot will run; 0: as torch does.')] = 0,
+    as_json: Json = False,
+) -> None:
+    """Build the graphs of a model for OpenVINO, so that a robot's first start need not, and check them."""
+    import torch
+
+    from m3et_ros.runtime.backends.prepared import DTYPES, artefact_folder, prepare
+    from m3et_ros.runtime.open_model import open_checkpoint
+
+    if precision not in DTYPES:
+        raise InputError('parameter', f'--precision is {precision[:40]!r}; give {" or ".join(DTYPES)}.')
+    if threads:
+        torch.set_num_threads(threads)
+    opened = open_checkpoint(model).model.eval()
+    found, serving = prepare(opened, 'openvino', precision=precision, report=lambda line: print_status(f'm3et: {line}'))
+    if found is None:
+        raise InputError('runtime_fallback', f'The graphs of {model} were not built: {serving.reason}.')
+    folder = artefact_folder(opened, 'openvino', precision)
+    if as_json:
+        print_json({'folder': str(folder), 'precision': precision, 'checked': serving.reason})
+        return
+    print_line(f'Built {folder} ({serving.reason})')

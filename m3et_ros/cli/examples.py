@@ -82,6 +82,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     'evaluate compare': ('m3et evaluate compare results/blind results/eqa --out results/change',),
     'evaluate table': ('m3et evaluate table results/vqa results/eqa --out results/table',),
     'build kernels': ('m3et build kernels',),
+    'build openvino': ('m3et build openvino --model kitchen',),
 }
 """Commands by the verb that they show, the best known use first."""
 

@@ -134,7 +134,8 @@ class ModelNode(Host):
             super().on_deactivate(state)
             return FAILURE
         engine = self.session.engine
-        self.get_logger().info(f'Active with {engine.model_id} on {engine.device} by {engine.serving.name}.')
+        serving = f'{engine.serving.name} ({engine.serving.reason})'
+        self.get_logger().info(f'Active with {engine.model_id} on {engine.device} by {serving}.')
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -165,9 +166,14 @@ class ModelNode(Host):
         return OK
 
     def _drop_models(self) -> None:
+        self._end_build()
         self.session = None
         self._close_vlm()
         self.networks.drop()
+
+    def _end_build(self) -> None:
+        if self.session is not None:
+            self.session.engine.close()
 
     def _close_vlm(self) -> None:
         if self.vlm is not None:
@@ -177,6 +183,7 @@ class ModelNode(Host):
     def destroy_node(self) -> None:
         """Stop the inference thread before the publishers it uses are destroyed."""
         self._halt()
+        self._end_build()
         self._close_vlm()
         super().destroy_node()
 
@@ -211,6 +218,7 @@ class ModelNode(Host):
         self._publish_labels()
         process.freeze_garbage_collector()
         self.inputs.start()
+        self.session.engine.start_build()
 
     def _halt(self) -> None:
         if self.inputs is not None:
@@ -392,7 +400,7 @@ class ModelNode(Host):
         try:
             if swapped is None:
                 raise CancelledError
-            swapped.result()
+            swapped.result().engine.close()
         except CancelledError:
             raise InputError(
                 'load_stopped',
@@ -401,14 +409,16 @@ class ModelNode(Host):
         process.freeze_garbage_collector()
         return session.engine.model_id
 
-    def _swap_session(self, session: Session) -> None:
-        """Let a session take over, with the newest frame of the old one; on the inference thread."""
+    def _swap_session(self, session: Session) -> Session:
+        """Let a session take over, with the newest frame of the old one, which is returned; on the inference thread."""
         session.domain_every = self.settings.domain_check
         if self.session.newest is not None:
             session.observe(self.session.newest.frame)
-        self.session = session
+        old, self.session = self.session, session
         self._report_model()
         self._publish_labels()
+        session.engine.start_build()
+        return old
 
     def _on_parameters(self, changed: Sequence[Parameter]) -> None:
         self.settings = parameters.snapshot(self)
@@ -417,6 +427,8 @@ class ModelNode(Host):
 
     def _status(self) -> Status:
         self.health.set_cause('vlm_slow', '' if self.vlm is None else self.vlm.slow)
+        if self.session is not None:
+            self.health.set_runtime(self.session.engine.serving)
         counts = self.inputs.sync.counts
         status = self.health.status(self.state_label, self.session, self.inference_thread, counts, self.vlm)
         return replace(status, values={**status.values, 'topic': self.inputs.topics, **self.networks.values()})

@@ -115,7 +115,8 @@ PARAMETERS: Table = (
         'runtime',
         'auto',
         'Runtime of the model: torch; compile, torch compiled ahead of time, which takes minutes on first use; '
-        'openvino, if installed; cuda, CUDA graphs; auto takes cuda on CUDA and, on a CPU, openvino if installed. '
+        'openvino, if installed; cuda, CUDA graphs; auto takes cuda on CUDA and, on a CPU, openvino if installed, with '
+        'torch until its graphs are built. '
         'A runtime that fails, or disagrees with eager float32, is replaced by torch.',
         choices=('auto', 'torch', 'compile', 'openvino', 'cuda'),
     ),

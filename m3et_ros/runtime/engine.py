@@ -20,6 +20,8 @@ from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.vlm.variants import visual_tokens
 from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
+from m3et_ros.runtime.backends import waits_for_openvino
+from m3et_ros.runtime.backends.background import BackgroundBuild
 from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
@@ -40,7 +42,6 @@ class Engine:
     """One checkpoint on one device.
 
     Attributes:
-        serving: the runtime that serves, and why.
         episode_memory: the learnt memory of the episode; None where the checkpoint has no head for it.
         depth_completion: the filling of holes in the depth of the stream.
     """
@@ -77,8 +78,10 @@ class Engine:
         self.model_id = checkpoint.model_id
         self.trained = checkpoint.trained
         self.dtype = DTYPES[precision]
-        self.serving = Serving('torch', 'nothing else was asked for')
+        self._serving = Serving('torch', 'nothing else was asked for')
         self._graphs: Prepared | None = None
+        # Graphs that are made while torch serves.
+        self._build: BackgroundBuild | None = None
         # A device type, and how to build graphs once the model is there.
         self._pending_build: tuple[str, Callable[[], None]] | None = None
         use_built()
@@ -125,6 +128,8 @@ class Engine:
     ) -> Serving:
         """Let a runtime serve: on a CPU from now on, on CUDA once the model is moved there.
 
+        Where 'auto' is OpenVINO, torch serves in float32 until `start_build` has been called and the graphs are there.
+
         Args:
             runtime: one of backends.RUNTIMES.
             precision: 'float32' or 'bfloat16': inside the graphs, or of the whole model where torch serves.
@@ -143,12 +148,17 @@ class Engine:
         if self._shared is not None and runtime != 'torch':
             report(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
             runtime = 'torch'
-        on_cuda = device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available())
-        target = 'cuda' if on_cuda else 'cpu'
+        target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
+        if runtime == 'auto' and waits_for_openvino(self._model, target):
+            if self._stream is None:
+                self._build = BackgroundBuild(self._model, precision, modality_sets, report)
+                return self.serving
+            report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
+            runtime = 'torch'
 
         def build() -> None:
             self._pending_build = None
-            self._graphs, self.serving = prepare(
+            self._graphs, self._serving = prepare(
                 self._model, runtime, precision=precision, device=target, modality_sets=modality_sets, report=report
             )
             # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
@@ -166,6 +176,21 @@ class Engine:
         if target == self.device.type:
             build()
         return self.serving
+
+    @property
+    def serving(self) -> Serving:
+        """Return the runtime that serves, and why."""
+        return self._serving if self._build is None else self._build.serving
+
+    def start_build(self) -> None:
+        """Start making the graphs that `prepare` left for later, if it did; the first frame after that uses them."""
+        if self._build is not None:
+            self._build.start()
+
+    def close(self) -> None:
+        """End the making of graphs, if there is any; torch serves on."""
+        if self._build is not None:
+            self._build.close()
 
     @property
     def _runner(self) -> M3ET | Prepared:
@@ -191,6 +216,9 @@ class Engine:
             stream: the frame follows the last such frame of the same camera, so that unchanged patches need not be
                 encoded again where tokens are adaptive.
         """
+        if self._build is not None and self._build.ready is not None:
+            self._graphs, self._serving = self._build.ready
+            self._build = None
         start = time.perf_counter()
         inputs, scale = preprocess.image_inputs(frame, self.config)
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}

@@ -1,10 +1,14 @@
-"""m3et build kernels: the kernels are compiled, used, and reported."""
+"""m3et build: kernels and graphs are compiled, used, and reported."""
 
 import json
 from pathlib import Path
 
+import pytest
+import torch
+
 from m3et_ros.cli.main import main
 from m3et_ros.ops.dispatch import describe
+from m3et_ros.runtime.backends.prepared import Prepared, Serving
 
 
 def test_the_library_and_the_chosen_kernels_are_reported(border, capsys):
@@ -23,3 +27,38 @@ def test_the_library_and_the_chosen_kernels_are_reported(border, capsys):
 def test_without_a_verb_the_help_is_shown(capsys):
     main(['build'])
     assert 'kernels' in capsys.readouterr().out
+
+
+@pytest.fixture
+def threads_of_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_graphs_of_a_model_are_built_for_the_robot(border, capsys, every_option, threads_of_before):
+    found = Prepared(None, {}, 'openvino')
+    built = border('m3et_ros.runtime.backends.prepared.prepare', (found, Serving('openvino', 'agrees')))
+    folder = border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
+    line = ['build', 'openvino', '--model', 'tiny', '--precision', 'bfloat16', '--threads', '3', '--json']
+    every_option(line)
+    assert main(line) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == {'schema': 1, 'folder': '/cache/tiny', 'precision': 'bfloat16', 'checked': 'agrees'}
+    assert torch.get_num_threads() == 3
+    assert (built[0]['model'].config.name, built[0]['runtime'], built[0]['precision']) == (
+        'tiny',
+        'openvino',
+        'bfloat16',
+    )
+    assert folder[0]['model'] is built[0]['model'] and folder[0]['precision'] == 'bfloat16'
+    assert main(['build', 'openvino', '--model', 'tiny']) == 0
+    assert capsys.readouterr().out == 'Built /cache/tiny (agrees)\n' and built[1]['precision'] == 'float32'
+
+
+def test_graphs_that_cannot_be_built_are_refused(border, capsys):
+    border('m3et_ros.runtime.backends.prepared.prepare', (None, Serving('torch', 'openvino cannot serve', True)))
+    assert main(['build', 'openvino', '--model', 'tiny']) == 1
+    assert 'were not built: openvino cannot serve' in capsys.readouterr().err
+    assert main(['build', 'openvino', '--precision', 'float16']) == 1
+    assert "--precision is 'float16'; give float32 or bfloat16" in capsys.readouterr().err

@@ -28,7 +28,6 @@ OPTIONAL = {
     'tf2_ros',
     'vision_msgs',
     'h5py',
-    'openvino',
     'ray',
     'compression',
     'transformers',

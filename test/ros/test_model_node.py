@@ -248,7 +248,11 @@ def test_every_frame_is_served_while_another_model_is_loaded_and_the_newest_stay
 
 def test_a_new_model_compares_its_first_frame_as_the_parameter_says():
     compared = []
-    session = SimpleNamespace(domain_every=10, observe=lambda frame: compared.append((session.domain_every, frame)))
+    session = SimpleNamespace(
+        domain_every=10,
+        observe=lambda frame: compared.append((session.domain_every, frame)),
+        engine=SimpleNamespace(start_build=lambda: None),
+    )
     node = SimpleNamespace(
         session=SimpleNamespace(newest=SimpleNamespace(frame='newest')),
         settings=SimpleNamespace(domain_check=0),

@@ -97,6 +97,12 @@ def automatic(device: str) -> str:
     return 'torch' if missing('openvino') else 'openvino'
 
 
+def waits_for_openvino(model: M3ET, device: str) -> bool:
+    """Return whether `auto` selects OpenVINO for a model on 'cpu' or 'cuda', so that its graphs must be made first."""
+    name = automatic(device)
+    return name == 'openvino' and device == 'cpu' and not missing(name) and not unfit(name, model)
+
+
 def make(name: str, setting: Setting) -> Backend:
     """Return the backend of a name of RUNTIMES, except auto and torch."""
     if name == 'openvino':

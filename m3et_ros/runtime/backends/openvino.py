@@ -1,12 +1,13 @@
 """OpenVINO on the CPU: the chunked scans exported by torch, compiled to one stored blob per graph.
 
-Optional: pip install 'm3et_ros[openvino]'. The same library serves Intel GPUs: M3ET_OPENVINO_DEVICE=GPU asks for one.
+The same library serves Intel GPUs: M3ET_OPENVINO_DEVICE=GPU asks for one.
 """
 
 import importlib.util
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,7 +27,7 @@ _CORES_LOCK = Lock()
 def missing() -> str:
     """Return the reason why this backend is not available; '' where it is."""
     if importlib.util.find_spec('openvino') is None:
-        return "OpenVINO is not installed: pip install 'm3et_ros[openvino]'"
+        return 'OpenVINO is not installed: pip install openvino'
     return ''
 
 
@@ -66,22 +67,34 @@ class OpenVino:
         if self._target == 'CPU':
             self._options['INFERENCE_NUM_THREADS'] = setting.threads
 
+    def stored(self, name: str) -> Runner | None:
+        """Load the stored blob of a graph; None where there is none that can be read."""
+        blob = self._blob(name)
+        if blob is None or not blob.exists() or foreign(blob):
+            return None
+        try:
+            return self._runner(self._core.import_model(blob.read_bytes(), self._target, self._options))
+        except RuntimeError as error:
+            LOG.warning('%s cannot be read (%s); it is made anew.', blob.name, str(error).splitlines()[0])
+            return None
+
     def build(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
         """Load the stored blob, or else export, compile and store."""
-        blob = self._setting.folder / f'{name}.blob' if self._setting.folder else None
-        if blob is not None and blob.exists() and not foreign(blob):
-            try:
-                return self._runner(self._core.import_model(blob.read_bytes(), self._target, self._options))
-            except RuntimeError as error:
-                LOG.warning('%s cannot be read (%s); it is made anew.', blob.name, str(error).splitlines()[0])
-        with torch.no_grad():
+        if (run := self.stored(name)) is not None:
+            return run
+        with torch.no_grad(), warnings.catch_warnings():
+            # Both libraries warn of their own code, which no user of a robot can change.
+            warnings.simplefilter('ignore')
             exported = torch.export.export(module, inputs, strict=False)
-        model = self._ov.convert_model(exported)
+            model = self._ov.convert_model(exported)
         model.reshape({index: list(t.shape) for index, t in enumerate(inputs)})  # the conversion drops the shapes
         compiled = self._core.compile_model(model, self._target, self._options)
-        if blob is not None:
+        if (blob := self._blob(name)) is not None:
             write_whole(blob, compiled.export_model())
         return self._runner(compiled)
+
+    def _blob(self, name: str) -> Path | None:
+        return self._setting.folder / f'{name}.blob' if self._setting.folder else None
 
     def _runner(self, compiled: Any) -> Runner:
         request, Shared = compiled.create_infer_request(), self._ov.Tensor

@@ -147,25 +147,50 @@ def prepare(
         return None, Serving('torch', reason)
     if name == 'torch':
         return None, Serving('torch', 'asked for' if runtime == 'torch' else backends.missing('openvino'))
-    usable = [tuple(m for m in modalities if m in model.config.modalities) for modalities in modality_sets]
-    wanted = [modalities for modalities in dict.fromkeys(usable) if modalities]
     try:
         if reason := backends.missing(name) or backends.unfit(name, model):
             raise RuntimeError(reason)
         folder = artefact_folder(model, name, precision) if store else None
         backend = backends.make(name, Setting(precision, torch.get_num_threads(), folder))
-        found = _build(model, backend, precision, device, wanted, report)
-        error = check.largest_difference(found, model, wanted)
-        if not error <= check.TOLERANCES[precision]:
-            raise RuntimeError(f'it is off by {error:.1e} from eager float32, more than {check.TOLERANCES[precision]}')
+        wanted = usable_sets(model, modality_sets)
+        found = build_graphs(model, backend, precision, device, wanted, report)
+        return found, checked(found, model, wanted, precision)
     except Exception as problem:
-        reason = f'{name} cannot serve ({" ".join(str(problem).split())[:300]})'
-        LOG.warning('Runtime %s; torch serves.', reason)
-        return None, Serving('torch', reason, True)
-    return found, Serving(name, f'{precision}, agrees with eager float32 to {error:.0e}')
+        return None, refused(name, problem)
 
 
-def _build(
+def usable_sets(model: M3ET, modality_sets: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return the sets of image modalities that a model takes, each once."""
+    usable = [tuple(m for m in modalities if m in model.config.modalities) for modalities in modality_sets]
+    return [modalities for modalities in dict.fromkeys(usable) if modalities]
+
+
+def checked(found: Prepared, model: M3ET, modality_sets: Sequence[tuple[str, ...]], precision: str) -> Serving:
+    """Compare graphs with eager float32; returns the runtime that may serve.
+
+    Raises:
+        RuntimeError: an output differs by more than check.TOLERANCES.
+    """
+    error = check.largest_difference(found, model, modality_sets)
+    if not error <= check.TOLERANCES[precision]:
+        raise RuntimeError(f'it is off by {error:.1e} from eager float32, more than {check.TOLERANCES[precision]}')
+    return Serving(found.name, f'{precision}, agrees with eager float32 to {error:.0e}')
+
+
+def refused(name: str, problem: Exception, then: str = 'torch serves') -> Serving:
+    """Warn that a runtime cannot serve, and return torch in its place.
+
+    Args:
+        name: name of the runtime.
+        problem: why it cannot.
+        then: completes the warning.
+    """
+    reason = f'{name} cannot serve ({" ".join(str(problem).split())[:300]})'
+    LOG.warning('Runtime %s; %s.', reason, then)
+    return Serving('torch', reason, True)
+
+
+def build_graphs(
     model: M3ET,
     backend: backends.Backend,
     precision: str,
@@ -173,7 +198,20 @@ def _build(
     modality_sets: Sequence[tuple[str, ...]],
     report: Callable[[str], None],
 ) -> Prepared:
-    """Build every graph by a backend."""
+    """Build every graph of a model by a backend, which loads those that it has stored.
+
+    Args:
+        model: in float32, on `device`, in eval mode.
+        backend: builds each graph.
+        precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
+        device: 'cpu' or 'cuda'.
+        modality_sets: as usable_sets returns them.
+        report: gets a line before each graph, and one at the end.
+
+    Raises:
+        RuntimeError: the backend is for another device.
+        Exception: whatever Backend.build raises.
+    """
     name = backend.name
     if backend.device != device:
         raise RuntimeError(f'it runs on {backend.device} and the model is on {device}')
