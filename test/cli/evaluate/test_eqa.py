@@ -145,7 +145,7 @@ def test_answers_from_elsewhere_are_scored(kitchens, run, tmp_path, capsys):
     ('options', 'words'),
     [
         ({'questions': 'wrong'}, ['record 2', "'category'"]),
-        ({'bags': 'other'}, ['no question is about other', '20000']),
+        ({'bags': 'other'}, ['there is no bag at', 'other']),
         ({'more': ('--remap', '/a')}, ['-r /a', 'FROM:=TO']),
         ({'more': ('--judge-url', 'http://x')}, ['--judge-model']),
         ({'more': ('--device', 'warp')}, ["'warp'"]),

@@ -145,16 +145,17 @@ def test_every_option_of_actions_arrives(border, reach, every_option):
     check_session(call['session'], minutes=1.5, resume=True)
     labels = border('m3et_ros.cli.train.actions.train_on_labels')
     history = ['train', 'actions', '--epic', 'e', '--history', '--members', 2, '--held-out', 7, '--out', 'runs/x']
+    history += ['--held-out-people', 3]
     history += [*BUDGET, *SESSION, '--json']
     assert main([*map(str, history)]) == 0
     assert labels == [
         {
-            'options': HistoryOptions(epic=Path('e'), history=True, members=2, held_out=7),
+            'options': HistoryOptions(epic=Path('e'), history=True, members=2, held_out=7, held_out_people=3),
             'out': Path('runs/x'),
             'budget': BudgetOptions(samples=64, batch=8, lr=0.002),
             'session': SessionOptions(minutes=1.5, seed=9, bf16=True, resume=True),
-            'command': 'm3et train actions --out runs/x --epic e --history --members 2 --held-out 7 --samples 64 '
-            '--batch 8 --lr 0.002 --minutes 1.5 --seed 9 --bf16 --resume --json',
+            'command': 'm3et train actions --out runs/x --epic e --history --members 2 --held-out 7 '
+            '--held-out-people 3 --samples 64 --batch 8 --lr 0.002 --minutes 1.5 --seed 9 --bf16 --resume --json',
             'as_json': True,
         }
     ]
