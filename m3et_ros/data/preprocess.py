@@ -78,6 +78,7 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
     """
     if depth.shape == (size, size):
         return depth
+    # Larger depth is halved first, below, which the library does not do.
     if depth.dtype == np.float32 and native.takes(depth, size) and min(depth.shape) < 4 * size:
         return native.area_depth(depth, size)
     known = np.isfinite(depth)
