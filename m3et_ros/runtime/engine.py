@@ -290,7 +290,7 @@ class Engine:
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
         """Return the best `top_k` candidate answers to a question about one view or several (docs/papers.md 2.5)."""
         with torch.inference_mode():
-            scores = self._probabilities(self._encode_question(question, views))[0]
+            scores = self._probabilities(self._encode_question(question, views), [question])[0]
         best = scores.topk(min(top_k, scores.numel()))
         answers = self.labels.answers
         return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
@@ -304,7 +304,7 @@ class Engine:
             encoded = self._model.encode_text(
                 images, ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
             )
-            return self._probabilities(encoded)
+            return self._probabilities(encoded, questions)
 
     def pointing(self, question: str, view: View) -> np.ndarray | None:
         """Return the place that the first noun of a question attends to, (7,) float32 (models.m3et.readout).
@@ -317,9 +317,11 @@ class Engine:
             encoded = self._model.encode_text(self._whole_encoding(view), *self._text_inputs(question))
         return None if encoded.places is None else encoded.places[0, 0].float().cpu().numpy()
 
-    def _probabilities(self, encoded: Encoded) -> torch.Tensor:
-        """Return the calibrated probabilities (B, answers) float32 of the candidate answers."""
-        return (self._model.answer_logits(encoded).float() / self.labels.calibration.temperature).softmax(-1)
+    def _probabilities(self, encoded: Encoded, questions: Sequence[str]) -> torch.Tensor:
+        """Return the calibrated probabilities (Q, answers) float32 of the candidate answers."""
+        logits, calibration = self._model.answer_logits(encoded).float(), self.labels.calibration
+        bonuses = calibration.bonuses(self.labels.answers, questions).to(logits.device)
+        return ((logits + bonuses) / calibration.temperature).softmax(-1)
 
     def write(self, question: str, views: Sequence[View], *, max_tokens: int) -> Iterator[tuple[str, float]]:
         """Answer by the text decoder, token by token: yields (text so far, probability of its newest token)."""
