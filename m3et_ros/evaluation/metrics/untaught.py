@@ -1,4 +1,4 @@
-"""The bonus of answers that training never gave: calibrated stacking (Chao et al., Generalized zero-shot learning, 2016).
+"""The bonus of answers that training never gave: calibrated stacking (Chao et al., ECCV 2016).
 
 A combination that training leaves out, as "red bowl", is a candidate of every question and right of none, so training
 lowers its score although it is the sum of parts that are well known. The bonus makes up for that.
