@@ -7,6 +7,7 @@ Everything here runs on one thread, the inference thread of the engine's owner.
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,17 +160,11 @@ class Engine:
             report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
             runtime = 'torch'
 
+        graphs_of = partial(prepare, self._model, modality_sets=modality_sets, guides=guides)
+
         def build() -> None:
             self._pending_build = None
-            self._graphs, self._serving = prepare(
-                self._model,
-                runtime,
-                precision=precision,
-                device=target,
-                modality_sets=modality_sets,
-                guides=guides,
-                report=report,
-            )
+            self._graphs, self._serving = graphs_of(runtime, precision=precision, device=target, report=report)
             # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
             if self._graphs is None:
                 self.dtype = DTYPES[precision]

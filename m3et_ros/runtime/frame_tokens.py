@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
-from m3et_ros.models.actions.frame_token import GUIDES, Reader, frame_token
+from m3et_ros.models.actions.frame_token import GUIDES, TextReader, frame_token
 from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.models.m3et.encoding import ImageEncoding
 
@@ -36,7 +36,7 @@ class FrameTokens:
         reader: returns the model or its graphs, which may change between two frames; None = always the model.
     """
 
-    def __init__(self, checkpoint: Checkpoint, reader: Callable[[], Reader] | None = None):
+    def __init__(self, checkpoint: Checkpoint, reader: Callable[[], TextReader] | None = None):
         model = checkpoint.model
         self._reader = reader or (lambda: model)
         self._guides = encoded_guides(checkpoint)

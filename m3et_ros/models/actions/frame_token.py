@@ -24,7 +24,7 @@ GUIDES = ('What is the person doing?', 'What is the hand holding?', 'Which objec
 """Questions that are asked about every frame."""
 
 
-class Reader(Protocol):
+class TextReader(Protocol):
     """A model that reads questions about encoded images, such as an M3ET."""
 
     def encode_text(self, images: ImageEncoding, text: Tensor, text_mask: Tensor) -> Encoded:
@@ -36,7 +36,7 @@ def frame_width(config: M3ETConfig) -> int:
     return (REGIONS**2 + len(GUIDES)) * config.d
 
 
-def frame_token(model: Reader, images: ImageEncoding, guides: Tensor, guides_mask: Tensor) -> Tensor:
+def frame_token(model: TextReader, images: ImageEncoding, guides: Tensor, guides_mask: Tensor) -> Tensor:
     """Return the token of each frame.
 
     Args:
