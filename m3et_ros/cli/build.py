@@ -40,14 +40,18 @@ def openvino(
     import torch
 
     from m3et_ros.runtime.backends.prepared import DTYPES, artefact_folder, prepare
+    from m3et_ros.runtime.frame_tokens import guides_shape
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in DTYPES:
         raise InputError('parameter', f'--precision is {precision[:40]!r}; give {" or ".join(DTYPES)}.')
     if threads:
         torch.set_num_threads(threads)
-    opened = open_checkpoint(model).model.eval()
-    found, serving = prepare(opened, 'openvino', precision=precision, report=lambda line: print_status(f'm3et: {line}'))
+    checkpoint = open_checkpoint(model)
+    opened, guides = checkpoint.model.eval(), guides_shape(checkpoint)
+    found, serving = prepare(
+        opened, 'openvino', precision=precision, guides=guides, report=lambda line: print_status(f'm3et: {line}')
+    )
     if found is None:
         raise InputError('runtime_fallback', f'The graphs of {model} were not built: {serving.reason}.')
     folder = artefact_folder(opened, 'openvino', precision)

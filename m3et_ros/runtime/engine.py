@@ -7,6 +7,7 @@ Everything here runs on one thread, the inference thread of the engine's owner.
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, 
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
+from m3et_ros.runtime.frame_tokens import FrameTokens, guides_shape
 from m3et_ros.runtime.fused_scans import use_fused
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.limits import TOKENS
@@ -88,8 +90,9 @@ class Engine:
         use_fused()
         self._model, self._shared = checkpoint.model.eval(), shared
         self._stream = StreamEncoder(self._model, adaptive) if tokens == 'adaptive' else None
-        self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
-        self.episode_memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
+        self._tokens = FrameTokens(checkpoint, lambda: self._runner)
+        self._actions = ActionStream(checkpoint, self._tokens) if 'mambavl' in checkpoint.heads else None
+        self.episode_memory = EpisodeMemory(checkpoint, self._tokens) if 'episode' in checkpoint.heads else None
         # Weights without a channel of validity take holes for a depth of their mean and err more, the larger the holes
         # are; from colours alone they fill real holes better (benchmarks/real_kitchen.py).
         self._fills_from_depth = self.config.depth_validity or 'rgb' not in self.config.modalities
@@ -148,19 +151,20 @@ class Engine:
         if self._shared is not None and runtime != 'torch':
             report(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
             runtime = 'torch'
+        guides = guides_shape(self.checkpoint)
         target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
         if runtime == 'auto' and waits_for_openvino(self._model, target):
             if self._stream is None:
-                self._build = BackgroundBuild(self._model, precision, modality_sets, report)
+                self._build = BackgroundBuild(self._model, precision, modality_sets, report, guides)
                 return self.serving
             report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
             runtime = 'torch'
 
+        graphs_of = partial(prepare, self._model, modality_sets=modality_sets, guides=guides)
+
         def build() -> None:
             self._pending_build = None
-            self._graphs, self._serving = prepare(
-                self._model, runtime, precision=precision, device=target, modality_sets=modality_sets, report=report
-            )
+            self._graphs, self._serving = graphs_of(runtime, precision=precision, device=target, report=report)
             # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
             if self._graphs is None:
                 self.dtype = DTYPES[precision]
@@ -340,6 +344,17 @@ class Engine:
             broken = self._actions.update(self._held_encoding(view), view.frame.stamp_ns)
             now, following = self._actions.read(view.frame.instruction, top_k)
         return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
+
+    def follow(self, view: View) -> str:
+        """Update the action stream by a view after which nobody reads it, at the rate of its head.
+
+        Returns:
+            Why the stream began anew, as Anticipation.broken; '' without an action head, too.
+        """
+        if self._actions is None:
+            return ''
+        with torch.inference_mode():
+            return self._actions.update(self._held_encoding(view), view.frame.stamp_ns, unread=True)
 
     def action_token(self, view: View) -> torch.Tensor:
         """Return the action head's input of a view as ActionStream.token does, float32.

@@ -12,12 +12,14 @@ import torch
 from m3et_ros.data.checkpoints.m3et import random_checkpoint
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import background, waits_for_openvino
 from m3et_ros.runtime.backends.probe import probe_frame
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.machine import cache
+from m3et_ros.runtime.open_model import action_config
 
 SETS = (('rgb',),)
 
@@ -36,7 +38,8 @@ def engine_of(small, monkeypatch, tmp_path):
 
     def make(precision='float32'):
         tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
-        engine = Engine(random_checkpoint(small.config, tokenizer, kitchen_labels()))
+        heads = {'mambavl': MambaVL(action_config(small.config, kitchen_labels()))}
+        engine = Engine(random_checkpoint(small.config, tokenizer, kitchen_labels(), heads=heads))
         engines.append((engine, []))
         engine.prepare('auto', precision=precision, modality_sets=SETS, report=engines[-1][1].append)
         return engines[-1]
@@ -85,8 +88,9 @@ def test_torch_serves_until_the_graphs_are_there(engine_of, monkeypatch, caplog)
     assert engine.serving.name == 'openvino' and 'agrees with eager float32' in engine.serving.reason
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
     assert not torch.equal(after, before)
-    assert 'by a process of its own' in lines[0] and 'graph 1 of 4' in lines[1]
-    assert 'takes over' in lines[-1] and len(lines) == 7
+    assert 'by a process of its own' in lines[0] and 'graph 1 of 5' in lines[1]
+    assert 'takes over' in lines[-1] and len(lines) == 8
+    assert [path.name for path in cache().rglob('encode_text_3x4*.blob')] == ['encode_text_3x4-rgb-text.blob']
 
     # A second start takes the stored graphs: no child could build them.
     with monkeypatch.context() as patch:

@@ -13,6 +13,7 @@ from m3et_ros.runtime.backends.graphs import graphs
 from m3et_ros.runtime.backends.prepared import Prepared, prepare
 
 MODALITY_SETS = (('rgb', 'depth'),)
+GUIDES = 3, 2
 
 
 class Plain:
@@ -28,13 +29,13 @@ class Plain:
         return lambda *given: [t * self._factor for t in module(*given)]
 
 
-def plain_of(model, modality_sets=MODALITY_SETS):
+def plain_of(model, modality_sets=MODALITY_SETS, guides=None):
     backend = Plain()
     return Prepared(
         model,
         {
             graph.key: backend.build(graph.name, graph.module, graph.inputs)
-            for graph in graphs(model, torch.float32, modality_sets, 'cpu')
+            for graph in graphs(model, torch.float32, modality_sets, 'cpu', guides)
         },
         'plain',
     )
@@ -73,22 +74,39 @@ def test_the_cut_changes_nothing_of_a_stem_of_depth_with_validity_and_of_multima
         torch.testing.assert_close(found.decode(one, 'depth'), model.decode(other, 'depth'), atol=1e-5, rtol=1e-5)
 
 
-def test_every_graph_is_used(small, plain):
-    called = []
+def test_every_graph_is_used(small):
+    called, plain = [], plain_of(small, guides=GUIDES)
     plain.runners = {
         key: (lambda *given, key=key, run=run: called.append(key) or run(*given)) for key, run in plain.runners.items()
     }
-    check.largest_difference(plain, small, MODALITY_SETS)
+    assert check.largest_difference(plain, small, MODALITY_SETS, GUIDES) < 1e-5
     assert (
         set(called)
         == set(plain.runners)
         == {
             ('encode_images', MODALITY_SETS[0], False),
-            ('encode_text', MODALITY_SETS[0], True),
+            ('encode_text_1x4', MODALITY_SETS[0], True),
+            ('encode_text_3x2', MODALITY_SETS[0], True),
             ('depth', MODALITY_SETS[0], False),
             ('depth', MODALITY_SETS[0], True),
         }
     )
+
+
+def test_a_graph_of_guides_that_is_off_is_found(small):
+    plain = plain_of(small, guides=GUIDES)
+    run = plain.runners['encode_text_3x2', MODALITY_SETS[0], True]
+    plain.runners['encode_text_3x2', MODALITY_SETS[0], True] = lambda *given: [1.01 * t for t in run(*given)]
+    assert check.largest_difference(plain, small, MODALITY_SETS) < 1e-5
+    assert check.largest_difference(plain, small, MODALITY_SETS, GUIDES) > 1e-3
+
+
+def test_guides_about_several_frames_run_in_torch(small):
+    plain, ids = plain_of(small, guides=GUIDES), torch.tensor([[1, 2], [3, 4], [5, 6]])
+    given = images(small, 3)
+    with torch.inference_mode():
+        found = plain.encode_text(plain.encode_images(given), ids, ids > 0)
+        torch.testing.assert_close(found.context, small.encode_text(small.encode_images(given), ids).context)
 
 
 def test_what_no_graph_covers_runs_in_torch(small, plain):
@@ -214,7 +232,8 @@ def test_image_encodings_with_fillers_run_in_torch(small, plain):
         valid[:, 0] = False
         plain.runners = {key: run for key, run in plain.runners.items() if key[0] == 'encode_images'}
         wanted = plain.add_text(replace(encoding, valid=valid), *text).context
-        plain.runners['encode_text', MODALITY_SETS[0], True] = lambda *given: pytest.fail('the graph has no fillers')
+        graph = 'encode_text_1x4', MODALITY_SETS[0], True
+        plain.runners[graph] = lambda *given: pytest.fail('the graph has no fillers')
         torch.testing.assert_close(plain.add_text(replace(encoding, valid=valid), *text).context, wanted)
 
 
