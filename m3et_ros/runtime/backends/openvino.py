@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.data.files import write_atomically
+from m3et_ros.ops.dispatch import traced
 from m3et_ros.runtime.backends import Runner, Setting
 from m3et_ros.runtime.machine import foreign, private_folder
 
@@ -45,7 +46,11 @@ def core() -> Any:
 
     with _CORES_LOCK:
         if not _CORES:
-            _CORES.append(openvino.Core())
+            from m3et_ros.runtime.backends.openvino_scan import SelectiveScan
+
+            made = openvino.Core()
+            made.add_extension(SelectiveScan)
+            _CORES.append(made)
         return _CORES[0]
 
 
@@ -82,11 +87,15 @@ class OpenVino:
         """Load the stored blob, or else export, compile and store."""
         if (run := self.stored(name)) is not None:
             return run
+        from m3et_ros.runtime.backends.openvino_scan import CONVERSION, traced_scan
+
         with torch.no_grad(), warnings.catch_warnings():
             # Both libraries warn of their own code, which no user of a robot can change.
             warnings.simplefilter('ignore')
-            exported = torch.export.export(module, inputs, strict=False)
-            model = self._ov.convert_model(exported)
+            # The chunked scan of Mamba-2 becomes operations of OpenVINO; that of Mamba-1 is one of ours.
+            with traced('selective_scan', traced_scan):
+                exported = torch.export.export(module, inputs, strict=False)
+            model = self._ov.convert_model(exported, extension=[CONVERSION])
         model.reshape({index: list(t.shape) for index, t in enumerate(inputs)})  # the conversion drops the shapes
         compiled = self._core.compile_model(model, self._target, self._options)
         if (blob := self._blob(name)) is not None:
