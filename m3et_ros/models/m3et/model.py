@@ -477,8 +477,7 @@ class M3ET(nn.Module):
         Args:
             images: present image modalities in their order.
             visible: (B, tokens) bool; None = all.
-            shown: the most tokens that are visible in one sample.
-            unequal: fewer may be visible in other samples.
+            shown: the most tokens that are visible in one sample; fewer may be so in others where `unequal`.
         """
         tokens, shows = self._adapt(images, visible)
         places, colours = self._read_images(images, tokens, shows)

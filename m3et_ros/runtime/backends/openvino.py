@@ -106,7 +106,7 @@ class OpenVino:
         return self._setting.folder / f'{name}.blob' if self._setting.folder else None
 
     def _runner(self, compiled: Any) -> Runner:
-        request, Shared = compiled.create_infer_request(), self._ov.Tensor
+        request, Shared, lock = compiled.create_infer_request(), self._ov.Tensor, Lock()
         # The library allocates outputs whose shape it does not know; those are copied.
         shapes = [None if output.partial_shape.is_dynamic else tuple(output.shape) for output in compiled.outputs]
 
@@ -114,16 +114,17 @@ class OpenVino:
             held = [t.detach().contiguous().numpy() for t in inputs]
             # Fresh memory for each call, as outputs outlive the next call; nothing is copied.
             outputs = [None if shape is None else torch.empty(shape) for shape in shapes]
-            for index, array in enumerate(held):
-                request.set_input_tensor(index, Shared(array, shared_memory=True))
-            for index, output in enumerate(outputs):
-                if output is not None:
-                    request.set_output_tensor(index, Shared(output.numpy(), shared_memory=True))
-            request.infer()
-            return [
-                torch.from_numpy(request.get_output_tensor(index).data.copy()) if output is None else output
-                for index, output in enumerate(outputs)
-            ]
+            with lock:  # a request serves one thread, and engines of several threads may share a model
+                for index, array in enumerate(held):
+                    request.set_input_tensor(index, Shared(array, shared_memory=True))
+                for index, output in enumerate(outputs):
+                    if output is not None:
+                        request.set_output_tensor(index, Shared(output.numpy(), shared_memory=True))
+                request.infer()
+                return [
+                    torch.from_numpy(request.get_output_tensor(index).data.copy()) if output is None else output
+                    for index, output in enumerate(outputs)
+                ]
 
         return run
 
