@@ -119,6 +119,23 @@ GOALS = (
         for tokens, batch, which in ((98, 1, ''), (176, 1, ''), (588, 8, ', batch 8'))
         for name, must, aim in (('compact', 2.4, 3.2), ('base', 0.85 * 2.5, None))
     ),
+    *(
+        Goal(
+            f'base against MultiMAE, {tokens} tokens, both by OpenVINO, without AVX-512',
+            2.3,
+            None,
+            'models_avx2',
+            times(f'{tokens} tokens, batch 1, float32 OpenVINO', 'base'),
+        )
+        for tokens in (98, 176, 588)
+    ),
+    Goal(
+        'four robots on one model by OpenVINO against each alone in torch',
+        1.5,
+        None,
+        'fleet',
+        times('4 robots, kitchen2, a frame', 'openvino, in turn'),
+    ),
     Goal(
         "share of the node's CPU time outside the model, 640x480",
         0.10,
@@ -388,7 +405,7 @@ def page() -> str:
         'node': node(),
         'decode': decode(),
         'adaptive': adaptive(),
-        **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes')},
+        **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'models_avx2', 'codec', 'fleet', 'runtimes')},
     }
     for name, table in blocks.items():
         text = replace_block(text, name, 'scripts/performance_tables.py', table)

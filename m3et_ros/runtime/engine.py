@@ -156,8 +156,7 @@ class Engine:
         if runtime == 'auto' and waits_for_openvino(self._model, target):
             if self._stream is None:
                 self._build = self._once(
-                    setting,
-                    lambda: BackgroundBuild(self._model, precision, modality_sets, report),
+                    setting, lambda: BackgroundBuild(self._model, precision, modality_sets, report)
                 )
                 return self.serving
             report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')

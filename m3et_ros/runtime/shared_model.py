@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
-from m3et_ros.runtime.batching import Batcher
 from m3et_ros.runtime.backends.background import BackgroundBuild
+from m3et_ros.runtime.batching import Batcher
 from m3et_ros.runtime.open_model import open_checkpoint
 
 BuiltT = TypeVar('BuiltT')

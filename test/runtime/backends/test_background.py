@@ -148,8 +148,13 @@ def test_closing_ends_the_child_and_says_nothing(engine_of, monkeypatch, caplog)
     assert children() == [] and engine.encode(picture()).encoded is not None
 
 
+def sharing(small, window_s):
+    tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
+    return SharedModel(random_checkpoint(small.config, tokenizer, kitchen_labels()), window_s=window_s, most=2)
+
+
 def test_engines_that_share_a_model_share_its_graphs(engine_of, small):
-    shared = SharedModel(random_checkpoint(small.config, Tokenizer.train(corpus()), kitchen_labels()), window_s=1, most=2)
+    shared = sharing(small, 1)
     (one, lines), (other, silent) = (engine_of(shared=shared) for _ in range(2))
     before = one.encode(picture()).encoded.context
     for engine in (one, other):
@@ -169,8 +174,7 @@ def test_engines_that_share_a_model_share_its_graphs(engine_of, small):
 
 
 def test_the_build_of_engines_that_share_a_model_ends_with_the_last_of_them(engine_of, small):
-    shared = SharedModel(random_checkpoint(small.config, Tokenizer.train(corpus()), kitchen_labels()), window_s=0, most=2)
-    engines = [engine_of(shared=shared)[0] for _ in range(2)]
+    engines = [engine_of(shared=shared)[0] for shared in [sharing(small, 0)] * 2]
     engines[0].start_build()
     until(children)
     engines[0].close()
