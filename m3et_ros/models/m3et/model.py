@@ -1,8 +1,7 @@
 """M3ET: any subset of rgb, depth, segmentation and text in; any of them, and answers, out (docs/papers.md 2).
 
 Symbols: B batch, Q questions per sample, S image side, s segmentation side, n patches of an image, T text tokens,
-    V vocabulary, K visible tokens, I of them in images, L = K + 1 tokens of the encoder (the global token is the last),
-    d width.
+    V vocabulary, d width, K visible tokens, I of them in images, L = K + 1 tokens of the encoder, the global one last.
 Order of tokens: rgb raster, depth raster, segmentation raster, text, global. A missing modality has no tokens.
 
 Images come first and do not depend on the words, unless config.images_hear (hearing.py). Words attend to them, and
@@ -477,7 +476,8 @@ class M3ET(nn.Module):
         Args:
             images: present image modalities in their order.
             visible: (B, tokens) bool; None = all.
-            shown: the most tokens that are visible in one sample; fewer may be so in others where `unequal`.
+            shown: the most tokens that are visible in one sample.
+            unequal: fewer may be visible in other samples.
         """
         tokens, shows = self._adapt(images, visible)
         places, colours = self._read_images(images, tokens, shows)
