@@ -40,12 +40,14 @@ def openvino(
     import torch
 
     from m3et_ros.runtime.backends.prepared import DTYPES, artefact_folder, prepare
+    from m3et_ros.runtime.kernels import use_built
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in DTYPES:
         raise InputError('parameter', f'--precision is {precision[:40]!r}; give {" or ".join(DTYPES)}.')
     if threads:
         torch.set_num_threads(threads)
+    use_built()  # the graphs of Mamba-1 need the native scans
     opened = open_checkpoint(model).model.eval()
     found, serving = prepare(opened, 'openvino', precision=precision, report=lambda line: print_status(f'm3et: {line}'))
     if found is None:

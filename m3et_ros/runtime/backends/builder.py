@@ -27,7 +27,6 @@ from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.backends import Setting
 from m3et_ros.runtime.backends.openvino import OpenVino
 from m3et_ros.runtime.backends.prepared import build_graphs
-from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.machine import private_folder
 
 
@@ -71,7 +70,6 @@ def main() -> int:
     model.load_state_dict(load(given.read(asked['bytes'])))
     threading.Thread(target=lambda: (given.read(), os._exit(1)), daemon=True).start()
     torch.set_num_threads(asked['threads'])
-    use_built()  # they check the scans of Mamba-1
     try:
         store_graphs(asked, model, out)
     except Exception as error:
