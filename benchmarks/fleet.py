@@ -21,7 +21,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from timing import error, finish, interleaved, one_thread, options, ratios
+from timing import denormals_allowed, error, finish, interleaved, one_thread, options, ratios
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -59,7 +59,8 @@ def robots(name: str, count: int, window_s: float, runtime: str, device: str) ->
     for _ in range(count):
         checkpoint, shared = models.open(name)
         found.append(Engine(checkpoint, shared=shared, device=device))
-        serving = found[-1].prepare(runtime, device=device, modality_sets=SETS, report=print_status)
+        with denormals_allowed():
+            serving = found[-1].prepare(runtime, device=device, modality_sets=SETS, report=print_status)
         if serving.name != runtime:
             raise SystemExit(serving.reason)
     return found
@@ -116,7 +117,8 @@ def utilisation(name: str, sizes: list[int], rounds: int) -> dict[str, dict[str,
             work[str(size)]()
         operations[str(size)] = counter.get_total_flops()
         print_status(f'a graph for {size} frames is being built')
-        work[f'openvino {size}'] = partial(backend.build(str(size), Reconstructed(model), tuple(given)), *given)
+        with denormals_allowed():
+            work[f'openvino {size}'] = partial(backend.build(str(size), Reconstructed(model), tuple(given)), *given)
     square = torch.randn(SIDE, SIDE, generator=rng)
     work['peak'], operations['peak'] = partial(torch.mm, square, square), 2 * SIDE**3
     ms = interleaved(work, rounds, 'the model alone')

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import RESULTS, environment, error, finish, interleaved, one_thread, options, ratios
+from timing import RESULTS, denormals_allowed, environment, error, finish, interleaved, one_thread, options, ratios
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -211,7 +211,8 @@ def fast(
     work, errors = {}, {}
     for name, model in models.items():
         print_status(f'{name} is being built for OpenVINO')
-        run = backend.build(name, Shown(model, visible), given)
+        with denormals_allowed():
+            run = backend.build(name, Shown(model, visible), given)
         with torch.inference_mode():
             errors[name] = max(error(f, w) for f, w in zip(run(*given), model(*given, visible), strict=True))
         if not errors[name] < TOLERANCES[precision]:

@@ -148,10 +148,7 @@ class Engine:
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
         target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
-        name = automatic(target) if runtime == 'auto' else runtime
-        if self._shared is not None and name not in SHARED:
-            report(f'Engines that share {self.model_id} run it by torch, not by {name}.')
-            runtime = 'torch'
+        runtime = self._shareable(runtime, target, report)
         setting = runtime, precision, tuple(map(tuple, modality_sets)), target
         if runtime == 'auto' and waits_for_openvino(self._model, target):
             if self._stream is None:
@@ -202,6 +199,14 @@ class Engine:
             self._shared.leave(self)
         elif self._build is not None:
             self._build.close()
+
+    def _shareable(self, runtime: str, target: str, report: Callable[[str], None]) -> str:
+        """Return the runtime, or torch where engines that share a model cannot run the graphs of that runtime."""
+        name = automatic(target) if runtime == 'auto' else runtime
+        if self._shared is None or name in SHARED:
+            return runtime
+        report(f'Engines that share {self.model_id} run it by torch, not by {name}.')
+        return 'torch'
 
     def _once(self, setting: Hashable, build: Callable[[], BuiltT]) -> BuiltT:
         """Return what `build` returns, which engines that share the model have in common."""
