@@ -167,16 +167,7 @@ class Engine:
                     self._model, runtime, precision=precision, device=target, modality_sets=modality_sets, report=report
                 ),
             )
-            # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
-            if self._graphs is None:
-                self.dtype = DTYPES[precision]
-                self.to(str(self.device))
-            elif self._stream is not None:
-                LOG.warning(
-                    'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
-                    'are fixed; set runtime to torch, or tokens to full.',
-                    self.serving.name,
-                )
+            self._adopt(precision)
 
         self._pending_build = target, build
         if target == self.device.type:
@@ -199,6 +190,19 @@ class Engine:
             self._shared.leave(self)
         elif self._build is not None:
             self._build.close()
+
+    def _adopt(self, precision: str) -> None:
+        """Adapt to the graphs that were just built, or to torch where there are none."""
+        # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
+        if self._graphs is None:
+            self.dtype = DTYPES[precision]
+            self.to(str(self.device))
+        elif self._stream is not None:
+            LOG.warning(
+                'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
+                'are fixed; set runtime to torch, or tokens to full.',
+                self.serving.name,
+            )
 
     def _shareable(self, runtime: str, target: str, report: Callable[[str], None]) -> str:
         """Return the runtime, or torch where engines that share a model cannot run the graphs of that runtime."""
