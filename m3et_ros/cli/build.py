@@ -41,12 +41,14 @@ def openvino(
 
     from m3et_ros.runtime.backends.prepared import DTYPES, artefact_folder, prepare
     from m3et_ros.runtime.frame_tokens import guides_shape
+    from m3et_ros.runtime.kernels import use_built
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in DTYPES:
         raise InputError('parameter', f'--precision is {precision[:40]!r}; give {" or ".join(DTYPES)}.')
     if threads:
         torch.set_num_threads(threads)
+    use_built()  # the graphs of Mamba-1 need the native scans
     checkpoint = open_checkpoint(model)
     opened, guides = checkpoint.model.eval(), guides_shape(checkpoint)
     found, serving = prepare(

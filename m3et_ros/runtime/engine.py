@@ -6,7 +6,7 @@ Everything here runs on one thread, the inference thread of the engine's owner.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.vlm.variants import visual_tokens
 from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
-from m3et_ros.runtime.backends import waits_for_openvino
+from m3et_ros.runtime.backends import automatic, waits_for_openvino
 from m3et_ros.runtime.backends.background import BackgroundBuild
 from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
 from m3et_ros.runtime.batching import Step
@@ -33,11 +33,13 @@ from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.limits import TOKENS
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
-from m3et_ros.runtime.shared_model import SharedModel
+from m3et_ros.runtime.shared_model import BuiltT, SharedModel
 from m3et_ros.runtime.texts import texts
 from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
+SHARED = ('torch', 'openvino')
+"""Runtimes whose graphs several threads may run; the others write to buffers that one thread reads."""
 
 
 class Engine:
@@ -148,14 +150,15 @@ class Engine:
         """
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
-        if self._shared is not None and runtime != 'torch':
-            report(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
-            runtime = 'torch'
         guides = guides_shape(self.checkpoint)
         target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
+        runtime = self._shareable(runtime, target, report)
+        setting = runtime, precision, tuple(map(tuple, modality_sets)), guides, target
         if runtime == 'auto' and waits_for_openvino(self._model, target):
             if self._stream is None:
-                self._build = BackgroundBuild(self._model, precision, modality_sets, report, guides)
+                self._build = self._once(
+                    setting, lambda: BackgroundBuild(self._model, precision, modality_sets, report, guides)
+                )
                 return self.serving
             report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
             runtime = 'torch'
@@ -164,17 +167,10 @@ class Engine:
 
         def build() -> None:
             self._pending_build = None
-            self._graphs, self._serving = graphs_of(runtime, precision=precision, device=target, report=report)
-            # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
-            if self._graphs is None:
-                self.dtype = DTYPES[precision]
-                self.to(str(self.device))
-            elif self._stream is not None:
-                LOG.warning(
-                    'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
-                    'are fixed; set runtime to torch, or tokens to full.',
-                    self.serving.name,
-                )
+            self._graphs, self._serving = self._once(
+                setting, lambda: graphs_of(runtime, precision=precision, device=target, report=report)
+            )
+            self._adopt(precision)
 
         self._pending_build = target, build
         if target == self.device.type:
@@ -192,9 +188,36 @@ class Engine:
             self._build.start()
 
     def close(self) -> None:
-        """End the making of graphs, if there is any; torch serves on."""
-        if self._build is not None:
+        """End the making of graphs, if there is any and no other engine waits for them; torch serves on."""
+        if self._shared is not None:
+            self._shared.leave(self)
+        elif self._build is not None:
             self._build.close()
+
+    def _adopt(self, precision: str) -> None:
+        """Adapt to the graphs that were just built, or to torch where there are none."""
+        # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
+        if self._graphs is None:
+            self.dtype = DTYPES[precision]
+            self.to(str(self.device))
+        elif self._stream is not None:
+            LOG.warning(
+                'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
+                'are fixed; set runtime to torch, or tokens to full.',
+                self.serving.name,
+            )
+
+    def _shareable(self, runtime: str, target: str, report: Callable[[str], None]) -> str:
+        """Return the runtime, or torch where engines that share a model cannot run the graphs of that runtime."""
+        name = automatic(target) if runtime == 'auto' else runtime
+        if self._shared is None or name in SHARED:
+            return runtime
+        report(f'Engines that share {self.model_id} run it by torch, not by {name}.')
+        return 'torch'
+
+    def _once(self, setting: Hashable, build: Callable[[], BuiltT]) -> BuiltT:
+        """Return what `build` returns, which engines that share the model have in common."""
+        return build() if self._shared is None else self._shared.graphs(setting, build)
 
     @property
     def _runner(self) -> M3ET | Prepared:
@@ -413,9 +436,11 @@ class Engine:
         return ids.to(self.device), mask.to(self.device)
 
     def _run(self, step: Step, *args: Any) -> Any:
-        """Return step(runner, *args), perhaps computed in one batch with the steps of other engines."""
-        batcher = None if self._shared is None else self._shared.batcher
-        return step(self._runner, *args) if batcher is None else batcher.run(step, *args)
+        """Return step(runner, *args); in torch perhaps in one batch with the steps of other engines."""
+        runner = self._runner
+        # Graphs take one frame at a time.
+        batcher = None if self._shared is None or runner is not self._model else self._shared.batcher
+        return step(runner, *args) if batcher is None else batcher.run(step, *args)
 
 
 def encode_step(

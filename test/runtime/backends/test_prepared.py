@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.sizes import build
+from m3et_ros.ops import native
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import check, prepared
 from m3et_ros.runtime.backends.graphs import graphs
@@ -179,14 +180,15 @@ def test_artefacts_of_other_weights_settings_or_sources_have_another_folder(smal
 
 
 @pytest.mark.parametrize('runtime, fallback', [('auto', False), ('openvino', True)])
-def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback):
+def test_mamba_1_is_not_given_to_openvino_without_the_native_scans(small, monkeypatch, runtime, fallback):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(native, '_library', None)
     monkeypatch.delenv('M3ET_RUNTIME', raising=False)
     monkeypatch.setattr(backends, 'make', None)  # nothing may be built
     older = build(replace(small.config, mixer='mamba1', mixer_options={'N': 4})).eval()
     found, serving = prepare(older, runtime, modality_sets=MODALITY_SETS)
     assert found is None and (serving.name, serving.fallback) == ('torch', fallback)
-    assert 'Mamba-1' in serving.reason
+    assert 'Mamba-1' in serving.reason and 'm3et build kernels' in serving.reason
 
 
 @pytest.mark.parametrize('runtime', ['openvino', 'compile', 'torch'])
