@@ -160,7 +160,7 @@ def test_rendering_alone_makes_every_cache_that_the_rest_reads(kitchen, monkeypa
 def test_a_calibration_is_fitted_once_and_stored(kitchen, monkeypatch):
     module, given, _ = kitchen
     fits, opened = [], []
-    wanted = Calibration(1.25, 0.0, {'rgb': tuple(i / 200 for i in range(201))})
+    wanted = Calibration(1.25, 0.0, {'rgb': tuple(i / 200 for i in range(201))}, {'red bowl': 2.5})
     monkeypatch.setattr(
         'm3et_ros.data.checkpoints.m3et.load_checkpoint', lambda base: argparse.Namespace(model_id='k@1')
     )
@@ -169,12 +169,15 @@ def test_a_calibration_is_fitted_once_and_stored(kitchen, monkeypatch):
         lambda folder, **o: opened.append((folder, o.get('length'))) or list(range(1300)),
     )
     monkeypatch.setattr(module, 'cache', lambda root, seeds, fields: (seeds, fields))
-    monkeypatch.setattr(
-        'm3et_ros.evaluation.tasks.calibrate.calibrate', lambda _, asked, shown: fits.append(list(shown)) or wanted
-    )
+
+    def calibrate(_, asked, shown, *, untaught):
+        fits.append((list(shown), 'red bowl' in untaught))
+        return wanted
+
+    monkeypatch.setattr('m3et_ros.evaluation.tasks.calibrate.calibrate', calibrate)
     for _ in range(2):
         assert module.calibration(module.KITCHEN2, given, Path('base'), given.out / 'new') == wanted
-    assert fits == [list(range(0, 1300, 2))]
+    assert fits == [(list(range(0, 1300, 2)), True)]
     kitchens = (range(10_000, 10_100), {'frames': 12, 'stride': 25, 'version': 2, 'size': 224})
     assert opened == [(kitchens, module.ASKED), (kitchens, None)]
 
