@@ -19,7 +19,7 @@ from m3et_ros.models.m3et.config import MODALITIES
 from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding, joined, raster_ids, sources
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
-from m3et_ros.runtime.backends import Runner, Setting, check
+from m3et_ros.runtime.backends import Runner, Setting, check, int8
 from m3et_ros.runtime.backends.graphs import (
     TextlessImageEncoding,
     decoder_inputs,
@@ -27,10 +27,12 @@ from m3et_ros.runtime.backends.graphs import (
     restored_encoding,
     text_inputs,
 )
+from m3et_ros.runtime.backends.int8 import Calibration
 from m3et_ros.runtime.machine import cache
 
 LOG = logging.getLogger(__name__)
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'int8': torch.float32}
+"""Arithmetic of torch in each precision; int8 is one of graphs, and torch computes in float32 beside them."""
 MODALITY_SETS = (('rgb', 'depth'), ('rgb',))
 """Sets of image modalities that a robot's frames have."""
 SOURCE_FOLDERS = ('ops', 'layers', 'models', 'runtime/backends')
@@ -126,6 +128,7 @@ def prepare(
     device: str = 'cpu',
     modality_sets: Sequence[Sequence[str]] = MODALITY_SETS,
     store: bool = True,
+    calibration: Calibration | None = None,
     report: Callable[[str], None] = LOG.info,
 ) -> tuple[Prepared | None, Serving]:
     """Build all graphs of a runtime and compare them with eager float32; torch serves where any of it fails.
@@ -133,10 +136,11 @@ def prepare(
     Args:
         model: in float32, on `device`, in eval mode; it stays as it is.
         runtime: one of RUNTIMES.
-        precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
+        precision: arithmetic of the graphs, one of PRECISIONS.
         device: 'cpu' or 'cuda'.
         modality_sets: sets of image modalities to build for.
-        store: read and write artefacts in the user's cache.
+        store: read and write artefacts in the user's cache; int8 needs it.
+        calibration: for int8, the calibration by which missing graphs are built; None takes those of the last build.
         report: gets lines of progress.
 
     Returns:
@@ -151,10 +155,14 @@ def prepare(
         if reason := backends.missing(name) or backends.unfit(name, model):
             raise RuntimeError(reason)
         folder = artefact_folder(model, name, precision) if store else None
-        backend = backends.make(name, Setting(precision, torch.get_num_threads(), folder))
-        wanted = usable_sets(model, modality_sets)
-        found = build_graphs(model, backend, precision, device, wanted, report)
-        return found, checked(found, model, wanted, precision)
+        setting, wanted = Setting(precision, torch.get_num_threads(), folder), usable_sets(model, modality_sets)
+        if precision == 'int8':
+            setting = int8.with_calibration(setting, model, wanted, calibration)
+        found = build_graphs(model, backends.make(name, setting), precision, device, wanted, report)
+        serving = checked(found, model, wanted, precision)
+        if calibration is not None:
+            int8.record(folder, calibration)
+        return found, serving
     except Exception as problem:
         return None, refused(name, problem)
 
@@ -203,7 +211,7 @@ def build_graphs(
     Args:
         model: in float32, on `device`, in eval mode.
         backend: builds each graph.
-        precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
+        precision: arithmetic of the graphs, one of PRECISIONS.
         device: 'cpu' or 'cuda'.
         modality_sets: as usable_sets returns them.
         report: gets a line before each graph, and one at the end.
@@ -232,7 +240,7 @@ def artefact_folder(model: M3ET, name: str, precision: str) -> Path:
     Args:
         model: the weights.
         name: name of the runtime.
-        precision: 'float32' or 'bfloat16'.
+        precision: one of PRECISIONS.
     """
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():

@@ -1,0 +1,189 @@
+"""int8 for OpenVINO: NNCF quantises the graphs, with ranges of activations measured on views of a simulated kitchen.
+
+NNCF is needed to build such graphs and not to run them. A record beside them names the calibration of the last build,
+which is the one that serves.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m3et_ros.data.errors import InputError
+from m3et_ros.data.extras import require
+from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
+from m3et_ros.data.noise import Noise
+from m3et_ros.data.sample import collate
+from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.runtime.backends import Setting
+from m3et_ros.runtime.backends.graphs import Graph, decoder_inputs, graphs, text_inputs
+from m3et_ros.runtime.backends.openvino import core, without_telemetry, write_whole
+from m3et_ros.runtime.machine import foreign
+
+VIEWS = 200
+"""Views, each with a question, on which the ranges of activations are measured."""
+RECORD = 'calibration'
+"""File beside the graphs of all calibrations of a model; it has the digest of the one that serves."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Views of a cache of kitchens for the ranges of activations."""
+
+    # A cache of the splits train or validation.
+    cache: Path
+    # Tokenizer of the model.
+    tokenizer: Tokenizer
+
+    @property
+    def digest(self) -> str:
+        """Name of the folder of the graphs: a digest of the cache, the number of views and the version of NNCF."""
+        facts = (read_recipe(self.cache).name, *(path.name for path in read_shards(self.cache)), VIEWS, version('nncf'))
+        return hashlib.sha256('\n'.join(map(str, facts)).encode()).hexdigest()[:16]
+
+    def inputs(self, graph: Graph, model: M3ET) -> list[tuple[Tensor, ...]]:
+        """Return the inputs that the views give to a graph, as eager float32 computes them.
+
+        Args:
+            graph: a graph of `model`.
+            model: in float32 on the CPU, in eval mode.
+        """
+        samples, found = KitchenSamples(self.cache, noise=Noise(mirror=0), length=VIEWS), []
+        with torch.inference_mode():
+            for sample in (samples[index] for index in range(VIEWS)):
+                views = collate([sample], model.config).inputs
+                if any(m not in views for m in graph.modalities):
+                    continue  # noise has taken all depth
+                images = {m: views[m] for m in graph.modalities}
+                if graph.kind == 'encode_images':
+                    found.append(tuple(images.values()))
+                    continue
+                encoding = model.encode_images(images)
+                ids, mask = self.tokenizer.encode([sample.question], model.config.text_length)
+                if graph.kind == 'encode_text':
+                    found.append(tuple(text_inputs(encoding, ids, mask)))
+                    continue
+                encoded = model.add_text(encoding, ids, mask) if graph.with_text else model.add_text(encoding)
+                found.append(tuple(decoder_inputs(encoded, graph.kind, model.config)))
+        return found
+
+    def quantised(self, converted: Any, graph: Graph, model: M3ET) -> Any:
+        """Return a graph whose products run in int8.
+
+        Args:
+            converted: the graph as an openvino.Model of fixed shapes.
+            graph: the same, a graph of `model`.
+            model: in float32 on the CPU, in eval mode.
+        """
+        import nncf
+        import openvino
+
+        nncf.set_log_level(logging.ERROR)
+        given = [{index: t.numpy() for index, t in enumerate(inputs)} for inputs in self.inputs(graph, model)]
+        own, openvino.Core = openvino.Core, core  # NNCF makes a Core for each pass and drops it; see core()
+        try:
+            return nncf.quantize(
+                converted, nncf.Dataset(given), subset_size=len(given), model_type=nncf.ModelType.TRANSFORMER
+            )
+        finally:
+            openvino.Core = own
+
+
+def open_calibration(cache: Path, tokenizer: Tokenizer) -> Calibration:
+    """Return the calibration by a cache of kitchens, once it is known that graphs can be built by it.
+
+    Args:
+        cache: made by `m3et generate cache`.
+        tokenizer: tokenizer of the model.
+
+    Raises:
+        InputError: 'needs_extra', NNCF is not installed; 'foreign_cache' or 'empty_cache', it is no cache;
+            'test_cache', it holds test kitchens.
+    """
+    without_telemetry()
+    require('int8')
+    if read_recipe(cache).split == 'test':
+        raise InputError(
+            'test_cache',
+            f'{cache} holds test kitchens, on which nothing may be fitted; give a cache of training kitchens, as '
+            'm3et generate cache makes it.',
+        )
+    read_shards(cache)
+    return Calibration(cache, tokenizer)
+
+
+def with_calibration(
+    setting: Setting, model: M3ET, modality_sets: Sequence[tuple[str, ...]], calibration: Calibration | None
+) -> Setting:
+    """Return a setting whose folder is that of one calibration.
+
+    Args:
+        setting: its folder is prepared.artefact_folder.
+        model: in float32 on the CPU, in eval mode.
+        modality_sets: sets of image modalities of the graphs.
+        calibration: the calibration by which missing graphs are built; None takes the graphs of the last build, and
+            builds none.
+
+    Raises:
+        FileNotFoundError: there was no build.
+    """
+    assert setting.folder is not None
+    if calibration is None:
+        digest = (setting.folder / RECORD).read_text(encoding='ascii')
+        return replace(setting, folder=setting.folder / digest, quantise=refuse)
+    named = {graph.name: graph for graph in graphs(model, torch.float32, modality_sets, 'cpu')}
+    return replace(
+        setting,
+        folder=setting.folder / calibration.digest,
+        quantise=lambda converted, name: calibration.quantised(converted, named[name], model),
+    )
+
+
+def refuse(converted: Any, name: str) -> Any:
+    """Quantise no graph where stored ones alone may serve.
+
+    Raises:
+        FileNotFoundError: always.
+    """
+    raise FileNotFoundError(f'the int8 graph {name} is missing or damaged; run m3et build openvino again')
+
+
+def record(folder: Path, calibration: Calibration) -> None:
+    """Let the graphs of a calibration serve from now on.
+
+    Args:
+        folder: prepared.artefact_folder.
+        calibration: all its graphs are built and checked.
+    """
+    write_whole(folder / RECORD, calibration.digest.encode())
+
+
+def check_built(folder: Path, runtime: str, threads: int) -> None:
+    """Check that a robot can run in int8.
+
+    Args:
+        folder: prepared.artefact_folder.
+        runtime: one of backends.RUNTIMES.
+        threads: CPU threads of the robot.
+
+    Raises:
+        InputError: 'parameter', the runtime has no int8; 'graphs_missing', no graphs were built for the robot.
+    """
+    if runtime != 'openvino':
+        raise InputError(
+            'parameter', f'precision is int8 and runtime is {runtime}; set runtime to openvino, which alone has int8.'
+        )
+    if not (folder / RECORD).is_file() or foreign(folder / RECORD):
+        raise InputError(
+            'graphs_missing',
+            f'precision is int8 and there are no int8 graphs of these weights for {threads} threads; build them: m3et '
+            f'build openvino --model MODEL --precision int8 --threads {threads} --calibrate CACHE.',
+        )
