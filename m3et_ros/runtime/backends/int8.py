@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,16 +22,28 @@ from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
 from m3et_ros.data.noise import Noise
 from m3et_ros.data.sample import collate
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends import Setting
 from m3et_ros.runtime.backends.graphs import Graph, decoder_inputs, graphs, text_inputs
 from m3et_ros.runtime.backends.openvino import core, without_telemetry, write_whole
 from m3et_ros.runtime.machine import foreign
 
-VIEWS = 200
+VIEWS = 64
 """Views, each with a question, on which the ranges of activations are measured."""
 RECORD = 'calibration'
 """File beside the graphs of all calibrations of a model; it has the digest of the one that serves."""
+
+
+class EncodedView(NamedTuple):
+    """One view of a kitchen."""
+
+    # Inputs of ImageGraph.
+    images: tuple[Tensor, ...]
+    # Encoding of these images.
+    encoding: ImageEncoding
+    # Ids and mask of a question about it.
+    words: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,45 +61,34 @@ class Calibration:
         facts = (read_recipe(self.cache).name, *(path.name for path in read_shards(self.cache)), VIEWS, version('nncf'))
         return hashlib.sha256('\n'.join(map(str, facts)).encode()).hexdigest()[:16]
 
-    def inputs(self, graph: Graph, model: M3ET) -> list[tuple[Tensor, ...]]:
-        """Return the inputs that the views give to a graph, as eager float32 computes them.
 
-        Args:
-            graph: a graph of `model`.
-            model: in float32 on the CPU, in eval mode.
-        """
-        samples, found = KitchenSamples(self.cache, noise=Noise(mirror=0), length=VIEWS), []
-        with torch.inference_mode():
-            for sample in (samples[index] for index in range(VIEWS)):
-                views = collate([sample], model.config).inputs
-                if any(m not in views for m in graph.modalities):
-                    continue  # noise has taken all depth
-                images = {m: views[m] for m in graph.modalities}
-                if graph.kind == 'encode_images':
-                    found.append(tuple(images.values()))
-                    continue
-                encoding = model.encode_images(images)
-                ids, mask = self.tokenizer.encode([sample.question], model.config.text_length)
-                if graph.kind == 'encode_text':
-                    found.append(tuple(text_inputs(encoding, ids, mask)))
-                    continue
-                encoded = model.add_text(encoding, ids, mask) if graph.with_text else model.add_text(encoding)
-                found.append(tuple(decoder_inputs(encoded, graph.kind, model.config)))
-        return found
+class Quantiser:
+    """NNCF's quantisation after training, of the graphs of one model.
 
-    def quantised(self, converted: Any, graph: Graph, model: M3ET) -> Any:
+    Args:
+        calibration: views for the ranges of activations.
+        model: in float32 on the CPU, in eval mode.
+        modality_sets: sets of image modalities of the graphs.
+    """
+
+    def __init__(self, calibration: Calibration, model: M3ET, modality_sets: Sequence[tuple[str, ...]]):
+        self._calibration, self._model = calibration, model
+        self._graphs = {graph.name: graph for graph in graphs(model, torch.float32, modality_sets, 'cpu')}
+        # Views as eager float32 encodes them, for the graphs of one set of modalities, which are built in a row.
+        self._encoded: tuple[tuple[str, ...], list[EncodedView]] = (), []
+
+    def __call__(self, converted: Any, name: str) -> Any:
         """Return a graph whose products run in int8.
 
         Args:
             converted: the graph as an openvino.Model of fixed shapes.
-            graph: the same, a graph of `model`.
-            model: in float32 on the CPU, in eval mode.
+            name: name of the graph.
         """
         import nncf
         import openvino
 
         nncf.set_log_level(logging.ERROR)
-        given = [{index: t.numpy() for index, t in enumerate(inputs)} for inputs in self.inputs(graph, model)]
+        given = [{index: t.numpy() for index, t in enumerate(inputs)} for inputs in self.inputs(self._graphs[name])]
         own, openvino.Core = openvino.Core, core  # NNCF makes a Core for each pass and drops it; see core()
         try:
             return nncf.quantize(
@@ -95,6 +96,33 @@ class Calibration:
             )
         finally:
             openvino.Core = own
+
+    def inputs(self, graph: Graph) -> list[tuple[Tensor, ...]]:
+        """Return the inputs that the views give to a graph."""
+        if self._encoded[0] != graph.modalities:
+            self._encoded = graph.modalities, self._encode(graph.modalities)
+        model, views = self._model, self._encoded[1]
+        if graph.kind == 'encode_images':
+            return [view.images for view in views]
+        with torch.inference_mode():
+            if graph.kind == 'encode_text':
+                return [tuple(text_inputs(view.encoding, *view.words)) for view in views]
+            words = [view.words if graph.with_text else () for view in views]
+            encoded = (model.add_text(view.encoding, *asked) for view, asked in zip(views, words, strict=True))
+            return [tuple(decoder_inputs(one, graph.kind, model.config)) for one in encoded]
+
+    @torch.inference_mode()
+    def _encode(self, modalities: tuple[str, ...]) -> list[EncodedView]:
+        config, found = self._model.config, []
+        samples = KitchenSamples(self._calibration.cache, noise=Noise(mirror=0), length=VIEWS)
+        for sample in (samples[index] for index in range(VIEWS)):
+            inputs = collate([sample], config).inputs
+            if any(m not in inputs for m in modalities):
+                continue  # noise has taken all depth
+            images = {m: inputs[m] for m in modalities}
+            words = self._calibration.tokenizer.encode([sample.question], config.text_length)
+            found.append(EncodedView(tuple(images.values()), self._model.encode_images(images), words))
+        return found
 
 
 def open_calibration(cache: Path, tokenizer: Tokenizer) -> Calibration:
@@ -139,12 +167,8 @@ def with_calibration(
     if calibration is None:
         digest = (setting.folder / RECORD).read_text(encoding='ascii')
         return replace(setting, folder=setting.folder / digest, quantise=refuse)
-    named = {graph.name: graph for graph in graphs(model, torch.float32, modality_sets, 'cpu')}
-    return replace(
-        setting,
-        folder=setting.folder / calibration.digest,
-        quantise=lambda converted, name: calibration.quantised(converted, named[name], model),
-    )
+    quantiser = Quantiser(calibration, model, modality_sets)
+    return replace(setting, folder=setting.folder / calibration.digest, quantise=quantiser)
 
 
 def refuse(converted: Any, name: str) -> Any:
