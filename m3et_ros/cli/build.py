@@ -1,5 +1,6 @@
 """`m3et build`: compile ahead what makes this machine faster, kernels and the graphs of a model."""
 
+import platform
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +37,7 @@ def openvino(
     precision: Annotated[str, typer.Option(help='float32, bfloat16 or int8, as the robot will run.')] = 'float32',
     threads: Annotated[int, typer.Option(min=0, help='CPU threads, as the robot will run; 0: as torch does.')] = 0,
     calibrate: Annotated[
-        Path | None,
-        typer.Option(help='For int8: a cache of training kitchens (m3et generate cache) to fit it on.'),
+        Path | None, typer.Option(help='For int8: a cache of training kitchens (m3et generate cache) to fit it on.')
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +46,7 @@ def openvino(
 
     from m3et_ros.runtime.backends import PRECISIONS
     from m3et_ros.runtime.backends.int8 import open_calibration
-    from m3et_ros.runtime.backends.prepared import artefact_folder, prepare
+    from m3et_ros.runtime.backends.prepared import artefact_folder, cpu_facts, prepare
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in PRECISIONS:
@@ -57,6 +57,8 @@ def openvino(
             f'--precision is {precision} and --calibrate is {calibrate}; int8 and no other precision is fitted on a '
             'cache: give both or neither.',
         )
+    if precision == 'int8' and platform.machine() == 'x86_64' and 'vnni' not in cpu_facts():
+        print_status('m3et: this CPU has no VNNI, the instructions for int8, so int8 is slower than float32 here.')
     if threads:
         torch.set_num_threads(threads)
     checkpoint = open_checkpoint(model)

@@ -23,14 +23,7 @@ from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
 from m3et_ros.runtime.backends import waits_for_openvino
 from m3et_ros.runtime.backends.background import BackgroundBuild
 from m3et_ros.runtime.backends.int8 import check_built
-from m3et_ros.runtime.backends.prepared import (
-    DTYPES,
-    MODALITY_SETS,
-    Prepared,
-    Serving,
-    artefact_folder,
-    prepare,
-)
+from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, artefact_folder, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of

@@ -7,8 +7,10 @@ which is the one that serves.
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,9 +93,10 @@ class Quantiser:
         given = [{index: t.numpy() for index, t in enumerate(inputs)} for inputs in self.inputs(self._graphs[name])]
         own, openvino.Core = openvino.Core, core  # NNCF makes a Core for each pass and drops it; see core()
         try:
-            return nncf.quantize(
-                converted, nncf.Dataset(given), subset_size=len(given), model_type=nncf.ModelType.TRANSFORMER
-            )
+            with redirect_stdout(StringIO()):  # its bars of progress would stand in the output of --json
+                return nncf.quantize(
+                    converted, nncf.Dataset(given), subset_size=len(given), model_type=nncf.ModelType.TRANSFORMER
+                )
         finally:
             openvino.Core = own
 

@@ -261,13 +261,13 @@ def artefact_folder(model: M3ET, name: str, precision: str) -> Path:
         openvino,
         platform.machine(),
         platform.python_version(),
-        _cpu(),
+        cpu_facts(),
     )
     digest.update('\n'.join(facts).encode())
     return cache() / 'runtimes' / f'{model.config.name}-{name}-{digest.hexdigest()[:16]}'
 
 
-def _cpu() -> str:
+def cpu_facts() -> str:
     """Return model and instruction sets of the CPU."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
