@@ -22,8 +22,7 @@ from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
 from m3et_ros.runtime.backends import waits_for_openvino
 from m3et_ros.runtime.backends.background import BackgroundBuild
-from m3et_ros.runtime.backends.int8 import check_built
-from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, artefact_folder, prepare
+from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, check_precision, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
@@ -133,8 +132,7 @@ class Engine:
 
         Args:
             runtime: one of backends.RUNTIMES.
-            precision: one of PRECISIONS: inside the graphs, or of the whole model where torch serves, which takes
-                float32 for int8.
+            precision: one of PRECISIONS: inside the graphs, or of the whole model where torch serves.
             device: where the model will run, as `to` takes it.
             modality_sets: sets of image modalities that frames will have.
             report: gets lines of progress.
@@ -144,11 +142,9 @@ class Engine:
 
         Raises:
             ValueError: the engine was built in bfloat16, so that the weights to compare with are gone.
-            InputError: precision is int8, and the runtime has none or its graphs were not built.
+            InputError: as check_precision.
         """
-        if precision == 'int8':
-            folder = artefact_folder(self._model, 'openvino', precision)
-            check_built(folder, runtime, torch.get_num_threads())
+        check_precision(self._model, precision, runtime)
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
         if self._shared is not None and runtime != 'torch':

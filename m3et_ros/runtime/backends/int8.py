@@ -49,7 +49,7 @@ class EncodedView(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationCache:
     """Views of a cache of kitchens for the ranges of activations."""
 
     # A cache of the splits train or validation.
@@ -73,7 +73,7 @@ class Quantiser:
         modality_sets: sets of image modalities of the graphs.
     """
 
-    def __init__(self, calibration: Calibration, model: M3ET, modality_sets: Sequence[tuple[str, ...]]):
+    def __init__(self, calibration: CalibrationCache, model: M3ET, modality_sets: Sequence[tuple[str, ...]]):
         self._calibration, self._model = calibration, model
         self._graphs = {graph.name: graph for graph in graphs(model, torch.float32, modality_sets, 'cpu')}
         # Views as eager float32 encodes them, for the graphs of one set of modalities, which are built in a row.
@@ -128,7 +128,7 @@ class Quantiser:
         return found
 
 
-def open_calibration(cache: Path, tokenizer: Tokenizer) -> Calibration:
+def open_calibration(cache: Path, tokenizer: Tokenizer) -> CalibrationCache:
     """Return the calibration by a cache of kitchens, once it is known that graphs can be built by it.
 
     Args:
@@ -148,11 +148,11 @@ def open_calibration(cache: Path, tokenizer: Tokenizer) -> Calibration:
             'm3et generate cache makes it.',
         )
     read_shards(cache)
-    return Calibration(cache, tokenizer)
+    return CalibrationCache(cache, tokenizer)
 
 
 def with_calibration(
-    setting: Setting, model: M3ET, modality_sets: Sequence[tuple[str, ...]], calibration: Calibration | None
+    setting: Setting, model: M3ET, modality_sets: Sequence[tuple[str, ...]], calibration: CalibrationCache | None
 ) -> Setting:
     """Return a setting whose folder is that of one calibration.
 
@@ -183,7 +183,7 @@ def refuse(converted: Any, name: str) -> Any:
     raise FileNotFoundError(f'the int8 graph {name} is missing or damaged; run m3et build openvino again')
 
 
-def record(folder: Path, calibration: Calibration) -> None:
+def record(folder: Path, calibration: CalibrationCache) -> None:
     """Let the graphs of a calibration serve from now on.
 
     Args:

@@ -27,7 +27,7 @@ from m3et_ros.runtime.backends.graphs import (
     restored_encoding,
     text_inputs,
 )
-from m3et_ros.runtime.backends.int8 import Calibration
+from m3et_ros.runtime.backends.int8 import CalibrationCache
 from m3et_ros.runtime.machine import cache
 
 LOG = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def prepare(
     device: str = 'cpu',
     modality_sets: Sequence[Sequence[str]] = MODALITY_SETS,
     store: bool = True,
-    calibration: Calibration | None = None,
+    calibration: CalibrationCache | None = None,
     report: Callable[[str], None] = LOG.info,
 ) -> tuple[Prepared | None, Serving]:
     """Build all graphs of a runtime and compare them with eager float32; torch serves where any of it fails.
@@ -165,6 +165,16 @@ def prepare(
         return found, serving
     except Exception as problem:
         return None, refused(name, problem)
+
+
+def check_precision(model: M3ET, precision: str, runtime: str) -> None:
+    """Check that a runtime can serve in a precision, which for int8 must have been built before.
+
+    Raises:
+        InputError: as int8.check_built.
+    """
+    if precision == 'int8':
+        int8.check_built(artefact_folder(model, 'openvino', precision), runtime, torch.get_num_threads())
 
 
 def usable_sets(model: M3ET, modality_sets: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.runtime.backends import check, int8
 from m3et_ros.runtime.backends.graphs import graphs
-from m3et_ros.runtime.backends.int8 import Calibration, Quantiser, open_calibration
+from m3et_ros.runtime.backends.int8 import CalibrationCache, Quantiser, open_calibration
 from m3et_ros.runtime.backends.openvino import core
 from m3et_ros.runtime.backends.prepared import artefact_folder, prepare
 from m3et_ros.runtime.engine import Engine
@@ -73,8 +73,8 @@ def test_it_is_built_by_a_calibration_and_serves_without_one(small, calibration,
 
 
 def test_another_cache_is_another_calibration(calibration, tokenizer, tmp_path, monkeypatch):
-    other = Calibration(kitchens(tmp_path, 11, 12), tokenizer)
-    assert other.digest != calibration.digest == Calibration(calibration.cache, tokenizer).digest
+    other = CalibrationCache(kitchens(tmp_path, 11, 12), tokenizer)
+    assert other.digest != calibration.digest == CalibrationCache(calibration.cache, tokenizer).digest
     before = calibration.digest
     monkeypatch.setattr(int8, 'VIEWS', VIEWS + 1)
     assert calibration.digest != before
