@@ -128,10 +128,8 @@ class Engine:
     ) -> Serving:
         """Let a runtime serve: on a CPU from now on, on CUDA once the model is moved there.
 
-        Where 'auto' is OpenVINO, torch serves in float32 until `start_build` has been called and the graphs are there.
-
         Args:
-            runtime: one of backends.RUNTIMES.
+            runtime: one of backends.RUNTIMES; where 'auto' is OpenVINO, torch serves until `start_build` made graphs.
             precision: one of PRECISIONS: inside the graphs, or of the whole model where torch serves.
             device: where the model will run, as `to` takes it.
             modality_sets: sets of image modalities that frames will have.
