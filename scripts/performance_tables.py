@@ -387,7 +387,8 @@ def page() -> str:
         'node': node(),
         'decode': decode(),
         'adaptive': adaptive(),
-        **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes', 'int8')},
+        **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'codec', 'fleet', 'runtimes')},
+        'int8': cases('int8') if load('int8') else 'Not measured yet: `python benchmarks/int8.py`.',
     }
     for name, table in blocks.items():
         text = replace_block(text, name, 'scripts/performance_tables.py', table)

@@ -76,7 +76,7 @@ def test_int8_is_built_on_the_cache(border, capsys, monkeypatch):
         monkeypatch.setattr('m3et_ros.runtime.backends.prepared.cpu_facts', lambda flags=flags: flags)
         monkeypatch.setattr('platform.machine', lambda: 'x86_64')
         assert main(line) == 0
-        assert ('int8 is slower than float32' in capsys.readouterr().err) == warned
+        assert ('int8 is slower than float32 here' in capsys.readouterr().err) == warned
     assert opened[0]['cache'] == Path('kitchens') and opened[0]['tokenizer'].cls >= 0
     assert built[0]['calibration'] is calibration and built[0]['precision'] == 'int8'
 
