@@ -59,7 +59,7 @@ def openvino(
         )
     if precision == 'int8' and platform.machine() == 'x86_64' and 'vnni' not in cpu_facts():
         print_status(
-            'm3et: this CPU has no VNNI, the instructions for int8, so int8 is slower than float32 here and less accurate.'
+            'm3et: this CPU has no VNNI (instructions for int8), so int8 is slower than float32 here and less accurate.'
         )
     if threads:
         torch.set_num_threads(threads)
