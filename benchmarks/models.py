@@ -5,24 +5,26 @@
 PATH is a check-out of MultiMAE's code (https://github.com/EPFL-VILAB/MultiMAE, CC BY-NC 4.0, never part of this
 project; it needs einops). Without it the other side is our own model with MultiMAE's 12 Transformer blocks, width 768
 and decoders of two blocks, and the result says so. Both sides use torch's scaled_dot_product_attention, the same image
-tokens and random weights, which do not affect the time. The figures are for float32 in eager torch. --fast adds
-bfloat16 through OpenVINO, if installed, for the case with all tokens, which is that of a robot, and for models without
-Mamba-1; its graphs are first compared with eager float32.
+tokens and random weights, which do not affect the time. The figures are for float32 in eager torch. --fast adds those
+through OpenVINO, if installed, in bfloat16 where the CPU has AVX-512 and else in float32; its graphs are first compared
+with eager float32. The cases may be measured one after another: the file keeps those that are not asked for.
 """
 
+import json
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from timing import error, finish, interleaved, one_thread, options, ratios
+from timing import RESULTS, denormals_allowed, environment, error, finish, interleaved, one_thread, options, ratios
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from m3et_ros.cli.output import print_status
 from m3et_ros.models.m3et.config import IMAGE_MODALITIES, M3ETConfig
 from m3et_ros.models.m3et.sizes import BASE, MULTIMAE_DECODERS, SIZES, build
 from m3et_ros.runtime.backends import Setting, make, missing
@@ -144,12 +146,12 @@ def twin() -> nn.Module:
     )
 
 
-def sides(path: Path | None) -> tuple[dict[str, nn.Module], str]:
+def sides(path: Path | None, sizes: Sequence[str]) -> tuple[dict[str, nn.Module], str]:
     """Return all models by name, the other side first, and a description of the other side."""
     torch.manual_seed(0)
     other = Theirs(multimae(path)) if path else Ours(twin())
     found = {'multimae' if path else 'twin': other}
-    for name in SMALL:
+    for name in sizes:
         found[name] = Ours(build(replace(SIZES[name], modalities=IMAGE_MODALITIES, tasks=IMAGE_MODALITIES, answers=0)))
     what = "MultiMAE's own code, with torch's attention kernel" if path else "our twin in MultiMAE's sizes"
     return {name: model.eval() for name, model in found.items()}, what
@@ -189,16 +191,30 @@ def agreement(models: dict[str, nn.Module]) -> dict[str, float]:
     return {name: float(f'{value:.1e}') for name, value in found.items()}
 
 
+class Shown(nn.Module):
+    """A model with fixed visible tokens, which are a part of its graph."""
+
+    def __init__(self, model: nn.Module, visible: Tensor | None):
+        super().__init__()
+        self.model, self.visible = model, visible
+
+    def forward(self, rgb: Tensor, depth: Tensor, semseg: Tensor) -> tuple[Tensor, ...]:
+        """Predict as Ours and Theirs do."""
+        return self.model(rgb, depth, semseg, self.visible)
+
+
 def fast(
-    models: dict[str, nn.Module], precision: str, given: tuple[Tensor, ...]
+    models: dict[str, nn.Module], precision: str, given: tuple[Tensor, ...], visible: Tensor | None
 ) -> tuple[dict[str, Callable], dict[str, float]]:
-    """Build OpenVINO graphs for one batch with all tokens; also return their difference from eager float32."""
+    """Build OpenVINO graphs for one batch; also return their difference from eager float32."""
     backend = make('openvino', Setting(precision, 1, None))
     work, errors = {}, {}
     for name, model in models.items():
-        run = backend.build(name, model, given)
+        print_status(f'{name} is being built for OpenVINO')
+        with denormals_allowed():
+            run = backend.build(name, Shown(model, visible), given)
         with torch.inference_mode():
-            errors[name] = max(error(f, w) for f, w in zip(run(*given), model(*given), strict=True))
+            errors[name] = max(error(f, w) for f, w in zip(run(*given), model(*given, visible), strict=True))
         if not errors[name] < TOLERANCES[precision]:
             raise SystemExit(f'{name} through OpenVINO is off by {errors[name]:.1e}; nothing is timed')
         work[name] = lambda run=run: run(*given)
@@ -209,22 +225,27 @@ def main() -> None:
     """Measure and write the figures."""
     parser = options(__doc__, rounds=7)
     parser.add_argument('--multimae', type=Path, help="check-out of MultiMAE's code")
+    parser.add_argument('--sizes', nargs='+', choices=SMALL, default=SMALL, help='sizes to measure')
     parser.add_argument('--tokens', type=int, nargs='+', default=(98, 176, 588))
     parser.add_argument('--batch', type=int, nargs='+', default=(1, 8))
-    parser.add_argument('--fast', action='store_true', help='in bfloat16 through OpenVINO, too')
+    parser.add_argument('--fast', action='store_true', help='through OpenVINO, too')
     asked = parser.parse_args()
     if asked.fast and (reason := missing('openvino')):
         raise SystemExit(reason)
     one_thread()
     use_built()
-    models, what = sides(asked.multimae)
+    models, what = sides(asked.multimae, asked.sizes)
     base = next(iter(models))
+    precision = 'bfloat16' if environment()['avx512_f'] else 'float32'
+    path = asked.results or RESULTS / 'models.json'
+    earlier = json.loads(path.read_text()) if path.is_file() else {}
     found: dict[str, Any] = {
         'rounds': asked.rounds,
         'other_side': what,
-        'cases': {},
-        'parameters': {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()},
-        'error_to_float64': agreement(models),
+        'cases': earlier.get('cases', {}),
+        'parameters': earlier.get('parameters', {})
+        | {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()},
+        'error_to_float64': earlier.get('error_to_float64', {}) | agreement(models),
     }
     for batch in asked.batch:
         for tokens in asked.tokens:
@@ -235,12 +256,12 @@ def main() -> None:
                     {name: partial(model, *given, visible) for name, model in models.items()}, asked.rounds, case
                 )
             found['cases'][case] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, base)}
-            if asked.fast and visible is None:
-                work, errors = fast({n: m for n, m in models.items() if n != 'base'}, 'bfloat16', given)
-                case = case.replace('float32 eager', 'bfloat16 OpenVINO')
+            if asked.fast:
+                work, errors = fast(models, precision, given, visible)
+                case = case.replace('float32 eager', f'{precision} OpenVINO')
                 ms = interleaved(work, asked.rounds, case)
                 found['cases'][case] = {'cpu_ms': ms, 'times_as_fast': ratios(ms, base), 'error': errors}
-    finish('models', found, asked.results)
+    finish('models', found, path)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
     python benchmarks/node.py --bag BAG                                        # writes benchmarks/results/node.json
     python benchmarks/node.py                                                  # images made here instead of a recording
+    python benchmarks/node.py --size 1920x1080 --rate 60 --results benchmarks/results/node_1080p_60hz.json
     python benchmarks/node.py --bag BAG --rate 30 --results benchmarks/results/node_30hz.json
     python benchmarks/node.py --bag BAG --runtime openvino --results benchmarks/results/node_openvino.json
 
@@ -202,17 +203,18 @@ def frames_of(path: Path, count: int) -> list:
     return found
 
 
-def made_frames(count: int) -> list:
-    """Return frames of 640 x 480 with smooth colours, a slope of depth, and a tenth of it in holes."""
+def made_frames(count: int, width: int = 640, height: int = 480) -> list:
+    """Return frames with smooth colours, a slope of depth, and a tenth of it in holes."""
     import cv2
 
     from m3et_ros.data.frame import Frame
 
     found, random = [], np.random.default_rng(0)
-    down, across = np.mgrid[0:480, 0:640].astype(np.float32)
+    down, across = np.mgrid[0:height, 0:width].astype(np.float32)
     for number in range(count):
-        blobs = cv2.resize(random.standard_normal((24, 32, 4), np.float32), (640, 480), interpolation=cv2.INTER_CUBIC)
-        depth = 1 + across / 400 + down / 800
+        coarse = random.standard_normal((24, 32, 4), np.float32)
+        blobs = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        depth = 1 + 1.6 * across / width + 0.6 * down / height
         depth[blobs[..., 3] > np.quantile(blobs[..., 3], 0.9)] = np.nan
         rgb = np.clip(128 + 40 * blobs[..., :3], 0, 255).astype(np.uint8)
         found.append(Frame(rgb, depth, number))
@@ -266,6 +268,7 @@ def main() -> None:
         sys.exit(child(Path(sys.argv[2]), sys.argv[3:]))
     parser = options(__doc__)
     parser.add_argument('--bag', type=Path, help='a recording with colour and depth; without one, images are made')
+    parser.add_argument('--size', default='640x480', help='of the images that are made')
     parser.add_argument('--model', default='kitchen2')
     parser.add_argument('--runtime', default='torch', help='torch, openvino or compile')
     parser.add_argument(
@@ -278,7 +281,7 @@ def main() -> None:
     parser.add_argument('--results-wanted', type=int, default=300, help='frames after which it ends')
     parser.add_argument('--wait', type=float, default=300.0, help='seconds until the node must be active')
     asked = parser.parse_args()
-    frames = frames_of(asked.bag, 20) if asked.bag else made_frames(20)
+    frames = frames_of(asked.bag, 20) if asked.bag else made_frames(20, *map(int, asked.size.split('x')))
     robot = Robot()
     found, drops = measure(robot, frames, asked)
     spans, memory_mb, found = found['spans'], found['memory_mb'], found['frames']

@@ -11,12 +11,24 @@ from typing import Any
 from m3et_ros.evaluation.report.markdown import replace_block
 
 ROOT = Path(__file__).resolve().parents[1]
+FIGURES = {
+    'vqa_accuracy': ('VQA, %', 100, '.1f'),
+    'psnr_hidden_db': ('PSNR of hidden colours, dB', 1, '.2f'),
+    'miou': ('mIoU, %', 100, '.1f'),
+    'rmse_in_holes_m': ('Depth RMSE in holes, m', 1, '.3f'),
+}
+"""Key of a result -> its title in a table, the factor of its unit, and its format."""
 SMALLER_IS_BETTER = ('rmse_in_holes_m',)
 
 
 def main() -> None:
     """Replace the text between each pair of markers."""
-    for page, name, table in (('evaluation.md', 'ablations', ablations), ('talk.md', 'talk', talk)):
+    pages = (
+        ('evaluation.md', 'ablations', ablations),
+        ('evaluation.md', 'ablations_kitchen2', by_seed),
+        ('talk.md', 'talk', talk),
+    )
+    for page, name, table in pages:
         path = ROOT / 'docs' / page
         text = replace_block(path.read_text(encoding='utf-8'), name, 'scripts/run_tables.py', table(load(name)))
         path.write_text(text, encoding='utf-8')
@@ -29,28 +41,44 @@ def load(name: str) -> dict[str, Any]:
 
 def ablations(found: dict[str, Any]) -> str:
     """Return a row for each change; "worse" or "better" marks significant differences from the full model."""
-    lines = [
-        '| Model | Parameters | VQA | PSNR of hidden colours | mIoU | Depth RMSE in holes |',
-        '|---|---:|---:|---:|---:|---:|',
-    ]
+    titles = ' | '.join(title for title, *_ in FIGURES.values())
+    lines = [f'| Model | Parameters | {titles} |', '|---|---:|---:|---:|---:|---:|']
     for name, row in found['rows'].items():
-        cells = [
-            _figure(row, key, shown)
-            for key, shown in (
-                ('vqa_accuracy', '{:.1%}'),
-                ('psnr_hidden_db', '{:.2f} dB'),
-                ('miou', '{:.1%}'),
-                ('rmse_in_holes_m', '{:.3f} m'),
-            )
-        ]
+        cells = [_figure(row, key, scale, shown) for key, (_, scale, shown) in FIGURES.items()]
         lines.append(f'| {name.replace("_", " ")} | {row["parameters"]:,} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
-def _figure(row: dict[str, Any], key: str, shown: str) -> str:
+def by_seed(found: dict[str, Any]) -> str:
+    """Return the full model's figures, then each change's differences from them: mean and, in brackets, of each seed.
+
+    "worse" or "better" marks a difference whose sign all seeds share.
+    """
+    lines = [f'| Model | {" | ".join(title for title, *_ in FIGURES.values())} |', '|---|---|---|---|---|']
+    for name, row in found['rows'].items():
+        compared = row.get('less_full')
+        cells = [
+            _of_seeds((compared or row).get(key), key, scale, f'+{shown}' if compared else shown)
+            for key, (_, scale, shown) in FIGURES.items()
+        ]
+        lines.append(f'| {name.replace("_", " ")} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _of_seeds(figure: dict[str, Any] | None, key: str, scale: float, shown: str) -> str:
+    if figure is None:
+        return '-'
+    values = [scale * value for value in figure['of_seeds']]
+    text = f'{{:{shown}}} ({{}})'.format(sum(values) / len(values), ', '.join(f'{value:{shown}}' for value in values))
+    if not shown.startswith('+') or min(values) * max(values) <= 0:
+        return text
+    return f'{text} {"worse" if (values[0] > 0) == (key in SMALLER_IS_BETTER) else "better"}'
+
+
+def _figure(row: dict[str, Any], key: str, scale: float, shown: str) -> str:
     if row.get(key) is None:
         return '-'
-    text, less = shown.format(row[key]['value']), row.get('less_full', {}).get(key)
+    text, less = f'{scale * row[key]["value"]:{shown}}', row.get('less_full', {}).get(key)
     if less is None:
         return text
     certain = less['low'] is not None and less['low'] * less['high'] > 0

@@ -287,11 +287,12 @@ def machine_options() -> tuple[str, ...]:
 
 
 def calibration(plan: Plan, given: argparse.Namespace, base: Path, out: Path) -> Calibration:
-    """Fit the temperature of the answers and the quantiles of the domain score, or read them where that was done."""
+    """Fit the odds of the answers and the quantiles of the domain score, or read them where that was done."""
     from torch.utils.data import Subset
 
     from m3et_ros.data.checkpoints.m3et import load_checkpoint
     from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+    from m3et_ros.data.kitchen.questions.splits import ANSWERS_OF
     from m3et_ros.data.noise import Noise
     from m3et_ros.evaluation.tasks.calibrate import calibrate
 
@@ -302,7 +303,7 @@ def calibration(plan: Plan, given: argparse.Namespace, base: Path, out: Path) ->
         asked = KitchenSamples(folder, noise=Noise(), length=ASKED)
         shown = KitchenSamples(folder, questions=False, noise=Noise())
         every = max(1, len(shown) // SHOWN)
-        found = calibrate(checkpoint, asked, Subset(shown, range(0, len(shown), every)))
+        found = calibrate(checkpoint, asked, Subset(shown, range(0, len(shown), every)), untaught=ANSWERS_OF)
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as part:
             part.write_text(json.dumps(asdict(found)), encoding='utf-8')

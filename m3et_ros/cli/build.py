@@ -47,6 +47,8 @@ def openvino(
     from m3et_ros.runtime.backends import PRECISIONS
     from m3et_ros.runtime.backends.int8 import open_calibration
     from m3et_ros.runtime.backends.prepared import artefact_folder, cpu_facts, prepare
+    from m3et_ros.runtime.frame_tokens import guides_shape
+    from m3et_ros.runtime.kernels import use_built
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in PRECISIONS:
@@ -63,12 +65,14 @@ def openvino(
         )
     if threads:
         torch.set_num_threads(threads)
+    use_built()  # the graphs of Mamba-1 need the native scans
     checkpoint = open_checkpoint(model)
-    opened = checkpoint.model.eval()
+    opened, guides = checkpoint.model.eval(), guides_shape(checkpoint)
     found, serving = prepare(
         opened,
         'openvino',
         precision=precision,
+        guides=guides,
         calibration=open_calibration(calibrate, checkpoint.tokenizer) if calibrate else None,
         report=lambda line: print_status(f'm3et: {line}'),
     )

@@ -7,8 +7,11 @@ reference. A form that disagrees is not used.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -62,6 +65,7 @@ class KernelChoice:
 
 OPERATORS: dict[str, Operator] = {}
 """Registered operators by name."""
+_TRACED: ContextVar[Mapping[str, Form]] = ContextVar('traced', default=MappingProxyType({}))
 _served: dict[tuple[str, torch.device], tuple[KernelChoice, Form]] = {}
 
 
@@ -85,6 +89,16 @@ def forget() -> None:
     _served.clear()
 
 
+@contextmanager
+def traced(op: str, function: Form) -> Iterator[None]:
+    """Have compilers within the block trace `function` for an operator, in the place of its tensor form."""
+    before = _TRACED.set({**_TRACED.get(), op: function})
+    try:
+        yield
+    finally:
+        _TRACED.reset(before)
+
+
 def form(op: str, kernel: str, device: torch.device) -> Form:
     """Return the function to call for `kernel`, one of KERNELS.
 
@@ -98,8 +112,10 @@ def form(op: str, kernel: str, device: torch.device) -> Form:
     if kernel == 'reference':
         return operator.reference
     # A compiler must not trace the comparison, and without values there is nothing to compare.
-    if kernel == 'tensor' or torch.compiler.is_compiling() or device.type == 'meta':
+    if kernel == 'tensor' or device.type == 'meta':
         return operator.tensor
+    if torch.compiler.is_compiling():
+        return _TRACED.get().get(op, operator.tensor)
     choice, function = _serve(op, device)
     if kernel != 'auto' and choice.name != {'fused': FUSED, 'native': NATIVE}[kernel]:
         raise RuntimeError(f"no {kernel} kernel for {op} on {device}: {choice.reason}; use kernel='auto'")

@@ -81,7 +81,7 @@ def selective_step(
         decay = torch.exp(dt[..., None] * A)
         state = torch.addcmul((dt * x)[..., None] * B[:, None], decay, state)
         y = torch.matmul(state, C[..., None])[..., 0]
-    return _finish(y, x_t, D, z_t), state
+    return finished(y, x_t, D, z_t), state
 
 
 def selective_scan_reference(
@@ -96,13 +96,13 @@ def selective_scan_reference(
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Scan token by token, as the equations read; every other form is compared with this one."""
-    state = _initial(state, x, A)
+    state = initial_state(state, x, A)
     outputs = []
     # unbind, not t[:, i]: the backward of indexing writes a whole sequence of zeros for every token.
     for x_t, dt_t, B_t, C_t in zip(*(t.to(state.dtype).unbind(1) for t in (x, dt, B, C)), strict=True):
         y_t, state = selective_step(state, x_t, dt_t, A, B_t, C_t)
         outputs.append(y_t)
-    return _finish(torch.stack(outputs, 1), x, D, z), state
+    return finished(torch.stack(outputs, 1), x, D, z), state
 
 
 def selective_scan_blocked(
@@ -117,10 +117,10 @@ def selective_scan_blocked(
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Scan block by block in plain torch: two to four times as fast as the reference at small batch."""
-    state = _initial(state, x, A)
+    state = initial_state(state, x, A)
     x_, dt, A, B, C = (t.to(state.dtype) for t in (x, dt, A, B, C))
     y, last = _BlockedScan.apply(x_, dt, A.T.contiguous(), B, C, state.transpose(1, 2).contiguous())
-    return _finish(y, x, D, z), last.transpose(1, 2)
+    return finished(y, x, D, z), last.transpose(1, 2)
 
 
 def selective_scan_native(
@@ -137,20 +137,20 @@ def selective_scan_native(
     """Scan in C++ (native/), token by token in registers; float64 input goes to the blocked form."""
     if work_dtype(x) != torch.float32:
         return selective_scan_blocked(x, dt, A, B, C, D=D, z=z, state=state)
-    inputs = (*(t.float() for t in (x, dt, A, B, C)), _initial(state, x, A))
+    inputs = (*(t.float() for t in (x, dt, A, B, C)), initial_state(state, x, A))
     for_backward = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     y, last, _ = native.selective_scan(*inputs, for_backward)
-    return _finish(y, x, D, z), last
+    return finished(y, x, D, z), last
 
 
-def _initial(state: Tensor | None, x: Tensor, A: Tensor) -> Tensor:
+def initial_state(state: Tensor | None, x: Tensor, A: Tensor) -> Tensor:
     """Return the state to start from, in the dtype of the arithmetic."""
     if state is None:
         return x.new_zeros(x.shape[0], *A.shape, dtype=work_dtype(x))
     return state.to(work_dtype(x))
 
 
-def _finish(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
+def finished(y: Tensor, x: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
     """Apply skip connection and gate, and return to the dtype of x."""
     if D is not None:
         y = torch.addcmul(y, x.to(y.dtype), D.to(y.dtype))

@@ -29,8 +29,8 @@ PARAMETERS = (
     P(
         'batch_window_s',
         0.0,
-        'Longest time in seconds that a frame waits for those of other robots, to be encoded in one batch with them; '
-        '0 encodes each by itself.',
+        'Longest time in seconds that a frame waits for those of other robots, to be encoded in one batch with them '
+        'where torch serves; 0 encodes each by itself.',
         0,
         1,
     ),

@@ -352,23 +352,28 @@ class ModelNode(Host):
         )
         self.networks.offer(NetworkFrame(view.frame, header, info, fill, settings.overlay_alpha))
         self._questions.answer_instruction(view)
-        if settings.memory or self._anticipations.wanted:
-            self._anticipate(view, header)
-        else:
-            self._stream_whole = False
+        self._follow_actions(view, header)
         age = age_s(header, self.get_clock().now())
         self.health.frame_done(age, view.latency_s, view.share, depth=view.frame.depth is not None)
 
-    def _anticipate(self, view: View, header: Header) -> None:
+    def _follow_actions(self, view: View, header: Header) -> None:
+        """Update the stream of actions, and read it where somebody subscribes."""
         settings, session = self.settings, self.session
+        if not settings.memory and not self._anticipations.wanted:
+            self._stream_whole = False
+            return
         if not self._stream_whole:
             session.engine.reset_actions()
             self._stream_whole = True
-        actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
-        if actions is not None:
-            if actions.broken:
-                self.health.counters.count(actions.broken)
-            self._anticipations.publish(actions, header, session.engine.model_id)
+        if self._anticipations.wanted:
+            actions = session.anticipate(view, horizon_s=settings.horizon_s, top_k=settings.top_k)
+            broken = '' if actions is None else actions.broken
+            if actions is not None:
+                self._anticipations.publish(actions, header, session.engine.model_id)
+        else:
+            broken = session.engine.follow(view)
+        if broken:
+            self.health.counters.count(broken)
 
     # Services, parameters and diagnostics
 

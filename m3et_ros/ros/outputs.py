@@ -155,9 +155,10 @@ class Perception:
 
 
 class Anticipations:
-    """Publishes ~/anticipation for every frame, because its stream must process every frame.
+    """Publishes ~/anticipation for every frame while somebody subscribes.
 
-    With the parameter memory off the stream begins when somebody subscribes and ends with the last subscriber.
+    With the parameter memory on the stream of actions goes on without subscribers, at the rate of its head. With it off
+    the stream begins when somebody subscribes and ends with the last subscriber.
     """
 
     def __init__(self, node: LifecycleNode, counters: Counters):

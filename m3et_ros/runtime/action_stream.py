@@ -26,10 +26,11 @@ from m3et_ros.data.action_questions import (
 )
 from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.frame import Labels
-from m3et_ros.models.actions.frame_token import GUIDES, frame_token, patch_tokens
+from m3et_ros.models.actions.frame_token import patch_tokens
 from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.runtime.frame_rate import FrameRate
+from m3et_ros.runtime.frame_tokens import FrameTokens
 from m3et_ros.runtime.results import Actions, Ranked
 
 LOG = logging.getLogger(__name__)
@@ -89,12 +90,17 @@ def stream_break(last_ns: int | None, stamp_ns: int) -> str:
 
 
 class ActionStream:
-    """The state of one camera's video stream; constant size."""
+    """The state of one camera's video stream; constant size.
 
-    def __init__(self, checkpoint: Checkpoint):
+    Args:
+        checkpoint: has an action head.
+        tokens: makes the token of a frame, and follows the device of the stream; None = by the checkpoint's model.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, tokens: FrameTokens | None = None):
         head = checkpoint.heads['mambavl'].eval()
         assert isinstance(head, MambaVL)
-        self._model, self._head = checkpoint.model, head
+        self._head, self._tokens = head, tokens or FrameTokens(checkpoint)
         self._tokenizer = checkpoint.tokenizer
         self._labels = checkpoint.labels
         self._length = checkpoint.model.config.text_length
@@ -106,7 +112,7 @@ class ActionStream:
         """Move to a device; the stream begins anew."""
         self._head.to(device)
         self._device = device
-        self._guides = self._encode_questions(GUIDES)
+        self._tokens.to(device)
         with torch.inference_mode():
             self._now = self._question_chain(NOW[1], NOW_GIVEN)
             self._next = self._question_chain(NEXT[1], NEXT_GIVEN)
@@ -119,12 +125,13 @@ class ActionStream:
         self._last_ns: int | None = None
         self._rate.reset()
 
-    def update(self, image_encoding: ImageEncoding, stamp_ns: int) -> str:
+    def update(self, image_encoding: ImageEncoding, stamp_ns: int, *, unread: bool = False) -> str:
         """Update the stream by the next frame.
 
         Args:
             image_encoding: encoding of the frame.
             stamp_ns: its time of exposure in nanoseconds.
+            unread: nobody reads the stream after this frame, so that one between two that are due costs nothing.
 
         Returns:
             Why the stream began anew with this frame: 'stream_back', 'stream_gap', or '' where it continues.
@@ -141,9 +148,11 @@ class ActionStream:
                     abs(step),
                 )
             self.reset()
-        self._newest = self._head.update(self._state, self.token(image_encoding))
         self._last_ns = stamp_ns
-        if self._rate.due(stamp_ns):
+        due = self._rate.due(stamp_ns)
+        if due or not unread:
+            self._newest = self._head.update(self._state, self.token(image_encoding))
+        if due:
             self._state = self._newest
             self._rate.take(stamp_ns)
         return why
@@ -152,7 +161,7 @@ class ActionStream:
         """Return the head's input of a frame, (1, 1, frame_width) float32, or all its patches, (1, 1, n * d)."""
         if self._head.config.patches > 1:
             return patch_tokens(image_encoding)
-        return frame_token(self._model, image_encoding, *self._guides)
+        return self._tokens.read(image_encoding)
 
     def read(self, instruction: str, top_k: int) -> tuple[Actions, Actions]:
         """Return the present and the next actions.

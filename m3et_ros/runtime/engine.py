@@ -6,7 +6,8 @@ Everything here runs on one thread, the inference thread of the engine's owner.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,25 @@ from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.models.vlm.variants import visual_tokens
 from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
-from m3et_ros.runtime.backends import waits_for_openvino
+from m3et_ros.runtime.backends import automatic, waits_for_openvino
 from m3et_ros.runtime.backends.background import BackgroundBuild
 from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, check_precision, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
+from m3et_ros.runtime.frame_tokens import FrameTokens, guides_shape
 from m3et_ros.runtime.fused_scans import use_fused
 from m3et_ros.runtime.kernels import use_built
 from m3et_ros.runtime.limits import TOKENS
 from m3et_ros.runtime.memory import EpisodeMemory
 from m3et_ros.runtime.results import Anticipation, Ranked, Reconstruction
-from m3et_ros.runtime.shared_model import SharedModel
+from m3et_ros.runtime.shared_model import BuiltT, SharedModel
 from m3et_ros.runtime.texts import texts
 from m3et_ros.runtime.view import View
 
 LOG = logging.getLogger(__name__)
+SHARED = ('torch', 'openvino')
+"""Runtimes whose graphs several threads may run; the others write to buffers that one thread reads."""
 
 
 class Engine:
@@ -88,8 +92,9 @@ class Engine:
         use_fused()
         self._model, self._shared = checkpoint.model.eval(), shared
         self._stream = StreamEncoder(self._model, adaptive) if tokens == 'adaptive' else None
-        self._actions = ActionStream(checkpoint) if 'mambavl' in checkpoint.heads else None
-        self.episode_memory = EpisodeMemory(checkpoint) if 'episode' in checkpoint.heads else None
+        self._tokens = FrameTokens(checkpoint, lambda: self._runner)
+        self._actions = ActionStream(checkpoint, self._tokens) if 'mambavl' in checkpoint.heads else None
+        self.episode_memory = EpisodeMemory(checkpoint, self._tokens) if 'episode' in checkpoint.heads else None
         # Weights without a channel of validity take holes for a depth of their mean and err more, the larger the holes
         # are; from colours alone they fill real holes better (benchmarks/real_kitchen.py).
         self._fills_from_depth = self.config.depth_validity or 'rgb' not in self.config.modalities
@@ -145,32 +150,27 @@ class Engine:
         check_precision(self._model, precision, runtime)
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
-        if self._shared is not None and runtime != 'torch':
-            report(f'Engines that share {self.model_id} run it by torch, not by {runtime}.')
-            runtime = 'torch'
+        guides = guides_shape(self.checkpoint)
         target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
+        runtime = self._shareable(runtime, target, report)
+        setting = runtime, precision, tuple(map(tuple, modality_sets)), guides, target
         if runtime == 'auto' and waits_for_openvino(self._model, target):
             if self._stream is None:
-                self._build = BackgroundBuild(self._model, precision, modality_sets, report)
+                self._build = self._once(
+                    setting, lambda: BackgroundBuild(self._model, precision, modality_sets, report, guides)
+                )
                 return self.serving
             report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
             runtime = 'torch'
 
+        graphs_of = partial(prepare, self._model, modality_sets=modality_sets, guides=guides)
+
         def build() -> None:
             self._pending_build = None
-            self._graphs, self._serving = prepare(
-                self._model, runtime, precision=precision, device=target, modality_sets=modality_sets, report=report
+            self._graphs, self._serving = self._once(
+                setting, lambda: graphs_of(runtime, precision=precision, device=target, report=report)
             )
-            # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
-            if self._graphs is None:
-                self.dtype = DTYPES[precision]
-                self.to(str(self.device))
-            elif self._stream is not None:
-                LOG.warning(
-                    'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
-                    'are fixed; set runtime to torch, or tokens to full.',
-                    self.serving.name,
-                )
+            self._adopt(precision)
 
         self._pending_build = target, build
         if target == self.device.type:
@@ -188,9 +188,36 @@ class Engine:
             self._build.start()
 
     def close(self) -> None:
-        """End the making of graphs, if there is any; torch serves on."""
-        if self._build is not None:
+        """End the making of graphs, if there is any and no other engine waits for them; torch serves on."""
+        if self._shared is not None:
+            self._shared.leave(self)
+        elif self._build is not None:
             self._build.close()
+
+    def _adopt(self, precision: str) -> None:
+        """Adapt to the graphs that were just built, or to torch where there are none."""
+        # Graphs take and return float32 in any internal precision; so do the parts that torch adds to them.
+        if self._graphs is None:
+            self.dtype = DTYPES[precision]
+            self.to(str(self.device))
+        elif self._stream is not None:
+            LOG.warning(
+                'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
+                'are fixed; set runtime to torch, or tokens to full.',
+                self.serving.name,
+            )
+
+    def _shareable(self, runtime: str, target: str, report: Callable[[str], None]) -> str:
+        """Return the runtime, or torch where engines that share a model cannot run the graphs of that runtime."""
+        name = automatic(target) if runtime == 'auto' else runtime
+        if self._shared is None or name in SHARED:
+            return runtime
+        report(f'Engines that share {self.model_id} run it by torch, not by {name}.')
+        return 'torch'
+
+    def _once(self, setting: Hashable, build: Callable[[], BuiltT]) -> BuiltT:
+        """Return what `build` returns, which engines that share the model have in common."""
+        return build() if self._shared is None else self._shared.graphs(setting, build)
 
     @property
     def _runner(self) -> M3ET | Prepared:
@@ -290,7 +317,7 @@ class Engine:
     def classify(self, question: str, views: Sequence[View], *, top_k: int) -> tuple[Ranked, ...]:
         """Return the best `top_k` candidate answers to a question about one view or several (docs/papers.md 2.5)."""
         with torch.inference_mode():
-            scores = self._probabilities(self._encode_question(question, views))[0]
+            scores = self._probabilities(self._encode_question(question, views), [question])[0]
         best = scores.topk(min(top_k, scores.numel()))
         answers = self.labels.answers
         return tuple(Ranked(i, answers[i], s) for s, i in zip(best.values.tolist(), best.indices.tolist(), strict=True))
@@ -304,7 +331,7 @@ class Engine:
             encoded = self._model.encode_text(
                 images, ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
             )
-            return self._probabilities(encoded)
+            return self._probabilities(encoded, questions)
 
     def pointing(self, question: str, view: View) -> np.ndarray | None:
         """Return the place that the first noun of a question attends to, (7,) float32 (models.m3et.readout).
@@ -317,9 +344,11 @@ class Engine:
             encoded = self._model.encode_text(self._whole_encoding(view), *self._text_inputs(question))
         return None if encoded.places is None else encoded.places[0, 0].float().cpu().numpy()
 
-    def _probabilities(self, encoded: Encoded) -> torch.Tensor:
-        """Return the calibrated probabilities (B, answers) float32 of the candidate answers."""
-        return (self._model.answer_logits(encoded).float() / self.labels.calibration.temperature).softmax(-1)
+    def _probabilities(self, encoded: Encoded, questions: Sequence[str]) -> torch.Tensor:
+        """Return the calibrated probabilities (Q, answers) float32 of the candidate answers."""
+        logits, calibration = self._model.answer_logits(encoded).float(), self.labels.calibration
+        bonuses = calibration.bonuses(self.labels.answers, questions).to(logits.device)
+        return ((logits + bonuses) / calibration.temperature).softmax(-1)
 
     def write(self, question: str, views: Sequence[View], *, max_tokens: int) -> Iterator[tuple[str, float]]:
         """Answer by the text decoder, token by token: yields (text so far, probability of its newest token)."""
@@ -338,6 +367,17 @@ class Engine:
             broken = self._actions.update(self._held_encoding(view), view.frame.stamp_ns)
             now, following = self._actions.read(view.frame.instruction, top_k)
         return Anticipation(now, following, horizon_s, view.latency_s + time.perf_counter() - start, broken)
+
+    def follow(self, view: View) -> str:
+        """Update the action stream by a view after which nobody reads it, at the rate of its head.
+
+        Returns:
+            Why the stream began anew, as Anticipation.broken; '' without an action head, too.
+        """
+        if self._actions is None:
+            return ''
+        with torch.inference_mode():
+            return self._actions.update(self._held_encoding(view), view.frame.stamp_ns, unread=True)
 
     def action_token(self, view: View) -> torch.Tensor:
         """Return the action head's input of a view as ActionStream.token does, float32.
@@ -396,9 +436,11 @@ class Engine:
         return ids.to(self.device), mask.to(self.device)
 
     def _run(self, step: Step, *args: Any) -> Any:
-        """Return step(runner, *args), perhaps computed in one batch with the steps of other engines."""
-        batcher = None if self._shared is None else self._shared.batcher
-        return step(self._runner, *args) if batcher is None else batcher.run(step, *args)
+        """Return step(runner, *args); in torch perhaps in one batch with the steps of other engines."""
+        runner = self._runner
+        # Graphs take one frame at a time.
+        batcher = None if self._shared is None or runner is not self._model else self._shared.batcher
+        return step(runner, *args) if batcher is None else batcher.run(step, *args)
 
 
 def encode_step(

@@ -22,11 +22,11 @@ from m3et_ros.data.checkpoints.m3et import Checkpoint
 from m3et_ros.data.class_names import QuestionEncoder
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.files import check_regular, write_atomically
-from m3et_ros.models.actions.frame_token import GUIDES, frame_token
 from m3et_ros.models.episode.model import EpisodeHead, EpisodeState
 from m3et_ros.models.episode.percepts import patch_features
 from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.runtime.frame_rate import FrameRate
+from m3et_ros.runtime.frame_tokens import FrameTokens
 from m3et_ros.runtime.results import Ranked
 from m3et_ros.runtime.tensor_trees import leaves, rebuilt
 from m3et_ros.runtime.view import View
@@ -93,19 +93,23 @@ class Memory(Protocol):
 class EpisodeMemory:
     """The Memory of one camera's episode in the state of a checkpoint's episode head.
 
+    Args:
+        checkpoint: has an episode head.
+        tokens: makes the token of a frame, and follows the device of the memory; None = by the checkpoint's model.
+
     Attributes:
         frames: used so far.
         first_ns, last_ns: stamps of the first and the newest of them in nanoseconds; 0 before.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, tokens: FrameTokens | None = None):
         head = checkpoint.heads['episode'].eval()
         assert isinstance(head, EpisodeHead)
-        self._model, self._model_id, self._head = checkpoint.model, checkpoint.model_id, head
+        self._config, self._model_id, self._head = checkpoint.model.config, checkpoint.model_id, head
+        self._tokens = tokens or FrameTokens(checkpoint)
         # A model that was taught more classes keeps the head, which knows the first of them.
         classes = checkpoint.labels.classes[: len(head.config.classes)]
         self._encode_question = QuestionEncoder(checkpoint.tokenizer, classes, head.config.length)
-        self._guides = checkpoint.tokenizer.encode(GUIDES, checkpoint.model.config.text_length)
         self._rate = FrameRate(head.config.rate_hz)
         self._state: EpisodeState
         self.reset()
@@ -113,6 +117,7 @@ class EpisodeMemory:
     def to(self, device: torch.device) -> None:
         """Move head and state to a device."""
         self._head.to(device)
+        self._tokens.to(device)
         self._state = rebuilt(self._state, (part.to(device) for part in leaves(self._state)))
 
     def reset(self) -> None:
@@ -152,11 +157,8 @@ class EpisodeMemory:
         """
         if not self.due(stamp_ns):
             return False
-        ids, mask = (part.to(image_encoding.source.device) for part in self._guides)
-        longest = int(mask.sum(1).max())
-        token = frame_token(self._model, image_encoding, ids[:, :longest], mask[:, :longest])
-        patches = patch_features(self._model.config, image_encoding, inputs)
-        self._state = self._head.update(self._state, patches[:, None], token)
+        patches = patch_features(self._config, image_encoding, inputs)
+        self._state = self._head.update(self._state, patches[:, None], self._tokens.read(image_encoding))
         if stamp_ns < self.last_ns:
             self._rate.reset()
         self._rate.take(stamp_ns)

@@ -1,15 +1,19 @@
 """Models for engines: one for each engine, or one for all engines of a process that use the same weights."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 
 from m3et_ros.data.checkpoints.m3et import Checkpoint
+from m3et_ros.runtime.backends.background import BackgroundBuild
 from m3et_ros.runtime.batching import Batcher
 from m3et_ros.runtime.open_model import open_checkpoint
+
+BuiltT = TypeVar('BuiltT')
 
 
 class SharedModel:
@@ -25,7 +29,8 @@ class SharedModel:
         self.model = checkpoint.model
         self.batcher = Batcher(self.model, window_s=window_s, most=most) if window_s > 0 else None
         self._requests: WeakKeyDictionary[Any, tuple[torch.device, torch.dtype]] = WeakKeyDictionary()
-        self._lock = Lock()
+        self._lock, self._building = Lock(), Lock()
+        self._graphs: dict[Hashable, Any] = {}
 
     def move(self, engine: Any, device: torch.device, dtype: torch.dtype) -> torch.device:
         """Move the model to where an engine asks for it, unless others need it elsewhere; returns its device.
@@ -43,6 +48,35 @@ class SharedModel:
             if self.batcher is not None:
                 self.batcher.clients = len(devices)
         return target
+
+    def graphs(self, setting: Hashable, build: Callable[[], BuiltT]) -> BuiltT:
+        """Return what `build` returned to the first engine that asked with this setting; the others wait for it.
+
+        Args:
+            setting: tells graphs of this model apart: runtime, precision and so on.
+            build: builds graphs of the model, or prepares their build.
+
+        Raises:
+            Exception: whatever `build` raises; nothing is stored then.
+        """
+        with self._building:
+            if setting not in self._graphs:
+                self._graphs[setting] = build()
+            return self._graphs[setting]
+
+    def leave(self, engine: Any) -> None:
+        """Count an engine no longer; with the last one the graphs go, too, and the making of them ends."""
+        with self._lock:
+            self._requests.pop(engine, None)
+            left = len(self._requests)
+            if self.batcher is not None:
+                self.batcher.clients = left
+        if not left:
+            with self._building:
+                for built in self._graphs.values():
+                    if isinstance(built, BackgroundBuild):
+                        built.close()
+                self._graphs.clear()
 
 
 class Models:

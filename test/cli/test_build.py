@@ -40,12 +40,13 @@ def test_the_graphs_of_a_model_are_built_for_the_robot(border, capsys, every_opt
     found = Prepared(None, {}, 'openvino')
     built = border('m3et_ros.runtime.backends.prepared.prepare', (found, Serving('openvino', 'agrees')))
     folder = border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
+    used = border('m3et_ros.runtime.kernels.use_built')
     line = ['build', 'openvino', '--model', 'tiny', '--precision', 'bfloat16', '--threads', '3', '--json']
     every_option([*line, '--calibrate', 'cache'])
     assert main(line) == 0
     document = json.loads(capsys.readouterr().out)
     assert document == {'schema': 1, 'folder': '/cache/tiny', 'precision': 'bfloat16', 'checked': 'agrees'}
-    assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 3 and len(used) == 1
     assert (built[0]['model'].config.name, built[0]['runtime'], built[0]['precision']) == (
         'tiny',
         'openvino',

@@ -205,3 +205,12 @@ def test_reference_can_be_asked_for(function, reference, op):
 def test_whatever_serves_cuda_agrees_with_the_reference():
     for choice in dispatch.describe('cuda'):
         assert choice.max_error <= dispatch.OPERATORS[choice.op].tolerance
+
+
+def test_compilers_trace_the_form_that_a_block_names(monkeypatch):
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    with dispatch.traced('selective_scan', wrong_output):
+        assert dispatch.form('selective_scan', 'auto', CPU) is wrong_output
+        assert dispatch.form('selective_scan', 'tensor', CPU) is selective_scan_blocked
+        assert dispatch.form('ssd', 'auto', CPU) is dispatch.OPERATORS['ssd'].tensor
+    assert dispatch.form('selective_scan', 'auto', CPU) is selective_scan_blocked

@@ -97,6 +97,18 @@ def test_dispatch_takes_it_and_says_so():
     assert dispatch.form('ssd', 'native', torch.device('cpu')) is ssd_native
 
 
+def test_a_scan_on_memory_of_the_caller_is_that_of_the_operator(level):
+    given = scan_inputs(9, 20, 4, 1)
+    x, dt, A, B, C, state = (given[name] for name in ('x', 'dt', 'A', 'B', 'C', 'state'))
+    wanted, last, _ = native.selective_scan(x, dt, A, B, C, state, False)
+    for b in range(len(x)):
+        y, carried = torch.empty_like(x[b]), state[b].clone()
+        native.scan_into(x[b], dt[b], A, B[b], C[b], y, carried)
+        assert torch.equal(y, wanted[b]) and torch.equal(carried, last[b])
+    with pytest.raises(ValueError, match='take float32 on the CPU'):
+        native.scan_into(x[0].double(), dt[0], A, B[0], C[0], y, carried)
+
+
 def test_without_the_library_the_tensor_forms_serve():
     loaded = native._library
     native.unload()

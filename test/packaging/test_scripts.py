@@ -232,8 +232,27 @@ def test_the_hours_to_the_end_are_those_of_this_step_and_the_later_ones(kitchen,
 def test_differences_are_marked_only_if_their_interval_excludes_zero(key, low, high, mark):
     row = {key: {'value': 0.5}, 'less_full': {key: {'value': (low or 0.02) + (high or 0), 'low': low, 'high': high}}}
     module = load('run_tables')
-    assert module._figure(row, key, '{:.1f}') == f'0.5{mark}'
-    assert module._figure({key: {'value': 0.5}}, key, '{:.1f}') == '0.5' and module._figure({}, key, '{}') == '-'
+    assert module._figure(row, key, 10, '.1f') == f'5.0{mark}'
+    assert module._figure({key: {'value': 0.5}}, key, 1, '.1f') == '0.5' and module._figure({}, key, 1, '') == '-'
+
+
+@pytest.mark.parametrize(
+    ('key', 'of_seeds', 'shown'),
+    [
+        ('miou', [0.01, 0.03], '+2.0 (+1.0, +3.0) better'),
+        ('miou', [-0.01, -0.03], '-2.0 (-1.0, -3.0) worse'),
+        ('rmse_in_holes_m', [0.1, 0.2], '+0.150 (+0.100, +0.200) worse'),
+        ('miou', [-0.01, 0.03], '+1.0 (-1.0, +3.0)'),
+        ('miou', [0.0, 0.03], '+1.5 (+0.0, +3.0)'),
+    ],
+)
+def test_a_sign_is_claimed_only_if_all_seeds_share_it(key, of_seeds, shown):
+    figure = {key: {'value': 0.5, 'of_seeds': [0.4, 0.6]}}
+    found = {'rows': {'full': figure, 'changed': figure | {'less_full': {key: {'of_seeds': of_seeds}}}}}
+    header, _, full, changed = load('run_tables').by_seed(found).splitlines()
+    place = header.strip('| ').split(' | ').index(load('run_tables').FIGURES[key][0])
+    assert changed.strip('| ').split(' | ')[place] == shown
+    assert '-' in full and 'better' not in full and 'worse' not in full
 
 
 def test_the_scripts_of_tables_fill_the_blocks_that_bear_their_names(monkeypatch):

@@ -106,8 +106,8 @@ def test_an_idle_node_encodes_for_a_question_and_for_a_subscriber_alone(robot_he
 
 
 @pytest.fixture
-def node(ros):
-    given = [Parameter('model', value='tiny'), Parameter('memory', value=False)]
+def node(ros, request):
+    given = [Parameter('model', value='tiny'), Parameter('memory', value=getattr(request, 'param', False))]
     node = ros.add(ModelNode(context=ros.context, namespace='robot', parameter_overrides=given))
     node.trigger_configure()
     node.trigger_activate()
@@ -143,19 +143,42 @@ def test_an_image_that_cannot_be_read_leaves_the_last_good_one_to_the_question(n
     assert node.health.counters.snapshot() == {'unknown_encoding': 1}
 
 
-def test_actions_are_anticipated_for_their_subscribers_and_begin_anew_with_the_first(ros, node, monkeypatch):
-    calls = []
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the calls that concern the stream of actions, in order."""
+    found = []
 
     def record(inner):
         @wraps(inner)
         def recorded(*args, **options):
-            calls.append(inner.__name__)
+            found.append(inner.__name__)
             return inner(*args, **options)
 
         monkeypatch.setattr(Engine, inner.__name__, recorded)
 
-    record(Engine.anticipate)
-    record(Engine.reset_actions)
+    for inner in (Engine.anticipate, Engine.follow, Engine.reset_actions):
+        record(inner)
+    return found
+
+
+@pytest.mark.parametrize('node', [True], indirect=True)
+def test_with_memory_actions_are_followed_unread_until_somebody_subscribes(ros, node, calls):
+    actions = []
+    calls.clear()
+    process(node, 1)
+    process(node, 2)
+    assert calls == ['follow', 'follow']
+    process(node, 100)
+    assert node.health.counters.snapshot() == {'stream_gap': 1}
+    ros.node('listener').create_subscription(ActionAnticipation, '/robot/model/anticipation', actions.append, 1)
+    ros.until(lambda: node._anticipations.wanted)
+    process(node, 101)
+    assert calls == ['follow', 'follow', 'follow', 'anticipate']
+    assert ros.until(lambda: actions)[0].header.stamp.sec == 101
+
+
+def test_actions_are_anticipated_for_their_subscribers_and_begin_anew_with_the_first(ros, node, calls):
+    calls.clear()
     listener, actions = ros.node('listener'), []
     listener.create_subscription(Image, '/robot/model/segmentation/mask', lambda _: None, 1)
     ros.until(lambda: node._perception.wants_mask)

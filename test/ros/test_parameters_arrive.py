@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from talkers import talker_folder
 
+from m3et_ros.msg import ActionAnticipation
 from m3et_ros.ros import camera_inputs, interfaces, model_node, services
 from m3et_ros.ros.camera.subscription import SilenceMonitor
 from m3et_ros.ros.convert import stamp_msg, to_image_msg
@@ -202,11 +203,14 @@ def run(module_ros, tmp_path_factory):
     client = ros.node('client')
     ask, save = (client.create_client(*what) for what in ((AskQuestion, '/model/ask'), (Trigger, '/model/save_memory')))
     camera = client.create_publisher(Image, 'rgb/image_raw', 1)
+    # Nothing is anticipated for nobody.
+    client.create_subscription(ActionAnticipation, '/model/anticipation', lambda _: None, 1)
     values, stamps = [], iter(range(1, 1000))
 
     def exercise(node):
         """Show a frame, ask about it and about the episode, save, and wait for the next look at the publishers."""
         ros.until(lambda: camera.get_subscription_count() and ask.service_is_ready() and save.service_is_ready(), 60)
+        ros.until(lambda: node._anticipations.wanted)
         served = node.health.served.total
         camera.publish(to_image_msg(RGB, 'rgb8', Header(stamp=stamp_msg(next(stamps) * 10**9))))
         ros.until(lambda: node.health.served.total > served)

@@ -90,6 +90,21 @@ def test_the_state_takes_frames_at_its_own_rate_and_answers_at_the_cameras(strea
     assert len(answers) > 4
 
 
+def test_frames_in_between_cost_nothing_where_nobody_reads_and_the_state_is_the_same(stream, encodings, monkeypatch):
+    read, made = ActionStream(untrained('tiny', 0)), []
+    token = stream.token
+    monkeypatch.setattr(stream, 'token', lambda images: made.append(1) or token(images))
+    with torch.inference_mode():
+        for i in range(20):
+            assert stream.update(encodings[i % 4], milliseconds(5000 + i * 50.1), unread=True) == ''
+            read.update(encodings[i % 4], milliseconds(5000 + i * 50.1))
+        assert len(made) == 3 and torch.equal(stored(stream), stored(read))
+        for one in (stream, read):
+            one.update(encodings[1], milliseconds(5000 + 20 * 50.1))
+        assert stream.read('', 3) == read.read('', 3)
+        assert stream.update(encodings[0], milliseconds(100_000), unread=True) == 'stream_gap'
+
+
 @pytest.mark.parametrize(('step', 'why'), [(200, ''), (0, ''), (5000, ''), (5001, 'stream_gap'), (-1, 'stream_back')])
 def test_a_jump_of_the_clock_begins_a_new_stream(stream, encodings, step, why):
     fresh = ActionStream(untrained('tiny', 0))

@@ -79,7 +79,16 @@ def test_the_seed_of_random_weights_is_passed_on():
         assert models.open('tiny', seed=7)[0].model_id == 'tiny-random-7'
 
 
-def test_a_shared_model_runs_by_torch_and_says_so():
+def test_a_shared_model_runs_by_torch_where_graphs_are_for_one_thread_and_says_so():
     engine, lines = opened(SharedModels()), []
-    assert engine.prepare('openvino', report=lines.append).name == 'torch'
-    assert 'run it by torch, not by openvino' in lines[0]
+    assert engine.prepare('compile', report=lines.append).name == 'torch'
+    assert 'run it by torch, not by compile' in lines[0]
+
+
+def test_what_engines_share_is_built_once_for_a_setting():
+    _, shared = SharedModels().open('tiny')
+    built = [shared.graphs(setting, object) for setting in ('one', 'other', 'one')]
+    assert built[0] is built[2] and built[0] is not built[1]
+    with pytest.raises(ZeroDivisionError):
+        shared.graphs('third', lambda: 1 / 0)
+    assert shared.graphs('third', lambda: 3) == 3

@@ -361,7 +361,7 @@ def _answer(checkpoint: 'Checkpoint | Vlm', samples: Any, what: str, **options: 
         checkpoint.tokenizer,
         samples,
         answers=checkpoint.labels.answers,
-        temperature=checkpoint.labels.calibration.temperature,
+        calibration=checkpoint.labels.calibration,
         progress=track,
         what=what,
         **options,

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import SUBSETS, KitchenSamples
 from m3et_ros.data.kitchen.questions.balance import Balance
@@ -42,6 +43,7 @@ from m3et_ros.evaluation.predictions import Prediction
 NOISE = Noise(mirror=0)
 """The noise of training, without mirroring, because questions ask for left and right."""
 
+NOT_CALIBRATED = Calibration()
 SHOWN = ('rgb', 'depth')
 BEYOND_A_FRAME = ('action_done', 'action_next')
 """Families that a single frame cannot answer; accuracy is reported with and without them."""
@@ -59,7 +61,7 @@ def ask(
     shown: Sequence[str] = SHOWN,
     write: bool = False,
     batch: int = BATCH,
-    temperature: float = 1.0,
+    calibration: Calibration = NOT_CALIBRATED,
     progress: Progress = no_progress,
     what: str = 'questions',
 ) -> list[Prediction]:
@@ -73,7 +75,7 @@ def ask(
         shown: inputs of the model among rgb and depth; () leaves it blind.
         write: True lets the text decoder answer too.
         batch: samples at a time.
-        temperature: of the confidences, as in data.calibration.
+        calibration: of the odds of the answers.
         progress: see data.progress.Progress.
         what: description of the work for `progress`.
 
@@ -86,7 +88,9 @@ def ask(
         for group in in_batches(numbered, batch):
             prepared = collate([sample for _, sample in group], model.config, tokenizer, answers=answers)
             encoded = model.encode(shown_inputs(prepared, (*shown, 'text'), device))
-            best = (model.answer_logits(encoded).float() / temperature).softmax(-1).max(-1)
+            bonuses = calibration.bonuses(answers, [sample.question for _, sample in group]).to(device)
+            logits = model.answer_logits(encoded).float() + bonuses
+            best = (logits / calibration.temperature).softmax(-1).max(-1)
             written = _decoded_answers(model, encoded, tokenizer, len(group)) if write else [None] * len(group)
             for (index, sample), answer, number, confidence, text in zip(
                 group, prepared.answers, best.indices.tolist(), best.values.tolist(), written, strict=True

@@ -8,13 +8,15 @@ instead, in a row of the same kind.
 Symbols: B frames, Q questions, T word pieces, n patches of an image, d width, G = REGIONS.
 """
 
+import math
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.encoding import ImageEncoding
-from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding
 
 REGIONS = 3
 """Side of the grid to which the colour patches are pooled."""
@@ -22,12 +24,19 @@ GUIDES = ('What is the person doing?', 'What is the hand holding?', 'Which objec
 """Questions that are asked about every frame."""
 
 
+class TextReader(Protocol):
+    """A model that reads questions about encoded images, such as an M3ET."""
+
+    def encode_text(self, images: ImageEncoding, text: Tensor, text_mask: Tensor) -> Encoded:
+        """Encode words after images as M3ET.encode_text does."""
+
+
 def frame_width(config: M3ETConfig) -> int:
     """Return the width of the token of a frame."""
     return (REGIONS**2 + len(GUIDES)) * config.d
 
 
-def frame_token(model: M3ET, images: ImageEncoding, guides: Tensor, guides_mask: Tensor) -> Tensor:
+def frame_token(model: TextReader, images: ImageEncoding, guides: Tensor, guides_mask: Tensor) -> Tensor:
     """Return the token of each frame.
 
     Args:
@@ -42,11 +51,12 @@ def frame_token(model: M3ET, images: ImageEncoding, guides: Tensor, guides_mask:
     Raises:
         ValueError: there are no colours.
     """
-    side, B = model.config.grid, len(images.source)
-    grid = _colours(images).transpose(1, 2).unflatten(2, (side, side))
+    colours = _colours(images)
+    B, side = len(colours), math.isqrt(colours.shape[1])
+    grid = colours.transpose(1, 2).unflatten(2, (side, side))
     pooled = F.adaptive_avg_pool2d(grid, REGIONS).flatten(2).transpose(1, 2)
     questions = model.encode_text(images, guides.repeat(B, 1), guides_mask.repeat(B, 1))
-    answers = model.global_token(questions).float().unflatten(0, (B, -1))
+    answers = questions.context[:, -1].float().unflatten(0, (B, -1))
     return torch.cat([pooled, answers], 1).flatten(1)[:, None]
 
 

@@ -1,8 +1,7 @@
 """M3ET: any subset of rgb, depth, segmentation and text in; any of them, and answers, out (docs/papers.md 2).
 
 Symbols: B batch, Q questions per sample, S image side, s segmentation side, n patches of an image, T text tokens,
-    V vocabulary, K visible tokens, I of them in images, L = K + 1 tokens of the encoder (the global token is the last),
-    d width.
+    V vocabulary, d width, K visible tokens, I of them in images, L = K + 1 tokens of the encoder, the global one last.
 Order of tokens: rgb raster, depth raster, segmentation raster, text, global. A missing modality has no tokens.
 
 Images come first and do not depend on the words, unless config.images_hear (hearing.py). Words attend to them, and
@@ -124,7 +123,7 @@ class M3ET(nn.Module):
         visible_patches, visible_words = visible_mask(visible, batch, sum(counts)).split(counts, 1)
         # Without words every sample shows as many image tokens as ids were given, which saves counting them.
         shown = visible.shape[1] if text is None or not batch else int(visible_patches.sum(1).max())
-        encoding = self._encode_images(images, visible_patches, shown) if shown else None
+        encoding = self._encode_images(images, visible_patches, shown, text is not None) if shown else None
         return self.add_text(encoding, text, text_mask, visible=visible_words, batch=batch)
 
     def encode_images(self, images: Mapping[str, Tensor]) -> ImageEncoding:
@@ -470,7 +469,7 @@ class M3ET(nn.Module):
         return token_places(images, visible), token_colours(tokens, visible) if self.config.look_parts else None
 
     def _encode_images(
-        self, images: Mapping[str, Tensor], visible: Tensor | None = None, shown: int = 0
+        self, images: Mapping[str, Tensor], visible: Tensor | None = None, shown: int = 0, unequal: bool = False
     ) -> ImageEncoding:
         """Encode images.
 
@@ -478,6 +477,7 @@ class M3ET(nn.Module):
             images: present image modalities in their order.
             visible: (B, tokens) bool; None = all.
             shown: the most tokens that are visible in one sample.
+            unequal: fewer may be visible in other samples.
         """
         tokens, shows = self._adapt(images, visible)
         places, colours = self._read_images(images, tokens, shows)
@@ -488,7 +488,7 @@ class M3ET(nn.Module):
             # Fillers go first: a causal scan starts from zeros anyway, so zeros in front change nothing.
             order = visible.int().argsort(stable=True, dim=1)[:, -shown:]
             x, source, filled = select(order, x), select(order, source), select(order, visible)
-            position_ids, valid = select(order, position_ids), None if bool(filled.all()) else filled
+            position_ids, valid = select(order, position_ids), filled if unequal and not bool(filled.all()) else None
             places, colours = (None if part is None else select(order, part) for part in (places, colours))
         stages, states = self.encoder(x, mask=valid, return_states=True)
         if self.config.decoder_queries == 'encoded':

@@ -126,6 +126,25 @@ def selective_scan(
     return y, last, starts
 
 
+def scan_into(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, y: Tensor, state: Tensor) -> None:
+    """Scan one sequence on memory of the caller, without skip and gate.
+
+    Args:
+        x: (L, D).
+        dt: (L, D).
+        A: (D, N).
+        B: (L, N).
+        C: (L, N).
+        y: (L, D), contiguous, receives the outputs.
+        state: (D, N), contiguous, the state to start from; receives the last state.
+
+    Raises:
+        ValueError: a tensor is not float32 on the CPU.
+        RuntimeError: the library is not loaded.
+    """
+    _call('scan_forward', (1, *x.shape, A.shape[1]), *_whole(x, dt, A, B, C, y, state), None)
+
+
 @_operator
 def selective_scan_backward(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor, grad_y: Tensor, grad_last: Tensor

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.ops import native
 
 RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'cuda')
 """Values of the parameter `runtime`."""
@@ -81,8 +82,11 @@ def missing(name: str) -> str:
 
 def unfit(name: str, model: M3ET) -> str:
     """Return the reason why a runtime cannot run this M3ET; '' where it can."""
-    if name == 'openvino' and model.config.mixer == 'mamba1' and 'M' in model.config.schedule:
-        return 'OpenVINO has no operation for the scans of Mamba-1; take a size with Mamba-2, such as base_ssd'
+    if name == 'openvino' and model.config.mixer == 'mamba1' and 'M' in model.config.schedule and not native.loaded():
+        return (
+            'OpenVINO has no operation for the scans of Mamba-1, and the native scans are not loaded: m3et build '
+            'kernels, or take a size with Mamba-2, such as base_ssd'
+        )
     if name != 'torch' and model.config.images_hear:
         return 'the graph of the images cannot be shared, as they hear the words (images_hear); runtime torch runs them'
     return ''

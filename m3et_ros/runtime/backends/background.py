@@ -71,6 +71,7 @@ class BackgroundBuild:
         precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
         modality_sets: sets of image modalities that frames will have.
         report: gets lines of progress, from another thread.
+        guides: number and length of the texts that heads read of every frame; None = there are none.
 
     Attributes:
         serving: torch, with what is being done or why it failed.
@@ -78,9 +79,14 @@ class BackgroundBuild:
     """
 
     def __init__(
-        self, model: M3ET, precision: str, modality_sets: Sequence[Sequence[str]], report: Callable[[str], None]
+        self,
+        model: M3ET,
+        precision: str,
+        modality_sets: Sequence[Sequence[str]],
+        report: Callable[[str], None],
+        guides: tuple[int, int] | None = None,
     ):
-        self._model, self._precision, self._report = model, precision, report
+        self._model, self._precision, self._report, self._guides = model, precision, report, guides
         self._sets = usable_sets(model, modality_sets)
         self._threads = torch.get_num_threads()
         self.serving = Serving('torch', f'while {NAME} is being built')
@@ -117,7 +123,7 @@ class BackgroundBuild:
             if found is None:
                 raise RuntimeError(f'a graph in {setting.folder} cannot be read after its build')
             self._check_open()
-            ready = found, checked(found, self._model, self._sets, self._precision)
+            ready = found, checked(found, self._model, self._sets, self._precision, self._guides)
         except Closed:
             return
         except Exception as problem:
@@ -139,7 +145,9 @@ class BackgroundBuild:
             return None
         try:
             backend = StoredGraphs(setting, self._check_open)
-            return build_graphs(self._model, backend, self._precision, 'cpu', self._sets, lambda line: None)
+            return build_graphs(
+                self._model, backend, self._precision, 'cpu', self._sets, lambda line: None, self._guides
+            )
         except FileNotFoundError:
             return None
 
@@ -183,6 +191,7 @@ class BackgroundBuild:
             'nice': NICE,
             'folder': str(setting.folder),
             'modality_sets': self._sets,
+            'guides': self._guides,
             'bytes': len(weights),
         }
         child.stdin.write(json.dumps(asked).encode() + b'\n')

@@ -2,7 +2,7 @@
 
     python -P -m m3et_ros.runtime.backends.builder
 
-Its input is a line of JSON (config, precision, threads, nice, folder, modality_sets, bytes) and the weights as
+Its input is a line of JSON (config, precision, threads, nice, folder, modality_sets, guides, bytes) and the weights as
 safetensors. `nice` is its priority as nice(1) counts it.
 It prints a line of JSON for each line of progress, {"report": ...}, and at the end {"done": true} or {"failed": ...}.
 Only runtime.backends.background starts it. It ends when its input ends, and so with its parent.
@@ -34,7 +34,7 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     """Build the graphs of a model into a folder.
 
     Args:
-        asked: precision, threads, folder and modality_sets, as the module says.
+        asked: precision, threads, folder, modality_sets and guides, as the module says.
         model: in float32, in eval mode.
         out: gets the lines of progress.
 
@@ -49,7 +49,8 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     folder = private_folder(Path(asked['folder']))  # refused now and not after the first graph
     backend = OpenVino(Setting(asked['precision'], asked['threads'], folder))
     sets = [tuple(modalities) for modalities in asked['modality_sets']]
-    build_graphs(model, backend, asked['precision'], 'cpu', sets, report)
+    guides = asked['guides'] and tuple(asked['guides'])
+    build_graphs(model, backend, asked['precision'], 'cpu', sets, report, guides)
 
 
 def yield_cpu(nice: int) -> None:

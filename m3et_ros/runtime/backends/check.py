@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from m3et_ros.data import preprocess
+from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends.graphs import DENSE, flat_encoding
@@ -32,30 +33,39 @@ class Candidate(Protocol):
     ) -> Encoded:
         """Encode text after images as M3ET.add_text does."""
 
+    def encode_text(self, image_encoding: ImageEncoding, text: Tensor, text_mask: Tensor, /) -> Encoded:
+        """Encode words after images as M3ET.encode_text does."""
+
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Predict as M3ET.decode does."""
 
 
-def largest_difference(candidate: Candidate, model: M3ET, modality_sets: Sequence[Sequence[str]]) -> float:
+def largest_difference(
+    candidate: Candidate, model: M3ET, modality_sets: Sequence[Sequence[str]], guides: tuple[int, int] | None = None
+) -> float:
     """Return the largest difference of all outputs, each as a share of its largest value; inf where one is not finite.
 
     Args:
         candidate: runner to check.
         model: in float32, on the device of the candidate.
         modality_sets: sets of image modalities.
+        guides: number and length of the texts that heads read of every frame; None = there are none.
     """
     worst = 0.0
     with torch.inference_mode():
         for modalities in modality_sets:
-            wanted, found = (all_outputs(runner, model, modalities) for runner in (model, candidate))
+            wanted, found = (all_outputs(runner, model, modalities, guides) for runner in (model, candidate))
             worst = max(worst, *(difference(f, w) for f, w in zip(found, wanted, strict=True)))
     return worst
 
 
-def all_outputs(runner: Candidate, model: M3ET, modalities: Sequence[str]) -> list[Tensor]:
+def all_outputs(
+    runner: Candidate, model: M3ET, modalities: Sequence[str], guides: tuple[int, int] | None = None
+) -> list[Tensor]:
     """Return every tensor that a runner makes of the probe frame.
 
-    These are the image encoding, and without text and with text the context, the dense predictions and the answers.
+    These are the image encoding, and without text and with text the context, the dense predictions and the answers, and
+    the global tokens of the guides.
     """
     config, device = model.config, next(model.parameters()).device
     inputs, _ = preprocess.image_inputs(probe_frame(), config)
@@ -64,10 +74,11 @@ def all_outputs(runner: Candidate, model: M3ET, modalities: Sequence[str]) -> li
     image_encoding = runner.encode_images({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
     texts: list[dict[str, Tensor]] = [{}]
     if 'text' in config.modalities:
-        place = torch.arange(config.text_length, device=device)[None]
-        ids, mask = (place * 7 + 1) % config.vocabulary, place < max(2, config.text_length // 2)
+        ids, mask = probe_texts((1, config.text_length), config, device)
         texts.append({'text': ids, 'text_mask': mask})
     outputs = flat_encoding(image_encoding, config)
+    if guides is not None:
+        outputs.append(runner.encode_text(image_encoding, *probe_texts(guides, config, device)).context[:, -1])
     for text in texts:
         encoded = runner.add_text(image_encoding, **text)
         context = encoded.context
@@ -77,6 +88,12 @@ def all_outputs(runner: Candidate, model: M3ET, modalities: Sequence[str]) -> li
         if model.answer_head is not None:
             outputs.append(model.answer_logits(encoded))
     return outputs
+
+
+def probe_texts(shape: tuple[int, int], config: M3ETConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ids (Q, T) int64 and mask (Q, T) bool of texts of which half are pads."""
+    place = torch.arange(shape[0] * shape[1], device=device).view(shape)
+    return (place * 7 + 1) % config.vocabulary, place % shape[1] < max(2, shape[1] // 2)
 
 
 def difference(found: Tensor, wanted: Tensor) -> float:

@@ -1,12 +1,13 @@
 """The model cut into graphs of fixed shapes for one frame, and the way back from their tensors to encodings.
 
     encode_images  images -> a whole ImageEncoding, and the global token after it without text
-    encode_text    states of the images, what the words read of them, ids and mask -> what follows the images with text
+    encode_text    states of the images, what the words read of them, ids and mask -> what follows the images with text;
+                   one graph for an instruction, another for the guides of models.actions.frame_token
     depth, semseg  encoder output and the task's own tokens -> a dense prediction
 
 The shapes follow from the modalities of the frame and from whether it has text; nothing else is dynamic.
 
-Symbols: T length of the text, I image tokens, L tokens of the encoder, d width.
+Symbols: Q texts of length T, I image tokens, L tokens of the encoder, d width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ class TextlessImageEncoding(ImageEncoding):
 class Graph:
     """One piece of the model, ready to be built."""
 
-    # 'encode_images', 'encode_text' or a task of DENSE.
+    # 'encode_images', text_kind or a task of DENSE.
     kind: str
     # Image modalities of the frame.
     modalities: tuple[str, ...]
@@ -83,8 +84,13 @@ class ImageGraph(nn.Module):
         return tuple(t.float() for t in flat if t is not None)
 
 
+def text_kind(text: Tensor) -> str:
+    """Return the kind of the graph that encodes words (Q, T) after images."""
+    return f'encode_text_{len(text)}x{text.shape[1]}'
+
+
 class TextGraph(nn.Module):
-    """The tensors of text_inputs -> stages (1, T + 1, d), places, look, and which tokens are valid, (1, T + 1) float.
+    """The tensors of text_inputs -> stages (Q, T + 1, d), places, look, and which tokens are valid, (Q, T + 1) float.
 
     Places and look are there where the config has them.
     """
@@ -112,7 +118,7 @@ def text_inputs(images: ImageEncoding, ids: Tensor, mask: Tensor) -> list[Tensor
     """Return the inputs of a TextGraph, in order.
 
     These are flat_states; the places of the image tokens where words read them; the encoder's outputs and the colours
-    where answers read them; ids (1, T) int64 and mask (1, T) bool.
+    where answers read them; ids (Q, T) int64 and mask (Q, T) bool.
     """
     inputs = flat_states(images.states)
     if images.places is not None:
@@ -229,7 +235,13 @@ def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Se
     )
 
 
-def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, ...]], device: str) -> Iterator[Graph]:
+def graphs(
+    model: M3ET,
+    dtype: torch.dtype,
+    modality_sets: Sequence[tuple[str, ...]],
+    device: str,
+    guides: tuple[int, int] | None = None,
+) -> Iterator[Graph]:
     """Yield every graph of a model for frames of those modalities; example inputs are float32, on `device`.
 
     Args:
@@ -237,9 +249,11 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
         dtype: data type of its weights.
         modality_sets: sets of image modalities.
         device: 'cpu' or 'cuda'.
+        guides: number and length of the texts of every frame, beside its instruction; None = there are none.
     """
     config = model.config
-    size, ids = config.image_size, torch.ones(1, config.text_length, dtype=torch.int64, device=device)
+    size, shapes = config.image_size, [(1, config.text_length)] + ([] if guides is None else [guides])
+    texts = [torch.ones(shape, dtype=torch.int64, device=device) for shape in shapes]
     for modalities in modality_sets:
         images = tuple(torch.zeros(1, config.image_channels[m], size, size, device=device) for m in modalities)
         image_graph = ImageGraph(model, modalities, dtype).eval()
@@ -247,7 +261,9 @@ def graphs(model: M3ET, dtype: torch.dtype, modality_sets: Sequence[tuple[str, .
             encoding = restored_encoding(list(image_graph(*images)), config, modalities)
         yield Graph('encode_images', modalities, False, image_graph, images)
         text_graph = TextGraph(model, modalities, dtype).eval()
-        yield Graph('encode_text', modalities, True, text_graph, tuple(text_inputs(encoding, ids, ids.bool())))
+        for ids in texts:
+            inputs = tuple(text_inputs(encoding, ids, ids.bool()))
+            yield Graph(text_kind(ids), modalities, True, text_graph, inputs)
         for task in DENSE:
             if task not in config.tasks:
                 continue

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from m3et_ros.data.files import write_atomically
+from m3et_ros.ops.dispatch import traced
 from m3et_ros.runtime.backends import Runner, Setting
 from m3et_ros.runtime.machine import foreign, private_folder
 
@@ -49,7 +50,11 @@ def core() -> Any:
 
     with _CORES_LOCK:
         if not _CORES:
-            _CORES.append(openvino.Core())
+            from m3et_ros.runtime.backends.openvino_scan import SelectiveScan
+
+            made = openvino.Core()
+            made.add_extension(SelectiveScan)
+            _CORES.append(made)
         return _CORES[0]
 
 
@@ -86,11 +91,15 @@ class OpenVino:
         """Load the stored blob, or else export, compile and store."""
         if (run := self.stored(name)) is not None:
             return run
+        from m3et_ros.runtime.backends.openvino_scan import CONVERSION, traced_scan
+
         with torch.no_grad(), warnings.catch_warnings():
             # Both libraries warn of their own code, which no user of a robot can change.
             warnings.simplefilter('ignore')
-            exported = torch.export.export(module, inputs, strict=False)
-            model = self._ov.convert_model(exported)
+            # The chunked scan of Mamba-2 becomes operations of OpenVINO; that of Mamba-1 is one of ours.
+            with traced('selective_scan', traced_scan):
+                exported = torch.export.export(module, inputs, strict=False)
+            model = self._ov.convert_model(exported, extension=[CONVERSION])
         model.reshape({index: list(t.shape) for index, t in enumerate(inputs)})  # the conversion drops the shapes
         if self._setting.quantise is not None:
             model = self._setting.quantise(model, name)
@@ -103,7 +112,7 @@ class OpenVino:
         return self._setting.folder / f'{name}.blob' if self._setting.folder else None
 
     def _runner(self, compiled: Any) -> Runner:
-        request, Shared = compiled.create_infer_request(), self._ov.Tensor
+        request, Shared, lock = compiled.create_infer_request(), self._ov.Tensor, Lock()
         # The library allocates outputs whose shape it does not know; those are copied.
         shapes = [None if output.partial_shape.is_dynamic else tuple(output.shape) for output in compiled.outputs]
 
@@ -111,16 +120,17 @@ class OpenVino:
             held = [t.detach().contiguous().numpy() for t in inputs]
             # Fresh memory for each call, as outputs outlive the next call; nothing is copied.
             outputs = [None if shape is None else torch.empty(shape) for shape in shapes]
-            for index, array in enumerate(held):
-                request.set_input_tensor(index, Shared(array, shared_memory=True))
-            for index, output in enumerate(outputs):
-                if output is not None:
-                    request.set_output_tensor(index, Shared(output.numpy(), shared_memory=True))
-            request.infer()
-            return [
-                torch.from_numpy(request.get_output_tensor(index).data.copy()) if output is None else output
-                for index, output in enumerate(outputs)
-            ]
+            with lock:  # a request serves one thread, and engines of several threads may share a model
+                for index, array in enumerate(held):
+                    request.set_input_tensor(index, Shared(array, shared_memory=True))
+                for index, output in enumerate(outputs):
+                    if output is not None:
+                        request.set_output_tensor(index, Shared(output.numpy(), shared_memory=True))
+                request.infer()
+                return [
+                    torch.from_numpy(request.get_output_tensor(index).data.copy()) if output is None else output
+                    for index, output in enumerate(outputs)
+                ]
 
         return run
 

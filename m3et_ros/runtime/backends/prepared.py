@@ -26,6 +26,7 @@ from m3et_ros.runtime.backends.graphs import (
     graphs,
     restored_encoding,
     text_inputs,
+    text_kind,
 )
 from m3et_ros.runtime.backends.int8 import CalibrationCache
 from m3et_ros.runtime.machine import cache
@@ -92,20 +93,25 @@ class Prepared:
                 look=image_encoding.global_look,
             )
             return joined(image_encoding, alone)
-        run = self.runners.get(('encode_text', tuple(image_encoding.tokens), True))
-        whole = (1, self._model.config.text_length)
-        if run is None or text is None or text_mask is None or text.shape != whole or image_encoding.valid is not None:
-            return self._model.add_text(image_encoding, text, text_mask)
+        return joined(image_encoding, self.encode_text(image_encoding, text, text_mask))
+
+    def encode_text(
+        self, image_encoding: ImageEncoding, text: Tensor | None, text_mask: Tensor | None = None
+    ) -> Encoded:
+        """Encode words after images as M3ET.encode_text does."""
+        run = None if text is None else self.runners.get((text_kind(text), tuple(image_encoding.tokens), True))
+        whole = len(image_encoding.source) == 1 and image_encoding.valid is None
+        if run is None or text is None or text_mask is None or not whole:
+            return self._model.encode_text(image_encoding, text, text_mask)
         *stages, valid = run(*text_inputs(image_encoding, text, text_mask))
         look = stages.pop() if self._model.config.look_parts else None
         places = stages.pop() if self._model.config.places else None
         tokens = self._model.adapters['text'](text)
         source = torch.cat([sources(tokens, TEXT), sources(stages[-1][:, -1:], GLOBAL)], 1)
         position_ids = F.pad(text_mask.int().argsort(stable=True, dim=1), (0, 1))
-        encoded = Encoded(
+        return Encoded(
             stages, source, valid > 0, {'text': tokens}, {'text': text_mask}, position_ids, text_mask, places, look
         )
-        return joined(image_encoding, encoded)
 
     def decode(self, encoded: Encoded, task: str) -> Tensor:
         """Predict as M3ET.decode does."""
@@ -127,6 +133,7 @@ def prepare(
     precision: str = 'float32',
     device: str = 'cpu',
     modality_sets: Sequence[Sequence[str]] = MODALITY_SETS,
+    guides: tuple[int, int] | None = None,
     store: bool = True,
     calibration: CalibrationCache | None = None,
     report: Callable[[str], None] = LOG.info,
@@ -139,6 +146,7 @@ def prepare(
         precision: arithmetic of the graphs, one of PRECISIONS.
         device: 'cpu' or 'cuda'.
         modality_sets: sets of image modalities to build for.
+        guides: number and length of the texts that heads read of every frame; None = there are none.
         store: read and write artefacts in the user's cache; int8 needs it.
         calibration: for int8, the calibration by which missing graphs are built; None takes those of the last build.
         report: gets lines of progress.
@@ -158,8 +166,9 @@ def prepare(
         setting, wanted = Setting(precision, torch.get_num_threads(), folder), usable_sets(model, modality_sets)
         if precision == 'int8':
             setting = int8.with_calibration(setting, model, wanted, calibration)
-        found = build_graphs(model, backends.make(name, setting), precision, device, wanted, report)
-        serving = checked(found, model, wanted, precision)
+        backend = backends.make(name, setting)
+        found = build_graphs(model, backend, precision, device, wanted, report, guides)
+        serving = checked(found, model, wanted, precision, guides)
         if calibration is not None:
             int8.record(folder, calibration)
         return found, serving
@@ -183,13 +192,19 @@ def usable_sets(model: M3ET, modality_sets: Sequence[Sequence[str]]) -> list[tup
     return [modalities for modalities in dict.fromkeys(usable) if modalities]
 
 
-def checked(found: Prepared, model: M3ET, modality_sets: Sequence[tuple[str, ...]], precision: str) -> Serving:
+def checked(
+    found: Prepared,
+    model: M3ET,
+    modality_sets: Sequence[tuple[str, ...]],
+    precision: str,
+    guides: tuple[int, int] | None = None,
+) -> Serving:
     """Compare graphs with eager float32; returns the runtime that may serve.
 
     Raises:
         RuntimeError: an output differs by more than check.TOLERANCES.
     """
-    error = check.largest_difference(found, model, modality_sets)
+    error = check.largest_difference(found, model, modality_sets, guides)
     if not error <= check.TOLERANCES[precision]:
         raise RuntimeError(f'it is off by {error:.1e} from eager float32, more than {check.TOLERANCES[precision]}')
     return Serving(found.name, f'{precision}, agrees with eager float32 to {error:.0e}')
@@ -215,6 +230,7 @@ def build_graphs(
     device: str,
     modality_sets: Sequence[tuple[str, ...]],
     report: Callable[[str], None],
+    guides: tuple[int, int] | None = None,
 ) -> Prepared:
     """Build every graph of a model by a backend, which loads those that it has stored.
 
@@ -225,6 +241,7 @@ def build_graphs(
         device: 'cpu' or 'cuda'.
         modality_sets: as usable_sets returns them.
         report: gets a line before each graph, and one at the end.
+        guides: number and length of the texts that heads read of every frame; None = there are none.
 
     Raises:
         RuntimeError: the backend is for another device.
@@ -235,7 +252,7 @@ def build_graphs(
         raise RuntimeError(f'it runs on {backend.device} and the model is on {device}')
     dtype = torch.float32 if backend.lowers else DTYPES[precision]
     lowered = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
-    pieces, runners, start = list(graphs(lowered, dtype, modality_sets, device)), {}, time.monotonic()
+    pieces, runners, start = list(graphs(lowered, dtype, modality_sets, device, guides)), {}, time.monotonic()
     for number, graph in enumerate(pieces, 1):
         seconds = time.monotonic() - start
         report(f'Runtime {name}: graph {number} of {len(pieces)} ({graph.name}), {seconds:.0f} s so far')

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from m3et_ros.data.calibration import Calibration
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.kitchen.questions.frame_wordings import ANSWERS
@@ -68,7 +69,7 @@ def test_written_answers_are_those_of_the_text_decoder(samples, tiny):
 
 
 def test_a_temperature_changes_the_confidence_and_not_the_answer(samples, tiny):
-    plain, warm = (ask(tiny.model, tiny.tokenizer, samples, temperature=t) for t in (1.0, 4.0))
+    plain, warm = (ask(tiny.model, tiny.tokenizer, samples, calibration=Calibration(t)) for t in (1.0, 4.0))
     assert [r.predicted for r in plain] == [r.predicted for r in warm]
     assert all(after.confidence < before.confidence for before, after in zip(plain, warm))
 

@@ -1,7 +1,9 @@
 """OpenVINO beside torch: real child processes build the graphs of a model of two layers, and an engine takes them."""
 
+import ctypes
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,12 +14,16 @@ import torch
 from m3et_ros.data.checkpoints.m3et import random_checkpoint
 from m3et_ros.data.kitchen.labels import corpus, kitchen_labels
 from m3et_ros.data.tokenizer import Tokenizer
+from m3et_ros.models.actions.mambavl import MambaVL
 from m3et_ros.models.m3et.sizes import build
+from m3et_ros.ops import native
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import background, waits_for_openvino
 from m3et_ros.runtime.backends.probe import probe_frame
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.machine import cache
+from m3et_ros.runtime.open_model import action_config
+from m3et_ros.runtime.shared_model import SharedModel
 
 SETS = (('rgb',),)
 
@@ -34,9 +40,14 @@ def engine_of(small, monkeypatch, tmp_path):
     monkeypatch.setattr(background, 'NICE', 0)  # a child that gives way would never end on a machine at work
     engines = []
 
-    def make(precision='float32'):
-        tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
-        engine = Engine(random_checkpoint(small.config, tokenizer, kitchen_labels()))
+    tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
+
+    def make(precision='float32', shared=None):
+        heads = {'mambavl': MambaVL(action_config(small.config, kitchen_labels()))}
+        checkpoint = random_checkpoint(small.config, tokenizer, kitchen_labels(), heads=heads)
+        if shared is not None:
+            checkpoint = replace(checkpoint, model=shared.model)
+        engine = Engine(checkpoint, shared=shared)
         engines.append((engine, []))
         engine.prepare('auto', precision=precision, modality_sets=SETS, report=engines[-1][1].append)
         return engines[-1]
@@ -85,8 +96,9 @@ def test_torch_serves_until_the_graphs_are_there(engine_of, monkeypatch, caplog)
     assert engine.serving.name == 'openvino' and 'agrees with eager float32' in engine.serving.reason
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
     assert not torch.equal(after, before)
-    assert 'by a process of its own' in lines[0] and 'graph 1 of 4' in lines[1]
-    assert 'takes over' in lines[-1] and len(lines) == 7
+    assert 'by a process of its own' in lines[0] and 'graph 1 of 5' in lines[1]
+    assert 'takes over' in lines[-1] and len(lines) == 8
+    assert [path.name for path in cache().rglob('encode_text_3x4*.blob')] == ['encode_text_3x4-rgb-text.blob']
 
     # A second start takes the stored graphs: no child could build them.
     with monkeypatch.context() as patch:
@@ -140,10 +152,48 @@ def test_closing_ends_the_child_and_says_nothing(engine_of, monkeypatch, caplog)
     assert children() == [] and engine.encode(picture()).encoded is not None
 
 
+def sharing(small, window_s):
+    tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
+    return SharedModel(random_checkpoint(small.config, tokenizer, kitchen_labels()), window_s=window_s, most=2)
+
+
+def test_engines_that_share_a_model_share_its_graphs(engine_of, small):
+    shared = sharing(small, 1)
+    (one, lines), (other, silent) = (engine_of(shared=shared) for _ in range(2))
+    before = one.encode(picture()).encoded.context
+    for engine in (one, other):
+        engine.start_build()
+    other.close()  # a robot that goes takes no graphs from the others
+    until(lambda: ready(one))
+    assert 'takes over' in lines[-1] and not silent
+    late, _ = engine_of(shared=shared)
+    batches = shared.batcher.batches
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda engine: [engine.encode(picture()) for _ in range(20)], (one, late)))
+    assert one.serving.name == late.serving.name == 'openvino' and one._runner is late._runner
+    assert shared.batcher.batches == batches
+    for view in (*found[0], *found[1]):
+        assert torch.equal(view.encoded.context, found[0][0].encoded.context)
+    torch.testing.assert_close(found[0][0].encoded.context, before, atol=1e-4, rtol=1e-4)
+
+
+def test_the_build_of_engines_that_share_a_model_ends_with_the_last_of_them(engine_of, small):
+    engines = [engine_of(shared=shared)[0] for shared in [sharing(small, 0)] * 2]
+    engines[0].start_build()
+    until(children)
+    engines[0].close()
+    assert children()
+    engines[1].close()
+    assert not children()
+
+
 def test_auto_waits_for_openvino_where_that_serves(small, monkeypatch):
     assert waits_for_openvino(small, 'cpu') and not waits_for_openvino(small, 'cuda')
     older = build(replace(small.config, mixer='mamba1', mixer_options={'N': 4})).eval()
+    monkeypatch.setattr(native, '_library', None)
     assert not waits_for_openvino(older, 'cpu')
+    monkeypatch.setattr(native, '_library', ctypes.CDLL(None))
+    assert waits_for_openvino(older, 'cpu')
     monkeypatch.setenv('M3ET_RUNTIME', 'torch')
     assert not waits_for_openvino(small, 'cpu')
     monkeypatch.delenv('M3ET_RUNTIME')

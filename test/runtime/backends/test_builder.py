@@ -22,7 +22,14 @@ pytestmark = [
 
 
 def asked(folder):
-    return {'precision': 'float32', 'threads': 1, 'nice': 19, 'folder': str(folder), 'modality_sets': [['rgb']]}
+    return {
+        'precision': 'float32',
+        'threads': 1,
+        'nice': 19,
+        'folder': str(folder),
+        'modality_sets': [['rgb']],
+        'guides': [3, 2],
+    }
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_built(small, tmp_path):
@@ -45,7 +52,7 @@ def test_it_gives_way_to_others_and_ends_when_its_input_ends(small, tmp_path):
     with child:
         child.stdin.write(json.dumps(given).encode() + b'\n' + weights)
         child.stdin.flush()
-        assert 'graph 1 of 4' in json.loads(child.stdout.readline())['report']
+        assert 'graph 1 of 5' in json.loads(child.stdout.readline())['report']
         assert os.getpriority(os.PRIO_PROCESS, child.pid) == 19
         group = Path(f'/proc/{child.pid}/autogroup')
         assert not os.access(group, os.W_OK) or group.read_text().rstrip().endswith('nice 19')

@@ -19,13 +19,14 @@ def model():
 
 
 def test_there_is_a_graph_for_each_step_modality_set_and_text(model):
-    found = list(graphs(model, torch.float32, SETS, 'cpu'))
+    found = list(graphs(model, torch.float32, SETS, 'cpu', (3, 2)))
     assert [graph.name for graph in found] == [
         f'{kind}-{"-".join(modalities)}{"-text" if text else ""}'
         for modalities in SETS
         for kind, text in (
             ('encode_images', False),
-            ('encode_text', True),
+            ('encode_text_1x4', True),
+            ('encode_text_3x2', True),
             ('depth', False),
             ('depth', True),
             ('semseg', False),
@@ -38,7 +39,7 @@ def test_there_is_a_graph_for_each_step_modality_set_and_text(model):
 def test_graphs_run_on_their_examples_and_return_float32_in_any_precision(model):
     for dtype in (torch.float32, torch.bfloat16):
         lowered = build(model.config).to(dtype).eval()
-        for graph in graphs(lowered, dtype, SETS[:1], 'cpu'):
+        for graph in graphs(lowered, dtype, SETS[:1], 'cpu', (3, 2)):
             with torch.inference_mode():
                 outputs = graph.module(*graph.inputs)
             assert {output.dtype for output in outputs} == {torch.float32}

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from m3et_ros.models.m3et.sizes import build
+from m3et_ros.ops import native
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import check, prepared
 from m3et_ros.runtime.backends.graphs import graphs
 from m3et_ros.runtime.backends.prepared import Prepared, prepare
 
 MODALITY_SETS = (('rgb', 'depth'),)
+GUIDES = 3, 2
 
 
 class Plain:
@@ -28,13 +30,13 @@ class Plain:
         return lambda *given: [t * self._factor for t in module(*given)]
 
 
-def plain_of(model, modality_sets=MODALITY_SETS):
+def plain_of(model, modality_sets=MODALITY_SETS, guides=None):
     backend = Plain()
     return Prepared(
         model,
         {
             graph.key: backend.build(graph.name, graph.module, graph.inputs)
-            for graph in graphs(model, torch.float32, modality_sets, 'cpu')
+            for graph in graphs(model, torch.float32, modality_sets, 'cpu', guides)
         },
         'plain',
     )
@@ -73,22 +75,39 @@ def test_the_cut_changes_nothing_of_a_stem_of_depth_with_validity_and_of_multima
         torch.testing.assert_close(found.decode(one, 'depth'), model.decode(other, 'depth'), atol=1e-5, rtol=1e-5)
 
 
-def test_every_graph_is_used(small, plain):
-    called = []
+def test_every_graph_is_used(small):
+    called, plain = [], plain_of(small, guides=GUIDES)
     plain.runners = {
         key: (lambda *given, key=key, run=run: called.append(key) or run(*given)) for key, run in plain.runners.items()
     }
-    check.largest_difference(plain, small, MODALITY_SETS)
+    assert check.largest_difference(plain, small, MODALITY_SETS, GUIDES) < 1e-5
     assert (
         set(called)
         == set(plain.runners)
         == {
             ('encode_images', MODALITY_SETS[0], False),
-            ('encode_text', MODALITY_SETS[0], True),
+            ('encode_text_1x4', MODALITY_SETS[0], True),
+            ('encode_text_3x2', MODALITY_SETS[0], True),
             ('depth', MODALITY_SETS[0], False),
             ('depth', MODALITY_SETS[0], True),
         }
     )
+
+
+def test_a_graph_of_guides_that_is_off_is_found(small):
+    plain = plain_of(small, guides=GUIDES)
+    run = plain.runners['encode_text_3x2', MODALITY_SETS[0], True]
+    plain.runners['encode_text_3x2', MODALITY_SETS[0], True] = lambda *given: [1.01 * t for t in run(*given)]
+    assert check.largest_difference(plain, small, MODALITY_SETS) < 1e-5
+    assert check.largest_difference(plain, small, MODALITY_SETS, GUIDES) > 1e-3
+
+
+def test_guides_about_several_frames_run_in_torch(small):
+    plain, ids = plain_of(small, guides=GUIDES), torch.tensor([[1, 2], [3, 4], [5, 6]])
+    given = images(small, 3)
+    with torch.inference_mode():
+        found = plain.encode_text(plain.encode_images(given), ids, ids > 0)
+        torch.testing.assert_close(found.context, small.encode_text(small.encode_images(given), ids).context)
 
 
 def test_what_no_graph_covers_runs_in_torch(small, plain):
@@ -161,14 +180,15 @@ def test_artefacts_of_other_weights_settings_or_sources_have_another_folder(smal
 
 
 @pytest.mark.parametrize('runtime, fallback', [('auto', False), ('openvino', True)])
-def test_mamba_1_is_not_given_to_openvino(small, monkeypatch, runtime, fallback):
+def test_mamba_1_is_not_given_to_openvino_without_the_native_scans(small, monkeypatch, runtime, fallback):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(native, '_library', None)
     monkeypatch.delenv('M3ET_RUNTIME', raising=False)
     monkeypatch.setattr(backends, 'make', None)  # nothing may be built
     older = build(replace(small.config, mixer='mamba1', mixer_options={'N': 4})).eval()
     found, serving = prepare(older, runtime, modality_sets=MODALITY_SETS)
     assert found is None and (serving.name, serving.fallback) == ('torch', fallback)
-    assert 'Mamba-1' in serving.reason
+    assert 'Mamba-1' in serving.reason and 'm3et build kernels' in serving.reason
 
 
 @pytest.mark.parametrize('runtime', ['openvino', 'compile', 'torch'])
@@ -214,7 +234,8 @@ def test_image_encodings_with_fillers_run_in_torch(small, plain):
         valid[:, 0] = False
         plain.runners = {key: run for key, run in plain.runners.items() if key[0] == 'encode_images'}
         wanted = plain.add_text(replace(encoding, valid=valid), *text).context
-        plain.runners['encode_text', MODALITY_SETS[0], True] = lambda *given: pytest.fail('the graph has no fillers')
+        graph = 'encode_text_1x4', MODALITY_SETS[0], True
+        plain.runners[graph] = lambda *given: pytest.fail('the graph has no fillers')
         torch.testing.assert_close(plain.add_text(replace(encoding, valid=valid), *text).context, wanted)
 
 
