@@ -1,6 +1,5 @@
 """`m3et build`: compile ahead what makes this machine faster, kernels and the graphs of a model."""
 
-import platform
 from pathlib import Path
 from typing import Annotated
 
@@ -46,9 +45,10 @@ def openvino(
 
     from m3et_ros.runtime.backends import PRECISIONS
     from m3et_ros.runtime.backends.int8 import open_calibration
-    from m3et_ros.runtime.backends.prepared import artefact_folder, cpu_facts, prepare
+    from m3et_ros.runtime.backends.prepared import artefact_folder, prepare
     from m3et_ros.runtime.frame_tokens import guides_shape
     from m3et_ros.runtime.kernels import use_built
+    from m3et_ros.runtime.machine import lacks_vnni
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in PRECISIONS:
@@ -59,10 +59,8 @@ def openvino(
             f'--precision is {precision} and --calibrate is {calibrate}; int8 and no other precision is fitted on a '
             'cache: give both or neither.',
         )
-    if precision == 'int8' and platform.machine() == 'x86_64' and 'vnni' not in cpu_facts():
-        print_status(
-            'm3et: this CPU has no VNNI (instructions for int8), so int8 is slower than float32 here and less accurate.'
-        )
+    if precision == 'int8' and lacks_vnni():
+        print_status('m3et: this CPU has no VNNI (instructions for int8), so int8 is slower than float32 here.')
     if threads:
         torch.set_num_threads(threads)
     use_built()  # the graphs of Mamba-1 need the native scans

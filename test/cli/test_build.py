@@ -74,7 +74,7 @@ def test_int8_is_built_on_the_cache(border, capsys, monkeypatch):
     border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
     line = ['build', 'openvino', '--model', 'tiny', '--precision', 'int8', '--calibrate', 'kitchens']
     for flags, warned in (('flags : avx2', True), ('flags : avx2 avx512_vnni', False)):
-        monkeypatch.setattr('m3et_ros.runtime.backends.prepared.cpu_facts', lambda flags=flags: flags)
+        monkeypatch.setattr('m3et_ros.runtime.machine.cpu_facts', lambda flags=flags: flags)
         monkeypatch.setattr('platform.machine', lambda: 'x86_64')
         assert main(line) == 0
         assert ('int8 is slower than float32 here' in capsys.readouterr().err) == warned

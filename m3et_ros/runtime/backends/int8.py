@@ -19,15 +19,13 @@ from torch import Tensor
 
 from m3et_ros.data.errors import InputError
 from m3et_ros.data.extras import require
-from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
-from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
 from m3et_ros.data.noise import Noise
 from m3et_ros.data.sample import collate
 from m3et_ros.data.tokenizer import Tokenizer
 from m3et_ros.models.m3et.encoding import ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends import Setting
-from m3et_ros.runtime.backends.graphs import Graph, decoder_inputs, graphs, text_inputs
+from m3et_ros.runtime.backends.graphs import DENSE, Graph, decoder_inputs, graphs, text_inputs
 from m3et_ros.runtime.backends.openvino import core, without_telemetry, write_whole
 from m3et_ros.runtime.machine import foreign
 
@@ -44,8 +42,8 @@ class EncodedView(NamedTuple):
     images: tuple[Tensor, ...]
     # Encoding of these images.
     encoding: ImageEncoding
-    # Ids and mask of a question about it.
-    words: tuple[Tensor, Tensor]
+    # A question about it.
+    question: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ class CalibrationCache:
     @property
     def digest(self) -> str:
         """Name of the folder of the graphs: a digest of the cache, the number of views and the version of NNCF."""
+        from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
+
         facts = (read_recipe(self.cache).name, *(path.name for path in read_shards(self.cache)), VIEWS, version('nncf'))
         return hashlib.sha256('\n'.join(map(str, facts)).encode()).hexdigest()[:16]
 
@@ -71,11 +71,18 @@ class Quantiser:
         calibration: views for the ranges of activations.
         model: in float32 on the CPU, in eval mode.
         modality_sets: sets of image modalities of the graphs.
+        guides: number and length of the texts that heads read of every frame; None = there are none.
     """
 
-    def __init__(self, calibration: CalibrationCache, model: M3ET, modality_sets: Sequence[tuple[str, ...]]):
+    def __init__(
+        self,
+        calibration: CalibrationCache,
+        model: M3ET,
+        modality_sets: Sequence[tuple[str, ...]],
+        guides: tuple[int, int] | None = None,
+    ):
         self._calibration, self._model = calibration, model
-        self._graphs = {graph.name: graph for graph in graphs(model, torch.float32, modality_sets, 'cpu')}
+        self._graphs = {graph.name: graph for graph in graphs(model, torch.float32, modality_sets, 'cpu', guides)}
         # Views as eager float32 encodes them, for the graphs of one set of modalities, which are built in a row.
         self._encoded: tuple[tuple[str, ...], list[EncodedView]] = (), []
 
@@ -108,14 +115,24 @@ class Quantiser:
         if graph.kind == 'encode_images':
             return [view.images for view in views]
         with torch.inference_mode():
-            if graph.kind == 'encode_text':
-                return [tuple(text_inputs(view.encoding, *view.words)) for view in views]
-            words = [view.words if graph.with_text else () for view in views]
-            encoded = (model.add_text(view.encoding, *asked) for view, asked in zip(views, words, strict=True))
+            if graph.kind not in DENSE:
+                count, length = graph.inputs[-1].shape
+                words = [self._words(first, count, length) for first in range(len(views))]
+                return [tuple(text_inputs(view.encoding, *w)) for view, w in zip(views, words, strict=True)]
+            words = [self._words(i, 1, model.config.text_length) if graph.with_text else () for i in range(len(views))]
+            encoded = (model.add_text(view.encoding, *w) for view, w in zip(views, words, strict=True))
             return [tuple(decoder_inputs(one, graph.kind, model.config)) for one in encoded]
+
+    def _words(self, first: int, count: int, length: int) -> tuple[Tensor, Tensor]:
+        """Return ids and mask (count, length) of the questions of a view and of those after it."""
+        views = self._encoded[1]
+        asked = [views[(first + number) % len(views)].question for number in range(count)]
+        return self._calibration.tokenizer.encode(asked, length)
 
     @torch.inference_mode()
     def _encode(self, modalities: tuple[str, ...]) -> list[EncodedView]:
+        from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
+
         config, found = self._model.config, []
         samples = KitchenSamples(self._calibration.cache, noise=Noise(mirror=0), length=VIEWS)
         for sample in (samples[index] for index in range(VIEWS)):
@@ -123,8 +140,7 @@ class Quantiser:
             if any(m not in inputs for m in modalities):
                 continue  # noise has taken all depth
             images = {m: inputs[m] for m in modalities}
-            words = self._calibration.tokenizer.encode([sample.question], config.text_length)
-            found.append(EncodedView(tuple(images.values()), self._model.encode_images(images), words))
+            found.append(EncodedView(tuple(images.values()), self._model.encode_images(images), sample.question))
         return found
 
 
@@ -139,6 +155,8 @@ def open_calibration(cache: Path, tokenizer: Tokenizer) -> CalibrationCache:
         InputError: 'needs_extra', NNCF is not installed; 'foreign_cache' or 'empty_cache', it is no cache;
             'test_cache', it holds test kitchens.
     """
+    from m3et_ros.data.kitchen.cache.recipe import read_recipe, read_shards
+
     without_telemetry()
     require('int8')
     if read_recipe(cache).split == 'test':
@@ -152,7 +170,11 @@ def open_calibration(cache: Path, tokenizer: Tokenizer) -> CalibrationCache:
 
 
 def with_calibration(
-    setting: Setting, model: M3ET, modality_sets: Sequence[tuple[str, ...]], calibration: CalibrationCache | None
+    setting: Setting,
+    model: M3ET,
+    modality_sets: Sequence[tuple[str, ...]],
+    calibration: CalibrationCache | None,
+    guides: tuple[int, int] | None,
 ) -> Setting:
     """Return a setting whose folder is that of one calibration.
 
@@ -162,6 +184,7 @@ def with_calibration(
         modality_sets: sets of image modalities of the graphs.
         calibration: the calibration by which missing graphs are built; None takes the graphs of the last build, and
             builds none.
+        guides: as Quantiser takes them.
 
     Raises:
         FileNotFoundError: there was no build.
@@ -170,7 +193,7 @@ def with_calibration(
     if calibration is None:
         digest = (setting.folder / RECORD).read_text(encoding='ascii')
         return replace(setting, folder=setting.folder / digest, quantise=refuse)
-    quantiser = Quantiser(calibration, model, modality_sets)
+    quantiser = Quantiser(calibration, model, modality_sets, guides)
     return replace(setting, folder=setting.folder / calibration.digest, quantise=quantiser)
 
 

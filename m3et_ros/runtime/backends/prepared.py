@@ -29,7 +29,7 @@ from m3et_ros.runtime.backends.graphs import (
     text_kind,
 )
 from m3et_ros.runtime.backends.int8 import CalibrationCache
-from m3et_ros.runtime.machine import cache
+from m3et_ros.runtime.machine import cache, cpu_facts
 
 LOG = logging.getLogger(__name__)
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'int8': torch.float32}
@@ -165,7 +165,7 @@ def prepare(
         folder = artefact_folder(model, name, precision) if store else None
         setting, wanted = Setting(precision, torch.get_num_threads(), folder), usable_sets(model, modality_sets)
         if precision == 'int8':
-            setting = int8.with_calibration(setting, model, wanted, calibration)
+            setting = int8.with_calibration(setting, model, wanted, calibration, guides)
         backend = backends.make(name, setting)
         found = build_graphs(model, backend, precision, device, wanted, report, guides)
         serving = checked(found, model, wanted, precision, guides)
@@ -292,12 +292,3 @@ def artefact_folder(model: M3ET, name: str, precision: str) -> Path:
     )
     digest.update('\n'.join(facts).encode())
     return cache() / 'runtimes' / f'{model.config.name}-{name}-{digest.hexdigest()[:16]}'
-
-
-def cpu_facts() -> str:
-    """Return model and instruction sets of the CPU."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return '\n'.join(dict.fromkeys(line for line in lines if line.startswith(('model name', 'flags', 'Features'))))
