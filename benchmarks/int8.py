@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timing import environment, finish, interleaved, options, ratios
+from timing import denormals_allowed, environment, finish, interleaved, one_thread, options, ratios
 
 from m3et_ros.cli.progress import track
 from m3et_ros.data import preprocess
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument('--cache', type=Path, required=True, help='cache of test kitchens')
     parser.add_argument('--questions', type=int, default=1200)
     asked = parser.parse_args()
-    torch.set_num_threads(1)  # denormals stay: without AVX-512 the decoders with text need them to agree with torch
+    one_thread()
     use_built()
     checkpoint = open_checkpoint(asked.model)
     model, ready = checkpoint.model.eval(), {}
@@ -112,14 +112,15 @@ def main() -> None:
     facts = environment()
     has_bfloat16 = facts['avx512_bf16'] or facts['amx_bf16']  # elsewhere OpenVINO runs it in float32
     for precision in ('float32', *(['bfloat16'] if has_bfloat16 else []), 'int8'):
-        ready[precision], serving = prepare(
-            model,
-            'openvino',
-            precision=precision,
-            modality_sets=MODALITY_SETS,
-            calibration=calibration if precision == 'int8' else None,
-            report=print,
-        )
+        with denormals_allowed():
+            ready[precision], serving = prepare(
+                model,
+                'openvino',
+                precision=precision,
+                modality_sets=MODALITY_SETS,
+                calibration=calibration if precision == 'int8' else None,
+                report=print,
+            )
         if ready[precision] is None:
             raise SystemExit(f'{precision}: {serving.reason}')
     inputs, _ = preprocess.image_inputs(probe_frame(), model.config)
