@@ -27,7 +27,7 @@ from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends import Setting
 from m3et_ros.runtime.backends.graphs import DENSE, Graph, decoder_inputs, graphs, text_inputs
 from m3et_ros.runtime.backends.openvino import core, without_telemetry, write_whole
-from m3et_ros.runtime.machine import foreign
+from m3et_ros.runtime.machine import foreign, lacks_vnni
 
 VIEWS = 32
 """Views, each with a question, on which the ranges of activations are measured."""
