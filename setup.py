@@ -31,6 +31,7 @@ EXTRAS = (
     'networks',
     'lerobot',
     'kernels',
+    'int8',
     'nyu',
     'ray',
     'mcp',

@@ -94,7 +94,7 @@ def environment() -> dict[str, Any]:
         'cpu': cpu_name(),
         'cores': os.cpu_count(),
         'threads': 1,
-        **{name: bool(known.get(name)) for name in ('avx512_f', 'avx512_bf16', 'amx_bf16')},
+        **{name: bool(known.get(name)) for name in ('avx512_f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16')},
         'load': round(os.getloadavg()[0], 1),
         'note': 'shared machine: other jobs ran on all cores'
         if os.getloadavg()[0] > 1.5

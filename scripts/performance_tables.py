@@ -384,8 +384,8 @@ def shares(found: dict[str, Any]) -> str:
 
 def machine(result: dict[str, Any]) -> str:
     """Return a sentence on the machine of a result."""
-    e, sets = result['environment'], ('avx512_f', 'avx512_bf16', 'amx_bf16')
-    has = [name for name in sets if e[name]]
+    e, sets = result['environment'], ('avx512_f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16')
+    has = [name for name in sets if e.get(name)]
     return (
         f'{e["cpu"]}, {e["cores"]} cores, {", ".join(has) or "no AVX-512"}; torch {e["torch"]}, one thread; '
         f'median of {result.get("rounds", 1)} rounds in turn; load {e["load"]}: {e["note"]}.'
@@ -406,6 +406,7 @@ def page() -> str:
         'decode': decode(),
         'adaptive': adaptive(),
         **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'models_avx2', 'codec', 'fleet', 'runtimes')},
+        'int8': cases('int8') if load('int8') else 'Not measured yet: `python benchmarks/int8.py`.',
     }
     for name, table in blocks.items():
         text = replace_block(text, name, 'scripts/performance_tables.py', table)

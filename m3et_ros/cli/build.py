@@ -1,5 +1,6 @@
 """`m3et build`: compile ahead what makes this machine faster, kernels and the graphs of a model."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,27 +33,46 @@ def kernels(as_json: Json = False) -> None:
 @app.command('openvino')
 def openvino(
     model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = 'kitchen',
-    precision: Annotated[str, typer.Option(help='float32 or bfloat16, as the robot will run.')] = 'float32',
+    precision: Annotated[str, typer.Option(help='float32, bfloat16 or int8, as the robot will run.')] = 'float32',
     threads: Annotated[int, typer.Option(min=0, help='CPU threads, as the robot will run; 0: as torch does.')] = 0,
+    calibrate: Annotated[
+        Path | None, typer.Option(help='For int8: a cache of training kitchens (m3et generate cache) to fit it on.')
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build the graphs of a model for OpenVINO, so that a robot's first start need not, and check them."""
     import torch
 
-    from m3et_ros.runtime.backends.prepared import DTYPES, artefact_folder, prepare
+    from m3et_ros.runtime.backends import PRECISIONS
+    from m3et_ros.runtime.backends.int8 import open_calibration
+    from m3et_ros.runtime.backends.prepared import artefact_folder, prepare
     from m3et_ros.runtime.frame_tokens import guides_shape
     from m3et_ros.runtime.kernels import use_built
+    from m3et_ros.runtime.machine import lacks_vnni
     from m3et_ros.runtime.open_model import open_checkpoint
 
-    if precision not in DTYPES:
-        raise InputError('parameter', f'--precision is {precision[:40]!r}; give {" or ".join(DTYPES)}.')
+    if precision not in PRECISIONS:
+        raise InputError('parameter', f'--precision is {precision[:40]!r}; give {", ".join(PRECISIONS)}.')
+    if (precision == 'int8') != (calibrate is not None):
+        raise InputError(
+            'parameter',
+            f'--precision is {precision} and --calibrate is {calibrate}; int8 and no other precision is fitted on a '
+            'cache: give both or neither.',
+        )
+    if precision == 'int8' and lacks_vnni():
+        print_status('m3et: this CPU has no VNNI (instructions for int8), so int8 is slower than float32 here.')
     if threads:
         torch.set_num_threads(threads)
     use_built()  # the graphs of Mamba-1 need the native scans
     checkpoint = open_checkpoint(model)
     opened, guides = checkpoint.model.eval(), guides_shape(checkpoint)
     found, serving = prepare(
-        opened, 'openvino', precision=precision, guides=guides, report=lambda line: print_status(f'm3et: {line}')
+        opened,
+        'openvino',
+        precision=precision,
+        guides=guides,
+        calibration=open_calibration(calibrate, checkpoint.tokenizer) if calibrate else None,
+        report=lambda line: print_status(f'm3et: {line}'),
     )
     if found is None:
         raise InputError('runtime_fallback', f'The graphs of {model} were not built: {serving.reason}.')

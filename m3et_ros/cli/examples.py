@@ -82,7 +82,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     'evaluate compare': ('m3et evaluate compare results/blind results/eqa --out results/change',),
     'evaluate table': ('m3et evaluate table results/vqa results/eqa --out results/table',),
     'build kernels': ('m3et build kernels',),
-    'build openvino': ('m3et build openvino --model kitchen',),
+    'build openvino': (
+        'm3et build openvino --model kitchen',
+        'm3et build openvino --precision int8 --calibrate cache/kitchen-v2-seeds0-23-224px-12x25',
+    ),
 }
 """Commands by the verb that they show, the best known use first."""
 

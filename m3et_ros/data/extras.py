@@ -12,6 +12,7 @@ EXTRAS = {
     'rerun': ('A view in Rerun', ('rerun',)),
     'foxglove': ('A view in Foxglove', ('foxglove',)),
     'kernels': ('A fused scan of the Hub', ('kernels',)),
+    'int8': ('Building int8 graphs', ('nncf',)),
     'mcp': ('The server for agents', ('mcp', 'uvicorn')),
 }
 """Use and modules of each extra."""

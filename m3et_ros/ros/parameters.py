@@ -23,6 +23,7 @@ from rclpy.parameter import Parameter
 from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
+from m3et_ros.runtime.backends import PRECISIONS
 from m3et_ros.runtime.limits import QUESTION_CHARS, ROUTER_CONFIDENCE, TOKENS
 
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
@@ -120,7 +121,12 @@ PARAMETERS: Table = (
         'A runtime that fails, or disagrees with eager float32, is replaced by torch.',
         choices=('auto', 'torch', 'compile', 'openvino', 'cuda'),
     ),
-    P('precision', 'float32', 'Arithmetic of the model.', choices=('float32', 'bfloat16')),
+    P(
+        'precision',
+        'float32',
+        'Arithmetic of the model. int8 needs runtime openvino, and graphs that m3et build openvino has built.',
+        choices=PRECISIONS,
+    ),
     P(
         'tokens',
         'full',

@@ -23,7 +23,7 @@ from m3et_ros.runtime.action_stream import ActionStream
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder
 from m3et_ros.runtime.backends import automatic, waits_for_openvino
 from m3et_ros.runtime.backends.background import BackgroundBuild
-from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, prepare
+from m3et_ros.runtime.backends.prepared import DTYPES, MODALITY_SETS, Prepared, Serving, check_precision, prepare
 from m3et_ros.runtime.batching import Step
 from m3et_ros.runtime.depth_completion import DepthCompletion
 from m3et_ros.runtime.devices import device_of
@@ -133,11 +133,9 @@ class Engine:
     ) -> Serving:
         """Let a runtime serve: on a CPU from now on, on CUDA once the model is moved there.
 
-        Where 'auto' is OpenVINO, torch serves in float32 until `start_build` has been called and the graphs are there.
-
         Args:
-            runtime: one of backends.RUNTIMES.
-            precision: 'float32' or 'bfloat16': inside the graphs, or of the whole model where torch serves.
+            runtime: one of backends.RUNTIMES; where 'auto' is OpenVINO, torch serves until `start_build` made graphs.
+            precision: one of PRECISIONS: inside the graphs, or of the whole model where torch serves.
             device: where the model will run, as `to` takes it.
             modality_sets: sets of image modalities that frames will have.
             report: gets lines of progress.
@@ -147,7 +145,9 @@ class Engine:
 
         Raises:
             ValueError: the engine was built in bfloat16, so that the weights to compare with are gone.
+            InputError: as check_precision.
         """
+        check_precision(self._model, precision, runtime)
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
         guides = guides_shape(self.checkpoint)

@@ -1,6 +1,7 @@
-"""The cache folder and the C++ compiler of this machine, for everything that compiles."""
+"""The cache folder, the C++ compiler and the CPU of this machine, for everything that compiles."""
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -69,3 +70,20 @@ def compiler() -> str | None:
     """Return the path of a C++ compiler: $CXX, or the first of the usual names; None where there is none."""
     named = os.environ.get('CXX')
     return next((found for name in ([named] if named else COMPILERS) if (found := shutil.which(name))), None)
+
+
+def cpu_facts() -> str:
+    """Return model and instruction sets of the CPU."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return '\n'.join(dict.fromkeys(line for line in lines if line.startswith(('model name', 'flags', 'Features'))))
+
+
+def lacks_vnni() -> bool:
+    """Return True on an x86 CPU without the instructions for products in int8.
+
+    There the sum of two products of 8 bits saturates at 16 bits, and int8 is slower than float32.
+    """
+    return platform.machine() == 'x86_64' and 'vnni' not in cpu_facts()

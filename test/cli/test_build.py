@@ -42,7 +42,7 @@ def test_the_graphs_of_a_model_are_built_for_the_robot(border, capsys, every_opt
     folder = border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
     used = border('m3et_ros.runtime.kernels.use_built')
     line = ['build', 'openvino', '--model', 'tiny', '--precision', 'bfloat16', '--threads', '3', '--json']
-    every_option(line)
+    every_option([*line, '--calibrate', 'cache'])
     assert main(line) == 0
     document = json.loads(capsys.readouterr().out)
     assert document == {'schema': 1, 'folder': '/cache/tiny', 'precision': 'bfloat16', 'checked': 'agrees'}
@@ -62,4 +62,27 @@ def test_graphs_that_cannot_be_built_are_refused(border, capsys):
     assert main(['build', 'openvino', '--model', 'tiny']) == 1
     assert 'were not built: openvino cannot serve' in capsys.readouterr().err
     assert main(['build', 'openvino', '--precision', 'float16']) == 1
-    assert "--precision is 'float16'; give float32 or bfloat16" in capsys.readouterr().err
+    assert "--precision is 'float16'; give float32, bfloat16, int8" in capsys.readouterr().err
+
+
+def test_int8_is_built_on_the_cache(border, capsys, monkeypatch):
+    calibration = object()
+    opened = border('m3et_ros.runtime.backends.int8.open_calibration', calibration)
+    built = border(
+        'm3et_ros.runtime.backends.prepared.prepare', (Prepared(None, {}, 'o'), Serving('openvino', 'agrees'))
+    )
+    border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
+    line = ['build', 'openvino', '--model', 'tiny', '--precision', 'int8', '--calibrate', 'kitchens']
+    for flags, warned in (('flags : avx2', True), ('flags : avx2 avx512_vnni', False)):
+        monkeypatch.setattr('m3et_ros.runtime.machine.cpu_facts', lambda flags=flags: flags)
+        monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+        assert main(line) == 0
+        assert ('int8 is slower than float32 here' in capsys.readouterr().err) == warned
+    assert opened[0]['cache'] == Path('kitchens') and opened[0]['tokenizer'].cls >= 0
+    assert built[0]['calibration'] is calibration and built[0]['precision'] == 'int8'
+
+
+@pytest.mark.parametrize('line', [['--precision', 'int8'], ['--calibrate', 'kitchens']], ids=' '.join)
+def test_int8_and_its_cache_are_given_together(capsys, line):
+    assert main(['build', 'openvino', *line]) == 1
+    assert 'give both or neither' in capsys.readouterr().err

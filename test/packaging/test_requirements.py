@@ -25,6 +25,7 @@ OPTIONAL = {
     'aiohttp',
     'mamba_ssm',
     'kernels',
+    'nncf',
     'tf2_ros',
     'vision_msgs',
     'h5py',
@@ -173,6 +174,7 @@ VERBS = {
     'train': (['train', 'pretrain', '--data', 'cache', '--out', 'out'], 'train'),
     'teach': (['teach', 'bag', '-o', 'out'], 'train'),
     'mcp': (['mcp'], 'mcp'),
+    'build openvino': (['build', 'openvino', '--precision', 'int8', '--calibrate', 'cache'], 'int8'),
 }
 """Command lines, and the extras that they need."""
 WITHOUT_EXTRAS = """

@@ -48,7 +48,7 @@ def test_descriptors_carry_the_range_and_the_choices():
     (whole,), (real,) = specs['threads'].integer_range, specs['sync_slop_s'].floating_point_range
     assert (whole.from_value, whole.to_value, whole.step) == (0, 64, 0)
     assert (real.from_value, real.to_value, real.step) == (0.0, 1.0, 0.0)
-    assert specs['precision'].additional_constraints == 'One of float32 or bfloat16.'
+    assert specs['precision'].additional_constraints == 'One of float32, bfloat16 or int8.'
 
 
 def test_names_are_unique():
@@ -111,7 +111,7 @@ def test_the_parameter_file_reaches_a_node_in_any_namespace(ros, tmp_path):
         ('top_k', 51, 'top_k is 51; give 1..50'),
         ('horizon_s', 1, 'horizon_s is 1 but must be a float; write 1.0'),
         ('horizon_s', float('nan'), 'give 0.1..10'),
-        ('precision', 'float16', "precision is 'float16'; give float32 or bfloat16"),
+        ('precision', 'float16', "precision is 'float16'; give float32, bfloat16 or int8"),
         ('autostart', 'yes', 'must be a bool'),
         ('seed', True, 'must be a int'),
     ],

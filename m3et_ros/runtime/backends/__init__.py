@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -19,6 +19,9 @@ from m3et_ros.ops import native
 RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'cuda')
 """Values of the parameter `runtime`."""
 
+PRECISIONS = ('float32', 'bfloat16', 'int8')
+"""Values of the parameter `precision`; OpenVINO alone has int8."""
+
 Runner = Callable[..., list[Tensor]]
 """A graph that runs: tensors in the order of the example in, tensors of their own memory out."""
 
@@ -27,12 +30,14 @@ Runner = Callable[..., list[Tensor]]
 class Setting:
     """Settings of the build of graphs."""
 
-    # Arithmetic inside the graphs: 'float32' or 'bfloat16'.
+    # Arithmetic inside the graphs: one of PRECISIONS.
     precision: str
     # CPU threads, 1 or more.
     threads: int
     # Folder of compiled artefacts of this model, these versions and this CPU; None stores nothing.
     folder: Path | None
+    # For int8: takes a converted model of OpenVINO and the name of its graph, and returns it quantised.
+    quantise: Callable[[Any, str], Any] | None = None
 
 
 class Backend(Protocol):

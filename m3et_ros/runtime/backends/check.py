@@ -13,10 +13,12 @@ from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends.graphs import DENSE, flat_encoding
 from m3et_ros.runtime.backends.probe import probe_frame
 
-TOLERANCES = {'float32': 1e-3, 'bfloat16': 5e-2}
+TOLERANCES = {'float32': 1e-3, 'bfloat16': 5e-2, 'int8': 0.5}
 """Largest accepted difference from eager float32 by precision, as a share of the largest value of each output.
 
-Measured on the shipped model: 2e-5 in float32, 2e-2 in bfloat16, which rounds each product to 8 bits.
+Measured on the shipped model: 2e-5 in float32, 2e-2 in bfloat16, which rounds each product to 8 bits. In int8 2e-1
+on a CPU without VNNI: it rounds what enters a product to 8 bits, too, so single values are far off. This limit finds a
+graph that is wrong and cannot vouch for answers and depth, which benchmarks/int8.py measures.
 """
 
 

@@ -32,6 +32,12 @@ def missing() -> str:
     return ''
 
 
+def without_telemetry() -> None:
+    """Let OpenVINO and its packages, imported after this, do without telemetry, by which they report their use."""
+    absent: Any = None
+    sys.modules.setdefault('openvino_telemetry', absent)
+
+
 def core() -> Any:
     """Return the Core of this process, which every backend shares and nothing destroys.
 
@@ -39,9 +45,7 @@ def core() -> Any:
     the Core, even while the thread has it (OpenVINO 2026.4): after two Cores a signal ends the process, or overwrites
     what has been mapped there since.
     """
-    # With its telemetry package the library reports its use over the network; without it, it does not.
-    absent: Any = None
-    sys.modules.setdefault('openvino_telemetry', absent)
+    without_telemetry()
     import openvino
 
     with _CORES_LOCK:
@@ -97,6 +101,8 @@ class OpenVino:
                 exported = torch.export.export(module, inputs, strict=False)
             model = self._ov.convert_model(exported, extension=[CONVERSION])
         model.reshape({index: list(t.shape) for index, t in enumerate(inputs)})  # the conversion drops the shapes
+        if self._setting.quantise is not None:
+            model = self._setting.quantise(model, name)
         compiled = self._core.compile_model(model, self._target, self._options)
         if (blob := self._blob(name)) is not None:
             write_whole(blob, compiled.export_model())

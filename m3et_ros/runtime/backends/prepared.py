@@ -19,7 +19,7 @@ from m3et_ros.models.m3et.config import MODALITIES
 from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding, joined, raster_ids, sources
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
-from m3et_ros.runtime.backends import Runner, Setting, check
+from m3et_ros.runtime.backends import Runner, Setting, check, int8
 from m3et_ros.runtime.backends.graphs import (
     TextlessImageEncoding,
     decoder_inputs,
@@ -28,10 +28,12 @@ from m3et_ros.runtime.backends.graphs import (
     text_inputs,
     text_kind,
 )
-from m3et_ros.runtime.machine import cache
+from m3et_ros.runtime.backends.int8 import CalibrationCache
+from m3et_ros.runtime.machine import cache, cpu_facts
 
 LOG = logging.getLogger(__name__)
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'int8': torch.float32}
+"""Arithmetic of torch in each precision; int8 is one of graphs, and torch computes in float32 beside them."""
 MODALITY_SETS = (('rgb', 'depth'), ('rgb',))
 """Sets of image modalities that a robot's frames have."""
 SOURCE_FOLDERS = ('ops', 'layers', 'models', 'runtime/backends')
@@ -133,6 +135,7 @@ def prepare(
     modality_sets: Sequence[Sequence[str]] = MODALITY_SETS,
     guides: tuple[int, int] | None = None,
     store: bool = True,
+    calibration: CalibrationCache | None = None,
     report: Callable[[str], None] = LOG.info,
 ) -> tuple[Prepared | None, Serving]:
     """Build all graphs of a runtime and compare them with eager float32; torch serves where any of it fails.
@@ -140,11 +143,12 @@ def prepare(
     Args:
         model: in float32, on `device`, in eval mode; it stays as it is.
         runtime: one of RUNTIMES.
-        precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
+        precision: arithmetic of the graphs, one of PRECISIONS.
         device: 'cpu' or 'cuda'.
         modality_sets: sets of image modalities to build for.
         guides: number and length of the texts that heads read of every frame; None = there are none.
-        store: read and write artefacts in the user's cache.
+        store: read and write artefacts in the user's cache; int8 needs it.
+        calibration: for int8, the calibration by which missing graphs are built; None takes those of the last build.
         report: gets lines of progress.
 
     Returns:
@@ -159,12 +163,27 @@ def prepare(
         if reason := backends.missing(name) or backends.unfit(name, model):
             raise RuntimeError(reason)
         folder = artefact_folder(model, name, precision) if store else None
-        backend = backends.make(name, Setting(precision, torch.get_num_threads(), folder))
-        wanted = usable_sets(model, modality_sets)
+        setting, wanted = Setting(precision, torch.get_num_threads(), folder), usable_sets(model, modality_sets)
+        if precision == 'int8':
+            setting = int8.with_calibration(setting, model, wanted, calibration, guides)
+        backend = backends.make(name, setting)
         found = build_graphs(model, backend, precision, device, wanted, report, guides)
-        return found, checked(found, model, wanted, precision, guides)
+        serving = checked(found, model, wanted, precision, guides)
+        if calibration is not None:
+            int8.record(folder, calibration)
+        return found, serving
     except Exception as problem:
         return None, refused(name, problem)
+
+
+def check_precision(model: M3ET, precision: str, runtime: str) -> None:
+    """Check that a runtime can serve in a precision, which for int8 must have been built before.
+
+    Raises:
+        InputError: as int8.check_built.
+    """
+    if precision == 'int8':
+        int8.check_built(artefact_folder(model, 'openvino', precision), runtime, torch.get_num_threads())
 
 
 def usable_sets(model: M3ET, modality_sets: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -218,7 +237,7 @@ def build_graphs(
     Args:
         model: in float32, on `device`, in eval mode.
         backend: builds each graph.
-        precision: arithmetic of the graphs, 'float32' or 'bfloat16'.
+        precision: arithmetic of the graphs, one of PRECISIONS.
         device: 'cpu' or 'cuda'.
         modality_sets: as usable_sets returns them.
         report: gets a line before each graph, and one at the end.
@@ -248,7 +267,7 @@ def artefact_folder(model: M3ET, name: str, precision: str) -> Path:
     Args:
         model: the weights.
         name: name of the runtime.
-        precision: 'float32' or 'bfloat16'.
+        precision: one of PRECISIONS.
     """
     digest = hashlib.sha256()
     for key, value in model.state_dict().items():
@@ -269,16 +288,7 @@ def artefact_folder(model: M3ET, name: str, precision: str) -> Path:
         openvino,
         platform.machine(),
         platform.python_version(),
-        _cpu(),
+        cpu_facts(),
     )
     digest.update('\n'.join(facts).encode())
     return cache() / 'runtimes' / f'{model.config.name}-{name}-{digest.hexdigest()[:16]}'
-
-
-def _cpu() -> str:
-    """Return model and instruction sets of the CPU."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return '\n'.join(dict.fromkeys(line for line in lines if line.startswith(('model name', 'flags', 'Features'))))
