@@ -1,27 +1,29 @@
 """Measure adaptive tokens against encoding every token, on the same frames: share encoded, time, and accuracy.
 
-    python benchmarks/adaptive.py --bag BAG         # writes benchmarks/results/adaptive.json
+    python benchmarks/adaptive.py --bag BAG         # writes benchmarks/results/adaptive.json, adaptive_runtimes.json
 
 Both sides receive the same frames of rendered test kitchens, from a camera that stands still and from one that a person
 wears, in turn within one process on one thread. A side answers questions from its current tokens, including older
 patches; the side "asked whole" encodes the frame whole first, as the robot does. The accuracy of depth and segmentation
-is measured, too. Then the encoder of each size is timed for shares of its tokens, with random weights. BAG may be any
-recording with a colour camera; only share and time are measured on it. --only measures some of these parts and keeps
-the other results.
+is measured, too. Then the encoder of each size is timed for shares of its tokens, with random weights, and torch and
+OpenVINO serve the same frames of a camera that stands still. BAG may be any recording with a colour camera; only share
+and time are measured on it. --only measures some of these parts and keeps the other results.
 """
 
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scenes import CAMERAS, SceneFrame, stream
-from timing import RESULTS, error, finish, interleaved, one_thread, options, ratios
+from timing import RESULTS, denormals_allowed, error, finish, interleaved, one_thread, options, ratios
 
 from m3et_ros.cli.output import print_status
 from m3et_ros.cli.progress import track
@@ -36,6 +38,7 @@ from m3et_ros.models.m3et.sizes import build
 from m3et_ros.runtime.adaptive import Adaptive
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.kernels import use_built
+from m3et_ros.runtime.limits import TOKENS
 from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.runtime.view import View
 
@@ -43,7 +46,7 @@ THRESHOLDS = (0.1, 0.25)
 SIZES = ('kitchen', 'base_ssd', 'base')
 SHARES = (1 / 4, 1 / 2, 3 / 4)
 ASKED = 'asked whole'
-PARTS = (*CAMERAS, 'recording', 'sizes')
+PARTS = (*CAMERAS, 'recording', 'sizes', 'runtimes')
 DENSE_EVERY = 5
 """Every so many frames one is decoded and scored."""
 
@@ -166,24 +169,62 @@ def recording(checkpoint: Checkpoint, path: Path, thresholds: Sequence[float], m
     """Measure share and time on a recording, which has no ground truth."""
     sides = sides_of(checkpoint, thresholds)
     del sides[ASKED]
-    names, stamps = list(sides), []
     with BagReader(path) as bag:
         camera = find_camera(bag)
         seen = frames(bag, rgb_topic=camera.rgb, depth_topic=camera.depth)
-        for number, (frame, _) in enumerate(zip(seen, range(most))):
-            turn = number % len(names)
-            stamps.append(frame.stamp_ns)
-            for name in names[turn:] + names[:turn]:
-                sides[name].observe(frame)
-    rows = {
-        name: {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3)}
-        for name, side in sides.items()
-    }
+        rows, stamps = timed(sides, islice(seen, most))
     return {
         'name': path.name,
         'frames': len(stamps),
         'sides': rows,
         'hz': round(1e9 / statistics.median(np.diff(stamps)), 1) if len(stamps) > 1 else None,
+    }
+
+
+def timed(sides: dict[str, Side], seen: Iterable[Frame]) -> tuple[dict[str, Any], list[int]]:
+    """Feed frames to all sides, starting each with another one; return share and time of each, and the stamps."""
+    names, stamps = list(sides), []
+    for number, frame in enumerate(seen):
+        turn = number % len(names)
+        stamps.append(frame.stamp_ns)
+        for name in names[turn:] + names[:turn]:
+            sides[name].observe(frame)
+    rows = {
+        name: {'share': round(float(np.mean(side.shares)), 4), 'cpu_ms': round(float(np.mean(side.ms)), 3)}
+        for name, side in sides.items()
+    }
+    return rows, stamps
+
+
+def runtimes(checkpoint: Checkpoint, asked: Any) -> dict[str, Any]:
+    """Measure full and adaptive tokens by torch and by OpenVINO on one kitchen before a camera that stands still."""
+    sides = {}
+    for runtime in ('torch', 'openvino'):
+        for tokens in TOKENS:
+            engine = Engine(checkpoint, tokens=tokens)
+            with denormals_allowed():
+                serving = engine.prepare(runtime, modality_sets=(('rgb', 'depth'),), report=print_status)
+            if serving.fallback:
+                raise RuntimeError(serving.reason)
+            sides[f'{runtime}, {tokens}'] = Side(engine)
+    size = checkpoint.model.config.image_size
+    options = {'seconds': asked.seconds, 'hz': asked.hz, 'size': size, 'backend': asked.backend}
+    timed(sides, (scene.frame for scene in stream(asked.first, 'still', **options)))
+    ms = {name: round(statistics.median(side.ms), 3) for name, side in sides.items()}
+    notes = {
+        f'Frames of {name} by share of encoded tokens': ', '.join(
+            f'{count} of {share:.0%}' for share, count in sorted(Counter(side.shares).items())
+        )
+        for name, side in sides.items()
+        if name.endswith('adaptive')
+    }
+    case = {'cpu_ms': ms, 'times_as_fast': ratios(ms, 'torch, full')}
+    return {
+        'model': checkpoint.model_id,
+        'rounds': len(sides['torch, full'].ms),
+        'hz': asked.hz,
+        'notes': notes,
+        'cases': {f'a frame of a still camera, {asked.hz:g} Hz': case},
     }
 
 
@@ -230,6 +271,9 @@ def main() -> None:
     document |= {'model': checkpoint.model_id, 'rounds': asked.rounds, 'defaults': asdict(Adaptive())}
     for part in asked.only:
         print_status(f'{part} ...')
+        if part == 'runtimes':  # a file of its own, because each file describes one machine
+            finish('adaptive_runtimes', runtimes(checkpoint, asked), path.with_name('adaptive_runtimes.json'))
+            continue
         if part in CAMERAS:
             document[part] = kitchens(checkpoint, part, asked)
         elif part == 'sizes':

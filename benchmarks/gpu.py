@@ -31,6 +31,7 @@ from m3et_ros.models.m3et.sizes import SIZES, build
 from m3et_ros.ops.dispatch import describe
 from m3et_ros.runtime.backends.prepared import prepare
 from m3et_ros.runtime.backends.probe import probe_frame
+from m3et_ros.runtime.frame_tokens import encoded_guides
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.training.loop import Objective
 from m3et_ros.training.m3et import Pretrain
@@ -112,16 +113,18 @@ def graphs(check: Check) -> dict[str, Any]:
     model = checkpoint.model.eval().to(check.device)
     inputs, _ = preprocess.image_inputs(probe_frame(), model.config)
     inputs = {name: value.to(check.device) for name, value in inputs.items()}
-    ids, mask = (t.to(check.device) for t in checkpoint.tokenizer.encode(['is the tap on?'], model.config.text_length))
+    tokenizer, length = checkpoint.tokenizer, model.config.text_length
+    words = tuple(t.to(check.device) for t in tokenizer.encode(['is the tap on?'], length))
+    guides = tuple(t.to(check.device) for t in encoded_guides(checkpoint))
     rows: dict[str, Any] = {
-        'eager': {name: check.ms(job) for name, job in jobs(model, model, inputs, ids, mask).items()}
+        'eager': {name: check.ms(job) for name, job in jobs(model, model, inputs, words, guides).items()}
     }
     served = {}
     for precision in ('float32', 'bfloat16'):
         ready, serving = prepare(model, runtime, precision=precision, device=check.device.type, store=False)
         served[precision] = f'{serving.name}: {serving.reason}'
         if ready is not None:
-            timed = jobs(ready, model, inputs, ids, mask)
+            timed = jobs(ready, model, inputs, words, guides)
             rows[f'graphs, {precision}'] = {name: check.ms(job) for name, job in timed.items()}
     return {'ms': rows, 'served': served, 'reached': runtime == 'torch' or len(rows) == 3}
 

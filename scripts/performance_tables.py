@@ -407,6 +407,7 @@ def page() -> str:
         'adaptive': adaptive(),
         **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'models_avx2', 'codec', 'fleet', 'runtimes')},
         'int8': cases('int8') if load('int8') else 'Not measured yet: `python benchmarks/int8.py`.',
+        'adaptive_runtimes': cases('adaptive_runtimes'),
     }
     for name, table in blocks.items():
         text = replace_block(text, name, 'scripts/performance_tables.py', table)

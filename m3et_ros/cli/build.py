@@ -7,7 +7,9 @@ import typer
 
 from m3et_ros.cli.options import Json
 from m3et_ros.cli.output import print_json, print_line, print_status
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.errors import InputError
+from m3et_ros.runtime.limits import PRECISIONS, TOKENS
 
 app = typer.Typer(help='Build optional parts that make this machine faster.', no_args_is_help=True)
 
@@ -32,8 +34,9 @@ def kernels(as_json: Json = False) -> None:
 
 @app.command('openvino')
 def openvino(
-    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = 'kitchen',
+    model: Annotated[str, typer.Option(help='Named size, checkpoint folder or hf:owner/name.')] = DEFAULT_MODEL,
     precision: Annotated[str, typer.Option(help='float32, bfloat16 or int8, as the robot will run.')] = 'float32',
+    tokens: Annotated[str, typer.Option(help='full or adaptive, as the robot will run.')] = 'full',
     threads: Annotated[int, typer.Option(min=0, help='CPU threads, as the robot will run; 0: as torch does.')] = 0,
     calibrate: Annotated[
         Path | None, typer.Option(help='For int8: a cache of training kitchens (m3et generate cache) to fit it on.')
@@ -43,12 +46,10 @@ def openvino(
     """Build the graphs of a model for OpenVINO, so that a robot's first start need not, and check them."""
     import torch
 
-    from m3et_ros.runtime.backends import PRECISIONS
-    from m3et_ros.runtime.backends.int8 import open_calibration
+    from m3et_ros.runtime.backends.int8 import check_possible, open_calibration
     from m3et_ros.runtime.backends.prepared import artefact_folder, prepare
     from m3et_ros.runtime.frame_tokens import guides_shape
     from m3et_ros.runtime.kernels import use_built
-    from m3et_ros.runtime.machine import lacks_vnni
     from m3et_ros.runtime.open_model import open_checkpoint
 
     if precision not in PRECISIONS:
@@ -59,8 +60,10 @@ def openvino(
             f'--precision is {precision} and --calibrate is {calibrate}; int8 and no other precision is fitted on a '
             'cache: give both or neither.',
         )
-    if precision == 'int8' and lacks_vnni():
-        print_status('m3et: this CPU has no VNNI (instructions for int8), so int8 is slower than float32 here.')
+    if tokens not in TOKENS:
+        raise InputError('parameter', f'--tokens is {tokens[:40]!r}; give {" or ".join(TOKENS)}.')
+    if precision == 'int8':
+        check_possible(tokens == 'adaptive')
     if threads:
         torch.set_num_threads(threads)
     use_built()  # the graphs of Mamba-1 need the native scans
@@ -72,6 +75,7 @@ def openvino(
         precision=precision,
         guides=guides,
         calibration=open_calibration(calibrate, checkpoint.tokenizer) if calibrate else None,
+        adaptive=tokens == 'adaptive',
         report=lambda line: print_status(f'm3et: {line}'),
     )
     if found is None:

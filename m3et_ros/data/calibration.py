@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-import torch
+import numpy as np
 
 from m3et_ros.data.errors import InputError
 
@@ -52,13 +52,13 @@ class Calibration:
             if not isfinite(bonus):
                 raise ValueError(f'the bonus of {answer!r} is {bonus}; give a finite number')
 
-    def bonuses(self, answers: Sequence[str], questions: Sequence[str]) -> torch.Tensor:
+    def bonuses(self, answers: Sequence[str], questions: Sequence[str]) -> np.ndarray:
         """Return what is added to the logits of candidate answers, (Q, answers) float32.
 
         "red" is as untaught an answer to "What colour is the bowl?" as "red bowl" is to other questions.
         """
         place = {answer: i for i, answer in enumerate(answers)}
-        found = torch.zeros(len(questions), len(answers))
+        found = np.zeros((len(questions), len(answers)), np.float32)
         for answer, bonus in self.untaught.items():
             first, _, rest = answer.partition(' ')
             if answer in place:

@@ -23,8 +23,7 @@ from rclpy.parameter import Parameter
 from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.depth_fill import FILLS
 from m3et_ros.data.errors import InputError
-from m3et_ros.runtime.backends import PRECISIONS
-from m3et_ros.runtime.limits import QUESTION_CHARS, ROUTER_CONFIDENCE, TOKENS
+from m3et_ros.runtime.limits import PRECISIONS, QUESTION_CHARS, ROUTER_CONFIDENCE, TOKENS
 
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string'}
 MAX_TEXT = 100_000
@@ -130,7 +129,7 @@ PARAMETERS: Table = (
     P(
         'tokens',
         'full',
-        'Patches of a frame that are encoded: full, all of them; adaptive, with runtime torch, those that changed and '
+        'Patches of a frame that are encoded: full, all of them; adaptive, those that changed and '
         'the others in turn, which saves time while the camera stands still. For a question the newest frame is '
         'encoded in full; for the standing instruction it is not.',
         choices=TOKENS,

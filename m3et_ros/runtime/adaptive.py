@@ -9,9 +9,12 @@ patches attend to it and are scanned with it (HybridStack.renew), but its own to
 A stem of convolutions always runs on the whole image, and the tokens of the encoded patches are taken from it. They
 are those of a frame encoded whole. The token of another patch stays as it was, although pixels around that patch may
 have changed; once they have changed by more than the threshold on average, it is encoded too.
+
+Graphs (runtime.backends) have fixed shapes, so there is one for each of a few K, and the smallest that suffices encodes
+the oldest patches, too, until it is full. A frame that needs more than the largest encodes is encoded whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +27,7 @@ from m3et_ros.models.m3et.adapters import patchify
 from m3et_ros.models.m3et.config import M3ETConfig
 from m3et_ros.models.m3et.encoding import HeldEncoding, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
+from m3et_ros.runtime.backends.prepared import Prepared
 
 CELLS = 4
 """Differences are taken between the means of so many cells along each side of a patch. This removes half of a camera's
@@ -46,7 +50,7 @@ class Adaptive:
     refresh: float = 1 / 16
     # Share of changed tokens above which the frame is encoded whole: 0..1.
     whole_above: float = 0.6
-    # Numbers of encoded tokens are rounded up to this many parts of all, so that there are few shapes: 1..64.
+    # Torch rounds numbers of encoded tokens up to this many parts of all, so that there are few shapes: 1..64.
     parts: int = 16
     # Seconds between two frames above which the later one is encoded whole: 0.001..1e9.
     gap_s: float = 1.0
@@ -91,22 +95,26 @@ def input_changes(new: Mapping[str, Tensor], old: Mapping[str, Tensor], config: 
     return torch.cat(changes)
 
 
-def tokens_to_encode(changed: Tensor, age: Tensor, settings: Adaptive) -> Tensor:
+def tokens_to_encode(changed: Tensor, age: Tensor, settings: Adaptive, counts: Sequence[int] = ()) -> Tensor:
     """Return the ids (K,) int64, rising, of the tokens to encode: the changed ones, then the oldest.
 
     Args:
         changed: (N,) bool.
         age: (N,) int64, frames.
         settings: shares and rounding.
+        counts: the numbers of tokens that can be encoded besides 0 and all, rising; () = any.
     """
     N, count = len(changed), int(changed.sum())
     if count > settings.whole_above * N:
         return torch.arange(N, device=changed.device)
     wanted = count + min(-int(-settings.refresh * N // 1), N - count)
-    # Rounded up to whole parts; the oldest tokens fill what is left over.
-    K = min(-(-wanted * settings.parts // N) * N // settings.parts, N) if wanted else 0
+    # Rounded up; the oldest tokens fill what is left over.
+    if counts and wanted:
+        K = next((count for count in counts if count >= wanted), N)
+    else:
+        K = max(min(-(-wanted * settings.parts // N) * N // settings.parts, N), wanted)
     order = age + changed * (age.max() + 1)
-    return order.topk(max(K, wanted)).indices.sort().values
+    return order.topk(K).indices.sort().values
 
 
 def patch_pixels(chosen: Tensor, patch: int) -> Tensor:
@@ -119,16 +127,18 @@ class StreamEncoder:
     """Encodes the frames of one camera, and holds what the next frame may reuse.
 
     Args:
-        model: encodes; call `reset` after moving it to another device.
+        config: config of the model.
+        runner: returns what encodes the next frame, the model or its graphs; call `reset` after moving it to another
+            device.
         settings: when a patch is encoded; None takes the defaults.
 
     Attributes:
         age: age of every token of the newest frame, (N,) int64, in frames.
     """
 
-    def __init__(self, model: M3ET, settings: Adaptive | None = None):
+    def __init__(self, config: M3ETConfig, runner: Callable[[], M3ET | Prepared], settings: Adaptive | None = None):
         self.settings = settings or Adaptive()
-        self._model = model
+        self._config, self._runner = config, runner
         self.reset()
 
     def reset(self) -> None:
@@ -174,27 +184,28 @@ class StreamEncoder:
         if self._completed is not None and self._completed[0] is image_encoding:
             return self._completed[1]
         if self._held is None or self._held.image_encoding is not image_encoding:
-            return self._model.encode_images(inputs)
+            return self._runner().encode_images(inputs)
         whole = self._encode_whole(inputs).image_encoding
         self._completed = image_encoding, whole
         return whole
 
     def _encode_whole(self, inputs: Mapping[str, Tensor]) -> HeldEncoding:
-        self._held = self._model.encode_changed(inputs)
+        self._held = self._runner().encode_changed(inputs)
         self._encoded_images = dict(inputs)
         self.age = torch.zeros_like(self._held.image_encoding.source[0])
         return self._held
 
     def _encode_changes(self, inputs: Mapping[str, Tensor], held: HeldEncoding) -> tuple[HeldEncoding, float]:
-        patch, n = self._model.config.patch, self._model.config.image_tokens
-        changed = input_changes(inputs, self._encoded_images, self._model.config)
-        ids = tokens_to_encode(changed > self.settings.threshold, self.age, self.settings)
+        patch, n, runner = self._config.patch, self._config.image_tokens, self._runner()
+        changed = input_changes(inputs, self._encoded_images, self._config)
+        counts = runner.part_counts(tuple(inputs)) if isinstance(runner, Prepared) else ()
+        ids = tokens_to_encode(changed > self.settings.threshold, self.age, self.settings, counts)
         self.age += 1
         if not len(ids):
             return held, 0.0
         if len(ids) == len(changed):
             return self._encode_whole(inputs), 1.0
-        self._held = self._model.encode_changed(inputs, ids, held)
+        self._held = runner.encode_changed(inputs, ids, held)
         self.age[ids] = 0
         for (m, image), fresh in zip(inputs.items(), (self.age == 0).split(n), strict=True):
             self._encoded_images[m] = torch.where(patch_pixels(fresh, patch), image, self._encoded_images[m])

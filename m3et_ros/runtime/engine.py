@@ -91,7 +91,7 @@ class Engine:
         use_built()
         use_fused()
         self._model, self._shared = checkpoint.model.eval(), shared
-        self._stream = StreamEncoder(self._model, adaptive) if tokens == 'adaptive' else None
+        self._stream = StreamEncoder(self.config, lambda: self._runner, adaptive) if tokens == 'adaptive' else None
         self._tokens = FrameTokens(checkpoint, lambda: self._runner)
         self._actions = ActionStream(checkpoint, self._tokens) if 'mambavl' in checkpoint.heads else None
         self.episode_memory = EpisodeMemory(checkpoint, self._tokens) if 'episode' in checkpoint.heads else None
@@ -147,23 +147,21 @@ class Engine:
             ValueError: the engine was built in bfloat16, so that the weights to compare with are gone.
             InputError: as check_precision.
         """
-        check_precision(self._model, precision, runtime)
+        check_precision(self._model, precision, runtime, self._stream is not None)
         if self.dtype != torch.float32:
             raise ValueError('this engine has rounded its weights; build it in float32 and give prepare the precision')
         guides = guides_shape(self.checkpoint)
         target = 'cuda' if device.startswith('cuda') or (device == 'auto' and torch.cuda.is_available()) else 'cpu'
         runtime = self._shareable(runtime, target, report)
-        setting = runtime, precision, tuple(map(tuple, modality_sets)), guides, target
+        adaptive = self._stream is not None
+        setting = runtime, precision, tuple(map(tuple, modality_sets)), guides, adaptive, target
         if runtime == 'auto' and waits_for_openvino(self._model, target):
-            if self._stream is None:
-                self._build = self._once(
-                    setting, lambda: BackgroundBuild(self._model, precision, modality_sets, report, guides)
-                )
-                return self.serving
-            report('Adaptive tokens need shapes that change and OpenVINO has fixed ones, so auto is torch.')
-            runtime = 'torch'
+            self._build = self._once(
+                setting, lambda: BackgroundBuild(self._model, precision, modality_sets, report, guides, adaptive)
+            )
+            return self.serving
 
-        graphs_of = partial(prepare, self._model, modality_sets=modality_sets, guides=guides)
+        graphs_of = partial(prepare, self._model, modality_sets=modality_sets, guides=guides, adaptive=adaptive)
 
         def build() -> None:
             self._pending_build = None
@@ -200,12 +198,6 @@ class Engine:
         if self._graphs is None:
             self.dtype = DTYPES[precision]
             self.to(str(self.device))
-        elif self._stream is not None:
-            LOG.warning(
-                'Every frame is encoded whole: adaptive tokens need shapes that change, and those of %s '
-                'are fixed; set runtime to torch, or tokens to full.',
-                self.serving.name,
-            )
 
     def _shareable(self, runtime: str, target: str, report: Callable[[str], None]) -> str:
         """Return the runtime, or torch where engines that share a model cannot run the graphs of that runtime."""
@@ -226,14 +218,9 @@ class Engine:
         return graphs if graphs is not None and graphs.device == self.device.type else self._model
 
     @property
-    def _adaptive_stream(self) -> StreamEncoder | None:
-        """The stream encoder; None where every frame is encoded whole."""
-        return self._stream if self._runner is self._model else None
-
-    @property
     def tokens(self) -> str:
-        """Return which tokens of a stream's frames are encoded on this device: 'full' or 'adaptive'."""
-        return 'full' if self._adaptive_stream is None else 'adaptive'
+        """Return which tokens of a stream's frames are encoded: 'full' or 'adaptive'."""
+        return 'full' if self._stream is None else 'adaptive'
 
     def encode(self, frame: Frame, *, stream: bool = False) -> View:
         """Encode a frame together with its instruction.
@@ -251,8 +238,8 @@ class Engine:
         inputs = {name: tensor.to(self.device, self.dtype) for name, tensor in inputs.items()}
         with torch.inference_mode():
             text = self._text_inputs(frame.instruction)
-            if stream and self._adaptive_stream is not None:
-                image_encoding, share = self._adaptive_stream.encode(inputs, frame)
+            if stream and self._stream is not None:
+                image_encoding, share = self._stream.encode(inputs, frame)
                 encoded = self._runner.add_text(image_encoding, *text)
             else:
                 (image_encoding, encoded), share = self._run(encode_step, inputs, text), 1.0
@@ -347,8 +334,8 @@ class Engine:
     def _probabilities(self, encoded: Encoded, questions: Sequence[str]) -> torch.Tensor:
         """Return the calibrated probabilities (Q, answers) float32 of the candidate answers."""
         logits, calibration = self._model.answer_logits(encoded).float(), self.labels.calibration
-        bonuses = calibration.bonuses(self.labels.answers, questions).to(logits.device)
-        return ((logits + bonuses) / calibration.temperature).softmax(-1)
+        bonuses = torch.from_numpy(calibration.bonuses(self.labels.answers, questions))
+        return ((logits + bonuses.to(logits.device)) / calibration.temperature).softmax(-1)
 
     def write(self, question: str, views: Sequence[View], *, max_tokens: int) -> Iterator[tuple[str, float]]:
         """Answer by the text decoder, token by token: yields (text so far, probability of its newest token)."""

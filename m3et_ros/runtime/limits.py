@@ -1,5 +1,7 @@
 """Values that parameters, commands and the engine share; importing them imports nothing heavy."""
 
+PRECISIONS = ('float32', 'bfloat16', 'int8')
+"""Values of the parameter `precision`."""
 TOKENS = ('full', 'adaptive')
 """Values of the parameter `tokens`."""
 ROUTER_CONFIDENCE = 0.7

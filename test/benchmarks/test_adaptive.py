@@ -7,6 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from m3et_ros.runtime import backends
+
 
 @pytest.fixture
 def run(script, tmp_path, monkeypatch):
@@ -73,3 +75,25 @@ def test_a_still_camera_sees_change_where_something_moves_and_grain_everywhere(s
     assert np.median([np.abs(a.depth - b.depth) for a, b in pairwise(looks)]) == 0
     assert any((a.frame.rgb != b.frame.rgb).mean() > 0.3 for a, b in pairwise(looks))
     assert all(look.frame.depth.shape == (32, 32) and look.labels.shape == (8, 8) for look in looks)
+
+
+def test_runtimes_serve_the_same_frames_and_write_a_file_of_their_own(run, tmp_path, monkeypatch):
+    """The graphs run in torch, as a build would take minutes."""
+
+    class Plain:
+        name, lowers, device = 'openvino', True, 'cpu'
+
+        def build(self, name, module, inputs):
+            return lambda *given: list(module(*given))
+
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', lambda name, setting: Plain())
+    (tmp_path / 'adaptive.json').write_text('{}')
+    assert run('runtimes') == {}
+    found = json.loads((tmp_path / 'adaptive_runtimes.json').read_text())
+    (rows,) = found['cases'].values()
+    assert list(rows['cpu_ms']) == ['torch, full', 'torch, adaptive', 'openvino, full', 'openvino, adaptive']
+    assert found['rounds'] == 8 and all(ms > 0 for ms in rows['cpu_ms'].values())
+    shares = found['notes']['Frames of openvino, adaptive by share of encoded tokens']
+    counts = {share: int(count) for count, share in (part.split(' of ') for part in shares.split(', '))}
+    assert set(counts) <= {'12%', '25%', '50%', '100%'} and len(counts) > 1 and sum(counts.values()) == 8

@@ -41,7 +41,8 @@ def test_the_graphs_of_a_model_are_built_for_the_robot(border, capsys, every_opt
     built = border('m3et_ros.runtime.backends.prepared.prepare', (found, Serving('openvino', 'agrees')))
     folder = border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
     used = border('m3et_ros.runtime.kernels.use_built')
-    line = ['build', 'openvino', '--model', 'tiny', '--precision', 'bfloat16', '--threads', '3', '--json']
+    line = ['build', 'openvino', '--model', 'tiny', '--precision', 'bfloat16', '--tokens', 'adaptive']
+    line += ['--threads', '3', '--json']
     every_option([*line, '--calibrate', 'cache'])
     assert main(line) == 0
     document = json.loads(capsys.readouterr().out)
@@ -52,9 +53,11 @@ def test_the_graphs_of_a_model_are_built_for_the_robot(border, capsys, every_opt
         'openvino',
         'bfloat16',
     )
+    assert built[0]['adaptive'] is True
     assert folder[0]['model'] is built[0]['model'] and folder[0]['precision'] == 'bfloat16'
     assert main(['build', 'openvino', '--model', 'tiny']) == 0
     assert capsys.readouterr().out == 'Built /cache/tiny (agrees)\n' and built[1]['precision'] == 'float32'
+    assert built[1]['adaptive'] is False
 
 
 def test_graphs_that_cannot_be_built_are_refused(border, capsys):
@@ -63,6 +66,8 @@ def test_graphs_that_cannot_be_built_are_refused(border, capsys):
     assert 'were not built: openvino cannot serve' in capsys.readouterr().err
     assert main(['build', 'openvino', '--precision', 'float16']) == 1
     assert "--precision is 'float16'; give float32, bfloat16, int8" in capsys.readouterr().err
+    assert main(['build', 'openvino', '--tokens', 'some']) == 1
+    assert "--tokens is 'some'; give full or adaptive" in capsys.readouterr().err
 
 
 def test_int8_is_built_on_the_cache(border, capsys, monkeypatch):
@@ -73,11 +78,12 @@ def test_int8_is_built_on_the_cache(border, capsys, monkeypatch):
     )
     border('m3et_ros.runtime.backends.prepared.artefact_folder', Path('/cache/tiny'))
     line = ['build', 'openvino', '--model', 'tiny', '--precision', 'int8', '--calibrate', 'kitchens']
-    for flags, warned in (('flags : avx2', True), ('flags : avx2 avx512_vnni', False)):
-        monkeypatch.setattr('m3et_ros.runtime.machine.cpu_facts', lambda flags=flags: flags)
-        monkeypatch.setattr('platform.machine', lambda: 'x86_64')
-        assert main(line) == 0
-        assert ('int8 is slower than float32 here' in capsys.readouterr().err) == warned
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    monkeypatch.setattr('m3et_ros.runtime.machine.cpu_facts', lambda: 'flags : avx2')
+    assert main(line) == 1 and not opened
+    assert 'this CPU has no VNNI' in capsys.readouterr().err
+    monkeypatch.setattr('m3et_ros.runtime.machine.cpu_facts', lambda: 'flags : avx2 avx512_vnni')
+    assert main(line) == 0
     assert opened[0]['cache'] == Path('kitchens') and opened[0]['tokenizer'].cls >= 0
     assert built[0]['calibration'] is calibration and built[0]['precision'] == 'int8'
 
@@ -86,3 +92,10 @@ def test_int8_is_built_on_the_cache(border, capsys, monkeypatch):
 def test_int8_and_its_cache_are_given_together(capsys, line):
     assert main(['build', 'openvino', *line]) == 1
     assert 'give both or neither' in capsys.readouterr().err
+
+
+def test_int8_graphs_encode_whole_frames(capsys, monkeypatch):
+    monkeypatch.setattr('m3et_ros.runtime.backends.int8.lacks_vnni', lambda: False)
+    line = ['build', 'openvino', '--precision', 'int8', '--calibrate', 'kitchens', '--tokens', 'adaptive']
+    assert main(line) == 1
+    assert 'set tokens to full, or precision to float32' in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Adaptive tokens on the tiny model: changed patches are encoded, the others refreshed, questions rest on all."""
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,10 @@ import torch
 
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.sizes import build
+from m3et_ros.runtime import backends
 from m3et_ros.runtime.adaptive import Adaptive, StreamEncoder, input_changes, patch_changes, tokens_to_encode
+from m3et_ros.runtime.backends.graphs import flat_states
+from m3et_ros.runtime.backends.prepared import Prepared, build_graphs, prepare
 from m3et_ros.runtime.engine import Engine
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.runtime.session import Session
@@ -17,6 +19,15 @@ from m3et_ros.runtime.session import Session
 SECOND = 10**9
 LAZY = Adaptive(refresh=0.0)
 STEM = {'stem': 'conv', 'adapter_width': 4, 'depth_validity': True}
+SIZES = (
+    {},
+    {'mixer': 'mamba1', 'mixer_options': {'N': 8}},
+    {'schedule': 'SMTMSS'},
+    {'adapter_width': 4},
+    {'depth_validity': True},
+    STEM,
+    STEM | {'decoder_queries': 'encoded'},
+)
 
 
 @pytest.fixture(scope='module')
@@ -100,18 +111,7 @@ def test_changed_tokens_are_encoded_then_the_oldest():
     assert tokens_to_encode(changed & False, age, LAZY).tolist() == []
 
 
-@pytest.mark.parametrize(
-    'options',
-    [
-        {},
-        {'mixer': 'mamba1', 'mixer_options': {'N': 8}},
-        {'schedule': 'SMTMSS'},
-        {'adapter_width': 4},
-        {'depth_validity': True},
-        STEM,
-        STEM | {'decoder_queries': 'encoded'},
-    ],
-)
+@pytest.mark.parametrize('options', SIZES)
 def test_with_all_patches_the_encoding_is_that_of_encode_images(options):
     model = build('tiny', **options).eval()
     first, second = (images(seed, validity=model.config.depth_validity) for seed in (0, 1))
@@ -196,31 +196,31 @@ def test_other_modalities_than_those_held_are_refused(model):
 
 
 def test_nothing_changed_nothing_is_encoded_but_the_refresh(model, calls):
-    stream = StreamEncoder(model, LAZY)
+    stream = StreamEncoder(model.config, lambda: model, LAZY)
     first, _ = stream.encode(images(), frame(1))
     encoding, share = stream.encode(images(), frame(2))
     assert encoding is first and share == 0 and calls == [0]
-    stream = StreamEncoder(model, Adaptive(refresh=1 / 4, parts=4))
+    stream = StreamEncoder(model.config, lambda: model, Adaptive(refresh=1 / 4, parts=4))
     stream.encode(images(), frame(1))
     assert stream.encode(images(), frame(2))[1] == 1 / 4 and calls == [0, 0, 2]
 
 
 def test_when_nothing_moves_a_refresh_changes_nothing(model):
-    stream = StreamEncoder(model, Adaptive(refresh=1 / 4))
+    stream = StreamEncoder(model.config, lambda: model, Adaptive(refresh=1 / 4))
     for n in range(5):
         encoding, _ = stream.encode(images(), frame(n))
         assert same(encoding, model.encode_images(images()))
 
 
 def test_a_frame_that_changed_everywhere_is_encoded_whole(model, calls):
-    stream = StreamEncoder(model)
+    stream = StreamEncoder(model.config, lambda: model)
     stream.encode(images(0), frame(1))
     encoding, share = stream.encode(images(1), frame(2))
     assert share == 1 and same(encoding, model.encode_images(images(1))) and calls == [0, 0]
 
 
 def test_slow_change_adds_up(model):
-    stream, shown = StreamEncoder(model, LAZY), images()
+    stream, shown = StreamEncoder(model.config, lambda: model, LAZY), images()
     stream.encode(shown, frame(0))
     shares = []
     for n in range(1, 5):
@@ -230,7 +230,7 @@ def test_slow_change_adds_up(model):
 
 
 def test_a_frame_at_the_longest_gap_continues_the_stream(model, calls):
-    stream = StreamEncoder(model, LAZY)
+    stream = StreamEncoder(model.config, lambda: model, LAZY)
     stream.encode(images(), frame(1))
     stamp_ns = SECOND // 10 + SECOND
     assert stream.encode(images(), replace(frame(2), stamp_ns=stamp_ns))[1] == 0
@@ -243,7 +243,7 @@ def test_the_limits_of_change_themselves_count_as_unchanged(model):
     assert len(tokens_to_encode(changed, age, Adaptive(refresh=0, whole_above=0.49, parts=8))) == 8
     assert len(tokens_to_encode(changed, age, Adaptive(refresh=1, whole_above=1))) == 8
     # A threshold of 0 encodes patches that changed at all, and those alone.
-    stream = StreamEncoder(model, Adaptive(threshold=0, refresh=0))
+    stream = StreamEncoder(model.config, lambda: model, Adaptive(threshold=0, refresh=0))
     stream.encode(images(), frame(1))
     assert stream.encode(images(), frame(2))[1] == 0
 
@@ -256,7 +256,7 @@ def test_settings_at_the_ends_of_their_ranges_are_accepted():
 
 @pytest.mark.parametrize('refresh, bound', [(1 / 8, 8), (1 / 3, 3), (1, 1)])
 def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_change(model, refresh, bound):
-    stream, shown = StreamEncoder(model, Adaptive(refresh=refresh, parts=8)), images()
+    stream, shown = StreamEncoder(model.config, lambda: model, Adaptive(refresh=refresh, parts=8)), images()
     oldest = []
     for n in range(30):
         shown['rgb'] = shown['rgb'].clone()
@@ -278,13 +278,13 @@ def test_no_patch_gets_older_than_the_refresh_allows_even_if_others_always_chang
     ids=lambda change: next(iter(change)),
 )
 def test_a_frame_that_breaks_the_stream_is_encoded_whole(model, calls, change):
-    stream = StreamEncoder(model, LAZY)
+    stream = StreamEncoder(model.config, lambda: model, LAZY)
     stream.encode(images(), frame(1))
     assert stream.encode(images(), replace(frame(2), **change))[1] == 1 and calls == [0, 0]
 
 
 def test_a_frame_with_other_modalities_is_encoded_whole(model, calls):
-    stream = StreamEncoder(model, LAZY)
+    stream = StreamEncoder(model.config, lambda: model, LAZY)
     for depth in (True, False, True):
         encoding, share = stream.encode(images(depth=depth), frame(1))
         assert share == 1 and same(encoding, model.encode_images(images(depth=depth)))
@@ -350,26 +350,68 @@ def test_tokens_are_one_of_two():
         Engine(untrained('tiny', 0), tokens='some')
 
 
-def test_graphs_of_fixed_shapes_encode_every_frame_whole_and_the_log_says_so(caplog, monkeypatch):
-    engine = Engine(untrained('tiny', 0), tokens='adaptive')
-    assert engine.tokens == 'adaptive'
-    with caplog.at_level(logging.WARNING):
-        serving = prepared(engine, monkeypatch)
-    assert serving.name == 'compile' and engine.tokens == 'full'
-    assert 'adaptive tokens need shapes that change, and those of compile are fixed' in caplog.text
-    assert [engine.encode(picture(n), stream=True).share for n in range(3)] == [1, 1, 1]
+# Graphs, here run by torch as they are
 
 
-def prepared(engine, monkeypatch):
+class Plain:
     """A backend that runs its graphs as they are."""
-    from m3et_ros.runtime import backends
 
-    class Plain:
-        name, lowers, device = 'compile', False, 'cpu'
+    name, lowers, device = 'compile', False, 'cpu'
 
-        def build(self, name, module, inputs):
-            return lambda *given: list(module(*given))
+    def build(self, name, module, inputs):
+        return lambda *given: list(module(*given))
 
+
+def test_graphs_encode_some_numbers_of_patches_and_the_oldest_fill_them():
+    age = torch.tensor([5, 0, 7, 1, 6, 0, 2, 3])
+    changed = torch.tensor([0, 1, 0, 0, 0, 1, 0, 0], dtype=torch.bool)
+    assert tokens_to_encode(changed, age, LAZY, [2, 4]).tolist() == [1, 5]
+    assert tokens_to_encode(changed, age, Adaptive(refresh=1 / 8), [2, 4]).tolist() == [1, 2, 4, 5]
+    assert tokens_to_encode(changed, age, Adaptive(refresh=1 / 2), [2, 4]).tolist() == list(range(8))
+    assert tokens_to_encode(changed & False, age, LAZY, [2, 4]).tolist() == []
+
+
+@pytest.mark.parametrize('options', SIZES)
+def test_a_stream_through_graphs_is_that_of_torch(options, monkeypatch):
+    model = build('tiny', **options).eval()
+    found = build_graphs(model, Plain(), 'float32', 'cpu', [('rgb', 'depth')], lambda line: None, adaptive=True)
+    assert found.part_counts(('rgb', 'depth')) == [1, 2, 4] and found.part_counts(('rgb',)) == []
+    in_torch = Prepared(model, {}, 'torch')
+    monkeypatch.setattr(in_torch, 'part_counts', found.part_counts)
+    settings = Adaptive(refresh=1 / 8)
+    streams = [StreamEncoder(model.config, lambda runner=runner: runner, settings) for runner in (found, in_torch)]
+    shown, shares = images(validity=model.config.depth_validity), []
+    for n in range(8):
+        shown = shown | {'rgb': shown['rgb'].clone()}
+        for corner in [slice(8), slice(24, 32)][: n % 3]:  # of patches 0 and 1, away from what others see
+            shown['rgb'][..., :8, corner] += 1
+        (one, share), (other, wanted) = (stream.encode(shown, frame(n)) for stream in streams)
+        assert same(one, other, 1e-5) and share == wanted
+        for a, b in zip(flat_states(one.states), flat_states(other.states), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        assert all(torch.equal(one.visible[m], mask) for m, mask in other.visible.items())
+        torch.testing.assert_close(found.add_text(one).context, model.add_text(other).context, atol=1e-5, rtol=1e-5)
+        shares.append(share)
+    assert shares == [1, 1 / 4, 1 / 2, 1 / 8, 1 / 4, 1 / 2, 1 / 8, 1 / 4]
+
+
+def test_an_engine_goes_on_from_what_torch_encoded_when_graphs_take_over(monkeypatch):
     monkeypatch.setattr(backends, 'missing', lambda name: '')
     monkeypatch.setattr(backends, 'make', lambda name, setting: Plain())
-    return engine.prepare('compile')
+    engine = Engine(untrained('tiny', 0), tokens='adaptive')
+    before = [engine.encode(picture(n), stream=True).share for n in range(2)]
+    built = prepare(engine.checkpoint.model, 'compile', adaptive=True, store=False)
+    engine._graphs, engine._serving = built
+    after = [engine.encode(picture(n), stream=True).share for n in range(2, 4)]
+    assert before[0] == 1 and all(share in (1 / 8, 1 / 4, 1 / 2) for share in [before[1], *after])
+
+
+def test_adaptive_tokens_have_graphs_of_parts_and_full_tokens_have_none(monkeypatch):
+    monkeypatch.setattr(backends, 'missing', lambda name: '')
+    monkeypatch.setattr(backends, 'make', lambda name, setting: Plain())
+    for tokens, parts in (('adaptive', [1, 2, 4]), ('full', [])):
+        engine = Engine(untrained('tiny', 0), tokens=tokens)
+        assert engine.prepare('compile').name == 'compile' and engine.tokens == tokens
+        assert engine._runner.part_counts(('rgb', 'depth')) == parts
+        shares = [engine.encode(picture(n), stream=True).share for n in range(3)]
+        assert shares[0] == 1 and all((share < 1) == (tokens == 'adaptive') for share in shares[1:])

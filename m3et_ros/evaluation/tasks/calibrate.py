@@ -50,7 +50,8 @@ def calibrate(
         ValueError: no question has an answer that the model knows.
     """
     logits, answers, questions = answer_scores(checkpoint, asked, progress=progress)
-    marks = Calibration(untaught=dict.fromkeys(untaught, 1.0)).bonuses(checkpoint.labels.answers, questions)
+    marked = Calibration(untaught=dict.fromkeys(untaught, 1.0))
+    marks = torch.from_numpy(marked.bonuses(checkpoint.labels.answers, questions))
     bonus = fit_bonus(logits, answers, marks > 0)
     return Calibration(
         round(fit_temperature(logits + bonus * marks, answers), DIGITS),

@@ -88,8 +88,8 @@ def ask(
         for group in in_batches(numbered, batch):
             prepared = collate([sample for _, sample in group], model.config, tokenizer, answers=answers)
             encoded = model.encode(shown_inputs(prepared, (*shown, 'text'), device))
-            bonuses = calibration.bonuses(answers, [sample.question for _, sample in group]).to(device)
-            logits = model.answer_logits(encoded).float() + bonuses
+            bonuses = torch.from_numpy(calibration.bonuses(answers, [sample.question for _, sample in group]))
+            logits = model.answer_logits(encoded).float() + bonuses.to(device)
             best = (logits / calibration.temperature).softmax(-1).max(-1)
             written = _decoded_answers(model, encoded, tokenizer, len(group)) if write else [None] * len(group)
             for (index, sample), answer, number, confidence, text in zip(

@@ -43,14 +43,6 @@ def shown_pixels(images: Tensor, visible: Tensor, patch: int) -> Tensor:
     return torch.where(pixels, images, 0)
 
 
-def cut(images: Tensor, patch: int, ids: Tensor) -> Tensor:
-    """Cut some patches, raster ids (K,) int64, out of images (B, C, S, S) or (B, S, S); return B * K small images."""
-    flat = images.dim() == 3
-    patches = patchify(images[:, None] if flat else images, patch)[:, ids].flatten(0, 1)
-    patches = patches.unflatten(1, (-1, patch, patch))
-    return patches[:, 0] if flat else patches
-
-
 def sincos_2d(rows: int, columns: int, d: int) -> Tensor:
     """Return the fixed positions (rows * columns, d) of a raster-ordered grid, float32, each entry in [-1, 1].
 

@@ -25,7 +25,6 @@ from m3et_ros.models.m3et.adapters import (
     build_adapters,
     check_inputs,
     check_pads_last,
-    cut,
     measured_patches,
     shown_pixels,
     sincos_2d,
@@ -157,23 +156,26 @@ class M3ET(nn.Module):
         """
         check_inputs(dict(images), self.config)
         images = {m: images[m] for m in IMAGE_MODALITIES if m in images}
+        if held is not None and list(images) != list(held.image_encoding.tokens):
+            raise ValueError(
+                f'images are {", ".join(images)} and {", ".join(held.image_encoding.tokens)} are held; give the '
+                'same modalities, or hold nothing'
+            )
+        # All patches are adapted: that is cheap, a stem runs on whole images anyway, and shapes depend on K alone.
+        tokens, visible = self._adapt(images)
+        # Places and colours are those of the new images everywhere.
+        places, colours = self._read_images(images, tokens, visible)
+        embedded = torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1)
         if held is None or indices is None:
-            tokens, visible = self._adapt(images)
-            places, colours = self._read_images(images, tokens, visible)
-            embedded = torch.cat([self._with_position(m, t) for m, t in tokens.items()], 1)
             results = self.encoder.renew(embedded)
         else:
-            if list(images) != list(held.image_encoding.tokens):
-                raise ValueError(
-                    f'images are {", ".join(images)} and {", ".join(held.image_encoding.tokens)} are held; give the '
-                    'same modalities, or hold nothing'
-                )
-            tokens, visible, new = self._adapt_changed(images, indices, held)
-            # Places and colours are those of the new images everywhere.
-            places, colours = (None, None) if self.readout is None else self._read_images(images, *self._adapt(images))
+            new, before = embedded[:, indices], held.image_encoding
             results = self.encoder.renew(new, indices, held.encoder_pass)
-            before = held.image_encoding.embedded
-            embedded = new if before is None else before.index_copy(1, indices, new)
+            tokens, visible = (
+                _renewed(old, now, indices) for old, now in ((before.tokens, tokens), (before.visible, visible))
+            )
+            if before.embedded is not None:
+                embedded = before.embedded.index_copy(1, indices, new)
         if self.config.decoder_queries == 'encoded':
             tokens = dict(zip(tokens, results.outputs[-1].chunk(len(tokens), 1), strict=True))
         source = torch.cat([sources(t, MODALITIES.index(m)) for m, t in tokens.items()], 1)
@@ -183,29 +185,6 @@ class M3ET(nn.Module):
             embedded=embedded if self.config.images_hear else None,
         )
         return HeldEncoding(encoding, results)
-
-    def _adapt_changed(
-        self, images: Mapping[str, Tensor], indices: Tensor, held: HeldEncoding
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Return all bare tokens and which are visible, some of them new, and the new ones (B, K, d) as encoded.
-
-        A stem of convolutions runs on the whole images, because its tokens also depend on pixels around their patches.
-        """
-        n, new = self.config.image_tokens, []
-        tokens, visible = dict(held.image_encoding.tokens), dict(held.image_encoding.visible)
-        for number, (m, values) in enumerate(images.items()):
-            ids = indices[(indices >= number * n) & (indices < (number + 1) * n)] - number * n
-            if not len(ids):
-                continue
-            if self.config.stem == 'conv' and m != 'semseg':
-                part, shown = (found[m][:, ids] for found in self._adapt({m: values}))
-            else:
-                side = self.config.semseg_patch if m == 'semseg' else self.config.patch
-                each = self._adapt({m: cut(values, side, ids)})
-                part, shown = (found[m].unflatten(0, (len(values), len(ids)))[:, :, 0] for found in each)
-            tokens[m], visible[m] = tokens[m].index_copy(1, ids, part), visible[m].index_copy(1, ids, shown)
-            new.append(part + self.positions[ids] + self.types[MODALITIES.index(m)])
-        return tokens, visible, torch.cat(new, 1)
 
     def _adapt(
         self, images: Mapping[str, Tensor], visible: Tensor | None = None
@@ -498,3 +477,9 @@ class M3ET(nn.Module):
             tokens = dict(zip(tokens, outputs.chunk(len(tokens), 1), strict=True))
         embedded = x if self.config.images_hear else None
         return ImageEncoding(stages, states, source, valid, tokens, shows, position_ids, places, colours, embedded)
+
+
+def _renewed(old: Mapping[str, Tensor], new: Mapping[str, Tensor], indices: Tensor) -> dict[str, Tensor]:
+    """Return tensors of each modality, (B, n) or (B, n, d), new at `indices` (K,) of all tokens and old elsewhere."""
+    before, now = (torch.cat(list(each.values()), 1) for each in (old, new))
+    return dict(zip(new, before.index_copy(1, indices, now[:, indices]).chunk(len(new), 1), strict=True))

@@ -19,8 +19,6 @@ from m3et_ros.ops import native
 RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'cuda')
 """Values of the parameter `runtime`."""
 
-PRECISIONS = ('float32', 'bfloat16', 'int8')
-"""Values of the parameter `precision`; OpenVINO alone has int8."""
 
 Runner = Callable[..., list[Tensor]]
 """A graph that runs: tensors in the order of the example in, tensors of their own memory out."""

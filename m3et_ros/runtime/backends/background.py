@@ -72,6 +72,7 @@ class BackgroundBuild:
         modality_sets: sets of image modalities that frames will have.
         report: gets lines of progress, from another thread.
         guides: number and length of the texts that heads read of every frame; None = there are none.
+        adaptive: also make graphs that encode parts of a frame, for adaptive tokens.
 
     Attributes:
         serving: torch, with what is being done or why it failed.
@@ -85,8 +86,10 @@ class BackgroundBuild:
         modality_sets: Sequence[Sequence[str]],
         report: Callable[[str], None],
         guides: tuple[int, int] | None = None,
+        adaptive: bool = False,
     ):
         self._model, self._precision, self._report, self._guides = model, precision, report, guides
+        self._adaptive = adaptive
         self._sets = usable_sets(model, modality_sets)
         self._threads = torch.get_num_threads()
         self.serving = Serving('torch', f'while {NAME} is being built')
@@ -146,7 +149,8 @@ class BackgroundBuild:
         try:
             backend = StoredGraphs(setting, self._check_open)
             return build_graphs(
-                self._model, backend, self._precision, 'cpu', self._sets, lambda line: None, self._guides
+                *(self._model, backend, self._precision, 'cpu', self._sets),
+                *(lambda line: None, self._guides, self._adaptive),
             )
         except FileNotFoundError:
             return None
@@ -192,6 +196,7 @@ class BackgroundBuild:
             'folder': str(setting.folder),
             'modality_sets': self._sets,
             'guides': self._guides,
+            'adaptive': self._adaptive,
             'bytes': len(weights),
         }
         child.stdin.write(json.dumps(asked).encode() + b'\n')

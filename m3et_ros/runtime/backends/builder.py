@@ -2,8 +2,8 @@
 
     python -P -m m3et_ros.runtime.backends.builder
 
-Its input is a line of JSON (config, precision, threads, nice, folder, modality_sets, guides, bytes) and the weights as
-safetensors. `nice` is its priority as nice(1) counts it.
+Its input is a line of JSON (config, precision, threads, nice, folder, modality_sets, guides, adaptive, bytes) and the
+weights as safetensors. `nice` is its priority as nice(1) counts it.
 It prints a line of JSON for each line of progress, {"report": ...}, and at the end {"done": true} or {"failed": ...}.
 Only runtime.backends.background starts it. It ends when its input ends, and so with its parent.
 """
@@ -34,7 +34,7 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     """Build the graphs of a model into a folder.
 
     Args:
-        asked: precision, threads, folder, modality_sets and guides, as the module says.
+        asked: precision, threads, folder, modality_sets, guides and adaptive, as the module says.
         model: in float32, in eval mode.
         out: gets the lines of progress.
 
@@ -50,7 +50,7 @@ def store_graphs(asked: Mapping[str, Any], model: M3ET, out: TextIO) -> None:
     backend = OpenVino(Setting(asked['precision'], asked['threads'], folder))
     sets = [tuple(modalities) for modalities in asked['modality_sets']]
     guides = asked['guides'] and tuple(asked['guides'])
-    build_graphs(model, backend, asked['precision'], 'cpu', sets, report, guides)
+    build_graphs(model, backend, asked['precision'], 'cpu', sets, report, guides, asked['adaptive'])
 
 
 def yield_cpu(nice: int) -> None:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from m3et_ros.data import preprocess
 from m3et_ros.models.m3et.config import M3ETConfig
-from m3et_ros.models.m3et.encoding import Encoded, ImageEncoding
+from m3et_ros.models.m3et.encoding import Encoded, HeldEncoding, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
-from m3et_ros.runtime.backends.graphs import DENSE, flat_encoding
+from m3et_ros.runtime.backends.graphs import DENSE, flat_encoding, flat_scans
 from m3et_ros.runtime.backends.probe import probe_frame
 
 TOLERANCES = {'float32': 1e-3, 'bfloat16': 5e-2, 'int8': 0.5}
@@ -27,6 +27,11 @@ class Candidate(Protocol):
 
     def encode_images(self, images: dict[str, Tensor]) -> ImageEncoding:
         """Encode images as M3ET.encode_images does."""
+
+    def encode_changed(
+        self, images: dict[str, Tensor], indices: Tensor | None = None, held: HeldEncoding | None = None, /
+    ) -> HeldEncoding:
+        """Encode some patches of images anew as M3ET.encode_changed does."""
 
     def add_text(
         self, image_encoding: ImageEncoding, text: Tensor | None = None, text_mask: Tensor | None = None
@@ -68,10 +73,7 @@ def all_outputs(
     the global tokens of the guides.
     """
     config, device = model.config, next(model.parameters()).device
-    inputs, _ = preprocess.image_inputs(probe_frame(), config)
-    size = config.image_size
-    zeros = {m: torch.zeros(1, channels, size, size) for m, channels in config.image_channels.items()}
-    image_encoding = runner.encode_images({m: inputs.get(m, zeros[m]).to(device) for m in modalities})
+    image_encoding = runner.encode_images(probe_images(model, modalities))
     texts: list[dict[str, Tensor]] = [{}]
     if 'text' in config.modalities:
         ids, mask = probe_texts((1, config.text_length), config, device)
@@ -88,6 +90,38 @@ def all_outputs(
         if model.answer_head is not None:
             outputs.append(model.answer_logits(encoded))
     return outputs
+
+
+def difference_of_part(candidate: Candidate, model: M3ET, modalities: Sequence[str], count: int) -> float:
+    """Return the largest difference, as largest_difference counts it, where some patches of a frame are encoded anew.
+
+    Args:
+        candidate: runner to check.
+        model: in float32, on the device of the candidate.
+        modalities: image modalities of the frame.
+        count: number of patches that are encoded anew; they are spread over the frame.
+    """
+    found: list[Tensor] = []
+    wanted: list[Tensor] = []
+    with torch.inference_mode():
+        images = probe_images(model, modalities)
+        for runner, outputs in ((candidate, found), (model, wanted)):
+            held = runner.encode_changed({m: -image for m, image in images.items()})
+            total = held.image_encoding.source.shape[1]
+            ids = torch.arange(count, device=held.image_encoding.source.device) * total // count
+            held = runner.encode_changed(images, ids, held)
+            outputs += [*flat_encoding(held.image_encoding, model.config), *flat_scans(held, model.config)]
+            outputs.append(runner.add_text(held.image_encoding).context)
+    return max(difference(f, w) for f, w in zip(found, wanted, strict=True))
+
+
+def probe_images(model: M3ET, modalities: Sequence[str]) -> dict[str, Tensor]:
+    """Return the probe frame as a model on its device takes it; zeros for modalities that it has not."""
+    config, device = model.config, next(model.parameters()).device
+    inputs, _ = preprocess.image_inputs(probe_frame(), config)
+    size = config.image_size
+    zeros = {m: torch.zeros(1, channels, size, size) for m, channels in config.image_channels.items()}
+    return {m: inputs.get(m, zeros[m]).to(device) for m in modalities}
 
 
 def probe_texts(shape: tuple[int, int], config: M3ETConfig, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,15 @@
 """The model cut into graphs of fixed shapes for one frame, and the way back from their tensors to encodings.
 
-    encode_images  images -> a whole ImageEncoding, and the global token after it without text
+    encode_images  images -> a whole HeldEncoding, and the global token after it without text
+    encode_part    images, ids of some patches and what is held of an earlier frame -> the same with these patches anew;
+                   one graph for each number of patches, where tokens are adaptive (runtime.adaptive)
     encode_text    states of the images, what the words read of them, ids and mask -> what follows the images with text;
                    one graph for an instruction, another for the guides of models.actions.frame_token
     depth, semseg  encoder output and the task's own tokens -> a dense prediction
 
 The shapes follow from the modalities of the frame and from whether it has text; nothing else is dynamic.
 
-Symbols: Q texts of length T, I image tokens, L tokens of the encoder, d width.
+Symbols: Q texts of length T, I image tokens, K of them encoded anew, L tokens of the encoder, d width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,14 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m3et_ros.layers.hybrid import LayerState
+from m3et_ros.layers.hybrid import LayerState, Pass
 from m3et_ros.layers.kv_cache import AttentionState
 from m3et_ros.models.m3et.config import MODALITIES, M3ETConfig
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding
+from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, HeldEncoding, ImageEncoding
 from m3et_ros.models.m3et.model import M3ET
 
 DENSE = ('depth', 'semseg')
 """Dense tasks that a robot asks of a frame."""
+PARTS = 8, 4, 2
+"""Graphs of adaptive tokens encode a frame's tokens divided by so many, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class TextlessImageEncoding(ImageEncoding):
 class Graph:
     """One piece of the model, ready to be built."""
 
-    # 'encode_images', text_kind or a task of DENSE.
+    # 'encode_images', part_kind, text_kind or a task of DENSE.
     kind: str
     # Image modalities of the frame.
     modalities: tuple[str, ...]
@@ -68,20 +72,33 @@ class Graph:
 
 
 class ImageGraph(nn.Module):
-    """Images in the order of `modalities` -> flat_encoding, and stages, places and look of the global token alone."""
+    """Images in the order of `modalities` -> flat_encoding; stages, places and look of the global token alone; scans.
+
+    With images are given, for a part, ids (K,) int64 and flat_held of the frame before. Scans are those of flat_scans.
+    """
 
     def __init__(self, model: M3ET, modalities: tuple[str, ...], dtype: torch.dtype):
         super().__init__()
         self.model, self.modalities, self.dtype = model, modalities, dtype
 
-    def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return float32 tensors."""
-        image_encoding = self.model.encode_images(
-            {m: image.to(self.dtype) for m, image in zip(self.modalities, images, strict=True)}
-        )
-        alone = self.model.encode_text(image_encoding)
-        flat = (*flat_encoding(image_encoding, self.model.config), *alone.stages, alone.places, alone.look)
-        return tuple(t.float() for t in flat if t is not None)
+        config, count = self.model.config, len(self.modalities)
+        images = {m: image.to(self.dtype) for m, image in zip(self.modalities, inputs[:count], strict=True)}
+        if len(inputs) == count:
+            held = self.model.encode_changed(images)
+        else:
+            ids, *rest = inputs[count:]
+            before = unflat_held([t.to(self.dtype) for t in rest], config, self.modalities)
+            held = self.model.encode_changed(images, ids, before)
+        alone = self.model.encode_text(held.image_encoding)
+        flat = (*flat_encoding(held.image_encoding, config), *alone.stages, alone.places, alone.look)
+        return tuple(t.float() for t in (*flat, *flat_scans(held, config)) if t is not None)
+
+
+def part_kind(count: int) -> str:
+    """Return the kind of the graph that encodes `count` patches anew."""
+    return f'encode_part_{count}'
 
 
 def text_kind(text: Tensor) -> str:
@@ -203,8 +220,56 @@ def flat_encoding(image_encoding: ImageEncoding, config: M3ETConfig) -> list[Ten
     return flat + [part for part in (image_encoding.places, image_encoding.colours) if part is not None]
 
 
+def flat_scans(held: HeldEncoding, config: M3ETConfig) -> list[Tensor]:
+    """Return the caches of the layers that scan, in order; those of T layers are their states."""
+    caches = zip(config.schedule, held.encoder_pass.caches, strict=True)
+    return [cache for letter, cache in caches if letter != 'T' and isinstance(cache, Tensor)]
+
+
+def flat_held(held: HeldEncoding, config: M3ETConfig) -> list[Tensor]:
+    """Return what the next frame needs of a held encoding: outputs, caches, and what decoders ask of some patches.
+
+    These are the bare tokens of each modality, unless decoders ask with the outputs, and of depth with its validity
+    which tokens are visible, (1, n) float.
+    """
+    image_encoding = held.image_encoding
+    flat = [*held.encoder_pass.outputs, *flat_states(held.encoder_pass.caches)]
+    if config.decoder_queries != 'encoded':
+        flat += image_encoding.tokens.values()
+    if config.depth_validity and 'depth' in image_encoding.visible:
+        flat.append(image_encoding.visible['depth'].float())
+    return flat
+
+
+def unflat_held(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> HeldEncoding:
+    """Return a held encoding from the tensors of flat_held; its image encoding has tokens and visible alone."""
+    rest = list(flat)
+    outputs = [rest.pop(0) for _ in range(config.stages)]
+    caches = restored_states(rest, config)
+    del rest[: len(flat_states(caches))]
+    queries = outputs[-1].chunk(len(modalities), 1)
+    if config.decoder_queries != 'encoded':
+        queries = tuple(rest.pop(0) for _ in modalities)
+    tokens = dict(zip(modalities, queries, strict=True))
+    visible = {m: torch.ones(t.shape[:2], dtype=torch.bool, device=t.device) for m, t in tokens.items()}
+    if config.depth_validity and 'depth' in tokens:
+        visible['depth'] = rest.pop(0) > 0
+    source, position_ids = image_sources(config, modalities, outputs[-1].device)
+    image_encoding = ImageEncoding(outputs, [], source, None, tokens, visible, position_ids)
+    return HeldEncoding(image_encoding, Pass(outputs, [], caches))
+
+
+def restored_held(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> HeldEncoding:
+    """Return the held encoding from the outputs of an ImageGraph; its image encoding is a TextlessImageEncoding."""
+    last = len(flat) - len(config.schedule) + config.schedule.count('T')
+    image_encoding, scans = restored_encoding(flat[:last], config, modalities), iter(flat[last:])
+    states = image_encoding.states
+    caches = [state if isinstance(state, AttentionState) else next(scans) for state in states]
+    return HeldEncoding(image_encoding, Pass(image_encoding.stages, states, caches))
+
+
 def restored_encoding(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> TextlessImageEncoding:
-    """Return the encoding from the outputs of an ImageGraph."""
+    """Return the encoding from the outputs of an ImageGraph before the scans."""
     rest = iter(flat)
 
     def take(count: int) -> list[Tensor]:
@@ -241,6 +306,7 @@ def graphs(
     modality_sets: Sequence[tuple[str, ...]],
     device: str,
     guides: tuple[int, int] | None = None,
+    adaptive: bool = False,
 ) -> Iterator[Graph]:
     """Yield every graph of a model for frames of those modalities; example inputs are float32, on `device`.
 
@@ -250,6 +316,7 @@ def graphs(
         modality_sets: sets of image modalities.
         device: 'cpu' or 'cuda'.
         guides: number and length of the texts of every frame, beside its instruction; None = there are none.
+        adaptive: tokens are adaptive, so that parts of a frame are encoded.
     """
     config = model.config
     size, shapes = config.image_size, [(1, config.text_length)] + ([] if guides is None else [guides])
@@ -258,8 +325,14 @@ def graphs(
         images = tuple(torch.zeros(1, config.image_channels[m], size, size, device=device) for m in modalities)
         image_graph = ImageGraph(model, modalities, dtype).eval()
         with torch.no_grad():
-            encoding = restored_encoding(list(image_graph(*images)), config, modalities)
+            held = restored_held(image_graph(*images), config, modalities)
+        encoding = held.image_encoding
         yield Graph('encode_images', modalities, False, image_graph, images)
+        count = encoding.source.shape[1]
+        # A small model has fewer patches than parts, and one graph serves several of them.
+        for part in dict.fromkeys(-(-count // parts) for parts in PARTS) if adaptive else ():
+            ids = torch.arange(part, device=device)
+            yield Graph(part_kind(part), modalities, False, image_graph, (*images, ids, *flat_held(held, config)))
         text_graph = TextGraph(model, modalities, dtype).eval()
         for ids in texts:
             inputs = tuple(text_inputs(encoding, ids, ids.bool()))

@@ -98,8 +98,6 @@ class Quantiser:
         import nncf
         import openvino
 
-        # Half the range of weights keeps the sum of two products below 16 bits.
-        overflow = nncf.OverflowFix.ENABLE if lacks_vnni() else nncf.OverflowFix.DISABLE
         nncf.set_log_level(logging.ERROR)
         given = [{index: t.numpy() for index, t in enumerate(inputs)} for inputs in self.inputs(self._graphs[name])]
         own, openvino.Core = openvino.Core, core  # NNCF makes a Core for each pass and drops it; see core()
@@ -111,7 +109,7 @@ class Quantiser:
                     subset_size=len(given),
                     model_type=nncf.ModelType.TRANSFORMER,
                     ignored_scope=nncf.IgnoredScope(types=EXACT, validate=False),
-                    advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
+                    advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
                 )
         finally:
             openvino.Core = own
@@ -128,8 +126,9 @@ class Quantiser:
                 count, length = graph.inputs[-1].shape
                 words = [self._words(first, count, length) for first in range(len(views))]
                 return [tuple(text_inputs(view.encoding, *w)) for view, w in zip(views, words, strict=True)]
-            words = [self._words(i, 1, model.config.text_length) if graph.with_text else () for i in range(len(views))]
-            encoded = (model.add_text(view.encoding, *w) for view, w in zip(views, words, strict=True))
+            length = model.config.text_length
+            asked = (self._words(first, 1, length) if graph.with_text else () for first in range(len(views)))
+            encoded = (model.add_text(view.encoding, *w) for view, w in zip(views, asked, strict=True))
             return [tuple(decoder_inputs(one, graph.kind, model.config)) for one in encoded]
 
     def _words(self, first: int, count: int, length: int) -> tuple[Tensor, Tensor]:
@@ -223,6 +222,26 @@ def record(folder: Path, calibration: CalibrationCache) -> None:
         calibration: all its graphs are built and checked.
     """
     write_whole(folder / RECORD, calibration.digest.encode())
+
+
+def check_possible(adaptive: bool) -> None:
+    """Check that this CPU and these tokens go with int8.
+
+    Raises:
+        InputError: 'parameter', the CPU has no VNNI, or tokens are adaptive.
+    """
+    if lacks_vnni():
+        raise InputError(
+            'parameter',
+            'precision is int8 and this CPU has no VNNI, without which int8 is slower than float32 and less exact; set '
+            'precision to float32.',
+        )
+    if adaptive:
+        raise InputError(
+            'parameter',
+            'precision is int8 and tokens are adaptive, for which there are no int8 graphs; set tokens to full, or '
+            'precision to float32.',
+        )
 
 
 def check_built(folder: Path, runtime: str, threads: int) -> None:

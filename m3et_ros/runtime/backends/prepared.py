@@ -16,15 +16,26 @@ from torch.nn import functional as F
 
 from m3et_ros import __version__
 from m3et_ros.models.m3et.config import MODALITIES
-from m3et_ros.models.m3et.encoding import GLOBAL, TEXT, Encoded, ImageEncoding, joined, raster_ids, sources
+from m3et_ros.models.m3et.encoding import (
+    GLOBAL,
+    TEXT,
+    Encoded,
+    HeldEncoding,
+    ImageEncoding,
+    joined,
+    raster_ids,
+    sources,
+)
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime import backends
 from m3et_ros.runtime.backends import Runner, Setting, check, int8
 from m3et_ros.runtime.backends.graphs import (
     TextlessImageEncoding,
     decoder_inputs,
+    flat_held,
     graphs,
-    restored_encoding,
+    part_kind,
+    restored_held,
     text_inputs,
     text_kind,
 )
@@ -70,11 +81,26 @@ class Prepared:
 
     def encode_images(self, images: Mapping[str, Tensor]) -> ImageEncoding:
         """Encode images as M3ET.encode_images does."""
+        return self.encode_changed(images).image_encoding
+
+    def encode_changed(
+        self, images: Mapping[str, Tensor], indices: Tensor | None = None, held: HeldEncoding | None = None
+    ) -> HeldEncoding:
+        """Encode some patches of images anew, or all, as M3ET.encode_changed does."""
         modalities = tuple(m for m in MODALITIES if m in images)
-        run = self.runners.get(('encode_images', modalities, False))
+        kind = 'encode_images' if indices is None else part_kind(len(indices))
+        run, config = self.runners.get((kind, modalities, False)), self._model.config
         if run is None or len(images[modalities[0]]) != 1:
-            return self._model.encode_images(images)
-        return restored_encoding(run(*(images[m].float() for m in modalities)), self._model.config, modalities)
+            return self._model.encode_changed(images, indices, held)
+        inputs = [images[m].float() for m in modalities]
+        if indices is not None and held is not None:
+            inputs += [indices, *flat_held(held, config)]
+        return restored_held(run(*inputs), config, modalities)
+
+    def part_counts(self, modalities: Sequence[str]) -> list[int]:
+        """Return how many patches of a frame of these modalities graphs encode anew, rising; [] without such graphs."""
+        counts = range(1, len(modalities) * self._model.config.image_tokens)
+        return [count for count in counts if (part_kind(count), tuple(modalities), False) in self.runners]
 
     def add_text(
         self, image_encoding: ImageEncoding, text: Tensor | None = None, text_mask: Tensor | None = None
@@ -134,6 +160,7 @@ def prepare(
     device: str = 'cpu',
     modality_sets: Sequence[Sequence[str]] = MODALITY_SETS,
     guides: tuple[int, int] | None = None,
+    adaptive: bool = False,
     store: bool = True,
     calibration: CalibrationCache | None = None,
     report: Callable[[str], None] = LOG.info,
@@ -147,6 +174,7 @@ def prepare(
         device: 'cpu' or 'cuda'.
         modality_sets: sets of image modalities to build for.
         guides: number and length of the texts that heads read of every frame; None = there are none.
+        adaptive: also build graphs that encode parts of a frame, for adaptive tokens.
         store: read and write artefacts in the user's cache; int8 needs it.
         calibration: for int8, the calibration by which missing graphs are built; None takes those of the last build.
         report: gets lines of progress.
@@ -167,22 +195,23 @@ def prepare(
         if precision == 'int8':
             setting = int8.with_calibration(setting, model, wanted, calibration, guides)
         backend = backends.make(name, setting)
-        found = build_graphs(model, backend, precision, device, wanted, report, guides)
+        found = build_graphs(model, backend, precision, device, wanted, report, guides, adaptive)
         serving = checked(found, model, wanted, precision, guides)
-        if calibration is not None:
+        if calibration is not None and folder is not None:
             int8.record(folder, calibration)
         return found, serving
     except Exception as problem:
         return None, refused(name, problem)
 
 
-def check_precision(model: M3ET, precision: str, runtime: str) -> None:
+def check_precision(model: M3ET, precision: str, runtime: str, adaptive: bool) -> None:
     """Check that a runtime can serve in a precision, which for int8 must have been built before.
 
     Raises:
-        InputError: as int8.check_built.
+        InputError: as int8.check_possible and int8.check_built.
     """
     if precision == 'int8':
+        int8.check_possible(adaptive)
         int8.check_built(artefact_folder(model, 'openvino', precision), runtime, torch.get_num_threads())
 
 
@@ -205,6 +234,9 @@ def checked(
         RuntimeError: an output differs by more than check.TOLERANCES.
     """
     error = check.largest_difference(found, model, modality_sets, guides)
+    for modalities in modality_sets:
+        for count in found.part_counts(modalities):
+            error = max(error, check.difference_of_part(found, model, modalities, count))
     if not error <= check.TOLERANCES[precision]:
         raise RuntimeError(f'it is off by {error:.1e} from eager float32, more than {check.TOLERANCES[precision]}')
     return Serving(found.name, f'{precision}, agrees with eager float32 to {error:.0e}')
@@ -231,6 +263,7 @@ def build_graphs(
     modality_sets: Sequence[tuple[str, ...]],
     report: Callable[[str], None],
     guides: tuple[int, int] | None = None,
+    adaptive: bool = False,
 ) -> Prepared:
     """Build every graph of a model by a backend, which loads those that it has stored.
 
@@ -242,6 +275,7 @@ def build_graphs(
         modality_sets: as usable_sets returns them.
         report: gets a line before each graph, and one at the end.
         guides: number and length of the texts that heads read of every frame; None = there are none.
+        adaptive: also build graphs that encode parts of a frame, for adaptive tokens.
 
     Raises:
         RuntimeError: the backend is for another device.
@@ -252,7 +286,7 @@ def build_graphs(
         raise RuntimeError(f'it runs on {backend.device} and the model is on {device}')
     dtype = torch.float32 if backend.lowers else DTYPES[precision]
     lowered = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
-    pieces, runners, start = list(graphs(lowered, dtype, modality_sets, device, guides)), {}, time.monotonic()
+    pieces, runners, start = list(graphs(lowered, dtype, modality_sets, device, guides, adaptive)), {}, time.monotonic()
     for number, graph in enumerate(pieces, 1):
         seconds = time.monotonic() - start
         report(f'Runtime {name}: graph {number} of {len(pieces)} ({graph.name}), {seconds:.0f} s so far')

@@ -14,7 +14,6 @@ from m3et_ros.models.m3et.adapters import (
     build_adapters,
     check_inputs,
     check_pads_last,
-    cut,
     measured_patches,
     patchify,
     shown_pixels,
@@ -69,14 +68,6 @@ def test_classes_differ():
 def test_inputs_that_do_not_fit_are_refused(inputs, word):
     with pytest.raises(ValueError, match=word):
         check_inputs(inputs, TINY)
-
-
-@pytest.mark.parametrize('name', ['rgb', 'semseg'])
-def test_cut_patches_are_those_of_the_whole_image(name):
-    images = torch.randn(2, 3, 8, 8) if name == 'rgb' else torch.randint(5, (2, 8, 8))
-    found = cut(images, 4, torch.tensor([3, 0]))
-    assert found.shape == (4, *images.shape[1:-2], 4, 4)
-    assert torch.equal(found[0], images[0, ..., 4:, 4:]) and torch.equal(found[3], images[1, ..., :4, :4])
 
 
 def test_a_token_of_the_deep_adapter_depends_on_its_own_patch_alone():

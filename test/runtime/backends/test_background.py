@@ -42,12 +42,12 @@ def engine_of(small, monkeypatch, tmp_path):
 
     tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
 
-    def make(precision='float32', shared=None):
+    def make(precision='float32', shared=None, tokens='full'):
         heads = {'mambavl': MambaVL(action_config(small.config, kitchen_labels()))}
         checkpoint = random_checkpoint(small.config, tokenizer, kitchen_labels(), heads=heads)
         if shared is not None:
             checkpoint = replace(checkpoint, model=shared.model)
-        engine = Engine(checkpoint, shared=shared)
+        engine = Engine(checkpoint, shared=shared, tokens=tokens)
         engines.append((engine, []))
         engine.prepare('auto', precision=precision, modality_sets=SETS, report=engines[-1][1].append)
         return engines[-1]
@@ -201,12 +201,20 @@ def test_auto_waits_for_openvino_where_that_serves(small, monkeypatch):
     assert not waits_for_openvino(small, 'cpu')
 
 
-def test_adaptive_tokens_make_auto_torch(small):
-    tokenizer = Tokenizer.train(corpus(), vocabulary=small.config.vocabulary)
-    engine, lines = Engine(random_checkpoint(small.config, tokenizer, kitchen_labels()), tokens='adaptive'), []
-    assert engine.prepare('auto', report=lines.append).name == 'torch' and engine.tokens == 'adaptive'
+def test_a_stream_of_adaptive_tokens_goes_on_when_the_graphs_take_over(engine_of):
+    engine, lines = engine_of(tokens='adaptive')
+    frames = [replace(picture(), stamp_ns=n * 10**8) for n in range(3)]
+    whole, part = (engine.encode(frame, stream=True) for frame in frames[:2])
+    assert engine.serving.name == 'torch'
     engine.start_build()
-    assert children() == [] and 'auto is torch' in lines[0]
+    until(lambda: ready(engine))
+    after = engine.encode(frames[2], stream=True)
+    assert engine.serving.name == 'openvino' and 'graph 1 of 7' in lines[1]
+    assert {path.name for path in cache().rglob('encode_part*')} == {'encode_part_1-rgb.blob', 'encode_part_2-rgb.blob'}
+    assert (whole.share, part.share, after.share, engine.tokens) == (1, 1 / 4, 1 / 4, 'adaptive')
+    # Nothing moves, so that every encoding is that of the whole frame.
+    torch.testing.assert_close(after.encoded.context, whole.encoded.context, atol=1e-4, rtol=1e-4)
+    assert not torch.equal(after.encoded.context, part.encoded.context)
 
 
 def test_the_last_line_of_a_process_is_its_reason(tmp_path):

@@ -29,6 +29,7 @@ def asked(folder):
         'folder': str(folder),
         'modality_sets': [['rgb']],
         'guides': [3, 2],
+        'adaptive': False,
     }
 
 

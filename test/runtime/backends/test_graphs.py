@@ -34,12 +34,18 @@ def test_there_is_a_graph_for_each_step_modality_set_and_text(model):
         )
     ]
     assert len({graph.key for graph in found}) == len(found)
+    # 8 tokens, or 4 of colour alone, whose quarter and eighth are one.
+    parts = {graph.name for graph in graphs(model, torch.float32, SETS, 'cpu', (3, 2), True)}
+    assert parts - {graph.name for graph in found} == {
+        *(f'encode_part_{count}-rgb-depth' for count in (1, 2, 4)),
+        *(f'encode_part_{count}-rgb' for count in (1, 2)),
+    }
 
 
 def test_graphs_run_on_their_examples_and_return_float32_in_any_precision(model):
     for dtype in (torch.float32, torch.bfloat16):
         lowered = build(model.config).to(dtype).eval()
-        for graph in graphs(lowered, dtype, SETS[:1], 'cpu', (3, 2)):
+        for graph in graphs(lowered, dtype, SETS[:1], 'cpu', (3, 2), True):
             with torch.inference_mode():
                 outputs = graph.module(*graph.inputs)
             assert {output.dtype for output in outputs} == {torch.float32}

@@ -30,13 +30,13 @@ class Plain:
         return lambda *given: [t * self._factor for t in module(*given)]
 
 
-def plain_of(model, modality_sets=MODALITY_SETS, guides=None):
+def plain_of(model, modality_sets=MODALITY_SETS, guides=None, adaptive=False):
     backend = Plain()
     return Prepared(
         model,
         {
             graph.key: backend.build(graph.name, graph.module, graph.inputs)
-            for graph in graphs(model, torch.float32, modality_sets, 'cpu', guides)
+            for graph in graphs(model, torch.float32, modality_sets, 'cpu', guides, adaptive)
         },
         'plain',
     )
@@ -100,6 +100,40 @@ def test_a_graph_of_guides_that_is_off_is_found(small):
     plain.runners['encode_text_3x2', MODALITY_SETS[0], True] = lambda *given: [1.01 * t for t in run(*given)]
     assert check.largest_difference(plain, small, MODALITY_SETS) < 1e-5
     assert check.largest_difference(plain, small, MODALITY_SETS, GUIDES) > 1e-3
+
+
+def test_a_graph_of_a_part_that_is_off_is_found(small):
+    plain = plain_of(small, adaptive=True)
+    assert prepared.checked(plain, small, MODALITY_SETS, 'float32').name == 'plain'
+    run = plain.runners['encode_part_2', MODALITY_SETS[0], False]
+    for number in range(len(run(*part_inputs(plain, small)))):
+
+        def off(*given, number=number):
+            outputs = run(*given)
+            outputs[number] = 1.01 * outputs[number] + 0.01
+            return outputs
+
+        plain.runners['encode_part_2', MODALITY_SETS[0], False] = off
+        with pytest.raises(RuntimeError, match='it is off by'):
+            prepared.checked(plain, small, MODALITY_SETS, 'float32')
+
+
+def part_inputs(plain, small):
+    found = {graph.key: graph.inputs for graph in graphs(small, torch.float32, MODALITY_SETS, 'cpu', None, True)}
+    return found['encode_part_2', MODALITY_SETS[0], False]
+
+
+def test_parts_without_a_graph_and_of_several_frames_are_encoded_in_torch(small):
+    plain, given, ids = plain_of(small, adaptive=True), images(small, 2), torch.tensor([0, 5])
+    assert plain.part_counts(MODALITY_SETS[0]) == [1, 2, 4] and plain.part_counts(('rgb',)) == []
+    with torch.inference_mode():
+        for one in (given, {'rgb': given['rgb'][:1]}):
+            places = ids if len(one) == 2 else ids[:1]
+            found, wanted = (
+                which.encode_changed({m: 2 * t for m, t in one.items()}, places, which.encode_changed(one))
+                for which in (plain, small)
+            )
+            torch.testing.assert_close(found.encoder_pass.outputs[-1], wanted.encoder_pass.outputs[-1])
 
 
 def test_guides_about_several_frames_run_in_torch(small):
