@@ -9,6 +9,7 @@ from m3et_ros.cli.options import Json
 from m3et_ros.cli.output import print_json, print_line, print_status
 from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.errors import InputError
+from m3et_ros.data.extras import require
 from m3et_ros.runtime.limits import PRECISIONS, TOKENS
 
 app = typer.Typer(help='Build optional parts that make this machine faster.', no_args_is_help=True)
@@ -63,6 +64,7 @@ def openvino(
     if tokens not in TOKENS:
         raise InputError('parameter', f'--tokens is {tokens[:40]!r}; give {" or ".join(TOKENS)}.')
     if precision == 'int8':
+        require('int8')
         check_possible(tokens == 'adaptive')
     if threads:
         torch.set_num_threads(threads)

@@ -40,6 +40,7 @@ OPTIONAL = {
     'pyarrow': 'LeRobot data sets',
     'transformers': 'language models, and networks of others',
     'mamba_ssm': 'fused CUDA scans',
+    'nncf': 'm3et build openvino --precision int8',
     'kernels': 'fused CUDA scans without a compiler (M3ET_FUSED_SCANS)',
     'mcp': 'm3et mcp, tools for agents',
     'uvicorn': 'm3et mcp --http',

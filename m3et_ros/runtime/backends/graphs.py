@@ -261,7 +261,7 @@ def unflat_held(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence
 
 def restored_held(flat: Sequence[Tensor], config: M3ETConfig, modalities: Sequence[str]) -> HeldEncoding:
     """Return the held encoding from the outputs of an ImageGraph; its image encoding is a TextlessImageEncoding."""
-    last = len(flat) - len(config.schedule) + config.schedule.count('T')
+    last = len(flat) - len(config.schedule) + sum(letter == 'T' for letter in config.schedule)
     image_encoding, scans = restored_encoding(flat[:last], config, modalities), iter(flat[last:])
     states = image_encoding.states
     caches = [state if isinstance(state, AttentionState) else next(scans) for state in states]

@@ -1,10 +1,10 @@
 """int8 on a model of two layers: quantised by NNCF on a kitchen, recorded, loaded again, and refused where unbuilt."""
 
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
-import openvino
 import pytest
 import torch
 
@@ -65,6 +65,8 @@ def calibration(kitchen, tokenizer, monkeypatch, tmp_path):
 
 def test_it_is_built_by_a_calibration_and_serves_without_one(checkpoint, calibration, monkeypatch):
     answering = checkpoint.model.eval()
+    core()
+    openvino = sys.modules['openvino']  # imported here it would bring its telemetry
     before = openvino.Core
     monkeypatch.setitem(check.TOLERANCES, 'int8', 10.0)  # random weights, and sums that saturate without VNNI
     found, serving = prepare(answering, 'openvino', precision='int8', modality_sets=SETS, calibration=calibration)
