@@ -48,6 +48,7 @@ def openvino(
     import torch
 
     from m3et_ros.runtime.backends.int8 import check_possible, open_calibration
+    from m3et_ros.runtime.backends.openvino import without_telemetry
     from m3et_ros.runtime.backends.prepared import artefact_folder, prepare
     from m3et_ros.runtime.frame_tokens import guides_shape
     from m3et_ros.runtime.kernels import use_built
@@ -64,6 +65,7 @@ def openvino(
     if tokens not in TOKENS:
         raise InputError('parameter', f'--tokens is {tokens[:40]!r}; give {" or ".join(TOKENS)}.')
     if precision == 'int8':
+        without_telemetry()
         require('int8')
         check_possible(tokens == 'adaptive')
     if threads:
