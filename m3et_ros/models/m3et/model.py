@@ -467,7 +467,9 @@ class M3ET(nn.Module):
             # Fillers go first: a causal scan starts from zeros anyway, so zeros in front change nothing.
             order = visible.int().argsort(stable=True, dim=1)[:, -shown:]
             x, source, filled = select(order, x), select(order, source), select(order, visible)
-            position_ids, valid = select(order, position_ids), filled if unequal and not bool(filled.all()) else None
+            # Only a traced model takes the caller's word: counting what is filled would fix it in the graph.
+            counted = unequal or not torch.compiler.is_compiling()
+            position_ids, valid = select(order, position_ids), filled if counted and not bool(filled.all()) else None
             places, colours = (None if part is None else select(order, part) for part in (places, colours))
         stages, states = self.encoder(x, mask=valid, return_states=True)
         if self.config.decoder_queries == 'encoded':

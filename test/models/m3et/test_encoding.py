@@ -192,3 +192,9 @@ def test_places_and_looks_travel_with_an_encoding():
         other = join_frames([text.sampled(2), replace(first, **{name: getattr(first, name) + 3})])
         close(getattr(other, name), whole[::2] + 1.5)
     close(model.answer_logits(together), model.answer_logits(text))
+
+
+def test_a_token_shown_twice_shows_no_other(tiny):
+    images = {'rgb': torch.randn(2, 3, tiny.config.image_size, tiny.config.image_size)}
+    once, twice = (tiny.encode(images, visible=torch.tensor([ids] * 2)) for ids in ([0, 1], [0, 1, 1]))
+    assert torch.allclose(once.context[:, -1], twice.context[:, -1], atol=1e-5)
