@@ -18,6 +18,7 @@ from m3et_ros.data.errors import InputError
 from m3et_ros.training import loop
 from m3et_ros.training.loop import KEPT, LOG, Trainer, ahead
 from m3et_ros.training.m3et import Answer, Collate, Pretrain, run
+from m3et_ros.training.optim import Muon
 from m3et_ros.training.recipe import Order
 from m3et_ros.training.run_state import STATE, TrainingSession, read_header
 
@@ -321,7 +322,7 @@ def trainer(tiny, toys, tokenizer, answers, tmp_path):
 def test_the_optimiser_follows_the_recipe(trainer):
     recipe = replace(SIX, optimiser='muon', weight_decay=0.3, layer_decay=0.5, encoder_scale=0.25)
     adamw, muon = trainer(recipe).optimizer.parts
-    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, torch.optim.Muon)
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, Muon)
     groups = [*adamw.param_groups, *muon.param_groups]
     assert {group['weight_decay'] for group in groups} == {0.0, 0.3}
     # Decoders learn at the full rate, the encoder's last layer at a quarter, each layer below at half of the one above.

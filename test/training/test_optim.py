@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from m3et_ros.models.m3et.sizes import build
-from m3et_ros.training.optim import build_optimiser, decays, layer_scale, set_rate, warm_up_cosine
+from m3et_ros.training.optim import Muon, build_optimiser, decays, layer_scale, orthogonalised, set_rate, warm_up_cosine
 
 SCHEDULE = {'total': 110, 'warm_up': 10, 'peak': 1.0, 'start': 0.0}
 
@@ -160,3 +161,27 @@ def test_no_warm_up_starts_at_the_peak():
 def test_a_warm_up_as_long_as_the_run_is_refused(warm_up):
     with pytest.raises(ValueError, match=f'warm_up is {warm_up} of 5'):
         warm_up_cosine(0, total=5, warm_up=warm_up, peak=1.0)
+
+
+@pytest.mark.parametrize('shape', [(24, 60), (60, 24), (16, 16)])
+def test_muon_steps_as_torch_has_them_but_in_float32(shape):
+    torch.manual_seed(4)
+    ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+    muon = Muon([{'params': [ours], 'weight_decay': 0.1}])
+    reference = torch.optim.Muon([theirs], weight_decay=0.1, adjust_lr_fn='match_rms_adamw')
+    for rate in (0.03, 0.02, 0.01):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in (muon, reference):
+            optimizer.param_groups[0]['lr'] = rate
+            optimizer.step()
+    # Of bfloat16's 8 bits, five Newton-Schulz steps leave about 5.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.03 * (1 - ours).abs().max().item())
+
+
+def test_an_orthogonalised_matrix_has_singular_values_near_1():
+    torch.manual_seed(0)
+    for shape in ((40, 90), (90, 40)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+        assert values.min() > 0.6 and values.max() < 1.3
+    assert not orthogonalised(torch.zeros(4, 6)).any()
