@@ -122,6 +122,7 @@ class Robot:
 
         from m3et_ros.ros import process
         from m3et_ros.ros.camera.subscription import newest
+        from m3et_ros.ros.interfaces import ANTICIPATION
 
         process.prepare()
         rclpy.init()
@@ -131,6 +132,7 @@ class Robot:
         self.depth = self.node.create_publisher(Image, 'depth/image_raw', 1)
         self.node.create_subscription(Image, 'model/depth/image', self._on_depth, newest())
         self.node.create_subscription(Image, 'model/segmentation/mask', lambda _: None, newest())
+        self.node.create_subscription(ANTICIPATION.kind, 'model/anticipation', lambda _: None, 1)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)

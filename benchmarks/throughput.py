@@ -6,9 +6,10 @@
 
 Each side is a process with one thread, as each core has one in scripts/train_kitchen.py. The sides take their steps in
 turn, on the same batches and draws. A step is everything that a training process does but reading its samples, which a
-process of its own does meanwhile: forward, backward, clipping, Muon, averaging. The figures are the mean CPU time of a
-step, and the median over the steps of how many times as fast it is as without any measure. The exchange between
-processes is not part of it. Huge pages of memory (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) were tried and gained nothing.
+process of its own does meanwhile: forward, backward, clipping, Muon, averaging; in bfloat16 where the CPU has units for
+it. The figures are the mean CPU time of a step, and the median over the steps of how many times as fast it is as
+without any measure. The exchange between processes is not part of it. Huge pages of memory
+(GLIBC_TUNABLES=glibc.malloc.hugetlb=1) were tried and gained nothing.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timing import finish, one_thread, options
+from timing import environment, finish, one_thread, options
 
 BATCHES = 8
 """Batches that are read once and used in turn."""
@@ -86,12 +87,21 @@ def bias_in_float32() -> None:
     )
 
 
+def muon_in_bfloat16() -> None:
+    """Orthogonalise the updates of Muon in bfloat16, as torch does."""
+    from m3et_ros.training import optim
+
+    orthogonalise = optim.orthogonalised
+    optim.orthogonalised = lambda update: orthogonalise(update.bfloat16())
+
+
 MEASURES: dict[str, Callable[[], None] | None] = {
     'convolution': recorded_convolution,
     'shared_states': repeated_states,
     'shared_attention': joined_attention,
     'groups': questions_at_once,
     'bias': bias_in_float32,
+    'muon': muon_in_bfloat16,
     'heap': None,
     'kernels': None,
 }
@@ -130,7 +140,8 @@ def step_of(data: Path, size: str, questions: int, views: int, used: set[str]) -
         model.config, checkpoint.tokenizer, tuple(labels.answers), ClassNames(checkpoint.tokenizer, labels.classes)
     )
     batches = [collate([samples[(n * views + i) % len(samples)] for i in range(views)])[0] for n in range(BATCHES)]
-    objective = Objective(model, recipe, bf16=True)
+    facts = environment()
+    objective = Objective(model, recipe, bf16=facts['avx512_bf16'] or facts['amx_bf16'])
     optimizer = build_optimiser(model, kind='muon', weight_decay=recipe.weight_decay)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
     set_rate(optimizer.param_groups, 1e-4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from m3et_ros.layers import attention, mamba
-from m3et_ros.training import m3et
+from m3et_ros.training import m3et, optim
 from m3et_ros.training.loop import KEPT
 
 REPLACED = {
@@ -17,6 +17,7 @@ REPLACED = {
     'shared_attention': (attention, 'shared_attention'),
     'groups': (m3et, 'encode_questions'),
     'bias': (attention, 'scaled_attention'),
+    'muon': (optim, 'orthogonalised'),
 }
 
 
