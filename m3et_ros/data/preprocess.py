@@ -78,15 +78,13 @@ def squeeze_depth(depth: np.ndarray, size: int) -> np.ndarray:
     """
     if depth.shape == (size, size):
         return depth
-    # Larger depth is halved first, below, which the library does not do.
-    if depth.dtype == np.float32 and native.takes(depth, size) and min(depth.shape) < 4 * size:
+    if depth.dtype == np.float32 and native.takes(depth, size):
         return native.area_depth(depth, size)
     known = np.isfinite(depth)
     # OpenCV copies under a mask four times as fast as NumPy, and leaves 0 elsewhere.
     zeroed = cv2.copyTo(np.ascontiguousarray(depth, np.float32), known.view(np.uint8))
     weight, total = (
-        cv2.resize(halved(image, size), (size, size), interpolation=cv2.INTER_AREA)
-        for image in (known.astype(np.float32), zeroed)
+        cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in (known.astype(np.float32), zeroed)
     )
     covered = weight > 1e-3
     return np.where(covered, total / np.where(covered, weight, 1), np.float32(np.nan))

@@ -77,14 +77,14 @@ class DepthCompletion:
         return np.full(shape, np.nan, np.float32) if predicted is None else enlarged(predicted, shape).copy()
 
     def _fill(self, view: View, fill: str, measured: np.ndarray, share: float) -> np.ndarray:
-        """Fill depth of which at least one pixel is known; returns it at half of its resolution where that holds S.
+        """Fill depth of which at least one pixel is known; returns it halved as often as its resolution holds 2 S.
 
         Beside the measured pixels, which stay as they are, nothing finer than that is known of a hole.
         """
         small = view.scale.measured if view.scale is not None else None
         if small is None:
             small = squeeze_depth(measured, self._size)
-        if min(measured.shape) >= 2 * self._size:
+        while min(measured.shape) >= 2 * self._size:
             measured = halved_depth(measured)
         if fill == 'always':
             predicted, self.described = self._predict(view, None), 'always: model'

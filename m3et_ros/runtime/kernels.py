@@ -24,7 +24,16 @@ from m3et_ros.runtime.machine import cache, compiler, foreign, private_folder
 LOG = logging.getLogger(__name__)
 SOURCES = {'scans': Path(native.__file__).with_name('scans.cpp'), 'frames': images.SOURCE}
 """Source of each library."""
-FLAGS = ('-O3', '-std=c++17', '-shared', '-fPIC', '-Wno-psabi', '-fno-math-errno', '-ffp-contract=fast')
+FLAGS = (
+    '-O3',
+    '-std=c++17',
+    '-shared',
+    '-fPIC',
+    '-Wno-psabi',
+    '-fno-math-errno',
+    '-fno-trapping-math',
+    '-ffp-contract=fast',
+)
 LIMIT_S = 1800
 
 

@@ -56,15 +56,17 @@ def test_each_mode_fills_in_its_way():
         fills.complete(view(), 'maybe')
 
 
+@pytest.mark.parametrize('times', [2, 4])
 @pytest.mark.parametrize('fill', ['smooth', 'always', 'auto'])
-def test_a_large_picture_is_filled_at_half_of_its_resolution(fill):
-    depth = np.kron(DEPTH, np.ones((2, 2), np.float32))
+def test_a_large_picture_is_halved_before_it_is_filled(fill, times):
+    larger = np.ones((times, times))
+    depth = np.kron(DEPTH, larger).astype(np.float32)
     depth[::7, ::7] = np.nan
     large = View(Frame(np.zeros((*depth.shape, 3), np.uint8), depth), {}, DepthScale(0.0, 1.0, DEPTH))
     filled, known = completion(Model()).complete(large, fill), np.isfinite(depth)
     coarse = completion(Model()).complete(view(), fill)
     assert (filled[known] == depth[known]).all()
-    hole = np.kron(np.isnan(DEPTH), np.ones((2, 2), bool))
+    hole = np.kron(np.isnan(DEPTH), larger) > 0
     np.testing.assert_allclose(filled[hole], enlarged(coarse, depth.shape)[hole], rtol=1e-6)
 
 

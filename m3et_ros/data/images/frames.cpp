@@ -2,8 +2,9 @@
 // means over areas of colours and of depth with holes, and the likeliest class of every pixel of the model's square.
 // `m3et build kernels` compiles this file together with the scans.
 //
-// Plain C interface, no header but the standard library's. The order of all sums is that of OpenCV's resize, so that a
-// compiler without fused multiply-adds (x86-64 as such) gives the same bits.
+// Plain C interface, no header but the standard library's. The order of the sums of colours is that of OpenCV's resize,
+// so that a compiler without fused multiply-adds (x86-64 as such) gives the same bits; depth is summed down the columns
+// first, which a compiler makes vectors of.
 
 #include <algorithm>
 #include <cmath>
@@ -24,7 +25,6 @@ namespace {
 constexpr float FINITE = 3.402823466e38f;  // the largest float
 
 typedef float V __attribute__((vector_size(16), aligned(4), may_alias));
-typedef float Pair __attribute__((vector_size(8), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(16), aligned(4), may_alias));
 
 // The source pixels that a cell covers: from `first` on, with their weights from `at` on.
@@ -123,27 +123,32 @@ CLONES void m3et_area_rgb(const uint8_t* rgb, int height, int width, int size, c
 // where less than a thousandth of it is known.
 CLONES void m3et_area_depth(const float* depth, int height, int width, int size, float* out) {
     const Axis across(width, size), along(height, size);
-    std::vector<float> pairs(2 * width);
-    auto read = [&](int y, float* row) INLINE_LAMBDA {
-        const float* at = depth + (int64_t)y * width;
-        float* pair = pairs.data();
-        for (int x = 0; x < width; ++x) {
-            const bool known = std::fabs(at[x]) <= FINITE;
-            pair[2 * x] = known ? at[x] : 0.0f;
-            pair[2 * x + 1] = known ? 1.0f : 0.0f;
+    std::vector<float> sums(width), shares(width);
+    for (const Cell& rows : along.cells) {
+        std::fill(sums.begin(), sums.end(), 0.0f);
+        std::fill(shares.begin(), shares.end(), 0.0f);
+        float *sum = sums.data(), *share = shares.data();
+        for (int k = 0; k < rows.count; ++k) {
+            const float weight = along.weights[rows.at + k];
+            const float* at = depth + (int64_t)(rows.first + k) * width;
+            for (int x = 0; x < width; ++x) {
+                const bool known = std::fabs(at[x]) <= FINITE;
+                // Selected before the products, which a compiler makes no vectors of under a condition.
+                const float value = known ? at[x] : 0.0f, one = known ? 1.0f : 0.0f;
+                sum[x] += weight * value;
+                share[x] += weight * one;
+            }
         }
-        for (const Cell& cell : across.cells) {
-            const float* weight = &across.weights[cell.at];
-            Pair total = {0, 0};
-            for (int k = 0; k < cell.count; ++k) total += *(Pair*)(pair + 2 * (cell.first + k)) * weight[k];
-            *(Pair*)row = total;
-            row += 2;
+        for (const Cell& columns : across.cells) {
+            const float* weight = &across.weights[columns.at];
+            float total = 0, known = 0;
+            for (int k = 0; k < columns.count; ++k) {
+                total += weight[k] * sum[columns.first + k];
+                known += weight[k] * share[columns.first + k];
+            }
+            *out++ = known > 1e-3f ? total / known : NAN;
         }
-    };
-    down(along, 2 * size, read, [&](int y, const float* sum) INLINE_LAMBDA {
-        for (int x = 0; x < size; ++x)
-            out[(int64_t)y * size + x] = sum[2 * x + 1] > 1e-3f ? sum[2 * x] / sum[2 * x + 1] : NAN;
-    });
+    }
 }
 
 // Depth [height][width], both even, to half of it: means of the known of two by two, NaN where none is.
