@@ -416,10 +416,16 @@ class Engine:
         return self._stream.complete(view.image_encoding, view.inputs)
 
     def _text_inputs(self, text: str) -> tuple[torch.Tensor, ...]:
-        """Return ids and mask (1, T); nothing for an empty text, as a missing modality has no tokens."""
+        """Return ids and mask (1, T); nothing for an empty text, as a missing modality has no tokens.
+
+        Pads cost as much as words. Only graphs and batches need them: both take texts of one length.
+        """
         if not text:
             return ()
         ids, mask = self.checkpoint.tokenizer.encode([text], self.config.text_length)
+        if self._runner is self._model and self._shared is None:
+            words = int(mask.sum())
+            ids, mask = ids[:, :words], mask[:, :words]
         return ids.to(self.device), mask.to(self.device)
 
     def _run(self, step: Step, *args: Any) -> Any:
