@@ -177,17 +177,24 @@ class Robot:
             'unexplained': self.images - served - sum(gone.values()),
         }
 
-    def show(self, frame) -> None:
-        """Publish a frame with the current time."""
-        from std_msgs.msg import Header
-
-        from m3et_ros.data.images.messages import depth_to_mm
-        from m3et_ros.ros.convert import to_image_msg
-
-        header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id='camera')
-        self.depth.publish(to_image_msg(depth_to_mm(frame.depth), '16UC1', header))
-        self.rgb.publish(to_image_msg(np.ascontiguousarray(frame.rgb), 'rgb8', header))
+    def show(self, rgb, depth) -> None:
+        """Publish the messages of a frame with the current time."""
+        depth.header.stamp = rgb.header.stamp = self.node.get_clock().now().to_msg()
+        self.depth.publish(depth)
+        self.rgb.publish(rgb)
         self.images += 1
+
+
+def messages_of(frame) -> tuple:
+    """Return the messages of colour and depth; made once, since the camera shares the cores with the node."""
+    from std_msgs.msg import Header
+
+    from m3et_ros.data.images.messages import depth_to_mm
+    from m3et_ros.ros.convert import to_image_msg
+
+    header = Header(frame_id='camera')
+    rgb = to_image_msg(np.ascontiguousarray(frame.rgb), 'rgb8', header)
+    return rgb, to_image_msg(depth_to_mm(frame.depth), '16UC1', header)
 
 
 def frames_of(path: Path, count: int) -> list:
@@ -230,10 +237,11 @@ def play(robot: Robot, frames: list, asked: argparse.Namespace) -> None:
         if time.monotonic() > end:
             raise SystemExit(f'the node was not active after {asked.wait:.0f} s')
         time.sleep(0.2)
+    shown = [messages_of(frame) for frame in frames]
     end, due = time.monotonic() + asked.seconds, 0.0
-    for frame in cycle(frames):
+    for messages in cycle(shown):
         before = len(robot.ages)
-        robot.show(frame)
+        robot.show(*messages)
         if asked.rate and before >= FIRST:
             due = (due or time.monotonic()) + 1 / asked.rate
             time.sleep(max(0.0, due - time.monotonic()))

@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +177,21 @@ GOALS = (
         False,
     ),
     Goal(
+        'int8: change of right answers, points',
+        -1.0,
+        None,
+        'int8',
+        lambda result: result['accuracy']['points']['value'],
+    ),
+    Goal(
+        'int8: error of depth against float32, %',
+        3.0,
+        None,
+        'int8',
+        lambda result: 100 * result['accuracy']['depth_rmse_m_change'],
+        False,
+    ),
+    Goal(
         'decoding a 1080p colour image message, ms',
         1.0,
         None,
@@ -238,6 +253,8 @@ def cases(name: str) -> str:
                 f'| {case} | {variant} | {ms:.2f} | {rows["times_as_fast"].get(variant, "1")} | '
                 f'{rows.get("error", {}).get(variant, "-")} |'
             )
+    if not result['cases']:
+        lines = ['The time was not measured.']
     extra = ''
     if 'parameters' in result:
         extra = (
@@ -285,9 +302,13 @@ NODE: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def node() -> str:
-    """Return the table of the whole node: at full speed, behind a fast camera, and in another runtime."""
-    found = [result for name in ('node', 'node_30hz', 'node_openvino') if (result := load(name))]
+WHOLE, LARGE = ('node', 'node_30hz', 'node_openvino'), ('node_480p_30hz', 'node_1080p_30hz', 'node_1080p_60hz')
+"""Results of the whole node: at full speed, behind a fast camera, in another runtime; and by size of the images."""
+
+
+def node(names: Sequence[str]) -> str:
+    """Return the table of results of the whole node."""
+    found = [result for name in names if (result := load(name))]
     if not found:
         return 'Not measured yet: `m3et bench node --bag BAG`.'
     lines = ['|' * (len(found) + 2), '|---' * (len(found) + 1) + '|']
@@ -402,12 +423,12 @@ def page() -> str:
     blocks = {
         'goals': goals(),
         'gets': gets(),
-        'node': node(),
+        'node': node(WHOLE),
+        'node_large': node(LARGE),
         'decode': decode(),
         'adaptive': adaptive(),
         **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'models_avx2', 'codec', 'fleet', 'runtimes')},
-        'int8': cases('int8') if load('int8') else 'Not measured yet: `python benchmarks/int8.py`.',
-        'adaptive_runtimes': cases('adaptive_runtimes'),
+        **{name: cases(name) for name in ('int8', 'adaptive_runtimes')},
     }
     for name, table in blocks.items():
         text = replace_block(text, name, 'scripts/performance_tables.py', table)
