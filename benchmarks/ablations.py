@@ -4,9 +4,10 @@
 
 Each model is trained on the same views and tested on the same questions and frames; three more rows test the full model
 with a modality missing. The defaults are twelve trainings of 350,000 views, a day and a half on two CPU cores, two or
-three hours on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows, and --minutes
-divides the work into sessions. Completed rows are not trained again, and the table is written after each row. A row of
-benchmarks/twin.py with the same options is not reused, because its folder differs.
+three hours on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows. With
+--samples-two 0 models learn and are tested on the reconstruction of images alone, without the rows about questions.
+--minutes divides the work into sessions. Completed rows are not trained again, and the table is written after each row.
+A row of benchmarks/twin.py with the same options is not reused, because its folder differs.
 
 Rows (docs/papers.md 2.1, 2.6): no_semantic_bias, no_gate, no_cross_attention (the paper's 16 dB), all_transformer and
 all_mamba differ from `full` in one field, and so do encoded_queries, context_positions and cross_mlp, which add to the
@@ -156,6 +157,9 @@ def options() -> argparse.Namespace:
     asked = found.parse_args()
     full = SIZES[asked.size].to_dict()
     same = {name for name, row in ROWS.items() if row.changes and row.changes.items() <= full.items()}
+    if not asked.samples_two:
+        asked.questions = 0
+        same |= {name for name, row in ROWS.items() if row.blind or not row.dense or 'images_hear' in row.changes}
     asked.rows = [name for name in ROWS if name == 'full' or (name in asked.rows and name not in same)]
     return asked
 

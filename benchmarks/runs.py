@@ -56,7 +56,7 @@ def parser(doc: str, *, one: int, two: int, seeds: str) -> argparse.ArgumentPars
     options.add_argument('--size', choices=sorted(SIZES), default='kitchen')
     options.add_argument('--seeds', type=lambda text: [int(word) for word in text.split(',')], default=seeds)
     options.add_argument('--samples-one', type=int, default=one, help='views of masked pre-training')
-    options.add_argument('--samples-two', type=int, default=two, help='views of question answering')
+    options.add_argument('--samples-two', type=int, default=two, help='views of question answering; 0 leaves it out')
     options.add_argument('--lr-one', type=float, default=Pretrain.lr, help='highest learning rate of the first')
     options.add_argument('--lr-two', type=float, default=Answer.lr, help='highest learning rate of the second')
     options.add_argument('--optimiser', choices=sorted(OPTIMISERS), default='adamw', help='of the second')
@@ -94,13 +94,13 @@ class Bench:
         self._total, self._done = trainings * (options.samples_one + options.samples_two), 0
 
     @property
-    def stages(self) -> tuple[Recipe, Recipe]:
-        """Recipes of both stages."""
+    def stages(self) -> tuple[Recipe, ...]:
+        """Recipes of both stages, or of the first alone."""
         o = self.options
-        return (
-            Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one),
-            Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser),
-        )
+        one = Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one)
+        if not o.samples_two:
+            return (one,)
+        return one, Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser)
 
     def start(self, seed: int, **changes: Any) -> Checkpoint:
         """Build a model with random weights and these fields of its config changed."""

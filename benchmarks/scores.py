@@ -36,7 +36,7 @@ class Exam:
 
     # Cache of kitchens.
     cache: Path
-    # Questions drawn from it, and evenly spaced frames.
+    # Questions drawn from it, 0 for none, and evenly spaced frames.
     questions: int
     frames: int
     # Data set class.
@@ -70,7 +70,7 @@ def measure(checkpoint: Checkpoint, path: Path, exam: Exam) -> Rows:
             return dict(file)
     check_fit(checkpoint, recipe)
     subject, what = Engine(checkpoint, device='auto').checkpoint, f'{path.parent.name}, {path.name}'
-    document, found = _answers(subject, exam, what)
+    document, found = _answers(subject, exam, what) if exam.questions else ({}, {})
     if exam.dense:
         document['reconstruction'], rows = _pictures(subject, exam, what)
         found |= rows

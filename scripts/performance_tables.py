@@ -121,12 +121,13 @@ GOALS = (
     ),
     *(
         Goal(
-            f'base against MultiMAE, {tokens} tokens, both by OpenVINO, without AVX-512',
+            f'base against MultiMAE, {tokens} tokens, batch {batch}, both by OpenVINO, without AVX-512',
             2.3,
             None,
             'models_avx2',
-            times(f'{tokens} tokens, batch 1, float32 OpenVINO', 'base'),
+            times(f'{tokens} tokens, batch {batch}, float32 OpenVINO', 'base'),
         )
+        for batch in (1, 8)
         for tokens in (98, 176, 588)
     ),
     Goal(
@@ -175,6 +176,13 @@ GOALS = (
         'decode_bfloat16',
         lambda result: result['against_the_transformer']['mamba']['last_over_first_ms'],
         False,
+    ),
+    Goal(
+        'a step of training kitchen2 against one without its measures, without AVX-512',
+        1.5,
+        None,
+        'throughput',
+        lambda result: result['sides']['with']['times_as_fast'],
     ),
     Goal(
         'int8: change of right answers, points',

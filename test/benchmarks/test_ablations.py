@@ -126,3 +126,11 @@ def test_samples_without_depth_keep_the_true_depth(script, caches):
         assert bare.depth is None and np.array_equal(bare.rgb, seen.rgb) and bare.question == seen.question
         truth = seen.depth if seen.clean_depth is None else seen.clean_depth
         assert np.array_equal(bare.clean_depth, truth, equal_nan=True)
+
+
+def test_without_a_second_stage_no_question_is_learnt_or_asked(bench, tmp_path):
+    asked = ('--rows', 'no_gate', 'images_hear', 'blind', 'depth_missing', 'rgb_missing')
+    found = bench('ablations', tmp_path, '--samples-one', 4, '--samples-two', 0, *asked)['rows']
+    assert list(found) == ['full', 'no_gate', 'depth_missing']
+    assert all('vqa_accuracy' not in row and 'psnr_hidden_db' in row for row in found.values())
+    assert [path.name for path in (tmp_path / 'runs/no_gate-0').iterdir() if path.is_dir()] == ['0_pretrain']
