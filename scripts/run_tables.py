@@ -23,7 +23,7 @@ SMALLER_IS_BETTER = ('rmse_in_holes_m',)
 
 def main() -> None:
     """Replace the text between each pair of markers."""
-    for page, name, table in (('evaluation.md', 'ablations', ablations), ('talk.md', 'talk', talk)):
+    for page, name, table in TABLES:
         path = ROOT / 'docs' / page
         text = replace_block(path.read_text(encoding='utf-8'), name, 'scripts/run_tables.py', table(load(name)))
         path.write_text(text, encoding='utf-8')
@@ -49,14 +49,15 @@ def ablations(found: dict[str, Any]) -> str:
 def by_seed(found: dict[str, Any]) -> str:
     """Return the full model's figures, then each change's differences from them: mean and, in brackets, of each seed.
 
-    "worse" or "better" marks a difference whose sign all seeds share.
+    "worse" or "better" marks a difference whose sign all seeds share. Figures that the full model lacks have no column.
     """
-    lines = [f'| Model | {" | ".join(title for title, *_ in FIGURES.values())} |', '|---|---|---|---|---|']
+    figures = {key: figure for key, figure in FIGURES.items() if key in found['rows']['full']}
+    lines = [f'| Model | {" | ".join(title for title, *_ in figures.values())} |', '|---' * (1 + len(figures)) + '|']
     for name, row in found['rows'].items():
         compared = row.get('less_full')
         cells = [
             _of_seeds((compared or row).get(key), key, scale, f'+{shown}' if compared else shown)
-            for key, (_, scale, shown) in FIGURES.items()
+            for key, (_, scale, shown) in figures.items()
         ]
         lines.append(f'| {name.replace("_", " ")} | {" | ".join(cells)} |')
     return '\n'.join(lines)
@@ -118,6 +119,13 @@ def _mean(values: list[float]) -> str:
     mean = f'{sum(values) / len(values):.1%}'
     return mean if len(values) == 1 else f'{mean} ({min(values):.1%} to {max(values):.1%})'
 
+
+TABLES = (
+    ('evaluation.md', 'ablations', ablations),
+    ('evaluation.md', 'ablations_kitchen2', ablations),
+    ('talk.md', 'talk', talk),
+)
+"""Page, result and what writes its table."""
 
 if __name__ == '__main__':
     main()
