@@ -151,16 +151,16 @@ def _missing_in_training(row: Row) -> list[str]:
 
 
 def options() -> argparse.Namespace:
-    """Parse the command line; `full` is always the first row, and rows equal to it are left out."""
+    """Parse the command line; `full` is always the first row; rows equal to it, or without a test, are left out."""
     found = parser(__doc__, one=200_000, two=150_000, seeds='0')
     found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), help='only these, and full')
     asked = found.parse_args()
     full = SIZES[asked.size].to_dict()
-    same = {name for name, row in ROWS.items() if row.changes and row.changes.items() <= full.items()}
+    left_out = {name for name, row in ROWS.items() if row.changes and row.changes.items() <= full.items()}
     if not asked.samples_two:
         asked.questions = 0
-        same |= {name for name, row in ROWS.items() if row.blind or not row.dense or 'images_hear' in row.changes}
-    asked.rows = [name for name in ROWS if name == 'full' or (name in asked.rows and name not in same)]
+        left_out |= {name for name, row in ROWS.items() if row.blind or not row.dense or 'images_hear' in row.changes}
+    asked.rows = [name for name in ROWS if name == 'full' or (name in asked.rows and name not in left_out)]
     return asked
 
 
