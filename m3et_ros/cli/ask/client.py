@@ -5,14 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from uuid import uuid4
 
 import rclpy
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from unique_identifier_msgs.msg import UUID
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.cli.output import Refused
@@ -182,14 +186,16 @@ def ask_streaming(
     try:
         if not node.wait(caller.server_is_ready, timeout_s):
             raise _absent(node, namespace)
-        sent = caller.send_goal_async(goal, feedback_callback=lambda message: write_new(message.feedback.text))
+        goal_id = UUID(uuid=list(uuid4().bytes))
+        sent = caller.send_goal_async(goal, lambda message: write_new(message.feedback.text), goal_id)
         if not node.wait(sent.done, deadline - time.monotonic()):
+            _cancel(node, caller, goal_id, sent)
             raise _silent(node, namespace, timeout_s)
         if not sent.result().accepted:
             raise Refused(f'The model node in {namespace} refused the question; see its log.')
         result = sent.result().get_result_async()
         if not node.wait(result.done, deadline - time.monotonic()):
-            _cancel(node, sent.result())
+            _cancel(node, caller, goal_id, sent)
             raise _silent(node, namespace, timeout_s)
         answer = _answer(result.result().result)
         # Feedback and result travel separately: the last words may be missing, and will not come any more.
@@ -254,12 +260,17 @@ def read_parameters(node: Client, namespace: str, names: Sequence[str], timeout_
         node.destroy_client(caller)
 
 
-def _cancel(node: Client, goal) -> None:
-    """Cancel a goal and wait until the node confirms it, even if a signal came before."""
-    cancelled = goal.cancel_goal_async()
+def _cancel(node: Client, caller: ActionClient, goal_id: UUID, sent: Future) -> None:
+    """Cancel a goal that was sent and wait until the node confirms it, even after a signal.
+
+    A node knows no goal before it has accepted it, so the acceptance is waited for. Its reply may be lost, because DDS
+    drops replies to a client that the node has not yet discovered; the goal is cancelled then, too.
+    """
     stop_requested = node.stopped.is_set()
     node.stopped.clear()
-    node.wait(cancelled.done, CANCEL_S)
+    node.wait(sent.done, CANCEL_S)
+    handle = sent.result() if sent.done() else ClientGoalHandle(caller, goal_id, None)
+    node.wait(handle.cancel_goal_async().done, CANCEL_S)
     if stop_requested:
         node.stopped.set()
 

@@ -6,8 +6,9 @@ import time
 import pytest
 import rclpy
 from lifecycle_msgs.srv import GetState
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionClient, ActionServer, CancelResponse, GoalResponse
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.task import Future
 
 from m3et_ros.action import AskQuestion as AskStreaming
 from m3et_ros.cli.ask.client import ask, ask_streaming, ask_together, client
@@ -20,7 +21,8 @@ class SlowServer:
     """Writes one token and then goes on until the goal is cancelled; its service is never served."""
 
     def __init__(self):
-        self.cancelled = threading.Event()
+        self.cancelled, self.reached, self.accept = threading.Event(), threading.Event(), threading.Event()
+        self.accept.set()
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node('model', namespace='/slow', context=self.context)
@@ -30,7 +32,12 @@ class SlowServer:
         self.loading.create_service(AskQuestion, '~/ask', lambda request, response: response)
         self.loading.create_service(GetState, '~/get_state', lambda request, response: response)
         self.server = ActionServer(
-            self.node, AskStreaming, '~/ask_streaming', self.execute, cancel_callback=lambda _: CancelResponse.ACCEPT
+            self.node,
+            AskStreaming,
+            '~/ask_streaming',
+            self.execute,
+            goal_callback=self.consider,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
         self.executor = MultiThreadedExecutor(2, context=self.context)
         self.executor.add_node(self.node)
@@ -40,6 +47,11 @@ class SlowServer:
     def spin(self):
         while self.context.ok():
             self.executor.spin_once(timeout_sec=0.05)
+
+    def consider(self, goal):
+        self.reached.set()
+        assert self.accept.wait(60)
+        return GoalResponse.ACCEPT
 
     def execute(self, goal):
         goal.publish_feedback(AskStreaming.Feedback(token='well', text='well'))
@@ -77,6 +89,37 @@ def test_a_signal_cancels_the_question(slow):
     with client(stopped) as node, pytest.raises(Refused, match='The question was cancelled'):
         ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 30, piece)
     assert pieces == ['well'] and slow.cancelled.wait(60) and stopped.is_set()
+
+
+def test_a_signal_cancels_a_question_that_is_not_yet_accepted(slow):
+    stopped = threading.Event()
+    slow.accept.clear()
+
+    def stop_and_accept():
+        assert slow.reached.wait(60)
+        stopped.set()
+        time.sleep(0.5)
+        slow.accept.set()
+
+    threading.Thread(target=stop_and_accept).start()
+    with client(stopped) as node, pytest.raises(Refused, match='The question was cancelled'):
+        ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 30, print)
+    assert slow.cancelled.wait(60) and stopped.is_set()
+
+
+def test_a_question_is_cancelled_although_its_acceptance_is_lost(slow, monkeypatch):
+    def send(caller, goal, write, goal_id):
+        sending(caller, goal, write, goal_id)
+        assert slow.reached.wait(60)
+        stopped.set()
+        return Future()
+
+    stopped, sending = threading.Event(), ActionClient.send_goal_async
+    monkeypatch.setattr(ActionClient, 'send_goal_async', send)
+    monkeypatch.setattr('m3et_ros.cli.ask.client.CANCEL_S', 1.0)
+    with client(stopped) as node, pytest.raises(Refused, match='The question was cancelled'):
+        ask_streaming(node, '/slow', AskStreaming.Goal(question='What?'), 30, print)
+    assert slow.cancelled.wait(60)
 
 
 def test_an_answer_that_takes_too_long_is_cancelled(slow):
