@@ -6,6 +6,8 @@ Each model is trained on the same views and tested on the same questions and fra
 with a modality missing. The defaults are twelve trainings of 350,000 views, a day and a half on two CPU cores, two or
 three hours on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows. With
 --samples-two 0 models learn and are tested on the reconstruction of images alone, without the rows about questions.
+With --from MODEL every row starts from trained weights instead of random ones, and --samples-one 0 --samples-two N says
+how long each adapts to its change; rows with other layers are left out.
 --minutes divides the work into sessions. Completed rows are not trained again, and the table is written after each row.
 A row of benchmarks/twin.py with the same options is not reused, because its folder differs.
 
@@ -35,6 +37,7 @@ from m3et_ros.data.sample import Sample
 from m3et_ros.evaluation.tasks.vqa import SHOWN
 from m3et_ros.models.m3et.cost import parameters_of
 from m3et_ros.models.m3et.sizes import MULTIMAE_DECODERS, SIZES
+from m3et_ros.runtime.open_model import open_checkpoint
 from m3et_ros.training.losses import answer_loss, generation_loss
 from m3et_ros.training.m3et import Answer
 
@@ -93,7 +96,8 @@ ROWS = {
     'multimae_decoder': Row(MULTIMAE_DECODERS),
     'images_hear': Row({'images_hear': True}),
     'all_transformer': Row({'schedule': 'T'}),
-    'all_mamba': Row({'schedule': 'M'}),
+    # Without a T layer nothing points, so answers are not read from places.
+    'all_mamba': Row({'schedule': 'M', 'places': False, 'answer_parts': 0, 'look_parts': 0}),
     'rgb_only': Row(samples=WithoutDepth, shown=('rgb',)),
     'blind': Row(shown=(), dense=False, blind=True),
     'depth_missing': Row(samples=WithoutDepth, shown=('rgb',), borrowed=True),
@@ -111,7 +115,7 @@ def start(bench: Bench, row: Row, seed: int) -> Checkpoint:
 
 def trained(bench: Bench, row: Row, folder: Path, seed: int) -> tuple[Checkpoint, list[float]]:
     """Train the model of a row; return it with the seconds of its training."""
-    recipes = (Blind(**asdict(bench.stages[1])),) if row.blind else bench.stages
+    recipes = (Blind(**asdict(bench.stages[-1])),) if row.blind else bench.stages
     checkpoint, seconds = bench.train(start(bench, row, seed), folder, seed, recipes=recipes, samples=row.samples)
     return checkpoint, [seconds]
 
@@ -154,12 +158,15 @@ def options() -> argparse.Namespace:
     """Parse the command line; `full` is always the first row; rows equal to it, or without a test, are left out."""
     found = parser(__doc__, one=200_000, two=150_000, seeds='0')
     found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), help='only these, and full')
+    found.add_argument('--from', dest='start', help='trained model from which all start: a name or folder')
     asked = found.parse_args()
     full = SIZES[asked.size].to_dict()
     left_out = {name for name, row in ROWS.items() if row.changes and row.changes.items() <= full.items()}
     if not asked.samples_two:
         asked.questions = 0
         left_out |= {name for name, row in ROWS.items() if row.blind or not row.dense or 'images_hear' in row.changes}
+    if asked.start:
+        left_out |= {name for name, row in ROWS.items() if 'schedule' in row.changes or row.blind}
     asked.rows = [name for name in ROWS if name == 'full' or (name in asked.rows and name not in left_out)]
     return asked
 
@@ -167,7 +174,10 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Train every row that has its own model, test all rows and write the table."""
     asked = options()
-    bench = Bench(asked, len(asked.seeds) * sum(not ROWS[name].borrowed for name in asked.rows))
+    weights = open_checkpoint(asked.start) if asked.start else None
+    if weights:
+        asked.start = weights.model_id
+    bench = Bench(asked, len(asked.seeds) * sum(not ROWS[name].borrowed for name in asked.rows), weights)
     results: dict[str, Result] = {}
     table: dict[str, Any] = {}
     for seed in asked.seeds:

@@ -21,6 +21,7 @@ from std_msgs.msg import Header
 
 from m3et_ros.cli.progress import track
 from m3et_ros.data.frame import Frame
+from m3et_ros.data.kitchen.cache.generate import view_of
 from m3et_ros.data.kitchen.questions.frame import VisibleInstance, VisibleScene
 from m3et_ros.data.kitchen.sim.camera import Camera, Observation
 from m3et_ros.data.kitchen.sim.episode import Episode
@@ -36,6 +37,8 @@ from m3et_ros.runtime.session import Session
 from m3et_ros.runtime.space import PixelRegion, points_of, solid
 
 NEAR_M = 2.0
+SIDE = 480
+"""Side of the square image of which a camera has about half as many pixels again."""
 TICKS = (40, 120, 200, 280)
 """Ticks of each episode that are looked at, 10 a second: the person looks round, walks, and begins to work."""
 
@@ -74,7 +77,7 @@ class Truth:
 def views(seeds: range) -> Iterator[tuple[int, Truth, VisibleScene]]:
     """Yield (seed, truth, scene) of the frames of every kitchen; each is true until the next is asked for."""
     for seed in track(seeds, len(seeds), 'kitchens'):
-        episode = Episode(seed, version=1)
+        episode = Episode(seed, **view_of(seed, SIDE))
         with Camera(episode) as camera:
             for tick, state in enumerate(episode.run(max(TICKS) + 1)):
                 if tick in TICKS:
@@ -192,9 +195,9 @@ def draw(engine: Engine, seed: int, path: Path) -> None:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--model', default='kitchen2')
     parser.add_argument('--first', type=int, default=21_000, help='seed of the first kitchen')
-    parser.add_argument('--kitchens', type=int, default=40)
+    parser.add_argument('--kitchens', type=int, default=30)
     parser.add_argument('--results', type=Path, default=RESULTS / 'places.json')
     parser.add_argument('--picture', type=Path, help='draw the first frame of the first kitchen instead')
     options = parser.parse_args()

@@ -55,7 +55,7 @@ def parser(doc: str, *, one: int, two: int, seeds: str) -> argparse.ArgumentPars
     options.add_argument('--results', type=Path, help='JSON file to write; default in benchmarks/results')
     options.add_argument('--size', choices=sorted(SIZES), default='kitchen')
     options.add_argument('--seeds', type=lambda text: [int(word) for word in text.split(',')], default=seeds)
-    options.add_argument('--samples-one', type=int, default=one, help='views of masked pre-training')
+    options.add_argument('--samples-one', type=int, default=one, help='views of masked pre-training; 0 leaves it out')
     options.add_argument('--samples-two', type=int, default=two, help='views of question answering; 0 leaves it out')
     options.add_argument('--lr-one', type=float, default=Pretrain.lr, help='highest learning rate of the first')
     options.add_argument('--lr-two', type=float, default=Answer.lr, help='highest learning rate of the second')
@@ -71,9 +71,15 @@ def parser(doc: str, *, one: int, two: int, seeds: str) -> argparse.ArgumentPars
 
 
 class Bench:
-    """One training budget for several models, and the progress of all their trainings."""
+    """One training budget for several models, and the progress of all their trainings.
 
-    def __init__(self, options: argparse.Namespace, trainings: int):
+    Args:
+        options: those of `parser`.
+        trainings: number of models to train.
+        weights: trained model from which all start; None for random weights of the size.
+    """
+
+    def __init__(self, options: argparse.Namespace, trainings: int, weights: Checkpoint | None = None):
         self.options = options
         self.train_recipes = [read_recipe(folder) for folder in options.data]
         if any(recipe.split != 'train' for recipe in self.train_recipes):
@@ -86,7 +92,7 @@ class Bench:
         self.recipe: CacheRecipe = read_recipe(self.cache)
         if self.recipe.split == 'train':
             raise InputError('split', f'{options.test} holds training kitchens, which are no test; give others.')
-        self._base = untrained(options.size, 0)
+        self._weights, self._base = weights, weights or untrained(options.size, 0)
         self._sessions = StageSessions(
             TrainingSession(minutes=options.minutes, workers=options.workers, bf16=options.bf16, resume=True)
         )
@@ -95,17 +101,22 @@ class Bench:
 
     @property
     def stages(self) -> tuple[Recipe, ...]:
-        """Recipes of both stages, or of the first alone."""
+        """Recipes of the stages that are not left out."""
         o = self.options
-        one = Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one)
-        if not o.samples_two:
-            return (one,)
-        return one, Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser)
+        found: list[Recipe] = []
+        if o.samples_one:
+            found.append(Pretrain(samples=o.samples_one, batch=o.batch, lr=o.lr_one))
+        if o.samples_two:
+            found.append(Answer(samples=o.samples_two, batch=o.batch, lr=o.lr_two, optimiser=o.optimiser))
+        return tuple(found)
 
     def start(self, seed: int, **changes: Any) -> Checkpoint:
-        """Build a model with random weights and these fields of its config changed."""
+        """Build a model with these fields of its config changed; parts that the trained model lacks begin at random."""
         base = self._base
-        return random_checkpoint(replace(base.model.config, **changes), base.tokenizer, base.labels, seed)
+        found = random_checkpoint(replace(base.model.config, **changes), base.tokenizer, base.labels, seed)
+        if self._weights:
+            found.model.load_state_dict(self._weights.model.state_dict(), strict=False)
+        return found
 
     def train(
         self,

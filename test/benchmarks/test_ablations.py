@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from m3et_ros.data.checkpoints.m3et import save_checkpoint
 from m3et_ros.data.kitchen.cache.dataset import KitchenSamples
 from m3et_ros.data.noise import Noise
+from m3et_ros.evaluation.files import weights_digest
 from m3et_ros.runtime.open_model import untrained
 from m3et_ros.training.m3et import Collate
 
@@ -134,3 +136,16 @@ def test_without_a_second_stage_no_question_is_learnt_or_asked(bench, tmp_path):
     assert list(found) == ['full', 'no_gate', 'depth_missing']
     assert all('vqa_accuracy' not in row and 'psnr_hidden_db' in row for row in found.values())
     assert [path.name for path in (tmp_path / 'runs/no_gate-0').iterdir() if path.is_dir()] == ['0_pretrain']
+
+
+def test_rows_start_from_trained_weights(bench, tmp_path):
+    given = untrained('tiny', 5)
+    save_checkpoint(tmp_path / 'given', given, card='')
+    options = ('--from', tmp_path / 'given', '--samples-one', 0, '--samples-two', 4)
+    found = bench('ablations', tmp_path, *options, '--rows', 'images_hear', 'all_mamba', 'blind', 'depth_missing')
+    assert list(found['rows']) == ['full', 'images_hear', 'depth_missing']
+    assert [path.name for path in (tmp_path / 'runs/full-0').iterdir() if path.is_dir()] == ['0_answer']
+    digest = weights_digest(given.model)
+    for name in ('full', 'images_hear'):
+        assert json.loads((tmp_path / f'runs/{name}-0/0_answer/done.json').read_text())['asked']['start'] == digest
+    assert found['settings']['start'] == given.model_id and str(tmp_path) not in json.dumps(found)
