@@ -90,11 +90,14 @@ def test_the_places_of_an_answer_are_drawn_with_their_names(browser, robot, tmp_
 
 
 def test_nothing_is_wider_than_a_phone_and_the_theme_can_be_switched(browser, robot, tmp_path):
-    browser.call('Emulation.setDeviceMetricsOverride', width=390, height=844, deviceScaleFactor=2, mobile=True)
+    inside = '[...document.querySelectorAll(".bar > *")].every(e => e.scrollHeight <= e.closest(".bar").clientHeight)'
     with served(tmp_path) as (address, _):
         browser.open(address)
         browser.wait(STAMP)
-        assert browser.run('document.documentElement.scrollWidth') == 390
+        for width in (320, 390):
+            browser.call('Emulation.setDeviceMetricsOverride', width=width, height=844, deviceScaleFactor=2, mobile=True)
+            browser.wait(f'document.documentElement.clientWidth == {width}')
+            assert browser.run('document.documentElement.scrollWidth') == width and browser.run(inside)
         ground = 'getComputedStyle(document.body).backgroundColor'
         before = browser.run(ground)
         browser.run('document.getElementById("theme").click()')
