@@ -26,6 +26,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from m3et_ros.cli.output import print_status
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.frame import Frame
 from m3et_ros.models.m3et.model import M3ET
 from m3et_ros.runtime.backends import Setting, make
@@ -138,7 +139,7 @@ def utilisation(name: str, sizes: list[int], rounds: int) -> dict[str, dict[str,
 def main() -> None:
     """Measure and write the figures."""
     parser = options(__doc__, rounds=5)
-    parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--model', default=DEFAULT_MODEL)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--robots', type=int, nargs='+', default=[1, 2, 4, 8])
     parser.add_argument('--frames', type=int, default=8, help='frames of each robot in a round')

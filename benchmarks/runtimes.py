@@ -12,9 +12,10 @@ import copy
 from collections.abc import Callable
 
 import torch
-from timing import finish, interleaved, one_thread, options, ratios
+from timing import denormals_allowed, finish, interleaved, one_thread, options, ratios
 
 from m3et_ros.data import preprocess
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.models.actions.frame_token import frame_token
 from m3et_ros.runtime.backends.prepared import prepare
 from m3et_ros.runtime.backends.probe import probe_frame
@@ -44,7 +45,7 @@ def jobs(which, heads, inputs: dict, words: tuple, guides: tuple) -> dict[str, C
 def main() -> None:
     """Measure and write the figures."""
     parser = options(__doc__, rounds=15)
-    parser.add_argument('--model', default='kitchen')
+    parser.add_argument('--model', default=DEFAULT_MODEL)
     parser.add_argument('--runtimes', nargs='+', default=['openvino'], help='besides torch: openvino, compile')
     parser.add_argument('--precisions', nargs='+', default=['float32', 'bfloat16'])
     asked = parser.parse_args()
@@ -60,14 +61,15 @@ def main() -> None:
     ready = {}
     for name in asked.runtimes:
         for precision in asked.precisions:
-            found, serving = prepare(
-                model,
-                name,
-                precision=precision,
-                modality_sets=MODALITY_SETS,
-                guides=guides_shape(checkpoint),
-                report=print,
-            )
+            with denormals_allowed():
+                found, serving = prepare(
+                    model,
+                    name,
+                    precision=precision,
+                    modality_sets=MODALITY_SETS,
+                    guides=guides_shape(checkpoint),
+                    report=print,
+                )
             if found is None:
                 left_out[f'{name}, {precision}'] = serving.reason
             else:

@@ -95,7 +95,9 @@ def test_nothing_is_wider_than_a_phone_and_the_theme_can_be_switched(browser, ro
         browser.open(address)
         browser.wait(STAMP)
         for width in (320, 390):
-            browser.call('Emulation.setDeviceMetricsOverride', width=width, height=844, deviceScaleFactor=2, mobile=True)
+            browser.call(
+                'Emulation.setDeviceMetricsOverride', width=width, height=844, deviceScaleFactor=2, mobile=True
+            )
             browser.wait(f'document.documentElement.clientWidth == {width}')
             assert browser.run('document.documentElement.scrollWidth') == width and browser.run(inside)
         ground = 'getComputedStyle(document.body).backgroundColor'
