@@ -7,7 +7,7 @@ with a modality missing. The defaults are twelve trainings of 350,000 views, a d
 three hours on a large GPU with --bf16; progress lines report the time left. --rows takes only some rows. With
 --samples-two 0 models learn and are tested on the reconstruction of images alone, without the rows about questions.
 With --from MODEL every row starts from trained weights instead of random ones, and --samples-one 0 --samples-two N says
-how long each adapts to its change; rows with other layers are left out.
+how long each adapts to its change; `blind` and rows with other layers are left out.
 --minutes divides the work into sessions. Completed rows are not trained again, and the table is written after each row.
 A row of benchmarks/twin.py with the same options is not reused, because its folder differs.
 
@@ -108,7 +108,7 @@ ROWS = {
 
 def start(bench: Bench, row: Row, seed: int) -> Checkpoint:
     """Build the model of a row with random weights."""
-    layers = len(SIZES[bench.options.size].schedule)
+    layers = len(bench.base.model.config.schedule)
     changes = {name: value * layers if name == 'schedule' else value for name, value in row.changes.items()}
     return bench.start(seed, **changes)
 
@@ -154,29 +154,32 @@ def _missing_in_training(row: Row) -> list[str]:
     return ['depth'] if row.samples is WithoutDepth else []
 
 
-def options() -> argparse.Namespace:
-    """Parse the command line; `full` is always the first row; rows equal to it, or without a test, are left out."""
+def options() -> tuple[argparse.Namespace, Checkpoint | None]:
+    """Parse the command line and open the model of --from.
+
+    `full` is always the first row; rows equal to it, or without a test, are left out.
+    """
     found = parser(__doc__, one=200_000, two=150_000, seeds='0')
     found.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), help='only these, and full')
     found.add_argument('--from', dest='start', help='trained model from which all start: a name or folder')
     asked = found.parse_args()
-    full = SIZES[asked.size].to_dict()
+    weights = open_checkpoint(asked.start) if asked.start else None
+    if weights:
+        asked.size, asked.start = weights.model.config.name, weights.model_id
+    full = (weights.model.config if weights else SIZES[asked.size]).to_dict()
     left_out = {name for name, row in ROWS.items() if row.changes and row.changes.items() <= full.items()}
     if not asked.samples_two:
         asked.questions = 0
         left_out |= {name for name, row in ROWS.items() if row.blind or not row.dense or 'images_hear' in row.changes}
-    if asked.start:
+    if weights:
         left_out |= {name for name, row in ROWS.items() if 'schedule' in row.changes or row.blind}
     asked.rows = [name for name in ROWS if name == 'full' or (name in asked.rows and name not in left_out)]
-    return asked
+    return asked, weights
 
 
 def main() -> None:
     """Train every row that has its own model, test all rows and write the table."""
-    asked = options()
-    weights = open_checkpoint(asked.start) if asked.start else None
-    if weights:
-        asked.start = weights.model_id
+    asked, weights = options()
     bench = Bench(asked, len(asked.seeds) * sum(not ROWS[name].borrowed for name in asked.rows), weights)
     results: dict[str, Result] = {}
     table: dict[str, Any] = {}

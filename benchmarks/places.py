@@ -20,6 +20,7 @@ from runs import RESULTS, write
 from std_msgs.msg import Header
 
 from m3et_ros.cli.progress import track
+from m3et_ros.data.checkpoints import DEFAULT_MODEL
 from m3et_ros.data.frame import Frame
 from m3et_ros.data.kitchen.cache.generate import view_of
 from m3et_ros.data.kitchen.questions.frame import VisibleInstance, VisibleScene
@@ -38,7 +39,7 @@ from m3et_ros.runtime.space import PixelRegion, points_of, solid
 
 NEAR_M = 2.0
 SIDE = 480
-"""Side of the square image of which a camera has about half as many pixels again."""
+"""A camera has about 1.3 times as many pixels as a square image of this side."""
 TICKS = (40, 120, 200, 280)
 """Ticks of each episode that are looked at, 10 a second: the person looks round, walks, and begins to work."""
 
@@ -195,7 +196,7 @@ def draw(engine: Engine, seed: int, path: Path) -> None:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='kitchen2')
+    parser.add_argument('--model', default=DEFAULT_MODEL)
     parser.add_argument('--first', type=int, default=21_000, help='seed of the first kitchen')
     parser.add_argument('--kitchens', type=int, default=30)
     parser.add_argument('--results', type=Path, default=RESULTS / 'places.json')

@@ -92,7 +92,7 @@ class Bench:
         self.recipe: CacheRecipe = read_recipe(self.cache)
         if self.recipe.split == 'train':
             raise InputError('split', f'{options.test} holds training kitchens, which are no test; give others.')
-        self._weights, self._base = weights, weights or untrained(options.size, 0)
+        self._weights, self.base = weights, weights or untrained(options.size, 0)
         self._sessions = StageSessions(
             TrainingSession(minutes=options.minutes, workers=options.workers, bf16=options.bf16, resume=True)
         )
@@ -112,7 +112,7 @@ class Bench:
 
     def start(self, seed: int, **changes: Any) -> Checkpoint:
         """Build a model with these fields of its config changed; parts that the trained model lacks begin at random."""
-        base = self._base
+        base = self.base
         found = random_checkpoint(replace(base.model.config, **changes), base.tokenizer, base.labels, seed)
         if self._weights:
             found.model.load_state_dict(self._weights.model.state_dict(), strict=False)

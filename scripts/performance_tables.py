@@ -436,8 +436,7 @@ def page() -> str:
         'decode': decode(),
         'adaptive': adaptive(),
         **{name: cases(name) for name in ('ssd', 'mixer', 'models', 'models_avx2', 'codec', 'fleet', 'runtimes')},
-        'runtimes_avx2': cases('runtimes_avx2'),
-        **{name: cases(name) for name in ('int8', 'adaptive_runtimes')},
+        **{name: cases(name) for name in ('int8', 'adaptive_runtimes', 'runtimes_avx2')},
     }
     for name, table in blocks.items():
         text = replace_block(text, name, 'scripts/performance_tables.py', table)

@@ -189,13 +189,13 @@ def ask_streaming(
         goal_id = UUID(uuid=list(uuid4().bytes))
         sent = caller.send_goal_async(goal, lambda message: write_new(message.feedback.text), goal_id)
         if not node.wait(sent.done, deadline - time.monotonic()):
-            _cancel(node, caller, goal_id, sent)
+            _cancel(node, ClientGoalHandle(caller, goal_id, None), sent)
             raise _silent(node, namespace, timeout_s)
         if not sent.result().accepted:
             raise Refused(f'The model node in {namespace} refused the question; see its log.')
         result = sent.result().get_result_async()
         if not node.wait(result.done, deadline - time.monotonic()):
-            _cancel(node, caller, goal_id, sent)
+            _cancel(node, ClientGoalHandle(caller, goal_id, None), sent)
             raise _silent(node, namespace, timeout_s)
         answer = _answer(result.result().result)
         # Feedback and result travel separately: the last words may be missing, and will not come any more.
@@ -260,7 +260,7 @@ def read_parameters(node: Client, namespace: str, names: Sequence[str], timeout_
         node.destroy_client(caller)
 
 
-def _cancel(node: Client, caller: ActionClient, goal_id: UUID, sent: Future) -> None:
+def _cancel(node: Client, goal: ClientGoalHandle, sent: Future) -> None:
     """Cancel a goal that was sent and wait until the node confirms it, even after a signal.
 
     A node knows no goal before it has accepted it, so the acceptance is waited for. Its reply may be lost, because DDS
@@ -269,8 +269,7 @@ def _cancel(node: Client, caller: ActionClient, goal_id: UUID, sent: Future) -> 
     stop_requested = node.stopped.is_set()
     node.stopped.clear()
     node.wait(sent.done, CANCEL_S)
-    handle = sent.result() if sent.done() else ClientGoalHandle(caller, goal_id, None)
-    node.wait(handle.cancel_goal_async().done, CANCEL_S)
+    node.wait(goal.cancel_goal_async().done, CANCEL_S)
     if stop_requested:
         node.stopped.set()
 
